@@ -1,0 +1,257 @@
+"""Every default of bike, and nowhere else.
+
+A value is looked for in this order: flag, `BIKE_*` environment variable, config file, the dataclass here. Config files
+are flat YAML: the keys are the names of the fields below, whatever section they stand in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from bike_cli.errors import ConfigError
+
+Device = str
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
+Pool = Literal["tcs", "mean"]
+Spot = Literal["words", "eot", "all"]
+
+PROMPT = "This is a video about {}"  # BIKE's, without a full stop; the prefix of the attribute sentence too
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Which model, and where it runs."""
+
+    model: str = "base"
+    device: Device = "auto"
+    precision: Precision = "auto"
+    offline: bool = False
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """Which frames of a video are read, and how many crops of each are seen."""
+
+    frames: int = 8
+    clips: int = 1
+    crops: Literal[1, 3] = 1
+
+    def __post_init__(self) -> None:
+        _at_least(1, frames=self.frames, clips=self.clips)
+
+
+@dataclass(frozen=True)
+class SpottingConfig:
+    """How frames are weighed. None: what the model was trained or validated with."""
+
+    pool: Pool = "tcs"
+    spot: Spot | None = None
+    temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.temperature is not None and not self.temperature > 0:
+            raise ConfigError(f"temperature is {self.temperature}; give a number above 0, such as 0.01")
+
+
+@dataclass(frozen=True)
+class AttributeConfig:
+    """Which words may describe a video, and how much they count.
+
+    `attributes`: `auto` (the model's own lexicon), `off`, a lexicon's name or a file of phrases.
+    `attribute_weight`: None means 0, or 0.3 where a trained attribute branch or an `attribute_model` gives them.
+    """
+
+    attributes: str = "auto"
+    attribute_weight: float | None = None
+    attribute_model: str | None = None
+    attribute_count: int = 5
+
+    def __post_init__(self) -> None:
+        _at_least(1, attribute_count=self.attribute_count)
+        if self.attribute_weight is not None and not 0 <= self.attribute_weight <= 1:
+            raise ConfigError(f"attribute_weight is {self.attribute_weight}; give a number from 0 to 1")
+
+
+TRAINED_ATTRIBUTE_WEIGHT = 0.3  # the official fusion, 0.7 video + 0.3 attributes
+
+
+@dataclass(frozen=True)
+class ClassifyConfig:
+    """All that `bike classify` can be told."""
+
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    spotting: SpottingConfig = field(default_factory=SpottingConfig)
+    attributes: AttributeConfig = field(default_factory=AttributeConfig)
+    template: str | None = None
+    top: int = 5
+    explain: bool = False
+
+    def __post_init__(self) -> None:
+        _at_least(1, top=self.top)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a model was trained or validated with: the defaults it brings along."""
+
+    spot: Spot = "eot"  # the one text feature that every CLIP is trained on
+    temperature: float = 0.01
+    template: str = "bike"
+    lexicon: str = "imagenet1k"
+
+
+def _at_least(lowest: int, **values: int) -> None:
+    for name, value in values.items():
+        if value < lowest:
+            raise ConfigError(f"{name} is {value}; give a whole number of at least {lowest}")
+
+
+# -- YAML, environment and flags -> dataclasses ------------------------------------------------------------------
+
+Config = TypeVar("Config")
+
+
+def leaves(config: type[Config]) -> dict[str, object]:
+    """Return the type of every field that holds a value, by name; sections are flattened."""
+    hints = typing.get_type_hints(config)
+    found: dict[str, object] = {}
+    for name in (f.name for f in dataclasses.fields(config)):  # type: ignore[arg-type]
+        hint = hints[name]
+        found |= leaves(hint) if dataclasses.is_dataclass(hint) else {name: hint}  # type: ignore[arg-type]
+    return found
+
+
+def flatten(config: object) -> dict[str, object]:
+    """Return every value of a config by name; sections are flattened."""
+    found: dict[str, object] = {}
+    for f in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, f.name)
+        found |= flatten(value) if dataclasses.is_dataclass(value) else {f.name: value}
+    return found
+
+
+def build(config: type[Config], values: Mapping[str, object]) -> Config:
+    """Return a `config` with these values; whatever is not named keeps its default."""
+    hints = typing.get_type_hints(config)
+    arguments: dict[str, object] = {}
+    for f in dataclasses.fields(config):  # type: ignore[arg-type]
+        if dataclasses.is_dataclass(hints[f.name]):
+            arguments[f.name] = build(hints[f.name], values)
+        elif f.name in values:
+            arguments[f.name] = values[f.name]
+    return config(**arguments)
+
+
+def resolve(
+    config: type[Config],
+    *,
+    flags: Mapping[str, object],
+    file: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Config:
+    """Return the config that flags, environment, file and defaults add up to.
+
+    Args:
+        flags: by field name; None means not given.
+        file: flat YAML.
+        environment: `BIKE_FRAMES=16` sets `frames`; names that are no field are left alone.
+    Raises:
+        ConfigError: an unknown key (with the nearest known one), a value of the wrong type, a file that is no YAML.
+    """
+    known = leaves(config)
+    values: dict[str, object] = {}
+    if file is not None:
+        values |= _checked(_read_yaml(file), known, origin=str(file))
+    values |= _checked(_from_environment(environment, known), known, origin="environment")
+    values |= _checked({k: v for k, v in flags.items() if v is not None}, known, origin="command line")
+    return build(config, values)
+
+
+def dump(config: object) -> str:
+    """Return a config as the YAML that `--config` reads."""
+    import yaml
+
+    return yaml.safe_dump(flatten(config), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(file: Path) -> Mapping[str, object]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{file}: cannot be read ({e}); give a YAML file") from e
+    except yaml.YAMLError as e:
+        raise ConfigError(f"{file}: is not YAML ({' '.join(str(e).split())}); mend it") from e
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file}: holds a {type(content).__name__}, not `key: value` lines; see --dump-config")
+    return {str(key): value for key, value in content.items()}
+
+
+def _from_environment(environment: Mapping[str, str], known: Mapping[str, object]) -> dict[str, object]:
+    import yaml
+
+    values: dict[str, object] = {}
+    for name, hint in known.items():
+        text = environment.get(f"BIKE_{name.upper()}")
+        if text is not None:
+            # A text stays a text: BIKE_TEMPLATE=no is a template's name, not False.
+            values[name] = text if _accepts(hint, text) else yaml.safe_load(text)
+    return values
+
+
+def _checked(values: Mapping[str, object], known: Mapping[str, object], *, origin: str) -> dict[str, object]:
+    checked: dict[str, object] = {}
+    for name, value in values.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"{origin}: unknown key {name!r}; the nearest known one is {near!r}")
+        if not _accepts(known[name], value):
+            raise ConfigError(f"{origin}: {name} is {value!r}; give {_describe(known[name])}")
+        checked[name] = float(value) if _wants_float(known[name], value) else value  # type: ignore[arg-type]
+    return checked
+
+
+def _options(hint: object) -> tuple[object, ...]:
+    is_union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+    return typing.get_args(hint) if is_union else (hint,)
+
+
+def _accepts(hint: object, value: object) -> bool:
+    for option in _options(hint):
+        if typing.get_origin(option) is Literal:
+            # `True == 1` in Python, and `crops: true` is a mistake.
+            matches = any(value == choice and type(value) is type(choice) for choice in typing.get_args(option))
+        elif option is float:
+            matches = isinstance(value, (int, float)) and not isinstance(value, bool)
+        else:
+            matches = type(value) is option
+        if matches:
+            return True
+    return False
+
+
+def _wants_float(hint: object, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and float in _options(hint)
+
+
+def _describe(hint: object) -> str:
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
+    parts: list[str] = []
+    for option in _options(hint):
+        if typing.get_origin(option) is Literal:
+            parts += [str(choice) for choice in typing.get_args(option)]
+        else:
+            parts.append(names.get(option, str(option)))  # type: ignore[call-overload]
+    return " or ".join(parts)

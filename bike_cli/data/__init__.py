@@ -1,0 +1,1 @@
+"""What the user brings: inputs, labels, lexicons. Standard library, YAML and NumPy only."""

@@ -1,0 +1,48 @@
+"""Numbers that end an answer: unit vectors, fusion, probabilities, ranking. Pure tensors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def unit(x: Tensor) -> Tensor:
+    """Return `x` scaled to length 1 over its last axis; a zero vector stays zero."""
+    # Only a true zero is guarded: an epsilon would bend the raw features of small norm that BIKE's heads give.
+    length = x.norm(dim=-1, keepdim=True)
+    return x / torch.where(length == 0, torch.ones_like(length), length)
+
+
+def match_spread(scores: Tensor, like: Tensor) -> Tensor:
+    """Return `scores` [V, C] moved and scaled, per video, to the mean and spread over classes of `like` [V, C].
+
+    Text-text cosines vary far more than image-text ones: fused as they are they would drown the video branch.
+    """
+    if scores.shape[-1] < 2:
+        return like.clone()
+    centred = scores - scores.mean(dim=-1, keepdim=True)
+    spread = centred.std(dim=-1, keepdim=True)
+    scale = torch.where(spread == 0, torch.zeros_like(spread), like.std(dim=-1, keepdim=True) / spread)
+    return like.mean(dim=-1, keepdim=True) + centred * scale
+
+
+def fuse(video: Tensor, attributes: Tensor, weight: float) -> Tensor:
+    """Return weight * video + (1 - weight) * attributes; both [V, C] and on one scale.
+
+    Source: BIKE, fusion of the two branches; official weight 0.7.
+    """
+    return weight * video + (1 - weight) * attributes
+
+
+def probabilities(scores: Tensor, logit_scale: float) -> Tensor:
+    """Return the one softmax over classes, of logit_scale * cosine: [V, C] -> [V, C]."""
+    return torch.softmax(logit_scale * scores, dim=-1)
+
+
+def rank(scores: Tensor, k: int) -> Tensor:
+    """Return the indices of the k best classes of scores [V, C], best first, ties in list order: int64 [V, min(k, C)].
+
+    A NaN ranks last.
+    """
+    clean = torch.nan_to_num(scores, nan=float("-inf"))
+    return torch.sort(clean, dim=-1, descending=True, stable=True).indices[:, :k]

@@ -1,0 +1,65 @@
+"""Every error of bike, and what it does to the exit code.
+
+    BikeError
+    ├── UsageError      2   a flag, a label list, a lexicon, a template or a config file is wrong
+    │   └── ConfigError 2   a config file, an environment variable or a value in one
+    ├── VideoError      3   one input cannot be read; becomes a Failure, the run goes on
+    └── ModelError      5   a model or its weights are missing, damaged or of a kind bike cannot run
+
+Messages name the thing, the fact and the way out, in that order. Bugs are not BikeErrors: they keep their
+traceback and exit with 1.
+"""
+
+from enum import IntEnum
+from typing import ClassVar, Literal
+
+FailureKind = Literal["missing", "not_video", "no_picture", "unreadable", "damaged"]
+
+
+class ExitCode(IntEnum):
+    """What a shell sees when bike ends."""
+
+    DONE = 0
+    BUG = 1
+    USAGE = 2
+    SOME_FAILED = 3  # the other inputs have their records
+    ALL_FAILED = 4  # or there was no input at all
+    NO_MODEL = 5
+    INTERRUPTED = 130  # 128 + SIGINT, as shells report it; what was written is valid
+
+
+class BikeError(Exception):
+    """Something a user can mend; the message says how."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.BUG
+
+
+class UsageError(BikeError):
+    """A flag, label list, lexicon or template is wrong."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ConfigError(UsageError):
+    """A config file, a BIKE_* variable or a value in one is wrong."""
+
+
+class ModelError(BikeError):
+    """A model or its weights are missing, damaged or not supported."""
+
+    exit_code = ExitCode.NO_MODEL
+
+
+class VideoError(BikeError):
+    """One input cannot be turned into frames.
+
+    Args:
+        kind: `missing` no such file · `not_video` no decoder knows it · `no_picture` no video stream or no frame ·
+            `unreadable` the system refuses it · `damaged` decoding stops inside.
+    """
+
+    exit_code = ExitCode.SOME_FAILED
+
+    def __init__(self, message: str, *, kind: FailureKind) -> None:
+        super().__init__(message)
+        self.kind: FailureKind = kind

@@ -1,0 +1,205 @@
+"""The values that travel between the layers, and the letters of their shapes.
+
+    V videos      K views (clips x crops)   T frames            H, W pixels      S model input side
+    C classes     L token positions         D embedding         P phrases of a lexicon
+
+Arrays of pixels and times are NumPy, features are torch tensors. Features are raw encoder output, because the
+learnt heads read them before normalisation; unit vectors are made once, in `engine/scoring.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from bike_cli.errors import FailureKind
+
+
+def _show(value: object) -> str:
+    shape = getattr(value, "shape", None)
+    return repr(value) if shape is None else f"{getattr(value, 'dtype', '')}{list(shape)}"
+
+
+class _ShowsShapes:
+    """Print arrays as dtype and shape: a record on a screen is for reading, not for its numbers."""
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{f.name}={_show(getattr(self, f.name))}" for f in fields(self))  # type: ignore[arg-type]
+        return f"{type(self).__name__}({shown})"
+
+
+def _check(name: str, actual: tuple[int, ...], *expected: int | None) -> None:
+    if len(actual) != len(expected) or any(e is not None and a != e for a, e in zip(actual, expected, strict=True)):
+        wanted = ", ".join("?" if e is None else str(e) for e in expected)
+        raise ValueError(f"{name} has shape {list(actual)}; expected [{wanted}]")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One video to be: a file or a folder of frames.
+
+    `id` is the name the user gave it, unchanged, and is what records and messages show.
+    """
+
+    path: Path
+    id: str
+
+    @classmethod
+    def at(cls, path: str | Path) -> Source:
+        """Return the source at `path`, named by it."""
+        return cls(Path(path), str(path))
+
+
+@dataclass(frozen=True, repr=False)
+class Clip(_ShowsShapes):
+    """The frames read from one source.
+
+    Args:
+        frames: uint8 [K, T, H, W, 3], RGB; K counts clips in time (crops are cut by the encoder).
+        times_s: float64 [K, T], seconds from the start of the video; NaN where a source has no clock.
+        duration_s: length of the whole video; None where a source has no clock.
+        warning: what the reader should know about these frames, in one line.
+    """
+
+    source: Source
+    frames: NDArray[np.uint8]
+    times_s: NDArray[np.float64]
+    duration_s: float | None
+    warning: str | None = None
+
+    def __post_init__(self) -> None:
+        _check("Clip.frames", self.frames.shape, None, None, None, None, 3)
+        _check("Clip.times_s", self.times_s.shape, *self.frames.shape[:2])
+        if str(self.frames.dtype) != "uint8":
+            raise ValueError(f"Clip.frames is {self.frames.dtype}; expected uint8")
+
+
+@dataclass(frozen=True, repr=False)
+class VideoFeatures(_ShowsShapes):
+    """One clip as the image tower sees it.
+
+    Args:
+        frames: float32 [K, T, D], raw; views in crop-major order, as in the official code.
+        times_s: float64 [K, T].
+    """
+
+    source: Source
+    frames: Tensor
+    times_s: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        _check("VideoFeatures.frames", tuple(self.frames.shape), None, None, None)
+        _check("VideoFeatures.times_s", self.times_s.shape, *tuple(self.frames.shape)[:2])
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text with a label in it: `text[start:stop]` are the label's own words."""
+
+    text: str
+    start: int
+    stop: int
+
+    @classmethod
+    def plain(cls, text: str) -> Prompt:
+        """Return `text` as a prompt that is all label."""
+        return cls(text, 0, len(text))
+
+
+@dataclass(frozen=True, repr=False)
+class TextFeatures(_ShowsShapes):
+    """Texts as the text tower sees them.
+
+    Args:
+        texts: C texts.
+        classes: float32 [C, D], raw feature at the end-of-text token.
+        tokens: float32 [C, L, D], the same projection at every position kept.
+        token_mask: bool [C, L], True on the tokens of the label's own words.
+    """
+
+    texts: tuple[str, ...]
+    classes: Tensor
+    tokens: Tensor
+    token_mask: Tensor
+
+    def __post_init__(self) -> None:
+        classes, dim = len(self.texts), self.classes.shape[-1]
+        _check("TextFeatures.classes", tuple(self.classes.shape), classes, dim)
+        _check("TextFeatures.tokens", tuple(self.tokens.shape), classes, None, dim)
+        _check("TextFeatures.token_mask", tuple(self.token_mask.shape), *tuple(self.tokens.shape)[:2])
+
+
+@dataclass(frozen=True, repr=False)
+class Lexicon(_ShowsShapes):
+    """Words that can describe a video.
+
+    Args:
+        phrases: P phrases.
+        features: float32 [P, D], raw end-of-text features.
+    """
+
+    phrases: tuple[str, ...]
+    features: Tensor
+
+    def __post_init__(self) -> None:
+        _check("Lexicon.features", tuple(self.features.shape), len(self.phrases), None)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One label's place in an answer: probability over the given labels, and the cosine-scale score behind it."""
+
+    label: str
+    score: float
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One phrase seen in a video, with its mean cosine over the frames."""
+
+    phrase: str
+    cosine: float
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction(_ShowsShapes):
+    """The answer for one video.
+
+    Args:
+        ranked: best first; at least one.
+        saliency: float64 [T], weight of each frame for the best label, in time order, summing to 1; with several
+            clips their frames follow one another by time. None unless asked for.
+        times_s: float64 [T], beside `saliency`.
+        frames: frames a clip.
+    """
+
+    source: Source
+    ranked: tuple[Ranked, ...]
+    attributes: tuple[Attribute, ...]
+    saliency: NDArray[np.float64] | None
+    times_s: NDArray[np.float64]
+    frames: int
+    duration_s: float | None
+    model: str
+    warning: str | None = None
+
+    @property
+    def best(self) -> Ranked:
+        """The winning label."""
+        return self.ranked[0]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One input without an answer, and why."""
+
+    source: Source
+    kind: FailureKind
+    message: str

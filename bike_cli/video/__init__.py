@@ -1,0 +1,1 @@
+"""A path becomes frames. NumPy and the decoders only; never torch."""
