@@ -1,0 +1,171 @@
+"""What the user names becomes sources: files, folders, globs, lists, frame folders."""
+
+from __future__ import annotations
+
+import codecs
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from bike_cli.errors import UsageError
+from bike_cli.records import Source
+
+# What a folder is searched for; a file named by the user is taken whatever it is called.
+# fmt: off
+VIDEO_EXTENSIONS = frozenset({
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m2v", ".ts", ".mts", ".m2ts", ".wmv", ".asf",
+    ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".vob", ".mxf", ".y4m", ".gif",
+})
+# fmt: on
+# The frames of a frame folder; the same as `FRAME_EXTENSIONS` of the decoder, as a test checks.
+IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+
+def find_sources(inputs: Iterable[str | Path]) -> Iterator[Source]:
+    """Yield the videos that the inputs name, in the order given, as soon as each input arrives.
+
+    An input is, whichever comes first:
+        a frame folder, which holds images and no more: one source;
+        a folder: every video below it, in the order of names, `VIDEO_EXTENSIONS` in any case, hidden ones left out;
+        a glob, where nothing has that very name: what a shell makes of it (`**` is any depth);
+        anything else: itself, so that a file missing or of another kind gets its own failure.
+    What is named twice, or reached by two ways, is yielded twice. Links are followed, except back to a folder above.
+
+    Raises:
+        UsageError: a folder without a video, a glob without a match. Raised when its turn comes.
+    """
+    for given in inputs:
+        for name in _expanded(str(given)):
+            yield from _sources_in(name) if _is_folder(name) else [Source.at(name)]
+
+
+def read_paths(stream: BinaryIO, *, nul: bool) -> Iterator[str]:
+    """Yield paths from a stream as they arrive, one a line, or with `nul` each ended by a NUL as `find -print0` does.
+
+    Bytes that are no UTF-8 survive, as `os.fsdecode` keeps them. Empty lines and a byte order mark are left out;
+    spaces belong to the name.
+    """
+    records = _ended_by_nul(stream) if nul else (line.rstrip(b"\r\n") for line in stream)
+    for i, record in enumerate(records):
+        name = record.removeprefix(b"\xef\xbb\xbf") if i == 0 else record
+        if name:
+            yield os.fsdecode(name)
+
+
+def looks_like_text(path: str | Path) -> bool:
+    """Return whether the file begins like UTF-8 text; False for one that is empty or cannot be read."""
+    # Incremental: a character that the end of the head cuts in two is no fault of the text.
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        text = decoder.decode(_head(path))
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and all(c.isprintable() or c.isspace() or c == "\ufeff" for c in text)
+
+
+def looks_like_video(path: str | Path) -> bool:
+    """Return whether the file begins like a video, or is named like one and is no text."""
+    head = _head(path)
+    if any(head[at:].startswith(mark) for at, mark in _MARKS):
+        return True
+    return Path(path).suffix.lower() in VIDEO_EXTENSIONS and not looks_like_text(path)
+
+
+_HEAD_BYTES = 4096
+_MARKS = (  # where a container names itself, and how
+    (4, b"ftyp"),
+    (0, b"\x1a\x45\xdf\xa3"),  # Matroska, WebM
+    (8, b"AVI "),
+    (0, b"FLV\x01"),
+    (0, b"\x00\x00\x01\xba"),  # MPEG-PS
+    (0, b"OggS"),
+    (0, b"GIF8"),
+    (0, b"\x30\x26\xb2\x75"),  # ASF, WMV
+)
+
+
+def _head(path: str | Path) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except (OSError, ValueError):
+        return b""
+
+
+def _ended_by_nul(stream: BinaryIO) -> Iterator[bytes]:
+    # Byte by byte: a larger read would wait for more than the path that has arrived.
+    record = bytearray()
+    while byte := stream.read(1):
+        if byte == b"\0":
+            yield bytes(record)
+            record.clear()
+        else:
+            record += byte
+    yield bytes(record)
+
+
+def _expanded(given: str) -> list[str]:
+    if os.path.lexists(given) or not glob.has_magic(given):
+        return [given]
+    names = sorted(glob.glob(given, recursive=True))  # noqa: PTH207 - Path.glob drops a leading ./
+    if not names:
+        raise UsageError(f"{given}: matches no file; check the pattern and the folder it starts in")
+    return names
+
+
+def _sources_in(given: str) -> Iterator[Source]:
+    folder = Path(given)
+    if _is_frame_folder(folder):
+        yield Source.at(given)
+        return
+    n_videos = n_others = 0
+    for path in _files_below(folder, above=()):
+        if path.suffix.lower() in VIDEO_EXTENSIONS or _is_folder(path):
+            n_videos += 1
+            yield Source(path, _joined(given, path.relative_to(folder)))
+        else:
+            n_others += 1
+    if not n_videos:
+        found = f"holds {n_others} file{'s' if n_others > 1 else ''}, none a video" if n_others else "holds no file"
+        raise UsageError(f"{given}: {found} (.mp4, .mkv, .webm, …); name the files, or a folder that holds videos")
+
+
+def _joined(given: str, below: Path) -> str:
+    """Return the name of what lies below a folder, beginning as the user wrote the folder: `./clips/a.mp4`."""
+    return given if below == Path() else os.path.join(given, below)  # noqa: PTH118
+
+
+def _is_folder(path: str | Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - False where the system refuses; Path.is_dir raises
+
+
+def _files_below(folder: Path, *, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    """Yield what a folder holds, depth first: files, frame folders, and folders that cannot be listed."""
+    try:
+        status = folder.stat()
+        entries = _visible(folder)
+    except OSError:
+        yield folder  # the decoder says why, in a record of its own
+        return
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    for entry in entries:
+        if _is_folder(entry) and not _is_frame_folder(entry):
+            yield from _files_below(entry, above=(*above, here))
+        else:
+            yield entry
+
+
+def _is_frame_folder(folder: Path) -> bool:
+    try:
+        entries = _visible(folder)
+    except OSError:
+        return False
+    return bool(entries) and all(e.suffix.lower() in IMAGE_EXTENSIONS and not _is_folder(e) for e in entries)
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(folder / name for name in os.listdir(folder) if not name.startswith("."))  # noqa: PTH208

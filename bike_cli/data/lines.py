@@ -1,0 +1,80 @@
+"""Text files of one thing a line: how label lists, templates and lexicons are read and refused alike."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+from typing import NamedTuple
+
+from bike_cli.data.inputs import looks_like_video
+from bike_cli.errors import UsageError
+
+
+class Line(NamedTuple):
+    """One entry and where it stands: `labels.txt:3`."""
+
+    where: str
+    text: str
+
+
+def read_lines(path: Path, *, of: str) -> list[Line]:
+    """Return the entries of a file: comments (`#` first) and blank lines left out, runs of space made one.
+
+    Args:
+        of: what the entries are, in the plural, for messages: "labels".
+    Raises:
+        UsageError: no such file, a folder, a video, no UTF-8, a control character, no entry at all.
+    """
+    numbered = enumerate(read_text(path, of=of).split("\n"), start=1)
+    lines = [Line(f"{path}:{i}", tidy(text)) for i, text in numbered if not is_comment(text)]
+    return check(lines, origin=str(path), of=of)
+
+
+def read_text(path: Path, *, of: str) -> str:
+    """Return the text of a UTF-8 file, its line ends as `\\n`.
+
+    Raises:
+        UsageError: no such file, a folder, a video, no UTF-8.
+    """
+    try:
+        if path.is_file() and looks_like_video(path):
+            raise UsageError(f"{path}: is a video, not a list of {of}; did you swap it with the file of {of}?")
+        content = path.read_bytes()
+    except FileNotFoundError as e:
+        raise UsageError(f"{path}: no such file; give a text file of {of}, one a line") from e
+    except IsADirectoryError as e:
+        raise UsageError(f"{path}: is a folder, not a list of {of}; give a text file, one a line") from e
+    except (OSError, ValueError) as e:
+        raise UsageError(f"{path}: cannot be read ({getattr(e, 'strerror', None) or e}); check the path") from e
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        line = content[: e.start].count(b"\n") + 1
+        raise UsageError(f"{path}:{line}: byte 0x{content[e.start]:02x} is not UTF-8; save the {of} as UTF-8") from e
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def is_comment(text: str) -> bool:
+    """Return whether a line holds no entry: blank, or `#` comes first."""
+    return not text.strip() or text.lstrip().startswith("#")
+
+
+def tidy(text: str) -> str:
+    """Return the text without space around it, and with one space where there is more."""
+    return " ".join(text.split())
+
+
+def key(text: str) -> str:
+    """Return what two entries share when they differ in case, space or Unicode form only."""
+    return unicodedata.normalize("NFC", tidy(text).casefold())
+
+
+def check(lines: list[Line], *, origin: str, of: str) -> list[Line]:
+    """Return the lines, or raise UsageError where there is none or one holds a control character."""
+    if not lines:
+        raise UsageError(f"{origin}: holds no {of}; write one a line")
+    for where, text in lines:
+        control = next((c for c in text if unicodedata.category(c) == "Cc"), None)
+        if control is not None:
+            raise UsageError(f"{where}: holds the control character {control!r}; remove it")
+    return lines

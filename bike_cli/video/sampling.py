@@ -1,0 +1,93 @@
+"""Which frames of a video are read: index arithmetic, nothing else.
+
+Every rule is the official BIKE code's (datasets/video.py, `_sample_indices`, `_get_val_indices`, `_get_test_indices`),
+in 0-based positions; tests compare each with values computed by that code.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+DENSE_WINDOW = 128  # frames that a dense clip spans, whatever their rate: the official `sample_range`
+
+
+def sample_positions(
+    n_frames: int, frames: int, *, clips: int, rng: np.random.Generator | None = None
+) -> NDArray[np.int64]:
+    """Return the positions of the frames to read, spread over the whole video.
+
+    The video is cut into `frames` equal segments. Without `rng` a clip reads the start of each segment, and further
+    clips start evenly later, the last one a segment later less one frame. With `rng` each frame is drawn from its
+    segment, ends included: neighbouring segments share an end, so a frame can be read twice.
+
+    A video with fewer than `frames` frames is read with repeats. With several clips its later ones start at -1: they
+    wrap around to the last frame, as the official code does since NumPy 1.20.
+
+    Args:
+        n_frames: frames in the video; at least 1.
+    Returns:
+        [K, T], each in 0..n_frames-1; sorted within a clip except where it wraps around.
+    Raises:
+        ValueError: a count below 1.
+    """
+    _check_counts(n_frames=n_frames, frames=frames, clips=clips)
+    if rng is not None:
+        low, high = segment_bounds(n_frames, frames)
+        return rng.integers(low, high, size=(clips, frames), endpoint=True)
+
+    segment = n_frames / frames
+    starts = np.floor(np.linspace(0, segment - 1, clips))  # [K]
+    offsets = segment * np.arange(frames)  # [T]
+    positions: NDArray[np.int64] = np.trunc(starts[:, None] + offsets).astype(np.int64) % n_frames  # [K, T]
+    return positions
+
+
+def segment_bounds(n_frames: int, frames: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first and the last position, both included, that training may draw for each frame.
+
+    Returns:
+        two of [T].
+    """
+    _check_counts(n_frames=n_frames, frames=frames)
+    # rint rounds halves to even, as the `round` of the official code does.
+    edges = np.rint((n_frames - 1) / frames * np.arange(frames + 1)).astype(np.int64)
+    return edges[:-1], edges[1:]
+
+
+def dense_positions(
+    n_frames: int, frames: int, *, clips: int, rng: np.random.Generator | None = None
+) -> NDArray[np.int64]:
+    """Return the positions of clips that each span 128 neighbouring frames; a shorter video is read round and round.
+
+    Without `rng` the clips' windows are spread from the first to the last that fits. One clip takes the window in the
+    middle, where the official code divides by zero. With `rng` each window starts anywhere but at the very last place,
+    which the official code never draws.
+
+    Args:
+        frames: at most 128.
+    Returns:
+        [K, T], each in 0..n_frames-1.
+    Raises:
+        ValueError: a count below 1, or more frames than the window has.
+    """
+    _check_counts(n_frames=n_frames, frames=frames, clips=clips)
+    if frames > DENSE_WINDOW:
+        raise ValueError(f"frames is {frames}; a dense clip has at most {DENSE_WINDOW}")
+    starts = _dense_starts(max(0, n_frames - DENSE_WINDOW), clips, rng)  # [K]
+    offsets = DENSE_WINDOW // frames * np.arange(frames)  # [T]
+    return (starts[:, None] + offsets) % n_frames  # [K, T]
+
+
+def _dense_starts(last: int, clips: int, rng: np.random.Generator | None) -> NDArray[np.int64]:
+    if rng is not None:
+        return rng.integers(max(1, last), size=clips)
+    if clips == 1:
+        return np.array([last // 2], dtype=np.int64)
+    return np.arange(clips, dtype=np.int64) * (last // (clips - 1))
+
+
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} is {count}; it must be at least 1")
