@@ -65,6 +65,7 @@ class TemporalTransformer(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
+        self.heads = heads
         self.frame_position_embeddings = nn.Embedding(MAX_FRAMES, width)
         self.transformer = Transformer(width, TEMPORAL_LAYERS, heads)
         self.apply(_initialise)

@@ -1,0 +1,61 @@
+"""What else is in a video: the phrases of a lexicon that fit its frames, and the sentence they make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bike_cli.config import PROMPT
+from bike_cli.engine.encoder import Encoder
+from bike_cli.engine.heads import AttributeHead
+from bike_cli.engine.scoring import rank, unit
+from bike_cli.records import Attribute, Lexicon
+
+
+def encode_lexicon(encoder: Encoder, phrases: Sequence[str]) -> Lexicon:
+    """Return the phrases with their features, each read inside BIKE's prompt as the labels are."""
+    features = encoder.encode_texts([PROMPT.format(phrase) for phrase in phrases], positions="eot").classes
+    return Lexicon(tuple(phrases), features)
+
+
+@torch.no_grad()
+def associate(frames: Tensor, lexicon: Lexicon, k: int) -> list[tuple[Attribute, ...]]:
+    """Return the k phrases nearest to each video, best first: by the mean over frames of their cosine.
+
+    Args:
+        frames: [V, T, D], raw.
+        k: at least 1; a shorter lexicon is returned whole.
+    Source: BIKE (arXiv:2301.00182), Video-Attribute Association.
+    """
+    cosines = unit(frames).mean(dim=1) @ unit(lexicon.features).T  # [V, P]
+    return [
+        tuple(Attribute(lexicon.phrases[i], float(row[i])) for i in best)
+        for row, best in zip(cosines.cpu(), rank(cosines, k).tolist(), strict=True)
+    ]
+
+
+def attribute_sentence(phrases: Sequence[str]) -> str:
+    """Return the sentence of these phrases: "This is a video about a,b,c".
+
+    Source: BIKE, official attributes branch; no blank after the commas.
+    """
+    return PROMPT.format(",".join(phrases))
+
+
+@torch.no_grad()
+def attribute_scores(sentences: Tensor, classes: Tensor, head: AttributeHead | None = None) -> Tensor:
+    """Return the cosine of each video's sentence with each class.
+
+    Args:
+        sentences: [V, D], raw end-of-text features of attribute sentences.
+        classes: [C, D], raw.
+        head: the trained branch; None: the features as they are.
+    Returns:
+        [V, C], in [-1, 1].
+    """
+    if head is None:
+        return unit(sentences) @ unit(classes).T
+    scores: Tensor = head(sentences, classes)
+    return scores

@@ -1,0 +1,153 @@
+"""What can stand after --model, and what of it is on this disk already."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import huggingface_hub
+import open_clip
+from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+import bike_cli
+from bike_cli.errors import ModelError
+
+MILLION = 10**6
+BUNDLED = "tiny"
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A short name for an open_clip tag."""
+
+    arch: str
+    tag: str
+    note: str
+    licence: str
+    parameters: int
+
+
+ALIASES: Mapping[str, Alias] = {
+    "small": Alias("ViT-B-32-quickgelu", "openai", "4 times faster than base", "MIT", 151 * MILLION),
+    "base": Alias("ViT-B-16-quickgelu", "openai", "the default; the backbone most papers report", "MIT", 150 * MILLION),
+    "large": Alias("ViT-L-14-quickgelu", "openai", "the backbone of BIKE's best", "MIT", 428 * MILLION),
+    "large-336": Alias("ViT-L-14-336-quickgelu", "openai", "large at 336 pixels", "MIT", 428 * MILLION),
+}
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """One line of `bike models`.
+
+    Args:
+        name: what --model takes.
+        parameters: None where it is not known without building the model.
+        bytes_on_disk: None where it would have to be downloaded.
+    """
+
+    name: str
+    arch: str | None
+    tag: str | None
+    note: str
+    licence: str | None
+    parameters: int | None
+    bytes_on_disk: int | None
+
+
+def known_models() -> list[KnownModel]:
+    """Return the bundled model, the aliases, then every open_clip tag that bike can run; no network is asked."""
+    folder = bundled_folder()
+    size = (folder / "model.safetensors").stat().st_size if folder else None
+    bundled = KnownModel(BUNDLED, None, None, "bundled: runs offline, knows drawn shapes only", "MIT", None, size)
+    aliases = [
+        KnownModel(name, a.arch, a.tag, a.note, a.licence, a.parameters, _bytes_cached(a.arch, a.tag))
+        for name, a in ALIASES.items()
+    ]
+    tags = [KnownModel(f"{arch},{tag}", arch, tag, "", None, None, _bytes_cached(arch, tag)) for arch, tag in _tags()]
+    return [bundled, *aliases, *tags]
+
+
+def bundled_folder() -> Path | None:
+    """Return where the bundled model lies: in the installed package, or in the checkout beside it."""
+    package = Path(bike_cli.__file__).parent
+    places = (package / "weights" / BUNDLED, package.parent / "weights" / BUNDLED)
+    return next((place for place in places if (place / "model.safetensors").is_file()), None)
+
+
+def architecture(arch: str) -> dict[str, object]:
+    """Return open_clip's configuration of an architecture.
+
+    Raises:
+        ModelError: a name open_clip does not know; it names the nearest.
+    """
+    config = open_clip.get_model_config(arch)
+    if config is None:
+        raise ModelError(
+            f"model {arch!r}: open_clip has no such architecture; {nearest(arch, open_clip.list_models())}"
+        )
+    return config  # type: ignore[no-any-return]
+
+
+def tag_preprocessing(arch: str, tag: str) -> dict[str, object]:
+    """Return what open_clip says of the weights `arch,tag`: where they lie, how frames are prepared.
+
+    Raises:
+        ModelError: an unknown tag; weights trained with another activation than the architecture's.
+    """
+    config, tags = architecture(arch), open_clip.list_pretrained_tags_by_model(arch)
+    pretrained: dict[str, object] = open_clip.get_pretrained_cfg(arch, tag)
+    twin = arch.removesuffix("-quickgelu") if arch.endswith("-quickgelu") else f"{arch}-quickgelu"
+    # open_clip only warns: the features would be quietly worse.
+    if pretrained and bool(pretrained.get("quick_gelu")) != bool(config.get("quick_gelu")):
+        raise ModelError(f"model '{arch},{tag}': trained with another activation (QuickGELU); use {twin},{tag}")
+    if not pretrained and open_clip.get_pretrained_cfg(twin, tag):
+        raise ModelError(f"model '{arch},{tag}': trained with another activation (QuickGELU); use {twin},{tag}")
+    if not pretrained:
+        raise ModelError(f"model '{arch},{tag}': open_clip has no such weights; {nearest(tag, tags)}")
+    return pretrained
+
+
+def is_plain(config: Mapping[str, object]) -> bool:
+    """Say whether an open_clip configuration is a plain CLIP with OpenAI's tokenizer and causal text tower."""
+    text = config["text_cfg"]
+    assert isinstance(text, dict)
+    strange = ("hf_model_name", "hf_tokenizer_name", "no_causal_mask", "embed_cls", "tokenizer_kwargs")
+    custom = bool(config.get("custom_text")) or "multimodal_cfg" in config or any(text.get(key) for key in strange)
+    return not custom and text.get("pool_type", "argmax") == "argmax"
+
+
+def cached_file(pretrained: Mapping[str, object]) -> Path | None:
+    """Return the downloaded weights of a tag, without asking the network; None where there are none."""
+    repository, name = os.path.split(str(pretrained.get("hf_hub", "")))
+    if not repository:
+        return None
+    for filename in (
+        (str(Path(name).with_suffix(".safetensors")), name) if name else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
+    ):
+        found = huggingface_hub.try_to_load_from_cache(repository, filename)
+        if isinstance(found, str) and Path(found).is_file():
+            return Path(found)
+    return None
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """Return the way out of a misspelt name."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    return f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known[:8])}{', …' if len(known) > 8 else ''}"
+
+
+def _tags() -> list[tuple[str, str]]:
+    runs = []
+    for arch, tag in open_clip.list_pretrained():
+        config, pretrained = open_clip.get_model_config(arch), open_clip.get_pretrained_cfg(arch, tag)
+        if config and is_plain(config) and bool(config.get("quick_gelu")) == bool(pretrained.get("quick_gelu")):
+            runs.append((arch, tag))
+    return runs
+
+
+def _bytes_cached(arch: str, tag: str) -> int | None:
+    file = cached_file(open_clip.get_pretrained_cfg(arch, tag))
+    return file.stat().st_size if file else None

@@ -1,0 +1,254 @@
+"""A name after --model becomes a checkpoint: open_clip tags, official BIKE files, our own folders, the bundled model.
+
+tiny                        the bundled model
+small base large large-336  short names of tags
+ARCH,TAG                    open_clip weights: found in the cache, or downloaded as open_clip does
+ARCH,FILE                   weights on this disk for an open_clip architecture; how it wants its frames is read from
+                            open_clip_config.json beside the file, where there is one
+FILE                        an official BIKE checkpoint or an OpenAI state dict: shapes tell the architecture
+FOLDER                      bike's own; see `folder.py`
+"""
+
+from __future__ import annotations
+
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import huggingface_hub
+import open_clip
+from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+from torch import Tensor
+
+from bike_cli.config import Recipe
+from bike_cli.engine import catalogue
+from bike_cli.engine.folder import load_folder
+from bike_cli.engine.parts import PLAIN_ONLY, Checkpoint, build_attribute, build_clip, build_temporal
+from bike_cli.engine.transforms import ImageRecipe
+from bike_cli.engine.weights import OPENAI_SIZES, UNREADABLE, WAY_OUT, State, fill, first_line, read_json, read_state
+from bike_cli.errors import ModelError
+
+WEIGHTS_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}
+BIKE_RECIPE = Recipe(spot="all", temperature=0.01, template="bike")  # what official checkpoints were trained with
+BIKE_RESIZE = {224: 256}  # the official test resize; other inputs are resized to their own side
+REACH_S = 10  # seconds that a server may take to answer a call
+HEAD_WIDTH = 64  # of every attention head of OpenAI's towers
+
+
+def open_checkpoint(model: str, *, offline: bool = False) -> Checkpoint:
+    """Return the checkpoint that `model` names; see the top of this file.
+
+    Args:
+        offline: never touch the network.
+    Raises:
+        ModelError: no such model, or weights that are missing, damaged or of a kind bike cannot run.
+    """
+    if model == catalogue.BUNDLED:
+        return _bundled()
+    alias = catalogue.ALIASES.get(model)
+    if alias is not None:
+        return _tagged(alias.arch, alias.tag, offline=offline)
+    path = Path(model).expanduser()
+    if model and path.is_dir():  # an empty path is the working folder
+        return load_folder(path)
+    if path.is_file():
+        return _from_file(path)
+    arch, comma, weights = model.partition(",")
+    arch = arch.replace("/", "-") if comma else arch  # OpenAI's own spelling, ViT-B/32
+    if comma and _is_path(weights):
+        return _for_architecture(arch, Path(weights).expanduser())
+    if comma:
+        return _tagged(arch, weights, offline=offline)
+    raise _unknown(model)
+
+
+def _unknown(model: str) -> ModelError:
+    if _is_path(model):
+        return ModelError(f"{model}: no such file or folder; check the path")
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if tags:
+        return ModelError(f"model {model!r}: names an architecture without weights; use {model},{tags[0]} or its like")
+    names = [catalogue.BUNDLED, *catalogue.ALIASES, *open_clip.list_models()]
+    return ModelError(f"model {model!r}: is no alias, ARCH,TAG, file or folder; {catalogue.nearest(model, names)}")
+
+
+def _is_path(text: str) -> bool:
+    path = Path(text).expanduser()
+    return (bool(text) and path.exists()) or "/" in text or "\\" in text or path.suffix.lower() in WEIGHTS_SUFFIXES
+
+
+def _bundled() -> Checkpoint:
+    folder = catalogue.bundled_folder()
+    if folder is None:
+        raise ModelError("model 'tiny': this installation lacks weights/tiny; install bike again")
+    return load_folder(folder)
+
+
+# -- open_clip tags ----------------------------------------------------------------------------------------------
+
+
+def _tagged(arch: str, tag: str, *, offline: bool) -> Checkpoint:
+    name, config = f"{arch},{tag}", catalogue.architecture(arch)
+    if not catalogue.is_plain(config):
+        raise ModelError(f"model {name!r}: has a text tower of its own kind; {PLAIN_ONLY}")
+    pretrained = catalogue.tag_preprocessing(arch, tag)
+    file = catalogue.cached_file(pretrained) or _download(pretrained, name, offline=offline)
+    try:
+        # open_clip's own road: it knows every form its tags were ever written in.
+        clip = open_clip.create_model(arch, pretrained=str(file), weights_only=True)
+    except UNREADABLE as e:
+        raise ModelError(f"{file}: cannot be loaded as {name} ({first_line(e)}); delete it and fetch it again") from e
+    return Checkpoint(name, clip.float(), config, _image_recipe(pretrained, clip.visual.image_size, name), Recipe())
+
+
+def _download(pretrained: Mapping[str, object], name: str, *, offline: bool) -> Path:
+    ways_out = f"use --model tiny, or a file: --model {name.partition(',')[0]},/path/to/weights"
+    if offline:
+        raise ModelError(f"model {name!r}: is not on this disk, and --offline forbids fetching it; {ways_out}")
+    try:
+        _reach(huggingface_hub.constants.ENDPOINT)
+        return Path(open_clip.download_pretrained(dict(pretrained)))
+    except (OSError, RuntimeError, ValueError) as e:
+        raise ModelError(f"model {name!r}: cannot be downloaded ({first_line(e)}); {ways_out}") from e
+
+
+def _reach(endpoint: str) -> None:
+    # Without a network the hub's client tries for 45 seconds, twelve lines of log long. A proxy knows names we do not.
+    address = urllib.parse.urlsplit(endpoint)
+    if address.hostname and not urllib.request.getproxies():
+        port = address.port or (80 if address.scheme == "http" else 443)
+        socket.create_connection((address.hostname, port), timeout=REACH_S).close()
+
+
+def _image_recipe(preprocess: Mapping[str, object], size: object, origin: str) -> ImageRecipe:
+    merged = merge_preprocess_dict(merge_preprocess_dict(PreprocessCfg(), dict(preprocess)), {"size": size})
+    try:
+        return ImageRecipe.from_open_clip(merged)
+    except ValueError as e:
+        raise ModelError(f"{origin}: {e}; choose another model") from e
+
+
+# -- files -------------------------------------------------------------------------------------------------------
+
+
+def _for_architecture(arch: str, file: Path) -> Checkpoint:
+    config, state = catalogue.architecture(arch), read_state(file)
+    clip = build_clip(config, f"model {arch!r}")
+    fill(clip, _without_sizes(state.clip), origin=f"{file} as {arch}")
+    image = _image_recipe(_preprocessing_beside(file), clip.visual.image_size, arch)
+    plain = Checkpoint(f"{arch},{file}", clip, config, image, Recipe())
+    return plain if state.head is None else _with_head(plain, state.head, str(file))
+
+
+def _preprocessing_beside(file: Path) -> Mapping[str, object]:
+    # Repositories of open_clip weights carry it; without it OpenAI's mean and std stand, as in open_clip.
+    config = file.with_name("open_clip_config.json")
+    preprocess = read_json(config).get("preprocess_cfg", {}) if config.is_file() else {}
+    if not isinstance(preprocess, dict):
+        raise ModelError(f"{config}: preprocess_cfg is a {type(preprocess).__name__}, not an object; mend it")
+    return preprocess
+
+
+def _from_file(file: Path) -> Checkpoint:
+    state = read_state(file)
+    config = _inferred(state, file)
+    clip = build_clip(config, str(file))
+    fill(clip, _without_sizes(state.clip), origin=str(file))
+    image = _image_recipe({}, clip.visual.image_size, str(file))
+    plain = Checkpoint(str(file), clip, config, image, Recipe())
+    return plain if state.head is None else _with_head(plain, state.head, str(file))
+
+
+def _with_head(plain: Checkpoint, head: Mapping[str, Tensor], origin: str) -> Checkpoint:
+    is_temporal, is_attribute = "frame_position_embeddings.weight" in head, "query_fc.0.weight" in head
+    if head and not is_temporal and not is_attribute:
+        raise ModelError(
+            f"{origin}: has a head of a kind not known ({next(iter(head))}, …); retrain with Transf or None"
+        )
+    clip = plain.clip
+    return replace(
+        plain,
+        image=replace(plain.image, resize_side=BIKE_RESIZE.get(plain.image.side)),
+        recipe=BIKE_RECIPE,
+        temporal_head=build_temporal(head, clip, heads=_text_heads(clip), origin=origin) if is_temporal else None,
+        attribute_head=build_attribute(head, clip, origin=origin) if is_attribute else None,
+    )
+
+
+def _text_heads(clip: open_clip.CLIP) -> int:
+    return int(clip.ln_final.weight.shape[0]) // HEAD_WIDTH
+
+
+def _without_sizes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state.items() if name not in OPENAI_SIZES}
+
+
+def _inferred(state: State, file: Path) -> dict[str, object]:
+    try:
+        config = infer_config(state.clip)
+    except (LookupError, ValueError, AttributeError, ArithmeticError) as e:
+        raise ModelError(f"{file}: is no CLIP ({first_line(e)} is missing or wrong); {WAY_OUT}") from e
+    if state.head is None and "input_resolution" not in state.clip:
+        # The activation leaves no trace in the tensors, and the wrong one gives quietly worse features.
+        fits = " or ".join(f"{arch},{file}" for arch in _fitting(config)) or f"ARCH,{file}"
+        raise ModelError(f"{file}: does not tell its architecture's activation; use --model {fits}")
+    return config
+
+
+def infer_config(state: Mapping[str, Tensor]) -> dict[str, object]:
+    """Return the open_clip configuration of an OpenAI CLIP, from the shapes of its tensors.
+
+    Raises:
+        LookupError: a tensor without which it is no CLIP.
+    Source: OpenAI CLIP, `build_model`; its twin in open_clip rounds weights to fp16.
+    """
+    width = state["ln_final.weight"].shape[0]
+    text = {
+        "context_length": state["positional_embedding"].shape[0],
+        "vocab_size": state["token_embedding.weight"].shape[0],
+        "width": width,
+        "heads": width // HEAD_WIDTH,
+        "layers": _count(state, "transformer.resblocks."),
+    }
+    vision = _vision_transformer(state) if "visual.proj" in state else _resnet(state)
+    return {"embed_dim": state["text_projection"].shape[1], "vision_cfg": vision, "text_cfg": text, "quick_gelu": True}
+
+
+def _vision_transformer(state: Mapping[str, Tensor]) -> dict[str, object]:
+    width, _, patch, _ = state["visual.conv1.weight"].shape
+    grid = _square_root(state["visual.positional_embedding"].shape[0] - 1)
+    layers = _count(state, "visual.transformer.resblocks.")
+    return {"image_size": patch * grid, "layers": layers, "width": width, "patch_size": patch}
+
+
+def _resnet(state: Mapping[str, Tensor]) -> dict[str, object]:
+    grid = _square_root(state["visual.attnpool.positional_embedding"].shape[0] - 1)
+    layers = [_count(state, f"visual.layer{stage}.") for stage in (1, 2, 3, 4)]
+    return {
+        "image_size": 32 * grid,
+        "layers": layers,
+        "width": state["visual.layer1.0.conv1.weight"].shape[0],
+        "patch_size": None,
+    }
+
+
+def _count(state: Mapping[str, Tensor], prefix: str) -> int:
+    return len({name.removeprefix(prefix).split(".")[0] for name in state if name.startswith(prefix)})
+
+
+def _square_root(count: int) -> int:
+    root = int(max(0, count) ** 0.5 + 0.5)
+    if root * root != count or not root:
+        raise ValueError(f"a square number of positions ({count})")
+    return root
+
+
+def _fitting(config: Mapping[str, object]) -> Iterator[str]:
+    sizes = {**config, "quick_gelu": None}
+    for arch in open_clip.list_models():
+        known = open_clip.get_model_config(arch)
+        if known and catalogue.is_plain(known) and {**known, "quick_gelu": None} == sizes:
+            yield arch

@@ -1,0 +1,157 @@
+"""The open_clip adapter: frames become [.., D], texts become class and token features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from open_clip import SimpleTokenizer
+from open_clip.model import CLIP
+from torch import Tensor
+
+from bike_cli.config import Spot
+from bike_cli.engine.parts import PLAIN_ONLY, width_of
+from bike_cli.engine.placement import Placement
+from bike_cli.engine.tokens import Tokens, Truncated, tokenise
+from bike_cli.engine.transforms import ImageRecipe, normalise, views
+from bike_cli.errors import ModelError
+from bike_cli.records import Prompt, TextFeatures
+
+# Pictures and texts that go through a tower at once: enough to fill the device, little enough for its memory.
+AT_ONCE = {"cuda": 128}
+AT_ONCE_ELSEWHERE = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A plain CLIP with its tokenizer, its image recipe and its place. Made by `adapt`.
+
+    Features come out raw, float32, on the encoder's device and without a gradient.
+    """
+
+    model: CLIP
+    tokenizer: SimpleTokenizer
+    recipe: ImageRecipe
+    placement: Placement
+
+    @property
+    def dim(self) -> int:
+        """D, the size of an embedding."""
+        return width_of(self.model)
+
+    @property
+    def context(self) -> int:
+        """The positions of a text, start and end included."""
+        return int(self.model.context_length)
+
+    @torch.no_grad()
+    def encode_frames(self, frames: NDArray[np.uint8] | Tensor, *, crops: int = 1) -> Tensor:
+        """Return the feature of each frame's crops.
+
+        Args:
+            frames: uint8 [B, H, W, 3], RGB; of any size down to one pixel.
+            crops: 1 or 3; see `transforms.views`.
+        Returns:
+            [crops * B, D]: all frames of crop 0, then all of crop 1.
+        Raises:
+            ValueError: another shape or type of frames.
+            UsageError: three crops of a model that sees whole frames.
+        """
+        pixels = frames.cpu().numpy() if isinstance(frames, Tensor) else frames
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3 or 0 in pixels.shape[1:]:
+            raise ValueError(f"frames are {pixels.dtype}{list(pixels.shape)}; expected uint8 [B, H, W, 3]")
+        parts = [self._encode_views(pixels[i : i + n], crops) for i, n in self._batches(len(pixels))]
+        empty = torch.zeros(crops, 0, self.dim, device=self.placement.device)
+        return torch.cat([empty, *parts], dim=1).flatten(0, 1)
+
+    @torch.no_grad()
+    def encode_texts(self, texts: Sequence[str | Prompt], *, positions: Spot = "eot") -> TextFeatures:
+        """Return the features of texts, and of those of their tokens that `positions` names.
+
+        Args:
+            texts: a plain text is all label. One longer than the context is cut; `truncated` tells which.
+            positions: `all` keeps every position, padding too: [C, 77, D] · `words` keeps the label's own words,
+                moved to the left and followed by zeros: [C, most words of a label, D] · `eot` keeps the end of text:
+                [C, 1, D].
+        """
+        prompts = [Prompt.plain(text) if isinstance(text, str) else text for text in texts]
+        read = [tokenise(self.tokenizer, prompt, context=self.context) for prompt in prompts]
+        kept = [_kept(tokens, positions, self.context) for tokens in read]
+        length = max((len(k) for k in kept), default=1)
+        device = self.placement.device
+        classes = torch.zeros(len(read), self.dim, device=device)
+        tokens = torch.zeros(len(read), length, self.dim, device=device)
+        shortest_first = sorted(range(len(read)), key=lambda i: len(read[i].ids))
+        for start, n in self._batches(len(read)):
+            batch = shortest_first[start : start + n]
+            states = self._encode_tokens([read[i].ids for i in batch], padded=positions == "all")  # [b, l, D]
+            for row, i in enumerate(batch):
+                classes[i] = states[row, len(read[i].ids) - 1]
+                tokens[i, : len(kept[i])] = states[row, kept[i].start : kept[i].stop]
+        mask = torch.tensor([_mask(t, k, length) for t, k in zip(read, kept, strict=True)], dtype=torch.bool)
+        return TextFeatures(tuple(p.text for p in prompts), classes, tokens, mask.reshape(-1, length).to(device))
+
+    def truncated(self, texts: Sequence[str | Prompt]) -> list[Truncated]:
+        """Return the texts that are longer than the context, with what is read of them and what is not."""
+        prompts = [Prompt.plain(text) if isinstance(text, str) else text for text in texts]
+        read = [tokenise(self.tokenizer, prompt, context=self.context) for prompt in prompts]
+        show = self.tokenizer.decode
+        return [Truncated(i, show(t.ids[1:-1]).strip(), show(t.cut).strip()) for i, t in enumerate(read) if t.cut]
+
+    def _batches(self, count: int) -> Iterator[tuple[int, int]]:
+        n = AT_ONCE.get(self.placement.device.type, AT_ONCE_ELSEWHERE)
+        return ((start, n) for start in range(0, count, n))
+
+    def _encode_views(self, frames: NDArray[np.uint8], crops: int) -> Tensor:
+        pixels = views(frames, self.recipe, crops=crops, device=self.placement.device)  # [crops * b, 3, S, S]
+        with self.placement.autocast():
+            features: Tensor = self.model.encode_image(normalise(pixels, self.recipe))
+        return features.float().reshape(crops, len(frames), -1)  # [crops, b, D]
+
+    def _encode_tokens(self, texts: list[list[int]], *, padded: bool) -> Tensor:
+        # open_clip's `encode_text`, projected at every position. A position sees only those before it, so a batch is
+        # exact when it stops at its longest text: seven times less work for labels than 77 positions.
+        length = self.context if padded else max(len(ids) for ids in texts)
+        rows = [ids + [0] * (length - len(ids)) for ids in texts]
+        model = self.model
+        with self.placement.autocast():
+            x = model.token_embedding(torch.tensor(rows, device=self.placement.device))  # [b, l, width]
+            x = model.transformer(x + model.positional_embedding[:length], attn_mask=model.attn_mask[:length, :length])
+            x = model.ln_final(x)
+            features: Tensor = _project(x, model.text_projection)
+        return features.float()
+
+
+def adapt(model: CLIP, *, tokenizer: SimpleTokenizer, recipe: ImageRecipe, placement: Placement) -> Encoder:
+    """Return the encoder that runs this kind of model: the one door for kinds still to come.
+
+    Raises:
+        ModelError: a model that is not a plain CLIP.
+    """
+    plain = type(model) is CLIP and isinstance(tokenizer, SimpleTokenizer)
+    if not plain or model.text_pool_type != "argmax" or model.attn_mask is None:
+        raise ModelError(f"{type(model).__name__}: has a text tower of its own kind; {PLAIN_ONLY}")
+    return Encoder(model.to(placement.device).eval(), tokenizer, recipe, placement)
+
+
+def _project(states: Tensor, projection: Tensor | torch.nn.Linear | None) -> Tensor:
+    if projection is None:
+        return states
+    if isinstance(projection, torch.nn.Linear):
+        return projection(states)  # type: ignore[no-any-return]
+    return states @ projection
+
+
+def _kept(tokens: Tokens, positions: Spot, context: int) -> range:
+    if positions == "all":
+        return range(context)
+    return tokens.words if positions == "words" else range(len(tokens.ids) - 1, len(tokens.ids))
+
+
+def _mask(tokens: Tokens, kept: range, length: int) -> list[bool]:
+    # With the end of text alone there is one position, and it votes.
+    words = tokens.words if tokens.words[0] in kept else kept
+    return [i < len(kept) and kept[i] in words for i in range(length)]

@@ -1,0 +1,104 @@
+"""What is loaded once: a model with its heads and its recipe, in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from open_clip import SimpleTokenizer
+from torch import Tensor
+
+from bike_cli.config import Device, EngineConfig, Precision, Recipe, Spot
+from bike_cli.engine.checkpoints import open_checkpoint
+from bike_cli.engine.encoder import Encoder, adapt
+from bike_cli.engine.heads import MAX_FRAMES, AttributeHead, TemporalTransformer
+from bike_cli.engine.parts import Checkpoint
+from bike_cli.engine.placement import Placement, place
+from bike_cli.errors import UsageError
+from bike_cli.records import Clip, Prompt, TextFeatures, VideoFeatures
+
+
+@dataclass(frozen=True, eq=False)
+class Engine:
+    """A model, ready to see and read.
+
+    Args:
+        recipe: the defaults the model brings along.
+        name: what records call it.
+        logit_scale: what cosines are multiplied by before the softmax over classes.
+    """
+
+    encoder: Encoder
+    temporal_head: TemporalTransformer | None
+    attribute_head: AttributeHead | None
+    recipe: Recipe
+    name: str
+    logit_scale: float
+
+    def encode_frames(self, frames: NDArray[np.uint8] | Tensor, *, crops: int = 1) -> Tensor:
+        """Return raw features [crops * B, D] of uint8 [B, H, W, 3]; see `Encoder.encode_frames`."""
+        return self.encoder.encode_frames(frames, crops=crops)
+
+    def encode_texts(self, texts: Sequence[str | Prompt], *, positions: Spot | None = None) -> TextFeatures:
+        """Return the features of texts; `positions` None: those that the model's recipe spots with."""
+        return self.encoder.encode_texts(texts, positions=positions or self.recipe.spot)
+
+    def encode_clip(self, clip: Clip, *, crops: int = 1) -> VideoFeatures:
+        """Return a clip's raw frame features, [K, T, D]; view = crop * clips + clip."""
+        clips, frames = clip.frames.shape[:2]
+        features = self.encoder.encode_frames(clip.frames.reshape(clips * frames, *clip.frames.shape[2:]), crops=crops)
+        times_s = np.tile(clip.times_s, (crops, 1))  # [K, T]
+        return VideoFeatures(clip.source, features.reshape(crops * clips, frames, -1), times_s)
+
+    @torch.no_grad()
+    def temporal(self, frames: Tensor) -> Tensor:
+        """Return frames [V, T, D] as the temporal head sees them; the same ones where the model has no head.
+
+        Raises:
+            UsageError: more frames than the head has positions.
+        """
+        if self.temporal_head is None:
+            return frames
+        if frames.shape[1] > MAX_FRAMES:
+            raise UsageError(
+                f"frames is {frames.shape[1]}, but the temporal head of {self.name} has positions for {MAX_FRAMES}; "
+                "ask for fewer frames"
+            )
+        informed: Tensor = self.temporal_head(frames)
+        return informed
+
+
+def load(
+    model: str = EngineConfig.model,
+    *,
+    device: Device = EngineConfig.device,
+    precision: Precision = EngineConfig.precision,
+    offline: bool = EngineConfig.offline,
+) -> Engine:
+    """Return the engine that `model` names; see `checkpoints.py` for the names.
+
+    Raises:
+        ModelError: no such model, or weights that are missing, damaged or of a kind bike cannot run.
+        UsageError: a device or precision that this machine does not have.
+    """
+    placement = place(device, precision)
+    return assemble(open_checkpoint(model, offline=offline), placement)
+
+
+def assemble(checkpoint: Checkpoint, placement: Placement) -> Engine:
+    """Return the engine of a checkpoint, moved to its place."""
+    clip = checkpoint.clip
+    tokenizer = SimpleTokenizer(context_length=clip.context_length)
+    encoder = adapt(clip, tokenizer=tokenizer, recipe=checkpoint.image, placement=placement)
+    temporal, attribute = checkpoint.temporal_head, checkpoint.attribute_head
+    return Engine(
+        encoder=encoder,
+        temporal_head=None if temporal is None else temporal.to(placement.device).eval(),
+        attribute_head=None if attribute is None else attribute.to(placement.device).eval(),
+        recipe=checkpoint.recipe,
+        name=checkpoint.name,
+        logit_scale=float(clip.logit_scale.detach().exp()),
+    )

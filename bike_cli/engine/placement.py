@@ -1,0 +1,60 @@
+"""Where a model runs, and in which numbers."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from bike_cli.config import Device, Precision
+from bike_cli.errors import UsageError
+
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A device, and the type its matrix products are done in; weights and features stay float32."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which the towers run."""
+        return nullcontext() if self.dtype is torch.float32 else torch.autocast(self.device.type, self.dtype)
+
+
+def place(device: Device, precision: Precision) -> Placement:
+    """Return the placement that these two words mean on this machine.
+
+    Raises:
+        UsageError: a device that is misspelt or not here; fp16 on a CPU.
+    """
+    chosen = _device(device)
+    if precision == "auto":
+        return Placement(chosen, _fastest(chosen))
+    if precision == "fp16" and chosen.type == "cpu":
+        raise UsageError("precision fp16: a CPU computes it slower than fp32; ask for fp32 or bf16")
+    return Placement(chosen, _DTYPES[precision])
+
+
+def _available() -> list[str]:
+    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return [*cuda, *mps, "cpu"]
+
+
+def _device(name: Device) -> torch.device:
+    here = _available()
+    if name == "auto":
+        return torch.device(here[0])
+    if name in here or (name == "cuda" and "cuda:0" in here):
+        return torch.device(name)
+    raise UsageError(f"device {name!r}: is not on this machine; choose auto, {', '.join(here)}")
+
+
+def _fastest(device: torch.device) -> torch.dtype:
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

@@ -1,0 +1,192 @@
+"""Video frames become what the image tower was trained on: resize, crop, normalise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from bike_cli.errors import UsageError
+
+Interpolation = Literal["bicubic", "bilinear"]
+ResizeMode = Literal["shortest", "longest", "squash"]
+Triple = tuple[float, float, float]
+Box = tuple[int, int]  # left, top: a corner of a crop in the resized frame
+
+# A strip 16 sides long would be resized to fill memory, to throw nearly all of it away.
+WIDEST = 16
+
+_PIL = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_TORCH = {"bicubic": InterpolationMode.BICUBIC, "bilinear": InterpolationMode.BILINEAR}
+
+
+@dataclass(frozen=True)
+class ImageRecipe:
+    """How one model wants its frames; every value comes with its weights, none is ours.
+
+    Args:
+        side: S, pixels of the square the tower sees.
+        mean: subtracted per channel, of values in [0, 1].
+        std: divided by per channel.
+        resize_mode: `shortest` fits the short side and crops · `longest` fits the long side and pads ·
+            `squash` fits both sides.
+        resize_side: what `shortest` fits the short side to before the crop, pixels; None: `side`.
+        fill: 0..255, around a frame that `longest` pads.
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    side: int
+    mean: Triple
+    std: Triple
+    interpolation: Interpolation = "bicubic"
+    resize_mode: ResizeMode = "shortest"
+    resize_side: int | None = None
+    fill: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.side >= 1 or (self.resize_side is not None and self.resize_side < self.side):
+            raise ValueError(f"side {self.side} and resize_side {self.resize_side} are no sizes of a crop")
+        if self.interpolation not in get_args(Interpolation) or self.resize_mode not in get_args(ResizeMode):
+            raise ValueError(f"cannot resize by {self.interpolation!r}, {self.resize_mode!r}")
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(s > 0 for s in self.std):
+            raise ValueError(f"mean {self.mean} and std {self.std} do not normalise three channels")
+
+    @classmethod
+    def from_open_clip(cls, preprocess: Mapping[str, object]) -> ImageRecipe:
+        """Return the recipe of an open_clip `PreprocessCfg`, given as its mapping.
+
+        Raises:
+            ValueError: an input that is not square.
+        """
+        width, height = _pair(preprocess["size"])
+        if width != height:
+            raise ValueError(f"its input is {width}x{height}, not square")
+        return cls(
+            side=width,
+            mean=_triple(preprocess["mean"]),
+            std=_triple(preprocess["std"]),
+            # open_clip's `random` is a training choice; it evaluates with bicubic.
+            interpolation="bilinear" if preprocess["interpolation"] == "bilinear" else "bicubic",
+            resize_mode=preprocess["resize_mode"],  # type: ignore[arg-type]
+            fill=int(preprocess["fill_color"]),  # type: ignore[call-overload]
+        )
+
+
+def views(frames: NDArray[np.uint8], recipe: ImageRecipe, *, crops: int, device: torch.device) -> Tensor:
+    """Return the pixels of each crop, before normalisation.
+
+    Args:
+        frames: uint8 [B, H, W, 3].
+        crops: 1, the centre, or 3, as BIKE orders them: left, right, centre.
+        device: where the answer goes. CUDA resizes there, within a rounding of PIL; all others use PIL itself.
+    Returns:
+        uint8 [crops * B, 3, S, S]: all frames of crop 0, then all of crop 1.
+    Raises:
+        UsageError: three crops of a model that sees whole frames.
+    """
+    height, width = frames.shape[1:3]
+    resized = _resized(width, height, recipe)
+    corners = _corners(resized, recipe, crops)
+    if max(resized) > WIDEST * recipe.side:
+        cut = np.stack([_windows(frame, resized, corners, recipe) for frame in frames], axis=1)
+    elif device.type == "cuda":
+        return _on_cuda(torch.tensor(frames, device=device), resized, corners, recipe)
+    else:
+        cut = np.stack([_crops(frame, resized, corners, recipe) for frame in frames], axis=1)
+    return torch.from_numpy(cut).flatten(0, 1).permute(0, 3, 1, 2).contiguous().to(device)
+
+
+def normalise(pixels: Tensor, recipe: ImageRecipe) -> Tensor:
+    """Return float32 [B, 3, S, S], (pixels / 255 - mean) / std, of uint8 pixels of that shape."""
+    mean = torch.tensor(recipe.mean, device=pixels.device)[:, None, None]
+    std = torch.tensor(recipe.std, device=pixels.device)[:, None, None]
+    return (pixels.float() / 255 - mean) / std
+
+
+def _resized(width: int, height: int, recipe: ImageRecipe) -> tuple[int, int]:
+    side = recipe.side
+    if recipe.resize_mode == "squash":
+        return side, side
+    if recipe.resize_mode == "longest":
+        longest = max(width, height)
+        # open_clip rounds a thin strip to 0 pixels, which nothing can resize to.
+        return max(1, round(width * side / longest)), max(1, round(height * side / longest))
+    short, target = min(width, height), recipe.resize_side or side
+    return int(target * width / short), int(target * height / short)
+
+
+def _corners(resized: tuple[int, int], recipe: ImageRecipe, crops: int) -> list[Box]:
+    # Negative corners pad.
+    across, down = resized[0] - recipe.side, resized[1] - recipe.side
+    if crops == 1 and recipe.resize_mode == "longest":
+        return [(-(-across // 2), -(-down // 2))]
+    if crops == 1:
+        return [(round(across / 2), round(down / 2))]  # half to even, as torchvision
+    if recipe.resize_mode != "shortest":
+        raise UsageError(f"crops is {crops}, but this model sees whole frames ({recipe.resize_mode}); ask for 1")
+    # Steps of a quarter margin, rounded down: the right crop may miss the border by 3 pixels, as in the official code.
+    step_x, step_y = across // 4, down // 4
+    return [(0, 2 * step_y), (4 * step_x, 2 * step_y), (2 * step_x, 2 * step_y)]
+
+
+def _crops(
+    frame: NDArray[np.uint8], size: tuple[int, int], corners: list[Box], recipe: ImageRecipe
+) -> NDArray[np.uint8]:
+    whole = np.asarray(Image.fromarray(frame).resize(size, _PIL[recipe.interpolation]))
+    return np.stack([_cut(whole, corner, recipe) for corner in corners])
+
+
+def _windows(
+    frame: NDArray[np.uint8], size: tuple[int, int], corners: list[Box], recipe: ImageRecipe
+) -> NDArray[np.uint8]:
+    # The same resize, computed only inside each crop; equal up to a rounding of its corners to float.
+    scale_x, scale_y, side = frame.shape[1] / size[0], frame.shape[0] / size[1], recipe.side
+    image = Image.fromarray(frame)
+    boxes = [(x * scale_x, y * scale_y, (x + side) * scale_x, (y + side) * scale_y) for x, y in corners]
+    return np.stack([np.asarray(image.resize((side, side), _PIL[recipe.interpolation], box=box)) for box in boxes])
+
+
+def _cut(whole: NDArray[np.uint8], corner: Box, recipe: ImageRecipe) -> NDArray[np.uint8]:
+    (x, y), side = corner, recipe.side
+    if x >= 0 and y >= 0:
+        return whole[y : y + side, x : x + side]
+    height, width = whole.shape[:2]
+    canvas = np.full((side, side, 3), recipe.fill, dtype=np.uint8)
+    canvas[-y : height - y, -x : width - x] = whole
+    return canvas
+
+
+def _on_cuda(frames: Tensor, size: tuple[int, int], corners: list[Box], recipe: ImageRecipe) -> Tensor:
+    mode, side = _TORCH[recipe.interpolation], recipe.side
+    pixels = frames.permute(0, 3, 1, 2)  # [B, 3, H, W]
+    # PIL resizes along the width, rounds to uint8, then along the height: overshoots are cut twice.
+    for height, width in ((pixels.shape[2], size[0]), (size[1], size[0])):
+        pixels = F.resize(pixels.float(), [height, width], mode, antialias=True).round().clamp(0, 255)
+    cuts = []
+    for x, y in corners:
+        left, top = max(0, -x), max(0, -y)
+        padded = F.pad(
+            pixels, [left, top, max(0, side - size[0] - left), max(0, side - size[1] - top)], fill=recipe.fill
+        )
+        cuts.append(padded[:, :, max(0, y) : max(0, y) + side, max(0, x) : max(0, x) + side])
+    return torch.cat(cuts).to(torch.uint8)
+
+
+def _pair(size: object) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))  # type: ignore[index]
+
+
+def _triple(values: object) -> Triple:
+    if isinstance(values, (int, float)):
+        return float(values), float(values), float(values)
+    red, green, blue = (float(v) for v in values)  # type: ignore[attr-defined]
+    return red, green, blue

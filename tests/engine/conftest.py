@@ -1,0 +1,82 @@
+"""Engines to test with, the golden values of the official code, and open_clip with a tag of our own."""
+
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import open_clip.factory
+import open_clip.pretrained
+import pytest
+from huggingface_hub import constants
+from numpy.typing import NDArray
+from small_models import ARCH, INCEPTION, TAG, tiny_checkpoint, tiny_config
+
+from bike_cli.engine.engine import Engine, assemble, load
+from bike_cli.engine.parts import Checkpoint
+from bike_cli.engine.placement import place
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = next((p for p in (ROOT / "shared/golden", ROOT.parent / "shared/golden") if p.is_dir()), None)
+NpzFile = Mapping[str, NDArray[np.generic]]
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> Checkpoint:
+    return tiny_checkpoint()
+
+
+@pytest.fixture(scope="session")
+def engine(checkpoint: Checkpoint) -> Engine:
+    return assemble(checkpoint, place("cpu", "fp32"))
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    if GOLDEN is None:
+        pytest.skip("shared/golden, the values of the official code, is not beside this checkout")
+    return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def golden_model(golden: Path) -> NpzFile:
+    with np.load(golden / "golden_model.npz", allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+@pytest.fixture(scope="session")
+def official(golden: Path) -> Callable[[str], Engine]:
+    engines: dict[str, Engine] = {}
+
+    def get(name: str) -> Engine:
+        if name not in engines:
+            engines[name] = load(str(golden / f"{name}.pt"), device="cpu", precision="fp32")
+        return engines[name]
+
+    return get
+
+
+@pytest.fixture
+def _registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An architecture and a tag of our own in open_clip, and an empty download cache."""
+    pretrained = {"hf_hub": "nobody/bike-test/", "quick_gelu": True, **INCEPTION}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, ARCH, tiny_config())
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "bike-test", {**tiny_config(), "quick_gelu": False})
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, ARCH, {TAG: pretrained})
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "bike-test", {TAG: pretrained, "plain": {"hf_hub": "n/p/"}})
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files asked of the hub, which answers calls and breaks off every download."""
+    asked: list[str] = []
+
+    def download(repo_id: str, filename: str, **_: object) -> str:
+        asked.append(f"{repo_id}/{filename}")
+        raise OSError("the network is unreachable")
+
+    monkeypatch.setattr(open_clip.pretrained, "hf_hub_download", download)
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: socket.socket())
+    return asked

@@ -1,0 +1,45 @@
+"""What `bike models` can list, without a network and without building a model."""
+
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from small_models import ARCH, TAG, put_in_cache, tiny_checkpoint
+
+from bike_cli.engine import catalogue
+
+
+def test_every_alias_names_weights_that_run() -> None:
+    for alias in catalogue.ALIASES.values():
+        assert catalogue.is_plain(catalogue.architecture(alias.arch))
+        assert catalogue.tag_preprocessing(alias.arch, alias.tag)["hf_hub"]
+
+
+@pytest.mark.parametrize("name", ["small", "base", "large"])
+def test_an_aliass_parameters_are_counted(name: str) -> None:
+    alias = catalogue.ALIASES[name]
+    with torch.device("meta"):
+        clip = open_clip.CLIP(**open_clip.get_model_config(alias.arch))
+
+    assert sum(p.numel() for p in clip.parameters()) == pytest.approx(alias.parameters, rel=0.005)
+
+
+@pytest.mark.usefixtures("_registered")
+def test_the_list_tells_what_is_on_this_disk(tmp_path: Path, calls: list[str]) -> None:
+    file = put_in_cache(tmp_path / "hub", tiny_checkpoint())
+
+    listed = {model.name: model for model in catalogue.known_models()}
+
+    assert listed[f"{ARCH},{TAG}"].bytes_on_disk == file.stat().st_size
+    assert listed["base"].bytes_on_disk is None
+    assert next(iter(listed)) == "tiny"
+    assert calls == []
+
+
+@pytest.mark.usefixtures("_registered")
+def test_the_list_leaves_out_what_would_be_refused() -> None:
+    names = {model.name for model in catalogue.known_models()}
+
+    assert {"ViT-L-14,laion2b_s32b_b82k", "RN50-quickgelu,openai", "convnext_base,laion400m_s13b_b51k"} <= names
+    assert not {"ViT-B-16,openai", f"bike-test,{TAG}", "ViT-B-16-SigLIP,webli", "ViT-L-14-CLIPA,datacomp1b"} & names

@@ -1,0 +1,336 @@
+"""A name after --model becomes a checkpoint, or an error that names the way out."""
+
+import json
+import shutil
+import socket
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from open_clip.model import build_model_from_openai_state_dict
+from safetensors.torch import save_file
+from small_models import ARCH, INCEPTION, TAG, put_in_cache, tiny_checkpoint
+
+from bike_cli.config import Recipe
+from bike_cli.engine import catalogue
+from bike_cli.engine.checkpoints import infer_config, open_checkpoint
+from bike_cli.engine.folder import save_folder
+from bike_cli.engine.parts import Checkpoint, build_clip
+from bike_cli.errors import ExitCode, ModelError
+
+OPENAI = {
+    "vit": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16},
+    "resnet": {"image_size": 64, "layers": [1, 2, 1, 1], "width": 16, "patch_size": None},
+}
+TEXT = {"context_length": 77, "vocab_size": 512, "width": 64, "heads": 1, "layers": 2}
+
+
+def openai_config(tower: str = "vit") -> dict[str, object]:
+    return {"embed_dim": 48, "vision_cfg": OPENAI[tower], "text_cfg": TEXT, "quick_gelu": True}
+
+
+def openai_state(tower: str = "vit") -> dict[str, torch.Tensor]:
+    sizes = {"input_resolution": torch.tensor(32), "context_length": torch.tensor(77), "vocab_size": torch.tensor(512)}
+    return dict(build_clip(openai_config(tower), "test").state_dict()) | sizes
+
+
+def bike_file(path: Path, head: dict[str, torch.Tensor], clip: dict[str, torch.Tensor] | None = None) -> str:
+    content = {"epoch": 1, "model_state_dict": clip or openai_state(), "fusion_model_state_dict": head}
+    torch.save({**content, "optimizer_state_dict": {}}, path)
+    return str(path)
+
+
+# -- tags
+
+
+@pytest.mark.usefixtures("_registered")
+def test_a_cached_tag_loads_with_its_own_preprocessing_and_no_network(tmp_path: Path, calls: list[str]) -> None:
+    weights = tiny_checkpoint()
+    put_in_cache(tmp_path / "hub", weights)
+
+    checkpoint = open_checkpoint(f"{ARCH},{TAG}", offline=True)
+
+    assert (checkpoint.name, checkpoint.recipe, calls) == (f"{ARCH},{TAG}", Recipe(), [])
+    assert (checkpoint.image.side, checkpoint.image.mean, checkpoint.image.resize_mode) == (32, (0.5,) * 3, "squash")
+    assert checkpoint.image.interpolation == "bilinear"
+    assert torch.equal(checkpoint.clip.visual.proj, weights.clip.visual.proj)
+
+
+@pytest.mark.usefixtures("_registered")
+def test_offline_asks_no_network_and_names_the_ways_out(calls: list[str]) -> None:
+    with pytest.raises(ModelError, match=rf"--offline forbids .*--model tiny.*--model {ARCH},/path") as caught:
+        open_checkpoint(f"{ARCH},{TAG}", offline=True)
+
+    assert calls == []
+    assert caught.value.exit_code == ExitCode.NO_MODEL
+
+
+@pytest.mark.usefixtures("_registered")
+def test_no_network_is_told_at_once_and_not_after_the_hubs_retries(
+    calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(urllib.request, "getproxies", dict)
+
+    with pytest.raises(ModelError, match=r"cannot be downloaded \(Name or service not known\); use --model tiny"):
+        open_checkpoint(f"{ARCH},{TAG}")
+
+    assert calls == []
+
+
+@pytest.mark.usefixtures("_registered")
+def test_a_broken_download_names_the_ways_out(calls: list[str]) -> None:
+    with pytest.raises(ModelError, match=r"cannot be downloaded \(.*\); use --model tiny, or a file"):
+        open_checkpoint(f"{ARCH},{TAG}")
+
+    assert calls != []
+
+
+@pytest.mark.usefixtures("_registered")
+def test_a_damaged_download_is_named(tmp_path: Path) -> None:
+    file = put_in_cache(tmp_path / "hub", tiny_checkpoint())
+    file.write_bytes(file.read_bytes()[:1000])
+
+    with pytest.raises(ModelError, match=r"open_clip_model.safetensors: cannot be loaded .* delete it and fetch it"):
+        open_checkpoint(f"{ARCH},{TAG}")
+
+
+@pytest.mark.usefixtures("_registered", "calls")
+@pytest.mark.parametrize(
+    ("name", "right"), [(f"bike-test,{TAG}", f"{ARCH},{TAG}"), (f"{ARCH},plain", "bike-test,plain")]
+)
+def test_another_activation_than_the_weights_is_refused_with_the_right_name(name: str, right: str) -> None:
+    with pytest.raises(ModelError, match=rf"QuickGELU\); use {right}$"):
+        open_checkpoint(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ViT-B-16,openai", "use ViT-B-16-quickgelu,openai"),
+        ("ViT-B/16,openai", "use ViT-B-16-quickgelu,openai"),
+        ("ViT-B-16,opnai", r"no such weights; nearest: openai"),
+        ("ViT-B-61,openai", r"no such architecture; nearest: .*ViT-B-16"),
+        ("bsae", "is no alias, ARCH,TAG, file or folder; nearest: base"),
+        ("tny", "nearest: tiny"),
+        ("ViT-B-32", r"an architecture without weights; use ViT-B-32,"),
+        ("", "is no alias"),
+        ("gone/model.pt", "gone/model.pt: no such file or folder"),
+        ("model.safetensors", "no such file"),
+        ("ViT-B-32,gone.pt", r"gone\.pt: cannot be read"),
+        ("ViT-B-16-SigLIP,webli", "plain CLIP models only"),
+        ("PE-Core-B-16,meta", "plain CLIP models only"),
+        ("EVA02-B-16,merged2b_s8b_b131k", "plain CLIP models only"),
+        ("coca_ViT-B-32,laion2b_s13b_b90k", "plain CLIP models only"),
+        ("ViT-L-14-CLIPA,datacomp1b", "plain CLIP models only"),  # a bidirectional text tower
+        ("ViT-H-14-worldwide-378,metaclip2_worldwide", "plain CLIP models only"),  # another tokenizer
+    ],
+)
+def test_a_name_that_cannot_be_run_is_told_from_its_configuration_alone(
+    name: str, said: str, calls: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ModelError, match=said):
+        open_checkpoint(name)
+
+    assert calls == []
+
+
+# -- files
+
+
+@pytest.mark.parametrize("tower", ["vit", "resnet"])
+def test_inferred_architectures_are_those_of_open_clips_builder(tower: str) -> None:
+    state = dict(build_clip(openai_config(tower), "test").state_dict())
+
+    config = infer_config(state)
+
+    built = build_model_from_openai_state_dict(dict(state))
+    ours = build_clip(config, "test")
+    assert {n: t.shape for n, t in ours.state_dict().items()} == {n: t.shape for n, t in built.state_dict().items()}
+    assert ours.visual.image_size == built.visual.image_size
+    assert config == openai_config(tower)
+
+
+@pytest.mark.parametrize("arch", ["ViT-B-32-quickgelu", "ViT-L-14-336-quickgelu", "RN50-quickgelu", "RN50x4-quickgelu"])
+def test_inferred_architectures_are_those_of_openais_models(arch: str) -> None:
+    config = open_clip.get_model_config(arch)
+    with torch.device("meta"):
+        state = open_clip.CLIP(**config).state_dict()
+
+    assert infer_config(state) == config
+
+
+def test_openais_state_dict_loads_without_its_architecture(tmp_path: Path) -> None:
+    state = openai_state()
+    torch.save(state, tmp_path / "a.pt")
+
+    checkpoint = open_checkpoint(str(tmp_path / "a.pt"))
+
+    assert torch.equal(checkpoint.clip.visual.proj, state["visual.proj"])
+    assert checkpoint.recipe == Recipe()
+    assert checkpoint.image.resize_side is None
+    assert checkpoint.temporal_head is None
+
+
+def test_weights_are_not_rounded_through_fp16(tmp_path: Path) -> None:
+    state = openai_state()
+    torch.save(state, tmp_path / "a.pt")
+
+    weight = open_checkpoint(str(tmp_path / "a.pt")).clip.transformer.resblocks[0].mlp.c_fc.weight
+
+    assert torch.equal(weight, state["transformer.resblocks.0.mlp.c_fc.weight"])
+    assert not torch.equal(weight, weight.half().float())
+
+
+def test_a_file_that_does_not_tell_its_activation_asks_for_the_architecture(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        empty = open_clip.CLIP(**open_clip.get_model_config("ViT-B-32")).state_dict()
+    # One number a tensor, seen at the tensor's size: small on disk.
+    state = {name: torch.zeros(()).expand(tensor.shape) for name, tensor in empty.items()}
+    torch.save({"state_dict": state}, tmp_path / "a.pt")
+
+    with pytest.raises(ModelError, match=r"activation; use --model ViT-B-32,\S+ or ViT-B-32-quickgelu,\S+a\.pt$"):
+        open_checkpoint(str(tmp_path / "a.pt"))
+
+
+@pytest.mark.usefixtures("_registered")
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_a_file_loads_for_a_named_architecture(tmp_path: Path, suffix: str) -> None:
+    weights, file = tiny_checkpoint(), tmp_path / f"a.{suffix}"
+    if suffix == "pt":
+        torch.save({"epoch": 1, "state_dict": {f"module.{n}": t for n, t in weights.clip.state_dict().items()}}, file)
+    else:
+        save_file(weights.clip.state_dict(), file)
+
+    checkpoint = open_checkpoint(f"{ARCH},{file}")
+
+    assert torch.equal(checkpoint.clip.visual.proj, weights.clip.visual.proj)
+    assert checkpoint.name == f"{ARCH},{file}"
+
+
+@pytest.mark.usefixtures("_registered")
+def test_preprocessing_beside_a_file_is_the_files_own(tmp_path: Path) -> None:
+    save_file(tiny_checkpoint().clip.state_dict(), tmp_path / "open_clip_model.safetensors")
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"preprocess_cfg": INCEPTION}))
+
+    image = open_checkpoint(f"{ARCH},{tmp_path / 'open_clip_model.safetensors'}").image
+
+    assert (image.side, image.mean, image.resize_mode) == (32, (0.5, 0.5, 0.5), "squash")
+
+
+def test_a_file_of_another_architecture_names_what_does_not_fit(tmp_path: Path) -> None:
+    torch.save(openai_state(), tmp_path / "a.pt")
+
+    with pytest.raises(
+        ModelError, match=r"a\.pt as RN50: does not fit its architecture \(\d+ missing: .* without a place"
+    ):
+        open_checkpoint(f"RN50,{tmp_path / 'a.pt'}")
+
+
+def test_a_state_dict_that_is_no_clip_is_refused(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(3, 3).state_dict(), tmp_path / "a.pt")
+
+    with pytest.raises(ModelError, match=r"a\.pt: is no CLIP"):
+        open_checkpoint(str(tmp_path / "a.pt"))
+
+
+def drop(state: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    return {n: t for n, t in state.items() if n != name}
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda s: drop(s, "ln_final.bias"), "1 missing: ln_final.bias"),
+        (lambda s: drop(s, "visual.conv1.weight"), "is no CLIP"),
+        (lambda s: s | {"extra": torch.zeros(2)}, "1 without a place: extra"),
+        (lambda s: s | {"ln_final.bias": torch.zeros(3)}, "1 of another shape: ln_final.bias"),
+        (lambda s: s | {"visual.positional_embedding": torch.zeros(4, 64)}, "a square number of positions"),
+        (lambda s: s | {"visual.conv1.weight": torch.zeros(4)}, "is no CLIP"),
+    ],
+)
+def test_a_clip_with_wrong_tensors_is_told_which(
+    tmp_path: Path, damage: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]], said: str
+) -> None:
+    file = bike_file(tmp_path / "a.pt", {}, damage(openai_state()))
+
+    with pytest.raises(ModelError, match=said):
+        open_checkpoint(file)
+
+
+# -- official BIKE
+
+
+def test_official_files_bring_bikes_recipe(golden: Path) -> None:
+    checkpoint = open_checkpoint(str(golden / "bike_tiny_checkpoint.pt"))
+
+    assert checkpoint.recipe == Recipe(spot="all", temperature=0.01, template="bike")
+    assert checkpoint.temporal_head is not None
+    assert checkpoint.temporal_head.heads == 1  # text width 64
+
+
+def test_an_official_file_without_a_head_has_none(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(bike_file(tmp_path / "a.pt", {}))
+
+    assert (checkpoint.temporal_head, checkpoint.attribute_head, checkpoint.recipe.spot) == (None, None, "all")
+
+
+def test_official_models_of_224_pixels_resize_to_256(tmp_path: Path) -> None:
+    config = openai_config()
+    config["vision_cfg"] = {**OPENAI["vit"], "image_size": 224, "patch_size": 32}
+    state = dict(build_clip(config, "test").state_dict())
+
+    checkpoint = open_checkpoint(bike_file(tmp_path / "a.pt", {}, state))
+
+    assert (checkpoint.image.side, checkpoint.image.resize_side) == (224, 256)
+
+
+def test_another_head_is_named(tmp_path: Path) -> None:
+    file = bike_file(tmp_path / "a.pt", {"lstm_visual.weight_ih_l0": torch.zeros(2, 2)})
+
+    with pytest.raises(ModelError, match=r"a head of a kind not known \(lstm_visual.weight_ih_l0"):
+        open_checkpoint(file)
+
+
+def test_a_damaged_head_is_told_which_tensors(tmp_path: Path) -> None:
+    file = bike_file(tmp_path / "a.pt", {"frame_position_embeddings.weight": torch.zeros(77, 48)})
+
+    with pytest.raises(ModelError, match="temporal head: does not fit its architecture"):
+        open_checkpoint(file)
+
+
+# -- folders and the bundled model
+
+
+def test_a_folder_is_bikes_own(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    save_folder(tmp_path / "m", checkpoint)
+
+    assert open_checkpoint(str(tmp_path / "m")).name == "small one"
+
+
+def test_a_folder_of_something_else_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"config\.json: cannot be read"):
+        open_checkpoint(str(tmp_path))
+
+
+@pytest.mark.parametrize("place", ["bike_cli/weights/tiny", "weights/tiny"])
+def test_the_bundled_model_lies_in_the_package_or_beside_it(
+    tmp_path: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    save_folder(tmp_path / place, checkpoint)
+    monkeypatch.setattr(catalogue.bike_cli, "__file__", str(tmp_path / "bike_cli" / "__init__.py"))
+
+    assert open_checkpoint("tiny", offline=True).name == "small one"
+
+    shutil.rmtree(tmp_path / place)
+
+    with pytest.raises(ModelError, match="'tiny': this installation lacks weights/tiny; install bike again"):
+        open_checkpoint("tiny")

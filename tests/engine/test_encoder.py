@@ -1,0 +1,180 @@
+"""The adapter gives what open_clip's own encoders give, for every kind of plain CLIP."""
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from open_clip import SimpleTokenizer
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+from small_models import TOWERS, tiny_checkpoint
+from torch import Tensor
+
+from bike_cli.engine.encoder import Encoder, adapt
+from bike_cli.engine.engine import Engine, assemble
+from bike_cli.engine.placement import Placement, place
+from bike_cli.errors import ModelError
+from bike_cli.records import Prompt
+
+TEXTS = ["riding a bike", "a", "This is a video about skiing (not slalom or crosscountry)", "tai chi", "very " * 100]
+
+
+def frames(count: int, width: int = 50, height: int = 40) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.random.default_rng(count).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+
+
+def cosine_distance(a: Tensor, b: Tensor) -> float:
+    return float((1 - torch.nn.functional.cosine_similarity(a, b)).abs().max())
+
+
+@pytest.fixture
+def encoder(engine: Engine) -> Encoder:
+    return engine.encoder
+
+
+@pytest.fixture(scope="module", params=list(TOWERS))
+def family(request: pytest.FixtureRequest) -> Encoder:
+    return assemble(tiny_checkpoint(request.param), place("cpu", "fp32")).encoder
+
+
+@torch.no_grad()
+def test_frames_match_open_clips_transform_and_tower(family: Encoder) -> None:
+    recipe, clip = family.recipe, frames(3)
+    transform = image_transform_v2(PreprocessCfg(recipe.side, mean=recipe.mean, std=recipe.std), is_train=False)
+
+    ours = family.encode_frames(clip)
+
+    expected = family.model.encode_image(torch.stack([transform(Image.fromarray(frame)) for frame in clip]))
+    assert cosine_distance(ours, expected) < 1e-5
+    assert torch.allclose(ours, expected, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("positions", ["eot", "words", "all"])
+def test_classes_match_open_clip_whatever_is_kept(family: Encoder, positions: str) -> None:
+    ours = family.encode_texts(TEXTS, positions=positions)  # type: ignore[arg-type]
+
+    expected = family.model.encode_text(family.tokenizer(TEXTS))
+    assert torch.allclose(ours.classes, expected, atol=1e-5)
+
+
+@torch.no_grad()
+def test_tokens_match_open_clips_intermediates(encoder: Encoder) -> None:
+    ours = encoder.encode_texts(TEXTS, positions="all")
+
+    states = encoder.model.forward_intermediates(
+        text=encoder.tokenizer(TEXTS), text_indices=1, normalize_intermediates=True, normalize=False
+    )["text_intermediates"][-1]
+    assert torch.allclose(ours.tokens, states @ encoder.model.text_projection, atol=1e-5)
+
+
+def test_words_are_the_labels_positions_moved_to_the_left(encoder: Encoder) -> None:
+    before = "This is a video about "
+    prompts = [Prompt(before + label, len(before), len(before + label)) for label in ("riding a bike", "skiing")]
+
+    every = encoder.encode_texts(prompts, positions="all")
+    words = encoder.encode_texts(prompts, positions="words")
+
+    assert words.token_mask.tolist() == [[True, True, True], [True, False, False]]
+    assert torch.allclose(words.tokens[words.token_mask], every.tokens[every.token_mask], atol=1e-5)
+    assert float(words.tokens[1, 1:].abs().max()) == 0
+
+
+def test_end_of_text_keeps_one_position(encoder: Encoder) -> None:
+    text = encoder.encode_texts(TEXTS, positions="eot")
+
+    assert text.tokens.shape == (5, 1, encoder.dim)
+    assert torch.equal(text.tokens[:, 0], text.classes)
+    assert bool(text.token_mask.all())
+
+
+@pytest.mark.parametrize("positions", ["eot", "words", "all"])
+def test_no_texts_give_no_features(encoder: Encoder, positions: str) -> None:
+    text = encoder.encode_texts([], positions=positions)  # type: ignore[arg-type]
+
+    assert text.classes.shape == (0, encoder.dim)
+    assert text.token_mask.shape[0] == 0
+
+
+def test_a_text_means_the_same_in_any_company(encoder: Encoder) -> None:
+    many = [f"{n} {'very ' * (n % 9)}small steps" for n in range(40)]  # several batches, by length
+
+    together = encoder.encode_texts(many).classes
+
+    alone = torch.cat([encoder.encode_texts([text]).classes for text in many])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_frames_are_the_same_in_any_batch(encoder: Encoder) -> None:
+    clip = frames(40)
+
+    together = encoder.encode_frames(clip)
+
+    alone = torch.cat([encoder.encode_frames(clip[i : i + 1]) for i in range(40)])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_crops_are_outermost_across_batches(encoder: Encoder) -> None:
+    clip = frames(20, width=96, height=40)
+
+    features = encoder.encode_frames(clip, crops=3)
+
+    first = encoder.encode_frames(clip[:1], crops=3)
+    assert features.shape == (60, encoder.dim)
+    assert torch.allclose(features[[0, 20, 40]], first, atol=1e-5)
+
+
+def test_tensors_and_read_only_arrays_are_frames_too(encoder: Encoder) -> None:
+    clip = frames(2)
+    locked = clip.copy()
+    locked.flags.writeable = False
+
+    assert torch.equal(encoder.encode_frames(torch.from_numpy(clip)), encoder.encode_frames(locked))
+
+
+def test_no_frames_give_no_features(encoder: Encoder) -> None:
+    assert encoder.encode_frames(frames(0)).shape == (0, encoder.dim)
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((2, 8, 8, 3), np.float32), np.zeros((8, 8, 3), np.uint8), np.zeros((1, 0, 8, 3), np.uint8)]
+)
+def test_other_arrays_are_no_frames(encoder: Encoder, wrong: np.ndarray) -> None:  # type: ignore[type-arg]
+    with pytest.raises(ValueError, match=r"expected uint8 \[B, H, W, 3\]"):
+        encoder.encode_frames(wrong)
+
+
+def test_features_may_enter_a_graph(encoder: Encoder) -> None:
+    features = encoder.encode_frames(frames(2))
+    weight = torch.ones(encoder.dim, requires_grad=True)
+
+    (features @ weight).sum().backward()  # an inference-mode tensor would refuse
+
+    assert weight.grad is not None
+
+
+def test_half_precision_stays_close_and_comes_out_float32(encoder: Encoder) -> None:
+    half = Encoder(encoder.model, encoder.tokenizer, encoder.recipe, Placement(torch.device("cpu"), torch.bfloat16))
+
+    features = half.encode_frames(frames(4))
+
+    expected = encoder.encode_frames(frames(4))
+    assert features.dtype == torch.float32
+    assert 0 < cosine_distance(features, expected) < 1e-3
+
+
+def test_overlong_texts_are_told_with_what_is_lost(encoder: Encoder) -> None:
+    told = encoder.truncated(["short", " ".join(["run"] * 75) + " jump swim", "tai chi"])
+
+    assert [(t.index, t.kept, t.cut) for t in told] == [(1, " ".join(["run"] * 75), "jump swim")]
+
+
+def test_other_text_towers_are_refused(encoder: Encoder) -> None:
+    custom = open_clip.CustomTextCLIP(
+        48,
+        vision_cfg=dict(TOWERS["vit"]),  # type: ignore[arg-type]
+        text_cfg={"vocab_size": 100, "width": 64, "heads": 1, "layers": 1},  # type: ignore[arg-type]
+    )
+
+    with pytest.raises(ModelError, match=r"CustomTextCLIP: .* plain CLIP models only"):
+        adapt(custom, tokenizer=SimpleTokenizer(), recipe=encoder.recipe, placement=encoder.placement)

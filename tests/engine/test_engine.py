@@ -1,0 +1,64 @@
+"""What is loaded once, and what it makes of a clip."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from bike_cli.engine.engine import Engine, assemble, load
+from bike_cli.engine.parts import Checkpoint
+from bike_cli.engine.placement import place
+from bike_cli.errors import ModelError, UsageError
+from bike_cli.records import Clip, Source
+
+
+@pytest.fixture
+def clip() -> Clip:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 3, 40, 90, 3), dtype=np.uint8)
+    times = np.array([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])
+    return Clip(Source.at("a.mp4"), frames, times, 6.0)
+
+
+def test_views_are_crop_major(engine: Engine, clip: Clip) -> None:
+    features = engine.encode_clip(clip, crops=3)
+
+    second = engine.encode_frames(clip.frames[1], crops=3).reshape(3, 3, -1)  # [crops, T, D] of clip 1
+    assert features.frames.shape == (6, 3, engine.encoder.dim)
+    assert torch.allclose(features.frames[1::2], second, atol=1e-5)  # view = crop * 2 + clip
+    assert features.times_s[:, 0].tolist() == [0.0, 3.0] * 3
+
+
+def test_texts_keep_what_the_recipe_spots_with(engine: Engine) -> None:
+    assert engine.recipe.spot == "words"
+    assert engine.encode_texts(["small red circle"]).tokens.shape[1] == 3
+    assert engine.encode_texts(["small red circle"], positions="all").tokens.shape[1] == 77
+
+
+def test_a_model_without_a_temporal_head_leaves_frames_alone(checkpoint: Checkpoint) -> None:
+    plain = Checkpoint(
+        "plain", checkpoint.clip, checkpoint.clip_config, image=checkpoint.image, recipe=checkpoint.recipe
+    )
+    frames = torch.randn(2, 90, 48)
+
+    assert assemble(plain, place("cpu", "fp32")).temporal(frames) is frames
+
+
+def test_more_frames_than_the_head_has_positions_is_the_users_mistake(engine: Engine) -> None:
+    with pytest.raises(UsageError, match=r"frames is 78, but the temporal head of small one .* 77"):
+        engine.temporal(torch.zeros(1, 78, 48))
+
+
+def test_the_logit_scale_is_the_models(engine: Engine) -> None:
+    assert engine.logit_scale == pytest.approx(1 / 0.07, rel=1e-5)
+    assert math.isfinite(engine.logit_scale)
+
+
+def test_a_wrong_device_is_told_before_the_model_is_sought() -> None:
+    with pytest.raises(UsageError, match="device"):
+        load("no such model", device="warp")
+
+
+def test_an_unknown_model_is_a_model_error() -> None:
+    with pytest.raises(ModelError, match="no such model"):
+        load("no such model", device="cpu")

@@ -1,0 +1,152 @@
+"""bike's own folders: what is written comes back, what is wrong is named."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from small_models import tiny_checkpoint
+
+from bike_cli.engine.folder import load_folder, save_folder
+from bike_cli.engine.parts import Checkpoint
+from bike_cli.errors import ModelError
+
+
+@pytest.fixture
+def folder(tmp_path: Path, checkpoint: Checkpoint) -> Path:
+    save_folder(tmp_path / "model", checkpoint)
+    return tmp_path / "model"
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, object]], object]) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def states(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    modules = {"clip": checkpoint.clip, "temporal": checkpoint.temporal_head, "attribute": checkpoint.attribute_head}
+    return {f"{p}.{n}": t for p, m in modules.items() if m is not None for n, t in m.state_dict().items()}
+
+
+@pytest.mark.parametrize("tower", ["vit", "resnet", "convnext"])
+def test_a_checkpoint_comes_back_whole(tmp_path: Path, tower: str) -> None:
+    before = tiny_checkpoint(tower)
+    save_folder(tmp_path / "m", before)
+
+    after = load_folder(tmp_path / "m")
+
+    assert (after.name, after.licence, after.image, after.recipe) == ("small one", "MIT", before.image, before.recipe)
+    assert after.clip_config == before.clip_config
+    assert states(after).keys() == states(before).keys()
+    assert all(torch.equal(tensor, states(after)[name]) for name, tensor in states(before).items())
+
+
+def test_heads_that_are_not_there_stay_away(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    save_folder(tmp_path / "m", replace(checkpoint, temporal_head=None, attribute_head=None, licence=None))
+
+    after = load_folder(tmp_path / "m")
+
+    assert (after.temporal_head, after.attribute_head, after.licence) == (None, None, None)
+
+
+def test_half_precision_halves_the_file_and_loads_as_fp32(folder: Path, tmp_path: Path, checkpoint: Checkpoint) -> None:
+    save_folder(tmp_path / "half", checkpoint, dtype=torch.float16)
+
+    after = load_folder(tmp_path / "half")
+
+    sizes = [(f / "model.safetensors").stat().st_size for f in (tmp_path / "half", folder)]
+    assert sizes[0] < 0.51 * sizes[1]
+    assert {t.dtype for t in states(after).values() if t.is_floating_point()} == {torch.float32}
+    assert torch.equal(after.clip.visual.proj, checkpoint.clip.visual.proj.half().float())
+    assert torch.equal(after.clip.logit_scale, checkpoint.clip.logit_scale)  # never rounded
+
+
+def test_rows_of_unseen_tokens_are_not_stored(tmp_path: Path) -> None:
+    sparse = tiny_checkpoint()
+    embedding = sparse.clip.token_embedding.weight
+    with torch.no_grad():
+        embedding[300:49400] = 0
+    save_folder(tmp_path / "m", sparse)
+
+    tensors = load_file(tmp_path / "m" / "model.safetensors")
+
+    assert tensors["clip.token_embedding.values"].shape == (308, 64)
+    assert tensors["clip.token_embedding.rows"].dtype == torch.int32
+    assert torch.equal(load_folder(tmp_path / "m").clip.token_embedding.weight, embedding)
+
+
+def test_a_model_card_beside_the_model_survives_saving_again(folder: Path, checkpoint: Checkpoint) -> None:
+    (folder / "README.md").write_text("a card")
+
+    save_folder(folder, replace(checkpoint, name="other"))
+
+    assert {p.name for p in folder.iterdir()} == {"README.md", "config.json", "model.safetensors"}
+    assert load_folder(folder).name == "other"
+
+
+def test_a_failed_save_leaves_the_old_model(folder: Path, checkpoint: Checkpoint) -> None:
+    broken = replace(checkpoint, clip_config={"embed_dim": object()})
+
+    with pytest.raises(TypeError):
+        save_folder(folder, broken)
+
+    assert load_folder(folder).name == "small one"
+    assert {p.name for p in folder.iterdir()} == {"config.json", "model.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c.update(format="cat"), "is not a bike model"),
+        (lambda c: c.update(version=2), r"is of version 2, this bike reads version 1; upgrade bike"),
+        (lambda c: c.pop("recipe"), r"missing or unknown keys \(recipe\)"),
+        (lambda c: c.update(extra=1), r"missing or unknown keys \(extra\)"),
+        (lambda c: c.update(clip=3), "clip is a int, not an object"),
+        (lambda c: c["clip"].pop("embed_dim"), "open_clip cannot build this architecture"),
+        (lambda c: c["clip"].update(custom_text=True), "plain CLIP models only"),
+        (lambda c: c["clip"]["vision_cfg"].update(timm_model_name="hf-hub:a/b"), "fetched from the network"),
+        (lambda c: c["clip"].update(embed_dim=32), "of another shape"),
+        (lambda c: c["image"].update(side="big"), "image or recipe is wrong"),
+        (lambda c: c["image"].pop("mean"), "image or recipe is wrong"),
+        (lambda c: c["recipe"].update(magic=1), "image or recipe is wrong"),
+        (lambda c: c.update(temporal_heads=5), "5 attention heads do not divide"),
+        (lambda c: c.update(temporal_heads=None), r"does not speak of \(temporal\."),
+        (lambda c: c.update(attribute_head=False), r"does not speak of \(attribute\."),
+    ],
+)
+def test_a_wrong_config_is_named(folder: Path, change: Callable[[dict[str, object]], object], said: str) -> None:
+    rewrite(folder, change)
+
+    with pytest.raises(ModelError, match=said):
+        load_folder(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+
+    with pytest.raises(ModelError, match=name):
+        load_folder(folder)
+
+
+def test_missing_weights_are_named(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["temporal.frame_position_embeddings.weight"]
+    save_file(tensors, folder / "model.safetensors")
+
+    with pytest.raises(ModelError, match=r"temporal head: .*\(1 missing: frame_position_embeddings.weight"):
+        load_folder(folder)
+
+
+def test_rows_beyond_the_vocabulary_are_refused(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["clip.token_embedding.weight"]
+    rows = {"clip.token_embedding.rows": torch.tensor([0, 49408]), "clip.token_embedding.values": torch.zeros(2, 64)}
+    save_file(tensors | rows, folder / "model.safetensors")
+
+    with pytest.raises(ModelError, match="do not make an embedding of 49408 rows"):
+        load_folder(folder)

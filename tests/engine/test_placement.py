@@ -1,0 +1,52 @@
+"""Devices and precisions that a machine lacks are refused by name."""
+
+import pytest
+import torch
+
+from bike_cli.engine.placement import place
+from bike_cli.errors import UsageError
+
+
+@pytest.fixture
+def _no_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+@pytest.fixture
+def _two_old_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+
+
+@pytest.mark.usefixtures("_no_accelerator")
+def test_auto_is_the_cpu_in_fp32_where_there_is_nothing_else() -> None:
+    chosen = place("auto", "auto")
+
+    assert (chosen.device.type, chosen.dtype) == ("cpu", torch.float32)
+
+
+@pytest.mark.usefixtures("_two_old_gpus")
+def test_auto_is_the_first_gpu_in_fp16_where_it_lacks_bf16() -> None:
+    chosen = place("auto", "auto")
+
+    assert (str(chosen.device), chosen.dtype) == ("cuda:0", torch.float16)
+
+
+@pytest.mark.usefixtures("_two_old_gpus")
+def test_a_gpu_beyond_the_last_is_refused() -> None:
+    with pytest.raises(UsageError, match="'cuda:7': is not on this machine; choose auto, cuda:0, cuda:1"):
+        place("cuda:7", "auto")
+
+
+@pytest.mark.usefixtures("_no_accelerator")
+@pytest.mark.parametrize("device", ["cuda", "gpu", "meta", ""])
+def test_an_absent_or_misspelt_device_is_refused(device: str) -> None:
+    with pytest.raises(UsageError, match=f"device '{device}': is not on this machine; choose auto, cpu"):
+        place(device, "auto")
+
+
+def test_fp16_on_a_cpu_is_refused() -> None:
+    with pytest.raises(UsageError, match="precision fp16"):
+        place("cpu", "fp16")

@@ -1,0 +1,196 @@
+"""A label's words weigh frames; BIKE's definition, its symmetries and its memory."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bike_cli.engine import spotting
+from bike_cli.engine.scoring import unit
+from bike_cli.engine.spotting import concept_scores, mean_scores, saliency, voters
+from bike_cli.records import TextFeatures
+
+Kwargs = dict[str, object] | None
+seeds = st.integers(0, 2**31)
+sizes = st.integers(1, 4)
+
+
+def vectors(seed: int, *shape: int) -> Tensor:
+    return unit(torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
+
+
+def slow_saliency(frames: Tensor, tokens: Tensor, temperature: float, mask: Tensor) -> list[list[list[float]]]:
+    def votes(v: int, c: int, word: int) -> list[float]:
+        powers = [math.exp(float(tokens[c, word] @ frame) / temperature) for frame in frames[v]]
+        return [p / sum(powers) for p in powers]
+
+    def mean(v: int, c: int) -> list[float]:
+        ballots = [votes(v, c, word) for word in range(tokens.shape[1]) if mask[c, word]]
+        return [sum(column) / len(ballots) for column in zip(*ballots, strict=True)]
+
+    return [[mean(v, c) for c in range(len(tokens))] for v in range(len(frames))]
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=seeds, videos=sizes, classes=sizes, words=sizes, length=sizes)
+def test_saliency_is_the_mean_of_the_words_votes(seed: int, videos: int, classes: int, words: int, length: int) -> None:
+    frames, tokens = vectors(seed, videos, length, 5), vectors(seed + 1, classes, words, 5)
+    mask = torch.rand(classes, words, generator=torch.Generator().manual_seed(seed)) < 0.5
+    mask[:, 0] = True
+
+    ours = saliency(frames, tokens, 0.2, mask)
+
+    expected = torch.tensor(slow_saliency(frames, tokens, 0.2, mask), dtype=torch.float64)
+    assert torch.allclose(ours, expected, atol=1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=seeds, length=st.integers(1, 9))
+def test_equal_frames_share_saliency_evenly(seed: int, length: int) -> None:
+    frames = vectors(seed, 1, 1, 5).expand(2, length, 5)
+
+    weights = saliency(frames, vectors(seed + 1, 3, 4, 5), 0.01)
+
+    assert torch.allclose(weights, torch.full((2, 3, length), 1 / length, dtype=torch.float64))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=seeds)
+def test_shuffled_frames_carry_their_saliency_along(seed: int) -> None:
+    frames, tokens = vectors(seed, 2, 6, 5), vectors(seed + 1, 3, 4, 5)
+    order = torch.randperm(6, generator=torch.Generator().manual_seed(seed))
+
+    shuffled = saliency(frames[:, order], tokens, 0.05)
+
+    assert torch.allclose(shuffled, saliency(frames, tokens, 0.05)[:, :, order])
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=seeds)
+def test_masked_positions_do_not_vote(seed: int) -> None:
+    frames, tokens = vectors(seed, 2, 6, 5), vectors(seed + 1, 3, 4, 5)
+    mask = torch.tensor([[True, True, False, False]] * 3)
+    other = torch.cat([tokens[:, :2], vectors(seed + 2, 3, 2, 5)], dim=1)
+
+    assert torch.equal(saliency(frames, tokens, 0.05, mask), saliency(frames, other, 0.05, mask))
+    assert torch.allclose(saliency(frames, tokens, 0.05, mask), saliency(frames, tokens[:, :2], 0.05))
+
+
+def test_the_frame_that_says_the_word_gets_the_weight_of_its_class_only() -> None:
+    frames = torch.eye(4)[None]  # four frames, four meanings
+    tokens = torch.eye(4)[[2, 0]][:, None]  # class 0 speaks of frame 2, class 1 of frame 0
+
+    weights = saliency(frames, tokens, 0.01)
+
+    assert torch.allclose(weights, torch.eye(4)[[2, 0]][None])
+
+
+def test_a_lower_temperature_is_sharper() -> None:
+    frames, tokens = vectors(3, 1, 6, 5), vectors(4, 1, 1, 5)
+
+    sharp, soft = (float(saliency(frames, tokens, t).max()) for t in (0.01, 1.0))
+
+    assert sharp > soft
+
+
+@pytest.mark.parametrize("numbers", [1, 100, 500])
+def test_chunking_changes_no_value(monkeypatch: pytest.MonkeyPatch, numbers: int) -> None:
+    frames, tokens = vectors(5, 2, 6, 5), vectors(6, 9, 4, 5)
+    mask = torch.rand(9, 4, generator=torch.Generator().manual_seed(0)) < 0.9
+    mask[:, 0] = True
+    whole = saliency(frames, tokens, 0.05, mask)
+
+    monkeypatch.setattr(spotting, "CHUNK_NUMBERS", numbers)
+
+    assert torch.allclose(saliency(frames, tokens, 0.05, mask), whole, atol=1e-14)
+
+
+def test_no_classes_have_no_saliency() -> None:
+    assert saliency(vectors(0, 2, 6, 5), vectors(0, 0, 4, 5), 0.1).shape == (2, 0, 6)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
+def test_a_temperature_that_is_not_positive_is_refused(temperature: float) -> None:
+    with pytest.raises(ValueError, match="temperature"):
+        saliency(vectors(0, 1, 2, 3), vectors(0, 1, 2, 3), temperature)
+
+
+def test_a_class_without_a_voter_is_refused() -> None:
+    with pytest.raises(ValueError, match="no position that votes"):
+        saliency(vectors(0, 1, 2, 3), vectors(0, 2, 2, 3), 0.1, torch.tensor([[True, False], [False, False]]))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=seeds)
+def test_scores_are_those_of_bikes_weighted_video_vector(seed: int) -> None:
+    frames, classes = vectors(seed, 2, 6, 5), vectors(seed + 1, 3, 5)
+    weights = saliency(frames, classes[:, None], 0.1)
+
+    scores = concept_scores(frames, weights, classes)
+
+    pooled = torch.einsum("vct,vtd->vcd", weights, frames)
+    assert torch.allclose(scores, (pooled * classes).sum(dim=-1))
+
+
+def test_even_saliency_is_the_mean_cosine() -> None:
+    frames, classes = vectors(1, 2, 6, 5), vectors(2, 3, 5)
+
+    scores = concept_scores(frames, torch.full((2, 3, 6), 1 / 6, dtype=torch.float64), classes)
+
+    assert torch.allclose(scores, torch.einsum("vtd,cd->vtc", frames, classes).mean(dim=1))
+
+
+def test_the_baseline_averages_raw_frames_before_it_normalises() -> None:
+    frames = torch.tensor([[[3.0, 0.0], [0.0, 1.0]]])  # a long frame counts for more
+
+    scores = mean_scores(frames, torch.eye(2))
+
+    assert torch.allclose(scores, torch.tensor([[3.0, 1.0]]) / math.sqrt(10))
+
+
+@pytest.mark.parametrize(("spot", "positions", "masked"), [("words", 4, True), ("all", 4, False), ("eot", 1, False)])
+def test_each_spot_names_its_voters(spot: str, positions: int, masked: bool) -> None:
+    text = TextFeatures(("a", "b"), vectors(0, 2, 5), vectors(1, 2, 4, 5), torch.ones(2, 4, dtype=torch.bool))
+
+    tokens, mask = voters(text, spot)  # type: ignore[arg-type]
+
+    assert tokens.shape == (2, positions, 5)
+    assert (mask is not None) == masked
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remember the most numbers that any operation inside returned at once."""
+
+    numbers = 0
+
+    def __torch_dispatch__(
+        self, func: Callable[..., object], types: object, args: tuple[object, ...] = (), kwargs: Kwargs = None
+    ) -> object:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            self.numbers = max(self.numbers, result.numel())
+        return result
+
+
+def test_ten_thousand_labels_never_make_a_vector_for_each_video_and_label() -> None:
+    videos, length, classes, dim = 16, 8, 10_000, 512
+    frames, concepts = unit(torch.randn(videos, length, dim)), unit(torch.randn(classes, dim))
+    tokens = concepts[:, None].expand(classes, 6, dim)  # six words a label
+
+    with LargestTensor() as largest:
+        concept_scores(frames, saliency(frames, tokens, 0.01), concepts)
+
+    # The tokens came in at this size; a vector for each video and label would be larger.
+    assert largest.numbers <= classes * 6 * dim < videos * classes * dim
+
+
+def test_the_dispatch_mode_would_see_such_a_tensor() -> None:
+    with LargestTensor() as largest:
+        torch.einsum("vct,vtd->vcd", torch.ones(2, 3, 4), torch.ones(2, 4, 5))
+
+    assert largest.numbers >= 2 * 3 * 5
