@@ -7,4 +7,72 @@ for answer in bike.classify(engine, ["clip.mp4"], ["red circle", "blue star"]):
     print(answer)
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bike_cli.config import AttributeConfig, ClassifyConfig, EngineConfig, SamplingConfig, SpottingConfig
+    from bike_cli.engine.engine import Engine, load
+    from bike_cli.errors import BikeError, ConfigError, ModelError, UsageError, VideoError
+    from bike_cli.records import (
+        Attribute,
+        Clip,
+        Failure,
+        Lexicon,
+        Prediction,
+        Prompt,
+        Ranked,
+        Source,
+        TextFeatures,
+        VideoFeatures,
+    )
+    from bike_cli.tasks.classify import classify
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Attribute",
+    "AttributeConfig",
+    "BikeError",
+    "ClassifyConfig",
+    "Clip",
+    "ConfigError",
+    "Engine",
+    "EngineConfig",
+    "Failure",
+    "Lexicon",
+    "ModelError",
+    "Prediction",
+    "Prompt",
+    "Ranked",
+    "SamplingConfig",
+    "Source",
+    "SpottingConfig",
+    "TextFeatures",
+    "UsageError",
+    "VideoError",
+    "VideoFeatures",
+    "classify",
+    "load",
+]
+
+# Importing torch and open_clip takes seconds, and `bike --help` needs neither: names are looked up when first used.
+_HOMES = {
+    "bike_cli.config": ("AttributeConfig", "ClassifyConfig", "EngineConfig", "SamplingConfig", "SpottingConfig"),
+    "bike_cli.engine.engine": ("Engine", "load"),
+    "bike_cli.errors": ("BikeError", "ConfigError", "ModelError", "UsageError", "VideoError"),
+    "bike_cli.tasks.classify": ("classify",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'bike_cli' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME_OF.get(name, "bike_cli.records")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

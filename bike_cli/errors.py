@@ -25,6 +25,7 @@ class ExitCode(IntEnum):
     SOME_FAILED = 3  # the other inputs have their records
     ALL_FAILED = 4  # or there was no input at all
     NO_MODEL = 5
+    PIPE_CLOSED = 141  # the reader of stdout went away (128 + SIGPIPE), as `bike … | head` does
     INTERRUPTED = 130  # 128 + SIGINT, as shells report it; what was written is valid
 
 

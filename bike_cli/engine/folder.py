@@ -55,6 +55,8 @@ def save_folder(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = to
         save_file(_tensors(checkpoint, dtype), Path(unfinished, WEIGHTS_FILE))
         text = json.dumps(_config(checkpoint), indent=2, ensure_ascii=False)
         Path(unfinished, CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+        # safetensors writes for the owner alone; a model is as readable as the text beside it.
+        Path(unfinished, WEIGHTS_FILE).chmod(Path(unfinished, CONFIG_FILE).stat().st_mode)
         for name in (WEIGHTS_FILE, CONFIG_FILE):
             Path(unfinished, name).replace(folder / name)
 

@@ -1,0 +1,37 @@
+"""The commands of `bike`, and what they share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import bike_cli
+from bike_cli.cli.classify import classify_command
+from bike_cli.cli.models import models_command
+
+app = typer.Typer(
+    help="Zero- and few-shot video classification: any videos, any labels, one command.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bike {bike_cli.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _shared(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Hold the options that stand before a command."""
+
+
+app.command("classify")(classify_command)
+app.command("models")(models_command)

@@ -1,0 +1,103 @@
+"""What a person or a pipe sees: the two streams, safe text, errors and exit codes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from bike_cli.errors import BikeError, ExitCode
+
+Record = TypeVar("Record")
+
+_DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
+
+
+def safe(text: str) -> str:
+    """Return `text` with everything that could steer a terminal written out: `\\x1b`, `\\u202e`."""
+    return "".join(_written_out(c) if _steers(c) else c for c in text)
+
+
+def plain(text: str, style: str = "") -> Text:
+    """Return text from outside as Rich text: never markup, never an escape code."""
+    return Text(safe(text), style=style)
+
+
+def stderr(*, quiet: bool = False) -> Console:
+    """Return the console for people, on stderr."""
+    return Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+
+
+def say(message: str, *, level: str) -> None:
+    """Write `level: message` on stderr, as one line."""
+    colour = {"error": "bold red", "warning": "yellow"}[level]
+    stderr().print(Text.assemble((f"{level}: ", colour), plain(message)))
+
+
+@contextmanager
+def error_room(*, quiet: bool = False) -> Iterator[None]:
+    """Turn what goes wrong inside into one line on stderr and an exit code; a bug keeps its traceback.
+
+    Warnings that the library logs inside become lines on stderr, too.
+    """
+    handler = _Lines(level=logging.CRITICAL if quiet else logging.WARNING)
+    logger = logging.getLogger("bike_cli")
+    logger.addHandler(handler)
+    try:
+        yield
+    except BikeError as e:
+        say(str(e), level="error")
+        raise typer.Exit(e.exit_code) from e
+    except KeyboardInterrupt as e:
+        raise typer.Exit(ExitCode.INTERRUPTED) from e
+    except BrokenPipeError as e:
+        # The reader has seen enough. Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(ExitCode.PIPE_CLOSED) from e
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage(), level="warning")
+
+
+def _steers(character: str) -> bool:
+    # Joiners stay: emoji and several scripts are written with them.
+    return character in _DIRECTION or unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"}
+
+
+def _written_out(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+@contextmanager
+def loading(model: str, *, quiet: bool) -> Iterator[None]:
+    """Show a spinner on a terminal while a model is loaded."""
+    console = stderr(quiet=quiet or not sys.stderr.isatty())
+    with console.status(plain(f"loading {model}")):
+        yield
+
+
+def watched(records: Iterable[Record], total: int | None, *, quiet: bool) -> Iterator[Record]:
+    """Yield the records, with progress on stderr where that is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield from records
+        return
+    from rich import progress as bars
+
+    columns = (bars.BarColumn(), bars.MofNCompleteColumn(), bars.TimeElapsedColumn(), bars.TimeRemainingColumn())
+    with bars.Progress(*columns, console=stderr()) as progress:
+        yield from progress.track(records, total=total)

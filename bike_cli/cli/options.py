@@ -1,0 +1,187 @@
+"""Flags that commands share. What a flag is when not given stands in `config.py`; here it is None."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from bike_cli.config import ClassifyConfig, Pool, Precision, Spot, flatten
+
+Format = Literal["table", "jsonl", "json", "csv", "tsv"]
+
+DEFAULTS = flatten(ClassifyConfig())
+MODEL, FRAMES, TEXTS, OUTPUT = "Model", "Frames", "Labels and scores", "Output"
+
+
+def _default(name: str) -> str:
+    return str(DEFAULTS[name])
+
+
+Videos = Annotated[
+    list[str] | None,
+    typer.Argument(help="Videos, folders (searched through), globs, frame folders; - reads paths from stdin."),
+]
+LabelFile = Annotated[
+    Path | None,
+    typer.Option("-l", "--labels", help="Labels, one a line; # comments; or CSV id,name.", show_default=False),
+]
+LabelList = Annotated[
+    str | None, typer.Option("-L", metavar="A,B,…", help="Labels, separated by commas.", show_default=False)
+]
+Nul = Annotated[bool, typer.Option("-0", help="Paths on stdin end with NUL, as find -print0 writes them.")]
+FilesFrom = Annotated[
+    Path | None, typer.Option("--files-from", help="Read paths from this file, one a line.", show_default=False)
+]
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "-m",
+        "--model",
+        help="Alias, ARCH,TAG of open_clip, a file or a folder; see bike models.",
+        show_default=_default("model"),
+        rich_help_panel=MODEL,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="auto, cuda, cuda:1, mps, cpu.", show_default="auto", rich_help_panel=MODEL),
+]
+PrecisionOption = Annotated[
+    Precision | None,
+    typer.Option("--precision", help="auto: half on CUDA, fp32 elsewhere.", show_default="auto", rich_help_panel=MODEL),
+]
+Offline = Annotated[
+    bool | None,
+    typer.Option("--offline", help="Never touch the network.", show_default=False, rich_help_panel=MODEL),
+]
+
+Frames = Annotated[
+    int | None,
+    typer.Option("--frames", help="Frames read from a clip.", show_default=_default("frames"), rich_help_panel=FRAMES),
+]
+Clips = Annotated[
+    int | None,
+    typer.Option("--clips", help="Clips in time, averaged.", show_default=_default("clips"), rich_help_panel=FRAMES),
+]
+Crops = Annotated[
+    int | None,
+    typer.Option("--crops", help="Crops of a frame: 1 or 3.", show_default=_default("crops"), rich_help_panel=FRAMES),
+]
+PoolOption = Annotated[
+    Pool | None,
+    typer.Option(
+        "--pool",
+        help="tcs: the label weighs the frames; mean: all alike.",
+        show_default=_default("pool"),
+        rich_help_panel=FRAMES,
+    ),
+]
+SpotOption = Annotated[
+    Spot | None,
+    typer.Option(
+        "--spot",
+        help="What weighs the frames: the label's words, the end of text, or all positions as official BIKE.",
+        show_default="the model's own",
+        rich_help_panel=FRAMES,
+    ),
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature",
+        help="Sharpness of spotting; smaller is sharper.",
+        show_default="the model's own",
+        rich_help_panel=FRAMES,
+    ),
+]
+
+Template = Annotated[
+    str | None,
+    typer.Option(
+        "--template",
+        help="bike, class, action, a file of templates, or a text with {} in it; several are averaged.",
+        show_default="the model's own",
+        rich_help_panel=TEXTS,
+    ),
+]
+Attributes = Annotated[
+    str | None,
+    typer.Option(
+        "--attributes",
+        help="Lexicon of words to see in a video: auto (the model's own), off, a name, a file.",
+        show_default=_default("attributes"),
+        rich_help_panel=TEXTS,
+    ),
+]
+AttributeWeight = Annotated[
+    float | None,
+    typer.Option(
+        "--attribute-weight",
+        help="How much attributes count, 0 to 1.",
+        show_default="0; 0.3 from a trained branch or an --attribute-model",
+        rich_help_panel=TEXTS,
+    ),
+]
+AttributeModel = Annotated[
+    str | None,
+    typer.Option(
+        "--attribute-model",
+        help="A second, stronger model that sees the attributes.",
+        show_default=False,
+        rich_help_panel=TEXTS,
+    ),
+]
+AttributeCount = Annotated[
+    int | None,
+    typer.Option(
+        "--attribute-count",
+        help="Attributes a video.",
+        show_default=_default("attribute_count"),
+        rich_help_panel=TEXTS,
+    ),
+]
+
+Top = Annotated[
+    int | None,
+    typer.Option("-k", "--top", help="Labels a video.", show_default=_default("top"), rich_help_panel=OUTPUT),
+]
+Explain = Annotated[
+    bool | None,
+    typer.Option("--explain", help="Show the frames that decided.", show_default=False, rich_help_panel=OUTPUT),
+]
+FormatOption = Annotated[
+    Format | None,
+    typer.Option(
+        "-f",
+        "--format",
+        help="How answers are written.",
+        show_default="table on a terminal, else jsonl",
+        rich_help_panel=OUTPUT,
+    ),
+]
+OutputFile = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        help="Write to this file, which appears when it is complete; its ending tells the format.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", help="No progress, no warnings; errors stay.", rich_help_panel=OUTPUT)
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", help="YAML; flags and BIKE_* variables win over it.", show_default=False, rich_help_panel=OUTPUT
+    ),
+]
+DumpConfig = Annotated[
+    bool,
+    typer.Option("--dump-config", help="Print the configuration and stop.", rich_help_panel=OUTPUT),
+]

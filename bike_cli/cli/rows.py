@@ -1,0 +1,71 @@
+"""Records become rows: JSON objects and flat cells, the same in every format."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+
+from bike_cli.records import Failure, Prediction
+
+Cell = str | int | float | None
+
+# What JSON may hold and a terminal must not: C1 controls and DEL, bytes that are no UTF-8 (kept as surrogates), line
+# separators, and marks that turn the direction of text.
+_UNSAFE = re.compile("[\x7f-\x9f\ud800-\udfff\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+
+
+def as_object(record: Prediction | Failure) -> dict[str, object]:
+    """Return the JSON object of a record; numbers are rounded to what they mean."""
+    if isinstance(record, Failure):
+        error = {"type": record.kind, "message": record.message}
+        return {"path": record.source.id, "status": "error", "error": error}
+    found: dict[str, object] = {
+        "path": record.source.id,
+        "status": "ok",
+        "label": record.best.label,
+        "score": _rounded(record.best.score),
+        "top": [{"label": r.label, "score": _rounded(r.score), "cosine": _rounded(r.cosine)} for r in record.ranked],
+        "attributes": [{"phrase": a.phrase, "cosine": _rounded(a.cosine)} for a in record.attributes],
+        "model": record.model,
+        "frames": record.frames,
+        "duration_s": None if record.duration_s is None else _rounded(record.duration_s, 3),
+    }
+    if record.warning is not None:
+        found["warning"] = record.warning
+    if record.saliency is not None:
+        found["times_s"] = [_rounded(t, 3) for t in record.times_s.tolist()]
+        found["saliency"] = [_rounded(weight) for weight in record.saliency.tolist()]
+    return found
+
+
+def as_json(value: object) -> str:
+    """Return one line of JSON that is safe to print; reading it gives back every character."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def columns(top: int) -> list[str]:
+    """Return the names of the cells of `as_cells`."""
+    others = [f"{name}_{i}" for i in range(2, top + 1) for name in ("label", "score", "cosine")]
+    fixed = ["attributes", "model", "frames", "duration_s", "warning", "error", "message"]
+    return ["path", "status", "label", "score", "cosine", *others, *fixed]
+
+
+def as_cells(record: Prediction | Failure, top: int) -> list[Cell]:
+    """Return the flat row of a record: one place for each of the `top` labels, filled or not."""
+    if isinstance(record, Failure):
+        empty: list[Cell] = [None] * (3 * top + 5)
+        return [record.source.id, "error", *empty, record.kind, record.message]
+    ranked: list[Cell] = [c for r in record.ranked for c in (r.label, _rounded(r.score), _rounded(r.cosine))]
+    ranked += [None] * (3 * top - len(ranked))
+    duration_s = None if record.duration_s is None else _rounded(record.duration_s, 3)
+    attributes = ", ".join(a.phrase for a in record.attributes)
+    rest: Iterable[Cell] = (attributes, record.model, record.frames, duration_s, record.warning, None, None)
+    return [record.source.id, "ok", *ranked, *rest]
+
+
+def _rounded(number: float, digits: int = 6) -> float | None:
+    # JSON has no NaN; a number that is none says so.
+    return round(number, digits) if math.isfinite(number) else None

@@ -1,0 +1,150 @@
+"""Answers for people: one video gets the screen, many get a row each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TextIO
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from bike_cli.cli.console import plain, safe
+from bike_cli.records import Failure, Prediction
+
+BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "._-=+*%#"
+BAR_CELLS, SPARK_CELLS = 20, 48
+SEEN_FROM = 110  # columns from which rows have room for attributes
+WORTH_NAMING = 0.05  # a frame's share of the decision
+
+
+class TableWriter:
+    """Rich tables on a stream.
+
+    Args:
+        names: of all videos, where they are known; a single one gets the whole screen.
+    """
+
+    def __init__(self, stream: TextIO, names: Sequence[str] | None) -> None:
+        self._console = Console(file=stream, highlight=False)
+        self._detailed = names is not None and len(names) == 1
+        # Wide enough for the longest path, within two fifths of the line.
+        longest = max((cell_len(safe(name)) for name in names or ()), default=self._console.width)
+        self._path_width = max(5, min(longest, (self._console.width - 8) * 2 // 5))
+        self._has_header = False
+
+    def write(self, record: Prediction | Failure) -> None:
+        """Print a record."""
+        if not self._detailed:
+            self._console.print(self._row(record))
+        elif isinstance(record, Failure):
+            self._console.print(Text.assemble(("failed ", "bold red"), plain(record.message)))
+        else:
+            self._console.print(_detail(record, self._is_ascii()))
+        self._console.file.flush()
+
+    def close(self) -> None:
+        """Nothing is left to print."""
+
+    def _is_ascii(self) -> bool:
+        return self._console.options.ascii_only
+
+    def _row(self, record: Prediction | Failure) -> Group:
+        width = self._console.width
+        table = Table(box=None, expand=True, show_header=not self._has_header, header_style="bold", pad_edge=False)
+        self._has_header = True
+        # Ratios and fixed widths only: every row is a table of its own, and all must line up.
+        table.add_column("Video", width=self._path_width, no_wrap=True)
+        table.add_column("Label", ratio=5, no_wrap=True, overflow="ellipsis")
+        table.add_column("Score", width=7, justify="right", no_wrap=True)
+        table.add_column("Next", ratio=4, no_wrap=True, overflow="ellipsis", style="dim")
+        if width >= SEEN_FROM:
+            table.add_column("Seen", ratio=5, no_wrap=True, overflow="ellipsis", style="cyan")
+        path = Text(_keep_end(safe(record.source.id), self._path_width))
+        if isinstance(record, Failure):
+            failed = Table(box=None, expand=True, show_header=False, pad_edge=False)
+            failed.add_column(width=self._path_width, no_wrap=True)
+            failed.add_column(ratio=1)
+            failed.add_row(path, plain(f"{record.kind}: {_without_path(record)}", "red"))
+            return Group(table, failed) if table.show_header else Group(failed)
+        rest = [plain(f"{r.label} {_percent(r.score)}") for r in record.ranked[1:2]] or [Text()]
+        seen = [plain(", ".join(a.phrase for a in record.attributes))] if width >= SEEN_FROM else []
+        table.add_row(path, plain(record.best.label, "bold"), _percent(record.best.score), *rest, *seen)
+        return Group(table, *(Padding(note, (0, 0, 0, 2)) for note in _notes(record, self._is_ascii())))
+
+
+def _detail(record: Prediction, ascii_only: bool) -> Group:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table.add_column("Label", overflow="fold")
+    table.add_column("Score", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("Cosine", justify="right", no_wrap=True)
+    for i, ranked in enumerate(record.ranked):
+        label = plain(ranked.label, "bold" if i == 0 else "")
+        table.add_row(label, _percent(ranked.score), _bar(ranked.score, ascii_only), f"{ranked.cosine:.3f}")
+    about = Table(box=None, show_header=False, pad_edge=False)
+    about.add_column(style="dim", no_wrap=True)
+    about.add_column(overflow="fold")
+    if record.attributes:
+        about.add_row("Seen", plain(", ".join(a.phrase for a in record.attributes), "cyan"))
+    length = "" if record.duration_s is None else f" of {record.duration_s:.1f} s"
+    about.add_row("Read", plain(f"{record.frames} frames{length}, model {record.model}"))
+    notes = _notes(record, ascii_only)
+    return Group(plain(record.source.id, "bold"), table, about, *notes)
+
+
+def _notes(record: Prediction, ascii_only: bool) -> list[Text]:
+    notes = []
+    if record.saliency is not None:
+        notes.append(Text.assemble(("Decided  ", "dim"), _decided(record, ascii_only)))
+    if record.warning is not None:
+        notes.append(Text.assemble(("warning: ", "yellow"), plain(record.warning)))
+    return notes
+
+
+def _decided(record: Prediction, ascii_only: bool) -> Text:
+    """Return the weights as a sparkline and the frames that weigh most, by time."""
+    assert record.saliency is not None
+    weights, times_s = record.saliency.tolist(), record.times_s.tolist()
+    heaviest = sorted(range(len(weights)), key=lambda i: -weights[i])[:3]
+    named = [f"{_moment(times_s[i], i)} {_percent(weights[i])}" for i in sorted(heaviest) if weights[i] >= WORTH_NAMING]
+    return Text.assemble((sparkline(weights, ascii_only=ascii_only), "green"), "  ", " · ".join(named))
+
+
+def sparkline(values: Sequence[float], *, ascii_only: bool = False) -> str:
+    """Return a line of bars, the largest value full; more than `SPARK_CELLS` values share bars, the largest shown."""
+    bars = ASCII_BARS if ascii_only else BARS
+    step = math.ceil(len(values) / SPARK_CELLS)
+    shown = [max(values[i : i + step]) for i in range(0, len(values), step)]
+    highest = max(shown) or 1.0
+    return "".join(bars[round(value / highest * (len(bars) - 1))] for value in shown)
+
+
+def _bar(share: float, ascii_only: bool) -> Text:
+    full = round(share * BAR_CELLS)
+    return Text(("#" if ascii_only else "█") * full, style="green")
+
+
+def _moment(time_s: float, i: int) -> str:
+    return f"frame {i + 1}" if math.isnan(time_s) else f"{time_s:.2f} s"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _keep_end(text: str, width: int) -> str:
+    """Return a path cut at its beginning: the end tells files apart."""
+    if cell_len(text) <= width:
+        return text
+    while text and cell_len(text) > width - 1:
+        text = text[1:]
+    return "…" + text
+
+
+def _without_path(record: Failure) -> str:
+    return record.message.removeprefix(f"{record.source.id}: ")

@@ -1,0 +1,256 @@
+"""Videos and labels in, answers out: `classify` and what it prepares once for all videos."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bike_cli.config import TRAINED_ATTRIBUTE_WEIGHT, AttributeConfig, ClassifyConfig, Spot, SpottingConfig
+from bike_cli.data.labels import fill, read_templates
+from bike_cli.data.lexicons import read_lexicon
+from bike_cli.engine.attributes import associate, attribute_scores, attribute_sentence, encode_lexicon
+from bike_cli.engine.engine import Engine, load
+from bike_cli.engine.heads import MAX_FRAMES
+from bike_cli.engine.scoring import fuse, match_spread, probabilities, rank, unit
+from bike_cli.engine.spotting import concept_scores, mean_scores, saliency, voters
+from bike_cli.errors import UsageError, VideoError
+from bike_cli.records import Attribute, Clip, Failure, Lexicon, Prediction, Ranked, Source, TextFeatures
+from bike_cli.video.decoding import clip_from_array, decode
+
+logger = logging.getLogger(__name__)
+
+Input = str | Path | Source | Clip | NDArray[np.uint8] | Failure
+
+
+def classify(
+    engine: Engine,
+    sources: Iterable[Input],
+    labels: Sequence[str],
+    config: ClassifyConfig | None = None,
+) -> Iterator[Prediction | Failure]:
+    """Yield one answer or failure for each source, in order, as soon as it is known.
+
+    Args:
+        sources: paths of videos or frame folders, sources, clips, or arrays uint8 [T, H, W, 3] that hold every frame
+            of a video. A failure passes through, in its place.
+        labels: at least one, each once.
+        config: None: the defaults. Its `engine` section is not used: the engine is loaded.
+    Raises:
+        UsageError: no label, one twice, an unknown template or lexicon, more frames than the model has positions for.
+            Raised at once, before the first source is read.
+    """
+    classifier = prepare(engine, labels, config or ClassifyConfig())
+    return (classifier.classify(given, number=i) for i, given in enumerate(sources, start=1))
+
+
+@dataclass(frozen=True, eq=False)
+class AttributeBranch:
+    """A lexicon, and the model that finds its phrases in a video.
+
+    Args:
+        classes: [C, D], raw.
+        weight: of this branch in the answer; 0: attributes are shown and do not count.
+    """
+
+    engine: Engine
+    lexicon: Lexicon
+    classes: Tensor
+    weight: float
+    count: int
+
+    def describe(self, frames: Tensor) -> tuple[Attribute, ...]:
+        """Return the phrases that fit one video's raw frames [K, T, D] best."""
+        return associate(frames.flatten(0, 1)[None], self.lexicon, self.count)[0]
+
+    def logits(self, attributes: Sequence[Attribute], like: Tensor) -> Tensor:
+        """Return what the attribute sentence says of each class, on the scale of the video's logits `like` [1, C]."""
+        sentence = attribute_sentence([a.phrase for a in attributes])
+        head = self.engine.attribute_head
+        scores = attribute_scores(self.engine.encode_texts([sentence], positions="eot").classes, self.classes, head)
+        scores = scores.to(like.device)
+        return match_spread(scores, like) if head is None else self.engine.logit_scale * scores
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """All that does not change from video to video.
+
+    Args:
+        classes: [C, D] unit vectors.
+        tokens: [C, L, D] unit vectors that vote on frames, `mask` [C, L] those that may.
+    """
+
+    engine: Engine
+    labels: tuple[str, ...]
+    classes: Tensor
+    tokens: Tensor
+    mask: Tensor | None
+    temperature: float
+    branch: AttributeBranch | None
+    config: ClassifyConfig
+
+    def classify(self, given: Input, *, number: int) -> Prediction | Failure:
+        """Return the answer for one source, or why there is none; `number` names an array."""
+        if isinstance(given, Failure):
+            return given
+        if isinstance(given, Clip):
+            return self.answer(given)
+        if isinstance(given, np.ndarray):
+            return self.answer(clip_from_array(given, self.config.sampling, name=f"array {number}"))
+        source = given if isinstance(given, Source) else Source.at(given)
+        try:
+            clip = decode(source, self.config.sampling)
+        except VideoError as e:
+            return Failure(source, e.kind, str(e))
+        return self.answer(clip)
+
+    @torch.no_grad()
+    def answer(self, clip: Clip) -> Prediction:
+        """Return the answer for a clip."""
+        raw = self.engine.encode_clip(clip, crops=self.config.sampling.crops).frames  # [K, T, D]
+        frames = self.engine.temporal(raw)
+        scores = self._scores(frames).mean(dim=0, keepdim=True)  # [1, C]
+        logits = self.engine.logit_scale * scores
+        attributes = self._attributes(clip, raw)
+        if self.branch is not None and self.branch.weight > 0:
+            logits = fuse(logits, self.branch.logits(attributes, like=logits), weight=1 - self.branch.weight)
+        chances = probabilities(logits, logit_scale=1)[0]
+        best = rank(logits, self.config.top)[0].tolist()
+        weights, times_s = self._explain(frames, clip, best[0])
+        return Prediction(
+            source=clip.source,
+            ranked=tuple(Ranked(self.labels[i], float(chances[i]), float(scores[0, i])) for i in best),
+            attributes=attributes,
+            saliency=weights if self.config.explain else None,
+            times_s=times_s,
+            frames=clip.frames.shape[1],
+            duration_s=clip.duration_s,
+            model=self.engine.name,
+            warning=clip.warning,
+        )
+
+    def _scores(self, frames: Tensor) -> Tensor:
+        """Return the score of each class for frames [K, T, D]: [K, C]."""
+        if self.config.spotting.pool == "mean":
+            return mean_scores(frames, self.classes)
+        frames = unit(frames)
+        return concept_scores(frames, saliency(frames, self.tokens, self.temperature, self.mask), self.classes)
+
+    def _attributes(self, clip: Clip, raw: Tensor) -> tuple[Attribute, ...]:
+        if self.branch is None:
+            return ()
+        if self.branch.engine is not self.engine:
+            raw = self.branch.engine.encode_clip(clip, crops=self.config.sampling.crops).frames
+        return self.branch.describe(raw)
+
+    def _explain(self, frames: Tensor, clip: Clip, best: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the weight of every frame for class `best`, in time order, and its time; views share a sum of 1."""
+        clips, length = clip.times_s.shape
+        if self.config.spotting.pool == "mean":
+            weights = np.full((clips, length), 1 / length)
+        else:
+            mask = None if self.mask is None else self.mask[best : best + 1]
+            spotted = saliency(unit(frames), self.tokens[best : best + 1], self.temperature, mask)[:, 0]  # [K, T]
+            weights = spotted.reshape(-1, clips, length).mean(dim=0).double().cpu().numpy()
+        order = np.argsort(clip.times_s, axis=None, kind="stable")
+        return weights.ravel()[order] / clips, clip.times_s.ravel()[order]
+
+
+def prepare(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> Classifier:
+    """Return the classifier for these labels; texts are encoded here, once.
+
+    Raises:
+        UsageError: see `classify`.
+    """
+    _check(engine, labels, config)
+    spot, temperature = _spotting(config.spotting, engine)
+    text = encode_labels(engine, labels, template=config.template, spot=spot)
+    tokens, mask = voters(text, spot)
+    return Classifier(
+        engine=engine,
+        labels=tuple(labels),
+        classes=unit(text.classes),
+        tokens=unit(tokens),
+        mask=mask,
+        temperature=temperature,
+        branch=_branch(engine, labels, config),
+        config=config,
+    )
+
+
+def encode_labels(engine: Engine, labels: Sequence[str], *, template: str | None, spot: Spot) -> TextFeatures:
+    """Return the features of labels inside a template, or inside all templates of a set.
+
+    The classes of a set are the mean of unit vectors; its tokens stand side by side, so that every template votes.
+    A label longer than the model's context is cut, and the log says what was lost.
+    """
+    templates = read_templates(template or engine.recipe.template)
+    parts = []
+    for one in templates:
+        prompts = [fill(one, label) for label in labels]
+        for cut in engine.encoder.truncated(prompts):
+            logger.warning(
+                "label %r: is longer than the %d tokens that %s reads; cut before %r, shorten it",
+                labels[cut.index],
+                engine.encoder.context,
+                engine.name,
+                cut.cut,
+            )
+        parts.append(engine.encode_texts(prompts, positions=spot))
+    if len(parts) == 1:
+        return TextFeatures(tuple(labels), parts[0].classes, parts[0].tokens, parts[0].token_mask)
+    classes = torch.stack([unit(part.classes) for part in parts]).mean(dim=0)
+    if spot == "eot":  # the averaged class votes; side by side its parts would only take memory
+        return TextFeatures(tuple(labels), classes, classes[:, None], parts[0].token_mask)
+    tokens = torch.cat([part.tokens for part in parts], dim=1)
+    return TextFeatures(tuple(labels), classes, tokens, torch.cat([part.token_mask for part in parts], dim=1))
+
+
+def _check(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> None:
+    if not labels:
+        raise UsageError("labels: none given; give at least one")
+    twice = [label for label, count in Counter(labels).items() if count > 1]
+    if twice:
+        raise UsageError(f"label {twice[0]!r}: is given twice; remove one")
+    frames = config.sampling.frames
+    if engine.temporal_head is not None and frames > MAX_FRAMES:
+        raise UsageError(f"frames is {frames}, but the temporal head of {engine.name} has positions for {MAX_FRAMES}")
+
+
+def _spotting(config: SpottingConfig, engine: Engine) -> tuple[Spot, float]:
+    temperature = engine.recipe.temperature if config.temperature is None else config.temperature
+    return config.spot or engine.recipe.spot, temperature
+
+
+def _branch(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> AttributeBranch | None:
+    wanted = config.attributes
+    if wanted.attributes == "off":
+        if wanted.attribute_weight:
+            raise UsageError(f"attribute_weight is {wanted.attribute_weight}, but attributes are off; give a lexicon")
+        return None
+    other = wanted.attribute_model
+    seer = engine if other is None else load(other, offline=config.engine.offline, device=config.engine.device)
+    name = seer.recipe.lexicon if wanted.attributes == "auto" else wanted.attributes
+    return AttributeBranch(
+        engine=seer,
+        lexicon=encode_lexicon(seer.encoder, read_lexicon(name)),
+        classes=encode_labels(seer, labels, template=config.template, spot="eot").classes,
+        weight=_attribute_weight(wanted, seer),
+        count=wanted.attribute_count,
+    )
+
+
+def _attribute_weight(config: AttributeConfig, seer: Engine) -> float:
+    if config.attribute_weight is not None:
+        return config.attribute_weight
+    # From the same encoder, untrained, attributes add nothing to the answer (README, "Attributes").
+    trusted = config.attribute_model is not None or seer.attribute_head is not None
+    return TRAINED_ATTRIBUTE_WEIGHT if trusted else 0.0
