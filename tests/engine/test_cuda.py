@@ -1,0 +1,84 @@
+"""What only a CUDA device can show: pytest -m cuda."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from bike_cli.engine.engine import Engine, load
+from bike_cli.engine.transforms import ImageRecipe, views
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
+]
+LABELS = [f"{colour} {shape}" for colour in ("red", "green", "blue") for shape in ("circle", "square", "star")]
+
+
+@pytest.fixture(scope="module")
+def frames() -> NDArray[np.uint8]:
+    """Frames of a red square on grey that grows from one to the next, with noise: uint8 [16, 96, 128, 3]."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(90, 130, (16, 96, 128, 3))
+    for i, picture in enumerate(pixels):
+        picture[48 - 10 - i : 48 + 10 + i, 64 - 10 - i : 64 + 10 + i] = (220, 30, 30)
+    return pixels.astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def on_cpu() -> Engine:
+    return load("tiny", device="cpu")
+
+
+def _lowest_cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float(torch.nn.functional.cosine_similarity(a.cpu(), b.cpu()).min())
+
+
+def test_auto_is_the_cuda_device() -> None:
+    assert load("tiny").encoder.placement.device.type == "cuda"
+
+
+def test_fp32_features_equal_those_of_the_cpu(frames: NDArray[np.uint8], on_cpu: Engine) -> None:
+    on_cuda = load("tiny", device="cuda", precision="fp32")
+
+    lowest = _lowest_cosine(on_cuda.encode_frames(frames), on_cpu.encode_frames(frames))
+
+    assert lowest > 1 - 1e-4
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_stays_close_to_the_cpu(frames: NDArray[np.uint8], on_cpu: Engine, precision: str) -> None:
+    on_cuda = load("tiny", device="cuda", precision=precision)  # type: ignore[arg-type]
+
+    lowest = _lowest_cosine(on_cuda.encode_frames(frames), on_cpu.encode_frames(frames))
+
+    assert lowest > 0.995
+
+
+def test_text_features_equal_those_of_the_cpu(on_cpu: Engine) -> None:
+    on_cuda = load("tiny", device="cuda", precision="fp32")
+
+    lowest = _lowest_cosine(on_cuda.encode_texts(LABELS).classes, on_cpu.encode_texts(LABELS).classes)
+
+    assert lowest > 1 - 1e-4
+
+
+@pytest.mark.parametrize("size", [(96, 128), (128, 96), (480, 640), (40, 50), (1, 1), (3, 700)])
+def test_pixels_resized_on_the_device_are_those_of_pil(size: tuple[int, int]) -> None:
+    recipe = ImageRecipe(side=224, mean=(0, 0, 0), std=(1, 1, 1), resize_side=256)
+    noise = np.random.default_rng(1).integers(0, 256, (2, *size, 3)).astype(np.uint8)
+
+    by_pil = views(noise, recipe, crops=3, device=torch.device("cpu"))
+    by_cuda = views(noise, recipe, crops=3, device=torch.device("cuda"))
+
+    assert (by_pil.float() - by_cuda.cpu().float()).abs().mean() < 1
+
+
+def test_the_answer_is_that_of_the_cpu(frames: NDArray[np.uint8], on_cpu: Engine) -> None:
+    from bike_cli.records import Prediction
+    from bike_cli.tasks.classify import classify
+
+    answers = [next(iter(classify(engine, [frames], LABELS))) for engine in (load("tiny", device="cuda"), on_cpu)]
+
+    assert all(isinstance(answer, Prediction) for answer in answers)
+    assert [a.best.label for a in answers if isinstance(a, Prediction)] == ["red square"] * 2
