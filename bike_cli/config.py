@@ -6,6 +6,7 @@ are flat YAML: the keys are the names of the fields below, whatever section they
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import os
@@ -106,7 +107,11 @@ class Recipe:
     spot: Spot = "eot"  # the one text feature that every CLIP is trained on
     temperature: float = 0.01
     template: str = "bike"
-    lexicon: str = "imagenet1k"
+    lexicon: str = "common"  # a third of ImageNet's names: on a CPU their texts are read in seconds
+
+    def __post_init__(self) -> None:
+        if self.spot not in typing.get_args(Spot) or not self.temperature > 0:
+            raise ValueError(f"cannot spot by {self.spot!r} at temperature {self.temperature}")
 
 
 def _at_least(lowest: int, **values: int) -> None:
@@ -170,7 +175,7 @@ def resolve(
     known = leaves(config)
     values: dict[str, object] = {}
     if file is not None:
-        values |= _checked(_read_yaml(file), known, origin=str(file))
+        values |= _checked({k: _typed(known.get(k), v) for k, v in _read_yaml(file).items()}, known, origin=str(file))
     values |= _checked(_from_environment(environment, known), known, origin="environment")
     values |= _checked({k: v for k, v in flags.items() if v is not None}, known, origin="command line")
     return build(config, values)
@@ -187,12 +192,13 @@ def _read_yaml(file: Path) -> Mapping[str, object]:
     import yaml
 
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        # As texts: YAML's own types would make False of `attributes: off`.
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"{file}: cannot be read ({e}); give a YAML file") from e
     except yaml.YAMLError as e:
         raise ConfigError(f"{file}: is not YAML ({' '.join(str(e).split())}); mend it") from e
-    if content is None:
+    if not content:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{file}: holds a {type(content).__name__}, not `key: value` lines; see --dump-config")
@@ -200,15 +206,31 @@ def _read_yaml(file: Path) -> Mapping[str, object]:
 
 
 def _from_environment(environment: Mapping[str, str], known: Mapping[str, object]) -> dict[str, object]:
-    import yaml
-
     values: dict[str, object] = {}
     for name, hint in known.items():
         text = environment.get(f"BIKE_{name.upper()}")
         if text is not None:
-            # A text stays a text: BIKE_TEMPLATE=no is a template's name, not False.
-            values[name] = text if _accepts(hint, text) else yaml.safe_load(text)
+            values[name] = _typed(hint, text)
     return values
+
+
+def _typed(hint: object, value: object) -> object:
+    """Return a text as the type that a field wants: `no` is a name for one and False for another."""
+    import yaml
+
+    if not isinstance(value, str):
+        return value
+    if value in {"null", "~", ""} and _accepts(hint, None):
+        return None
+    if _accepts(hint, value):
+        return value
+    if float in _options(hint):
+        with contextlib.suppress(ValueError):
+            return float(value)
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value  # of no type that is wanted; the check of types says so
 
 
 def _checked(values: Mapping[str, object], known: Mapping[str, object], *, origin: str) -> dict[str, object]:

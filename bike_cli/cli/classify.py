@@ -83,14 +83,14 @@ def run(request: Request, config: ClassifyConfig) -> ExitCode:
 
     labels = _labels(request)
     sources = _sources(request)
-    _check_output(request)
+    _check_output(request, sources if isinstance(sources, list) else [])
     format_ = format_of(request.format_, request.output)
     names = [source.id for source in sources] if isinstance(sources, list) else None
     done = failed = 0
     with open_stream(request.output) as stream:
         with loading(config.engine.model, quiet=request.quiet):
             answers = _answers(sources, labels, config)
-        writer = make_writer(stream, format_, top=config.top, names=names)
+        writer = make_writer(stream, format_, top=min(config.top, len(labels)), names=names)
         try:
             for record in watched(
                 answers, None if names is None else len(names), quiet=request.quiet or stream.isatty()
@@ -109,10 +109,12 @@ def _answers(
     sources: Iterable[Source | Failure], labels: tuple[str, ...], config: ClassifyConfig
 ) -> Iterator[Prediction | Failure]:
     from bike_cli.engine.engine import load
+    from bike_cli.engine.placement import spare_threads
     from bike_cli.tasks.classify import classify
 
     settings = config.engine
     engine = load(settings.model, device=settings.device, precision=settings.precision, offline=settings.offline)
+    spare_threads(engine.encoder.model)
     return classify(engine, sources, labels, config)
 
 
@@ -134,8 +136,6 @@ def _sources(request: Request) -> list[Source] | Iterator[Source | Failure]:
 
     if not request.videos and request.files_from is None:
         raise UsageError("videos: none given; name files or folders, or - to read paths from stdin")
-    if "-" in request.videos:
-        return _arriving(request)
     named = list(request.videos)
     if request.files_from is not None:
         try:
@@ -143,30 +143,34 @@ def _sources(request: Request) -> list[Source] | Iterator[Source | Failure]:
                 named += read_paths(file, nul=request.ends_with_nul)
         except OSError as e:
             raise UsageError(f"{request.files_from}: cannot be read ({e.strerror}); give a file of paths") from e
+    if "-" in request.videos:
+        return _arriving(named, ends_with_nul=request.ends_with_nul)
     sources = list(find_sources(named))
     if sources and all(looks_like_text(source.path) for source in sources):
         raise UsageError(f"{sources[0].id}: is a text file, not a video; a file of labels goes after -l")
     return sources
 
 
-def _arriving(request: Request) -> Iterator[Source | Failure]:
-    """Yield sources as their paths arrive on stdin; a wrong one fails alone."""
+def _arriving(named: Iterable[str], *, ends_with_nul: bool) -> Iterator[Source | Failure]:
+    """Yield sources as their paths arrive on stdin, in the place of `-`; a wrong one fails alone."""
     from bike_cli.data.inputs import find_sources, read_paths
 
-    for given in request.videos:
-        for path in read_paths(sys.stdin.buffer, nul=request.ends_with_nul) if given == "-" else [given]:
+    for given in named:
+        for path in read_paths(sys.stdin.buffer, nul=ends_with_nul) if given == "-" else [given]:
             try:
                 yield from find_sources([path])
             except UsageError as e:
                 yield Failure(Source.at(path), "not_video", str(e))
 
 
-def _check_output(request: Request) -> None:
+def _check_output(request: Request, sources: Iterable[Source]) -> None:
     output = request.output
     if output is None:
         return
     if output.is_dir():
         raise UsageError(f"{output}: is a folder; name a file, such as {output / 'answers.jsonl'}")
-    read = [request.label_file, request.files_from, *map(Path, request.videos)]
-    if output.exists() and any(path is not None and path.exists() and path.samefile(output) for path in read):
+    if not output.exists():
+        return
+    read = [request.label_file, request.files_from, *(source.path for source in sources)]
+    if any(path is not None and path.exists() and path.samefile(output) for path in read):
         raise UsageError(f"{output}: is read by this command and would be overwritten; choose another name for -o")

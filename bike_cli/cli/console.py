@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TypeVar
 
 import typer
@@ -17,6 +20,7 @@ from rich.text import Text
 from bike_cli.errors import BikeError, ExitCode
 
 Record = TypeVar("Record")
+_Action = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 
 _DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 
@@ -51,6 +55,7 @@ def error_room(*, quiet: bool = False) -> Iterator[None]:
     handler = _Lines(level=logging.CRITICAL if quiet else logging.WARNING)
     logger = logging.getLogger("bike_cli")
     logger.addHandler(handler)
+    before = _interrupt_when_told_to_end()
     try:
         yield
     except BikeError as e:
@@ -64,6 +69,19 @@ def error_room(*, quiet: bool = False) -> Iterator[None]:
         raise typer.Exit(ExitCode.PIPE_CLOSED) from e
     finally:
         logger.removeHandler(handler)
+        for number, action in before.items():
+            signal.signal(number, action)
+
+
+def _interrupt_when_told_to_end() -> dict[signal.Signals, _Action]:
+    """Make SIGTERM and SIGHUP end a run as Ctrl-C does, nothing left behind; return what they did before."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    names = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    numbers = [signal.Signals[name] for name in names if hasattr(signal, name)]
+    # Ignored ones stay so: nohup asks for that.
+    heard = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    return {number: signal.signal(number, signal.default_int_handler) for number in heard}
 
 
 class _Lines(logging.Handler):

@@ -22,6 +22,12 @@ SEEN_FROM = 110  # columns from which rows have room for attributes
 WORTH_NAMING = 0.05  # a frame's share of the decision
 
 
+class _Screen(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the error room answer: Rich alone would exit with 1, as a bug does."""
+        raise BrokenPipeError
+
+
 class TableWriter:
     """Rich tables on a stream.
 
@@ -30,11 +36,11 @@ class TableWriter:
     """
 
     def __init__(self, stream: TextIO, names: Sequence[str] | None) -> None:
-        self._console = Console(file=stream, highlight=False)
+        self._console = _Screen(file=stream, highlight=False)
         self._detailed = names is not None and len(names) == 1
-        # Wide enough for the longest path, within two fifths of the line.
+        # Wide enough for the longest path, within nine twentieths of the line.
         longest = max((cell_len(safe(name)) for name in names or ()), default=self._console.width)
-        self._path_width = max(5, min(longest, (self._console.width - 8) * 2 // 5))
+        self._path_width = max(5, min(longest, (self._console.width - 8) * 9 // 20))
         self._has_header = False
 
     def write(self, record: Prediction | Failure) -> None:
@@ -71,7 +77,10 @@ class TableWriter:
             failed.add_column(ratio=1)
             failed.add_row(path, plain(f"{record.kind}: {_without_path(record)}", "red"))
             return Group(table, failed) if table.show_header else Group(failed)
-        rest = [plain(f"{r.label} {_percent(r.score)}") for r in record.ranked[1:2]] or [Text()]
+        # On a narrow line the label alone has room.
+        runner_up = record.ranked[1] if len(record.ranked) > 1 else None
+        score = f" {_percent(runner_up.score)}" if runner_up and width >= SEEN_FROM else ""
+        rest = [plain(runner_up.label + score) if runner_up else Text()]
         seen = [plain(", ".join(a.phrase for a in record.attributes))] if width >= SEEN_FROM else []
         table.add_row(path, plain(record.best.label, "bold"), _percent(record.best.score), *rest, *seen)
         return Group(table, *(Padding(note, (0, 0, 0, 2)) for note in _notes(record, self._is_ascii())))

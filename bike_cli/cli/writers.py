@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -47,20 +48,26 @@ class JsonLines:
 
 
 class JsonArray:
-    """One JSON array of all objects, an object a line."""
+    """One JSON array of all objects, an object a line.
+
+    Wherever an interrupt comes between two writes, `close` makes the array whole.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._before = "[\n"
+        self._stream.write("[")
+        self._between = "\n"
 
     def write(self, record: Prediction | Failure) -> None:
         """Write an element."""
-        print(self._before + as_json(as_object(record)), end="", file=self._stream, flush=True)
-        self._before = ",\n"
+        self._stream.write(self._between + as_json(as_object(record)))
+        self._stream.flush()
+        self._between = ",\n"
 
     def close(self) -> None:
         """Close the array, an empty one included."""
-        print("[]" if self._before == "[\n" else "\n]", file=self._stream, flush=True)
+        self._stream.write("\n]\n")
+        self._stream.flush()
 
 
 class Cells:
@@ -82,9 +89,7 @@ class Cells:
     def _row(self, cells: list[Cell]) -> None:
         texts = ["" if cell is None else str(cell) for cell in cells]
         if self._tabs:
-            texts = [
-                t.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r") for t in texts
-            ]
+            texts = [text.translate(_TSV_ESCAPES) for text in texts]
         if self._is_terminal:
             texts = [safe(text) for text in texts]
         if self._tabs:
@@ -116,32 +121,54 @@ def make_writer(stream: TextIO, format_: Format, *, top: int, names: Sequence[st
 def open_stream(output: Path | None) -> Iterator[TextIO]:
     """Yield stdout, or a file that takes its name when it is complete; an interrupt keeps what was written.
 
-    UTF-8, whatever the locale; bytes of file names that are no UTF-8 come back as they were.
+    UTF-8, whatever the locale, except on a terminal; bytes of file names that are no UTF-8 come back as they were. What
+    is there already and no ordinary file, such as /dev/null or a pipe, is written to as it is, never replaced.
     Raises:
         UsageError: a file that cannot be written, found before the first record.
     """
     if output is None:
-        stream = sys.stdout
-        if hasattr(stream, "reconfigure"):
+        yield _stdout()
+    elif output.exists() and not output.is_file():
+        with _opened(output, named=output) as stream:
+            yield stream
+    else:
+        with _replacing(output) as stream:
+            yield stream
+
+
+def _stdout() -> TextIO:
+    stream = sys.stdout
+    if isinstance(stream, io.TextIOWrapper):
+        if stream.isatty():
+            stream.reconfigure(errors="replace")
+        else:
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")
-        yield stream
-        return
-    unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
+    return stream
+
+
+def _opened(file: Path, *, named: Path) -> TextIO:
     try:
-        file = unfinished.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+        return file.open("w", encoding="utf-8", errors="surrogateescape", newline="")
     except OSError as e:
-        raise UsageError(f"{output}: cannot be written ({e.strerror}); choose a folder that exists and is yours") from e
-    keep = True
+        raise UsageError(f"{named}: cannot be written ({e.strerror}); choose a folder that exists and is yours") from e
+
+
+@contextmanager
+def _replacing(output: Path) -> Iterator[TextIO]:
+    output = output.resolve()  # a link stays one
+    unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
+    file = _opened(unfinished, named=output)
+    is_valid = False
     try:
         with file:
             yield file
+        is_valid = True
     except KeyboardInterrupt:
-        raise
-    except BaseException:
-        keep = False
+        # Before the answers begin there is nothing to keep, and perhaps an older file to lose.
+        is_valid = unfinished.stat().st_size > 0
         raise
     finally:
-        if keep:
+        if is_valid:
             unfinished.replace(output)
         else:
             unfinished.unlink()

@@ -88,6 +88,8 @@ _MARKS = (  # where a container names itself, and how
 
 def _head(path: str | Path) -> bytes:
     try:
+        if not Path(path).is_file():  # a pipe would wait, and what is read of it is gone
+            return b""
         with Path(path).open("rb") as file:
             return file.read(_HEAD_BYTES)
     except (OSError, ValueError):
@@ -129,6 +131,11 @@ def _sources_in(given: str) -> Iterator[Source]:
             n_others += 1
     if not n_videos:
         found = f"holds {n_others} file{'s' if n_others > 1 else ''}, none a video" if n_others else "holds no file"
+        stray = _stray_file(folder)
+        if stray is not None:
+            raise UsageError(
+                f"{given}: holds frames, but {stray.name} is none; remove it, a frame folder holds images only"
+            )
         raise UsageError(f"{given}: {found} (.mp4, .mkv, .webm, …); name the files, or a folder that holds videos")
 
 
@@ -165,6 +172,13 @@ def _is_frame_folder(folder: Path) -> bool:
     except OSError:
         return False
     return bool(entries) and all(e.suffix.lower() in IMAGE_EXTENSIONS and not _is_folder(e) for e in entries)
+
+
+def _stray_file(folder: Path) -> Path | None:
+    """Return the first file of a folder of images that is no image; None where images are not most of it."""
+    entries = _visible(folder)
+    strays = [entry for entry in entries if entry.suffix.lower() not in IMAGE_EXTENSIONS]
+    return strays[0] if strays and 2 * len(strays) < len(entries) else None
 
 
 def _visible(folder: Path) -> list[Path]:

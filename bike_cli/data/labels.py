@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bike_cli.config import PROMPT
-from bike_cli.data.lines import Line, check, is_comment, key, read_lines, read_text, tidy
+from bike_cli.data.lines import Line, as_lines, check, is_comment, key, read_lines, read_text, tidy
 from bike_cli.errors import UsageError
 from bike_cli.records import Prompt
 
@@ -43,7 +43,8 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
             aside), a control character, or an id that is no whole number or comes twice.
     """
     path = Path(path)
-    lines = _csv_lines(path) if _is_csv(path) else read_lines(path, of="labels")
+    text = read_text(path, of="labels")  # once: it may be a pipe
+    lines = _csv_lines(text, path) if _is_csv(text) else as_lines(text, path, of="labels")
     return _distinct(lines)
 
 
@@ -99,14 +100,13 @@ def _existing(given: str) -> Path:
     return path
 
 
-def _is_csv(path: Path) -> bool:
-    text = read_text(path, of="labels")
+def _is_csv(text: str) -> bool:
     first = next((line for line in text.split("\n") if not is_comment(line)), "")
     return [cell.strip().lower() for cell in first.split(",")] == ["id", "name"]
 
 
-def _csv_lines(path: Path) -> list[Line]:
-    rows = _csv_rows(read_text(path, of="labels"), origin=str(path))
+def _csv_lines(text: str, path: Path) -> list[Line]:
+    rows = _csv_rows(text, origin=str(path))
     filled = [(i, row) for i, row in rows if any(cell.strip() for cell in row) and not is_comment(row[0])]
     seen: dict[int, int] = {}
     lines = []

@@ -25,8 +25,13 @@ def read_lines(path: Path, *, of: str) -> list[Line]:
     Raises:
         UsageError: no such file, a folder, a video, no UTF-8, a control character, no entry at all.
     """
-    numbered = enumerate(read_text(path, of=of).split("\n"), start=1)
-    lines = [Line(f"{path}:{i}", tidy(text)) for i, text in numbered if not is_comment(text)]
+    return as_lines(read_text(path, of=of), path, of=of)
+
+
+def as_lines(text: str, path: Path, *, of: str) -> list[Line]:
+    """Return the entries of a text that was read from `path`; see `read_lines`."""
+    numbered = enumerate(text.split("\n"), start=1)
+    lines = [Line(f"{path}:{i}", tidy(entry)) for i, entry in numbered if not is_comment(entry)]
     return check(lines, origin=str(path), of=of)
 
 

@@ -12,7 +12,6 @@ import huggingface_hub
 import open_clip
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
-import bike_cli
 from bike_cli.errors import ModelError
 
 MILLION = 10**6
@@ -72,7 +71,7 @@ def known_models() -> list[KnownModel]:
 
 def bundled_folder() -> Path | None:
     """Return where the bundled model lies: in the installed package, or in the checkout beside it."""
-    package = Path(bike_cli.__file__).parent
+    package = Path(__file__).parents[1]
     places = (package / "weights" / BUNDLED, package.parent / "weights" / BUNDLED)
     return next((place for place in places if (place / "model.safetensors").is_file()), None)
 

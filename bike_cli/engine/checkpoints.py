@@ -136,6 +136,9 @@ def _image_recipe(preprocess: Mapping[str, object], size: object, origin: str) -
 
 def _for_architecture(arch: str, file: Path) -> Checkpoint:
     config, state = catalogue.architecture(arch), read_state(file)
+    is_openais = state.head is not None or "input_resolution" in state.clip
+    if is_openais and not config.get("quick_gelu"):
+        raise ModelError(f"{file}: was trained with QuickGELU, {arch} computes another; use {arch}-quickgelu,{file}")
     clip = build_clip(config, f"model {arch!r}")
     fill(clip, _without_sizes(state.clip), origin=f"{file} as {arch}")
     image = _image_recipe(_preprocessing_beside(file), clip.visual.image_size, arch)

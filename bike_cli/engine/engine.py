@@ -53,6 +53,14 @@ class Engine:
         times_s = np.tile(clip.times_s, (crops, 1))  # [K, T]
         return VideoFeatures(clip.source, features.reshape(crops * clips, frames, -1), times_s)
 
+    def check_frames(self, frames: int) -> None:
+        """Raise UsageError where a clip of so many frames is more than the temporal head has positions for."""
+        if self.temporal_head is not None and frames > MAX_FRAMES:
+            raise UsageError(
+                f"frames is {frames}, but the temporal head of {self.name} has positions for {MAX_FRAMES}; "
+                "ask for fewer frames"
+            )
+
     @torch.no_grad()
     def temporal(self, frames: Tensor) -> Tensor:
         """Return frames [V, T, D] as the temporal head sees them; the same ones where the model has no head.
@@ -62,11 +70,7 @@ class Engine:
         """
         if self.temporal_head is None:
             return frames
-        if frames.shape[1] > MAX_FRAMES:
-            raise UsageError(
-                f"frames is {frames.shape[1]}, but the temporal head of {self.name} has positions for {MAX_FRAMES}; "
-                "ask for fewer frames"
-            )
+        self.check_frames(frames.shape[1])
         informed: Tensor = self.temporal_head(frames)
         return informed
 

@@ -72,6 +72,8 @@ def load_folder(folder: Path) -> Checkpoint:
     image, recipe = _recipes(config, folder / CONFIG_FILE)
     clip = build_clip(_object(config, "clip", folder / CONFIG_FILE), str(folder))
     tensors = read_tensors(folder / WEIGHTS_FILE)
+    if image.side != _side(clip):
+        raise ModelError(f"{folder}: its image side is {image.side}, its tower's {_side(clip)}; save the model again")
     fill(clip, _dense(_part(tensors, "clip."), clip.vocab_size, folder), origin=f"{folder}, clip")
     temporal, attribute = _heads(config, tensors, clip, folder)
     return Checkpoint(
@@ -149,6 +151,11 @@ def _dense(tensors: dict[str, Tensor], vocabulary: int, folder: Path) -> dict[st
     embedding = torch.zeros(vocabulary, values.shape[1])
     embedding[rows] = values.float()
     return others | {EMBEDDING: embedding}
+
+
+def _side(clip: CLIP) -> int:
+    side = clip.visual.image_size
+    return int(side if isinstance(side, int) else side[0])
 
 
 def _within(rows: Tensor, count: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -82,13 +81,6 @@ class TemporalTransformer(nn.Module):
         positions = self.frame_position_embeddings.weight[:count]  # [T, D]
         return frames + self.transformer(frames + positions)  # type: ignore[no-any-return]
 
-    @classmethod
-    def from_state_dict(cls, state: Mapping[str, Tensor], heads: int) -> TemporalTransformer:
-        """Return the head that these official tensors describe, in fp32."""
-        head = cls(state["frame_position_embeddings.weight"].shape[1], heads)
-        head.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-        return head.eval()
-
 
 class AttributeHead(nn.Module):
     """Learnt map of attribute sentences and class texts into a common space.
@@ -107,13 +99,6 @@ class AttributeHead(nn.Module):
         sentences = unit(self.sentence_fc(unit(sentences)))  # [V, D]
         classes = unit(self.query_fc(unit(classes)))  # [C, D]
         return sentences @ classes.T
-
-    @classmethod
-    def from_state_dict(cls, state: Mapping[str, Tensor]) -> AttributeHead:
-        """Return the head that these official tensors describe, in fp32."""
-        head = cls(state["query_fc.0.weight"].shape[0])
-        head.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-        return head.eval()
 
 
 def _two_layers(width: int) -> nn.Sequential:

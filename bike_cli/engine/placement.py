@@ -6,9 +6,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from bike_cli.config import Device, Precision
 from bike_cli.errors import UsageError
+
+SMALL = 20_000_000  # parameters
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -37,6 +40,16 @@ def place(device: Device, precision: Precision) -> Placement:
     if precision == "fp16" and chosen.type == "cpu":
         raise UsageError("precision fp16: a CPU computes it slower than fp32; ask for fp32 or bf16")
     return Placement(chosen, _DTYPES[precision])
+
+
+def spare_threads(model: nn.Module) -> None:
+    """Let torch compute on one core where the model is so small that a second one is only waited for.
+
+    It concerns the whole process, so a program decides for itself; `bike` does it. On two cores, of which one was busy,
+    a clip with `tiny` took 0.04 s instead of 0.6 s.
+    """
+    if sum(parameter.numel() for parameter in model.parameters()) < SMALL:
+        torch.set_num_threads(1)
 
 
 def _available() -> list[str]:

@@ -13,6 +13,13 @@ def unit(x: Tensor) -> Tensor:
     return x / torch.where(length == 0, torch.ones_like(length), length)
 
 
+def normalise_in_place(x: Tensor) -> Tensor:
+    """Return `x` [N, ..., D] itself, its vectors made unit vectors: token features are too large to hold twice."""
+    for i in range(0, len(x), 1024):
+        x[i : i + 1024] = unit(x[i : i + 1024])
+    return x
+
+
 def match_spread(scores: Tensor, like: Tensor) -> Tensor:
     """Return `scores` [V, C] moved and scaled, per video, to the mean and spread over classes of `like` [V, C].
 

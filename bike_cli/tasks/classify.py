@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,16 +17,18 @@ from torch import Tensor
 from bike_cli.config import TRAINED_ATTRIBUTE_WEIGHT, AttributeConfig, ClassifyConfig, Spot, SpottingConfig
 from bike_cli.data.labels import fill, read_templates
 from bike_cli.data.lexicons import read_lexicon
+from bike_cli.data.lines import key
 from bike_cli.engine.attributes import associate, attribute_scores, attribute_sentence, encode_lexicon
 from bike_cli.engine.engine import Engine, load
-from bike_cli.engine.heads import MAX_FRAMES
-from bike_cli.engine.scoring import fuse, match_spread, probabilities, rank, unit
+from bike_cli.engine.scoring import fuse, match_spread, normalise_in_place, probabilities, rank, unit
 from bike_cli.engine.spotting import concept_scores, mean_scores, saliency, voters
 from bike_cli.errors import UsageError, VideoError
-from bike_cli.records import Attribute, Clip, Failure, Lexicon, Prediction, Ranked, Source, TextFeatures
+from bike_cli.records import Attribute, Clip, Failure, Lexicon, Prediction, Prompt, Ranked, Source, TextFeatures
 from bike_cli.video.decoding import clip_from_array, decode
 
 logger = logging.getLogger(__name__)
+
+SHOWN = 60  # characters of a label in a message
 
 Input = str | Path | Source | Clip | NDArray[np.uint8] | Failure
 
@@ -42,11 +45,14 @@ def classify(
         sources: paths of videos or frame folders, sources, clips, or arrays uint8 [T, H, W, 3] that hold every frame
             of a video. A failure passes through, in its place.
         labels: at least one, each once.
-        config: None: the defaults. Its `engine` section is not used: the engine is loaded.
+        config: None: the defaults. Of its `engine` section, only precision and offline count, for an `attribute_model`.
     Raises:
+        TypeError: a single source or label that is no list.
         UsageError: no label, one twice, an unknown template or lexicon, more frames than the model has positions for.
             Raised at once, before the first source is read.
     """
+    if isinstance(sources, (str, Path)) or isinstance(labels, str):
+        raise TypeError("sources and labels are lists; put a single one into brackets")
     classifier = prepare(engine, labels, config or ClassifyConfig())
     return (classifier.classify(given, number=i) for i, given in enumerate(sources, start=1))
 
@@ -56,13 +62,13 @@ class AttributeBranch:
     """A lexicon, and the model that finds its phrases in a video.
 
     Args:
-        classes: [C, D], raw.
+        classes: [C, D], raw; None where the weight is 0 and nobody asks.
         weight: of this branch in the answer; 0: attributes are shown and do not count.
     """
 
     engine: Engine
     lexicon: Lexicon
-    classes: Tensor
+    classes: Tensor | None
     weight: float
     count: int
 
@@ -73,6 +79,7 @@ class AttributeBranch:
     def logits(self, attributes: Sequence[Attribute], like: Tensor) -> Tensor:
         """Return what the attribute sentence says of each class, on the scale of the video's logits `like` [1, C]."""
         sentence = attribute_sentence([a.phrase for a in attributes])
+        assert self.classes is not None
         head = self.engine.attribute_head
         scores = attribute_scores(self.engine.encode_texts([sentence], positions="eot").classes, self.classes, head)
         scores = scores.to(like.device)
@@ -173,15 +180,17 @@ def prepare(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> Cl
     _check(engine, labels, config)
     spot, temperature = _spotting(config.spotting, engine)
     text = encode_labels(engine, labels, template=config.template, spot=spot)
+    branch = _branch(engine, text, config)
     tokens, mask = voters(text, spot)
     return Classifier(
         engine=engine,
         labels=tuple(labels),
         classes=unit(text.classes),
-        tokens=unit(tokens),
+        # The end of text votes by the class itself, of which there is need as it is.
+        tokens=unit(tokens) if spot == "eot" else normalise_in_place(tokens),
         mask=mask,
         temperature=temperature,
-        branch=_branch(engine, labels, config),
+        branch=branch,
         config=config,
     )
 
@@ -193,18 +202,9 @@ def encode_labels(engine: Engine, labels: Sequence[str], *, template: str | None
     A label longer than the model's context is cut, and the log says what was lost.
     """
     templates = read_templates(template or engine.recipe.template)
-    parts = []
-    for one in templates:
-        prompts = [fill(one, label) for label in labels]
-        for cut in engine.encoder.truncated(prompts):
-            logger.warning(
-                "label %r: is longer than the %d tokens that %s reads; cut before %r, shorten it",
-                labels[cut.index],
-                engine.encoder.context,
-                engine.name,
-                cut.cut,
-            )
-        parts.append(engine.encode_texts(prompts, positions=spot))
+    filled = [[fill(one, label) for label in labels] for one in templates]
+    _warn_of_cuts(engine, labels, max(filled, key=lambda prompts: len(prompts[0].text)))
+    parts = [engine.encode_texts(prompts, positions=spot) for prompts in filled]
     if len(parts) == 1:
         return TextFeatures(tuple(labels), parts[0].classes, parts[0].tokens, parts[0].token_mask)
     classes = torch.stack([unit(part.classes) for part in parts]).mean(dim=0)
@@ -214,15 +214,25 @@ def encode_labels(engine: Engine, labels: Sequence[str], *, template: str | None
     return TextFeatures(tuple(labels), classes, tokens, torch.cat([part.token_mask for part in parts], dim=1))
 
 
+def _warn_of_cuts(engine: Engine, labels: Sequence[str], prompts: Sequence[Prompt]) -> None:
+    for cut in engine.encoder.truncated(prompts):
+        logger.warning(
+            "label '%s': is longer than the %d tokens that %s reads; '%s' is cut off, shorten it",
+            textwrap.shorten(labels[cut.index], SHOWN, placeholder=" …"),
+            engine.encoder.context,
+            engine.name,
+            textwrap.shorten(cut.cut, SHOWN, placeholder=" …"),
+        )
+
+
 def _check(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> None:
     if not labels:
         raise UsageError("labels: none given; give at least one")
-    twice = [label for label, count in Counter(labels).items() if count > 1]
-    if twice:
-        raise UsageError(f"label {twice[0]!r}: is given twice; remove one")
-    frames = config.sampling.frames
-    if engine.temporal_head is not None and frames > MAX_FRAMES:
-        raise UsageError(f"frames is {frames}, but the temporal head of {engine.name} has positions for {MAX_FRAMES}")
+    counts = Counter(key(label) for label in labels)
+    twice = next((label for label in labels if counts[key(label)] > 1), None)
+    if twice is not None:
+        raise UsageError(f"label {twice!r}: is given twice, case and space aside; remove one")
+    engine.check_frames(config.sampling.frames)
 
 
 def _spotting(config: SpottingConfig, engine: Engine) -> tuple[Spot, float]:
@@ -230,22 +240,28 @@ def _spotting(config: SpottingConfig, engine: Engine) -> tuple[Spot, float]:
     return config.spot or engine.recipe.spot, temperature
 
 
-def _branch(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> AttributeBranch | None:
+def _branch(engine: Engine, text: TextFeatures, config: ClassifyConfig) -> AttributeBranch | None:
     wanted = config.attributes
     if wanted.attributes == "off":
+        if wanted.attribute_model is not None:
+            raise UsageError(f"attribute_model is {wanted.attribute_model}, but attributes are off; give a lexicon")
         if wanted.attribute_weight:
             raise UsageError(f"attribute_weight is {wanted.attribute_weight}, but attributes are off; give a lexicon")
         return None
-    other = wanted.attribute_model
-    seer = engine if other is None else load(other, offline=config.engine.offline, device=config.engine.device)
+    seer = engine if wanted.attribute_model is None else _load_beside(engine, wanted.attribute_model, config)
     name = seer.recipe.lexicon if wanted.attributes == "auto" else wanted.attributes
-    return AttributeBranch(
-        engine=seer,
-        lexicon=encode_lexicon(seer.encoder, read_lexicon(name)),
-        classes=encode_labels(seer, labels, template=config.template, spot="eot").classes,
-        weight=_attribute_weight(wanted, seer),
-        count=wanted.attribute_count,
-    )
+    lexicon = encode_lexicon(seer.encoder, read_lexicon(name))
+    weight = _attribute_weight(wanted, seer)
+    classes: Tensor | None = None
+    if weight > 0:
+        own = text if seer is engine else encode_labels(seer, text.texts, template=config.template, spot="eot")
+        classes = own.classes
+    return AttributeBranch(seer, lexicon, classes, weight, wanted.attribute_count)
+
+
+def _load_beside(engine: Engine, model: str, config: ClassifyConfig) -> Engine:
+    device = str(engine.encoder.placement.device)
+    return load(model, device=device, precision=config.engine.precision, offline=config.engine.offline)
 
 
 def _attribute_weight(config: AttributeConfig, seer: Engine) -> float:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -158,6 +159,9 @@ def _read_header(source: Source) -> _Header:
             stream = _picture_stream(container)
             if stream is None:
                 raise VideoError(f"{source.id}: has no video stream; give a file with a picture", kind="no_picture")
+            if cast(object, stream.codec_context) is None:  # its type says it never is
+                message = f"{source.id}: FFmpeg has no decoder for its picture; convert it"
+                raise VideoError(message, kind="not_video")
             return _header(container, stream)
     except av.error.FFmpegError as e:
         raise _not_opened(source, first_bytes, e) from e

@@ -230,9 +230,16 @@ def test_a_file_of_another_architecture_names_what_does_not_fit(tmp_path: Path) 
     torch.save(openai_state(), tmp_path / "a.pt")
 
     with pytest.raises(
-        ModelError, match=r"a\.pt as RN50: does not fit its architecture \(\d+ missing: .* without a place"
+        ModelError, match=r"a\.pt as RN50-quickgelu: does not fit its architecture \(\d+ missing: .* without a place"
     ):
-        open_checkpoint(f"RN50,{tmp_path / 'a.pt'}")
+        open_checkpoint(f"RN50-quickgelu,{tmp_path / 'a.pt'}")
+
+
+def test_openai_weights_under_another_activation_are_refused(tmp_path: Path) -> None:
+    torch.save(openai_state(), tmp_path / "a.pt")
+
+    with pytest.raises(ModelError, match=r"trained with QuickGELU, ViT-B-32 computes another; use ViT-B-32-quickgelu,"):
+        open_checkpoint(f"ViT-B-32,{tmp_path / 'a.pt'}")
 
 
 def test_a_state_dict_that_is_no_clip_is_refused(tmp_path: Path) -> None:
@@ -326,7 +333,7 @@ def test_the_bundled_model_lies_in_the_package_or_beside_it(
     tmp_path: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     save_folder(tmp_path / place, checkpoint)
-    monkeypatch.setattr(catalogue.bike_cli, "__file__", str(tmp_path / "bike_cli" / "__init__.py"))
+    monkeypatch.setattr(catalogue, "__file__", str(tmp_path / "bike_cli" / "engine" / "catalogue.py"))
 
     assert open_checkpoint("tiny", offline=True).name == "small one"
 

@@ -1,21 +1,19 @@
 """A label's words weigh frames; BIKE's definition, its symmetries and its memory."""
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensor_watch import LargestTensor
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from bike_cli.engine import spotting
 from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import concept_scores, mean_scores, saliency, voters
 from bike_cli.records import TextFeatures
 
-Kwargs = dict[str, object] | None
 seeds = st.integers(0, 2**31)
 sizes = st.integers(1, 4)
 
@@ -161,20 +159,6 @@ def test_each_spot_names_its_voters(spot: str, positions: int, masked: bool) -> 
 
     assert tokens.shape == (2, positions, 5)
     assert (mask is not None) == masked
-
-
-class LargestTensor(TorchDispatchMode):
-    """Remember the most numbers that any operation inside returned at once."""
-
-    numbers = 0
-
-    def __torch_dispatch__(
-        self, func: Callable[..., object], types: object, args: tuple[object, ...] = (), kwargs: Kwargs = None
-    ) -> object:
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor):
-            self.numbers = max(self.numbers, result.numel())
-        return result
 
 
 def test_ten_thousand_labels_never_make_a_vector_for_each_video_and_label() -> None:

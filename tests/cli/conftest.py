@@ -1,0 +1,26 @@
+"""What tests of the command line share."""
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bike_cli.engine import engine
+
+LABELS = ("red square", "blue circle", "green cross")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _each_model_is_loaded_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "load", functools.cache(engine.load))
+        yield
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    """A file of three labels, each of one of the clips."""
+    file = tmp_path / "labels.txt"
+    file.write_text("\n".join(LABELS))
+    return file

@@ -1,0 +1,82 @@
+"""Ways to run bike: in this process as a pipe or on a terminal, or in one of its own."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bike_cli.cli.app import app
+
+BIKE = [sys.executable, "-m", "bike_cli"]
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # tests run side by side with others
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run left behind."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def records(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.stdout.splitlines()]
+
+
+def bike(*arguments: object, stdin: bytes = b"") -> Ran:
+    """Run bike in this process; its three streams are pipes."""
+    done = CliRunner().invoke(app, [str(a) for a in arguments], input=stdin, prog_name="bike")
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return Ran(done.exit_code, done.stdout, done.stderr)
+
+
+class Terminal(io.TextIOWrapper):
+    """A stream that says it is a terminal, and keeps what is written."""
+
+    def __init__(self, encoding: str = "utf-8", errors: str = "strict") -> None:
+        super().__init__(io.BytesIO(), encoding=encoding, errors=errors, newline="")
+
+    def isatty(self) -> bool:
+        return True
+
+    @property
+    def text(self) -> str:
+        self.flush()
+        assert isinstance(self.buffer, io.BytesIO)
+        return self.buffer.getvalue().decode(self.encoding)
+
+
+def bike_on_terminal(*arguments: object, columns: int = 80, stdin: object = None) -> Ran:
+    """Run bike in this process, with stdout and stderr on terminals."""
+    screen, errors = Terminal(), Terminal()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(columns))
+        patch.setenv("TERM", "xterm-256color")
+        for name, stream in {"stdin": stdin or sys.stdin, "stdout": screen, "stderr": errors}.items():
+            patch.setattr(sys, name, stream)
+        with pytest.raises(SystemExit) as exit_:
+            app([str(a) for a in arguments], prog_name="bike")
+    return Ran(int(exit_.value.code or 0), screen.text, errors.text)
+
+
+def shell(script: str, *arguments: object, cwd: Path | None = None, **environment: str) -> Ran:
+    """Run a bash script in which `bike` is this bike; its arguments are $1, $2, …"""
+    function = f'bike() {{ "{sys.executable}" -m bike_cli "$@"; }}\n'
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", function + script, "bash", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **ONE_THREAD, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,424 @@
+"""`bike classify`, run in this process with the bundled model."""
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from answers import HOSTILE, steering
+from huggingface_hub import constants
+from invoke import Ran, bike, bike_on_terminal
+
+import bike_cli
+from bike_cli.__main__ import run
+from bike_cli.errors import ExitCode
+
+FIELDS = ["path", "status", "label", "score", "top", "attributes", "model", "frames", "duration_s"]
+NO_SUCH_MODEL = ("-m", "no-such-model")  # whatever is told before this was found out before the model is loaded
+
+
+def classify(*arguments: object, stdin: bytes = b"") -> Ran:
+    return bike("classify", "-m", "tiny", *arguments, stdin=stdin)
+
+
+def copied(clip: Path, target: Path) -> Path:
+    shutil.copy(clip, target)
+    return target
+
+
+@pytest.fixture
+def damaged(clips: Path, tmp_path: Path) -> Path:
+    """A folder of a good clip, a broken one and another good one, in this order."""
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    copied(clips / "red_square.mp4", folder / "1.mp4")
+    (folder / "2.mp4").write_bytes((clips / "red_square.mp4").read_bytes()[:500])
+    copied(clips / "blue_circle.mp4", folder / "3.mp4")
+    return folder
+
+
+# -- answers ------------------------------------------------------------------------------------------------------
+
+
+def test_a_pipe_gets_one_json_object_a_video_with_the_fields_of_the_design(clips: Path, labels: Path) -> None:
+    ran = classify(clips, "-l", labels)
+
+    assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
+    assert [list(record) for record in ran.records] == [FIELDS] * 3
+    assert [list(best) for best in ran.records[0]["top"]] == [["label", "score", "cosine"]] * 3  # type: ignore[attr-defined]
+    assert [list(seen) for seen in ran.records[0]["attributes"]] == [["phrase", "cosine"]] * 5  # type: ignore[attr-defined]
+
+
+def test_every_clip_gets_the_label_of_what_it_shows(clips: Path, labels: Path) -> None:
+    ran = classify(clips, "-l", labels)
+
+    assert {(Path(str(r["path"])).stem, str(r["label"]).replace(" ", "_")) for r in ran.records} == {
+        (stem, stem) for stem in ("blue_circle", "green_cross", "red_square")
+    }
+    assert [record["duration_s"] for record in ran.records] == [2.0] * 3
+
+
+def test_labels_may_stand_on_the_command_line(clips: Path) -> None:
+    ran = classify(clips / "red_square.mp4", "-L", "blue circle, red square")
+
+    assert ran.records[0]["label"] == "red square"
+
+
+def test_all_formats_hold_the_same_answers(damaged: Path, labels: Path) -> None:
+    jsonl, array, commas, tabs = (classify(damaged, "-l", labels, "-f", f) for f in ("jsonl", "json", "csv", "tsv"))
+
+    records = jsonl.records
+    as_texts = [(r["path"], r["status"], str(r.get("label", "")), str(r.get("score", ""))) for r in records]
+    rows = [list(csv.DictReader(io.StringIO(commas.stdout)))]
+    rows += [list(csv.DictReader(io.StringIO(tabs.stdout), delimiter="\t", quoting=csv.QUOTE_NONE))]
+    assert json.loads(array.stdout) == records
+    assert [[(r["path"], r["status"], r["label"], r["score"]) for r in of] for of in rows] == [as_texts] * 2
+
+
+def test_a_table_into_a_pipe_has_no_colour(clips: Path, labels: Path) -> None:
+    ran = classify(clips, "-l", labels, "-f", "table")
+
+    assert "red square" in ran.stdout
+    assert "\x1b" not in ran.stdout
+
+
+def test_explained_answers_say_which_frames_decided(clips: Path, labels: Path) -> None:
+    (record,) = classify(clips / "red_square.mp4", "-l", labels, "--explain", "--frames", "4").records
+
+    assert list(record) == [*FIELDS, "times_s", "saliency"]
+    assert record["times_s"] == [0.0, 0.5, 1.0, 1.5]  # 16 frames at 8 a second, in four segments
+    assert sum(record["saliency"]) == pytest.approx(1, abs=1e-5)  # type: ignore[call-overload]
+
+
+def test_top_limits_the_labels(clips: Path, labels: Path) -> None:
+    (record,) = classify(clips / "red_square.mp4", "-l", labels, "-k", "2").records
+
+    assert len(record["top"]) == 2  # type: ignore[arg-type]
+
+
+def test_a_config_file_says_how_and_flags_say_otherwise(clips: Path, labels: Path, tmp_path: Path) -> None:
+    config = tmp_path / "bike.yaml"
+    config.write_text("model: tiny\nframes: 4\ntop: 1\n")
+
+    (record,) = bike("classify", clips / "red_square.mp4", "-l", labels, "--config", config, "--top", "2").records
+
+    assert (record["model"], record["frames"], len(record["top"])) == ("tiny", 4, 2)  # type: ignore[arg-type]
+
+
+def test_a_terminal_gets_a_table_and_progress(clips: Path, labels: Path) -> None:
+    ran = bike_on_terminal("classify", "-m", "tiny", clips, "-l", labels)
+
+    assert ran.exit_code == ExitCode.DONE
+    assert "Video" in ran.stdout
+    assert "loading tiny" in ran.stderr
+
+
+def test_quiet_shows_the_table_alone(clips: Path, labels: Path) -> None:
+    ran = bike_on_terminal("classify", "-m", "tiny", clips, "-l", labels, "-q")
+
+    assert "Video" in ran.stdout
+    assert ran.stderr == ""
+
+
+# -- failures -----------------------------------------------------------------------------------------------------
+
+
+def test_a_failure_is_a_record_in_its_place_and_an_exit_code(damaged: Path, labels: Path) -> None:
+    ran = classify(damaged, "-l", labels)
+
+    assert ran.exit_code == ExitCode.SOME_FAILED == 3
+    assert [record["status"] for record in ran.records] == ["ok", "error", "ok"]
+    failed = ran.records[1]
+    assert list(failed) == ["path", "status", "error"]
+    assert list(failed["error"]) == ["type", "message"]  # type: ignore[call-overload]
+    assert (failed["path"], failed["error"]["type"]) == (str(damaged / "2.mp4"), "damaged")  # type: ignore[index]
+
+
+def test_all_failed_has_its_own_exit_code(damaged: Path, labels: Path) -> None:
+    ran = classify(damaged / "2.mp4", damaged / "none.mp4", "-l", labels)
+
+    assert ran.exit_code == ExitCode.ALL_FAILED == 4
+    assert [record["error"]["type"] for record in ran.records] == ["damaged", "missing"]  # type: ignore[index]
+
+
+def test_no_input_at_all_counts_as_all_failed(labels: Path) -> None:
+    ran = classify("-", "-l", labels)
+
+    assert (ran.exit_code, ran.stdout) == (ExitCode.ALL_FAILED, "")
+
+
+def test_a_label_that_was_cut_is_a_warning_unless_quiet(clips: Path) -> None:
+    given = (clips / "red_square.mp4", "-L", f"blue circle, red square {'very ' * 100}")
+
+    told, quiet = classify(*given), classify(*given, "-q")
+
+    assert told.stderr.startswith("warning: label 'red square very")
+    assert "cut before" in told.stderr
+    assert quiet.stderr == ""
+    assert quiet.stdout == told.stdout
+
+
+# -- inputs -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("flags", "end"), [([], b"\n"), (["-0"], b"\0")], ids=["lines", "nul"])
+def test_paths_come_on_stdin(clips: Path, labels: Path, flags: list[str], end: bytes) -> None:
+    paths = [str(clips / "red_square.mp4"), str(clips / "none.mp4"), str(clips / "blue_circle.mp4")]
+
+    ran = classify(*flags, "-", "-l", labels, stdin=b"".join(path.encode() + end for path in paths))
+
+    assert [record["path"] for record in ran.records] == paths
+    assert ran.exit_code == ExitCode.SOME_FAILED
+
+
+def test_a_wrong_path_on_stdin_fails_alone(clips: Path, labels: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    paths = [tmp_path / "empty", clips / "red_square.mp4"]
+
+    ran = classify("-", "-l", labels, stdin=b"\n".join(map(os.fsencode, paths)))
+
+    assert [record["status"] for record in ran.records] == ["error", "ok"]
+
+
+def test_paths_come_from_a_file(clips: Path, labels: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list"
+    listed.write_text(f"{clips / 'blue_circle.mp4'}\n")
+
+    ran = classify(clips / "red_square.mp4", "--files-from", listed, "-l", labels)
+
+    assert [record["label"] for record in ran.records] == ["red square", "blue circle"]
+
+
+def test_a_name_may_begin_with_a_dash(
+    clips: Path, labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied(clips / "red_square.mp4", tmp_path / "-k.mp4")
+    monkeypatch.chdir(tmp_path)
+
+    ran = classify("-l", labels, "--", "-k.mp4")
+
+    assert [(record["path"], record["label"]) for record in ran.records] == [("-k.mp4", "red square")]
+
+
+@pytest.mark.parametrize("name", [b"new\nline.mp4", b"quote\"'.mp4", b"caf\xe9.mp4", b"[red]x[_red].mp4", b" .mp4"])
+def test_any_name_comes_back_byte_for_byte(clips: Path, labels: Path, tmp_path: Path, name: bytes) -> None:
+    path = copied(clips / "red_square.mp4", tmp_path / os.fsdecode(name))
+
+    (record,) = classify(path, "-l", labels).records
+
+    assert os.fsencode(str(record["path"])) == os.fsencode(path)
+    assert record["label"] == "red square"
+
+
+# -- text from outside --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [text for text in HOSTILE if "/" not in text])
+def test_a_name_steers_no_terminal(clips: Path, labels: Path, tmp_path: Path, text: str) -> None:
+    film, broken = copied(clips / "red_square.mp4", tmp_path / f"{text}.mp4"), tmp_path / f"{text}.none"
+    broken.touch()
+
+    ran = bike_on_terminal("classify", "-m", "tiny", "-q", film, broken, "-l", labels, columns=300)
+
+    assert ran.exit_code == ExitCode.SOME_FAILED
+    assert steering(ran.stdout) == set()
+    assert f"{HOSTILE[text]}.mp4" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "safely_written"),
+    [("[red]markup[/red]",) * 2, (":smiley:",) * 2, ("a\u202eb", "a\\u202eb"), ("\u2066x", "\\u2066x")],
+)
+def test_a_label_steers_no_terminal(clips: Path, text: str, safely_written: str) -> None:
+    ran = bike_on_terminal("classify", "-m", "tiny", "-q", clips / "red_square.mp4", "-L", f"{text}, blue circle")
+
+    assert steering(ran.stdout) == set()
+    assert safely_written in ran.stdout
+
+
+@pytest.mark.parametrize("text", ["\x1b[31m", "a\u202eb", "[red]x[/red]", "caf\udce9"])
+@pytest.mark.parametrize("flag", ["-l", "-o", "-m", "--config", "--files-from", "--template", "--attributes"])
+def test_a_message_steers_no_terminal(clips: Path, flag: str, text: str) -> None:
+    labels = [] if flag == "-l" else ["-L", "blue circle"]
+
+    ran = bike("classify", clips / "red_square.mp4", "-m", "tiny", *labels, flag, f"/nowhere/{text}")
+
+    assert ran.exit_code in (ExitCode.USAGE, ExitCode.NO_MODEL)
+    assert ran.stderr.startswith("error: /nowhere/")
+    assert steering(ran.stderr) == set()
+
+
+# -- wrong use ----------------------------------------------------------------------------------------------------
+
+
+def told(ran: Ran) -> str:
+    """Return the one line that says what is wrong."""
+    assert ran.stdout == ""
+    assert ran.stderr.count("\n") == 1
+    assert ran.stderr.startswith("error: ")
+    return ran.stderr.removeprefix("error: ").rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{clip}"], "labels: none given; add -l labels.txt"),
+        (["{clip}", "-L", "a", "-l", "{labels}"], "labels: given by both -l and -L; choose one"),
+        (["{clip}", "-L", " , "], "-L: holds no label"),
+        (["{clip}", "-l", "{empty}"], "{empty}: holds no labels"),
+        (["{clip}", "-L", "Red  Square, red square"], "-L, label 2: label 'red square' is 'Red Square' of -L"),
+        (["{clip}", "-l", "{clip}"], "{clip}: is a video, not a list of labels"),
+        (["{labels}", "-L", "a"], "{labels}: is a text file, not a video; a file of labels goes after -l"),
+        (["{folder}", "-L", "a"], "{folder}: holds no file"),
+        (["{folder}/*.mp4", "-L", "a"], "{folder}/*.mp4: matches no file"),
+        (["-L", "a"], "videos: none given"),
+        (["{clip}", "-L", "a", "-o", "{folder}"], "{folder}: is a folder; name a file"),
+        (["{clip}", "-L", "a", "-o", "{folder}/no/a.csv"], "{folder}/no/a.csv: cannot be written"),
+        (["{clip}", "-l", "{labels}", "-o", "{labels}"], "{labels}: is read by this command and would be overwritten"),
+        (["{clip}", "-L", "a", "-o", "{clip}"], "{clip}: is read by this command and would be overwritten"),
+        (["{clip}", "-L", "a", "--crops", "2"], "command line: crops is 2; give 1 or 3"),
+        (["{clip}", "-L", "a", "--config", "{labels}"], "{labels}: "),
+        (["-L", "a", "--files-from", "{folder}/no"], "{folder}/no: cannot be read"),
+    ],
+)
+def test_wrong_use_is_told_before_the_model_is_loaded(
+    clips: Path, labels: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty.txt").touch()
+    places = {"clip": clips / "red_square.mp4", "labels": labels}
+    places |= {"folder": tmp_path / "folder", "empty": tmp_path / "empty.txt"}
+
+    ran = bike("classify", *NO_SUCH_MODEL, *(a.format(**places) for a in arguments))
+
+    assert told(ran).startswith(message.format(**places))
+    assert ran.exit_code == ExitCode.USAGE == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--frames", "78"], "frames is 78, but the temporal head of tiny has positions for 77"),
+        (["--template", "bikes"], "bikes: no such set of templates; the nearest is 'bike'"),
+        (["--attributes", "scene"], "scene: no such lexicon; the nearest is 'scenes'"),
+        (["--attributes", "off", "--attribute-weight", "0.5"], "attribute_weight is 0.5, but attributes are off"),
+        (["--device", "cuda:99"], "device 'cuda:99': is not on this machine"),
+    ],
+)
+def test_wrong_use_that_the_model_decides_is_told_too(
+    clips: Path, labels: Path, flags: list[str], message: str
+) -> None:
+    ran = classify(clips, "-l", labels, *flags)
+
+    assert told(ran).startswith(message)
+    assert ran.exit_code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("arguments", [["--no-such-flag"], ["--pool", "max"], ["--frames", "many"], ["-k"]])
+def test_flags_that_do_not_parse_are_wrong_use(arguments: list[str]) -> None:
+    ran = bike("classify", *arguments)
+
+    assert (ran.exit_code, ran.stdout) == (ExitCode.USAGE, "")
+    assert ran.stderr != ""
+
+
+def test_an_unknown_model_names_the_nearest(clips: Path, labels: Path) -> None:
+    ran = bike("classify", clips, "-l", labels, "-m", "tinny")
+
+    assert told(ran).startswith("model 'tinny': is no alias, ARCH,TAG, file or folder; nearest: tiny")
+    assert ran.exit_code == ExitCode.NO_MODEL == 5
+
+
+def test_offline_a_model_that_is_not_here_names_the_ways_out(
+    clips: Path, labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+
+    ran = bike("classify", clips, "-l", labels, "--offline")
+
+    assert "--offline forbids fetching it; use --model tiny, or a file" in told(ran)
+    assert ran.exit_code == ExitCode.NO_MODEL
+
+
+# -- a file -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "tsv"])
+def test_a_file_holds_what_a_pipe_would(clips: Path, labels: Path, tmp_path: Path, suffix: str) -> None:
+    output = tmp_path / f"answers.{suffix}"
+
+    ran, piped = classify(clips, "-l", labels, "-o", output), classify(clips, "-l", labels, "-f", suffix)
+
+    assert (ran.exit_code, ran.stdout) == (ExitCode.DONE, "")
+    assert output.read_text() == piped.stdout
+
+
+def test_a_run_that_cannot_start_leaves_no_file(clips: Path, labels: Path, tmp_path: Path) -> None:
+    before = set(tmp_path.iterdir())
+
+    bike("classify", clips, "-l", labels, *NO_SUCH_MODEL, "-o", tmp_path / "answers.jsonl")
+
+    assert set(tmp_path.iterdir()) == before
+
+
+class Interrupted(io.BytesIO):
+    """A stdin on which one path arrives, and then Ctrl-C."""
+
+    @property
+    def buffer(self) -> "Interrupted":
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self.getvalue()
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv"])
+def test_an_interrupt_leaves_a_valid_file(clips: Path, labels: Path, tmp_path: Path, suffix: str) -> None:
+    first, output = os.fsencode(clips / "red_square.mp4"), tmp_path / f"answers.{suffix}"
+
+    ran = bike_on_terminal("classify", "-m", "tiny", "-", "-l", labels, "-o", output, "-q", stdin=Interrupted(first))
+
+    assert ran.exit_code == ExitCode.INTERRUPTED == 130
+    assert output.read_text() == classify(clips / "red_square.mp4", "-l", labels, "-f", suffix).stdout
+
+
+# -- without a run ------------------------------------------------------------------------------------------------
+
+
+def test_the_version_is_the_packages() -> None:
+    assert bike("--version").stdout == f"bike {bike_cli.__version__}\n"
+
+
+def test_a_dumped_config_needs_no_video_and_no_label() -> None:
+    ran = bike("classify", "--frames", "4", "--dump-config")
+
+    assert ran.exit_code == ExitCode.DONE
+    assert "frames: 4\n" in ran.stdout
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_shows_every_flag_with_its_default(flag: str) -> None:
+    text = bike("classify", flag).stdout
+
+    assert "--attribute-weight" in text
+    assert "[default: (base)]" in text
+
+
+@pytest.mark.parametrize(("given", "kept"), [(None, "passive"), ("active", "active")])
+def test_threads_sleep_while_they_wait_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, kept: str
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", str(given))
+    monkeypatch.setattr("sys.argv", ["bike", "--version"])
+    if given is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+
+    with pytest.raises(SystemExit):
+        run()
+
+    assert os.environ["OMP_WAIT_POLICY"] == kept

@@ -1,0 +1,132 @@
+"""One line for every mistake, an exit code for every end, and no text that steers the terminal."""
+
+import io
+import logging
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+import typer
+from answers import HOSTILE, steering
+from invoke import Terminal
+
+from bike_cli.cli.console import error_room, plain, safe, say, watched
+from bike_cli.errors import BikeError, ConfigError, ExitCode, ModelError, UsageError, VideoError
+
+logger = logging.getLogger("bike_cli.somewhere")
+
+
+def exit_code_of(error: BaseException, *, quiet: bool = False) -> int:
+    with pytest.raises(typer.Exit) as caught, error_room(quiet=quiet):
+        raise error
+    return caught.value.exit_code
+
+
+@pytest.fixture
+def stdout_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.TextIOWrapper]:
+    """A stdout that may be redirected without harm to the tests."""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream, os.fdopen(reader):
+        monkeypatch.setattr(sys, "stdout", stream)
+        yield stream
+
+
+@pytest.mark.parametrize(("text", "shown"), HOSTILE.items())
+def test_text_from_outside_is_written_out(text: str, shown: str) -> None:
+    assert safe(text) == shown
+    assert steering(safe(text)) == set()
+
+
+@pytest.mark.parametrize("text", ["日本語", "é", "e\u0301", "👩\u200d👧", "क\u094dष", "שלום", "[bold]"])
+def test_text_that_steers_nothing_is_left_alone(text: str) -> None:
+    assert safe(text) == text
+
+
+def test_markup_is_text() -> None:
+    assert (plain("[red]x[/red]").plain, plain("[red]x[/red]").spans) == ("[red]x[/red]", [])
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_message_is_one_line_on_stderr(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    say(f"{text}: is wrong", level="error")
+
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == f"error: {HOSTILE[text]}: is wrong\n"
+
+
+def test_a_long_message_stays_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "40")
+
+    say("word " * 40, level="warning")
+
+    assert screen.text.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("x"), 2),
+        (ConfigError("x"), 2),
+        (VideoError("x", kind="missing"), 3),
+        (ModelError("x"), 5),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_every_end_has_its_exit_code(error: BaseException, code: int) -> None:
+    assert exit_code_of(error) == code
+
+
+def test_a_closed_pipe_ends_as_sigpipe_would(stdout_of_its_own: io.TextIOWrapper) -> None:
+    assert exit_code_of(BrokenPipeError()) == ExitCode.PIPE_CLOSED == 128 + 13
+
+
+def test_an_error_is_told_quiet_or_not(capsys: pytest.CaptureFixture[str]) -> None:
+    exit_code_of(BikeError("clip.mp4: is odd"), quiet=True)
+
+    assert capsys.readouterr().err == "error: clip.mp4: is odd\n"
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), error_room():
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(("quiet", "told"), [(False, "warning: label 'x' is long\n"), (True, "")])
+def test_what_the_library_logs_is_a_warning_unless_quiet(
+    quiet: bool, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with error_room(quiet=quiet):
+        logger.warning("label %r is long", "x")
+
+    assert capsys.readouterr().err == told
+
+
+def test_the_room_takes_its_handler_along() -> None:
+    before = list(logging.getLogger("bike_cli").handlers)
+
+    with error_room():
+        assert logging.getLogger("bike_cli").handlers != before
+
+    assert logging.getLogger("bike_cli").handlers == before
+
+
+def test_progress_is_for_terminals(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(watched([1, 2, 3], 3, quiet=False)) == [1, 2, 3]
+    assert capsys.readouterr().err == ""
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    assert list(watched([1, 2, 3], 3, quiet=False)) == [1, 2, 3]
+    assert "3/3" in screen.text
+
+
+def test_quiet_shows_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+
+    assert list(watched([1, 2], 2, quiet=True)) == [1, 2]
+    assert screen.text == ""

@@ -1,0 +1,164 @@
+"""bike as a shell runs it: processes, pipes, signals and a real terminal."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import termios
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from answers import cells, steering
+from invoke import BIKE, ONE_THREAD, Ran, shell
+
+from bike_cli.errors import ExitCode
+
+REAL_CLIPS = Path(__file__).parents[3] / "shared" / "clips"
+
+
+# -- pipelines ----------------------------------------------------------------------------------------------------
+
+
+def test_find_and_bike_make_a_pipeline(clips: Path, labels: Path) -> None:
+    script = 'find "$1" -name "*.mp4" -print0 | sort -z | bike classify -m tiny -0 - -l "$2" | sort -r'
+
+    ran = shell(script, clips, labels)
+
+    assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
+    assert [Path(str(record["path"])).stem for record in ran.records] == ["red_square", "green_cross", "blue_circle"]
+
+
+@pytest.mark.parametrize("format_", ["jsonl", "table"])
+def test_a_reader_that_has_seen_enough_ends_the_run_without_a_traceback(
+    clips: Path, labels: Path, tmp_path: Path, format_: str
+) -> None:
+    many = tmp_path / "many.txt"
+    many.write_text(f"{clips / 'red_square.mp4'}\n" * 200)
+
+    ran = shell('bike classify -m tiny --files-from "$1" -l "$2" -f "$3" | head -1', many, labels, format_)
+
+    assert ran.stdout.count("\n") == 1
+    assert ran.stderr == ""
+    assert ran.exit_code == ExitCode.PIPE_CLOSED
+
+
+# -- one record after another, and Ctrl-C -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A run that got one path on stdin, wrote its answer, and was interrupted while it waited for the next."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="module")
+def interrupted(clips: Path) -> Interrupted:
+    with subprocess.Popen(
+        [*BIKE, "classify", "-m", "tiny", "-", "-L", "red square,blue circle", "-f", "json"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **ONE_THREAD},
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdin.write(os.fsencode(clips / "red_square.mp4") + b"\n")
+        process.stdin.flush()
+        first = process.stdout.readline()  # returns when there is a record: stdin stays open
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.stdout.read(), process.stderr.read()
+        return Interrupted(process.wait(timeout=60), (first + rest).decode(), errors.decode())
+
+
+def test_an_answer_comes_while_the_next_path_is_awaited(interrupted: Interrupted) -> None:
+    assert '"label": "red square"' in interrupted.stdout
+
+
+def test_an_interrupt_leaves_valid_output_and_exits_130(interrupted: Interrupted) -> None:
+    assert [record["status"] for record in json.loads(interrupted.stdout)] == ["ok"]
+    assert (interrupted.exit_code, interrupted.stderr) == (ExitCode.INTERRUPTED, "")
+
+
+# -- a terminal ---------------------------------------------------------------------------------------------------
+
+
+def on_terminal(*arguments: object, columns: int) -> Ran:
+    """Run bike on a pseudo-terminal of this width; both of its streams are the screen."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    with subprocess.Popen(
+        [*BIKE, *map(str, arguments)],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**environment, **ONE_THREAD, "TERM": "xterm-256color"},
+    ) as process:
+        os.close(slave)
+        screen = b""
+        while part := _read(master):
+            screen += part
+        code = process.wait(timeout=60)
+    os.close(master)
+    return Ran(code, screen.decode(), "")
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # Linux: the other side is closed
+        return b""
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_a_real_terminal_gets_a_table_of_its_own_width(clips: Path, tmp_path: Path, columns: int) -> None:
+    film = tmp_path / f"{'日本語の動画' * 12}\x1b[31m.mp4"
+    shutil.copy(clips / "red_square.mp4", film)
+    labels = f"red square {'that is long to read ' * 4}, blue circle"
+
+    ran = on_terminal("classify", "-m", "tiny", film, clips, "-L", labels, "--explain", "-q", columns=columns)
+
+    lines = ran.stdout.replace("\r\n", "\n").splitlines()
+    assert ran.exit_code == ExitCode.DONE
+    assert re.search(r"\x1b\[[0-9;]*m", ran.stdout)
+    assert columns - 10 < max(map(cells, lines)) <= columns
+    assert steering("\n".join(lines)) == set()
+    assert "画\\x1b[31m.mp4" in ran.stdout
+
+
+# -- videos of many kinds -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def over_real_clips() -> Ran:
+    if not REAL_CLIPS.is_dir():
+        pytest.skip(f"{REAL_CLIPS}: the real clips are not here")
+    return shell('bike classify "$1" -m tiny -L "playing guitar, yoga, traffic"', REAL_CLIPS)
+
+
+def test_every_real_clip_has_one_record(over_real_clips: Ran) -> None:
+    videos = sorted(str(file) for file in REAL_CLIPS.iterdir() if file.suffix != ".md")
+
+    assert len(videos) > 20
+    assert sorted(str(record["path"]) for record in over_real_clips.records) == videos
+
+
+def test_the_damaged_clip_is_the_only_failure(over_real_clips: Ran) -> None:
+    failed = [(Path(str(r["path"])).name, r["error"]["type"]) for r in over_real_clips.records if "error" in r]  # type: ignore[index]
+
+    assert failed == [("corrupted.mp4", "damaged")]
+    assert over_real_clips.exit_code == ExitCode.SOME_FAILED
+
+
+def test_decoders_say_nothing_of_their_own(over_real_clips: Ran) -> None:
+    assert over_real_clips.stderr == ""

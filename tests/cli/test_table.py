@@ -1,0 +1,199 @@
+"""The table is for eyes: it fits the line, shows what decided, and text from outside is only text."""
+
+import re
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from answers import HOSTILE, cells, failure, prediction, steering
+from invoke import Terminal
+
+from bike_cli.cli.table import ASCII_BARS, BARS, SPARK_CELLS, TableWriter, sparkline
+from bike_cli.records import Failure, Prediction
+
+LONG = "a person " + "assembling and disassembling a computer keyboard " * 6
+WIDE = "日本語の動画を見ている人" * 12
+PICTURES = "🎬🚲" * 60
+COLUMNS = (80, 200)
+
+
+@pytest.fixture(autouse=True)
+def _colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+def screen(
+    monkeypatch: pytest.MonkeyPatch,
+    *records: Prediction | Failure,
+    names: list[str] | None = None,
+    columns: int = 80,
+    encoding: str = "utf-8",
+) -> str:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    terminal = Terminal(encoding, errors="replace")  # as `open_stream` makes it
+    writer = TableWriter(terminal, names)
+    for record in records:
+        writer.write(record)
+    writer.close()
+    return terminal.text
+
+
+def plain_screen(monkeypatch: pytest.MonkeyPatch, *records: Prediction | Failure, **how: object) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", screen(monkeypatch, *records, **how))  # type: ignore[arg-type]
+
+
+# -- the sparkline ------------------------------------------------------------------------------------------------
+
+
+def test_the_heaviest_frame_is_a_full_bar_and_an_empty_one_the_lowest() -> None:
+    assert sparkline([0.0, 1.0, 0.0]) == "▁█▁"
+
+
+def test_bars_grow_with_the_values_whatever_their_scale() -> None:
+    assert sparkline([i / 100 for i in range(8)]) == BARS
+    assert sparkline([i * 100.0 for i in range(8)], ascii_only=True) == ASCII_BARS
+
+
+def test_equal_frames_are_equal_bars() -> None:
+    assert sparkline([0.25] * 4) == "████"
+
+
+def test_frames_without_weight_are_low_bars() -> None:
+    assert sparkline([0.0, 0.0]) == "▁▁"
+
+
+@pytest.mark.parametrize("count", [1, SPARK_CELLS, SPARK_CELLS + 1, 1000])
+def test_a_sparkline_is_never_longer_than_its_room(count: int) -> None:
+    assert len(sparkline([1.0] * count)) <= min(count, SPARK_CELLS)
+
+
+def test_a_short_peak_among_many_frames_is_seen() -> None:
+    assert sparkline([0.0] * 500 + [1.0] + [0.0] * 499).count("█") == 1
+
+
+# -- one video ----------------------------------------------------------------------------------------------------
+
+
+def test_one_video_shows_every_label_with_its_score_and_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = plain_screen(monkeypatch, prediction(), names=["a.mp4"])
+
+    assert re.search(r"running +50\.0 % +█{10} +0\.200", text)
+    assert re.search(r"sitting +12\.5 % +█{2} +0\.000", text)
+    assert "grass, dog" in text
+    assert "8 frames of 12.3 s, model tiny" in text
+
+
+def test_one_explained_video_names_the_moments_that_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = plain_screen(monkeypatch, prediction(weights=(0.01, 0.0, 0.3, 0.69)), names=["a.mp4"])
+
+    (decided,) = [line for line in text.splitlines() if line.startswith("Decided")]
+    assert decided.split(maxsplit=2)[1:] == ["▁▁▄█", "1.00 s 30.0 % · 1.50 s 69.0 %"]
+
+
+def test_without_a_clock_moments_are_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    clockless = replace(prediction(), times_s=np.full(3, np.nan), duration_s=None)
+
+    text = plain_screen(monkeypatch, clockless, names=["a.mp4"])
+
+    assert "frame 2 20.0 % · frame 3 70.0 %" in text
+    assert "8 frames, model tiny" in text
+
+
+def test_a_warning_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "warning: 3 frames" in plain_screen(monkeypatch, prediction(warning="3 frames"), names=["a.mp4"])
+
+
+def test_one_failed_video_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = plain_screen(monkeypatch, failure(), names=["b.mp4"])
+
+    assert " ".join(text.split()) == f"failed {failure().message}"
+
+
+# -- many videos --------------------------------------------------------------------------------------------------
+
+
+def test_many_videos_are_rows_under_one_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = prediction(weights=None), failure(), prediction("c.mp4", weights=None)
+
+    header, first, failed, third = plain_screen(monkeypatch, *records, names=["a.mp4", "b.mp4", "c.mp4"]).splitlines()
+
+    assert header.split() == ["Video", "Label", "Score", "Next"]
+    assert first.split()[:3] == ["a.mp4", "running", "50.0"]
+    assert "damaged: decoding stops inside" in failed
+    assert third.index("running") == first.index("running") == header.index("Label")
+
+
+def test_a_failure_may_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    header, failed, *_ = plain_screen(monkeypatch, failure(), prediction(), names=["b.mp4", "a.mp4"]).splitlines()
+
+    assert header.split()[0] == "Video"
+    assert failed.startswith("b.mp4")
+
+
+def test_a_wide_screen_has_room_for_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow, wide = (plain_screen(monkeypatch, prediction(), columns=columns) for columns in COLUMNS)
+
+    assert "grass, dog" in wide
+    assert "grass" not in narrow
+
+
+def test_long_paths_keep_the_end_that_tells_them_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "/a/very/long/way/" * 9 + "clip_07.mp4"
+
+    text = plain_screen(monkeypatch, prediction(path), names=[path, "b.mp4"])
+
+    assert re.search(r"^….*/clip_07\.mp4 ", text, re.MULTILINE)
+
+
+def test_a_single_label_has_no_runner_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = plain_screen(monkeypatch, prediction(labels=("running",), weights=None), columns=200)
+
+    assert text.splitlines()[1].split()[-1] == "dog"
+
+
+# -- it fits, and it is safe --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", COLUMNS)
+@pytest.mark.parametrize("names", [["a.mp4"], None], ids=["one", "many"])
+@pytest.mark.parametrize("text", [LONG, WIDE, PICTURES], ids=["long", "wide", "pictures"])
+def test_no_line_is_longer_than_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, columns: int, names: list[str] | None, text: str
+) -> None:
+    weights = tuple(np.linspace(0, 1, 100))
+    records = prediction(f"{text}.mp4", (text, text + "!"), weights=weights, warning=text), failure(f"{text}.mp4")
+
+    lines = screen(monkeypatch, *records, names=names, columns=columns).splitlines()
+
+    assert lines
+    assert max(map(cells, lines)) <= columns
+
+
+def test_a_line_too_long_would_be_seen() -> None:
+    assert cells("\x1b[1m日本\x1b[0m語🚲!") == 9
+
+
+@pytest.mark.parametrize(("text", "names"), list(product(HOSTILE, (["a.mp4"], None))))
+def test_text_from_outside_steers_nothing(monkeypatch: pytest.MonkeyPatch, text: str, names: list[str] | None) -> None:
+    shown = screen(monkeypatch, prediction(text, (text, text)), failure(text), names=names, columns=200)
+
+    assert steering(shown) == set()
+    assert HOSTILE[text] in shown
+
+
+def test_colour_is_for_terminals_and_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    colours = re.compile(r"\x1b\[[0-9;]*(?<![0-9])3[0-7]m")
+    assert colours.search(screen(monkeypatch, prediction(), names=["a.mp4"]))
+
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    assert not colours.search(screen(monkeypatch, prediction(), names=["a.mp4"]))
+
+
+def test_a_terminal_without_unicode_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = plain_screen(monkeypatch, prediction(), names=["a.mp4"], encoding="ascii")
+
+    assert re.search(r"running .* 50\.0 % *\| #{10} ", text)
+    assert "--------" in text

@@ -1,0 +1,34 @@
+"""The bundled model and clips to run on: what tests of several layers need."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from films import drawn, write_video
+
+from bike_cli.engine.engine import Engine, load
+
+# The models of the tests are small: a second thread gains nothing, and waits long where others use the core.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Engine:
+    """The bundled model."""
+    return load("tiny", device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three films of 2 s: a blue circle, a green cross and a red square."""
+    folder = tmp_path_factory.mktemp("clips")
+    for label in ("red square", "blue circle", "green cross"):
+        write_video(folder / f"{label.replace(' ', '_')}.mp4", drawn(label))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("BIKE_")]:
+        monkeypatch.delenv(name)

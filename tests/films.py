@@ -1,0 +1,37 @@
+"""Films of the bundled model's world, drawn in a few lines: nothing here is shared with the program that trained it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+FPS = 8
+COLOURS: Mapping[str, tuple[int, int, int]] = {"red": (220, 30, 30), "blue": (30, 60, 220), "green": (20, 170, 60)}
+SHAPES = {
+    "square": lambda x, y: np.maximum(abs(x), abs(y)) < 16,
+    "circle": lambda x, y: x**2 + y**2 < 18**2,
+    "cross": lambda x, y: (np.maximum(abs(x), abs(y)) < 18) & (np.minimum(abs(x), abs(y)) < 6),
+}
+
+
+def drawn(label: str, *, frames: int = 16) -> NDArray[np.uint8]:
+    """Return a film of the object that `label` names, such as "red square", drifting over black: [T, 64, 64, 3]."""
+    colour, shape = label.split()
+    y, x = np.mgrid[:64, :64]
+    film = np.zeros((frames, 64, 64, 3), np.uint8)
+    for i, frame in enumerate(film):
+        frame[SHAPES[shape](x - 24 - i, y - 32)] = COLOURS[colour]
+    return film
+
+
+def write_video(path: Path, film: NDArray[np.uint8]) -> Path:
+    """Write frames as H.264, `FPS` a second."""
+    with av.open(path, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = film.shape[2], film.shape[1], "yuv420p"
+        for frame in film:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return path

@@ -1,0 +1,99 @@
+"""What ten thousand labels cost in memory while a video is answered."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tensor_watch import LargestTensor
+
+from bike_cli.config import AttributeConfig, ClassifyConfig, Recipe, SamplingConfig
+from bike_cli.engine.engine import Engine, assemble
+from bike_cli.engine.parts import Checkpoint, build_clip
+from bike_cli.engine.placement import place
+from bike_cli.engine.scoring import unit
+from bike_cli.engine.transforms import ImageRecipe
+from bike_cli.records import Clip, Source
+from bike_cli.tasks.classify import Classifier
+
+GIB = 2**30
+DIM, FRAMES, LABELS = 512, 8, 10_000
+POSITIONS = {"eot": 1, "words": 6, "all": 77}
+STATUS, RESET_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+needs_proc = pytest.mark.skipif(not RESET_PEAK.exists(), reason="only Linux tells a process its peak memory")
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    """A model of random weights with the embedding of CLIP's ViT-B."""
+    image = {"image_size": 32, "layers": 1, "width": 64, "head_width": 32, "patch_size": 16}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
+    config = {"embed_dim": DIM, "vision_cfg": image, "text_cfg": text, "quick_gelu": True}
+    recipe = ImageRecipe(32, (0.5, 0.5, 0.5), (0.3, 0.3, 0.3))
+    return assemble(
+        Checkpoint("wide", build_clip(config, "test").eval(), config, recipe, Recipe()), place("cpu", "fp32")
+    )
+
+
+def classifier(engine: Engine, *, positions: int, sampling: SamplingConfig) -> Classifier:
+    """What `prepare` makes of ten thousand labels of `positions` voting tokens each, without reading them."""
+    rng = torch.Generator().manual_seed(0)
+    some = unit(torch.randn(LABELS // 10, positions, DIM, generator=rng))
+    return Classifier(
+        engine=engine,
+        labels=tuple(f"label {i}" for i in range(LABELS)),
+        classes=unit(torch.randn(LABELS, DIM, generator=rng)),
+        tokens=some.repeat(10, 1, 1),
+        mask=torch.ones(LABELS, positions, dtype=torch.bool),
+        temperature=0.01,
+        branch=None,
+        config=ClassifyConfig(sampling=sampling, attributes=AttributeConfig("off"), explain=True),
+    )
+
+
+def clip(*, clips: int) -> Clip:
+    frames = np.random.default_rng(0).integers(0, 256, (clips, FRAMES, 32, 40, 3), dtype=np.uint8)
+    return Clip(Source.at("noise"), frames, np.zeros((clips, FRAMES)), None)
+
+
+def memory(which: str) -> int:
+    """Return VmRSS, the memory held now, or VmHWM, the most held since the peak was reset, in bytes."""
+    found = re.search(rf"{which}:\s+(\d+) kB", STATUS.read_text())
+    assert found
+    return int(found[1]) * 1024
+
+
+@needs_proc
+@pytest.mark.parametrize("positions", POSITIONS.values(), ids=POSITIONS)
+def test_an_answer_takes_less_than_a_gibibyte_on_top(engine: Engine, positions: int) -> None:
+    sampling = SamplingConfig(frames=FRAMES)
+    ready, video = classifier(engine, positions=positions, sampling=sampling), clip(clips=1)
+    RESET_PEAK.write_text("5")
+    before = memory("VmRSS")
+
+    ready.answer(video)
+
+    assert memory("VmHWM") - before < GIB
+
+
+@needs_proc
+def test_a_gibibyte_on_top_would_be_seen() -> None:
+    RESET_PEAK.write_text("5")
+    before = memory("VmRSS")
+
+    torch.ones(GIB // 4)
+
+    assert memory("VmHWM") - before > 0.95 * GIB
+
+
+@pytest.mark.parametrize("positions", [POSITIONS["eot"], POSITIONS["words"]])
+def test_no_vector_is_made_for_each_view_and_label(engine: Engine, positions: int) -> None:
+    sampling = SamplingConfig(frames=FRAMES, clips=4, crops=3)
+    ready, video = classifier(engine, positions=positions, sampling=sampling), clip(clips=4)
+
+    with LargestTensor() as largest:
+        ready.answer(video)
+
+    # The label's own tokens pass through whole; a vector for each of the twelve views and each label would be larger.
+    assert largest.numbers <= max(LABELS * positions * DIM, 12 * LABELS * positions * FRAMES) < 12 * LABELS * DIM

@@ -1,0 +1,230 @@
+"""Where a value comes from, what is refused, and that a dumped config is the same config."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from bike_cli.cli.app import app
+from bike_cli.config import (
+    AttributeConfig,
+    ClassifyConfig,
+    EngineConfig,
+    SamplingConfig,
+    SpottingConfig,
+    dump,
+    flatten,
+    leaves,
+    resolve,
+)
+from bike_cli.errors import ConfigError, ExitCode
+
+# Flags of `bike classify` that say what to classify and where answers go; all others are fields of the config.
+OF_THE_REQUEST = {
+    *("videos", "labels", "label_list", "nul", "files_from"),
+    *("format_", "output", "quiet", "config", "dump_config"),
+}
+OTHERS: dict[str, object] = {  # no field's default
+    "model": "tiny",
+    "device": "cpu",
+    "precision": "bf16",
+    "offline": True,
+    "frames": 16,
+    "clips": 2,
+    "crops": 3,
+    "pool": "mean",
+    "spot": "eot",
+    "temperature": 0.5,
+    "attributes": "scenes",
+    "attribute_weight": 0.25,
+    "attribute_model": "large",
+    "attribute_count": 7,
+    "template": "{}, seen by a bat",
+    "top": 3,
+    "explain": True,
+}
+
+
+@pytest.fixture
+def yaml_file(tmp_path: Path) -> Path:
+    return tmp_path / "bike.yaml"
+
+
+def resolved(file: Path | None = None, environment: dict[str, str] | None = None, **flags: object) -> ClassifyConfig:
+    return resolve(ClassifyConfig, flags=flags, file=file, environment=environment or {})
+
+
+# -- where a value comes from ---------------------------------------------------------------------------------------
+
+
+def test_nothing_said_is_the_default() -> None:
+    assert resolved(frames=None) == ClassifyConfig()
+
+
+def test_a_flag_wins_over_the_environment_that_over_the_file_that_over_the_default(yaml_file: Path) -> None:
+    yaml_file.write_text("frames: 2\nclips: 2\ntop: 2\n")
+    environment = {"BIKE_FRAMES": "3", "BIKE_CLIPS": "3"}
+
+    config = resolved(yaml_file, environment, frames=4)
+
+    assert (config.sampling.frames, config.sampling.clips, config.top, config.sampling.crops) == (4, 3, 2, 1)
+
+
+def test_the_environment_has_types(yaml_file: Path) -> None:
+    environment = {"BIKE_OFFLINE": "true", "BIKE_TEMPERATURE": "1", "BIKE_TEMPLATE": "no", "BIKE_SPOT": "eot"}
+
+    config = resolved(environment=environment)
+
+    assert config.engine.offline is True
+    assert config.spotting == SpottingConfig(spot="eot", temperature=1.0)
+    assert config.template == "no"
+
+
+def test_names_in_the_environment_that_are_no_field_are_left_alone() -> None:
+    assert resolved(environment={"BIKE_HOME": "/home", "FRAMES": "3"}) == ClassifyConfig()
+
+
+def test_a_whole_number_will_do_for_a_fraction(yaml_file: Path) -> None:
+    yaml_file.write_text("attribute_weight: 1")
+
+    weight = resolved(yaml_file).attributes.attribute_weight
+
+    assert isinstance(weight, float)
+
+
+def test_null_in_a_file_is_the_models_own(yaml_file: Path) -> None:
+    yaml_file.write_text("spot: null\ntemperature: null\n")
+
+    assert resolved(yaml_file).spotting == SpottingConfig()
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n"])
+def test_an_empty_file_says_nothing(yaml_file: Path, text: str) -> None:
+    yaml_file.write_text(text)
+
+    assert resolved(yaml_file) == ClassifyConfig()
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("wrong", "near"), [("frame", "frames"), ("atribute_weight", "attribute_weight")])
+def test_an_unknown_key_names_the_nearest(yaml_file: Path, wrong: str, near: str) -> None:
+    yaml_file.write_text(f"{wrong}: 1")
+
+    with pytest.raises(ConfigError, match=f"{yaml_file}: unknown key '{wrong}'; the nearest known one is '{near}'"):
+        resolved(yaml_file)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("frames: true", "frames is True; give a whole number"),
+        ("frames: 8.0", "frames is 8.0; give a whole number"),
+        ("frames: eight", "frames is 'eight'; give a whole number"),
+        ("frames: 0", "frames is 0; give a whole number of at least 1"),
+        ("clips: -1", "clips is -1; give a whole number of at least 1"),
+        ("crops: 2", "crops is 2; give 1 or 3"),
+        ("crops: true", "crops is True; give 1 or 3"),
+        ("pool: max", "pool is 'max'; give tcs or mean"),
+        ("spot: word", "spot is 'word'; give words or eot or all or null"),
+        ("temperature: 0", "temperature is 0.0; give a number above 0"),
+        ("temperature: .nan", "temperature is nan; give a number above 0"),
+        ("temperature: true", "temperature is True; give a number or null"),
+        ("attribute_weight: 2", "attribute_weight is 2.0; give a number from 0 to 1"),
+        ("attribute_weight: .nan", "attribute_weight is nan; give a number from 0 to 1"),
+        ("attribute_count: 0", "attribute_count is 0; give a whole number of at least 1"),
+        ("top: 0", "top is 0; give a whole number of at least 1"),
+        ("top: null", "top is None; give a whole number"),
+        ("offline: 1", "offline is 1; give true or false"),
+        ("template: [a, b]", r"template is \['a', 'b'\]; give a text or null"),
+        ("- frames", "holds a list, not `key: value` lines"),
+        ("frames", "holds a str, not `key: value` lines"),
+        ("frames: [", "is not YAML"),
+        ("a: !!python/object/apply:os.system [true]", "unknown key 'a'"),
+    ],
+)
+def test_a_wrong_value_in_a_file_says_what_would_be_right(yaml_file: Path, text: str, message: str) -> None:
+    yaml_file.write_text(text)
+
+    with pytest.raises(ConfigError, match=message):
+        resolved(yaml_file)
+
+
+@pytest.mark.parametrize("text", ["true", "8.5", "[", "", "many"])
+def test_a_wrong_value_in_the_environment_is_told_in_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"environment: frames is .*; give a whole number"):
+        resolved(environment={"BIKE_FRAMES": text})
+
+
+def test_a_file_that_is_not_there_is_named(yaml_file: Path) -> None:
+    with pytest.raises(ConfigError, match=f"{yaml_file}: cannot be read"):
+        resolved(yaml_file)
+
+
+def test_a_file_that_is_no_text_is_named(yaml_file: Path) -> None:
+    yaml_file.write_bytes(b"frames: \xff")
+
+    with pytest.raises(ConfigError, match=f"{yaml_file}: cannot be read"):
+        resolved(yaml_file)
+
+
+# -- a dump is a config, and every field is a flag --------------------------------------------------------------------
+
+
+def test_a_dump_reads_back_as_the_same_config(yaml_file: Path) -> None:
+    config = ClassifyConfig(
+        EngineConfig("ViT-B-32,/tmp/ü #1: x.pt", offline=True),
+        SamplingConfig(frames=3, crops=3),
+        SpottingConfig("mean", "all", 0.5),
+        AttributeConfig("no", 0.5, "yes", 1),
+        template="a {}: 'quoted' # and more",
+        top=2,
+        explain=True,
+    )
+    yaml_file.write_text(dump(config), encoding="utf-8")
+
+    assert resolved(yaml_file) == config
+
+
+def test_every_field_is_a_flag_and_every_flag_a_field() -> None:
+    command = typer.main.get_command(app).commands["classify"]  # type: ignore[attr-defined]
+
+    flags = {parameter.name for parameter in command.params} - {"help"}
+
+    assert flags > OF_THE_REQUEST
+    assert flags - OF_THE_REQUEST == set(leaves(ClassifyConfig))
+
+
+def test_the_values_tried_below_are_no_defaults() -> None:
+    defaults = flatten(ClassifyConfig())
+
+    assert OTHERS.keys() == defaults.keys()
+    assert not [name for name in OTHERS if OTHERS[name] == defaults[name]]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_flag_sets_its_own_field_and_no_other(name: str, yaml_file: Path) -> None:
+    flag = f"--{name.replace('_', '-')}"
+    value = [] if OTHERS[name] is True else [str(OTHERS[name])]
+
+    done = CliRunner().invoke(app, ["classify", flag, *value, "--dump-config"])
+
+    assert done.exit_code == 0, done.stderr
+    yaml_file.write_text(done.stdout)
+    assert flatten(resolved(yaml_file)) == {**flatten(ClassifyConfig()), name: OTHERS[name]}
+
+
+@pytest.mark.parametrize("flags", [["--crops", "2"], ["--top", "0"], ["--temperature", "0"], ["--frames", "-1"]])
+def test_a_wrong_flag_is_wrong_use(flags: list[str]) -> None:
+    done = CliRunner().invoke(app, ["classify", *flags, "--dump-config"])
+
+    assert (done.exit_code, done.stdout) == (ExitCode.USAGE, "")
+    assert done.stderr.startswith("error: ")
+
+
+def test_configs_cannot_be_changed_by_accident() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ClassifyConfig().top = 3  # type: ignore[misc]

@@ -1,0 +1,130 @@
+"""What the README says is true: its commands run, its table is printed, its lists are the program's."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bike_cli.cli.app import app
+from bike_cli.cli.options import DEFAULTS
+from bike_cli.data.lexicons import lexicon_names
+from bike_cli.errors import ExitCode
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language, without those of the set-up, which install."""
+    found = re.findall(rf"(<!-- setup: \w+ -->\n)?```{language}\n(.*?)```", README, re.DOTALL)
+    return [text.strip() for setup, text in found if not setup]
+
+
+def setup(name: str) -> str:
+    match = re.search(rf"<!-- setup: {name} -->\n```bash\n(.*?)\n```", README, re.DOTALL)
+    assert match, f"the README has no set-up command {name!r}"
+    return match[1]
+
+
+def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the README as a user does, with the `bike` of this environment first on the path."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=ROOT,
+        env={**os.environ, "PATH": path, "BIKE_DEVICE": "cpu", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def bike_lines(text: str) -> list[str]:
+    joined = text.replace("\\\n", " ")
+    return [line for line in joined.splitlines() if line.startswith("bike classify")]
+
+
+@pytest.fixture(scope="module")
+def first_answer() -> str:
+    command = setup("run").split("&&", 1)[1]
+    done = shell(f"{command} --format table", COLUMNS="80")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_first_command_prints_the_table_of_the_readme(first_answer: str) -> None:
+    shown = re.search(r"<!-- table -->\n```text\n(.*?)```", README, re.DOTALL)
+    assert shown
+
+    # Scores may differ in the last digit from one processor to another.
+    without_scores = [re.sub(r"\d+\.\d %", "", text).split() for text in (shown[1], first_answer)]
+
+    assert without_scores[0] == without_scores[1]
+
+
+def test_the_set_up_is_two_commands_that_install_and_do() -> None:
+    assert setup("run").startswith("pip install . && bike classify ")
+    assert setup("test") == "pip install -e '.[dev]' && pytest"
+
+
+@pytest.mark.parametrize("command", blocks("bash"))
+def test_a_command_of_the_readme_runs(command: str, tmp_path: Path) -> None:
+    done = shell(command.replace("answers.", f"{tmp_path}/answers."))
+
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("line", [line for block in blocks("sh") for line in bike_lines(block)])
+def test_flags_of_commands_that_need_weights_exist(line: str) -> None:
+    words = shlex.split(line.split(">")[0].split("|")[0])
+
+    result = CliRunner().invoke(app, [*words[1:], "--dump-config"])
+
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("program", blocks("python"))
+def test_a_program_of_the_readme_runs(program: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_json_of_the_readme_has_the_fields_that_are_written() -> None:
+    documented = set(re.findall(r"^\| `(\w+)` \|", README.split("## What comes out")[1], re.MULTILINE))
+    done = shell("bike classify examples -m tiny -l examples/labels.txt --explain -f jsonl | head -n 1")
+
+    written = set(json.loads(done.stdout))
+
+    assert written <= documented
+    assert documented - written <= {"error", "warning"}
+
+
+def test_the_readme_lists_every_exit_code() -> None:
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
+
+    assert listed == {int(code) for code in ExitCode}
+
+
+@pytest.mark.parametrize("lexicon", lexicon_names())
+def test_the_readme_names_every_lexicon(lexicon: str) -> None:
+    assert f"`{lexicon}`" in README
+
+
+@pytest.mark.parametrize("name", sorted(DEFAULTS))
+def test_the_readme_names_every_option(name: str) -> None:
+    assert f"--{name.replace('_', '-')}" in README
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\(((?!https?://|#)[^)]+)\)", README))
+def test_a_link_of_the_readme_leads_to_a_file(target: str) -> None:
+    assert (ROOT / target.split("#")[0]).exists()
