@@ -65,6 +65,7 @@ class Clip(_ShowsShapes):
         times_s: float64 [K, T], seconds from the start of the video; NaN where a source has no clock.
         duration_s: length of the whole video; None where a source has no clock.
         warning: what the reader should know about these frames, in one line.
+        positions: int64 [K, T], place of each frame in the video, from 0; None where it is not known.
     """
 
     source: Source
@@ -72,8 +73,11 @@ class Clip(_ShowsShapes):
     times_s: NDArray[np.float64]
     duration_s: float | None
     warning: str | None = None
+    positions: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
+        if self.positions is not None:
+            _check("Clip.positions", self.positions.shape, *self.frames.shape[:2])
         _check("Clip.frames", self.frames.shape, None, None, None, None, 3)
         _check("Clip.times_s", self.times_s.shape, *self.frames.shape[:2])
         if str(self.frames.dtype) != "uint8":
@@ -176,8 +180,9 @@ class Prediction(_ShowsShapes):
         ranked: best first; at least one.
         saliency: float64 [T], weight of each frame for the best label, in time order, summing to 1; with several
             clips their frames follow one another by time. None unless asked for.
-        times_s: float64 [T], beside `saliency`.
+        times_s: float64 [T], beside `saliency`; NaN where the video has no clock.
         frames: frames a clip.
+        positions: int64 [T], beside `saliency`: places in the video, from 0; None where they are not known.
     """
 
     source: Source
@@ -189,6 +194,7 @@ class Prediction(_ShowsShapes):
     duration_s: float | None
     model: str
     warning: str | None = None
+    positions: NDArray[np.int64] | None = None
 
     @property
     def best(self) -> Ranked:

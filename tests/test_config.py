@@ -228,3 +228,15 @@ def test_a_wrong_flag_is_wrong_use(flags: list[str]) -> None:
 def test_configs_cannot_be_changed_by_accident() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         ClassifyConfig().top = 3  # type: ignore[misc]
+
+
+def test_off_in_a_file_is_a_word(yaml_file: Path) -> None:
+    yaml_file.write_text("attributes: off\n")
+
+    assert resolve(ClassifyConfig, flags={}, file=yaml_file, environment={}).attributes.attributes == "off"
+
+
+def test_a_number_may_have_an_exponent(yaml_file: Path) -> None:
+    yaml_file.write_text("temperature: 1e-2\n")
+
+    assert resolve(ClassifyConfig, flags={}, file=yaml_file, environment={}).spotting.temperature == 0.01

@@ -36,6 +36,7 @@ def as_object(record: Prediction | Failure) -> dict[str, object]:
         found["warning"] = record.warning
     if record.saliency is not None:
         found["times_s"] = [_rounded(t, 3) for t in record.times_s.tolist()]
+        found["positions"] = None if record.positions is None else record.positions.tolist()
         found["saliency"] = [_rounded(weight) for weight in record.saliency.tolist()]
     return found
 

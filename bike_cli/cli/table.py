@@ -119,8 +119,13 @@ def _decided(record: Prediction, ascii_only: bool) -> Text:
     """Return the weights as a sparkline and the frames that weigh most, by time."""
     assert record.saliency is not None
     weights, times_s = record.saliency.tolist(), record.times_s.tolist()
+    positions = range(len(weights)) if record.positions is None else record.positions.tolist()
     heaviest = sorted(range(len(weights)), key=lambda i: -weights[i])[:3]
-    named = [f"{_moment(times_s[i], i)} {_percent(weights[i])}" for i in sorted(heaviest) if weights[i] >= WORTH_NAMING]
+    named = [
+        f"{_moment(times_s[i], positions[i])} {_percent(weights[i])}"
+        for i in sorted(heaviest)
+        if weights[i] >= WORTH_NAMING
+    ]
     return Text.assemble((sparkline(weights, ascii_only=ascii_only), "green"), "  ", " · ".join(named))
 
 
@@ -138,8 +143,8 @@ def _bar(share: float, ascii_only: bool) -> Text:
     return Text(("#" if ascii_only else "█") * full, style="green")
 
 
-def _moment(time_s: float, i: int) -> str:
-    return f"frame {i + 1}" if math.isnan(time_s) else f"{time_s:.2f} s"
+def _moment(time_s: float, position: int) -> str:
+    return f"frame {position + 1}" if math.isnan(time_s) else f"{time_s:.2f} s"
 
 
 def _percent(share: float) -> str:

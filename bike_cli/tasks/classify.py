@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -131,17 +130,21 @@ class Classifier:
             logits = fuse(logits, self.branch.logits(attributes, like=logits), weight=1 - self.branch.weight)
         chances = probabilities(logits, logit_scale=1)[0]
         best = rank(logits, self.config.top)[0].tolist()
-        weights, times_s = self._explain(frames, clip, best[0])
+        order = _in_time(clip)
         return Prediction(
             source=clip.source,
             ranked=tuple(Ranked(self.labels[i], float(chances[i]), float(scores[0, i])) for i in best),
             attributes=attributes,
-            saliency=weights if self.config.explain else None,
-            times_s=times_s,
+            # Clips share a sum of 1.
+            saliency=self._weights(frames, clip, best[0]).ravel()[order] / len(clip.times_s)
+            if self.config.explain
+            else None,
+            times_s=clip.times_s.ravel()[order],
             frames=clip.frames.shape[1],
             duration_s=clip.duration_s,
             model=self.engine.name,
             warning=clip.warning,
+            positions=None if clip.positions is None else clip.positions.ravel()[order],
         )
 
     def _scores(self, frames: Tensor) -> Tensor:
@@ -158,17 +161,21 @@ class Classifier:
             raw = self.branch.engine.encode_clip(clip, crops=self.config.sampling.crops).frames
         return self.branch.describe(raw)
 
-    def _explain(self, frames: Tensor, clip: Clip, best: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the weight of every frame for class `best`, in time order, and its time; views share a sum of 1."""
+    def _weights(self, frames: Tensor, clip: Clip, best: int) -> NDArray[np.float64]:
+        """Return the weight of every frame of every clip for class `best`, crops averaged: [clips, T]."""
         clips, length = clip.times_s.shape
         if self.config.spotting.pool == "mean":
-            weights = np.full((clips, length), 1 / length)
-        else:
-            mask = None if self.mask is None else self.mask[best : best + 1]
-            spotted = saliency(unit(frames), self.tokens[best : best + 1], self.temperature, mask)[:, 0]  # [K, T]
-            weights = spotted.reshape(-1, clips, length).mean(dim=0).double().cpu().numpy()
-        order = np.argsort(clip.times_s, axis=None, kind="stable")
-        return weights.ravel()[order] / clips, clip.times_s.ravel()[order]
+            return np.full((clips, length), 1 / length)
+        mask = None if self.mask is None else self.mask[best : best + 1]
+        spotted = saliency(unit(frames), self.tokens[best : best + 1], self.temperature, mask)[:, 0]  # [K, T]
+        weights: NDArray[np.float64] = spotted.reshape(-1, clips, length).mean(dim=0).double().cpu().numpy()
+        return weights
+
+
+def _in_time(clip: Clip) -> NDArray[np.intp]:
+    """Return the order in which the frames of all clips follow one another."""
+    clock = clip.positions if clip.positions is not None else clip.times_s
+    return np.argsort(clock, axis=None, kind="stable")
 
 
 def prepare(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> Classifier:
@@ -218,11 +225,15 @@ def _warn_of_cuts(engine: Engine, labels: Sequence[str], prompts: Sequence[Promp
     for cut in engine.encoder.truncated(prompts):
         logger.warning(
             "label '%s': is longer than the %d tokens that %s reads; '%s' is cut off, shorten it",
-            textwrap.shorten(labels[cut.index], SHOWN, placeholder=" …"),
+            _shortened(labels[cut.index]),
             engine.encoder.context,
             engine.name,
-            textwrap.shorten(cut.cut, SHOWN, placeholder=" …"),
+            _shortened(cut.cut),
         )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _check(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> None:

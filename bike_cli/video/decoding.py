@@ -49,12 +49,14 @@ class Footage:
 
     Args:
         frames: uint8 [K, T, H, W, 3].
+        positions: int64 [K, T], from 0.
         times_s: float64 [K, T]; NaN without a clock.
         n_frames: frames in the whole video.
         duration_s: end of the last frame; None without a clock.
     """
 
     frames: NDArray[np.uint8]
+    positions: NDArray[np.int64]
     times_s: NDArray[np.float64]
     n_frames: int
     duration_s: float | None
@@ -109,12 +111,19 @@ def clip_from_array(frames: NDArray[np.uint8], config: SamplingConfig, *, name: 
         )
     positions = sample_positions(len(frames), config.frames, clips=config.clips)
     times_s = np.full(positions.shape, np.nan)
-    return _clip(Source.at(name), Footage(frames[positions], times_s, len(frames), None))
+    return _clip(Source.at(name), Footage(frames[positions], positions, times_s, len(frames), None))
 
 
 def _clip(source: Source, footage: Footage, *, header_s: float | None = None) -> Clip:
     notes = [*_repeats(footage), *_early_end(footage, header_s)]
-    return Clip(source, footage.frames, footage.times_s, footage.duration_s, "; ".join(notes) or None)
+    return Clip(
+        source,
+        frames=footage.frames,
+        times_s=footage.times_s,
+        duration_s=footage.duration_s,
+        warning="; ".join(notes) or None,
+        positions=footage.positions,
+    )
 
 
 def _repeats(footage: Footage) -> list[str]:
@@ -260,7 +269,7 @@ def _read_decord(path: Path, positions_of: PositionsOf, *, header_frames: int) -
         raise _GaveUpError from e
     starts_s = spans_s[:, 0] - spans_s[0, 0]
     frames = pixels.reshape(*positions.shape, *pixels.shape[1:])
-    return Footage(frames, starts_s[positions], n_frames, float(spans_s[-1, 1] - spans_s[0, 0]))
+    return Footage(frames, positions, starts_s[positions], n_frames, float(spans_s[-1, 1] - spans_s[0, 0]))
 
 
 def _check_decord(n_frames: int, header_frames: int, *, starts_s: NDArray[np.float64]) -> None:
@@ -327,6 +336,7 @@ def _read_av(path: Path, positions_of: PositionsOf) -> Footage:
     duration_s = float(end_s - starts_s[0])
     return Footage(
         frames=frames,
+        positions=positions,
         times_s=starts_s[positions] - starts_s[0],
         n_frames=len(starts_s),
         duration_s=None if np.isnan(duration_s) else duration_s,
@@ -378,7 +388,7 @@ def _read_folder(folder: Path, positions_of: PositionsOf) -> Footage:
             sizes = f"{image.shape[1]}x{image.shape[0]} px, others {pixels[0].shape[1]}x{pixels[0].shape[0]}"
             raise VideoError(f"{images[i]}: is {sizes}; give frames of one size", kind="damaged")
     frames = np.stack(pixels)[places.reshape(positions.shape)]
-    return Footage(frames, np.full(positions.shape, np.nan), len(images), None)
+    return Footage(frames, positions, np.full(positions.shape, np.nan), len(images), None)
 
 
 def _frame_files(folder: Path) -> list[Path]:

@@ -43,6 +43,7 @@ def prediction(
         duration_s=12.3456,
         model="tiny",
         warning=warning,
+        positions=np.arange(len(weights or ())) * 10,
     )
 
 

@@ -31,10 +31,10 @@ def test_a_prediction_has_the_fields_of_the_design_in_its_order() -> None:
     assert list(as_object(prediction(weights=None))) == fields
 
 
-def test_an_explained_prediction_ends_with_times_and_saliency() -> None:
+def test_an_explained_prediction_ends_with_times_positions_and_saliency() -> None:
     explained, plain = as_object(prediction()), as_object(prediction(weights=None))
 
-    assert explained == {**plain, "times_s": [0.0, 0.5, 1.0], "saliency": [0.1, 0.2, 0.7]}
+    assert explained == {**plain, "times_s": [0.0, 0.5, 1.0], "positions": [0, 10, 20], "saliency": [0.1, 0.2, 0.7]}
 
 
 def test_a_warning_is_a_field() -> None:

@@ -97,7 +97,7 @@ def test_without_a_clock_moments_are_frames(monkeypatch: pytest.MonkeyPatch) -> 
 
     text = plain_screen(monkeypatch, clockless, names=["a.mp4"])
 
-    assert "frame 2 20.0 % · frame 3 70.0 %" in text
+    assert "frame 11 20.0 % · frame 21 70.0 %" in text
     assert "8 frames, model tiny" in text
 
 

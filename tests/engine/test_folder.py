@@ -150,3 +150,16 @@ def test_rows_beyond_the_vocabulary_are_refused(folder: Path) -> None:
 
     with pytest.raises(ModelError, match="do not make an embedding of 49408 rows"):
         load_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [("recipe", "temperature", 0), ("recipe", "spot", "wrods"), ("image", "side", 64)],
+)
+def test_a_recipe_that_does_not_fit_is_refused(folder: Path, section: str, key: str, value: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config[section][key] = value
+    (folder / "config.json").write_text(json.dumps(config))
+
+    with pytest.raises(ModelError, match="save the model again"):
+        load_folder(folder)
