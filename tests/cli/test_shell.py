@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import termios
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +88,35 @@ def test_an_answer_comes_while_the_next_path_is_awaited(interrupted: Interrupted
 def test_an_interrupt_leaves_valid_output_and_exits_130(interrupted: Interrupted) -> None:
     assert [record["status"] for record in json.loads(interrupted.stdout)] == ["ok"]
     assert (interrupted.exit_code, interrupted.stderr) == (ExitCode.INTERRUPTED, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_being_told_to_end_keeps_the_answers_and_nothing_else(
+    clips: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    answers = tmp_path / "answers.jsonl"
+    with subprocess.Popen(
+        [*BIKE, "classify", "-m", "tiny", "-", "-L", "red square,blue circle", "-o", str(answers)],
+        stdin=subprocess.PIPE,
+        env={**os.environ, **ONE_THREAD},
+    ) as process:
+        assert process.stdin
+        process.stdin.write(os.fsencode(clips / "red_square.mp4") + b"\n")
+        process.stdin.flush()
+        _wait_for_a_line_in(tmp_path)
+        process.send_signal(number)
+        code = process.wait(timeout=60)
+
+    assert code == ExitCode.INTERRUPTED
+    assert [path.name for path in tmp_path.iterdir()] == ["answers.jsonl"]
+    assert json.loads(answers.read_text())["label"] == "red square"
+
+
+def _wait_for_a_line_in(folder: Path) -> None:
+    ends = time.monotonic() + 60
+    while not any(path.read_bytes().endswith(b"\n") for path in folder.iterdir()):
+        assert time.monotonic() < ends, "no record came"
+        time.sleep(0.05)
 
 
 # -- a terminal ---------------------------------------------------------------------------------------------------
