@@ -17,6 +17,8 @@ from bike_cli.cli.rows import as_json
 if TYPE_CHECKING:
     from bike_cli.engine.catalogue import KnownModel
 
+TAGS_FROM = 110  # columns from which tags have room beside the short names
+
 
 def models_command(
     everything: Annotated[bool, typer.Option("--all", "-a", help="Every open_clip tag that runs, too.")] = False,
@@ -34,22 +36,25 @@ def models_command(
         # A tag with a short name is shown under it.
         aliases = [model for model in models if "," not in model.name]
         here = [model for model in models if "," in model.name and (everything or model.bytes_on_disk)]
-        Console(highlight=False).print(_table([*aliases, *here]))
+        console = Console(highlight=False)
+        console.print(_table([*aliases, *here], with_tags=console.width >= TAGS_FROM))
         if not everything:
             typer.echo(f"{len(models) - len(aliases)} open_clip tags run as well: bike models --all", err=True)
 
 
-def _table(models: list[KnownModel]) -> Table:
+def _table(models: list[KnownModel], *, with_tags: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     table.add_column("--model", overflow="fold")
-    table.add_column("open_clip", overflow="fold", style="dim")
     table.add_column("Parameters", justify="right", no_wrap=True)
     table.add_column("On disk", justify="right", no_wrap=True)
     table.add_column("Licence", no_wrap=True)
     table.add_column("", overflow="fold")
+    if with_tags:
+        table.add_column("open_clip", overflow="fold", style="dim")
     for model in models:
         tag = f"{model.arch},{model.tag}" if model.arch and "," not in model.name else ""
         size = "no" if model.bytes_on_disk is None else f"{model.bytes_on_disk / 1e6:.0f} MB"
         parameters = f"{model.parameters / 1e6:.0f} M" if model.parameters else ""
-        table.add_row(plain(model.name, "bold"), tag, parameters, size, model.licence or "see its page", model.note)
+        cells = (plain(model.name, "bold"), parameters, size, model.licence or "see its page", model.note)
+        table.add_row(*cells, *([tag] if with_tags else []))
     return table

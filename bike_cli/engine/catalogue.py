@@ -60,7 +60,9 @@ def known_models() -> list[KnownModel]:
     """Return the bundled model, the aliases, then every open_clip tag that bike can run; no network is asked."""
     folder = bundled_folder()
     size = (folder / "model.safetensors").stat().st_size if folder else None
-    bundled = KnownModel(BUNDLED, None, None, "bundled: runs offline, knows drawn shapes only", "MIT", None, size)
+    bundled = KnownModel(
+        BUNDLED, None, None, "bundled: runs offline, knows drawn shapes only", "MIT", 4 * MILLION, size
+    )
     aliases = [
         KnownModel(name, a.arch, a.tag, a.note, a.licence, a.parameters, _bytes_cached(a.arch, a.tag))
         for name, a in ALIASES.items()
