@@ -77,9 +77,9 @@ class Engine:
 
 def load(
     model: str = EngineConfig.model,
-    *,
     device: Device = EngineConfig.device,
     precision: Precision = EngineConfig.precision,
+    *,
     offline: bool = EngineConfig.offline,
 ) -> Engine:
     """Return the engine that `model` names; see `checkpoints.py` for the names.
