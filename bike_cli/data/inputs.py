@@ -112,6 +112,8 @@ def _expanded(given: str) -> list[str]:
     if os.path.lexists(given) or not glob.has_magic(given):
         return [given]
     names = sorted(glob.glob(given, recursive=True))  # noqa: PTH207 - Path.glob drops a leading ./
+    if not names and not {"*", "?"} & set(given):
+        return [given]  # brackets are common in names: `clip [1].mp4`, which is missing
     if not names:
         raise UsageError(f"{given}: matches no file; check the pattern and the folder it starts in")
     return names

@@ -196,3 +196,9 @@ def test_a_character_cut_by_the_end_of_the_look_is_no_fault(tmp_path: Path) -> N
 
 def test_what_is_not_there_is_no_text(tmp_path: Path) -> None:
     assert not looks_like_text(tmp_path / "nowhere.txt")
+
+
+def test_a_missing_file_with_brackets_in_its_name_stays_a_source(tmp_path: Path) -> None:
+    (source,) = find_sources([tmp_path / "clip [1].mp4"])
+
+    assert source.path == tmp_path / "clip [1].mp4"
