@@ -410,7 +410,7 @@ def test_help_shows_every_flag_with_its_default(flag: str) -> None:
     assert "[default: (base)]" in text
 
 
-# -- what a review found ------------------------------------------------------------------------------------------
+# -- pipes, links and strange streams -----------------------------------------------------------------------------
 
 
 def test_labels_may_come_through_a_pipe(clips: Path, tmp_path: Path) -> None:
