@@ -92,6 +92,7 @@ class Classifier:
     Args:
         classes: [C, D] unit vectors.
         tokens: [C, L, D] unit vectors that vote on frames, `mask` [C, L] those that may.
+        words: bool [C, L], those that explain: padding points at any frame, and is never shown to people.
     """
 
     engine: Engine
@@ -99,6 +100,7 @@ class Classifier:
     classes: Tensor
     tokens: Tensor
     mask: Tensor | None
+    words: Tensor
     temperature: float
     branch: AttributeBranch | None
     config: ClassifyConfig
@@ -166,8 +168,8 @@ class Classifier:
         clips, length = clip.times_s.shape
         if self.config.spotting.pool == "mean":
             return np.full((clips, length), 1 / length)
-        mask = None if self.mask is None else self.mask[best : best + 1]
-        spotted = saliency(unit(frames), self.tokens[best : best + 1], self.temperature, mask)[:, 0]  # [K, T]
+        tokens, words = self.tokens[best : best + 1], self.words[best : best + 1]
+        spotted = saliency(unit(frames), tokens, self.temperature, words)[:, 0]  # [K, T]
         weights: NDArray[np.float64] = spotted.reshape(-1, clips, length).mean(dim=0).double().cpu().numpy()
         return weights
 
@@ -196,6 +198,7 @@ def prepare(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> Cl
         # The end of text votes by the class itself, of which there is need as it is.
         tokens=unit(tokens) if spot == "eot" else normalise_in_place(tokens),
         mask=mask,
+        words=text.token_mask,
         temperature=temperature,
         branch=branch,
         config=config,

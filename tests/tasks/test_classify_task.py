@@ -325,6 +325,14 @@ def test_the_words_of_every_template_vote(tiny: Engine, mixed: Clip, tmp_path: P
 # -- the frames that decided --------------------------------------------------------------------------------------
 
 
+def test_padding_may_vote_but_is_not_shown(tiny: Engine, mixed: Clip) -> None:
+    by_all, by_words = ask(tiny, mixed, config(spot="all")), ask(tiny, mixed, config(spot="words"))
+
+    assert by_all.best.label == by_words.best.label
+    assert by_all.best.cosine != pytest.approx(by_words.best.cosine, abs=1e-3)
+    assert by_all.saliency == pytest.approx(by_words.saliency, abs=1e-5)
+
+
 @pytest.mark.parametrize("crops", [1, 3])
 def test_saliency_is_the_winners_by_time_and_shared_by_the_views(
     tiny: Engine, mixed: Clip, crops: Literal[1, 3]

@@ -46,6 +46,7 @@ def classifier(engine: Engine, *, positions: int, sampling: SamplingConfig) -> C
         classes=unit(torch.randn(LABELS, DIM, generator=rng)),
         tokens=some.repeat(10, 1, 1),
         mask=torch.ones(LABELS, positions, dtype=torch.bool),
+        words=torch.ones(LABELS, positions, dtype=torch.bool),
         temperature=0.01,
         branch=None,
         config=ClassifyConfig(sampling=sampling, attributes=AttributeConfig("off"), explain=True),
