@@ -17,9 +17,8 @@ concealment does; PyAV's reader sees FFmpeg's flag on such frames and refuses th
 from __future__ import annotations
 
 import os
-import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,31 +34,11 @@ from numpy.typing import NDArray
 from bike_cli.config import SamplingConfig
 from bike_cli.errors import VideoError
 from bike_cli.records import Clip, Source
+from bike_cli.video.footage import Footage, PositionsOf, reason
+from bike_cli.video.frame_folders import read_folder
 from bike_cli.video.sampling import sample_positions
 
-FRAME_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 THREADS = 1  # per video: many videos are decoded side by side, and two threads gain 10 % on a short clip
-
-PositionsOf = Callable[[int], NDArray[np.int64]]  # frames in the video -> [K, T]
-
-
-@dataclass(frozen=True)
-class Footage:
-    """What a reader returns.
-
-    Args:
-        frames: uint8 [K, T, H, W, 3].
-        positions: int64 [K, T], from 0.
-        times_s: float64 [K, T]; NaN without a clock.
-        n_frames: frames in the whole video.
-        duration_s: end of the last frame; None without a clock.
-    """
-
-    frames: NDArray[np.uint8]
-    positions: NDArray[np.int64]
-    times_s: NDArray[np.float64]
-    n_frames: int
-    duration_s: float | None
 
 
 @dataclass(frozen=True)
@@ -91,7 +70,7 @@ def decode(source: Source, config: SamplingConfig, *, rng: np.random.Generator |
         return sample_positions(n_frames, config.frames, clips=config.clips, rng=rng)
 
     if _is_folder(source):
-        return _clip(source, _read_folder(source.path, positions_of))
+        return _clip(source, read_folder(source.path, positions_of))
     header = _read_header(source)
     return _clip(source, _read_video(source, header, positions_of), header_s=header.duration_s)
 
@@ -153,7 +132,7 @@ def _is_folder(source: Source) -> bool:
         raise VideoError(f"{source.id}: no such file; check the path", kind="missing") from e
     except (OSError, ValueError) as e:  # ValueError: a NUL in the name
         raise VideoError(
-            f"{source.id}: cannot be read ({_reason(e)}); check its name and rights", kind="unreadable"
+            f"{source.id}: cannot be read ({reason(e)}); check its name and rights", kind="unreadable"
         ) from e
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise VideoError(f"{source.id}: is a device or a pipe; save it to a file first", kind="unreadable")
@@ -181,7 +160,7 @@ def _first_bytes(source: Source) -> bytes:
         with source.path.open("rb") as file:
             first_bytes = file.read(12)
     except OSError as e:
-        raise VideoError(f"{source.id}: cannot be read ({_reason(e)}); check its rights", kind="unreadable") from e
+        raise VideoError(f"{source.id}: cannot be read ({reason(e)}); check its rights", kind="unreadable") from e
     if not first_bytes:
         raise VideoError(f"{source.id}: is empty (0 bytes); copy it again", kind="not_video")
     return first_bytes
@@ -193,7 +172,7 @@ def _not_opened(source: Source, first_bytes: bytes, error: av.error.FFmpegError)
             f"{source.id}: begins like an MP4 but its index is missing or broken; it may be cut off, copy it again"
         )
         return VideoError(message, kind="damaged")
-    message = f"{source.id}: is no video that FFmpeg knows ({_reason(error)}); give a video or convert it"
+    message = f"{source.id}: is no video that FFmpeg knows ({reason(error)}); give a video or convert it"
     return VideoError(message, kind="not_video")
 
 
@@ -215,7 +194,7 @@ def _read_video(source: Source, header: _Header, positions_of: PositionsOf) -> F
     try:
         return _read_av(source.path, positions_of)
     except av.error.FFmpegError as e:
-        raise _damaged(source, _reason(e)) from e
+        raise _damaged(source, reason(e)) from e
     except _DamagedError as e:
         raise _damaged(source, str(e)) from e
     except _NoPictureError as e:
@@ -224,10 +203,6 @@ def _read_video(source: Source, header: _Header, positions_of: PositionsOf) -> F
 
 def _damaged(source: Source, fact: str) -> VideoError:
     return VideoError(f"{source.id}: decoding stops inside ({fact}); repair or replace the file", kind="damaged")
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 # -- decord ------------------------------------------------------------------------------------------------------
@@ -369,43 +344,3 @@ def _pixels_at(path: Path, positions: NDArray[np.int64]) -> Iterator[NDArray[np.
         size = size or (picture.width, picture.height)
         rgb = picture.reformat(*size, format="rgb24").to_ndarray()
         yield np.ascontiguousarray(np.rot90(rgb, round(picture.rotation / 90)))
-
-
-# -- frame folders -----------------------------------------------------------------------------------------------
-
-
-def _read_folder(folder: Path, positions_of: PositionsOf) -> Footage:
-    """Read a folder that holds one image a frame, img_2.jpg before img_10.jpg; it has no clock."""
-    images = _frame_files(folder)
-    if not images:
-        message = f"{folder}: is a folder without frames ({', '.join(sorted(FRAME_EXTENSIONS))}); give a video"
-        raise VideoError(message, kind="not_video")
-    positions = positions_of(len(images))  # [K, T]
-    wanted, places = np.unique(positions, return_inverse=True)
-    pixels = [_read_image(images[i]) for i in wanted]
-    for i, image in zip(wanted, pixels, strict=True):
-        if image.shape != pixels[0].shape:
-            sizes = f"{image.shape[1]}x{image.shape[0]} px, others {pixels[0].shape[1]}x{pixels[0].shape[0]}"
-            raise VideoError(f"{images[i]}: is {sizes}; give frames of one size", kind="damaged")
-    frames = np.stack(pixels)[places.reshape(positions.shape)]
-    return Footage(frames, positions, np.full(positions.shape, np.nan), len(images), None)
-
-
-def _frame_files(folder: Path) -> list[Path]:
-    try:
-        files = [f for f in folder.iterdir() if f.suffix.lower() in FRAME_EXTENSIONS and not f.name.startswith(".")]
-    except OSError as e:
-        raise VideoError(f"{folder}: cannot be listed ({_reason(e)}); check its rights", kind="unreadable") from e
-    return sorted(files, key=lambda f: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", f.name)])
-
-
-def _read_image(path: Path) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except PermissionError as e:
-        raise VideoError(f"{path}: cannot be read ({_reason(e)}); check its rights", kind="unreadable") from e
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:  # SyntaxError: Pillow's broken PNG
-        raise VideoError(f"{path}: is no whole image ({_reason(e)}); extract the frames again", kind="damaged") from e

@@ -16,7 +16,8 @@ from bike_cli.data.inputs import IMAGE_EXTENSIONS
 from bike_cli.errors import VideoError
 from bike_cli.records import Clip, Source
 from bike_cli.video import decoding
-from bike_cli.video.decoding import FRAME_EXTENSIONS, clip_from_array, decode
+from bike_cli.video.decoding import clip_from_array, decode
+from bike_cli.video.frame_folders import FRAME_EXTENSIONS
 from bike_cli.video.sampling import sample_positions
 
 CLIPS = Path(__file__).parents[3] / "shared" / "clips"

@@ -1,0 +1,51 @@
+"""A folder of images as a video, one image a frame, read with Pillow; torchvision brings it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bike_cli.errors import VideoError
+from bike_cli.video.footage import Footage, PositionsOf, reason
+
+FRAME_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+
+def read_folder(folder: Path, positions_of: PositionsOf) -> Footage:
+    """Read a folder that holds one image a frame, img_2.jpg before img_10.jpg; it has no clock."""
+    images = _frame_files(folder)
+    if not images:
+        message = f"{folder}: is a folder without frames ({', '.join(sorted(FRAME_EXTENSIONS))}); give a video"
+        raise VideoError(message, kind="not_video")
+    positions = positions_of(len(images))  # [K, T]
+    wanted, places = np.unique(positions, return_inverse=True)
+    pixels = [_read_image(images[i]) for i in wanted]
+    for i, image in zip(wanted, pixels, strict=True):
+        if image.shape != pixels[0].shape:
+            sizes = f"{image.shape[1]}x{image.shape[0]} px, others {pixels[0].shape[1]}x{pixels[0].shape[0]}"
+            raise VideoError(f"{images[i]}: is {sizes}; give frames of one size", kind="damaged")
+    frames = np.stack(pixels)[places.reshape(positions.shape)]
+    return Footage(frames, positions, np.full(positions.shape, np.nan), len(images), None)
+
+
+def _frame_files(folder: Path) -> list[Path]:
+    try:
+        files = [f for f in folder.iterdir() if f.suffix.lower() in FRAME_EXTENSIONS and not f.name.startswith(".")]
+    except OSError as e:
+        raise VideoError(f"{folder}: cannot be listed ({reason(e)}); check its rights", kind="unreadable") from e
+    return sorted(files, key=lambda f: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", f.name)])
+
+
+def _read_image(path: Path) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except PermissionError as e:
+        raise VideoError(f"{path}: cannot be read ({reason(e)}); check its rights", kind="unreadable") from e
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:  # SyntaxError: Pillow's broken PNG
+        raise VideoError(f"{path}: is no whole image ({reason(e)}); extract the frames again", kind="damaged") from e
