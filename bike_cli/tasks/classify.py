@@ -61,7 +61,7 @@ class AttributeBranch:
     """A lexicon, and the model that finds its phrases in a video.
 
     Args:
-        classes: [C, D], raw; None where the weight is 0 and nobody asks.
+        classes: [C, D], raw; None where the weight is 0.
         weight: of this branch in the answer; 0: attributes are shown and do not count.
     """
 
@@ -133,14 +133,13 @@ class Classifier:
         chances = probabilities(logits, logit_scale=1)[0]
         best = rank(logits, self.config.top)[0].tolist()
         order = _in_time(clip)
+        weights = self._weights(frames, clip, best[0]) if self.config.explain else None
         return Prediction(
             source=clip.source,
             ranked=tuple(Ranked(self.labels[i], float(chances[i]), float(scores[0, i])) for i in best),
             attributes=attributes,
             # Clips share a sum of 1.
-            saliency=self._weights(frames, clip, best[0]).ravel()[order] / len(clip.times_s)
-            if self.config.explain
-            else None,
+            saliency=None if weights is None else weights.ravel()[order] / len(clip.times_s),
             times_s=clip.times_s.ravel()[order],
             frames=clip.frames.shape[1],
             duration_s=clip.duration_s,
