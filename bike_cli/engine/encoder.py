@@ -101,6 +101,14 @@ class Encoder:
         show = self.tokenizer.decode
         return [Truncated(i, show(t.ids[1:-1]).strip(), show(t.cut).strip()) for i, t in enumerate(read) if t.cut]
 
+    def unknown(self, texts: Sequence[str]) -> list[int]:
+        """Return the places of texts of which the model knows no word: its embedding of every token is zero.
+
+        That is so where a model was trained on few words, as the bundled one; a CLIP knows a little of everything.
+        """
+        known = self.model.token_embedding.weight.detach().any(dim=1).tolist()
+        return [i for i, text in enumerate(texts) if not any(known[token] for token in self.tokenizer.encode(text))]
+
     def _batches(self, count: int) -> Iterator[tuple[int, int]]:
         n = AT_ONCE.get(self.placement.device.type, AT_ONCE_ELSEWHERE)
         return ((start, n) for start in range(0, count, n))

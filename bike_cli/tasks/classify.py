@@ -188,6 +188,7 @@ def prepare(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> Cl
     _check(engine, labels, config)
     spot, temperature = _spotting(config.spotting, engine)
     text = encode_labels(engine, labels, template=config.template, spot=spot)
+    _warn_of_unknown(engine, labels)
     branch = _branch(engine, text, config)
     tokens, mask = voters(text, spot)
     return Classifier(
@@ -231,6 +232,17 @@ def _warn_of_cuts(engine: Engine, labels: Sequence[str], prompts: Sequence[Promp
             engine.encoder.context,
             engine.name,
             _shortened(cut.cut),
+        )
+
+
+def _warn_of_unknown(engine: Engine, labels: Sequence[str]) -> None:
+    unknown = engine.encoder.unknown(labels)
+    if unknown:
+        logger.warning(
+            "label '%s'%s: %s knows none of its words, so its score means nothing; choose another model",
+            _shortened(labels[unknown[0]]),
+            f" and {len(unknown) - 1} more" if len(unknown) > 1 else "",
+            engine.name,
         )
 
 

@@ -173,7 +173,7 @@ def test_a_real_terminal_gets_a_table_of_its_own_width(clips: Path, tmp_path: Pa
 def over_real_clips() -> Ran:
     if not REAL_CLIPS.is_dir():
         pytest.skip(f"{REAL_CLIPS}: the real clips are not here")
-    return shell('bike classify "$1" -m tiny -L "playing guitar, yoga, traffic"', REAL_CLIPS)
+    return shell('bike classify "$1" -m tiny -L "red square, blue circle"', REAL_CLIPS)
 
 
 def test_every_real_clip_has_one_record(over_real_clips: Ran) -> None:

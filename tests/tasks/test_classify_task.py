@@ -244,6 +244,17 @@ def test_a_label_too_long_is_read_in_part_and_the_log_says_what_was_lost(
     assert "; 'zebra zebra" in record.getMessage()
 
 
+@pytest.mark.parametrize(("labels", "told"), [(["doing yoga", "red circle"], ["doing yoga"]), (["red yoga"], [])])
+def test_a_label_of_which_the_model_knows_no_word_is_told(
+    tiny: Engine, caplog: pytest.LogCaptureFixture, labels: list[str], told: list[str]
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="bike_cli"):
+        bike.classify(tiny, [], labels, config())
+
+    heads = [record.getMessage().split(":")[0] for record in caplog.records]
+    assert heads == [f"label '{label}'" for label in told]
+
+
 # -- ranking ------------------------------------------------------------------------------------------------------
 
 
