@@ -23,6 +23,8 @@ Device = str
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Pool = Literal["tcs", "mean"]
 Spot = Literal["words", "eot", "all"]
+Sampling = Literal["uniform", "keyframe"]
+Decoder = Literal["auto", "decord", "av"]
 
 PROMPT = "This is a video about {}"  # BIKE's, without a full stop; the prefix of the attribute sentence too
 
@@ -35,18 +37,52 @@ class EngineConfig:
     device: Device = "auto"
     precision: Precision = "auto"
     offline: bool = False
+    compile: bool = False
 
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """Which frames of a video are read, and how many crops of each are seen."""
+    """Which frames of a video are read, and how many crops of each are seen.
+
+    `sampling`: `uniform` reads the exact frames, `keyframe` the keyframes nearest to them.
+    `draft`: skip the frames on which no other depends, and the loop filter.
+    """
 
     frames: int = 8
     clips: int = 1
     crops: Literal[1, 3] = 1
+    sampling: Sampling = "uniform"
+    draft: bool = False
 
     def __post_init__(self) -> None:
         _at_least(1, frames=self.frames, clips=self.clips)
+
+
+@dataclass(frozen=True)
+class DecodingConfig:
+    """How videos are decoded; frames do not depend on it, but for which decoder reads them.
+
+    `workers`: processes; None: one a core. `decode_timeout`: seconds a video. `decode_memory`: MiB a worker may take
+    on top of what it has when it starts.
+    """
+
+    decoder: Decoder = "auto"
+    workers: int | None = None
+    decode_timeout: float = 30.0
+    decode_memory: int = 4096
+
+    def __post_init__(self) -> None:
+        _at_least(1, decode_memory=self.decode_memory, **({} if self.workers is None else {"workers": self.workers}))
+        if not 0 < self.decode_timeout < float("inf"):
+            raise ConfigError(f"decode_timeout is {self.decode_timeout}; give seconds above 0, such as 30")
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """Whether frame features are kept on disk, and where; `cache_dir` None: the user's cache folder."""
+
+    cache: bool = True
+    cache_dir: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +126,8 @@ class ClassifyConfig:
 
     engine: EngineConfig = field(default_factory=EngineConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
     spotting: SpottingConfig = field(default_factory=SpottingConfig)
     attributes: AttributeConfig = field(default_factory=AttributeConfig)
     template: str | None = None

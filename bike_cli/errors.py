@@ -13,7 +13,9 @@ traceback and exit with 1.
 from enum import IntEnum
 from typing import ClassVar, Literal
 
-FailureKind = Literal["missing", "not_video", "no_picture", "unreadable", "damaged"]
+FailureKind = Literal[
+    "missing", "not_video", "no_picture", "unreadable", "damaged", "timeout", "crashed", "out_of_memory"
+]
 
 
 class ExitCode(IntEnum):
@@ -56,7 +58,8 @@ class VideoError(BikeError):
 
     Args:
         kind: `missing` no such file · `not_video` no decoder knows it · `no_picture` no video stream or no frame ·
-            `unreadable` the system refuses it · `damaged` decoding stops inside.
+            `unreadable` the system refuses it · `damaged` decoding stops inside · `timeout` decoding took too long ·
+            `crashed` the decoder's process died · `out_of_memory` decoding took too much memory.
     """
 
     exit_code = ExitCode.SOME_FAILED

@@ -89,17 +89,21 @@ class VideoFeatures(_ShowsShapes):
     """One clip as the image tower sees it.
 
     Args:
-        frames: float32 [K, T, D], raw; views in crop-major order, as in the official code.
-        times_s: float64 [K, T].
+        frames: float32 [crops * K, T, D], raw; views in crop-major order, as in the official code.
+        times_s, duration_s, warning, positions: the clip's own, [K, T].
     """
 
     source: Source
     frames: Tensor
     times_s: NDArray[np.float64]
+    duration_s: float | None = None
+    warning: str | None = None
+    positions: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        _check("VideoFeatures.frames", tuple(self.frames.shape), None, None, None)
-        _check("VideoFeatures.times_s", self.times_s.shape, *tuple(self.frames.shape)[:2])
+        _check("VideoFeatures.frames", tuple(self.frames.shape), None, self.times_s.shape[1], None)
+        if self.frames.shape[0] % self.times_s.shape[0]:
+            raise ValueError(f"{self.frames.shape[0]} views are no whole crops of {self.times_s.shape[0]} clips")
 
 
 @dataclass(frozen=True)
@@ -200,6 +204,23 @@ class Prediction(_ShowsShapes):
     def best(self) -> Ranked:
         """The winning label."""
         return self.ranked[0]
+
+
+@dataclass
+class Spent:
+    """Where a run's time went, in seconds; added to while it runs.
+
+    Args:
+        decode_s: inside the workers, all of them together.
+        encode_s: towers and scores.
+        wait_s: neither; the next clip was still being decoded, or the next input had not come.
+        decoded: videos that were decoded; all others came from the store.
+    """
+
+    decode_s: float = 0.0
+    encode_s: float = 0.0
+    wait_s: float = 0.0
+    decoded: int = 0
 
 
 @dataclass(frozen=True)

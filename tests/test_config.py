@@ -11,9 +11,11 @@ from bike_cli.cli.app import app
 from bike_cli.config import (
     AttributeConfig,
     ClassifyConfig,
+    DecodingConfig,
     EngineConfig,
     SamplingConfig,
     SpottingConfig,
+    StoreConfig,
     dump,
     flatten,
     leaves,
@@ -25,6 +27,7 @@ from bike_cli.errors import ConfigError, ExitCode
 OF_THE_REQUEST = {
     *("videos", "labels", "label_list", "nul", "files_from"),
     *("format_", "output", "quiet", "config", "dump_config"),
+    *("resume", "shard", "strict"),
 }
 OTHERS: dict[str, object] = {  # no field's default
     "model": "tiny",
@@ -34,6 +37,15 @@ OTHERS: dict[str, object] = {  # no field's default
     "frames": 16,
     "clips": 2,
     "crops": 3,
+    "sampling": "keyframe",
+    "draft": True,
+    "compile": True,
+    "decoder": "av",
+    "workers": 3,
+    "decode_timeout": 2.5,
+    "decode_memory": 512,
+    "cache": False,
+    "cache_dir": "here",
     "pool": "mean",
     "spot": "eot",
     "temperature": 0.5,
@@ -177,7 +189,9 @@ def test_a_file_that_is_no_text_is_named(yaml_file: Path) -> None:
 def test_a_dump_reads_back_as_the_same_config(yaml_file: Path) -> None:
     config = ClassifyConfig(
         EngineConfig("ViT-B-32,/tmp/ü #1: x.pt", offline=True),
-        SamplingConfig(frames=3, crops=3),
+        SamplingConfig(frames=3, crops=3, sampling="keyframe"),
+        DecodingConfig(decoder="av", workers=2),
+        StoreConfig(cache_dir="no"),
         SpottingConfig("mean", "all", 0.5),
         AttributeConfig("no", 0.5, "yes", 1),
         template="a {}: 'quoted' # and more",
@@ -207,8 +221,8 @@ def test_the_values_tried_below_are_no_defaults() -> None:
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_flag_sets_its_own_field_and_no_other(name: str, yaml_file: Path) -> None:
-    flag = f"--{name.replace('_', '-')}"
-    value = [] if OTHERS[name] is True else [str(OTHERS[name])]
+    flag = f"--{'no-' if OTHERS[name] is False else ''}{name.replace('_', '-')}"
+    value = [] if isinstance(OTHERS[name], bool) else [str(OTHERS[name])]
 
     done = CliRunner().invoke(app, ["classify", flag, *value, "--dump-config"])
 
@@ -217,7 +231,13 @@ def test_a_flag_sets_its_own_field_and_no_other(name: str, yaml_file: Path) -> N
     assert flatten(resolved(yaml_file)) == {**flatten(ClassifyConfig()), name: OTHERS[name]}
 
 
-@pytest.mark.parametrize("flags", [["--crops", "2"], ["--top", "0"], ["--temperature", "0"], ["--frames", "-1"]])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        *(["--crops", "2"], ["--top", "0"], ["--temperature", "0"], ["--frames", "-1"]),
+        *(["--workers", "0"], ["--decode-timeout", "0"], ["--decode-timeout", "nan"], ["--decode-memory", "0"]),
+    ],
+)
 def test_a_wrong_flag_is_wrong_use(flags: list[str]) -> None:
     done = CliRunner().invoke(app, ["classify", *flags, "--dump-config"])
 

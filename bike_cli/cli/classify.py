@@ -28,6 +28,9 @@ class Request:
     output: Path | None
     format_: o.Format | None
     quiet: bool
+    resume: bool = False
+    shard: str | None = None
+    strict: bool = False
 
 
 def classify_command(  # the signature is the manual
@@ -36,16 +39,26 @@ def classify_command(  # the signature is the manual
     label_list: o.LabelList = None,
     nul: o.Nul = False,
     files_from: o.FilesFrom = None,
+    shard: o.Shard = None,
     model: o.Model = None,
     device: o.Device = None,
     precision: o.PrecisionOption = None,
     offline: o.Offline = None,
+    compile: o.Compile = None,  # noqa: A002 - the field's own name
     frames: o.Frames = None,
     clips: o.Clips = None,
     crops: o.Crops = None,
+    sampling: o.SamplingOption = None,
+    draft: o.Draft = None,
     pool: o.PoolOption = None,
     spot: o.SpotOption = None,
     temperature: o.Temperature = None,
+    decoder: o.DecoderOption = None,
+    workers: o.Workers = None,
+    decode_timeout: o.DecodeTimeout = None,
+    decode_memory: o.DecodeMemory = None,
+    cache: o.Cache = None,
+    cache_dir: o.CacheDir = None,
     template: o.Template = None,
     attributes: o.Attributes = None,
     attribute_weight: o.AttributeWeight = None,
@@ -55,6 +68,8 @@ def classify_command(  # the signature is the manual
     explain: o.Explain = None,
     format_: o.FormatOption = None,
     output: o.OutputFile = None,
+    resume: o.Resume = False,
+    strict: o.Strict = False,
     quiet: o.Quiet = False,
     config: o.ConfigFile = None,
     dump_config: o.DumpConfig = False,
@@ -73,7 +88,7 @@ def classify_command(  # the signature is the manual
             typer.echo(dump(settings), nl=False)
             return
         paths = tuple(videos or ())
-        request = Request(paths, labels, label_list, nul, files_from, output, format_, quiet)
+        request = Request(paths, labels, label_list, nul, files_from, output, format_, quiet, resume, shard, strict)
         raise typer.Exit(run(request, settings))
 
 

@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from bike_cli.config import ClassifyConfig, Pool, Precision, Spot, flatten
+from bike_cli.config import ClassifyConfig, Decoder, Pool, Precision, Sampling, Spot, flatten
 
 Format = Literal["table", "jsonl", "json", "csv", "tsv"]
 
 DEFAULTS = flatten(ClassifyConfig())
-MODEL, FRAMES, TEXTS, OUTPUT = "Model", "Frames", "Labels and scores", "Output"
+MODEL, FRAMES, DECODING, TEXTS = "Model", "Frames", "Decoding and cache", "Labels and scores"
+OUTPUT = "Output"
 
 
 def _default(name: str) -> str:
@@ -29,6 +30,10 @@ LabelFile = Annotated[
 ]
 LabelList = Annotated[
     str | None, typer.Option("-L", metavar="A,B,…", help="Labels, separated by commas.", show_default=False)
+]
+Shard = Annotated[
+    str | None,
+    typer.Option("--shard", metavar="I/N", help="Do the I-th of N parts of the videos, from 1/N.", show_default=False),
 ]
 Nul = Annotated[bool, typer.Option("-0", help="Paths on stdin end with NUL, as find -print0 writes them.")]
 FilesFrom = Annotated[
@@ -58,6 +63,16 @@ Offline = Annotated[
     typer.Option("--offline", help="Never touch the network.", show_default=False, rich_help_panel=MODEL),
 ]
 
+Compile = Annotated[
+    bool | None,
+    typer.Option(
+        "--compile",
+        help="Compile the image tower: a minute at the start, faster after.",
+        show_default=False,
+        rich_help_panel=MODEL,
+    ),
+]
+
 Frames = Annotated[
     int | None,
     typer.Option("--frames", help="Frames read from a clip.", show_default=_default("frames"), rich_help_panel=FRAMES),
@@ -69,6 +84,24 @@ Clips = Annotated[
 Crops = Annotated[
     int | None,
     typer.Option("--crops", help="Crops of a frame: 1 or 3.", show_default=_default("crops"), rich_help_panel=FRAMES),
+]
+SamplingOption = Annotated[
+    Sampling | None,
+    typer.Option(
+        "--sampling",
+        help="uniform: the exact frames; keyframe: the keyframes nearest to them, many times faster.",
+        show_default=_default("sampling"),
+        rich_help_panel=FRAMES,
+    ),
+]
+Draft = Annotated[
+    bool | None,
+    typer.Option(
+        "--draft",
+        help="Skip frames that no other needs, and the loop filter: faster, a little off.",
+        show_default=False,
+        rich_help_panel=FRAMES,
+    ),
 ]
 PoolOption = Annotated[
     Pool | None,
@@ -95,6 +128,55 @@ Temperature = Annotated[
         help="Sharpness of spotting; smaller is sharper.",
         show_default="the model's own",
         rich_help_panel=FRAMES,
+    ),
+]
+
+DecoderOption = Annotated[
+    Decoder | None,
+    typer.Option(
+        "--decoder",
+        help="auto: the fastest that reads a file exactly.",
+        show_default=_default("decoder"),
+        rich_help_panel=DECODING,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", help="Processes that decode.", show_default="one a core", rich_help_panel=DECODING),
+]
+DecodeTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--decode-timeout",
+        metavar="SECONDS",
+        help="A video that takes longer fails.",
+        show_default=_default("decode_timeout"),
+        rich_help_panel=DECODING,
+    ),
+]
+DecodeMemory = Annotated[
+    int | None,
+    typer.Option(
+        "--decode-memory",
+        metavar="MIB",
+        help="A video that takes more memory fails.",
+        show_default=_default("decode_memory"),
+        rich_help_panel=DECODING,
+    ),
+]
+Cache = Annotated[
+    bool | None,
+    typer.Option(
+        "--cache/--no-cache",
+        help="Keep what the model saw, so that other labels need no decoding.",
+        show_default="on",
+        rich_help_panel=DECODING,
+    ),
+]
+CacheDir = Annotated[
+    str | None,
+    typer.Option(
+        "--cache-dir", help="Where it is kept.", show_default="the user's cache folder", rich_help_panel=DECODING
     ),
 ]
 
@@ -172,6 +254,11 @@ OutputFile = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with the -o file: do what it does not hold yet.", rich_help_panel=OUTPUT),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first failure.", rich_help_panel=OUTPUT)]
 Quiet = Annotated[
     bool, typer.Option("-q", "--quiet", help="No progress, no warnings; errors stay.", rich_help_panel=OUTPUT)
 ]

@@ -50,8 +50,8 @@ class Engine:
         """Return a clip's raw frame features, [K, T, D]; view = crop * clips + clip."""
         clips, frames = clip.frames.shape[:2]
         features = self.encoder.encode_frames(clip.frames.reshape(clips * frames, *clip.frames.shape[2:]), crops=crops)
-        times_s = np.tile(clip.times_s, (crops, 1))  # [K, T]
-        return VideoFeatures(clip.source, features.reshape(crops * clips, frames, -1), times_s)
+        views = features.reshape(crops * clips, frames, -1)
+        return VideoFeatures(clip.source, views, clip.times_s, clip.duration_s, clip.warning, clip.positions)
 
     def check_frames(self, frames: int) -> None:
         """Raise UsageError where a clip of so many frames is more than the temporal head has positions for."""
