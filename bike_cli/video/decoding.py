@@ -56,7 +56,9 @@ class _GaveUpError(Exception):
     """decord cannot read this file, or not exactly; PyAV may."""
 
 
-def decode(source: Source, config: SamplingConfig, *, rng: np.random.Generator | None = None) -> Clip:
+def decode(
+    source: Source, config: SamplingConfig, *, decoder: str = "auto", rng: np.random.Generator | None = None
+) -> Clip:
     """Return the frames of `source` that `config` asks for.
 
     Args:

@@ -1,0 +1,71 @@
+"""Whether a video is the same as before: a stamp that costs a look, and a digest that costs reading it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from bike_cli.errors import VideoError
+from bike_cli.records import Source
+from bike_cli.video.footage import reason
+
+READ_BYTES = 2**20
+
+
+def stamp_of(path: Path) -> bytes | None:
+    """Return what changes when the file or any file of the folder does: sizes and times of change, not read.
+
+    None where there is nothing to look at; the decoder says why.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISDIR(status.st_mode):
+            return f"{status.st_size} {status.st_mtime_ns}".encode()
+        looked_at = hashlib.sha256()
+        for entry in _entries(path):
+            inside = entry.stat()
+            looked_at.update(os.fsencode(entry.name) + f"\0{inside.st_size} {inside.st_mtime_ns}\0".encode())
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return None
+    return looked_at.digest()
+
+
+def digest_of(source: Source) -> bytes:
+    """Return the SHA-256 of a file's bytes, or of the names and bytes of all files of a frame folder.
+
+    Raises:
+        VideoError: kind `missing` or `unreadable`.
+    """
+    digest = hashlib.sha256()
+    try:
+        if not source.path.is_dir():
+            for block in _blocks(source.path):
+                digest.update(block)
+            return digest.digest()
+        digest.update(b"a folder of frames\0")
+        for entry in _entries(source.path):
+            if not entry.is_file():
+                continue
+            inside = hashlib.sha256()
+            for block in _blocks(Path(entry.path)):
+                inside.update(block)
+            digest.update(os.fsencode(entry.name) + b"\0" + inside.digest())
+    except FileNotFoundError as e:
+        raise VideoError(f"{source.id}: no such file; check the path", kind="missing") from e
+    except (OSError, ValueError) as e:
+        raise VideoError(f"{source.id}: cannot be read ({reason(e)}); check its rights", kind="unreadable") from e
+    return digest.digest()
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: os.fsencode(entry.name))
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(READ_BYTES):
+            yield block

@@ -1,0 +1,224 @@
+"""Decoding in processes that can be killed: a video that hangs, crashes or eats memory costs only itself.
+
+The processes come from pebble's pool. They are forked from a server that has imported the decoders and never torch, so
+a new one costs milliseconds, and nothing of the calling program, its locks and threads least of all, is in them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from multiprocessing import context
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from pebble import ProcessExpired, ProcessPool
+
+from bike_cli.config import DecodingConfig, SamplingConfig
+from bike_cli.records import Clip, Failure, Source
+from bike_cli.video import worker
+from bike_cli.video.handover import Handover
+
+if TYPE_CHECKING:
+    from multiprocessing.popen_forkserver import Popen
+    from multiprocessing.process import BaseProcess
+
+TASKS_A_WORKER = 500  # then a new one takes its place: decoders leak
+TRIES = 3  # of a task under which the pool broke down, through no fault of the video
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What came of a video, and the seconds of a worker it took."""
+
+    outcome: Clip | Failure
+    spent_s: float
+
+
+class DecodePool:
+    """Worker processes that decode, and can be killed.
+
+    Every future ends with a result, whatever happens to its worker; only `close` leaves some undone for ever.
+    """
+
+    def __init__(self, sampling: SamplingConfig, decoding: DecodingConfig) -> None:
+        self.workers = decoding.workers or cores()
+        self._sampling, self._decoding = sampling, decoding
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._handovers: set[Handover] = set()
+        self._pool = self._start()
+
+    def __enter__(self) -> DecodePool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def decode(self, source: Source) -> Future[Decoded]:
+        """Return the clip of a source to come, or why there is none."""
+        done: Future[Decoded] = Future()
+        handover = Handover()
+        self._handovers.add(handover)
+
+        def finish(came: object) -> None:
+            self._handovers.discard(handover)
+            with handover:
+                done.set_result(_decoded(source, came, handover))
+
+        self._schedule(worker.read, (source, self._sampling, self._decoding.decoder, handover.path), source, finish)
+        return done
+
+    def digest(self, source: Source) -> Future[bytes | Failure]:
+        """Return the digest of a source's bytes to come, or why there is none."""
+        done: Future[bytes | Failure] = Future()
+
+        def finish(came: object) -> None:
+            if isinstance(came, worker.Refusal):
+                done.set_result(Failure(source, came.kind, came.message))
+            else:
+                assert isinstance(came, bytes)
+                done.set_result(came)
+
+        self._schedule(worker.digest, (source,), source, finish)
+        return done
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        with self._lock:
+            self._is_closed = True
+        _end(self._pool)
+        for handover in self._handovers:
+            handover.close()
+        self._handovers.clear()
+
+    def _start(self) -> ProcessPool:
+        return ProcessPool(
+            max_workers=self.workers,
+            max_tasks=TASKS_A_WORKER,
+            initializer=worker.set_up,
+            initargs=(self._decoding.decode_memory,),
+            context=_processes(),
+        )
+
+    def _schedule(
+        self,
+        task: Callable[..., object],
+        arguments: tuple[object, ...],
+        source: Source,
+        finish: Callable[[object], None],
+        tries: int = TRIES,
+    ) -> None:
+        pool = self._pool
+
+        def settle(future: Future[object]) -> None:
+            error = future.exception()
+            if self._is_closed:
+                return
+            if isinstance(error, BrokenProcessPool) and tries > 1:
+                self._replace(pool)
+                self._schedule(task, arguments, source, finish, tries - 1)
+            else:
+                finish(future.result() if error is None else self._refusal(source, error))
+
+        future: Future[object]
+        try:
+            future = pool.schedule(task, args=arguments, timeout=self._decoding.decode_timeout)
+        except RuntimeError:  # it has broken down, or was closed, since
+            future = Future()
+            future.set_exception(BrokenProcessPool())
+        future.add_done_callback(settle)
+
+    def _replace(self, broken: ProcessPool) -> None:
+        with self._lock:
+            if self._pool is not broken or self._is_closed:
+                return
+            self._pool = self._start()
+        # Not here: this may be one of the broken pool's own threads.
+        threading.Thread(target=_end, args=(broken,), daemon=True).start()
+
+    def _refusal(self, source: Source, error: BaseException) -> worker.Refusal:
+        limit_s, limit_mib = self._decoding.decode_timeout, self._decoding.decode_memory
+        if isinstance(error, FutureTimeout):
+            fact = f"takes longer than {limit_s:g} s to decode; repair it, or raise --decode-timeout"
+            return worker.Refusal("timeout", f"{source.id}: {fact}", limit_s)
+        if isinstance(error, MemoryError):
+            fact = f"takes more than {limit_mib} MiB to decode; raise --decode-memory, or ask for fewer frames"
+            return worker.Refusal("out_of_memory", f"{source.id}: {fact}", 0.0)
+        how = f"exit code {error.exitcode}" if isinstance(error, ProcessExpired) else f"{type(error).__name__}: {error}"
+        return worker.Refusal("crashed", f"{source.id}: crashes its decoder ({how}); repair or convert the file", 0.0)
+
+
+def cores() -> int:
+    """Return how many cores this process may use: its share of the machine, in a container too."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return available
+    return available if quota == "max" else max(1, min(available, round(int(quota) / int(period))))
+
+
+def _decoded(source: Source, came: object, handover: Handover) -> Decoded:
+    if isinstance(came, worker.Refusal):
+        return Decoded(Failure(source, came.kind, came.message), came.spent_s)
+    assert isinstance(came, worker.Parcel)
+    pixels = handover.pixels(came.shape)
+    clip = Clip(source, pixels, came.times_s, came.duration_s, came.warning, came.positions)
+    return Decoded(clip, came.spent_s)
+
+
+def _end(pool: ProcessPool) -> None:
+    pool.stop()  # type: ignore[no-untyped-call]
+    pool.join()
+
+
+# -- processes ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _main_left_alone() -> Iterator[None]:
+    # multiprocessing imports a program's main module into each process, unless it is a package's `__main__`.
+    main = sys.modules["__main__"]
+    before = main.__spec__
+    main.__spec__ = ModuleSpec("__main__", loader=None)
+    try:
+        yield
+    finally:
+        main.__spec__ = before
+
+
+if sys.platform == "win32":
+
+    def _processes() -> context.BaseContext:
+        return multiprocessing.get_context("spawn")
+
+else:
+
+    class _Process(context.ForkServerProcess):
+        """A process that does not import the program that uses bike: it may have no `if __name__ == "__main__"`."""
+
+        @staticmethod
+        def _Popen(process_obj: BaseProcess) -> Popen:  # noqa: N802 - multiprocessing's own name
+            with _main_left_alone():
+                return context.ForkServerProcess._Popen(process_obj)
+
+    class _Processes(context.ForkServerContext):
+        Process = _Process
+
+    def _processes() -> context.BaseContext:
+        processes = _Processes()
+        processes.set_forkserver_preload([worker.__name__])
+        return processes

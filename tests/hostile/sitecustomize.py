@@ -1,0 +1,49 @@
+"""A decoder that does to a worker what hostile videos do, told by the names of files.
+
+Python imports this module at its start where this folder is on PYTHONPATH; only decode workers are changed.
+"""
+
+import ctypes
+import os
+import sys
+
+import numpy as np
+
+
+def behave(name: str) -> None:
+    """Do what the name of a video says."""
+    if "hangs" in name:
+        ctypes.CDLL(None).pause()  # in native code, where no Python signal handler runs
+    if "spins" in name:
+        while True:
+            pass
+    if "segfaults" in name:
+        ctypes.string_at(0)
+    if "is_killed" in name:
+        os.kill(os.getpid(), 9)
+    if "leaves" in name:
+        os._exit(7)
+    if "eats" in name:
+        eaten = []
+        while True:
+            eaten.append(np.ones(2**24, np.uint8))
+    if "floods" in name:
+        for _ in range(20_000):
+            os.write(1, b"all work and no play\n" * 10)
+            os.write(2, b"makes Jack a dull boy\n" * 10)
+    if "is_a_bug" in name:
+        raise KeyError("an error that nobody foresaw")
+
+
+if any("forkserver" in argument for argument in sys.orig_argv):
+    from bike_cli.config import Decoder, SamplingConfig
+    from bike_cli.records import Clip, Source
+    from bike_cli.video import worker
+
+    decode = worker.decode
+
+    def hostile(source: Source, config: SamplingConfig, *, decoder: Decoder) -> Clip:
+        behave(source.path.name)
+        return decode(source, config, decoder=decoder)
+
+    worker.decode = hostile

@@ -1,0 +1,225 @@
+"""Workers that decode: they return what decoding returns, and nothing a video does reaches beyond its worker."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from films import drawn, write_video
+
+from bike_cli.config import DecodingConfig, SamplingConfig
+from bike_cli.records import Clip, Failure, Source
+from bike_cli.video import pool as pools
+from bike_cli.video.decoding import decode
+from bike_cli.video.pool import DecodePool, cores
+
+SAMPLING = SamplingConfig(frames=4)
+HOSTILE = Path(__file__).parents[1] / "hostile"
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux shows processes as files")
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    path = tmp_path_factory.mktemp("films") / "red square.mp4"
+    write_video(path, drawn("red square"))
+    return Source.at(path)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[DecodePool]:
+    with DecodePool(SAMPLING, DecodingConfig(workers=2)) as running:
+        yield running
+
+
+# -- what comes out -----------------------------------------------------------------------------------------------
+
+
+def test_a_worker_returns_what_decoding_returns(pool: DecodePool, film: Source) -> None:
+    here = decode(film, SAMPLING)
+
+    there = pool.decode(film).result().outcome
+
+    assert isinstance(there, Clip)
+    assert np.array_equal(there.frames, here.frames)
+    assert np.array_equal(there.times_s, here.times_s)
+    assert there.positions is not None
+    assert there.positions.tolist() == np.asarray(here.positions).tolist()
+    assert (there.source, there.duration_s, there.warning) == (film, here.duration_s, here.warning)
+
+
+def test_a_missing_file_is_a_failure_with_the_decoders_words(pool: DecodePool, tmp_path: Path) -> None:
+    gone = Source.at(tmp_path / "gone.mp4")
+
+    assert pool.decode(gone).result().outcome == Failure(gone, "missing", f"{gone.id}: no such file; check the path")
+
+
+@pytest.mark.parametrize("name", ["a b.mp4", "line\nend.mp4", "\udcff.mp4", "-x.mp4", "ü'\".mp4"])
+def test_any_name_reaches_the_worker(pool: DecodePool, film: Source, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.symlink_to(film.path)
+
+    assert isinstance(pool.decode(Source.at(path)).result().outcome, Clip)
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@needs_proc
+def test_clips_leave_no_open_file_behind(pool: DecodePool, film: Source, tmp_path: Path) -> None:
+    pool.decode(film).result()
+    before = open_files()
+
+    for source in [film, Source.at(tmp_path / "gone.mp4")] * 5:
+        pool.decode(source).result()
+
+    assert open_files() <= before
+
+
+def test_workers_are_replaced_and_nothing_is_lost(film: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "TASKS_A_WORKER", 2)
+
+    with DecodePool(SAMPLING, DecodingConfig(workers=2)) as short_lived:
+        coming = [short_lived.decode(film) for _ in range(11)]
+
+        assert all(isinstance(one.result(timeout=30).outcome, Clip) for one in coming)
+
+
+def test_there_is_a_core() -> None:
+    assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+# -- what a video cannot do ---------------------------------------------------------------------------------------
+
+RUN = """
+import sys, time
+from bike_cli.config import DecodingConfig, SamplingConfig
+from bike_cli.records import Source
+from bike_cli.video.pool import DecodePool
+
+with DecodePool(SamplingConfig(frames=4), DecodingConfig(workers=2, decode_timeout=2, decode_memory=700)) as pool:
+    coming = [pool.decode(Source.at(path)) for path in sys.argv[1:]]
+    for one in coming:
+        outcome = one.result(timeout=60).outcome
+        print(getattr(outcome, "kind", "ok"), flush=True)
+"""
+
+
+def hostile_environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(HOSTILE), *sys.path])}
+
+
+def run_hostile(folder: Path, film: Source, names: list[str]) -> list[str]:
+    """Return what becomes of videos that behave as they are called, in a program of its own."""
+    paths = [folder / f"{i} {name}.mp4" for i, name in enumerate(names)]
+    for path in paths:
+        path.symlink_to(film.path)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *map(str, paths)],
+        env=hostile_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_a_video_costs_only_itself(film: Source, tmp_path: Path) -> None:
+    names = ["fine", "hangs", "segfaults", "fine", "is_killed", "eats", "leaves", "fine", "floods", "is_a_bug", "spins"]
+
+    kinds = run_hostile(tmp_path, film, [*names, "fine", "fine"])
+
+    expected = {
+        "fine": "ok",
+        "floods": "ok",
+        "hangs": "timeout",
+        "spins": "timeout",
+        "eats": "out_of_memory",
+    }
+    assert kinds == [*(expected.get(name, "crashed") for name in names), "ok", "ok"]
+
+
+@needs_proc
+def test_a_pool_survives_the_death_of_idle_workers(film: Source) -> None:
+    with DecodePool(SAMPLING, DecodingConfig(workers=2)) as struck:
+        struck.decode(film).result()
+
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        time.sleep(0.5)
+
+        assert isinstance(struck.decode(film).result(timeout=30).outcome, Clip)
+
+
+@needs_proc
+def test_nothing_is_left_when_a_hanging_pool_is_closed(film: Source, tmp_path: Path) -> None:
+    hanging = tmp_path / "hangs.mp4"
+    hanging.symlink_to(film.path)
+    program = RUN.replace("outcome = one.result(timeout=60).outcome", "time.sleep(1.5); break")
+
+    with started(program, hanging) as running:
+        start_s = time.monotonic()
+        running.wait(timeout=30)
+
+        assert running.returncode == 0
+        assert time.monotonic() - start_s < 6  # an interpreter's start among it
+        assert gone(group=running.pid, within_s=2)
+
+
+@needs_proc
+def test_nothing_is_left_when_the_program_is_killed(film: Source, tmp_path: Path) -> None:
+    hanging = tmp_path / "hangs.mp4"
+    hanging.symlink_to(film.path)
+
+    with started(RUN.replace("decode_timeout=2", "decode_timeout=60"), hanging) as running:
+        time.sleep(2)
+        assert members(running.pid)
+        running.kill()
+        running.wait()
+
+        assert gone(group=running.pid, within_s=2)
+
+
+def test_a_program_needs_no_guard_around_its_main_part(film: Source, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("print('once')\n" + RUN)
+
+    done = subprocess.run([sys.executable, program, film.path], capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stdout == "once\nok\n"
+
+
+# -- processes ----------------------------------------------------------------------------------------------------
+
+
+def started(program: str, *arguments: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.Popen(command, env=hostile_environment(), start_new_session=True, stdout=subprocess.DEVNULL)
+
+
+def members(group: int) -> list[int]:
+    """Return the living processes of a group, which is that of the program that began it."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                state, _, its_group = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:3]
+            except OSError:
+                continue
+            if int(its_group) == group and state != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def gone(*, group: int, within_s: float) -> bool:
+    end_s = time.monotonic() + within_s
+    while members(group) and time.monotonic() < end_s:
+        time.sleep(0.05)
+    return not members(group)
