@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,16 +15,16 @@ from open_clip.model import CLIP
 from torch import Tensor
 
 from bike_cli.config import Spot
+from bike_cli.engine.batches import Batches
 from bike_cli.engine.parts import PLAIN_ONLY, width_of
 from bike_cli.engine.placement import Placement
 from bike_cli.engine.tokens import Tokens, Truncated, tokenise
 from bike_cli.engine.transforms import ImageRecipe, normalise, views
-from bike_cli.errors import ModelError
+from bike_cli.errors import ModelError, UsageError
 from bike_cli.records import Prompt, TextFeatures
 
-# Pictures and texts that go through a tower at once: enough to fill the device, little enough for its memory.
-AT_ONCE = {"cuda": 128}
-AT_ONCE_ELSEWHERE = 32
+# Pixels that are resized at once on a GPU, in frames of 1080p or any other size: 800 MB as it computes them.
+PIXELS_AT_ONCE = 2**26
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +32,19 @@ class Encoder:
     """A plain CLIP with its tokenizer, its image recipe and its place. Made by `adapt`.
 
     Features come out raw, float32, on the encoder's device and without a gradient.
+
+    Args:
+        tower: the image tower of `model`, compiled or as it is.
+        pads: whether its batches are filled up to one size: a compiled tower is made for one.
     """
 
     model: CLIP
     tokenizer: SimpleTokenizer
     recipe: ImageRecipe
     placement: Placement
+    batches: Batches
+    tower: Callable[[Tensor], Tensor]
+    pads: bool = False
 
     @property
     def dim(self) -> int:
@@ -60,12 +69,25 @@ class Encoder:
             ValueError: another shape or type of frames.
             UsageError: three crops of a model that sees whole frames.
         """
-        pixels = frames.cpu().numpy() if isinstance(frames, Tensor) else frames
-        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3 or 0 in pixels.shape[1:]:
-            raise ValueError(f"frames are {pixels.dtype}{list(pixels.shape)}; expected uint8 [B, H, W, 3]")
-        parts = [self._encode_views(pixels[i : i + n], crops) for i, n in self._batches(len(pixels))]
-        empty = torch.zeros(crops, 0, self.dim, device=self.placement.device)
-        return torch.cat([empty, *parts], dim=1).flatten(0, 1)
+        return self.encode_videos([frames.cpu().numpy() if isinstance(frames, Tensor) else frames], crops=crops)[0]
+
+    @torch.no_grad()
+    def encode_videos(self, videos: Sequence[NDArray[np.uint8]], *, crops: int = 1) -> list[Tensor]:
+        """Return the features of the frames of several videos, as `encode_frames` would of each.
+
+        On CUDA frames of different videos share batches, and this returns before the device is done. On a CPU batches
+        gain nothing, and a video's features do not depend on what it is encoded beside.
+
+        Args:
+            videos: each uint8 [B, H, W, 3]; sizes may differ from video to video.
+        """
+        for frames in videos:
+            if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape[1:]:
+                raise ValueError(f"frames are {frames.dtype}{list(frames.shape)}; expected uint8 [B, H, W, 3]")
+        if self.placement.device.type != "cuda":
+            return [self._encode_pixels(self._pixels(frames, crops)) for frames in videos]
+        pixels = [self._pixels(frames, crops) for frames in videos]
+        return list(torch.split(self._encode_pixels(torch.cat(pixels)), [len(part) for part in pixels]))
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str | Prompt], *, positions: Spot = "eot") -> TextFeatures:
@@ -85,8 +107,7 @@ class Encoder:
         classes = torch.zeros(len(read), self.dim, device=device)
         tokens = torch.zeros(len(read), length, self.dim, device=device)
         shortest_first = sorted(range(len(read)), key=lambda i: len(read[i].ids))
-        for start, n in self._batches(len(read)):
-            batch = shortest_first[start : start + n]
+        for batch in _chunks(shortest_first, self.batches.at_once):
             states = self._encode_tokens([read[i].ids for i in batch], padded=positions == "all")  # [b, l, D]
             for row, i in enumerate(batch):
                 classes[i] = states[row, len(read[i].ids) - 1]
@@ -109,15 +130,38 @@ class Encoder:
         known = self.model.token_embedding.weight.detach().any(dim=1).tolist()
         return [i for i, text in enumerate(texts) if not any(known[token] for token in self.tokenizer.encode(text))]
 
-    def _batches(self, count: int) -> Iterator[tuple[int, int]]:
-        n = AT_ONCE.get(self.placement.device.type, AT_ONCE_ELSEWHERE)
-        return ((start, n) for start in range(0, count, n))
+    @cached_property
+    def identity(self) -> str:
+        """What features of frames depend on: the image tower's weights, the recipe, the numbers, who resizes."""
+        digest = hashlib.sha256(repr((self.recipe, self.placement.dtype, self.placement.device.type)).encode())
+        for name, weights in sorted(self.model.visual.state_dict().items()):
+            digest.update(f"{name} {weights.dtype} {list(weights.shape)}".encode())
+            digest.update(weights.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
-    def _encode_views(self, frames: NDArray[np.uint8], crops: int) -> Tensor:
-        pixels = views(frames, self.recipe, crops=crops, device=self.placement.device)  # [crops * b, 3, S, S]
+    def _pixels(self, frames: NDArray[np.uint8], crops: int) -> Tensor:
+        """Return the views of frames [B, H, W, 3] on the device: uint8 [crops * B, 3, S, S]."""
+        step = max(1, PIXELS_AT_ONCE // (frames.shape[1] * frames.shape[2]))
+        device, side = self.placement.device, self.recipe.side
+        parts = [
+            views(frames[i : i + step], self.recipe, crops=crops, device=device) for i in range(0, len(frames), step)
+        ]
+        parts = [part.reshape(crops, -1, 3, side, side) for part in parts]
+        empty = torch.zeros(crops, 0, 3, side, side, dtype=torch.uint8, device=device)
+        return torch.cat([empty, *parts], dim=1).flatten(0, 1)
+
+    def _encode_pixels(self, pixels: Tensor) -> Tensor:
+        """Return the features [B, D] of pixels [B, 3, S, S] on the device."""
+        features = self.batches.run(self._encode_batch, pixels)
+        return torch.cat([torch.zeros(0, self.dim, device=self.placement.device), *features])
+
+    def _encode_batch(self, pixels: Tensor) -> Tensor:
+        count = len(pixels)
+        if self.pads and count < self.batches.at_once:
+            pixels = torch.cat([pixels, pixels.new_zeros(self.batches.at_once - count, *pixels.shape[1:])])
         with self.placement.autocast():
-            features: Tensor = self.model.encode_image(normalise(pixels, self.recipe))
-        return features.float().reshape(crops, len(frames), -1)  # [crops, b, D]
+            features = self.tower(normalise(pixels, self.recipe))
+        return features[:count].float()
 
     def _encode_tokens(self, texts: list[list[int]], *, padded: bool) -> Tensor:
         # open_clip's `encode_text`, projected at every position. A position sees only those before it, so a batch is
@@ -133,16 +177,39 @@ class Encoder:
         return features.float()
 
 
-def adapt(model: CLIP, *, tokenizer: SimpleTokenizer, recipe: ImageRecipe, placement: Placement) -> Encoder:
+def adapt(
+    model: CLIP, *, tokenizer: SimpleTokenizer, recipe: ImageRecipe, placement: Placement, compiled: bool = False
+) -> Encoder:
     """Return the encoder that runs this kind of model: the one door for kinds still to come.
 
     Raises:
         ModelError: a model that is not a plain CLIP.
+        UsageError: `compiled`, on a machine that cannot compile.
     """
     plain = type(model) is CLIP and isinstance(tokenizer, SimpleTokenizer)
     if not plain or model.text_pool_type != "argmax" or model.attn_mask is None:
         raise ModelError(f"{type(model).__name__}: has a text tower of its own kind; {PLAIN_ONLY}")
-    return Encoder(model.to(placement.device).eval(), tokenizer, recipe, placement)
+    model = model.to(placement.device).eval()
+    batches = Batches(placement.device)
+    encoder = Encoder(model, tokenizer, recipe, placement, batches, model.encode_image)
+    return _compiled(encoder) if compiled else encoder
+
+
+def _compiled(encoder: Encoder) -> Encoder:
+    tower = torch.compile(encoder.model.encode_image, mode="max-autotune-no-cudagraphs")
+    compiled = replace(encoder, tower=tower, pads=True)
+    side = encoder.recipe.side
+    try:
+        # Here, not at the first video: a minute of silence belongs to loading, and so does a missing compiler.
+        compiled.encode_videos([np.zeros((1, side, side, 3), np.uint8)])
+    except torch._dynamo.exc.TorchDynamoException as e:
+        fact = str(e).strip().splitlines()[0]
+        raise UsageError(f"compile: torch cannot compile the image tower here ({fact}); leave --compile out") from e
+    return compiled
+
+
+def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (items[i : i + size] for i in range(0, len(items), size))
 
 
 def _project(states: Tensor, projection: Tensor | torch.nn.Linear | None) -> Tensor:

@@ -47,11 +47,25 @@ class Engine:
         return self.encoder.encode_texts(texts, positions=positions or self.recipe.spot)
 
     def encode_clip(self, clip: Clip, *, crops: int = 1) -> VideoFeatures:
-        """Return a clip's raw frame features, [K, T, D]; view = crop * clips + clip."""
-        clips, frames = clip.frames.shape[:2]
-        features = self.encoder.encode_frames(clip.frames.reshape(clips * frames, *clip.frames.shape[2:]), crops=crops)
-        views = features.reshape(crops * clips, frames, -1)
-        return VideoFeatures(clip.source, views, clip.times_s, clip.duration_s, clip.warning, clip.positions)
+        """Return a clip's raw frame features, [crops * K, T, D]; view = crop * clips + clip."""
+        return self.encode_clips([clip], crops=crops)[0]
+
+    def encode_clips(self, clips: Sequence[Clip], *, crops: int = 1) -> list[VideoFeatures]:
+        """Return the raw frame features of several clips; see `Encoder.encode_videos`."""
+        encoded = self.encoder.encode_videos(
+            [clip.frames.reshape(-1, *clip.frames.shape[2:]) for clip in clips], crops=crops
+        )
+        return [
+            VideoFeatures(
+                clip.source,
+                features.reshape(-1, clip.frames.shape[1], features.shape[-1]),
+                clip.times_s,
+                clip.duration_s,
+                clip.warning,
+                clip.positions,
+            )
+            for clip, features in zip(clips, encoded, strict=True)
+        ]
 
     def check_frames(self, frames: int) -> None:
         """Raise UsageError where a clip of so many frames is more than the temporal head has positions for."""
@@ -81,22 +95,25 @@ def load(
     precision: Precision = EngineConfig.precision,
     *,
     offline: bool = EngineConfig.offline,
+    compile: bool = EngineConfig.compile,  # noqa: A002 - the field's own name
 ) -> Engine:
     """Return the engine that `model` names; see `checkpoints.py` for the names.
 
+    Args:
+        compile: the image tower, with `torch.compile`: a minute here, faster after.
     Raises:
         ModelError: no such model, or weights that are missing, damaged or of a kind bike cannot run.
         UsageError: a device or precision that this machine does not have.
     """
     placement = place(device, precision)
-    return assemble(open_checkpoint(model, offline=offline), placement)
+    return assemble(open_checkpoint(model, offline=offline), placement, compiled=compile)
 
 
-def assemble(checkpoint: Checkpoint, placement: Placement) -> Engine:
+def assemble(checkpoint: Checkpoint, placement: Placement, *, compiled: bool = False) -> Engine:
     """Return the engine of a checkpoint, moved to its place."""
     clip = checkpoint.clip
     tokenizer = SimpleTokenizer(context_length=clip.context_length)
-    encoder = adapt(clip, tokenizer=tokenizer, recipe=checkpoint.image, placement=placement)
+    encoder = adapt(clip, tokenizer=tokenizer, recipe=checkpoint.image, placement=placement, compiled=compiled)
     temporal, attribute = checkpoint.temporal_head, checkpoint.attribute_head
     return Engine(
         encoder=encoder,

@@ -27,6 +27,20 @@ class Placement:
         """Return the context in which the towers run."""
         return nullcontext() if self.dtype is torch.float32 else torch.autocast(self.device.type, self.dtype)
 
+    def mark(self) -> torch.cuda.Event | None:
+        """Return what tells when the device has done all it was asked for until now; None: it has."""
+        if self.device.type != "cuda":
+            return None
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self.device))  # type: ignore[no-untyped-call]
+        return event
+
+    def beside(self) -> AbstractContextManager[object]:
+        """Return the context in which the device works beside what it was asked for before, not behind it."""
+        if self.device.type != "cuda":
+            return nullcontext()
+        return torch.cuda.stream(torch.cuda.Stream(self.device))  # type: ignore[no-untyped-call]
+
 
 def place(device: Device, precision: Precision) -> Placement:
     """Return the placement that these two words mean on this machine.

@@ -154,7 +154,8 @@ def test_features_may_enter_a_graph(encoder: Encoder) -> None:
 
 
 def test_half_precision_stays_close_and_comes_out_float32(encoder: Encoder) -> None:
-    half = Encoder(encoder.model, encoder.tokenizer, encoder.recipe, Placement(torch.device("cpu"), torch.bfloat16))
+    bf16 = Placement(torch.device("cpu"), torch.bfloat16)
+    half = adapt(encoder.model, tokenizer=encoder.tokenizer, recipe=encoder.recipe, placement=bf16)
 
     features = half.encode_frames(frames(4))
 
