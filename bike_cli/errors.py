@@ -2,7 +2,8 @@
 
     BikeError
     ├── UsageError      2   a flag, a label list, a lexicon, a template or a config file is wrong
-    │   └── ConfigError 2   a config file, an environment variable or a value in one
+    │   ├── ConfigError 2   a config file, an environment variable or a value in one
+    │   └── StoreError  2   the store of features is damaged, of another format, or no store of ours
     ├── VideoError      3   one input cannot be read; becomes a Failure, the run goes on
     └── ModelError      5   a model or its weights are missing, damaged or of a kind bike cannot run
 
@@ -45,6 +46,10 @@ class UsageError(BikeError):
 
 class ConfigError(UsageError):
     """A config file, a BIKE_* variable or a value in one is wrong."""
+
+
+class StoreError(UsageError):
+    """The store of features cannot be used: damaged, of another format, not ours, or out of reach."""
 
 
 class ModelError(BikeError):

@@ -30,6 +30,7 @@ HOMES = {  # library -> the modules that may import it
     "open_clip": ("engine",),
     "torchvision": ("engine",),
     "safetensors": ("engine",),
+    "sqlite3": ("engine",),
     "huggingface_hub": ("engine",),
     "decord": ("video",),
     "av": ("video",),

@@ -1,0 +1,308 @@
+"""Frame features on disk, so that a second run with other labels decodes nothing.
+
+A file is remembered by path and stamp as its content's hash; features are kept by content and recipe. What is found has
+the bits that were kept. A store may be shared by threads and by processes. It never holds a run back: what cannot be
+kept is not kept, with one warning; only a store that is damaged or not ours is an error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bike_cli.config import SamplingConfig, StoreConfig
+from bike_cli.engine.store_file import DAMAGED, OutOfReachError, connect, damaged, store_file
+from bike_cli.engine.store_rows import COLUMNS, Kept, Row, checksum, pack, unpack
+from bike_cli.engine.store_upkeep import Pruned, StoreInfo, evict, survey
+from bike_cli.records import VideoFeatures
+
+__all__ = ["Found", "Kept", "Pruned", "Store", "StoreInfo", "open_store", "recipe_key"]
+
+READER_VERSION = 1  # raised when decoding or preprocessing give other pixels; what was kept before is not found then
+BATCH_ROWS, BATCH_BYTES, BATCH_S = 256, 16 * 2**20, 1.0
+USED_EVERY_S = 24 * 3600  # a row's last use is written at most once a day
+
+_CELLS = ", ".join(f"x.{column}" for column in COLUMNS)
+_LOOKUP = (
+    f"SELECT f.content, f.checksum, x.id, x.last_used, {_CELLS} FROM files f "
+    "LEFT JOIN features x ON x.content = f.content AND x.recipe = ? WHERE f.path = ? AND f.stamp = ?"
+)
+_FEATURES = f"SELECT x.id, x.last_used, {_CELLS} FROM features x WHERE x.content = ? AND x.recipe = ?"
+_KEEP = (
+    f"INSERT OR REPLACE INTO features (content, recipe, last_used, {', '.join(COLUMNS)}) "
+    f"VALUES ({', '.join('?' * (3 + len(COLUMNS)))})"
+)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of a file: nothing, its content's hash, or its features, too."""
+
+    content: bytes | None = None
+    features: Kept | None = None
+
+
+@dataclass
+class _Pending:
+    """What the next transaction writes."""
+
+    files: dict[bytes, tuple[bytes, bytes]] = field(default_factory=dict)  # path -> stamp, content
+    rows: dict[tuple[bytes, bytes], Row] = field(default_factory=dict)  # content, recipe -> cells
+    recipes: dict[bytes, str] = field(default_factory=dict)
+    used: dict[int, int] = field(default_factory=dict)  # row -> when
+    bad_rows: set[int] = field(default_factory=set)
+    bad_files: set[bytes] = field(default_factory=set)
+    size: int = 0  # of the rows, in bytes
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.rows) + len(self.files) // 8 + len(self.used) // 8 >= BATCH_ROWS or self.size >= BATCH_BYTES
+
+    @property
+    def has_news(self) -> bool:
+        return bool(self.files or self.rows)
+
+
+class Store:
+    """The features kept in one folder; see `Store.open`."""
+
+    def __init__(self, file: Path, connection: sqlite3.Connection) -> None:
+        self.file = file
+        self._connection = connection
+        self._lock = threading.RLock()
+        self._pending = _Pending()
+        self._written_at = 0.0
+        self._keeps = True
+        self._warned: set[str] = set()
+
+    @classmethod
+    def open(cls, folder: Path | None) -> Store:
+        """Return the store in `folder`, which is created where there is none; None: the user's cache folder.
+
+        Raises:
+            StoreError: damaged, foreign, of another format, or out of reach.
+        """
+        file = store_file(folder)
+        return cls(file, connect(file))
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def lookup(self, path: str, stamp: bytes, recipe: bytes) -> Found:
+        """Return what is known of the file at `path`, if it is still as its stamp says.
+
+        Raises:
+            StoreError: the store is damaged.
+        """
+        name = os.fsencode(path)
+        with self._lock:
+            if name in self._pending.files:
+                known, pending = self._pending.files[name]
+                return Found(pending, self.features(pending, recipe)) if known == stamp else Found()
+            row = self._one(_LOOKUP, (recipe, name, stamp))
+            if row is None:
+                return Found()
+            content, written = row[:2]
+            if not isinstance(content, bytes) or checksum((name, stamp, content)) != written:
+                self._pending.bad_files.add(name)
+                self._warn_of_damage()
+                return Found()
+            return Found(content, self._kept(content, recipe, row[2:]))
+
+    def content(self, path: str, stamp: bytes) -> bytes | None:
+        """Return the hash of the file's content, or None where it is not known."""
+        return self.lookup(path, stamp, b"").content
+
+    def remember(self, path: str, stamp: bytes, content: bytes) -> None:
+        """Remember the content of the file at `path` as long as its stamp is this one."""
+        with self._lock:
+            self._pending.files[os.fsencode(path)] = (stamp, content)
+            self._write_if_due()
+
+    def features(self, content: bytes, recipe: bytes) -> Kept | None:
+        """Return what is kept of a content by a recipe; None where nothing is.
+
+        Raises:
+            StoreError: the store is damaged.
+        """
+        with self._lock:
+            return self._kept(content, recipe, self._one(_FEATURES, (content, recipe)) or (None,))
+
+    def keep(self, content: bytes, recipe: bytes, features: VideoFeatures) -> None:
+        """Keep features, to the bit.
+
+        Raises:
+            StoreError: the store is damaged.
+            ValueError: features that are not float32.
+        """
+        row = pack(content, recipe, features)
+        with self._lock:
+            self._pending.rows[content, recipe] = row
+            self._pending.size += len(row.features)
+            self._write_if_due()
+
+    def knows(self, content: bytes) -> bool:
+        """Say whether any features of a content are kept, whatever the recipe."""
+        with self._lock:
+            if any(key == content for key, _ in self._pending.rows):
+                return True
+            return self._one("SELECT 1 FROM features WHERE content = ? LIMIT 1", (content,)) is not None
+
+    def describe(self, recipe: bytes, text: str) -> None:
+        """Say in words what a recipe is, for `info`."""
+        with self._lock:
+            self._pending.recipes[recipe] = text
+
+    def flush(self) -> None:
+        """Write what is pending; what cannot be written is let go with a warning.
+
+        Raises:
+            StoreError: the store is damaged.
+        """
+        with self._lock:
+            pending, self._pending = self._pending, _Pending()
+            self._written_at = time.monotonic()
+            if not self._keeps or pending == _Pending():
+                return
+            try:
+                self._write(pending)
+            except sqlite3.ProgrammingError:
+                raise
+            except sqlite3.OperationalError as e:
+                self._keeps = False
+                if pending.has_news:
+                    self._warn("write", f"cannot be written ({e}); going on without keeping features")
+            except DAMAGED as e:
+                raise damaged(self.file, e) from e
+
+    def close(self) -> None:
+        """Write what is pending and let go of the file."""
+        with self._lock:
+            try:
+                self.flush()
+            finally:
+                self._connection.close()
+
+    def info(self) -> StoreInfo:
+        """Return what the store holds.
+
+        Raises:
+            StoreError: the store is damaged.
+        """
+        with self._lock:
+            self.flush()
+            return survey(self._connection, self.file)
+
+    def prune(self, max_bytes: int | None, unused_days: float | None) -> Pruned:
+        """Let go of features: those unused for so many days, then the least recently used until the rest fits.
+
+        Raises:
+            StoreError: the store is damaged, or cannot be written now.
+        """
+        with self._lock:
+            self.flush()
+            before = None if unused_days is None else time.time() - 24 * 3600 * unused_days
+            return evict(self._connection, self.file, max_bytes=max_bytes, unused_since=before)
+
+    def _one(self, query: str, parameters: Sequence[object]) -> Sequence[object] | None:
+        try:
+            row: Sequence[object] | None = self._connection.execute(query, parameters).fetchone()
+        except sqlite3.ProgrammingError:
+            raise  # a bug: the store was closed
+        except sqlite3.OperationalError as e:
+            self._warn("read", f"cannot be read now ({e}); going on without it")
+            return None
+        except DAMAGED as e:
+            raise damaged(self.file, e) from e
+        return row
+
+    def _kept(self, content: bytes, recipe: bytes, found: Sequence[object]) -> Kept | None:
+        """Return the features in a found row (id, last use, cells), else those that are pending."""
+        row_id, *rest = found
+        if isinstance(row_id, int):
+            try:
+                kept = unpack(content, recipe, rest[1:])
+            except ValueError:
+                self._pending.bad_rows.add(row_id)
+                self._warn_of_damage()
+            else:
+                self._note_use(row_id, rest[0])
+                return kept
+        pending = self._pending.rows.get((content, recipe))
+        return None if pending is None else unpack(content, recipe, pending)
+
+    def _note_use(self, row_id: int, last_used: object) -> None:
+        now = int(time.time())
+        # A last use in the future is that of a clock that was wrong, or of a damaged cell.
+        if not isinstance(last_used, int) or abs(now - last_used) >= USED_EVERY_S:
+            self._pending.used[row_id] = now
+            if self._pending.is_full:
+                self.flush()
+
+    def _write_if_due(self) -> None:
+        if self._pending.is_full or time.monotonic() - self._written_at >= BATCH_S:
+            self.flush()
+
+    def _write(self, pending: _Pending) -> None:
+        """Write all in one transaction, or nothing."""
+        now, run = int(time.time()), self._connection.executemany
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            run("DELETE FROM features WHERE id = ?", [(row,) for row in pending.bad_rows])
+            run("DELETE FROM files WHERE path = ?", [(path,) for path in pending.bad_files])
+            run("UPDATE features SET last_used = ? WHERE id = ?", [(when, row) for row, when in pending.used.items()])
+            files = [(path, *known, checksum((path, *known))) for path, known in pending.files.items()]
+            run("INSERT OR REPLACE INTO files (path, stamp, content, checksum) VALUES (?, ?, ?, ?)", files)
+            run(_KEEP, [(*key, now, *row) for key, row in pending.rows.items()])
+            texts = [(recipe, text.encode("utf-8", "surrogatepass")) for recipe, text in pending.recipes.items()]
+            run("INSERT OR REPLACE INTO recipes (recipe, description) VALUES (?, ?)", texts)
+            self._connection.execute("COMMIT")
+        finally:
+            # An error leaves the transaction open, Ctrl-C too; the lock is others' to have.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def _warn_of_damage(self) -> None:
+        self._warn("row", "holds a damaged row, which is computed anew")
+
+    def _warn(self, kind: str, fact: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            _log.warning("%s: %s", self.file, fact)
+
+
+def open_store(config: StoreConfig) -> Store | None:
+    """Return the store that a config asks for; None where it asks for none, or the default folder cannot be used.
+
+    Raises:
+        StoreError: a store that is damaged, foreign or of another format, or a named folder that cannot be used.
+    """
+    if not config.cache:
+        return None
+    try:
+        return Store.open(Path(config.cache_dir) if config.cache_dir else None)
+    except OutOfReachError as e:
+        if config.cache_dir:
+            raise
+        _log.warning("%s", e)
+        return None
+
+
+def recipe_key(identity: str, sampling: SamplingConfig, decoder: str) -> bytes:
+    """Return the hash of all that features depend on but for the content: model, sampling, decoder, our own code."""
+    recipe = {"reader": READER_VERSION, "model": identity, "decoder": decoder, **dataclasses.asdict(sampling)}
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).digest()

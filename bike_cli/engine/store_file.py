@@ -1,0 +1,217 @@
+"""The file of the store: where it is, whether it is ours, how it is opened and removed.
+
+SQLite's `application_id` tells our file from another program's, `user_version` tells its format, and the schema must be
+ours to the letter, so that nothing a foreign file brings along is ever run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sqlite3
+import struct
+import sys
+from pathlib import Path
+from typing import Literal
+
+from bike_cli.errors import StoreError
+
+FILE = "features.sqlite"
+APPLICATION = 0x42494B45  # "BIKE"
+FORMAT = 1  # raised when the tables change
+BUSY_S = 10.0  # how long to wait for other processes, which hold the lock for one batch
+SCHEMA = (
+    "CREATE TABLE files (path BLOB PRIMARY KEY, stamp BLOB NOT NULL, content BLOB NOT NULL, "
+    "checksum INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX files_by_content ON files (content)",
+    # The largest cell comes last: SQLite reads the others without it.
+    "CREATE TABLE features (id INTEGER PRIMARY KEY, content BLOB NOT NULL, recipe BLOB NOT NULL, "
+    "last_used INTEGER NOT NULL, views INTEGER NOT NULL, clips INTEGER NOT NULL, frames INTEGER NOT NULL, "
+    "dim INTEGER NOT NULL, duration_s BLOB, warning BLOB, checksum INTEGER NOT NULL, times_s BLOB NOT NULL, "
+    "positions BLOB, features BLOB NOT NULL)",
+    "CREATE UNIQUE INDEX features_by_key ON features (content, recipe)",
+    "CREATE TABLE recipes (recipe BLOB PRIMARY KEY, description BLOB NOT NULL) WITHOUT ROWID",
+)
+DAMAGED = (sqlite3.DatabaseError, UnicodeDecodeError)  # SQLite's message may quote what is no text any more
+_MAGIC = b"SQLite format 3\0"
+
+Origin = Literal["none", "ours", "foreign"]
+
+
+class OutOfReachError(StoreError):
+    """No store can be there: the folder cannot be made, or the file not be opened."""
+
+
+def default_folder() -> Path:
+    """Return the user's cache folder of bike.
+
+    Raises:
+        OutOfReachError: a user without a home.
+    """
+    chosen = os.environ.get("XDG_CACHE_HOME", "")
+    if Path(chosen).is_absolute():  # others are to be ignored, says the XDG specification
+        return Path(chosen) / "bike"
+    try:
+        home = Path.home()
+    except RuntimeError as e:
+        raise OutOfReachError(
+            "no home folder to keep features in; name a folder with --cache-dir, or use --no-cache"
+        ) from e
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "bike"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")) / "bike" / "cache"
+    return home / ".cache" / "bike"
+
+
+def store_file(folder: Path | None) -> Path:
+    """Return where the store of `folder` is, whether there is one or not; None: the default folder."""
+    return (folder.expanduser() if folder else default_folder()) / FILE
+
+
+def origin(file: Path) -> Origin:
+    """Return whose file this is, by its header alone: nothing is opened, nothing locked.
+
+    Raises:
+        OutOfReachError: it cannot be read.
+    """
+    try:
+        if not file.exists():
+            return "none"
+        if not file.is_file():
+            return "foreign"
+        with file.open("rb") as f:
+            header = f.read(100)
+    except OSError as e:
+        raise out_of_reach(file, e) from e
+    if not header:
+        return "none"  # being created
+    is_ours = header.startswith(_MAGIC) and header[68:72] == struct.pack(">I", APPLICATION)
+    return "ours" if is_ours else "foreign"
+
+
+def connect(file: Path) -> sqlite3.Connection:
+    """Return a connection to the store in `file`, which is created where there is none.
+
+    Raises:
+        StoreError: damaged, of another format or foreign; OutOfReachError where folder or file cannot be opened.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise out_of_reach(file, e) from e
+    if origin(file) == "foreign":
+        raise StoreError(f"{file}: is no store of bike; move it away, or name another folder with --cache-dir")
+    try:
+        return _prepared(file, str(file))
+    except sqlite3.OperationalError as e:
+        if not _is_read_only(file):
+            raise out_of_reach(file, e) from e
+    except DAMAGED as e:
+        raise damaged(file, e) from e
+    try:
+        # Where no file may be made, SQLite cannot share; where nothing can be written, it need not.
+        return _prepared(file, f"{file.absolute().as_uri()}?immutable=1")
+    except DAMAGED as e:
+        raise out_of_reach(file, e) from e
+
+
+def remove(file: Path) -> int:
+    """Remove a store, damaged or not, and return the bytes that it took; a run that has it open goes on without.
+
+    Raises:
+        StoreError: it is not ours, or cannot be removed.
+    """
+    if origin(file) == "foreign":
+        raise StoreError(f"{file}: is no store of bike, and is left alone; remove it yourself")
+    freed = bytes_on_disk(file)
+    try:
+        for part in _parts(file):
+            part.unlink(missing_ok=True)
+    except OSError as e:
+        raise StoreError(f"{file}: cannot be removed ({e}); remove it yourself") from e
+    return freed
+
+
+def bytes_on_disk(file: Path) -> int:
+    """Return the size of the store, with the files that SQLite keeps beside it while it is open."""
+    sizes = 0
+    for part in _parts(file):
+        with contextlib.suppress(OSError):
+            sizes += part.stat().st_size
+    return sizes
+
+
+def damaged(file: Path, fact: object) -> StoreError:
+    """Return the error of a store that is not as it was written."""
+    return StoreError(f"{file}: is damaged ({fact}); {_afresh(file)}, or go without: --no-cache")
+
+
+def out_of_reach(file: Path, fact: object) -> OutOfReachError:
+    """Return the error of a store that cannot be opened."""
+    return OutOfReachError(
+        f"{file}: cannot be opened ({fact}); name another folder with --cache-dir, or use --no-cache"
+    )
+
+
+def _afresh(file: Path) -> str:
+    return f"start afresh with `bike cache prune --all --cache-dir {shlex.quote(str(file.parent))}`"
+
+
+def _parts(file: Path) -> list[Path]:
+    # The file itself first: SQLite ignores what lies beside an empty one.
+    return [file, *(file.with_name(file.name + ending) for ending in ("-wal", "-shm", "-journal"))]
+
+
+def _is_read_only(file: Path) -> bool:
+    wal = _parts(file)[1]
+    unfinished = wal.exists() and wal.stat().st_size > 0
+    return file.exists() and not unfinished and not os.access(file.parent, os.W_OK)
+
+
+def _prepared(file: Path, name: str) -> sqlite3.Connection:
+    uri = name.startswith("file:")
+    connection = sqlite3.connect(name, timeout=BUSY_S, isolation_level=None, check_same_thread=False, uri=uri)
+    try:
+        connection.text_factory = bytes  # a damaged cell may say it is a text
+        for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "synchronous=NORMAL"):
+            connection.execute(f"PRAGMA {pragma}")
+        if _pragma(connection, "application_id") == 0:
+            _create(connection)
+        _check_format(file, connection)
+        # Some file systems cannot; then the mode stays what it is. Another process that opens it now may hold it up.
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    except (*DAMAGED, StoreError):
+        connection.close()
+        raise
+    return connection
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # so that pruning shrinks the file step by step
+    connection.execute("BEGIN IMMEDIATE")
+    # Another process may have been faster.
+    if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+        for statement in SCHEMA:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id={APPLICATION}")
+        connection.execute(f"PRAGMA user_version={FORMAT}")
+    connection.execute("COMMIT")
+
+
+def _check_format(file: Path, connection: sqlite3.Connection) -> None:
+    version = _pragma(connection, "user_version")
+    if version != FORMAT:
+        raise StoreError(
+            f"{file}: is a store of format {version}, and this bike reads {FORMAT}; "
+            f"{_afresh(file)}, name another folder with --cache-dir, or go without: --no-cache"
+        )
+    statements = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    if {sql for (sql,) in statements} != {sql.encode() for sql in SCHEMA}:
+        raise damaged(file, "its tables are not ours")
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])

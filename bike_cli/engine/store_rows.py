@@ -1,0 +1,121 @@
+"""One video's features as the cells of a row, and back, to the bit.
+
+A checksum over all cells and the key they are asked by tells a row that something else has written over.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bike_cli.records import Source, VideoFeatures
+
+FLOAT32, FLOAT64, INT64 = np.dtype("<f4"), np.dtype("<f8"), np.dtype("<i8")
+TEXT_ERRORS = "surrogatepass"  # texts may quote file names that are no UTF-8
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """The features of one content by one recipe; of which source, the reader says.
+
+    Args:
+        frames: float32 [crops * K, T, D].
+        times_s: float64 [K, T].
+        positions: int64 [K, T], or None.
+    """
+
+    frames: NDArray[np.float32]
+    times_s: NDArray[np.float64]
+    positions: NDArray[np.int64] | None
+    duration_s: float | None
+    warning: str | None
+
+    def of(self, source: Source) -> VideoFeatures:
+        """Return them as the features of `source`."""
+        from torch import from_numpy  # here, for `bike cache` has no use for torch
+
+        frames = from_numpy(self.frames)
+        return VideoFeatures(source, frames, self.times_s, self.duration_s, self.warning, self.positions)
+
+
+class Row(NamedTuple):
+    """The cells of one video's features, in the order of the table's columns.
+
+    `duration_s` is eight bytes, because SQLite has no NaN.
+    """
+
+    views: int
+    clips: int
+    frames: int
+    dim: int
+    duration_s: bytes | None
+    warning: bytes | None
+    times_s: bytes
+    positions: bytes | None
+    features: bytes
+    checksum: int
+
+
+COLUMNS = Row._fields
+
+
+def pack(content: bytes, recipe: bytes, features: VideoFeatures) -> Row:
+    """Return the row of `features`.
+
+    Raises:
+        ValueError: features that are not float32.
+    """
+    frames = features.frames.detach().cpu().numpy()  # [crops * K, T, D]
+    if frames.dtype != np.float32:
+        raise ValueError(f"features are {frames.dtype}; expected float32")
+    views, steps, dim = frames.shape
+    row = Row(
+        *(views, features.times_s.shape[0], steps, dim),
+        duration_s=None if features.duration_s is None else struct.pack("<d", features.duration_s),
+        warning=None if features.warning is None else features.warning.encode("utf-8", TEXT_ERRORS),
+        times_s=_bytes(features.times_s, FLOAT64),
+        positions=None if features.positions is None else _bytes(features.positions, INT64),
+        features=_bytes(frames, FLOAT32),
+        checksum=0,
+    )
+    return row._replace(checksum=checksum((content, recipe, *row[:-2]), row.features))
+
+
+def unpack(content: bytes, recipe: bytes, cells: Sequence[object]) -> Kept:
+    """Return the features in a row's cells.
+
+    Raises:
+        ValueError: cells that are not as they were written, or of another key.
+    """
+    *head, raw, written = cells
+    if type(raw) is not bytes or checksum((content, recipe, *head), raw) != written:
+        raise ValueError("the checksum does not fit")
+    row = Row._make(cells)
+    views, clips, frames, dim = row[:4]
+    places = 8 * clips * frames
+    sizes = (len(raw), len(row.times_s), places if row.positions is None else len(row.positions))
+    if sizes != (4 * views * frames * dim, places, places) or clips < 1 or views % clips:
+        raise ValueError("the cells do not fit the shape")
+    # Copied into arrays that may be written to: torch warns of others.
+    return Kept(
+        frames=np.ndarray((views, frames, dim), FLOAT32, bytearray(raw)),
+        times_s=np.ndarray((clips, frames), FLOAT64, bytearray(row.times_s)),
+        positions=None if row.positions is None else np.ndarray((clips, frames), INT64, bytearray(row.positions)),
+        duration_s=None if row.duration_s is None else struct.unpack("<d", row.duration_s)[0],
+        warning=None if row.warning is None else row.warning.decode("utf-8", TEXT_ERRORS),
+    )
+
+
+def checksum(cells: tuple[object, ...], raw: bytes = b"") -> int:
+    """Return the CRC of some cells and of the largest."""
+    return zlib.crc32(raw, zlib.crc32(repr(cells).encode()))
+
+
+def _bytes(array: NDArray[np.generic], dtype: np.dtype[np.generic]) -> bytes:
+    return np.ascontiguousarray(array, dtype).tobytes()

@@ -1,0 +1,160 @@
+"""What the store holds, and how it is made smaller."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bike_cli.engine.store_file import DAMAGED, bytes_on_disk, damaged
+from bike_cli.errors import StoreError
+
+STEP_ROWS, STEP_PAGES = 1000, 2000  # a transaction; other processes write in between
+_BY_RECIPE = """
+SELECT x.recipe, r.description, count(*), coalesce(sum(length(x.features)), 0),
+    coalesce(max(CAST(x.last_used AS INTEGER)), 0)
+FROM features x LEFT JOIN recipes r ON r.recipe = x.recipe
+GROUP BY x.recipe ORDER BY 5 DESC, x.recipe
+"""
+
+
+@dataclass(frozen=True)
+class RecipeInfo:
+    """The features of one recipe.
+
+    Args:
+        recipe: what it is in words; its hash where nobody said.
+        last_used: seconds since 1970.
+    """
+
+    recipe: str
+    videos: int
+    bytes: int
+    last_used: int
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """What a store holds.
+
+    Args:
+        bytes: on disk.
+        videos: different contents.
+        files: paths whose content is remembered.
+        last_used: seconds since 1970; None while the store is empty.
+    """
+
+    file: Path
+    bytes: int
+    videos: int
+    files: int
+    last_used: int | None
+    recipes: tuple[RecipeInfo, ...]
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What was let go.
+
+    Args:
+        features: rows, each one video by one recipe.
+        files: remembered paths.
+        bytes_before, bytes_after: on disk.
+    """
+
+    features: int
+    files: int
+    bytes_before: int
+    bytes_after: int
+
+
+def survey(connection: sqlite3.Connection, file: Path) -> StoreInfo:
+    """Return what the store in `file` holds.
+
+    Raises:
+        StoreError: the store is damaged, or busy for too long.
+    """
+    with _translated(file):
+        (videos,) = connection.execute("SELECT count(DISTINCT content) FROM features").fetchone()
+        (files,) = connection.execute("SELECT count(*) FROM files").fetchone()
+        rows = connection.execute(_BY_RECIPE).fetchall()
+    recipes = tuple(RecipeInfo(_described(*row[:2]), *map(int, row[2:])) for row in rows)
+    last_used = max((r.last_used for r in recipes), default=None)
+    return StoreInfo(file, bytes_on_disk(file), int(videos), int(files), last_used, recipes)
+
+
+def evict(connection: sqlite3.Connection, file: Path, *, max_bytes: int | None, unused_since: float | None) -> Pruned:
+    """Delete rows last used before a time, then the least recently used until the file fits; shrink it.
+
+    What is remembered of files goes with their last features. Features stay when their file is gone from its path: it
+    may have been moved, and is found again by its content.
+    """
+    before = bytes_on_disk(file)
+    features = 0
+    with _translated(file):
+        if unused_since is not None:
+            rows = connection.execute("SELECT id FROM features WHERE last_used < ?", (unused_since,)).fetchall()
+            features += _delete(connection, rows)
+        if max_bytes is not None:
+            rows = connection.execute("SELECT id FROM features ORDER BY last_used, id").fetchall()
+            features += _delete_until_it_fits(connection, rows, max_bytes)
+        files = connection.execute("DELETE FROM files WHERE content NOT IN (SELECT content FROM features)").rowcount
+        connection.execute("DELETE FROM recipes WHERE recipe NOT IN (SELECT recipe FROM features)")
+        _shrink(connection)
+    return Pruned(features, files, before, bytes_on_disk(file))
+
+
+def _delete_until_it_fits(connection: sqlite3.Connection, oldest: list[tuple[int]], max_bytes: int) -> int:
+    deleted = 0
+    while deleted < len(oldest) and (excess := _live_bytes(connection) - max_bytes) > 0:
+        row_bytes = _live_bytes(connection) / (len(oldest) - deleted)
+        step = max(1, int(excess / row_bytes))  # not more than are too many, if all are of one size
+        deleted += _delete(connection, oldest[deleted : deleted + step])
+    return deleted
+
+
+def _delete(connection: sqlite3.Connection, rows: list[tuple[int]]) -> int:
+    for start in range(0, len(rows), STEP_ROWS):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.executemany("DELETE FROM features WHERE id = ?", rows[start : start + STEP_ROWS])
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+    return len(rows)
+
+
+def _shrink(connection: sqlite3.Connection) -> None:
+    while _pragma(connection, "freelist_count"):
+        # Each step of the statement frees one page, so all of its rows are asked for.
+        connection.execute(f"PRAGMA incremental_vacuum({STEP_PAGES})").fetchall()
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _live_bytes(connection: sqlite3.Connection) -> int:
+    pages = _pragma(connection, "page_count") - _pragma(connection, "freelist_count")
+    return pages * _pragma(connection, "page_size")
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _described(recipe: object, description: object) -> str:
+    text = description if isinstance(description, bytes) else bytes(str(recipe), "utf-8")
+    return text.decode("utf-8", "replace")
+
+
+@contextmanager
+def _translated(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.ProgrammingError:
+        raise  # a bug: the store was closed
+    except sqlite3.OperationalError as e:
+        raise StoreError(f"{file}: cannot be worked on now ({e}); try again when no other run uses it") from e
+    except DAMAGED as e:
+        raise damaged(file, e) from e
