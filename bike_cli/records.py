@@ -91,6 +91,8 @@ class VideoFeatures(_ShowsShapes):
     Args:
         frames: float32 [crops * K, T, D], raw; views in crop-major order, as in the official code.
         times_s, duration_s, warning, positions: the clip's own, [K, T].
+        informed: float32 of the shape of `frames`: each frame as the temporal head sees it among the others; None
+            where the model has no such head.
     """
 
     source: Source
@@ -99,9 +101,12 @@ class VideoFeatures(_ShowsShapes):
     duration_s: float | None = None
     warning: str | None = None
     positions: NDArray[np.int64] | None = None
+    informed: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check("VideoFeatures.frames", tuple(self.frames.shape), None, self.times_s.shape[1], None)
+        if self.informed is not None:
+            _check("VideoFeatures.informed", tuple(self.informed.shape), *self.frames.shape)
         if self.frames.shape[0] % self.times_s.shape[0]:
             raise ValueError(f"{self.frames.shape[0]} views are no whole crops of {self.times_s.shape[0]} clips")
 

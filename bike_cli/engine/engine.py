@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from bike_cli.engine.encoder import Encoder, adapt
 from bike_cli.engine.heads import MAX_FRAMES, AttributeHead, TemporalTransformer
 from bike_cli.engine.parts import Checkpoint
 from bike_cli.engine.placement import Placement, place
+from bike_cli.engine.weights import digest_of_weights
 from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Prompt, TextFeatures, VideoFeatures
 
@@ -51,21 +53,25 @@ class Engine:
         return self.encode_clips([clip], crops=crops)[0]
 
     def encode_clips(self, clips: Sequence[Clip], *, crops: int = 1) -> list[VideoFeatures]:
-        """Return the raw frame features of several clips; see `Encoder.encode_videos`."""
-        encoded = self.encoder.encode_videos(
-            [clip.frames.reshape(-1, *clip.frames.shape[2:]) for clip in clips], crops=crops
-        )
-        return [
-            VideoFeatures(
-                clip.source,
-                features.reshape(-1, clip.frames.shape[1], features.shape[-1]),
-                clip.times_s,
-                clip.duration_s,
-                clip.warning,
-                clip.positions,
-            )
-            for clip, features in zip(clips, encoded, strict=True)
-        ]
+        """Return the features of several clips; see `Encoder.encode_videos`.
+
+        Raises:
+            UsageError: more frames than the temporal head has positions for.
+        """
+        frames = [clip.frames.reshape(-1, *clip.frames.shape[2:]) for clip in clips]
+        encoded = self.encoder.encode_videos(frames, crops=crops)
+        return [self._features(clip, features) for clip, features in zip(clips, encoded, strict=True)]
+
+    def _features(self, clip: Clip, features: Tensor) -> VideoFeatures:
+        frames = features.reshape(-1, clip.frames.shape[1], features.shape[-1])  # [crops * K, T, D]
+        informed = None if self.temporal_head is None else self.temporal(frames)
+        return VideoFeatures(clip.source, frames, clip.times_s, clip.duration_s, clip.warning, clip.positions, informed)
+
+    @cached_property
+    def identity(self) -> str:
+        """What `VideoFeatures` depend on, in one word: the encoder and the temporal head."""
+        head = {} if self.temporal_head is None else self.temporal_head.state_dict()
+        return f"{self.encoder.identity} {digest_of_weights(head)}"
 
     def check_frames(self, frames: int) -> None:
         """Raise UsageError where a clip of so many frames is more than the temporal head has positions for."""

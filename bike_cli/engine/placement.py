@@ -32,7 +32,7 @@ class Placement:
         if self.device.type != "cuda":
             return None
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        event.record(torch.cuda.current_stream(self.device))  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self.device))
         return event
 
     def beside(self) -> AbstractContextManager[object]:

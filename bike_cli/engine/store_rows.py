@@ -26,11 +26,13 @@ class Kept:
 
     Args:
         frames: float32 [crops * K, T, D].
+        informed: of the same shape, or None.
         times_s: float64 [K, T].
         positions: int64 [K, T], or None.
     """
 
     frames: NDArray[np.float32]
+    informed: NDArray[np.float32] | None
     times_s: NDArray[np.float64]
     positions: NDArray[np.int64] | None
     duration_s: float | None
@@ -40,14 +42,17 @@ class Kept:
         """Return them as the features of `source`."""
         from torch import from_numpy  # here, for `bike cache` has no use for torch
 
-        frames = from_numpy(self.frames)
-        return VideoFeatures(source, frames, self.times_s, self.duration_s, self.warning, self.positions)
+        informed = None if self.informed is None else from_numpy(self.informed)
+        return VideoFeatures(
+            source, from_numpy(self.frames), self.times_s, self.duration_s, self.warning, self.positions, informed
+        )
 
 
 class Row(NamedTuple):
     """The cells of one video's features, in the order of the table's columns.
 
-    `duration_s` is eight bytes, because SQLite has no NaN.
+    `duration_s` is eight bytes, because SQLite has no NaN. `features` holds the frames and, behind them, the informed
+    ones where there are any.
     """
 
     views: int
@@ -75,13 +80,16 @@ def pack(content: bytes, recipe: bytes, features: VideoFeatures) -> Row:
     if frames.dtype != np.float32:
         raise ValueError(f"features are {frames.dtype}; expected float32")
     views, steps, dim = frames.shape
+    raw = _bytes(frames, FLOAT32)
+    if features.informed is not None:
+        raw += _bytes(features.informed.detach().cpu().numpy(), FLOAT32)
     row = Row(
         *(views, features.times_s.shape[0], steps, dim),
         duration_s=None if features.duration_s is None else struct.pack("<d", features.duration_s),
         warning=None if features.warning is None else features.warning.encode("utf-8", TEXT_ERRORS),
         times_s=_bytes(features.times_s, FLOAT64),
         positions=None if features.positions is None else _bytes(features.positions, INT64),
-        features=_bytes(frames, FLOAT32),
+        features=raw,
         checksum=0,
     )
     return row._replace(checksum=checksum((content, recipe, *row[:-2]), row.features))
@@ -99,12 +107,15 @@ def unpack(content: bytes, recipe: bytes, cells: Sequence[object]) -> Kept:
     row = Row._make(cells)
     views, clips, frames, dim = row[:4]
     places = 8 * clips * frames
-    sizes = (len(raw), len(row.times_s), places if row.positions is None else len(row.positions))
-    if sizes != (4 * views * frames * dim, places, places) or clips < 1 or views % clips:
+    size = 4 * views * frames * dim
+    sizes = (len(row.times_s), places if row.positions is None else len(row.positions))
+    if len(raw) not in (size, 2 * size) or sizes != (places, places) or clips < 1 or views % clips:
         raise ValueError("the cells do not fit the shape")
     # Copied into arrays that may be written to: torch warns of others.
+    copied = bytearray(raw)
     return Kept(
-        frames=np.ndarray((views, frames, dim), FLOAT32, bytearray(raw)),
+        frames=np.ndarray((views, frames, dim), FLOAT32, copied),
+        informed=np.ndarray((views, frames, dim), FLOAT32, copied, size) if len(raw) > size else None,
         times_s=np.ndarray((clips, frames), FLOAT64, bytearray(row.times_s)),
         positions=None if row.positions is None else np.ndarray((clips, frames), INT64, bytearray(row.positions)),
         duration_s=None if row.duration_s is None else struct.unpack("<d", row.duration_s)[0],

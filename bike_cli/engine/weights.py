@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import struct
@@ -171,3 +172,12 @@ def _like(tensor: Tensor, wanted: Tensor | None) -> Tensor:
 def _fault(what: str, names: list[str]) -> str:
     more = ", …" if len(names) > 3 else ""
     return f"{len(names)} {what}: {', '.join(names[:3])}{more}" if names else ""
+
+
+def digest_of_weights(weights: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors and their names, in hexadecimal digits; it does not depend on where they lie."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bike_cli.config import TRAINED_ATTRIBUTE_WEIGHT, AttributeConfig, ClassifyConfig, Spot, SpottingConfig
 from bike_cli.data.labels import fill, read_templates
 from bike_cli.data.lexicons import read_lexicon
 from bike_cli.data.lines import key
-from bike_cli.engine.attributes import associate, attribute_scores, attribute_sentence, encode_lexicon
+from bike_cli.engine.attributes import encode_lexicon
 from bike_cli.engine.engine import Engine, load
-from bike_cli.engine.scoring import fuse, match_spread, normalise_in_place, probabilities, rank, unit
-from bike_cli.engine.spotting import concept_scores, mean_scores, saliency, voters
-from bike_cli.errors import UsageError, VideoError
-from bike_cli.records import Attribute, Clip, Failure, Lexicon, Prediction, Prompt, Ranked, Source, TextFeatures
-from bike_cli.video.decoding import clip_from_array, decode
+from bike_cli.engine.scoring import normalise_in_place, unit
+from bike_cli.engine.spotting import voters
+from bike_cli.engine.store import Store, open_store, recipe_key
+from bike_cli.errors import UsageError
+from bike_cli.records import (
+    Failure,
+    Prediction,
+    Prompt,
+    Spent,
+    TextFeatures,
+)
+from bike_cli.tasks.classifier import AttributeBranch, Classifier
+from bike_cli.tasks.features import Features, Input, Seen, Shelf
+from bike_cli.video.pool import DecodePool
 
 logger = logging.getLogger(__name__)
 
 SHOWN = 60  # characters of a label in a message
-
-Input = str | Path | Source | Clip | NDArray[np.uint8] | Failure
 
 
 def classify(
@@ -37,146 +43,57 @@ def classify(
     sources: Iterable[Input],
     labels: Sequence[str],
     config: ClassifyConfig | None = None,
+    *,
+    pool: DecodePool | None = None,
+    spent: Spent | None = None,
 ) -> Iterator[Prediction | Failure]:
     """Yield one answer or failure for each source, in order, as soon as it is known.
 
     Args:
         sources: paths of videos or frame folders, sources, clips, or arrays uint8 [T, H, W, 3] that hold every frame
-            of a video. A failure passes through, in its place.
+            of a video. A failure passes through, in its place. They are taken in a thread of their own, ahead of the
+            answers.
         labels: at least one, each once.
         config: None: the defaults. Of its `engine` section, only precision and offline count, for an `attribute_model`.
+        pool: workers that are running already, made with the sampling and decoding of the config; they are left
+            running. None: workers of this call's own.
+        spent: told where the time goes.
     Raises:
         TypeError: a single source or label that is no list.
-        UsageError: no label, one twice, an unknown template or lexicon, more frames than the model has positions for.
-            Raised at once, before the first source is read.
+        UsageError: no label, one twice, an unknown template or lexicon, more frames than the model has positions for,
+            a store that cannot be used. Raised at once, before the first source is read.
     """
     if isinstance(sources, (str, Path)) or isinstance(labels, str):
         raise TypeError("sources and labels are lists; put a single one into brackets")
-    classifier = prepare(engine, labels, config or ClassifyConfig())
-    return (classifier.classify(given, number=i) for i, given in enumerate(sources, start=1))
+    config = config or ClassifyConfig()
+    classifier = prepare(engine, labels, config)
+    store = open_store(config.store)
+    return _answers(classifier, sources, store, pool, spent or Spent())
 
 
-@dataclass(frozen=True, eq=False)
-class AttributeBranch:
-    """A lexicon, and the model that finds its phrases in a video.
-
-    Args:
-        classes: [C, D], raw; None where the weight is 0.
-        weight: of this branch in the answer; 0: attributes are shown and do not count.
-    """
-
-    engine: Engine
-    lexicon: Lexicon
-    classes: Tensor | None
-    weight: float
-    count: int
-
-    def describe(self, frames: Tensor) -> tuple[Attribute, ...]:
-        """Return the phrases that fit one video's raw frames [K, T, D] best."""
-        return associate(frames.flatten(0, 1)[None], self.lexicon, self.count)[0]
-
-    def logits(self, attributes: Sequence[Attribute], like: Tensor) -> Tensor:
-        """Return what the attribute sentence says of each class, on the scale of the video's logits `like` [1, C]."""
-        sentence = attribute_sentence([a.phrase for a in attributes])
-        assert self.classes is not None
-        head = self.engine.attribute_head
-        scores = attribute_scores(self.engine.encode_texts([sentence], positions="eot").classes, self.classes, head)
-        scores = scores.to(like.device)
-        return match_spread(scores, like) if head is None else self.engine.logit_scale * scores
+def _answers(
+    classifier: Classifier, sources: Iterable[Input], store: Store | None, pool: DecodePool | None, spent: Spent
+) -> Iterator[Prediction | Failure]:
+    config, engines = classifier.config, classifier.engines
+    with ExitStack() as stack:
+        if pool is None:
+            pool = stack.enter_context(DecodePool(config.sampling, config.decoding))
+        shelf = None if store is None else _shelf(stack.enter_context(store), engines, config)
+        for batch in Features(sources, engines, config.sampling, pool=pool, shelf=shelf, spent=spent):
+            start_s = time.perf_counter()
+            answers = iter(classifier.answers([one for one in batch if isinstance(one, Seen)]))
+            spent.encode_s += time.perf_counter() - start_s
+            yield from (one if isinstance(one, Failure) else next(answers) for one in batch)
 
 
-@dataclass(frozen=True, eq=False)
-class Classifier:
-    """All that does not change from video to video.
-
-    Args:
-        classes: [C, D] unit vectors.
-        tokens: [C, L, D] unit vectors that vote on frames, `mask` [C, L] those that may.
-        words: bool [C, L], those that explain: padding points at any frame, and is never shown to people.
-    """
-
-    engine: Engine
-    labels: tuple[str, ...]
-    classes: Tensor
-    tokens: Tensor
-    mask: Tensor | None
-    words: Tensor
-    temperature: float
-    branch: AttributeBranch | None
-    config: ClassifyConfig
-
-    def classify(self, given: Input, *, number: int) -> Prediction | Failure:
-        """Return the answer for one source, or why there is none; `number` names an array."""
-        if isinstance(given, Failure):
-            return given
-        if isinstance(given, Clip):
-            return self.answer(given)
-        if isinstance(given, np.ndarray):
-            return self.answer(clip_from_array(given, self.config.sampling, name=f"array {number}"))
-        source = given if isinstance(given, Source) else Source.at(given)
-        try:
-            clip = decode(source, self.config.sampling)
-        except VideoError as e:
-            return Failure(source, e.kind, str(e))
-        return self.answer(clip)
-
-    @torch.no_grad()
-    def answer(self, clip: Clip) -> Prediction:
-        """Return the answer for a clip."""
-        raw = self.engine.encode_clip(clip, crops=self.config.sampling.crops).frames  # [K, T, D]
-        frames = self.engine.temporal(raw)
-        scores = self._scores(frames).mean(dim=0, keepdim=True)  # [1, C]
-        logits = self.engine.logit_scale * scores
-        attributes = self._attributes(clip, raw)
-        if self.branch is not None and self.branch.weight > 0:
-            logits = fuse(logits, self.branch.logits(attributes, like=logits), weight=1 - self.branch.weight)
-        chances = probabilities(logits, logit_scale=1)[0]
-        best = rank(logits, self.config.top)[0].tolist()
-        order = _in_time(clip)
-        weights = self._weights(frames, clip, best[0]) if self.config.explain else None
-        return Prediction(
-            source=clip.source,
-            ranked=tuple(Ranked(self.labels[i], float(chances[i]), float(scores[0, i])) for i in best),
-            attributes=attributes,
-            # Clips share a sum of 1.
-            saliency=None if weights is None else weights.ravel()[order] / len(clip.times_s),
-            times_s=clip.times_s.ravel()[order],
-            frames=clip.frames.shape[1],
-            duration_s=clip.duration_s,
-            model=self.engine.name,
-            warning=clip.warning,
-            positions=None if clip.positions is None else clip.positions.ravel()[order],
-        )
-
-    def _scores(self, frames: Tensor) -> Tensor:
-        """Return the score of each class for frames [K, T, D]: [K, C]."""
-        if self.config.spotting.pool == "mean":
-            return mean_scores(frames, self.classes)
-        frames = unit(frames)
-        return concept_scores(frames, saliency(frames, self.tokens, self.temperature, self.mask), self.classes)
-
-    def _attributes(self, clip: Clip, raw: Tensor) -> tuple[Attribute, ...]:
-        if self.branch is None:
-            return ()
-        if self.branch.engine is not self.engine:
-            raw = self.branch.engine.encode_clip(clip, crops=self.config.sampling.crops).frames
-        return self.branch.describe(raw)
-
-    def _weights(self, frames: Tensor, clip: Clip, best: int) -> NDArray[np.float64]:
-        """Return the weight of every frame of every clip for class `best`, crops averaged: [clips, T]."""
-        clips, length = clip.times_s.shape
-        if self.config.spotting.pool == "mean":
-            return np.full((clips, length), 1 / length)
-        tokens, words = self.tokens[best : best + 1], self.words[best : best + 1]
-        spotted = saliency(unit(frames), tokens, self.temperature, words)[:, 0]  # [K, T]
-        weights: NDArray[np.float64] = spotted.reshape(-1, clips, length).mean(dim=0).double().cpu().numpy()
-        return weights
-
-
-def _in_time(clip: Clip) -> NDArray[np.intp]:
-    """Return the order in which the frames of all clips follow one another."""
-    clock = clip.positions if clip.positions is not None else clip.times_s
-    return np.argsort(clock, axis=None, kind="stable")
+def _shelf(store: Store, engines: Sequence[Engine], config: ClassifyConfig) -> Shelf:
+    recipes = []
+    for engine in engines:
+        encoder, sampling = engine.encoder, config.sampling
+        recipe = recipe_key(engine.identity, sampling, config.decoding.decoder)
+        store.describe(recipe, f"{engine.name} {encoder.placement}, {sampling}")
+        recipes.append(recipe)
+    return Shelf(store, tuple(recipes))
 
 
 def prepare(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> Classifier:

@@ -3,6 +3,7 @@
 import logging
 import math
 import statistics
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -119,20 +120,35 @@ def slow_cosine(frames: list[Vector], concept: Vector, voters: list[Vector]) -> 
 # -- order and laziness -------------------------------------------------------------------------------------------
 
 
-def test_a_source_is_read_when_its_answer_is_asked_for(tiny: Engine) -> None:
+def test_nothing_is_read_before_an_answer_is_asked_for(tiny: Engine) -> None:
     read = []
 
     def arriving() -> Iterator[Film]:
-        for label in LABELS[:3]:
-            read.append(label)
-            yield drawn(label)
+        read.append("something")
+        yield drawn(LABELS[0])
 
     answers = bike.classify(tiny, arriving(), LABELS, config())
+
     assert read == []
     next(answers)
-    assert read == list(LABELS[:1])
-    next(answers)
-    assert read == list(LABELS[:2])
+    assert read == ["something"]
+
+
+def test_an_answer_does_not_wait_for_the_next_source(tiny: Engine) -> None:
+    asked_for = threading.Event()
+
+    def arriving() -> Iterator[Film]:
+        for label in LABELS[:3]:
+            yield drawn(label)
+            assert asked_for.wait(timeout=30)
+            asked_for.clear()
+
+    answered = []
+    for answer in bike.classify(tiny, arriving(), LABELS, config()):
+        answered.append(answer)
+        asked_for.set()
+
+    assert [answer.best.label for answer in answered] == list(LABELS[:3])
 
 
 def test_paths_sources_clips_and_arrays_are_answered_in_their_order(tiny: Engine, clips: Path, mixed: Clip) -> None:

@@ -15,7 +15,7 @@ from bike_cli.engine.placement import place
 from bike_cli.engine.scoring import unit
 from bike_cli.engine.transforms import ImageRecipe
 from bike_cli.records import Clip, Source
-from bike_cli.tasks.classify import Classifier
+from bike_cli.tasks.classifier import Classifier
 
 GIB = 2**30
 DIM, FRAMES, LABELS = 512, 8, 10_000

@@ -1,0 +1,196 @@
+"""Features in, answers out: all of a classifier that does not change from video to video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bike_cli.config import ClassifyConfig
+from bike_cli.engine.attributes import associate, attribute_scores, attribute_sentence
+from bike_cli.engine.engine import Engine
+from bike_cli.engine.scoring import fuse, match_spread, probabilities, rank, unit
+from bike_cli.engine.spotting import concept_scores, mean_scores, saliency
+from bike_cli.records import Attribute, Clip, Lexicon, Prediction, Ranked, VideoFeatures
+from bike_cli.tasks.features import Seen
+
+# Views that are scored together, always so many: the last bits of a matrix product depend on its size, and an answer
+# must not depend on the company it is found in.
+VIEWS_TOGETHER = 8
+
+
+@dataclass(frozen=True, eq=False)
+class AttributeBranch:
+    """A lexicon, and the model that finds its phrases in a video.
+
+    Args:
+        classes: [C, D], raw; None where the weight is 0.
+        weight: of this branch in the answer; 0: attributes are shown and do not count.
+    """
+
+    engine: Engine
+    lexicon: Lexicon
+    classes: Tensor | None
+    weight: float
+    count: int
+
+    def describe(self, frames: Tensor) -> list[tuple[Attribute, ...]]:
+        """Return the phrases that fit each video's raw frames [V, T, D] best."""
+        return associate(frames, self.lexicon, self.count)
+
+    def logits(self, attributes: Sequence[Sequence[Attribute]], like: Tensor) -> Tensor:
+        """Return what the attribute sentences say of each class, on the scale of the videos' logits `like` [V, C]."""
+        head = self.engine.attribute_head
+        # One by one, for the reason that views are scored in groups of one size.
+        scores = torch.cat([self._scores(of_one) for of_one in attributes]).to(like.device)
+        return match_spread(scores, like) if head is None else self.engine.logit_scale * scores
+
+    def _scores(self, attributes: Sequence[Attribute]) -> Tensor:
+        """Return the cosine of one video's attribute sentence with each class: [1, C]."""
+        assert self.classes is not None
+        sentence = attribute_sentence([attribute.phrase for attribute in attributes])
+        read = self.engine.encode_texts([sentence], positions="eot").classes
+        return attribute_scores(read, self.classes, self.engine.attribute_head)
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """All that does not change from video to video.
+
+    Args:
+        classes: [C, D] unit vectors.
+        tokens: [C, L, D] unit vectors that vote on frames, `mask` [C, L] those that may.
+        words: bool [C, L], those that explain: padding points at any frame, and is never shown to people.
+    """
+
+    engine: Engine
+    labels: tuple[str, ...]
+    classes: Tensor
+    tokens: Tensor
+    mask: Tensor | None
+    words: Tensor
+    temperature: float
+    branch: AttributeBranch | None
+    config: ClassifyConfig
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """The models that see each video: the classifier's own, and another that sees the attributes."""
+        if self.branch is None or self.branch.engine is self.engine:
+            return (self.engine,)
+        return self.engine, self.branch.engine
+
+    @torch.no_grad()
+    def answer(self, clip: Clip) -> Prediction:
+        """Return the answer for a clip."""
+        crops = self.config.sampling.crops
+        return self.answers([Seen(tuple(engine.encode_clip(clip, crops=crops) for engine in self.engines))])[0]
+
+    @torch.no_grad()
+    def answers(self, seen: Sequence[Seen]) -> list[Prediction]:
+        """Return the answer for each of several videos, which do not depend on one another."""
+        answers: list[Prediction] = []
+        with self.engine.encoder.placement.beside():
+            for _, alike in groupby(seen, key=lambda one: tuple(one.features[0].frames.shape)):
+                videos = list(alike)
+                together = _together(len(videos[0].features[0].frames))
+                for i in range(0, len(videos), together):
+                    answers += self._answers(videos[i : i + together])
+        return answers
+
+    def _answers(self, seen: Sequence[Seen]) -> list[Prediction]:
+        """Return the answers for videos of one shape, at most as many as go together."""
+        own = [one.features[0] for one in seen]
+        informed = self._stacked([f.frames if f.informed is None else f.informed for f in own])  # [V, K, T, D]
+        views = informed.flatten(0, 1)  # [V * K, T, D]
+        scores = self._scores(views).reshape(*informed.shape[:2], -1).mean(dim=1)[: len(own)]  # [videos, C]
+        logits = self.engine.logit_scale * scores
+        attributes = self._attributes(seen)
+        if self.branch is not None and self.branch.weight > 0:
+            logits = fuse(logits, self.branch.logits(attributes, like=logits), weight=1 - self.branch.weight)
+        best = rank(logits, self.config.top)  # [V, k]
+        chances = probabilities(logits, logit_scale=1).gather(1, best).tolist()
+        cosines = scores.gather(1, best).tolist()
+        weights = self._weights(views, own, best[:, 0].tolist()) if self.config.explain else [None] * len(own)
+        return [
+            self._prediction(*parts)
+            for parts in zip(own, best.tolist(), chances, cosines, attributes, weights, strict=True)
+        ]
+
+    def _prediction(
+        self,
+        features: VideoFeatures,
+        best: list[int],
+        chances: list[float],
+        cosines: list[float],
+        attributes: tuple[Attribute, ...],
+        weights: NDArray[np.float64] | None,
+    ) -> Prediction:
+        order = _in_time(features)
+        return Prediction(
+            source=features.source,
+            ranked=tuple(map(Ranked, (self.labels[i] for i in best), chances, cosines)),
+            attributes=attributes,
+            # Clips share a sum of 1.
+            saliency=None if weights is None else weights.ravel()[order] / len(features.times_s),
+            times_s=features.times_s.ravel()[order],
+            frames=features.frames.shape[1],
+            duration_s=features.duration_s,
+            model=self.engine.name,
+            warning=features.warning,
+            positions=None if features.positions is None else features.positions.ravel()[order],
+        )
+
+    def _scores(self, frames: Tensor) -> Tensor:
+        """Return the score of each class for frames [K, T, D]: [K, C]."""
+        if self.config.spotting.pool == "mean":
+            return mean_scores(frames, self.classes)
+        frames = unit(frames)
+        return concept_scores(frames, saliency(frames, self.tokens, self.temperature, self.mask), self.classes)
+
+    def _attributes(self, seen: Sequence[Seen]) -> list[tuple[Attribute, ...]]:
+        if self.branch is None:
+            return [()] * len(seen)
+        raw = self._stacked([one.features[-1].frames for one in seen])  # of the branch's engine, the last
+        return self.branch.describe(raw.flatten(1, 2))[: len(seen)]
+
+    def _stacked(self, frames: Sequence[Tensor]) -> Tensor:
+        """Return the frames of videos [K, T, D], and zeros up to as many as go together: [V, K, T, D]."""
+        stacked = torch.zeros(_together(len(frames[0])), *frames[0].shape, device=self.classes.device)
+        for i, one in enumerate(frames):
+            stacked[i] = one
+        return stacked
+
+    def _weights(
+        self, views: Tensor, features: Sequence[VideoFeatures], best: Sequence[int]
+    ) -> list[NDArray[np.float64]]:
+        """Return, for each video, the weight of every frame of every clip for its class in `best`, crops averaged.
+
+        Returns:
+            for each: [clips, T].
+        """
+        clips, length = features[0].times_s.shape
+        if self.config.spotting.pool == "mean":
+            return [np.full((clips, length), 1 / length) for _ in features]
+        weights = []
+        for frames, i in zip(unit(views).chunk(_together(len(features[0].frames))), best, strict=False):
+            tokens, words = self.tokens[i : i + 1], self.words[i : i + 1]
+            spotted = saliency(frames, tokens, self.temperature, words)[:, 0]  # [K, T]
+            weights.append(spotted.reshape(-1, clips, length).mean(dim=0).double().cpu().numpy())
+        return weights
+
+
+def _together(views: int) -> int:
+    """Return how many videos of so many views are scored together."""
+    return max(1, VIEWS_TOGETHER // views)
+
+
+def _in_time(features: VideoFeatures) -> NDArray[np.intp]:
+    """Return the order in which the frames of all clips follow one another."""
+    clock = features.positions if features.positions is not None else features.times_s
+    return np.argsort(clock, axis=None, kind="stable")

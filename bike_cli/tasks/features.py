@@ -1,0 +1,308 @@
+"""Inputs become frame features: found in the store, or decoded in worker processes and encoded in batches.
+
+Three parties, so that none waits for another more than it must:
+
+    feeder (a thread)    takes inputs as they come, looks each up in the store, and asks workers for the others
+    workers (processes)  read files, decode
+    this generator       encodes whatever clips are ready, together, and hands features on in the order of the inputs
+
+Clips take memory, so only a few are under way at a time. Features take little: they may wait for thousands of places,
+and a video that hangs until its time is up does not keep the others from being decoded and encoded.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pebble import concurrent
+
+from bike_cli.config import SamplingConfig
+from bike_cli.engine.engine import Engine
+from bike_cli.engine.store import Store
+from bike_cli.records import Clip, Failure, Source, Spent, VideoFeatures
+from bike_cli.video.content import stamp_of
+from bike_cli.video.decoding import clip_from_array
+from bike_cli.video.pool import Decoded, DecodePool
+
+Input = str | Path | Source | Clip | NDArray[np.uint8] | Failure
+
+AHEAD = 4096  # inputs that may be taken before the first of them has its answer
+CLIPS_A_WORKER = 2  # that are decoded or wait to be encoded; so many more that a batch may form
+AT_ONCE = 256  # features that are handed on together
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What each engine saw of one video, in the order of the engines."""
+
+    features: tuple[VideoFeatures, ...]
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """What came of the input at a place.
+
+    Args:
+        content: digest of its bytes; None: it is not kept.
+        has_slot: it holds one of the few places of clips under way.
+    """
+
+    place: int
+    came: Clip | Failure | Seen
+    content: bytes | None = None
+    has_slot: bool = True
+    spent_s: float | None = None
+
+
+@dataclass(frozen=True)
+class _Digested:
+    place: int
+    source: Source
+    stamp: bytes
+    found: bytes | Failure
+
+
+@dataclass(frozen=True)
+class _Launched:
+    """Features on their way out of a device; `ready` tells when they have come, None: they have."""
+
+    arrivals: list[_Arrival]
+    seen: list[Seen]
+    ready: torch.cuda.Event | None
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The store, and the recipe of each engine in it."""
+
+    store: Store
+    recipes: tuple[bytes, ...]
+
+    def lookup(self, source: Source, stamp: bytes) -> tuple[bytes | None, Seen | None]:
+        """Return the content that is remembered of a source, and what was seen of it if all engines have seen it."""
+        path = str(source.path.absolute())
+        found = [self.store.lookup(path, stamp, recipe) for recipe in self.recipes]
+        kept = [one.features for one in found if one.features is not None]
+        content = found[0].content
+        return content, Seen(tuple(one.of(source) for one in kept)) if len(kept) == len(found) else None
+
+    def of_content(self, source: Source, content: bytes) -> Seen | None:
+        """Return what was seen of the same bytes under another name."""
+        kept = [self.store.features(content, recipe) for recipe in self.recipes]
+        return Seen(tuple(one.of(source) for one in kept if one is not None)) if all(kept) else None
+
+    def keep(self, content: bytes, seen: Seen) -> None:
+        """Keep what was seen."""
+        for recipe, features in zip(self.recipes, seen.features, strict=True):
+            self.store.keep(content, recipe, features)
+
+
+class Features:
+    """The features of inputs, as they come, in the order of the inputs.
+
+    Args:
+        engines: each sees every video.
+        shelf: None: nothing is looked up or kept.
+        spent: added to as the work goes on.
+    """
+
+    def __init__(
+        self,
+        inputs: Iterable[Input],
+        engines: Sequence[Engine],
+        sampling: SamplingConfig,
+        *,
+        pool: DecodePool,
+        shelf: Shelf | None,
+        spent: Spent,
+    ) -> None:
+        self._inputs, self._engines, self._sampling = inputs, engines, sampling
+        self._pool, self._shelf, self._spent = pool, shelf, spent
+        self._came: SimpleQueue[_Arrival | _Digested | Future[None]] = SimpleQueue()
+        self._ahead = threading.Semaphore(AHEAD)
+        self._slots = threading.Semaphore(CLIPS_A_WORKER * (pool.workers + 1))
+        self._taken = 0  # inputs so far
+        self._is_fed = False  # there are no more
+        self._is_over = False  # nobody waits for the rest
+        self._ready: dict[int, Seen | Failure] = {}
+        self._place = 0  # of the next to be handed on
+
+    def __iter__(self) -> Iterator[list[Seen | Failure]]:
+        """Yield what is ready: one item an input, at least one at a time.
+
+        Raises:
+            Whatever the inputs raise, behind what came before it.
+        """
+        feeder: Future[None] = concurrent.thread(self._feed)()
+        feeder.add_done_callback(self._came.put)
+        launched: _Launched | None = None
+        try:
+            while not (self._is_fed and self._place == self._taken):
+                clips = self._receive(wait=launched is None)
+                # The device gets its next batch before this one waits for the last.
+                before, launched = launched, self._launch(clips)
+                if before is not None:
+                    self._land(before)
+                if launched is not None and launched.ready is None:
+                    self._land(launched)
+                    launched = None
+                while batch := self._next():
+                    yield batch
+        finally:
+            self._is_over = True
+            self._ahead.release()
+            self._slots.release()
+        error = feeder.exception()
+        if error is not None:
+            raise error
+
+    # -- in the feeder's thread ----------------------------------------------------------------------------------
+
+    def _feed(self) -> None:
+        for given in self._inputs:
+            self._ahead.acquire()
+            if self._is_over:
+                return
+            self._begin(self._taken, given)
+            self._taken += 1
+
+    def _begin(self, place: int, given: Input) -> None:
+        if isinstance(given, Failure):
+            self._came.put(_Arrival(place, given, has_slot=False))
+        elif isinstance(given, Clip):
+            self._slots.acquire()
+            self._came.put(_Arrival(place, given))
+        elif isinstance(given, np.ndarray):
+            self._slots.acquire()
+            clip = clip_from_array(given, self._sampling, name=f"array {place + 1}")
+            self._came.put(_Arrival(place, clip))
+        else:
+            self._find(place, given if isinstance(given, Source) else Source.at(given))
+
+    def _find(self, place: int, source: Source) -> None:
+        stamp = None if self._shelf is None else stamp_of(source.path)
+        content: bytes | None = None
+        if self._shelf is not None and stamp is not None:
+            content, seen = self._shelf.lookup(source, stamp)
+            if seen is not None:
+                self._came.put(_Arrival(place, seen, has_slot=False))
+                return
+        self._slots.acquire()
+        if self._is_over:
+            return
+        if stamp is None or content is not None:
+            self._decode(place, source, content)
+        else:
+            self._digest(place, source, stamp)
+
+    def _digest(self, place: int, source: Source, stamp: bytes) -> None:
+        def digested(future: Future[bytes | Failure]) -> None:
+            self._came.put(_Digested(place, source, stamp, future.result()))
+
+        self._pool.digest(source).add_done_callback(digested)
+
+    def _decode(self, place: int, source: Source, content: bytes | None) -> None:
+        def decoded(future: Future[Decoded]) -> None:
+            done = future.result()
+            self._came.put(_Arrival(place, done.outcome, content, spent_s=done.spent_s))
+
+        self._pool.decode(source).add_done_callback(decoded)
+
+    # -- in the caller's thread ----------------------------------------------------------------------------------
+
+    def _receive(self, *, wait: bool) -> list[_Arrival]:
+        """Return the clips that have come, as many as make a batch; all else is put in its place."""
+        clips: list[_Arrival] = []
+        most = self._clips_at_once()
+        while len(clips) < most:
+            must_wait = wait and not clips and self._place not in self._ready
+            if must_wait and self._is_fed and self._place == self._taken:
+                break
+            try:
+                one = self._wait() if must_wait else self._came.get_nowait()
+            except Empty:
+                break
+            if isinstance(one, Future):
+                self._is_fed = True
+            elif isinstance(one, _Digested):
+                self._identify(one)
+            elif isinstance(one.came, Clip):
+                clips.append(one)
+            else:
+                self._put(one, one.came)
+        return clips
+
+    def _wait(self) -> _Arrival | _Digested | Future[None]:
+        start_s = time.perf_counter()
+        one = self._came.get()
+        self._spent.wait_s += time.perf_counter() - start_s
+        return one
+
+    def _clips_at_once(self) -> int:
+        encoder = self._engines[0].encoder
+        # A CPU gains nothing from batches, and a person waits for the first answer.
+        if encoder.placement.device.type != "cuda":
+            return 1
+        return max(1, encoder.batches.at_once // (self._sampling.frames * self._sampling.clips * self._sampling.crops))
+
+    def _identify(self, digested: _Digested) -> None:
+        """Look up what is known by its bytes now, or have it decoded."""
+        shelf, content = self._shelf, digested.found
+        if shelf is None or isinstance(content, Failure):  # the decoder says what is wrong with it
+            self._decode(digested.place, digested.source, None)
+            return
+        shelf.store.remember(str(digested.source.path.absolute()), digested.stamp, content)
+        seen = shelf.of_content(digested.source, content)
+        if seen is None:
+            self._decode(digested.place, digested.source, content)
+        else:
+            self._put(_Arrival(digested.place, seen), seen)
+
+    def _launch(self, arrivals: list[_Arrival]) -> _Launched | None:
+        """Set the towers to work on clips."""
+        if not arrivals:
+            return None
+        start_s = time.perf_counter()
+        clips = [arrival.came for arrival in arrivals if isinstance(arrival.came, Clip)]
+        views = [engine.encode_clips(clips, crops=self._sampling.crops) for engine in self._engines]
+        ready = self._engines[0].encoder.placement.mark()
+        self._spent.encode_s += time.perf_counter() - start_s
+        return _Launched(arrivals, [Seen(features) for features in zip(*views, strict=True)], ready)
+
+    def _land(self, launched: _Launched) -> None:
+        """Wait for the towers, and keep what they saw."""
+        start_s = time.perf_counter()
+        if launched.ready is not None:
+            launched.ready.synchronize()
+        for arrival, seen in zip(launched.arrivals, launched.seen, strict=True):
+            if self._shelf is not None and arrival.content is not None:
+                self._shelf.keep(arrival.content, seen)
+            self._put(arrival, seen)
+        self._spent.encode_s += time.perf_counter() - start_s
+
+    def _put(self, arrival: _Arrival, outcome: Seen | Failure) -> None:
+        self._ready[arrival.place] = outcome
+        if arrival.has_slot:
+            self._slots.release()
+        if arrival.spent_s is not None:
+            self._spent.decode_s += arrival.spent_s
+            self._spent.decoded += 1
+
+    def _next(self) -> list[Seen | Failure]:
+        """Return what can be handed on, up to the first that is missing."""
+        batch: list[Seen | Failure] = []
+        while len(batch) < AT_ONCE and self._place in self._ready:
+            batch.append(self._ready.pop(self._place))
+            self._place += 1
+        if batch:
+            self._ahead.release(len(batch))
+        return batch
