@@ -135,9 +135,9 @@ def remove(file: Path) -> int:
 
 
 def bytes_on_disk(file: Path) -> int:
-    """Return the size of the store, with the files that SQLite keeps beside it while it is open."""
+    """Return the size of the store, with the rows that SQLite still keeps beside it."""
     sizes = 0
-    for part in _parts(file):
+    for part in _parts(file)[:2]:
         with contextlib.suppress(OSError):
             sizes += part.stat().st_size
     return sizes
@@ -182,7 +182,8 @@ def _prepared(file: Path, name: str) -> sqlite3.Connection:
         _check_format(file, connection)
         # Some file systems cannot; then the mode stays what it is. Another process that opens it now may hold it up.
         with contextlib.suppress(sqlite3.OperationalError):
-            connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            if connection.execute("PRAGMA journal_mode=WAL").fetchone() != (b"wal",):
+                connection.execute("PRAGMA synchronous=FULL")  # without WAL, NORMAL may not outlive a power cut
     except (*DAMAGED, StoreError):
         connection.close()
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,13 +60,13 @@ class Pruned:
     """What was let go.
 
     Args:
-        features: rows, each one video by one recipe.
-        files: remembered paths.
+        features: rows, each one video by one recipe; None where a store was removed unread.
+        files: remembered paths; None likewise.
         bytes_before, bytes_after: on disk.
     """
 
-    features: int
-    files: int
+    features: int | None
+    files: int | None
     bytes_before: int
     bytes_after: int
 
@@ -128,9 +129,11 @@ def _delete(connection: sqlite3.Connection, rows: list[tuple[int]]) -> int:
 
 
 def _shrink(connection: sqlite3.Connection) -> None:
-    while _pragma(connection, "freelist_count"):
+    free, before = _pragma(connection, "freelist_count"), math.inf
+    while 0 < free < before:
         # Each step of the statement frees one page, so all of its rows are asked for.
         connection.execute(f"PRAGMA incremental_vacuum({STEP_PAGES})").fetchall()
+        free, before = _pragma(connection, "freelist_count"), free
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
@@ -144,8 +147,9 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 
 def _described(recipe: object, description: object) -> str:
-    text = description if isinstance(description, bytes) else bytes(str(recipe), "utf-8")
-    return text.decode("utf-8", "replace")
+    if isinstance(description, bytes):
+        return description.decode("utf-8", "replace")
+    return recipe.hex() if isinstance(recipe, bytes) else ""
 
 
 @contextmanager

@@ -1,0 +1,183 @@
+"""A store that is not ours, or not as it was written, is refused or missed, never misread."""
+
+import contextlib
+import logging
+import random
+import sqlite3
+from pathlib import Path
+
+import pytest
+from store_cases import CONTENT, OTHER, RECIPE, SOURCE, features, filled, kept, raw, same_bits
+
+from bike_cli.engine import store_file
+from bike_cli.engine.store import Found, Store
+from bike_cli.errors import StoreError
+
+
+def foreign_database(file: Path, application: int, *statements: str) -> None:
+    connection = sqlite3.connect(file)
+    connection.execute(f"PRAGMA application_id={application}")
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize("kind", ["text", "short", "random", "database", "another program's", "folder"])
+def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / store_file.FILE
+    if kind == "folder":
+        file.mkdir()
+    elif kind in ("database", "another program's"):
+        foreign_database(file, 0 if kind == "database" else 7, "CREATE TABLE features (id)")
+    else:
+        file.write_bytes({"text": b"notes\n" * 999, "short": b"x", "random": random.Random(1).randbytes(9999)}[kind])
+    before = None if kind == "folder" else file.read_bytes()
+
+    with pytest.raises(StoreError, match=r"features\.sqlite: is no store of bike; move it away"):
+        Store.open(tmp_path)
+    with pytest.raises(StoreError, match="left alone"):
+        store_file.remove(file)
+
+    assert list(tmp_path.iterdir()) == [file]
+    assert before is None or file.read_bytes() == before
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_another_format_is_refused(tmp_path: Path, version: int) -> None:
+    Store.open(tmp_path).close()
+    raw(tmp_path).execute(f"PRAGMA user_version={version}")
+
+    with pytest.raises(StoreError, match=f"format {version}, and this bike reads 1; start afresh with `bike cache"):
+        Store.open(tmp_path)
+
+
+def test_a_file_with_more_than_our_tables_is_refused(tmp_path: Path) -> None:
+    Store.open(tmp_path).close()
+    raw(tmp_path).execute("CREATE TRIGGER t AFTER INSERT ON files BEGIN DELETE FROM features; END")
+
+    with pytest.raises(StoreError, match="its tables are not ours"):
+        Store.open(tmp_path)
+
+
+def use(folder: Path, videos: int = 30) -> None:
+    """Read and write all; what is found must be right."""
+    with Store.open(folder) as store:
+        for i in range(videos):
+            found = store.lookup(f"/{i}.mp4", b"1", RECIPE)
+            assert found.content in (None, i.to_bytes(32, "big"))
+            if found.features is not None:
+                assert same_bits(found.features.of(SOURCE), features(i, views=1 + i % 3, dim=40))
+        for i in range(videos):
+            store.keep(i.to_bytes(32, "big"), RECIPE, features(i, views=1 + i % 3, dim=40))
+        store.info()
+        store.prune(40_000, None)
+
+
+@pytest.mark.parametrize("size", [100, 4096, 4097, 20_000, -4096])
+def test_a_truncated_store_is_damaged(tmp_path: Path, size: int) -> None:
+    whole = filled(tmp_path)
+    (tmp_path / store_file.FILE).write_bytes(whole[:size])
+
+    with pytest.raises(StoreError, match=r"is damaged \(.*\); start afresh with `bike cache prune --all"):
+        use(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_flipped_bits_are_never_misread(tmp_path: Path, seed: int, caplog: pytest.LogCaptureFixture) -> None:
+    broken, rng = bytearray(filled(tmp_path)), random.Random(seed)
+    for _ in range(3 ** (seed % 6)):
+        broken[rng.randrange(len(broken))] ^= 1 << rng.randrange(8)
+    (tmp_path / store_file.FILE).write_bytes(broken)
+
+    with contextlib.suppress(StoreError):
+        use(tmp_path)
+
+    assert len(caplog.records) <= 1
+
+
+def test_a_page_of_nothing_is_damage_at_the_call_that_meets_it(tmp_path: Path) -> None:
+    whole = filled(tmp_path)
+    (page,) = raw(tmp_path).execute("SELECT rootpage FROM sqlite_master WHERE name = 'features'").fetchone()
+    start = (page - 1) * 4096
+    (tmp_path / store_file.FILE).write_bytes(whole[:start] + bytes(4096) + whole[start + 4096 :])
+
+    with Store.open(tmp_path) as store, pytest.raises(StoreError, match="malformed"):
+        store.features((0).to_bytes(32, "big"), RECIPE)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "features = zeroblob(length(features))",
+        "features = substr(features, 2)",
+        "features = 'text'",
+        "features = 1",
+        "dim = dim + 1",
+        "views = -views, dim = -dim",
+        "clips = 0",
+        "frames = NULL",
+        "times_s = zeroblob(64)",
+        "positions = NULL",
+        "warning = x'61'",
+        "duration_s = x'61'",
+        "checksum = checksum + 1",
+    ],
+)
+def test_a_damaged_row_is_a_miss_and_deleted(tmp_path: Path, change: str, caplog: pytest.LogCaptureFixture) -> None:
+    with Store.open(tmp_path) as store:
+        store.keep(CONTENT, RECIPE, features(1))
+        store.keep(OTHER, RECIPE, features(2))
+        store.keep(CONTENT, OTHER, features(3))
+    other = raw(tmp_path)
+    other.execute("PRAGMA writable_schema=ON")
+    other.execute("UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '') WHERE name = 'features'")
+    other.close()
+    other = raw(tmp_path)
+    other.execute(f"UPDATE features SET {change} WHERE content = ?", (CONTENT,))
+    other.execute("PRAGMA writable_schema=ON")
+    other.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'features'", (store_file.SCHEMA[2],))
+    other.close()
+
+    with Store.open(tmp_path) as store:
+        assert store.features(CONTENT, RECIPE) is None
+        assert store.features(CONTENT, OTHER) is None
+        assert same_bits(kept(store, OTHER), features(2))
+
+    assert raw(tmp_path).execute("SELECT content FROM features").fetchall() == [(OTHER,)]
+    assert [r.levelno for r in caplog.records] == [logging.WARNING]
+
+
+def test_a_row_under_another_key_is_a_miss(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.keep(CONTENT, RECIPE, features(1))
+    raw(tmp_path).execute("UPDATE features SET content = ?", (OTHER,))
+
+    with Store.open(tmp_path) as store:
+        assert store.features(OTHER, RECIPE) is None
+
+
+def test_a_damaged_memory_of_a_file_is_a_miss_and_deleted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Store.open(tmp_path) as store:
+        store.remember("/a.mp4", b"1", CONTENT)
+        store.keep(OTHER, RECIPE, features(1))
+    raw(tmp_path).execute("UPDATE files SET content = ?", (OTHER,))
+
+    with Store.open(tmp_path) as store:
+        assert store.lookup("/a.mp4", b"1", RECIPE) == Found()
+
+    assert raw(tmp_path).execute("SELECT * FROM files").fetchall() == []
+    assert "damaged row" in caplog.text
+
+
+def test_a_damaged_row_is_kept_anew(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.keep(CONTENT, RECIPE, features(1))
+    raw(tmp_path).execute("UPDATE features SET times_s = zeroblob(64)")
+
+    with Store.open(tmp_path) as store:
+        assert store.features(CONTENT, RECIPE) is None
+        store.keep(CONTENT, RECIPE, features(1))
+        assert same_bits(kept(store, CONTENT), features(1))
+    with Store.open(tmp_path) as store:
+        assert same_bits(kept(store, CONTENT), features(1))
