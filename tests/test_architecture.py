@@ -288,6 +288,7 @@ def imported_by(*arguments: str) -> set[str]:
         ("-m", "bike_cli", "--version"),
         ("-m", "bike_cli", "classify", "--help"),
         ("-m", "bike_cli", "classify", "--dump-config"),
+        ("-m", "bike_cli", "cache", "info"),
         ("-c", "import bike_cli.data.labels, bike_cli.video.decoding"),  # what decode workers need
     ],
 )

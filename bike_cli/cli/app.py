@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import bike_cli
+from bike_cli.cli.cache import cache_app
 from bike_cli.cli.classify import classify_command
 from bike_cli.cli.models import models_command
 
@@ -35,3 +36,4 @@ def _shared(
 
 app.command("classify")(classify_command)
 app.command("models")(models_command)
+app.add_typer(cache_app, name="cache")
