@@ -14,7 +14,7 @@ from bike_cli.errors import StoreError
 
 STEP_ROWS, STEP_PAGES = 1000, 2000  # a transaction; other processes write in between
 _BY_RECIPE = """
-SELECT x.recipe, r.description, count(*), coalesce(sum(length(x.features)), 0),
+SELECT x.recipe, r.description, count(*), CAST(total(4 * x.views * x.frames * x.dim) AS INTEGER),
     coalesce(max(CAST(x.last_used AS INTEGER)), 0)
 FROM features x LEFT JOIN recipes r ON r.recipe = x.recipe
 GROUP BY x.recipe ORDER BY 5 DESC, x.recipe

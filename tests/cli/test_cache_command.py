@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,8 @@ def cache(tmp_path: Path) -> Path:
 
 
 def videos(folder: Path) -> int:
-    (count,) = sqlite3.connect(folder / FILE).execute("SELECT count(*) FROM features").fetchone()
+    with closing(sqlite3.connect(folder / FILE)) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM features").fetchone()
     return int(count)
 
 
@@ -102,10 +104,8 @@ def test_prune_to_a_size(cache: Path) -> None:
 
 
 def test_prune_by_age(cache: Path) -> None:
-    connection = sqlite3.connect(cache / FILE)
-    connection.execute("UPDATE features SET last_used = last_used - 86400 * 31 WHERE id <= 10")
-    connection.commit()
-    connection.close()
+    with closing(sqlite3.connect(cache / FILE, isolation_level=None)) as connection:
+        connection.execute("UPDATE features SET last_used = last_used - 86400 * 31 WHERE id <= 10")
 
     ran = bike_on_terminal("cache", "prune", "--unused-days", "30", "--cache-dir", cache, columns=200)
 

@@ -1,6 +1,8 @@
 """Features to keep, a filled store, and the file as other programs see it."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +38,20 @@ def kept(store: Store, content: bytes, recipe: bytes = RECIPE) -> VideoFeatures:
     return found.of(SOURCE)
 
 
-def raw(folder: Path) -> sqlite3.Connection:
+@contextmanager
+def raw(folder: Path) -> Iterator[sqlite3.Connection]:
     """The file as any other program opens it."""
-    return sqlite3.connect(folder / store_file.FILE, isolation_level=None)
+    connection = sqlite3.connect(folder / store_file.FILE, isolation_level=None)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def sql(folder: Path, statement: str, *parameters: object) -> list[tuple[object, ...]]:
+    """What another program gets for a statement."""
+    with raw(folder) as connection:
+        return connection.execute(statement, parameters).fetchall()
 
 
 def filled(folder: Path, videos: int = 30) -> bytes:

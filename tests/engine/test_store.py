@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_cases import CONTENT, OTHER, RECIPE, SOURCE, features, kept, raw, same_bits
+from store_cases import CONTENT, OTHER, RECIPE, SOURCE, features, kept, raw, same_bits, sql
 
 from bike_cli.config import SamplingConfig
 from bike_cli.engine import store as store_module
@@ -154,7 +154,7 @@ def test_rows_are_written_in_batches_without_being_asked(tmp_path: Path, store: 
     for i in range(store_module.BATCH_ROWS + 1):
         store.keep(i.to_bytes(32, "big"), RECIPE, features(dim=1))
 
-    (rows,) = raw(tmp_path).execute("SELECT count(*) FROM features").fetchone()
+    ((rows,),) = sql(tmp_path, "SELECT count(*) FROM features")
     assert rows >= store_module.BATCH_ROWS
 
 
@@ -190,16 +190,14 @@ def test_a_store_that_stays_locked_is_read_and_not_written(
     with Store.open(tmp_path) as store:
         store.keep(CONTENT, RECIPE, features(1))
     monkeypatch.setattr(store_file, "BUSY_S", 0.05)
-    other = raw(tmp_path)
-    other.execute("BEGIN IMMEDIATE")
 
-    with Store.open(tmp_path) as store:
+    with raw(tmp_path) as other, Store.open(tmp_path) as store:
+        other.execute("BEGIN IMMEDIATE")
         for i in range(3):
             store.keep(i.to_bytes(32, "big"), RECIPE, features(2))
             store.flush()
         found = store.features(CONTENT, RECIPE)
 
-    other.close()
     assert found is not None
     assert [r.message for r in caplog.records] == [
         f"{tmp_path / store_file.FILE}: cannot be written (database is locked); going on without keeping features"
@@ -222,7 +220,7 @@ def test_a_store_that_is_removed_under_a_run_is_started_afresh(tmp_path: Path) -
         assert same_bits(kept(store, OTHER), features(2))
         assert same_bits(kept(store, b"y" * 32), features(4))
         assert not store.knows(CONTENT)
-    assert raw(tmp_path).execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert sql(tmp_path, "PRAGMA integrity_check") == [("ok",)]
 
 
 # -- recipes ------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from store_cases import CONTENT, OTHER, RECIPE, SOURCE, features, filled, kept, raw, same_bits
+from store_cases import CONTENT, OTHER, RECIPE, SOURCE, features, filled, kept, raw, same_bits, sql
 
 from bike_cli.engine import store_file
 from bike_cli.engine.store import Found, Store
@@ -46,7 +46,7 @@ def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path, kind: str) -> 
 @pytest.mark.parametrize("version", [0, 2])
 def test_another_format_is_refused(tmp_path: Path, version: int) -> None:
     Store.open(tmp_path).close()
-    raw(tmp_path).execute(f"PRAGMA user_version={version}")
+    sql(tmp_path, f"PRAGMA user_version={version}")
 
     with pytest.raises(StoreError, match=f"format {version}, and this bike reads 1; start afresh with `bike cache"):
         Store.open(tmp_path)
@@ -54,7 +54,7 @@ def test_another_format_is_refused(tmp_path: Path, version: int) -> None:
 
 def test_a_file_with_more_than_our_tables_is_refused(tmp_path: Path) -> None:
     Store.open(tmp_path).close()
-    raw(tmp_path).execute("CREATE TRIGGER t AFTER INSERT ON files BEGIN DELETE FROM features; END")
+    sql(tmp_path, "CREATE TRIGGER t AFTER INSERT ON files BEGIN DELETE FROM features; END")
 
     with pytest.raises(StoreError, match="its tables are not ours"):
         Store.open(tmp_path)
@@ -98,12 +98,20 @@ def test_flipped_bits_are_never_misread(tmp_path: Path, seed: int, caplog: pytes
 
 def test_a_page_of_nothing_is_damage_at_the_call_that_meets_it(tmp_path: Path) -> None:
     whole = filled(tmp_path)
-    (page,) = raw(tmp_path).execute("SELECT rootpage FROM sqlite_master WHERE name = 'features'").fetchone()
+    ((page,),) = sql(tmp_path, "SELECT rootpage FROM sqlite_master WHERE name = 'features'")
+    assert isinstance(page, int)
     start = (page - 1) * 4096
     (tmp_path / store_file.FILE).write_bytes(whole[:start] + bytes(4096) + whole[start + 4096 :])
 
     with Store.open(tmp_path) as store, pytest.raises(StoreError, match="malformed"):
         store.features((0).to_bytes(32, "big"), RECIPE)
+
+
+def say_of_features(folder: Path, schema: str) -> None:
+    """Write over what SQLite knows of the table, so that it lets any cell in."""
+    with raw(folder) as other:
+        other.execute("PRAGMA writable_schema=ON")
+        other.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'features'", (schema,))
 
 
 @pytest.mark.parametrize(
@@ -129,29 +137,23 @@ def test_a_damaged_row_is_a_miss_and_deleted(tmp_path: Path, change: str, caplog
         store.keep(CONTENT, RECIPE, features(1))
         store.keep(OTHER, RECIPE, features(2))
         store.keep(CONTENT, OTHER, features(3))
-    other = raw(tmp_path)
-    other.execute("PRAGMA writable_schema=ON")
-    other.execute("UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '') WHERE name = 'features'")
-    other.close()
-    other = raw(tmp_path)
-    other.execute(f"UPDATE features SET {change} WHERE content = ?", (CONTENT,))
-    other.execute("PRAGMA writable_schema=ON")
-    other.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'features'", (store_file.SCHEMA[2],))
-    other.close()
+    say_of_features(tmp_path, store_file.SCHEMA[2].replace(" NOT NULL", ""))
+    sql(tmp_path, f"UPDATE features SET {change} WHERE content = ?", CONTENT)
+    say_of_features(tmp_path, store_file.SCHEMA[2])
 
     with Store.open(tmp_path) as store:
         assert store.features(CONTENT, RECIPE) is None
         assert store.features(CONTENT, OTHER) is None
         assert same_bits(kept(store, OTHER), features(2))
 
-    assert raw(tmp_path).execute("SELECT content FROM features").fetchall() == [(OTHER,)]
+    assert sql(tmp_path, "SELECT content FROM features") == [(OTHER,)]
     assert [r.levelno for r in caplog.records] == [logging.WARNING]
 
 
 def test_a_row_under_another_key_is_a_miss(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         store.keep(CONTENT, RECIPE, features(1))
-    raw(tmp_path).execute("UPDATE features SET content = ?", (OTHER,))
+    sql(tmp_path, "UPDATE features SET content = ?", OTHER)
 
     with Store.open(tmp_path) as store:
         assert store.features(OTHER, RECIPE) is None
@@ -161,19 +163,19 @@ def test_a_damaged_memory_of_a_file_is_a_miss_and_deleted(tmp_path: Path, caplog
     with Store.open(tmp_path) as store:
         store.remember("/a.mp4", b"1", CONTENT)
         store.keep(OTHER, RECIPE, features(1))
-    raw(tmp_path).execute("UPDATE files SET content = ?", (OTHER,))
+    sql(tmp_path, "UPDATE files SET content = ?", OTHER)
 
     with Store.open(tmp_path) as store:
         assert store.lookup("/a.mp4", b"1", RECIPE) == Found()
 
-    assert raw(tmp_path).execute("SELECT * FROM files").fetchall() == []
+    assert sql(tmp_path, "SELECT * FROM files") == []
     assert "damaged row" in caplog.text
 
 
 def test_a_damaged_row_is_kept_anew(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         store.keep(CONTENT, RECIPE, features(1))
-    raw(tmp_path).execute("UPDATE features SET times_s = zeroblob(64)")
+    sql(tmp_path, "UPDATE features SET times_s = zeroblob(64)")
 
     with Store.open(tmp_path) as store:
         assert store.features(CONTENT, RECIPE) is None

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import store_writer
-from store_cases import SOURCE, raw
+from store_cases import SOURCE, sql
 
 from bike_cli.engine import store_file
 from bike_cli.engine.store import Store
@@ -50,10 +50,9 @@ def videos_right(folder: Path, numbers: range) -> int:
 
 
 def rows(folder: Path) -> int:
-    connection = raw(folder)
-    (count,) = connection.execute("SELECT count(*) FROM features").fetchone()
-    connection.close()
-    return int(count)
+    ((count,),) = sql(folder, "SELECT count(*) FROM features")
+    assert isinstance(count, int)
+    return count
 
 
 def test_a_killed_writer_leaves_a_whole_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -66,7 +65,7 @@ def test_a_killed_writer_leaves_a_whole_store(tmp_path: Path, caplog: pytest.Log
             process.send_signal(signal.SIGKILL)
         assert [process.communicate()[1] for process in writers] == ["", ""]
 
-        assert raw(tmp_path).execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert sql(tmp_path, "PRAGMA integrity_check") == [("ok",)]
 
     written = rows(tmp_path)
     assert written > 200
@@ -101,7 +100,7 @@ def test_a_full_disk_is_one_warning(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("going on without keeping features") == 1
     assert len(done.stderr.splitlines()) == 1
-    assert raw(tmp_path).execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert sql(tmp_path, "PRAGMA integrity_check") == [("ok",)]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from store_cases import CONTENT, OTHER, RECIPE, features, filled, raw
+from store_cases import CONTENT, OTHER, RECIPE, features, filled, raw, sql
 
 from bike_cli.config import StoreConfig
 from bike_cli.engine import store_file
@@ -26,11 +26,12 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def age(folder: Path, days: dict[int, float]) -> None:
     """Say of videos that they were last used so many days ago."""
     values = [(int(time.time() - d * DAY_S), i.to_bytes(32, "big")) for i, d in days.items()]
-    raw(folder).executemany("UPDATE features SET last_used = ? WHERE content = ?", values)
+    with raw(folder) as other:
+        other.executemany("UPDATE features SET last_used = ? WHERE content = ?", values)
 
 
 def left(folder: Path) -> set[int]:
-    return {int.from_bytes(c, "big") for (c,) in raw(folder).execute("SELECT content FROM features").fetchall()}
+    return {int.from_bytes(c, "big") for (c,) in sql(folder, "SELECT content FROM features")}
 
 
 def test_info_counts(tmp_path: Path, store: Store) -> None:
@@ -112,19 +113,18 @@ def test_a_use_counts_once_a_day(tmp_path: Path) -> None:
         for i in range(3):
             assert store.lookup(f"/{i}.mp4", b"1", RECIPE).features
 
-    ages = raw(tmp_path).execute("SELECT (unixepoch() - last_used) / 3600 FROM features ORDER BY content").fetchall()
+    ages = sql(tmp_path, "SELECT (strftime('%s', 'now') - last_used) / 3600 FROM features ORDER BY content")
     assert ages == [(12,), (0,), (0,)]
 
 
 def test_pruning_a_store_in_use_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(tmp_path)
     monkeypatch.setattr(store_file, "BUSY_S", 0.05)
-    other = raw(tmp_path)
-    other.execute("BEGIN IMMEDIATE")
 
-    with Store.open(tmp_path) as store, pytest.raises(StoreError, match=r"locked.*; try again"):
-        store.prune(0, None)
-    other.close()
+    with raw(tmp_path) as other, Store.open(tmp_path) as store:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match=r"locked.*; try again"):
+            store.prune(0, None)
 
     assert len(left(tmp_path)) == 30
 
