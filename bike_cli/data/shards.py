@@ -1,0 +1,46 @@
+"""One of n parts of any videos, the same on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+
+from bike_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `index` of `count`, counted from 1.
+
+    Where a video belongs depends on its name alone: neither on the order nor on what else there is, so that machines
+    agree while files come and go.
+    """
+
+    index: int
+    count: int
+
+    def holds(self, name: str) -> bool:
+        """Return whether the video that is named so belongs to this part."""
+        digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
+        return int.from_bytes(digest, "big") % self.count == self.index - 1
+
+
+def parse_shard(text: str) -> Shard:
+    """Return the part that `i/n` names.
+
+    Raises:
+        UsageError: no two whole numbers, or i is not from 1 to n.
+    """
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
+    if match is None:
+        raise UsageError(f"--shard {text!r}: is not I/N; give a part and how many there are, such as 1/4")
+    index, count = int(match[1]), int(match[2])
+    if count < 1:
+        raise UsageError(f"--shard {text!r}: has no parts; give at least one, such as 1/4")
+    if not 1 <= index <= count:
+        raise UsageError(
+            f"--shard {text!r}: there is no part {index}; they are counted from 1/{count} to {count}/{count}"
+        )
+    return Shard(index, count)
