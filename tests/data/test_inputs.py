@@ -202,3 +202,12 @@ def test_a_missing_file_with_brackets_in_its_name_stays_a_source(tmp_path: Path)
     (source,) = find_sources([tmp_path / "clip [1].mp4"])
 
     assert source.path == tmp_path / "clip [1].mp4"
+
+
+@pytest.mark.parametrize(
+    "name", [b"a b.mp4", "日本.mp4".encode(), b"caf\xe9.mp4", b"new\nline.mp4", b"'\".mp4", b"-x.mp4"]
+)
+def test_a_folder_gives_any_name_byte_for_byte(here: Path, name: bytes) -> None:
+    touch(here, os.path.join("clips", os.fsdecode(name)))  # noqa: PTH118
+
+    assert [os.fsencode(found_) for found_ in found("clips")] == [b"clips/" + name]
