@@ -1,0 +1,230 @@
+"""The file of -o: whole or not there, kept when a run dies, never written by two runs at once.
+
+Until a run is complete its records are in `.NAME.part` beside the file; --resume appends to the file itself.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from bike_cli.cli.console import say
+from bike_cli.errors import UsageError
+
+HAS_LOCKS = os.name == "posix"  # elsewhere, runs are not kept apart
+if HAS_LOCKS:
+    import fcntl
+
+logger = logging.getLogger(__name__)
+
+WHOLE_LINE = 1 << 20  # bytes of a buffer that takes any record, so that one write puts it on disk
+
+
+@contextmanager
+def open_output(output: Path) -> Iterator[TextIO]:
+    """Yield a file that takes its name when it is complete; an interrupt keeps what was written.
+
+    UTF-8; bytes of file names that are no UTF-8 come back as they were. What is there already and no ordinary file,
+    such as /dev/null or a pipe, is written to as it is, never replaced. Whatever else ends the run leaves the records
+    in the unfinished file, and says so.
+    Raises:
+        UsageError: a file that cannot be written, or that another run writes; found before the first record.
+    """
+    if output.exists() and not output.is_file():
+        with _opened(output) as stream:
+            yield stream
+        return
+    output = output.resolve()  # a link stays one
+    unfinished = _locked(part_of(output), named=output)
+    try:
+        _refuse_if_taken(output)
+    except UsageError:
+        _drop_if_empty(unfinished)
+        raise
+    if unfinished.size():
+        logger.warning("%s: an unfinished run left records, which this one replaces; --resume keeps them", output)
+    with _as_text(unfinished) as stream, _renamed_at_the_end(unfinished, stream, output):
+        yield stream
+
+
+class Resumed(NamedTuple):
+    """A file to go on with: where its records are read, and the stream that appends to it."""
+
+    path: Path
+    stream: TextIO
+
+
+@contextmanager
+def open_resumed(output: Path) -> Iterator[Resumed]:
+    """Yield the file that --resume goes on with, empty where there is none; nobody else writes it meanwhile.
+
+    That is the file itself, or what an unfinished run left where this is newer.
+    Raises:
+        UsageError: no ordinary file, one that cannot be written, or that another run writes.
+    """
+    if output.exists() and not output.is_file():
+        raise UsageError(
+            f"{output}: is no ordinary file, which --resume needs; name one with -o, or leave --resume out"
+        )
+    output = output.resolve()
+    taken = _taken_up(output)
+    taken.starts_over = False
+    with _as_text(taken) as stream:
+        if taken.path == output:
+            try:
+                yield Resumed(output, stream)
+            except BaseException:
+                _drop_if_empty(taken)
+                raise
+        else:
+            with _renamed_at_the_end(taken, stream, output):
+                yield Resumed(taken.path, stream)
+
+
+def part_of(output: Path) -> Path:
+    """Return where the records of an unfinished run are."""
+    return output.with_name(f".{output.name}.part")
+
+
+class _Locked(io.FileIO):
+    """A file that is ours; what it holds stays until the first write, unless that only appends."""
+
+    def __init__(self, path: Path) -> None:
+        # 0o666 less the umask, as of any new file.
+        super().__init__(path, "r+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT | os.O_APPEND, 0o666))
+        self.path = path
+        self.starts_over = True
+        self.has_written = False
+
+    def write(self, content: bytes) -> int:  # type: ignore[override]
+        self.begin()
+        self.has_written = True
+        return super().write(content)
+
+    def begin(self) -> None:
+        """Drop what an earlier run left, unless this one goes on with it."""
+        if self.starts_over and not self.has_written:
+            self.truncate(0)
+
+    def size(self) -> int:
+        return os.fstat(self.fileno()).st_size
+
+    def rename(self, target: Path) -> None:
+        self._let_go()
+        self.path.replace(target)
+        self.path = target
+
+    def unlink(self) -> None:
+        self._let_go()
+        self.path.unlink()
+        self.close()
+
+    def _let_go(self) -> None:
+        if not HAS_LOCKS:  # Windows neither moves nor removes an open file
+            self.close()
+
+
+def _locked(path: Path, *, named: Path) -> _Locked:
+    while True:
+        try:
+            file = _Locked(path)
+        except OSError as e:
+            raise _unwritable(named, e) from e
+        try:
+            if HAS_LOCKS:
+                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            file.close()
+            raise UsageError(f"{named}: another run is writing it; wait for that, or choose another name for -o") from e
+        except OSError:
+            return file  # a file system without locks
+        if not HAS_LOCKS or _is_at(file, path):
+            return file
+        file.close()  # a run that ended just now has renamed or removed it
+
+
+def _is_at(file: _Locked, path: Path) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _refuse_if_taken(output: Path) -> None:
+    # A run with --resume holds the file itself. One that cannot be opened is replaced all the same.
+    if output.exists() and os.access(output, os.W_OK):
+        _locked(output, named=output).close()
+
+
+def _taken_up(output: Path) -> _Locked:
+    """Return the file to go on with; who holds the unfinished one decides, so that two runs never decide at once."""
+    unfinished = _locked(part_of(output), named=output)
+    if not output.exists():
+        unfinished.rename(output)  # the lock goes along
+        return _locked(output, named=output) if unfinished.closed else unfinished
+    try:
+        finished = _locked(output, named=output)
+    except UsageError:
+        _drop_if_empty(unfinished)
+        raise
+    if unfinished.size() and unfinished.path.stat().st_mtime_ns >= output.stat().st_mtime_ns:
+        logger.warning("%s: goes on with %s, which is newer and replaces it in the end", output, unfinished.path.name)
+        finished.close()
+        return unfinished
+    if unfinished.size():
+        logger.warning("%s: %s, left by an older run, is not looked at; remove it", output, unfinished.path.name)
+    _drop_if_empty(unfinished)
+    unfinished.close()
+    return finished
+
+
+def _drop_if_empty(file: _Locked) -> None:
+    if not file.closed and not file.size():
+        file.unlink()
+
+
+@contextmanager
+def _renamed_at_the_end(file: _Locked, stream: TextIO, output: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        # Before the answers begin there is nothing to keep, and perhaps an older file to lose.
+        stream.flush()
+        if file.has_written:
+            file.rename(output)
+        else:
+            _drop_if_empty(file)
+        raise
+    except BaseException:
+        if file.has_written:
+            say(
+                f"{output}: is not complete; its records are kept in {file.path}, where --resume goes on",
+                level="warning",
+            )
+        else:
+            _drop_if_empty(file)
+        raise
+    stream.flush()
+    file.begin()
+    file.rename(output)
+
+
+def _as_text(file: _Locked) -> TextIO:
+    writer = io.BufferedWriter(file, WHOLE_LINE)  # type: ignore[type-var]
+    return io.TextIOWrapper(writer, encoding="utf-8", errors="surrogateescape", newline="")
+
+
+def _opened(file: Path) -> TextIO:
+    try:
+        return file.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+    except OSError as e:
+        raise _unwritable(file, e) from e
+
+
+def _unwritable(named: Path, e: OSError) -> UsageError:
+    return UsageError(f"{named}: cannot be written ({e.strerror}); choose a folder that exists and is yours")

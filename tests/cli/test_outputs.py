@@ -1,0 +1,229 @@
+"""A file is whole or not there, nobody shares it, and what a run wrote before it died is kept."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from bike_cli.cli.outputs import open_output, open_resumed, part_of
+from bike_cli.errors import UsageError
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """A file with an older answer, alone in its folder."""
+    file = tmp_path / "out" / "answers.txt"
+    file.parent.mkdir()
+    file.write_text("older")
+    return file
+
+
+def files_beside(output: Path) -> list[str]:
+    return [file.name for file in output.parent.iterdir()]
+
+
+def write_and_end_with(error: type[BaseException], output: Path) -> None:
+    with open_output(output) as stream:
+        stream.write("newer")
+        stream.flush()
+        raise error
+
+
+def test_a_file_takes_its_name_when_it_is_complete(output: Path) -> None:
+    with open_output(output) as stream:
+        stream.write("newer")
+        stream.flush()
+        assert output.read_text() == "older"
+
+    assert output.read_text() == "newer"
+    assert files_beside(output) == ["answers.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, BrokenPipeError])
+def test_a_failure_keeps_the_older_file_and_the_records(
+    output: Path, error: type[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(error):
+        write_and_end_with(error, output)
+
+    assert output.read_text() == "older"
+    assert part_of(output).read_text() == "newer"
+    assert f"its records are kept in {part_of(output)}" in capsys.readouterr().err
+
+
+def test_a_failure_before_the_first_record_leaves_nothing(output: Path) -> None:
+    with pytest.raises(ValueError, match="x"), open_output(output):
+        raise ValueError("x")
+
+    assert files_beside(output) == ["answers.txt"]
+
+
+def test_what_a_killed_run_left_is_kept_until_the_first_record(output: Path) -> None:
+    part_of(output).write_text("left")
+
+    with pytest.raises(KeyboardInterrupt), open_output(output):
+        raise KeyboardInterrupt
+
+    assert part_of(output).read_text() == "left"
+
+
+@pytest.mark.parametrize("written", ["", "newer"])
+def test_a_run_without_resume_drops_what_a_killed_one_left(output: Path, written: str) -> None:
+    part_of(output).write_text("left behind")
+
+    with open_output(output) as stream:
+        stream.write(written)
+
+    assert output.read_text() == written
+    assert files_beside(output) == ["answers.txt"]
+
+
+def test_an_interrupt_keeps_what_was_written(output: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write_and_end_with(KeyboardInterrupt, output)
+
+    assert output.read_text() == "newer"
+
+
+def test_an_interrupt_before_the_answers_begin_keeps_the_older_file(output: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), open_output(output):
+        raise KeyboardInterrupt
+
+    assert output.read_text() == "older"
+    assert files_beside(output) == ["answers.txt"]
+
+
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
+    reader.start()
+
+    with open_output(pipe) as stream:
+        stream.write("through")
+    reader.join(timeout=10)
+
+    assert read == ["through"]
+    assert pipe.is_fifo()
+
+
+def test_a_file_that_cannot_be_written_is_wrong_use(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UsageError, match=r"no/a\.csv: cannot be written .*; choose a folder"),
+        open_output(tmp_path / "no" / "a.csv"),
+    ):
+        pass
+
+
+def test_bytes_that_are_no_utf8_come_back_as_they_were(output: Path) -> None:
+    with open_output(output) as stream:
+        stream.write(os.fsdecode(b"caf\xe9"))
+
+    assert output.read_bytes() == b"caf\xe9"
+
+
+# -- one run at a time --------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_being_written_is_refused(output: Path) -> None:
+    with (
+        open_output(output) as stream,
+        pytest.raises(UsageError, match=r"answers\.txt: another run is writing it; wait"),
+        open_output(output),
+    ):
+        pass
+
+    assert stream.closed
+    assert files_beside(output) == ["answers.txt"]
+
+
+def test_a_file_that_is_being_written_is_not_resumed(output: Path) -> None:
+    with open_output(output), pytest.raises(UsageError, match="another run is writing it"), open_resumed(output):
+        pass
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_file_that_is_being_resumed_is_neither_written_nor_resumed(output: Path, is_there: bool) -> None:
+    if not is_there:
+        output.unlink()
+
+    with open_resumed(output) as held:
+        held.stream.write("more")
+        held.stream.flush()
+        with pytest.raises(UsageError, match="another run is writing it"), open_output(output):
+            pass
+        with pytest.raises(UsageError, match="another run is writing it"), open_resumed(output):
+            pass
+
+    assert output.read_text() == ("oldermore" if is_there else "more")
+    assert files_beside(output) == ["answers.txt"]
+
+
+# -- what --resume goes on with -----------------------------------------------------------------------------------
+
+
+def test_resume_appends_in_place(output: Path) -> None:
+    with open_resumed(output) as held:
+        held.stream.write("newer")
+        held.stream.flush()
+
+        assert (held.path, output.read_text()) == (output, "oldernewer")
+
+
+def test_resume_takes_up_what_a_killed_run_left(output: Path) -> None:
+    output.rename(part_of(output))
+
+    with open_resumed(output) as held:
+        held.stream.write("newer")
+
+    assert output.read_text() == "oldernewer"
+    assert files_beside(output) == ["answers.txt"]
+
+
+@pytest.mark.parametrize(("age_s", "result"), [(60, "left, newer"), (-60, "older, newer")])
+def test_resume_goes_on_with_the_newer_of_two(output: Path, age_s: int, result: str) -> None:
+    part_of(output).write_text("left")
+    now = part_of(output).stat().st_mtime
+    os.utime(output, (now - age_s, now - age_s))
+
+    with open_resumed(output) as held:
+        held.stream.write(", newer")
+
+    assert output.read_text() == result
+
+
+def test_an_older_file_stays_until_the_newer_one_is_complete(output: Path) -> None:
+    part_of(output).write_text("left")
+    os.utime(output, (0, 0))
+
+    with pytest.raises(ValueError, match="x"), open_resumed(output):
+        raise ValueError("x")
+
+    assert (output.read_text(), part_of(output).read_text()) == ("older", "left")
+
+
+def test_resuming_nothing_leaves_nothing_where_the_run_cannot_start(output: Path) -> None:
+    output.unlink()
+
+    with pytest.raises(ValueError, match="x"), open_resumed(output):
+        raise ValueError("x")
+
+    assert files_beside(output) == []
+
+
+def test_a_link_is_resumed_where_it_leads(output: Path) -> None:
+    link = output.parent / "link"
+    link.symlink_to(output)
+
+    with open_resumed(link) as held:
+        held.stream.write("newer")
+
+    assert link.is_symlink()
+    assert output.read_text() == "oldernewer"
+
+
+def test_what_is_no_ordinary_file_is_not_resumed() -> None:
+    with pytest.raises(UsageError, match="/dev/null: is no ordinary file"), open_resumed(Path("/dev/null")):
+        pass
