@@ -1,0 +1,81 @@
+"""What a run came to: records by kind, an exit code, and one line that says where the time went."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from bike_cli.errors import ExitCode
+from bike_cli.records import Failure, Prediction, Spent
+
+
+@dataclass
+class Tally:
+    """How many videos have an answer, and how many failed in which way."""
+
+    ok: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def failures(self) -> int:
+        """All that failed."""
+        return self.failed.total()
+
+    @property
+    def total(self) -> int:
+        """All there are."""
+        return self.ok + self.failures
+
+    def add(self, record: Prediction | Failure) -> None:
+        """Count a record."""
+        if isinstance(record, Failure):
+            self.failed[record.kind] += 1
+        else:
+            self.ok += 1
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.ok + other.ok, self.failed + other.failed)
+
+    def exit_code(self) -> ExitCode:
+        """Return what the shell is told of these records."""
+        if not self.ok:
+            return ExitCode.ALL_FAILED
+        return ExitCode.SOME_FAILED if self.failures else ExitCode.DONE
+
+
+def summary(done: Tally, *, seconds: float, spent: Spent, workers: int, before: int = 0) -> str:
+    """Return the line that ends a run.
+
+    Args:
+        done: in this run.
+        spent: none at all where nobody measured it.
+        before: records that the file of a resumed run held already.
+    """
+    parts = [f"{_count(done.total, 'video')}: {_outcome(done)} in {seconds:,.1f} s{_rate(done.total, seconds)}"]
+    if spent != Spent():
+        decoded = f"decode {spent.decode_s:,.1f} s in {_count(workers, 'worker')}"
+        parts.append(f"{decoded}, encode {spent.encode_s:,.1f} s, waited {spent.wait_s:,.1f} s")
+        parts.append(f"{max(0, done.total - spent.decoded):,} from the cache")
+    if before:
+        parts.append(f"{before:,} were there before")
+    return " · ".join(parts)
+
+
+def rate(per_s: float) -> str:
+    """Return videos a second with as many digits as say something."""
+    return f"{per_s:,.0f}/s" if per_s >= 100 else f"{per_s:.1f}/s" if per_s >= 1 else f"{per_s:.2f}/s"
+
+
+def _outcome(done: Tally) -> str:
+    if not done.failures:
+        return f"{done.ok:,} ok"
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in done.failed.most_common())
+    return f"{done.ok:,} ok, {done.failures:,} failed ({kinds})"
+
+
+def _rate(videos: int, seconds: float) -> str:
+    return f", {rate(videos / seconds)}" if videos and seconds > 0 else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
