@@ -1,0 +1,177 @@
+"""What a command is to look at: sources from arguments, lists and stdin, as they come and only as far as needed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from io import BufferedReader
+from itertools import chain, islice
+from pathlib import Path
+
+from bike_cli.data.inputs import VIDEO_EXTENSIONS, find_sources, looks_like_text, read_paths
+from bike_cli.data.shards import Shard
+from bike_cli.errors import UsageError
+from bike_cli.records import Failure, Source
+
+LISTED = 1000  # sources that are looked for before the model is loaded; more would keep the first answer waiting
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the user named; `-` among the videos stands for the paths on stdin."""
+
+    videos: tuple[str, ...]
+    files_from: Path | None = None
+    ends_with_nul: bool = False
+
+    @property
+    def arrive(self) -> bool:
+        """Whether paths come on stdin, maybe one at a time."""
+        return STDIN in self.videos or self.files_from == Path(STDIN)
+
+
+@dataclass
+class Sources:
+    """Sources in order.
+
+    Args:
+        first: those known already.
+        rest: those that nobody has looked for yet.
+        are_known: whether `first` are all.
+        arrive: whether they come on stdin, maybe one at a time.
+        again: all once more, to count them; None where that cannot be.
+        seen: how many were looked at so far, for another shard too.
+    """
+
+    first: list[Source | Failure]
+    rest: Iterator[Source | Failure]
+    are_known: bool
+    arrive: bool = False
+    again: Callable[[], Iterator[Source | Failure]] | None = None
+    seen: int = field(default=0, init=False)
+
+    def chosen(
+        self, *, shard: Shard | None, is_done: Callable[[str], bool], output: Path | None
+    ) -> Iterator[Source | Failure]:
+        """Yield what is left to do of a shard; raise UsageError where the turn of the output itself comes."""
+        written = None if output is None or not output.is_file() else output.stat()
+        for source in chain(self.first, self.rest):
+            self.seen += 1
+            name = name_of(source)
+            if (shard is not None and not shard.holds(name)) or is_done(name):
+                continue
+            if written is not None and output is not None and _is_file(source, written):
+                raise _overwritten(output)
+            yield source
+
+
+def name_of(source: Source | Failure) -> str:
+    """Return the name that the user gave to what was found, or to what was not."""
+    return source.source.id if isinstance(source, Failure) else source.id
+
+
+def list_sources(inputs: Inputs) -> Sources:
+    """Return the sources; where not all come on stdin, the first are looked for now, so that a mistake shows at once.
+
+    Raises:
+        UsageError: nothing named, a list that cannot be read; an argument, or one of the first inputs, without a video.
+    """
+    if not inputs.videos and inputs.files_from is None:
+        raise UsageError("videos: none given; name files or folders, or - to read paths from stdin")
+    if STDIN in inputs.videos and inputs.files_from == Path(STDIN):
+        raise UsageError("stdin: is read by - and by --files-from -; give one of them")
+    lines = _open_list(inputs.files_from)
+    found = _found(_named(inputs, lines))
+    if inputs.arrive:
+        return Sources([], found, are_known=False, arrive=True)
+    first = list(islice(found, LISTED + 1))
+    _check_first(first)
+    if len(first) <= LISTED:
+        return Sources(first, iter(()), are_known=True)
+    for given in inputs.videos:
+        next(find_sources([given]), None)  # raises where there is none
+    return Sources(first, found, are_known=False, again=_again(inputs))
+
+
+def check_output(output: Path | None, *, read: Iterable[Path | None], inputs: Inputs) -> None:
+    """Raise UsageError where the answers would replace a folder, a file that is read, or a video of a folder.
+
+    That an input is the output itself shows when its turn comes: see `Sources.chosen`.
+    """
+    if output is None:
+        return
+    if output.is_dir():
+        raise UsageError(f"{output}: is a folder; name a file, such as {output / 'answers.jsonl'}")
+    if not output.exists():
+        return
+    if any(path is not None and path.exists() and path.samefile(output) for path in read):
+        raise _overwritten(output)
+    folders = [Path(given).resolve() for given in inputs.videos if given != STDIN and Path(given).is_dir()]
+    if output.suffix.lower() in VIDEO_EXTENSIONS and set(folders) & set(output.resolve().parents):
+        raise _overwritten(output)
+
+
+def _overwritten(output: Path) -> UsageError:
+    return UsageError(f"{output}: is read by this command and would be overwritten; choose another name for -o")
+
+
+def _is_file(source: Source | Failure, status: os.stat_result) -> bool:
+    if isinstance(source, Failure):
+        return False
+    try:
+        return os.path.samestat(source.path.stat(), status)
+    except (OSError, ValueError):
+        return False
+
+
+def _open_list(file: Path | None) -> BufferedReader | None:
+    if file is None or file == Path(STDIN):
+        return None
+    try:
+        opened = file.open("rb")
+        opened.peek()  # a folder opens, and is refused here
+    except OSError as e:
+        raise UsageError(f"{file}: cannot be read ({e.strerror}); give a file of paths") from e
+    return opened
+
+
+def _named(inputs: Inputs, lines: BufferedReader | None) -> Iterator[str]:
+    """Yield the inputs one by one: those on the command line, then those of the list."""
+    for given in inputs.videos:
+        yield from _on_stdin(nul=inputs.ends_with_nul) if given == STDIN else [given]
+    if lines is not None:
+        with lines:
+            yield from read_paths(lines, nul=inputs.ends_with_nul)
+    elif inputs.files_from is not None:
+        yield from _on_stdin(nul=inputs.ends_with_nul)
+
+
+def _on_stdin(*, nul: bool) -> Iterator[str]:
+    return read_paths(sys.stdin.buffer, nul=nul)
+
+
+def _found(named: Iterable[str]) -> Iterator[Source | Failure]:
+    """Yield the sources of each input; one without any is a failure, and costs the others nothing."""
+    for given in named:
+        try:
+            yield from find_sources([given])
+        except UsageError as e:
+            yield Failure(Source.at(given), "not_video", str(e))
+
+
+def _check_first(first: list[Source | Failure]) -> None:
+    wrong = next((source for source in first if isinstance(source, Failure)), None)
+    if wrong is not None:
+        raise UsageError(wrong.message)
+    if first and all(isinstance(source, Source) and looks_like_text(source.path) for source in first):
+        raise UsageError(f"{name_of(first[0])}: is a text file, not a video; a file of labels goes after -l")
+
+
+def _again(inputs: Inputs) -> Callable[[], Iterator[Source | Failure]] | None:
+    if inputs.files_from is not None and not inputs.files_from.is_file():
+        return None  # a pipe is read once
+    return lambda: _found(_named(inputs, _open_list(inputs.files_from)))
