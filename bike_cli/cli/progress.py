@@ -1,0 +1,87 @@
+"""Progress on a terminal: how many are done, how many failed, how fast, how long still."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from bike_cli.cli.summary import rate
+from bike_cli.records import Failure, Prediction
+
+Total = int | Iterator[object] | None
+
+
+def watched(
+    records: Iterable[Prediction | Failure], *, console: Console, total: Total = None
+) -> Iterator[Prediction | Failure]:
+    """Yield the records, with a bar on the console; it leaves nothing behind.
+
+    Args:
+        console: rows may be printed on it meanwhile; they land above the bar.
+        total: a number, or what is to be counted beside the work, since to list a million files takes a while; None
+            where nobody knows.
+    """
+    with Progress(*_columns(), console=console, transient=True) as bar:
+        task = bar.add_task("", total=total if isinstance(total, int) else None, failed=0)
+        failed = 0
+        with _counting(total, lambda count: bar.update(task, total=count)):
+            for record in records:
+                failed += isinstance(record, Failure)
+                bar.update(task, advance=1, failed=failed)
+                yield record
+
+
+class _Counts(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        of = "" if task.total is None else f"/{task.total:,.0f}"
+        return Text(f"{task.completed:,.0f}{of}")
+
+
+class _Failed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        failed = task.fields["failed"]
+        return Text(f"{failed:,} failed" if failed else "", style="red")
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(rate(task.speed) if task.speed else "", style="dim")
+
+
+class _Left(TimeRemainingColumn):
+    def render(self, task: Task) -> Text:
+        return Text("") if task.total is None else super().render(task)
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    return (BarColumn(), _Counts(), TextColumn("videos"), _Failed(), _Rate(), TimeElapsedColumn(), _Left())
+
+
+@contextmanager
+def _counting(total: Total, tell: Callable[[int], None]) -> Iterator[None]:
+    """Count beside the work what can be counted, and tell the number when it is known."""
+    if total is None or isinstance(total, int):
+        yield
+        return
+    ended = threading.Event()
+
+    def count(things: Iterator[object]) -> None:
+        number = 0
+        for _ in things:
+            number += 1
+            if ended.is_set():
+                return
+        tell(number)
+
+    thread = threading.Thread(target=count, args=(total,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(timeout=1)
