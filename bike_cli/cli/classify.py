@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import error_room, loading, watched
+from bike_cli.cli.console import error_room, loading, plain, say, stderr
+from bike_cli.cli.resume import Held, Shape, read_held
+from bike_cli.cli.sources import Inputs, Sources, check_output, list_sources, name_of
+from bike_cli.cli.summary import Tally, summary
 from bike_cli.config import ClassifyConfig, dump, resolve
 from bike_cli.errors import ExitCode, UsageError
-from bike_cli.records import Failure, Prediction, Source
+from bike_cli.records import Failure, Prediction, Source, Spent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bike_cli.cli.writers import Writer
+    from bike_cli.data.shards import Shard
 
 
 @dataclass(frozen=True)
 class Request:
     """What to classify and where the answers go; how is in `ClassifyConfig`."""
 
-    videos: tuple[str, ...]
+    inputs: Inputs
     label_file: Path | None
     label_list: str | None
-    ends_with_nul: bool
-    files_from: Path | None
     output: Path | None
     format_: o.Format | None
     quiet: bool
@@ -87,41 +99,98 @@ def classify_command(  # the signature is the manual
         if dump_config:
             typer.echo(dump(settings), nl=False)
             return
-        paths = tuple(videos or ())
-        request = Request(paths, labels, label_list, nul, files_from, output, format_, quiet, resume, shard, strict)
+        inputs = Inputs(tuple(videos or ()), files_from, nul)
+        request = Request(inputs, labels, label_list, output, format_, quiet, resume, shard, strict)
         raise typer.Exit(run(request, settings))
+
+
+@dataclass
+class Done:
+    """What this run did."""
+
+    tally: Tally = field(default_factory=Tally)
+    spent: Spent = field(default_factory=Spent)
+    seconds: float = 0.0
+    stopped_by: Failure | None = None
 
 
 def run(request: Request, config: ClassifyConfig) -> ExitCode:
     """Classify what is asked for; return what the shell is told."""
-    from bike_cli.cli.writers import format_of, make_writer, open_stream
+    from bike_cli.cli.stdout import records_alone
+    from bike_cli.cli.writers import format_of, make_writer
+    from bike_cli.data.shards import parse_shard
 
     labels = _labels(request)
-    sources = _sources(request)
-    _check_output(request, sources if isinstance(sources, list) else [])
+    shard = None if request.shard is None else parse_shard(request.shard)
     format_ = format_of(request.format_, request.output)
-    names = [source.id for source in sources] if isinstance(sources, list) else None
-    done = failed = 0
-    with open_stream(request.output) as stream:
-        with loading(config.engine.model, quiet=request.quiet):
-            answers = _answers(sources, labels, config)
-        writer = make_writer(stream, format_, top=min(config.top, len(labels)), names=names)
-        try:
-            for record in watched(
-                answers, None if names is None else len(names), quiet=request.quiet or stream.isatty()
-            ):
-                writer.write(record)
-                done += 1
-                failed += isinstance(record, Failure)
-        finally:
-            writer.close()
-    if failed == done:
-        return ExitCode.ALL_FAILED
-    return ExitCode.SOME_FAILED if failed else ExitCode.DONE
+    _check_resume(request, format_)
+    sources = list_sources(request.inputs)
+    check_output(request.output, read=(request.label_file, request.inputs.files_from), inputs=request.inputs)
+    top, done = min(config.top, len(labels)), Done()
+    shape = Shape(frozenset(labels), top, config.explain)
+    with records_alone() as stdout, _opened(request, stdout, shape) as (stream, held):
+        left = sources.chosen(shard=shard, is_done=held.take, output=request.output)
+        answers, names = _prepared(left, sources, labels, config, held=held, spent=done.spent, quiet=request.quiet)
+        writer = make_writer(stream, format_, top=top, names=names)
+        console = _console_of_bar(stream, writer, quiet=request.quiet or (names is not None and len(names) == 1))
+        total = len(names) if names is not None else _rest(sources, shard, held)
+        with closing(_seen(answers, console, total)) as records:
+            _write(records, writer, done, strict=request.strict)
+    _tell(request, done, held, config)
+    return _exit_code(done, held, is_empty_shard=shard is not None and sources.seen > 0)
+
+
+def _check_resume(request: Request, format_: o.Format) -> None:
+    if not request.resume:
+        return
+    if request.output is None:
+        raise UsageError("--resume: goes on with a file, and none is named; add -o answers.jsonl")
+    if format_ != "jsonl":
+        raise UsageError(f"--resume: goes on with JSON lines, not with {format_}; name a file such as -o answers.jsonl")
+
+
+@contextmanager
+def _opened(request: Request, stdout: TextIO | None, shape: Shape) -> Iterator[tuple[TextIO, Held]]:
+    """Yield the stream that takes the records, and what is in it already."""
+    from bike_cli.cli.outputs import open_output, open_resumed
+
+    if request.output is None:
+        if stdout is None:
+            raise UsageError("stdout: is closed, so the answers have nowhere to go; name a file with -o")
+        yield stdout, Held()
+    elif not request.resume:
+        with open_output(request.output) as stream:
+            yield stream, Held()
+    else:
+        with open_resumed(request.output) as (file, stream):
+            held = read_held(file, shape, named=request.output)
+            os.truncate(file, held.size)
+            yield stream, held
+
+
+def _prepared(
+    left: Iterator[Source | Failure],
+    sources: Sources,
+    labels: tuple[str, ...],
+    config: ClassifyConfig,
+    *,
+    held: Held,
+    spent: Spent,
+    quiet: bool,
+) -> tuple[Iterator[Prediction | Failure], list[str] | None]:
+    """Return the answers, and the names of all videos where they are known; no model is loaded for none."""
+    known = list(left) if sources.are_known else None
+    # What arrives on stdin is not waited for.
+    first = list(islice(left, 0 if sources.arrive else 1)) if known is None else known
+    names = None if known is None else [name_of(source) for source in known]
+    if not first and not sources.arrive:
+        return iter(()), names
+    with loading(config.engine.model, quiet=quiet):
+        return _answers(chain(first, left), labels, config, held=held, spent=spent), names
 
 
 def _answers(
-    sources: Iterable[Source | Failure], labels: tuple[str, ...], config: ClassifyConfig
+    sources: Iterable[Source | Failure], labels: tuple[str, ...], config: ClassifyConfig, *, held: Held, spent: Spent
 ) -> Iterator[Prediction | Failure]:
     from bike_cli.engine.engine import load
     from bike_cli.engine.placement import spare_threads
@@ -129,8 +198,77 @@ def _answers(
 
     settings = config.engine
     engine = load(settings.model, device=settings.device, precision=settings.precision, offline=settings.offline)
+    held.check_model(engine.name)
     spare_threads(engine.encoder.model)
-    return classify(engine, sources, labels, config)
+    return classify(engine, sources, labels, config)  # `spent` goes in here, where the task can take it
+
+
+def _rest(sources: Sources, shard: Shard | None, held: Held) -> Iterator[object] | None:
+    """Return as many things as there are videos to do, found anew; None where that cannot be known."""
+    if sources.again is None:
+        return None
+    again = (source for source in sources.again() if shard is None or shard.holds(name_of(source)))
+    return islice(again, held.tally.total, None)
+
+
+def _console_of_bar(stream: TextIO, writer: Writer, *, quiet: bool) -> Console | None:
+    from bike_cli.cli.table import TableWriter
+
+    if quiet or not sys.stderr.isatty():
+        return None
+    if not stream.isatty():
+        return stderr()
+    # On the screen that rows are printed on, only what prints them can keep a bar below them.
+    return writer.screen if isinstance(writer, TableWriter) else None
+
+
+def _seen(
+    answers: Iterable[Prediction | Failure], console: Console | None, total: int | Iterator[object] | None
+) -> Generator[Prediction | Failure, None, None]:
+    if console is None:
+        yield from answers
+        return
+    from bike_cli.cli.progress import watched
+
+    yield from watched(answers, console=console, total=total)
+
+
+def _write(records: Iterable[Prediction | Failure], writer: Writer, done: Done, *, strict: bool) -> None:
+    begun = time.monotonic()
+    try:
+        for record in records:
+            writer.write(record)
+            done.tally.add(record)
+            if strict and isinstance(record, Failure):
+                done.stopped_by = record
+                break
+    finally:
+        writer.close()
+    done.seconds = time.monotonic() - begun
+
+
+def _tell(request: Request, done: Done, held: Held, config: ClassifyConfig) -> None:
+    """Say on stderr how the run ended."""
+    if done.stopped_by is not None:
+        videos = "1 video" if done.tally.total == 1 else f"{done.tally.total:,} videos"
+        failed = f"{done.stopped_by.source.id}: failed ({done.stopped_by.kind})"
+        say(f"{failed}; --strict stopped here, {videos} done", level="error")
+    if request.quiet:
+        return
+    before = held.tally.total
+    if before and not done.tally.total:
+        stderr().print(plain(f"{request.output}: nothing is left to do, all {before:,} records are there"))
+    elif sys.stderr.isatty() and done.tally.total > 1:
+        workers = config.decoding.workers or os.cpu_count() or 1
+        line = summary(done.tally, seconds=done.seconds, spent=done.spent, workers=workers, before=before)
+        stderr().print(plain(line, "dim"))
+
+
+def _exit_code(done: Done, held: Held, *, is_empty_shard: bool) -> ExitCode:
+    if done.stopped_by is not None:
+        return ExitCode.SOME_FAILED
+    tally = held.tally + done.tally
+    return ExitCode.DONE if is_empty_shard and not tally.total else tally.exit_code()
 
 
 def _labels(request: Request) -> tuple[str, ...]:
@@ -143,49 +281,3 @@ def _labels(request: Request) -> tuple[str, ...]:
     if request.label_list is not None:
         return parse_labels(request.label_list)
     raise UsageError("labels: none given; add -l labels.txt, or -L 'running, jumping'")
-
-
-def _sources(request: Request) -> list[Source] | Iterator[Source | Failure]:
-    """Return the sources: a list where all are known now, so that a mistake shows before the model is loaded."""
-    from bike_cli.data.inputs import find_sources, looks_like_text, read_paths
-
-    if not request.videos and request.files_from is None:
-        raise UsageError("videos: none given; name files or folders, or - to read paths from stdin")
-    named = list(request.videos)
-    if request.files_from is not None:
-        try:
-            with request.files_from.open("rb") as file:
-                named += read_paths(file, nul=request.ends_with_nul)
-        except OSError as e:
-            raise UsageError(f"{request.files_from}: cannot be read ({e.strerror}); give a file of paths") from e
-    if "-" in request.videos:
-        return _arriving(named, ends_with_nul=request.ends_with_nul)
-    sources = list(find_sources(named))
-    if sources and all(looks_like_text(source.path) for source in sources):
-        raise UsageError(f"{sources[0].id}: is a text file, not a video; a file of labels goes after -l")
-    return sources
-
-
-def _arriving(named: Iterable[str], *, ends_with_nul: bool) -> Iterator[Source | Failure]:
-    """Yield sources as their paths arrive on stdin, in the place of `-`; a wrong one fails alone."""
-    from bike_cli.data.inputs import find_sources, read_paths
-
-    for given in named:
-        for path in read_paths(sys.stdin.buffer, nul=ends_with_nul) if given == "-" else [given]:
-            try:
-                yield from find_sources([path])
-            except UsageError as e:
-                yield Failure(Source.at(path), "not_video", str(e))
-
-
-def _check_output(request: Request, sources: Iterable[Source]) -> None:
-    output = request.output
-    if output is None:
-        return
-    if output.is_dir():
-        raise UsageError(f"{output}: is a folder; name a file, such as {output / 'answers.jsonl'}")
-    if not output.exists():
-        return
-    read = [request.label_file, request.files_from, *(source.path for source in sources)]
-    if any(path is not None and path.exists() and path.samefile(output) for path in read):
-        raise UsageError(f"{output}: is read by this command and would be overwritten; choose another name for -o")

@@ -8,10 +8,9 @@ import signal
 import sys
 import threading
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TypeVar
 
 import typer
 from rich.console import Console
@@ -19,7 +18,6 @@ from rich.text import Text
 
 from bike_cli.errors import BikeError, ExitCode
 
-Record = TypeVar("Record")
 _Action = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 
 _DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
@@ -65,7 +63,8 @@ def error_room(*, quiet: bool = False) -> Iterator[None]:
         raise typer.Exit(ExitCode.INTERRUPTED) from e
     except BrokenPipeError as e:
         # The reader has seen enough. Python would complain once more when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(ExitCode.PIPE_CLOSED) from e
     finally:
         logger.removeHandler(handler)
@@ -107,15 +106,3 @@ def loading(model: str, *, quiet: bool) -> Iterator[None]:
     console = stderr(quiet=quiet or not sys.stderr.isatty())
     with console.status(plain(f"loading {model}")):
         yield
-
-
-def watched(records: Iterable[Record], total: int | None, *, quiet: bool) -> Iterator[Record]:
-    """Yield the records, with progress on stderr where that is a terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield from records
-        return
-    from rich import progress as bars
-
-    columns = (bars.BarColumn(), bars.MofNCompleteColumn(), bars.TimeElapsedColumn(), bars.TimeRemainingColumn())
-    with bars.Progress(*columns, console=stderr()) as progress:
-        yield from progress.track(records, total=total)

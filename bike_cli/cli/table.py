@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -36,12 +37,17 @@ class TableWriter:
     """
 
     def __init__(self, stream: TextIO, names: Sequence[str] | None) -> None:
-        self._console = _Screen(file=stream, highlight=False)
+        self._console = _Screen(file=stream, highlight=False, width=_width(stream))
         self._detailed = names is not None and len(names) == 1
         # Wide enough for the longest path, within nine twentieths of the line.
         longest = max((cell_len(safe(name)) for name in names or ()), default=self._console.width)
         self._path_width = max(5, min(longest, (self._console.width - 8) * 9 // 20))
         self._has_header = False
+
+    @property
+    def screen(self) -> Console:
+        """The console that rows are printed on; what is shown below them goes there, too."""
+        return self._console
 
     def write(self, record: Prediction | Failure) -> None:
         """Print a record."""
@@ -84,6 +90,17 @@ class TableWriter:
         seen = [plain(", ".join(a.phrase for a in record.attributes))] if width >= SEEN_FROM else []
         table.add_row(path, plain(record.best.label, "bold"), _percent(record.best.score), *rest, *seen)
         return Group(table, *(Padding(note, (0, 0, 0, 2)) for note in _notes(record, self._is_ascii())))
+
+
+def _width(stream: TextIO) -> int | None:
+    """Return the columns of a terminal; None where Rich is to find out."""
+    # Rich looks at descriptors 0 to 2, and while records are written none of them need be this terminal.
+    if not stream.isatty() or "COLUMNS" in os.environ:
+        return None
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except (OSError, ValueError):
+        return None
 
 
 def _detail(record: Prediction, ascii_only: bool) -> Group:

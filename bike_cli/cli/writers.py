@@ -1,13 +1,10 @@
-"""Where answers go and in which form: jsonl, json, csv, tsv; the table has a file of its own."""
+"""In which form answers are written: jsonl, json, csv, tsv; the table has a file of its own."""
 
 from __future__ import annotations
 
 import csv
-import io
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -15,7 +12,6 @@ from bike_cli.cli.console import safe
 from bike_cli.cli.options import Format
 from bike_cli.cli.rows import Cell, as_cells, as_json, as_object, columns
 from bike_cli.cli.table import TableWriter
-from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Prediction
 
 FORMATS_BY_SUFFIX: dict[str, Format] = {".jsonl": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv"}
@@ -40,8 +36,9 @@ class JsonLines:
         self._stream = stream
 
     def write(self, record: Prediction | Failure) -> None:
-        """Write a line."""
-        print(as_json(as_object(record)), file=self._stream, flush=True)
+        """Write a line, at once: a run that is killed leaves whole lines, but for the last."""
+        self._stream.write(as_json(as_object(record)) + "\n")
+        self._stream.flush()
 
     def close(self) -> None:
         """Nothing is left to write."""
@@ -105,7 +102,7 @@ def format_of(wanted: Format | None, output: Path | None) -> Format:
         return wanted
     if output is not None:
         return FORMATS_BY_SUFFIX.get(output.suffix.lower(), "jsonl")
-    return "table" if sys.stdout.isatty() else "jsonl"
+    return "table" if sys.stdout is not None and sys.stdout.isatty() else "jsonl"
 
 
 def make_writer(stream: TextIO, format_: Format, *, top: int, names: Sequence[str] | None) -> Writer:
@@ -115,60 +112,3 @@ def make_writer(stream: TextIO, format_: Format, *, top: int, names: Sequence[st
     if format_ == "jsonl":
         return JsonLines(stream)
     return JsonArray(stream) if format_ == "json" else Cells(stream, top=top, tabs=format_ == "tsv")
-
-
-@contextmanager
-def open_stream(output: Path | None) -> Iterator[TextIO]:
-    """Yield stdout, or a file that takes its name when it is complete; an interrupt keeps what was written.
-
-    UTF-8, whatever the locale, except on a terminal; bytes of file names that are no UTF-8 come back as they were. What
-    is there already and no ordinary file, such as /dev/null or a pipe, is written to as it is, never replaced.
-    Raises:
-        UsageError: a file that cannot be written, found before the first record.
-    """
-    if output is None:
-        yield _stdout()
-    elif output.exists() and not output.is_file():
-        with _opened(output, named=output) as stream:
-            yield stream
-    else:
-        with _replacing(output) as stream:
-            yield stream
-
-
-def _stdout() -> TextIO:
-    stream = sys.stdout
-    if isinstance(stream, io.TextIOWrapper):
-        if stream.isatty():
-            stream.reconfigure(errors="replace")
-        else:
-            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
-    return stream
-
-
-def _opened(file: Path, *, named: Path) -> TextIO:
-    try:
-        return file.open("w", encoding="utf-8", errors="surrogateescape", newline="")
-    except OSError as e:
-        raise UsageError(f"{named}: cannot be written ({e.strerror}); choose a folder that exists and is yours") from e
-
-
-@contextmanager
-def _replacing(output: Path) -> Iterator[TextIO]:
-    output = output.resolve()  # a link stays one
-    unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
-    file = _opened(unfinished, named=output)
-    is_valid = False
-    try:
-        with file:
-            yield file
-        is_valid = True
-    except KeyboardInterrupt:
-        # Before the answers begin there is nothing to keep, and perhaps an older file to lose.
-        is_valid = unfinished.stat().st_size > 0
-        raise
-    finally:
-        if is_valid:
-            unfinished.replace(output)
-        else:
-            unfinished.unlink()

@@ -11,7 +11,7 @@ import typer
 from answers import HOSTILE, steering
 from invoke import Terminal
 
-from bike_cli.cli.console import error_room, plain, safe, say, watched
+from bike_cli.cli.console import error_room, plain, safe, say
 from bike_cli.errors import BikeError, ConfigError, ExitCode, ModelError, UsageError, VideoError
 
 logger = logging.getLogger("bike_cli.somewhere")
@@ -112,21 +112,3 @@ def test_the_room_takes_its_handler_along() -> None:
         assert logging.getLogger("bike_cli").handlers != before
 
     assert logging.getLogger("bike_cli").handlers == before
-
-
-def test_progress_is_for_terminals(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(watched([1, 2, 3], 3, quiet=False)) == [1, 2, 3]
-    assert capsys.readouterr().err == ""
-
-    screen = Terminal()
-    monkeypatch.setattr(sys, "stderr", screen)
-    assert list(watched([1, 2, 3], 3, quiet=False)) == [1, 2, 3]
-    assert "3/3" in screen.text
-
-
-def test_quiet_shows_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = Terminal()
-    monkeypatch.setattr(sys, "stderr", screen)
-
-    assert list(watched([1, 2], 2, quiet=True)) == [1, 2]
-    assert screen.text == ""

@@ -1,10 +1,8 @@
-"""Every format holds the same answers, and a file is whole or not there."""
+"""Every format holds the same answers."""
 
 import csv
 import io
 import json
-import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -13,8 +11,7 @@ from invoke import Terminal
 
 from bike_cli.cli.options import Format
 from bike_cli.cli.rows import as_object
-from bike_cli.cli.writers import format_of, make_writer, open_stream
-from bike_cli.errors import UsageError
+from bike_cli.cli.writers import format_of, make_writer
 from bike_cli.records import Failure, Prediction
 
 RECORDS: list[Prediction | Failure] = [prediction(), failure(), prediction("c.mp4", ("sitting",), weights=None)]
@@ -131,110 +128,3 @@ def test_a_person_gets_a_table_and_a_pipe_lines(
     monkeypatch.setattr("sys.stdout", stream)
 
     assert format_of(None, None) == format_
-
-
-# -- a file -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Path:
-    """A file with an older answer, alone in its folder."""
-    file = tmp_path / "out" / "answers.txt"
-    file.parent.mkdir()
-    file.write_text("older")
-    return file
-
-
-def files_beside(output: Path) -> list[str]:
-    return [file.name for file in output.parent.iterdir()]
-
-
-def write_and_end_with(error: type[BaseException], output: Path) -> None:
-    with open_stream(output) as stream:
-        stream.write("newer")
-        raise error
-
-
-def test_a_file_takes_its_name_when_it_is_complete(output: Path) -> None:
-    with open_stream(output) as stream:
-        stream.write("newer")
-        stream.flush()
-        assert output.read_text() == "older"
-
-    assert output.read_text() == "newer"
-    assert files_beside(output) == ["answers.txt"]
-
-
-@pytest.mark.parametrize("error", [ValueError, SystemExit, BrokenPipeError])
-def test_a_failure_leaves_the_older_file_and_nothing_else(output: Path, error: type[BaseException]) -> None:
-    with pytest.raises(error):
-        write_and_end_with(error, output)
-
-    assert output.read_text() == "older"
-    assert files_beside(output) == ["answers.txt"]
-
-
-def test_an_interrupt_keeps_what_was_written(output: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        write_and_end_with(KeyboardInterrupt, output)
-
-    assert output.read_text() == "newer"
-
-
-def test_an_interrupt_before_the_answers_begin_keeps_the_older_file(output: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), open_stream(output):
-        raise KeyboardInterrupt
-
-    assert output.read_text() == "older"
-    assert files_beside(output) == ["answers.txt"]
-
-
-def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    read: list[str] = []
-    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
-    reader.start()
-
-    with open_stream(pipe) as stream:
-        stream.write("through")
-    reader.join(timeout=10)
-
-    assert read == ["through"]
-    assert pipe.is_fifo()
-
-
-def test_a_file_that_cannot_be_written_is_wrong_use(tmp_path: Path) -> None:
-    with (
-        pytest.raises(UsageError, match=r"no/a\.csv: cannot be written .*; choose a folder"),
-        open_stream(tmp_path / "no" / "a.csv"),
-    ):
-        pass
-
-
-def test_bytes_that_are_no_utf8_come_back_as_they_were(output: Path) -> None:
-    with open_stream(output) as stream:
-        stream.write(os.fsdecode(b"caf\xe9"))
-
-    assert output.read_bytes() == b"caf\xe9"
-
-
-def test_a_pipe_gets_utf8_whatever_the_locale(monkeypatch: pytest.MonkeyPatch) -> None:
-    written = io.BytesIO()
-    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="latin-1"))
-
-    with open_stream(None) as stream:
-        stream.write("é日")
-        stream.flush()
-
-    assert written.getvalue() == "é日".encode()
-
-
-def test_a_terminal_keeps_its_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = Terminal(encoding="latin-1")
-    monkeypatch.setattr("sys.stdout", screen)
-
-    with open_stream(None) as stream:
-        stream.write("é日")
-
-    assert screen.text == "é?"
