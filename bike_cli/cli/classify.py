@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 import typer
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import error_room, loading, plain, say, stderr
+from bike_cli.cli.console import error_room, loading, plain, say, someone_watches, stderr
 from bike_cli.cli.resume import Held, Shape, read_held
 from bike_cli.cli.sources import Inputs, Sources, check_output, list_sources, name_of
 from bike_cli.cli.summary import Tally, summary
@@ -26,6 +25,7 @@ from bike_cli.records import Failure, Prediction, Source, Spent
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bike_cli.cli.progress import Total
     from bike_cli.cli.writers import Writer
     from bike_cli.data.shards import Shard
 
@@ -124,17 +124,19 @@ def run(request: Request, config: ClassifyConfig) -> ExitCode:
     shard = None if request.shard is None else parse_shard(request.shard)
     format_ = format_of(request.format_, request.output)
     _check_resume(request, format_)
-    sources = list_sources(request.inputs)
     check_output(request.output, read=(request.label_file, request.inputs.files_from), inputs=request.inputs)
     top, done = min(config.top, len(labels)), Done()
     shape = Shape(frozenset(labels), top, config.explain)
-    with records_alone() as stdout, _opened(request, stdout, shape) as (stream, held):
+    with (
+        closing(list_sources(request.inputs)) as sources,
+        records_alone() as stdout,
+        _opened(request, stdout, shape) as (stream, held),
+    ):
         left = sources.chosen(shard=shard, is_done=held.take, output=request.output)
         answers, names = _prepared(left, sources, labels, config, held=held, spent=done.spent, quiet=request.quiet)
         writer = make_writer(stream, format_, top=top, names=names)
         console = _console_of_bar(stream, writer, quiet=request.quiet or (names is not None and len(names) == 1))
-        total = len(names) if names is not None else _rest(sources, shard, held)
-        with closing(_seen(answers, console, total)) as records:
+        with closing(_seen(answers, console, lambda: _total(names, sources, shard, held))) as records:
             _write(records, writer, done, strict=request.strict)
     _tell(request, done, held, config)
     return _exit_code(done, held, is_empty_shard=shard is not None and sources.seen > 0)
@@ -203,10 +205,10 @@ def _answers(
     return classify(engine, sources, labels, config)  # `spent` goes in here, where the task can take it
 
 
-def _rest(sources: Sources, shard: Shard | None, held: Held) -> Iterator[object] | None:
-    """Return as many things as there are videos to do, found anew; None where that cannot be known."""
-    if sources.again is None:
-        return None
+def _total(names: list[str] | None, sources: Sources, shard: Shard | None, held: Held) -> Total:
+    """Return how many videos there are to do, or as many things, found anew; None where that cannot be known."""
+    if names is not None or sources.again is None:
+        return None if names is None else len(names)
     again = (source for source in sources.again() if shard is None or shard.holds(name_of(source)))
     return islice(again, held.tally.total, None)
 
@@ -214,7 +216,7 @@ def _rest(sources: Sources, shard: Shard | None, held: Held) -> Iterator[object]
 def _console_of_bar(stream: TextIO, writer: Writer, *, quiet: bool) -> Console | None:
     from bike_cli.cli.table import TableWriter
 
-    if quiet or not sys.stderr.isatty():
+    if quiet or not someone_watches():
         return None
     if not stream.isatty():
         return stderr()
@@ -223,14 +225,14 @@ def _console_of_bar(stream: TextIO, writer: Writer, *, quiet: bool) -> Console |
 
 
 def _seen(
-    answers: Iterable[Prediction | Failure], console: Console | None, total: int | Iterator[object] | None
+    answers: Iterable[Prediction | Failure], console: Console | None, total: Callable[[], Total]
 ) -> Generator[Prediction | Failure, None, None]:
     if console is None:
         yield from answers
         return
     from bike_cli.cli.progress import watched
 
-    yield from watched(answers, console=console, total=total)
+    yield from watched(answers, console=console, total=total())
 
 
 def _write(records: Iterable[Prediction | Failure], writer: Writer, done: Done, *, strict: bool) -> None:
@@ -258,7 +260,7 @@ def _tell(request: Request, done: Done, held: Held, config: ClassifyConfig) -> N
     before = held.tally.total
     if before and not done.tally.total:
         stderr().print(plain(f"{request.output}: nothing is left to do, all {before:,} records are there"))
-    elif sys.stderr.isatty() and done.tally.total > 1:
+    elif someone_watches() and done.tally.total > 1:
         workers = config.decoding.workers or os.cpu_count() or 1
         line = summary(done.tally, seconds=done.seconds, spent=done.spent, workers=workers, before=before)
         stderr().print(plain(line, "dim"))

@@ -38,6 +38,11 @@ def stderr(*, quiet: bool = False) -> Console:
     return Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
 
 
+def someone_watches() -> bool:
+    """Return whether stderr is a terminal, on which progress is for people and in nobody's way."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 def say(message: str, *, level: str) -> None:
     """Write `level: message` on stderr, as one line."""
     colour = {"error": "bold red", "warning": "yellow"}[level]
@@ -103,6 +108,6 @@ def _written_out(character: str) -> str:
 @contextmanager
 def loading(model: str, *, quiet: bool) -> Iterator[None]:
     """Show a spinner on a terminal while a model is loaded."""
-    console = stderr(quiet=quiet or not sys.stderr.isatty())
+    console = stderr(quiet=quiet or not someone_watches())
     with console.status(plain(f"loading {model}")):
         yield

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from io import BufferedReader
 from itertools import chain, islice
@@ -53,6 +54,11 @@ class Sources:
     arrive: bool = False
     again: Callable[[], Iterator[Source | Failure]] | None = None
     seen: int = field(default=0, init=False)
+
+    def close(self) -> None:
+        """Stop looking, and close the list that is being read."""
+        if isinstance(self.rest, Generator):
+            self.rest.close()
 
     def chosen(
         self, *, shard: Shard | None, is_done: Callable[[str], bool], output: Path | None
@@ -141,13 +147,13 @@ def _open_list(file: Path | None) -> BufferedReader | None:
 
 def _named(inputs: Inputs, lines: BufferedReader | None) -> Iterator[str]:
     """Yield the inputs one by one: those on the command line, then those of the list."""
-    for given in inputs.videos:
-        yield from _on_stdin(nul=inputs.ends_with_nul) if given == STDIN else [given]
-    if lines is not None:
-        with lines:
+    with lines or nullcontext():
+        for given in inputs.videos:
+            yield from _on_stdin(nul=inputs.ends_with_nul) if given == STDIN else [given]
+        if lines is not None:
             yield from read_paths(lines, nul=inputs.ends_with_nul)
-    elif inputs.files_from is not None:
-        yield from _on_stdin(nul=inputs.ends_with_nul)
+        elif inputs.files_from is not None:
+            yield from _on_stdin(nul=inputs.ends_with_nul)
 
 
 def _on_stdin(*, nul: bool) -> Iterator[str]:

@@ -30,7 +30,7 @@ def records_alone() -> Iterator[TextIO | None]:
         return
     if stdout is not None:
         stdout.flush()
-    # Not by name: what somebody else opened while stdout was closed may have got its number.
+    _open_stderr()
     saved = os.dup(descriptor) if stdout is not None else None
     try:
         with _led_to_stderr(descriptor if stdout is not None else STDOUT, saved):
@@ -47,9 +47,9 @@ def records_alone() -> Iterator[TextIO | None]:
 @contextmanager
 def _led_to_stderr(descriptor: int, saved: int | None) -> Iterator[None]:
     if saved is None and _is_open(descriptor):
-        yield
+        yield  # stdout was closed, and what was opened since has got its number
         return
-    _lead(descriptor)
+    os.dup2(STDERR, descriptor)
     try:
         yield
     finally:
@@ -63,14 +63,13 @@ def _led_to_stderr(descriptor: int, saved: int | None) -> Iterator[None]:
             os.dup2(saved, descriptor)
 
 
-def _lead(descriptor: int) -> None:
-    if _is_open(STDERR):
-        os.dup2(STDERR, descriptor)
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    if nowhere != descriptor:
-        os.dup2(nowhere, descriptor)
-        os.close(nowhere)
+def _open_stderr() -> None:
+    """Let descriptor 2 lead nowhere where it is closed: the next file to be opened would get it, and the noise too."""
+    if not _is_open(STDERR):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        if nowhere != STDERR:
+            os.dup2(nowhere, STDERR)
+            os.close(nowhere)
 
 
 def _is_open(descriptor: int) -> bool:

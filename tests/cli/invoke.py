@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,18 @@ class Terminal(io.TextIOWrapper):
         self.flush()
         assert isinstance(self.buffer, io.BytesIO)
         return self.buffer.getvalue().decode(self.encoding)
+
+
+class Interrupted(io.BytesIO):
+    """A stdin on which one path arrives, and then Ctrl-C."""
+
+    @property
+    def buffer(self) -> "Interrupted":
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self.getvalue()
+        raise KeyboardInterrupt
 
 
 def bike_on_terminal(*arguments: object, columns: int = 80, stdin: object = None) -> Ran:

@@ -6,13 +6,12 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from answers import HOSTILE, steering
 from huggingface_hub import constants
-from invoke import Ran, bike, bike_on_terminal
+from invoke import Interrupted, Ran, bike, bike_on_terminal
 
 import bike_cli
 from bike_cli.errors import ExitCode
@@ -364,18 +363,6 @@ def test_a_run_that_cannot_start_leaves_no_file(clips: Path, labels: Path, tmp_p
     bike("classify", clips, "-l", labels, *NO_SUCH_MODEL, "-o", tmp_path / "answers.jsonl")
 
     assert set(tmp_path.iterdir()) == before
-
-
-class Interrupted(io.BytesIO):
-    """A stdin on which one path arrives, and then Ctrl-C."""
-
-    @property
-    def buffer(self) -> "Interrupted":
-        return self
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield self.getvalue()
-        raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "json", "csv"])

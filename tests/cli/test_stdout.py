@@ -1,9 +1,15 @@
 """stdout holds records and nothing else, whatever prints meanwhile."""
 
 import io
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
 
 import pytest
-from invoke import Terminal
+from invoke import ONE_THREAD, Terminal
 
 from bike_cli.cli.stdout import records_alone
 
@@ -29,3 +35,90 @@ def test_a_terminal_keeps_its_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
         stream.write("é日")
 
     assert screen.text == "é?"
+
+
+# -- a process of its own -----------------------------------------------------------------------------------------
+
+NOISY = """
+import ctypes, os, sys, bike_cli.tasks.classify as task
+from bike_cli.__main__ import run
+classify = task.classify
+
+def noisy(*given, **named):
+    for answer in classify(*given, **named):
+        os.write(1, b"os.write\\n")
+        ctypes.CDLL(None).puts(b"puts")
+        print("print")
+        os.system("echo child")
+        yield answer
+
+task.classify = noisy
+run()
+"""
+
+
+def noisily(*arguments: object, redirect: str = "") -> subprocess.CompletedProcess[str]:
+    """Run bike while a library prints to stdout in every way there is."""
+    return subprocess.run(
+        ["bash", "-c", f'"$@" {redirect}', "bash", sys.executable, "-c", NOISY, "classify", "-m", "tiny"]
+        + [str(argument) for argument in arguments],
+        env={**os.environ, **ONE_THREAD},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def noisy(clips: Path) -> subprocess.CompletedProcess[str]:
+    return noisily(clips, "-L", "red square,blue circle")
+
+
+def test_what_libraries_print_never_lands_between_records(noisy: subprocess.CompletedProcess[str]) -> None:
+    assert noisy.returncode == 0, noisy.stderr
+    assert [json.loads(line)["status"] for line in noisy.stdout.splitlines()] == ["ok"] * 3
+
+
+def test_what_libraries_print_goes_to_stderr(noisy: subprocess.CompletedProcess[str]) -> None:
+    assert Counter(noisy.stderr.split()) == dict.fromkeys(("os.write", "puts", "print", "child"), 3)
+
+
+def test_nothing_is_lost_where_stderr_is_closed(clips: Path) -> None:
+    done = noisily(clips, "-L", "red square,blue circle", redirect="2>&-")
+
+    assert done.returncode == 0
+    assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["ok"] * 3
+
+
+def test_a_closed_stdout_is_wrong_use(clips: Path) -> None:
+    done = noisily(clips, "-L", "red square,blue circle", redirect=">&-")
+
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: stdout: is closed, so the answers have nowhere to go; name a file with -o\n",
+    )
+
+
+def test_a_file_needs_no_stdout(clips: Path, tmp_path: Path) -> None:
+    answers = tmp_path / "answers.jsonl"
+
+    done = noisily(clips, "-L", "red square,blue circle", "-o", answers, redirect=">&-")
+
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["status"] for line in answers.read_text().splitlines()] == ["ok"] * 3
+
+
+def test_stdout_is_itself_again_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "stdout"
+    with file.open("w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+
+        with records_alone() as stream:
+            assert stream
+            stream.write("record\n")
+            os.write(stdout.fileno(), b"noise\n")
+            print("noise")  # noqa: T201
+        print("afterwards")  # noqa: T201
+
+    assert file.read_text() == "record\nafterwards\n"

@@ -1,0 +1,291 @@
+"""`bike classify --resume`: whatever ended a run, the next one completes it, and no video is done twice."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from invoke import BIKE, ONE_THREAD, Interrupted, Ran, bike, bike_on_terminal
+
+from bike_cli.cli import writers
+from bike_cli.cli.outputs import part_of
+from bike_cli.cli.rows import as_object
+from bike_cli.errors import ExitCode
+from bike_cli.records import Failure, Prediction
+
+Record = dict[str, object]
+
+
+def classify(*arguments: object, stdin: bytes = b"") -> Ran:
+    return bike("classify", "-m", "tiny", *arguments, stdin=stdin)
+
+
+def read(file: Path) -> list[Record]:
+    return [json.loads(line) for line in file.read_bytes().splitlines()]
+
+
+def as_set(records: list[Record]) -> Counter[str]:
+    """Return records without their order; what a second run may round in another way is left out."""
+    return Counter(json.dumps([r["path"], r["status"], r.get("label"), r.get("error")]) for r in records)
+
+
+@pytest.fixture
+def listed(clips: Path, tmp_path: Path) -> Path:
+    """A list of seven paths: one twice, one missing."""
+    names = ["red_square", "blue_circle", "missing", "green_cross", "red_square", "blue_circle", "green_cross"]
+    file = tmp_path / "list"
+    file.write_text("".join(f"{clips / name}.mp4\n" for name in names))
+    return file
+
+
+@pytest.fixture
+def answers(listed: Path, labels: Path, tmp_path: Path) -> Path:
+    """The complete answers to the list."""
+    file = tmp_path / "answers.jsonl"
+    assert classify("--files-from", listed, "-l", labels, "-o", file).exit_code == ExitCode.SOME_FAILED
+    return file
+
+
+def resume(listed: Path, labels: Path, answers: Path, *flags: object) -> Ran:
+    return classify("--files-from", listed, "-l", labels, "-o", answers, "--resume", *flags)
+
+
+# -- kill -9 ------------------------------------------------------------------------------------------------------
+
+
+def run_and_kill(command: list[str], files: tuple[Path, Path], *, after: int, delay_s: float) -> bool:
+    """Run bike and kill it when there are `after` lines more and a moment has gone; return whether it was alive."""
+    before = _lines(files)
+    with subprocess.Popen(command, env={**os.environ, **ONE_THREAD}, start_new_session=True) as process:
+        ends = time.monotonic() + 60
+        while process.poll() is None and _lines(files) < before + after:
+            assert time.monotonic() < ends, "no record came"
+            time.sleep(0.002)
+        time.sleep(delay_s)
+        was_alive = process.poll() is None
+        process.send_signal(signal.SIGKILL)
+    return was_alive
+
+
+def _lines(files: tuple[Path, Path]) -> int:
+    # At the moment at which one becomes the other, neither or both may be there.
+    return max(file.read_bytes().count(b"\n") if file.exists() else 0 for file in files)
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_run_killed_again_and_again_is_completed(clips: Path, labels: Path, tmp_path: Path, kills: int) -> None:
+    rng = random.Random(kills)
+    names = [*sorted(map(str, clips.iterdir())), str(clips / "missing.mp4")]
+    listed, answers = tmp_path / "list", tmp_path / "answers.jsonl"
+    listed.write_text("".join(f"{rng.choice(names)}\n" for _ in range(60 * kills)))
+    given = [*BIKE, "classify", "-m", "tiny", "-l", str(labels), "--files-from", str(listed), "-o", str(answers)]
+
+    killed = 0
+    for i in range(kills):
+        resumed = [*given, "--resume"] if i else given  # the first one leaves its hidden file
+        files = (answers, part_of(answers))
+        killed += run_and_kill(resumed, files, after=rng.randint(1, 15), delay_s=rng.random() / 20)
+    ran = resume(listed, labels, answers)
+
+    assert killed == kills
+    assert ran.exit_code == ExitCode.SOME_FAILED
+    assert as_set(read(answers)) == as_set(classify("-l", labels, "--files-from", listed).records)
+    assert not part_of(answers).exists()
+
+
+@pytest.mark.parametrize("cut", [1, 2, 30, -1])
+@pytest.mark.parametrize("end", [b"", b"\n", b"\xff\n", bytes(64)])
+def test_a_torn_last_line_is_done_again(listed: Path, labels: Path, answers: Path, cut: int, end: bytes) -> None:
+    whole = read(answers)
+    *lines, last = answers.read_bytes().splitlines(keepends=True)
+    answers.write_bytes(b"".join(lines) + last[:cut] + (end if cut > 0 else b""))
+
+    ran = resume(listed, labels, answers)
+
+    assert ran.exit_code == ExitCode.SOME_FAILED
+    assert read(answers) == whole
+
+
+# -- what is left -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("done", [[], [0], [1, 2], [4], [0, 4], [6], [5, 3, 2]])
+def test_what_the_file_holds_is_not_done_again(listed: Path, labels: Path, answers: Path, done: list[int]) -> None:
+    whole, lines = read(answers), answers.read_text().splitlines(keepends=True)
+    answers.write_text("".join(lines[i] for i in done))
+
+    ran = resume(listed, labels, answers)
+
+    assert ran.exit_code == ExitCode.SOME_FAILED
+    assert as_set(read(answers)) == as_set(whole)
+    assert answers.read_text().startswith("".join(lines[i] for i in done))
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_first_run_may_say_resume(listed: Path, labels: Path, answers: Path, is_there: bool) -> None:
+    whole = answers.read_text()
+    answers.unlink()
+    if is_there:
+        answers.touch()
+
+    ran = resume(listed, labels, answers)
+
+    assert (ran.exit_code, answers.read_text()) == (ExitCode.SOME_FAILED, whole)
+
+
+def test_paths_that_arrive_are_skipped_where_they_are_done(clips: Path, labels: Path, tmp_path: Path) -> None:
+    answers = tmp_path / "answers.jsonl"
+    one, two = (os.fsencode(clips / f"{name}.mp4") + b"\0" for name in ("red_square", "blue_circle"))
+    classify("-0", "-", "-l", labels, "-o", answers, stdin=one)
+
+    ran = classify("-0", "-", "-l", labels, "-o", answers, "--resume", stdin=two + one + one)
+
+    assert ran.exit_code == ExitCode.DONE
+    assert [str(record["path"]).encode() + b"\0" for record in read(answers)] == [one, two, one]
+
+
+@pytest.mark.parametrize("name", [b"new\nline.mp4", b"caf\xe9.mp4", "a\u202eb日.mp4".encode(), b"quote\"'.mp4"])
+def test_any_name_is_known_again(clips: Path, labels: Path, tmp_path: Path, name: bytes) -> None:
+    video, answers = tmp_path / os.fsdecode(name), tmp_path / "answers.jsonl"
+    video.write_bytes((clips / "red_square.mp4").read_bytes())
+
+    for _ in range(2):
+        classify(video, "-l", labels, "-o", answers, "--resume")
+
+    assert len(read(answers)) == 1
+
+
+def test_nothing_left_is_said_without_loading_a_model(listed: Path, labels: Path, answers: Path) -> None:
+    whole = answers.read_bytes()
+
+    ran = bike("classify", "-m", "no-such-model", "--files-from", listed, "-l", labels, "-o", answers, "--resume")
+
+    assert ran.exit_code == ExitCode.SOME_FAILED
+    assert ran.stderr == f"{answers}: nothing is left to do, all 7 records are there\n"
+    assert answers.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("held", "code"), [([2], ExitCode.ALL_FAILED), ([0], ExitCode.DONE), ([0, 2], ExitCode.SOME_FAILED)]
+)
+def test_the_exit_code_counts_what_was_there(
+    clips: Path, labels: Path, answers: Path, held: list[int], code: ExitCode
+) -> None:
+    lines = answers.read_text().splitlines(keepends=True)
+    answers.write_text("".join(lines[i] for i in held))
+    again = [str(read(answers)[i]["path"]) for i in range(len(held))]
+
+    assert classify(*again, "-l", labels, "-o", answers, "--resume").exit_code == code
+
+
+def test_an_interrupt_keeps_what_is_there_and_what_is_new(clips: Path, labels: Path, answers: Path) -> None:
+    before, stdin = len(read(answers)), Interrupted(os.fsencode(clips / "../clips2.mp4"))
+
+    ran = bike_on_terminal("classify", "-m", "tiny", "-", "-l", labels, "-o", answers, "--resume", "-q", stdin=stdin)
+
+    assert ran.exit_code == ExitCode.INTERRUPTED
+    assert len(read(answers)) == before + 1
+
+
+def test_a_bug_keeps_the_records_for_resume(
+    listed: Path, labels: Path, answers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = read(answers)
+    answers.unlink()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writers, "as_object", BreaksDown(after=2))
+        with pytest.raises(ZeroDivisionError):
+            classify("--files-from", listed, "-l", labels, "-o", answers)
+    kept = read(part_of(answers))
+    resume(listed, labels, answers)
+
+    assert kept == whole[:2]
+    assert read(answers) == whole
+
+
+class BreaksDown:
+    """What makes an object of a record, with a bug."""
+
+    def __init__(self, *, after: int) -> None:
+        self.left = after
+
+    def __call__(self, record: Prediction | Failure) -> dict[str, object]:
+        self.left -= 1
+        return as_object(record) if self.left >= 0 else {"": 1 // 0}
+
+
+# -- nothing is mixed ---------------------------------------------------------------------------------------------
+
+
+def told(ran: Ran) -> str:
+    assert (ran.exit_code, ran.stdout) == (ExitCode.USAGE, "")
+    assert ran.stderr.count("\n") == 1
+    return ran.stderr.removeprefix("error: ")
+
+
+def test_another_model_is_refused(clips: Path, labels: Path, answers: Path) -> None:
+    answers.write_text(answers.read_text().replace('"model": "tiny"', '"model": "large"'))
+
+    ran = classify(clips / "red_square.mp4", clips / "x.mp4", "-l", labels, "-o", answers, "--resume")
+
+    assert told(ran).startswith(f"{answers}: holds answers of the model large, and this run's is tiny; choose")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["-L", "red square,dog,cat"], "holds the label 'blue circle', and this run's are cat, dog, red square"),
+        (["-l", "{labels}", "-k", "2"], "shows 3 labels, and this run 2; set --top"),
+        (["-l", "{labels}", "--explain"], "has no explanation, and this run gives one"),
+    ],
+)
+def test_other_settings_that_show_are_refused(
+    clips: Path, labels: Path, answers: Path, flags: list[str], message: str
+) -> None:
+    before = answers.read_bytes()
+
+    ran = classify(clips, *(flag.format(labels=labels) for flag in flags), "-o", answers, "--resume")
+
+    assert message in told(ran)
+    assert answers.read_bytes() == before
+
+
+@pytest.mark.parametrize("line", [b"{", b"red square", b"[]", b"{}", b'{"path": 1}', b'{"path": "a", "status": "ok"}'])
+def test_a_broken_line_in_the_middle_is_named(listed: Path, labels: Path, answers: Path, line: bytes) -> None:
+    first, rest = answers.read_bytes().split(b"\n", 1)
+    answers.write_bytes(first + b"\n" + line + b"\n" + rest)
+    before = answers.read_bytes()
+
+    ran = resume(listed, labels, answers)
+
+    assert told(ran).startswith(f"{answers}:2: is no record of bike; remove the line, or leave --resume out")
+    assert answers.read_bytes() == before
+
+
+def test_a_file_that_is_no_answer_is_not_cut(clips: Path, labels: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.jsonl"
+    notes.write_text("remember the milk")
+
+    ran = classify(clips, "-l", labels, "-o", notes, "--resume")
+
+    assert "notes.jsonl:1: is no record of bike" in told(ran)
+    assert notes.read_text() == "remember the milk"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "--resume: goes on with a file, and none is named"),
+        (["-o", "a.csv"], "--resume: goes on with JSON lines, not with csv"),
+        (["-o", "a.jsonl", "-f", "table"], "--resume: goes on with JSON lines, not with table"),
+        (["-o", "/dev/null"], "/dev/null: is no ordinary file"),
+    ],
+)
+def test_resume_needs_a_file_of_json_lines(clips: Path, labels: Path, flags: list[str], message: str) -> None:
+    assert told(classify(clips, "-l", labels, "--resume", *flags)).startswith(message)
