@@ -33,11 +33,19 @@ LabelList = Annotated[
 ]
 Shard = Annotated[
     str | None,
-    typer.Option("--shard", metavar="I/N", help="Do the I-th of N parts of the videos, from 1/N.", show_default=False),
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Do one of N parts of the videos, from 1/N to N/N; give each its own -o.",
+        show_default=False,
+    ),
 ]
-Nul = Annotated[bool, typer.Option("-0", help="Paths on stdin end with NUL, as find -print0 writes them.")]
+Nul = Annotated[
+    bool, typer.Option("-0", help="Paths on stdin, or of --files-from, end with NUL, as find -print0 writes them.")
+]
 FilesFrom = Annotated[
-    Path | None, typer.Option("--files-from", help="Read paths from this file, one a line.", show_default=False)
+    Path | None,
+    typer.Option("--files-from", help="Read paths from this file, one a line; - is stdin.", show_default=False),
 ]
 
 Model = Annotated[
@@ -258,7 +266,9 @@ Resume = Annotated[
     bool,
     typer.Option("--resume", help="Go on with the -o file: do what it does not hold yet.", rich_help_panel=OUTPUT),
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first failure.", rich_help_panel=OUTPUT)]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Stop at the first failure, with exit code 3.", rich_help_panel=OUTPUT)
+]
 Quiet = Annotated[
     bool, typer.Option("-q", "--quiet", help="No progress, no warnings; errors stay.", rich_help_panel=OUTPUT)
 ]

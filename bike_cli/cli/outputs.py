@@ -76,11 +76,13 @@ def open_resumed(output: Path) -> Iterator[Resumed]:
     taken.starts_over = False
     with _as_text(taken) as stream:
         if taken.path == output:
+            is_complete = False
             try:
                 yield Resumed(output, stream)
-            except BaseException:
-                _drop_if_empty(taken)
-                raise
+                is_complete = True
+            finally:
+                if not is_complete:
+                    _drop_if_empty(taken)
         else:
             with _renamed_at_the_end(taken, stream, output):
                 yield Resumed(taken.path, stream)
@@ -190,28 +192,27 @@ def _drop_if_empty(file: _Locked) -> None:
 
 @contextmanager
 def _renamed_at_the_end(file: _Locked, stream: TextIO, output: Path) -> Iterator[None]:
+    is_complete = was_interrupted = False
     try:
         yield
-    except KeyboardInterrupt:
-        # Before the answers begin there is nothing to keep, and perhaps an older file to lose.
         stream.flush()
-        if file.has_written:
-            file.rename(output)
-        else:
-            _drop_if_empty(file)
+        file.begin()
+        is_complete = True
+    except KeyboardInterrupt:
+        stream.flush()
+        was_interrupted = True
         raise
-    except BaseException:
-        if file.has_written:
+    finally:
+        # Before the answers begin there is nothing to keep, and perhaps an older file to lose.
+        if is_complete or (was_interrupted and file.has_written):
+            file.rename(output)
+        elif file.has_written:
             say(
                 f"{output}: is not complete; its records are kept in {file.path}, where --resume goes on",
                 level="warning",
             )
         else:
             _drop_if_empty(file)
-        raise
-    stream.flush()
-    file.begin()
-    file.rename(output)
 
 
 def _as_text(file: _Locked) -> TextIO:
