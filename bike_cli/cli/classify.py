@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from bike_cli.cli.progress import Total
     from bike_cli.cli.writers import Writer
     from bike_cli.data.shards import Shard
+    from bike_cli.video.pool import DecodePool
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ def run(request: Request, config: ClassifyConfig) -> ExitCode:
     from bike_cli.cli.stdout import records_alone
     from bike_cli.cli.writers import format_of, make_writer
     from bike_cli.data.shards import parse_shard
+    from bike_cli.video.pool import DecodePool
 
     labels = _labels(request)
     shard = None if request.shard is None else parse_shard(request.shard)
@@ -131,14 +134,17 @@ def run(request: Request, config: ClassifyConfig) -> ExitCode:
         closing(list_sources(request.inputs)) as sources,
         records_alone() as stdout,
         _opened(request, stdout, shape) as (stream, held),
+        DecodePool(config.sampling, config.decoding) as pool,
     ):
         left = sources.chosen(shard=shard, is_done=held.take, output=request.output)
-        answers, names = _prepared(left, sources, labels, config, held=held, spent=done.spent, quiet=request.quiet)
+        begin = partial(_answers, labels=labels, config=config, held=held, pool=pool, spent=done.spent)
+        with loading(config.engine.model, quiet=request.quiet):
+            answers, names = _begun(left, sources, begin)
         writer = make_writer(stream, format_, top=top, names=names)
         console = _console_of_bar(stream, writer, quiet=request.quiet or (names is not None and len(names) == 1))
         with closing(_seen(answers, console, lambda: _total(names, sources, shard, held))) as records:
             _write(records, writer, done, strict=request.strict)
-    _tell(request, done, held, config)
+    _tell(request, done, held, workers=pool.workers)
     return _exit_code(done, held, is_empty_shard=shard is not None and sources.seen > 0)
 
 
@@ -170,15 +176,10 @@ def _opened(request: Request, stdout: TextIO | None, shape: Shape) -> Iterator[t
             yield stream, held
 
 
-def _prepared(
+def _begun(
     left: Iterator[Source | Failure],
     sources: Sources,
-    labels: tuple[str, ...],
-    config: ClassifyConfig,
-    *,
-    held: Held,
-    spent: Spent,
-    quiet: bool,
+    begin: Callable[[Iterable[Source | Failure]], Iterator[Prediction | Failure]],
 ) -> tuple[Iterator[Prediction | Failure], list[str] | None]:
     """Return the answers, and the names of all videos where they are known; no model is loaded for none."""
     known = list(left) if sources.are_known else None
@@ -187,22 +188,34 @@ def _prepared(
     names = None if known is None else [name_of(source) for source in known]
     if not first and not sources.arrive:
         return iter(()), names
-    with loading(config.engine.model, quiet=quiet):
-        return _answers(chain(first, left), labels, config, held=held, spent=spent), names
+    return begin(chain(first, left)), names
 
 
 def _answers(
-    sources: Iterable[Source | Failure], labels: tuple[str, ...], config: ClassifyConfig, *, held: Held, spent: Spent
+    sources: Iterable[Source | Failure],
+    *,
+    labels: tuple[str, ...],
+    config: ClassifyConfig,
+    held: Held,
+    pool: DecodePool,
+    spent: Spent,
 ) -> Iterator[Prediction | Failure]:
+    pool.warm_up()  # while torch and the model are loaded
     from bike_cli.engine.engine import load
     from bike_cli.engine.placement import spare_threads
     from bike_cli.tasks.classify import classify
 
     settings = config.engine
-    engine = load(settings.model, device=settings.device, precision=settings.precision, offline=settings.offline)
+    engine = load(
+        settings.model,
+        device=settings.device,
+        precision=settings.precision,
+        offline=settings.offline,
+        compile=settings.compile,
+    )
     held.check_model(engine.name)
     spare_threads(engine.encoder.model)
-    return classify(engine, sources, labels, config)  # `spent` goes in here, where the task can take it
+    return classify(engine, sources, labels, config, pool=pool, spent=spent)
 
 
 def _total(names: list[str] | None, sources: Sources, shard: Shard | None, held: Held) -> Total:
@@ -249,7 +262,7 @@ def _write(records: Iterable[Prediction | Failure], writer: Writer, done: Done, 
     done.seconds = time.monotonic() - begun
 
 
-def _tell(request: Request, done: Done, held: Held, config: ClassifyConfig) -> None:
+def _tell(request: Request, done: Done, held: Held, *, workers: int) -> None:
     """Say on stderr how the run ended."""
     if done.stopped_by is not None:
         videos = "1 video" if done.tally.total == 1 else f"{done.tally.total:,} videos"
@@ -261,7 +274,6 @@ def _tell(request: Request, done: Done, held: Held, config: ClassifyConfig) -> N
     if before and not done.tally.total:
         stderr().print(plain(f"{request.output}: nothing is left to do, all {before:,} records are there"))
     elif someone_watches() and done.tally.total > 1:
-        workers = config.decoding.workers or os.cpu_count() or 1
         line = summary(done.tally, seconds=done.seconds, spent=done.spent, workers=workers, before=before)
         stderr().print(plain(line, "dim"))
 

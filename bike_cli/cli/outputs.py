@@ -192,27 +192,24 @@ def _drop_if_empty(file: _Locked) -> None:
 
 @contextmanager
 def _renamed_at_the_end(file: _Locked, stream: TextIO, output: Path) -> Iterator[None]:
-    is_complete = was_interrupted = False
+    is_whole = is_interrupted = False
     try:
         yield
-        stream.flush()
-        file.begin()
-        is_complete = True
+        is_whole = True
     except KeyboardInterrupt:
-        stream.flush()
-        was_interrupted = True
+        is_interrupted = True
         raise
     finally:
-        # Before the answers begin there is nothing to keep, and perhaps an older file to lose.
-        if is_complete or (was_interrupted and file.has_written):
+        stream.flush()
+        if is_whole:
+            file.begin()
+        if is_whole or (is_interrupted and file.has_written):
             file.rename(output)
         elif file.has_written:
-            say(
-                f"{output}: is not complete; its records are kept in {file.path}, where --resume goes on",
-                level="warning",
-            )
+            kept = f"its records are kept in {file.path}, where --resume goes on"
+            say(f"{output}: is not complete; {kept}", level="warning")
         else:
-            _drop_if_empty(file)
+            _drop_if_empty(file)  # before the answers begin there is nothing to keep, and perhaps an older file to lose
 
 
 def _as_text(file: _Locked) -> TextIO:

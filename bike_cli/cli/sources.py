@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from io import BufferedReader
 from itertools import chain, islice
 from pathlib import Path
+from types import GeneratorType
 
 from bike_cli.data.inputs import VIDEO_EXTENSIONS, find_sources, looks_like_text, read_paths
 from bike_cli.data.shards import Shard
@@ -57,7 +58,7 @@ class Sources:
 
     def close(self) -> None:
         """Stop looking, and close the list that is being read."""
-        if isinstance(self.rest, Generator):
+        if isinstance(self.rest, GeneratorType) and not self.rest.gi_running:  # it may wait for stdin in a thread
             self.rest.close()
 
     def chosen(
@@ -157,7 +158,8 @@ def _named(inputs: Inputs, lines: BufferedReader | None) -> Iterator[str]:
 
 
 def _on_stdin(*, nul: bool) -> Iterator[str]:
-    return read_paths(sys.stdin.buffer, nul=nul)
+    # Unbuffered: a thread that waits here when the program ends would hold the buffer's lock, and crash it.
+    return read_paths(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), nul=nul)
 
 
 def _found(named: Iterable[str]) -> Iterator[Source | Failure]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import glob
 import os
+import select
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -47,8 +48,8 @@ def read_paths(stream: BinaryIO, *, nul: bool) -> Iterator[str]:
     Bytes that are no UTF-8 survive, as `os.fsdecode` keeps them. Empty lines and a byte order mark are left out;
     spaces belong to the name.
     """
-    records = _ended_by_nul(stream) if nul else (line.rstrip(b"\r\n") for line in stream)
-    for i, record in enumerate(records):
+    records = _ended_by(b"\0" if nul else b"\n", stream)
+    for i, record in enumerate(records if nul else (line.rstrip(b"\r") for line in records)):
         name = record.removeprefix(b"\xef\xbb\xbf") if i == 0 else record
         if name:
             yield os.fsdecode(name)
@@ -73,7 +74,7 @@ def looks_like_video(path: str | Path) -> bool:
     return Path(path).suffix.lower() in VIDEO_EXTENSIONS and not looks_like_text(path)
 
 
-_HEAD_BYTES = 4096
+_HEAD_BYTES, READ_BYTES = 4096, 65536
 _MARKS = (  # where a container names itself, and how
     (4, b"ftyp"),
     (0, b"\x1a\x45\xdf\xa3"),  # Matroska, WebM
@@ -96,16 +97,17 @@ def _head(path: str | Path) -> bytes:
         return b""
 
 
-def _ended_by_nul(stream: BinaryIO) -> Iterator[bytes]:
-    # Byte by byte: a larger read would wait for more than the path that has arrived.
-    record = bytearray()
-    while byte := stream.read(1):
-        if byte == b"\0":
-            yield bytes(record)
-            record.clear()
-        else:
-            record += byte
-    yield bytes(record)
+def _ended_by(end: bytes, stream: BinaryIO) -> Iterator[bytes]:
+    # What is there is taken, without waiting for more.
+    read_some = getattr(stream, "read1", stream.read)
+    begun = b""
+    while (arrived := read_some(READ_BYTES)) != b"":
+        if arrived is None:  # a pipe that does not wait by itself
+            select.select([stream], [], [])
+            continue
+        *records, begun = (begun + arrived).split(end)
+        yield from records
+    yield begun
 
 
 def _expanded(given: str) -> list[str]:

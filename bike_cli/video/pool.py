@@ -67,6 +67,10 @@ class DecodePool:
     ) -> None:
         self.close()
 
+    def warm_up(self) -> None:
+        """Start the processes now, and not when the first video comes."""
+        assert self._pool.active  # asking starts them
+
     def decode(self, source: Source) -> Future[Decoded]:
         """Return the clip of a source to come, or why there is none."""
         done: Future[Decoded] = Future()

@@ -3,9 +3,10 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,15 +57,27 @@ class Terminal(io.TextIOWrapper):
 
 
 class Interrupted(io.BytesIO):
-    """A stdin on which one path arrives, and then Ctrl-C."""
+    """A stdin on which one path arrives, and then, when its record is in a file, Ctrl-C."""
+
+    def __init__(self, path: bytes, record_in: Path) -> None:
+        super().__init__(path + b"\n")
+        self._name, self._file = os.path.basename(path), record_in  # noqa: PTH119
 
     @property
     def buffer(self) -> "Interrupted":
         return self
 
-    def __iter__(self) -> Iterator[bytes]:
-        yield self.getvalue()
-        raise KeyboardInterrupt
+    def read1(self, size: int | None = -1) -> bytes:
+        arrived = super().read1(-1 if size is None else size)
+        if not arrived:
+            end_s = time.monotonic() + 30
+            while self._name not in self._written() and time.monotonic() < end_s:
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGINT)
+        return arrived
+
+    def _written(self) -> bytes:
+        return self._file.read_bytes() if self._file.exists() else b""
 
 
 def bike_on_terminal(*arguments: object, columns: int = 80, stdin: object = None) -> Ran:

@@ -369,7 +369,8 @@ def test_a_run_that_cannot_start_leaves_no_file(clips: Path, labels: Path, tmp_p
 def test_an_interrupt_leaves_a_valid_file(clips: Path, labels: Path, tmp_path: Path, suffix: str) -> None:
     first, output = os.fsencode(clips / "red_square.mp4"), tmp_path / f"answers.{suffix}"
 
-    ran = bike_on_terminal("classify", "-m", "tiny", "-", "-l", labels, "-o", output, "-q", stdin=Interrupted(first))
+    stdin = Interrupted(first, record_in=tmp_path / f".answers.{suffix}.part")
+    ran = bike_on_terminal("classify", "-m", "tiny", "-", "-l", labels, "-o", output, "-q", stdin=stdin)
 
     assert ran.exit_code == ExitCode.INTERRUPTED == 130
     assert output.read_text() == classify(clips / "red_square.mp4", "-l", labels, "-f", suffix).stdout
