@@ -85,10 +85,12 @@ def origin(file: Path) -> Origin:
             header = f.read(100)
     except OSError as e:
         raise out_of_reach(file, e) from e
-    if not header:
-        return "none"  # being created
-    is_ours = header.startswith(_MAGIC) and header[68:72] == struct.pack(">I", APPLICATION)
-    return "ours" if is_ours else "foreign"
+    application, changes_of_schema = header[68:72], header[40:44]
+    if header.startswith(_MAGIC) and application == struct.pack(">I", APPLICATION):
+        return "ours"
+    # Being created, or its creator was killed: empty, or a first page before any table.
+    is_begun = not header or (header.startswith(_MAGIC) and application == changes_of_schema == bytes(4))
+    return "none" if is_begun else "foreign"
 
 
 def connect(file: Path) -> sqlite3.Connection:

@@ -43,6 +43,17 @@ def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path, kind: str) -> 
     assert before is None or file.read_bytes() == before
 
 
+def test_a_store_whose_creator_was_killed_is_created(tmp_path: Path) -> None:
+    sql(tmp_path, "PRAGMA auto_vacuum=INCREMENTAL")  # writes the first page
+    assert (tmp_path / store_file.FILE).stat().st_size == 4096
+
+    with Store.open(tmp_path) as store:
+        store.keep(CONTENT, RECIPE, features(1))
+        store.flush()
+
+        assert same_bits(kept(store, CONTENT), features(1))
+
+
 @pytest.mark.parametrize("version", [0, 2])
 def test_another_format_is_refused(tmp_path: Path, version: int) -> None:
     Store.open(tmp_path).close()

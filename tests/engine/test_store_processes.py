@@ -19,14 +19,14 @@ from store_cases import SOURCE, sql
 from bike_cli.engine import store_file
 from bike_cli.engine.store import Store
 
-ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 def writer(folder: Path, *arguments: int, **environment: str) -> subprocess.Popen[str]:
     """Start a process that writes, and return when it is about to."""
     process = subprocess.Popen(
         [sys.executable, store_writer.__file__, str(folder), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**ENVIRONMENT, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -84,10 +84,8 @@ def test_two_processes_keep_the_same_videos(tmp_path: Path) -> None:
 
 
 def test_processes_may_create_it_at_once(tmp_path: Path) -> None:
-    starts = [
-        subprocess.Popen([sys.executable, store_writer.__file__, str(tmp_path), str(i), "1"], stderr=subprocess.PIPE)
-        for i in range(4)
-    ]
+    command = [sys.executable, store_writer.__file__, str(tmp_path)]
+    starts = [subprocess.Popen([*command, str(i), "1"], env=ENVIRONMENT, stderr=subprocess.PIPE) for i in range(4)]
 
     assert [process.communicate(timeout=60)[1] for process in starts] == [b""] * 4
     assert videos_right(tmp_path, range(4)) == 4
@@ -95,7 +93,9 @@ def test_processes_may_create_it_at_once(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_one_warning(tmp_path: Path) -> None:
     command = f'ulimit -f 300; exec "{sys.executable}" "{store_writer.__file__}" "{tmp_path}" 0 2000'
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["bash", "-c", command], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
+    )
 
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("going on without keeping features") == 1
