@@ -22,11 +22,11 @@ from bike_cli.engine.store import Store
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
-def writer(folder: Path, *arguments: int, **environment: str) -> subprocess.Popen[str]:
+def writer(folder: Path, *arguments: int) -> subprocess.Popen[str]:
     """Start a process that writes, and return when it is about to."""
     process = subprocess.Popen(
         [sys.executable, store_writer.__file__, str(folder), *map(str, arguments)],
-        env={**ENVIRONMENT, **environment},
+        env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -119,10 +119,11 @@ def read_only() -> Iterator[Path]:
 
 
 def test_a_read_only_store_is_read_and_not_written(read_only: Path) -> None:
-    process = writer(read_only, 0, 40, BIKE_TEST_NOBODY="1")
-    output, warnings = process.communicate(timeout=60)
+    command = [sys.executable, store_writer.__file__, str(read_only), "0", "40"]
+    environment = {**ENVIRONMENT, "BIKE_TEST_NOBODY": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
-    assert process.returncode == 0, warnings
-    assert output == "20 found\n"
-    assert warnings.count("going on without keeping features") == 1
-    assert len(warnings.splitlines()) == 1
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "ready\n20 found\n"
+    assert done.stderr.count("going on without keeping features") == 1
+    assert len(done.stderr.splitlines()) == 1
