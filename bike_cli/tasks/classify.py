@@ -89,11 +89,21 @@ def _answers(
 def _shelf(store: Store, engines: Sequence[Engine], config: ClassifyConfig) -> Shelf:
     recipes = []
     for engine in engines:
-        encoder, sampling = engine.encoder, config.sampling
-        recipe = recipe_key(engine.identity, sampling, config.decoding.decoder)
-        store.describe(recipe, f"{engine.name} {encoder.placement}, {sampling}")
+        recipe = recipe_key(engine.identity, config.sampling, config.decoding.decoder)
+        store.describe(recipe, _described(engine, config))
         recipes.append(recipe)
     return Shelf(store, tuple(recipes))
+
+
+def _described(engine: Engine, config: ClassifyConfig) -> str:
+    """Return what features depend on, for people: "tiny, float32 on cpu, 8 uniform frames"."""
+    sampling, placement = config.sampling, engine.encoder.placement
+    parts = [engine.name, f"{str(placement.dtype).removeprefix('torch.')} on {placement.device.type}"]
+    parts.append(f"{sampling.frames} {sampling.sampling} frames")
+    parts += [f"{count} {what}" for count, what in ((sampling.clips, "clips"), (sampling.crops, "crops")) if count > 1]
+    parts += ["draft"] if sampling.draft else []
+    parts += [f"decoder {config.decoding.decoder}"] if config.decoding.decoder != "auto" else []
+    return ", ".join(parts)
 
 
 def prepare(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> Classifier:
