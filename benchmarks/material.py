@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from pathlib import Path
 
 import open_clip
@@ -23,8 +24,12 @@ ORDINARY = (  # 9 to 10 s, H.264, 240 to 320 px high
 )
 
 
-def copies(folder: Path | None, count: int, into: Path) -> list[str]:
-    """Write `count` copies of the videos of a folder, or of seven ordinary clips, and return their paths."""
+def copies(folder: Path | None, count: int, into: Path, *, different: bool = False) -> list[str]:
+    """Write `count` copies of the videos of a folder, or of seven ordinary clips, and return their paths.
+
+    Args:
+        different: a few bytes at the end, which no decoder reads, tell each copy from the others.
+    """
     if folder is None:
         videos = [CLIPS / name for name in ORDINARY]
     else:
@@ -35,7 +40,11 @@ def copies(folder: Path | None, count: int, into: Path) -> list[str]:
     paths = []
     for i in range(count):
         video = videos[i % len(videos)]
-        paths.append(str(shutil.copyfile(video, into / f"{i:06d}{video.suffix}")))
+        copy = shutil.copyfile(video, into / f"{i:06d}{video.suffix}")
+        if different:
+            with copy.open("ab") as file:
+                file.write(struct.pack(">I4sI", 12, b"free", i))  # to an MP4, an empty box; to others, waste
+        paths.append(str(copy))
     return paths
 
 

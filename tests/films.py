@@ -26,12 +26,12 @@ def drawn(label: str, *, frames: int = 16) -> NDArray[np.uint8]:
     return film
 
 
-def write_video(path: Path, film: NDArray[np.uint8]) -> Path:
-    """Write frames as H.264, `FPS` a second."""
-    with av.open(path, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FPS)
+def write_video(path: Path, film: NDArray[np.uint8], *, codec: str = "libx264", container: str = "mp4") -> Path:
+    """Write frames, `FPS` a second."""
+    with av.open(path, "w", format=container) as out:
+        stream = out.add_stream(codec, rate=FPS)
         stream.width, stream.height, stream.pix_fmt = film.shape[2], film.shape[1], "yuv420p"
         for frame in film:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        out.mux(stream.encode())
     return path
