@@ -1,14 +1,27 @@
-"""What every reader takes and returns: `(path, positions_of) -> Footage`."""
+"""What every reader takes and returns: a request for frames, and the footage that answers it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-PositionsOf = Callable[[int], NDArray[np.int64]]  # frames in the video -> [K, T]
+from bike_cli.config import SamplingConfig
+from bike_cli.video.sampling import sample_positions
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which frames are asked for; `rng` is training jitter, None reads the same frames each time."""
+
+    config: SamplingConfig
+    rng: np.random.Generator | None = None
+
+    def positions(self, n_frames: int) -> NDArray[np.int64]:
+        """Return where the frames asked for lie in a video of `n_frames` frames: [K, T]."""
+        return sample_positions(n_frames, self.config.frames, clips=self.config.clips, rng=self.rng)
 
 
 @dataclass(frozen=True)
@@ -21,6 +34,7 @@ class Footage:
         times_s: float64 [K, T]; NaN without a clock.
         n_frames: frames in the whole video.
         duration_s: end of the last frame; None without a clock.
+        notes: what differs from the request, for the clip's warning.
     """
 
     frames: NDArray[np.uint8]
@@ -28,6 +42,7 @@ class Footage:
     times_s: NDArray[np.float64]
     n_frames: int
     duration_s: float | None
+    notes: Sequence[str] = ()
 
 
 def reason(error: Exception) -> str:

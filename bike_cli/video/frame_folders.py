@@ -9,18 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.errors import VideoError
-from bike_cli.video.footage import Footage, PositionsOf, reason
+from bike_cli.video.footage import Footage, Request, reason
 
 FRAME_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 
-def read_folder(folder: Path, positions_of: PositionsOf) -> Footage:
-    """Read a folder that holds one image a frame, img_2.jpg before img_10.jpg; it has no clock."""
+def read_folder(folder: Path, request: Request) -> Footage:
+    """Read a folder that holds one image a frame, img_2.jpg before img_10.jpg; it has no clock.
+
+    Every image is a keyframe, and none can be left out of a draft.
+    """
     images = _frame_files(folder)
     if not images:
         message = f"{folder}: is a folder without frames ({', '.join(sorted(FRAME_EXTENSIONS))}); give a video"
         raise VideoError(message, kind="not_video")
-    positions = positions_of(len(images))  # [K, T]
+    positions = request.positions(len(images))  # [K, T]
     wanted, places = np.unique(positions, return_inverse=True)
     pixels = [_read_image(images[i]) for i in wanted]
     for i, image in zip(wanted, pixels, strict=True):
