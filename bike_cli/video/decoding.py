@@ -2,18 +2,20 @@
 
 The readers share one form, a request becomes footage:
 
-    selective    PyAV decodes what the frames asked for need and little else; on the pairs of container and codec for
-                 which tests compare it, frame by frame, with a full decode
-    decord       VP8 and VP9, where it is exact and faster
-    sequential   PyAV decodes all of the file twice; everything else, whatever the others give up on, and files that
-                 are damaged inside, of which it reads what can be read
-    frame folder Pillow (torchvision brings it), one image a frame
+    selective     PyAV decodes what the frames asked for need and little else; for the pairs of container and codec on
+                  which tests compare it, frame by frame, with a full decode
+    sequential    PyAV decodes all of the file twice: everything else, whatever the selective reader gives up on, and
+                  files that are damaged inside, of which it reads what can be read
+    decord        on demand only
+    frame folder  Pillow (torchvision brings it), one image a frame
+
+`auto` never takes decord: the selective reader takes three quarters of its CPU time on H.264, about the same on
+10 s of VP8 or VP9 and half of it on short ones (`python -m benchmarks.decode`), and what decord hides in silence, as
+FFmpeg's error concealment does, PyAV tells: which frames of a damaged stream are partly guessed.
 
 A frame's position is its place in presentation order among the frames a player shows: frames outside an edit list do
 not count. Its time is counted from the first such frame. Rotation in the metadata is applied, pixels are not resized,
 an alpha channel is dropped without blending, as FFmpeg's conversion to RGB does.
-
-decord hides damage inside a stream as FFmpeg's error concealment does; PyAV tells of it, so the clip's warning can.
 """
 
 from __future__ import annotations
@@ -52,8 +54,8 @@ def decode(
     Args:
         config: `crops` is not used here; the encoder cuts them. `draft` counts where frames can be left out without
             harm to others, elsewhere the frames are the exact ones.
-        decoder: `auto` takes the fastest reader that is exact on the file; `decord` and `av` force one. Frame folders
-            have a reader of their own.
+        decoder: `auto` takes the fastest reader that is exact on the file, so far always one of PyAV's, as `av` does;
+            `decord` takes that or nothing. Frame folders have a reader of their own.
         rng: training jitter; None reads the same frames each time.
     Raises:
         VideoError: kind `missing`, `unreadable`, `not_video`, `no_picture` or `damaged`; see there. `unreadable` is
@@ -136,27 +138,16 @@ def _read_video(source: Source, request: Request, decoder: Decoder) -> tuple[Foo
     with open_video(source) as file:
         header = file.header
         if decoder == "decord":
-            return _read_forced_decord(source, request, header), header
-        if decoder == "auto" and _decord_is_faster(header) and not request.config.draft:
-            try:
-                return read_decord(source.path, request, header_frames=header.frames), header
-            except GaveUpError:
-                pass  # PyAV has the last word: it reads the file or says what is wrong with it
+            return _read_with_decord(source, request, header), header
         if reads_selectively(header):
             try:
                 return read_selected(file, request), header
-            except MemoryError:  # PyAV's is an FFmpegError too
-                raise
-            except (UnforeseenError, av.error.FFmpegError):
+            except (UnforeseenError, av.error.FFmpegError, ValueError):  # ValueError: what PyAV has no name for
                 pass  # what can be read is found out below
     return read_through(source, request), header
 
 
-def _decord_is_faster(header: Header) -> bool:
-    return decord_is_exact(header) and header.codec in {"vp8", "vp9"}
-
-
-def _read_forced_decord(source: Source, request: Request, header: Header) -> Footage:
+def _read_with_decord(source: Source, request: Request, header: Header) -> Footage:
     try:
         footage = read_decord(source.path, request, header_frames=header.frames)
     except GaveUpError as e:

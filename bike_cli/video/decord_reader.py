@@ -12,6 +12,8 @@ from bike_cli.video.footage import Footage, Request
 from bike_cli.video.nearest import fewer, nearest, without_repeats
 from bike_cli.video.video_file import THREADS, Header
 
+_ERRORS = (RuntimeError, AssertionError, IndexError, ValueError)  # decord's own checks; a name that is no UTF-8
+
 
 class GaveUpError(Exception):
     """decord cannot read this file, or not exactly; PyAV may."""
@@ -52,7 +54,7 @@ def read_decord(path: Path, request: Request, *, header_frames: int) -> Footage:
             keys = np.sort(np.array(reader.get_key_indices(), np.int64))
             positions = without_repeats(nearest(asked, keys), asked)
         pixels = reader.get_batch(positions.ravel().tolist()).asnumpy()
-    except (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError, AssertionError, UnicodeEncodeError) as e:
+    except (decord.DECORDError, decord.DECORDLimitReachedError, *_ERRORS) as e:
         raise GaveUpError from e
     starts_s = spans_s[:, 0] - spans_s[0, 0]
     return Footage(

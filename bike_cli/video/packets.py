@@ -70,8 +70,8 @@ class PacketTable:
 
     def end(self) -> int:
         """Return when the last frame ends."""
-        last, before = self.shown_pts[-1], self.shown_pts[-2:][0]
-        return int(last + (self.durations[self.shown[-1]] or last - before))
+        before, last = int(self.shown_pts[-2:][0]), int(self.shown_pts[-1])
+        return last + (int(self.durations[self.shown[-1]]) or last - before)
 
 
 def read_packets(file: VideoFile) -> PacketTable:

@@ -75,7 +75,7 @@ def _read(
         positions = _keyframes_near(table, asked)
         runs = [Run(int(packet), np.array([packet])) for packet in np.unique(table.shown[positions])]
     else:
-        runs = list(_runs(table, np.unique(table.shown[asked])))
+        runs = _runs(table, np.unique(table.shown[asked]))
         positions = asked
     if config.draft:
         # The context opens at its first packet; later the option would not count.
@@ -109,19 +109,17 @@ class Run:
     wanted: NDArray[np.int64]
 
 
-def _runs(table: PacketTable, wanted: NDArray[np.int64]) -> Iterator[Run]:
-    """Yield what to decode for these packets, in decoding order; what lies between two runs is left out."""
-    run: Run | None = None
-    for packet in wanted:
-        start = table.start_of(int(packet))
-        if run is not None and start <= run.wanted[-1] + 1:
-            run = Run(run.start, np.append(run.wanted, packet))
-            continue
-        if run is not None:
-            yield run
-        run = Run(start, np.array([packet]))
-    if run is not None:
-        yield run
+def _runs(table: PacketTable, wanted: NDArray[np.int64]) -> list[Run]:
+    """Return what to decode for these packets, in decoding order; what lies between two runs is left out."""
+    runs: list[Run] = []
+    for packet in wanted.tolist():
+        run = Run(table.start_of(packet), np.array([packet]))
+        # A frame that is shown before a keyframe and stored behind it reaches back over a run that began there.
+        while runs and run.start <= runs[-1].wanted[-1] + 1:
+            before = runs.pop()
+            run = Run(min(before.start, run.start), np.append(before.wanted, run.wanted))
+        runs.append(run)
+    return runs
 
 
 def _read_run(file: VideoFile, table: PacketTable, run: Run, album: Album) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bike_cli.errors import VideoError
 from bike_cli.records import Source
 from bike_cli.video.damage import Survey, choose
-from bike_cli.video.footage import Footage, Request
+from bike_cli.video.footage import Footage, Request, reason
 from bike_cli.video.nearest import fewer, nearest, without_repeats
 from bike_cli.video.video_file import Album, VideoFile, open_video
 
@@ -30,8 +30,9 @@ def read_through(source: Source, request: Request) -> Footage:
 
     Raises:
         VideoError: kind `no_picture`, or `damaged` where too few frames can be read.
+        MemoryError: too few frames can be read because memory ran out.
     """
-    survey = _survey(source)
+    survey = _survey(source, request)
     if not survey.n_read and not survey.is_damaged:
         raise VideoError(f"{source.id}: holds no frame; give a file with a picture", kind="no_picture")
     choice = choose(survey, request, source=source)
@@ -55,6 +56,7 @@ class _Playthrough:
     def __init__(self, file: VideoFile) -> None:
         self._file = file
         self.errors = 0
+        self.memory_error: MemoryError | None = None
         self.packet_pts = array("q")  # of the packets that are shown; without those that have none
         self.packets = 0
         self.discarded = 0
@@ -77,10 +79,8 @@ class _Playthrough:
                     self._count(packet)
                     yield packet
                 return
-            except MemoryError:
-                raise
-            except (av.error.FFmpegError, ValueError):
-                self.errors += 1
+            except (av.error.FFmpegError, ValueError) as e:
+                self._count_error(e)
                 errors_in_a_row += 1
 
     def _count(self, packet: av.Packet[VideoStream]) -> None:
@@ -93,14 +93,17 @@ class _Playthrough:
     def _decoded(self, packet: av.Packet[VideoStream] | None) -> list[av.VideoFrame]:
         try:
             return list(self._file.stream.codec_context.decode(packet))
-        except MemoryError:
-            raise
-        except (av.error.FFmpegError, ValueError):
-            self.errors += 1
+        except (av.error.FFmpegError, ValueError) as e:
+            self._count_error(e)
             return []
 
+    def _count_error(self, error: Exception) -> None:
+        self.errors += 1
+        if isinstance(error, MemoryError):  # PyAV's is an FFmpegError too; a changed bit can ask for gigabytes
+            self.memory_error = error
 
-def _survey(source: Source) -> Survey:
+
+def _survey(source: Source, request: Request) -> Survey:
     with open_video(source) as file:
         play = _Playthrough(file)
         pts, durations, is_whole, is_key = array("q"), array("q"), array("b"), array("b")
@@ -109,6 +112,8 @@ def _survey(source: Source) -> Survey:
             durations.append(picture.duration or 0)
             is_whole.append(not picture.is_corrupt)
             is_key.append(picture.key_frame)
+        if play.memory_error is not None and len(pts) < request.config.frames:
+            raise play.memory_error
         tick_s = float(file.stream.time_base or 0)
         return Survey(
             starts=np.where(np.array(pts, np.int64) == _NO_PTS, np.nan, np.array(pts, np.float64) * tick_s),
@@ -129,7 +134,7 @@ def _fetch(source: Source, readable: NDArray[np.int64]) -> NDArray[np.uint8]:
     with open_video(source) as file:
         for i, picture in enumerate(_Playthrough(file).pictures()):
             if i in wanted:
-                album.put(i, picture)
+                _put(source, album, i, picture)
                 wanted.discard(i)
             if not wanted:
                 break
@@ -138,3 +143,13 @@ def _fetch(source: Source, readable: NDArray[np.int64]) -> NDArray[np.uint8]:
         message = f"{source.id}: does not decode the same way twice; repair or replace the file"
         raise VideoError(message, kind="damaged")
     return frames
+
+
+def _put(source: Source, album: Album, place: int, picture: av.VideoFrame) -> None:
+    try:
+        album.put(place, picture)
+    except MemoryError:
+        raise
+    except (av.error.FFmpegError, ValueError) as e:
+        message = f"{source.id}: its pixels cannot be converted ({reason(e)}); convert the file"
+        raise VideoError(message, kind="damaged") from e

@@ -1,0 +1,49 @@
+"""Films that show their own frame numbers, and the way to the real clips."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from bike_cli.config import SamplingConfig
+from bike_cli.errors import VideoError
+from bike_cli.records import Clip, Source
+from bike_cli.video.decoding import decode
+
+EIGHT = SamplingConfig(frames=8)
+CLIPS = Path(__file__).parents[2] / "shared" / "clips"
+needs_clips = pytest.mark.skipif(not CLIPS.is_dir(), reason=f"{CLIPS}: the real clips are not here")
+N, STEP = 40, 6  # frames of a generated film, and grey levels from one to the next
+
+
+def grey(i: int) -> int:
+    return 16 + STEP * i
+
+
+def write_film(
+    path: Path, *, codec: str = "libx264", n_frames: int = N, fps: int = 25, options: dict[str, str] | None = None
+) -> Path:
+    """Write a film whose frame i is a grey field of level 16 + 6 i, with a key frame every 12."""
+    with av.open(str(path), "w", options=options or {}) as container:
+        stream = container.add_stream(codec, rate=fps, options={"x265-params": "log-level=none"})
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 48, "yuv420p", 12
+        stream.bit_rate, stream.codec_context.max_b_frames = 2_000_000, 2
+        for i in range(n_frames):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), grey(i), np.uint8), format="rgb24")
+            picture.pts, picture.time_base = i, Fraction(1, fps)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return path
+
+
+def positions_seen(clip: Clip) -> np.ndarray:
+    """Return which frame of a generated film each frame shows, read from its grey level."""
+    return np.rint((clip.frames.mean(axis=(2, 3, 4)) - 16) / STEP).astype(int)
+
+
+def failure_of(path: Path) -> VideoError:
+    with pytest.raises(VideoError) as caught:
+        decode(Source.at(path), EIGHT)
+    return caught.value

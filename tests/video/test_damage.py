@@ -1,0 +1,179 @@
+"""What becomes of files of which only a part can be read."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numbered_films import CLIPS, EIGHT, N, failure_of, needs_clips, positions_seen, write_film
+
+from bike_cli.config import SamplingConfig
+from bike_cli.errors import VideoError
+from bike_cli.records import Clip, Source
+from bike_cli.video.damage import Survey, choose
+from bike_cli.video.decoding import decode
+from bike_cli.video.footage import Request
+from bike_cli.video.sampling import sample_positions
+from bike_cli.video.video_file import Header
+
+FILE = Source.at("film.mp4")
+
+
+def survey(whole: int, guessed: int = 0, *, packets: int = 300) -> Survey:
+    """Return the survey of a film that lost frames at its end; the guessed ones come last."""
+    n_read = whole + guessed
+    return Survey(
+        starts=np.arange(n_read) / 25,
+        lengths=np.full(n_read, 1 / 25),
+        is_whole=np.arange(n_read) < whole,
+        is_key=np.arange(n_read) == 0,
+        packet_starts=np.arange(packets) / 25,
+        packets=packets,
+        discarded=0,
+        errors=packets - n_read,
+        header=Header("mov,mp4", "h264", "yuv420p", packets, packets / 25),
+    )
+
+
+# -- the rule ---------------------------------------------------------------------------------------------------------
+
+
+def test_with_enough_whole_frames_the_clip_is_taken_from_those() -> None:
+    choice = choose(survey(whole=212), Request(EIGHT), source=FILE)
+
+    assert choice.frames.tolist() == sample_positions(212, 8, clips=1).tolist()
+    assert choice.notes == ["damaged: 212 of 300 frames can be read; the frames are taken from those"]
+
+
+def test_partly_guessed_frames_fill_a_clip_and_are_counted() -> None:
+    choice = choose(survey(whole=6, guessed=2), Request(EIGHT), source=FILE)
+
+    assert choice.frames.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7]]
+    assert choice.notes == [
+        "damaged: 6 of 300 frames are whole",
+        "2 of the 8 frames read are partly guessed",
+    ]
+
+
+@pytest.mark.parametrize("clips", [1, 3])
+def test_half_a_clip_is_read_once_each(clips: int) -> None:
+    choice = choose(survey(whole=5), Request(replace(EIGHT, clips=clips)), source=FILE)
+
+    assert choice.frames.tolist() == [[0, 1, 2, 3, 4]] * clips
+    assert choice.notes == ["damaged: asked 8 frames, read 5"]
+
+
+@pytest.mark.parametrize("whole", [0, 3])
+def test_less_than_half_a_clip_is_a_failure_that_counts(whole: int) -> None:
+    with pytest.raises(VideoError, match=f"{whole} of 300 frames can be read, 8 are asked for") as caught:
+        choose(survey(whole=whole), Request(EIGHT), source=FILE)
+
+    assert caught.value.kind == "damaged"
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def packet_places(film: Path) -> list[tuple[int, int]]:
+    """Return where each packet of the picture begins, and its size, in the order of the file."""
+    with av.open(str(film)) as container:
+        return [(p.pos or 0, p.size) for p in container.demux(video=0) if p.size]
+
+
+def with_zeros(film: Path, *, packets: range) -> Path:
+    """Overwrite some packets of the picture."""
+    places, content = packet_places(film), bytearray(film.read_bytes())
+    for at, size in (places[i] for i in packets):
+        content[at : at + size] = bytes(size)
+    film.write_bytes(content)
+    return film
+
+
+def read(film: Path, config: SamplingConfig = EIGHT) -> Clip:
+    return decode(Source.at(film), config)
+
+
+def test_frames_around_a_hole_keep_their_places_and_times(tmp_path: Path) -> None:
+    film = with_zeros(write_film(tmp_path / "film.mp4", fps=10), packets=range(12, 24))
+
+    clip = read(film)
+
+    assert clip.positions is not None
+    assert positions_seen(clip).tolist() == clip.positions.tolist()
+    np.testing.assert_allclose(clip.times_s, clip.positions / 10, atol=1e-6)
+    assert not set(range(13, 23)) & set(clip.positions[0].tolist())
+    assert (clip.warning or "").startswith(f"damaged: {N - 12} of {N} frames can be read")
+
+
+def test_what_no_frame_asked_for_needs_may_be_broken(tmp_path: Path) -> None:
+    film = with_zeros(write_film(tmp_path / "film.mp4"), packets=range(25, 36))
+
+    clip = read(film, SamplingConfig(frames=2))  # frames 0 and 20; the third group of pictures is left out
+
+    assert positions_seen(clip).tolist() == [[0, 20]]
+    assert clip.warning is None
+
+
+def test_a_film_cut_off_behind_its_index_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mp4", options={"movflags": "+faststart"}, fps=5)
+    film.write_bytes(film.read_bytes()[: packet_places(film)[25][0]])
+
+    clip = read(film)
+
+    assert clip.positions is not None
+    assert positions_seen(clip).tolist() == clip.positions.tolist()
+    assert f"of {N} frames can be read" in (clip.warning or "")
+    assert "of 8.0 s: the file may be cut off" in (clip.warning or "")
+
+
+def test_a_few_lost_bytes_at_the_end_are_said(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mp4", options={"movflags": "+faststart"})
+    film.write_bytes(film.read_bytes()[:-10])
+
+    assert "damaged" in (read(film).warning or "")
+
+
+def test_keyframes_of_a_damaged_film_come_from_what_can_be_read(tmp_path: Path) -> None:
+    film = with_zeros(write_film(tmp_path / "film.mp4"), packets=range(12, 24))
+
+    clip = read(film, replace(EIGHT, sampling="keyframe"))
+
+    assert positions_seen(clip).tolist() == [[0, 24, 36]]
+    assert "read 3: the video has no more keyframes near them" in (clip.warning or "")
+
+
+def test_a_film_without_a_readable_frame_is_damaged(tmp_path: Path) -> None:
+    film = with_zeros(write_film(tmp_path / "film.mp4"), packets=range(N))
+
+    error = failure_of(film)
+
+    assert error.kind == "damaged"
+    assert f"0 of {N} frames can be read" in str(error)
+
+
+def test_damage_leaves_the_terminal_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    film = with_zeros(write_film(tmp_path / "film.mp4"), packets=range(5, 30))
+    capfd.readouterr()  # what the encoder printed
+
+    read(film)
+
+    assert capfd.readouterr() == ("", "")
+
+
+@needs_clips
+def test_a_corrupt_file_is_read_but_for_its_broken_frames() -> None:
+    clip = read(CLIPS / "corrupted.mp4")
+
+    assert clip.frames.shape == (1, 8, 720, 1280, 3)
+    assert clip.warning == "damaged: 48 of 50 frames can be read; the frames are taken from those"
+
+
+@needs_clips
+def test_guessed_pixels_are_not_passed_off_as_whole(tmp_path: Path) -> None:
+    film = tmp_path / "yoga.mp4"
+    content = bytearray((CLIPS / "yoga.mp4").read_bytes())
+    content[200_000:200_200] = np.random.default_rng(0).bytes(200)
+    film.write_bytes(content)
+
+    assert "of 300 frames can be read" in (read(film).warning or "")
