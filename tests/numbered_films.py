@@ -23,12 +23,18 @@ def grey(i: int) -> int:
 
 
 def write_film(
-    path: Path, *, codec: str = "libx264", n_frames: int = N, fps: int = 25, options: dict[str, str] | None = None
+    path: Path,
+    *,
+    codec: str = "libx264",
+    n_frames: int = N,
+    fps: int = 25,
+    pixels: str = "yuv420p",
+    options: dict[str, str] | None = None,
 ) -> Path:
     """Write a film whose frame i is a grey field of level 16 + 6 i, with a key frame every 12."""
     with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream(codec, rate=fps, options={"x265-params": "log-level=none"})
-        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 48, "yuv420p", 12
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 48, pixels, 12
         stream.bit_rate, stream.codec_context.max_b_frames = 2_000_000, 2
         for i in range(n_frames):
             picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), grey(i), np.uint8), format="rgb24")
