@@ -60,7 +60,7 @@ class Survey:
         return max(self.n_read, promised - self.discarded)
 
     def places(self) -> NDArray[np.int64]:
-        """Return where in the video each frame read is shown."""
+        """Return where in the video each frame read is shown; without a clock, where among those that can be read."""
         counted = np.arange(self.n_read)
         places = np.searchsorted(self.packet_starts, self.starts)
         if not self.is_damaged or np.isnan(self.starts).any() or not (np.diff(places) > 0).all():

@@ -41,7 +41,10 @@ def test_the_keyframes_nearest_to_the_even_positions_are_read(tmp_path: Path, de
     assert clip.warning is None
 
 
-@pytest.mark.parametrize(("name", "codec"), [*FORMATS, ("h264.ts", "libx264"), ("mpeg4.avi", "mpeg4")])
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("h264.mp4", "libx264"), ("h265.mkv", "libx265"), ("vp8.webm", "libvpx"), ("h264.ts", "libx264")],
+)
 def test_a_keyframe_is_read_once(tmp_path: Path, name: str, codec: str) -> None:
     film = write_film(tmp_path / name, codec=codec)
 
@@ -144,7 +147,7 @@ def test_what_decord_cannot_read_names_the_way_out(tmp_path: Path) -> None:
 
 
 def test_files_that_decord_misreads_carry_a_warning(tmp_path: Path) -> None:
-    film = write_film(tmp_path / "film.ts")
+    film = write_film(tmp_path / "film.mp4", codec="libx265")
 
     assert "decord may be some frames off" in (read(film, EIGHT, "decord").warning or "")
 

@@ -1,0 +1,111 @@
+"""CPU time of reading a clip, against bare decord: `python -m benchmarks.decode FOLDER`.
+
+Each reader reads the same 8 frames, in turns; bare decord opens the file and reads them with nothing around it. The
+shift is how far the frames read lie from those asked for, the difference how far their pixels are from the exact ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+# decord loaded before torch crashes the process (dmlc/decord#293).
+import torch  # noqa: F401  # isort: skip
+import decord
+import numpy as np
+from numpy.typing import NDArray
+
+from bike_cli.config import SamplingConfig
+from bike_cli.records import Clip, Source
+from bike_cli.video.decoding import decode
+from bike_cli.video.sampling import sample_positions
+
+FRAMES = 8
+MODES: Mapping[str, SamplingConfig] = {
+    "exact": SamplingConfig(frames=FRAMES),
+    "draft": SamplingConfig(frames=FRAMES, draft=True),
+    "keyframe": SamplingConfig(frames=FRAMES, sampling="keyframe"),
+}
+
+
+def main() -> None:
+    """Print CPU ms a video of each reader, the ratio to bare decord, and the shift of the frames."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("videos", nargs="+", type=Path, help="folders, of which all files are read, or files")
+    parser.add_argument("--runs", type=int, default=9)
+    options = parser.parse_args()
+    decord.logging.set_level(decord.logging.QUIET)
+    videos = [f for path in options.videos for f in ([path] if path.is_file() else sorted(path.iterdir()))]
+    print(f"{'CPU ms':28}{'decord':>8}" + "".join(f"{mode:>10}{'ratio':>7}" for mode in MODES))
+    ratios = [row(video, options.runs) for video in videos]
+    means = "".join(f"{statistics.mean(column):17.2f}" for column in zip(*ratios, strict=True))
+    print(f"{'mean ratio':36}{means}")
+    for mode in ("draft", "keyframe"):
+        print(mode, "shift in frames: mean {:.2f}, max {:d}; frames a clip {:.1f}".format(*shifts(videos, mode)))
+    print(f"draft, difference of pixels at the same position: mean {difference(videos):.2f} of 255")
+
+
+def row(video: Path, runs: int) -> list[float]:
+    """Print one video's line; return each mode's ratio to bare decord."""
+    work: dict[str, Callable[[], object]] = {"decord": lambda: read_bare(video)}
+    for mode in MODES:
+        work[mode] = lambda mode=mode: read(video, mode)  # type: ignore[misc]
+    turns = [{name: cpu_ms(task) for name, task in work.items()} for _ in range(runs + 1)][1:]  # the first warms up
+    medians = {name: statistics.median(turn[name] for turn in turns) for name in work}
+    ratios = [medians[mode] / medians["decord"] for mode in MODES]
+    cells = "".join(f"{medians[mode]:10.1f}{ratio:7.2f}" for mode, ratio in zip(MODES, ratios, strict=True))
+    print(f"{video.name:28}{medians['decord']:8.1f}{cells}", flush=True)
+    return ratios
+
+
+def cpu_ms(work: Callable[[], object]) -> float:
+    """Return the CPU milliseconds that some work takes, in all threads."""
+    start = time.process_time()
+    work()
+    return (time.process_time() - start) * 1e3
+
+
+def read_bare(video: Path) -> NDArray[np.uint8]:
+    """Return the frames that decord reads, with nothing around it."""
+    reader = decord.VideoReader(str(video), num_threads=1)
+    frames: NDArray[np.uint8] = reader.get_batch(sample_positions(len(reader), FRAMES, clips=1)[0].tolist()).asnumpy()
+    return frames
+
+
+def read(video: Path, mode: str) -> Clip:
+    """Return the clip that bike reads."""
+    return decode(Source.at(video), MODES[mode])
+
+
+def shifts(videos: list[Path], mode: str) -> tuple[float, int, float]:
+    """Return the mean and the largest distance from a frame asked for to the nearest one read, and frames a clip."""
+    found: list[int] = []
+    frames: list[int] = []
+    for video in videos:
+        asked, given = positions(read(video, "exact")), positions(read(video, mode))
+        found += np.abs(asked[:, None] - given[None]).min(axis=1).tolist()
+        frames.append(len(given))
+    return statistics.mean(found), max(found), statistics.mean(frames)
+
+
+def positions(clip: Clip) -> NDArray[np.int64]:
+    """Return where the frames of a clip's first view lie in the video."""
+    assert clip.positions is not None
+    return clip.positions[0]
+
+
+def difference(videos: list[Path]) -> float:
+    """Return the mean difference between a draft's pixels and the exact ones of the same frames."""
+    means: list[float] = []
+    for video in videos:
+        exact, draft = read(video, "exact"), read(video, "draft")
+        _, i, j = np.intersect1d(positions(exact), positions(draft), return_indices=True)
+        means.append(float(np.abs(exact.frames[0, i].astype(int) - draft.frames[0, j]).mean()))
+    return statistics.mean(means)
+
+
+if __name__ == "__main__":
+    main()
