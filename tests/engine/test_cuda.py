@@ -1,5 +1,7 @@
 """What only a CUDA device can show: pytest -m cuda."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -82,3 +84,64 @@ def test_the_answer_is_that_of_the_cpu(frames: NDArray[np.uint8], on_cpu: Engine
 
     assert all(isinstance(answer, Prediction) for answer in answers)
     assert [a.best.label for a in answers if isinstance(a, Prediction)] == ["red square"] * 2
+
+
+def test_videos_of_many_sizes_share_batches(on_cpu: Engine) -> None:
+    rng = np.random.default_rng(2)
+    sizes = [(96, 128), (40, 50), (480, 640), (3, 700), (96, 128)] * 5
+    videos = [rng.integers(0, 256, (4, *size, 3), dtype=np.uint8) for size in sizes]
+    on_cuda = load("tiny", device="cuda", precision="fp32")
+
+    together = on_cuda.encoder.encode_videos(videos, crops=1)
+
+    assert [len(features) for features in together] == [4] * len(videos)
+    for features, frames in zip(together, videos, strict=True):
+        assert _lowest_cosine(features, on_cpu.encode_frames(frames)) > 0.999
+
+
+def test_a_device_that_is_full_takes_smaller_batches(frames: NDArray[np.uint8]) -> None:
+    on_cuda = load("tiny", device="cuda", precision="fp32")
+    many = np.tile(frames, (8, 1, 1, 1))  # a batch of 128
+    expected = on_cuda.encode_frames(many)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    on_cuda.encode_frames(many)
+    total = torch.cuda.get_device_properties(0).total_memory
+    needed = torch.cuda.max_memory_allocated() - torch.cuda.memory_allocated()
+    torch.cuda.empty_cache()
+
+    try:
+        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + needed / 2) / total)
+        features = on_cuda.encode_frames(many)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+    assert on_cuda.encoder.batches.at_once < 128
+    assert _lowest_cosine(features, expected) > 0.999
+
+
+def test_a_compiled_tower_sees_the_same(frames: NDArray[np.uint8]) -> None:
+    plain, compiled = (load("tiny", device="cuda", precision="fp32", compile=how) for how in (False, True))
+
+    assert compiled.encoder.pads
+    assert _lowest_cosine(plain.encode_frames(frames), compiled.encode_frames(frames)) > 0.999
+
+
+def test_films_are_answered_as_on_the_cpu_and_kept(clips: Path, tmp_path: Path, on_cpu: Engine) -> None:
+    from bike_cli.config import ClassifyConfig, StoreConfig
+    from bike_cli.records import Prediction, Spent
+    from bike_cli.tasks.classify import classify
+
+    films = [str(film) for film in sorted(clips.iterdir())] * 12
+    on_cuda, config = load("tiny", device="cuda"), ClassifyConfig(store=StoreConfig(cache_dir=str(tmp_path)))
+    best = {}
+    for engine in (on_cpu, on_cuda):
+        answers = list(classify(engine, films, LABELS, ClassifyConfig(store=StoreConfig(cache=False))))
+        best[engine] = [answer.best.label for answer in answers if isinstance(answer, Prediction)]
+    list(classify(on_cuda, films, LABELS, config))
+    spent = Spent()
+    again = [answer.best.label for answer in classify(on_cuda, films, LABELS, config, spent=spent)]  # type: ignore[union-attr]
+
+    assert best[on_cpu] == best[on_cuda] == again
+    assert len(again) == len(films)
+    assert spent.decoded == 0

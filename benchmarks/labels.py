@@ -1,0 +1,104 @@
+"""What ten thousand labels cost beside encoding: `python -m benchmarks.labels`.
+
+Each label's own words spot the frames. Scoring is timed on features that are there, encoding on frames in memory, in
+turns; extra memory is what scoring takes at its peak, beyond the labels' own features.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from benchmarks.material import engine_of
+from bike_cli.config import AttributeConfig, ClassifyConfig, SpottingConfig
+from bike_cli.data.lexicons import read_lexicon
+from bike_cli.engine.engine import Engine
+from bike_cli.records import Source, VideoFeatures
+from bike_cli.tasks.classifier import Classifier
+from bike_cli.tasks.classify import prepare
+from bike_cli.tasks.features import Seen
+
+SHARE_TARGET, MEMORY_TARGET_GIB = 0.05, 2
+VIDEOS, FRAMES = 64, 8
+
+
+def main() -> None:
+    """Print both times, their ratio, and the memory."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-m", "--model", default="ViT-B-16")
+    parser.add_argument("--labels", type=int, default=10_000)
+    options = parser.parse_args()
+    engine = engine_of(options.model)
+    classifier = prepare(engine, labels(options.labels), config())
+    encode_ms, score_ms = in_turns(engine, classifier)
+    share = score_ms / encode_ms
+    print(
+        f"{options.model}, {engine.encoder.placement}, {options.labels} labels, tokens {list(classifier.tokens.shape)}"
+    )
+    print(f"encoding  {encode_ms:8.2f} ms a video")
+    print(f"scoring   {score_ms:8.2f} ms a video   {share:.1%}; target: under {SHARE_TARGET:.0%}")
+    if engine.encoder.placement.device.type == "cuda":
+        extra = extra_memory(classifier)
+        print(f"extra     {extra / 2**30:8.2f} GiB           target: under {MEMORY_TARGET_GIB} GiB")
+
+
+def config() -> ClassifyConfig:
+    """Return a config in which labels' words spot, and nothing else is looked for."""
+    return ClassifyConfig(spotting=SpottingConfig(spot="words"), attributes=AttributeConfig("off"))
+
+
+def labels(count: int) -> list[str]:
+    """Return as many labels of one to some words."""
+    words = read_lexicon("common")
+    made = [f"{first} {second}" for first in read_lexicon("kinetics400") for second in words]
+    return made[:: len(made) // count][:count]
+
+
+def in_turns(engine: Engine, classifier: Classifier) -> tuple[float, float]:
+    """Return the median milliseconds a video of encoding and of scoring."""
+    rng = np.random.default_rng(0)
+    few = 2 if engine.encoder.placement.device.type == "cpu" else VIDEOS
+    frames = [rng.integers(0, 256, (FRAMES, 240, 320, 3), dtype=np.uint8) for _ in range(few)]
+    seen = seen_videos(classifier)
+    rounds = [
+        (timed(lambda: engine.encoder.encode_videos(frames)) / few, timed(lambda: classifier.answers(seen)) / VIDEOS)
+        for _ in range(4)
+    ][1:]
+    encode_s, score_s = (statistics.median(column) for column in zip(*rounds, strict=True))
+    return 1000 * encode_s, 1000 * score_s
+
+
+def seen_videos(classifier: Classifier) -> list[Seen]:
+    """Return features of videos, on the device."""
+    rng = torch.Generator().manual_seed(0)
+    raw = torch.randn(VIDEOS, 1, FRAMES, classifier.classes.shape[1], generator=rng).to(classifier.classes.device)
+    times_s = np.zeros((1, FRAMES))
+    return [Seen((VideoFeatures(Source.at(str(i)), frames, times_s),)) for i, frames in enumerate(raw)]
+
+
+def extra_memory(classifier: Classifier) -> int:
+    """Return the bytes that scoring takes on the device at its peak."""
+    seen = seen_videos(classifier)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    classifier.answers(seen)
+    return torch.cuda.max_memory_allocated() - before
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Return the seconds that some work takes, on the device too."""
+    start_s = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start_s
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Batches that shrink when memory runs out: nothing is lost, doubled or put out of order."""
+
+import logging
+
+import pytest
+import torch
+from torch import Tensor
+
+from bike_cli.engine.batches import AT_ONCE_ELSEWHERE, Batches
+from bike_cli.errors import ModelError
+
+CPU = torch.device("cpu")
+
+
+class Device:
+    """A device whose memory holds so many rows at once."""
+
+    def __init__(self, holds: int) -> None:
+        self.holds = holds
+        self.asked: list[int] = []
+
+    def double(self, rows: Tensor) -> Tensor:
+        self.asked.append(len(rows))
+        if len(rows) > self.holds:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 2 * rows
+
+
+@pytest.mark.parametrize("holds", [1, 2, 3, 5, 31, 32, 1000])
+@pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 100])
+def test_every_row_comes_once_and_in_order(holds: int, count: int) -> None:
+    rows = torch.arange(count)
+
+    parts = Batches(CPU).run(Device(holds).double, rows)
+
+    assert torch.cat([rows[:0], *parts]).tolist() == [2 * i for i in range(count)]
+
+
+def test_a_size_that_was_too_large_is_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    batches, device = Batches(CPU), Device(holds=10)
+
+    with caplog.at_level(logging.WARNING):
+        batches.run(device.double, torch.arange(100))
+        batches.run(device.double, torch.arange(100))
+
+    assert [size for size in device.asked if size > device.holds] == [AT_ONCE_ELSEWHERE, AT_ONCE_ELSEWHERE // 2]
+    assert caplog.messages == [
+        "out of memory on the device: going on with 16 frames at once",
+        "out of memory on the device: going on with 8 frames at once",
+    ]
+
+
+def test_one_row_too_many_is_an_error_with_a_way_out() -> None:
+    with pytest.raises(ModelError, match="choose a smaller model, or --device cpu"):
+        Batches(CPU).run(Device(holds=0).double, torch.arange(3))
+
+
+def test_other_errors_are_not_mistaken_for_memory() -> None:
+    def broken(rows: Tensor) -> Tensor:
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="do not fit"):
+        Batches(CPU).run(broken, torch.arange(3))
