@@ -5,6 +5,8 @@ Source: BIKE (arXiv:2301.00182), Video Concept Spotting; official modules/video_
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -32,32 +34,73 @@ def saliency(frames: Tensor, tokens: Tensor, temperature: float, mask: Tensor | 
         ValueError: a class without a voting position; a temperature that is not positive.
     Source: BIKE (arXiv:2301.00182), Video Concept Spotting; official modules/video_clip.py, `get_logits`.
     """
+    return spotted(frames, Voters.among(tokens, mask), temperature)
+
+
+@dataclass(frozen=True)
+class Voters:
+    """The tokens that vote on frames, without those that do not.
+
+    Args:
+        blocks: each [C', W, D]: classes that have W voting tokens.
+        places: int64 [C], where each class stands among the classes of all blocks, one block behind the other.
+    """
+
+    blocks: tuple[Tensor, ...]
+    places: Tensor
+
+    @classmethod
+    def among(cls, tokens: Tensor, mask: Tensor | None) -> Voters:
+        """Return the voters among tokens [C, L, D]; mask: bool [C, L], those that vote; None: all do, and are shared.
+
+        Raises:
+            ValueError: a class without a voting token.
+        """
+        if mask is None:
+            return cls((tokens,), torch.arange(len(tokens), device=tokens.device))
+        counts = mask.sum(dim=1)  # [C]
+        if not bool(counts.all()):
+            raise ValueError("a class has no position that votes; mask at least one in each")
+        members = [(counts == width).nonzero().flatten() for width in counts.unique().tolist()]
+        blocks = tuple(
+            tokens[of_width][mask[of_width]].reshape(len(of_width), -1, tokens.shape[2]) for of_width in members
+        )
+        return cls(blocks, torch.cat([mask.new_zeros(0, dtype=torch.int64), *members]).argsort())
+
+    def of_class(self, i: int) -> Tensor:
+        """Return the voters [W, D] of one class."""
+        place = int(self.places[i])
+        for block in self.blocks:
+            if place < len(block):
+                return block[place]
+            place -= len(block)
+        raise IndexError(f"there is no class {i}")
+
+
+def spotted(frames: Tensor, voters: Voters, temperature: float) -> Tensor:
+    """Return each class's temporal saliency [V, C, T]; see `saliency`."""
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}; spotting needs one above 0")
-    if mask is not None and not bool(mask.any(dim=1).all()):
-        raise ValueError("a class has no position that votes; mask at least one in each")
-    (videos, length), positions = frames.shape[:2], tokens.shape[1]
-    step = max(1, CHUNK_NUMBERS // max(1, videos * positions * length))
+    views = frames.shape[0] * frames.shape[1]
     parts = [
-        _saliency(frames, tokens[i : i + step], temperature, None if mask is None else mask[i : i + step])
-        for i in range(0, len(tokens), step)
+        _votes(frames, block[i : i + step], temperature)
+        for block in voters.blocks
+        for step in [max(1, CHUNK_NUMBERS // max(1, views * block.shape[1]))]
+        for i in range(0, len(block), step)
     ]
-    if len(parts) == 1:
-        return parts[0]
-    return torch.cat(parts, dim=1) if parts else frames.new_zeros(videos, 0, length)
+    if not parts:
+        return frames.new_zeros(frames.shape[0], 0, frames.shape[1])
+    votes = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)  # [V, T, C]
+    return (votes if len(voters.blocks) == 1 else votes[:, :, voters.places]).transpose(1, 2)
 
 
-def _saliency(frames: Tensor, tokens: Tensor, temperature: float, mask: Tensor | None) -> Tensor:
-    # Frames stay in front of labels until the end: a softmax over the last few numbers of a row is four times slower.
-    similarities = frames @ tokens.flatten(0, 1).T  # [V, T, C * L]
+def _votes(frames: Tensor, tokens: Tensor, temperature: float) -> Tensor:
+    """Return the weight of each frame for each class, [V, T, C], by tokens [C, W, D]."""
+    # Frames stay in front of labels: a softmax over the last few numbers of a row is four times slower.
+    similarities = frames @ tokens.flatten(0, 1).T  # [V, T, C * W]
     # Over frames, per token: each word votes on when it is visible, then the votes are averaged.
-    votes = torch.softmax(similarities.div_(temperature), dim=1)
-    votes = votes.reshape(*frames.shape[:2], *tokens.shape[:2])  # [V, T, C, L]
-    if mask is None:
-        return votes.mean(dim=3).transpose(1, 2)
-    shares = mask.to(votes.dtype)
-    shares = shares / shares.sum(dim=1, keepdim=True)  # [C, L]
-    return votes.mul_(shares).sum(dim=3).transpose(1, 2)
+    votes: Tensor = torch.softmax(similarities.div_(temperature), dim=1)
+    return votes.reshape(*frames.shape[:2], *tokens.shape[:2]).mean(dim=3)
 
 
 def concept_scores(frames: Tensor, weights: Tensor, classes: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from bike_cli.config import ClassifyConfig
 from bike_cli.engine.attributes import associate, attribute_scores, attribute_sentence
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.scoring import fuse, match_spread, probabilities, rank, unit
-from bike_cli.engine.spotting import concept_scores, mean_scores, saliency
+from bike_cli.engine.spotting import Voters, concept_scores, mean_scores, saliency, spotted
 from bike_cli.records import Attribute, Clip, Lexicon, Prediction, Ranked, VideoFeatures
 from bike_cli.tasks.features import Seen
 
@@ -64,16 +64,15 @@ class Classifier:
 
     Args:
         classes: [C, D] unit vectors.
-        tokens: [C, L, D] unit vectors that vote on frames, `mask` [C, L] those that may.
-        words: bool [C, L], those that explain: padding points at any frame, and is never shown to people.
+        voters: unit vectors of the tokens that vote on frames.
+        words: those that explain: padding may vote, but it points at any frame, and is never shown to people.
     """
 
     engine: Engine
     labels: tuple[str, ...]
     classes: Tensor
-    tokens: Tensor
-    mask: Tensor | None
-    words: Tensor
+    voters: Voters
+    words: Voters
     temperature: float
     branch: AttributeBranch | None
     config: ClassifyConfig
@@ -151,7 +150,7 @@ class Classifier:
         if self.config.spotting.pool == "mean":
             return mean_scores(frames, self.classes)
         frames = unit(frames)
-        return concept_scores(frames, saliency(frames, self.tokens, self.temperature, self.mask), self.classes)
+        return concept_scores(frames, spotted(frames, self.voters, self.temperature), self.classes)
 
     def _attributes(self, seen: Sequence[Seen]) -> list[tuple[Attribute, ...]]:
         if self.branch is None:
@@ -179,9 +178,8 @@ class Classifier:
             return [np.full((clips, length), 1 / length) for _ in features]
         weights = []
         for frames, i in zip(unit(views).chunk(_together(len(features[0].frames))), best, strict=False):
-            tokens, words = self.tokens[i : i + 1], self.words[i : i + 1]
-            spotted = saliency(frames, tokens, self.temperature, words)[:, 0]  # [K, T]
-            weights.append(spotted.reshape(-1, clips, length).mean(dim=0).double().cpu().numpy())
+            by_word = saliency(frames, self.words.of_class(i)[None], self.temperature)[:, 0]  # [K, T]
+            weights.append(by_word.reshape(-1, clips, length).mean(dim=0).double().cpu().numpy())
         return weights
 
 

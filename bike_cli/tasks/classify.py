@@ -19,7 +19,7 @@ from bike_cli.data.lines import key
 from bike_cli.engine.attributes import encode_lexicon
 from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.scoring import normalise_in_place, unit
-from bike_cli.engine.spotting import voters
+from bike_cli.engine.spotting import Voters, voters
 from bike_cli.engine.store import Store, open_store, recipe_key
 from bike_cli.errors import UsageError
 from bike_cli.records import (
@@ -118,14 +118,15 @@ def prepare(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> Cl
     _warn_of_unknown(engine, labels)
     branch = _branch(engine, text, config)
     tokens, mask = voters(text, spot)
+    # The end of text votes by the class itself, of which there is need as it is.
+    tokens = unit(tokens) if spot == "eot" else normalise_in_place(tokens)
+    voting = Voters.among(tokens, mask)
     return Classifier(
         engine=engine,
         labels=tuple(labels),
         classes=unit(text.classes),
-        # The end of text votes by the class itself, of which there is need as it is.
-        tokens=unit(tokens) if spot == "eot" else normalise_in_place(tokens),
-        mask=mask,
-        words=text.token_mask,
+        voters=voting,
+        words=Voters.among(tokens, text.token_mask) if spot == "all" else voting,
         temperature=temperature,
         branch=branch,
         config=config,

@@ -13,6 +13,7 @@ from bike_cli.engine.engine import Engine, assemble
 from bike_cli.engine.parts import Checkpoint, build_clip
 from bike_cli.engine.placement import place
 from bike_cli.engine.scoring import unit
+from bike_cli.engine.spotting import Voters
 from bike_cli.engine.transforms import ImageRecipe
 from bike_cli.records import Clip, Source
 from bike_cli.tasks.classifier import Classifier
@@ -40,13 +41,13 @@ def classifier(engine: Engine, *, positions: int, sampling: SamplingConfig) -> C
     """What `prepare` makes of ten thousand labels of `positions` voting tokens each, without reading them."""
     rng = torch.Generator().manual_seed(0)
     some = unit(torch.randn(LABELS // 10, positions, DIM, generator=rng))
+    voters = Voters.among(some.repeat(10, 1, 1), None)
     return Classifier(
         engine=engine,
         labels=tuple(f"label {i}" for i in range(LABELS)),
         classes=unit(torch.randn(LABELS, DIM, generator=rng)),
-        tokens=some.repeat(10, 1, 1),
-        mask=torch.ones(LABELS, positions, dtype=torch.bool),
-        words=torch.ones(LABELS, positions, dtype=torch.bool),
+        voters=voters,
+        words=voters,
         temperature=0.01,
         branch=None,
         config=ClassifyConfig(sampling=sampling, attributes=AttributeConfig("off"), explain=True),
