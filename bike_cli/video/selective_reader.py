@@ -146,6 +146,8 @@ def _read_draft(
         if waiting and before is not None:
             album.put(*before)
             read.append(before[0])
+    if not read:
+        raise UnforeseenError
     return without_repeats(nearest(asked, np.unique(read)), asked)
 
 
@@ -168,7 +170,8 @@ def _pictures(
         is_last = i == run.wanted[-1]
         for picture in [*context.decode(packet), *(context.decode(None) if is_last else [])]:
             position = -1 if picture.pts is None else table.position_of(picture.pts)
-            if picture.is_corrupt or position <= before:
+            # An interlaced frame can be two packets, one a field; then packets are no measure of frames.
+            if picture.is_corrupt or picture.interlaced_frame or position <= before:
                 raise UnforeseenError
             before = position
             yield position, picture

@@ -11,7 +11,9 @@ import pytest
 
 from bike_cli.config import SamplingConfig
 from bike_cli.records import Source
+from bike_cli.video.decoding import decode
 from bike_cli.video.footage import Footage, Request
+from bike_cli.video.packets import UnforeseenError
 from bike_cli.video.selective_reader import read_selected, reads_selectively
 from bike_cli.video.video_file import open_video
 
@@ -89,7 +91,6 @@ FILMS: Mapping[str, Callable[[Path], Path]] = {
     "open GOP.mp4": lambda p: write_film(p, "libx264", options={"x264-params": "open-gop=1:bframes=3:b-adapt=0"}),
     "open GOP.mkv": lambda p: write_film(p, "libx264", options={"x264-params": "open-gop=1:bframes=3:b-adapt=0"}),
     "intra refresh.mp4": lambda p: write_film(p, "libx264", options={"x264-params": "intra-refresh=1:keyint=12"}),
-    "interlaced.mp4": lambda p: write_film(p, "libx264", options={"x264-params": "tff=1:bframes=2"}),
     "headers inside.mkv": lambda p: write_film(p, "libx264", options={"x264-params": "repeat-headers=1:bframes=2"}),
     "variable rate.mp4": lambda p: write_film(p, "libx264", options=X264, pts=[i + i * i // 9 for i in range(N)]),
     "variable rate.mkv": lambda p: write_film(p, "libx264", options=X264, pts=[i + i * i // 9 for i in range(N)]),
@@ -145,3 +146,38 @@ def test_frames_together_are_those_of_a_full_decode(tmp_path: Path, name: str) -
 
     for frames, places in zip(found, chosen, strict=True):
         np.testing.assert_array_equal(frames, expected[list(places)])
+
+
+def test_interlaced_films_are_left_to_a_full_decode(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "interlaced.mp4", "libx264", options={"x264-params": "tff=1:bframes=2"})
+    expected, _ = plainly_decoded(film)
+
+    with pytest.raises(UnforeseenError):
+        selected(film, Request(SamplingConfig()))
+    clip = decode(Source.at(film), SamplingConfig(frames=N))
+
+    np.testing.assert_array_equal(clip.frames[0], expected)
+    assert clip.warning is None
+
+
+@pytest.mark.parametrize("container", ["film.ts", "film.avi"])
+def test_containers_that_tell_too_little_are_left_to_a_full_decode(tmp_path: Path, container: str) -> None:
+    film = write_film(tmp_path / container, "libx264", options=X264)
+
+    with open_video(Source.at(film)) as file:
+        assert not reads_selectively(file.header)
+
+
+def test_a_long_film_is_decoded_only_around_the_frames_asked_for(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mp4", "libx264", options=X264)
+    with av.open(str(film)) as container:
+        packets = [(p.pos or 0, p.size) for p in container.demux(video=0) if p.size]
+    content = bytearray(film.read_bytes())
+    for at, size in packets[12:24] + packets[36:48]:  # two of the groups of pictures become unreadable
+        content[at : at + size] = bytes(size)
+    expected, _ = plainly_decoded(film)
+    film.write_bytes(content)
+
+    found = selected(film, FramesAt(SamplingConfig(), chosen=(5, 30, 49)))
+
+    np.testing.assert_array_equal(found.frames[0], expected[[5, 30, 49]])
