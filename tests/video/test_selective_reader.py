@@ -123,9 +123,12 @@ FILMS: Mapping[str, Callable[[Path], Path]] = {
 }
 
 
-@pytest.mark.parametrize("name", FILMS)
-def test_each_frame_alone_is_the_one_of_a_full_decode(tmp_path: Path, name: str) -> None:
-    film = FILMS[name](tmp_path / name)
+@pytest.fixture(scope="module", params=FILMS)
+def film(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return FILMS[request.param](tmp_path_factory.mktemp("films") / request.param)
+
+
+def test_each_frame_alone_is_the_one_of_a_full_decode(film: Path) -> None:
     expected, times_s = plainly_decoded(film)
 
     found = [selected(film, FramesAt(SamplingConfig(), chosen=(i,))) for i in range(len(expected))]
@@ -135,9 +138,7 @@ def test_each_frame_alone_is_the_one_of_a_full_decode(tmp_path: Path, name: str)
     np.testing.assert_allclose(np.concatenate([f.times_s[0] for f in found]), times_s, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", FILMS)
-def test_frames_together_are_those_of_a_full_decode(tmp_path: Path, name: str) -> None:
-    film = FILMS[name](tmp_path / name)
+def test_frames_together_are_those_of_a_full_decode(film: Path) -> None:
     expected, _ = plainly_decoded(film)
     last = len(expected) - 1
     chosen = [(0, last), (9, 10, 11, 12, 13), (last, 3, 3, 25), tuple(range(0, last, 4)), tuple(range(last + 1))]
