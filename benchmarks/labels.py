@@ -37,9 +37,8 @@ def main() -> None:
     classifier = prepare(engine, labels(options.labels), config())
     encode_ms, score_ms = in_turns(engine, classifier)
     share = score_ms / encode_ms
-    print(
-        f"{options.model}, {engine.encoder.placement}, {options.labels} labels, tokens {list(classifier.tokens.shape)}"
-    )
+    voters = sum(block.shape[0] * block.shape[1] for block in classifier.voters.blocks)
+    print(f"{options.model}, {engine.encoder.placement}, {options.labels} labels, {voters} tokens that vote")
     print(f"encoding  {encode_ms:8.2f} ms a video")
     print(f"scoring   {score_ms:8.2f} ms a video   {share:.1%}; target: under {SHARE_TARGET:.0%}")
     if engine.encoder.placement.device.type == "cuda":

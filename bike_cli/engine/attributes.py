@@ -30,10 +30,9 @@ def associate(frames: Tensor, lexicon: Lexicon, k: int) -> list[tuple[Attribute,
     Source: BIKE (arXiv:2301.00182), Video-Attribute Association.
     """
     cosines = unit(frames).mean(dim=1) @ unit(lexicon.features).T  # [V, P]
-    return [
-        tuple(Attribute(lexicon.phrases[i], float(row[i])) for i in best)
-        for row, best in zip(cosines.cpu(), rank(cosines, k).tolist(), strict=True)
-    ]
+    best = rank(cosines, k)  # [V, k]
+    named = zip(best.tolist(), cosines.gather(1, best).tolist(), strict=True)
+    return [tuple(map(Attribute, [lexicon.phrases[i] for i in places], values)) for places, values in named]
 
 
 def attribute_sentence(phrases: Sequence[str]) -> str:

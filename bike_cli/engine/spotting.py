@@ -61,11 +61,9 @@ class Voters:
         counts = mask.sum(dim=1)  # [C]
         if not bool(counts.all()):
             raise ValueError("a class has no position that votes; mask at least one in each")
-        members = [(counts == width).nonzero().flatten() for width in counts.unique().tolist()]
-        blocks = tuple(
-            tokens[of_width][mask[of_width]].reshape(len(of_width), -1, tokens.shape[2]) for of_width in members
-        )
-        return cls(blocks, torch.cat([mask.new_zeros(0, dtype=torch.int64), *members]).argsort())
+        members = [(counts == width).nonzero().flatten() for width in sorted(set(counts.tolist()))]
+        blocks = [tokens[of_width][mask[of_width]].reshape(len(of_width), -1, tokens.shape[2]) for of_width in members]
+        return cls(tuple(blocks), torch.cat([counts.new_zeros(0), *members]).argsort())
 
     def of_class(self, i: int) -> Tensor:
         """Return the voters [W, D] of one class."""
@@ -100,6 +98,8 @@ def _votes(frames: Tensor, tokens: Tensor, temperature: float) -> Tensor:
     similarities = frames @ tokens.flatten(0, 1).T  # [V, T, C * W]
     # Over frames, per token: each word votes on when it is visible, then the votes are averaged.
     votes: Tensor = torch.softmax(similarities.div_(temperature), dim=1)
+    if tokens.shape[1] == 1:
+        return votes
     return votes.reshape(*frames.shape[:2], *tokens.shape[:2]).mean(dim=3)
 
 

@@ -160,10 +160,8 @@ class Classifier:
 
     def _stacked(self, frames: Sequence[Tensor]) -> Tensor:
         """Return the frames of videos [K, T, D], and zeros up to as many as go together: [V, K, T, D]."""
-        stacked = torch.zeros(_together(len(frames[0])), *frames[0].shape, device=self.classes.device)
-        for i, one in enumerate(frames):
-            stacked[i] = one
-        return stacked
+        nothing = [torch.zeros_like(frames[0])] * (_together(len(frames[0])) - len(frames))
+        return torch.stack([*frames, *nothing]).to(self.classes.device)
 
     def _weights(
         self, views: Tensor, features: Sequence[VideoFeatures], best: Sequence[int]
