@@ -194,7 +194,7 @@ def adapt(
 
 
 def _compiled(encoder: Encoder) -> Encoder:
-    tower = torch.compile(encoder.model.encode_image, mode="max-autotune-no-cudagraphs")
+    tower = torch.compile(encoder.model.encode_image)
     compiled = replace(encoder, tower=tower, pads=True)
     side = encoder.recipe.side
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -20,8 +19,9 @@ from bike_cli.records import Attribute, Clip, Lexicon, Prediction, Ranked, Video
 from bike_cli.tasks.features import Seen
 
 # Views that are scored together, always so many: the last bits of a matrix product depend on its size, and an answer
-# must not depend on the company it is found in.
-VIEWS_TOGETHER = 8
+# must not depend on the company it is found in. On CUDA it may, a little: many small steps cost more than a large one.
+VIEWS_TOGETHER = {"cuda": 128}
+VIEWS_TOGETHER_ELSEWHERE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,14 +93,17 @@ class Classifier:
     @torch.no_grad()
     def answers(self, seen: Sequence[Seen]) -> list[Prediction]:
         """Return the answer for each of several videos, which do not depend on one another."""
-        answers: list[Prediction] = []
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for i, one in enumerate(seen):
+            alike.setdefault(tuple(one.features[0].frames.shape), []).append(i)
+        answers: dict[int, Prediction] = {}
         with self.engine.encoder.placement.beside():
-            for _, alike in groupby(seen, key=lambda one: tuple(one.features[0].frames.shape)):
-                videos = list(alike)
-                together = _together(len(videos[0].features[0].frames))
-                for i in range(0, len(videos), together):
-                    answers += self._answers(videos[i : i + together])
-        return answers
+            for (views, *_), places in alike.items():
+                together = self._together(views)
+                for start in range(0, len(places), together):
+                    group = places[start : start + together]
+                    answers.update(zip(group, self._answers([seen[i] for i in group]), strict=True))
+        return [answers[i] for i in range(len(seen))]
 
     def _answers(self, seen: Sequence[Seen]) -> list[Prediction]:
         """Return the answers for videos of one shape, at most as many as go together."""
@@ -158,9 +161,13 @@ class Classifier:
         raw = self._stacked([one.features[-1].frames for one in seen])  # of the branch's engine, the last
         return self.branch.describe(raw.flatten(1, 2))[: len(seen)]
 
+    def _together(self, views: int) -> int:
+        """Return how many videos of so many views are scored together."""
+        return max(1, VIEWS_TOGETHER.get(self.classes.device.type, VIEWS_TOGETHER_ELSEWHERE) // views)
+
     def _stacked(self, frames: Sequence[Tensor]) -> Tensor:
         """Return the frames of videos [K, T, D], and zeros up to as many as go together: [V, K, T, D]."""
-        nothing = [torch.zeros_like(frames[0])] * (_together(len(frames[0])) - len(frames))
+        nothing = [torch.zeros_like(frames[0])] * (self._together(len(frames[0])) - len(frames))
         return torch.stack([*frames, *nothing]).to(self.classes.device)
 
     def _weights(
@@ -175,15 +182,10 @@ class Classifier:
         if self.config.spotting.pool == "mean":
             return [np.full((clips, length), 1 / length) for _ in features]
         weights = []
-        for frames, i in zip(unit(views).chunk(_together(len(features[0].frames))), best, strict=False):
+        for frames, i in zip(unit(views).chunk(self._together(len(features[0].frames))), best, strict=False):
             by_word = saliency(frames, self.words.of_class(i)[None], self.temperature)[:, 0]  # [K, T]
             weights.append(by_word.reshape(-1, clips, length).mean(dim=0).double().cpu().numpy())
         return weights
-
-
-def _together(views: int) -> int:
-    """Return how many videos of so many views are scored together."""
-    return max(1, VIEWS_TOGETHER // views)
 
 
 def _in_time(features: VideoFeatures) -> NDArray[np.intp]:
