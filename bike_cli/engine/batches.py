@@ -1,53 +1,57 @@
-"""How many pictures go through a tower at once: as many as fill the device, fewer once its memory was too small."""
+"""How much goes through a device at once: as much as fills it, less once its memory was too small."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bike_cli.errors import ModelError
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE = {"cuda": 128}
-AT_ONCE_ELSEWHERE = 32
+Rows = TypeVar("Rows", Tensor, NDArray[np.uint8])
 
 
 class Batches:
     """A size that shrinks when the device runs out of memory, and stays so.
 
-    Attributes:
-        at_once: rows of a batch.
+    Args:
+        at_once: what rows may cost together.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.at_once = AT_ONCE.get(device.type, AT_ONCE_ELSEWHERE)
+    def __init__(self, at_once: int) -> None:
+        self.at_once = at_once
 
-    def run(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> list[Tensor]:
+    def run(self, function: Callable[[Rows], Tensor], rows: Rows, *, cost: int = 1) -> list[Tensor]:
         """Return what `function` makes of the rows, batch by batch, in order.
 
+        Args:
+            cost: of a row.
         Raises:
             ModelError: a single row is too much for the memory.
         """
         parts: list[Tensor] = []
         start = 0
         while start < len(rows):
-            batch = rows[start : start + self.at_once]
+            batch = rows[start : start + max(1, self.at_once // cost)]
             try:
                 parts.append(function(batch))
             except torch.OutOfMemoryError as e:
-                self._halve(len(batch), e)
+                self._halve(len(batch), cost, e)
                 continue
             start += len(batch)
         return parts
 
-    def _halve(self, rows: int, error: torch.OutOfMemoryError) -> None:
+    def _halve(self, rows: int, cost: int, error: torch.OutOfMemoryError) -> None:
         if rows <= 1:
             message = "out of memory: the device cannot hold one frame; choose a smaller model, or --device cpu"
             raise ModelError(message) from error
-        self.at_once = rows // 2
+        self.at_once = rows // 2 * cost
         torch.cuda.empty_cache()
-        logger.warning("out of memory on the device: going on with %d frames at once", self.at_once)
+        logger.warning("out of memory on the device: going on with %d frames at once", rows // 2)

@@ -24,6 +24,9 @@ from bike_cli.engine.weights import digest_of_weights
 from bike_cli.errors import ModelError, UsageError
 from bike_cli.records import Prompt, TextFeatures
 
+# Frames and texts that go through a tower at once: enough to fill the device, little enough for its memory.
+AT_ONCE = {"cuda": 128}
+AT_ONCE_ELSEWHERE = 32
 # Pixels that are resized at once on a GPU, in frames of 1080p or any other size: 800 MB as it computes them.
 PIXELS_AT_ONCE = 2**26
 
@@ -35,6 +38,8 @@ class Encoder:
     Features come out raw, float32, on the encoder's device and without a gradient.
 
     Args:
+        batches: of frames in a tower.
+        resizing: of pixels.
         tower: the image tower of `model`, compiled or as it is.
         pads: whether its batches are filled up to one size: a compiled tower is made for one.
     """
@@ -44,6 +49,7 @@ class Encoder:
     recipe: ImageRecipe
     placement: Placement
     batches: Batches
+    resizing: Batches
     tower: Callable[[Tensor], Tensor]
     pads: bool = False
 
@@ -139,14 +145,16 @@ class Encoder:
 
     def _pixels(self, frames: NDArray[np.uint8], crops: int) -> Tensor:
         """Return the views of frames [B, H, W, 3] on the device: uint8 [crops * B, 3, S, S]."""
-        step = max(1, PIXELS_AT_ONCE // (frames.shape[1] * frames.shape[2]))
         device, side = self.placement.device, self.recipe.side
-        parts = [
-            views(frames[i : i + step], self.recipe, crops=crops, device=device) for i in range(0, len(frames), step)
-        ]
-        parts = [part.reshape(crops, -1, 3, side, side) for part in parts]
-        empty = torch.zeros(crops, 0, 3, side, side, dtype=torch.uint8, device=device)
-        return torch.cat([empty, *parts], dim=1).flatten(0, 1)
+
+        def resized(part: NDArray[np.uint8]) -> Tensor:
+            return (
+                views(part, self.recipe, crops=crops, device=device).reshape(crops, -1, 3, side, side).transpose(0, 1)
+            )
+
+        parts = self.resizing.run(resized, frames, cost=frames.shape[1] * frames.shape[2])  # each [b, crops, 3, S, S]
+        empty = torch.zeros(0, crops, 3, side, side, dtype=torch.uint8, device=device)
+        return torch.cat([empty, *parts]).transpose(0, 1).flatten(0, 1)
 
     def _encode_pixels(self, pixels: Tensor) -> Tensor:
         """Return the features [B, D] of pixels [B, 3, S, S] on the device."""
@@ -188,8 +196,8 @@ def adapt(
     if not plain or model.text_pool_type != "argmax" or model.attn_mask is None:
         raise ModelError(f"{type(model).__name__}: has a text tower of its own kind; {PLAIN_ONLY}")
     model = model.to(placement.device).eval()
-    batches = Batches(placement.device)
-    encoder = Encoder(model, tokenizer, recipe, placement, batches, model.encode_image)
+    batches = Batches(AT_ONCE.get(placement.device.type, AT_ONCE_ELSEWHERE))
+    encoder = Encoder(model, tokenizer, recipe, placement, batches, Batches(PIXELS_AT_ONCE), model.encode_image)
     return _compiled(encoder) if compiled else encoder
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from bike_cli.engine.batches import AT_ONCE_ELSEWHERE, Batches
+from bike_cli.engine.batches import Batches
 from bike_cli.errors import ModelError
 
-CPU = torch.device("cpu")
+AT_ONCE = 32
 
 
 class Device:
@@ -31,19 +31,19 @@ class Device:
 def test_every_row_comes_once_and_in_order(holds: int, count: int) -> None:
     rows = torch.arange(count)
 
-    parts = Batches(CPU).run(Device(holds).double, rows)
+    parts = Batches(AT_ONCE).run(Device(holds).double, rows)
 
     assert torch.cat([rows[:0], *parts]).tolist() == [2 * i for i in range(count)]
 
 
 def test_a_size_that_was_too_large_is_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
-    batches, device = Batches(CPU), Device(holds=10)
+    batches, device = Batches(AT_ONCE), Device(holds=10)
 
     with caplog.at_level(logging.WARNING):
         batches.run(device.double, torch.arange(100))
         batches.run(device.double, torch.arange(100))
 
-    assert [size for size in device.asked if size > device.holds] == [AT_ONCE_ELSEWHERE, AT_ONCE_ELSEWHERE // 2]
+    assert [size for size in device.asked if size > device.holds] == [AT_ONCE, AT_ONCE // 2]
     assert caplog.messages == [
         "out of memory on the device: going on with 16 frames at once",
         "out of memory on the device: going on with 8 frames at once",
@@ -52,7 +52,7 @@ def test_a_size_that_was_too_large_is_not_tried_again(caplog: pytest.LogCaptureF
 
 def test_one_row_too_many_is_an_error_with_a_way_out() -> None:
     with pytest.raises(ModelError, match="choose a smaller model, or --device cpu"):
-        Batches(CPU).run(Device(holds=0).double, torch.arange(3))
+        Batches(AT_ONCE).run(Device(holds=0).double, torch.arange(3))
 
 
 def test_other_errors_are_not_mistaken_for_memory() -> None:
@@ -60,4 +60,13 @@ def test_other_errors_are_not_mistaken_for_memory() -> None:
         raise RuntimeError("shapes do not fit")
 
     with pytest.raises(RuntimeError, match="do not fit"):
-        Batches(CPU).run(broken, torch.arange(3))
+        Batches(AT_ONCE).run(broken, torch.arange(3))
+
+
+def test_rows_that_cost_more_come_in_smaller_batches() -> None:
+    device = Device(holds=1000)
+
+    Batches(100).run(device.double, torch.arange(9), cost=30)
+    Batches(100).run(device.double, torch.arange(2), cost=1000)
+
+    assert device.asked == [3, 3, 3, 1, 1]

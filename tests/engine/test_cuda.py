@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from bike_cli.engine.encoder import PIXELS_AT_ONCE
 from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.transforms import ImageRecipe, views
 
@@ -14,7 +15,7 @@ pytestmark = [
     pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
 ]
-LABELS = [f"{colour} {shape}" for colour in ("red", "green", "blue") for shape in ("circle", "square", "star")]
+LABELS = [f"{colour} {shape}" for colour in ("red", "green", "blue") for shape in ("circle", "square", "cross")]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,7 @@ def test_a_device_that_is_full_takes_smaller_batches(frames: NDArray[np.uint8]) 
     many = np.tile(frames, (8, 1, 1, 1))  # a batch of 128
     expected = on_cuda.encode_frames(many)
     torch.cuda.empty_cache()
-    spare = 48 * 2**20  # less than the batch takes
+    spare = 16 * 2**20  # less than a batch takes, in the tower and before it
 
     try:
         total = torch.cuda.get_device_properties(0).total_memory
@@ -113,7 +114,7 @@ def test_a_device_that_is_full_takes_smaller_batches(frames: NDArray[np.uint8]) 
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
 
-    assert on_cuda.encoder.batches.at_once < 128
+    assert on_cuda.encoder.batches.at_once < 128 or on_cuda.encoder.resizing.at_once < PIXELS_AT_ONCE
     assert _lowest_cosine(features, expected) > 0.999
 
 
