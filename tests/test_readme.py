@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 from bike_cli.cli.app import app
 from bike_cli.cli.options import DEFAULTS
 from bike_cli.data.lexicons import lexicon_names
-from bike_cli.errors import ExitCode
+from bike_cli.errors import ExitCode, FailureKind
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -128,3 +129,8 @@ def test_the_readme_names_every_option(name: str) -> None:
 @pytest.mark.parametrize("target", re.findall(r"\]\(((?!https?://|#)[^)]+)\)", README))
 def test_a_link_of_the_readme_leads_to_a_file(target: str) -> None:
     assert (ROOT / target.split("#")[0]).exists()
+
+
+@pytest.mark.parametrize("kind", get_args(FailureKind))
+def test_the_readme_explains_every_error(kind: str) -> None:
+    assert f"| `{kind}` |" in README
