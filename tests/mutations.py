@@ -46,4 +46,9 @@ def mutated(originals: Sequence[bytes], i: int) -> bytes:
     """Return the i-th mutation of some files; the same one each time."""
     rng = random.Random(i)
     mutation = MUTATIONS[i % len(MUTATIONS)]
-    return mutation(bytearray(originals[i // len(MUTATIONS) % len(originals)]), rng, originals)
+    return mutation(bytearray(originals[original_of(i, n_originals=len(originals))]), rng, originals)
+
+
+def original_of(i: int, *, n_originals: int) -> int:
+    """Return which file the i-th mutation is one of."""
+    return i // len(MUTATIONS) % n_originals
