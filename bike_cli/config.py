@@ -136,6 +136,8 @@ class ClassifyConfig:
 
     def __post_init__(self) -> None:
         _at_least(1, top=self.top)
+        if self.sampling.draft and self.decoding.decoder == "decord":
+            raise ConfigError("draft is on and decoder is decord, which skips no frame; give decoder auto, or no draft")
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,7 @@ def test_an_unknown_key_names_the_nearest(yaml_file: Path, wrong: str, near: str
         ("top: null", "top is None; give a whole number"),
         ("offline: 1", "offline is 1; give true or false"),
         ("template: [a, b]", r"template is \['a', 'b'\]; give a text or null"),
+        ("draft: true\ndecoder: decord", "draft is on and decoder is decord, .*; give decoder auto, or no draft"),
         ("- frames", "holds a list, not `key: value` lines"),
         ("frames", "holds a str, not `key: value` lines"),
         ("frames: [", "is not YAML"),
@@ -181,6 +182,11 @@ def test_a_file_that_is_no_text_is_named(yaml_file: Path) -> None:
 
     with pytest.raises(ConfigError, match=f"{yaml_file}: cannot be read"):
         resolved(yaml_file)
+
+
+@pytest.mark.parametrize("decoder", ["auto", "av"])
+def test_a_draft_may_come_from_pyav(decoder: str) -> None:
+    assert resolved(draft=True, decoder=decoder).sampling.draft
 
 
 # -- a dump is a config, and every field is a flag --------------------------------------------------------------------
@@ -236,6 +242,7 @@ def test_a_flag_sets_its_own_field_and_no_other(name: str, yaml_file: Path) -> N
     [
         *(["--crops", "2"], ["--top", "0"], ["--temperature", "0"], ["--frames", "-1"]),
         *(["--workers", "0"], ["--decode-timeout", "0"], ["--decode-timeout", "nan"], ["--decode-memory", "0"]),
+        ["--draft", "--decoder", "decord"],
     ],
 )
 def test_a_wrong_flag_is_wrong_use(flags: list[str]) -> None:
