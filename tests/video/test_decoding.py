@@ -136,7 +136,10 @@ def test_a_sound_file_has_no_picture(tmp_path: Path) -> None:
         file.setparams((1, 2, 8000, 0, "NONE", ""))
         file.writeframes(bytes(16000))
 
-    assert failure_of(sound).kind == "no_picture"
+    error = failure_of(sound)
+
+    assert error.kind == "no_picture"
+    assert str(error) == f"{sound}: has no video stream; give a file with a picture"
 
 
 @pytest.mark.parametrize("name", ["nowhere.mp4", "nowhere/film.mp4"])

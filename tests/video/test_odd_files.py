@@ -2,13 +2,17 @@
 
 import io
 import re
+import struct
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from numbered_films import CLIPS, EIGHT, N, failure_of, grey, needs_clips, positions_seen, write_film
+from numpy.typing import NDArray
 from PIL import Image
 
 from bike_cli.config import SamplingConfig
@@ -17,32 +21,43 @@ from bike_cli.video.decoding import decode
 from bike_cli.video.sampling import sample_positions
 
 
+def write(
+    path: Path,
+    codec: str,
+    pictures: NDArray[np.uint8],
+    *,
+    pixels: str = "yuv420p",
+    ticks: Sequence[int] = range(N),
+) -> Path:
+    """Write pictures, [N, H, W, 3 or 4], ten a second or each at its own tick of a tenth."""
+    _, height, width, channels = pictures.shape
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = width, height, pixels, 2_000_000
+        for picture, tick in zip(pictures, ticks, strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24" if channels == 3 else "rgba")
+            frame.pts, frame.time_base = tick, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def greys(height: int, width: int) -> NDArray[np.uint8]:
+    return np.stack([np.full((height, width, 3), grey(i), np.uint8) for i in range(N)])
+
+
 @pytest.mark.parametrize(("width", "height"), [(63, 47), (1, 1), (2, 500), (17, 64)])
 def test_odd_sizes_are_kept(tmp_path: Path, width: int, height: int) -> None:
-    film = tmp_path / "odd.webm"
-    with av.open(str(film), "w") as container:
-        stream = container.add_stream("libvpx-vp9", rate=10)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for i in range(12):
-            pixels = np.full((height, width, 3), grey(i), np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode())
+    film = write(tmp_path / "odd.webm", "libvpx-vp9", greys(height, width))
 
     clip = decode(Source.at(film), SamplingConfig(frames=4))
 
     assert clip.frames.shape == (1, 4, height, width, 3)
-    assert positions_seen(clip).tolist() == [[0, 3, 6, 9]]
+    assert positions_seen(clip).tolist() == [[0, 10, 20, 30]]
 
 
 def test_a_change_of_size_keeps_the_first_size(tmp_path: Path) -> None:
-    small, large = write_film(tmp_path / "small.h264"), tmp_path / "large.h264"
-    with av.open(str(large), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
-        for i in range(N):
-            pixels = np.full((96, 128, 3), grey(i), np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode())
+    small, large = write_film(tmp_path / "small.h264"), write(tmp_path / "large.h264", "libx264", greys(96, 128))
     both = tmp_path / "both.h264"
     both.write_bytes(small.read_bytes() + large.read_bytes())
 
@@ -54,14 +69,7 @@ def test_a_change_of_size_keeps_the_first_size(tmp_path: Path) -> None:
 
 
 def test_a_frame_that_declares_an_absurd_size_is_damage(tmp_path: Path) -> None:
-    film = tmp_path / "film.avi"
-    with av.open(str(film), "w") as container:
-        stream = container.add_stream("mjpeg", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
-        for i in range(N):
-            pixels = np.full((48, 64, 3), grey(i), np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode())
+    film = write(tmp_path / "film.avi", "mjpeg", greys(48, 64), pixels="yuvj420p")
     size = re.compile(rb"(?<=\xff\xc0\x00\x11\x08)....", re.DOTALL)  # start of frame: height and width follow
     film.write_bytes(size.sub(b"\xff\xdc\xff\xdc", film.read_bytes()))
 
@@ -126,6 +134,28 @@ def test_a_recording_that_begins_in_mid_group_begins_at_its_first_whole_frame(tm
     assert (np.diff(seen) > 0).all()
 
 
+@pytest.mark.parametrize(("degrees", "corner"), [(90, "top right"), (180, "bottom right"), (270, "bottom left")])
+def test_a_picture_is_turned_clockwise_as_its_file_says(tmp_path: Path, degrees: int, corner: str) -> None:
+    lit = np.zeros((N, 48, 64, 3), np.uint8)
+    lit[:, :16, :16] = 255  # the top left
+    film = write(tmp_path / "film.mp4", "libx264", lit)
+    film.write_bytes(_turned(film.read_bytes(), degrees))
+
+    frame = decode(Source.at(film), EIGHT).frames[0, 0]
+
+    assert frame.shape == ((48, 64, 3) if degrees == 180 else (64, 48, 3))
+    corners = {"top left": (0, 0), "top right": (0, -1), "bottom left": (-1, 0), "bottom right": (-1, -1)}
+    assert [name for name, place in corners.items() if frame[place].mean() > 128] == [corner]
+
+
+def _turned(mp4: bytes, degrees: int) -> bytes:
+    """Set the matrix of the only track: x' = a x + c y, y' = b x + d y, with y pointing down (ISO/IEC 14496-12)."""
+    cos, sin = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+    at = mp4.index(b"tkhd") + 44
+    matrix = struct.pack(">9i", cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0, 0, 0, 1 << 30)
+    return mp4[:at] + matrix + mp4[at + len(matrix) :]
+
+
 @needs_clips
 def test_rotation_turns_the_picture_upright() -> None:
     upright, turned = (
@@ -141,6 +171,59 @@ def test_the_default_one_of_several_video_streams_is_read() -> None:
     clip = decode(Source.at(CLIPS / "two_video_streams.mp4"), EIGHT)
 
     assert clip.frames.shape == (1, 8, 270, 480, 3)  # the other one is 320x180
+
+
+def test_the_stream_marked_as_default_is_read_even_if_it_is_the_smaller_one(tmp_path: Path) -> None:
+    film = tmp_path / "film.mkv"
+    with av.open(str(film), "w") as container:
+        large, small = streams = [container.add_stream("libx264", rate=25) for _ in range(2)]
+        large.width, large.height, large.disposition = 128, 96, Disposition(0)
+        small.width, small.height, small.disposition = 64, 48, Disposition.default
+        for i in range(N):
+            for stream in streams:
+                pixels = np.full((stream.height, stream.width, 3), grey(i), np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        for stream in streams:
+            container.mux(stream.encode())
+
+    clip = decode(Source.at(film), EIGHT)
+
+    assert clip.frames.shape == (1, 8, 48, 64, 3)
+    assert positions_seen(clip).tolist() == sample_positions(N, 8, clips=1).tolist()
+
+
+@pytest.mark.parametrize(("codec", "pixels"), [("png", "rgba"), ("qtrle", "argb")])
+def test_alpha_is_dropped_without_blending(tmp_path: Path, codec: str, pixels: str) -> None:
+    alpha = np.zeros((N, 48, 64, 1), np.uint8) + np.arange(N, dtype=np.uint8)[:, None, None, None]
+    film = write(tmp_path / "film.mov", codec, np.concatenate([greys(48, 64), alpha], axis=3), pixels=pixels)
+
+    clip = decode(Source.at(film), EIGHT)
+
+    assert clip.frames.shape == (1, 8, 48, 64, 3)
+    assert positions_seen(clip).tolist() == sample_positions(N, 8, clips=1).tolist()
+
+
+def test_a_live_recording_without_a_duration_is_as_long_as_its_frames(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.webm", codec="libvpx-vp9", fps=10, options={"live": "1"})
+    with av.open(str(film)) as container:
+        assert container.duration is None
+
+    clip = decode(Source.at(film), EIGHT)
+
+    assert positions_seen(clip).tolist() == sample_positions(N, 8, clips=1).tolist()
+    assert clip.duration_s == pytest.approx(N / 10)
+    assert clip.warning is None
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.avi"])
+def test_a_variable_frame_rate_gives_each_frame_its_own_time(tmp_path: Path, name: str) -> None:
+    ticks = np.arange(N) + np.arange(N) ** 2 // 9
+    film = write(tmp_path / name, "mpeg4", greys(48, 64), ticks=ticks.tolist())
+
+    clip = decode(Source.at(film), EIGHT)
+
+    assert positions_seen(clip).tolist() == sample_positions(N, 8, clips=1).tolist()
+    np.testing.assert_allclose(clip.times_s, ticks[positions_seen(clip)] / 10, atol=0.002)
 
 
 def test_ten_bits_are_read_as_eight(tmp_path: Path) -> None:
