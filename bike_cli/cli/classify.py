@@ -134,7 +134,7 @@ def run(request: Request, config: ClassifyConfig) -> ExitCode:
         closing(list_sources(request.inputs)) as sources,
         records_alone() as stdout,
         _opened(request, stdout, shape) as (stream, held),
-        DecodePool(config.sampling, config.decoding) as pool,
+        DecodePool(config.sampling, config.decoding, most=len(sources.first) if sources.are_known else None) as pool,
     ):
         left = sources.chosen(shard=shard, is_done=held.take, output=request.output)
         begin = partial(_answers, labels=labels, config=config, held=held, pool=pool, spent=done.spent)

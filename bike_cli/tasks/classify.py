@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -77,7 +77,8 @@ def _answers(
     config, engines = classifier.config, classifier.engines
     with ExitStack() as stack:
         if pool is None:
-            pool = stack.enter_context(DecodePool(config.sampling, config.decoding))
+            most = len(sources) if isinstance(sources, Sized) else None
+            pool = stack.enter_context(DecodePool(config.sampling, config.decoding, most=most))
         shelf = None if store is None else _shelf(stack.enter_context(store), engines, config)
         for batch in Features(sources, engines, config.sampling, pool=pool, shelf=shelf, spent=spent):
             start_s = time.perf_counter()

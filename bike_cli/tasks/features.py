@@ -53,12 +53,14 @@ class _Arrival:
 
     Args:
         content: digest of its bytes; None: it is not kept.
+        stamp: of the file before it was read.
         has_slot: it holds one of the few places of clips under way.
     """
 
     place: int
     came: Clip | Failure | Seen
     content: bytes | None = None
+    stamp: bytes | None = None
     has_slot: bool = True
     spent_s: float | None = None
 
@@ -200,7 +202,7 @@ class Features:
         if self._is_over:
             return
         if stamp is None or content is not None:
-            self._decode(place, source, content)
+            self._decode(place, source, content, stamp)
         else:
             self._digest(place, source, stamp)
 
@@ -210,10 +212,10 @@ class Features:
 
         self._pool.digest(source).add_done_callback(digested)
 
-    def _decode(self, place: int, source: Source, content: bytes | None) -> None:
+    def _decode(self, place: int, source: Source, content: bytes | None, stamp: bytes | None) -> None:
         def decoded(future: Future[Decoded]) -> None:
             done = future.result()
-            self._came.put(_Arrival(place, done.outcome, content, spent_s=done.spent_s))
+            self._came.put(_Arrival(place, done.outcome, content, stamp, spent_s=done.spent_s))
 
         self._pool.decode(source).add_done_callback(decoded)
 
@@ -258,12 +260,12 @@ class Features:
         """Look up what is known by its bytes now, or have it decoded."""
         shelf, content = self._shelf, digested.found
         if shelf is None or isinstance(content, Failure):  # the decoder says what is wrong with it
-            self._decode(digested.place, digested.source, None)
+            self._decode(digested.place, digested.source, None, None)
             return
         shelf.store.remember(str(digested.source.path.absolute()), digested.stamp, content)
         seen = shelf.of_content(digested.source, content)
         if seen is None:
-            self._decode(digested.place, digested.source, content)
+            self._decode(digested.place, digested.source, content, digested.stamp)
         else:
             self._put(_Arrival(digested.place, seen), seen)
 
@@ -284,10 +286,16 @@ class Features:
         if launched.ready is not None:
             launched.ready.synchronize()
         for arrival, seen in zip(launched.arrivals, launched.seen, strict=True):
-            if self._shelf is not None and arrival.content is not None:
-                self._shelf.keep(arrival.content, seen)
+            self._keep(arrival, seen)
             self._put(arrival, seen)
         self._spent.encode_s += time.perf_counter() - start_s
+
+    def _keep(self, arrival: _Arrival, seen: Seen) -> None:
+        if self._shelf is None or arrival.content is None:
+            return
+        # A file that changed meanwhile may have been decoded as other bytes than were digested.
+        if stamp_of(seen.features[0].source.path) == arrival.stamp:
+            self._shelf.keep(arrival.content, seen)
 
     def _put(self, arrival: _Arrival, outcome: Seen | Failure) -> None:
         self._ready[arrival.place] = outcome

@@ -23,13 +23,12 @@ def stamp_of(path: Path) -> bytes | None:
     try:
         status = path.stat()
         if stat.S_ISREG(status.st_mode):
-            return f"{status.st_size} {status.st_mtime_ns}".encode()
+            return _stamp(status)
         if not stat.S_ISDIR(status.st_mode):  # reading a pipe may wait for ever, and takes what it reads
             return None
         looked_at = hashlib.sha256()
         for entry in _entries(path):
-            inside = entry.stat()
-            looked_at.update(os.fsencode(entry.name) + f"\0{inside.st_size} {inside.st_mtime_ns}\0".encode())
+            looked_at.update(os.fsencode(entry.name) + b"\0" + _stamp(entry.stat()) + b"\0")
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return None
     return looked_at.digest()
@@ -60,6 +59,11 @@ def digest_of(source: Source) -> bytes:
     except (OSError, ValueError) as e:
         raise VideoError(f"{source.id}: cannot be read ({reason(e)}); check its rights", kind="unreadable") from e
     return digest.digest()
+
+
+def _stamp(status: os.stat_result) -> bytes:
+    # The time of the last change of the entry, too: copying with `cp -p` or `rsync -t` sets the other one back.
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}".encode()
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

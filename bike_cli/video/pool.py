@@ -49,10 +49,15 @@ class DecodePool:
     """Worker processes that decode, and can be killed.
 
     Every future ends with a result, whatever happens to its worker; only `close` leaves some undone for ever.
+
+    Args:
+        most: videos there will be, where that is known: more workers would have nothing to do.
     """
 
-    def __init__(self, sampling: SamplingConfig, decoding: DecodingConfig) -> None:
+    def __init__(self, sampling: SamplingConfig, decoding: DecodingConfig, *, most: int | None = None) -> None:
         self.workers = decoding.workers or cores()
+        if most is not None:
+            self.workers = max(1, min(self.workers, most))
         self._sampling, self._decoding = sampling, decoding
         self._lock = threading.Lock()
         self._is_closed = False

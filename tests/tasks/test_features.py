@@ -131,6 +131,24 @@ def test_a_changed_file_is_another_video(tiny: Engine, films: list[str], folder:
     assert answers[0].ranked == answers[1].ranked
 
 
+def test_a_file_that_changes_while_it_is_read_is_not_kept(
+    tiny: Engine, films: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = features.DecodePool.decode
+
+    def changed_before_decoding(self: features.DecodePool, source: Source) -> object:
+        shutil.copyfile(films[1], films[0])
+        return decode(self, source)
+
+    with monkeypatch.context() as patch:
+        before = Path(films[0]).read_bytes()
+        patch.setattr(features.DecodePool, "decode", changed_before_decoding)
+        ask(tiny, films[:1], config(folder))
+    Path(films[0]).write_bytes(before)
+
+    assert ask(tiny, films[:1], config(folder))[1] == 1
+
+
 def test_a_changed_frame_folder_is_another_video(tiny: Engine, folder: Path, tmp_path: Path) -> None:
     from PIL import Image
 
