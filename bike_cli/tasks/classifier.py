@@ -167,8 +167,11 @@ class Classifier:
 
     def _stacked(self, frames: Sequence[Tensor]) -> Tensor:
         """Return the frames of videos [K, T, D], and zeros up to as many as go together: [V, K, T, D]."""
-        nothing = [torch.zeros_like(frames[0])] * (self._together(len(frames[0])) - len(frames))
-        return torch.stack([*frames, *nothing]).to(self.classes.device)
+        device = self.classes.device
+        nothing = torch.zeros(frames[0].shape, device=device)
+        # Those from the store lie elsewhere than those just encoded.
+        there = [one.to(device, non_blocking=True) for one in frames]
+        return torch.stack([*there, *[nothing] * (self._together(len(frames[0])) - len(frames))])
 
     def _weights(
         self, views: Tensor, features: Sequence[VideoFeatures], best: Sequence[int]
