@@ -140,7 +140,8 @@ class Encoder:
     @cached_property
     def identity(self) -> str:
         """What features of frames depend on, in one word: the image tower, the recipe, the numbers, who resizes."""
-        how = repr((self.recipe, self.placement.dtype, self.placement.device.type)).encode()
+        # The modules, too: an activation has no weights.
+        how = repr((self.recipe, self.placement.dtype, self.placement.device.type, self.model.visual)).encode()
         return f"{hashlib.sha256(how).hexdigest()} {digest_of_weights(self.model.visual.state_dict())}"
 
     def _pixels(self, frames: NDArray[np.uint8], crops: int) -> Tensor:

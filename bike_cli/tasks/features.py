@@ -29,7 +29,7 @@ from bike_cli.config import SamplingConfig
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.store import Store
 from bike_cli.records import Clip, Failure, Source, Spent, VideoFeatures
-from bike_cli.video.content import stamp_of
+from bike_cli.video.content import changed_lately, stamp_of
 from bike_cli.video.decoding import clip_from_array
 from bike_cli.video.pool import Decoded, DecodePool
 
@@ -262,7 +262,8 @@ class Features:
         if shelf is None or isinstance(content, Failure):  # the decoder says what is wrong with it
             self._decode(digested.place, digested.source, None, None)
             return
-        shelf.store.remember(str(digested.source.path.absolute()), digested.stamp, content)
+        if not changed_lately(digested.source.path):
+            shelf.store.remember(str(digested.source.path.absolute()), digested.stamp, content)
         seen = shelf.of_content(digested.source, content)
         if seen is None:
             self._decode(digested.place, digested.source, content, digested.stamp)

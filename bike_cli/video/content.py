@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from bike_cli.records import Source
 from bike_cli.video.footage import reason
 
 READ_BYTES = 2**20
+SETTLED_S = 2.0  # the coarsest clock of a file system in use, FAT's
 
 
 def stamp_of(path: Path) -> bytes | None:
@@ -32,6 +34,17 @@ def stamp_of(path: Path) -> bytes | None:
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return None
     return looked_at.digest()
+
+
+def changed_lately(path: Path) -> bool:
+    """Return whether a file, or one of a folder, changed so lately that its clock may not tell the next change."""
+    try:
+        status = path.stat()
+        seen = [entry.stat() for entry in _entries(path)] if stat.S_ISDIR(status.st_mode) else [status]
+    except (OSError, ValueError):
+        return True
+    newest_s = max((max(one.st_mtime, one.st_ctime) for one in seen), default=0.0)
+    return time.time() - newest_s < SETTLED_S
 
 
 def digest_of(source: Source) -> bytes:

@@ -85,7 +85,12 @@ class DecodePool:
         def finish(came: object) -> None:
             self._handovers.discard(handover)
             with handover:
-                done.set_result(_decoded(source, came, handover))
+                try:
+                    decoded = _decoded(source, came, handover)
+                except (OSError, ValueError, MemoryError) as e:  # no memory, or no handle, to take it over
+                    message = f"{source.id}: its frames could not be taken over ({e}); ask for fewer frames"
+                    decoded = Decoded(Failure(source, "out_of_memory", message), 0.0)
+            done.set_result(decoded)
 
         self._schedule(worker.read, (source, self._sampling, self._decoding.decoder, handover.path), source, finish)
         return done

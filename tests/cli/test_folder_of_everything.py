@@ -92,7 +92,7 @@ def _small_real_ones() -> list[Path]:
 def test_each_file_has_one_record_and_nothing_is_left_behind(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "answers.jsonl"
     command = [*BIKE, "classify", str(folder), "-m", "tiny", "-L", "red square,blue circle", "-o", str(output)]
-    limits = ["--decode-timeout", "5", "--decode-memory", "1200", "--workers", "2"]
+    limits = ["--decode-timeout", "4", "--decode-memory", "1200", "--workers", "2"]
     environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join([str(HOSTILE), *sys.path])}
 
     with subprocess.Popen([*command, *limits], env=environment, stderr=subprocess.PIPE, start_new_session=True) as run:
@@ -113,7 +113,7 @@ def test_each_file_has_one_record_and_nothing_is_left_behind(folder: Path, tmp_p
     assert _living(run.pid, within_s=2) == []
 
 
-@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signal_", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_ends_a_run_that_hangs(folder: Path, tmp_path: Path, signal_: signal.Signals) -> None:
     output = tmp_path / "answers.jsonl"
     command = [

@@ -35,7 +35,7 @@ def test_find_and_bike_make_a_pipeline(clips: Path, labels: Path) -> None:
     assert [Path(str(record["path"])).stem for record in ran.records] == ["red_square", "green_cross", "blue_circle"]
 
 
-@pytest.mark.parametrize("format_", ["jsonl", "table"])
+@pytest.mark.parametrize("format_", ["jsonl", pytest.param("table", marks=pytest.mark.slow)])
 def test_a_reader_that_has_seen_enough_ends_the_run_without_a_traceback(
     clips: Path, labels: Path, tmp_path: Path, format_: str
 ) -> None:
@@ -90,7 +90,7 @@ def test_an_interrupt_leaves_valid_output_and_exits_130(interrupted: Interrupted
     assert (interrupted.exit_code, interrupted.stderr) == (ExitCode.INTERRUPTED, "")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_being_told_to_end_keeps_the_answers_and_nothing_else(
     clips: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -150,7 +150,7 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize("columns", [80, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_real_terminal_gets_a_table_of_its_own_width(clips: Path, tmp_path: Path, columns: int) -> None:
     film = tmp_path / f"{'日本語の動画' * 12}\x1b[31m.mp4"
     shutil.copy(clips / "red_square.mp4", film)

@@ -1,5 +1,8 @@
 """The adapter gives what open_clip's own encoders give, for every kind of plain CLIP."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import open_clip
 import pytest
@@ -179,3 +182,27 @@ def test_other_text_towers_are_refused(encoder: Encoder) -> None:
 
     with pytest.raises(ModelError, match=r"CustomTextCLIP: .* plain CLIP models only"):
         adapt(custom, tokenizer=SimpleTokenizer(), recipe=encoder.recipe, placement=encoder.placement)
+
+
+def test_an_encoder_is_known_by_all_that_decides_its_features(encoder: Encoder) -> None:
+    def adapted(**changes: object) -> str:
+        parts = {"tokenizer": encoder.tokenizer, "recipe": encoder.recipe, "placement": place("cpu", "fp32"), **changes}
+        return adapt(copy.deepcopy(encoder.model), **parts).identity  # type: ignore[arg-type]
+
+    other_weights, other_activation = copy.deepcopy(encoder.model), copy.deepcopy(encoder.model)
+    with torch.no_grad():
+        next(other_weights.visual.parameters()).view(-1)[0] += 1
+    for block in other_activation.visual.transformer.resblocks:
+        block.mlp.gelu = torch.nn.ReLU()
+    rest = {"tokenizer": encoder.tokenizer, "recipe": encoder.recipe, "placement": place("cpu", "fp32")}
+
+    identities = [
+        adapted(),
+        adapted(recipe=replace(encoder.recipe, interpolation="bilinear")),
+        adapted(placement=place("cpu", "bf16")),
+        adapt(other_weights, **rest).identity,  # type: ignore[arg-type]
+        adapt(other_activation, **rest).identity,  # type: ignore[arg-type]
+    ]
+
+    assert len(set(identities)) == len(identities)
+    assert adapted() == identities[0]

@@ -149,6 +149,18 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(
     assert ask(tiny, films[:1], config(folder))[1] == 1
 
 
+def test_a_file_written_twice_in_one_moment_is_two_videos(tiny: Engine, films: list[str], folder: Path) -> None:
+    first, second = (Path(film).read_bytes() for film in films[:2])
+    length = max(len(first), len(second))
+    answers = []
+    for content in (first, second):
+        Path(films[2]).write_bytes(content + bytes(length - len(content)))
+        os.utime(films[2], ns=(0, time.time_ns() // 10**9 * 10**9))  # as a clock of whole seconds tells it
+        answers += ask(tiny, films[2:], config(folder))[0]
+
+    assert [answer.best.label for answer in answers if isinstance(answer, Prediction)] == ["blue circle", "green cross"]
+
+
 def test_a_changed_frame_folder_is_another_video(tiny: Engine, folder: Path, tmp_path: Path) -> None:
     from PIL import Image
 

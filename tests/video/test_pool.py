@@ -66,6 +66,20 @@ def test_any_name_reaches_the_worker(pool: DecodePool, film: Source, tmp_path: P
     assert isinstance(pool.decode(Source.at(path)).result().outcome, Clip)
 
 
+def test_a_clip_that_cannot_be_taken_over_is_a_failure(
+    pool: DecodePool, film: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_many(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(pools.Handover, "pixels", too_many)
+
+    outcome = pool.decode(film).result(timeout=20).outcome
+
+    assert isinstance(outcome, Failure)
+    assert "could not be taken over" in outcome.message
+
+
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
