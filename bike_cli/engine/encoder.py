@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bike_cli.config import Spot
 from bike_cli.engine.batches import Batches
+from bike_cli.engine.class_token import answer_for_class_token
 from bike_cli.engine.parts import PLAIN_ONLY, width_of
 from bike_cli.engine.placement import Placement
 from bike_cli.engine.tokens import Tokens, Truncated, tokenise
@@ -197,6 +198,7 @@ def adapt(
     if not plain or model.text_pool_type != "argmax" or model.attn_mask is None:
         raise ModelError(f"{type(model).__name__}: has a text tower of its own kind; {PLAIN_ONLY}")
     model = model.to(placement.device).eval()
+    answer_for_class_token(model.visual)
     batches = Batches(AT_ONCE.get(placement.device.type, AT_ONCE_ELSEWHERE))
     encoder = Encoder(model, tokenizer, recipe, placement, batches, Batches(PIXELS_AT_ONCE), model.encode_image)
     return _compiled(encoder) if compiled else encoder
