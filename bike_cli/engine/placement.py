@@ -31,7 +31,8 @@ class Placement:
         """Return what tells when the device has done all it was asked for until now; None: it has."""
         if self.device.type != "cuda":
             return None
-        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        # Blocking: a thread that spins while it waits takes a core from the decoders: 7 % fewer videos on 16 cores.
+        event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self.device))
         return event
 
