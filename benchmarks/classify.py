@@ -4,8 +4,9 @@
     bare encode   the image tower, on frames that lie on its device already
     bike          all of it: decoding in workers, copying, resizing, encoding, scoring; nothing is kept or looked up
 
-They run in turns, in one process and on copies of the same files, so that a busy moment of the machine meets all.
-Weights of an architecture are random: speed does not depend on them. With --peers, two others do the same work.
+They run in turns, in one process and on copies of the same files, so that a busy moment of the machine meets all. On a
+CPU the two ceilings need the same cores; what these can do of both together is printed, too. Weights of an architecture
+are random: speed does not depend on them. With --peers, two others do the same work.
 """
 
 from __future__ import annotations
@@ -58,6 +59,11 @@ def main() -> None:
         print(f"bare decode  {bare:8.1f} videos/s")
         print(f"bare encode  {encode:8.1f} videos/s")
         print(f"bike         {ours:8.1f} videos/s   {ratio:.2f} of the lower one; target: at least {TARGET}")
+        if engine.encoder.placement.device.type == "cpu":
+            both = shared_ceiling(bare, encode)
+            print(
+                f"both bare    {both:8.1f} videos/s   on the same cores; bike is at {ours / both:.2f} of that"
+            )
         each = options.videos * options.runs / 1000
         spent_ms = f"decode {spent.decode_s / each:.0f} ms of a worker, encode {spent.encode_s / each:.0f} ms"
         print(f"             a video: {spent_ms}, wait {spent.wait_s / each:.0f} ms")
@@ -108,6 +114,12 @@ def bare_encode(engine: bike.Engine, frames: int, seconds: float = 3.0) -> float
             done += 1
             start_s = start_s or time.perf_counter()
     return done * len(pixels) / frames / (time.perf_counter() - start_s)
+
+
+def shared_ceiling(decode: float, encode: float) -> float:
+    """Return the videos a second of bare decode and bare encode, one behind the other, on the same cores."""
+    core_s = cores() / decode + torch.get_num_threads() / encode  # of one video
+    return cores() / core_s
 
 
 def rate(answer: Callable[[str], object], files: list[str]) -> float:
