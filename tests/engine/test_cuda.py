@@ -118,6 +118,7 @@ def test_a_device_that_is_full_takes_smaller_batches(frames: NDArray[np.uint8]) 
     assert _lowest_cosine(features, expected) > 0.999
 
 
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")  # full fp32 is what is asked for
 def test_a_compiled_tower_sees_the_same(frames: NDArray[np.uint8]) -> None:
     plain, compiled = (load("tiny", device="cuda", precision="fp32", compile=how) for how in (False, True))
 
