@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from bike_cli.cli.app import app
 from bike_cli.cli.options import DEFAULTS
+from bike_cli.data.inputs import VIDEO_EXTENSIONS
 from bike_cli.data.lexicons import lexicon_names
 from bike_cli.errors import ExitCode, FailureKind
 
@@ -68,6 +69,13 @@ def test_the_first_command_prints_the_table_of_the_readme(first_answer: str) -> 
     without_scores = [re.sub(r"\d+\.\d %", "", text).split() for text in (shown[1], first_answer)]
 
     assert without_scores[0] == without_scores[1]
+
+
+def test_the_extensions_a_folder_is_searched_for_are_listed() -> None:
+    listed = re.search(r"files count that end in (.*?), in any case", README, re.DOTALL)
+    assert listed
+
+    assert set(re.findall(r"`(\.\w+)`", listed[1])) == VIDEO_EXTENSIONS
 
 
 def test_the_set_up_is_two_commands_that_install_and_do() -> None:
