@@ -61,9 +61,7 @@ def main() -> None:
         print(f"bike         {ours:8.1f} videos/s   {ratio:.2f} of the lower one; target: at least {TARGET}")
         if engine.encoder.placement.device.type == "cpu":
             both = shared_ceiling(bare, encode)
-            print(
-                f"both bare    {both:8.1f} videos/s   on the same cores; bike is at {ours / both:.2f} of that"
-            )
+            print(f"both bare    {both:8.1f} videos/s   on the same cores; bike is at {ours / both:.2f} of that")
         each = options.videos * options.runs / 1000
         spent_ms = f"decode {spent.decode_s / each:.0f} ms of a worker, encode {spent.encode_s / each:.0f} ms"
         print(f"             a video: {spent_ms}, wait {spent.wait_s / each:.0f} ms")
