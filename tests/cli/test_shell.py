@@ -35,6 +35,25 @@ def test_find_and_bike_make_a_pipeline(clips: Path, labels: Path) -> None:
     assert [Path(str(record["path"])).stem for record in ran.records] == ["red_square", "green_cross", "blue_circle"]
 
 
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+def test_jq_reads_what_bike_writes_of_odd_names_and_failures(clips: Path, tmp_path: Path) -> None:
+    for name in ("a line\nend.mp4", "b 'quotes\".mp4", "c ü.mp4"):
+        (tmp_path / name).symlink_to(clips / "red_square.mp4")
+    (tmp_path / "d broken.mp4").write_text("no film")
+    find = 'find "$1" -name "*.mp4" -print0 | sort -z'
+    jq = """jq -r '[(.path | split("/") | last), .label // .error.type] | @json'"""
+
+    ran = shell(f'{find} | bike classify -0 - -m tiny -q -L "red square,blue circle" | {jq}', tmp_path)
+
+    assert [tuple(json.loads(line)) for line in ran.stdout.splitlines()] == [
+        ("a line\nend.mp4", "red square"),
+        ("b 'quotes\".mp4", "red square"),
+        ("c ü.mp4", "red square"),
+        ("d broken.mp4", "not_video"),
+    ]
+    assert ran.exit_code == ExitCode.SOME_FAILED  # of the whole pipeline: pipefail
+
+
 @pytest.mark.parametrize("format_", ["jsonl", pytest.param("table", marks=pytest.mark.slow)])
 def test_a_reader_that_has_seen_enough_ends_the_run_without_a_traceback(
     clips: Path, labels: Path, tmp_path: Path, format_: str
