@@ -37,7 +37,7 @@ def main() -> None:
     classifier = prepare(engine, labels(options.labels), config())
     encode_ms, score_ms = in_turns(engine, classifier)
     share = score_ms / encode_ms
-    voters = sum(block.shape[0] * block.shape[1] for block in classifier.voters.blocks)
+    voters = sum(len(block.tokens) for block in classifier.voters.blocks)
     print(f"{options.model}, {engine.encoder.placement}, {options.labels} labels, {voters} tokens that vote")
     print(f"encoding  {encode_ms:8.2f} ms a video")
     print(f"scoring   {score_ms:8.2f} ms a video   {share:.1%}; target: under {SHARE_TARGET:.0%}")

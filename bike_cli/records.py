@@ -154,7 +154,7 @@ class Lexicon(_ShowsShapes):
 
     Args:
         phrases: P phrases.
-        features: float32 [P, D], raw end-of-text features.
+        features: float32 [P, D], end-of-text features, unit vectors.
     """
 
     phrases: tuple[str, ...]

@@ -17,7 +17,7 @@ from bike_cli.records import Attribute, Lexicon
 def encode_lexicon(encoder: Encoder, phrases: Sequence[str]) -> Lexicon:
     """Return the phrases with their features, each read inside BIKE's prompt as the labels are."""
     features = encoder.encode_texts([PROMPT.format(phrase) for phrase in phrases], positions="eot").classes
-    return Lexicon(tuple(phrases), features)
+    return Lexicon(tuple(phrases), unit(features))
 
 
 @torch.no_grad()
@@ -29,7 +29,7 @@ def associate(frames: Tensor, lexicon: Lexicon, k: int) -> list[tuple[Attribute,
         k: at least 1; a shorter lexicon is returned whole.
     Source: BIKE (arXiv:2301.00182), Video-Attribute Association.
     """
-    cosines = unit(frames).mean(dim=1) @ unit(lexicon.features).T  # [V, P]
+    cosines = unit(frames).mean(dim=1) @ lexicon.features.T  # [V, P]
     best = rank(cosines, k)  # [V, k]
     named = zip(best.tolist(), cosines.gather(1, best).tolist(), strict=True)
     return [tuple(map(Attribute, [lexicon.phrases[i] for i in places], values)) for places, values in named]

@@ -10,7 +10,8 @@ def unit(x: Tensor) -> Tensor:
     """Return `x` scaled to length 1 over its last axis; a zero vector stays zero."""
     # Only a true zero is guarded: an epsilon would bend the raw features of small norm that BIKE's heads give.
     length = x.norm(dim=-1, keepdim=True)
-    return x / torch.where(length == 0, torch.ones_like(length), length)
+    directions: Tensor = x / length.masked_fill(length == 0, 1)
+    return directions
 
 
 def normalise_in_place(x: Tensor) -> Tensor:

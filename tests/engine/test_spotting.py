@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bike_cli.engine import spotting
 from bike_cli.engine.scoring import unit
-from bike_cli.engine.spotting import concept_scores, mean_scores, saliency, voters
+from bike_cli.engine.spotting import Voters, concept_scores, mean_scores, saliency, voters
 from bike_cli.records import TextFeatures
 
 seeds = st.integers(0, 2**31)
@@ -20,6 +20,13 @@ sizes = st.integers(1, 4)
 
 def vectors(seed: int, *shape: int) -> Tensor:
     return unit(torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
+
+
+def some_of(classes: int, words: int, seed: int = 0) -> Tensor:
+    """A mask that leaves each class a voter or more, not always the first."""
+    mask = torch.rand(classes, words, generator=torch.Generator().manual_seed(seed)) < 0.5
+    mask[:, seed % words] = True
+    return mask
 
 
 def slow_saliency(frames: Tensor, tokens: Tensor, temperature: float, mask: Tensor) -> list[list[list[float]]]:
@@ -38,8 +45,7 @@ def slow_saliency(frames: Tensor, tokens: Tensor, temperature: float, mask: Tens
 @given(seed=seeds, videos=sizes, classes=sizes, words=sizes, length=sizes)
 def test_saliency_is_the_mean_of_the_words_votes(seed: int, videos: int, classes: int, words: int, length: int) -> None:
     frames, tokens = vectors(seed, videos, length, 5), vectors(seed + 1, classes, words, 5)
-    mask = torch.rand(classes, words, generator=torch.Generator().manual_seed(seed)) < 0.5
-    mask[:, 0] = True
+    mask = some_of(classes, words, seed)
 
     ours = saliency(frames, tokens, 0.2, mask)
 
@@ -96,16 +102,41 @@ def test_a_lower_temperature_is_sharper() -> None:
     assert sharp > soft
 
 
-@pytest.mark.parametrize("numbers", [1, 100, 500])
-def test_chunking_changes_no_value(monkeypatch: pytest.MonkeyPatch, numbers: int) -> None:
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("limit", ["CHUNK_NUMBERS", "BLOCK_TOKENS"])
+@pytest.mark.parametrize("numbers", [1, 10, 100, 500])
+def test_chunking_changes_no_value(monkeypatch: pytest.MonkeyPatch, limit: str, numbers: int, masked: bool) -> None:
     frames, tokens = vectors(5, 2, 6, 5), vectors(6, 9, 4, 5)
-    mask = torch.rand(9, 4, generator=torch.Generator().manual_seed(0)) < 0.9
-    mask[:, 0] = True
+    mask = some_of(9, 4) if masked else None
     whole = saliency(frames, tokens, 0.05, mask)
 
-    monkeypatch.setattr(spotting, "CHUNK_NUMBERS", numbers)
+    monkeypatch.setattr(spotting, limit, numbers)
 
     assert torch.allclose(saliency(frames, tokens, 0.05, mask), whole, atol=1e-14)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("tokens_together", [3, 1000])
+def test_the_voters_of_a_class_are_its_own_in_order(
+    monkeypatch: pytest.MonkeyPatch, tokens_together: int, masked: bool
+) -> None:
+    monkeypatch.setattr(spotting, "BLOCK_TOKENS", tokens_together)
+    tokens, mask = vectors(6, 9, 4, 5), some_of(9, 4)
+
+    among = Voters.among(tokens, mask if masked else None)
+
+    for i in range(9):
+        assert torch.equal(among.of_class(i), tokens[i][mask[i]] if masked else tokens[i])
+    with pytest.raises(IndexError):
+        among.of_class(9)
+
+
+def test_voters_that_all_vote_are_not_copied() -> None:
+    tokens = vectors(6, 9, 4, 5)
+
+    (block,) = Voters.among(tokens, None).blocks
+
+    assert block.tokens.data_ptr() == tokens.data_ptr()
 
 
 def test_no_classes_have_no_saliency() -> None:
