@@ -1,12 +1,14 @@
 """CPU time of reading a clip, against bare decord: `python -m benchmarks.decode FOLDER`.
 
-Each reader reads the same 8 frames, in turns; bare decord opens the file and reads them with nothing around it. The
-shift is how far the frames read lie from those asked for, the difference how far their pixels are from the exact ones.
+Each reader reads the same 8 frames, in turns, in one thread; bare decord opens the file and reads them with nothing
+around it, as does TorchCodec where --torchcodec asks for it. The shift is how far the frames read lie from those asked
+for, the difference how far their pixels are from the exact ones.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -36,27 +38,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", nargs="+", type=Path, help="folders, of which all files are read, or files")
     parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--torchcodec", action="store_true", help="read with it, too; it must be installed")
     options = parser.parse_args()
+    others = {"torchcodec": torchcodec_reader()} if options.torchcodec else {}
     decord.logging.set_level(decord.logging.QUIET)
     videos = [f for path in options.videos for f in ([path] if path.is_file() else sorted(path.iterdir()))]
-    print(f"{'CPU ms':28}{'decord':>8}" + "".join(f"{mode:>10}{'ratio':>7}" for mode in MODES))
-    ratios = [row(video, options.runs) for video in videos]
-    means = "".join(f"{statistics.mean(column):17.2f}" for column in zip(*ratios, strict=True))
+    print(f"{'CPU ms':28}{'decord':>8}" + "".join(f"{name:>11}{'ratio':>7}" for name in (*MODES, *others)))
+    ratios = [row(video, options.runs, others) for video in videos]
+    means = "".join(f"{statistics.mean(column):18.2f}" for column in zip(*ratios, strict=True))
     print(f"{'mean ratio':36}{means}")
     for mode in ("draft", "keyframe"):
         print(mode, "shift in frames: mean {:.2f}, max {:d}; frames a clip {:.1f}".format(*shifts(videos, mode)))
     print(f"draft, difference of pixels at the same position: mean {difference(videos):.2f} of 255")
 
 
-def row(video: Path, runs: int) -> list[float]:
-    """Print one video's line; return each mode's ratio to bare decord."""
+def row(video: Path, runs: int, others: Mapping[str, Callable[[Path], object]]) -> list[float]:
+    """Print one video's line; return the ratio to bare decord of each mode and of the other readers."""
     work: dict[str, Callable[[], object]] = {"decord": lambda: read_bare(video)}
     for mode in MODES:
         work[mode] = lambda mode=mode: read(video, mode)  # type: ignore[misc]
+    for name, reader in others.items():
+        work[name] = lambda reader=reader: reader(video)  # type: ignore[misc]
     turns = [{name: cpu_ms(task) for name, task in work.items()} for _ in range(runs + 1)][1:]  # the first warms up
     medians = {name: statistics.median(turn[name] for turn in turns) for name in work}
-    ratios = [medians[mode] / medians["decord"] for mode in MODES]
-    cells = "".join(f"{medians[mode]:10.1f}{ratio:7.2f}" for mode, ratio in zip(MODES, ratios, strict=True))
+    compared = [*MODES, *others]
+    ratios = [medians[name] / medians["decord"] for name in compared]
+    cells = "".join(f"{medians[name]:11.1f}{ratio:7.2f}" for name, ratio in zip(compared, ratios, strict=True))
     print(f"{video.name:28}{medians['decord']:8.1f}{cells}", flush=True)
     return ratios
 
@@ -73,6 +80,18 @@ def read_bare(video: Path) -> NDArray[np.uint8]:
     reader = decord.VideoReader(str(video), num_threads=1)
     frames: NDArray[np.uint8] = reader.get_batch(sample_positions(len(reader), FRAMES, clips=1)[0].tolist()).asnumpy()
     return frames
+
+
+def torchcodec_reader() -> Callable[[Path], object]:
+    """Return what reads a video's frames with TorchCodec, with nothing around it."""
+    decoders = importlib.import_module("torchcodec.decoders")
+
+    def reader(video: Path) -> object:
+        decoder = decoders.VideoDecoder(str(video), num_ffmpeg_threads=1, seek_mode="approximate")
+        positions = sample_positions(decoder.metadata.num_frames, FRAMES, clips=1)[0].tolist()
+        return decoder.get_frames_at(positions)
+
+    return reader
 
 
 def read(video: Path, mode: str) -> Clip:

@@ -76,18 +76,21 @@ class Block:
         step = max(1, CHUNK_NUMBERS // max(1, frames.shape[1] * len(self.tokens)))
         # Frames stay in front of labels: a softmax over the last few numbers of a row is four times slower.
         # Over frames, per token: each word votes on when it is visible, then the votes are averaged.
-        parts = [self._mean(torch.softmax((some / temperature) @ self.tokens.T, dim=1)) for some in torch.split(frames, step)]
+        parts = [
+            self._mean(torch.softmax((some / temperature) @ self.tokens.T, dim=1)) for some in torch.split(frames, step)
+        ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _mean(self, votes: Tensor) -> Tensor:
-        """Return the mean over each class's tokens of votes [V, T, N], which are written over: [V, T, C']."""
+        """Return the mean over each class's tokens of votes [V, T, N]: [V, T, C']."""
         if self.layers is None:
             width = votes.shape[2] // len(self.counts)
             return votes if width == 1 else votes.reshape(*votes.shape[:2], -1, width).mean(dim=3)
         first, *others = torch.split(votes, list(self.layers), dim=2)
+        total = first.clone()  # gradients need the votes as they are
         for layer in others:
-            first[:, :, : layer.shape[2]] += layer
-        return first / self.counts
+            total[:, :, : layer.shape[2]] += layer
+        return total / self.counts
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,9 +2,10 @@
 
 Three parties, so that none waits for another more than it must:
 
-    feeder (a thread)    takes inputs as they come, looks each up in the store, and asks workers for the others
+    feeder (a thread)    takes inputs as they come
+    this generator       looks each up in the store, asks workers for the others, encodes whatever clips are ready,
+                         together, and hands features on in the order of the inputs
     workers (processes)  read files, decode
-    this generator       encodes whatever clips are ready, together, and hands features on in the order of the inputs
 
 Clips take memory, so only a few are under way at a time. Features take little: they may wait for thousands of places,
 and a video that hangs until its time is up does not keep the others from being decoded and encoded.
@@ -14,9 +15,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -66,10 +68,23 @@ class _Arrival:
 
 
 @dataclass(frozen=True)
-class _Digested:
+class _Asked:
+    """A video that the store may know.
+
+    Args:
+        stamp: None: of no use to the store.
+        content: digest of its bytes, where the store remembers it.
+    """
+
     place: int
     source: Source
-    stamp: bytes
+    stamp: bytes | None
+    content: bytes | None = None
+
+
+@dataclass(frozen=True)
+class _Digested:
+    asked: _Asked
     found: bytes | Failure
 
 
@@ -129,12 +144,13 @@ class Features:
     ) -> None:
         self._inputs, self._engines, self._sampling = inputs, engines, sampling
         self._pool, self._shelf, self._spent = pool, shelf, spent
-        self._came: SimpleQueue[_Arrival | _Digested | Future[None]] = SimpleQueue()
+        self._came: SimpleQueue[_Arrival | _Asked | _Digested | Future[None]] = SimpleQueue()
         self._ahead = threading.Semaphore(AHEAD)
         self._slots = threading.Semaphore(CLIPS_A_WORKER * (pool.workers + 1))
         self._taken = 0  # inputs so far
         self._is_fed = False  # there are no more
         self._is_over = False  # nobody waits for the rest
+        self._waiting: deque[_Asked] = deque()  # for a slot
         self._ready: dict[int, Seen | Failure] = {}
         self._place = 0  # of the next to be handed on
 
@@ -188,36 +204,8 @@ class Features:
             clip = clip_from_array(given, self._sampling, name=f"array {place + 1}")
             self._came.put(_Arrival(place, clip))
         else:
-            self._find(place, given if isinstance(given, Source) else Source.at(given))
-
-    def _find(self, place: int, source: Source) -> None:
-        stamp = None if self._shelf is None else stamp_of(source.path)
-        content: bytes | None = None
-        if self._shelf is not None and stamp is not None:
-            content, seen = self._shelf.lookup(source, stamp)
-            if seen is not None:
-                self._came.put(_Arrival(place, seen, has_slot=False))
-                return
-        self._slots.acquire()
-        if self._is_over:
-            return
-        if stamp is None or content is not None:
-            self._decode(place, source, content, stamp)
-        else:
-            self._digest(place, source, stamp)
-
-    def _digest(self, place: int, source: Source, stamp: bytes) -> None:
-        def digested(future: Future[bytes | Failure]) -> None:
-            self._came.put(_Digested(place, source, stamp, future.result()))
-
-        self._pool.digest(source).add_done_callback(digested)
-
-    def _decode(self, place: int, source: Source, content: bytes | None, stamp: bytes | None) -> None:
-        def decoded(future: Future[Decoded]) -> None:
-            done = future.result()
-            self._came.put(_Arrival(place, done.outcome, content, stamp, spent_s=done.spent_s))
-
-        self._pool.decode(source).add_done_callback(decoded)
+            source = given if isinstance(given, Source) else Source.at(given)
+            self._came.put(_Asked(place, source, None if self._shelf is None else stamp_of(source.path)))
 
     # -- in the caller's thread ----------------------------------------------------------------------------------
 
@@ -225,7 +213,7 @@ class Features:
         """Return the clips that have come, as many as make a batch; all else is put in its place."""
         clips: list[_Arrival] = []
         most = self._clips_at_once()
-        while len(clips) < most:
+        while len(clips) < most and not self._has_batch():
             must_wait = wait and not clips and self._place not in self._ready
             if must_wait and self._is_fed and self._place == self._taken:
                 break
@@ -235,6 +223,8 @@ class Features:
                 break
             if isinstance(one, Future):
                 self._is_fed = True
+            elif isinstance(one, _Asked):
+                self._find(one)
             elif isinstance(one, _Digested):
                 self._identify(one)
             elif isinstance(one.came, Clip):
@@ -243,7 +233,11 @@ class Features:
                 self._put(one, one.came)
         return clips
 
-    def _wait(self) -> _Arrival | _Digested | Future[None]:
+    def _has_batch(self) -> bool:
+        """Say whether so much is ready that it must not wait for more."""
+        return len(self._ready) >= AT_ONCE and self._place in self._ready
+
+    def _wait(self) -> _Arrival | _Asked | _Digested | Future[None]:
         start_s = time.perf_counter()
         one = self._came.get()
         self._spent.wait_s += time.perf_counter() - start_s
@@ -256,19 +250,54 @@ class Features:
             return 1
         return max(1, encoder.batches.at_once // (self._sampling.frames * self._sampling.clips * self._sampling.crops))
 
+    # Here, not in the feeder's thread: SQLite and torch hand the interpreter over at each step, and two threads that
+    # do so all the time are slower than one.
+    def _find(self, asked: _Asked) -> None:
+        """Look a video up, or have it read."""
+        if self._shelf is not None and asked.stamp is not None:
+            content, seen = self._shelf.lookup(asked.source, asked.stamp)
+            if seen is not None:
+                self._put(_Arrival(asked.place, seen, has_slot=False), seen)
+                return
+            asked = replace(asked, content=content)
+        self._waiting.append(asked)
+        self._begin_waiting()
+
+    def _begin_waiting(self) -> None:
+        """Have workers read what waits, as far as there are slots."""
+        while self._waiting and self._slots.acquire(blocking=False):
+            asked = self._waiting.popleft()
+            if asked.stamp is None or asked.content is not None:
+                self._decode(asked)
+            else:
+                self._digest(asked)
+
+    def _digest(self, asked: _Asked) -> None:
+        def digested(future: Future[bytes | Failure]) -> None:
+            self._came.put(_Digested(asked, future.result()))
+
+        self._pool.digest(asked.source).add_done_callback(digested)
+
+    def _decode(self, asked: _Asked) -> None:
+        def decoded(future: Future[Decoded]) -> None:
+            done = future.result()
+            self._came.put(_Arrival(asked.place, done.outcome, asked.content, asked.stamp, spent_s=done.spent_s))
+
+        self._pool.decode(asked.source).add_done_callback(decoded)
+
     def _identify(self, digested: _Digested) -> None:
         """Look up what is known by its bytes now, or have it decoded."""
-        shelf, content = self._shelf, digested.found
-        if shelf is None or isinstance(content, Failure):  # the decoder says what is wrong with it
-            self._decode(digested.place, digested.source, None, None)
+        shelf, asked, content = self._shelf, digested.asked, digested.found
+        if shelf is None or asked.stamp is None or isinstance(content, Failure):
+            self._decode(replace(asked, stamp=None))  # the decoder says what is wrong with it
             return
-        if not changed_lately(digested.source.path):
-            shelf.store.remember(str(digested.source.path.absolute()), digested.stamp, content)
-        seen = shelf.of_content(digested.source, content)
+        if not changed_lately(asked.source.path):
+            shelf.store.remember(str(asked.source.path.absolute()), asked.stamp, content)
+        seen = shelf.of_content(asked.source, content)
         if seen is None:
-            self._decode(digested.place, digested.source, content, digested.stamp)
+            self._decode(replace(asked, content=content))
         else:
-            self._put(_Arrival(digested.place, seen), seen)
+            self._put(_Arrival(asked.place, seen), seen)
 
     def _launch(self, arrivals: list[_Arrival]) -> _Launched | None:
         """Set the towers to work on clips."""
@@ -302,6 +331,7 @@ class Features:
         self._ready[arrival.place] = outcome
         if arrival.has_slot:
             self._slots.release()
+            self._begin_waiting()
         if arrival.spent_s is not None:
             self._spent.decode_s += arrival.spent_s
             self._spent.decoded += 1

@@ -85,6 +85,14 @@ def test_masked_positions_do_not_vote(seed: int) -> None:
     assert torch.allclose(saliency(frames, tokens, 0.05, mask), saliency(frames, tokens[:, :2], 0.05))
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_gradients_are_those_of_the_definition(masked: bool) -> None:
+    frames, tokens = vectors(5, 2, 3, 4).requires_grad_(), vectors(6, 3, 3, 4).requires_grad_()
+    mask = some_of(3, 3) if masked else None
+
+    assert torch.autograd.gradcheck(lambda f, t: saliency(f, t, 0.5, mask), (frames, tokens))
+
+
 def test_the_frame_that_says_the_word_gets_the_weight_of_its_class_only() -> None:
     frames = torch.eye(4)[None]  # four frames, four meanings
     tokens = torch.eye(4)[[2, 0]][:, None]  # class 0 speaks of frame 2, class 1 of frame 0
