@@ -129,7 +129,7 @@ def run(request: Request, config: ClassifyConfig) -> ExitCode:
     _check_resume(request, format_)
     check_output(request.output, read=(request.label_file, request.inputs.files_from), inputs=request.inputs)
     top, done = min(config.top, len(labels)), Done()
-    shape = Shape(frozenset(labels), top, config.explain)
+    shape = Shape(frozenset(labels), top, config.explain, config.sampling.frames, config.attributes.attributes != "off")
     with (
         closing(list_sources(request.inputs)) as sources,
         records_alone() as stdout,

@@ -5,6 +5,7 @@ Until a run is complete its records are in `.NAME.part` beside the file; --resum
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -225,4 +226,5 @@ def _opened(file: Path) -> TextIO:
 
 
 def _unwritable(named: Path, e: OSError) -> UsageError:
-    return UsageError(f"{named}: cannot be written ({e.strerror}); choose a folder that exists and is yours")
+    way_out = "choose a shorter name" if e.errno == errno.ENAMETOOLONG else "choose a folder that exists and is yours"
+    return UsageError(f"{named}: cannot be written ({e.strerror}); {way_out}")

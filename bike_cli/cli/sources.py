@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,8 @@ from itertools import chain, islice
 from pathlib import Path
 from types import GeneratorType
 
-from bike_cli.data.inputs import VIDEO_EXTENSIONS, find_sources, looks_like_text, read_paths
+from bike_cli.cli.outputs import part_of
+from bike_cli.data.inputs import VIDEO_EXTENSIONS, find_sources, looks_like_text, looks_like_video, read_paths
 from bike_cli.data.shards import Shard
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Source
@@ -20,6 +22,8 @@ from bike_cli.records import Failure, Source
 LISTED = 1000  # sources that are looked for before the model is loaded; more would keep the first answer waiting
 
 STDIN = "-"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Sources:
         rest: those that nobody has looked for yet.
         are_known: whether `first` are all.
         arrive: whether they come on stdin, maybe one at a time.
+        are_listed: whether they, or some of them, come from a list and no argument.
         again: all once more, to count them; None where that cannot be.
         seen: how many were looked at so far, for another shard too.
     """
@@ -53,6 +58,7 @@ class Sources:
     rest: Iterator[Source | Failure]
     are_known: bool
     arrive: bool = False
+    are_listed: bool = False
     again: Callable[[], Iterator[Source | Failure]] | None = None
     seen: int = field(default=0, init=False)
 
@@ -64,15 +70,24 @@ class Sources:
     def chosen(
         self, *, shard: Shard | None, is_done: Callable[[str], bool], output: Path | None
     ) -> Iterator[Source | Failure]:
-        """Yield what is left to do of a shard; raise UsageError where the turn of the output itself comes."""
-        written = None if output is None or not output.is_file() else output.stat()
+        """Yield what is left to do of a shard.
+
+        A list may name the file that the answers go to, which is left out: `find` sees it, too.
+
+        Raises:
+            UsageError: the output itself is an argument, or a video.
+        """
+        written = _written(output)
         for source in chain(self.first, self.rest):
             self.seen += 1
             name = name_of(source)
             if (shard is not None and not shard.holds(name)) or is_done(name):
                 continue
-            if written is not None and output is not None and _is_file(source, written):
-                raise _overwritten(output)
+            if output is not None and any(_is_file(source, one) for one in written):
+                if not self.are_listed or looks_like_video(output):
+                    raise _overwritten(output)
+                logger.warning("%s: is what this run writes, and is left out", name)
+                continue
             yield source
 
 
@@ -94,14 +109,16 @@ def list_sources(inputs: Inputs) -> Sources:
     lines = _open_list(inputs.files_from)
     found = _found(_named(inputs, lines))
     if inputs.arrive:
-        return Sources([], found, are_known=False, arrive=True)
+        if sys.stdin is None:
+            raise UsageError("stdin: is closed, and - reads paths from it; pipe some in")
+        return Sources([], found, are_known=False, arrive=True, are_listed=True)
     first = list(islice(found, LISTED + 1))
     _check_first(first)
     if len(first) <= LISTED:
-        return Sources(first, iter(()), are_known=True)
+        return Sources(first, iter(()), are_known=True, are_listed=lines is not None)
     for given in inputs.videos:
         next(find_sources([given]), None)  # raises where there is none
-    return Sources(first, found, are_known=False, again=_again(inputs))
+    return Sources(first, found, are_known=False, are_listed=lines is not None, again=_again(inputs))
 
 
 def check_output(output: Path | None, *, read: Iterable[Path | None], inputs: Inputs) -> None:
@@ -124,6 +141,13 @@ def check_output(output: Path | None, *, read: Iterable[Path | None], inputs: In
 
 def _overwritten(output: Path) -> UsageError:
     return UsageError(f"{output}: is read by this command and would be overwritten; choose another name for -o")
+
+
+def _written(output: Path | None) -> list[os.stat_result]:
+    """Return what the files are that a run writes, those that exist."""
+    if output is None:
+        return []
+    return [path.stat() for path in (output, part_of(output.resolve())) if path.is_file()]
 
 
 def _is_file(source: Source | Failure, status: os.stat_result) -> bool:

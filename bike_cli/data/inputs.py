@@ -32,7 +32,8 @@ def find_sources(inputs: Iterable[str | Path]) -> Iterator[Source]:
         a folder: every video below it, in the order of names, `VIDEO_EXTENSIONS` in any case, hidden ones left out;
         a glob, where nothing has that very name: what a shell makes of it (`**` is any depth);
         anything else: itself, so that a file missing or of another kind gets its own failure.
-    What is named twice, or reached by two ways, is yielded twice. Links are followed, except back to a folder above.
+    What is named twice, or reached by two ways, is yielded twice. Links are followed, each folder once, and never back
+    to one above.
 
     Raises:
         UsageError: a folder without a video, a glob without a match. Raised when its turn comes.
@@ -47,10 +48,15 @@ def read_paths(stream: BinaryIO, *, nul: bool) -> Iterator[str]:
 
     Bytes that are no UTF-8 survive, as `os.fsdecode` keeps them. Empty lines and a byte order mark are left out;
     spaces belong to the name.
+
+    Raises:
+        UsageError: a NUL in a line.
     """
     records = _ended_by(b"\0" if nul else b"\n", stream)
     for i, record in enumerate(records if nul else (line.rstrip(b"\r") for line in records)):
         name = record.removeprefix(b"\xef\xbb\xbf") if i == 0 else record
+        if b"\0" in name:
+            raise UsageError("the list of paths holds NUL bytes, as find -print0 writes them; add -0")
         if name:
             yield os.fsdecode(name)
 
@@ -128,7 +134,7 @@ def _sources_in(given: str) -> Iterator[Source]:
         return
     # Videos are yielded while the folder is still being searched: the first answer waits for no million of names.
     n_videos = n_others = 0
-    for path in _files_below(folder, above=()):
+    for path in _files_below(folder):
         if path.suffix.lower() in VIDEO_EXTENSIONS or _is_folder(path):
             n_videos += 1
             yield Source(path, _joined(given, path.relative_to(folder)))
@@ -151,20 +157,30 @@ def _is_folder(path: str | Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - False where the system refuses; Path.is_dir raises
 
 
-def _files_below(folder: Path, *, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+def _files_below(folder: Path) -> Iterator[Path]:
     """Yield what a folder holds, depth first: files, frame folders, and folders that cannot be listed."""
-    try:
-        status = folder.stat()
-        names = _visible(folder)
-    except OSError:
-        yield folder  # the decoder says why, in a record of its own
-        return
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        return
-    for entry in (folder / name for name in names):
-        if _is_folder(entry) and not _is_frame_folder(entry):
-            yield from _files_below(entry, above=(*above, here))
+    # Folders that link to one another would make a number of ways that nobody lives to see the end of.
+    linked: set[tuple[int, int]] = set()
+    above: list[tuple[int, int]] = []
+    left: list[Iterator[Path]] = [iter([folder])]  # no recursion: folders may be deeper than Python's stack
+    while left:
+        entry = next(left[-1], None)
+        if entry is None:
+            left.pop()
+            above[-1:] = []
+        elif entry is folder or (_is_folder(entry) and not _is_frame_folder(entry)):
+            try:
+                status, names = entry.stat(), _visible(entry)
+            except OSError:
+                yield entry  # the decoder says why, in a record of its own
+                continue
+            here = (status.st_dev, status.st_ino)
+            if here in above or (entry.is_symlink() and here in linked):
+                continue
+            if entry.is_symlink():
+                linked.add(here)
+            above.append(here)
+            left.append(map(entry.joinpath, names))
         else:
             yield entry
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -40,7 +41,12 @@ class Placement:
         """Return the context in which the device works beside what it was asked for before, not behind it."""
         if self.device.type != "cuda":
             return nullcontext()
-        return torch.cuda.stream(torch.cuda.Stream(self.device))  # type: ignore[no-untyped-call]
+        return torch.cuda.stream(_side_stream(self.device))
+
+
+@functools.cache  # each stream has memory of its own, which it keeps
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def place(device: Device, precision: Precision) -> Placement:

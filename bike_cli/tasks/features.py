@@ -39,6 +39,7 @@ Input = str | Path | Source | Clip | NDArray[np.uint8] | Failure
 
 AHEAD = 4096  # inputs that may be taken before the first of them has its answer
 CLIPS_A_WORKER = 2  # that are decoded or wait to be encoded; so many more that a batch may form
+CLIP_BYTES = 512 * 2**20  # that clips may take together; but each worker may always hold one
 AT_ONCE = 256  # features that are handed on together
 
 
@@ -57,6 +58,7 @@ class _Arrival:
         content: digest of its bytes; None: it is not kept.
         stamp: of the file before it was read.
         has_slot: it holds one of the few places of clips under way.
+        is_read: a worker was asked for it.
     """
 
     place: int
@@ -64,6 +66,7 @@ class _Arrival:
     content: bytes | None = None
     stamp: bytes | None = None
     has_slot: bool = True
+    is_read: bool = False
     spent_s: float | None = None
 
 
@@ -151,6 +154,8 @@ class Features:
         self._is_fed = False  # there are no more
         self._is_over = False  # nobody waits for the rest
         self._waiting: deque[_Asked] = deque()  # for a slot
+        self._reading = 0  # of those that workers were asked for, have no answer yet
+        self._largest = 1  # bytes of a clip so far
         self._ready: dict[int, Seen | Failure] = {}
         self._place = 0  # of the next to be handed on
 
@@ -265,7 +270,9 @@ class Features:
 
     def _begin_waiting(self) -> None:
         """Have workers read what waits, as far as there are slots."""
-        while self._waiting and self._slots.acquire(blocking=False):
+        most = max(self._pool.workers, CLIP_BYTES // self._largest)
+        while self._waiting and self._reading < most and self._slots.acquire(blocking=False):
+            self._reading += 1
             asked = self._waiting.popleft()
             if asked.stamp is None or asked.content is not None:
                 self._decode(asked)
@@ -281,7 +288,10 @@ class Features:
     def _decode(self, asked: _Asked) -> None:
         def decoded(future: Future[Decoded]) -> None:
             done = future.result()
-            self._came.put(_Arrival(asked.place, done.outcome, asked.content, asked.stamp, spent_s=done.spent_s))
+            arrival = _Arrival(
+                asked.place, done.outcome, asked.content, asked.stamp, is_read=True, spent_s=done.spent_s
+            )
+            self._came.put(arrival)
 
         self._pool.decode(asked.source).add_done_callback(decoded)
 
@@ -297,7 +307,7 @@ class Features:
         if seen is None:
             self._decode(replace(asked, content=content))
         else:
-            self._put(_Arrival(asked.place, seen), seen)
+            self._put(_Arrival(asked.place, seen, is_read=True), seen)
 
     def _launch(self, arrivals: list[_Arrival]) -> _Launched | None:
         """Set the towers to work on clips."""
@@ -329,8 +339,11 @@ class Features:
 
     def _put(self, arrival: _Arrival, outcome: Seen | Failure) -> None:
         self._ready[arrival.place] = outcome
+        if isinstance(arrival.came, Clip):
+            self._largest = max(self._largest, arrival.came.frames.nbytes)
         if arrival.has_slot:
             self._slots.release()
+            self._reading -= arrival.is_read
             self._begin_waiting()
         if arrival.spent_s is not None:
             self._spent.decode_s += arrival.spent_s

@@ -10,11 +10,12 @@ import multiprocessing
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from multiprocessing import context
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING
 from pebble import ProcessExpired, ProcessPool
 
 from bike_cli.config import DecodingConfig, SamplingConfig
+from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Failure, Source
 from bike_cli.video import worker
 from bike_cli.video.handover import Handover
@@ -33,7 +35,10 @@ if TYPE_CHECKING:
     from multiprocessing.popen_forkserver import Popen
     from multiprocessing.process import BaseProcess
 
+END_S = 10.0  # that a pool may take to end
 TASKS_A_WORKER = 500  # then a new one takes its place: decoders leak
+GRACE_S = 30.0  # beyond its time limit, after which a task that has not ended is taken for lost
+HANDLES_A_WORKER, HANDLES = 8, 64  # open files: of a worker and its clips, and of all the rest
 TRIES = 3  # of a task under which the pool broke down, through no fault of the video
 
 
@@ -45,6 +50,14 @@ class Decoded:
     spent_s: float
 
 
+@dataclass(frozen=True, eq=False)
+class _Underway:
+    """A task that a pool has, and what is done when it ends."""
+
+    pool: ProcessPool
+    settle: Callable[[Future[object]], None]
+
+
 class DecodePool:
     """Worker processes that decode, and can be killed.
 
@@ -52,15 +65,22 @@ class DecodePool:
 
     Args:
         most: videos there will be, where that is known: more workers would have nothing to do.
+    Raises:
+        UsageError: more workers than the system allows open files for.
     """
 
     def __init__(self, sampling: SamplingConfig, decoding: DecodingConfig, *, most: int | None = None) -> None:
         self.workers = decoding.workers or cores()
         if most is not None:
             self.workers = max(1, min(self.workers, most))
+        _allow_handles(self.workers)
         self._sampling, self._decoding = sampling, decoding
         self._lock = threading.Lock()
         self._is_closed = False
+        self._underway: set[_Underway] = set()
+        self._stirred_s = 0.0  # when a task last ended, or began after a pause
+        self._closing = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
         self._handovers: set[Handover] = set()
         self._pool = self._start()
 
@@ -113,6 +133,7 @@ class DecodePool:
         """Kill what still runs."""
         with self._lock:
             self._is_closed = True
+        self._closing.set()
         _end(self._pool)
         for handover in self._handovers:
             handover.close()
@@ -138,22 +159,39 @@ class DecodePool:
         pool = self._pool
 
         def settle(future: Future[object]) -> None:
+            with self._lock:
+                if self._is_closed or underway not in self._underway:
+                    return
+                self._underway.remove(underway)
+                self._stirred_s = time.monotonic()
             error = future.exception()
-            if self._is_closed:
-                return
             if isinstance(error, BrokenProcessPool) and tries > 1:
                 self._replace(pool)
                 self._schedule(task, arguments, source, finish, tries - 1)
             else:
                 finish(future.result() if error is None else self._refusal(source, error))
 
+        underway = _Underway(pool, settle)
+        with self._lock:
+            if not self._underway:
+                self._stirred_s = time.monotonic()
+            self._underway.add(underway)
         future: Future[object]
         try:
             future = pool.schedule(task, args=arguments, timeout=self._decoding.decode_timeout)
         except RuntimeError:  # it has broken down, or was closed, since
-            future = Future()
-            future.set_exception(BrokenProcessPool())
+            future = _broken()
         future.add_done_callback(settle)
+
+    def _watch(self) -> None:
+        """Begin anew with tasks that a pool has lost: it may, when a worker is killed as it takes one."""
+        limit_s = self._decoding.decode_timeout + GRACE_S
+        while not self._closing.wait(limit_s / 10):
+            with self._lock:
+                is_lost = bool(self._underway) and time.monotonic() - self._stirred_s > limit_s
+                lost = [underway for underway in self._underway if is_lost and underway.pool is self._pool]
+            for underway in lost:
+                underway.settle(_broken())
 
     def _replace(self, broken: ProcessPool) -> None:
         with self._lock:
@@ -194,9 +232,35 @@ def _decoded(source: Source, came: object, handover: Handover) -> Decoded:
     return Decoded(clip, came.spent_s)
 
 
+def _broken() -> Future[object]:
+    future: Future[object] = Future()
+    future.set_exception(BrokenProcessPool())
+    return future
+
+
 def _end(pool: ProcessPool) -> None:
     pool.stop()  # type: ignore[no-untyped-call]
-    pool.join()
+    with suppress(FutureTimeout):  # one that has lost tasks may wait for them for ever
+        pool.join(END_S)
+
+
+def _allow_handles(workers: int) -> None:
+    """Raise this process's limit of open files to what so many workers need."""
+    try:
+        import resource
+    except ImportError:  # Windows counts them otherwise
+        return
+    needed = HANDLES + HANDLES_A_WORKER * workers
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        fits = max(1, (hard - HANDLES) // HANDLES_A_WORKER)
+        raise UsageError(
+            f"workers is {workers}: they need {needed} open files, and the system allows {hard}; "
+            f"give --workers {fits}, or raise the limit (ulimit -n)"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 # -- processes ---------------------------------------------------------------------------------------------------

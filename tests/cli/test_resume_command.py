@@ -290,3 +290,47 @@ def test_a_file_that_is_no_answer_is_not_cut(clips: Path, labels: Path, tmp_path
 )
 def test_resume_needs_a_file_of_json_lines(clips: Path, labels: Path, flags: list[str], message: str) -> None:
     assert told(classify(clips, "-l", labels, "--resume", *flags)).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--frames", 4), "is of 8 frames, and this run's are 4; set --frames"),
+        (("--attributes", "off"), "has attributes, and this run gives none; set --attributes"),
+    ],
+    ids=["frames", "attributes"],
+)
+def test_answers_of_other_settings_are_not_gone_on_with(
+    listed: Path, labels: Path, answers: Path, flags: tuple[object, ...], message: str
+) -> None:
+    before = answers.read_bytes()
+
+    done = resume(listed, labels, answers, *flags)
+
+    assert done.exit_code == ExitCode.USAGE
+    assert message in done.stderr
+    assert answers.read_bytes() == before
+
+
+@pytest.mark.parametrize("resumes", [True, False])
+def test_a_list_may_name_the_file_that_the_answers_go_to(
+    clips: Path, labels: Path, tmp_path: Path, resumes: bool
+) -> None:
+    answers = tmp_path / "answers.jsonl"
+    written = [answers] if resumes else [answers, part_of(answers)]
+    names = [clips / "red_square.mp4", *written, clips / "blue_circle.mp4"]
+    answers.touch()
+    listing = "".join(f"{name}\n" for name in names).encode()
+
+    done = classify("-", "-l", labels, "-o", answers, *["--resume"] * resumes, stdin=listing)
+
+    assert [record["path"] for record in read(answers)] == [str(names[0]), str(names[-1])]
+    assert done.exit_code == ExitCode.DONE
+    assert f"{answers}: is what this run writes, and is left out" in done.stderr
+
+
+def test_a_closed_stdin_is_told(labels: Path) -> None:
+    done = subprocess.run([*BIKE, "classify", "-", "-l", labels], capture_output=True, preexec_fn=lambda: os.close(0))
+
+    assert done.returncode == ExitCode.USAGE
+    assert b"stdin: is closed" in done.stderr

@@ -70,6 +70,37 @@ def test_a_link_back_to_a_folder_above_ends_there(here: Path) -> None:
     assert found("clips") == ["clips/in/a.mp4"]
 
 
+def test_folders_that_link_to_one_another_are_each_entered_once_more(here: Path) -> None:
+    names = "abcdefg"
+    touch(here, *(f"clips/{name}/clip.mp4" for name in names))
+    for name in names:
+        for other in names.replace(name, ""):
+            (here / f"clips/{name}/{other}").symlink_to(here / "clips" / other)
+
+    paths = found("clips")
+
+    assert {f"clips/{name}/clip.mp4" for name in names} <= set(paths)
+    assert len(paths) <= 2 * len(names)  # by itself, and by one link
+
+
+def test_a_folder_may_be_deeper_than_pythons_stack(here: Path) -> None:
+    deep = here / "clips"
+    deep.mkdir()
+    before = os.open(here, os.O_RDONLY)
+    try:
+        os.chdir(deep)
+        for _ in range(1100):  # no path of so many parts may be named at once
+            os.mkdir("d")  # noqa: PTH102
+            os.chdir("d")
+        Path("clip.mp4").touch()
+        os.chdir(before)
+
+        assert [path.count("/d") for path in found("clips")] == [1100]
+    finally:
+        os.chdir(before)
+        os.close(before)
+
+
 def test_a_broken_link_in_a_folder_is_not_dropped(here: Path) -> None:
     touch(here, "clips/a.mp4")
     (here / "clips/b.mp4").symlink_to(here / "gone.mp4")
@@ -150,6 +181,11 @@ def test_bytes_that_are_no_utf8_survive(nul: bool) -> None:
     (name,) = read_paths(io.BytesIO(b"\xff\xfe.mp4"), nul=nul)
 
     assert os.fsencode(name) == b"\xff\xfe.mp4"
+
+
+def test_a_list_that_ends_with_nul_and_is_read_by_lines_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"NUL bytes.*add -0"):
+        list(read_paths(io.BytesIO(b"a.mp4\0b.mp4\0"), nul=False))
 
 
 def test_a_byte_order_mark_is_not_part_of_the_first_name() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from films import drawn, write_video
 
 from bike_cli.config import DecodingConfig, SamplingConfig
+from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Failure, Source
 from bike_cli.video import pool as pools
 from bike_cli.video.decoding import decode
@@ -102,6 +104,53 @@ def test_workers_are_replaced_and_nothing_is_lost(film: Source, monkeypatch: pyt
         coming = [short_lived.decode(film) for _ in range(11)]
 
         assert all(isinstance(one.result(timeout=30).outcome, Clip) for one in coming)
+
+
+def test_a_task_that_a_pool_loses_is_done_by_the_next(film: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "GRACE_S", 0.1)
+    schedule = pools.ProcessPool.schedule
+    lost: list[object] = []
+
+    def lose_the_first(self: pools.ProcessPool, *arguments: object, **named: object) -> object:
+        if lost:
+            return schedule(self, *arguments, **named)  # type: ignore[arg-type]
+        lost.append(self)
+        return Future()
+
+    monkeypatch.setattr(pools.ProcessPool, "schedule", lose_the_first)
+
+    with DecodePool(SAMPLING, DecodingConfig(workers=1, decode_timeout=2)) as losing:
+        assert isinstance(losing.decode(film).result(timeout=30).outcome, Clip)
+        assert losing._pool is not lost[0]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere files are not counted so")
+def test_more_workers_than_the_system_has_open_files_for_are_refused() -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 10**6 if hard == resource.RLIM_INFINITY else hard
+    if hard == resource.RLIM_INFINITY:
+        pytest.skip("this system does not limit open files")
+
+    with pytest.raises(UsageError, match=rf"workers is {most}: .* give --workers \d+"):
+        DecodePool(SAMPLING, DecodingConfig(workers=most))
+
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft, hard)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere files are not counted so")
+def test_the_limit_of_open_files_is_raised_to_what_workers_need(film: Source) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (70, hard))
+    try:
+        with DecodePool(SAMPLING, DecodingConfig(workers=2)) as raised:
+            assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 80
+            assert isinstance(raised.decode(film).result(timeout=30).outcome, Clip)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_there_is_a_core() -> None:
