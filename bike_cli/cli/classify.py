@@ -16,7 +16,7 @@ import typer
 
 from bike_cli.cli import options as o
 from bike_cli.cli.console import error_room, loading, plain, say, someone_watches, stderr
-from bike_cli.cli.resume import Held, Shape, read_held
+from bike_cli.cli.resume import Held, Shape, read_held, settings_of
 from bike_cli.cli.sources import Inputs, Sources, check_output, list_sources, name_of
 from bike_cli.cli.summary import Tally, summary
 from bike_cli.config import ClassifyConfig, dump, resolve
@@ -129,7 +129,9 @@ def run(request: Request, config: ClassifyConfig) -> ExitCode:
     _check_resume(request, format_)
     check_output(request.output, read=(request.label_file, request.inputs.files_from), inputs=request.inputs)
     top, done = min(config.top, len(labels)), Done()
-    shape = Shape(frozenset(labels), top, config.explain, config.sampling.frames, config.attributes.attributes != "off")
+    has_attributes = config.attributes.attributes != "off"
+    settings = settings_of(labels, config)
+    shape = Shape(frozenset(labels), top, config.explain, config.sampling.frames, has_attributes, settings)
     with (
         closing(list_sources(request.inputs)) as sources,
         records_alone() as stdout,
@@ -140,11 +142,17 @@ def run(request: Request, config: ClassifyConfig) -> ExitCode:
         begin = partial(_answers, labels=labels, config=config, held=held, pool=pool, spent=done.spent)
         with loading(config.engine.model, quiet=request.quiet):
             answers, names = _begun(left, sources, begin)
-        writer = make_writer(stream, format_, top=top, names=names)
+        writer = make_writer(stream, format_, top=top, names=names, settings=settings)
         console = _console_of_bar(stream, writer, quiet=request.quiet or (names is not None and len(names) == 1))
         with closing(_seen(answers, console, lambda: _total(names, sources, shard, held))) as records:
-            _write(records, writer, done, strict=request.strict)
+            try:
+                _write(records, writer, done, strict=request.strict)
+            except KeyboardInterrupt:
+                _tell(request, done, held, workers=pool.workers)
+                raise
     _tell(request, done, held, workers=pool.workers)
+    if sources.arrive and not sources.seen:
+        say("stdin: holds no path; pipe some in, one a line", level="error")
     return _exit_code(done, held, is_empty_shard=shard is not None and sources.seen > 0)
 
 
@@ -258,8 +266,8 @@ def _write(records: Iterable[Prediction | Failure], writer: Writer, done: Done, 
                 done.stopped_by = record
                 break
     finally:
+        done.seconds = time.monotonic() - begun
         writer.close()
-    done.seconds = time.monotonic() - begun
 
 
 def _tell(request: Request, done: Done, held: Held, *, workers: int) -> None:

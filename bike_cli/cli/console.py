@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -19,6 +20,8 @@ from rich.text import Text
 from bike_cli.errors import BikeError, ExitCode
 
 _Action = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
+
+NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 _DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 
@@ -71,6 +74,11 @@ def error_room(*, quiet: bool = False) -> Iterator[None]:
         if sys.stdout is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(ExitCode.PIPE_CLOSED) from e
+    except OSError as e:
+        if e.errno not in NO_ROOM:
+            raise
+        say(f"the answers cannot be written ({e.strerror}); make room, and go on with -o and --resume", level="error")
+        raise typer.Exit(ExitCode.USAGE) from e
     finally:
         logger.removeHandler(handler)
         for number, action in before.items():

@@ -10,7 +10,7 @@ import io
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -29,6 +29,8 @@ WHOLE_LINE = 1 << 20  # bytes of a buffer that takes any record, so that one wri
 @contextmanager
 def open_output(output: Path) -> Iterator[TextIO]:
     """Yield a file that takes its name when it is complete; an interrupt keeps what was written.
+
+    An older file is only replaced by a complete one.
 
     UTF-8; bytes of file names that are no UTF-8 come back as they were. What is there already and no ordinary file,
     such as /dev/null or a pipe, is written to as it is, never replaced. Whatever else ends the run leaves the records
@@ -201,10 +203,11 @@ def _renamed_at_the_end(file: _Locked, stream: TextIO, output: Path) -> Iterator
         is_interrupted = True
         raise
     finally:
-        stream.flush()
+        with suppress(OSError) if not is_whole else nullcontext():  # what is told already
+            stream.flush()
         if is_whole:
             file.begin()
-        if is_whole or (is_interrupted and file.has_written):
+        if is_whole or (is_interrupted and file.has_written and not output.exists()):
             file.rename(output)
         elif file.has_written:
             kept = f"its records are kept in {file.path}, where --resume goes on"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from bike_cli.cli.summary import Tally
+from bike_cli.config import ClassifyConfig, flatten
 from bike_cli.errors import UsageError
 
 SHOWN = 60  # characters of a label in a message
@@ -23,6 +25,7 @@ class Shape(NamedTuple):
     explain: bool
     frames: int
     attributes: bool
+    settings: str
 
 
 @dataclass
@@ -76,6 +79,17 @@ class Held:
         else:
             raise _no_record(where)
         self._left[_place(path)] += 1
+
+
+def settings_of(labels: Iterable[str], config: ClassifyConfig) -> str:
+    """Return eight hex digits that stand for the labels and for all options that answers depend on, but the model."""
+    told = flatten(config)
+    for name in (*flatten(config.engine), *flatten(config.store)):
+        told.pop(name)
+    for name in ("workers", "decode_timeout", "decode_memory"):
+        told.pop(name)
+    text = json.dumps([sorted(labels), told], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
 def read_held(path: Path, shape: Shape, *, named: Path) -> Held:
@@ -142,6 +156,11 @@ def _checked_model(record: dict[str, object], shape: Shape, *, where: str) -> st
     if bool(record.get("attributes")) != shape.attributes:
         has = "has attributes, and this run gives none" if record.get("attributes") else "has no attributes"
         raise UsageError(f"{where}: {has}; set --attributes as in the run before, or choose another -o")
+    if record.get("settings", shape.settings) != shape.settings:
+        raise UsageError(
+            f"{where}: was made with other labels or options, which change scores; "
+            "give those of the run before, or choose another -o"
+        )
     return model
 
 

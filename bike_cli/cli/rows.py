@@ -16,8 +16,12 @@ Cell = str | int | float | None
 _UNSAFE = re.compile("[\x7f-\x9f\ud800-\udfff\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 
 
-def as_object(record: Prediction | Failure) -> dict[str, object]:
-    """Return the JSON object of a record; numbers are rounded to what they mean."""
+def as_object(record: Prediction | Failure, settings: str | None = None) -> dict[str, object]:
+    """Return the JSON object of a record; numbers are rounded to what they mean.
+
+    Args:
+        settings: what stands for the labels and options of the run; None: is not told.
+    """
     if isinstance(record, Failure):
         error = {"type": record.kind, "message": record.message}
         return {"path": record.source.id, "status": "error", "error": error}
@@ -29,6 +33,7 @@ def as_object(record: Prediction | Failure) -> dict[str, object]:
         "top": [{"label": r.label, "score": _rounded(r.score), "cosine": _rounded(r.cosine)} for r in record.ranked],
         "attributes": [{"phrase": a.phrase, "cosine": _rounded(a.cosine)} for a in record.attributes],
         "model": record.model,
+        **({} if settings is None else {"settings": settings}),
         "frames": record.frames,
         "duration_s": None if record.duration_s is None else _rounded(record.duration_s, 3),
     }

@@ -32,12 +32,12 @@ class Writer(Protocol):
 class JsonLines:
     """One JSON object a line."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, settings: str | None = None) -> None:
+        self._stream, self._settings = stream, settings
 
     def write(self, record: Prediction | Failure) -> None:
         """Write a line, at once: a run that is killed leaves whole lines, but for the last."""
-        self._stream.write(as_json(as_object(record)) + "\n")
+        self._stream.write(as_json(as_object(record, self._settings)) + "\n")
         self._stream.flush()
 
     def close(self) -> None:
@@ -50,14 +50,14 @@ class JsonArray:
     Wherever an interrupt comes between two writes, `close` makes the array whole.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, settings: str | None = None) -> None:
+        self._stream, self._settings = stream, settings
         self._stream.write("[")
         self._between = "\n"
 
     def write(self, record: Prediction | Failure) -> None:
         """Write an element."""
-        self._stream.write(self._between + as_json(as_object(record)))
+        self._stream.write(self._between + as_json(as_object(record, self._settings)))
         self._stream.flush()
         self._between = ",\n"
 
@@ -105,10 +105,12 @@ def format_of(wanted: Format | None, output: Path | None) -> Format:
     return "table" if sys.stdout is not None and sys.stdout.isatty() else "jsonl"
 
 
-def make_writer(stream: TextIO, format_: Format, *, top: int, names: Sequence[str] | None) -> Writer:
-    """Return the writer of a format; `names`: of all videos, where they are known."""
+def make_writer(
+    stream: TextIO, format_: Format, *, top: int, names: Sequence[str] | None, settings: str | None = None
+) -> Writer:
+    """Return the writer of a format; `names`: of all videos, where they are known; `settings`: for JSON."""
     if format_ == "table":
         return TableWriter(stream, names)
     if format_ == "jsonl":
-        return JsonLines(stream)
-    return JsonArray(stream) if format_ == "json" else Cells(stream, top=top, tabs=format_ == "tsv")
+        return JsonLines(stream, settings)
+    return JsonArray(stream, settings) if format_ == "json" else Cells(stream, top=top, tabs=format_ == "tsv")

@@ -16,7 +16,7 @@ from invoke import Interrupted, Ran, bike, bike_on_terminal
 import bike_cli
 from bike_cli.errors import ExitCode
 
-FIELDS = ["path", "status", "label", "score", "top", "attributes", "model", "frames", "duration_s"]
+FIELDS = ["path", "status", "label", "score", "top", "attributes", "model", "settings", "frames", "duration_s"]
 NO_SUCH_MODEL = ("-m", "no-such-model")  # whatever is told before this was found out before the model is loaded
 
 

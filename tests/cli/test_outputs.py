@@ -40,7 +40,7 @@ def test_a_file_takes_its_name_when_it_is_complete(output: Path) -> None:
     assert files_beside(output) == ["answers.txt"]
 
 
-@pytest.mark.parametrize("error", [ValueError, SystemExit, BrokenPipeError])
+@pytest.mark.parametrize("error", [ValueError, SystemExit, BrokenPipeError, KeyboardInterrupt])
 def test_a_failure_keeps_the_older_file_and_the_records(
     output: Path, error: type[BaseException], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,6 +80,8 @@ def test_a_run_without_resume_drops_what_a_killed_one_left(output: Path, written
 
 
 def test_an_interrupt_keeps_what_was_written(output: Path) -> None:
+    output.unlink()
+
     with pytest.raises(KeyboardInterrupt):
         write_and_end_with(KeyboardInterrupt, output)
 

@@ -216,9 +216,9 @@ class BreaksDown:
     def __init__(self, *, after: int) -> None:
         self.left = after
 
-    def __call__(self, record: Prediction | Failure) -> dict[str, object]:
+    def __call__(self, record: Prediction | Failure, settings: str | None = None) -> dict[str, object]:
         self.left -= 1
-        return as_object(record) if self.left >= 0 else {"": 1 // 0}
+        return as_object(record, settings) if self.left >= 0 else {"": 1 // 0}
 
 
 # -- nothing is mixed ---------------------------------------------------------------------------------------------
@@ -297,8 +297,10 @@ def test_resume_needs_a_file_of_json_lines(clips: Path, labels: Path, flags: lis
     [
         (("--frames", 4), "is of 8 frames, and this run's are 4; set --frames"),
         (("--attributes", "off"), "has attributes, and this run gives none; set --attributes"),
+        (("--spot", "all"), "was made with other labels or options"),
+        (("--template", "class"), "was made with other labels or options"),
     ],
-    ids=["frames", "attributes"],
+    ids=lambda value: value[0].strip("-") if isinstance(value, tuple) else "",
 )
 def test_answers_of_other_settings_are_not_gone_on_with(
     listed: Path, labels: Path, answers: Path, flags: tuple[object, ...], message: str
@@ -310,6 +312,39 @@ def test_answers_of_other_settings_are_not_gone_on_with(
     assert done.exit_code == ExitCode.USAGE
     assert message in done.stderr
     assert answers.read_bytes() == before
+
+
+def test_answers_over_fewer_labels_are_not_gone_on_with(listed: Path, labels: Path, tmp_path: Path) -> None:
+    answers = tmp_path / "best.jsonl"
+    resume(listed, labels, answers, "--top", 1)
+    labels.write_text(labels.read_text() + "\nnoise stripes\n")
+
+    done = resume(listed, labels, answers, "--top", 1)
+
+    assert done.exit_code == ExitCode.USAGE
+    assert "was made with other labels or options" in done.stderr
+
+
+def test_what_changes_no_score_may_change(listed: Path, labels: Path, answers: Path) -> None:
+    done = resume(listed, labels, answers, "--workers", 1, "--no-cache", "--decode-timeout", 5)
+
+    assert done.exit_code == ExitCode.SOME_FAILED
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk here")
+@pytest.mark.parametrize("format_", ["jsonl", "json", "csv"])
+def test_a_full_disk_is_told_in_a_line(clips: Path, labels: Path, format_: str) -> None:
+    done = classify(clips / "red_square.mp4", "-l", labels, "-f", format_, "-o", "/dev/full")
+
+    assert done.exit_code == ExitCode.USAGE
+    assert "error: the answers cannot be written (No space left on device); make room" in done.stderr
+
+
+def test_no_path_on_stdin_is_told(labels: Path) -> None:
+    done = classify("-", "-l", labels)
+
+    assert done.exit_code == ExitCode.ALL_FAILED
+    assert "stdin: holds no path" in done.stderr
 
 
 @pytest.mark.parametrize("resumes", [True, False])
