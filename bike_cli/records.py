@@ -56,6 +56,14 @@ class Source:
         return cls(Path(path), str(path))
 
 
+@dataclass(frozen=True)
+class Sample:
+    """One video whose class is known: `label` is its place among the labels, from 0."""
+
+    source: Source
+    label: int
+
+
 @dataclass(frozen=True, repr=False)
 class Clip(_ShowsShapes):
     """The frames read from one source.
