@@ -141,6 +141,46 @@ class ClassifyConfig:
 
 
 @dataclass(frozen=True)
+class FewshotConfig:
+    """All that `bike fewshot` can be told.
+
+    `shots`: numbers of videos a class, `1,2,4`; `auto`: 1, 2, 4, 8, 16 as far as the data go. `method`: names, or
+    `all`. `test_fraction`: of each class's videos, held back for testing; None: what is not drawn is tested on.
+    """
+
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
+    spotting: SpottingConfig = field(default_factory=SpottingConfig)
+    template: str | None = None
+    shots: str = "auto"
+    method: str = "probe"
+    trials: int = 3
+    seed: int = 0
+    test_fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        _at_least(1, trials=self.trials)
+        _at_least(0, seed=self.seed)
+        if self.test_fraction is not None and not 0 < self.test_fraction < 1:
+            raise ConfigError(f"test_fraction is {self.test_fraction}; give a number between 0 and 1, such as 0.3")
+
+    @property
+    def classifying(self) -> ClassifyConfig:
+        """What `classify` would have to be told to see videos in the same way."""
+        return ClassifyConfig(
+            engine=self.engine,
+            sampling=self.sampling,
+            decoding=self.decoding,
+            store=self.store,
+            spotting=self.spotting,
+            attributes=AttributeConfig(attributes="off"),
+            template=self.template,
+        )
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What a model was trained or validated with: the defaults it brings along."""
 
@@ -202,6 +242,7 @@ def resolve(
     flags: Mapping[str, object],
     file: Path | None = None,
     environment: Mapping[str, str] = os.environ,
+    defaults: Mapping[str, object] | None = None,
 ) -> Config:
     """Return the config that flags, environment, file and defaults add up to.
 
@@ -209,11 +250,12 @@ def resolve(
         flags: by field name; None means not given.
         file: flat YAML.
         environment: `BIKE_FRAMES=16` sets `frames`; names that are no field are left alone.
+        defaults: stand in for the dataclass's own.
     Raises:
         ConfigError: an unknown key (with the nearest known one), a value of the wrong type, a file that is no YAML.
     """
     known = leaves(config)
-    values: dict[str, object] = {}
+    values: dict[str, object] = {**(defaults or {})}
     if file is not None:
         values |= _checked({k: _typed(known.get(k), v) for k, v in _read_yaml(file).items()}, known, origin=str(file))
     values |= _checked(_from_environment(environment, known), known, origin="environment")

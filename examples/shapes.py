@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -40,6 +40,9 @@ MOTIONS = (
     "shrinking",
     "blinking",
 )
+# Motions that no caption of the bundled model names: it has seen them never, and has no words for them.
+NEW_MOTIONS = ("orbiting", "zigzagging", "swinging", "pulsing", "jumping", "shaking")
+EVERY_MOTION = (*MOTIONS, *NEW_MOTIONS)
 # Kinds of scenes, and their objects at most. One object all the time · two side by side · one for 20 to 60 % of the
 # time and an empty rest · the same with others in the rest · one all the time while another flashes up.
 KINDS = {"single": 1, "pair": 2, "sparse": 1, "passers": 4, "flash": 2}
@@ -112,7 +115,7 @@ class Scenes:
     shape: Tensor  # int64 [B, O]; the named object comes first
     colour: Tensor  # int64 [B, O]
     size: Tensor  # int64 [B, O]
-    motion: Tensor  # int64 [B, O]
+    motion: Tensor  # int64 [B, O], of EVERY_MOTION
     present: Tensor  # bool [B, O]
     start: Tensor  # [B, O], time at which the object appears
     stop: Tensor  # [B, O], and disappears
@@ -155,6 +158,7 @@ def draw_scenes(
     held_out: bool | None = False,
     apart: bool = False,
     nameless: float = 0.0,
+    new_motions: bool = False,
 ) -> Scenes:
     """Return `count` scenes of a kind.
 
@@ -162,11 +166,15 @@ def draw_scenes(
         held_out: False: no object is of a held-out pair; True: the named object is; None: any pair.
         apart: the named object has one of the first four shapes, every other object one of the last four.
         nameless: share of objects of a colour that no name fits, and share of objects of a shape without one.
+        new_motions: objects move as NEW_MOTIONS say instead of MOTIONS.
     """
     objects = KINDS[kind]
     shape, colour = _draw_pairs(dice, count, objects, held_out=held_out, apart=apart)
     present, start, stop = _draw_windows(dice, count, kind)
-    motion = dice.below(len(MOTIONS), count, objects)
+    if new_motions:
+        motion = len(MOTIONS) + dice.below(len(NEW_MOTIONS), count, objects)
+    else:
+        motion = dice.below(len(MOTIONS), count, objects)
     size, radius = _draw_sizes(dice, motion, crowded=kind == "pair")
     background = dice.below(len(BACKGROUNDS), count)
     colour = torch.where(dice.chance(nameless, count, objects), UNNAMED, colour)
@@ -354,19 +362,24 @@ def pose(scenes: Scenes, times: Tensor) -> Pose:
     time = times[:, None]  # [B, 1, T]
     own = ((time - start) / (stop - start).clamp(min=1e-3)).clamp(0, 1)  # time in the object's own window
     seconds = (time - start).clamp(min=0) * scenes.duration_s[:, None, None]
-    moves = {name: (scenes.motion == i)[..., None] for i, name in enumerate(MOTIONS)}
+    moves = {name: (scenes.motion == i)[..., None] for i, name in enumerate(EVERY_MOTION)}
     radius, angle = scenes.radius[..., None], scenes.angle[..., None].expand_as(seconds)
     rate, phase, style = scenes.rate[..., None], scenes.phase[..., None], scenes.style[..., None]
 
     ease = torch.where(style < 0.2, own * own * (3 - 2 * own), own)
     centre = scenes.centre[:, :, None] + _shift(scenes, moves, ease)
     centre = torch.where(moves["bouncing"][..., None], _bounce(scenes, seconds, radius), centre)
+    for name, path in NEW_PATHS.items():
+        if bool(moves[name].any()):
+            centre = torch.where(moves[name][..., None], path(scenes, ease, seconds), centre)
 
     turn = 2 * math.pi * (rate * seconds * torch.where(phase < 0.5, 1, -1) + phase)
     angle = torch.where(moves["spinning"], angle + turn, angle)
+    angle = torch.where(moves["swinging"], angle - _swing_angle(scenes, seconds), angle)
 
     growth, decline = _grow(phase, style, ease)
     radius = torch.where(moves["growing"], growth, torch.where(moves["shrinking"], decline, radius.expand_as(own)))
+    radius = torch.where(moves["pulsing"], radius * _pulse(scenes, seconds), radius)
 
     lit = torch.where(moves["blinking"], _blink(rate, phase, style, seconds), torch.ones_like(own))
     there = (time >= start) & (time < stop) & scenes.present[..., None]
@@ -420,6 +433,81 @@ def _blink(rate: Tensor, phase: Tensor, style: Tensor, seconds: Tensor) -> Tenso
     wave = (rate * 1.2 * seconds + phase) % 1
     hard = (wave < 0.35 + 0.3 * style).float()
     return torch.where(style < 0.8, hard, 0.5 - 0.5 * torch.cos(2 * math.pi * wave))
+
+
+# -- Motions without words ------------------------------------------------------------------------------------------
+
+
+def _orbit(scenes: Scenes, ease: Tensor, seconds: Tensor) -> Tensor:
+    """Return a circle around the middle of the path, either way: [B, O, T, 2]."""
+    way = torch.where(scenes.style < 0.5, 1.0, -1.0)[..., None]
+    turn = 2 * math.pi * (way * (0.3 + 0.5 * scenes.rate[..., None]) * seconds + scenes.phase[..., None])
+    distance = 0.1 + 0.18 * scenes.reach[..., None]
+    return _around(scenes, turn.cos() * distance, turn.sin() * distance)
+
+
+def _zigzag(scenes: Scenes, ease: Tensor, seconds: Tensor) -> Tensor:
+    """Return a path that runs any way and turns sharply from side to side: [B, O, T, 2]."""
+    way = 2 * math.pi * scenes.phase[..., None]
+    turns = 2 + (3 * scenes.style[..., None]).round()
+    wave = 4 * ((turns * ease / 2) % 1 - 0.5).abs() - 1  # a triangle, -1 to 1
+    along, across = (0.4 + 0.4 * scenes.reach[..., None]) * (ease - 0.5), 0.16 * wave
+    return _around(scenes, way.cos() * along - way.sin() * across, way.sin() * along + way.cos() * across)
+
+
+def _swing_angle(scenes: Scenes, seconds: Tensor) -> Tensor:
+    """Return how far a pendulum is off the plumb line: [B, O, T]."""
+    widest = 0.5 + 0.5 * scenes.style[..., None]
+    return widest * torch.sin(2 * math.pi * (0.7 * scenes.rate[..., None] * seconds + scenes.phase[..., None]))
+
+
+def _swing(scenes: Scenes, ease: Tensor, seconds: Tensor) -> Tensor:
+    """Return the arc of a pendulum that hangs above the middle of the path: [B, O, T, 2]."""
+    angle = _swing_angle(scenes, seconds)
+    length = 0.25 + 0.2 * scenes.reach[..., None]
+    return _around(scenes, angle.sin() * length, (angle.cos() - 1) * length)
+
+
+def _jump(scenes: Scenes, ease: Tensor, seconds: Tensor) -> Tensor:
+    """Return leaps off the ground with a rest after each, on the spot or sideways: [B, O, T, 2]."""
+    tempo = 0.5 + 0.5 * scenes.rate[..., None]
+    beat = tempo * seconds + scenes.phase[..., None]
+    flight = ((beat % 1) / 0.55).clamp(max=1)  # the rest of the beat stands still
+    height = 4 * flight * (1 - flight) * (0.2 + 0.15 * scenes.style[..., None])
+    side = torch.where(scenes.heading == 0, 0.0, scenes.heading.sign())[..., None] * 0.15
+    halfway = tempo * (scenes.stop - scenes.start)[..., None] * scenes.duration_s[:, None, None] / 2
+    done = beat.floor() + flight - scenes.phase[..., None] - halfway
+    return _around(scenes, side * done, 0.12 - height)
+
+
+def _shake(scenes: Scenes, ease: Tensor, seconds: Tensor) -> Tensor:
+    """Return a fast tremble to and fro: [B, O, T, 2]."""
+    way = 2 * math.pi * scenes.phase[..., None]
+    offset = (0.02 + 0.03 * scenes.style[..., None]) * torch.sin(
+        2 * math.pi * (4 + 3 * scenes.rate[..., None]) * seconds
+    )
+    return _around(scenes, way.cos() * offset, way.sin() * offset)
+
+
+def _pulse(scenes: Scenes, seconds: Tensor) -> Tensor:
+    """Return the factor by which a pulsing object is larger: [B, O, T]."""
+    depth = 0.25 + 0.25 * scenes.style[..., None]
+    return 1 + depth * torch.sin(
+        2 * math.pi * ((0.3 + 0.7 * scenes.rate[..., None]) * seconds + scenes.phase[..., None])
+    )
+
+
+def _around(scenes: Scenes, x: Tensor, y: Tensor) -> Tensor:
+    return scenes.centre[:, :, None] + torch.stack([x, y], dim=-1)
+
+
+NEW_PATHS: dict[str, Callable[[Scenes, Tensor, Tensor], Tensor]] = {
+    "orbiting": _orbit,
+    "zigzagging": _zigzag,
+    "swinging": _swing,
+    "jumping": _jump,
+    "shaking": _shake,
+}
 
 
 # -- Rendering ----------------------------------------------------------------------------------------------------
@@ -589,7 +677,7 @@ def describe(scenes: Scenes, i: int, j: int = 0) -> dict[str, str]:
         "shape": word(SHAPES, scenes.shape[i, j]),
         "colour": word(COLOURS, scenes.colour[i, j]),
         "size": word(SIZES, scenes.size[i, j]),
-        "motion": word(MOTIONS, scenes.motion[i, j]),
+        "motion": word(EVERY_MOTION, scenes.motion[i, j]),
         "background": word(BACKGROUNDS, scenes.background[i]),
         "visible": f"{float(scenes.start[i, j]):.3f}:{float(scenes.stop[i, j]):.3f}",
     }

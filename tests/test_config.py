@@ -13,6 +13,7 @@ from bike_cli.config import (
     ClassifyConfig,
     DecodingConfig,
     EngineConfig,
+    FewshotConfig,
     SamplingConfig,
     SpottingConfig,
     StoreConfig,
@@ -27,7 +28,7 @@ from bike_cli.errors import ConfigError, ExitCode
 OF_THE_REQUEST = {
     *("videos", "labels", "label_list", "nul", "files_from"),
     *("format_", "output", "quiet", "config", "dump_config"),
-    *("resume", "shard", "strict"),
+    *("resume", "shard", "strict", "classifier", "also"),
 }
 OTHERS: dict[str, object] = {  # no field's default
     "model": "tiny",
@@ -216,6 +217,15 @@ def test_every_field_is_a_flag_and_every_flag_a_field() -> None:
 
     assert flags > OF_THE_REQUEST
     assert flags - OF_THE_REQUEST == set(leaves(ClassifyConfig))
+
+
+def test_every_field_of_fewshot_is_a_flag_and_every_flag_a_field() -> None:
+    command = typer.main.get_command(app).commands["fewshot"]  # type: ignore[attr-defined]
+    of_the_request = {"data", "labels", "test", "root", "also", "output", "save", "plots", "quiet", "config"}
+
+    flags = {parameter.name for parameter in command.params} - {"help", "dump_config"}
+
+    assert flags - of_the_request == set(leaves(FewshotConfig))
 
 
 def test_the_values_tried_below_are_no_defaults() -> None:

@@ -9,6 +9,7 @@ import typer
 import bike_cli
 from bike_cli.cli.cache import cache_app
 from bike_cli.cli.classify import classify_command
+from bike_cli.cli.fewshot import fewshot_command
 from bike_cli.cli.models import models_command
 
 app = typer.Typer(
@@ -35,5 +36,6 @@ def _shared(
 
 
 app.command("classify")(classify_command)
+app.command("fewshot")(fewshot_command)
 app.command("models")(models_command)
 app.add_typer(cache_app, name="cache")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bike_cli.cli.progress import Total
     from bike_cli.cli.writers import Writer
     from bike_cli.data.shards import Shard
+    from bike_cli.engine.learnt import Learnt
     from bike_cli.video.pool import DecodePool
 
 
@@ -42,6 +43,8 @@ class Request:
     output: Path | None
     format_: o.Format | None
     quiet: bool
+    classifier: Path | None = None
+    also: str | None = None
     resume: bool = False
     shard: str | None = None
     strict: bool = False
@@ -51,6 +54,8 @@ def classify_command(  # the signature is the manual
     videos: o.Videos = None,
     labels: o.LabelFile = None,
     label_list: o.LabelList = None,
+    classifier: o.ClassifierFile = None,
+    also: o.Also = None,
     nul: o.Nul = False,
     files_from: o.FilesFrom = None,
     shard: o.Shard = None,
@@ -97,13 +102,14 @@ def classify_command(  # the signature is the manual
     given = locals()
     with error_room(quiet=quiet):
         flags = {name: given[name] for name in o.DEFAULTS}
-        settings = resolve(ClassifyConfig, flags=flags, file=config)
+        learnt, own = _learnt(classifier)
+        settings = resolve(ClassifyConfig, flags=flags, file=config, defaults=own)
         if dump_config:
             typer.echo(dump(settings), nl=False)
             return
         inputs = Inputs(tuple(videos or ()), files_from, nul)
-        request = Request(inputs, labels, label_list, output, format_, quiet, resume, shard, strict)
-        raise typer.Exit(run(request, settings))
+        request = Request(inputs, labels, label_list, output, format_, quiet, classifier, also, resume, shard, strict)
+        raise typer.Exit(run(request, settings, learnt))
 
 
 @dataclass
@@ -116,21 +122,22 @@ class Done:
     stopped_by: Failure | None = None
 
 
-def run(request: Request, config: ClassifyConfig) -> ExitCode:
+def run(request: Request, config: ClassifyConfig, learnt: Learnt | None = None) -> ExitCode:
     """Classify what is asked for; return what the shell is told."""
     from bike_cli.cli.stdout import records_alone
     from bike_cli.cli.writers import format_of, make_writer
     from bike_cli.data.shards import parse_shard
     from bike_cli.video.pool import DecodePool
 
-    labels = _labels(request)
+    labels = _labels(request, learnt)
     shard = None if request.shard is None else parse_shard(request.shard)
     format_ = format_of(request.format_, request.output)
     _check_resume(request, format_)
-    check_output(request.output, read=(request.label_file, request.inputs.files_from), inputs=request.inputs)
+    read = (request.label_file, request.classifier, request.inputs.files_from)
+    check_output(request.output, read=read, inputs=request.inputs)
     top, done = min(config.top, len(labels)), Done()
     has_attributes = config.attributes.attributes != "off"
-    settings = settings_of(labels, config)
+    settings = settings_of(labels, config, learnt_by="" if learnt is None else learnt.digest)
     shape = Shape(frozenset(labels), top, config.explain, config.sampling.frames, has_attributes, settings)
     with (
         closing(list_sources(request.inputs)) as sources,
@@ -139,7 +146,7 @@ def run(request: Request, config: ClassifyConfig) -> ExitCode:
         DecodePool(config.sampling, config.decoding, most=len(sources.first) if sources.are_known else None) as pool,
     ):
         left = sources.chosen(shard=shard, is_done=held.take, output=request.output)
-        begin = partial(_answers, labels=labels, config=config, held=held, pool=pool, spent=done.spent)
+        begin = partial(_answers, labels=labels, config=config, held=held, pool=pool, spent=done.spent, learnt=learnt)
         with loading(config.engine.model, quiet=request.quiet):
             answers, names = _begun(left, sources, begin)
         writer = make_writer(stream, format_, top=top, names=names, settings=settings)
@@ -207,6 +214,7 @@ def _answers(
     held: Held,
     pool: DecodePool,
     spent: Spent,
+    learnt: Learnt | None,
 ) -> Iterator[Prediction | Failure]:
     pool.warm_up()  # while torch and the model are loaded
     from bike_cli.engine.engine import load
@@ -223,7 +231,7 @@ def _answers(
     )
     held.check_model(engine.name)
     spare_threads(engine.encoder.model)
-    return classify(engine, sources, labels, config, pool=pool, spent=spent)
+    return classify(engine, sources, labels, config, pool=pool, spent=spent, learnt=learnt)
 
 
 def _total(names: list[str] | None, sources: Sources, shard: Shard | None, held: Held) -> Total:
@@ -293,13 +301,31 @@ def _exit_code(done: Done, held: Held, *, is_empty_shard: bool) -> ExitCode:
     return ExitCode.DONE if is_empty_shard and not tally.total else tally.exit_code()
 
 
-def _labels(request: Request) -> tuple[str, ...]:
+def _learnt(file: Path | None) -> tuple[Learnt | None, dict[str, object]]:
+    """Return a classifier, and the settings that it brings along."""
+    if file is None:
+        return None, {}
+    from bike_cli.engine.learnt import load_learnt
+
+    learnt = load_learnt(file)
+    return learnt, learnt.settings
+
+
+def _labels(request: Request, learnt: Learnt | None) -> tuple[str, ...]:
     from bike_cli.data.labels import parse_labels, read_labels
 
+    if learnt is not None:
+        if request.label_file is not None or request.label_list is not None:
+            raise UsageError(
+                f"labels: {request.classifier} has its own; leave -l and -L out, or add labels with --also"
+            )
+        return (*learnt.labels, *learnt.also, *(parse_labels(request.also, "--also") if request.also else ()))
+    if request.also is not None:
+        raise UsageError("--also: adds labels to a classifier, and none is given; add --classifier, or use -L")
     if request.label_file is not None and request.label_list is not None:
         raise UsageError("labels: given by both -l and -L; choose one")
     if request.label_file is not None:
         return read_labels(request.label_file)
     if request.label_list is not None:
         return parse_labels(request.label_list)
-    raise UsageError("labels: none given; add -l labels.txt, or -L 'running, jumping'")
+    raise UsageError("labels: none given; add -l labels.txt, or -L 'running, jumping', or a --classifier")

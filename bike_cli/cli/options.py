@@ -12,6 +12,13 @@ from bike_cli.config import ClassifyConfig, Decoder, Pool, Precision, Sampling, 
 Format = Literal["table", "jsonl", "json", "csv", "tsv"]
 
 DEFAULTS = flatten(ClassifyConfig())
+
+
+def fields_of(config: type) -> list[str]:
+    """Return the names of all values of a config, which are those of its command's flags."""
+    return list(flatten(config()))
+
+
 MODEL, FRAMES, DECODING, TEXTS = "Model", "Frames", "Decoding and cache", "Labels and scores"
 OUTPUT = "Output"
 
@@ -30,6 +37,23 @@ LabelFile = Annotated[
 ]
 LabelList = Annotated[
     str | None, typer.Option("-L", metavar="A,B,…", help="Labels, separated by commas.", show_default=False)
+]
+ClassifierFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--classifier",
+        help="A classifier that bike fewshot --save kept: its labels, its model, its settings.",
+        show_default=False,
+    ),
+]
+Also = Annotated[
+    str | None,
+    typer.Option(
+        "--also",
+        metavar="A,B,…",
+        help="Labels beside a classifier's own, which the text alone tells.",
+        show_default=False,
+    ),
 ]
 Shard = Annotated[
     str | None,

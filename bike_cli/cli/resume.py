@@ -81,14 +81,18 @@ class Held:
         self._left[_place(path)] += 1
 
 
-def settings_of(labels: Iterable[str], config: ClassifyConfig) -> str:
-    """Return eight hex digits that stand for the labels and for all options that answers depend on, but the model."""
+def settings_of(labels: Iterable[str], config: ClassifyConfig, *, learnt_by: str = "") -> str:
+    """Return eight hex digits that stand for the labels and for all options that answers depend on, but the model.
+
+    Args:
+        learnt_by: digest of a classifier; empty: there is none.
+    """
     told = flatten(config)
     for name in (*flatten(config.engine), *flatten(config.store)):
         told.pop(name)
     for name in ("workers", "decode_timeout", "decode_memory"):
         told.pop(name)
-    text = json.dumps([sorted(labels), told], sort_keys=True)
+    text = json.dumps([sorted(labels), told, learnt_by], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 

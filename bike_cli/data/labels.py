@@ -48,18 +48,20 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     return _distinct(lines)
 
 
-def parse_labels(text: str) -> tuple[str, ...]:
+def parse_labels(text: str, named: str = "-L") -> tuple[str, ...]:
     """Return the labels of a comma-separated text, in its order; quotes keep a comma: `'"stop, drop", roll'`.
 
+    Args:
+        named: the flag that gave the text, for messages.
     Raises:
         UsageError: no label, a label twice, a control character, a quote left open.
     """
-    rows = _csv_rows(text, origin="-L")
+    rows = _csv_rows(text, origin=named)
     labels = [tidy(cell) for _, row in rows for cell in row if cell.strip()]
-    lines = [Line(f"-L, label {i}", label) for i, label in enumerate(labels, start=1)]
+    lines = [Line(f"{named}, label {i}", label) for i, label in enumerate(labels, start=1)]
     if not lines:
-        raise UsageError("-L: holds no label; give some, such as -L 'running, jumping'")
-    return _distinct(check(lines, origin="-L", of="labels"))
+        raise UsageError(f"{named}: holds no label; give some, such as {named} 'running, jumping'")
+    return _distinct(check(lines, origin=named, of="labels"))
 
 
 def read_templates(name_or_file: str | Path) -> tuple[str, ...]:

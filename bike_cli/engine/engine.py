@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -72,6 +73,18 @@ class Engine:
         """What `VideoFeatures` depend on, in one word: the encoder and the temporal head."""
         head = {} if self.temporal_head is None else self.temporal_head.state_dict()
         return f"{self.encoder.identity} {digest_of_weights(head)}"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What scores depend on, wherever they are computed: all weights, the activation and how images are prepared.
+
+        Unlike `identity` it is the same on every device and in every precision.
+        """
+        model = self.encoder.model
+        activations = sorted({type(m).__name__ for m in model.modules() if type(m).__name__.endswith("GELU")})
+        how = hashlib.sha256(repr((self.encoder.recipe, activations)).encode()).hexdigest()
+        head = {} if self.temporal_head is None else self.temporal_head.state_dict()
+        return f"{how[:16]}-{digest_of_weights(model.state_dict())[:32]}-{digest_of_weights(head)[:16]}"
 
     def check_frames(self, frames: int) -> None:
         """Raise UsageError where a clip of so many frames is more than the temporal head has positions for."""

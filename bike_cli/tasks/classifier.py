@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bike_cli.config import ClassifyConfig
+from bike_cli.engine.adapters import Head, Views, as_views, beside
 from bike_cli.engine.attributes import associate, attribute_scores, attribute_sentence
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.scoring import fuse, match_spread, probabilities, rank, unit
@@ -66,6 +67,7 @@ class Classifier:
         classes: [C, D] unit vectors.
         voters: unit vectors of the tokens that vote on frames.
         words: those that explain: padding may vote, but it points at any frame, and is never shown to people.
+        head: learnt for the first of the labels, in their order; the others are told from the text. None: all are.
     """
 
     engine: Engine
@@ -76,6 +78,7 @@ class Classifier:
     temperature: float
     branch: AttributeBranch | None
     config: ClassifyConfig
+    head: Head | None = None
 
     @property
     def engines(self) -> tuple[Engine, ...]:
@@ -112,6 +115,9 @@ class Classifier:
         views = informed.flatten(0, 1)  # [V * K, T, D]
         scores = self._scores(views).reshape(*informed.shape[:2], -1).mean(dim=1)[: len(own)]  # [videos, C]
         logits = self.engine.logit_scale * scores
+        if self.head is not None:
+            logits = beside(self.head.logits(self._seen_by_class(informed)[: len(own)]), logits)
+            scores = logits / self.engine.logit_scale
         attributes = self._attributes(seen)
         if self.branch is not None and self.branch.weight > 0:
             logits = fuse(logits, self.branch.logits(attributes, like=logits), weight=1 - self.branch.weight)
@@ -154,6 +160,15 @@ class Classifier:
             return mean_scores(frames, self.classes)
         frames = unit(frames)
         return concept_scores(frames, spotted(frames, self.voters, self.temperature), self.classes)
+
+    def _seen_by_class(self, informed: Tensor) -> Views:
+        """Return videos [V, K, T, D] as the classes of the head see them."""
+        assert self.head is not None
+        voters = None if self.config.spotting.pool == "mean" else self.voters
+        seen = [as_views(frames, voters, self.temperature) for frames in informed]
+        classes = len(self.head.weight)
+        weights = torch.stack([weights.expand(len(self.labels), -1)[:classes] for _, weights in seen])
+        return Views(torch.stack([frames for frames, _ in seen]), weights)
 
     def _attributes(self, seen: Sequence[Seen]) -> list[tuple[Attribute, ...]]:
         if self.branch is None:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from bike_cli.data.lexicons import read_lexicon
 from bike_cli.data.lines import key
 from bike_cli.engine.attributes import encode_lexicon
 from bike_cli.engine.engine import Engine, load
+from bike_cli.engine.learnt import Learnt
 from bike_cli.engine.scoring import normalise_in_place, unit
 from bike_cli.engine.spotting import Voters, voters
 from bike_cli.engine.store import Store, open_store, recipe_key
@@ -46,6 +48,7 @@ def classify(
     *,
     pool: DecodePool | None = None,
     spent: Spent | None = None,
+    learnt: Learnt | None = None,
 ) -> Iterator[Prediction | Failure]:
     """Yield one answer or failure for each source, in order, as soon as it is known.
 
@@ -58,15 +61,18 @@ def classify(
         pool: workers that are running already, made with the sampling and decoding of the config; they are left
             running. None: workers of this call's own.
         spent: told where the time goes.
+        learnt: a classifier that `load_learnt` returns; the labels are its own, in their order, and may be followed by
+            others, which the text alone tells.
     Raises:
         TypeError: a single source or label that is no list.
         UsageError: no label, one twice, an unknown template or lexicon, more frames than the model has positions for,
-            a store that cannot be used. Raised at once, before the first source is read.
+            a store that cannot be used, a classifier of another model or of other settings. Raised at once, before the
+            first source is read.
     """
     if isinstance(sources, (str, Path)) or isinstance(labels, str):
         raise TypeError("sources and labels are lists; put a single one into brackets")
     config = config or ClassifyConfig()
-    classifier = prepare(engine, labels, config)
+    classifier = prepare(engine, labels, config, learnt)
     store = open_store(config.store)
     return _answers(classifier, sources, store, pool, spent or Spent())
 
@@ -79,7 +85,7 @@ def _answers(
         if pool is None:
             most = len(sources) if isinstance(sources, Sized) else None
             pool = stack.enter_context(DecodePool(config.sampling, config.decoding, most=most))
-        shelf = None if store is None else _shelf(stack.enter_context(store), engines, config)
+        shelf = None if store is None else shelf_of(stack.enter_context(store), engines, config)
         for batch in Features(sources, engines, config.sampling, pool=pool, shelf=shelf, spent=spent):
             start_s = time.perf_counter()
             answers = iter(classifier.answers([one for one in batch if isinstance(one, Seen)]))
@@ -87,7 +93,8 @@ def _answers(
             yield from (one if isinstance(one, Failure) else next(answers) for one in batch)
 
 
-def _shelf(store: Store, engines: Sequence[Engine], config: ClassifyConfig) -> Shelf:
+def shelf_of(store: Store, engines: Sequence[Engine], config: ClassifyConfig) -> Shelf:
+    """Return the place in the store of what these engines see under a config."""
     recipes = []
     for engine in engines:
         recipe = recipe_key(engine.identity, config.sampling, config.decoding.decoder)
@@ -107,16 +114,28 @@ def _described(engine: Engine, config: ClassifyConfig) -> str:
     return ", ".join(parts)
 
 
-def prepare(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> Classifier:
+def prepare(
+    engine: Engine,
+    labels: Sequence[str],
+    config: ClassifyConfig,
+    learnt: Learnt | None = None,
+    *,
+    from_videos: int = 0,
+) -> Classifier:
     """Return the classifier for these labels; texts are encoded here, once.
 
+    Args:
+        from_videos: how many of the labels, the first ones, are told by more than the text.
     Raises:
         UsageError: see `classify`.
     """
     _check(engine, labels, config)
+    if learnt is not None:
+        _check_learnt(learnt, engine, labels, config)
+        from_videos = len(learnt.labels)
     spot, temperature = _spotting(config.spotting, engine)
     text = encode_labels(engine, labels, template=config.template, spot=spot)
-    _warn_of_unknown(engine, labels)
+    _warn_of_unknown(engine, labels[from_videos:])
     branch = _branch(engine, text, config)
     tokens, mask = voters(text, spot)
     # The end of text votes by the class itself, of which there is need as it is.
@@ -131,6 +150,7 @@ def prepare(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> Cl
         temperature=temperature,
         branch=branch,
         config=config,
+        head=None if learnt is None else learnt.head.to(engine.encoder.placement.device),
     )
 
 
@@ -187,6 +207,31 @@ def _check(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> Non
     if twice is not None:
         raise UsageError(f"label {twice!r}: is given twice, case and space aside; remove one")
     engine.check_frames(config.sampling.frames)
+
+
+def _check_learnt(learnt: Learnt, engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> None:
+    """Raise UsageError where videos would be seen in another way than the classifier's were."""
+    if tuple(labels[: len(learnt.labels)]) != learnt.labels:
+        raise UsageError("classifier: its own labels come first, in its order; others go behind them")
+    if engine.fingerprint != learnt.fingerprint:
+        raise UsageError(
+            f"classifier: was learnt with the model {learnt.model} ({learnt.fingerprint}), and this run's is "
+            f"{engine.name} ({engine.fingerprint}); give --model {learnt.model}, or learn it again with this one"
+        )
+    spot, temperature = _spotting(config.spotting, engine)
+    now = {
+        **asdict(config.sampling),
+        "pool": config.spotting.pool,
+        "spot": spot,
+        "temperature": temperature,
+        "template": config.template or engine.recipe.template,
+    }
+    for name, value in now.items():
+        if value != learnt.settings[name]:
+            raise UsageError(
+                f"classifier: was learnt with {name} {learnt.settings[name]}, and this run's is {value}; leave {name} "
+                f"out, or learn it again"
+            )
 
 
 def _spotting(config: SpottingConfig, engine: Engine) -> tuple[Spot, float]:

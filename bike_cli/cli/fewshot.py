@@ -1,0 +1,249 @@
+"""`bike fewshot`: labelled folders become a report on paper and a classifier to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bike_cli.cli import options as o
+from bike_cli.cli.console import error_room, loading, plain, say, someone_watches, stderr
+from bike_cli.config import FewshotConfig, dump, resolve
+from bike_cli.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from bike_cli.data.manifests import LabelledSet
+    from bike_cli.tasks.fewshot import Report, Study
+
+DATA, LEARNING = "Data", "Learning"
+
+Data = Annotated[
+    Path, typer.Argument(help="Folder of class folders, with train/ and test/ or without; CSV path,label; list file.")
+]
+Test = Annotated[
+    Path | None,
+    typer.Option("--test", help="Test on these, in the same form.", show_default=False, rich_help_panel=DATA),
+]
+TestFraction = Annotated[
+    float | None,
+    typer.Option(
+        "--test-frac",
+        help="Hold this share of each class back for testing.",
+        show_default="what is not drawn is tested on",
+        rich_help_panel=DATA,
+    ),
+]
+NamesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "-l",
+        "--labels",
+        help="CSV name,label: how the model shall read class names; id,name for a list file.",
+        show_default="playing_guitar → playing guitar",
+        rich_help_panel=DATA,
+    ),
+]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        "--root", help="Folder that paths in a file begin at.", show_default="the file's own", rich_help_panel=DATA
+    ),
+]
+Shots = Annotated[
+    str | None,
+    typer.Option(
+        "--shots", metavar="K,…", help="Videos a class to learn from.", show_default="1, 2, 4, 8, 16 as far as data go"
+    ),
+]
+MethodOption = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        metavar="NAME,…",
+        help="probe, proto, tip or all; zeroshot is always told.",
+        show_default="probe",
+        rich_help_panel=LEARNING,
+    ),
+]
+Trials = Annotated[int | None, typer.Option("--trials", help="Draws.", show_default="3", rich_help_panel=LEARNING)]
+Seed = Annotated[int | None, typer.Option("--seed", help="Of the draws.", show_default="0", rich_help_panel=LEARNING)]
+Save = Annotated[
+    Path | None,
+    typer.Option(
+        "--save",
+        help="Keep the first draw's classifier, for bike classify --classifier.",
+        show_default=False,
+        rich_help_panel=o.OUTPUT,
+    ),
+]
+Also = Annotated[
+    str | None,
+    typer.Option(
+        "--also",
+        metavar="A,B,…",
+        help="Labels for the kept classifier that have no videos; the text alone tells them.",
+        show_default=False,
+        rich_help_panel=LEARNING,
+    ),
+]
+ReportFile = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="Write the report as JSON.", show_default=False, rich_help_panel=o.OUTPUT),
+]
+Plots = Annotated[
+    Path | None,
+    typer.Option(
+        "--plots",
+        help="Write learning curve and confusion matrix as PNG into this folder.",
+        show_default=False,
+        rich_help_panel=o.OUTPUT,
+    ),
+]
+
+
+def fewshot_command(  # the signature is the manual
+    data: Data,
+    shots: Shots = None,
+    labels: NamesFile = None,
+    test: Test = None,
+    test_fraction: TestFraction = None,
+    root: Root = None,
+    method: MethodOption = None,
+    trials: Trials = None,
+    seed: Seed = None,
+    also: Also = None,
+    model: o.Model = None,
+    device: o.Device = None,
+    precision: o.PrecisionOption = None,
+    offline: o.Offline = None,
+    compile: o.Compile = None,  # noqa: A002 - the field's own name
+    frames: o.Frames = None,
+    clips: o.Clips = None,
+    crops: o.Crops = None,
+    sampling: o.SamplingOption = None,
+    draft: o.Draft = None,
+    pool: o.PoolOption = None,
+    spot: o.SpotOption = None,
+    temperature: o.Temperature = None,
+    decoder: o.DecoderOption = None,
+    workers: o.Workers = None,
+    decode_timeout: o.DecodeTimeout = None,
+    decode_memory: o.DecodeMemory = None,
+    cache: o.Cache = None,
+    cache_dir: o.CacheDir = None,
+    template: o.Template = None,
+    output: ReportFile = None,
+    save: Save = None,
+    plots: Plots = None,
+    quiet: o.Quiet = False,
+    config: o.ConfigFile = None,
+    dump_config: o.DumpConfig = False,
+) -> None:
+    """Learn your classes from a few videos each, and tell how good that is.
+
+    bike fewshot data/ --shots 2
+
+    bike fewshot data/ --shots 4 --save actions.bike && bike classify --classifier actions.bike clips/
+    """
+    given = locals()
+    with error_room(quiet=quiet):
+        flags = {name: given[name] for name in o.fields_of(FewshotConfig)}
+        settings = resolve(FewshotConfig, flags=flags, file=config)
+        if dump_config:
+            typer.echo(dump(settings), nl=False)
+            return
+        raise typer.Exit(run(given, settings, quiet=quiet))
+
+
+def run(given: dict[str, object], config: FewshotConfig, *, quiet: bool) -> ExitCode:
+    """Learn and report what is asked for; return what the shell is told."""
+    from bike_cli.cli.fewshot_report import print_report, write_report
+    from bike_cli.video.pool import DecodePool
+
+    output, save, plots, also = _targets(given)
+    labelled = _labelled(given)
+    samples = [*labelled.train, *(labelled.test or ())]
+    with DecodePool(config.sampling, config.decoding, most=len(samples)) as pool:
+        pool.warm_up()  # while torch and the model are loaded
+        with loading(config.engine.model, quiet=quiet):
+            study = _study(labelled, config, pool)
+            study.check_also(also)
+        failed = sum(failure is not None for _, _, failure in _watched(study, quiet=quiet))
+        report = study.report()
+        if save is not None:
+            from bike_cli.engine.learnt import save_learnt
+
+            save_learnt(study.learnt(also=also), save)
+    if plots is not None:
+        from bike_cli.cli.plots import write_plots
+
+        write_plots(report, plots)
+    if output is not None:
+        write_report(report, output, data=str(given["data"]))
+    print_report(report)
+    _say_saved(report, save, quiet=quiet)
+    return ExitCode.SOME_FAILED if failed else ExitCode.DONE
+
+
+def _targets(given: dict[str, object]) -> tuple[Path | None, Path | None, Path | None, tuple[str, ...]]:
+    """Return where report, classifier and plots go, and the further labels, checked before anything is read."""
+    from bike_cli.data.labels import parse_labels
+
+    files = [given[name] for name in ("output", "save", "plots")]
+    output, save, plots = (file if isinstance(file, Path) else None for file in files)
+    for file in (output, save):
+        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+            fact = "is a folder" if file.is_dir() else "lies in a folder that does not exist"
+            raise UsageError(f"{file}: {fact}; name a file in a folder that exists")
+    if plots is not None:
+        from bike_cli.cli.plots import check_plots
+
+        check_plots(plots)
+    also = given["also"]
+    if also is not None and save is None:
+        raise UsageError("--also: adds labels to the classifier to keep, and none is kept; add --save actions.bike")
+    return output, save, plots, parse_labels(str(also), named="--also") if also is not None else ()
+
+
+def _labelled(given: dict[str, object]) -> LabelledSet:
+    from bike_cli.data.manifests import read_labelled
+
+    paths = {name: given[name] for name in ("labels", "test", "root")}
+    names_file, test, root = (path if isinstance(path, Path) else None for path in paths.values())
+    return read_labelled(str(given["data"]), names_file=names_file, test=test, root=root)
+
+
+def _study(labelled: LabelledSet, config: FewshotConfig, pool: object) -> Study:
+    from bike_cli.engine.engine import load
+    from bike_cli.engine.placement import spare_threads
+    from bike_cli.tasks.fewshot import Study
+
+    settings = config.engine
+    engine = load(
+        settings.model,
+        device=settings.device,
+        precision=settings.precision,
+        offline=settings.offline,
+        compile=settings.compile,
+    )
+    spare_threads(engine.encoder.model)
+    return Study(engine, labelled, config, pool)  # type: ignore[arg-type]
+
+
+def _watched(study: Study, *, quiet: bool) -> Iterator[tuple[int, int, object]]:
+    """Read the videos, with a bar on a terminal; failures are told as they come."""
+    with stderr(quiet=quiet or not someone_watches()).status(plain("reading videos")) as status:
+        for done, total, failure in study.read():
+            status.update(plain(f"reading videos: {done:,}/{total:,}"))
+            if failure is not None and not quiet:
+                say(failure.message, level="warning")
+            yield done, total, failure
+
+
+def _say_saved(report: Report, save: Path | None, *, quiet: bool) -> None:
+    if save is None or quiet:
+        return
+    method, shots = report.methods[-1], max(report.shots)
+    stderr().print(plain(f"{save}: {method}, {shots} shots, first draw; use it with bike classify --classifier", "dim"))

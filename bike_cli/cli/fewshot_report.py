@@ -1,0 +1,235 @@
+"""What `bike fewshot` found out: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import platform
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+import bike_cli
+from bike_cli.cli.console import plain
+from bike_cli.cli.outputs import open_output
+from bike_cli.cli.rows import as_json
+from bike_cli.config import flatten
+from bike_cli.tasks.fewshot import BASELINE, Outcome, Report
+from bike_cli.tasks.metrics import Mean, mean_of, recalls
+
+if TYPE_CHECKING:
+    from bike_cli.records import Failure
+
+VERSIONS_OF = ("torch", "open_clip_torch", "numpy", "av", "decord")
+CLASSES_SHOWN = 30  # a table of more is for files
+PRIVATE = ("device", "workers", "cache", "cache_dir", "decode_timeout", "decode_memory", "offline", "compile")
+
+
+# -- figures ------------------------------------------------------------------------------------------------------
+
+
+def over_trials(outcomes: Sequence[Outcome], figure: str) -> Mean:
+    """Return the mean of `top1` or `macro` over trials; of one trial's top-1 the error is that over its videos."""
+    if len(outcomes) == 1 and figure == "top1":
+        return mean_of(outcomes[0].hits.astype(np.float64))
+    return mean_of([getattr(outcome, figure) for outcome in outcomes])
+
+
+def gain(outcomes: Sequence[Outcome], baseline: Sequence[Outcome]) -> Mean:
+    """Return by how much outcomes are better than the baseline's on the same draws, in top-1.
+
+    Its interval is paired: over trials, or over the videos of a single one.
+    """
+    if len(outcomes) == 1:
+        return mean_of(outcomes[0].hits.astype(np.float64) - baseline[0].hits)
+    return mean_of([o.top1 - b.top1 for o, b in zip(outcomes, baseline, strict=True)])
+
+
+# -- tables -------------------------------------------------------------------------------------------------------
+
+
+def print_report(report: Report) -> None:
+    """Print the tables on stdout."""
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(_curve(report))
+    console.print(_classes(report))
+    console.print(plain(_footer(report), "dim"))
+
+
+def _curve(report: Report) -> Table:
+    table = Table(box=box.SIMPLE, title=plain(_title(report)), title_justify="left")
+    table.add_column("shots", justify="right")
+    table.add_column("method")
+    for column in ("top-1", "macro", "gain over zero-shot"):
+        table.add_column(column, justify="right")
+    for shots in report.shots:
+        table.add_section()
+        for method in report.methods:
+            outcomes = report.of(method, shots)
+            better = "" if method == BASELINE else _signed(gain(outcomes, report.of(BASELINE, shots)))
+            figures = [_share(over_trials(outcomes, figure)) for figure in ("top1", "macro")]
+            first = str(shots) if method == BASELINE else ""
+            table.add_row(*map(plain, (first, method, *figures, better)))
+    return table
+
+
+def _classes(report: Report) -> Table:
+    """Return how right each class is, by the last method with the most shots."""
+    method, shots = report.methods[-1], max(report.shots)
+    table = Table(box=box.SIMPLE, title=plain(f"{method}, {shots} shots, by class"), title_justify="left")
+    table.add_column("class", overflow="fold")
+    for column in ("right", "zero-shot", "videos", "most often taken for"):
+        table.add_column(column, justify="left" if column.startswith("most") else "right")
+    counts, told = _summed(report, method, shots), _summed(report, BASELINE, shots)
+    shares, before = recalls(counts), recalls(told)
+    worst = sorted(range(len(counts)), key=lambda i: (math.isnan(shares[i]), shares[i]))[:CLASSES_SHOWN]
+    for i in worst if len(counts) > CLASSES_SHOWN else range(len(counts)):
+        others = counts[i].copy()
+        others[i] = 0
+        taken = f"{report.labels[int(others.argmax())]} ({others.max() / counts[i].sum():.0%})" if others.any() else ""
+        cells = (_percent(shares[i]), _percent(before[i]), f"{counts[i].sum():,}", taken)
+        table.add_row(plain(report.labels[i]), *map(plain, cells))
+    if len(counts) > CLASSES_SHOWN:
+        table.caption = f"the {CLASSES_SHOWN} least right of {len(counts)}; all are in the report of -o"
+    return table
+
+
+def _title(report: Report) -> str:
+    count = len(report.draws)
+    over = f"{count} draws" if count > 1 else "the videos of one draw"
+    return f"per cent right, ± standard error over {over}; gain with its 95 % interval"
+
+
+def _footer(report: Report) -> str:
+    tested = sorted({len(drawn.test) for drawn in report.draws})
+    parts = [
+        f"{len(report.labels)} classes",
+        f"{'–'.join(f'{count:,}' for count in tested[:1] + tested[1:][-1:])} videos tested on",
+        f"seed {report.config.seed}",
+        f"model {report.engine.name}",
+        f"{report.seconds:.1f} s",
+    ]
+    if report.failures:
+        parts.insert(2, f"{len(report.failures)} could not be read")
+    if report.left_out:
+        parts.insert(2, f"{len(report.left_out)} left out as copies")
+    return " · ".join(parts)
+
+
+def _summed(report: Report, method: str, shots: int) -> np.ndarray:
+    total: np.ndarray = np.sum([outcome.counts for outcome in report.of(method, shots)], axis=0)
+    return total
+
+
+def _share(mean: Mean) -> str:
+    return f"{100 * mean.value:.1f}" + ("" if mean.error is None else f" ± {100 * mean.error:.1f}")
+
+
+def _signed(mean: Mean) -> str:
+    if mean.margin is None:
+        return f"{100 * mean.value:+.1f}"
+    low, high = 100 * (mean.value - mean.margin), 100 * (mean.value + mean.margin)
+    return f"{100 * mean.value:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def _percent(share: float) -> str:
+    return "–" if math.isnan(share) else f"{share:.0%}"
+
+
+# -- JSON ---------------------------------------------------------------------------------------------------------
+
+
+def write_report(report: Report, file: Path, *, data: str) -> None:
+    """Write everything as one JSON object; the same command gives the same bytes again, but for `seconds`."""
+    with open_output(file) as stream:
+        stream.write(as_json(as_object(report, data=data)) + "\n")
+
+
+def as_object(report: Report, *, data: str) -> dict[str, object]:
+    """Return the report as a JSON object."""
+    config = {name: value for name, value in flatten(report.config).items() if name not in PRIVATE}
+    return {
+        "command": "fewshot",
+        "data": data,
+        "model": report.engine.name,
+        "fingerprint": report.engine.fingerprint,
+        "classes": [{"name": n, "label": label} for n, label in zip(report.names, report.labels, strict=True)],
+        "settings": config,
+        "results": [_result(report, method, shots) for method in report.methods for shots in report.shots],
+        "draws": [_drawn(report, trial) for trial in range(len(report.draws))],
+        "failures": [_failure(report, place) for place in sorted(report.failures)],
+        "left_out": [
+            {"path": report.samples[place].source.id, "same_as": report.samples[first].source.id}
+            for place, first in sorted(report.left_out.items())
+        ],
+        "versions": _versions(),
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def _result(report: Report, method: str, shots: int) -> dict[str, object]:
+    outcomes, told = report.of(method, shots), report.of(BASELINE, shots)
+    counts = _summed(report, method, shots)
+    better = gain(outcomes, told)
+    return {
+        "method": method,
+        "shots": shots,
+        "top1": _mean(over_trials(outcomes, "top1")),
+        "macro": _mean(over_trials(outcomes, "macro")),
+        "gain": _mean(better),
+        "trials": [
+            {
+                "top1": _rounded(outcome.top1),
+                "macro": _rounded(outcome.macro),
+                "videos": int(outcome.counts.sum()),
+                "chosen": {name: _rounded(value) for name, value in outcome.chosen.items()},
+            }
+            for outcome in outcomes
+        ],
+        "per_class": [_rounded(share) for share in recalls(counts).tolist()],
+        "confusion": counts.tolist(),
+    }
+
+
+def _drawn(report: Report, trial: int) -> dict[str, object]:
+    drawn = report.draws[trial]
+    return {
+        "trial": trial,
+        "shots": [[_video(report, place) for place in places] for places in drawn.shots],
+        "test": [_video(report, place) for place in drawn.test],
+    }
+
+
+def _video(report: Report, place: int) -> dict[str, object]:
+    digest = report.digests.get(place)
+    return {"path": report.samples[place].source.id, "sha256": None if digest is None else digest.hex()}
+
+
+def _failure(report: Report, place: int) -> dict[str, object]:
+    failure: Failure = report.failures[place]
+    return {"path": failure.source.id, "type": failure.kind, "message": failure.message}
+
+
+def _mean(mean: Mean) -> dict[str, float | None]:
+    return {name: _rounded(value) for name, value in dataclasses.asdict(mean).items()}
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None or not math.isfinite(number) else round(number, 6)
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {"bike": bike_cli.__version__, "python": platform.python_version()}
+    for name in VERSIONS_OF:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found

@@ -1,0 +1,135 @@
+"""A classifier to keep: one safetensors file with the head's tensors and, as JSON in its header, what it belongs to.
+
+The header's metadata hold `bike`, a JSON object with exactly the fields of `Learnt` but `head`, whose numbers are under
+`alpha`, `beta` and `chosen`, and `version` 1. Tensors: `weight` [C, D], `bias` [C], `keys` [M, D], `key_classes` [M].
+Nothing in the file is ever executed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from bike_cli.config import Pool, SamplingConfig, Spot
+from bike_cli.engine.adapters import Head
+from bike_cli.engine.weights import UNREADABLE, digest_of_weights, first_line
+from bike_cli.errors import ModelError
+
+VERSION = 1
+KEY = "bike"
+TENSORS = ("weight", "bias", "keys", "key_classes")
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """A head fitted to labelled videos, and all that its scores depend on.
+
+    Args:
+        labels: C classes, in the order of the head.
+        also: further labels, told from the text alone.
+        method: how the head was fitted.
+        model: as it was asked for.
+        fingerprint: of the model, see `Engine.fingerprint`.
+        sampling, pool, spot, temperature, template: how videos were seen and labels read.
+        manifest: what it was fitted to.
+    """
+
+    labels: tuple[str, ...]
+    also: tuple[str, ...]
+    method: str
+    model: str
+    fingerprint: str
+    sampling: SamplingConfig
+    pool: Pool
+    spot: Spot
+    temperature: float
+    template: str
+    head: Head
+    manifest: Mapping[str, object]
+
+    @property
+    def digest(self) -> str:
+        """What scores depend on, in one word."""
+        tensors = {name: getattr(self.head, name) for name in TENSORS}
+        told = repr((self.labels, self.fingerprint, self.head.alpha, self.head.beta, sorted(self.settings.items())))
+        return hashlib.sha256(f"{told} {digest_of_weights(tensors)}".encode()).hexdigest()
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What a config must say to see videos as this classifier did, by the names of its fields."""
+        own = {name: getattr(self, name) for name in ("model", "pool", "spot", "temperature", "template")}
+        return {**dataclasses.asdict(self.sampling), **own}
+
+
+def save_learnt(learnt: Learnt, file: Path) -> None:
+    """Write a classifier; the file appears whole or not at all.
+
+    Raises:
+        OSError: a file that cannot be written.
+    """
+    head = learnt.head.to(torch.device("cpu"))
+    tensors = {name: getattr(head, name).contiguous() for name in TENSORS}
+    told = {f.name: getattr(learnt, f.name) for f in dataclasses.fields(learnt) if f.name != "head"}
+    told["sampling"] = dataclasses.asdict(learnt.sampling)
+    told |= {"version": VERSION, "alpha": head.alpha, "beta": head.beta, "chosen": dict(head.chosen)}
+    text = json.dumps(told, ensure_ascii=True, sort_keys=True)
+    file = file.resolve()  # a link stays one
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=file.parent) as unfinished:
+        written = Path(unfinished, file.name)
+        save_file(tensors, written, metadata={KEY: text})
+        written.chmod(0o666 & ~_umask())
+        written.replace(file)
+
+
+def load_learnt(file: Path) -> Learnt:
+    """Return the classifier that `save_learnt` wrote.
+
+    Raises:
+        ModelError: a file that is missing, damaged, of another kind or version.
+    """
+    if not file.is_file():
+        raise ModelError(f"{file}: no such classifier; give a file that bike fewshot --save wrote")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            told = json.loads((opened.metadata() or {})[KEY])
+            tensors = {name: opened.get_tensor(name) for name in TENSORS}
+    except UNREADABLE as e:
+        way_out = "give a file that bike fewshot --save wrote"
+        raise ModelError(f"{file}: is no whole classifier of bike ({first_line(e)}); {way_out}") from e
+    if not isinstance(told, dict) or told.get("version") != VERSION:
+        version = told.get("version") if isinstance(told, dict) else None
+        raise ModelError(f"{file}: is a classifier of version {version}, and this bike reads {VERSION}; update bike")
+    try:
+        return _learnt(told, Head(**tensors, alpha=told["alpha"], beta=told["beta"], chosen=told["chosen"]))
+    except UNREADABLE as e:
+        raise ModelError(f"{file}: is no whole classifier of bike ({first_line(e)}); save it again") from e
+
+
+def _learnt(told: Mapping[str, object], head: Head) -> Learnt:
+    given = {f.name: told[f.name] for f in dataclasses.fields(Learnt) if f.name != "head"}
+    sampling, labels, also = given["sampling"], given["labels"], given["also"]
+    if not isinstance(sampling, dict) or not isinstance(labels, list) or not isinstance(also, list):
+        raise TypeError("its header is malformed")
+    classes, dim = head.weight.shape
+    if head.bias.shape != (classes,) or head.keys.shape != (len(head.key_classes), dim) or classes != len(labels):
+        raise ValueError("its tensors do not fit one another")
+    if len(head.keys) and not 0 <= int(head.key_classes.min()) <= int(head.key_classes.max()) < classes:
+        raise ValueError("its keys are of classes that it does not have")
+    given |= {"sampling": SamplingConfig(**sampling), "labels": tuple(labels), "also": tuple(also)}
+    return Learnt(**given, head=head)  # type: ignore[arg-type]
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,409 @@
+"""A handful of labelled videos in, an honest report and a classifier to keep out.
+
+Every video is looked at once, through the same door as `classify`; all that follows works on frozen features.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import chain
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bike_cli.config import FewshotConfig
+from bike_cli.data.lines import key
+from bike_cli.data.manifests import LabelledSet
+from bike_cli.engine.adapters import Head, Views, as_views, linear_probe, prototypes, tip_adapter, zero_shot
+from bike_cli.engine.engine import Engine
+from bike_cli.engine.learnt import Learnt
+from bike_cli.engine.store import open_store
+from bike_cli.errors import UsageError
+from bike_cli.records import Failure, Sample, Spent
+from bike_cli.tasks.classify import prepare, shelf_of
+from bike_cli.tasks.draws import Deal, Draw, deal, draw
+from bike_cli.tasks.features import Features, Seen
+from bike_cli.tasks.metrics import confusion, macro, top1
+from bike_cli.video.content import changed_lately, stamp_of
+from bike_cli.video.pool import DecodePool
+
+logger = logging.getLogger(__name__)
+
+Fit = Callable[[Views, Tensor, Tensor, float], Head]
+METHODS: Mapping[str, Fit] = {
+    "zeroshot": lambda shots, classes, text, scale: zero_shot(text, scale),
+    "proto": prototypes,
+    "tip": tip_adapter,
+    "probe": linear_probe,
+}
+BASELINE = "zeroshot"
+DEFAULT_SHOTS = (1, 2, 4, 8, 16)  # as far as the smallest class goes
+SHOWN = 3  # names in a message
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What one method came to on one draw.
+
+    Args:
+        counts: confusion matrix, int64 [C, C], a row a true class.
+        hits: bool [n], a video of the test set each, in its order.
+        chosen: what the fit chose by itself.
+    """
+
+    method: str
+    shots: int
+    trial: int
+    counts: NDArray[np.int64]
+    hits: NDArray[np.bool_]
+    chosen: Mapping[str, float]
+
+    @property
+    def top1(self) -> float:
+        """Share of the videos that are right."""
+        return top1(self.counts)
+
+    @property
+    def macro(self) -> float:
+        """Mean of the classes' own shares."""
+        return macro(self.counts)
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """All that a few-shot run found out.
+
+    Args:
+        outcomes: by method in the order asked for, shots and trial.
+        draws: one a trial.
+        samples: what places of draws mean.
+        digests: SHA-256 of each sample that was read, by place.
+        failures: by place.
+        left_out: place of a video that is another one's copy -> place of that one.
+        learnt: the first trial's classifier of the last method with the most shots; None where none was asked for.
+    """
+
+    labels: tuple[str, ...]
+    names: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
+    draws: tuple[Draw, ...]
+    samples: tuple[Sample, ...]
+    digests: Mapping[int, bytes]
+    failures: Mapping[int, Failure]
+    left_out: Mapping[int, int]
+    engine: Engine
+    config: FewshotConfig
+    spent: Spent
+    seconds: float
+
+    @property
+    def shots(self) -> tuple[int, ...]:
+        """The numbers of shots, ascending."""
+        return tuple(sorted({outcome.shots for outcome in self.outcomes}))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods, the baseline first."""
+        return tuple(dict.fromkeys(outcome.method for outcome in self.outcomes))
+
+    def of(self, method: str, shots: int) -> list[Outcome]:
+        """Return the outcomes of a method with so many shots, by trial."""
+        return [o for o in self.outcomes if (o.method, o.shots) == (method, shots)]
+
+
+@dataclass(eq=False)
+class Study:
+    """A few-shot run: `read` first, then `report`, and `learnt` for a classifier to keep.
+
+    Args:
+        labelled: its samples are told by their places: those of `train`, then those of `test`.
+        pool: workers that run already.
+    Raises:
+        UsageError: numbers of shots, methods or trials that make no sense, or that the data cannot bear.
+    """
+
+    engine: Engine
+    labelled: LabelledSet
+    config: FewshotConfig
+    pool: DecodePool
+    spent: Spent = field(default_factory=Spent)
+
+    def __post_init__(self) -> None:
+        self._begun_s = time.monotonic()
+        self.methods = parse_methods(self.config.method)
+        self.samples = (*self.labelled.train, *(self.labelled.test or ()))
+        tested = range(len(self.labelled.train), len(self.samples))
+        self._test = None if self.labelled.test is None else tuple(tested)
+        if self._test is not None and self.config.test_fraction is not None:
+            raise UsageError(
+                "test_fraction: holds videos back for testing, but the data have a test side; leave it out"
+            )
+        self.shots = self._numbers_of_shots()
+        self._deals = self._dealt()
+        self._classifier = prepare(
+            self.engine, self.labelled.labels, self.config.classifying, from_videos=len(self.labelled.labels)
+        )
+        self._store = open_store(self.config.store)
+        self._views: dict[int, tuple[Tensor, Tensor]] = {}
+        self._digests: dict[int, bytes] = {}
+        self._failures: dict[int, Failure] = {}
+        self._left_out: dict[int, int] = {}
+        self._draws()  # what cannot work is told before anything is read
+
+    def check_also(self, also: Sequence[str]) -> None:
+        """Raise UsageError where further labels are among those that are learnt."""
+        known = {key(label): label for label in self.labelled.labels}
+        twice = next((label for label in also if key(label) in known), None)
+        if twice is not None:
+            raise UsageError(f"label {twice!r}: is learnt from videos already; leave it out of --also")
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def read(self) -> Iterator[tuple[int, int, Failure | None]]:
+        """Look at every video that is drawn or tested on; yield how many are done, of how many, and what failed.
+
+        Raises:
+            UsageError: too few videos of a class can be read; a video that is there twice with different labels.
+        """
+        done = 0
+        with ExitStack() as stack:
+            shelf = None
+            if self._store is not None:
+                store = stack.enter_context(self._store)
+                shelf = shelf_of(store, self._classifier.engines, self.config.classifying)
+            while missing := self._missing():
+                total = done + len(missing)
+                self._digest(missing)
+                for place in missing:
+                    if place in self._failures:
+                        done += 1
+                        yield done, total, self._failures[place]
+                fresh = [place for place in missing if place not in self._left_out and place not in self._failures]
+                for place, came in zip(fresh, self._seen(fresh, shelf), strict=True):
+                    done += 1
+                    if isinstance(came, Failure):
+                        self._failures[place] = came
+                        yield done, total, came
+                    else:
+                        self._take(place, came)
+                        yield done, total, None
+
+    def _seen(self, places: Sequence[int], shelf: object) -> Iterator[Seen | Failure]:
+        sources = [self.samples[place].source for place in places]
+        features = Features(
+            sources,
+            self._classifier.engines,
+            self.config.sampling,
+            pool=self.pool,
+            shelf=shelf,  # type: ignore[arg-type]
+            spent=self.spent,
+        )
+        for batch in features:
+            yield from batch
+
+    @torch.no_grad()
+    def _take(self, place: int, seen: Seen) -> None:
+        own, classifier = seen.features[0], self._classifier
+        device = classifier.classes.device
+        raw = (own.frames if own.informed is None else own.informed).to(device)
+        voters = None if self.config.spotting.pool == "mean" else classifier.voters
+        frames, weights = as_views(raw, voters, classifier.temperature)
+        self._views[place] = (frames, weights.expand(len(self.labelled.labels), -1))
+        if own.warning is not None:
+            logger.warning("%s: %s", own.source.id, own.warning)
+
+    def _digest(self, places: Sequence[int]) -> None:
+        """Note the content of videos; a copy of one that is tested on, or seen before, is left out."""
+        coming: list[tuple[int, bytes | None, Future[bytes | Failure]]] = []
+        for place in places:
+            source = self.samples[place].source
+            path, stamp = str(source.path.absolute()), stamp_of(source.path)
+            known = None if self._store is None or stamp is None else self._store.content(path, stamp)
+            if known is None:
+                coming.append((place, stamp, self.pool.digest(source)))
+            else:
+                self._digests[place] = known
+        for place, stamp, came in coming:
+            digest, source = came.result(), self.samples[place].source
+            if isinstance(digest, Failure):
+                self._failures[place] = digest
+                continue
+            self._digests[place] = digest
+            if self._store is not None and stamp is not None and not changed_lately(source.path):
+                self._store.remember(str(source.path.absolute()), stamp, digest)
+        self._leave_copies_out()
+
+    def _leave_copies_out(self) -> None:
+        kept: dict[bytes, int] = {}
+        # What is tested on stays, and what would be learned from is left out.
+        for place in sorted(self._digests, key=lambda place: (place < len(self.labelled.train), place)):
+            first = kept.setdefault(self._digests[place], place)
+            if first == place or place in self._left_out:
+                continue
+            self._refuse_two_labels(first, place)
+            self._left_out[place] = first
+            logger.warning(
+                "%s: is the same video as %s, and is left out",
+                self.samples[place].source.id,
+                self.samples[first].source.id,
+            )
+
+    def _refuse_two_labels(self, first: int, second: int) -> None:
+        one, other = self.samples[first], self.samples[second]
+        if one.label != other.label:
+            labels = self.labelled.labels
+            raise UsageError(
+                f"{other.source.id}: is the same video as {one.source.id}, but one is {labels[other.label]!r} and one "
+                f"{labels[one.label]!r}; keep the right one"
+            )
+
+    def _missing(self) -> list[int]:
+        known = (self._views, self._failures, self._left_out)
+        return [place for place in self._needed() if not any(place in places for places in known)]
+
+    def _needed(self) -> list[int]:
+        return sorted({place for drawn in self._draws() for place in chain(*drawn.shots, drawn.test)})
+
+    # -- drawing -------------------------------------------------------------------------------------------------
+
+    def _numbers_of_shots(self) -> tuple[int, ...]:
+        smallest = min(sum(s.label == i for s in self.labelled.train) for i in range(len(self.labelled.labels)))
+        if self.config.shots != "auto":
+            return parse_shots(self.config.shots)
+        room = smallest if self._test is not None else smallest - 1
+        if self.config.test_fraction is not None:
+            room = smallest - max(1, round(self.config.test_fraction * smallest))
+        found = tuple(shots for shots in DEFAULT_SHOTS if shots <= room)
+        if not found:
+            raise UsageError("shots: the smallest class has one video, and none is left to test on; add videos")
+        return found
+
+    def _dealt(self) -> tuple[Deal, ...]:
+        samples, config = self.labelled.train, self.config
+        names = self.labelled.names
+        return tuple(
+            deal(samples, names, seed=config.seed, trial=trial, test_fraction=config.test_fraction)
+            for trial in range(config.trials)
+        )
+
+    def _draws(self) -> tuple[Draw, ...]:
+        unusable = {*self._failures, *self._left_out} if hasattr(self, "_left_out") else set()
+        most = max(self.shots)
+        names = self.labelled.names
+        draws = tuple(draw(dealt, names, most=most, unusable=unusable, test=self._test) for dealt in self._deals)
+        if any(not drawn.test for drawn in draws):
+            raise UsageError("test: no video is left to test on; give more of them")
+        return draws
+
+    # -- fitting -------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def report(self) -> Report:
+        """Fit every method to every draw, and test it; all videos must have been read.
+
+        Raises:
+            UsageError: as `read` does.
+        """
+        draws = self._draws()
+        outcomes = [
+            self._outcome(method, shots, trial, drawn)
+            for method in self.methods
+            for shots in self.shots
+            for trial, drawn in enumerate(draws)
+        ]
+        return Report(
+            labels=self.labelled.labels,
+            names=self.labelled.names,
+            outcomes=tuple(outcomes),
+            draws=draws,
+            samples=self.samples,
+            digests=self._digests,
+            failures=self._failures,
+            left_out=self._left_out,
+            engine=self.engine,
+            config=self.config,
+            spent=self.spent,
+            seconds=time.monotonic() - self._begun_s,
+        )
+
+    @torch.no_grad()
+    def learnt(self, *, also: Sequence[str] = ()) -> Learnt:
+        """Return a classifier to keep: the last method's, with the most shots, of the first draw."""
+        method, shots, config = self.methods[-1], max(self.shots), self.config
+        recipe, classifier = self.engine.recipe, self._classifier
+        drawn = self._draws()[0]
+        return Learnt(
+            labels=self.labelled.labels,
+            also=tuple(also),
+            method=method,
+            model=config.engine.model,
+            fingerprint=self.engine.fingerprint,
+            sampling=config.sampling,
+            pool=config.spotting.pool,
+            spot=config.spotting.spot or recipe.spot,
+            temperature=classifier.temperature,
+            template=config.template or recipe.template,
+            head=self._fitted(method, drawn, shots),
+            manifest={
+                "seed": config.seed,
+                "shots": shots,
+                "videos": [
+                    {"path": self.samples[p].source.id, "label": i, "sha256": self._digests[p].hex()}
+                    for i, places in enumerate(drawn.shots)
+                    for p in places[:shots]
+                ],
+            },
+        )
+
+    def _fitted(self, method: str, drawn: Draw, shots: int) -> Head:
+        places = [place for of_class in drawn.shots for place in of_class[:shots]]
+        classes = torch.tensor([self.samples[place].label for place in places], device=self._classifier.classes.device)
+        return METHODS[method](self._stacked(places), classes, self._classifier.classes, self.engine.logit_scale)
+
+    def _outcome(self, method: str, shots: int, trial: int, drawn: Draw) -> Outcome:
+        head = self._fitted(method, drawn, shots)
+        logits = head.logits(self._stacked(drawn.test))
+        guesses = logits.argmax(dim=1).cpu().numpy().astype(np.int64)
+        truth = np.array([self.samples[place].label for place in drawn.test], dtype=np.int64)
+        counts = confusion(truth, guesses, len(self.labelled.labels))
+        return Outcome(method, shots, trial, counts, guesses == truth, head.chosen)
+
+    def _stacked(self, places: Iterable[int]) -> Views:
+        """Return videos together; where one has fewer frames, zeros that weigh nothing stand behind them."""
+        views = [self._views[place] for place in places]
+        length = max(len(frames) for frames, _ in views)
+        pad = torch.nn.functional.pad
+        frames = torch.stack([pad(frames, (0, 0, 0, length - len(frames))) for frames, _ in views])
+        return Views(frames, torch.stack([pad(w, (0, length - w.shape[1])) for _, w in views]))
+
+
+def parse_shots(text: str) -> tuple[int, ...]:
+    """Return the numbers of shots in a text such as `1,2,4`, ascending.
+
+    Raises:
+        UsageError: a part that is no whole number above 0.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise UsageError(f"shots is {text!r}; give whole numbers above 0, such as 1,2,4")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def parse_methods(text: str) -> tuple[str, ...]:
+    """Return the methods in a text such as `proto,probe`, or all for `all`; the baseline comes first, asked for or not.
+
+    Raises:
+        UsageError: a method that there is not.
+    """
+    asked = list(METHODS) if text.strip() == "all" else [part.strip() for part in text.split(",")]
+    unknown = next((method for method in asked if method not in METHODS), None)
+    if unknown is not None:
+        raise UsageError(f"method {unknown!r}: there is none; choose of {', '.join(METHODS)}, or all")
+    return tuple(dict.fromkeys([BASELINE, *asked]))

@@ -1,0 +1,72 @@
+"""How right a classifier is, and how sure that figure is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Student's t, two-sided 95 %, by degrees of freedom; beyond the last, a normal's.
+_T95 = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+_NORMAL95 = 1.960
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over trials or over videos.
+
+    Args:
+        error: its standard error; None for a single value.
+        margin: half the width of its 95 % interval, by Student's t; None likewise.
+    """
+
+    value: float
+    error: float | None
+    margin: float | None
+
+
+def mean_of(values: Sequence[float] | NDArray[np.float64]) -> Mean:
+    """Return the mean of independent values with its error.
+
+    Raises:
+        ValueError: no value.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    if not len(numbers):
+        raise ValueError("there is no mean of no values")
+    value, count = float(numbers.mean()), len(numbers)
+    if count < 2:
+        return Mean(value, None, None)
+    error = float(numbers.std(ddof=1)) / math.sqrt(count)
+    return Mean(value, error, error * (_T95[count - 2] if count - 2 < len(_T95) else _NORMAL95))
+
+
+def confusion(truth: NDArray[np.int64], guesses: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """Return how many videos of each class (row) were taken for each (column): [C, C]."""
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, (truth, guesses), 1)
+    return counts
+
+
+def top1(counts: NDArray[np.int64]) -> float:
+    """Return the share of videos that are right, of a confusion matrix with at least one video."""
+    return float(np.trace(counts) / counts.sum())
+
+
+def recalls(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the share of each class's videos that are right, [C]; NaN for a class without a video."""
+    totals = counts.sum(axis=1)
+    shares: NDArray[np.float64] = np.divide(np.diag(counts), totals, out=np.full(len(counts), np.nan), where=totals > 0)
+    return shares
+
+
+def macro(counts: NDArray[np.int64]) -> float:
+    """Return the mean of the classes' own shares, so that each class counts the same; those without a video do not."""
+    return float(np.nanmean(recalls(counts)))
