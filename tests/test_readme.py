@@ -85,7 +85,9 @@ def test_the_set_up_is_two_commands_that_install_and_do() -> None:
 
 @pytest.mark.parametrize("command", blocks("bash"))
 def test_a_command_of_the_readme_runs(command: str, tmp_path: Path) -> None:
-    done = shell(command.replace("answers.", f"{tmp_path}/answers."))
+    done = shell(
+        command.replace("answers.", f"{tmp_path}/answers.").replace("travels.bike", f"{tmp_path}/travels.bike")
+    )
 
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from bike_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from bike_cli.data.manifests import LabelledSet
+    from bike_cli.engine.learnt import Learnt
     from bike_cli.tasks.fewshot import Report, Study
 
 DATA, LEARNING = "Data", "Learning"
@@ -62,7 +64,7 @@ MethodOption = Annotated[
     typer.Option(
         "--method",
         metavar="NAME,…",
-        help="probe, proto, tip or all; zeroshot is always told.",
+        help="probe, proto, tip or all of these; bike trains the image tower. zeroshot is always told.",
         show_default="probe",
         rich_help_panel=LEARNING,
     ),
@@ -170,12 +172,12 @@ def run(given: dict[str, object], config: FewshotConfig, *, quiet: bool) -> Exit
         with loading(config.engine.model, quiet=quiet):
             study = _study(labelled, config, pool)
             study.check_also(also)
+            if save is not None:
+                study.check_kept()
         failed = sum(failure is not None for _, _, failure in _watched(study, quiet=quiet))
         report = study.report()
         if save is not None:
-            from bike_cli.engine.learnt import save_learnt
-
-            save_learnt(study.learnt(also=also), save)
+            _keep(study.learnt(also=also), save)
     if plots is not None:
         from bike_cli.cli.plots import write_plots
 
@@ -193,10 +195,12 @@ def _targets(given: dict[str, object]) -> tuple[Path | None, Path | None, Path |
 
     files = [given[name] for name in ("output", "save", "plots")]
     output, save, plots = (file if isinstance(file, Path) else None for file in files)
+    read = [Path(str(given[name])) for name in ("data", "test", "labels") if given[name] is not None]
     for file in (output, save):
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-            fact = "is a folder" if file.is_dir() else "lies in a folder that does not exist"
-            raise UsageError(f"{file}: {fact}; name a file in a folder that exists")
+        if file is not None:
+            _check_target(file, read)
+    if output is not None and save is not None and output.resolve() == save.resolve():
+        raise UsageError(f"{output}: is named by both -o and --save; give each its own file")
     if plots is not None:
         from bike_cli.cli.plots import check_plots
 
@@ -205,6 +209,18 @@ def _targets(given: dict[str, object]) -> tuple[Path | None, Path | None, Path |
     if also is not None and save is None:
         raise UsageError("--also: adds labels to the classifier to keep, and none is kept; add --save actions.bike")
     return output, save, plots, parse_labels(str(also), named="--also") if also is not None else ()
+
+
+def _check_target(file: Path, read: Sequence[Path]) -> None:
+    """Raise UsageError where a file cannot be written, or is read by this command."""
+    folder = file.absolute().parent
+    if file.is_dir() or not folder.is_dir():
+        fact = "is a folder" if file.is_dir() else "lies in a folder that does not exist"
+        raise UsageError(f"{file}: {fact}; name a file in a folder that exists")
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"{file}: cannot be written; choose a folder that is yours")
+    if file.exists() and any(other.exists() and other.samefile(file) for other in read):
+        raise UsageError(f"{file}: is read by this command and would be overwritten; choose another name")
 
 
 def _labelled(given: dict[str, object]) -> LabelledSet:
@@ -240,6 +256,15 @@ def _watched(study: Study, *, quiet: bool) -> Iterator[tuple[int, int, object]]:
             if failure is not None and not quiet:
                 say(failure.message, level="warning")
             yield done, total, failure
+
+
+def _keep(learnt: Learnt, save: Path) -> None:
+    from bike_cli.engine.learnt import save_learnt
+
+    try:
+        save_learnt(learnt, save)
+    except OSError as e:
+        raise UsageError(f"{save}: cannot be written ({e.strerror}); choose a folder that is yours") from e
 
 
 def _say_saved(report: Report, save: Path | None, *, quiet: bool) -> None:

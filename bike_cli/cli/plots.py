@@ -25,13 +25,16 @@ def check_plots(folder: Path) -> None:
         raise UsageError("--plots: draws with matplotlib, which is not installed; pip install 'bike-cli[plots]'")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file; name a folder for the pictures")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UsageError(f"{folder}: cannot be made ({e.strerror}); choose a folder that is yours") from e
 
 
 def write_plots(report: Report, folder: Path) -> None:
     """Write the learning curve and the confusion matrix of the last method with the most shots."""
     import matplotlib as mpl
 
-    folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context({"text.usetex": False, "text.parse_math": False}):  # labels are no formulas
         _curve(report, folder / CURVE)
         _matrix(report, folder / CONFUSION)

@@ -27,7 +27,9 @@ HOLDS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
 FIRM, LOOSE = 30.0, 0.1
 FOLDS = 5
 TRUST_STEPS = 200
+ROUNDING = 1e-6  # of unit vectors; what is less apart is the same
 SLACK = 0.25  # in nats; a text is trusted as far as the shots do not speak against it by more
+GOOD = 0.9  # share of the shots; a text that is right on so many is only changed by a probe that is right on more
 PROBE_STEPS = 100
 
 
@@ -180,7 +182,9 @@ def linear_probe(shots: Views, classes: Tensor, text: Tensor, logit_scale: float
     likeliest (`SLACK`). A text that misleads gets none, one that is right all of its own scale. `change` minimises the
     cross-entropy of the shots plus hold / 2 * |change|^2, on features less their mean and over their spread, so that
     `hold` means the same for every model; it is chosen by cross-validation among the shots. One shot a class leaves
-    nothing to validate on: then the hold is the firmer, the more the text is trusted. No validation set is needed.
+    nothing to validate on: then the hold is the firmer, the more the text is trusted. A text that is right on nearly
+    all shots (`GOOD`) stays as it is, unless the probe is right on more of them when it has not seen them: there is
+    little to gain and something to lose. No validation set is needed.
 
     Source: the family of CLAP (Silva-Rodriguez et al., CVPR 2024: begin at the text and be held to it, no validation
     set) and LP++ (Huang et al., CVPR 2024: a learnt multiplier for the text). CLAP's hold by class is fixed beforehand
@@ -191,11 +195,15 @@ def linear_probe(shots: Views, classes: Tensor, text: Tensor, logit_scale: float
     told = shots.scores(text)
     folds = min(int(classes.bincount(minlength=len(text)).min()), FOLDS)
     trust = _trust(told, classes, logit_scale)
+    hits = _hits(told, classes)
     if folds < 2:
-        share = trust / logit_scale
+        share, best = trust / logit_scale, 0
         hold = LOOSE ** (1 - share) * FIRM**share
     else:
-        hold = _best_hold(seen, told, classes, logit_scale, folds)
+        hold, best = _best_hold(seen, told, classes, logit_scale, folds)
+    if hits >= max(GOOD * len(classes), best):
+        trust = max(trust, logit_scale / TRUST_STEPS)  # at 0 it would say nothing
+        return replace(_linear(trust * text), chosen={"trust": trust})
     change = _fit_change(seen, trust * told, classes, hold, torch.zeros_like(text)) / spread
     head = _linear(trust * text + change)
     return replace(head, bias=-(change @ centre), chosen={"trust": trust, "hold": hold})
@@ -244,21 +252,28 @@ def _centre(shots: Views, classes: Tensor) -> tuple[Tensor, Tensor]:
     own = shots.own(classes)
     centre = own.mean(dim=0)
     spread = (own - centre).square().sum(dim=1).mean().sqrt()
-    return centre, torch.where(spread == 0, torch.ones_like(spread), spread)
+    return centre, torch.where(spread < ROUNDING, torch.ones_like(spread), spread)
 
 
-def _best_hold(seen: _Standard, told: Tensor, classes: Tensor, most: float, folds: int) -> float:
-    """Return the hold under which shots that a probe was not fitted to are likeliest."""
+def _hits(logits: Tensor, classes: Tensor) -> int:
+    return int((logits.argmax(dim=1) == classes).sum())
+
+
+def _best_hold(seen: _Standard, told: Tensor, classes: Tensor, most: float, folds: int) -> tuple[float, int]:
+    """Return the hold under which shots that a probe has not seen are likeliest, and how many of them are right."""
     fold = _folds(classes, folds)
-    found = dict.fromkeys(HOLDS, 0.0)
+    found, hits = dict.fromkeys(HOLDS, 0.0), dict.fromkeys(HOLDS, 0)
     for i in range(folds):
         kept, out = fold != i, fold == i
         trust = _trust(told[kept], classes[kept], most)
-        change = torch.zeros(told.shape[1], len(seen.centre), device=told.device)
+        change = told.new_zeros(told.shape[1], len(seen.centre))
         for hold in HOLDS:  # each begins where the firmer one ended
             change = _fit_change(seen[kept], trust * told[kept], classes[kept], hold, change)
-            found[hold] += _likelihood(trust * told[out] + seen[out].scores(change), classes[out])
-    return max(HOLDS, key=lambda hold: found[hold])
+            logits = trust * told[out] + seen[out].scores(change)
+            found[hold] += _likelihood(logits, classes[out])
+            hits[hold] += _hits(logits, classes[out])
+    best = max(HOLDS, key=lambda hold: found[hold])
+    return best, hits[best]
 
 
 def _folds(classes: Tensor, folds: int) -> Tensor:

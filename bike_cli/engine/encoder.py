@@ -93,8 +93,8 @@ class Encoder:
             if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape[1:]:
                 raise ValueError(f"frames are {frames.dtype}{list(frames.shape)}; expected uint8 [B, H, W, 3]")
         if self.placement.device.type != "cuda":
-            return [self._encode_pixels(self._pixels(frames, crops)) for frames in videos]
-        pixels = [self._pixels(frames, crops) for frames in videos]
+            return [self._encode_pixels(self.pixels(frames, crops)) for frames in videos]
+        pixels = [self.pixels(frames, crops) for frames in videos]
         return list(torch.split(self._encode_pixels(torch.cat(pixels)), [len(part) for part in pixels]))
 
     @torch.no_grad()
@@ -145,7 +145,7 @@ class Encoder:
         how = repr((self.recipe, self.placement.dtype, self.placement.device.type, self.model.visual)).encode()
         return f"{hashlib.sha256(how).hexdigest()} {digest_of_weights(self.model.visual.state_dict())}"
 
-    def _pixels(self, frames: NDArray[np.uint8], crops: int) -> Tensor:
+    def pixels(self, frames: NDArray[np.uint8], crops: int = 1) -> Tensor:
         """Return the views of frames [B, H, W, 3] on the device: uint8 [crops * B, 3, S, S]."""
         device, side = self.placement.device, self.recipe.side
 

@@ -10,20 +10,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from bike_cli.config import Pool, SamplingConfig, Spot
+from bike_cli.config import ClassifyConfig, Pool, SamplingConfig, Spot, resolve
 from bike_cli.engine.adapters import Head
 from bike_cli.engine.weights import UNREADABLE, digest_of_weights, first_line
-from bike_cli.errors import ModelError
+from bike_cli.errors import ConfigError, ModelError
 
 VERSION = 1
 KEY = "bike"
@@ -41,6 +42,7 @@ class Learnt:
         model: as it was asked for.
         fingerprint: of the model, see `Engine.fingerprint`.
         sampling, pool, spot, temperature, template: how videos were seen and labels read.
+        templates: the texts that `template` stood for.
         manifest: what it was fitted to.
     """
 
@@ -54,6 +56,7 @@ class Learnt:
     spot: Spot
     temperature: float
     template: str
+    templates: tuple[str, ...]
     head: Head
     manifest: Mapping[str, object]
 
@@ -61,14 +64,23 @@ class Learnt:
     def digest(self) -> str:
         """What scores depend on, in one word."""
         tensors = {name: getattr(self.head, name) for name in TENSORS}
-        told = repr((self.labels, self.fingerprint, self.head.alpha, self.head.beta, sorted(self.settings.items())))
+        told = repr(
+            (
+                self.labels,
+                self.templates,
+                self.fingerprint,
+                self.head.alpha,
+                self.head.beta,
+                sorted(self.settings.items()),
+            )
+        )
         return hashlib.sha256(f"{told} {digest_of_weights(tensors)}".encode()).hexdigest()
 
     @property
     def settings(self) -> dict[str, object]:
         """What a config must say to see videos as this classifier did, by the names of its fields."""
         own = {name: getattr(self, name) for name in ("model", "pool", "spot", "temperature", "template")}
-        return {**dataclasses.asdict(self.sampling), **own}
+        return {**asdict(self.sampling), **own}
 
 
 def save_learnt(learnt: Learnt, file: Path) -> None:
@@ -80,7 +92,7 @@ def save_learnt(learnt: Learnt, file: Path) -> None:
     head = learnt.head.to(torch.device("cpu"))
     tensors = {name: getattr(head, name).contiguous() for name in TENSORS}
     told = {f.name: getattr(learnt, f.name) for f in dataclasses.fields(learnt) if f.name != "head"}
-    told["sampling"] = dataclasses.asdict(learnt.sampling)
+    told["sampling"] = asdict(learnt.sampling)
     told |= {"version": VERSION, "alpha": head.alpha, "beta": head.beta, "chosen": dict(head.chosen)}
     text = json.dumps(told, ensure_ascii=True, sort_keys=True)
     file = file.resolve()  # a link stays one
@@ -111,22 +123,45 @@ def load_learnt(file: Path) -> Learnt:
         raise ModelError(f"{file}: is a classifier of version {version}, and this bike reads {VERSION}; update bike")
     try:
         return _learnt(told, Head(**tensors, alpha=told["alpha"], beta=told["beta"], chosen=told["chosen"]))
-    except UNREADABLE as e:
+    except (*UNREADABLE, ConfigError) as e:
         raise ModelError(f"{file}: is no whole classifier of bike ({first_line(e)}); save it again") from e
 
 
 def _learnt(told: Mapping[str, object], head: Head) -> Learnt:
     given = {f.name: told[f.name] for f in dataclasses.fields(Learnt) if f.name != "head"}
-    sampling, labels, also = given["sampling"], given["labels"], given["also"]
-    if not isinstance(sampling, dict) or not isinstance(labels, list) or not isinstance(also, list):
+    labels = _texts(told, "labels")
+    given |= {"labels": labels, "also": _texts(told, "also"), "templates": _texts(told, "templates")}
+    sampling = given["sampling"]
+    if not isinstance(sampling, dict) or not isinstance(given["manifest"], dict):
         raise TypeError("its header is malformed")
-    classes, dim = head.weight.shape
-    if head.bias.shape != (classes,) or head.keys.shape != (len(head.key_classes), dim) or classes != len(labels):
+    # As a config file would be checked: types, choices and ranges.
+    fields = {name: given[name] for name in ("model", "pool", "spot", "temperature", "template")}
+    config = resolve(ClassifyConfig, flags={**sampling, **fields}, environment={})
+    if None in fields.values() or asdict(config.sampling) != sampling:
+        raise ValueError("its settings are not whole")
+    _check_head(head, len(labels))
+    return Learnt(**{**given, "sampling": config.sampling}, head=head)  # type: ignore[arg-type]
+
+
+def _texts(told: Mapping[str, object], name: str) -> tuple[str, ...]:
+    texts = told[name]
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"its {name} are no texts")
+    return tuple(texts)
+
+
+def _check_head(head: Head, classes: int) -> None:
+    """Raise ValueError or TypeError where a head's parts do not fit one another."""
+    numbers = (head.weight, head.bias, head.keys)
+    if any(tensor.dtype != torch.float32 for tensor in numbers) or head.key_classes.dtype != torch.int64:
+        raise TypeError("its tensors are of other types")
+    if head.weight.ndim != 2 or head.key_classes.ndim != 1 or not math.isfinite(head.alpha + head.beta):
+        raise ValueError("its tensors are malformed")
+    fits = head.bias.shape == (len(head.weight),) and head.keys.shape == (len(head.key_classes), head.weight.shape[1])
+    if not fits or len(head.weight) != classes:
         raise ValueError("its tensors do not fit one another")
     if len(head.keys) and not 0 <= int(head.key_classes.min()) <= int(head.key_classes.max()) < classes:
         raise ValueError("its keys are of classes that it does not have")
-    given |= {"sampling": SamplingConfig(**sampling), "labels": tuple(labels), "also": tuple(also)}
-    return Learnt(**given, head=head)  # type: ignore[arg-type]
 
 
 def _umask() -> int:

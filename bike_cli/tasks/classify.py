@@ -136,7 +136,7 @@ def prepare(
     spot, temperature = _spotting(config.spotting, engine)
     text = encode_labels(engine, labels, template=config.template, spot=spot)
     _warn_of_unknown(engine, labels[from_videos:])
-    branch = _branch(engine, text, config)
+    branch = _branch(engine, text, config, is_learnt=learnt is not None)
     tokens, mask = voters(text, spot)
     # The end of text votes by the class itself, of which there is need as it is.
     tokens = unit(tokens) if spot == "eot" else normalise_in_place(tokens)
@@ -226,6 +226,9 @@ def _check_learnt(learnt: Learnt, engine: Engine, labels: Sequence[str], config:
         "temperature": temperature,
         "template": config.template or engine.recipe.template,
     }
+    changed = read_templates(str(now["template"])) != learnt.templates
+    if changed and now["template"] == learnt.template:
+        raise UsageError(f"classifier: was learnt with other templates than {learnt.template} holds; learn it again")
     for name, value in now.items():
         if value != learnt.settings[name]:
             raise UsageError(
@@ -239,7 +242,7 @@ def _spotting(config: SpottingConfig, engine: Engine) -> tuple[Spot, float]:
     return config.spot or engine.recipe.spot, temperature
 
 
-def _branch(engine: Engine, text: TextFeatures, config: ClassifyConfig) -> AttributeBranch | None:
+def _branch(engine: Engine, text: TextFeatures, config: ClassifyConfig, *, is_learnt: bool) -> AttributeBranch | None:
     wanted = config.attributes
     if wanted.attributes == "off":
         if wanted.attribute_model is not None:
@@ -250,7 +253,8 @@ def _branch(engine: Engine, text: TextFeatures, config: ClassifyConfig) -> Attri
     seer = engine if wanted.attribute_model is None else _load_beside(engine, wanted.attribute_model, config)
     name = seer.recipe.lexicon if wanted.attributes == "auto" else wanted.attributes
     lexicon = encode_lexicon(seer.encoder, read_lexicon(name))
-    weight = _attribute_weight(wanted, seer)
+    # A classifier was learnt, and reported on, without; asked for, attributes are fused into it as into any answer.
+    weight = (wanted.attribute_weight or 0.0) if is_learnt else _attribute_weight(wanted, seer)
     classes: Tensor | None = None
     if weight > 0:
         own = text if seer is engine else encode_labels(seer, text.texts, template=config.template, spot="eot")

@@ -18,11 +18,16 @@ class Deal:
 
     Args:
         order: for each class, places among the samples.
-        held_back: places that are tested on, whatever is drawn; None: those that are not drawn.
+        held: for each class, places that are tested on, whatever is drawn; None: those that are not drawn.
     """
 
     order: tuple[tuple[int, ...], ...]
-    held_back: frozenset[int] | None
+    held: tuple[frozenset[int], ...] | None
+
+    @property
+    def held_back(self) -> frozenset[int] | None:
+        """All places that are tested on, whatever is drawn."""
+        return None if self.held is None else frozenset().union(*self.held)
 
 
 @dataclass(frozen=True)
@@ -52,14 +57,14 @@ def deal(
         test_fraction: of each class's videos that are held back for testing; None: what is not drawn is tested on.
     """
     order: list[tuple[int, ...]] = []
-    held_back: set[int] = set()
+    held: list[frozenset[int]] = []
     for i, name in enumerate(names):
         places = [place for place, sample in enumerate(samples) if sample.label == i]
         shuffled = [places[j] for j in _dice(seed, trial, name).permutation(len(places))]
         kept = 0 if test_fraction is None else max(1, round(test_fraction * len(places)))
-        held_back.update(shuffled[:kept])
+        held.append(frozenset(shuffled[:kept]))
         order.append(tuple(shuffled[kept:]))
-    return Deal(tuple(order), None if test_fraction is None else frozenset(held_back))
+    return Deal(tuple(order), None if test_fraction is None else tuple(held))
 
 
 def draw(
@@ -80,24 +85,31 @@ def draw(
         if len(usable) < most:
             raise _too_few(name, len(usable), len(order) - len(usable), most)
         shots.append(tuple(usable[:most]))
-        if test is None and dealt.held_back is None:
+        if test is None and dealt.held is None:
             if len(usable) == most:
                 raise UsageError(
-                    f"class {name!r}: has {most} videos that can be read, and {most} shots leave none to test on; add "
+                    f"class {name!r}: has {_count(most)} to draw from, and {most} shots leave none to test on; add "
                     f"videos, give --test, or ask for fewer --shots"
                 )
             tested += usable[most:]
-    if dealt.held_back is not None:
-        tested = [place for place in dealt.held_back if place not in unusable]
+    for name, held in zip(names, dealt.held or (), strict=dealt.held is not None):
+        usable = [place for place in held if place not in unusable]
+        if not usable:
+            raise UsageError(f"class {name!r}: none of the {_count(len(held))} held back can be read; mend or add some")
+        tested += usable
     return Draw(tuple(shots), tuple(sorted(tested) if test is None else (p for p in test if p not in unusable)))
 
 
 def _too_few(name: str, usable: int, unusable: int, most: int) -> UsageError:
     lost = f" ({unusable} more cannot be used)" if unusable else ""
     return UsageError(
-        f"class {name!r}: has {usable} videos to draw from{lost}, and {most} shots need {most}; add videos, or ask for "
-        f"fewer --shots"
+        f"class {name!r}: has {_count(usable)} to draw from{lost}, and {most} shots need {most}; add videos, or ask "
+        f"for fewer --shots"
     )
+
+
+def _count(videos: int) -> str:
+    return "1 video" if videos == 1 else f"{videos} videos"
 
 
 def _dice(seed: int, trial: int, name: str) -> np.random.Generator:

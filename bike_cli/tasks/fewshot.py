@@ -5,6 +5,7 @@ Every video is looked at once, through the same door as `classify`; all that fol
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bike_cli.config import FewshotConfig
+from bike_cli.data.labels import read_templates
 from bike_cli.data.lines import key
 from bike_cli.data.manifests import LabelledSet
 from bike_cli.engine.adapters import Head, Views, as_views, linear_probe, prototypes, tip_adapter, zero_shot
@@ -26,16 +29,18 @@ from bike_cli.engine.engine import Engine
 from bike_cli.engine.learnt import Learnt
 from bike_cli.engine.store import open_store
 from bike_cli.errors import UsageError
-from bike_cli.records import Failure, Sample, Spent
+from bike_cli.records import Clip, Failure, Sample, Spent
 from bike_cli.tasks.classify import prepare, shelf_of
 from bike_cli.tasks.draws import Deal, Draw, deal, draw
 from bike_cli.tasks.features import Features, Seen
 from bike_cli.tasks.metrics import confusion, macro, top1
+from bike_cli.tasks.training import Texts, Training
 from bike_cli.video.content import changed_lately, stamp_of
 from bike_cli.video.pool import DecodePool
 
 logger = logging.getLogger(__name__)
 
+Came = TypeVar("Came")
 Fit = Callable[[Views, Tensor, Tensor, float], Head]
 METHODS: Mapping[str, Fit] = {
     "zeroshot": lambda shots, classes, text, scale: zero_shot(text, scale),
@@ -44,6 +49,8 @@ METHODS: Mapping[str, Fit] = {
     "probe": linear_probe,
 }
 BASELINE = "zeroshot"
+TRAINED = "bike"  # trains the image tower itself, and so sees each video anew: minutes on a GPU, hours without
+EMPTY = hashlib.sha256().digest()
 DEFAULT_SHOTS = (1, 2, 4, 8, 16)  # as far as the smallest class goes
 SHOWN = 3  # names in a message
 
@@ -150,12 +157,20 @@ class Study:
         self._classifier = prepare(
             self.engine, self.labelled.labels, self.config.classifying, from_videos=len(self.labelled.labels)
         )
-        self._store = open_store(self.config.store)
         self._views: dict[int, tuple[Tensor, Tensor]] = {}
         self._digests: dict[int, bytes] = {}
         self._failures: dict[int, Failure] = {}
         self._left_out: dict[int, int] = {}
         self._draws()  # what cannot work is told before anything is read
+        self._store = open_store(self.config.store)
+
+    def check_kept(self) -> None:
+        """Raise UsageError where the classifier that would be kept is none on frozen features."""
+        if self.methods[-1] == TRAINED:
+            raise UsageError(
+                "--save: keeps what was learnt on frozen features, and bike trains the model itself; name another "
+                "method last"
+            )
 
     def check_also(self, also: Sequence[str]) -> None:
         """Raise UsageError where further labels are among those that are learnt."""
@@ -181,6 +196,7 @@ class Study:
             while missing := self._missing():
                 total = done + len(missing)
                 self._digest(missing)
+                total -= sum(place in self._left_out for place in missing)
                 for place in missing:
                     if place in self._failures:
                         done += 1
@@ -215,7 +231,7 @@ class Study:
         raw = (own.frames if own.informed is None else own.informed).to(device)
         voters = None if self.config.spotting.pool == "mean" else classifier.voters
         frames, weights = as_views(raw, voters, classifier.temperature)
-        self._views[place] = (frames, weights.expand(len(self.labelled.labels), -1))
+        self._views[place] = (frames, weights)
         if own.warning is not None:
             logger.warning("%s: %s", own.source.id, own.warning)
 
@@ -244,6 +260,8 @@ class Study:
         kept: dict[bytes, int] = {}
         # What is tested on stays, and what would be learned from is left out.
         for place in sorted(self._digests, key=lambda place: (place < len(self.labelled.train), place)):
+            if self._digests[place] == EMPTY:
+                continue  # nothing can be read from it, which its decoder says
             first = kept.setdefault(self._digests[place], place)
             if first == place or place in self._left_out:
                 continue
@@ -281,6 +299,11 @@ class Study:
         if self.config.test_fraction is not None:
             room = smallest - max(1, round(self.config.test_fraction * smallest))
         found = tuple(shots for shots in DEFAULT_SHOTS if shots <= room)
+        if not found and self.config.test_fraction is not None:
+            raise UsageError(
+                f"test_frac: holds all {smallest} videos of the smallest class back, and none is left to draw; "
+                "give less"
+            )
         if not found:
             raise UsageError("shots: the smallest class has one video, and none is left to test on; add videos")
         return found
@@ -295,12 +318,22 @@ class Study:
 
     def _draws(self) -> tuple[Draw, ...]:
         unusable = {*self._failures, *self._left_out} if hasattr(self, "_left_out") else set()
-        most = max(self.shots)
-        names = self.labelled.names
-        draws = tuple(draw(dealt, names, most=most, unusable=unusable, test=self._test) for dealt in self._deals)
+        draws = self._drawn(unusable)
         if any(not drawn.test for drawn in draws):
             raise UsageError("test: no video is left to test on; give more of them")
         return draws
+
+    def _drawn(self, unusable: set[int]) -> tuple[Draw, ...]:
+        names, test = self.labelled.names, self._test
+        while True:
+            most = max(self.shots)
+            try:
+                return tuple(draw(dealt, names, most=most, unusable=unusable, test=test) for dealt in self._deals)
+            except UsageError:
+                # As far as the data go: not so far, as it turns out.
+                if self.config.shots != "auto" or len(self.shots) == 1:
+                    raise
+                self.shots = self.shots[:-1]
 
     # -- fitting -------------------------------------------------------------------------------------------------
 
@@ -350,6 +383,7 @@ class Study:
             spot=config.spotting.spot or recipe.spot,
             temperature=classifier.temperature,
             template=config.template or recipe.template,
+            templates=read_templates(config.template or recipe.template),
             head=self._fitted(method, drawn, shots),
             manifest={
                 "seed": config.seed,
@@ -368,16 +402,57 @@ class Study:
         return METHODS[method](self._stacked(places), classes, self._classifier.classes, self.engine.logit_scale)
 
     def _outcome(self, method: str, shots: int, trial: int, drawn: Draw) -> Outcome:
-        head = self._fitted(method, drawn, shots)
-        logits = head.logits(self._stacked(drawn.test))
+        if method == TRAINED:
+            head, views = self._trained(drawn, shots, trial)
+        else:
+            head, views = self._fitted(method, drawn, shots), self._stacked(drawn.test)
+        logits = head.logits(views)
         guesses = logits.argmax(dim=1).cpu().numpy().astype(np.int64)
         truth = np.array([self.samples[place].label for place in drawn.test], dtype=np.int64)
         counts = confusion(truth, guesses, len(self.labelled.labels))
         return Outcome(method, shots, trial, counts, guesses == truth, head.chosen)
 
+    def _trained(self, drawn: Draw, shots: int, trial: int) -> tuple[Head, Views]:
+        """Return the text's own head, and the test set as an image tower sees it that was trained on the shots."""
+        places = [place for of_class in drawn.shots for place in of_class[:shots]]
+        classifier, mean = self._classifier, self.config.spotting.pool == "mean"
+        texts = Texts(classifier.classes, None if mean else classifier.voters, classifier.temperature)
+        clips = [self._again(came).frames[0] for came in self._decoded(places)]
+        labels = torch.tensor([self.samples[place].label for place in places])
+        training = Training(self.engine, clips, labels, texts, seed=self.config.seed + trial)
+        for _ in training:
+            pass
+        features = Features(
+            [self.samples[place].source for place in drawn.test],
+            (training.engine,),
+            self.config.sampling,
+            pool=self.pool,
+            shelf=None,
+            spent=self.spent,
+        )
+        seen = [self._again(came).features[0] for batch in features for came in batch]
+        device = classifier.classes.device
+        raw = [(one.frames if one.informed is None else one.informed).to(device) for one in seen]
+        views = [as_views(frames, texts.voters, texts.temperature) for frames in raw]
+        return zero_shot(texts.classes, self.engine.logit_scale), self._together(views)
+
+    def _decoded(self, places: Sequence[int]) -> list[Clip | Failure]:
+        coming = [self.pool.decode(self.samples[place].source) for place in places]
+        return [one.result().outcome for one in coming]
+
+    @staticmethod
+    def _again(came: Came | Failure) -> Came:
+        """Return what came of a video that could be read before, or raise UsageError where it no longer can."""
+        if isinstance(came, Failure):
+            raise UsageError(f"{came.message} (it could be read a moment ago; leave the videos alone meanwhile)")
+        return came
+
     def _stacked(self, places: Iterable[int]) -> Views:
         """Return videos together; where one has fewer frames, zeros that weigh nothing stand behind them."""
-        views = [self._views[place] for place in places]
+        return self._together([self._views[place] for place in places])
+
+    def _together(self, views: Sequence[tuple[Tensor, Tensor]]) -> Views:
+        views = [(frames, weights.expand(len(self.labelled.labels), -1)) for frames, weights in views]
         length = max(len(frames) for frames, _ in views)
         pad = torch.nn.functional.pad
         frames = torch.stack([pad(frames, (0, 0, 0, length - len(frames))) for frames, _ in views])
@@ -391,19 +466,23 @@ def parse_shots(text: str) -> tuple[int, ...]:
         UsageError: a part that is no whole number above 0.
     """
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) for part in parts):
-        raise UsageError(f"shots is {text!r}; give whole numbers above 0, such as 1,2,4")
+    if not all(part.isdecimal() and len(part) < 10 and int(part) for part in parts):
+        shown = text if len(text) <= 40 else f"{text[:40]}…"
+        raise UsageError(f"shots is {shown!r}; give whole numbers above 0, such as 1,2,4")
     return tuple(sorted({int(part) for part in parts}))
 
 
 def parse_methods(text: str) -> tuple[str, ...]:
-    """Return the methods in a text such as `proto,probe`, or all for `all`; the baseline comes first, asked for or not.
+    """Return the methods in a text such as `proto,probe`; the baseline comes first, asked for or not.
+
+    `all` are all that learn from frozen features.
 
     Raises:
         UsageError: a method that there is not.
     """
     asked = list(METHODS) if text.strip() == "all" else [part.strip() for part in text.split(",")]
-    unknown = next((method for method in asked if method not in METHODS), None)
+    known = (*METHODS, TRAINED)
+    unknown = next((method for method in asked if method not in known), None)
     if unknown is not None:
-        raise UsageError(f"method {unknown!r}: there is none; choose of {', '.join(METHODS)}, or all")
+        raise UsageError(f"method {unknown!r}: there is none; choose of {', '.join(known)}, or all")
     return tuple(dict.fromkeys([BASELINE, *asked]))

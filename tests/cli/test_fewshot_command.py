@@ -1,0 +1,538 @@
+"""`bike fewshot`, run in this process with the bundled model, and `bike classify` with what it keeps."""
+
+import hashlib
+import json
+import math
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from films import drawn, write_video
+from invoke import Ran, bike, bike_on_terminal
+
+from bike_cli.cli import plots
+from bike_cli.engine import engine as engines
+from bike_cli.engine.engine import Engine
+from bike_cli.engine.heads import TemporalTransformer
+from bike_cli.errors import ExitCode
+
+CLASSES = ("blue_circle", "green_cross", "red_square")
+LABELS = tuple(name.replace("_", " ") for name in CLASSES)
+EACH = 5  # videos of a class
+ONE_DRAW = ("--trials", "1", "--shots", "2")
+NO_SUCH_MODEL = ("-m", "no-such-model")  # whatever is told before this was found out before the model is loaded
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def fewshot(*arguments: object) -> Ran:
+    return bike("fewshot", "-m", "tiny", "--frames", "4", *arguments)
+
+
+def told(ran: Ran) -> str:
+    """Return the one line that says what is wrong: thing, fact and way out."""
+    assert ran.stdout == ""
+    assert ran.stderr.count("\n") == 1
+    message = ran.stderr.removeprefix("error: ").rstrip("\n")
+    assert ran.stderr == f"error: {message}\n"
+    assert ": " in message or " is " in message
+    assert "; " in message
+    return message
+
+
+@pytest.fixture(scope="session")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fewshot_cache")
+
+
+@pytest.fixture(autouse=True)
+def _one_store_for_all(monkeypatch: pytest.MonkeyPatch, _a_cache_of_its_own: None, _cache: Path) -> None:
+    """Films that another test has seen are not seen again: that takes seconds."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(_cache))
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of five films; every third shows what another class shows, so that no method is all right."""
+    folder = tmp_path_factory.mktemp("fewshot") / "data"
+    for c, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for i in range(EACH):
+            film = drawn(LABELS[(c + (i % 3 == 2)) % 3], frames=8 + i + 3 * (i % 3 == 2))
+            write_video(folder / name / f"{i}.mp4", np.roll(film, 4 * i - 8, axis=1))
+    return folder
+
+
+@pytest.fixture
+def own(data: Path, tmp_path: Path) -> Path:
+    """The same videos, which a test may change."""
+    return Path(shutil.copytree(data, tmp_path / "data"))
+
+
+def report_of(file: Path) -> dict[str, object]:
+    return json.loads(file.read_text())
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A classifier, and the report of the run that kept it."""
+
+    file: Path
+    report: dict[str, object]
+
+
+@pytest.fixture(scope="session")
+def kept(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Kept]:
+    """Return the classifier of a method, of one draw of two shots."""
+    made: dict[str, Kept] = {}
+
+    def get(method: str) -> Kept:
+        if method not in made:
+            folder = tmp_path_factory.mktemp("kept")
+            file, report = folder / "actions.bike", folder / "report.json"
+            ran = fewshot(data, *ONE_DRAW, "--method", method, "--save", file, "-o", report)
+            assert ran.exit_code == ExitCode.DONE
+            made[method] = Kept(file, report_of(report))
+        return made[method]
+
+    return get
+
+
+def classify(kept: Kept, *arguments: object) -> Ran:
+    return bike("classify", "--classifier", kept.file, "-f", "jsonl", *arguments)
+
+
+# -- the report ---------------------------------------------------------------------------------------------------
+
+
+def test_stdout_gets_the_tables_and_stderr_nothing(data: Path) -> None:
+    ran = fewshot(data, "--shots", "1,2", "--method", "proto", "--trials", "2")
+
+    assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
+    for text in ("per cent right, ± standard error over 2 draws", "zeroshot", "proto", "proto, 2 shots, by class"):
+        assert text in " ".join(ran.stdout.split())
+    for text in (*LABELS, "3 classes · 9 videos tested on · seed 0 · model tiny"):
+        assert text in ran.stdout
+    assert "\x1b" not in ran.stdout
+
+
+def test_a_terminal_sees_progress_and_quiet_the_tables_alone(data: Path, tmp_path: Path) -> None:
+    loud, quiet = (
+        bike_on_terminal(
+            "fewshot", "-m", "tiny", "--frames", "4", data, *ONE_DRAW, "--save", tmp_path / "a.bike", *flags
+        )
+        for flags in ((), ("-q",))
+    )
+
+    assert "loading tiny" in loud.stderr
+    assert "use it with bike classify --classifier" in loud.stderr
+    assert "by class" in quiet.stdout
+    assert quiet.stderr == ""
+
+
+def test_the_same_command_gives_the_same_bytes_but_for_the_seconds(data: Path, tmp_path: Path) -> None:
+    def written(name: str, *flags: object) -> str:
+        assert fewshot(data, "--shots", "1,2", "-o", tmp_path / name, *flags).exit_code == ExitCode.DONE
+        text = (tmp_path / name).read_text()
+        seconds = f'"seconds": {json.dumps(json.loads(text)["seconds"])}'
+        assert text.count(seconds) == 1
+        return text.replace(seconds, "")
+
+    first = written("a.json", "--no-cache", "--workers", "1")
+
+    assert written("b.json", "--workers", "2") == first
+    assert written("c.json", "--workers", "2") == first  # from the store
+    assert written("d.json", "--seed", "1") != first
+
+
+def test_the_report_is_of_one_line_with_the_fields_of_the_design(kept: Callable[[str], Kept]) -> None:
+    report = kept("probe").report
+
+    assert list(report) == [
+        *("command", "data", "model", "fingerprint", "classes", "settings", "results", "draws", "failures"),
+        *("left_out", "versions", "seconds"),
+    ]
+    assert report["classes"] == [{"name": n, "label": label} for n, label in zip(CLASSES, LABELS, strict=True)]
+    assert [(r["method"], r["shots"]) for r in report["results"]] == [("zeroshot", 2), ("probe", 2)]  # type: ignore[attr-defined]
+    assert (report["settings"]["seed"], report["settings"]["frames"]) == (0, 4)  # type: ignore[index]
+    assert not {"cache_dir", "workers", "device"} & set(report["settings"])  # type: ignore[arg-type]
+
+
+def test_the_manifest_holds_what_sha256_says_of_every_file(kept: Callable[[str], Kept], data: Path) -> None:
+    (draw,) = kept("probe").report["draws"]  # type: ignore[misc]
+
+    videos = [video for of_class in draw["shots"] for video in of_class] + draw["test"]
+    assert {v["path"]: v["sha256"] for v in videos} == {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in data.rglob("*.mp4")
+    }
+    assert len(videos) == 3 * EACH
+    assert [Path(of_class[0]["path"]).parent.name for of_class in draw["shots"]] == list(CLASSES)
+
+
+def test_figures_follow_from_the_confusion_matrix(kept: Callable[[str], Kept]) -> None:
+    for result in kept("probe").report["results"]:  # type: ignore[attr-defined]
+        counts = np.array(result["confusion"])
+        share = np.trace(counts) / counts.sum()
+
+        assert counts.sum() == 9
+        assert result["top1"]["value"] == pytest.approx(share, abs=1e-6)
+        assert result["top1"]["error"] == pytest.approx(math.sqrt(share * (1 - share) / 8), abs=1e-6)
+        assert result["per_class"] == pytest.approx((np.diag(counts) / counts.sum(axis=1)).tolist(), abs=1e-6)
+        assert result["macro"]["value"] == pytest.approx(np.mean(result["per_class"]), abs=1e-6)
+
+
+def test_a_bad_clip_is_a_warning_a_line_of_the_report_and_an_exit_code(own: Path, tmp_path: Path) -> None:
+    bad = own / "red_square" / "1.mp4"
+    bad.write_bytes(bad.read_bytes()[:300])
+
+    ran = fewshot(own, *ONE_DRAW, "-o", tmp_path / "report.json")
+
+    report = report_of(tmp_path / "report.json")
+    assert ran.exit_code == ExitCode.SOME_FAILED == 3
+    assert ran.stderr.startswith(f"warning: {bad}: ")
+    assert ran.stderr.count("\n") == 1
+    assert "1 could not be read" in ran.stdout
+    assert report["failures"] == [
+        {"path": str(bad), "type": "damaged", "message": ran.stderr.removeprefix("warning: ").rstrip("\n")}
+    ]
+    assert str(bad) not in json.dumps(report["draws"])
+
+
+def test_a_bad_clip_is_not_told_to_the_quiet(own: Path) -> None:
+    (own / "red_square" / "1.mp4").write_bytes(b"no film")
+
+    ran = fewshot(own, *ONE_DRAW, "-q")
+
+    assert (ran.exit_code, ran.stderr) == (ExitCode.SOME_FAILED, "")
+
+
+def test_a_copy_is_told_and_in_the_report(own: Path, tmp_path: Path) -> None:
+    shutil.copyfile(own / "red_square" / "1.mp4", own / "red_square" / "again.mp4")
+
+    ran = fewshot(own, *ONE_DRAW, "-o", tmp_path / "report.json")
+
+    paths = [str(own / "red_square" / name) for name in ("again.mp4", "1.mp4")]
+    assert (ran.exit_code, ran.stderr.count("\n")) == (ExitCode.DONE, 1)
+    assert "1 left out as copies" in ran.stdout
+    assert report_of(tmp_path / "report.json")["left_out"] == [dict(zip(("path", "same_as"), paths, strict=True))]
+
+
+def test_labels_and_test_side_may_be_given_apart(own: Path, tmp_path: Path) -> None:
+    for name in CLASSES:
+        (tmp_path / "apart" / name).mkdir(parents=True)
+        shutil.move(own / name / "4.mp4", tmp_path / "apart" / name)
+    names = tmp_path / "names.csv"
+    names.write_text("name,label\nred_square,a square in red\n")
+
+    ran = fewshot(own, *ONE_DRAW, "--test", tmp_path / "apart", "-l", names)
+
+    assert "a square in red" in ran.stdout
+    assert "3 videos tested on" in ran.stdout
+
+
+# -- the classifier -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["zeroshot", "proto", "tip", "probe"])
+def test_classify_gives_each_test_video_the_label_of_the_report(kept: Callable[[str], Kept], method: str) -> None:
+    classifier = kept(method)
+    tested = [video["path"] for video in classifier.report["draws"][0]["test"]]  # type: ignore[index]
+
+    ran = classify(classifier, *tested)
+
+    counts = np.zeros((3, 3), int)
+    for record in ran.records:
+        counts[CLASSES.index(Path(str(record["path"])).parent.name), LABELS.index(str(record["label"]))] += 1
+    assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
+    assert counts.tolist() == classifier.report["results"][-1]["confusion"]  # type: ignore[index]
+    assert {record["frames"] for record in ran.records} == {4}
+
+
+def test_no_method_is_all_right_here(kept: Callable[[str], Kept]) -> None:
+    shares = [kept(method).report["results"][-1]["top1"]["value"] for method in ("zeroshot", "tip", "probe")]  # type: ignore[index]
+
+    assert max(shares) < 1  # else the test above could not tell one class from another
+
+
+def odds(record: dict[str, object]) -> dict[tuple[str, str], float]:
+    """Return the difference of each two learnt labels on the scale of cosines: that of logits, over a constant."""
+    cosines = {str(one["label"]): one["cosine"] for one in record["top"]}  # type: ignore[attr-defined]
+    return {(a, b): cosines[a] - cosines[b] for a in LABELS for b in LABELS}
+
+
+@pytest.mark.parametrize("method", ["tip", "probe"])
+def test_further_labels_stand_beside_and_leave_the_odds_between_learnt_ones(
+    kept: Callable[[str], Kept], data: Path, method: str
+) -> None:
+    clip = data / "red_square" / "0.mp4"
+
+    (alone,) = classify(kept(method), clip, "-k", "9").records
+    (beside,) = classify(kept(method), clip, "-k", "9", "--also", "purple ring, yellow star").records
+
+    assert {one["label"] for one in beside["top"]} == {*LABELS, "purple ring", "yellow star"}  # type: ignore[attr-defined]
+    assert sum(one["score"] for one in beside["top"]) == pytest.approx(1, abs=1e-4)  # type: ignore[attr-defined]
+    assert odds(beside) == pytest.approx(odds(alone), abs=5e-6)  # they are rounded
+    assert len({round(abs(difference), 3) for difference in odds(alone).values()}) > 2
+
+
+def test_a_further_label_wins_where_it_is_what_the_video_shows(kept: Callable[[str], Kept], tmp_path: Path) -> None:
+    film = write_video(tmp_path / "film.mp4", drawn("green square"))
+
+    ran = classify(kept("probe"), film, "--also", "green square")
+
+    assert [record["label"] for record in ran.records] == ["green square"]
+
+
+def test_further_labels_may_be_kept(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "a.bike"
+    assert fewshot(data, *ONE_DRAW, "--save", file, "--also", "green square, purple ring").exit_code == ExitCode.DONE
+    film = write_video(tmp_path / "film.mp4", drawn("green square"))
+
+    (record,) = bike("classify", "--classifier", file, film, "-k", "9", "--also", "yellow star").records
+
+    assert record["label"] == "green square"
+    assert len(record["top"]) == 6  # type: ignore[arg-type]
+
+
+def test_settings_of_the_classifier_need_no_flag(kept: Callable[[str], Kept]) -> None:
+    dumped = bike("classify", "--classifier", kept("probe").file, "--dump-config").stdout
+
+    assert "model: tiny\n" in dumped
+    assert "frames: 4\n" in dumped
+    assert "spot: words\n" in dumped
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--frames", "8"), "classifier: was learnt with frames 4, and this run's is 8; leave frames out, or learn it"),
+        (("--crops", "3"), "classifier: was learnt with crops 1, and this run's is 3; leave crops out"),
+        (("--pool", "mean"), "classifier: was learnt with pool tcs, and this run's is mean; leave pool out"),
+        (("--spot", "eot"), "classifier: was learnt with spot words, and this run's is eot; leave spot out"),
+        (("--temperature", "0.5"), "classifier: was learnt with temperature 0.1, and this run's is 0.5; leave"),
+        (("--template", "class"), "classifier: was learnt with template bike, and this run's is class; leave"),
+        (("-L", "a, b"), "labels: {file} has its own; leave -l and -L out, or add labels with --also"),
+        (("-l", "{file}"), "labels: {file} has its own; leave -l and -L out, or add labels with --also"),
+        (("--also", "Red  square"), "label 'red square': is given twice, case and space aside; remove one"),
+        (("--also", "juggling, juggling"), "--also, label 2: label 'juggling' is 'juggling' of --also, label 1 again"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_what_does_not_go_with_a_classifier_is_refused(
+    kept: Callable[[str], Kept], data: Path, flags: tuple[str, ...], message: str
+) -> None:
+    classifier = kept("probe")
+
+    ran = classify(classifier, data / "red_square" / "0.mp4", *(flag.format(file=classifier.file) for flag in flags))
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert told(ran).startswith(message.format(file=classifier.file))
+
+
+def test_the_classifier_of_another_model_is_refused_with_both_named(
+    kept: Callable[[str], Kept], data: Path, tiny: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(tiny, name="another", temporal_head=TemporalTransformer(96, 1).eval())
+    monkeypatch.setattr(engines, "load", lambda *_, **__: other)
+
+    ran = classify(kept("probe"), data / "red_square" / "0.mp4")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert told(ran) == (
+        f"classifier: was learnt with the model tiny ({tiny.fingerprint}), and this run's is another "
+        f"({other.fingerprint}); give --model tiny, or learn it again with this one"
+    )
+
+
+def test_a_damaged_classifier_is_an_error_of_a_model(kept: Callable[[str], Kept], data: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.bike"
+    cut.write_bytes(kept("probe").file.read_bytes()[:-1])
+
+    ran = bike("classify", "--classifier", cut, data / "red_square" / "0.mp4")
+
+    assert ran.exit_code == ExitCode.NO_MODEL
+    assert told(ran).startswith(f"{cut}: is no whole classifier of bike (")
+
+
+def test_further_labels_need_a_classifier(data: Path) -> None:
+    ran = bike("classify", *NO_SUCH_MODEL, data / "red_square" / "0.mp4", "--also", "juggling")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert told(ran) == "--also: adds labels to a classifier, and none is given; add --classifier, or use -L"
+
+
+# -- pictures -----------------------------------------------------------------------------------------------------
+
+
+def test_two_pictures_are_drawn(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+
+    ran = fewshot(data, "--trials", "2", "--shots", "1,2", "--method", "proto", "--plots", tmp_path / "new" / "plots")
+
+    files = sorted((tmp_path / "new" / "plots").iterdir())
+    assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
+    assert [file.name for file in files] == ["confusion_matrix.png", "learning_curve.png"]
+    assert [file.read_bytes()[:8] for file in files] == [PNG, PNG]
+
+
+def test_labels_are_no_formulas_in_pictures(own: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    (own / "red_square").rename(own / "$a_{b$ \\frac")
+
+    assert fewshot(own, *ONE_DRAW, "--plots", tmp_path / "plots").exit_code == ExitCode.DONE
+
+
+def test_without_matplotlib_the_way_to_it_is_told(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "find_spec", lambda _: None)
+
+    ran = bike("fewshot", *NO_SUCH_MODEL, data, "--plots", tmp_path / "plots")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert told(ran) == "--plots: draws with matplotlib, which is not installed; pip install 'bike-cli[plots]'"
+    assert not (tmp_path / "plots").exists()
+
+
+# -- wrong use ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{data}", "--trials", "0"], "trials is 0; give a whole number of at least 1"),
+        (["{data}", "--seed", "-1"], "seed is -1; give a whole number of at least 0"),
+        (["{data}", "--test-frac", "2"], "test_fraction is 2.0; give a number between 0 and 1, such as 0.3"),
+        (["{data}", "--test-frac", "0"], "test_fraction is 0.0; give a number between 0 and 1, such as 0.3"),
+        (["{data}", "--test-frac", "nan"], "test_fraction is nan; give a number between 0 and 1, such as 0.3"),
+        (["{data}", "--frames", "0"], "frames is 0; give a whole number of at least 1"),
+        (["{data}", "--also", "a"], "--also: adds labels to the classifier to keep, and none is kept; add --save"),
+        (["{data}", "--also", " , ", "--save", "{here}/a"], "--also: holds no label; give some, such as --also 'run"),
+        (["{data}", "-o", "{here}/no/r.json"], "{here}/no/r.json: lies in a folder that does not exist; name a file"),
+        (["{data}", "-o", "{here}"], "{here}: is a folder; name a file in a folder that exists"),
+        (["{data}", "--save", "{here}/no/a.bike"], "{here}/no/a.bike: lies in a folder that does not exist; name a"),
+        (["{data}", "--save", "{here}"], "{here}: is a folder; name a file in a folder that exists"),
+        (["{data}", "--plots", "{here}/file"], "{here}/file: is a file; name a folder for the pictures"),
+        (["{here}/none"], "{here}/none: no such file or folder; give a folder of class folders, a CSV file that"),
+        (["{data}/red_square"], "{data}/red_square: holds 5 videos and no class folder; make a folder for each class"),
+        (["{here}"], "{here}: holds no class folder; make a folder for each class"),
+        (["{data}", "--root", "{here}"], "{here}: is a root for the paths in a file, but {data} is a folder; leave"),
+        (["{data}", "-l", "{here}/none"], "{here}/none: "),
+    ],
+)
+def test_wrong_use_is_told_before_the_model_is_loaded(
+    data: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "file").touch()
+    places = {"data": data, "here": tmp_path}
+
+    ran = bike("fewshot", *NO_SUCH_MODEL, *(argument.format(**places) for argument in arguments))
+
+    assert told(ran).startswith(message.format(**places))
+    assert ran.exit_code == ExitCode.USAGE == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--shots", "0"], "shots is '0'; give whole numbers above 0, such as 1,2,4"),
+        (["--shots", "one"], "shots is 'one'; give whole numbers above 0, such as 1,2,4"),
+        (["--shots", "1,"], "shots is '1,'; give whole numbers above 0, such as 1,2,4"),
+        (["--shots", "9"], "class 'blue_circle': has 5 videos to draw from, and 9 shots need 9; add videos, or ask"),
+        (["--shots", "5"], "class 'blue_circle': has 5 videos to draw from, and 5 shots leave none to test on"),
+        (["--method", "svm"], "method 'svm': there is none; choose of zeroshot, proto, tip, probe"),
+        (["--method", ""], "method '': there is none; choose of zeroshot"),
+        (["--frames", "78"], "frames is 78, but the temporal head of tiny has positions for 77; ask for fewer frames"),
+        (["--template", "bikes"], "bikes: no such set of templates; the nearest is 'bike'"),
+        (["--save", "{here}/a", "--also", "juggling, Red Square"], "label 'Red Square': is learnt from videos already"),
+    ],
+)
+def test_wrong_use_leaves_no_file(data: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    here = {"here": tmp_path}
+
+    ran = fewshot(data, "-o", tmp_path / "report.json", *(argument.format(**here) for argument in arguments))
+
+    assert told(ran).startswith(message)
+    assert ran.exit_code == ExitCode.USAGE
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_share_to_hold_back_is_refused_beside_a_test_side(data: Path, own: Path) -> None:
+    for path in own.rglob("[1-9].mp4"):
+        path.unlink()
+
+    ran = fewshot(data, "--test", own, "--test-frac", "0.3")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert told(ran).startswith("test_fraction: holds videos back for testing, but the data have a test side; leave")
+
+
+def test_an_unknown_model_names_the_nearest(data: Path) -> None:
+    ran = bike("fewshot", "-m", "tinny", data)
+
+    assert ran.exit_code == ExitCode.NO_MODEL
+    assert told(ran).startswith("model 'tinny': is no alias, ARCH,TAG, file or folder; nearest: tiny")
+
+
+@pytest.mark.parametrize("flag", ["-o", "--save"])
+def test_the_list_that_is_read_is_not_overwritten(data: Path, tmp_path: Path, flag: str) -> None:
+    listed = tmp_path / "list.csv"
+    rows = [f"{path},{path.parent.name}" for path in sorted(data.rglob("*.mp4"))]
+    listed.write_text("\n".join(["path,label", *rows]))
+    before = listed.read_bytes()
+
+    ran = fewshot(listed, *ONE_DRAW, "--method", "proto", flag, listed)
+
+    assert listed.read_bytes() == before
+    assert ran.exit_code == ExitCode.USAGE
+
+
+def test_report_and_classifier_are_two_files(data: Path, tmp_path: Path) -> None:
+    same = tmp_path / "same"
+
+    ran = fewshot(data, *ONE_DRAW, "--method", "proto", "-o", same, "--save", same)
+
+    assert ran.exit_code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("flag", ["--save", "--plots"])
+def test_what_cannot_be_written_is_told_in_a_line(data: Path, flag: str) -> None:
+    ran = fewshot(data, *ONE_DRAW, "--method", "proto", flag, "/proc/new")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert "/proc/new: " in ran.stderr
+
+
+# -- without a run ------------------------------------------------------------------------------------------------
+
+
+def test_help_shows_every_flag_with_its_default() -> None:
+    text = bike("fewshot", "--help").stdout
+
+    for flag in ("--shots", "--method", "--trials", "--seed", "--test-frac", "--save", "--also", "--plots"):
+        assert flag in text
+    assert "[default: (probe)]" in text
+
+
+@pytest.mark.parametrize("arguments", [("fewshot", "--help"), ("fewshot", "data", "--dump-config")])
+def test_no_torch_where_nothing_is_computed(arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "bike_cli", *arguments]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+
+    imported = [line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
+    assert "bike_cli.cli.fewshot" in imported
+    assert not {"torch", "open_clip", "matplotlib"} & {name.split(".")[0] for name in imported}
+
+
+def test_a_dumped_config_is_read_again(data: Path, tmp_path: Path) -> None:
+    config = tmp_path / "bike.yaml"
+    config.write_text(bike("fewshot", data, "--trials", "2", "--shots", "1", "-m", "tiny", "--dump-config").stdout)
+
+    ran = bike("fewshot", data, "--config", config, "--method", "proto", "--seed", "7")
+
+    assert ran.exit_code == ExitCode.DONE
+    assert "over 2 draws" in ran.stdout
+    assert "seed 7 · model tiny" in ran.stdout
