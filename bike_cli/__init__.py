@@ -13,8 +13,17 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bike_cli.config import AttributeConfig, ClassifyConfig, EngineConfig, SamplingConfig, SpottingConfig
+    from bike_cli.config import (
+        AttributeConfig,
+        ClassifyConfig,
+        EngineConfig,
+        FewshotConfig,
+        SamplingConfig,
+        SpottingConfig,
+    )
+    from bike_cli.data.manifests import LabelledSet, read_labelled
     from bike_cli.engine.engine import Engine, load
+    from bike_cli.engine.learnt import Learnt, load_learnt, save_learnt
     from bike_cli.errors import BikeError, ConfigError, ModelError, UsageError, VideoError
     from bike_cli.records import (
         Attribute,
@@ -29,6 +38,8 @@ if TYPE_CHECKING:
         VideoFeatures,
     )
     from bike_cli.tasks.classify import classify
+    from bike_cli.tasks.fewshot import Study
+    from bike_cli.video.pool import DecodePool
 
 __version__ = "0.1.0"
 
@@ -39,9 +50,13 @@ __all__ = [
     "ClassifyConfig",
     "Clip",
     "ConfigError",
+    "DecodePool",
     "Engine",
     "EngineConfig",
     "Failure",
+    "FewshotConfig",
+    "LabelledSet",
+    "Learnt",
     "Lexicon",
     "ModelError",
     "Prediction",
@@ -50,20 +65,30 @@ __all__ = [
     "SamplingConfig",
     "Source",
     "SpottingConfig",
+    "Study",
     "TextFeatures",
     "UsageError",
     "VideoError",
     "VideoFeatures",
     "classify",
     "load",
+    "load_learnt",
+    "read_labelled",
+    "save_learnt",
 ]
 
 # Importing torch and open_clip takes seconds, and `bike --help` needs neither: names are looked up when first used.
 _HOMES = {
-    "bike_cli.config": ("AttributeConfig", "ClassifyConfig", "EngineConfig", "SamplingConfig", "SpottingConfig"),
+    "bike_cli.config": (
+        *("AttributeConfig", "ClassifyConfig", "EngineConfig", "FewshotConfig", "SamplingConfig", "SpottingConfig"),
+    ),
+    "bike_cli.data.manifests": ("LabelledSet", "read_labelled"),
     "bike_cli.engine.engine": ("Engine", "load"),
+    "bike_cli.engine.learnt": ("Learnt", "load_learnt", "save_learnt"),
     "bike_cli.errors": ("BikeError", "ConfigError", "ModelError", "UsageError", "VideoError"),
     "bike_cli.tasks.classify": ("classify",),
+    "bike_cli.tasks.fewshot": ("Study",),
+    "bike_cli.video.pool": ("DecodePool",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -153,6 +153,7 @@ class FewshotConfig:
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     spotting: SpottingConfig = field(default_factory=SpottingConfig)
+    attributes: AttributeConfig = field(default_factory=AttributeConfig)
     template: str | None = None
     shots: str = "auto"
     method: str = "probe"
@@ -175,7 +176,7 @@ class FewshotConfig:
             decoding=self.decoding,
             store=self.store,
             spotting=self.spotting,
-            attributes=AttributeConfig(attributes="off"),
+            attributes=self.attributes,
             template=self.template,
         )
 

@@ -21,7 +21,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from bike_cli.config import ClassifyConfig, Pool, SamplingConfig, Spot, resolve
+from bike_cli.config import AttributeConfig, ClassifyConfig, Pool, SamplingConfig, Spot, resolve
 from bike_cli.engine.adapters import Head
 from bike_cli.engine.weights import UNREADABLE, digest_of_weights, first_line
 from bike_cli.errors import ConfigError, ModelError
@@ -43,6 +43,7 @@ class Learnt:
         fingerprint: of the model, see `Engine.fingerprint`.
         sampling, pool, spot, temperature, template: how videos were seen and labels read.
         templates: the texts that `template` stood for.
+        attributes: which words may describe a video, and how much they count; the weight is a number.
         manifest: what it was fitted to.
     """
 
@@ -57,6 +58,7 @@ class Learnt:
     temperature: float
     template: str
     templates: tuple[str, ...]
+    attributes: AttributeConfig
     head: Head
     manifest: Mapping[str, object]
 
@@ -64,23 +66,15 @@ class Learnt:
     def digest(self) -> str:
         """What scores depend on, in one word."""
         tensors = {name: getattr(self.head, name) for name in TENSORS}
-        told = repr(
-            (
-                self.labels,
-                self.templates,
-                self.fingerprint,
-                self.head.alpha,
-                self.head.beta,
-                sorted(self.settings.items()),
-            )
-        )
+        labels = (self.labels, self.templates, self.fingerprint)
+        told = repr((labels, self.head.alpha, self.head.beta, sorted(self.settings.items())))
         return hashlib.sha256(f"{told} {digest_of_weights(tensors)}".encode()).hexdigest()
 
     @property
     def settings(self) -> dict[str, object]:
         """What a config must say to see videos as this classifier did, by the names of its fields."""
         own = {name: getattr(self, name) for name in ("model", "pool", "spot", "temperature", "template")}
-        return {**asdict(self.sampling), **own}
+        return {**asdict(self.sampling), **asdict(self.attributes), **own}
 
 
 def save_learnt(learnt: Learnt, file: Path) -> None:
@@ -92,7 +86,7 @@ def save_learnt(learnt: Learnt, file: Path) -> None:
     head = learnt.head.to(torch.device("cpu"))
     tensors = {name: getattr(head, name).contiguous() for name in TENSORS}
     told = {f.name: getattr(learnt, f.name) for f in dataclasses.fields(learnt) if f.name != "head"}
-    told["sampling"] = asdict(learnt.sampling)
+    told |= {"sampling": asdict(learnt.sampling), "attributes": asdict(learnt.attributes)}
     told |= {"version": VERSION, "alpha": head.alpha, "beta": head.beta, "chosen": dict(head.chosen)}
     text = json.dumps(told, ensure_ascii=True, sort_keys=True)
     file = file.resolve()  # a link stays one
@@ -131,16 +125,16 @@ def _learnt(told: Mapping[str, object], head: Head) -> Learnt:
     given = {f.name: told[f.name] for f in dataclasses.fields(Learnt) if f.name != "head"}
     labels = _texts(told, "labels")
     given |= {"labels": labels, "also": _texts(told, "also"), "templates": _texts(told, "templates")}
-    sampling = given["sampling"]
-    if not isinstance(sampling, dict) or not isinstance(given["manifest"], dict):
+    sampling, attributes = given["sampling"], given["attributes"]
+    if not isinstance(sampling, dict) or not isinstance(attributes, dict) or not isinstance(given["manifest"], dict):
         raise TypeError("its header is malformed")
     # As a config file would be checked: types, choices and ranges.
     fields = {name: given[name] for name in ("model", "pool", "spot", "temperature", "template")}
-    config = resolve(ClassifyConfig, flags={**sampling, **fields}, environment={})
-    if None in fields.values() or asdict(config.sampling) != sampling:
+    config = resolve(ClassifyConfig, flags={**sampling, **attributes, **fields}, environment={})
+    if None in fields.values() or (asdict(config.sampling), asdict(config.attributes)) != (sampling, attributes):
         raise ValueError("its settings are not whole")
     _check_head(head, len(labels))
-    return Learnt(**{**given, "sampling": config.sampling}, head=head)  # type: ignore[arg-type]
+    return Learnt(**{**given, "sampling": config.sampling, "attributes": config.attributes}, head=head)  # type: ignore[arg-type]
 
 
 def _texts(told: Mapping[str, object], name: str) -> tuple[str, ...]:

@@ -46,12 +46,15 @@ class AttributeBranch:
 
     def logits(self, attributes: Sequence[Sequence[Attribute]], like: Tensor) -> Tensor:
         """Return what the attribute sentences say of each class, on the scale of the videos' logits `like` [V, C]."""
-        head = self.engine.attribute_head
         # One by one, for the reason that views are scored in groups of one size.
-        scores = torch.cat([self._scores(of_one) for of_one in attributes]).to(like.device)
-        return match_spread(scores, like) if head is None else self.engine.logit_scale * scores
+        return self.scaled(torch.cat([self.scores(of_one) for of_one in attributes]), like)
 
-    def _scores(self, attributes: Sequence[Attribute]) -> Tensor:
+    def scaled(self, scores: Tensor, like: Tensor) -> Tensor:
+        """Return scores [V, C] on the scale of the videos' logits `like` [V, C]."""
+        scores = scores.to(like.device)
+        return match_spread(scores, like) if self.engine.attribute_head is None else self.engine.logit_scale * scores
+
+    def scores(self, attributes: Sequence[Attribute]) -> Tensor:
         """Return the cosine of one video's attribute sentence with each class: [1, C]."""
         assert self.classes is not None
         sentence = attribute_sentence([attribute.phrase for attribute in attributes])

@@ -136,7 +136,7 @@ def prepare(
     spot, temperature = _spotting(config.spotting, engine)
     text = encode_labels(engine, labels, template=config.template, spot=spot)
     _warn_of_unknown(engine, labels[from_videos:])
-    branch = _branch(engine, text, config, is_learnt=learnt is not None)
+    branch = _branch(engine, text, config, learnt)
     tokens, mask = voters(text, spot)
     # The end of text votes by the class itself, of which there is need as it is.
     tokens = unit(tokens) if spot == "eot" else normalise_in_place(tokens)
@@ -229,6 +229,11 @@ def _check_learnt(learnt: Learnt, engine: Engine, labels: Sequence[str], config:
     changed = read_templates(str(now["template"])) != learnt.templates
     if changed and now["template"] == learnt.template:
         raise UsageError(f"classifier: was learnt with other templates than {learnt.template} holds; learn it again")
+    own = learnt.attributes
+    if own.attribute_weight:
+        now |= {name: getattr(config.attributes, name) for name in ("attributes", "attribute_model", "attribute_count")}
+    if config.attributes.attribute_weight is not None:
+        now["attribute_weight"] = config.attributes.attribute_weight
     for name, value in now.items():
         if value != learnt.settings[name]:
             raise UsageError(
@@ -242,7 +247,9 @@ def _spotting(config: SpottingConfig, engine: Engine) -> tuple[Spot, float]:
     return config.spot or engine.recipe.spot, temperature
 
 
-def _branch(engine: Engine, text: TextFeatures, config: ClassifyConfig, *, is_learnt: bool) -> AttributeBranch | None:
+def _branch(
+    engine: Engine, text: TextFeatures, config: ClassifyConfig, learnt: Learnt | None
+) -> AttributeBranch | None:
     wanted = config.attributes
     if wanted.attributes == "off":
         if wanted.attribute_model is not None:
@@ -253,8 +260,7 @@ def _branch(engine: Engine, text: TextFeatures, config: ClassifyConfig, *, is_le
     seer = engine if wanted.attribute_model is None else _load_beside(engine, wanted.attribute_model, config)
     name = seer.recipe.lexicon if wanted.attributes == "auto" else wanted.attributes
     lexicon = encode_lexicon(seer.encoder, read_lexicon(name))
-    # A classifier was learnt, and reported on, without; asked for, attributes are fused into it as into any answer.
-    weight = (wanted.attribute_weight or 0.0) if is_learnt else _attribute_weight(wanted, seer)
+    weight = _attribute_weight(wanted, seer) if learnt is None else learnt.attributes.attribute_weight or 0.0
     classes: Tensor | None = None
     if weight > 0:
         own = text if seer is engine else encode_labels(seer, text.texts, template=config.template, spot="eot")

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TypeVar
 
@@ -20,16 +20,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bike_cli.config import FewshotConfig
+from bike_cli.config import AttributeConfig, ClassifyConfig, FewshotConfig
 from bike_cli.data.labels import read_templates
 from bike_cli.data.lines import key
 from bike_cli.data.manifests import LabelledSet
 from bike_cli.engine.adapters import Head, Views, as_views, linear_probe, prototypes, tip_adapter, zero_shot
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.learnt import Learnt
+from bike_cli.engine.scoring import fuse
 from bike_cli.engine.store import open_store
 from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Failure, Sample, Spent
+from bike_cli.tasks.classifier import AttributeBranch
 from bike_cli.tasks.classify import prepare, shelf_of
 from bike_cli.tasks.draws import Deal, Draw, deal, draw
 from bike_cli.tasks.features import Features, Seen
@@ -154,10 +156,10 @@ class Study:
             )
         self.shots = self._numbers_of_shots()
         self._deals = self._dealt()
-        self._classifier = prepare(
-            self.engine, self.labelled.labels, self.config.classifying, from_videos=len(self.labelled.labels)
-        )
+        labels = self.labelled.labels
+        self._classifier = prepare(self.engine, labels, self._classifying(), from_videos=len(labels))
         self._views: dict[int, tuple[Tensor, Tensor]] = {}
+        self._told: dict[int, Tensor] = {}  # [1, C], by the attributes of each video
         self._digests: dict[int, bytes] = {}
         self._failures: dict[int, Failure] = {}
         self._left_out: dict[int, int] = {}
@@ -192,7 +194,7 @@ class Study:
             shelf = None
             if self._store is not None:
                 store = stack.enter_context(self._store)
-                shelf = shelf_of(store, self._classifier.engines, self.config.classifying)
+                shelf = shelf_of(store, self._classifier.engines, self._classifier.config)
             while missing := self._missing():
                 total = done + len(missing)
                 self._digest(missing)
@@ -232,6 +234,10 @@ class Study:
         voters = None if self.config.spotting.pool == "mean" else classifier.voters
         frames, weights = as_views(raw, voters, classifier.temperature)
         self._views[place] = (frames, weights)
+        branch = self._branch
+        if branch is not None:
+            raw = seen.features[-1].frames.to(device)  # of the branch's engine, the last
+            self._told[place] = branch.scores(branch.describe(raw.flatten(0, 1)[None])[0])
         if own.warning is not None:
             logger.warning("%s: %s", own.source.id, own.warning)
 
@@ -384,6 +390,7 @@ class Study:
             temperature=classifier.temperature,
             template=config.template or recipe.template,
             templates=read_templates(config.template or recipe.template),
+            attributes=replace(config.attributes, attribute_weight=self._branch.weight if self._branch else 0.0),
             head=self._fitted(method, drawn, shots),
             manifest={
                 "seed": config.seed,
@@ -406,11 +413,31 @@ class Study:
             head, views = self._trained(drawn, shots, trial)
         else:
             head, views = self._fitted(method, drawn, shots), self._stacked(drawn.test)
-        logits = head.logits(views)
+        logits = self._fused(head.logits(views), drawn.test)
         guesses = logits.argmax(dim=1).cpu().numpy().astype(np.int64)
         truth = np.array([self.samples[place].label for place in drawn.test], dtype=np.int64)
         counts = confusion(truth, guesses, len(self.labelled.labels))
         return Outcome(method, shots, trial, counts, guesses == truth, head.chosen)
+
+    @property
+    def _branch(self) -> AttributeBranch | None:
+        """The branch of attributes, where it counts."""
+        branch = self._classifier.branch
+        return None if branch is None or not branch.weight else branch
+
+    def _fused(self, logits: Tensor, places: Sequence[int]) -> Tensor:
+        if self._branch is None:
+            return logits
+        told = torch.cat([self._told[place] for place in places])
+        return fuse(logits, self._branch.scaled(told, like=logits), weight=1 - self._branch.weight)
+
+    def _classifying(self) -> ClassifyConfig:
+        """Return how videos are to be seen; attributes that count for nothing are not looked for."""
+        config, wanted = self.config.classifying, self.config.attributes
+        is_asked_for = wanted.attribute_weight or wanted.attribute_model is not None
+        if is_asked_for or (wanted.attribute_weight is None and self.engine.attribute_head is not None):
+            return config
+        return replace(config, attributes=AttributeConfig(attributes="off"))
 
     def _trained(self, drawn: Draw, shots: int, trial: int) -> tuple[Head, Views]:
         """Return the text's own head, and the test set as an image tower sees it that was trained on the shots."""

@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from bike_cli.config import SamplingConfig
+from bike_cli.config import AttributeConfig, SamplingConfig
 from bike_cli.engine import learnt as module
 from bike_cli.engine.adapters import Head
 from bike_cli.engine.learnt import KEY, TENSORS, Learnt, load_learnt, save_learnt
@@ -52,6 +52,7 @@ def a_classifier(**changes: object) -> Learnt:
         temperature=0.1 + 0.2,
         template="a film of {}",
         templates=("a film of {}",),
+        attributes=AttributeConfig(attribute_weight=0.25, attribute_count=3),
         head=a_head(),
         manifest={"seed": 7, "shots": 1, "videos": [{"path": "a/1.mp4", "label": 0, "sha256": "00ff"}]},
     )

@@ -501,16 +501,52 @@ def test_company_in_the_test_set_changes_no_answer(tiny: Engine, folder: Path) -
     assert together[:1].numpy() == pytest.approx(alone.numpy(), rel=1e-5)
 
 
-def test_a_model_with_an_attribute_head_answers_as_the_report_says(tiny: Engine, folder: Path) -> None:
+@pytest.mark.parametrize("asked", [AttributeConfig(attribute_weight=0.6), AttributeConfig()], ids=["asked", "trained"])
+def test_attributes_that_count_are_fused_in_report_and_classifier_alike(
+    tiny: Engine, folder: Path, asked: AttributeConfig
+) -> None:
     torch.manual_seed(0)
-    engine = replace(tiny, attribute_head=AttributeHead(96).eval())
-    settings = config(trials=1)
-    came = study(engine, folder, settings)
+    engine = tiny if asked.attribute_weight else replace(tiny, attribute_head=AttributeHead(96).eval())
+    settings = config(trials=1, method="proto", attributes=asked)
 
-    as_reported = classified(engine, folder, settings.classifying, came.learnt)
-    by_default = classified(engine, folder, replace(settings.classifying, attributes=AttributeConfig()), came.learnt)
+    came, plain = (study(engine, folder, one) for one in (settings, config(trials=1, method="proto")))
+    if not asked.attribute_weight:  # such a model fuses them unless it is told not to
+        plain = study(engine, folder, replace(settings, attributes=AttributeConfig(attribute_weight=0.0)))
 
-    assert by_default == as_reported
+    assert came.learnt.attributes.attribute_weight == (asked.attribute_weight or 0.3)
+    assert counted(engine, settings.classifying, came) == came.report.of("proto", 2)[0].counts.tolist()
+    assert scores(engine, settings.classifying, came) != scores(engine, without(settings), plain)
+
+
+def test_attributes_of_another_weight_than_the_classifiers_are_refused(tiny: Engine, folder: Path) -> None:
+    settings = config(trials=1, method="proto")
+    learnt = study(tiny, folder, settings).learnt
+
+    with pytest.raises(UsageError, match=r"attribute_weight 0\.0, and this run's is 0\.5"):
+        classified(tiny, folder, replace(settings.classifying, attributes=AttributeConfig("auto", 0.5)), learnt)
+
+
+def without(settings: FewshotConfig) -> ClassifyConfig:
+    return replace(settings.classifying, attributes=AttributeConfig(attribute_weight=0.0))
+
+
+def answers_of(engine: Engine, settings: ClassifyConfig, came: Studied) -> list[Prediction]:
+    """What the kept classifier says of each video of the first draw's test set."""
+    paths = [str(came.report.samples[place].source.path) for place in came.report.draws[0].test]
+    answers = bike.classify(engine, paths, came.learnt.labels, settings, learnt=came.learnt)
+    return [answer for answer in answers if isinstance(answer, Prediction)]
+
+
+def counted(engine: Engine, settings: ClassifyConfig, came: Studied) -> list[list[int]]:
+    """The confusion matrix of the kept classifier's answers."""
+    counts = [[0] * len(CLASSES) for _ in CLASSES]
+    for place, answer in zip(came.report.draws[0].test, answers_of(engine, settings, came), strict=True):
+        counts[came.report.samples[place].label][came.learnt.labels.index(answer.best.label)] += 1
+    return counts
+
+
+def scores(engine: Engine, settings: ClassifyConfig, came: Studied) -> list[float]:
+    return [answer.best.score for answer in answers_of(engine, settings, came)]
 
 
 def classified(engine: Engine, folder: Path, settings: ClassifyConfig, learnt: Learnt) -> list[object]:
