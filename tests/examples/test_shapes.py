@@ -10,10 +10,12 @@ import torch
 from shapes import (
     BACKGROUNDS,
     COLOURS,
+    EVERY_MOTION,
     FPS,
     HELD_OUT,
     KINDS,
     MOTIONS,
+    NEW_MOTIONS,
     SHAPES,
     Dice,
     Scenes,
@@ -169,6 +171,90 @@ def test_a_blinking_object_comes_and_goes() -> None:
     is_lit = pose(scenes, torch.linspace(0, 0.99, 200).expand(12, -1)).opacity[:, 0] > 0.5
 
     assert bool((is_lit.any(1) & ~is_lit.all(1)).all())
+
+
+def posed(motion: str) -> tuple[Scenes, Tensor, Tensor]:
+    """Return scenes of a motion without words, and where their objects are and how large at 400 times."""
+    scenes = draw_scenes(Dice(0), 400, new_motions=True)
+    scenes = kept(scenes, (scenes.motion[:, 0] == EVERY_MOTION.index(motion)).nonzero().flatten()[:24])
+    where = pose(scenes, torch.linspace(0, 1, 401)[:-1].expand(len(scenes), -1))
+    return scenes, where.centre[:, 0] - scenes.centre, where.radius[:, 0]
+
+
+def test_motions_without_words_are_all_drawn_and_no_others() -> None:
+    scenes = draw_scenes(Dice(1), 400, "pair", new_motions=True)
+
+    assert {EVERY_MOTION[i] for i in scenes.motion.flatten().tolist()} == set(NEW_MOTIONS)
+
+
+def test_motions_without_words_are_only_drawn_when_asked_for() -> None:
+    assert int(draw_scenes(Dice(0), 400, "passers", nameless=0.3).motion.max()) < len(MOTIONS)
+
+
+def test_an_orbit_keeps_its_distance() -> None:
+    _, offset, _ = posed("orbiting")
+
+    distance = offset.norm(dim=-1)
+
+    assert torch.allclose(distance, distance[:, :1].expand_as(distance), atol=1e-5)
+    assert float(distance.min()) > 0.1
+
+
+def test_a_zigzag_turns_sharply_from_side_to_side_and_gets_on() -> None:
+    _, offset, _ = posed("zigzagging")
+
+    step = offset[:, 1:] - offset[:, :-1]
+    turns = torch.nn.functional.cosine_similarity(step[:, 1:], step[:, :-1], dim=-1) < 0.9
+
+    assert bool((turns.sum(dim=1) >= 1).all())
+    assert float((offset[:, -1] - offset[:, 0]).norm(dim=-1).min()) > 0.3
+
+
+def test_a_swing_hangs_from_one_point_above() -> None:
+    scenes, offset, _ = posed("swinging")
+
+    length = 0.25 + 0.2 * scenes.reach  # the pivot's height above the middle of the path
+    pivot = torch.stack([torch.zeros_like(length), -length], dim=-1)
+
+    reach = (offset - pivot).norm(dim=-1)
+    assert torch.allclose(reach, length.expand_as(reach), atol=1e-5)
+    assert bool((offset[..., 0].amax(1) - offset[..., 0].amin(1) > 0.1).all())
+
+
+def test_what_pulses_stays_and_changes_its_size_to_and_fro() -> None:
+    scenes, offset, radius = posed("pulsing")
+
+    assert float(offset.abs().max()) == 0
+    assert bool((radius.amax(1) > 1.1 * radius.amin(1)).all())
+    assert bool(((radius - scenes.radius).abs() <= 0.5 * scenes.radius + 1e-6).all())
+
+
+def test_what_jumps_leaves_the_ground_and_rests_on_it() -> None:
+    _, offset, _ = posed("jumping")
+
+    ground = offset[..., 1].amax(dim=1, keepdim=True)  # y points down
+    rests = (offset[..., 1] - ground).abs() < 1e-4
+
+    assert torch.allclose(ground, torch.full_like(ground, 0.12), atol=1e-4)
+    assert bool((rests.float().mean(dim=1) > 0.2).all())
+    assert bool((offset[..., 1].amin(dim=1) < 0).all())
+
+
+def test_where_a_jump_is_does_not_depend_on_when_else_it_is_looked_at() -> None:
+    scenes, _, _ = posed("jumping")
+
+    alone = pose(scenes, torch.full((len(scenes), 1), 0.7)).centre
+    among = pose(scenes, torch.tensor([0.1, 0.7, 0.9]).expand(len(scenes), -1)).centre
+
+    assert torch.equal(alone[:, :, 0], among[:, :, 1])
+
+
+def test_what_shakes_trembles_fast_about_its_place() -> None:
+    scenes, offset, _ = posed("shaking")
+
+    assert float(offset.norm(dim=-1).max()) <= 0.05
+    crossings = ((offset[:, 1:] * offset[:, :-1]).sum(-1) < 0).sum(dim=1)
+    assert bool((crossings >= 2 * 4 * scenes.duration_s).all())
 
 
 def test_outside_its_window_an_object_leaves_no_trace() -> None:
