@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +19,7 @@ from bike_cli.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from bike_cli.data.manifests import LabelledSet
     from bike_cli.engine.learnt import Learnt
+    from bike_cli.records import Sample
     from bike_cli.tasks.fewshot import Report, Study
 
 DATA, LEARNING = "Data", "Learning"
@@ -171,6 +174,9 @@ def run(given: dict[str, object], config: FewshotConfig, *, quiet: bool) -> Exit
     output, save, plots, also = _targets(given)
     labelled = _labelled(given)
     samples = [*labelled.train, *(labelled.test or ())]
+    _check_videos(output, save, samples=samples)
+    if output is None and sys.stdout is None:
+        raise UsageError("stdout: is closed, so the report has nowhere to go; name a file with -o")
     with DecodePool(config.sampling, config.decoding, most=len(samples)) as pool:
         pool.warm_up()  # while torch and the model are loaded
         with loading(config.engine.model, quiet=quiet):
@@ -182,14 +188,16 @@ def run(given: dict[str, object], config: FewshotConfig, *, quiet: bool) -> Exit
         report = study.report()
         if save is not None:
             _keep(study.learnt(also=also), save)
+    if output is not None:
+        data = {name: given[name] for name in ("data", "test", "labels", "root")}
+        write_report(report, output, data={k: None if v is None else str(v) for k, v in data.items()})
+    if sys.stdout is not None:
+        print_report(report)
+    _say_saved(report, save, quiet=quiet)
     if plots is not None:
         from bike_cli.cli.plots import write_plots
 
         write_plots(report, plots)
-    if output is not None:
-        write_report(report, output, data=str(given["data"]))
-    print_report(report)
-    _say_saved(report, save, quiet=quiet)
     return ExitCode.SOME_FAILED if failed else ExitCode.DONE
 
 
@@ -199,7 +207,7 @@ def _targets(given: dict[str, object]) -> tuple[Path | None, Path | None, Path |
 
     files = [given[name] for name in ("output", "save", "plots")]
     output, save, plots = (file if isinstance(file, Path) else None for file in files)
-    read = [Path(str(given[name])) for name in ("data", "test", "labels") if given[name] is not None]
+    read = [Path(str(given[name])) for name in ("data", "test", "labels", "config") if given[name] is not None]
     for file in (output, save):
         if file is not None:
             _check_target(file, read)
@@ -218,6 +226,8 @@ def _targets(given: dict[str, object]) -> tuple[Path | None, Path | None, Path |
 def _check_target(file: Path, read: Sequence[Path]) -> None:
     """Raise UsageError where a file cannot be written, or is read by this command."""
     folder = file.absolute().parent
+    if str(file) == "-" or (file.exists() and not file.is_file() and not file.is_dir()):
+        raise UsageError(f"{file}: is no ordinary file; name one, such as report.json")
     if file.is_dir() or not folder.is_dir():
         fact = "is a folder" if file.is_dir() else "lies in a folder that does not exist"
         raise UsageError(f"{file}: {fact}; name a file in a folder that exists")
@@ -225,6 +235,17 @@ def _check_target(file: Path, read: Sequence[Path]) -> None:
         raise UsageError(f"{file}: cannot be written; choose a folder that is yours")
     if file.exists() and any(other.exists() and other.samefile(file) for other in read):
         raise UsageError(f"{file}: is read by this command and would be overwritten; choose another name")
+
+
+def _check_videos(*files: Path | None, samples: Sequence[Sample]) -> None:
+    """Raise UsageError where a file to write is one of the videos."""
+    there = [(file, file.stat()) for file in files if file is not None and file.exists()]
+    for sample in samples if there else ():
+        with suppress(OSError, ValueError):
+            seen = sample.source.path.stat()
+            file = next((file for file, status in there if os.path.samestat(seen, status)), None)
+            if file is not None:
+                raise UsageError(f"{file}: is a video that this command reads; choose another name")
 
 
 def _labelled(given: dict[str, object]) -> LabelledSet:

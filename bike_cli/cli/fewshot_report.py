@@ -6,7 +6,7 @@ import dataclasses
 import math
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bike_cli.records import Failure
 
 VERSIONS_OF = ("torch", "open_clip_torch", "numpy", "av", "decord")
+NARROWEST = 72  # columns; in less, figures would be cut to others
 CLASSES_SHOWN = 30  # a table of more is for files
 PRIVATE = ("device", "workers", "cache", "cache_dir", "decode_timeout", "decode_memory", "offline", "compile")
 
@@ -58,6 +59,7 @@ def gain(outcomes: Sequence[Outcome], baseline: Sequence[Outcome]) -> Mean:
 def print_report(report: Report) -> None:
     """Print the tables on stdout."""
     console = Console(file=sys.stdout, highlight=False)
+    console.width = max(console.width, NARROWEST)
     console.print(_curve(report))
     console.print(_classes(report))
     console.print(plain(_footer(report), "dim"))
@@ -94,7 +96,8 @@ def _classes(report: Report) -> Table:
         others = counts[i].copy()
         others[i] = 0
         taken = f"{report.labels[int(others.argmax())]} ({others.max() / counts[i].sum():.0%})" if others.any() else ""
-        cells = (_percent(shares[i]), _percent(before[i]), f"{counts[i].sum():,}", taken)
+        tested = f"{counts[i].sum() / len(report.draws):,.0f}"  # in each draw
+        cells = (_percent(shares[i]), _percent(before[i]), tested, taken)
         table.add_row(plain(report.labels[i]), *map(plain, cells))
     if len(counts) > CLASSES_SHOWN:
         table.caption = f"the {CLASSES_SHOWN} least right of {len(counts)}; all are in the report of -o"
@@ -146,20 +149,27 @@ def _percent(share: float) -> str:
 # -- JSON ---------------------------------------------------------------------------------------------------------
 
 
-def write_report(report: Report, file: Path, *, data: str) -> None:
+def write_report(report: Report, file: Path, *, data: Mapping[str, str | None]) -> None:
     """Write everything as one JSON object; the same command gives the same bytes again, but for `seconds`."""
     with open_output(file) as stream:
         stream.write(as_json(as_object(report, data=data)) + "\n")
 
 
-def as_object(report: Report, *, data: str) -> dict[str, object]:
-    """Return the report as a JSON object."""
+def as_object(report: Report, *, data: Mapping[str, str | None]) -> dict[str, object]:
+    """Return the report as a JSON object.
+
+    Args:
+        data: what was named, by argument: `data`, `test`, `labels`, `root`.
+    """
+    placement = report.engine.encoder.placement
     config = {name: value for name, value in flatten(report.config).items() if name not in PRIVATE}
     return {
         "command": "fewshot",
-        "data": data,
+        **data,
         "model": report.engine.name,
         "fingerprint": report.engine.fingerprint,
+        "device": placement.device.type,
+        "dtype": str(placement.dtype).removeprefix("torch."),
         "classes": [{"name": n, "label": label} for n, label in zip(report.names, report.labels, strict=True)],
         "settings": config,
         "results": [_result(report, method, shots) for method in report.methods for shots in report.shots],

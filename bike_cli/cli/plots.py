@@ -36,8 +36,11 @@ def write_plots(report: Report, folder: Path) -> None:
     import matplotlib as mpl
 
     with mpl.rc_context({"text.usetex": False, "text.parse_math": False}):  # labels are no formulas
-        _curve(report, folder / CURVE)
-        _matrix(report, folder / CONFUSION)
+        try:
+            _curve(report, folder / CURVE)
+            _matrix(report, folder / CONFUSION)
+        except OSError as e:
+            raise UsageError(f"{folder}: cannot be written to ({e.strerror}); choose a folder that is yours") from e
 
 
 def _curve(report: Report, file: Path) -> None:

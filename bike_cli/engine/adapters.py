@@ -166,9 +166,15 @@ def tip_adapter(shots: Views, classes: Tensor, text: Tensor, logit_scale: float)
         return head
     base = shots.scores(told)
     affinity = _affinity(shots, keys, classes).fill_diagonal_(-torch.inf)
+    # The class of a shot that is left out has one key less than it will have, and the others have not.
+    counts = classes.bincount(minlength=len(text))
+    missing = torch.ones_like(base).scatter_(
+        1, classes[:, None], (counts / (counts - 1)).to(base.dtype)[classes][:, None]
+    )
     best = (-torch.inf, TIP_ALPHA, TIP_BETA)
     for beta in TIP_BETAS:
         cached = torch.zeros_like(base).index_add_(1, classes, torch.exp(-beta * (1 - affinity)))
+        cached = cached * missing
         for alpha in TIP_ALPHAS:
             best = max(best, (_likelihood(base + alpha * cached, classes), alpha, beta), key=lambda found: found[0])
     return replace(head, alpha=best[1], beta=best[2], chosen={"alpha": best[1], "beta": best[2]})

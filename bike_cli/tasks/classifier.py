@@ -120,7 +120,6 @@ class Classifier:
         logits = self.engine.logit_scale * scores
         if self.head is not None:
             logits = beside(self.head.logits(self._seen_by_class(informed)[: len(own)]), logits)
-            scores = logits / self.engine.logit_scale
         attributes = self._attributes(seen)
         if self.branch is not None and self.branch.weight > 0:
             logits = fuse(logits, self.branch.logits(attributes, like=logits), weight=1 - self.branch.weight)

@@ -195,15 +195,16 @@ class Study:
             if self._store is not None:
                 store = stack.enter_context(self._store)
                 shelf = shelf_of(store, self._classifier.engines, self._classifier.config)
-            while missing := self._missing():
-                total = done + len(missing)
-                self._digest(missing)
-                total -= sum(place in self._left_out for place in missing)
-                for place in missing:
-                    if place in self._failures:
-                        done += 1
-                        yield done, total, self._failures[place]
-                fresh = [place for place in missing if place not in self._left_out and place not in self._failures]
+            # All, though not all are drawn: which copy of a video is left out must not depend on what is drawn.
+            self._digest(range(len(self.samples)))
+            refused = set(self._failures)
+            while (missing := self._missing()) or refused:
+                total = done + len(missing) + len(refused)
+                for place in sorted(refused):
+                    done += 1
+                    yield done, total, self._failures[place]
+                refused = set()
+                fresh = missing
                 for place, came in zip(fresh, self._seen(fresh, shelf), strict=True):
                     done += 1
                     if isinstance(came, Failure):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -153,8 +154,8 @@ def test_the_report_is_of_one_line_with_the_fields_of_the_design(kept: Callable[
     report = kept("probe").report
 
     assert list(report) == [
-        *("command", "data", "model", "fingerprint", "classes", "settings", "results", "draws", "failures"),
-        *("left_out", "versions", "seconds"),
+        *("command", "data", "test", "labels", "root", "model", "fingerprint", "device", "dtype", "classes"),
+        *("settings", "results", "draws", "failures", "left_out", "versions", "seconds"),
     ]
     assert report["classes"] == [{"name": n, "label": label} for n, label in zip(CLASSES, LABELS, strict=True)]
     assert [(r["method"], r["shots"]) for r in report["results"]] == [("zeroshot", 2), ("probe", 2)]  # type: ignore[attr-defined]
@@ -258,10 +259,10 @@ def test_no_method_is_all_right_here(kept: Callable[[str], Kept]) -> None:
     assert max(shares) < 1  # else the test above could not tell one class from another
 
 
-def odds(record: dict[str, object]) -> dict[tuple[str, str], float]:
-    """Return the difference of each two learnt labels on the scale of cosines: that of logits, over a constant."""
-    cosines = {str(one["label"]): one["cosine"] for one in record["top"]}  # type: ignore[attr-defined]
-    return {(a, b): cosines[a] - cosines[b] for a in LABELS for b in LABELS}
+def odds(record: dict[str, object]) -> dict[str, float]:
+    """Return the share of each learnt label among them."""
+    scores = {str(one["label"]): one["score"] for one in record["top"]}  # type: ignore[attr-defined]
+    return {label: scores[label] / sum(scores[one] for one in LABELS) for label in LABELS}
 
 
 @pytest.mark.parametrize("method", ["tip", "probe"])
@@ -275,8 +276,9 @@ def test_further_labels_stand_beside_and_leave_the_odds_between_learnt_ones(
 
     assert {one["label"] for one in beside["top"]} == {*LABELS, "purple ring", "yellow star"}  # type: ignore[attr-defined]
     assert sum(one["score"] for one in beside["top"]) == pytest.approx(1, abs=1e-4)  # type: ignore[attr-defined]
-    assert odds(beside) == pytest.approx(odds(alone), abs=5e-6)  # they are rounded
-    assert len({round(abs(difference), 3) for difference in odds(alone).values()}) > 2
+    assert odds(beside) == pytest.approx(odds(alone), abs=1e-4)  # of scores that are rounded
+    cosines = [{one["label"]: one["cosine"] for one in record["top"]} for record in (alone, beside)]  # type: ignore[attr-defined]
+    assert cosines[0].items() <= cosines[1].items()  # those of the text, whatever else was learnt or stands beside
 
 
 def test_a_further_label_wins_where_it_is_what_the_video_shows(kept: Callable[[str], Kept], tmp_path: Path) -> None:
@@ -487,6 +489,41 @@ def test_the_list_that_is_read_is_not_overwritten(data: Path, tmp_path: Path, fl
 
     assert listed.read_bytes() == before
     assert ran.exit_code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("flag", ["-o", "--save"])
+def test_no_video_is_overwritten(own: Path, flag: str) -> None:
+    video = own / "red_square" / "1.mp4"
+    before = video.read_bytes()
+
+    ran = fewshot(own, *ONE_DRAW, "--method", "proto", flag, video)
+
+    assert (ran.exit_code, video.read_bytes()) == (ExitCode.USAGE, before)
+    assert f"{video}: is a video that this command reads; choose another name" in ran.stderr
+
+
+@pytest.mark.parametrize("flag", ["-o", "--save"])
+def test_what_is_no_ordinary_file_is_not_replaced(data: Path, tmp_path: Path, flag: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    ran = fewshot(data, *ONE_DRAW, "--method", "proto", flag, tmp_path / "pipe")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert (tmp_path / "pipe").is_fifo()
+    assert "is no ordinary file; name one" in ran.stderr
+
+
+def test_a_picture_that_cannot_be_written_costs_no_report(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "pictures" / "learning_curve.png").mkdir(parents=True)
+
+    ran = fewshot(
+        data, *ONE_DRAW, "--method", "proto", "--plots", tmp_path / "pictures", "-o", tmp_path / "report.json"
+    )
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert "proto" in ran.stdout
+    assert report_of(tmp_path / "report.json")["command"] == "fewshot"
+    assert "pictures: cannot be written to" in ran.stderr
 
 
 def test_report_and_classifier_are_two_files(data: Path, tmp_path: Path) -> None:

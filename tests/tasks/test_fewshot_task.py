@@ -566,6 +566,17 @@ def test_templates_that_changed_since_are_refused(tiny: Engine, folder: Path, tm
         classified(tiny, folder, settings.classifying, learnt)
 
 
+def test_which_copy_is_left_out_does_not_depend_on_what_is_drawn(tiny: Engine, sides: Path) -> None:
+    for name in ("0", "1", "2"):
+        shutil.copy(sides / "train" / "red_square" / f"{name}.mp4", sides / "train" / "red_square" / f"copy {name}.mp4")
+
+    one, many = (study(tiny, sides, config(shots="1", trials=trials, method="proto")).report for trials in (1, 6))
+
+    assert one.draws[0] == many.draws[0]
+    assert one.left_out == many.left_out
+    assert len(one.left_out) == 3
+
+
 # -- the store ----------------------------------------------------------------------------------------------------
 
 
