@@ -50,7 +50,7 @@ class Decoded:
     spent_s: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Underway:
     """A task that a pool has, and what is done when it ends."""
 
@@ -77,7 +77,7 @@ class DecodePool:
         self._sampling, self._decoding = sampling, decoding
         self._lock = threading.Lock()
         self._is_closed = False
-        self._underway: set[_Underway] = set()
+        self._underway: dict[object, _Underway] = {}
         self._stirred_s = 0.0  # when a task last ended, or began after a pause
         self._closing = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
@@ -138,6 +138,7 @@ class DecodePool:
         for handover in self._handovers:
             handover.close()
         self._handovers.clear()
+        self._underway.clear()
 
     def _start(self) -> ProcessPool:
         return ProcessPool(
@@ -157,12 +158,13 @@ class DecodePool:
         tries: int = TRIES,
     ) -> None:
         pool = self._pool
+        # What `settle` holds on to, a clip in the end, is let go of at once: it knows its ticket, and not itself.
+        ticket = object()
 
         def settle(future: Future[object]) -> None:
             with self._lock:
-                if self._is_closed or underway not in self._underway:
+                if self._is_closed or self._underway.pop(ticket, None) is None:
                     return
-                self._underway.remove(underway)
                 self._stirred_s = time.monotonic()
             error = future.exception()
             if isinstance(error, BrokenProcessPool) and tries > 1:
@@ -171,11 +173,10 @@ class DecodePool:
             else:
                 finish(future.result() if error is None else self._refusal(source, error))
 
-        underway = _Underway(pool, settle)
         with self._lock:
             if not self._underway:
                 self._stirred_s = time.monotonic()
-            self._underway.add(underway)
+            self._underway[ticket] = _Underway(pool, settle)
         future: Future[object]
         try:
             future = pool.schedule(task, args=arguments, timeout=self._decoding.decode_timeout)
@@ -189,7 +190,7 @@ class DecodePool:
         while not self._closing.wait(limit_s / 10):
             with self._lock:
                 is_lost = bool(self._underway) and time.monotonic() - self._stirred_s > limit_s
-                lost = [underway for underway in self._underway if is_lost and underway.pool is self._pool]
+                lost = [one for one in self._underway.values() if is_lost and one.pool is self._pool]
             for underway in lost:
                 underway.settle(_broken())
 
