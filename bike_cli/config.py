@@ -121,8 +121,8 @@ TRAINED_ATTRIBUTE_WEIGHT = 0.3  # the official fusion, 0.7 video + 0.3 attribute
 
 
 @dataclass(frozen=True)
-class ClassifyConfig:
-    """All that `bike classify` can be told."""
+class _SeeingConfig:
+    """How videos are seen and labels read: what commands that look at videos share."""
 
     engine: EngineConfig = field(default_factory=EngineConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -131,30 +131,32 @@ class ClassifyConfig:
     spotting: SpottingConfig = field(default_factory=SpottingConfig)
     attributes: AttributeConfig = field(default_factory=AttributeConfig)
     template: str | None = None
-    top: int = 5
-    explain: bool = False
 
     def __post_init__(self) -> None:
-        _at_least(1, top=self.top)
         if self.sampling.draft and self.decoding.decoder == "decord":
             raise ConfigError("draft is on and decoder is decord, which skips no frame; give decoder auto, or no draft")
 
 
 @dataclass(frozen=True)
-class FewshotConfig:
+class ClassifyConfig(_SeeingConfig):
+    """All that `bike classify` can be told."""
+
+    top: int = 5
+    explain: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least(1, top=self.top)
+
+
+@dataclass(frozen=True)
+class FewshotConfig(_SeeingConfig):
     """All that `bike fewshot` can be told.
 
     `shots`: numbers of videos a class, `1,2,4`; `auto`: 1, 2, 4, 8, 16 as far as the data go. `method`: names, or
     `all`. `test_fraction`: of each class's videos, held back for testing; None: what is not drawn is tested on.
     """
 
-    engine: EngineConfig = field(default_factory=EngineConfig)
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    decoding: DecodingConfig = field(default_factory=DecodingConfig)
-    store: StoreConfig = field(default_factory=StoreConfig)
-    spotting: SpottingConfig = field(default_factory=SpottingConfig)
-    attributes: AttributeConfig = field(default_factory=AttributeConfig)
-    template: str | None = None
     shots: str = "auto"
     method: str = "probe"
     trials: int = 3
@@ -162,6 +164,7 @@ class FewshotConfig:
     test_fraction: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _at_least(1, trials=self.trials)
         _at_least(0, seed=self.seed)
         if self.test_fraction is not None and not 0 < self.test_fraction < 1:
@@ -170,15 +173,7 @@ class FewshotConfig:
     @property
     def classifying(self) -> ClassifyConfig:
         """What `classify` would have to be told to see videos in the same way."""
-        return ClassifyConfig(
-            engine=self.engine,
-            sampling=self.sampling,
-            decoding=self.decoding,
-            store=self.store,
-            spotting=self.spotting,
-            attributes=self.attributes,
-            template=self.template,
-        )
+        return ClassifyConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(_SeeingConfig)})
 
 
 @dataclass(frozen=True)

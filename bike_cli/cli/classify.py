@@ -136,9 +136,8 @@ def run(request: Request, config: ClassifyConfig, learnt: Learnt | None = None) 
     read = (request.label_file, request.classifier, request.inputs.files_from)
     check_output(request.output, read=read, inputs=request.inputs)
     top, done = min(config.top, len(labels)), Done()
-    has_attributes = config.attributes.attributes != "off"
     settings = settings_of(labels, config, learnt_by="" if learnt is None else learnt.digest)
-    shape = Shape(frozenset(labels), top, config.explain, config.sampling.frames, has_attributes, settings)
+    shape = Shape(frozenset(labels), top, config.explain, settings)
     with (
         closing(list_sources(request.inputs)) as sources,
         records_alone() as stdout,
@@ -217,20 +216,11 @@ def _answers(
     learnt: Learnt | None,
 ) -> Iterator[Prediction | Failure]:
     pool.warm_up()  # while torch and the model are loaded
-    from bike_cli.engine.engine import load
-    from bike_cli.engine.placement import spare_threads
+    from bike_cli.engine.engine import load_configured
     from bike_cli.tasks.classify import classify
 
-    settings = config.engine
-    engine = load(
-        settings.model,
-        device=settings.device,
-        precision=settings.precision,
-        offline=settings.offline,
-        compile=settings.compile,
-    )
+    engine = load_configured(config.engine)
     held.check_model(engine.name)
-    spare_threads(engine.encoder.model)
     return classify(engine, sources, labels, config, pool=pool, spent=spent, learnt=learnt)
 
 

@@ -257,20 +257,10 @@ def _labelled(given: dict[str, object]) -> LabelledSet:
 
 
 def _study(labelled: LabelledSet, config: FewshotConfig, pool: object) -> Study:
-    from bike_cli.engine.engine import load
-    from bike_cli.engine.placement import spare_threads
+    from bike_cli.engine.engine import load_configured
     from bike_cli.tasks.fewshot import Study
 
-    settings = config.engine
-    engine = load(
-        settings.model,
-        device=settings.device,
-        precision=settings.precision,
-        offline=settings.offline,
-        compile=settings.compile,
-    )
-    spare_threads(engine.encoder.model)
-    return Study(engine, labelled, config, pool)  # type: ignore[arg-type]
+    return Study(load_configured(config.engine), labelled, config, pool)  # type: ignore[arg-type]
 
 
 def _watched(study: Study, *, quiet: bool) -> Iterator[tuple[int, int, object]]:

@@ -136,10 +136,16 @@ def _share(mean: Mean) -> str:
 
 
 def _signed(mean: Mean) -> str:
+    gained = f"{_points(mean.value):+.1f}"
     if mean.margin is None:
-        return f"{100 * mean.value:+.1f}"
-    low, high = 100 * (mean.value - mean.margin), 100 * (mean.value + mean.margin)
-    return f"{100 * mean.value:+.1f} [{low:+.1f}, {high:+.1f}]"
+        return gained
+    # No gain is beyond 100 points, whatever so few draws allow.
+    low, high = max(-1.0, mean.value - mean.margin), min(1.0, mean.value + mean.margin)
+    return f"{gained} [{_points(low):+.1f}, {_points(high):+.1f}]"
+
+
+def _points(share: float) -> float:
+    return round(100 * share, 1) + 0.0  # never -0.0
 
 
 def _percent(share: float) -> str:

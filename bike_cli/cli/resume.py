@@ -23,8 +23,6 @@ class Shape(NamedTuple):
     labels: frozenset[str]
     top: int
     explain: bool
-    frames: int
-    attributes: bool
     settings: str
 
 
@@ -151,15 +149,6 @@ def _checked_model(record: dict[str, object], shape: Shape, *, where: str) -> st
     if ("saliency" in record) != shape.explain:
         has, wants = ("an", "none") if "saliency" in record else ("no", "one")
         raise UsageError(f"{where}: has {has} explanation, and this run gives {wants}; mend --explain, or the -o")
-    # One with a warning may have had fewer to read.
-    if "warning" not in record and record.get("frames") != shape.frames:
-        raise UsageError(
-            f"{where}: is of {record.get('frames')} frames, and this run's are {shape.frames}; "
-            "set --frames, or choose another -o"
-        )
-    if bool(record.get("attributes")) != shape.attributes:
-        has = "has attributes, and this run gives none" if record.get("attributes") else "has no attributes"
-        raise UsageError(f"{where}: {has}; set --attributes as in the run before, or choose another -o")
     if record.get("settings", shape.settings) != shape.settings:
         raise UsageError(
             f"{where}: was made with other labels or options, which change scores; "

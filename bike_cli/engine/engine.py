@@ -18,7 +18,7 @@ from bike_cli.engine.checkpoints import open_checkpoint
 from bike_cli.engine.encoder import Encoder, adapt
 from bike_cli.engine.heads import MAX_FRAMES, AttributeHead, TemporalTransformer
 from bike_cli.engine.parts import Checkpoint
-from bike_cli.engine.placement import Placement, place
+from bike_cli.engine.placement import Placement, place, spare_threads
 from bike_cli.engine.weights import digest_of_weights
 from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Prompt, TextFeatures, VideoFeatures
@@ -126,6 +126,19 @@ def load(
     """
     placement = place(device, precision)
     return assemble(open_checkpoint(model, offline=offline), placement, compiled=compile)
+
+
+def load_configured(config: EngineConfig) -> Engine:
+    """Return the engine that a program's config names; see `load`, and `spare_threads`."""
+    engine = load(
+        config.model,
+        device=config.device,
+        precision=config.precision,
+        offline=config.offline,
+        compile=config.compile,
+    )
+    spare_threads(engine.encoder.model)
+    return engine
 
 
 def assemble(checkpoint: Checkpoint, placement: Placement, *, compiled: bool = False) -> Engine:

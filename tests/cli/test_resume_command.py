@@ -295,8 +295,8 @@ def test_resume_needs_a_file_of_json_lines(clips: Path, labels: Path, flags: lis
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--frames", 4), "is of 8 frames, and this run's are 4; set --frames"),
-        (("--attributes", "off"), "has attributes, and this run gives none; set --attributes"),
+        (("--frames", 4), "was made with other labels or options"),
+        (("--attributes", "off"), "was made with other labels or options"),
         (("--spot", "all"), "was made with other labels or options"),
         (("--template", "class"), "was made with other labels or options"),
     ],
