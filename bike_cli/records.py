@@ -58,10 +58,25 @@ class Source:
 
 @dataclass(frozen=True)
 class Sample:
-    """One video whose class is known: `label` is its place among the labels, from 0."""
+    """One video whose class is known, or whose classes are.
+
+    Args:
+        label: the class's place among the labels, from 0; of several, the smallest.
+        others: places of its further classes, ascending.
+    """
 
     source: Source
     label: int
+    others: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.others and sorted(set(self.labels)) != list(self.labels):
+            raise ValueError(f"Sample.labels are {self.labels}; expected ascending places, each once")
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """All its places among the labels, ascending."""
+        return (self.label, *self.others)
 
 
 @dataclass(frozen=True, repr=False)

@@ -71,7 +71,12 @@ def tidy(text: str) -> str:
 
 def key(text: str) -> str:
     """Return what two entries share when they differ in case, space or Unicode form only."""
-    return unicodedata.normalize("NFC", tidy(text).casefold())
+    return nfc(tidy(text).casefold())
+
+
+def nfc(text: str) -> str:
+    """Return the text in Unicode's composed form, whichever way its accents were written."""
+    return unicodedata.normalize("NFC", text)
 
 
 def check(lines: list[Line], *, origin: str, of: str) -> list[Line]:

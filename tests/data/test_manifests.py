@@ -211,9 +211,9 @@ def test_videos_beside_the_class_folders_are_left_out_aloud(caplog: pytest.LogCa
     assert caplog.messages == ["data: leaves out 2 videos beside the folders, first frames"]
 
 
-def refused(given: str | Path, message: str, **more: Path | str) -> None:
+def refused(given: str | Path, message: str, *, keep_val: bool = False, **more: Path | str) -> None:
     with pytest.raises(UsageError, match=message):
-        read_labelled(given, **more)
+        read_labelled(given, keep_val=keep_val, **more)
 
 
 @pytest.mark.parametrize(
@@ -651,3 +651,186 @@ def test_nothing_is_said_where_nothing_is_left_out(caplog: pytest.LogCaptureFixt
     read_labelled("data")
 
     assert caplog.messages == []
+
+
+# -- the side for validation ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", ["val", "Validation"])
+def test_validation_that_is_kept_is_a_side_of_its_own(side: str, caplog: pytest.LogCaptureFixture) -> None:
+    touch("data", "train/run/a.mp4", "train/jump/b.mp4", "test/run/c.mp4", f"{side}/jump/d.mp4", f"{side}/run/e.mp4")
+
+    labelled = read_labelled("data", keep_val=True)
+
+    assert shown(labelled, labelled.train) == [("data/train/jump/b.mp4", "jump"), ("data/train/run/a.mp4", "run")]
+    assert shown(labelled, labelled.test) == [("data/test/run/c.mp4", "run")]
+    assert shown(labelled, labelled.val) == [(f"data/{side}/jump/d.mp4", "jump"), (f"data/{side}/run/e.mp4", "run")]
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("mark", ["val", "VALIDATION"])
+def test_a_split_column_marks_what_is_kept_for_validation(mark: str) -> None:
+    write("all.csv", "path,split,label", f"b.mp4,{mark},run", "d.mp4,test,jump", "a.mp4,train,run", "c.mp4,train,jump")
+
+    labelled = read_labelled("all.csv", keep_val=True)
+
+    assert shown(labelled, labelled.train) == [("a.mp4", "run"), ("c.mp4", "jump")]
+    assert shown(labelled, labelled.test) == [("d.mp4", "jump")]
+    assert shown(labelled, labelled.val) == [("b.mp4", "run")]
+
+
+def test_validation_that_is_kept_stands_in_for_no_test() -> None:
+    touch("data", "train/run/a.mp4", "train/jump/b.mp4", "val/run/c.mp4")
+
+    labelled = read_labelled("data", keep_val=True)
+
+    assert labelled.test is None
+    assert shown(labelled, labelled.val) == [("data/val/run/c.mp4", "run")]
+
+
+def test_validation_that_is_kept_goes_with_a_test_side_given_apart() -> None:
+    touch("data", "train/run/a.mp4", "train/jump/b.mp4", "val/run/c.mp4")
+    touch("held", "jump/d.mp4")
+
+    labelled = read_labelled("data", test="held", keep_val=True)
+
+    assert shown(labelled, labelled.test) == [("held/jump/d.mp4", "jump")]
+    assert shown(labelled, labelled.val) == [("data/val/run/c.mp4", "run")]
+
+
+def test_nobody_says_what_is_for_validation() -> None:
+    touch("data", *TWO)
+
+    assert read_labelled("data").val is None
+    assert read_labelled("data", keep_val=True).val is None
+
+
+def test_validation_that_is_not_kept_is_no_side() -> None:
+    touch("data", "train/run/a.mp4", "train/jump/b.mp4", "val/run/c.mp4")
+
+    labelled = read_labelled("data")
+
+    assert shown(labelled, labelled.test) == [("data/val/run/c.mp4", "run")]
+    assert labelled.val is None
+
+
+@pytest.mark.parametrize("val", ["held", "held.csv", "marked.csv"])
+@pytest.mark.parametrize("keep_val", [False, True])
+def test_the_side_for_validation_can_be_given_apart(val: str, keep_val: bool) -> None:
+    touch("data", "train/run/a.mp4", "train/jump/b.mp4", "test/jump/d.mp4")
+    touch("held", "run/c.mp4")
+    write("held.csv", "path,label", "held/run/c.mp4,run")
+    write("marked.csv", "path,label,split", "held/run/c.mp4,run,val")
+
+    labelled = read_labelled("data", val=val, keep_val=keep_val)
+
+    assert len(labelled.train) == 2
+    assert shown(labelled, labelled.test) == [("data/test/jump/d.mp4", "jump")]
+    assert shown(labelled, labelled.val) == [("held/run/c.mp4", "run")]
+
+
+def test_all_sides_can_be_list_files_below_one_root(names: Path) -> None:
+    Path("videos").mkdir()
+    write("train.txt", "a 0", "b 1")
+    write("val.txt", "c 1")
+    write("test.txt", "d 30 0")
+
+    labelled = read_labelled("train.txt", val="val.txt", test="test.txt", names_file=names, root="videos")
+
+    assert shown(labelled, labelled.val) == [("videos/c", "jumping")]
+    assert shown(labelled, labelled.test) == [("videos/d", "running")]
+
+
+@pytest.mark.parametrize(
+    ("val", "message"),
+    [
+        ("nowhere", "^nowhere: no such file or folder"),
+        ("list.txt", "^list.txt: has class ids, but data class names; give both in one form"),
+        ("trained.csv", "^trained.csv: has videos to train on, too; give only those for validation"),
+        ("tested.csv", "^tested.csv: has videos to test on, too; give only those for validation"),
+        ("strange.csv", "^strange.csv:3: classes 'Run', 'fly' for validation, but not in data to train on; add or"),
+        ("again.csv", "^again.csv:2: data/run/a.mp4 is for validation, but to train on at data/run; keep one"),
+        ("other.csv", "data/run/a.mp4 is of class 'jump', but of 'run' at data/run|is of class 'run', but of 'jump'"),
+    ],
+)
+def test_a_wrong_side_for_validation_is_refused(val: str, message: str) -> None:
+    touch("data", *TWO)
+    write("list.txt", "c 0")
+    write("trained.csv", "path,label,split", "c,run,val", "d,run,train")
+    write("tested.csv", "path,label,split", "c,run,val", "d,run,test")
+    write("strange.csv", "path,label", "c,fly", "d,Run", "e,run")
+    write("again.csv", "path,label", "data/run/a.mp4,run")
+    write("other.csv", "path,label", "data/run/a.mp4,jump")
+
+    refused("data", message, val=val)
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [  # the sides are compared in the order train, test, validation
+        ("train", "^all.csv:4: c is for validation, but to train on at all.csv:5; keep one"),
+        ("test", "^all.csv:4: c is for validation, but to test on at all.csv:5; keep one"),
+    ],
+)
+def test_a_video_for_validation_is_on_no_other_side(split: str, message: str) -> None:
+    write("all.csv", "path,label,split", "a,run,train", "b,jump,train", "c,run,val", f"c,run,{split}")
+
+    refused("all.csv", message, keep_val=True)
+
+
+def test_one_file_is_not_both_for_validation_and_for_testing() -> None:
+    touch("data", *TWO)
+    write("held.csv", "path,label", "c,run")
+
+    refused(
+        "data",
+        "^held.csv:2: c is for validation, but to test on at held.csv:2; keep one",
+        val="held.csv",
+        test="held.csv",
+    )
+
+
+def test_a_test_side_given_apart_holds_nothing_that_is_kept_for_validation() -> None:
+    touch("data", *TWO)
+    write("held.csv", "path,label,split", "c,run,val")
+
+    refused(
+        "data",
+        "^held.csv: has videos for validation, too; give only those to test on",
+        test="held.csv",
+        keep_val=True,
+    )
+
+
+def test_classes_for_validation_alone_are_refused_where_it_is_kept() -> None:
+    write("all.csv", "path,label,split", "a,run,train", "b,jump,train", "c,fly,val", "d,run,test")
+
+    refused("all.csv", "^all.csv:4: class 'fly' for validation, but not in all.csv to train on", keep_val=True)
+
+
+def test_strange_classes_are_told_for_one_side_at_a_time() -> None:
+    write("all.csv", "path,label,split", "a,run,train", "b,jump,train", "c,swim,val", "d,fly,test", "e,glide,test")
+
+    refused("all.csv", "^all.csv:5: classes 'fly', 'glide' to test on, but not in", keep_val=True)
+
+
+def test_two_sides_for_validation_are_refused() -> None:
+    touch("data", "train/run/a.mp4", "train/jump/b.mp4", "val/run/c.mp4")
+    touch("held", "run/d.mp4")
+
+    refused("data", "^data: has videos for validation, and so has held; give one of the two", val="held")
+
+
+def test_validation_alone_is_nothing_to_train_on() -> None:
+    write("all.csv", "path,label,split", "a,run,val", "b,jump,val")
+
+    refused("all.csv", "^all.csv: holds no video to train on; mark some as train", keep_val=True)
+
+
+def test_a_root_serves_a_file_for_validation() -> None:
+    touch("data", *TWO)
+    write("lists/held.csv", "path,label", "c.mp4,run")
+
+    labelled = read_labelled("data", val="lists/held.csv", root="data")
+
+    assert shown(labelled, labelled.val) == [("data/c.mp4", "run")]
