@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ from safetensors.torch import save_file
 
 from bike_cli.config import AttributeConfig, ClassifyConfig, Pool, SamplingConfig, Spot, resolve
 from bike_cli.engine.adapters import Head
-from bike_cli.engine.weights import UNREADABLE, digest_of_weights, first_line
+from bike_cli.engine.weights import UNREADABLE, digest_of_weights, first_line, umask
 from bike_cli.errors import ConfigError, ModelError
 
 VERSION = 1
@@ -93,7 +92,7 @@ def save_learnt(learnt: Learnt, file: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=file.parent) as unfinished:
         written = Path(unfinished, file.name)
         save_file(tensors, written, metadata={KEY: text})
-        written.chmod(0o666 & ~_umask())
+        written.chmod(0o666 & ~umask())
         written.replace(file)
 
 
@@ -156,9 +155,3 @@ def _check_head(head: Head, classes: int) -> None:
         raise ValueError("its tensors do not fit one another")
     if len(head.keys) and not 0 <= int(head.key_classes.min()) <= int(head.key_classes.max()) < classes:
         raise ValueError("its keys are of classes that it does not have")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

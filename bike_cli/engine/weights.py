@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import struct
 import warnings
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bike_cli.errors import ModelError
@@ -28,6 +29,8 @@ UNREADABLE = (
     *(RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, OSError, ImportError),
     *(ArithmeticError, AssertionError, struct.error, pickle.UnpicklingError, SafetensorError),
 )
+
+UNWRITABLE = (OSError, SafetensorError)  # what writing weights raises
 
 
 class State(NamedTuple):
@@ -67,6 +70,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except UNREADABLE as e:
         raise ModelError(f"{path}: is no whole safetensors file ({first_line(e)}); fetch it again") from e
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors, wherever they lie, as safetensors, in a file as readable as others of the user's."""
+    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path)
+    path.chmod(0o666 & ~umask())  # safetensors writes for the owner alone
+
+
+def umask() -> int:
+    """Return the bits that new files of this process do not get."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], *, origin: str) -> None:
