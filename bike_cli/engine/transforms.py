@@ -99,7 +99,7 @@ def views(frames: NDArray[np.uint8], recipe: ImageRecipe, *, crops: int, device:
     if max(resized) > WIDEST * recipe.side:
         cut = np.stack([_windows(frame, resized, corners, recipe) for frame in frames], axis=1)
     elif device.type == "cuda":
-        return _on_cuda(_to_cuda(frames, device), resized, corners, recipe)
+        return _on_cuda(to_cuda(frames, device), resized, corners, recipe)
     else:
         cut = np.stack([_crops(frame, resized, corners, recipe) for frame in frames], axis=1)
     return torch.from_numpy(cut).flatten(0, 1).permute(0, 3, 1, 2).contiguous().to(device)
@@ -165,7 +165,8 @@ def _cut(whole: NDArray[np.uint8], corner: Box, recipe: ImageRecipe) -> NDArray[
     return canvas
 
 
-def _to_cuda(frames: NDArray[np.uint8], device: torch.device) -> Tensor:
+def to_cuda(frames: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Return frames on a CUDA device, copied beside what it does."""
     # Pinned and on a stream of its own, the copy passes while the tower is busy with the frames before.
     pinned = torch.empty(frames.shape, dtype=torch.uint8, pin_memory=True)
     pinned.numpy()[...] = frames
