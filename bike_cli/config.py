@@ -25,6 +25,10 @@ Pool = Literal["tcs", "mean"]
 Spot = Literal["words", "eot", "all"]
 Sampling = Literal["uniform", "keyframe"]
 Decoder = Literal["auto", "decord", "av"]
+OneBranch = Literal["video", "attributes"]
+Branch = Literal["video", "attributes", "both"]
+HeadKind = Literal["auto", "transf", "none"]
+Loss = Literal["auto", "nce", "ds", "ce", "bce"]
 
 PROMPT = "This is a video about {}"  # BIKE's, without a full stop; the prefix of the attribute sentence too
 
@@ -103,7 +107,8 @@ class AttributeConfig:
     """Which words may describe a video, and how much they count.
 
     `attributes`: `auto` (the model's own lexicon), `off`, a lexicon's name or a file of phrases.
-    `attribute_weight`: None means 0, or 0.3 where a trained attribute branch or an `attribute_model` gives them.
+    `attribute_weight`: None means 0, or where a trained attribute branch or an `attribute_model` gives them what
+    training has chosen, else 0.3.
     """
 
     attributes: str = "auto"
@@ -135,6 +140,11 @@ class _SeeingConfig:
     def __post_init__(self) -> None:
         if self.sampling.draft and self.decoding.decoder == "decord":
             raise ConfigError("draft is on and decoder is decord, which skips no frame; give decoder auto, or no draft")
+
+    @property
+    def classifying(self) -> ClassifyConfig:
+        """What `classify` would have to be told to see videos in the same way."""
+        return ClassifyConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(_SeeingConfig)})
 
 
 @dataclass(frozen=True)
@@ -170,10 +180,104 @@ class FewshotConfig(_SeeingConfig):
         if self.test_fraction is not None and not 0 < self.test_fraction < 1:
             raise ConfigError(f"test_fraction is {self.test_fraction}; give a number between 0 and 1, such as 0.3")
 
+
+@dataclass(frozen=True)
+class LearningConfig:
+    """What learns, from what signal, and how fast: the paper's recipe for Kinetics-400.
+
+    `head`: the temporal head: `transf`, `none`, or `auto`: `transf`, new where the model has none. `loss`: `auto` is
+    `nce`, and `bce` where videos have several labels. `freeze`: of `text`, `image`, `image:N` (up to its block N),
+    `head`, `scale`; the text tower is frozen beside them, unless it is `none`. `lr`: of heads; CLIP's is `clip_ratio`
+    of it. `warmup`: epochs; None: 5, a quarter where there are fewer than 20.
+    """
+
+    branch: Branch = "video"
+    head: HeadKind = "auto"
+    loss: Loss = "auto"
+    freeze: str = "text"
+    epochs: int = 30
+    lr: float = 5e-5
+    clip_ratio: float = 0.1
+    weight_decay: float = 0.2
+    warmup: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least(1, epochs=self.epochs)
+        _at_least(0, seed=self.seed)
+        _above(0, lr=self.lr)
+        _from(0, clip_ratio=self.clip_ratio, weight_decay=self.weight_decay)
+        if self.warmup is not None and not 0 <= self.warmup < self.epochs:
+            raise ConfigError(f"warmup is {self.warmup} of {self.epochs} epochs; give fewer, or more epochs")
+
     @property
-    def classifying(self) -> ClassifyConfig:
-        """What `classify` would have to be told to see videos in the same way."""
-        return ClassifyConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(_SeeingConfig)})
+    def warm_up(self) -> float:
+        """Epochs of linear warm-up."""
+        return min(5.0, self.epochs / 4) if self.warmup is None else self.warmup
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """How videos come together, and how they are varied.
+
+    `batch_size`: videos, over all processes and parts; `auto`: what fits. `accumulate`: parts a batch goes through the
+    model in, one behind the other, for the same gradients; None: as few as fit. `flip`: `auto` mirrors videos unless a
+    label says left or right. `jitter`: of colours, grey among them. `balanced`: each class comes up equally often.
+    """
+
+    batch_size: int | Literal["auto"] = 256
+    accumulate: int | None = None
+    augment: bool = True
+    flip: Literal["auto", "yes", "no"] = "auto"
+    jitter: bool = True
+    balanced: bool = False
+    checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch_size != "auto":
+            _at_least(2, batch_size=self.batch_size)
+        if self.accumulate is not None:
+            _at_least(1, accumulate=self.accumulate)
+
+
+@dataclass(frozen=True)
+class KeepingConfig:
+    """What is validated on, when training ends early, and what is kept.
+
+    `val_fraction`: of each class's training videos, where there is no validation side. `early_stop`: epochs without a
+    better validation. `wise_ft`: how far the kept weights go from the starting ones (0) to the fine-tuned ones (1).
+    `save_minutes`: between checkpoints.
+    """
+
+    val_fraction: float = 0.1
+    early_stop: int | None = None
+    wise_ft: float | None = None
+    save_minutes: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.val_fraction < 1:
+            raise ConfigError(f"val_fraction is {self.val_fraction}; give a number between 0 and 1, such as 0.1")
+        if self.wise_ft is not None and not 0 <= self.wise_ft <= 1:
+            raise ConfigError(f"wise_ft is {self.wise_ft}; give a number from 0, the start, to 1, such as 0.5")
+        if self.early_stop is not None:
+            _at_least(1, early_stop=self.early_stop)
+        _above(0, save_minutes=self.save_minutes)
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(_SeeingConfig):
+    """All that `bike finetune` can be told."""
+
+    learning: LearningConfig = field(default_factory=LearningConfig)
+    batches: BatchConfig = field(default_factory=BatchConfig)
+    keeping: KeepingConfig = field(default_factory=KeepingConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sampling.clips != 1 or self.sampling.crops != 1:
+            raise ConfigError(
+                "clips and crops are for testing; leave them out, a video is trained on one view at a time"
+            )
 
 
 @dataclass(frozen=True)
@@ -184,6 +288,7 @@ class Recipe:
     temperature: float = 0.01
     template: str = "bike"
     lexicon: str = "common"  # a third of ImageNet's names: on a CPU their texts are read in seconds
+    attribute_weight: float | None = None  # of the attribute branch, where training has chosen it
 
     def __post_init__(self) -> None:
         if self.spot not in typing.get_args(Spot) or not self.temperature > 0:
@@ -194,6 +299,18 @@ def _at_least(lowest: int, **values: int) -> None:
     for name, value in values.items():
         if value < lowest:
             raise ConfigError(f"{name} is {value}; give a whole number of at least {lowest}")
+
+
+def _above(limit: float, **values: float) -> None:
+    for name, value in values.items():
+        if not limit < value < float("inf"):
+            raise ConfigError(f"{name} is {value}; give a number above {limit}")
+
+
+def _from(lowest: float, **values: float) -> None:
+    for name, value in values.items():
+        if not lowest <= value < float("inf"):
+            raise ConfigError(f"{name} is {value}; give a number of at least {lowest}")
 
 
 # -- YAML, environment and flags -> dataclasses ------------------------------------------------------------------

@@ -13,16 +13,17 @@ import typer
 
 from bike_cli.cli import options as o
 from bike_cli.cli.console import error_room, loading, plain, say, someone_watches, stderr
+from bike_cli.cli.export import check_out, write_folder
 from bike_cli.config import FewshotConfig, dump, resolve
 from bike_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from bike_cli.data.manifests import LabelledSet
-    from bike_cli.engine.learnt import Learnt
     from bike_cli.records import Sample
     from bike_cli.tasks.fewshot import Report, Study
 
 DATA, LEARNING = "Data", "Learning"
+LABELS_FILE = "labels.txt"  # beside a model that is kept
 
 Data = Annotated[
     Path, typer.Argument(help="Folder of class folders, with train/ and test/ or without; CSV path,label; list file.")
@@ -78,7 +79,7 @@ Save = Annotated[
     Path | None,
     typer.Option(
         "--save",
-        help="Keep the first draw's classifier, for bike classify --classifier.",
+        help="Keep the first draw's classifier, for bike classify --classifier; of bike, a folder for --model.",
         show_default=False,
         rich_help_panel=o.OUTPUT,
     ),
@@ -182,12 +183,10 @@ def run(given: dict[str, object], config: FewshotConfig, *, quiet: bool) -> Exit
         with loading(config.engine.model, quiet=quiet):
             study = _study(labelled, config, pool)
             study.check_also(also)
-            if save is not None:
-                study.check_kept()
         failed = sum(failure is not None for _, _, failure in _watched(study, quiet=quiet))
         report = study.report()
         if save is not None:
-            _keep(study.learnt(also=also), save)
+            _keep(study, save, also)
     if output is not None:
         data = {name: given[name] for name in ("data", "test", "labels", "root")}
         write_report(report, output, data={k: None if v is None else str(v) for k, v in data.items()})
@@ -208,7 +207,10 @@ def _targets(given: dict[str, object]) -> tuple[Path | None, Path | None, Path |
     files = [given[name] for name in ("output", "save", "plots")]
     output, save, plots = (file if isinstance(file, Path) else None for file in files)
     read = [Path(str(given[name])) for name in ("data", "test", "labels", "config") if given[name] is not None]
-    for file in (output, save):
+    trains_model = str(given["method"] or "").split(",")[-1].strip() == "bike"
+    if save is not None and trains_model:
+        check_out(save, official=False)
+    for file in (output, None if trains_model else save):
         if file is not None:
             _check_target(file, read)
     if output is not None and save is not None and output.resolve() == save.resolve():
@@ -273,11 +275,16 @@ def _watched(study: Study, *, quiet: bool) -> Iterator[tuple[int, int, object]]:
             yield done, total, failure
 
 
-def _keep(learnt: Learnt, save: Path) -> None:
+def _keep(study: Study, save: Path, also: Sequence[str]) -> None:
     from bike_cli.engine.learnt import save_learnt
 
     try:
-        save_learnt(learnt, save)
+        if study.trains_model:
+            write_folder(study.model(), save)
+            labels = "\n".join([*study.labelled.labels, *also])
+            (save / LABELS_FILE).write_text(labels + "\n", encoding="utf-8")
+        else:
+            save_learnt(study.learnt(also=also), save)
     except OSError as e:
         raise UsageError(f"{save}: cannot be written ({e.strerror}); choose a folder that is yours") from e
 
@@ -286,4 +293,5 @@ def _say_saved(report: Report, save: Path | None, *, quiet: bool) -> None:
     if save is None or quiet:
         return
     method, shots = report.methods[-1], max(report.shots)
-    stderr().print(plain(f"{save}: {method}, {shots} shots, first draw; use it with bike classify --classifier", "dim"))
+    use = f"-m {save} -l {save / LABELS_FILE}" if save.is_dir() else f"--classifier {save}"
+    stderr().print(plain(f"{save}: {method}, {shots} shots, first draw; use it with bike classify {use}", "dim"))

@@ -1,7 +1,8 @@
-"""Pictures of a few-shot report; they need matplotlib, an extra."""
+"""Pictures of a few-shot report and of a training; they need matplotlib, an extra."""
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from bike_cli.errors import UsageError
 if TYPE_CHECKING:
     from bike_cli.tasks.fewshot import Report
 
-CURVE, CONFUSION = "learning_curve.png", "confusion_matrix.png"
+CURVE, CONFUSION, TRAINING = "learning_curve.png", "confusion_matrix.png", "training.png"
 NAMED = 60  # classes that a matrix has room to name
 DPI = 150
 
@@ -41,6 +42,37 @@ def write_plots(report: Report, folder: Path) -> None:
             _matrix(report, folder / CONFUSION)
         except OSError as e:
             raise UsageError(f"{folder}: cannot be written to ({e.strerror}); choose a folder that is yours") from e
+
+
+def write_training_plot(folder: Path) -> Path | None:
+    """Draw loss and validation of a training from its log into its folder; None without matplotlib."""
+    if find_spec("matplotlib") is None:
+        return None
+    from matplotlib.figure import Figure
+
+    with (folder / "metrics.jsonl").open(encoding="utf-8") as log:
+        records = [json.loads(line) for line in log]
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    losses, rights = figure.subplots(1, 2)
+    for branch in dict.fromkeys(r["branch"] for r in records if r["kind"] == "step"):
+        steps = [r for r in records if r["kind"] == "step" and r["branch"] == branch]
+        losses.plot([r["step"] for r in steps], [r["loss"] for r in steps], label=branch)
+    validations = [r for r in records if r["kind"] == "validated" and r["what"] in ("video", "attributes")]
+    for what in dict.fromkeys(r["what"] for r in validations):
+        for name in validations[0]["metrics"]:
+            of = [r for r in validations if r["what"] == what]
+            label = f"{what}, {name}"
+            rights.plot([r["epoch"] for r in of], [100 * r["metrics"][name] for r in of], marker=".", label=label)
+    for axes, x, y in ((losses, "step", "loss"), (rights, "epoch", "validation in %")):
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    try:
+        figure.savefig(folder / TRAINING, dpi=DPI)
+    except OSError as e:
+        raise UsageError(f"{folder}: cannot be written to ({e.strerror}); choose a folder that is yours") from e
+    return folder / TRAINING
 
 
 def _curve(report: Report, file: Path) -> None:

@@ -26,7 +26,7 @@ from torch import Tensor
 from bike_cli.config import Recipe
 from bike_cli.engine import catalogue
 from bike_cli.engine.folder import load_folder
-from bike_cli.engine.parts import PLAIN_ONLY, Checkpoint, build_attribute, build_clip, build_temporal
+from bike_cli.engine.parts import HEAD_WIDTH, PLAIN_ONLY, Checkpoint, build_attribute, build_clip, build_temporal
 from bike_cli.engine.transforms import ImageRecipe
 from bike_cli.engine.weights import OPENAI_SIZES, UNREADABLE, WAY_OUT, State, fill, first_line, read_json, read_state
 from bike_cli.errors import ModelError
@@ -35,7 +35,6 @@ WEIGHTS_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}
 BIKE_RECIPE = Recipe(spot="all", temperature=0.01, template="bike")  # what official checkpoints were trained with
 BIKE_RESIZE = {224: 256}  # the official test resize; other inputs are resized to their own side
 REACH_S = 10  # seconds that a server may take to answer a call
-HEAD_WIDTH = 64  # of every attention head of OpenAI's towers
 
 
 def open_checkpoint(model: str, *, offline: bool = False) -> Checkpoint:

@@ -107,6 +107,10 @@ class Encoder:
                 moved to the left and followed by zeros: [C, most words of a label, D] · `eot` keeps the end of text:
                 [C, 1, D].
         """
+        return self.read_texts(texts, positions=positions)
+
+    def read_texts(self, texts: Sequence[str | Prompt], *, positions: Spot) -> TextFeatures:
+        """Return what `encode_texts` does, with a gradient where the text tower learns."""
         prompts = [Prompt.plain(text) if isinstance(text, str) else text for text in texts]
         read = [tokenise(self.tokenizer, prompt, context=self.context) for prompt in prompts]
         kept = [_kept(tokens, positions, self.context) for tokens in read]
@@ -116,7 +120,7 @@ class Encoder:
         tokens = torch.zeros(len(read), length, self.dim, device=device)
         shortest_first = sorted(range(len(read)), key=lambda i: len(read[i].ids))
         for batch in _chunks(shortest_first, self.batches.at_once):
-            states = self._encode_tokens([read[i].ids for i in batch], padded=positions == "all")  # [b, l, D]
+            states = self.encode_tokens([read[i].ids for i in batch], padded=positions == "all")  # [b, l, D]
             for row, i in enumerate(batch):
                 classes[i] = states[row, len(read[i].ids) - 1]
                 tokens[i, : len(kept[i])] = states[row, kept[i].start : kept[i].stop]
@@ -171,11 +175,16 @@ class Encoder:
             features = self.tower(normalise(pixels, self.recipe))
         return features[:count].float()
 
-    def _encode_tokens(self, texts: list[list[int]], *, padded: bool) -> Tensor:
+    def encode_tokens(self, texts: Sequence[Sequence[int]], *, padded: bool) -> Tensor:
+        """Return every position [b, l, D] of texts given as token ids; with a gradient where the text tower learns.
+
+        Args:
+            padded: l is the context; otherwise it is the longest text's.
+        """
         # open_clip's `encode_text`, projected at every position. A position sees only those before it, so a batch is
         # exact when it stops at its longest text: seven times less work for labels than 77 positions.
         length = self.context if padded else max(len(ids) for ids in texts)
-        rows = [ids + [0] * (length - len(ids)) for ids in texts]
+        rows = [[*ids, *[0] * (length - len(ids))] for ids in texts]
         model = self.model
         with self.placement.autocast():
             x = model.token_embedding(torch.tensor(rows, device=self.placement.device))  # [b, l, width]

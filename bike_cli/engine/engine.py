@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,6 +32,8 @@ class Engine:
         recipe: the defaults the model brings along.
         name: what records call it.
         logit_scale: what cosines are multiplied by before the softmax over classes.
+        clip_config: the open_clip configuration of its CLIP.
+        licence: of the weights; None where not stated.
     """
 
     encoder: Encoder
@@ -40,6 +42,8 @@ class Engine:
     recipe: Recipe
     name: str
     logit_scale: float
+    clip_config: Mapping[str, object]
+    licence: str | None = None
 
     def encode_frames(self, frames: NDArray[np.uint8] | Tensor, *, crops: int = 1) -> Tensor:
         """Return raw features [crops * B, D] of uint8 [B, H, W, 3]; see `Encoder.encode_frames`."""
@@ -67,6 +71,19 @@ class Engine:
         frames = features.reshape(-1, clip.frames.shape[1], features.shape[-1])  # [crops * K, T, D]
         informed = None if self.temporal_head is None else self.temporal(frames)
         return VideoFeatures(clip.source, frames, clip.times_s, clip.duration_s, clip.warning, clip.positions, informed)
+
+    def as_checkpoint(self, *, name: str | None = None) -> Checkpoint:
+        """Return the model as it would lie in a file; `save_folder` writes it. The modules are the engine's own."""
+        return Checkpoint(
+            name=name or self.name,
+            clip=self.encoder.model,
+            clip_config=self.clip_config,
+            image=self.encoder.recipe,
+            recipe=self.recipe,
+            temporal_head=self.temporal_head,
+            attribute_head=self.attribute_head,
+            licence=self.licence,
+        )
 
     @cached_property
     def identity(self) -> str:
@@ -154,4 +171,6 @@ def assemble(checkpoint: Checkpoint, placement: Placement, *, compiled: bool = F
         recipe=checkpoint.recipe,
         name=checkpoint.name,
         logit_scale=float(clip.logit_scale.detach().exp()),
+        clip_config=checkpoint.clip_config,
+        licence=checkpoint.licence,
     )

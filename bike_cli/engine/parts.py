@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from open_clip.model import CLIP
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from bike_cli.engine.transforms import ImageRecipe
 from bike_cli.engine.weights import fill
 from bike_cli.errors import ModelError
 
+HEAD_WIDTH = 64  # of every attention head of OpenAI's towers
 PLAIN_ONLY = "this release runs plain CLIP models only, such as ViT-B-16-quickgelu,openai"
 
 
@@ -69,6 +72,21 @@ def build_temporal(state: Mapping[str, Tensor], clip: CLIP, *, heads: object, or
     head = TemporalTransformer(width, heads)
     fill(head, state, origin=f"{origin}, temporal head")
     return head.eval()
+
+
+def new_temporal(clip: CLIP, *, seed: int) -> TemporalTransformer:
+    """Return a temporal head that has learnt nothing, of the official size: text width / 64 attention heads."""
+    width, heads = width_of(clip), max(1, int(clip.ln_final.weight.shape[0]) // HEAD_WIDTH)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return TemporalTransformer(width, math.gcd(width, heads)).eval()
+
+
+def new_attribute(clip: CLIP, *, seed: int) -> AttributeHead:
+    """Return an attribute head that has learnt nothing."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return AttributeHead(width_of(clip)).eval()
 
 
 def build_attribute(state: Mapping[str, Tensor], clip: CLIP, *, origin: str) -> AttributeHead:

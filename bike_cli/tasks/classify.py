@@ -276,6 +276,8 @@ def _load_beside(engine: Engine, model: str, config: ClassifyConfig) -> Engine:
 def _attribute_weight(config: AttributeConfig, seer: Engine) -> float:
     if config.attribute_weight is not None:
         return config.attribute_weight
+    if config.attribute_model is None and seer.recipe.attribute_weight is not None:
+        return seer.recipe.attribute_weight  # that of its training
     # From the same encoder, untrained, attributes add nothing to the answer (README, "Attributes").
     trusted = config.attribute_model is not None or seer.attribute_head is not None
     return TRAINED_ATTRIBUTE_WEIGHT if trusted else 0.0

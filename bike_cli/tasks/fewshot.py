@@ -27,6 +27,7 @@ from bike_cli.data.manifests import LabelledSet
 from bike_cli.engine.adapters import Head, Views, as_views, linear_probe, prototypes, tip_adapter, zero_shot
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.learnt import Learnt
+from bike_cli.engine.parts import Checkpoint
 from bike_cli.engine.scoring import fuse
 from bike_cli.engine.store import open_store
 from bike_cli.errors import UsageError
@@ -36,7 +37,8 @@ from bike_cli.tasks.classify import prepare, shelf_of
 from bike_cli.tasks.draws import Deal, Draw, deal, draw
 from bike_cli.tasks.features import Features, Seen
 from bike_cli.tasks.metrics import confusion, macro, top1
-from bike_cli.tasks.training import Texts, Training
+from bike_cli.tasks.shot_training import ShotTraining
+from bike_cli.tasks.training import Texts
 from bike_cli.video.content import changed_lately, stamp_of
 from bike_cli.video.pool import DecodePool
 
@@ -163,16 +165,31 @@ class Study:
         self._digests: dict[int, bytes] = {}
         self._failures: dict[int, Failure] = {}
         self._left_out: dict[int, int] = {}
+        self._trained_engine: Engine | None = None
         self._draws()  # what cannot work is told before anything is read
         self._store = open_store(self.config.store)
 
-    def check_kept(self) -> None:
-        """Raise UsageError where the classifier that would be kept is none on frozen features."""
-        if self.methods[-1] == TRAINED:
-            raise UsageError(
-                "--save: keeps what was learnt on frozen features, and bike trains the model itself; name another "
-                "method last"
-            )
+    @property
+    def trains_model(self) -> bool:
+        """Whether what is to be kept is a model, and no classifier on frozen features."""
+        return self.methods[-1] == TRAINED
+
+    def model(self) -> Checkpoint:
+        """Return the model to keep that `bike` has trained, with the most shots, of the first draw.
+
+        Raises:
+            ValueError: none was trained; `report` trains, where the last method is `bike`.
+        """
+        if self._trained_engine is None:
+            raise ValueError("no model was trained yet; call report, with bike as the last method")
+        spotting, recipe = self.config.spotting, self.engine.recipe
+        own = replace(
+            recipe,
+            spot=spotting.spot or recipe.spot,
+            temperature=self._classifier.temperature,
+            template=self.config.template or recipe.template,
+        )
+        return replace(self._trained_engine, recipe=own).as_checkpoint(name=f"{self.engine.name}, few-shot")
 
     def check_also(self, also: Sequence[str]) -> None:
         """Raise UsageError where further labels are among those that are learnt."""
@@ -375,7 +392,13 @@ class Study:
 
     @torch.no_grad()
     def learnt(self, *, also: Sequence[str] = ()) -> Learnt:
-        """Return a classifier to keep: the last method's, with the most shots, of the first draw."""
+        """Return a classifier to keep: the last method's, with the most shots, of the first draw.
+
+        Raises:
+            ValueError: the last method is `bike`, which trains a `model`.
+        """
+        if self.trains_model:
+            raise ValueError("bike trains a model, which is no classifier on frozen features; see model")
         method, shots, config = self.methods[-1], max(self.shots), self.config
         recipe, classifier = self.engine.recipe, self._classifier
         drawn = self._draws()[0]
@@ -447,9 +470,11 @@ class Study:
         texts = Texts(classifier.classes, None if mean else classifier.voters, classifier.temperature)
         clips = [self._again(came).frames[0] for came in self._decoded(places)]
         labels = torch.tensor([self.samples[place].label for place in places])
-        training = Training(self.engine, clips, labels, texts, seed=self.config.seed + trial)
+        training = ShotTraining(self.engine, clips, labels, texts, seed=self.config.seed + trial)
         for _ in training:
             pass
+        if trial == 0 and shots == max(self.shots):
+            self._trained_engine = training.engine
         features = Features(
             [self.samples[place].source for place in drawn.test],
             (training.engine,),

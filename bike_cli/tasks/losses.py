@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 SHARPNESS = 10.0  # of the targets: e^10 for the right texts against e^0 for each of the others
+DUAL_TEMPERATURE = 1000.0
 
 
 def nce_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -24,6 +25,35 @@ def nce_loss(logits: Tensor, labels: Tensor) -> Tensor:
     same = (labels[:, None] == labels[None]).to(logits.dtype)
     targets = torch.softmax(SHARPNESS * same, dim=1)  # symmetric, but for the normalisation
     return (_divergence(logits, targets) + _divergence(logits.T, targets)) / 2
+
+
+def ds_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return `nce_loss` of logits that are first weighed by a softmax over the other axis of the batch.
+
+    Source: BIKE, `DS`; official utils/KLLoss.py, after dual softmax (CAMoE, arXiv:2109.04290).
+    """
+    same = (labels[:, None] == labels[None]).to(logits.dtype)
+    targets = torch.softmax(SHARPNESS * same, dim=1)
+    return (_divergence(_dual(logits), targets) + _divergence(_dual(logits.T), targets)) / 2
+
+
+def ce_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of logits [N, C] over all classes; labels int64 [N]."""
+    return torch.nn.functional.cross_entropy(logits, labels)
+
+
+def bce_loss(logits: Tensor, present: Tensor) -> Tensor:
+    """Return the sigmoid loss of logits [N, C], summed over classes, mean over videos.
+
+    Args:
+        present: bool [N, C], the labels of each video.
+    """
+    wrong = torch.nn.functional.binary_cross_entropy_with_logits(logits, present.to(logits.dtype), reduction="sum")
+    return wrong / max(1, len(logits))
+
+
+def _dual(logits: Tensor) -> Tensor:
+    return logits * torch.softmax(logits / DUAL_TEMPERATURE, dim=0) * len(logits)
 
 
 def _divergence(logits: Tensor, targets: Tensor) -> Tensor:

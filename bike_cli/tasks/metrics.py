@@ -70,3 +70,29 @@ def recalls(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 def macro(counts: NDArray[np.int64]) -> float:
     """Return the mean of the classes' own shares, so that each class counts the same; those without a video do not."""
     return float(np.nanmean(recalls(counts)))
+
+
+def average_precisions(scores: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return each class's average precision, without interpolation, [C]; NaN for a class without a video.
+
+    Args:
+        scores: [V, C]; of equal scores, videos that are not of the class come first, so that ties earn nothing.
+        present: bool [V, C], the labels of each video.
+    """
+    found = np.full(scores.shape[1], np.nan)
+    for i, (column, truth) in enumerate(zip(scores.T, present.T, strict=True)):
+        if truth.any():
+            hits = truth[np.lexsort((truth, -column))]
+            found[i] = (np.cumsum(hits)[hits] / (np.flatnonzero(hits) + 1)).mean()
+    return found
+
+
+def mean_average_precision(scores: NDArray[np.float64], present: NDArray[np.bool_]) -> float:
+    """Return the mean of the average precisions of the classes that have a video; see `average_precisions`."""
+    return float(np.nanmean(average_precisions(scores, present)))
+
+
+def hits_among(scores: NDArray[np.float64], truth: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
+    """Return whether each video's class is among its k best of scores [V, C], ties in the order of classes: [V]."""
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.asarray((best == truth[:, None]).any(axis=1))

@@ -1,156 +1,279 @@
-"""BIKE's own few-shot training of the video branch: the image tower learns, the text tower stays as it is."""
+"""One step of training: videos and the texts of their labels in, gradients out.
+
+The loss is contrastive, so it needs the whole batch at once, and the batch may be in parts and on many processes. The
+features of all are gathered, the loss is computed on them everywhere, and its gradient goes back through each part,
+which is computed a second time where there are several (GradCache, Gao et al. 2021, arXiv:2101.06983). So neither parts
+nor processes change a gradient. The official code's encoder gets 1/W of the true gradient on W processes.
+
+Letters: N videos of a batch, n of them in this process, T frames, C classes, M texts, L token positions, D embedding.
+"""
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from bike_cli.config import Spot
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import Voters, concept_scores, mean_scores, spotted
 from bike_cli.engine.transforms import normalise
-from bike_cli.tasks.losses import nce_loss
+from bike_cli.records import Prompt
+from bike_cli.tasks.losses import bce_loss, ce_loss, ds_loss, nce_loss
+from bike_cli.tasks.processes import Processes
 
-CROPS = (1.0, 0.875, 0.75, 0.66)  # of a side; the official scales
+Match = Callable[[Tensor, Tensor], Tensor]
+IN_BATCH: Mapping[str, Match] = {"nce": nce_loss, "ds": ds_loss}  # videos against the texts of the batch
+HIGHEST_SCALE = math.log(100.0)  # CLIP's own limit; the official code lets it grow
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How the tower is trained.
+@dataclass(frozen=True, eq=False)
+class Learning:
+    """Texts that are read anew for each batch.
 
     Args:
-        batch: videos; the official 256 are 32 on each of eight GPUs.
-        rate: of CLIP's weights, at its highest; official 5e-5 / 10.
-        head_rate: of the temporal head's, where there is one.
-        warm_up: epochs of linear warm-up; a cosine follows.
-    Source: BIKE, official few-shot configurations and utils/solver.py.
+        positions: whose tokens are kept.
+        mask: bool [C, L], those that vote; None: all of L.
+        length: L.
     """
 
-    epochs: int = 20
-    batch: int = 32
-    rate: float = 5e-6
-    head_rate: float = 5e-5
-    weight_decay: float = 0.2
-    warm_up: int = 5
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of training."""
-
-    epoch: int
-    step: int
-    loss: float
-    rate: float
+    prompts: tuple[Prompt, ...]
+    positions: Spot
+    mask: Tensor | None
+    length: int
 
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """What videos are compared with: classes [C, D] and voters that spot, unit vectors; no voters: mean pooling."""
+    """The labels' texts as they are compared with videos, all of them.
+
+    Args:
+        classes: [C, D] unit vectors.
+        voters: unit vectors of the tokens that spot; None: mean pooling.
+        learning: how to read them again; None: the text tower stays as it is.
+    """
 
     classes: Tensor
     voters: Voters | None
     temperature: float
+    learning: Learning | None = None
 
 
-class Training:
-    """Few-shot training of a copy of an engine's image tower; iterate to train.
-
-    The paper's few-shot models have no temporal head. A model that has one keeps it, and it learns, too: its frames
-    mean little without.
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Videos to learn from.
 
     Args:
-        clips: each uint8 [T, H, W, 3].
-        labels: int64 [N].
-        seed: of the order and the crops.
+        labels: int64 [N], of all processes' videos, in the order of the processes; or bool [N, C] with several labels.
+        pixels: uint8 [n, T, 3, S, S], of this process.
+        present: bool [n]; where False the video could not be read, and its pixels are nothing.
+    """
+
+    labels: Tensor
+    pixels: Tensor
+    present: Tensor
+
+
+class Branch(nn.Module):
+    """What learns of a model: image tower and temporal head, and the text tower where it does.
+
+    Args:
+        texts: their prompts are what `forward` reads.
+    """
+
+    def __init__(self, engine: Engine, texts: Texts, *, compiled: bool = False) -> None:
+        super().__init__()
+        self.clip, self.head = engine.encoder.model, engine.temporal_head
+        self._encoder, self._texts = engine.encoder, texts
+        see = self.clip.encode_image
+        self._see = torch.compile(see) if compiled else see
+
+    def forward(self, pixels: Tensor, read: Sequence[int] = ()) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what is seen and read.
+
+        Args:
+            pixels: uint8 [n, T, 3, S, S].
+            read: places of labels.
+        Returns:
+            frames [n, T, D], classes [M, D] and tokens [M, L, D], raw; M is 0 where nothing is read.
+        """
+        encoder, texts = self._encoder, self._texts.learning
+        with encoder.placement.autocast():
+            features = self._see(normalise(pixels.flatten(0, 1), encoder.recipe))
+        frames = features.float().unflatten(0, pixels.shape[:2])
+        if self.head is not None:
+            frames = self.head(frames)
+        if not read:
+            return frames, frames.new_zeros(0, frames.shape[2]), frames.new_zeros(0, 1, frames.shape[2])
+        assert texts is not None
+        text = encoder.read_texts([texts.prompts[i] for i in read], positions=texts.positions)
+        if texts.positions == "eot":
+            return frames, text.classes, text.classes[:, None]
+        missing = texts.length - text.tokens.shape[1]
+        return frames, text.classes, nn.functional.pad(text.tokens, (0, 0, 0, missing))
+
+
+class Learner:
+    """What is needed to learn from batches.
+
+    Args:
+        loss: nce, ds, ce or bce.
+        parts: that a batch goes through the model in.
     """
 
     def __init__(
         self,
         engine: Engine,
-        clips: Sequence[NDArray[np.uint8]],
-        labels: Tensor,
         texts: Texts,
         *,
-        recipe: Recipe | None = None,
-        seed: int = 0,
+        loss: str = "nce",
+        parts: int = 1,
+        processes: Processes | None = None,
+        scale_learns: bool = True,
+        compiled: bool = False,
     ) -> None:
-        self._recipe = recipe or Recipe()
-        model = copy.deepcopy(engine.encoder.model)
-        encoder = replace(engine.encoder, model=model, tower=model.encode_image, pads=False)
-        self.engine = replace(engine, encoder=encoder, temporal_head=copy.deepcopy(engine.temporal_head))
-        self._pixels = [encoder.pixels(clip) for clip in clips]  # each [T, 3, S, S]
-        self._labels = labels.to(encoder.placement.device)
-        self._texts, self._seed = texts, seed
+        placement = engine.encoder.placement
+        self.processes, self.loss, self.parts, self.texts = processes or Processes(), loss, parts, texts
+        self.device = placement.device
+        branch = Branch(engine, texts, compiled=compiled)
+        # Beside the branch: its gradient is the same on all processes, not a part of one.
+        self.scale = nn.Parameter(branch.clip.logit_scale.detach().clone(), requires_grad=scale_learns)
+        branch.clip.logit_scale.requires_grad_(False)
+        self.bias: nn.Parameter | None = None
+        if loss == "bce":
+            self.bias = nn.Parameter(torch.full((), math.nan, device=self.device))
+        self.branch = self.processes.wrap(branch, self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=placement.dtype is torch.float16)
 
     @torch.enable_grad()
-    def __iter__(self) -> Iterator[Step]:
-        """Yield the steps as they are done."""
-        recipe, model = self._recipe, self.engine.encoder.model
-        head = self.engine.temporal_head
-        dice = torch.Generator().manual_seed(self._seed)
-        groups = [{"params": list(model.visual.parameters()), "highest": recipe.rate}]
-        if head is not None:
-            groups.append({"params": list(head.parameters()), "highest": recipe.head_rate})
-        optimizer = torch.optim.AdamW(groups, lr=recipe.rate, weight_decay=recipe.weight_decay)
-        scaler = torch.amp.GradScaler(enabled=self.engine.encoder.placement.dtype is torch.float16)
-        each = math.ceil(len(self._labels) / recipe.batch)
-        step = 0
-        for epoch in range(recipe.epochs):
-            for batch in torch.split(torch.randperm(len(self._labels), generator=dice), recipe.batch):
-                share = warmed(step, warm_up=recipe.warm_up * each, total=recipe.epochs * each)
-                for group in optimizer.param_groups:
-                    group["lr"] = share * group["highest"]
-                loss = nce_loss(self._logits(batch.tolist(), dice), self._labels[batch.to(self._labels.device)])
-                optimizer.zero_grad()
-                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-                scaler.step(optimizer)
-                scaler.update()
-                step += 1
-                yield Step(epoch, step, float(loss.detach()), share * recipe.rate)
+    def gradients(self, batch: Batch) -> float:
+        """Add the gradients of a batch to those of the parameters, and return the loss; NaN of no video at all."""
+        labels, read = self._to_read(batch.labels)
+        parts = list(torch.tensor_split(batch.pixels, min(self.parts, len(batch.pixels))))
+        seen = self._seen(parts, read)
+        leaves = [part.detach().requires_grad_() for part in seen]
+        present = self.processes.gather(batch.present)
+        if not bool(present.any()):
+            return math.nan
+        loss = self._loss(*(self._whole(leaf) for leaf in leaves), labels=labels, present=present)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._back(parts, read, seen, leaves)
+        for own in (self.scale, self.bias):
+            if own is not None and own.grad is not None:
+                self.processes.average(own.grad)
+        return float(loss.detach())
 
-    def _logits(self, batch: list[int], dice: torch.Generator) -> Tensor:
-        """Return the scaled scores [N, N] of videos against the texts of their classes."""
-        encoder, texts = self.engine.encoder, self._texts
-        pixels = torch.cat([cropped(self._pixels[i], dice) for i in batch])
-        with encoder.placement.autocast():
-            features = encoder.model.encode_image(normalise(pixels, encoder.recipe))
-        frames = features.float().reshape(len(batch), -1, features.shape[-1])  # [N, T, D]
-        if self.engine.temporal_head is not None:
-            frames = self.engine.temporal_head(frames)
-        if texts.voters is None:
-            scores = mean_scores(frames, texts.classes)
+    def finish_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let the optimizer use the gradients, and forget them."""
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        optimizer.zero_grad()
+        if self.scale.requires_grad:
+            with torch.no_grad():
+                self.scale.clamp_(max=HIGHEST_SCALE)
+
+    def logits(self, frames: Tensor, classes: Tensor, voters: Voters | None) -> Tensor:
+        """Return the scaled scores [N, M] of raw frames [N, T, D] with texts [M, D], unit vectors, as voters spot."""
+        if voters is None:
+            return self.scale.exp() * mean_scores(frames, classes)
+        frames = unit(frames)
+        return self.scale.exp() * concept_scores(frames, spotted(frames, voters, self.texts.temperature), classes)
+
+    # -- forward -------------------------------------------------------------------------------------------------
+
+    def _to_read(self, labels: Tensor) -> tuple[Tensor, list[int]]:
+        """Return the labels on the device, and which texts this process reads: a share of those that are needed."""
+        labels = labels.to(self.device)
+        learning = self.texts.learning
+        if learning is None:
+            return labels, []
+        rank, count = self.processes.rank, self.processes.count
+        if self.loss in IN_BATCH:
+            own = len(labels) // count
+            return labels, labels[rank * own : (rank + 1) * own].tolist()
+        own = math.ceil(len(learning.prompts) / count)
+        # The last processes may read some twice; `_loss` leaves them out.
+        last = len(learning.prompts) - 1
+        return labels, [min(i, last) for i in range(rank * own, (rank + 1) * own)]
+
+    def _seen(self, parts: list[Tensor], read: list[int]) -> tuple[Tensor, ...]:
+        """Return frames, classes and tokens of this process; with a graph only where there is one part."""
+        if len(parts) == 1:
+            return self.branch(parts[0], read)  # type: ignore[no-any-return]
+        branch = self.branch.module if isinstance(self.branch, DistributedDataParallel) else self.branch
+        with torch.no_grad():
+            first = [branch(part)[0] for part in parts[:-1]]
+            last, classes, tokens = branch(parts[-1], read)
+        return torch.cat([*first, last]), classes, tokens
+
+    def _whole(self, own: Tensor) -> Tensor:
+        """Return the rows of all processes; a gradient goes back to one's own."""
+        if self.processes.count == 1:
+            return own
+        rows, before = self.processes.gather(own), self.processes.rank * len(own)
+        return torch.cat([rows[:before], own, rows[before + len(own) :]])
+
+    def _loss(self, frames: Tensor, classes: Tensor, tokens: Tensor, *, labels: Tensor, present: Tensor) -> Tensor:
+        in_batch = self.loss in IN_BATCH
+        learning = self.texts.learning
+        if learning is not None:
+            logits = self._against_learning(frames, classes, tokens, learning, labels if in_batch else None)
         else:
-            seen = unit(frames)
-            scores = concept_scores(seen, spotted(seen, texts.voters, texts.temperature), texts.classes)
-        return self.engine.logit_scale * scores[:, self._labels[batch]]
+            logits = self.logits(frames, self.texts.classes, self.texts.voters)
+            logits = logits[:, labels] if in_batch else logits
+        if not bool(present.all()):
+            logits, labels = logits[present], labels[present]
+            logits = logits[:, present] if in_batch else logits
+        if in_batch:
+            return IN_BATCH[self.loss](logits, labels)
+        return ce_loss(logits, labels) if self.loss == "ce" else bce_loss(logits + self._bias(logits, labels), labels)
+
+    def _against_learning(
+        self, frames: Tensor, classes: Tensor, tokens: Tensor, learning: Learning, labels: Tensor | None
+    ) -> Tensor:
+        rows = torch.arange(len(learning.prompts), device=self.device) if labels is None else labels
+        classes, tokens = classes[: len(rows)], tokens[: len(rows)]
+        voters = None
+        if self.texts.voters is not None:
+            voters = Voters.among(unit(tokens), None if learning.mask is None else learning.mask[rows])
+        return self.logits(frames, unit(classes), voters)
+
+    def _bias(self, logits: Tensor, present: Tensor) -> Tensor:
+        """Return what is added to all logits; at first so much that labels are as likely as they are frequent."""
+        assert self.bias is not None
+        if bool(self.bias.isnan()):
+            share = present.float().mean().clamp(1e-4, 0.5)
+            with torch.no_grad():
+                self.bias.copy_(torch.logit(share) - logits.detach().mean())
+        return self.bias
+
+    # -- backward ------------------------------------------------------------------------------------------------
+
+    def _back(self, parts: list[Tensor], read: list[int], seen: Sequence[Tensor], leaves: Sequence[Tensor]) -> None:
+        # The mean over processes is taken of what is to be their sum.
+        gradients = [None if leaf.grad is None else leaf.grad * self.processes.count for leaf in leaves]
+        if len(parts) == 1:
+            _backward(seen, gradients)
+            return
+        frames = torch.tensor_split(gradients[0], len(parts)) if gradients[0] is not None else [None] * len(parts)
+        for i, (part, gradient) in enumerate(zip(parts, frames, strict=True)):
+            is_last = i == len(parts) - 1
+            with nullcontext() if is_last else self._alone():
+                again = self.branch(part, read if is_last else [])
+                _backward(again, [gradient, *(gradients[1:] if is_last else [None, None])])
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """Return the context in which gradients are not shared yet."""
+        return self.branch.no_sync() if isinstance(self.branch, DistributedDataParallel) else nullcontext()
 
 
-def warmed(step: int, *, warm_up: int, total: int) -> float:
-    """Return the share of the highest rate at a step from 0: a line up to 1, then a cosine down to 0."""
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 + 0.5 * math.cos(math.pi * (step - warm_up) / max(1, total - warm_up))
-
-
-def cropped(pixels: Tensor, dice: torch.Generator) -> Tensor:
-    """Return one random crop of all frames, at their size: uint8 [T, 3, S, S].
-
-    Nothing is flipped: that would teach that left is right.
-    """
-    side = pixels.shape[-1]
-    scale = CROPS[int(torch.randint(len(CROPS), (), generator=dice))]
-    crop = max(1, round(scale * side))
-    if crop == side:
-        return pixels
-    top, left = (int(torch.randint(side - crop + 1, (), generator=dice)) for _ in range(2))
-    part = pixels[..., top : top + crop, left : left + crop].float()
-    larger = torch.nn.functional.interpolate(part, size=(side, side), mode="bicubic", align_corners=False)
-    return larger.round().clamp(0, 255).to(torch.uint8)
+def _backward(tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
+    pairs = [(t, g) for t, g in zip(tensors, gradients, strict=True) if g is not None and t.requires_grad]
+    if pairs:
+        torch.autograd.backward([t for t, _ in pairs], [g for _, g in pairs])

@@ -96,8 +96,8 @@ class DecodePool:
         """Start the processes now, and not when the first video comes."""
         assert self._pool.active  # asking starts them
 
-    def decode(self, source: Source) -> Future[Decoded]:
-        """Return the clip of a source to come, or why there is none."""
+    def decode(self, source: Source, *, dice: tuple[int, ...] | None = None) -> Future[Decoded]:
+        """Return the clip of a source to come, or why there is none; `dice` seed the jitter of training."""
         done: Future[Decoded] = Future()
         handover = Handover()
         self._handovers.add(handover)
@@ -112,7 +112,8 @@ class DecodePool:
                     decoded = Decoded(Failure(source, "out_of_memory", message), 0.0)
             done.set_result(decoded)
 
-        self._schedule(worker.read, (source, self._sampling, self._decoding.decoder, handover.path), source, finish)
+        wanted = (source, self._sampling, self._decoding.decoder, handover.path, dice)
+        self._schedule(worker.read, wanted, source, finish)
         return done
 
     def digest(self, source: Source) -> Future[bytes | Failure]:

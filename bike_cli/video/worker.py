@@ -57,11 +57,14 @@ def set_up(memory_mib: int) -> None:
     _limit_memory(memory_mib)
 
 
-def read(source: Source, sampling: SamplingConfig, decoder: Decoder, path: str) -> Parcel | Refusal:
-    """Decode one source, and write its pixels to the shared memory at `path`."""
+def read(
+    source: Source, sampling: SamplingConfig, decoder: Decoder, path: str, dice: tuple[int, ...] | None = None
+) -> Parcel | Refusal:
+    """Decode one source, and write its pixels to the shared memory at `path`; `dice` seed the jitter of training."""
     start_s = time.perf_counter()
+    rng = None if dice is None else np.random.Generator(np.random.PCG64(dice))
     try:
-        clip = decode(source, sampling, decoder=decoder)
+        clip = decode(source, sampling, decoder=decoder, rng=rng)
         _write(clip.frames, path)
     except VideoError as e:
         return Refusal(e.kind, str(e), time.perf_counter() - start_s)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from bike_cli.engine import engine as engines
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads import TemporalTransformer
 from bike_cli.errors import ExitCode
+from bike_cli.tasks import shot_training
 
 CLASSES = ("blue_circle", "green_cross", "red_square")
 LABELS = tuple(name.replace("_", " ") for name in CLASSES)
@@ -298,6 +300,22 @@ def test_further_labels_may_be_kept(data: Path, tmp_path: Path) -> None:
 
     assert record["label"] == "green square"
     assert len(record["top"]) == 6  # type: ignore[arg-type]
+
+
+def test_of_bike_a_model_is_kept(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shot_training, "Recipe", partial(shot_training.Recipe, epochs=2, rate=1e-3))
+    model, report = tmp_path / "actions", tmp_path / "report.json"
+
+    ran = fewshot(data, *ONE_DRAW, "--method", "bike", "--save", model, "--also", "purple ring", "-o", report)
+
+    assert ran.exit_code == ExitCode.DONE
+    assert (model / "labels.txt").read_text().splitlines() == [*LABELS, "purple ring"]
+    told = report_of(report)
+    paths = [Path(video["path"]) for video in told["draws"][0]["test"]]  # type: ignore[index]
+    answers = bike("classify", "-m", model, "-L", ",".join(LABELS), "--frames", "4", *paths).records
+    right = [a["label"] == p.parent.name.replace("_", " ") for a, p in zip(answers, paths, strict=True)]
+    (result,) = (one for one in told["results"] if one["method"] == "bike")  # type: ignore[attr-defined]
+    assert sum(right) / len(right) == pytest.approx(result["top1"]["value"], abs=1e-6)
 
 
 def test_settings_of_the_classifier_need_no_flag(kept: Callable[[str], Kept]) -> None:

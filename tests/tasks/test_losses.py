@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bike_cli.tasks.losses import nce_loss
+from bike_cli.tasks.losses import bce_loss, ce_loss, ds_loss, nce_loss
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "golden_losses.npz"
 needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the official code's values are not here")
@@ -17,7 +17,11 @@ needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the official code
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Tensor]:
     with np.load(GOLDEN, allow_pickle=False) as file:
-        return {name: torch.from_numpy(file[name]) for name in ("labels8", *file.files) if "8" in name or "nce" in name}
+        return {
+            name: torch.from_numpy(file[name])
+            for name in ("labels8", *file.files)
+            if "8" in name or "nce" in name or "dual" in name
+        }
 
 
 @needs_golden
@@ -31,6 +35,19 @@ def test_the_loss_and_its_gradient_are_the_official_ones(golden: dict[str, Tenso
     assert loss.item() == pytest.approx(golden[f"nce_{scale}_sym"].item(), rel=1e-5)
     assert logits.grad is not None
     assert torch.allclose(logits.grad, golden[f"nce_{scale}_sym_grad"], atol=1e-6)
+
+
+@needs_golden
+@pytest.mark.parametrize("scale", ["cos", "x14", "x100"])
+def test_the_dual_loss_and_its_gradient_are_the_official_ones(golden: dict[str, Tensor], scale: str) -> None:
+    logits = golden[f"logits8_{scale}"].clone().requires_grad_()
+
+    loss = ds_loss(logits, golden["labels8"])
+    loss.backward()  # type: ignore[no-untyped-call]
+
+    assert loss.item() == pytest.approx(golden[f"dual_{scale}_sym"].item(), rel=1e-5)
+    assert logits.grad is not None
+    assert torch.allclose(logits.grad, golden[f"dual_{scale}_sym_grad"], rtol=1e-5, atol=1e-6)
 
 
 def slow_loss(logits: list[list[float]], labels: list[int]) -> float:
@@ -58,3 +75,23 @@ def test_what_hits_the_targets_costs_nothing() -> None:
     labels = torch.tensor([0, 1, 0])
 
     assert nce_loss(10.0 * (labels[:, None] == labels).double(), labels).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_cross_entropy_is_that_of_a_plain_loop() -> None:
+    logits = [[1.0, 2.0, -1.0], [0.5, 0.0, 3.0]]
+
+    wrong = [math.log(sum(map(math.exp, row))) - row[label] for row, label in zip(logits, (1, 0), strict=True)]
+
+    assert ce_loss(torch.tensor(logits), torch.tensor([1, 0])).item() == pytest.approx(sum(wrong) / 2, rel=1e-6)
+
+
+def test_the_sigmoid_loss_is_that_of_a_plain_loop() -> None:
+    logits, present = [[1.0, 2.0, -1.0], [0.5, 0.0, 3.0]], [[True, False, False], [True, True, False]]
+
+    wrong = 0.0
+    for row, truth in zip(logits, present, strict=True):
+        for z, is_there in zip(row, truth, strict=True):
+            chance = 1 / (1 + math.exp(-z))
+            wrong -= math.log(chance if is_there else 1 - chance)
+
+    assert bce_loss(torch.tensor(logits), torch.tensor(present)).item() == pytest.approx(wrong / 2, rel=1e-6)

@@ -1,7 +1,5 @@
 """BIKE's few-shot training: what learns, what stays, and that a seed decides the rest."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -12,10 +10,11 @@ from torch import Tensor
 from bike_cli.config import ClassifyConfig
 from bike_cli.engine.engine import Engine
 from bike_cli.tasks.classify import prepare
-from bike_cli.tasks.training import CROPS, Recipe, Texts, Training, cropped, warmed
+from bike_cli.tasks.shot_training import Recipe, ShotTraining
+from bike_cli.tasks.training import Texts
 
 LABELS = ["red square", "blue circle", "green cross"]
-SHORT = Recipe(epochs=2, batch=4, rate=1e-4, head_rate=1e-4, warm_up=1)
+SHORT = Recipe(epochs=4, batch=6, rate=1e-4, head_rate=1e-4, warm_up=1)
 
 
 def clips() -> tuple[list[NDArray[np.uint8]], Tensor]:
@@ -29,10 +28,10 @@ def texts(engine: Engine, *, mean: bool = False) -> Texts:
     return Texts(classifier.classes, None if mean else classifier.voters, classifier.temperature)
 
 
-def trained(engine: Engine, *, seed: int = 0, mean: bool = False) -> tuple[Training, list[float]]:
+def trained(engine: Engine, *, seed: int = 0, mean: bool = False) -> tuple[ShotTraining, list[float]]:
     films, labels = clips()
-    training = Training(engine, films, labels, texts(engine, mean=mean), recipe=SHORT, seed=seed)
-    return training, [step.loss for step in training]
+    training = ShotTraining(engine, films, labels, texts(engine, mean=mean), recipe=SHORT, seed=seed)
+    return training, list(training)
 
 
 def weights(engine: Engine) -> dict[str, Tensor]:
@@ -71,30 +70,3 @@ def test_a_seed_decides_order_and_crops(tiny: Engine) -> None:
 
     assert first == again
     assert first != other
-
-
-def test_the_rate_climbs_to_its_highest_and_falls_to_nothing() -> None:
-    rates = [warmed(step, warm_up=5, total=20) for step in range(20)]
-
-    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])  # never 0: a step at rate 0 is wasted
-    assert rates[5:] == pytest.approx([0.5 + 0.5 * math.cos(math.pi * i / 15) for i in range(15)])
-
-
-def test_a_crop_shows_the_same_part_of_every_frame_at_the_same_size() -> None:
-    still = torch.randint(256, (1, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    dice = torch.Generator().manual_seed(1)
-
-    crops = [cropped(still.expand(3, -1, -1, -1), dice) for _ in range(20)]
-
-    assert all(crop.shape == (3, 3, 32, 32) and crop.dtype == torch.uint8 for crop in crops)
-    assert all(torch.equal(crop[0], crop[1]) and torch.equal(crop[0], crop[2]) for crop in crops)
-    assert sum(torch.equal(crop[:1], still) for crop in crops) < len(crops) / len(CROPS) * 3
-
-
-def test_a_crop_flips_nothing() -> None:
-    ramp = torch.arange(32, dtype=torch.uint8).mul(8).expand(1, 3, 32, 32).contiguous()
-    dice = torch.Generator().manual_seed(1)
-
-    for _ in range(20):
-        crop = cropped(ramp, dice).float().mean(dim=(0, 1, 2))
-        assert crop[0] < crop[-1]

@@ -1,0 +1,162 @@
+"""The folder of a fine-tuning run: one run at a time writes it, and a run that ended anywhere can go on."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import IO
+
+from bike_cli.config import dump
+from bike_cli.engine.folder import CONFIG_FILE, WEIGHTS_FILE
+from bike_cli.errors import UsageError
+from bike_cli.tasks.processes import Processes
+from bike_cli.tasks.snapshots import Snapshot, last_snapshot, snapshots_in, write_snapshot
+
+HAS_LOCKS = os.name == "posix"  # elsewhere, runs are not kept apart
+if HAS_LOCKS:
+    import fcntl
+
+METRICS, REPORT, CONFIG, CHECKPOINTS, LOCK = "metrics.jsonl", "report.json", "config.yaml", "checkpoints", ".lock"
+FINE_TUNED = "fine_tuned"
+OURS = {
+    METRICS,
+    REPORT,
+    CONFIG,
+    CHECKPOINTS,
+    LOCK,
+    FINE_TUNED,
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    "training.png",
+    "tensorboard",
+}
+MIB = 2**20
+
+
+class RunFolder:
+    """What lies on disk of a run; only the first of several processes writes.
+
+    Args:
+        resume: go on with what is there; otherwise the folder must hold no run.
+    Raises:
+        UsageError: a file, a folder of something else, of a run that is not to be resumed, or of one under way.
+    """
+
+    def __init__(self, path: Path, by: Processes, *, resume: bool) -> None:
+        self.path, self._by, self._resume = path, by, resume
+        self._log: IO[str] | None = None
+        self._logged = 0
+        self._lock: IO[str] | None = None
+        if by.is_first:
+            self._check()
+            self._take()
+        self.is_complete = by.from_first(resume and (path / REPORT).is_file())
+
+    def check_room(self, needed: int) -> None:
+        """Raise UsageError where the disk has fewer bytes free than are going to be written."""
+        free = shutil.disk_usage(self.path).free
+        if free < needed:
+            raise UsageError(
+                f"{self.path}: its disk has {free // MIB:,} MiB free, and a run needs {needed // MIB:,}; "
+                "make room, or choose another folder"
+            )
+
+    def snapshot(self, settings: Mapping[str, object]) -> Snapshot | None:
+        """Return where the run stands; None where it begins.
+
+        Raises:
+            UsageError: it was begun with other settings, data or weights.
+        """
+        found = last_snapshot(self.path / CHECKPOINTS) if self._resume else None
+        if found is None:
+            return None
+        before, now = found.state["settings"], json.loads(json.dumps(settings))
+        assert isinstance(before, dict)
+        for name in now:
+            if before.get(name) != now[name]:
+                was, is_now = _short(before.get(name)), _short(now[name])
+                raise UsageError(
+                    f"{self.path}: its run was begun with {name} {was}, and this one's is {is_now}; go on with the "
+                    "same, or begin in another folder"
+                )
+        self._logged = int(found.state["logged"])  # type: ignore[call-overload]
+        return found
+
+    def begin(self, config: object) -> None:
+        """Write what is asked for, and let the log end where the run stands."""
+        (self.path / CONFIG).write_text(dump(config), encoding="utf-8")
+        file = self.path / METRICS
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
+        file.write_text("".join(lines[: self._logged]), encoding="utf-8")
+        self._logged = min(self._logged, len(lines))
+
+    def save(self, step: int, snapshot: Snapshot) -> None:
+        """Write where the run stands."""
+        state = {**snapshot.state, "logged": self._logged}
+        write_snapshot(self.path / CHECKPOINTS, step, Snapshot(state, snapshot.tensors))
+
+    def log(self, record: object) -> None:
+        """Add a record to the log."""
+        if not self._by.is_first or not is_dataclass(record) or isinstance(record, type):
+            return
+        values = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(record).items()}
+        if self._log is None:
+            self._log = (self.path / METRICS).open("a", encoding="utf-8")
+        self._log.write(json.dumps({"kind": type(record).__name__.lower(), **values}) + "\n")
+        self._log.flush()
+        self._logged += 1
+
+    def finish(self, report: Mapping[str, object]) -> None:
+        """Write what it came to; where it stood is of no use any more."""
+        if not self._by.is_first:
+            return
+        unfinished = self.path / f".{REPORT}"
+        unfinished.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        unfinished.replace(self.path / REPORT)
+        shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let others write the folder."""
+        for file in (self._log, self._lock):
+            if file is not None:
+                file.close()
+        self._log = self._lock = None
+
+    def _check(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            there = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".unfinished-")}
+        except OSError as e:
+            raise UsageError(f"{self.path}: cannot be made a folder ({e.strerror}); choose another name") from e
+        strange = sorted(there - OURS)
+        if strange:
+            raise UsageError(f"{self.path}: holds {strange[0]!r}, which is no run's; choose a new folder")
+        if (self.path / REPORT).exists() and not self._resume:
+            raise UsageError(f"{self.path}: holds a complete run; choose a new folder, or remove it")
+        if snapshots_in(self.path / CHECKPOINTS) and not self._resume:
+            raise UsageError(f"{self.path}: holds an unfinished run; go on with --resume auto, or choose a new folder")
+        if not self._resume and (self.path / WEIGHTS_FILE).exists():
+            raise UsageError(f"{self.path}: holds a model; choose a new folder")
+
+    def _take(self) -> None:
+        try:
+            self._lock = (self.path / LOCK).open("w")
+            if HAS_LOCKS:
+                fcntl.flock(self._lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            raise UsageError(f"{self.path}: another run is writing it; wait for that, or choose a new folder") from e
+        except OSError as e:
+            if self._lock is None:
+                raise UsageError(f"{self.path}: cannot be written ({e.strerror}); choose a folder that is yours") from e
+            # a file system without locks
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:60]}…"

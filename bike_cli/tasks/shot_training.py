@@ -1,0 +1,99 @@
+"""BIKE's own few-shot training of the video branch, on clips that are in memory."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bike_cli.engine.augmentation import Augmentation, augment
+from bike_cli.engine.engine import Engine
+from bike_cli.tasks.loading import PIXELS, plans_of, steps_of
+from bike_cli.tasks.schedule import rate_of_step
+from bike_cli.tasks.training import Batch, Learner, Texts
+from bike_cli.tasks.video_training import freeze
+
+CROPS_ONLY = Augmentation(crops=True, flip=False, jitter=False)  # a few clips' colours and sides may be their classes
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the tower is trained.
+
+    Args:
+        batch: videos; the official 256 are 32 on each of eight GPUs.
+        rate: of CLIP's weights, at its highest; official 5e-5 / 10.
+        head_rate: of the temporal head's, where there is one.
+        warm_up: epochs of linear warm-up; a cosine follows.
+    Source: BIKE, official few-shot configurations and utils/solver.py.
+    """
+
+    epochs: int = 20
+    batch: int = 32
+    rate: float = 5e-6
+    head_rate: float = 5e-5
+    weight_decay: float = 0.2
+    warm_up: int = 5
+
+
+class ShotTraining:
+    """Few-shot training of a copy of an engine's image tower; iterate to train.
+
+    The paper's few-shot models have no temporal head. A model that has one keeps it, and it learns, too: its frames
+    mean little without.
+
+    Args:
+        clips: each uint8 [T, H, W, 3].
+        labels: int64 [N].
+        seed: of the order and the crops.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        clips: Sequence[NDArray[np.uint8]],
+        labels: Tensor,
+        texts: Texts,
+        *,
+        recipe: Recipe | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._recipe, self._seed = recipe or Recipe(), seed
+        model = copy.deepcopy(engine.encoder.model)
+        encoder = replace(engine.encoder, model=model, tower=model.encode_image, pads=False)
+        self.engine = replace(engine, encoder=encoder, temporal_head=copy.deepcopy(engine.temporal_head))
+        freeze(self.engine, "text,scale")
+        self._learner = Learner(self.engine, texts, scale_learns=False)
+        self._clips, self._labels = clips, labels
+
+    def __iter__(self) -> Iterator[float]:
+        """Yield the loss of each step as it is done."""
+        recipe, learner = self._recipe, self._learner
+        groups = [{"params": list(self.engine.encoder.model.visual.parameters()), "highest": recipe.rate}]
+        if self.engine.temporal_head is not None:
+            groups.append({"params": list(self.engine.temporal_head.parameters()), "highest": recipe.head_rate})
+        optimizer = torch.optim.AdamW(groups, lr=recipe.rate, weight_decay=recipe.weight_decay)
+        steps = steps_of(len(self._clips), recipe.batch)
+        for epoch in range(recipe.epochs):
+            plans = plans_of(epoch, self._labels.tolist(), batch_size=recipe.batch, seed=self._seed, balanced=False)
+            for i, plan in enumerate(plans):
+                share = rate_of_step(epoch * steps + i, steps=steps, epochs=recipe.epochs, warm_up=recipe.warm_up)
+                for group in optimizer.param_groups:
+                    group["lr"] = share * group["highest"]
+                places = list(plan.places)
+                pixels = torch.stack([self._varied(epoch, place) for place in places])
+                present = torch.ones(len(places), dtype=torch.bool)
+                loss = learner.gradients(Batch(self._labels[places], pixels, present))
+                learner.finish_step(optimizer)
+                yield loss
+
+    def _varied(self, epoch: int, place: int) -> Tensor:
+        encoder = self.engine.encoder
+        dice = np.random.Generator(np.random.PCG64([self._seed, epoch, place, PIXELS]))
+        frames = torch.from_numpy(self._clips[place]).to(encoder.placement.device)
+        return augment(frames, encoder.recipe, CROPS_ONLY, dice)

@@ -1,0 +1,89 @@
+"""Several processes are one: who they are, what they share, and that their gradients are those of one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_training import CASES, assert_alike, batch_of, own_copy, step_of
+
+from bike_cli.engine.engine import Engine
+from bike_cli.errors import UsageError
+from bike_cli.tasks.processes import Processes, found
+
+HERE = Path(__file__).parent
+
+
+def on_two(out: Path, *arguments: str) -> dict[str, torch.Tensor]:
+    """Return what a step on two processes came to."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [*launcher, str(HERE / "two_processes.py"), str(out), *arguments],
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return load_file(out)
+
+
+@pytest.mark.parametrize(("loss", "learn", "parts"), [("nce", "fixed", 1), ("ce", "learn", 2)])
+def test_two_processes_find_the_gradients_of_one(
+    tiny: Engine, tmp_path: Path, loss: str, learn: str, parts: int
+) -> None:
+    engine = own_copy(tiny, "none" if learn == "learn" else "text")
+    value, wanted = step_of(engine, batch_of(dict(CASES)[loss]), loss=loss, learn=learn == "learn")
+
+    two = on_two(tmp_path / "found.safetensors", loss, learn, str(parts))
+
+    assert two.pop("loss").item() == pytest.approx(value, rel=1e-6)
+    assert_alike(two, wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("learn", ["fixed", "learn"])
+@pytest.mark.parametrize("loss", [loss for loss, _ in CASES])
+def test_two_processes_find_the_gradients_of_one_whatever_is_learnt(
+    tiny: Engine, tmp_path: Path, loss: str, learn: str, parts: int
+) -> None:
+    test_two_processes_find_the_gradients_of_one(tiny, tmp_path, loss, learn, parts)
+
+
+def test_without_a_launcher_there_is_one_process() -> None:
+    assert found({}) == Processes(rank=0, count=1, local=0)
+
+
+def test_a_launcher_tells_who_one_is() -> None:
+    assert found({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}) == Processes(rank=5, count=8, local=1)
+
+
+@pytest.mark.parametrize("rank", ["x", "8", "-1"])
+def test_a_launcher_that_makes_no_sense_is_told(rank: str) -> None:
+    with pytest.raises(UsageError, match="start with torchrun"):
+        found({"RANK": rank, "WORLD_SIZE": "8"})
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_shares_are_all_of_a_list_and_nothing_twice(count: int) -> None:
+    things = list(range(7))
+
+    shares = [Processes(rank, count).share(things) for rank in range(count)]
+
+    assert sorted(thing for share in shares for thing in share) == things
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_one_process_alone_gathers_its_own() -> None:
+    alone, rows = Processes(), torch.arange(3.0, requires_grad=True)
+
+    assert torch.equal(alone.gather(rows), rows.detach())
+    assert alone.gather_things("a") == ["a"]
+    assert alone.unshare([1, 2]) == [1, 2]
+    assert alone.from_first(3) == 3

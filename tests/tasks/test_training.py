@@ -1,0 +1,230 @@
+"""One step: the official gradients, whatever parts and towers it goes through."""
+
+import copy
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bike_cli.config import Spot
+from bike_cli.engine.engine import Engine, load
+from bike_cli.engine.scoring import unit
+from bike_cli.engine.spotting import Voters, voters
+from bike_cli.engine.transforms import normalise
+from bike_cli.errors import ConfigError
+from bike_cli.records import Prompt
+from bike_cli.tasks.losses import nce_loss
+from bike_cli.tasks.training import Batch, Learner, Learning, Texts
+from bike_cli.tasks.video_training import freeze
+
+GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
+needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the official code's values are not here")
+LABELS = ["red square", "blue circle", "green cross", "yellow star"]
+
+
+def texts_of(
+    engine: Engine, labels: list[str], spot: Spot = "all", *, learn: bool = False, mean: bool = False
+) -> Texts:
+    prompts = tuple(Prompt(f"This is a video about {label}", 22, 22 + len(label)) for label in labels)
+    text = engine.encode_texts(prompts, positions=spot)
+    tokens, mask = voters(text, spot)
+    learning = Learning(prompts, spot, mask, tokens.shape[1]) if learn else None
+    return Texts(unit(text.classes), None if mean else Voters.among(unit(tokens), mask), 0.01, learning)
+
+
+def gradients(engine: Engine, learner: Learner) -> dict[str, Tensor]:
+    """Return what was found by a step, and forget it."""
+    parts = {"clip": engine.encoder.model, "head": engine.temporal_head}
+    found = {
+        f"{part}.{name}": p.grad.clone()
+        for part, module in parts.items()
+        if module is not None
+        for name, p in module.named_parameters()
+        if p.grad is not None
+    }
+    for name, p in (("clip.logit_scale", learner.scale), ("head.bias", learner.bias)):
+        if p is not None and p.grad is not None:
+            found[name] = p.grad.clone()
+    learner.branch.zero_grad()
+    learner.scale.grad = None
+    return found
+
+
+# -- the official code's ------------------------------------------------------------------------------------------
+
+
+@needs_golden
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_every_gradient_is_the_official_one(parts: int) -> None:
+    engine = load(str(GOLDEN / "bike_tiny_checkpoint.pt"), device="cpu")
+    with np.load(GOLDEN / "golden_model.npz") as file:
+        frames, labels, names = file["frames_u8"], file["video_labels"], [str(name) for name in file["class_names"]]
+    with np.load(GOLDEN / "golden_losses.npz") as file:
+        wanted = {key: file[key] for key in file.files if key.startswith("e2e_")}
+    freeze(engine, "text")
+    learner = Learner(engine, texts_of(engine, names), parts=parts)
+    pixels = torch.from_numpy(frames).permute(0, 1, 4, 2, 3).contiguous()
+
+    loss = learner.gradients(Batch(torch.from_numpy(labels), pixels, torch.ones(3, dtype=torch.bool)))
+
+    assert loss == pytest.approx(float(wanted["e2e_loss"]), rel=1e-5)
+    found = gradients(engine, learner)
+    norms = dict(zip(wanted["e2e_param_names"].tolist(), wanted["e2e_grad_norms"].tolist(), strict=True))
+    assert set(found) == {name for name, norm in norms.items() if not np.isnan(norm)}
+    for name, gradient in found.items():
+        assert gradient.norm().item() == pytest.approx(norms[name], rel=1e-5, abs=1e-8), name
+    whole = {key.removeprefix("e2e_grad_"): value for key, value in wanted.items() if key.startswith("e2e_grad_")}
+    compared = [name for name in found if name in whole]
+    assert len(compared) > 5
+    for name in compared:
+        scale = np.abs(whole[name]).max()
+        assert np.abs(found[name].numpy() - whole[name]).max() <= 1e-5 * scale, name
+
+
+# -- parts, processes, towers -------------------------------------------------------------------------------------
+
+
+def batch_of(labels: Tensor, *, videos: int = 5, frames: int = 3, seed: int = 0) -> Batch:
+    dice = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(256, (videos, frames, 3, 64, 64), dtype=torch.uint8, generator=dice)
+    return Batch(labels, pixels, torch.ones(videos, dtype=torch.bool))
+
+
+def own_copy(engine: Engine, frozen: str = "text") -> Engine:
+    """Return an engine whose weights a test may have gradients of."""
+    model = copy.deepcopy(engine.encoder.model)
+    encoder = replace(engine.encoder, model=model, tower=model.encode_image)
+    copied = replace(engine, encoder=encoder, temporal_head=copy.deepcopy(engine.temporal_head))
+    freeze(copied, frozen)
+    return copied
+
+
+def step_of(
+    engine: Engine, batch: Batch, *, loss: str, parts: int = 1, learn: bool = False, spot: Spot = "words"
+) -> tuple[float, dict[str, Tensor]]:
+    learner = Learner(engine, texts_of(engine, LABELS, spot, learn=learn), loss=loss, parts=parts)
+    return learner.gradients(batch), gradients(engine, learner)
+
+
+def assert_alike(found: dict[str, Tensor], wanted: dict[str, Tensor], within: float = 1e-6) -> None:
+    """Assert that gradients are the same, relative to the length of all of them together."""
+    assert set(found) == set(wanted)
+    length = math.sqrt(sum(float(gradient.square().sum()) for gradient in wanted.values()))
+    for name, gradient in wanted.items():
+        difference = float((found[name] - gradient).norm())
+        assert difference <= within * length, name
+        # Sums of other sizes differ so much in fp32, where a parameter's own gradient is small.
+        assert difference <= 5 * within * float(gradient.norm()) + 1e-9, name
+
+
+SINGLE, SEVERAL = torch.tensor([2, 0, 1, 2, 3]), torch.tensor([[1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 1]] * 2)[:5].bool()
+CASES = [("nce", SINGLE), ("ds", SINGLE), ("ce", SINGLE), ("bce", SEVERAL)]
+
+
+@pytest.mark.parametrize("learn", [False, True])
+@pytest.mark.parametrize(("loss", "labels"), CASES)
+def test_parts_change_no_gradient(tiny: Engine, loss: str, labels: Tensor, learn: bool) -> None:
+    engine = own_copy(tiny, "none" if learn else "text")
+
+    whole = step_of(engine, batch_of(labels), loss=loss, learn=learn)
+    in_parts = step_of(engine, batch_of(labels), loss=loss, learn=learn, parts=3)
+
+    assert in_parts[0] == pytest.approx(whole[0], rel=1e-6)
+    assert_alike(in_parts[1], whole[1])
+
+
+def test_the_gradient_is_that_of_a_plain_loss(tiny: Engine) -> None:
+    engine, batch = own_copy(tiny), batch_of(SINGLE)
+    text = engine.encode_texts(
+        [Prompt(f"This is a video about {label}", 22, 22 + len(label)) for label in LABELS], positions="words"
+    )
+    tokens, classes = unit(text.tokens), unit(text.classes)
+    pixels = normalise(batch.pixels.flatten(0, 1), engine.encoder.recipe)
+    assert engine.temporal_head is not None
+    frames = unit(engine.temporal_head(engine.encoder.model.encode_image(pixels).unflatten(0, (5, 3))))
+    rows = []
+    for frame in frames:
+        row = []
+        for label in SINGLE.tolist():
+            words = tokens[label][text.token_mask[label]]
+            weights = torch.softmax(words @ frame.T / 0.01, dim=1).mean(dim=0)
+            row.append(((weights @ frame) * classes[label]).sum())
+        rows.append(torch.stack(row))
+    plain = nce_loss(engine.encoder.model.logit_scale.exp() * torch.stack(rows), SINGLE)
+    plain.backward()  # type: ignore[no-untyped-call]
+    wanted = {f"clip.{n}": p.grad.clone() for n, p in engine.encoder.model.named_parameters() if p.grad is not None}
+    wanted |= {f"head.{n}": p.grad.clone() for n, p in engine.temporal_head.named_parameters() if p.grad is not None}
+    engine.encoder.model.zero_grad()
+    engine.temporal_head.zero_grad()
+
+    loss, found = step_of(engine, batch, loss="nce")
+
+    assert loss == pytest.approx(plain.item(), rel=1e-5)
+    assert_alike(found, wanted, within=1e-5)
+
+
+def test_a_video_that_could_not_be_read_has_no_say(tiny: Engine) -> None:
+    engine = own_copy(tiny)
+    whole = batch_of(SINGLE)
+    kept = torch.tensor([True, True, False, True, False])
+
+    without = step_of(engine, Batch(SINGLE[kept], whole.pixels[kept], torch.ones(3, dtype=torch.bool)), loss="nce")
+    masked = step_of(engine, Batch(SINGLE, whole.pixels, kept), loss="nce")
+
+    assert masked[0] == pytest.approx(without[0], rel=1e-6)
+    assert_alike(masked[1], without[1])
+
+
+def test_a_batch_of_nothing_teaches_nothing(tiny: Engine) -> None:
+    engine = own_copy(tiny)
+    learner = Learner(engine, texts_of(engine, LABELS, "words"))
+
+    loss = learner.gradients(Batch(SINGLE, batch_of(SINGLE).pixels, torch.zeros(5, dtype=torch.bool)))
+
+    assert math.isnan(loss)
+    assert all(p.grad is None for p in engine.encoder.model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("frozen", "learn"),
+    [
+        ("text", {"visual", "head", "logit_scale"}),
+        ("text,head", {"visual", "logit_scale"}),
+        ("image", {"head", "logit_scale"}),
+        ("scale", {"visual", "head"}),
+    ],
+)
+def test_what_is_frozen_takes_no_gradient(tiny: Engine, frozen: str, learn: set[str]) -> None:
+    engine = own_copy(tiny, frozen)
+
+    parts = {name.split(".")[0] for name, p in engine.encoder.model.named_parameters() if p.requires_grad}
+    assert engine.temporal_head is not None
+    parts |= {"head" for p in engine.temporal_head.parameters() if p.requires_grad}
+
+    assert parts == learn
+
+
+def test_the_first_blocks_alone_may_be_frozen(tiny: Engine) -> None:
+    engine = own_copy(tiny, "image:2")
+
+    frozen = {name for name, p in engine.encoder.model.visual.named_parameters() if not p.requires_grad}
+
+    blocks = {name.split(".")[2] for name in frozen if name.startswith("transformer.resblocks.")}
+    assert blocks == {"0", "1"}
+    assert {name.split(".")[0] for name in frozen if not name.startswith("transformer.")} == {
+        "conv1", "class_embedding", "positional_embedding", "ln_pre",
+    }  # fmt: skip
+
+
+def test_none_frees_the_text_tower(tiny: Engine) -> None:
+    assert all(p.requires_grad for p in own_copy(tiny, "none").encoder.model.parameters())
+
+
+@pytest.mark.parametrize("frozen", ["txt", "image:x", "image:99"])
+def test_a_part_that_there_is_not_is_told(tiny: Engine, frozen: str) -> None:
+    with pytest.raises(ConfigError, match="freeze is"):
+        own_copy(tiny, frozen)

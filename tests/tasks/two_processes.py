@@ -1,0 +1,40 @@
+"""A program for torchrun: one training step on as many processes as it is started with; the first writes what it found.
+
+torchrun --nproc-per-node 2 two_processes.py OUT LOSS LEARN PARTS
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from test_training import CASES, LABELS, batch_of, gradients, own_copy, texts_of
+
+from bike_cli.engine.engine import load
+from bike_cli.tasks.processes import found, together
+from bike_cli.tasks.training import Batch, Learner
+
+VIDEOS = 5  # of which the last process has one less
+
+
+def main(out: str, loss: str, learn: str, parts: str) -> None:
+    by, labels = found(), dict(CASES)[loss]
+    engine = own_copy(load("tiny", device="cpu", precision="fp32"), "none" if learn == "learn" else "text")
+    whole = batch_of(labels)
+    width = -(-VIDEOS // by.count)
+    missing = by.count * width - VIDEOS
+    pixels = torch.cat([whole.pixels, whole.pixels.new_zeros(missing, *whole.pixels.shape[1:])])
+    present = torch.cat([whole.present, torch.zeros(missing, dtype=torch.bool)])
+    own = slice(by.rank * width, (by.rank + 1) * width)
+    batch = Batch(torch.cat([labels, labels[:missing]]), pixels[own], present[own])
+    with together(by, torch.device("cpu")):
+        texts = texts_of(engine, LABELS, "words", learn=learn == "learn")
+        learner = Learner(engine, texts, loss=loss, parts=int(parts), processes=by)
+        value = learner.gradients(batch)
+    if by.is_first:
+        save_file({"loss": torch.tensor(value), **gradients(engine, learner)}, Path(out))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(*sys.argv[1:])
