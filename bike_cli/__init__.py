@@ -15,9 +15,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bike_cli.config import (
         AttributeConfig,
+        BatchConfig,
         ClassifyConfig,
         EngineConfig,
         FewshotConfig,
+        FinetuneConfig,
+        KeepingConfig,
+        LearningConfig,
         SamplingConfig,
         SpottingConfig,
     )
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     )
     from bike_cli.tasks.classify import classify
     from bike_cli.tasks.fewshot import Study
+    from bike_cli.tasks.finetune import Finetuning
     from bike_cli.video.pool import DecodePool
 
 __version__ = "0.1.0"
@@ -46,6 +51,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Attribute",
     "AttributeConfig",
+    "BatchConfig",
     "BikeError",
     "ClassifyConfig",
     "Clip",
@@ -55,7 +61,11 @@ __all__ = [
     "EngineConfig",
     "Failure",
     "FewshotConfig",
+    "FinetuneConfig",
+    "Finetuning",
+    "KeepingConfig",
     "LabelledSet",
+    "LearningConfig",
     "Learnt",
     "Lexicon",
     "ModelError",
@@ -80,7 +90,8 @@ __all__ = [
 # Importing torch and open_clip takes seconds, and `bike --help` needs neither: names are looked up when first used.
 _HOMES = {
     "bike_cli.config": (
-        *("AttributeConfig", "ClassifyConfig", "EngineConfig", "FewshotConfig", "SamplingConfig", "SpottingConfig"),
+        *("AttributeConfig", "BatchConfig", "ClassifyConfig", "EngineConfig", "FewshotConfig", "FinetuneConfig"),
+        *("KeepingConfig", "LearningConfig", "SamplingConfig", "SpottingConfig"),
     ),
     "bike_cli.data.manifests": ("LabelledSet", "read_labelled"),
     "bike_cli.engine.engine": ("Engine", "load"),
@@ -88,6 +99,7 @@ _HOMES = {
     "bike_cli.errors": ("BikeError", "ConfigError", "ModelError", "UsageError", "VideoError"),
     "bike_cli.tasks.classify": ("classify",),
     "bike_cli.tasks.fewshot": ("Study",),
+    "bike_cli.tasks.finetune": ("Finetuning",),
     "bike_cli.video.pool": ("DecodePool",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

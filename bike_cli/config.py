@@ -98,7 +98,7 @@ class SpottingConfig:
     temperature: float | None = None
 
     def __post_init__(self) -> None:
-        if self.temperature is not None and not self.temperature > 0:
+        if self.temperature is not None and not 0 < self.temperature < float("inf"):
             raise ConfigError(f"temperature is {self.temperature}; give a number above 0, such as 0.01")
 
 
@@ -274,6 +274,11 @@ class FinetuneConfig(_SeeingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.learning.branch == "attributes" and self.keeping.wise_ft is not None:
+            raise ConfigError(
+                f"wise_ft is {self.keeping.wise_ft}, but branch is attributes, and it mixes weights of the video "
+                "branch; leave it out"
+            )
         if self.sampling.clips != 1 or self.sampling.crops != 1:
             raise ConfigError(
                 "clips and crops are for testing; leave them out, a video is trained on one view at a time"

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,12 +35,12 @@ def setup(name: str) -> str:
     return match[1]
 
 
-def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def shell(command: str, *, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the README as a user does, with the `bike` of this environment first on the path."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command],
-        cwd=ROOT,
+        cwd=cwd,
         env={**os.environ, "PATH": path, "BIKE_DEVICE": "cpu", **environment},
         capture_output=True,
         text=True,
@@ -50,7 +51,7 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def bike_lines(text: str) -> list[str]:
     joined = text.replace("\\\n", " ")
-    return [line for line in joined.splitlines() if line.startswith("bike classify")]
+    return [line for line in joined.splitlines() if line.startswith(("bike classify", "bike fewshot", "bike finetune"))]
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +84,16 @@ def test_the_set_up_is_two_commands_that_install_and_do() -> None:
     assert setup("test") == "pip install -e '.[dev]' && pytest"
 
 
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What the README's commands need of a checkout, in a folder that they may write to."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    return tmp_path
+
+
 @pytest.mark.parametrize("command", blocks("bash"))
-def test_a_command_of_the_readme_runs(command: str, tmp_path: Path) -> None:
-    done = shell(
-        command.replace("answers.", f"{tmp_path}/answers.").replace("travels.bike", f"{tmp_path}/travels.bike")
-    )
+def test_a_command_of_the_readme_runs(command: str, checkout: Path) -> None:
+    done = shell(command, cwd=checkout)
 
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
@@ -102,9 +108,9 @@ def test_flags_of_commands_that_need_weights_exist(line: str) -> None:
 
 
 @pytest.mark.parametrize("program", blocks("python"))
-def test_a_program_of_the_readme_runs(program: str) -> None:
+def test_a_program_of_the_readme_runs(program: str, checkout: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", program], cwd=checkout, capture_output=True, text=True, timeout=120, check=False
     )
 
     assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -18,10 +19,11 @@ import typer
 from bike_cli.cli import options as o
 from bike_cli.cli.console import error_room, loading, plain, say, someone_watches, stderr
 from bike_cli.cli.fewshot import DATA, NamesFile, Root
-from bike_cli.config import Branch, FinetuneConfig, HeadKind, Loss, dump, flatten, resolve
+from bike_cli.config import Branch, ClassifyConfig, FinetuneConfig, HeadKind, Loss, dump, flatten, resolve
 from bike_cli.errors import ConfigError, ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from bike_cli.cli.finetune_view import View
     from bike_cli.data.manifests import LabelledSet
     from bike_cli.engine.engine import Engine
     from bike_cli.tasks.finetune import Finetuning
@@ -291,7 +293,8 @@ def run(given: dict[str, object], config: FinetuneConfig, *, quiet: bool) -> Exi
 
     if given["tensorboard"] and find_spec("tensorboard") is None:
         raise UsageError("--tensorboard: is not installed; pip install 'bike-cli[tensorboard]'")
-    labelled = _labelled(given)
+    _check_output(given)
+    labelled = _labelled(given, quiet=quiet)
     config = _among_others(config, cores())
     most = len(labelled.train) + len(labelled.val or ())
     with DecodePool(config.sampling, config.decoding, most=most) as pool:
@@ -322,7 +325,19 @@ def _batch_size(text: object) -> int | str | None:
         raise ConfigError(f"batch_size is {text!r}; give a whole number, or auto") from e
 
 
-def _labelled(given: dict[str, object]) -> LabelledSet:
+def _check_output(given: dict[str, object]) -> None:
+    """Raise UsageError where no run can lie, before anything is loaded; what is there already, the run looks at."""
+    output = Path(str(given["output"]))
+    if str(output) == "-":
+        raise UsageError("-: is no folder; name one for the model, its log and its checkpoints")
+    for name in ("data", "val"):
+        read = given[name]
+        # There it would be a class, or videos would lie beside a model.
+        if isinstance(read, Path) and read.is_dir() and output.resolve().is_relative_to(read.resolve()):
+            raise UsageError(f"{output}: lies in {read}, which is read; name a folder outside of it")
+
+
+def _labelled(given: dict[str, object], *, quiet: bool) -> LabelledSet:
     from bike_cli.data.manifests import read_labelled
 
     paths = {name: given[name] for name in ("labels", "val", "root")}
@@ -335,8 +350,12 @@ def _labelled(given: dict[str, object]) -> LabelledSet:
         root=root,
         multi_label=bool(given["multi_label"]),
     )
+    if labelled.val is not None and given["val_fraction"] is not None:
+        raise UsageError(
+            "val_fraction: holds videos back for validation, but the data have a validation side; leave it out"
+        )
     joined = next((label for label in labelled.labels if ";" in label), None)
-    if joined is not None and not labelled.multi_label:
+    if joined is not None and not labelled.multi_label and not quiet:
         say(f"label {joined!r}: holds a semicolon; give --multi-label if these are several labels", level="warning")
     return labelled
 
@@ -389,38 +408,48 @@ def _trained(training: Finetuning, given: dict[str, object], *, quiet: bool) -> 
     from bike_cli.cli.finetune_view import View, print_results
     from bike_cli.cli.plots import write_training_plot
 
-    folder = training.folder.path
-    view = View(
-        stderr(quiet=quiet or not someone_watches()), events=folder / "tensorboard" if given["tensorboard"] else None
-    )
-    with _asked_to_stop(training), view:
+    folder, watched = training.folder.path, someone_watches() and not quiet
+    events = folder / "tensorboard" if given["tensorboard"] and training.by.is_first else None
+    view = View(stderr(quiet=not watched), events=events)
+    with _asked_to_stop(training, view), view:
         for record in training:
             view.add(record)
     if training.was_stopped:
-        say(f"{folder}: is not complete; go on with --resume auto", level="warning")
+        if not quiet:
+            say(f"{folder}: is not complete; go on with --resume auto", level="warning")
         return ExitCode.INTERRUPTED
     if not training.by.is_first:
         return ExitCode.DONE
-    if write_training_plot(folder) is None and not quiet:
-        say("training.png: is not drawn without matplotlib; pip install 'bike-cli[plots]'", level="warning")
     if sys.stdout is not None:
         print_results(folder)
-    if not quiet:
-        stderr().print(plain(f"{folder}: use it with bike classify -m {folder}", "dim"))
-    failed = training.failures
-    return ExitCode.SOME_FAILED if failed else ExitCode.DONE
+    if write_training_plot(folder) is None and not quiet:
+        say("training.png: is not drawn without matplotlib; pip install 'bike-cli[plots]'", level="warning")
+    if watched:
+        stderr().print(plain(f"{folder}: use it with {_use(folder, training.config)}", "dim"))
+    return ExitCode.SOME_FAILED if training.failures else ExitCode.DONE
+
+
+def _use(folder: Path, config: FinetuneConfig) -> str:
+    """Return the command that sees videos as training did; the model brings along all but these settings."""
+    given, usual = flatten(config), flatten(ClassifyConfig())
+    settings = [name for name in ("frames", "pool", "attributes") if given[name] != usual[name]]
+    flags = [word for name in settings for word in (f"--{name}", str(given[name]))]
+    return shlex.join(["bike", "classify", "-m", str(folder), *flags, "-l", str(folder / "labels.txt")])
 
 
 @contextmanager
-def _asked_to_stop(training: Finetuning) -> Iterator[None]:
-    """Let the first Ctrl-C or SIGTERM end training after its step, with a checkpoint; the second ends it at once."""
+def _asked_to_stop(training: Finetuning, view: View) -> Iterator[None]:
+    """Let the first Ctrl-C, SIGTERM or SIGHUP end training after its step, with a checkpoint; the second at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         if training.stop:
             raise KeyboardInterrupt
-        training.stop = True
+        training.stop = view.is_stopping = True
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    numbers = [signal.Signals[name] for name in names if hasattr(signal, name)]
+    # Ignored ones stay so: nohup asks for that.
+    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield

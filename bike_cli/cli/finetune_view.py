@@ -36,7 +36,8 @@ class View:
         self._steps: deque[Step] = deque(maxlen=SEEN)
         self._validations: list[Validated] = []
         self._last: dict[str, Step] = {}
-        self._failures, self._seen = 0, 0
+        self._failures = 0
+        self.is_stopping = False
         self._live = Live(console=console, refresh_per_second=4, transient=False, get_renderable=self._shown)
         self._events: Events | None = None
         if events is not None:
@@ -75,14 +76,17 @@ class View:
             self._events.tell(tag, value, step)
 
     def _shown(self) -> Group:
-        return Group(*([self._now()] if self._last else []), *([self._before()] if self._validations else []))
+        # In a thread of its own, beside `add`.
+        tables = [*([self._now()] if self._last else []), *([self._before()] if self._validations else [])]
+        note = plain("stopping after this step, with a checkpoint; a second time stops at once", "yellow")
+        return Group(*tables, *([note] if self.is_stopping else []))
 
     def _now(self) -> Table:
         table = Table(box=None, pad_edge=False)
         for column in ("Branch", "Epoch", "Step", "Loss", "Rate", "Videos", "Waiting", "Left", "Memory", "Failed"):
             table.add_column(column, justify="left" if column == "Branch" else "right", no_wrap=True)
-        for branch, step in self._last.items():
-            recent = [one for one in self._steps if one.branch == branch] or [step]
+        for branch, step in list(self._last.items()):
+            recent = [one for one in list(self._steps) if one.branch == branch] or [step]
             seconds = sum(one.seconds for one in recent)
             speed = sum(one.videos for one in recent) / seconds if seconds else 0.0
             waiting = sum(one.waited_s for one in recent) / seconds if seconds else 0.0

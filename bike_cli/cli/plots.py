@@ -50,8 +50,8 @@ def write_training_plot(folder: Path) -> Path | None:
         return None
     from matplotlib.figure import Figure
 
-    with (folder / "metrics.jsonl").open(encoding="utf-8") as log:
-        records = [json.loads(line) for line in log]
+    log = folder / "metrics.jsonl"
+    records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
     figure = Figure(figsize=(8, 4), layout="constrained")
     losses, rights = figure.subplots(1, 2)
     for branch in dict.fromkeys(r["branch"] for r in records if r["kind"] == "step"):
@@ -67,7 +67,8 @@ def write_training_plot(folder: Path) -> Path | None:
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.grid(alpha=0.3)
-        axes.legend()
+        if axes.lines:
+            axes.legend()
     try:
         figure.savefig(folder / TRAINING, dpi=DPI)
     except OSError as e:

@@ -61,6 +61,7 @@ def lexicon_of(engine: Engine, config: FinetuneConfig) -> str:
 
     Raises:
         ConfigError: attributes are off, or another model's.
+        UsageError: there is no such lexicon.
     """
     wanted = config.attributes
     if wanted.attributes == "off" or wanted.attribute_model is not None:
@@ -69,7 +70,9 @@ def lexicon_of(engine: Engine, config: FinetuneConfig) -> str:
             f"branch is {config.learning.branch}, but {what}; a branch learns from what its own model sees: leave that "
             "out, or train the other with --branch attributes and name it to classify with --attribute-model"
         )
-    return engine.recipe.lexicon if wanted.attributes == "auto" else wanted.attributes
+    name = engine.recipe.lexicon if wanted.attributes == "auto" else wanted.attributes
+    read_lexicon(name)  # a wrong one is found out now, and not when the video branch has learnt for hours
+    return name
 
 
 @torch.no_grad()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,24 @@ from bike_cli.tasks.features import Seen
 # must not depend on the company it is found in. On CUDA it may, a little: many small steps cost more than a large one.
 VIEWS_TOGETHER = {"cuda": 128}
 VIEWS_TOGETHER_ELSEWHERE = 8
+
+
+One = TypeVar("One")
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """What a classifier says of videos.
+
+    Args:
+        view_cosines: [V, K, C], of the video branch.
+        logits: [V, C], what the softmax over classes is taken of: views averaged, head and attributes in it.
+        attributes: of each video.
+    """
+
+    view_cosines: Tensor
+    logits: Tensor
+    attributes: tuple[tuple[Attribute, ...], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,37 +118,61 @@ class Classifier:
     @torch.no_grad()
     def answers(self, seen: Sequence[Seen]) -> list[Prediction]:
         """Return the answer for each of several videos, which do not depend on one another."""
+        return self._together_alike(seen, self._answers)
+
+    @torch.no_grad()
+    def tell(self, seen: Sequence[Seen]) -> list[Told]:
+        """Return all scores of each of several videos, which do not depend on one another."""
+
+        def each(some: Sequence[Seen]) -> list[Told]:
+            told = self._told(some)
+            rows = zip(told.view_cosines.cpu(), told.logits.cpu(), told.attributes, strict=True)
+            return [Told(views[None], logits[None], (attributes,)) for views, logits, attributes in rows]
+
+        return self._together_alike(seen, each)
+
+    def _together_alike(self, seen: Sequence[Seen], function: Callable[[Sequence[Seen]], list[One]]) -> list[One]:
+        """Return what a function makes of videos, called with as many of one shape as go together."""
         alike: dict[tuple[int, ...], list[int]] = {}
         for i, one in enumerate(seen):
             alike.setdefault(tuple(one.features[0].frames.shape), []).append(i)
-        answers: dict[int, Prediction] = {}
+        found: dict[int, One] = {}
         with self.engine.encoder.placement.beside():
             for (views, *_), places in alike.items():
                 together = self._together(views)
                 for start in range(0, len(places), together):
                     group = places[start : start + together]
-                    answers.update(zip(group, self._answers([seen[i] for i in group]), strict=True))
-        return [answers[i] for i in range(len(seen))]
+                    found.update(zip(group, function([seen[i] for i in group]), strict=True))
+        return [found[i] for i in range(len(seen))]
 
-    def _answers(self, seen: Sequence[Seen]) -> list[Prediction]:
-        """Return the answers for videos of one shape, at most as many as go together."""
+    def _told(self, seen: Sequence[Seen]) -> Told:
+        """Return the scores of videos of one shape, at most as many as go together."""
         own = [one.features[0] for one in seen]
-        informed = self._stacked([f.frames if f.informed is None else f.informed for f in own])  # [V, K, T, D]
-        views = informed.flatten(0, 1)  # [V * K, T, D]
-        scores = self._scores(views).reshape(*informed.shape[:2], -1).mean(dim=1)[: len(own)]  # [videos, C]
-        logits = self.engine.logit_scale * scores
+        informed = self._informed(own)
+        cosines = self._scores(informed.flatten(0, 1)).reshape(*informed.shape[:2], -1)[: len(own)]  # [V, K, C]
+        logits = self.engine.logit_scale * cosines.mean(dim=1)
         if self.head is not None:
             logits = beside(self.head.logits(self._seen_by_class(informed)[: len(own)]), logits)
         attributes = self._attributes(seen)
         if self.branch is not None and self.branch.weight > 0:
             logits = fuse(logits, self.branch.logits(attributes, like=logits), weight=1 - self.branch.weight)
-        best = rank(logits, self.config.top)  # [V, k]
-        chances = probabilities(logits, logit_scale=1).gather(1, best).tolist()
-        cosines = scores.gather(1, best).tolist()
-        weights = self._weights(views, own, best[:, 0].tolist()) if self.config.explain else [None] * len(own)
+        return Told(cosines, logits, tuple(attributes))
+
+    def _informed(self, own: Sequence[VideoFeatures]) -> Tensor:
+        return self._stacked([f.frames if f.informed is None else f.informed for f in own])  # [V, K, T, D]
+
+    def _answers(self, seen: Sequence[Seen]) -> list[Prediction]:
+        """Return the answers for videos of one shape, at most as many as go together."""
+        own, told = [one.features[0] for one in seen], self._told(seen)
+        best = rank(told.logits, self.config.top)  # [V, k]
+        chances = probabilities(told.logits, logit_scale=1).gather(1, best).tolist()
+        cosines = told.view_cosines.mean(dim=1).gather(1, best).tolist()
+        weights: Sequence[NDArray[np.float64] | None] = [None] * len(own)
+        if self.config.explain:
+            weights = self._weights(self._informed(own).flatten(0, 1), own, best[:, 0].tolist())
         return [
             self._prediction(*parts)
-            for parts in zip(own, best.tolist(), chances, cosines, attributes, weights, strict=True)
+            for parts in zip(own, best.tolist(), chances, cosines, told.attributes, weights, strict=True)
         ]
 
     def _prediction(

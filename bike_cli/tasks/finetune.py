@@ -2,6 +2,7 @@
 
 FOLDER/config.json, model.safetensors   the best model so far, as every --model takes it
 FOLDER/config.yaml                      what was asked for, as --config takes it
+FOLDER/labels.txt                       the labels, as --labels of classify takes them
 FOLDER/metrics.jsonl                    a line for each step and each validation
 FOLDER/report.json                      what it came to; there when the run is complete
 FOLDER/checkpoints/                     where training stands; see `snapshots.py`
@@ -13,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +35,7 @@ from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import Voters, voters
 from bike_cli.engine.weights import UNWRITABLE, first_line
 from bike_cli.errors import ConfigError, UsageError
+from bike_cli.records import Failure
 from bike_cli.tasks.attribute_training import (
     AttributeTraining,
     Told,
@@ -133,7 +136,8 @@ class Finetuning:
         self.sides = sides_of(labelled, fraction=config.keeping.val_fraction, seed=config.learning.seed)
         self.stop = self.was_stopped = False
         self._best: dict[str, object] = {}
-        self._since_best = self._unread = 0
+        self._since_best = 0
+        self._unread: set[str] = set()
         self._begun_s = time.monotonic()
         self._settings = self._described(engine)
         self.engine = _with_head(engine, config)
@@ -144,11 +148,14 @@ class Finetuning:
             lexicon_of(self.engine, config)
         self.texts = self._texts()
         self.folder = RunFolder(folder, self.by, resume=resume)
-        self.video = self._video() if self._learns_video else None
-        self._start = self._weights() if config.keeping.wise_ft is not None else {}
-        if self.by.is_first:
-            self.folder.check_room(self._bytes())
-        self._go_on()
+        with ExitStack() as refused:
+            refused.callback(self.folder.close)
+            self.video = self._video() if self._learns_video else None
+            self._start = self._weights() if config.keeping.wise_ft is not None else {}
+            if self.by.is_first:
+                self.folder.check_room(self._bytes())
+            self._go_on()
+            refused.pop_all()
 
     # -- what is asked for ---------------------------------------------------------------------------------------
 
@@ -304,7 +311,17 @@ class Finetuning:
 
     def _scored(self) -> Scored:
         sampling, texts = self.config.sampling, self.texts_now()
-        return scored(self.engine, texts, self.sides.val, sampling, self._pool, self.by)
+        found = scored(self.engine, texts, self.sides.val, sampling, self._pool, self.by)
+        self._tell_unread(found.failures)
+        return found
+
+    def _tell_unread(self, failures: Sequence[Failure]) -> None:
+        """Name what cannot be validated on, once and in one process."""
+        for failure in failures:
+            if failure.source.id not in self._unread:
+                self._unread.add(failure.source.id)
+                if self.by.is_first:
+                    logger.warning("%s", failure.message)
 
     def texts_now(self) -> Texts:
         """Return the texts as the text tower reads them now."""
@@ -337,9 +354,7 @@ class Finetuning:
         train, val = (
             told_of(engine, texts, side, config, self._pool, self.by) for side in (self.sides.train, self.sides.val)
         )
-        self._unread = len(train.failures)
-        for failure in train.failures:
-            logger.warning("%s", failure.message)
+        self._tell_unread([*train.failures, *val.failures])
         training = AttributeTraining(engine, train, config, self.labelled.labels, loss=self.loss)
         best: tuple[float, dict[str, Tensor]] = (-1.0, {})
         since_best = 0
@@ -439,7 +454,7 @@ class Finetuning:
         """Stand where the run in the folder stands, if there is one."""
         snapshot = self.by.from_first(self.folder.snapshot(self._settings) if self.by.is_first else None)
         if self.by.is_first:
-            self.folder.begin(self.config)
+            self.folder.begin(self.config, self.labelled.labels)
         if snapshot is None or self.video is None:
             return
         self.video.restore(snapshot)
@@ -471,8 +486,8 @@ class Finetuning:
 
     @property
     def failures(self) -> int:
-        """How many times a video could not be learned from."""
-        return self._unread + (0 if self.video is None else self.video.position.failures)
+        """How many times a video could not be learned from, and how many cannot be validated on."""
+        return len(self._unread) + (0 if self.video is None else self.video.position.failures)
 
     def _report(self) -> dict[str, object]:
         return {
@@ -540,7 +555,8 @@ def loss_of(config: FinetuneConfig, *, multi_label: bool) -> str:
         return "bce" if multi_label else "nce"
     if multi_label != (loss == "bce"):
         fact = "videos have several labels" if multi_label else "each video has one label"
-        raise ConfigError(f"loss is {loss}, but {fact}; leave it out, or give --{'' if multi_label else 'multi-label'}")
+        way_out = "leave it out, or give bce" if multi_label else "leave it out, or give --multi-label"
+        raise ConfigError(f"loss is {loss}, but {fact}; {way_out}")
     return loss
 
 

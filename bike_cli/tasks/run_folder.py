@@ -6,13 +6,16 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import IO
 
 from bike_cli.config import dump
 from bike_cli.engine.folder import CONFIG_FILE, WEIGHTS_FILE
+from bike_cli.engine.weights import read_json
 from bike_cli.errors import UsageError
 from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.snapshots import Snapshot, last_snapshot, snapshots_in, write_snapshot
@@ -22,7 +25,8 @@ if HAS_LOCKS:
     import fcntl
 
 METRICS, REPORT, CONFIG, CHECKPOINTS, LOCK = "metrics.jsonl", "report.json", "config.yaml", "checkpoints", ".lock"
-FINE_TUNED = "fine_tuned"
+FINE_TUNED, LABELS = "fine_tuned", "labels.txt"
+UNFINISHED = ".unfinished-"  # what is being written, and becomes visible when it is whole
 OURS = {
     METRICS,
     REPORT,
@@ -30,6 +34,7 @@ OURS = {
     CHECKPOINTS,
     LOCK,
     FINE_TUNED,
+    LABELS,
     CONFIG_FILE,
     WEIGHTS_FILE,
     "training.png",
@@ -71,11 +76,20 @@ class RunFolder:
 
         Raises:
             UsageError: it was begun with other settings, data or weights.
+            ModelError: none of its checkpoints is whole, or the report of a complete run.
         """
+        if self.is_complete:
+            self._check_same(read_json(self.path / REPORT)["settings"], settings)
+            return None
         found = last_snapshot(self.path / CHECKPOINTS) if self._resume else None
         if found is None:
             return None
-        before, now = found.state["settings"], json.loads(json.dumps(settings))
+        self._check_same(found.state["settings"], settings)
+        self._logged = int(found.state["logged"])  # type: ignore[call-overload]
+        return found
+
+    def _check_same(self, before: object, settings: Mapping[str, object]) -> None:
+        now = json.loads(json.dumps(settings))
         assert isinstance(before, dict)
         for name in now:
             if before.get(name) != now[name]:
@@ -84,16 +98,20 @@ class RunFolder:
                     f"{self.path}: its run was begun with {name} {was}, and this one's is {is_now}; go on with the "
                     "same, or begin in another folder"
                 )
-        self._logged = int(found.state["logged"])  # type: ignore[call-overload]
-        return found
 
-    def begin(self, config: object) -> None:
-        """Write what is asked for, and let the log end where the run stands."""
-        (self.path / CONFIG).write_text(dump(config), encoding="utf-8")
-        file = self.path / METRICS
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
-        file.write_text("".join(lines[: self._logged]), encoding="utf-8")
-        self._logged = min(self._logged, len(lines))
+    def begin(self, config: object, labels: Sequence[str]) -> None:
+        """Write what is asked for, and let the log end where the run stands; a complete run stays as it is."""
+        if self.is_complete:
+            return
+        with self._writing():
+            for left in [*self.path.glob(f"{UNFINISHED}*"), *(self.path / CHECKPOINTS).glob(f"{UNFINISHED}*")]:
+                shutil.rmtree(left)  # of a run that was killed while it wrote
+            (self.path / CONFIG).write_text(dump(config), encoding="utf-8")
+            (self.path / LABELS).write_text("\n".join(labels) + "\n", encoding="utf-8")
+            file = self.path / METRICS
+            lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
+            file.write_text("".join(lines[: self._logged]), encoding="utf-8")
+            self._logged = min(self._logged, len(lines))
 
     def save(self, step: int, snapshot: Snapshot) -> None:
         """Write where the run stands."""
@@ -105,19 +123,21 @@ class RunFolder:
         if not self._by.is_first or not is_dataclass(record) or isinstance(record, type):
             return
         values = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(record).items()}
-        if self._log is None:
-            self._log = (self.path / METRICS).open("a", encoding="utf-8")
-        self._log.write(json.dumps({"kind": type(record).__name__.lower(), **values}) + "\n")
-        self._log.flush()
+        with self._writing():
+            if self._log is None:
+                self._log = (self.path / METRICS).open("a", encoding="utf-8")
+            self._log.write(json.dumps({"kind": type(record).__name__.lower(), **values}) + "\n")
+            self._log.flush()
         self._logged += 1
 
     def finish(self, report: Mapping[str, object]) -> None:
         """Write what it came to; where it stood is of no use any more."""
         if not self._by.is_first:
             return
-        unfinished = self.path / f".{REPORT}"
-        unfinished.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        unfinished.replace(self.path / REPORT)
+        with self._writing(), tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=self.path) as unfinished:
+            whole = Path(unfinished, REPORT)
+            whole.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            whole.replace(self.path / REPORT)
         shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
         self.close()
 
@@ -128,10 +148,20 @@ class RunFolder:
                 file.close()
         self._log = self._lock = None
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as e:
+            fact = f"{e.filename or self.path}: cannot be written ({e.strerror})"
+            raise UsageError(f"{fact}; mend that, and go on with --resume auto") from e
+
     def _check(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"{self.path}: is a file, and a run is a folder; choose another name")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            there = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".unfinished-")}
+            there = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(UNFINISHED)}
         except OSError as e:
             raise UsageError(f"{self.path}: cannot be made a folder ({e.strerror}); choose another name") from e
         strange = sorted(there - OURS)
@@ -150,6 +180,7 @@ class RunFolder:
             if HAS_LOCKS:
                 fcntl.flock(self._lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
+            self.close()
             raise UsageError(f"{self.path}: another run is writing it; wait for that, or choose a new folder") from e
         except OSError as e:
             if self._lock is None:

@@ -76,12 +76,19 @@ def snapshots_in(folder: Path) -> list[Path]:
 
 
 def last_snapshot(folder: Path) -> Snapshot | None:
-    """Return the last checkpoint of a folder that is whole, with a warning for each later one; None where none is."""
-    for path in reversed(snapshots_in(folder)):
+    """Return the last checkpoint of a folder that is whole, with a warning for each later one; None: there is none.
+
+    Raises:
+        ModelError: there are some, and none is whole: who begins again from the start shall know it.
+    """
+    there = snapshots_in(folder)
+    for path in reversed(there):
         try:
             return read_snapshot(path)
         except ModelError as e:
-            logger.warning("%s; going back to the one before", e)
+            logger.warning("%s%s", e, "" if path == there[0] else "; going back to the one before")
+    if there:
+        raise ModelError(f"{folder}: none of its {len(there)} checkpoints is whole; begin in another folder")
     return None
 
 

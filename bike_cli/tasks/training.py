@@ -1,9 +1,9 @@
 """One step of training: videos and the texts of their labels in, gradients out.
 
 The loss is contrastive, so it needs the whole batch at once, and the batch may be in parts and on many processes. The
-features of all are gathered, the loss is computed on them everywhere, and its gradient goes back through each part,
-which is computed a second time where there are several (GradCache, Gao et al. 2021, arXiv:2101.06983). So neither parts
-nor processes change a gradient. The official code's encoder gets 1/W of the true gradient on W processes.
+features of all are gathered, the loss is computed on them everywhere, and its gradient goes back through each part; all
+but the first are computed a second time for that (GradCache, Gao et al. 2021, arXiv:2101.06983). So neither parts nor
+processes change a gradient. The official code's encoder gets 1/W of the true gradient on W processes.
 
 Letters: N videos of a batch, n of them in this process, T frames, C classes, M texts, L token positions, D embedding.
 """
@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bike_cli.config import Spot
 from bike_cli.engine.engine import Engine
+from bike_cli.engine.packed_attention import pack_attention
 from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import Voters, concept_scores, mean_scores, spotted
 from bike_cli.engine.transforms import normalise
@@ -30,6 +31,7 @@ from bike_cli.tasks.processes import Processes
 
 Match = Callable[[Tensor, Tensor], Tensor]
 IN_BATCH: Mapping[str, Match] = {"nce": nce_loss, "ds": ds_loss}  # videos against the texts of the batch
+WORTH_FILLING = 7 / 8  # of a compiled size; a smaller batch gets a size of its own
 HIGHEST_SCALE = math.log(100.0)  # CLIP's own limit; the official code lets it grow
 
 
@@ -91,8 +93,11 @@ class Branch(nn.Module):
         super().__init__()
         self.clip, self.head = engine.encoder.model, engine.temporal_head
         self._encoder, self._texts = engine.encoder, texts
-        see = self.clip.encode_image
-        self._see = torch.compile(see) if compiled else see
+        if engine.encoder.placement.device.type == "cuda":  # elsewhere it gains nothing
+            pack_attention(self.clip.visual)
+        # One size: torch 2.11 fails to compile cuDNN's attention for any, and its kernels for one are faster.
+        self._see = torch.compile(self._features, dynamic=False) if compiled else self._features
+        self._compiled_rows: int | None = 0 if compiled else None
 
     def forward(self, pixels: Tensor, read: Sequence[int] = ()) -> tuple[Tensor, Tensor, Tensor]:
         """Return what is seen and read.
@@ -104,9 +109,10 @@ class Branch(nn.Module):
             frames [n, T, D], classes [M, D] and tokens [M, L, D], raw; M is 0 where nothing is read.
         """
         encoder, texts = self._encoder, self._texts.learning
+        flat = pixels.flatten(0, 1)
         with encoder.placement.autocast():
-            features = self._see(normalise(pixels.flatten(0, 1), encoder.recipe))
-        frames = features.float().unflatten(0, pixels.shape[:2])
+            features = self._see(self._filled(flat))[: len(flat)]
+        frames = features.float().reshape(*pixels.shape[:2], features.shape[1])
         if self.head is not None:
             frames = self.head(frames)
         if not read:
@@ -117,6 +123,20 @@ class Branch(nn.Module):
             return frames, text.classes, text.classes[:, None]
         missing = texts.length - text.tokens.shape[1]
         return frames, text.classes, nn.functional.pad(text.tokens, (0, 0, 0, missing))
+
+    def _features(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.clip.encode_image(normalise(pixels, self._encoder.recipe))
+        return features
+
+    def _filled(self, pixels: Tensor) -> Tensor:
+        """Return pixels with black frames behind them, up to a size that the tower is compiled for."""
+        size = self._compiled_rows
+        if size is None:
+            return pixels
+        # Batches and parts differ by a video, or by those that cannot be read; a size takes a minute to compile.
+        if not WORTH_FILLING * size <= len(pixels) <= size:
+            size = self._compiled_rows = len(pixels)
+        return nn.functional.pad(pixels, (*[0] * 7, size - len(pixels))) if size > len(pixels) else pixels
 
 
 class Learner:
@@ -154,13 +174,13 @@ class Learner:
     @torch.enable_grad()
     def gradients(self, batch: Batch) -> float:
         """Add the gradients of a batch to those of the parameters, and return the loss; NaN of no video at all."""
+        present = self.processes.gather(batch.present)
+        if not bool(present.any()):
+            return math.nan
         labels, read = self._to_read(batch.labels)
         parts = list(torch.tensor_split(batch.pixels, min(self.parts, len(batch.pixels))))
         seen = self._seen(parts, read)
         leaves = [part.detach().requires_grad_() for part in seen]
-        present = self.processes.gather(batch.present)
-        if not bool(present.any()):
-            return math.nan
         loss = self._loss(*(self._whole(leaf) for leaf in leaves), labels=labels, present=present)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._back(parts, read, seen, leaves)
@@ -203,14 +223,16 @@ class Learner:
         return labels, [min(i, last) for i in range(rank * own, (rank + 1) * own)]
 
     def _seen(self, parts: list[Tensor], read: list[int]) -> tuple[Tensor, ...]:
-        """Return frames, classes and tokens of this process; with a graph only where there is one part."""
+        """Return frames, classes and tokens of this process; of several parts, only the first one's have a graph."""
         if len(parts) == 1:
             return self.branch(parts[0], read)  # type: ignore[no-any-return]
         branch = self.branch.module if isinstance(self.branch, DistributedDataParallel) else self.branch
         with torch.no_grad():
-            first = [branch(part)[0] for part in parts[:-1]]
+            between = [branch(part)[0] for part in parts[1:-1]]
             last, classes, tokens = branch(parts[-1], read)
-        return torch.cat([*first, last]), classes, tokens
+        with self._alone():
+            first = self.branch(parts[0])[0]
+        return torch.cat([first, *between, last]), classes, tokens
 
     def _whole(self, own: Tensor) -> Tensor:
         """Return the rows of all processes; a gradient goes back to one's own."""
@@ -258,15 +280,14 @@ class Learner:
     def _back(self, parts: list[Tensor], read: list[int], seen: Sequence[Tensor], leaves: Sequence[Tensor]) -> None:
         # The mean over processes is taken of what is to be their sum.
         gradients = [None if leaf.grad is None else leaf.grad * self.processes.count for leaf in leaves]
-        if len(parts) == 1:
+        with nullcontext() if len(parts) == 1 else self._alone():
             _backward(seen, gradients)
-            return
-        frames = torch.tensor_split(gradients[0], len(parts)) if gradients[0] is not None else [None] * len(parts)
-        for i, (part, gradient) in enumerate(zip(parts, frames, strict=True)):
+        frames = [None] * len(parts) if gradients[0] is None else list(torch.tensor_split(gradients[0], len(parts)))
+        for i, part in enumerate(parts[1:], start=1):
             is_last = i == len(parts) - 1
             with nullcontext() if is_last else self._alone():
                 again = self.branch(part, read if is_last else [])
-                _backward(again, [gradient, *(gradients[1:] if is_last else [None, None])])
+                _backward(again, [frames[i], *(gradients[1:] if is_last else [None, None])])
 
     def _alone(self) -> AbstractContextManager[None]:
         """Return the context in which gradients are not shared yet."""

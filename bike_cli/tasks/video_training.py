@@ -6,7 +6,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from bike_cli.config import FinetuneConfig
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import ConfigError, ModelError, UsageError
-from bike_cli.records import Sample
+from bike_cli.records import Failure, Sample
 from bike_cli.tasks.loading import Loaded, Loader, plans_of, steps_of
 from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.schedule import rate_of_step
@@ -142,6 +142,7 @@ class VideoTraining:
         self.batch_size = min(batch_size, len(train))
         self.steps = steps_of(len(train), self.batch_size)
         self.position = Position()
+        self._told: set[str] = set()
         self.learnt = _learnt_of(engine, learner)
         if not self.learnt:
             raise UsageError(f"freeze is {config.learning.freeze!r}: nothing is left to learn; name less")
@@ -164,14 +165,28 @@ class VideoTraining:
                 waited_s = time.monotonic()
                 loaded = next(batches, None)
                 if loaded is None:
+                    self._check_any_read()
                     return
                 waited_s = time.monotonic() - waited_s
-                for failure in loaded.failures:
-                    logger.warning("%s", failure.message)
+                self._tell(loaded.failures)
                 loss, rate, videos, failed = self._learn(loaded, sum(p >= 0 for p in plans[position.batch].places))
                 now_s = time.monotonic()
                 seconds, begun_s = now_s - begun_s, now_s
                 yield self._step(loss, rate, videos, failed, seconds, waited_s)
+
+    def _tell(self, failures: Iterable[Failure]) -> None:
+        """Name what could not be read, once and not in every epoch."""
+        for failure in failures:
+            if failure.source.id not in self._told:
+                self._told.add(failure.source.id)
+                logger.warning("%s", failure.message)
+
+    def _check_any_read(self) -> None:
+        """Raise UsageError where an epoch has ended and nothing was ever learned from."""
+        if self.position.failures == len(self._train) * (self.position.epoch + 1):
+            raise UsageError(
+                f"training: none of {len(self._train)} videos can be read, as warnings tell; mend them, and begin again"
+            )
 
     def end_epoch(self) -> None:
         """Go on to the next epoch."""
@@ -315,7 +330,9 @@ def _fits(learner: Learner, engine: Engine, frames: int, videos: int) -> bool:
     torch.cuda.reset_peak_memory_stats(device)
     try:
         pixels = torch.zeros(videos, frames, 3, side, side, dtype=torch.uint8, device=device)
-        branch(pixels)[0].sum().backward()
+        # Compiled it needs less, but each size would be compiled.
+        with torch.compiler.set_stance("force_eager"):
+            branch(pixels)[0].sum().backward()
     except torch.OutOfMemoryError:
         return False
     finally:

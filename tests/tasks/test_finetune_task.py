@@ -1,0 +1,333 @@
+"""Fine-tuning through real files: that it learns, goes on where it stood, and keeps what is best."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from films import drawn, write_video
+from small_models import tiny_checkpoint
+
+from bike_cli.config import (
+    BatchConfig,
+    DecodingConfig,
+    EngineConfig,
+    FinetuneConfig,
+    LearningConfig,
+    SamplingConfig,
+    StoreConfig,
+)
+from bike_cli.data.manifests import LabelledSet, read_labelled
+from bike_cli.engine.engine import Engine, assemble, load
+from bike_cli.engine.folder import load_folder
+from bike_cli.engine.placement import place
+from bike_cli.errors import UsageError
+from bike_cli.tasks.finetune import Finetuning, Validated
+from bike_cli.tasks.run_folder import CHECKPOINTS, FINE_TUNED
+from bike_cli.tasks.snapshots import STATE, TENSORS, snapshots_in
+from bike_cli.tasks.video_training import Step
+from bike_cli.video.pool import DecodePool
+
+LABELS = ("blue circle", "green cross", "red square")
+CLASSES = ("green star", "red ring", "blue heart")  # what they are called: words of other things
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of four films to learn from and two to validate on."""
+    folder = tmp_path_factory.mktemp("finetune")
+    for label, name in zip(LABELS, CLASSES, strict=True):
+        for i in range(6):
+            target = folder / ("train" if i < 4 else "val") / name
+            target.mkdir(parents=True, exist_ok=True)
+            write_video(target / f"{i}.mp4", np.roll(drawn(label, frames=8 + i), 3 * i, axis=1))
+    return folder
+
+
+def fresh() -> Engine:
+    """Return a small model that knows nothing."""
+    return assemble(replace(tiny_checkpoint(), attribute_head=None), place("cpu", "fp32"))
+
+
+def config_of(**changes: object) -> FinetuneConfig:
+    learning = LearningConfig(epochs=2, lr=1e-3, clip_ratio=0.3, warmup=0.0, freeze="text")
+    config = FinetuneConfig(
+        engine=EngineConfig(model="tiny", device="cpu"),
+        sampling=SamplingConfig(frames=2),
+        decoding=DecodingConfig(workers=2),
+        store=StoreConfig(cache=False),
+        learning=learning,
+        batches=BatchConfig(batch_size=4),
+    )
+    for section in ("learning", "batches", "keeping", "spotting"):
+        fields = {k: v for k, v in changes.items() if hasattr(getattr(config, section), k)}
+        config = replace(config, **{section: replace(getattr(config, section), **fields)})
+    return config
+
+
+@pytest.fixture(scope="session")
+def begin(data: Path) -> Callable[..., Finetuning]:
+    """Return a run of the bundled model; its workers end with the session."""
+    config = config_of()
+    pool = DecodePool(config.sampling, config.decoding)
+
+    def begun(
+        folder: Path,
+        *,
+        resume: bool = False,
+        labelled: LabelledSet | None = None,
+        model: Engine | None = None,
+        **changes: object,
+    ) -> Finetuning:
+        labelled = labelled or read_labelled(data, keep_val=True)
+        return Finetuning(model or fresh(), labelled, config_of(**changes), pool, folder, resume=resume)
+
+    return begun
+
+
+def losses(records: list[Step | Validated]) -> list[tuple[int, float]]:
+    return [(one.step, one.loss) for one in records if isinstance(one, Step)]
+
+
+def validations(records: list[Step | Validated]) -> list[tuple[str, int, float]]:
+    return [(one.what, one.epoch, one.metrics["top1"]) for one in records if isinstance(one, Validated)]
+
+
+def report_of(folder: Path) -> dict[str, object]:
+    return json.loads((folder / "report.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def whole(begin: Callable[..., Finetuning], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[object]]:
+    """A run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    run = begin(folder)
+    records = list(run)
+    run.folder.close()
+    return folder, records
+
+
+# -- a run --------------------------------------------------------------------------------------------------------
+
+
+def test_it_yields_every_step_and_validates_before_and_after_each_epoch(whole: tuple[Path, list[object]]) -> None:
+    _, records = whole
+
+    assert [type(one).__name__ for one in records] == ["Validated", *(["Step"] * 3 + ["Validated"]) * 2]
+    assert [one.step for one in records if isinstance(one, Step)] == [1, 2, 3, 4, 5, 6]
+    assert {one.videos for one in records if isinstance(one, Step)} == {4}
+
+
+def test_the_log_holds_what_was_yielded(whole: tuple[Path, list[object]]) -> None:
+    folder, records = whole
+
+    logged = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+    assert [(one["step"], one["loss"]) for one in logged if one["kind"] == "step"] == losses(records)  # type: ignore[arg-type]
+    assert [one["epoch"] for one in logged if one["kind"] == "validated"] == [0, 1, 2]
+
+
+def test_what_comes_out_is_the_best_epochs_model(whole: tuple[Path, list[object]]) -> None:
+    folder, records = whole
+    told = validations(records)  # type: ignore[arg-type]
+    best = max(told[1:], key=lambda one: one[2])
+
+    report = report_of(folder)
+
+    assert (report["epoch"], report["value"]) == (best[1], best[2])
+    assert report["start"]["top1"] == told[0][2]  # type: ignore[index]
+    assert not (folder / CHECKPOINTS).exists()
+    assert load_folder(folder).recipe.spot == "words"
+
+
+def test_it_learns_what_words_mean(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
+    run = begin(tmp_path / "run", model=load("tiny", device="cpu", precision="fp32"), epochs=5)
+
+    told = validations(list(run))
+
+    assert told[0][2] < 0.9
+    assert max(value for _, _, value in told) == 1.0
+
+
+# -- going on -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stop_at", [2, 3])
+def test_a_run_that_was_stopped_goes_on_to_the_same_end(
+    begin: Callable[..., Finetuning], whole: tuple[Path, list[object]], tmp_path: Path, stop_at: int
+) -> None:
+    first = begin(tmp_path / "run")
+    before: list[object] = []
+    for record in first:
+        before.append(record)
+        if isinstance(record, Step) and record.step == stop_at:
+            first.stop = True
+    assert first.was_stopped
+    first.folder.close()
+
+    second = begin(tmp_path / "run", resume=True)
+    after = list(second)
+
+    assert losses([*before, *after]) == losses(whole[1])  # type: ignore[list-item, arg-type]
+    assert validations([*before, *after]) == validations(whole[1])  # type: ignore[list-item, arg-type]
+    ours, theirs = (load_folder(folder).clip.state_dict() for folder in (tmp_path / "run", whole[0]))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "step"] == [1, 2, 3, 4, 5, 6]
+
+
+def stopped(begin: Callable[..., Finetuning], folder: Path, *, at: int, **changes: object) -> list[Path]:
+    """Return the checkpoints of a run that was stopped behind a step."""
+    run = begin(folder, save_minutes=1e-9, **changes)
+    for record in run:
+        run.stop = run.stop or (isinstance(record, Step) and record.step == at)
+    run.folder.close()
+    return snapshots_in(folder / CHECKPOINTS)
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "state"])
+def test_a_damaged_checkpoint_is_refused_and_the_one_before_is_used(
+    begin: Callable[..., Finetuning],
+    whole: tuple[Path, list[object]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    damage: str,
+) -> None:
+    before, last = stopped(begin, tmp_path / "run", at=5)
+    file = last / (STATE if damage == "state" else TENSORS)
+    content = file.read_bytes()
+    file.write_bytes(content[:-100] if damage in ("cut", "state") else content[:-1] + bytes([content[-1] ^ 1]))
+
+    run = begin(tmp_path / "run", resume=True)
+    after = list(run)
+
+    assert before.name == "step-000000004"
+    assert "going back to the one before" in caplog.text
+    assert losses(after) == [one for one in losses(whole[1]) if one[0] > 4]  # type: ignore[arg-type]
+
+
+def test_two_checkpoints_are_kept(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
+    assert [path.name[-1] for path in stopped(begin, tmp_path / "run", at=5)] == ["4", "5"]
+
+
+def test_another_recipe_or_other_data_do_not_go_on(
+    begin: Callable[..., Finetuning], tmp_path: Path, data: Path
+) -> None:
+    stopped(begin, tmp_path / "run", at=1)
+
+    with pytest.raises(UsageError, match=r"begun with lr 0\.001, and this one's is 0\.01"):
+        begin(tmp_path / "run", resume=True, lr=0.01)
+    labelled = read_labelled(data, keep_val=True)
+    with pytest.raises(UsageError, match="begun with data"):
+        begin(tmp_path / "run", resume=True, labelled=replace(labelled, train=labelled.train[:-1]))
+
+
+def test_what_has_no_say_may_change(
+    begin: Callable[..., Finetuning], whole: tuple[Path, list[object]], tmp_path: Path
+) -> None:
+    stopped(begin, tmp_path / "run", at=3)
+
+    after = list(begin(tmp_path / "run", resume=True, accumulate=2, checkpointing=True, save_minutes=99.0))
+
+    wanted = [one for one in losses(whole[1]) if one[0] > 3]  # type: ignore[arg-type]
+    assert [step for step, _ in losses(after)] == [step for step, _ in wanted]
+    assert [loss for _, loss in losses(after)] == pytest.approx([loss for _, loss in wanted], rel=1e-3)
+
+
+# -- what is kept -------------------------------------------------------------------------------------------------
+
+
+def test_wise_ft_lies_between_the_start_and_the_best(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
+    run = begin(tmp_path / "run", wise_ft=0.25)
+
+    told = validations(list(run))
+
+    start, tuned = fresh().encoder.model.state_dict(), load_folder(tmp_path / "run" / FINE_TUNED).clip.state_dict()
+    mixed = load_folder(tmp_path / "run").clip.state_dict()
+    moved = [name for name in start if not torch.equal(start[name], tuned[name])]
+    assert len(moved) > 20
+    for name in start:
+        assert torch.allclose(mixed[name], start[name] + 0.25 * (tuned[name] - start[name]), atol=1e-6), name
+    assert told[-1][0] == "wise_ft"
+    assert {"metrics", "wise_ft", "start"} <= report_of(tmp_path / "run").keys()
+
+
+def test_training_ends_early_when_nothing_gets_better(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
+    run = begin(tmp_path / "run", epochs=9, lr=1e-12, early_stop=2)
+
+    told = validations(list(run))
+
+    assert [epoch for _, epoch, _ in told] == [0, 1, 2, 3]
+    assert report_of(tmp_path / "run")["epoch"] == 1
+
+
+def test_only_what_learns_changes(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
+    list(begin(tmp_path / "run", freeze="image,scale", epochs=1))
+
+    found = load_folder(tmp_path / "run")
+
+    start = fresh().encoder.model.state_dict()
+    assert all(torch.equal(tensor, start[n]) for n, tensor in found.clip.state_dict().items())
+    assert found.temporal_head is not None
+    before = fresh().temporal_head
+    assert before is not None
+    changed = [n for n, t in found.temporal_head.state_dict().items() if not torch.equal(t, before.state_dict()[n])]
+    assert len(changed) > 50
+
+
+def test_without_a_head_none_comes_out(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
+    list(begin(tmp_path / "run", head="none", pool="mean", epochs=1))
+
+    assert load_folder(tmp_path / "run").temporal_head is None
+
+
+def test_both_branches_are_fused_by_a_weight_that_validation_chooses(
+    begin: Callable[..., Finetuning], tmp_path: Path
+) -> None:
+    run = begin(tmp_path / "run", branch="both", epochs=1)
+
+    told = validations(list(run))
+
+    report, kept = report_of(tmp_path / "run"), load_folder(tmp_path / "run")
+    assert [what for what, _, _ in told] == ["video", "video", "attributes", "fused"]
+    assert kept.attribute_head is not None
+    assert kept.recipe.attribute_weight == report["attribute_weight"]
+    assert told[-1][2] >= max(told[1][2], told[2][2])  # weights 0 and 1 are among those tried
+
+
+def test_the_attribute_branch_alone_leaves_the_rest_as_it_is(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
+    list(begin(tmp_path / "run", branch="attributes", epochs=3))
+
+    kept = load_folder(tmp_path / "run")
+    assert kept.attribute_head is not None
+    start = fresh().encoder.model.state_dict()
+    assert all(torch.equal(tensor, start[n]) for n, tensor in kept.clip.state_dict().items())
+
+
+def test_several_labels_are_learnt_by_the_sigmoid_loss(
+    begin: Callable[..., Finetuning], data: Path, tmp_path: Path
+) -> None:
+    rows = ["path,label,split"]
+    for side in ("train", "val"):
+        for file in sorted((data / side).rglob("*.mp4")):
+            both = f"{file.parent.name};even" if int(file.stem) % 2 == 0 else file.parent.name
+            rows.append(f"{file},{both},{side}")
+    (tmp_path / "several.csv").write_text("\n".join(rows))
+    labelled = read_labelled(tmp_path / "several.csv", keep_val=True, multi_label=True)
+
+    records = list(begin(tmp_path / "run", labelled=labelled, epochs=6))
+
+    told = [one.metrics["map"] for one in records if isinstance(one, Validated)]
+    steps = [one.loss for one in records if isinstance(one, Step)]
+    assert max(told[1:]) > told[0]
+    assert np.mean(steps[-3:]) < np.mean(steps[:3])
+
+
+def test_the_text_tower_learns_where_nothing_is_frozen(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
+    list(begin(tmp_path / "run", freeze="none", epochs=1))
+
+    found = load_folder(tmp_path / "run").clip.state_dict()
+    assert not torch.equal(found["text_projection"], fresh().encoder.model.state_dict()["text_projection"])
