@@ -19,7 +19,7 @@ import typer
 from bike_cli.cli import options as o
 from bike_cli.cli.console import error_room, loading, plain, say, someone_watches, stderr
 from bike_cli.cli.fewshot import DATA, NamesFile, Root
-from bike_cli.config import Branch, ClassifyConfig, FinetuneConfig, HeadKind, Loss, dump, flatten, resolve
+from bike_cli.config import Branch, ClassifyConfig, EngineConfig, FinetuneConfig, HeadKind, Loss, dump, flatten, resolve
 from bike_cli.errors import ConfigError, ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -304,7 +304,7 @@ def run(given: dict[str, object], config: FinetuneConfig, *, quiet: bool) -> Exi
         by = found()
         quiet = quiet or not by.is_first
         with loading(config.engine.model, quiet=quiet):
-            engine = _load(config, by)
+            engine = load_among(config.engine, by)
         with together(by, engine.encoder.placement.device):
             from bike_cli.tasks.finetune import Finetuning
 
@@ -368,14 +368,13 @@ def _among_others(config: FinetuneConfig, cores: int) -> FinetuneConfig:
     return replace(config, decoding=replace(config.decoding, workers=max(1, cores // int(here))))
 
 
-def _load(config: FinetuneConfig, by: Processes) -> Engine:
+def load_among(wanted: EngineConfig, by: Processes) -> Engine:
+    """Return an engine of one of several processes: each has a GPU of its own. It is not compiled."""
     from bike_cli.engine.engine import load
     from bike_cli.engine.placement import place
 
-    wanted = config.engine
     if by.count > 1 and wanted.device in ("auto", "cuda") and place(wanted.device, "fp32").device.type == "cuda":
         wanted = replace(wanted, device=f"cuda:{by.local}")
-    # Not compiled here: training does that for itself.
     return load(wanted.model, wanted.device, wanted.precision, offline=wanted.offline)
 
 

@@ -143,7 +143,7 @@ def print_results(folder: Path) -> None:
     found = {name: metrics for name, metrics in rows.items() if metrics}
     table = Table(title=None, box=None, pad_edge=False)
     names = list(next(iter(found.values()), {}))
-    for column in (f"On {report['val']:,} videos", *(NAMES[name] for name in names)):
+    for column in (f"On {report['val'] - report.get('unread', 0):,} videos", *(NAMES[name] for name in names)):
         table.add_column(column, justify="left" if column.startswith("On ") else "right")
     for row, metrics in found.items():
         label = f"{row}, epoch {report['epoch']}" if row == "fine-tuned" else row

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from bike_cli.config import FinetuneConfig, Recipe, flatten
 from bike_cli.data.labels import fill, read_templates
+from bike_cli.data.lexicons import lexicon_names
 from bike_cli.data.manifests import LabelledSet
 from bike_cli.engine.augmentation import Augmentation
 from bike_cli.engine.checkpoints import BIKE_RECIPE
@@ -144,8 +145,6 @@ class Finetuning:
         self.engine.check_frames(config.sampling.frames)
         freeze(self.engine, config.learning.freeze)
         self.recipe = self._recipe()
-        if self._learns_words:
-            lexicon_of(self.engine, config)
         self.texts = self._texts()
         self.folder = RunFolder(folder, self.by, resume=resume)
         with ExitStack() as refused:
@@ -176,11 +175,12 @@ class Finetuning:
         own, spotting = self.engine.recipe, self.config.spotting
         # A CLIP that nothing was validated for is trained as the paper does.
         own = replace(BIKE_RECIPE, lexicon=own.lexicon) if own == Recipe(lexicon=own.lexicon) else own
+        learnt = lexicon_of(self.engine, self.config) if self._learns_words else own.lexicon
         return Recipe(
             spot=spotting.spot or own.spot,
             temperature=own.temperature if spotting.temperature is None else spotting.temperature,
             template=self.config.template or own.template,
-            lexicon=own.lexicon,
+            lexicon=learnt if learnt in lexicon_names() else own.lexicon,  # a file may not be there later
         )
 
     def _texts(self) -> Texts:
@@ -277,10 +277,15 @@ class Finetuning:
                 if stop:
                     self.was_stopped = True
                     return
+            # Validation takes its time, and may be killed.
+            self._save((video.position.epoch + 1) * video.steps)
             video.end_epoch()
             yield self._validated("video", video.position.epoch)
             self._save(video.position.epoch * video.steps)
             saved_s = time.monotonic()
+            if video.position.epoch < learning.epochs and self._agreed(self.stop)[0]:
+                self.was_stopped = True
+                return
         self._take_best()
         if keeping.wise_ft is not None:
             yield self._mixed(keeping.wise_ft)
@@ -495,6 +500,7 @@ class Finetuning:
             **self._best,
             "train": len(self.sides.train),
             "val": len(self.sides.val),
+            "unread": len(self._unread),
             "failures": self.failures,
             "classes": len(self.labelled.labels),
             "settings": self._settings,

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bike_cli.config import Spot
 from bike_cli.engine.engine import Engine
-from bike_cli.engine.packed_attention import pack_attention
+from bike_cli.engine.packed import pack
 from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import Voters, concept_scores, mean_scores, spotted
 from bike_cli.engine.transforms import normalise
@@ -93,9 +93,9 @@ class Branch(nn.Module):
         super().__init__()
         self.clip, self.head = engine.encoder.model, engine.temporal_head
         self._encoder, self._texts = engine.encoder, texts
-        if engine.encoder.placement.device.type == "cuda":  # elsewhere it gains nothing
-            pack_attention(self.clip.visual)
-        # One size: torch 2.11 fails to compile cuDNN's attention for any, and its kernels for one are faster.
+        if engine.encoder.placement.device.type == "cuda":  # a CPU's numbers stay as they are, to the last bit
+            pack(self.clip.visual)
+        # One size: for any size, as torch would compile at the second, torch 2.11 fails on CUDA (an assertion).
         self._see = torch.compile(self._features, dynamic=False) if compiled else self._features
         self._compiled_rows: int | None = 0 if compiled else None
 
@@ -133,7 +133,7 @@ class Branch(nn.Module):
         size = self._compiled_rows
         if size is None:
             return pixels
-        # Batches and parts differ by a video, or by those that cannot be read; a size takes a minute to compile.
+        # Batches and parts differ by a video, or by those that cannot be read; a size takes half a minute to compile.
         if not WORTH_FILLING * size <= len(pixels) <= size:
             size = self._compiled_rows = len(pixels)
         return nn.functional.pad(pixels, (*[0] * 7, size - len(pixels))) if size > len(pixels) else pixels

@@ -1,4 +1,8 @@
-"""Attention of a Vision Transformer for training: a frame's tokens stay side by side in memory."""
+"""A Vision Transformer's parts in a shape that a GPU trains faster; what they compute, and their weights, stay.
+
+ViT-B/16 cut to four blocks, 256 videos of 8 frames on an H200, bf16, compiled: forward and backward take 166 ms as they
+are, 156 ms with packed attention, 132 ms with patches as a product, too.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,10 @@ from torch.nn import functional as F
 
 
 class PackedAttention(nn.Module):
-    """What `attention` computes, with its weights under their names, without moving what it computes with.
+    """What `attention` computes, its weights under their names, with a frame's tokens side by side in memory.
 
     `nn.MultiheadAttention` puts the tokens of all frames in a row first, then copies queries, keys and values apart. A
-    large batch's are gigabytes, and each head's tokens then lie megabytes apart.
+    large batch's are gigabytes.
     """
 
     def __init__(self, attention: nn.MultiheadAttention) -> None:
@@ -40,11 +44,38 @@ class PackedAttention(nn.Module):
         return apart.permute(2, 0, 3, 1, 4).unbind()
 
 
-def pack_attention(tower: nn.Module) -> None:
-    """Let the blocks of a tower attend that way, where they are of the usual kind; features stay the same."""
+class PatchProduct(nn.Module):
+    """A convolution whose patches neither overlap nor leave gaps, as one matrix product; its weight under its name.
+
+    For three channels in 16 bits cuDNN falls back to plain arithmetic: 17 ms for what takes 1 ms on tensor cores.
+    """
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.side, self.weight = convolution.kernel_size[0], convolution.weight
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return [B, width, g, g] for pixels [B, 3, g * side, g * side]."""
+        count, channels, height, width = pixels.shape
+        down, across = height // self.side, width // self.side
+        apart = pixels.reshape(count, channels, down, self.side, across, self.side)
+        patches = apart.permute(0, 2, 4, 1, 3, 5).reshape(count, down * across, channels * self.side**2)
+        return F.linear(patches, self.weight.flatten(1)).transpose(1, 2).reshape(count, -1, down, across)
+
+
+def pack(tower: nn.Module) -> None:
+    """Give a tower these parts, in place, where it has those they stand for; features stay the same."""
     if not isinstance(tower, VisionTransformer):
         return
     for block in tower.transformer.resblocks:
         attention = getattr(block, "attn", None)
         if type(attention) is nn.MultiheadAttention and attention.batch_first:
             block.attn = PackedAttention(attention)
+    if type(tower.conv1) is nn.Conv2d and _tiles(tower.conv1, tower.image_size):
+        tower.conv1 = PatchProduct(tower.conv1)
+
+
+def _tiles(convolution: nn.Conv2d, size: tuple[int, int]) -> bool:
+    kernel, is_plain = convolution.kernel_size, convolution.bias is None and convolution.padding == (0, 0)
+    fits = kernel[0] == kernel[1] and not any(side % kernel[0] for side in size)
+    return is_plain and fits and convolution.stride == kernel

@@ -1,0 +1,950 @@
+"""`bike finetune`, run in this process with the bundled model: what a person sees, gets, and may do wrong."""
+
+import copy
+import functools
+import inspect
+import json
+import os
+import random
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from films import drawn, write_video
+from invoke import BIKE, ONE_THREAD, Ran, bike, bike_on_terminal
+
+from bike_cli.cli import finetune as command
+from bike_cli.cli import plots
+from bike_cli.engine import engine as engines
+from bike_cli.errors import ExitCode
+from bike_cli.tasks import events
+from bike_cli.tasks.run_folder import RunFolder
+
+SHOWN = {"green_star": "blue circle", "red_ring": "green cross", "blue_heart": "red square"}  # words of other things
+LABELS = ("blue heart", "green star", "red ring")
+EACH = 4  # videos of a class
+SMALL = ("-m", "tiny", "--device", "cpu", "--frames", "2", "--batch-size", "4", "--workers", "1")
+SMALL = (*SMALL, "--epochs", "2", "--warmup", "0", "--lr", "1e-3")
+FAST = ("--epochs", "1", "--freeze", "image,scale")
+NO_SUCH_MODEL = ("-m", "no-such-model")  # whatever is told before this was found out before the model is loaded
+PNG = b"\x89PNG\r\n\x1a\n"
+MODEL = {"config.json", "model.safetensors"}
+RUN = MODEL | {".lock", "config.yaml", "labels.txt", "metrics.jsonl", "report.json", "training.png"}
+
+
+read_once = functools.cache(inspect.unwrap(engines.load))
+
+
+def loaded(*arguments: object, **options: object) -> engines.Engine:
+    """Return a model as it is on disk: others are trained in place."""
+    return copy.deepcopy(read_once(*arguments, **options))
+
+
+def sketched(folder: Path) -> Path:
+    """Draw nothing: pictures take a third of the time of these runs."""
+    (folder / "training.png").touch()
+    return folder / "training.png"
+
+
+def finetune(
+    *arguments: object, run: Callable[..., Ran] = bike, settings: tuple[str, ...] = SMALL, draws: bool = False
+) -> Ran:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engines, "load", loaded)
+        if not draws:
+            patch.setattr(plots, "write_training_plot", sketched)
+        return run("finetune", *settings, *arguments)
+
+
+def told(ran: Ran) -> str:
+    """Return the one line that says what is wrong: thing, fact and way out."""
+    assert ran.stdout == ""
+    assert ran.stderr.count("\n") == 1
+    message = ran.stderr.removeprefix("error: ").rstrip("\n")
+    assert ran.stderr == f"error: {message}\n"
+    assert ": " in message or " is " in message
+    assert "; " in message
+    return message
+
+
+@pytest.fixture(scope="session")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("finetune_cache")
+
+
+@pytest.fixture(autouse=True)
+def _one_store_for_all(monkeypatch: pytest.MonkeyPatch, _a_cache_of_its_own: None, _cache: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(_cache))
+
+
+def film_folder(folder: Path, each: int) -> Path:
+    for name, shown in SHOWN.items():
+        (folder / name).mkdir(parents=True)
+        for i in range(each):
+            write_video(folder / name / f"{i}.mp4", np.roll(drawn(shown, frames=8 + i), 3 * i, axis=1))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of four films, called what they do not show."""
+    return film_folder(tmp_path_factory.mktemp("finetune") / "data", EACH)
+
+
+@pytest.fixture
+def own(data: Path, tmp_path: Path) -> Path:
+    """The same videos, which a test may change."""
+    return Path(shutil.copytree(data, tmp_path / "data"))
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def cut(*videos: Path) -> None:
+    """Make videos that cannot be read."""
+    for video in videos:
+        video.write_bytes(video.read_bytes()[:300])
+
+
+def report_of(folder: Path) -> dict[str, object]:
+    return json.loads((folder / "report.json").read_text())
+
+
+def log_of(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def course(folder: Path) -> list[tuple[object, ...]]:
+    """Return all of a log but the seconds, which no two runs share."""
+    keys = ("kind", "branch", "epoch", "step", "loss", "rate", "videos", "failures", "what", "metrics", "is_best")
+    return [tuple(record.get(key) for key in keys) for record in log_of(folder)]
+
+
+def outcome(folder: Path) -> tuple[object, ...]:
+    """Return all that a run came to."""
+    report = report_of(folder)
+    return course(folder), report | {"seconds": 0}, (folder / "model.safetensors").read_bytes()
+
+
+def there(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="session")
+def whole(data: Path, _cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
+    """A run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return folder, finetune(data, "-o", folder, draws=True)
+
+
+@pytest.fixture(scope="session")
+def stopped(data: Path, whole: tuple[Path, Ran], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
+    """A run that was told to stop in its second epoch: its checkpoints are of steps 3 and 4."""
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    return folder, stop(signal.SIGTERM, "-o", folder, data, record=6)
+
+
+def stop(number: signal.Signals, *arguments: object, record: int, times: int = 1) -> Ran:
+    """Return a run that gets a signal when so many records are in its log."""
+    seen = 0
+
+    def log(folder: RunFolder, one: object) -> None:
+        nonlocal seen
+        written(folder, one)
+        seen += 1
+        for _ in range(times if seen == record else 0):
+            os.kill(os.getpid(), number)
+
+    written = RunFolder.log
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "log", log)
+        return finetune(*arguments)
+
+
+@pytest.fixture
+def unfinished(stopped: tuple[Path, Ran], out: Path) -> Path:
+    """The folder of the stopped run, which a test may change."""
+    return Path(shutil.copytree(stopped[0], out))
+
+
+# -- a run --------------------------------------------------------------------------------------------------------
+
+
+def test_stdout_gets_the_results_and_stderr_nothing(whole: tuple[Path, Ran]) -> None:
+    folder, ran = whole
+    report = report_of(folder)
+
+    assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
+    head, before, after = (" ".join(line.split()) for line in ran.stdout.splitlines())
+    assert head == "On 3 videos top-1 top-5 macro"
+    assert before.startswith(f"before {100 * report['start']['top1']:.1f} %")  # type: ignore[index]
+    assert after.startswith(f"fine-tuned, epoch {report['epoch']} {100 * report['metrics']['top1']:.1f} %")  # type: ignore[index]
+
+
+def test_the_folder_holds_a_model_and_all_that_is_known_of_it(whole: tuple[Path, Ran]) -> None:
+    folder, _ = whole
+
+    log = log_of(folder)
+    assert there(folder) == RUN
+    assert [one["kind"] for one in log] == ["validated", *(["step"] * 3 + ["validated"]) * 2]
+    assert all(one["loss"] > 0 and one["videos"] == 3 for one in log if one["kind"] == "step")  # type: ignore[operator]
+    assert (folder / "training.png").read_bytes()[:8] == PNG
+    assert (folder / "labels.txt").read_text().splitlines() == list(LABELS)
+    report = report_of(folder)
+    assert (report["train"], report["val"], report["classes"], report["failures"]) == (9, 3, 3, 0)
+    assert report["settings"]["lr"] == 1e-3  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("branch", "flags"), [("video", ("--pool", "mean", "--head", "none")), ("both", ())])
+def test_classify_told_as_the_note_says_is_as_right_as_the_report_says(
+    data: Path, tmp_path: Path, out: Path, branch: str, flags: tuple[str, ...]
+) -> None:
+    val = film_folder(tmp_path / "val", 2)
+    ran = finetune(
+        data, "-o", out, "--val", val, "--branch", branch, *flags, "--clip-ratio", "0.3", run=bike_on_terminal
+    )
+
+    note = ran.stderr.rsplit(f"{out}: use it with bike ", 1)[1].removesuffix("\x1b[0m\n")
+    videos = sorted(val.rglob("*.mp4"))
+    records = bike(*shlex.split(note), "-f", "jsonl", *videos).records
+    right = [r["label"] == v.parent.name.replace("_", " ") for r, v in zip(records, videos, strict=True)]
+    report = report_of(out)
+    metrics = report["metrics" if branch == "video" else "fused"]
+    assert sum(right) / len(right) == pytest.approx(metrics["top1"])  # type: ignore[index]
+
+
+def test_the_model_is_exported(whole: tuple[Path, Ran], tmp_path: Path) -> None:
+    ran = bike("export", whole[0], tmp_path / "mine")
+
+    assert ran.exit_code == ExitCode.DONE
+    assert there(tmp_path / "mine") == MODEL
+
+
+def test_without_matplotlib_there_is_a_warning_and_no_picture(
+    data: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots, "find_spec", lambda _: None)
+
+    ran = finetune(data, "-o", out, *FAST, draws=True)
+
+    assert ran.exit_code == ExitCode.DONE
+    assert ran.stderr == "warning: training.png: is not drawn without matplotlib; pip install 'bike-cli[plots]'\n"
+    assert there(out) == RUN - {"training.png"}
+
+
+def test_a_picture_that_cannot_be_written_costs_no_results(data: Path, out: Path) -> None:
+    (out / "training.png").mkdir(parents=True)
+
+    ran = finetune(data, "-o", out, *FAST, draws=True)
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert "fine-tuned" in ran.stdout
+    assert ran.stderr.startswith(f"error: {out}: cannot be written to (")
+
+
+# -- what one sees ------------------------------------------------------------------------------------------------
+
+
+def test_a_terminal_sees_a_table_that_grows(data: Path, out: Path) -> None:
+    ran = finetune(data, "-o", out, *FAST, run=bike_on_terminal)
+
+    shown = " ".join(re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", ran.stderr).split())
+    assert "9 videos of 3 labels to learn from, 3 to validate on" in shown
+    assert "Branch Epoch Step Loss Rate Videos Waiting Left Memory Failed video 1 3/3" in shown
+    assert "Validated Epoch top-1 top-5 macro video 0 " in shown
+    assert f"use it with bike classify -m {out} --frames 2 -l {out}/labels.txt" in shown
+    assert "for testing" not in shown
+
+
+def test_quiet_leaves_the_results(own: Path, out: Path) -> None:
+    cut(own / "red_ring" / "1.mp4")
+
+    ran = finetune(own, "-o", out, *FAST, "-q", run=bike_on_terminal)
+
+    assert (ran.exit_code, ran.stderr) == (ExitCode.SOME_FAILED, "")
+    assert "fine-tuned" in ran.stdout
+
+
+def test_names_never_steer_the_terminal(own: Path, tmp_path: Path) -> None:
+    for name, hostile in {"red_ring": "[bold]$a_{b$ \\frac", "green_star": "=1+1", "blue_heart": "turn left"}.items():
+        (own / name).rename(own / hostile)
+    (own / "=1+1" / "[red]\x1b]0;x\x07\n.mp4").write_bytes(b"no video")
+
+    ran = finetune(own, "-o", tmp_path / "[red]\x1b]0;y\x07", *FAST, "--epochs", "2", run=bike_on_terminal, draws=True)
+
+    assert ran.exit_code == ExitCode.SOME_FAILED
+    assert "\x1b]" not in ran.stderr + ran.stdout
+    assert "\x07" not in ran.stderr + ran.stdout
+    assert ran.stderr.count("[red]\\x1b]0;x\\x07\\x0a.mp4: is no video") == 1  # of two epochs
+    assert "videos are not mirrored: label 'turn left' says a side; --flip yes mirrors" in ran.stderr
+    assert f"{tmp_path}/[red]\\x1b]0;y\\x07: use it with" in ran.stderr
+    assert (tmp_path / "[red]\x1b]0;y\x07" / "training.png").read_bytes()[:8] == PNG
+
+
+def test_no_torch_for_a_dumped_config(tmp_path: Path) -> None:
+    dump = [sys.executable, "-X", "importtime", "-m", "bike_cli", "finetune", "data", "-o", "out", "--dump-config"]
+
+    done = subprocess.run(dump, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path)
+
+    imported = [line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
+    assert not {"torch", "open_clip", "matplotlib"} & {name.split(".")[0] for name in imported}
+    assert "batch_size: 256\n" in done.stdout
+    assert there(tmp_path) == set()
+
+
+# -- what learns, and from what -----------------------------------------------------------------------------------
+
+
+def test_attributes_learn_alone(data: Path, out: Path) -> None:
+    ran = finetune(data, "-o", out, *FAST, "--branch", "attributes")
+
+    report = report_of(out)
+    assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
+    assert f"fused, {100 * report['attribute_weight']:.0f} % attributes" in ran.stdout  # type: ignore[operator]
+    assert "fine-tuned" not in ran.stdout
+    assert json.loads((out / "config.json").read_text())["attribute_head"] is True
+    assert {one["branch"] for one in log_of(out) if one["kind"] == "step"} == {"attributes"}
+    assert there(out) == RUN
+
+
+def multi_label(data: Path, tmp_path: Path) -> Path:
+    rows = [
+        f"{video},{video.parent.name}{'' if video.parent.name == 'red_ring' else ';round'}"
+        for video in sorted(data.rglob("*.mp4"))
+    ]
+    file = tmp_path / "list.csv"
+    file.write_text("\n".join(["path,label", *rows]) + "\n")
+    return file
+
+
+def test_videos_may_have_several_labels(data: Path, tmp_path: Path, out: Path) -> None:
+    ran = finetune(multi_label(data, tmp_path), "-o", out, *FAST, "--multi-label", "--branch", "both")
+
+    assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
+    assert ran.stdout.splitlines()[0].split() == ["On", "3", "videos", "mAP"]
+    assert report_of(out)["metric"] == "map"
+    assert (out / "labels.txt").read_text().splitlines() == [*LABELS, "round"]
+
+
+def test_several_labels_taken_for_one_are_a_warning(data: Path, tmp_path: Path, out: Path) -> None:
+    ran = finetune(multi_label(data, tmp_path), "-o", out, "--dry-run")
+
+    assert ran.exit_code == ExitCode.DONE
+    assert ran.stderr == (
+        "warning: label 'blue heart;round': holds a semicolon; give --multi-label if these are several labels\n"
+    )
+
+
+@pytest.fixture
+def sides(data: Path, tmp_path: Path) -> Path:
+    """Data with three sides; nothing can be read of the one for testing."""
+    for side in ("train", "val", "test"):
+        shutil.copytree(data, tmp_path / "sides" / side)
+    cut(*(tmp_path / "sides" / "test").rglob("*.mp4"))
+    return tmp_path / "sides"
+
+
+def test_the_test_side_is_left_alone(sides: Path, out: Path) -> None:
+    ran = finetune(sides, "-o", out, *FAST, run=bike_on_terminal)
+
+    assert ran.exit_code == ExitCode.DONE
+    assert "12 videos of 3 labels to learn from, 12 to validate on; 12 for testing are left alone" in ran.stderr
+
+
+def test_a_share_to_hold_back_is_refused_beside_a_validation_side(sides: Path, out: Path) -> None:
+    ran = finetune(sides, "-o", out, *NO_SUCH_MODEL, "--val-frac", "0.3")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert told(ran).startswith("val_fraction: holds videos back for validation, but the data have a validation side;")
+
+
+def test_wise_ft_shows_both(data: Path, out: Path) -> None:
+    ran = finetune(data, "-o", out, *FAST, "--wise-ft", "0.5")
+
+    assert [line.split()[0] for line in ran.stdout.splitlines()] == ["On", "before", "fine-tuned,", "wise-ft"]
+    assert there(out / "fine_tuned") == MODEL
+    assert there(out) == RUN | {"fine_tuned"}
+
+
+def test_training_ends_early_where_nothing_gets_better(data: Path, out: Path) -> None:
+    ran = finetune(data, "-o", out, *FAST, "--epochs", "9", "--early-stop", "1", "--lr", "1e-12")
+
+    assert ran.exit_code == ExitCode.DONE
+    assert [one["epoch"] for one in log_of(out) if one["kind"] == "validated"] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--balanced", "--accumulate", "2"),
+        ("--batch-size", "auto", "--loss", "ce"),
+        ("--pool", "mean", "--head", "none", "--freeze", "image", "--precision", "bf16"),
+        ("--no-augment", "--grad-checkpointing", "--freeze", "image:2,head"),
+        ("--freeze", "none", "--template", "class", "--loss", "ds"),
+    ],
+    ids=" ".join,
+)
+def test_recipes_run(data: Path, out: Path, flags: tuple[str, ...]) -> None:
+    ran = finetune(data, "-o", out, *FAST, *flags)
+
+    losses = [one["loss"] for one in log_of(out) if one["kind"] == "step"]
+    assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
+    assert losses
+    assert all(isinstance(loss, float) for loss in losses)
+
+
+# -- TensorBoard --------------------------------------------------------------------------------------------------
+
+
+def test_without_tensorboard_the_way_to_it_is_told(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda _: None)
+
+    ran = finetune(data, "-o", out, *NO_SUCH_MODEL, "--tensorboard")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert told(ran) == "--tensorboard: is not installed; pip install 'bike-cli[tensorboard]'"
+    assert not out.exists()
+
+
+def test_tensorboard_is_told_what_the_log_is(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[str, object, object]] = []
+
+    class Heard:
+        def __init__(self, folder: Path) -> None:
+            assert folder == out / "tensorboard"
+
+        def tell(self, tag: str, value: float, step: int) -> None:
+            heard.append((tag, value, step))
+
+        def close(self) -> None:
+            heard.append(("closed", 0, 0))
+
+    monkeypatch.setattr(command, "find_spec", lambda _: object())
+    monkeypatch.setattr(events, "Events", Heard)
+
+    assert finetune(data, "-o", out, *FAST, "--tensorboard").exit_code == ExitCode.DONE
+
+    log = log_of(out)
+    assert [one for one in heard if one[0] == "video/loss"] == [
+        ("video/loss", one["loss"], one["step"]) for one in log if one["kind"] == "step"
+    ]
+    assert [one[1] for one in heard if one[0] == "video/top1"] == [
+        one["metrics"]["top1"]  # type: ignore[index]
+        for one in log
+        if one["kind"] == "validated"
+    ]
+    assert heard[-1][0] == "closed"
+
+
+def test_tensorboard_finds_its_events(data: Path, out: Path) -> None:
+    pytest.importorskip("tensorboard")
+
+    assert finetune(data, "-o", out, *FAST, "--tensorboard").exit_code == ExitCode.DONE
+
+    (file,) = (out / "tensorboard").iterdir()
+    assert file.name.startswith("events.out.tfevents.")
+
+
+# -- a dry run ----------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_tells_what_is_to_come_and_leaves_the_folder_to_the_run_that_a_config_repeats(
+    data: Path, out: Path, whole: tuple[Path, Ran]
+) -> None:
+    tried = finetune(data, "-o", out, "--dry-run")
+    left = there(out)
+    ran = finetune(data, "--config", whole[0] / "config.yaml", "-o", out, settings=())
+
+    assert (tried.exit_code, tried.stderr) == (ExitCode.DONE, "")
+    assert "9 to learn from, 3 to validate on" in tried.stdout
+    assert re.search(r"Steps +6\b", tried.stdout)
+    assert not left & {*MODEL, "report.json", "checkpoints"}
+    assert ran == whole[1]
+    assert outcome(out) == outcome(whole[0])
+
+
+@pytest.mark.parametrize("side", ["one", "all"])
+def test_a_dry_run_names_what_cannot_be_read(own: Path, data: Path, out: Path, side: str) -> None:
+    broken = [own / "red_ring" / "1.mp4"] if side == "one" else sorted(own.rglob("*.mp4"))
+    cut(*broken)
+
+    ran = finetune(own, "--val", data, "-o", out, "--dry-run", "--batch-size", "12")
+
+    assert ran.exit_code == ExitCode.SOME_FAILED
+    assert f"{len(broken)} of the batch" in ran.stdout
+    assert sorted(line.split(": ")[1] for line in ran.stderr.splitlines()) == [str(path) for path in broken]
+
+
+def test_a_dry_run_loses_nothing_of_a_run_that_is_to_go_on(unfinished: Path, data: Path) -> None:
+    before = {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()}
+
+    tried = finetune(data, "-o", unfinished, "--dry-run", "--resume", "auto")
+
+    assert tried.exit_code == ExitCode.DONE
+    assert {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()} == before
+
+
+# -- videos that cannot be read -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("branch", ["attributes", "both"])
+def test_a_bad_clip_is_named_once_counted_and_never_replaced(own: Path, data: Path, out: Path, branch: str) -> None:
+    bad = own / "red_ring" / "1.mp4"
+    cut(bad)
+
+    ran = finetune(own, "--val", data, "-o", out, *FAST, "--epochs", "2", "--branch", branch)
+
+    assert ran.exit_code == ExitCode.SOME_FAILED == 3
+    assert {line.split(": ")[1] for line in ran.stderr.splitlines()} == {str(bad)}
+    assert report_of(out)["failures"] == {"attributes": 1, "both": 3}[branch]
+    steps = [one for one in log_of(out) if one["kind"] == "step" and one["branch"] == "video"]
+    assert [sum(one["videos"] for one in steps[i : i + 3]) for i in range(0, len(steps), 3)] == [11] * (len(steps) // 3)  # type: ignore[misc]
+
+
+def test_a_bad_clip_to_validate_on_is_named_once_and_counted(own: Path, data: Path, out: Path) -> None:
+    cut(own / "red_ring" / "1.mp4")
+
+    ran = finetune(data, "--val", own, "-o", out, *FAST)
+
+    assert ran.exit_code == ExitCode.SOME_FAILED
+    assert ran.stderr.startswith(f"warning: {own}/red_ring/1.mp4: ")
+    assert ran.stderr.count("\n") == 1
+    assert [(one["videos"], one["failures"]) for one in log_of(out) if one["kind"] == "validated"] == [(11, 1)] * 2
+    assert report_of(out)["failures"] == 1
+
+
+def test_a_class_may_be_lost_whole(own: Path, data: Path, out: Path) -> None:
+    cut(*(own / "red_ring").iterdir())
+
+    ran = finetune(own, "--val", data, "-o", out, *FAST, "--batch-size", "2")
+
+    assert ran.exit_code == ExitCode.SOME_FAILED
+    assert ran.stderr.count("warning: ") == EACH
+    assert report_of(out)["failures"] == EACH
+
+
+@pytest.mark.parametrize(
+    ("side", "branch", "message"),
+    [
+        ("val", "video", "validation: none of 12 videos can be read ("),
+        ("val", "attributes", "attributes: none of 12 videos can be read ("),
+        ("train", "video", "training: none of 12 videos can be read"),
+        ("train", "attributes", "attributes: none of 12 videos can be read ("),
+    ],
+)
+def test_where_nothing_can_be_read_there_is_no_model(
+    own: Path, data: Path, out: Path, side: str, branch: str, message: str
+) -> None:
+    cut(*own.rglob("*.mp4"))
+    train, val = (own, data) if side == "train" else (data, own)
+
+    ran = finetune(train, "--val", val, "-o", out, *FAST, "--branch", branch)
+
+    error = ran.stderr.splitlines()[-1]
+    assert ran.exit_code == ExitCode.USAGE
+    assert ran.stdout == ""
+    assert error.startswith(f"error: {message}")
+    assert "; " in error
+    assert not MODEL & there(out)
+
+
+# -- stops, and going on ------------------------------------------------------------------------------------------
+
+
+def begun(folder: Path, data: Path, *flags: object) -> subprocess.Popen[str]:
+    command = [*BIKE, "finetune", *SMALL, str(data), "-o", str(folder), *map(str, flags)]
+    return subprocess.Popen(
+        command,
+        env={**os.environ, **ONE_THREAD},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(records: int, folder: Path) -> None:
+    """Wait until a log has so many lines."""
+    end_s = time.monotonic() + 60
+    while time.monotonic() < end_s:
+        if (folder / "metrics.jsonl").exists() and len((folder / "metrics.jsonl").read_bytes().splitlines()) >= records:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{folder}: no {records} records after a minute")
+
+
+def test_a_process_that_is_told_to_end_leaves_a_checkpoint_and_the_next_one_goes_on(
+    data: Path, out: Path, whole: tuple[Path, Ran]
+) -> None:
+    with begun(out, data) as process:
+        wait_for(2, out)
+        os.killpg(process.pid, signal.SIGSTOP)
+        beside = finetune(data, "-o", out, "--resume", "auto")
+        os.killpg(process.pid, signal.SIGTERM)  # its workers, too, as a cluster does
+        os.killpg(process.pid, signal.SIGCONT)
+        stdout, stderr = process.communicate(timeout=60)
+    again = finetune(data, "-o", out)
+    ran = finetune(data, "-o", out, "--resume", "auto")
+
+    assert beside.exit_code == ExitCode.USAGE
+    assert told(beside) == f"{out}: another run is writing it; wait for that, or choose a new folder"
+    assert (process.returncode, stdout) == (ExitCode.INTERRUPTED, "")
+    assert stderr == f"warning: {out}: is not complete; go on with --resume auto\n"
+    assert again.exit_code == ExitCode.USAGE
+    assert told(again) == f"{out}: holds an unfinished run; go on with --resume auto, or choose a new folder"
+    assert ran == whole[1]
+    assert outcome(out) == outcome(whole[0])
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_at_any_step_loses_nothing(data: Path, out: Path, whole: tuple[Path, Ran]) -> None:
+    with begun(out, data, "--save-minutes", "1e-9") as process:
+        wait_for(random.randint(1, 7), out)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+    (out / ".unfinished-killed").mkdir(exist_ok=True)
+
+    ran = finetune(data, "-o", out, "--resume", "auto")
+
+    assert process.returncode == -signal.SIGKILL
+    assert ran == whole[1]
+    assert outcome(out) == outcome(whole[0])
+    assert there(out) == RUN
+
+
+@pytest.mark.parametrize(("number", "branch", "record"), [("SIGHUP", "video", 1), ("SIGINT", "both", 6)])
+def test_a_run_that_was_stopped_goes_on_to_the_same_end(
+    data: Path, tmp_path: Path, out: Path, number: str, branch: str, record: int
+) -> None:
+    flags = (data, *FAST, "--branch", branch)
+    halted = stop(signal.Signals[number], *flags, "-o", out, "-q", record=record)
+    known = course(out)
+    ran = finetune(*flags, "-o", out, "--resume", "auto")
+    finetune(*flags, "-o", tmp_path / "whole")
+
+    assert (halted.exit_code, halted.stdout, halted.stderr) == (ExitCode.INTERRUPTED, "", "")
+    assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
+    assert outcome(out) == outcome(tmp_path / "whole")
+    assert course(out)[: len(known)] == known
+
+
+def test_a_second_ctrl_c_ends_at_once_and_the_folder_is_free(data: Path, out: Path) -> None:
+    halted = stop(signal.SIGINT, data, "-o", out, *FAST, record=2, times=2)
+    tried = finetune(data, "-o", out, "--dry-run")
+
+    assert (halted.exit_code, halted.stderr) == (ExitCode.INTERRUPTED, "")
+    assert not (out / "checkpoints").exists()
+    assert tried.exit_code == ExitCode.DONE
+
+
+def test_a_terminal_sees_that_it_was_heard(data: Path, out: Path) -> None:
+    heard: list[bool] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "save", lambda *_: os.kill(os.getpid(), signal.SIGINT) or heard.append(True))
+        ran = finetune(data, "-o", out, *FAST, "--epochs", "2", run=bike_on_terminal)
+
+    assert heard
+    assert ran.exit_code == ExitCode.INTERRUPTED
+    assert "stopping after this step, with a checkpoint; a second time stops at once" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--epochs", "3"), "its run was begun with epochs 2, and this one's is 3; go on with the same, or begin in"),
+        (("--lr", "0.5"), "its run was begun with lr 0.001, and this one's is 0.5; go on with the same, or begin in"),
+        (("--head", "none"), 'its run was begun with head "auto", and this one\'s is "none"; go on with the same'),
+        (("--val", "{more}"), "its run was begun with data "),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_run_goes_on_as_it_was_begun(
+    unfinished: Path, data: Path, tmp_path: Path, flags: tuple[str, ...], message: str
+) -> None:
+    more = film_folder(tmp_path / "more", 1) if flags[0] == "--val" else None
+    before = {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()}
+
+    ran = finetune(data, "-o", unfinished, "--resume", "auto", *(flag.format(more=more) for flag in flags))
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert told(ran).startswith(f"{unfinished}: {message}")
+    assert {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()} == before
+
+
+def test_a_complete_run_is_not_taken_for_another(whole: tuple[Path, Ran], data: Path) -> None:
+    ran = finetune(data, "-o", whole[0], "--resume", "auto", "--epochs", "3")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert told(ran).startswith(f"{whole[0]}: its run was begun with epochs 2, and this one's is 3; go on with the")
+    assert len(log_of(whole[0])) == 9
+
+
+def test_a_complete_run_prints_its_results_again_and_stays_as_it_is(
+    whole: tuple[Path, Ran], data: Path, out: Path
+) -> None:
+    shutil.copytree(whole[0], out)
+
+    ran = finetune(data, "-o", out, "--resume", "auto", "--workers", "2", draws=True)
+
+    assert ran == whole[1]
+    assert outcome(out) == outcome(whole[0])
+    assert (out / "config.yaml").read_bytes() == (whole[0] / "config.yaml").read_bytes()
+
+
+def test_a_complete_run_is_not_overwritten(whole: tuple[Path, Ran], data: Path) -> None:
+    ran = finetune(data, "-o", whole[0])
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert told(ran) == f"{whole[0]}: holds a complete run; choose a new folder, or remove it"
+
+
+def test_the_report_of_a_complete_run_may_be_damaged(whole: tuple[Path, Ran], data: Path, out: Path) -> None:
+    shutil.copytree(whole[0], out)
+    (out / "report.json").write_text("{")
+
+    ran = finetune(data, "-o", out, "--resume", "auto")
+
+    assert ran.exit_code == ExitCode.NO_MODEL
+    assert told(ran).startswith(f"{out}/report.json: cannot be read as JSON (")
+
+
+def halve(checkpoint: Path) -> None:
+    file = checkpoint / "tensors.safetensors"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(
+    unfinished: Path, data: Path, whole: tuple[Path, Ran]
+) -> None:
+    last = unfinished / "checkpoints" / "step-000000004"
+    halve(last)
+
+    ran = finetune(data, "-o", unfinished, "--resume", "auto")
+
+    assert ran.exit_code == ExitCode.DONE
+    assert ran.stderr == f"warning: {last}: is damaged or not whole; remove it; going back to the one before\n"
+    assert outcome(unfinished) == outcome(whole[0])
+
+
+def test_where_no_checkpoint_is_whole_nothing_begins_anew_in_silence(unfinished: Path, data: Path) -> None:
+    for checkpoint in (unfinished / "checkpoints").iterdir():
+        halve(checkpoint)
+    before = (unfinished / "metrics.jsonl").read_bytes()
+
+    ran = finetune(data, "-o", unfinished, "--resume", "auto")
+
+    assert ran.exit_code == ExitCode.NO_MODEL
+    assert ran.stderr.splitlines()[-1] == (
+        f"error: {unfinished}/checkpoints: none of its 2 checkpoints is whole; begin in another folder"
+    )
+    assert (unfinished / "metrics.jsonl").read_bytes() == before
+
+
+# -- where it may lie ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("{own}", "{own}: lies in {own}, which is read; name a folder outside of it"),
+        ("{own}/run", "{own}/run: lies in {own}, which is read; name a folder outside of it"),
+        ("{own}/red_ring/new/run", "{own}/red_ring/new/run: lies in {own}, which is read; name a folder outside of it"),
+        ("{here}/link/run", "{here}/link/run: lies in {own}, which is read; name a folder outside of it"),
+        ("{val}/run", "{val}/run: lies in {val}, which is read; name a folder outside of it"),
+        ("-", "-: is no folder; name one for the model, its log and its checkpoints"),
+    ],
+)
+def test_no_run_lies_among_the_videos(own: Path, tmp_path: Path, place: str, message: str) -> None:
+    (tmp_path / "link").symlink_to(own)
+    (tmp_path / "val").mkdir()
+    places = {"own": own, "here": tmp_path, "val": tmp_path / "val"}
+
+    ran = finetune(own, *NO_SUCH_MODEL, "--val", tmp_path / "val", "-o", place.format(**places))
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert told(ran) == message.format(**places)
+    assert there(own) == set(SHOWN)
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("{here}/file", "{here}/file: is a file, and a run is a folder; choose another name"),
+        ("{here}/pipe", "{here}/pipe: is a file, and a run is a folder; choose another name"),
+        ("{here}/file/run", "{here}/file/run: cannot be made a folder (Not a directory); choose another name"),
+        ("{here}/strange", "{here}/strange: holds 'thesis.doc', which is no run's; choose a new folder"),
+        ("{here}/model", "{here}/model: holds a model; choose a new folder"),
+        ("/proc/run", "/proc/run: cannot be made a folder (No such file or directory); choose another name"),
+    ],
+)
+def test_what_is_there_is_not_lost(
+    data: Path, tmp_path: Path, whole: tuple[Path, Ran], place: str, message: str
+) -> None:
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("strange", "model"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "strange" / "thesis.doc").touch()
+    shutil.copy(whole[0] / "model.safetensors", tmp_path / "model")
+    here = {"here": tmp_path}
+
+    ran = finetune(data, "-o", place.format(**here), *FAST)
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert told(ran) == message.format(**here)
+
+
+def test_parents_of_the_folder_are_made_and_there_may_be_nothing_yet_to_go_on_with(data: Path, out: Path) -> None:
+    ran = finetune(data, "-o", out / "of" / "today", *FAST, "--resume", "auto")
+
+    assert ran.exit_code == ExitCode.DONE
+    assert there(out / "of" / "today") == RUN
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root writes everywhere")
+def test_a_folder_that_cannot_be_written_is_told_before_the_first_step(data: Path, out: Path) -> None:
+    out.mkdir(mode=0o555)
+
+    ran = finetune(data, "-o", out)
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert told(ran).startswith(f"{out}: cannot be written (")
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl"])
+def test_a_file_that_cannot_be_written_is_told_in_a_line(data: Path, out: Path, name: str) -> None:
+    (out / name).mkdir(parents=True)
+
+    ran = finetune(data, "-o", out)
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert told(ran).startswith(f"{out}/{name}: cannot be written (Is a directory); mend that")
+
+
+def test_a_disk_too_full_is_told_before_the_first_step(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2**30, 2**30 - 2**20, 2**20))
+
+    ran = finetune(data, "-o", out)
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert re.fullmatch(
+        rf"{re.escape(str(out))}: its disk has 1 MiB free, and a run needs \d+; make room, or choose another folder",
+        told(ran),
+    )
+    assert not MODEL & there(out)
+
+
+# -- wrong use ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--epochs", "0"), "epochs is 0; give a whole number of at least 1"),
+        (("--lr", "0"), "lr is 0.0; give a number above 0"),
+        (("--lr", "nan"), "lr is nan; give a number above 0"),
+        (("--clip-ratio", "-1"), "clip_ratio is -1.0; give a number of at least 0"),
+        (("--weight-decay", "inf"), "weight_decay is inf; give a number of at least 0"),
+        (("--epochs", "4", "--warmup", "4"), "warmup is 4.0 of 4 epochs; give fewer, or more epochs"),
+        (("--warmup", "nan"), "warmup is nan of 2 epochs; give fewer, or more epochs"),
+        (("--seed", "-1"), "seed is -1; give a whole number of at least 0"),
+        (("--batch-size", "1"), "batch_size is 1; give a whole number of at least 2"),
+        (("--batch-size", "all"), "batch_size is 'all'; give a whole number, or auto"),
+        (("--accumulate", "0"), "accumulate is 0; give a whole number of at least 1"),
+        (("--early-stop", "0"), "early_stop is 0; give a whole number of at least 1"),
+        (("--wise-ft", "1.5"), "wise_ft is 1.5; give a number from 0, the start, to 1, such as 0.5"),
+        (("--save-minutes", "0"), "save_minutes is 0.0; give a number above 0"),
+        (("--val-frac", "1"), "val_fraction is 1.0; give a number between 0 and 1, such as 0.1"),
+        (("--frames", "0"), "frames is 0; give a whole number of at least 1"),
+        (("--workers", "0"), "workers is 0; give a whole number of at least 1"),
+        (("--temperature", "inf"), "temperature is inf; give a number above 0, such as 0.01"),
+        (("--wise-ft", "0.5", "--branch", "attributes"), "wise_ft is 0.5, but branch is attributes, and it mixes"),
+        (("--val", "{here}/none"), "{here}/none: no such file or folder; give a folder of class folders"),
+        (("--val", "{data}"), "{data}/blue_heart: {data}/blue_heart/0.mp4 is for validation, but to train on at"),
+        (("-l", "{here}/none"), "{here}/none: "),
+        (("--root", "{here}"), "{here}: is a root for the paths in a file, but {data} is a folder; leave"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_use_is_told_before_the_model_is_loaded(
+    data: Path, tmp_path: Path, flags: tuple[str, ...], message: str
+) -> None:
+    places = {"data": data, "here": tmp_path}
+
+    ran = finetune(data, "-o", tmp_path / "run", *NO_SUCH_MODEL, *(flag.format(**places) for flag in flags))
+
+    assert ran.exit_code == ExitCode.USAGE == 2
+    assert told(ran).startswith(message.format(**places))
+    assert there(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--loss", "bce"), "loss is bce, but each video has one label; leave it out, or give --multi-label"),
+        (("--loss", "nce", "--multi-label"), "loss is nce, but videos have several labels; leave it out, or give bce"),
+        (("--freeze", "imago"), "freeze is 'imago': 'imago' is no part; name text, image, image:6, head, scale or"),
+        (("--freeze", "image:99"), "freeze is image:99: the image tower has 4 blocks; name fewer, or image"),
+        (("--freeze", "image,head,scale"), "freeze is 'image,head,scale': nothing is left to learn; name less"),
+        (("--frames", "78"), "frames is 78, but the temporal head of tiny has positions for 77; ask for fewer frames"),
+        (("--template", "bikes"), "bikes: no such set of templates; the nearest is 'bike'"),
+        (
+            ("--template", "action", "--freeze", "none"),
+            "template 'action': is a set, and a text tower learns from one;",
+        ),
+        (("--branch", "both", "--attributes", "off"), "branch is both, but attributes are off; a branch learns from"),
+        (("--branch", "both", "--attributes", "shape"), "shape: no such lexicon; the nearest is 'shapes'"),
+        (("--branch", "attributes", "--dry-run"), "--dry-run: tries a step of the video branch, and only attributes"),
+        (("--device", "cuda:99"), "device 'cuda:99': is not on this machine; choose auto, cpu"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_use_leaves_no_model(data: Path, out: Path, flags: tuple[str, ...], message: str) -> None:
+    ran = finetune(data, "-o", out, *flags)
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert told(ran).startswith(message)
+    assert not out.exists() or not MODEL & there(out)
+
+
+def test_one_video_a_class_leaves_none_to_validate_on(own: Path, out: Path) -> None:
+    for video in own.rglob("[1-9].mp4"):
+        video.unlink()
+
+    ran = finetune(own, "-o", out)
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert ran.stderr.splitlines()[-1] == (
+        "error: val_fraction: every class has one video, so none can be validated on; add videos, or give --val"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("tinny", "model 'tinny': is no alias, ARCH,TAG, file or folder; nearest: tiny"),
+        ("base", "model 'ViT-B-16-quickgelu,openai': is not on this disk, and --offline forbids fetching it; use"),
+    ],
+)
+def test_a_model_that_is_not_there_is_an_error_of_its_own(
+    data: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, message: str
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    ran = finetune(data, "-o", out, "-m", model, "--offline")
+
+    assert ran.exit_code == ExitCode.NO_MODEL
+    assert told(ran).startswith(message)
+    assert not out.exists()
