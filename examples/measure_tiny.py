@@ -152,9 +152,9 @@ def look_at(engine: Engine, path: Path, frames: int) -> tuple[Tensor, Tensor]:
 Given, Made = TypeVar("Given"), TypeVar("Made")
 
 
-def in_threads(work: Callable[[Given], Made], items: Sequence[Given]) -> list[Made]:
+def in_threads(work: Callable[[Given], Made], items: Sequence[Given], *, workers: int = WORKERS) -> list[Made]:
     """Return the work done on each item, in order, a core a thread."""
-    with ThreadPoolExecutor(WORKERS, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         return list(pool.map(work, items))
 
 

@@ -194,7 +194,16 @@ class Finetuning:
                 raise ConfigError(f"template {recipe.template!r}: is a set, and a text tower learns from one; name one")
             prompts = tuple(fill(templates[0], label) for label in labels)
             learning = Learning(prompts, recipe.spot, mask, tokens.shape[1])
+        self._warn_of_unknown(labels, text_learns=learning is not None)
         return self._compared(text.classes, tokens, mask, learning)
+
+    def _warn_of_unknown(self, labels: Sequence[str], *, text_learns: bool) -> None:
+        unknown = self.engine.encoder.unknown(labels)
+        if unknown and not text_learns:
+            # Their texts are alike, and stay so.
+            more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+            text = "label %r%s: %s knows none of its words, so texts may be alike; --freeze none lets it learn them"
+            logger.warning(text, labels[unknown[0]], more, self.engine.name)
 
     def _compared(self, classes: Tensor, tokens: Tensor, mask: Tensor | None, learning: Learning | None) -> Texts:
         voting = None if self.config.spotting.pool == "mean" else Voters.among(unit(tokens), mask)

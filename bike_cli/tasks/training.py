@@ -32,6 +32,7 @@ from bike_cli.tasks.processes import Processes
 Match = Callable[[Tensor, Tensor], Tensor]
 IN_BATCH: Mapping[str, Match] = {"nce": nce_loss, "ds": ds_loss}  # videos against the texts of the batch
 WORTH_FILLING = 7 / 8  # of a compiled size; a smaller batch gets a size of its own
+FIRST_SCALE = 2.0**12
 HIGHEST_SCALE = math.log(100.0)  # CLIP's own limit; the official code lets it grow
 
 
@@ -169,7 +170,9 @@ class Learner:
         if loss == "bce":
             self.bias = nn.Parameter(torch.full((), math.nan, device=self.device))
         self.branch = self.processes.wrap(branch, self.device)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=placement.dtype is torch.float16)
+        is_half = placement.dtype is torch.float16
+        # From torch's own 2^16, steps are lost until it has come down to what these gradients bear.
+        self.scaler = torch.amp.GradScaler(self.device.type, init_scale=FIRST_SCALE, enabled=is_half)
 
     @torch.enable_grad()
     def gradients(self, batch: Batch) -> float:
