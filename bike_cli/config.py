@@ -23,13 +23,15 @@ Device = str
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Pool = Literal["tcs", "mean"]
 Spot = Literal["words", "eot", "all"]
-Sampling = Literal["uniform", "keyframe"]
+Sampling = Literal["uniform", "keyframe", "dense"]
 Decoder = Literal["auto", "decord", "av"]
 OneBranch = Literal["video", "attributes"]
 Branch = Literal["video", "attributes", "both"]
 HeadKind = Literal["auto", "transf", "none"]
 Loss = Literal["auto", "nce", "ds", "ce", "bce"]
+Protocol = Literal["standard", "zeroshot-full", "zeroshot-half", "k600", "multilabel", "anet"]
 
+DENSE_WINDOW = 128  # frames that a dense clip spans, whatever their rate: the official `sample_range`
 PROMPT = "This is a video about {}"  # BIKE's, without a full stop; the prefix of the attribute sentence too
 
 
@@ -48,7 +50,8 @@ class EngineConfig:
 class SamplingConfig:
     """Which frames of a video are read, and how many crops of each are seen.
 
-    `sampling`: `uniform` reads the exact frames, `keyframe` the keyframes nearest to them.
+    `sampling`: `uniform` spreads the frames over the whole video, `keyframe` takes the keyframes nearest to those,
+    `dense` spreads each clip over 128 neighbouring frames.
     `draft`: skip the frames on which no other depends, and the loop filter.
     """
 
@@ -60,6 +63,8 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         _at_least(1, frames=self.frames, clips=self.clips)
+        if self.sampling == "dense" and self.frames > DENSE_WINDOW:
+            raise ConfigError(f"frames is {self.frames}; a dense clip has at most {DENSE_WINDOW}")
 
 
 @dataclass(frozen=True)
@@ -179,6 +184,26 @@ class FewshotConfig(_SeeingConfig):
         _at_least(0, seed=self.seed)
         if self.test_fraction is not None and not 0 < self.test_fraction < 1:
             raise ConfigError(f"test_fraction is {self.test_fraction}; give a number between 0 and 1, such as 0.3")
+
+
+@dataclass(frozen=True)
+class EvalConfig(_SeeingConfig):
+    """All that `bike eval` can be told.
+
+    `official`: tell what the official code would print, too, beside our figures. `resamples`: of the bootstrap; its
+    intervals are of 95 %. `official_batch`: videos a batch, on which the official running mAP depends.
+    """
+
+    protocol: Protocol = "standard"
+    official: bool = False
+    seed: int = 0
+    resamples: int = 1000
+    official_batch: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least(0, seed=self.seed)
+        _at_least(1, resamples=self.resamples, official_batch=self.official_batch)
 
 
 @dataclass(frozen=True)

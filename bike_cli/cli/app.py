@@ -9,6 +9,7 @@ import typer
 import bike_cli
 from bike_cli.cli.cache import cache_app
 from bike_cli.cli.classify import classify_command
+from bike_cli.cli.eval import eval_command
 from bike_cli.cli.export import export_command
 from bike_cli.cli.fewshot import fewshot_command
 from bike_cli.cli.finetune import finetune_command
@@ -40,6 +41,7 @@ def _shared(
 app.command("classify")(classify_command)
 app.command("fewshot")(fewshot_command)
 app.command("finetune")(finetune_command)
+app.command("eval")(eval_command)
 app.command("models")(models_command)
 app.command("export")(export_command)
 app.add_typer(cache_app, name="cache")

@@ -212,7 +212,7 @@ def _targets(given: dict[str, object]) -> tuple[Path | None, Path | None, Path |
         check_out(save, official=False)
     for file in (output, None if trains_model else save):
         if file is not None:
-            _check_target(file, read)
+            check_target(file, read)
     if output is not None and save is not None and output.resolve() == save.resolve():
         raise UsageError(f"{output}: is named by both -o and --save; give each its own file")
     if plots is not None:
@@ -225,7 +225,7 @@ def _targets(given: dict[str, object]) -> tuple[Path | None, Path | None, Path |
     return output, save, plots, parse_labels(str(also), named="--also") if also is not None else ()
 
 
-def _check_target(file: Path, read: Sequence[Path]) -> None:
+def check_target(file: Path, read: Sequence[Path]) -> None:
     """Raise UsageError where a file cannot be written, or is read by this command."""
     folder = file.absolute().parent
     if str(file) == "-" or (file.exists() and not file.is_file() and not file.is_dir()):

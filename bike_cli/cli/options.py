@@ -121,7 +121,7 @@ SamplingOption = Annotated[
     Sampling | None,
     typer.Option(
         "--sampling",
-        help="uniform: the exact frames; keyframe: the keyframes nearest to them, many times faster.",
+        help="uniform: the exact frames; keyframe: keyframes near them, much faster; dense: 128 neighbours a clip.",
         show_default=_default("sampling"),
         rich_help_panel=FRAMES,
     ),

@@ -60,9 +60,17 @@ def count_of(videos: Sequence[object]) -> str:
     return f"{len(videos)} video{'s' if len(videos) > 1 else ''}"
 
 
+def visible_in(folder: str) -> list[str]:
+    """Return the names of what a folder holds, sorted, hidden ones left out; UsageError where it cannot be read."""
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))  # noqa: PTH208
+    except OSError as e:
+        raise UsageError(f"{folder}: cannot be read ({e.strerror}); check its permissions") from e
+
+
 def _folders_in(given: str) -> list[str]:
     """Return the names of the folders in a folder, frame folders left out; warn of videos beside them."""
-    names = _visible(given)
+    names = visible_in(given)
     kinds = {name: _kind(below(given, name)) for name in names}
     folders, videos = ([name for name in names if kinds[name] == kind] for kind in ("folder", "video"))
     if not folders:
@@ -77,7 +85,7 @@ def _folders_in(given: str) -> list[str]:
 def _kind(path: str) -> Literal["folder", "video", "other"]:
     if not is_folder(path):
         return "video" if Path(path).suffix.lower() in VIDEO_EXTENSIONS else "other"
-    _visible(path)  # raises where it cannot be listed: `find_sources` has it as a source, as it has a frame folder
+    visible_in(path)  # raises where it cannot be listed: `find_sources` has it as a source, as it has a frame folder
     try:
         first = next(find_sources([path]), None)
     except UsageError:  # it is empty
@@ -93,10 +101,3 @@ def _classes_in(given: str, names: Sequence[str], *, side: Side | None) -> Itera
         except UsageError as e:
             raise UsageError(f"{folder}: is a class folder without a video; put some there, or remove it") from e
         yield ClassFolder(folder, name, videos, side)
-
-
-def _visible(folder: str) -> list[str]:
-    try:
-        return sorted(name for name in os.listdir(folder) if not name.startswith("."))  # noqa: PTH208
-    except OSError as e:
-        raise UsageError(f"{folder}: cannot be read ({e.strerror}); check its permissions") from e

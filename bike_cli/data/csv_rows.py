@@ -18,15 +18,16 @@ class Row(NamedTuple):
     cells: list[str]
 
 
-def csv_rows(text: str, origin: str) -> Iterator[Row]:
+def csv_rows(text: str | Iterable[str], origin: str) -> Iterator[Row]:
     """Yield the rows of an RFC 4180 text that are not blank; spaces belong to cells.
 
     Args:
+        text: whole, or its lines with their ends, of which no more are taken than the row at hand needs.
         origin: what the text was read from, for messages.
     Raises:
         UsageError: a quote that is left open, or stands within a cell. Raised when its turn comes.
     """
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline="") if isinstance(text, str) else text, strict=True)
     line = 1
     try:
         for cells in reader:

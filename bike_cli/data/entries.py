@@ -28,11 +28,19 @@ class Entry(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What one folder or file names; `by_id`: its classes are numbers, as in BIKE's list files."""
+    """What one folder or file names.
+
+    Args:
+        by_id: its classes are numbers, as in BIKE's list files.
+        multi_label: its videos may have several classes or none, whether or not that was asked for.
+        further: classes it names beside those of the entries.
+    """
 
     origin: str
     entries: list[Entry]
     by_id: bool = False
+    multi_label: bool = False
+    further: tuple[str, ...] = ()
 
 
 class _Form(NamedTuple):
@@ -70,11 +78,29 @@ def find_entries(given: str, *, root: str | Path | None, multi_label: bool = Fal
     """
     if is_folder(given):
         return Found(given, list(_in_folder(given)))
+    return entries_in(read_listing(given), given, root=root, multi_label=multi_label)
+
+
+def read_listing(given: str) -> str:
+    """Return the text of a file that names videos; once, as it may be a pipe.
+
+    Raises:
+        UsageError: nothing there, a video, no UTF-8.
+    """
     if not os.path.lexists(given):
         ways = "give a folder of class folders, a CSV file that begins with path,label, or a list file"
         raise UsageError(f"{given}: no such file or folder; {ways}")
-    text = read_text(Path(given), of="labelled videos")  # once: it may be a pipe
-    base = os.path.dirname(given) if root is None else str(root)  # noqa: PTH120 - Path.parent drops a leading ./
+    return read_text(Path(given), of="labelled videos")
+
+
+def base_of(given: str, root: str | Path | None) -> str:
+    """Return the folder that relative paths in the file `given` begin at: the root, or the file's own."""
+    return os.path.dirname(given) if root is None else str(root)  # noqa: PTH120 - Path.parent drops a leading ./
+
+
+def entries_in(text: str, given: str, *, root: str | Path | None, multi_label: bool = False) -> Found:
+    """Return what the text of a CSV or list file names, read from `given`; see `find_entries`."""
+    base = base_of(given, root)
     form = _IDS if multi_label else _ONE_ID
     by_id = _is_list(text, given, form)
     in_file = _in_list(text, given, base, form) if by_id else _in_csv(text, given, base, multi_label=multi_label)

@@ -21,7 +21,7 @@ from bike_cli.records import Sample
 
 logger = logging.getLogger(__name__)
 
-_PURPOSES: Mapping[Side, str] = {"train": "to train on", "test": "to test on", "val": "for validation"}
+PURPOSES: Mapping[Side, str] = {"train": "to train on", "test": "to test on", "val": "for validation"}
 _HYPHEN_BETWEEN_LETTERS = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
 
 
@@ -84,16 +84,16 @@ def read_labelled(
             video of other classes the second time or on two sides, test classes without training videos, a file that
             is malformed.
     """
-    _check_root(root, [str(name) for name in (given, test, val) if name is not None])
+    check_root(root, [str(name) for name in (given, test, val) if name is not None])
     find = partial(find_entries, root=root, multi_label=multi_label)
     found = find(str(given))
     sides: dict[Side, str | Path | None] = {"test": test, "val": val}
     apart = {side: find(str(name)) for side, name in sides.items() if name is not None}
-    entries = _distinct(_sides(found, apart, keep_val=keep_val or val is not None), multi_label=multi_label)
+    entries = distinct(_sides(found, apart, keep_val=keep_val or val is not None), multi_label=multi_label)
     names = _names(entries, origin=found.origin, by_id=found.by_id)
     labels = _labels(names, entries, names_file=names_file, by_id=found.by_id)
     number = {name: i for i, name in enumerate(names)}
-    train, tested, kept = (tuple(_sample(e, number) for e in entries if e.side == side) for side in _PURPOSES)
+    train, tested, kept = (tuple(_sample(e, number) for e in entries if e.side == side) for side in PURPOSES)
     return LabelledSet(labels, tuple(names), train, tested or None, kept or None, multi_label)
 
 
@@ -131,7 +131,8 @@ def _begins_hump(word: str, i: int) -> bool:
 # -- sides, classes and labels ------------------------------------------------------------------------------------
 
 
-def _check_root(root: str | Path | None, given: Sequence[str]) -> None:
+def check_root(root: str | Path | None, given: Sequence[str]) -> None:
+    """Raise UsageError where the root is no folder, or where nothing given is a file with paths in it."""
     if root is not None and not is_folder(root):
         raise UsageError(f"{root}: no such folder; give the one that relative paths begin at")
     if root is not None and all(is_folder(name) for name in given):
@@ -146,7 +147,7 @@ def _sides(found: Found, apart: Mapping[Side, Found], *, keep_val: bool) -> list
     for side, other in apart.items():
         _check_apart(other, found, side=side, keep_val=keep_val)
         if sides[side]:
-            fact = f"has videos {_PURPOSES[side]}, and so has {other.origin}"
+            fact = f"has videos {PURPOSES[side]}, and so has {other.origin}"
             raise UsageError(f"{found.origin}: {fact}; give one of the two")
         split = _split(other, keep_val=keep_val)
         sides[side] = split["train"] or split[side]  # what is unmarked is what it was given as
@@ -155,7 +156,7 @@ def _sides(found: Found, apart: Mapping[Side, Found], *, keep_val: bool) -> list
 
 def _split(found: Found, *, keep_val: bool) -> dict[Side, list[Entry]]:
     sides: dict[Side, list[Entry]] = {
-        side: [e for e in found.entries if (e.side or "train") == side] for side in _PURPOSES
+        side: [e for e in found.entries if (e.side or "train") == side] for side in PURPOSES
     }
     if keep_val:
         return sides
@@ -172,11 +173,11 @@ def _check_apart(apart: Found, found: Found, *, side: Side, keep_val: bool) -> N
     taken = {side} if keep_val else {side, "val"}
     strange = next((e.side for e in apart.entries if e.side is not None and e.side not in taken), None)
     if strange is not None:
-        fact = f"has videos {_PURPOSES[strange]}, too"
-        raise UsageError(f"{apart.origin}: {fact}; give only those {_PURPOSES[side]}")
+        fact = f"has videos {PURPOSES[strange]}, too"
+        raise UsageError(f"{apart.origin}: {fact}; give only those {PURPOSES[side]}")
 
 
-def _distinct(entries: Sequence[Entry], *, multi_label: bool) -> list[Entry]:
+def distinct(entries: Sequence[Entry], *, multi_label: bool) -> list[Entry]:
     """Return the entries in the order of their paths, each path once."""
     here, seen, again = os.getcwd(), dict[str, Entry](), list[Entry]()  # noqa: PTH109
     for entry in sorted(entries, key=lambda e: (nfc(e.place), e.place)):
@@ -193,7 +194,8 @@ def _distinct(entries: Sequence[Entry], *, multi_label: bool) -> list[Entry]:
 def _check_again(entry: Entry, first: Entry, *, multi_label: bool) -> None:
     """Raise UsageError where a path that was there before has other classes now, or another side."""
     if set(first.names) != set(entry.names):
-        classes = f"is of {_listed(entry.names)}, but of {', '.join(map(repr, first.names))} at {first.where}"
+        before = ", ".join(map(repr, first.names)) or "none"
+        classes = f"is of {_listed(entry.names)}, but of {before} at {first.where}"
         way = "keep one, or name all classes on one line" if multi_label else "keep one"
         raise UsageError(f"{entry.where}: {entry.source.id} {classes}; {way}")
     if first.side != entry.side:
@@ -216,7 +218,7 @@ def _names(entries: Sequence[Entry], *, origin: str, by_id: bool) -> list[str]:
 
 
 def _purpose(entry: Entry) -> str:
-    return _PURPOSES[entry.side or "train"]
+    return PURPOSES[entry.side or "train"]
 
 
 def _sample(entry: Entry, number: Mapping[str, int]) -> Sample:
@@ -230,20 +232,26 @@ def _labels(
     where = {name: e.where for e in reversed(entries) for name in e.names}
     if by_id and names_file is None:
         raise UsageError(f"{where[names[0]]}: has an id, no name; give --labels a CSV file that begins with id,name")
-    given = {} if names_file is None else _given_labels(Path(names_file), by_id=by_id)
+    path = None if names_file is None else Path(names_file)
+    given = {} if path is None else labels_by_class(read_text(path, of="labels"), path, by_id=by_id)
     lines = [given.get(tidy(name)) or Line(where[name], label_of(name)) for name in names]
     nameless = [name for name in names if by_id and name not in given]
     if nameless:
         raise UsageError(f"{where[nameless[0]]}: id {nameless[0]} has no name in {names_file}; add it there")
     _check_unused(given, names, by_id=by_id)
-    _check_labels(names, lines)
+    check_labels(names, lines)
     return tuple(line.text for line in lines)
 
 
-def _given_labels(path: Path, *, by_id: bool) -> dict[str, Line]:
-    """Return the labels of a file by the class they are for, with `#` comments left out as in any label file."""
+def labels_by_class(text: str, path: Path, *, by_id: bool) -> dict[str, Line]:
+    """Return the labels of a file by the class they are for, with `#` comments left out as in any label file.
+
+    Args:
+        text: of `path`, a CSV file that begins with `id,name`, or without `by_id` with `name,label`.
+    Raises:
+        UsageError: another header, an id that is no whole number, a class twice.
+    """
     header = ("id", "name") if by_id else ("name", "label")
-    text = read_text(path, of="labels")
     rows = [row for row in csv_rows(text, str(path)) if not row.cells[0].lstrip().startswith("#")]
     lines: dict[str, Line] = {}
     for where, row in by_column(rows, str(path), needed=header):
@@ -268,7 +276,8 @@ def _check_unused(given: Mapping[str, Line], names: Sequence[str], *, by_id: boo
         raise UsageError(f"{given[unused[0]].where}: no class is named {unused[0]!r}; the nearest is {near!r}")
 
 
-def _check_labels(names: Sequence[str], lines: Sequence[Line]) -> None:
+def check_labels(names: Sequence[str], lines: Sequence[Line]) -> None:
+    """Raise UsageError where the label of a class, and where it stands, is no text or that of another class."""
     check(list(lines), origin="", of="labels")
     seen: dict[str, str] = {}
     for name, (where, label) in zip(names, lines, strict=True):
@@ -281,5 +290,7 @@ def _check_labels(names: Sequence[str], lines: Sequence[Line]) -> None:
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:
+    if not names:
+        return "no class"
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"class{'es' if len(names) > 1 else ''} {', '.join(map(repr, names[:most]))}{more}"

@@ -16,6 +16,7 @@ _T95 = (
     *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )
 _NORMAL95 = 1.960
+FEW = 20  # places that are found faster one after the other than by sorting
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,49 @@ def macro(counts: NDArray[np.int64]) -> float:
     return float(np.nanmean(recalls(counts)))
 
 
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The order of a class's videos by score, as far as average precision has a use for it.
+
+    Args:
+        positives: int64 [n], places of the videos of the class, best first.
+        negatives: int32 [N], places of the others that are ahead of one of them, in the order of the gaps.
+        gaps: int64 [n], how many of these are between a video of the class and the one before it.
+    """
+
+    positives: NDArray[np.int64]
+    negatives: NDArray[np.int32]
+    gaps: NDArray[np.int64]
+
+
+def ranking(scores: NDArray[np.float64], present: NDArray[np.bool_]) -> Ranking:
+    """Return the order of one class's videos.
+
+    Only the videos of the class are sorted, the others are put between them: that is faster than to sort all.
+
+    Args:
+        scores: [V]; of equal scores, videos that are not of the class come first, so that ties earn nothing.
+        present: bool [V], whether each video is of the class.
+    """
+    positives = np.flatnonzero(present)
+    positives = positives[np.argsort(-scores[positives], kind="stable")]
+    others = np.flatnonzero(~present).astype(np.int32)
+    gap = np.searchsorted(-scores[positives], -scores[others], side="left")
+    ahead = gap < len(positives)
+    gap, others = gap[ahead], others[ahead]
+    narrow = gap.astype(np.uint16) if len(positives) < 2**16 else gap  # sorted by digits, in a tenth of the time
+    gaps = np.bincount(gap, minlength=len(positives)).astype(np.int64)
+    return Ranking(positives, others[np.argsort(narrow, kind="stable")], gaps)
+
+
+def average_precision(ranked: Ranking) -> float:
+    """Return the mean, over the videos of the class, of the precision at their rank; NaN if it has none."""
+    if not len(ranked.positives):
+        return math.nan
+    found = np.arange(1, len(ranked.positives) + 1)
+    return float((found / (found + np.cumsum(ranked.gaps))).mean())
+
+
 def average_precisions(scores: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return each class's average precision, without interpolation, [C]; NaN for a class without a video.
 
@@ -79,12 +123,7 @@ def average_precisions(scores: NDArray[np.float64], present: NDArray[np.bool_]) 
         scores: [V, C]; of equal scores, videos that are not of the class come first, so that ties earn nothing.
         present: bool [V, C], the labels of each video.
     """
-    found = np.full(scores.shape[1], np.nan)
-    for i, (column, truth) in enumerate(zip(scores.T, present.T, strict=True)):
-        if truth.any():
-            hits = truth[np.lexsort((truth, -column))]
-            found[i] = (np.cumsum(hits)[hits] / (np.flatnonzero(hits) + 1)).mean()
-    return found
+    return np.array([average_precision(ranking(s, p)) for s, p in zip(scores.T, present.T, strict=True)])
 
 
 def mean_average_precision(scores: NDArray[np.float64], present: NDArray[np.bool_]) -> float:
@@ -92,7 +131,31 @@ def mean_average_precision(scores: NDArray[np.float64], present: NDArray[np.bool
     return float(np.nanmean(average_precisions(scores, present)))
 
 
+def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the softmax over the last axis; each must have a finite score, others may be -inf."""
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    powers /= powers.sum(axis=-1, keepdims=True)
+    return np.asarray(powers, dtype=np.float64)
+
+
+def best_places(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
+    """Return the places of the k best of scores [V, C], best first, ties in the order of classes: [V, at most k].
+
+    A score of -inf is none: where fewer than k are left, the place is -1.
+    """
+    k = min(k, scores.shape[1])
+    if k > FEW:
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return np.where(np.take_along_axis(scores, best, axis=1) == -np.inf, -1, best)
+    left, rows = scores.copy(), np.arange(len(scores))
+    best = np.empty((len(scores), k), dtype=np.int64)
+    for i in range(k):
+        place = left.argmax(axis=1)
+        best[:, i] = np.where(left[rows, place] == -np.inf, -1, place)
+        left[rows, place] = -np.inf
+    return best
+
+
 def hits_among(scores: NDArray[np.float64], truth: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
     """Return whether each video's class is among its k best of scores [V, C], ties in the order of classes: [V]."""
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return np.asarray((best == truth[:, None]).any(axis=1))
+    return np.asarray((best_places(scores, k) == truth[:, None]).any(axis=1))

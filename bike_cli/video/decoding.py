@@ -34,7 +34,7 @@ from bike_cli.video.decord_reader import GaveUpError, decord_is_exact, read_deco
 from bike_cli.video.footage import Footage, Request, reason
 from bike_cli.video.frame_folders import read_folder
 from bike_cli.video.packets import UnforeseenError
-from bike_cli.video.sampling import sample_positions
+from bike_cli.video.sampling import positions_of
 from bike_cli.video.selective_reader import read_selected, reads_selectively
 from bike_cli.video.sequential_reader import read_through
 from bike_cli.video.video_file import Header, open_video
@@ -84,7 +84,7 @@ def clip_from_array(frames: NDArray[np.uint8], config: SamplingConfig, *, name: 
         raise ValueError(
             f"{name}: frames are {frames.dtype} {list(frames.shape)}; give uint8 [T, H, W, 3] with at least one frame"
         )
-    positions = sample_positions(len(frames), config.frames, clips=config.clips)
+    positions = positions_of(config, len(frames))
     times_s = np.full(positions.shape, np.nan)
     footage = Footage(frames[positions], positions, times_s, len(frames), None)
     return _clip(Source.at(name), footage, config)

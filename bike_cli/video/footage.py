@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.config import SamplingConfig
-from bike_cli.video.sampling import sample_positions
+from bike_cli.video.sampling import positions_of
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Request:
 
     def positions(self, n_frames: int) -> NDArray[np.int64]:
         """Return where the frames asked for lie in a video of `n_frames` frames: [K, T]."""
-        return sample_positions(n_frames, self.config.frames, clips=self.config.clips, rng=self.rng)
+        return positions_of(self.config, n_frames, self.rng)
 
 
 @dataclass(frozen=True)

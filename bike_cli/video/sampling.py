@@ -9,7 +9,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-DENSE_WINDOW = 128  # frames that a dense clip spans, whatever their rate: the official `sample_range`
+from bike_cli.config import DENSE_WINDOW, SamplingConfig
+
+
+def positions_of(config: SamplingConfig, n_frames: int, rng: np.random.Generator | None = None) -> NDArray[np.int64]:
+    """Return where the frames that a config asks for lie in a video of `n_frames` frames: [K, T]."""
+    spread = dense_positions if config.sampling == "dense" else sample_positions
+    return spread(n_frames, config.frames, clips=config.clips, rng=rng)
 
 
 def sample_positions(

@@ -1,0 +1,70 @@
+"""What all figures of 100,000 predictions cost beside one sort of the scores: `python -m benchmarks.metrics`.
+
+The ceiling is one argsort of the scores, which anything that ranks videos within classes would have to pay for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from bike_cli.tasks.evaluation_metrics import compared, measured
+from bike_cli.tasks.score_table import ScoreTable
+
+TARGET_S = 20
+
+
+def main() -> None:
+    """Print the seconds of a sort, of all figures with their intervals, and of a comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=int, default=100_000)
+    parser.add_argument("--classes", type=int, default=400)
+    parser.add_argument("--resamples", type=int, default=1000)
+    options = parser.parse_args()
+    table = table_of(options.videos, options.classes, seed=0)
+    sort_s = timed(lambda: table.logits.argsort(axis=0))
+    figures_s = timed(lambda: measured(table, resamples=options.resamples))
+    other = table_of(options.videos, options.classes, seed=1)
+    compared_s = timed(lambda: compared(table, other, resamples=options.resamples))
+    several = several_of(options.videos, options.classes)
+    several_s = timed(lambda: measured(several, resamples=options.resamples))
+    print(f"{options.videos} predictions, {options.classes} classes, {options.resamples} resamples")
+    print(f"one argsort     {sort_s:6.1f} s")
+    print(f"figures         {figures_s:6.1f} s   {figures_s / sort_s:.1f} sorts; target: under {TARGET_S} s")
+    print(f"several labels  {several_s:6.1f} s   {several_s / sort_s:.1f} sorts")
+    print(f"comparison      {compared_s:6.1f} s   {compared_s / sort_s:.1f} sorts")
+
+
+def table_of(videos: int, classes: int, *, seed: int) -> ScoreTable:
+    """Return a classifier that is right on half of its videos, a twentieth of which are of none of its labels."""
+    truth = np.random.default_rng(0).integers(0, classes, videos)
+    logits = np.random.default_rng(seed).standard_normal((videos, classes))
+    logits[np.arange(videos), truth] += 3
+    truth[::20] = -1
+    return ScoreTable(*names(videos, classes), logits, truth)
+
+
+def several_of(videos: int, classes: int) -> ScoreTable:
+    """Return a table of four labels a video, about."""
+    rng = np.random.default_rng(0)
+    truth = rng.random((videos, classes)) < 4 / classes
+    return ScoreTable(*names(videos, classes), rng.standard_normal(truth.shape) + 2 * truth, truth)
+
+
+def names(videos: int, classes: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return names for labels and videos."""
+    return tuple(str(i) for i in range(classes)), tuple(f"{i}.mp4" for i in range(videos))
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Return the seconds that some work takes."""
+    start_s = time.perf_counter()
+    work()
+    return time.perf_counter() - start_s
+
+
+if __name__ == "__main__":
+    main()

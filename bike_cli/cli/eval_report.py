@@ -1,0 +1,217 @@
+"""What `bike eval` found out: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import math
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+import bike_cli
+from bike_cli.cli.console import plain
+from bike_cli.cli.fewshot_report import NARROWEST, PRIVATE, VERSIONS_OF
+from bike_cli.cli.html_report import METRICS, Mistake
+from bike_cli.cli.outputs import open_output
+from bike_cli.cli.rows import as_json
+from bike_cli.config import EvalConfig, flatten
+
+if TYPE_CHECKING:
+    from bike_cli.engine.engine import Engine
+    from bike_cli.tasks.evaluate import Evaluation
+    from bike_cli.tasks.score_table import ScoreTable
+
+Object = Mapping[str, object]
+
+NOT_ARGUMENTS = ("output", "report", "from_", "quiet", "dump_config", "device", "workers", "cache", "cache_dir")
+FRAMES_SHOWN = 4  # of a mistake
+NAMES = {name: called for name, (called, _) in METRICS.items()} | {
+    "running_map": "running mAP",
+    "half_top1": "top-1 on halves",
+    "half_top1_std": "  its std",
+    "half_top5": "top-5 on halves",
+    "half_top5_std": "  its std",
+}
+
+
+def whole_report(
+    given: Object, config: EvalConfig, data: Object, figures: Object, *, engine: Engine | None, model: str
+) -> dict[str, object]:
+    """Return the JSON of an evaluation; `arguments` are those that --from repeats.
+
+    Args:
+        engine: the first system's; None: the predictions were made before.
+    """
+    arguments = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in given.items()
+        if name not in NOT_ARGUMENTS and value is not None
+    }
+    placement = None if engine is None else engine.encoder.placement
+    return {
+        "command": "eval",
+        "protocol": config.protocol,
+        "model": model,
+        "fingerprint": None if engine is None else engine.fingerprint,
+        "device": None if placement is None else placement.device.type,
+        "dtype": None if placement is None else str(placement.dtype).removeprefix("torch."),
+        "arguments": arguments,
+        "settings": {name: value for name, value in flatten(config).items() if name not in PRIVATE},
+        "data": data,
+        **figures,
+        "versions": {"bike": bike_cli.__version__, "python": platform.python_version(), **_versions()},
+        "seed": config.seed,
+    }
+
+
+def write_json(report: Object, file: Path) -> None:
+    """Write a report; the file appears when it is complete."""
+    with open_output(file) as stream:
+        stream.write(as_json(report) + "\n")
+
+
+def print_tables(report: Object) -> None:
+    """Print the figures on stdout."""
+    console = Console(file=sys.stdout, highlight=False)
+    console.width = max(console.width, NARROWEST)
+    console.print(_headline(report))
+    for part in (_splits(report), _differences(report)):
+        if part is not None:
+            console.print(part)
+    console.print(plain(_footer(report), "dim"))
+
+
+def mistakes_of(evaluation: Evaluation, table: ScoreTable, *, most: int) -> list[Mistake]:
+    """Return the first system's most confident mistakes, with the frames that spotting weighed most."""
+    best = table.logits.argmax(axis=1)
+    wrong = ~np.take_along_axis(table.present, best[:, None], axis=1)[:, 0]
+    scores = np.where(wrong, np.take_along_axis(table.probabilities, best[:, None], axis=1)[:, 0], -1.0)
+    rows = [row for row in np.argsort(-scores, kind="stable")[:most].tolist() if wrong[row]]
+    found = []
+    looked = {clip.source.id: (clip, told) for clip, told in evaluation.look([evaluation.kept[row] for row in rows])}
+    for row in rows:
+        if table.videos[row] not in looked:
+            continue
+        clip, told = looked[table.videos[row]]
+        weights = np.zeros(0) if told.saliency is None else told.saliency
+        frames = clip.frames.reshape(-1, *clip.frames.shape[2:])
+        order = np.argsort(clip.times_s.ravel() if clip.positions is None else clip.positions.ravel(), kind="stable")
+        chosen = sorted(np.argsort(-weights, kind="stable")[:FRAMES_SHOWN].tolist())
+        truth = [label for label, there in zip(table.labels, table.present[row], strict=True) if there]
+        found.append(
+            Mistake(
+                path=table.videos[row],
+                label=", ".join(truth) or "none of these",
+                guess=table.labels[int(best[row])],
+                score=float(scores[row]),
+                frames=[frames[order[i]] for i in chosen],
+                times_s=[float(told.times_s[i]) for i in chosen],
+                weights=[float(weights[i]) for i in chosen],
+                attributes=[attribute.phrase for attribute in told.attributes],
+            )
+        )
+    return found
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def _systems(report: Object) -> Sequence[Object]:
+    return cast("Sequence[Object]", report["systems"])
+
+
+def _headline(report: Object) -> Table:
+    systems = _systems(report)
+    table = Table(box=box.SIMPLE, title=plain("per cent, with 95 % intervals"), title_justify="left")
+    table.add_column("")
+    for system in systems:
+        table.add_column(plain(str(system["name"])), justify="right", overflow="fold")
+        if system["official"] is not None:
+            table.add_column("official code", justify="right")
+    own = list(cast(Object, systems[0]["metrics"]))
+    officials = cast(Object, systems[0]["official"] or {})
+    for name in (*own, *(name for name in officials if name not in own)):
+        cells = []
+        for system in systems:
+            metrics = cast("Mapping[str, Mapping[str, float | None]]", system["metrics"])
+            cells.append(_interval(metrics[name]) if name in metrics else "")
+            if system["official"] is not None:
+                cells.append(_percent(cast("Mapping[str, float]", system["official"]).get(name)))
+        table.add_row(*map(plain, (NAMES.get(name, name), *cells)))
+    return table
+
+
+def _splits(report: Object) -> Table | None:
+    splits = cast("Sequence[Object]", report["splits"])
+    if not splits:
+        return None
+    table = Table(box=box.SIMPLE)
+    for column in ("system", "split", "classes", "videos", "top-1", "top-5"):
+        table.add_column(column, justify="left" if column in ("system", "split") else "right")
+    for split in splits:
+        metrics = cast("Mapping[str, float]", split["metrics"])
+        figures = [
+            _percent(metrics[k]) + (f" ± {_percent(metrics.get(f'{k}_std'))}" if f"{k}_std" in metrics else "")
+            for k in ("top1", "top5")
+        ]
+        counts = ["" if split[k] is None else f"{split[k]:,}" for k in ("classes", "videos")]
+        table.add_row(*map(plain, (str(split["system"]), str(split["name"]), *counts, *figures)))
+    return table
+
+
+def _spread(metrics: Mapping[str, float], name: str) -> str:
+    std = metrics.get(f"{name}_std")
+    return _percent(metrics[name]) + ("" if std is None else f" ± {_percent(std)}")
+
+
+def _differences(report: Object) -> Table | None:
+    comparisons = cast("Sequence[Object]", report["comparisons"])
+    if not comparisons:
+        return None
+    table = Table(box=box.SIMPLE, title=plain(f"against {comparisons[0]['a']}, in points"), title_justify="left")
+    for column in ("system", "figure", "difference", "95 % interval", "p", ""):
+        table.add_column(column, justify="left" if column in ("system", "figure", "") else "right")
+    for one in comparisons:
+        low, high, gain = (float(cast(float, one[k])) for k in ("low", "high", "difference"))
+        is_real = low > 0 or high < 0
+        cells = (f"{100 * gain:+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}", f"{one['p']:.3f}")
+        figure = NAMES.get(str(one["metric"]), str(one["metric"]))
+        table.add_row(*map(plain, (str(one["b"]), figure, *cells, "real" if is_real else "")))
+    return table
+
+
+def _footer(report: Object) -> str:
+    data = cast(Object, report["data"])
+    parts = [f"{data['videos']:,} videos", f"{data['classes']:,} classes", f"protocol {report['protocol']}"]
+    failed, empty = (cast("Sequence[object]", data[name]) for name in ("failed", "classes_without_videos"))
+    parts += [f"{len(failed):,} videos failed"] if failed else []
+    parts += [f"{len(empty):,} classes without videos"] if empty else []
+    return " · ".join(parts)
+
+
+def _interval(figure: Mapping[str, float | None]) -> str:
+    value, low, high = (figure[name] for name in ("value", "low", "high"))
+    if value is None or low is None or high is None:
+        return "–"
+    return f"{100 * value:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None or not math.isfinite(share) else f"{100 * share:.1f}"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in VERSIONS_OF:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,294 @@
+"""The records of a file that `bike classify -o` wrote, one after another: JSON lines, a JSON array, CSV or TSV."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from bike_cli.data.csv_rows import Row, csv_rows
+from bike_cli.data.inputs import looks_like_video
+from bike_cli.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+_HEAD_CHARACTERS, _CHUNK_CHARACTERS, _LONGEST = 65536, 1 << 20, 1 << 26
+_TAIL = 16  # characters that a literal or an escape may need which was cut in two
+_NEEDED = ("path", "status", "label", "score")
+_SPACE = re.compile(r"[ \t\r\n]*")
+_TSV_ESCAPE = re.compile(r"\\(.)")
+_TSV_ESCAPED = {"t": "\t", "n": "\n", "r": "\r"}
+
+
+class Answer(NamedTuple):
+    """One record, as JSON has it, and the number of the line that it begins at."""
+
+    line: int
+    record: object
+    in_cells: bool = False  # from CSV or TSV, which hold no more labels than they have columns
+
+
+def read_answers(path: Path) -> Iterator[Answer]:
+    """Yield the records of a file, of which little is in memory at a time.
+
+    A last record that was cut short by the end of its run is left out, with a warning.
+
+    Raises:
+        UsageError: the file cannot be read, is a video, no UTF-8, no JSON, no CSV, or has other columns. Raised when
+            its turn comes.
+    """
+    if path.is_file() and looks_like_video(path):
+        raise UsageError(f"{path}: is a video, no predictions; give what bike classify -o wrote")
+    try:
+        with path.open("rb") as file:
+            head = file.peek(_HEAD_CHARACTERS).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+            if head in (b"{", b"\0"):
+                yield from _in_lines(file, path)
+            elif head == b"[":
+                with _text(file, newline="\n") as text:
+                    yield from _in_array(text, path)
+            elif head:
+                with _text(file, newline="") as text:
+                    yield from _in_cells(text, path)
+    except FileNotFoundError as e:
+        raise UsageError(f"{path}: no such file; give what bike classify -o wrote") from e
+    except OSError as e:
+        raise UsageError(f"{path}: cannot be read ({e.strerror}); give what bike classify -o wrote") from e
+    except UnicodeDecodeError as e:
+        raise UsageError(
+            f"{_first_without_utf8(path)}: byte 0x{e.object[e.start]:02x} is not UTF-8; mend the record"
+        ) from e
+
+
+def _first_without_utf8(path: Path) -> str:
+    """Return the path and the line; of a pipe, which is gone, the path alone."""
+    if path.is_file():
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    line.decode()
+                except UnicodeDecodeError:
+                    return f"{path}:{number}"
+    return str(path)
+
+
+def _text(file: BinaryIO, *, newline: str) -> io.TextIOWrapper:
+    return io.TextIOWrapper(file, encoding="utf-8-sig", newline=newline)
+
+
+def _tell_torn(where: str) -> None:
+    logger.warning("%s: the file was cut short here; what is not whole is left out", where)
+
+
+def _no_json(where: str, error: Exception) -> UsageError:
+    fact = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+    return UsageError(f"{where}: is no JSON ({fact}); mend or remove the record")
+
+
+# -- JSON lines -----------------------------------------------------------------------------------------------------
+
+
+def _in_lines(file: Iterable[bytes], path: Path) -> Iterator[Answer]:
+    for number, line in enumerate(file, start=1):
+        where = f"{path}:{number}"
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        except (ValueError, RecursionError) as e:
+            # Zeros are what a power cut leaves.
+            if not line.endswith(b"\n") and line[:1] in (b"{", b"\0"):
+                _tell_torn(where)
+                return
+            if isinstance(e, UnicodeDecodeError):
+                raise UsageError(f"{where}: byte 0x{line[e.start]:02x} is not UTF-8; mend the record") from e
+            raise _no_json(where, e) from e
+        yield Answer(number, record)
+
+
+# -- a JSON array ---------------------------------------------------------------------------------------------------
+
+
+class _Window:
+    """The part of a JSON text that is being read."""
+
+    def __init__(self, stream: io.TextIOBase) -> None:
+        self._stream, self._text, self._at = stream, "", 0
+        self._decoder = json.JSONDecoder()
+        self.line = 1
+
+    def mark(self) -> str:
+        """Return the next character that is no space, which stays the next; an empty text at the end."""
+        while True:
+            space = _SPACE.match(self._text, self._at)
+            self.skip(0 if space is None else space.end() - self._at)
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._more():
+                return ""
+
+    def skip(self, count: int = 1) -> None:
+        """Go on by some characters."""
+        self.line += self._text.count("\n", self._at, self._at + count)
+        self._at += count
+
+    def value(self) -> object:
+        """Return the value that begins here, and go on behind it.
+
+        Raises:
+            EOFError: the text ends within it.
+            ValueError: it is no JSON.
+        """
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as e:
+                if not self._ends_early(e):
+                    raise
+                if not self._more():
+                    if self._is_cut(e):
+                        raise EOFError from e
+                    raise
+                continue
+            self.skip(end - self._at)
+            return value
+
+    def _ends_early(self, error: json.JSONDecodeError) -> bool:
+        is_open = error.msg.startswith("Unterminated string")
+        return len(self._text) - self._at < _LONGEST and (is_open or len(self._text) - error.pos <= _TAIL)
+
+    def _is_cut(self, error: json.JSONDecodeError) -> bool:
+        """Return whether the text ends within the value, rather than with the end of the array."""
+        text = self._text.rstrip()
+        is_behind_bracket = error.msg.startswith("Expecting ','") and error.pos >= len(text)
+        return is_behind_bracket or not text.endswith("]")
+
+    def _more(self) -> bool:
+        arrived = self._stream.read(_CHUNK_CHARACTERS)
+        self._text, self._at = self._text[self._at :] + arrived, 0
+        return bool(arrived)
+
+
+def _in_array(stream: io.TextIOBase, path: Path) -> Iterator[Answer]:
+    window = _Window(stream)
+    window.mark()
+    window.skip()  # the bracket
+    mark = window.mark()
+    while mark not in ("", "]"):
+        line = window.line
+        try:
+            record = window.value()
+        except EOFError:
+            _tell_torn(f"{path}:{line}")
+            return
+        except (ValueError, RecursionError) as e:
+            raise _no_json(f"{path}:{line}", e) from e
+        yield Answer(line, record)
+        mark = window.mark()
+        if mark == ",":
+            window.skip()
+            mark = window.mark()
+        elif mark not in ("", "]"):
+            raise UsageError(f"{path}:{window.line}: is no JSON ({mark!r} where ',' or ']' was due); mend the array")
+    if mark == "":
+        _tell_torn(f"{path}:{window.line}")
+    window.skip()
+    if window.mark():
+        raise UsageError(f"{path}:{window.line}: goes on behind the end of the array; give each array a file")
+
+
+# -- CSV and TSV ----------------------------------------------------------------------------------------------------
+
+
+class _Lines:
+    """The lines of a text, of which the last one taken is known to have an end or none."""
+
+    def __init__(self, stream: Iterable[str]) -> None:
+        self._stream = stream
+        self.is_whole = True
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._stream:
+            self.is_whole = line.endswith(("\n", "\r"))
+            yield line
+
+
+def _in_cells(stream: io.TextIOBase, path: Path) -> Iterator[Answer]:
+    header = stream.readline()
+    has_tabs = "\t" in header
+    lines = _Lines(_chained(header, stream))
+    rows = _tsv_rows(lines, path) if has_tabs else csv_rows(lines, str(path))
+    columns: list[str] = []
+    for row in _whole(rows, lines):
+        if not columns:
+            columns = _columns(row)
+        elif len(row.cells) == len(columns):
+            line = int(row.where.rpartition(":")[2])
+            yield Answer(line, _record(row, columns), in_cells=True)
+        elif lines.is_whole:
+            raise UsageError(f"{row.where}: has {len(row.cells)} cells, not {len(columns)}; mend or remove the row")
+        else:
+            _tell_torn(row.where)
+
+
+def _chained(first: str, rest: Iterable[str]) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def _whole(rows: Iterator[Row], lines: _Lines) -> Iterator[Row]:
+    """Yield the rows up to one that is no CSV because the text ends within it."""
+    try:
+        yield from rows
+    except UsageError as e:
+        if lines.is_whole:
+            raise
+        _tell_torn(str(e).partition(": ")[0])
+
+
+def _tsv_rows(lines: Iterable[str], path: Path) -> Iterator[Row]:
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            cells = line.rstrip("\r\n").split("\t")
+            yield Row(f"{path}:{number}", [_TSV_ESCAPE.sub(_unescaped, cell) for cell in cells])
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    return _TSV_ESCAPED.get(match[1], match[1])
+
+
+def _columns(row: Row) -> list[str]:
+    missing = next((name for name in _NEEDED if name not in row.cells), None)
+    if missing is not None:
+        fact = f"is no answer of bike: no JSON, and no row of columns with {missing!r}"
+        raise UsageError(f"{row.where}: {fact}; give what bike classify -o wrote")
+    return row.cells
+
+
+def _record(row: Row, columns: Sequence[str]) -> Mapping[str, object]:
+    cells = dict(zip(columns, row.cells, strict=True))
+    if cells["status"] != "ok":
+        error = {"type": cells.get("error"), "message": cells.get("message", "")}
+        return {"path": cells["path"], "status": cells["status"], "error": error}
+    endings = ["", *(name.removeprefix("label") for name in columns if name.startswith("label_"))]
+    top = [
+        {
+            "label": cells[f"label{ending}"],
+            "score": _number(row.where, cells.get(f"score{ending}", "")),
+            "cosine": _number(row.where, cells.get(f"cosine{ending}", "")),
+        }
+        for ending in endings
+        if cells[f"label{ending}"]
+    ]
+    return {"path": cells["path"], "status": "ok", "top": top, "model": cells.get("model", "")}
+
+
+def _number(where: str, cell: str) -> float | None:
+    try:
+        return float(cell) if cell else None
+    except ValueError as e:
+        raise UsageError(f"{where}: {cell!r} is no number; mend or remove the row") from e

@@ -1,0 +1,106 @@
+"""The classes that a video may be of, as a names file gives them, and how one is found however it is spelled."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bike_cli.data.lines import Line, as_lines, check, is_comment, key, nfc, read_text, tidy
+from bike_cli.data.manifests import check_labels, label_of, labels_by_class
+from bike_cli.errors import UsageError
+
+_CODED = re.compile(r"c(?P<id>[0-9]{3})\s+(?P<name>\S.*)")  # Charades_v1_classes.txt
+
+Find = Callable[[str], int | None]
+
+
+class Candidates(NamedTuple):
+    """Classes, in the order of their places: the name that files call each by, and the label that a model reads."""
+
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+def read_candidates(path: Path, *, by_id: bool) -> Candidates:
+    """Return the classes of a names file, whether or not a video is of them.
+
+    A file is, whichever comes first: Charades' own (`c000 Holding some clothes` a line); a CSV file that begins with
+    `id,name`, whose ids are 0 to C - 1 in any order; one that begins with `name,label`; one label a line.
+
+    Args:
+        by_id: the classes of videos are numbers, so that only the first two will do; these are their names then.
+    Raises:
+        UsageError: the file cannot be read, is malformed, has an id too few, or the same label twice.
+    """
+    text = read_text(path, of="labels")
+    entries = [line.strip() for line in text.split("\n") if not is_comment(line)]
+    header = {cell.strip().lower() for cell in entries[0].split(",")} if entries else set()
+    coded = [_CODED.fullmatch(entry) for entry in entries]
+    if coded and all(coded):
+        lines = _coded_lines(text, path)
+    elif by_id or header == {"id", "name"}:
+        lines = labels_by_class(text, path, by_id=True)
+    elif header == {"name", "label"}:
+        lines = labels_by_class(text, path, by_id=False)
+        return _checked(list(lines), list(lines.values()), path)
+    else:
+        listed = as_lines(text, path, of="labels")
+        return _checked([line.text for line in listed], listed, path)
+    ordered = _in_order(lines, path)
+    return _checked([str(i) if by_id else line.text for i, line in enumerate(ordered)], ordered, path)
+
+
+def finder(*lists: Sequence[str]) -> Find:
+    """Return what finds the place that a class has in all lists, by its name in one of them.
+
+    Spellings count as alike in this order: but for space and Unicode form; but for case, too; by the label that a class
+    name stands for (see `label_of`). Where two classes are spelled alike, that spelling finds neither.
+    """
+    spellings: tuple[Callable[[str], str], ...] = (lambda text: nfc(tidy(text)), key, lambda text: key(label_of(text)))
+    known = [(spell, _places(map(spell, names))) for spell in spellings for names in lists]
+
+    def find(name: str) -> int | None:
+        found = (places.get(spell(name)) for spell, places in known)
+        return next((place for place in found if place is not None), None)
+
+    return find
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the text that is spelled most like a name, of one or more."""
+    return difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)[0]
+
+
+def _places(spelled: Iterable[str]) -> dict[str, int | None]:
+    places: dict[str, int | None] = {}
+    for i, text in enumerate(spelled):
+        places[text] = None if text in places else i
+    return places
+
+
+def _coded_lines(text: str, path: Path) -> dict[str, Line]:
+    lines: dict[str, Line] = {}
+    for where, entry in as_lines(text, path, of="labels"):
+        match = _CODED.fullmatch(entry)
+        assert match is not None  # all were looked at before
+        first = lines.setdefault(str(int(match["id"])), Line(where, match["name"]))
+        if first.where != where:
+            raise UsageError(f"{where}: code c{match['id']} is at {first.where} too; remove one")
+    return lines
+
+
+def _in_order(lines: dict[str, Line], path: Path) -> list[Line]:
+    missing = next((i for i in range(len(lines)) if str(i) not in lines), None)
+    if missing is not None:
+        highest = max(map(int, lines))
+        raise UsageError(f"{path}: has ids up to {highest}, but none is {missing}; name every class from 0 on")
+    return [lines[str(i)] for i in range(len(lines))]
+
+
+def _checked(names: Sequence[str], lines: list[Line], path: Path) -> Candidates:
+    check(lines, origin=str(path), of="labels")
+    check_labels(names, lines)
+    return Candidates(tuple(names), tuple(line.text for line in lines))

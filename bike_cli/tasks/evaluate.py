@@ -1,0 +1,174 @@
+"""How right models are on videos whose labels are known: every way to classify looks at the same decoded clips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bike_cli.config import ClassifyConfig, StoreConfig
+from bike_cli.data.tested import NONE, Tested
+from bike_cli.engine.engine import Engine
+from bike_cli.engine.store import open_store
+from bike_cli.errors import UsageError
+from bike_cli.records import Clip, Failure, Prediction, Spent
+from bike_cli.tasks.classifier import Classifier
+from bike_cli.tasks.classify import prepare, shelf_of
+from bike_cli.tasks.features import Features, Seen
+from bike_cli.tasks.processes import Processes
+from bike_cli.tasks.protocols import official_test_probabilities
+from bike_cli.tasks.score_table import ScoreTable
+from bike_cli.video.pool import DecodePool
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """One way to classify.
+
+    Args:
+        name: what reports call it.
+        config: of its sampling, decoding and store, those of the first of all systems count.
+    """
+
+    name: str
+    engine: Engine
+    config: ClassifyConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Official:
+    """What the official code computes of the same videos, in place of our probabilities.
+
+    Args:
+        test: float64 [V, C], as its test script: softmaxed twice, from cosines.
+        frames: float64 [V, T, D], raw, of which its zero-shot script makes its own scores.
+        classes: float64 [C, D], unit vectors.
+    """
+
+    test: NDArray[np.float64]
+    frames: NDArray[np.float64]
+    classes: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    logits: NDArray[np.float64]
+    test: NDArray[np.float64]
+    frames: NDArray[np.float64] | None
+
+
+@dataclass(eq=False)
+class Evaluation:
+    """A look at labelled videos through several systems: `read` first, then `tables`.
+
+    Args:
+        pool: workers that run already, made with the sampling of the systems.
+        official: keep what the official figures are made of, too.
+        by: the processes that share the videos; each ends with all figures.
+    """
+
+    systems: Sequence[System]
+    tested: Tested
+    pool: DecodePool
+    store: StoreConfig
+    official: bool = False
+    by: Processes = field(default_factory=Processes)
+    spent: Spent = field(default_factory=Spent)
+
+    def __post_init__(self) -> None:
+        if not self.systems:
+            raise ValueError("systems is empty; give one way to classify or more")
+        labels = self.tested.labels
+        self._classifiers = [prepare(one.engine, labels, one.config) for one in self.systems]
+        self._engines = list(dict.fromkeys(engine for c in self._classifiers for engine in c.engines))
+        self._rows: list[tuple[_Row, ...] | Failure] = []
+
+    def read(self) -> Iterator[tuple[int, int, Failure | None]]:
+        """Look at this process's videos; yield how many are done, of how many, and what failed."""
+        own = self.by.share(list(self.tested.samples))
+        config = self.systems[0].config
+        found: list[tuple[_Row, ...] | Failure] = []
+        with ExitStack() as stack:
+            store = open_store(self.store)
+            shelf = None if store is None else shelf_of(stack.enter_context(store), self._engines, config)
+            sources = [sample.source for sample in own]
+            for batch in Features(
+                sources, self._engines, config.sampling, pool=self.pool, shelf=shelf, spent=self.spent
+            ):
+                rows = iter(self._scored([one for one in batch if isinstance(one, Seen)]))
+                for one in batch:
+                    found.append(one if isinstance(one, Failure) else next(rows))
+                    yield len(found), len(own), one if isinstance(one, Failure) else None
+        self._rows = self.by.unshare(found)
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """What could not be read, of all processes."""
+        return tuple(one for one in self._rows if isinstance(one, Failure))
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Places among the samples of the videos that could be read."""
+        return tuple(i for i, one in enumerate(self._rows) if not isinstance(one, Failure))
+
+    def tables(self) -> list[tuple[ScoreTable, Official | None]]:
+        """Return what each system says of the videos that could be read.
+
+        Raises:
+            UsageError: none of them could.
+        """
+        rows = [one for one in self._rows if not isinstance(one, Failure)]
+        if not rows:
+            why = self.failures[0].message if self.failures else "there is none"
+            raise UsageError(f"videos: none of {len(self._rows)} can be evaluated ({why}); mend them")
+        names, truth = names_of(self.tested, self.kept), truth_of(self.tested, self.kept)
+        found = []
+        for i in range(len(self.systems)):
+            table = ScoreTable(self.tested.labels, names, np.stack([row[i].logits for row in rows]), truth)
+            found.append((table, self._official([row[i] for row in rows], i) if self.official else None))
+        return found
+
+    def _official(self, rows: Sequence[_Row], i: int) -> Official:
+        frames = [row.frames for row in rows if row.frames is not None]
+        classes = self._classifiers[i].classes.double().cpu().numpy()
+        return Official(np.stack([row.test for row in rows]), np.stack(frames), classes)
+
+    def look(self, places: Sequence[int]) -> list[tuple[Clip, Prediction]]:
+        """Return some videos' frames and the first system's answers with what decided; without those not read now."""
+        config = self._classifiers[0].config
+        classifier = replace(self._classifiers[0], config=replace(config, explain=True, top=1))
+        coming = [self.pool.decode(self.tested.samples[place].source) for place in places]
+        clips = [one.result().outcome for one in coming]
+        return [(clip, classifier.answer(clip)) for clip in clips if isinstance(clip, Clip)]
+
+    def _scored(self, seen: Sequence[Seen]) -> list[tuple[_Row, ...]]:
+        by_system = [self._by_one(classifier, seen) for classifier in self._classifiers]
+        return list(zip(*by_system, strict=True))
+
+    def _by_one(self, classifier: Classifier, seen: Sequence[Seen]) -> list[_Row]:
+        places = [self._engines.index(engine) for engine in classifier.engines]
+        own = [Seen(tuple(one.features[place] for place in places)) for one in seen]
+        rows = []
+        for one, told in zip(own, classifier.tell(own), strict=True):
+            views = told.view_cosines.double().numpy()
+            frames = one.features[0].frames.flatten(0, 1).double().cpu().numpy() if self.official else None
+            rows.append(_Row(told.logits[0].double().numpy(), official_test_probabilities(views)[0], frames))
+        return rows
+
+
+def names_of(tested: Tested, places: Sequence[int]) -> tuple[str, ...]:
+    """Return the names of the videos at some places of the samples."""
+    return tuple(tested.samples[place].source.id for place in places)
+
+
+def truth_of(tested: Tested, places: Sequence[int]) -> NDArray[np.int64] | NDArray[np.bool_]:
+    """Return what is true of the videos at some places of the samples, as a `ScoreTable` has it."""
+    if not tested.multi_label:
+        return np.array([tested.samples[place].label for place in places], dtype=np.int64)
+    present = np.zeros((len(places), len(tested.labels)), dtype=np.bool_)
+    for row, place in zip(present, places, strict=True):
+        row[[label for label in tested.samples[place].labels if label != NONE]] = True
+    return present

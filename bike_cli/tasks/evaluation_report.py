@@ -1,0 +1,194 @@
+"""The figures of an evaluation as one JSON object: what `bike eval -o` writes, and its page shows."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bike_cli.config import EvalConfig
+from bike_cli.data.tested import Tested
+from bike_cli.errors import UsageError
+from bike_cli.tasks.evaluate import Official, truth_of
+from bike_cli.tasks.evaluation_metrics import Measured, compared, measured
+from bike_cli.tasks.metrics import hits_among
+from bike_cli.tasks.protocols import (
+    HalfSplits,
+    official_average_precisions,
+    official_map,
+    official_zeroshot_half,
+    official_zeroshot_probabilities,
+    running_map,
+    zeroshot_half,
+)
+from bike_cli.tasks.score_table import ScoreTable
+
+DIGITS = 9  # more differ from machine to machine
+SPREADS = ("zeroshot-half", "k600")  # protocols whose figure is a mean over splits
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """One system's table, and what official figures are made of; None: of predictions there is nothing."""
+
+    name: str
+    table: ScoreTable
+    official: Official | None = None
+
+
+def check_protocol(config: EvalConfig, tested: Tested) -> None:
+    """Raise UsageError where videos are not those of a protocol."""
+    if (config.protocol == "multilabel") != tested.multi_label:
+        fact = "have one label each" if config.protocol == "multilabel" else "have several labels"
+        way = "give --multi-label" if config.protocol == "multilabel" else "give --protocol multilabel"
+        raise UsageError(f"protocol {config.protocol}: the videos {fact}; {way}, or check the data")
+    if config.protocol == "k600" and len(tested.splits) < 2:
+        raise UsageError("protocol k600: is a mean over splits, and one was given; name a list file for each")
+    if config.protocol == "zeroshot-half" and len(tested.labels) < 4:
+        raise UsageError(f"protocol zeroshot-half: {len(tested.labels)} classes have no halves; give four or more")
+
+
+def report_of(judged: Sequence[Judged], tested: Tested, kept: Sequence[int], config: EvalConfig) -> dict[str, object]:
+    """Return all figures of the systems, and of each against the first.
+
+    Args:
+        kept: places among the samples of the videos of the tables.
+    """
+    systems, splits = [], []
+    for one in judged:
+        figures = measured(one.table, seed=config.seed, resamples=config.resamples)
+        official = None if one.official is None else _official(one.table, one.official, config)
+        systems.append({"name": one.name, **_measured(figures, one.table.labels), "official": official})
+        splits += _splits(one, tested, kept, config)
+    comparisons = [
+        {"a": judged[0].name, "b": other.name, "metric": name, **_difference(difference)}
+        for other in judged[1:]
+        for name, difference in compared(
+            judged[0].table, other.table, seed=config.seed, resamples=config.resamples
+        ).differences.items()
+    ]
+    return _rounded({"systems": systems, "comparisons": comparisons, "splits": splits})  # type: ignore[return-value]
+
+
+def data_of(
+    tested: Tested, files: Sequence[str], failed: Sequence[Mapping[str, str]], videos: int
+) -> dict[str, object]:
+    """Return what was evaluated on: files, a hash of all names and labels, counts, failures."""
+    digest = hashlib.sha256()
+    for label in tested.labels:
+        digest.update(f"{label}\0".encode("utf-8", "surrogateescape"))
+    for sample in tested.samples:
+        digest.update(f"\1{sample.source.id}\0{sample.labels}".encode("utf-8", "surrogateescape"))
+    used = {label for sample in tested.samples for label in sample.labels}
+    return {
+        "files": list(files),
+        "sha256": digest.hexdigest(),
+        "videos": videos,
+        "classes": len(tested.labels),
+        "failed": list(failed),
+        "classes_without_videos": [label for i, label in enumerate(tested.labels) if i not in used],
+    }
+
+
+def _measured(figures: Measured, labels: Sequence[str]) -> dict[str, object]:
+    own = figures.per_class
+    per_class = [
+        {"label": label, "videos": int(own.videos[i]), "recall": own.recall[i], "precision": own.precision[i]}
+        | {"f1": own.f1[i], "ap": own.average_precision[i]}
+        for i, label in enumerate(labels)
+    ]
+    confusion = None if figures.confusion is None else figures.confusion.tolist()
+    return {
+        "metrics": {name: asdict(value) for name, value in figures.values.items()},
+        "per_class": per_class,
+        "confusion": confusion,
+    }
+
+
+def _difference(difference: object) -> dict[str, float]:
+    values = asdict(difference)  # type: ignore[call-overload]
+    return {"difference": values["value"], "low": values["low"], "high": values["high"], "p": values["p"]}
+
+
+# -- what the official code prints -------------------------------------------------------------------------------------
+
+
+def _official(table: ScoreTable, official: Official, config: EvalConfig) -> dict[str, float]:
+    """Return the figures of the official code of a protocol, by the names of its scripts."""
+    if config.protocol == "multilabel":
+        present = table.present
+        true = float(official_average_precisions(official.test, present).mean())
+        return {"running_map": running_map(official.test, present, config.official_batch), "map": true}
+    places = np.asarray(table.truth, dtype=np.int64)
+    known = places >= 0
+    truth = places[known]
+    if config.protocol == "zeroshot-half":
+        halves = official_zeroshot_half(official.frames, official.classes, table)
+        return _spread(halves)
+    if config.protocol == "zeroshot-full":
+        probabilities = official_zeroshot_probabilities(official.frames[known], official.classes)
+        return _top(probabilities, truth)
+    found = _top(official.test[known], truth)
+    return found | ({"map": official_map(official.test[known], truth)} if config.protocol == "anet" else {})
+
+
+def _top(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> dict[str, float]:
+    return {f"top{k}": float(hits_among(probabilities, truth, k).mean()) for k in (1, 5)}
+
+
+def _spread(halves: HalfSplits) -> dict[str, float]:
+    return {
+        "half_top1": halves.top1.mean,
+        "half_top1_std": halves.top1.std,
+        "half_top5": halves.top5.mean,
+        "half_top5_std": halves.top5.std,
+    }
+
+
+# -- splits ----------------------------------------------------------------------------------------------------------
+
+
+def _splits(one: Judged, tested: Tested, kept: Sequence[int], config: EvalConfig) -> list[dict[str, object]]:
+    if config.protocol == "zeroshot-half":
+        halves = zeroshot_half(one.table)
+        rows = [_split(one.name, f"half {i}", half.table) for i, half in enumerate(halves.splits)]
+    elif config.protocol == "k600":
+        tables = [_of_split(one.table, tested, kept, places) for places in tested.splits]
+        rows = [_split(one.name, f"split {i + 1}", table) for i, table in enumerate(tables)]
+    else:
+        return []
+    names = ("top1", "top5")
+    values = {name: np.array([row["metrics"][name] for row in rows]) for name in names}  # type: ignore[index]
+    mean = {name: float(values[name].mean()) for name in names}
+    std = {f"{name}_std": float(values[name].std()) for name in names}
+    return [*rows, {"system": one.name, "name": "mean ± std", "classes": None, "videos": None, "metrics": mean | std}]
+
+
+def _of_split(table: ScoreTable, tested: Tested, kept: Sequence[int], places: Sequence[int]) -> ScoreTable:
+    """Return the table of one split: of its videos, among the classes that they have."""
+    wanted = set(places)
+    own = table.of_videos([row for row, place in enumerate(kept) if place in wanted])
+    truth = np.asarray(truth_of(tested, [place for place in kept if place in wanted]), dtype=np.int64)
+    return own.restricted(np.unique(truth[truth >= 0]))
+
+
+def _split(system: str, name: str, table: ScoreTable) -> dict[str, object]:
+    truth = np.asarray(table.truth, dtype=np.int64)
+    metrics = _top(table.logits, truth)
+    counts = {"classes": len(table.labels), "videos": len(table.videos)}
+    return {"system": system, "name": name, **counts, "metrics": metrics}
+
+
+def _rounded(value: object) -> object:
+    """Return a value as JSON has it: numbers of so many digits, null for what is none."""
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    if isinstance(value, float | np.floating):
+        return round(float(value), DIGITS) + 0.0 if math.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value

@@ -1,0 +1,203 @@
+"""How sure a figure is: videos drawn again and again, with replacement (the bootstrap).
+
+A resample is how often each video was drawn. Figures take many at once, as counts [V, R], and sum them over groups of
+videos: whole numbers below 2^24, which float32 holds exactly, in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from bike_cli.tasks.metrics import Ranking
+
+BLOCK = 64  # resamples at once: their counts of a video fill a few cache lines
+MOST_POSITIVES, MOST_NEGATIVES = 2**13, 2**24  # of the classes that are looked at together
+LOWEST, HIGHEST = 2.5, 97.5  # percentiles of a 95 % interval
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much a figure gains, with its 95 % interval.
+
+    Args:
+        p: two-sided: twice the share of resamples in which the gain is 0 or of the other sign; from 1/(resamples + 1)
+            to 1.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def resamples_of(videos: int, *, seed: int, resamples: int) -> Iterator[Tensor]:
+    """Yield how often each video is drawn: float32 [V, R] of at most `BLOCK` resamples, all of them by one seed."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, resamples, BLOCK):
+        drawn = [rng.integers(0, videos, videos, dtype=np.int64) for _ in range(min(BLOCK, resamples - start))]
+        counts = np.stack([np.bincount(d, minlength=videos).astype(np.float32) for d in drawn], axis=1)
+        yield torch.from_numpy(counts)
+
+
+def each_once(videos: int) -> Tensor:
+    """Return the counts of the videos as they are: [V, 1]."""
+    return torch.ones(videos, 1)
+
+
+def interval(value: float, drawn: NDArray[np.float64]) -> Interval:
+    """Return the percentile interval of resamples [R], wide enough for the value itself.
+
+    A calibration error grows by resampling, so that its percentiles may all be above it. Resamples without a figure
+    (NaN) are left out.
+    """
+    if np.isnan(drawn).all():
+        return Interval(value, value, value)
+    low, high = np.nanpercentile(drawn, (LOWEST, HIGHEST))
+    return Interval(value, min(float(low), value), max(float(high), value))
+
+
+def difference(value: float, drawn: NDArray[np.float64]) -> Difference:
+    """Return the interval and p of paired gains [R], one a resample; NaN ones are left out."""
+    known = drawn[~np.isnan(drawn)]
+    if not len(known):
+        return Difference(value, value, value, 1.0)
+    around = interval(value, known)
+    other_side = min((known <= 0).mean(), (known >= 0).mean())
+    p = min(1.0, max(2 * float(other_side), 1 / (len(known) + 1)))
+    return Difference(value, around.low, around.high, p)
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Videos by group.
+
+    Args:
+        rows: int32 [N], places of videos, in the order of the groups.
+        starts: int32 [G], where each group begins.
+    """
+
+    rows: Tensor
+    starts: Tensor
+
+    @classmethod
+    def of(cls, group: NDArray[np.int64], *, groups: int, rows: NDArray[np.int64]) -> Groups:
+        """Return the videos at `rows` [N] by their group [N], one of 0..groups-1."""
+        order = np.argsort(group, kind="stable")
+        return cls.in_order(rows[order], np.bincount(group, minlength=groups))
+
+    @classmethod
+    def in_order(cls, rows: NDArray[np.int64], sizes: NDArray[np.int64]) -> Groups:
+        """Return groups of `sizes` [G] of the videos at `rows`, which are in the order of the groups."""
+        starts = np.cumsum(sizes) - sizes
+        return cls(torch.from_numpy(rows.astype(np.int32)), torch.from_numpy(starts.astype(np.int32)))
+
+    def sums(self, counts: Tensor) -> NDArray[np.float64]:
+        """Return how many drawn videos each group has in each resample of [V, R]: [G, R]."""
+        summed = functional.embedding_bag(self.rows, counts, self.starts, mode="sum")
+        return summed.numpy().astype(np.float64)
+
+    def weighted_sums(self, counts: Tensor, weights: Tensor) -> NDArray[np.float64]:
+        """Return the sum of the drawn videos' weights, float64 [N] in the order of the groups: [G, R]."""
+        summed = functional.embedding_bag(
+            self.rows, counts.double(), self.starts, mode="sum", per_sample_weights=weights
+        )
+        return summed.numpy()
+
+
+class RankedClasses:
+    """Classes with their rankings, for average precision in resamples."""
+
+    def __init__(self, rankings: Sequence[Ranking], rows: NDArray[np.int64], *, videos: int) -> None:
+        """Keep the rankings of the classes that have a video, of places in `rows` [N] of all `videos`."""
+        self._harmonic = harmonic_numbers(videos)
+        self._parts = [
+            _RankedPart.of_rankings(part, rows) for part in _in_parts([r for r in rankings if len(r.positives)])
+        ]
+
+    def average_precisions(self, counts: Tensor) -> NDArray[np.float64]:
+        """Return each class's average precision in each resample of [V, R], NaN without a video of it there: [C, R]."""
+        return np.concatenate([part.average_precisions(counts, self._harmonic) for part in self._parts])
+
+
+def _in_parts(rankings: Sequence[Ranking]) -> Iterator[list[Ranking]]:
+    """Yield rankings in parts that fit a cache, each of one class or more."""
+    part: list[Ranking] = []
+    positives = negatives = 0
+    for one in rankings:
+        positives, negatives = positives + len(one.positives), negatives + len(one.negatives)
+        if part and (positives > MOST_POSITIVES or negatives > MOST_NEGATIVES):
+            yield part
+            part, positives, negatives = [], len(one.positives), len(one.negatives)
+        part.append(one)
+    if part:
+        yield part
+
+
+@dataclass(frozen=True, eq=False)
+class _RankedPart:
+    """Some classes, one after the other.
+
+    Args:
+        positives: [P], places of their videos, best first.
+        ahead: P groups, the videos of other classes just ahead of each.
+        first: [C], where each class begins among the P.
+        of: [P], the class.
+    """
+
+    positives: Tensor
+    ahead: Groups
+    first: NDArray[np.int64]
+    of: NDArray[np.int64]
+
+    @classmethod
+    def of_rankings(cls, rankings: Sequence[Ranking], rows: NDArray[np.int64]) -> _RankedPart:
+        sizes = np.array([len(r.positives) for r in rankings], dtype=np.int64)
+        negatives, gaps = (np.concatenate(x) for x in zip(*((r.negatives, r.gaps) for r in rankings), strict=True))
+        positives = torch.from_numpy(rows[np.concatenate([r.positives for r in rankings])])
+        first = np.cumsum(sizes) - sizes
+        return cls(positives, Groups.in_order(rows[negatives], gaps), first, np.repeat(np.arange(len(sizes)), sizes))
+
+    def average_precisions(self, counts: Tensor, harmonic: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return [C, R].
+
+        A video drawn w times, with a others of the class and f videos not of it ahead, earns the sum over j = 1..w of
+        (a+j)/(a+j+f) = w - f (H(a+f+w) - H(a+f)), where H are the harmonic numbers.
+        """
+        own = counts[self.positives].numpy().astype(np.float64)  # [P, R]
+        false = self._within_class(self.ahead.sums(counts))
+        through = (false + self._within_class(own)).astype(np.int64)
+        lost = false * (harmonic[through] - harmonic[through - own.astype(np.int64)])
+        return divided(np.add.reduceat(own - lost, self.first, axis=0), np.add.reduceat(own, self.first, axis=0))
+
+    def _within_class(self, amounts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the running sums [P, R] within each class, of whole numbers."""
+        running = np.cumsum(amounts, axis=0)
+        before = (running[self.first] - amounts[self.first])[self.of]
+        return np.asarray(running - before)
+
+
+def harmonic_numbers(most: int) -> NDArray[np.float64]:
+    """Return H(0) = 0, H(1) = 1, H(2) = 1.5, ..., H(most)."""
+    return np.concatenate([[0.0], np.cumsum(1 / np.arange(1, most + 1))])
+
+
+def divided(amounts: NDArray[np.float64], totals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return amounts / totals, NaN where a total is 0."""
+    shares: NDArray[np.float64] = np.divide(amounts, totals, out=np.full(amounts.shape, np.nan), where=totals > 0)
+    return shares

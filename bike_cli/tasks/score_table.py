@@ -1,0 +1,121 @@
+"""The scores of labelled videos: what every figure of an evaluation is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bike_cli.errors import UsageError
+from bike_cli.tasks.metrics import best_places, softmax
+
+NONE = -1  # the truth of a video that is of none of the labels
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreTable:
+    """What was said of each video, and what is true.
+
+    Args:
+        labels: C of them, each once.
+        videos: names of V videos, as given.
+        logits: float64 [V, C], what the softmax over labels is taken of; -inf where a prediction does not name a label.
+        truth: int64 [V], the place of the label, -1 for none of these; or, with several labels a video, bool [V, C].
+    Raises:
+        UsageError: no video, a score that is not a number, a prediction that names no label.
+        ValueError: shapes or places that do not fit each other, or a label that appears twice.
+    """
+
+    labels: tuple[str, ...]
+    videos: tuple[str, ...] = field(repr=False)
+    logits: NDArray[np.float64]
+    truth: NDArray[np.int64] | NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        if not self.videos:
+            raise UsageError("predictions: no video is left to evaluate; give some whose labels are known")
+        self._check_shapes()
+        self._check_scores()
+
+    def _check_shapes(self) -> None:
+        shape = (len(self.videos), len(self.labels))
+        if self.logits.shape != shape:
+            raise ValueError(f"ScoreTable.logits has shape {list(self.logits.shape)}; expected {list(shape)}")
+        if len(set(self.labels)) < len(self.labels):
+            raise ValueError("ScoreTable.labels has a label twice")
+        if self.truth.shape != (shape if self.multi_label else shape[:1]):
+            raise ValueError(f"ScoreTable.truth has shape {list(self.truth.shape)} beside logits {list(shape)}")
+        if not self.multi_label and not ((self.truth >= NONE) & (self.truth < len(self.labels))).all():
+            raise ValueError(f"ScoreTable.truth has a place outside of -1..{len(self.labels) - 1}")
+
+    def _check_scores(self) -> None:
+        best = self.logits.max(axis=1, initial=-np.inf)  # NaN where any is
+        if np.isfinite(best).all():
+            return
+        i = int(np.argmin(np.isfinite(best)))
+        if best[i] == -np.inf:
+            raise UsageError(
+                f"{self.videos[i]}: the prediction names none of the {len(self.labels)} labels; write all labels of "
+                f"each video"
+            )
+        label = self.labels[int(np.argmax(np.isnan(self.logits[i]) | (self.logits[i] == np.inf)))]
+        raise UsageError(f"{self.videos[i]}: the score of {label!r} is {best[i]}, no finite number; predict it again")
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a video may have several labels."""
+        return self.truth.dtype == np.bool_
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float64]:
+        """The softmax of each video's logits over the labels, [V, C]."""
+        return softmax(self.logits)
+
+    @cached_property
+    def present(self) -> NDArray[np.bool_]:
+        """Whether each video has each label, [V, C]."""
+        if self.multi_label:
+            return np.asarray(self.truth, dtype=np.bool_)
+        return np.asarray(self.truth[:, None] == np.arange(len(self.labels)))
+
+    def ranked(self, k: int) -> NDArray[np.int64]:
+        """Return the places of each video's k best labels, -1 where a prediction names fewer: [V, at most k]."""
+        return best_places(self.logits, k)
+
+    def restricted(self, classes: Sequence[int] | NDArray[np.int64]) -> ScoreTable:
+        """Return the table of some classes, numbered in their order: of their videos only, softmax anew.
+
+        Raises:
+            UsageError: none of the videos is of them, or a prediction names none of them.
+            ValueError: a class twice.
+        """
+        chosen = np.asarray(classes, dtype=np.int64)
+        present = self.present[:, chosen]
+        rows = np.flatnonzero(present.any(axis=1))
+        kept = present[rows]
+        labels = tuple(self.labels[c] for c in chosen)
+        truth = kept if self.multi_label else kept.argmax(axis=1).astype(np.int64)
+        return ScoreTable(labels, tuple(self.videos[i] for i in rows), self.logits[np.ix_(rows, chosen)], truth)
+
+    def of_videos(self, rows: Sequence[int] | NDArray[np.int64]) -> ScoreTable:
+        """Return the table of the videos at some places, in their order."""
+        kept = np.asarray(rows, dtype=np.int64)
+        return ScoreTable(self.labels, tuple(self.videos[i] for i in kept), self.logits[kept], self.truth[kept])
+
+
+def one_behind_the_other(tables: Sequence[ScoreTable]) -> ScoreTable:
+    """Return one table of the videos of several, which are parts of one.
+
+    Raises:
+        UsageError: a video that two parts have.
+    """
+    videos = tuple(video for table in tables for video in table.videos)
+    if len(set(videos)) < len(videos):
+        seen: set[str] = set()
+        twice = next(video for video in videos if video in seen or seen.add(video))  # type: ignore[func-returns-value]
+        raise UsageError(f"{twice}: is in two of the parts; give each part once")
+    logits, truth = (np.concatenate([getattr(table, name) for table in tables]) for name in ("logits", "truth"))
+    return ScoreTable(tables[0].labels, videos, logits, truth)

@@ -1,0 +1,320 @@
+"""`bike eval`, run in this process with the bundled model, on films and on predictions."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from films import drawn, write_video
+from invoke import BIKE, ONE_THREAD, Ran, bike
+
+from bike_cli.errors import ExitCode
+
+CLASSES = ("blue_circle", "blue_square", "green_cross", "red_square")
+NO_SUCH_MODEL = ("-m", "no-such-model")
+
+
+@pytest.fixture(scope="session")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("eval_cache")
+
+
+@pytest.fixture(autouse=True)
+def _one_store_for_all(monkeypatch: pytest.MonkeyPatch, _a_cache_of_its_own: None, _cache: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(_cache))
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four classes of three films; the third of each shows the next class."""
+    folder = tmp_path_factory.mktemp("eval") / "data"
+    for c, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for i in range(3):
+            shown = CLASSES[(c + (i == 2)) % 4].replace("_", " ")
+            write_video(folder / name / f"{i}.mp4", np.roll(drawn(shown, frames=8 + i), 4 * i, axis=1))
+    return folder
+
+
+def evaluated(*arguments: object) -> Ran:
+    return bike("eval", "-m", "tiny", "--frames", "4", *arguments)
+
+
+@pytest.fixture(scope="session")
+def report(data: Path, tmp_path_factory: pytest.TempPathFactory, _cache: Path) -> Path:
+    file = tmp_path_factory.mktemp("report") / "report.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(_cache))
+        assert evaluated(data, "--official", "-o", file, "--resamples", "200").exit_code == ExitCode.DONE
+    return file
+
+
+def read(file: Path) -> dict[str, object]:
+    return json.loads(file.read_text())
+
+
+# -- videos -------------------------------------------------------------------------------------------------------
+
+
+def test_figures_are_those_of_a_plain_count(data: Path, report: Path) -> None:
+    labels = [name.replace("_", " ") for name in CLASSES]
+    answers = bike("classify", "-m", "tiny", "--frames", "4", "-L", ",".join(labels), data).records
+
+    right = [a["label"] == Path(str(a["path"])).parent.name.replace("_", " ") for a in answers]
+
+    (system,) = read(report)["systems"]  # type: ignore[misc]
+    assert system["metrics"]["top1"]["value"] == pytest.approx(sum(right) / 12)
+    assert system["metrics"]["top5"]["value"] == 1.0
+    assert np.trace(system["confusion"]) == sum(right)
+    assert [one["videos"] for one in system["per_class"]] == [3, 3, 3, 3]
+
+
+def test_stdout_gets_tables_and_stderr_nothing(data: Path) -> None:
+    ran = evaluated(data, "--resamples", "50")
+
+    assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
+    for text in ("top-1", "calibration error", "12 videos · 4 classes · protocol standard"):
+        assert text in ran.stdout
+    assert "\x1b" not in ran.stdout
+
+
+def test_a_report_can_be_repeated_to_the_digit(report: Path) -> None:
+    ran = bike("eval", "--from", report)
+
+    assert ran.exit_code == ExitCode.DONE
+    assert "the digits agree" in ran.stderr
+
+
+def test_other_digits_are_told(report: Path, tmp_path: Path) -> None:
+    changed = read(report)
+    changed["systems"][0]["metrics"]["top1"]["value"] += 0.01  # type: ignore[index]
+    (tmp_path / "other.json").write_text(json.dumps(changed))
+
+    ran = bike("eval", "--from", tmp_path / "other.json")
+
+    assert ran.exit_code == ExitCode.SOME_FAILED
+    assert "figures differ, first systems[0].metrics.top1.value" in ran.stderr
+
+
+def test_systems_are_compared_on_the_same_videos(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+
+    ran = evaluated(data, "--pool", "tcs", "--pool", "mean", "--template", "bike", "--template", "class", "-o", file)
+
+    assert ran.exit_code == ExitCode.DONE
+    told = read(file)
+    assert [one["name"] for one in told["systems"]] == [  # type: ignore[attr-defined]
+        *(
+            "template bike, pool tcs",
+            "template bike, pool mean",
+            "template class, pool tcs",
+            "template class, pool mean",
+        )
+    ]
+    assert {one["b"] for one in told["comparisons"]} == {one["name"] for one in told["systems"][1:]}  # type: ignore[attr-defined, index]
+
+
+def test_the_official_figure_is_beside_ours(report: Path) -> None:
+    (system,) = read(report)["systems"]  # type: ignore[misc]
+
+    # Of one view, two softmaxes leave the order of a video's labels as it is.
+    assert system["official"]["top1"] == pytest.approx(system["metrics"]["top1"]["value"])
+
+
+def test_halves_are_the_official_draws(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    assert evaluated(data, "--protocol", "zeroshot-half", "--official", "-o", file).exit_code == ExitCode.DONE
+
+    told = read(file)
+
+    splits = told["splits"]
+    assert [one["name"] for one in splits] == [*(f"half {i}" for i in range(10)), "mean ± std"]  # type: ignore[attr-defined]
+    assert {one["videos"] for one in splits[:10]} == {6}  # type: ignore[index]
+    assert {"half_top1", "half_top1_std"} <= told["systems"][0]["official"].keys()  # type: ignore[index]
+
+
+def test_several_views_are_averaged(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+
+    ran = evaluated(data, "--clips", "2", "--crops", "3", "--sampling", "dense", "--no-cache", "-o", file)
+
+    assert ran.exit_code == ExitCode.DONE
+    assert read(file)["settings"]["sampling"] == "dense"  # type: ignore[index]
+
+
+def test_several_labels_have_a_mean_average_precision(data: Path, tmp_path: Path) -> None:
+    rows = ["path,label", *(f"{file},{file.parent.name};odd" for file in sorted(data.rglob("1.mp4")))]
+    rows += [f"{file},{file.parent.name}" for file in sorted(data.rglob("0.mp4"))]
+    (tmp_path / "several.csv").write_text("\n".join(rows))
+
+    ran = evaluated(
+        tmp_path / "several.csv", "--multi-label", "--protocol", "multilabel", "--official", "-o", tmp_path / "r.json"
+    )
+
+    assert ran.exit_code == ExitCode.DONE
+    (system,) = read(tmp_path / "r.json")["systems"]  # type: ignore[misc]
+    assert 0 < system["metrics"]["map"]["value"] <= 1
+    assert {"map", "running_map"} == system["official"].keys()
+
+
+def test_unknown_classes_have_an_auroc(data: Path, tmp_path: Path) -> None:
+    ran = evaluated(data, "--unknown", "red_square", "-o", tmp_path / "r.json")
+
+    assert ran.exit_code == ExitCode.DONE
+    told = read(tmp_path / "r.json")
+    assert told["data"]["classes"] == 3  # type: ignore[index]
+    assert "auroc_none" in told["systems"][0]["metrics"]  # type: ignore[index]
+
+
+def test_a_video_that_cannot_be_read_is_told_and_the_others_count(data: Path, tmp_path: Path) -> None:
+    rows = ["path,label", *(f"{file},{file.parent.name}" for file in sorted(data.rglob("*.mp4")))]
+    (tmp_path / "bad.mp4").write_bytes(b"no film")
+    (tmp_path / "truth.csv").write_text("\n".join([*rows, "bad.mp4,red_square", "gone.mp4,red_square"]))
+
+    ran = evaluated(tmp_path / "truth.csv", "-o", tmp_path / "r.json")
+
+    assert ran.exit_code == ExitCode.SOME_FAILED
+    assert "bad.mp4" in ran.stderr
+    told = read(tmp_path / "r.json")["data"]
+    assert told["videos"] == 12  # type: ignore[index]
+    assert sorted(Path(one["path"]).name for one in told["failed"]) == ["bad.mp4", "gone.mp4"]  # type: ignore[index]
+
+
+def test_a_page_shows_the_mistakes(data: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+
+    assert evaluated(data, "--report", page).exit_code == ExitCode.DONE
+
+    text = page.read_text()
+    assert text.count("data:image/jpeg") >= 4
+    assert "http://" not in text
+    assert "https://" not in text
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_json(data: Path, tmp_path: Path) -> None:
+    files = [tmp_path / "one.json", tmp_path / "two.json"]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "bike_cli",
+    ]
+    for command, file in zip((BIKE, launcher), files, strict=True):
+        arguments = ["eval", "-m", "tiny", "--frames", "4", "--device", "cpu", "--no-cache", str(data), "-o", str(file)]
+        environment = {**os.environ, **ONE_THREAD, "GLOO_SOCKET_IFNAME": "lo"}
+        done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    one, two = (read(file) for file in files)
+
+    assert one == two
+
+
+# -- predictions --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def predicted(data: Path, tmp_path_factory: pytest.TempPathFactory, _cache: Path) -> tuple[Path, Path]:
+    """Predictions of all labels, and the truth."""
+    folder = tmp_path_factory.mktemp("predicted")
+    labels = ",".join(name.replace("_", " ") for name in CLASSES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(_cache))
+        ran = bike("classify", "-m", "tiny", "--frames", "4", "-L", labels, "-o", folder / "p.jsonl", data)
+    assert ran.exit_code == ExitCode.DONE
+    rows = ["path,label", *(f"{file},{file.parent.name}" for file in sorted(data.rglob("*.mp4")))]
+    (folder / "truth.csv").write_text("\n".join(rows))
+    return folder / "p.jsonl", folder / "truth.csv"
+
+
+def test_predictions_have_the_figures_of_their_videos(
+    predicted: tuple[Path, Path], report: Path, tmp_path: Path
+) -> None:
+    file, truth = predicted
+
+    ran = bike("eval", file, "--labels", truth, "-o", tmp_path / "r.json", "--resamples", "200")
+
+    assert ran.exit_code == ExitCode.DONE
+    ours, theirs = (read(one)["systems"][0]["metrics"] for one in (tmp_path / "r.json", report))  # type: ignore[index]
+    # Not mAP: files hold six digits of a score, and of equal scores those that are wrong come first.
+    for name in ("top1", "top5", "mean_class", "macro_f1", "ece"):
+        assert ours[name]["value"] == pytest.approx(theirs[name]["value"], abs=1e-5), name
+
+
+def test_two_files_of_predictions_are_compared(predicted: tuple[Path, Path], tmp_path: Path) -> None:
+    file, truth = predicted
+    worse = tmp_path / "worse.jsonl"
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    for one in records:
+        one["top"] = [{**top, "label": other["label"]} for top, other in zip(one["top"], one["top"][::-1], strict=True)]
+        one["label"] = one["top"][0]["label"]
+    worse.write_text("".join(json.dumps(one) + "\n" for one in records))
+
+    ran = bike("eval", file, worse, "--labels", truth, "-o", tmp_path / "r.json")
+
+    assert ran.exit_code == ExitCode.DONE
+    top1 = next(one for one in read(tmp_path / "r.json")["comparisons"] if one["metric"] == "top1")  # type: ignore[attr-defined]
+    assert (top1["a"], top1["b"]) == ("p", "worse")
+    assert top1["high"] < 0
+
+
+def test_parts_are_merged_to_the_whole(predicted: tuple[Path, Path], tmp_path: Path) -> None:
+    file, truth = predicted
+    lines = file.read_text().splitlines(keepends=True)
+    parts = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    parts[0].write_text("".join(lines[:5]))
+    parts[1].write_text("".join(lines[5:]))
+
+    for files, name in (([file], "whole"), (parts, "merged")):
+        flags = ["--merge"] if len(files) > 1 else []
+        assert bike("eval", *files, "--labels", truth, *flags, "-o", tmp_path / name).exit_code == ExitCode.DONE
+
+    whole, merged = (read(tmp_path / name)["systems"][0]["metrics"] for name in ("whole", "merged"))  # type: ignore[index]
+    assert {k: v["value"] for k, v in merged.items()} == pytest.approx({k: v["value"] for k, v in whole.items()})
+
+
+# -- bad input ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "data: none given; name labelled videos"),
+        (["{data}", "{predicted}"], "{data}: holds no predictions, but {predicted} does; give files of one kind"),
+        (["{predicted}"], "{predicted}: holds predictions; name what is true with --labels truth.csv"),
+        (
+            ["{predicted}", "-l", "{truth}", "--official"],
+            "--official: needs the videos, and these are predictions",
+        ),
+        (["{data}", "--protocol", "k600"], "protocol k600: is a mean over splits, and one was given; name a list file"),
+        (
+            ["{data}", "--protocol", "multilabel"],
+            "protocol multilabel: the videos have one label each; ",
+        ),
+        (["{data}", "--resamples", "0"], "resamples is 0; give a whole number of at least 1"),
+        (["{data}", "--sampling", "dense", "--frames", "200"], "frames is 200; a dense clip has at most 128"),
+        (["{data}", "-o", "{truth}/x"], "{truth}/x: "),
+        (["--from", "{truth}"], "{truth}: is no report of bike eval -o"),
+        (["{data}", "--from", "{report}"], "--from: repeats what {report} was made of, so data cannot be given, too; "),
+        (["{data}/none"], "{data}/none: "),
+    ],
+)
+def test_what_cannot_work_is_told_before_a_model_is_loaded(
+    data: Path, predicted: tuple[Path, Path], report: Path, arguments: list[str], message: str
+) -> None:
+    places = {"data": data, "predicted": predicted[0], "truth": predicted[1], "report": report}
+    filled = [argument.format(**places) for argument in arguments]
+
+    ran = bike("eval", *filled, *(() if "--from" in filled else NO_SUCH_MODEL))
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert message.format(**places) in ran.stderr
+    assert ran.stderr.count("\n") == 1

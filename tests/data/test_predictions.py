@@ -1,0 +1,474 @@
+"""Predictions made before: what a file of `bike classify -o` holds, and how it meets the truth."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from bike_cli.cli.options import Format
+from bike_cli.cli.writers import make_writer
+from bike_cli.data import answers
+from bike_cli.data.predictions import Failed, Joined, join, read_predictions
+from bike_cli.data.tested import Tested as Truth  # pytest takes what is called Test… for tests
+from bike_cli.errors import UsageError
+from bike_cli.records import Failure, Prediction, Ranked, Sample, Source
+
+TOP = (Ranked("run", 0.7, 0.25), Ranked("jump", 0.3, 0.125))
+
+
+def prediction(path: str, *ranked: Ranked) -> Prediction:
+    return Prediction(Source.at(path), ranked or TOP, (), None, np.zeros(0), frames=8, duration_s=1.5, model="tiny")
+
+
+def failure(path: str) -> Failure:
+    return Failure(Source.at(path), "missing", f"{path}: no such file;\tcheck the path")
+
+
+def write(name: str, records: Sequence[Prediction | Failure], *, top: int = 2) -> str:
+    """Write a file as `bike classify -o` does."""
+    form: Format = Path(name).suffix.removeprefix(".")  # type: ignore[assignment]
+    with Path(name).open("w", encoding="utf-8", newline="\n") as file:
+        writer = make_writer(file, form, top=top, names=None, settings="0a1b2c3d")
+        for record in records:
+            writer.write(record)
+        writer.close()
+    return name
+
+
+def line(path: str = "a.mp4", *top: tuple[str, object, object], **more: object) -> str:
+    """Return a record of which the best label is told last."""
+    told = [{"label": label, "score": score, "cosine": cosine} for label, score, cosine in top or (("run", 1.0, 0.5),)]
+    return json.dumps({"path": path, "status": "ok", "top": told, "model": "tiny", **more})
+
+
+def write_text(name: str, text: str) -> str:
+    Path(name).write_text(text, encoding="utf-8", newline="")
+    return name
+
+
+def refused(path: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_predictions(path)
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+# -- what is read ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.json", "x.csv", "x.tsv"])
+def test_every_form_that_is_written_is_read(name: str) -> None:
+    odd = 'in\\a\tb, "c"\n.mp4'
+    last = (Ranked("jump", 0.9, -0.5), Ranked("run", 0.1, 0.0))
+    write(name, [prediction(odd), failure("gone.mp4"), prediction("ü.mp4", *last)])
+
+    predictions = read_predictions(name)
+
+    assert predictions.videos == (odd, "ü.mp4")
+    assert predictions.labels == ("run", "jump")
+    assert predictions.top(0) == list(TOP)
+    assert predictions.top(1) == list(last)
+    assert predictions.failures == (Failed("gone.mp4", "missing", "gone.mp4: no such file;\tcheck the path"),)
+    assert predictions.models == ("tiny",)
+
+
+@pytest.mark.parametrize(("name", "settings"), [("x.jsonl", ("0a1b2c3d",)), ("x.json", ("0a1b2c3d",)), ("x.csv", ())])
+def test_settings_are_told_where_they_are_written(name: str, settings: tuple[str, ...]) -> None:
+    assert read_predictions(write(name, [prediction("a.mp4")])).settings == settings
+
+
+def test_all_answers_lie_in_one_row() -> None:
+    first, second = line("a", ("run", 0.75, 0.5), ("jump", 0.25, None)), line("b", ("fly", 0.5, 0.125))
+    write_text("x.jsonl", f"{first}\n\n{second}\n")
+
+    predictions = read_predictions("x.jsonl")
+
+    assert predictions.labels == ("run", "jump", "fly")
+    assert predictions.label_lines == (1, 1, 3)
+    assert_array_equal(predictions.lines, [1, 3])
+    assert_array_equal(predictions.starts, [0, 2, 3])
+    assert_array_equal(predictions.places, [0, 1, 2])
+    assert_array_equal(predictions.scores, [0.75, 0.25, 0.5])
+    assert_array_equal(predictions.cosines, [0.5, math.nan, 0.125])
+
+
+def test_models_and_settings_are_told_once_each() -> None:
+    lines = [line("a", settings="1"), line("b", model="base", settings="2"), line("c", settings="1")]
+    write_text("x.jsonl", "\n".join(lines) + "\n")
+
+    predictions = read_predictions("x.jsonl")
+
+    assert predictions.models == ("tiny", "base")
+    assert predictions.settings == ("1", "2")
+
+
+def test_an_array_is_read_however_it_is_laid_out() -> None:
+    records = [json.loads(line("a")), json.loads(line("[b]"))]
+    write_text("x.json", "\ufeff " + json.dumps(records, indent=4) + "\n\n")
+
+    assert read_predictions("x.json").videos == ("a", "[b]")
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_an_array_is_read_in_pieces(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("x.json", [prediction('a\\"\u2028.mp4'), prediction("b.mp4"), failure("c.mp4")])
+    whole = read_predictions("x.json")
+
+    monkeypatch.setattr(answers, "_CHUNK_CHARACTERS", size)
+
+    pieces = read_predictions("x.json")
+    assert pieces.videos == whole.videos == ('a\\"\u2028.mp4', "b.mp4")
+    assert_array_equal(pieces.scores, whole.scores)
+    assert_array_equal(pieces.lines, [2, 3])
+
+
+def test_a_name_that_is_no_utf8_survives() -> None:
+    assert read_predictions(write("x.jsonl", [prediction("caf\udce9.mp4")])).videos == ("caf\udce9.mp4",)
+
+
+def test_all_videos_may_have_failed() -> None:
+    predictions = read_predictions(write("x.jsonl", [failure("a.mp4")]))
+
+    assert predictions.videos == ()
+    assert [f.path for f in predictions.failures] == ["a.mp4"]
+
+
+# -- what was cut short, or is there twice --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.json", "x.csv", "x.tsv"])
+@pytest.mark.parametrize("left", [3, 20, 45])
+def test_a_last_record_that_is_torn_is_left_out_aloud(name: str, left: int, caplog: pytest.LogCaptureFixture) -> None:
+    write(name, [prediction("a.mp4"), prediction("b.mp4")])
+    text = Path(name).read_text()
+    write_text(name, text[: text.index("b.mp4") + left])
+
+    assert read_predictions(name).videos == ("a.mp4",)
+    number = 2 if name == "x.jsonl" else 3
+    assert caplog.messages == [f"{name}:{number}: the file was cut short here; what is not whole is left out"]
+
+
+@pytest.mark.parametrize("end", ["", ",", ",\n", "\n"])
+def test_an_array_that_does_not_end_is_read_aloud(end: str, caplog: pytest.LogCaptureFixture) -> None:
+    write_text("x.json", f"[\n{line('a')},\n{line('b')}{end}")
+
+    assert read_predictions("x.json").videos == ("a", "b")
+    assert len(caplog.messages) == 1
+
+
+def test_zeros_of_a_power_cut_are_left_out_aloud(caplog: pytest.LogCaptureFixture) -> None:
+    write_text("x.jsonl", f"{line('a')}\n\0\0\0\0")
+
+    assert read_predictions("x.jsonl").videos == ("a",)
+    assert caplog.messages == ["x.jsonl:2: the file was cut short here; what is not whole is left out"]
+
+
+def test_an_array_that_is_cut_behind_a_bracket_is_torn(caplog: pytest.LogCaptureFixture) -> None:
+    write_text("x.json", f"[\n{line('a')},\n{line('b').partition(']')[0]}]")
+
+    assert read_predictions("x.json").videos == ("a",)
+    assert caplog.messages == ["x.json:3: the file was cut short here; what is not whole is left out"]
+
+
+def test_a_last_line_that_begins_no_record_is_refused() -> None:
+    refused(write_text("x.jsonl", f"{GOOD}\ngarbage"), "^x.jsonl:2: is no JSON")
+
+
+def test_a_last_line_without_its_end_is_whole(caplog: pytest.LogCaptureFixture) -> None:
+    assert read_predictions(write_text("x.jsonl", f"{line('a')}\n{line('b')}")).videos == ("a", "b")
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.csv"])
+def test_the_same_answer_twice_is_used_once_aloud(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    write(name, [prediction("a"), prediction("b"), failure("c"), prediction("a"), failure("c")])
+
+    predictions = read_predictions(name)
+
+    assert predictions.videos == ("a", "b")
+    assert len(predictions.failures) == 1
+    assert_array_equal(predictions.starts, [0, 2, 4])
+    number = 4 if name == "x.jsonl" else 5
+    assert caplog.messages == [f"{name}:{number}: 2 videos answered more than once, alike, used once"]
+
+
+def test_no_cosine_is_like_no_cosine() -> None:
+    write_text("x.jsonl", f"{line('a', ('run', 1.0, None))}\n" * 2)
+
+    assert read_predictions("x.jsonl").videos == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (prediction("a"), prediction("a", Ranked("run", 0.6, 0.25), Ranked("jump", 0.4, 0.125))),
+        (prediction("a"), prediction("a", Ranked("run", 0.7, 0.5), Ranked("jump", 0.3, 0.125))),
+        (prediction("a"), prediction("a", Ranked("jump", 0.7, 0.25), Ranked("run", 0.3, 0.125))),
+        (prediction("a"), prediction("a", Ranked("run", 0.7, 0.25))),
+        (prediction("a"), failure("a")),
+        (failure("a"), prediction("a")),
+        (failure("a"), Failure(Source.at("a"), "timeout", "a: took too long")),
+    ],
+)
+def test_two_answers_are_refused_with_both_lines(first: Prediction | Failure, second: Prediction | Failure) -> None:
+    write("x.jsonl", [prediction("b"), first, prediction("c"), second])
+
+    refused("x.jsonl", "^x.jsonl:4: a has another answer at x.jsonl:2; keep one")
+
+
+# -- what is refused ------------------------------------------------------------------------------------------------
+
+GOOD = line("good")
+NO_ANSWER = r"^x.jsonl:2: is no answer of bike: 'ok' with a 'top', or 'error'; remove it"
+NO_TOP = "^x.jsonl:2: has a 'top' without labels, each with a number as its score; remove it"
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ('{"path": "a"', r"^x.jsonl:2: is no JSON \(Expecting .*\); mend or remove the record"),
+        ('{"path": "a}', "^x.jsonl:2: is no JSON"),
+        ("path,label", "^x.jsonl:2: is no JSON"),
+        ("[" * 100000, r"^x.jsonl:2: is no JSON \(maximum recursion depth"),
+        ('{"path": ' + "9" * 5000 + "}", "^x.jsonl:2: is no JSON"),
+        ("3", "^x.jsonl:2: is no answer of bike, as it has no 'path'; remove it"),
+        ("{}", "^x.jsonl:2: is no answer of bike, as it has no 'path'"),
+        ('{"path": 3, "status": "ok"}', "^x.jsonl:2: is no answer of bike, as it has no 'path'"),
+        ('{"path": "a"}', NO_ANSWER),
+        ('{"path": "a", "status": "fine"}', NO_ANSWER),
+        ('{"path": "a", "status": "ok"}', NO_ANSWER),
+        ('{"path": "a", "status": "ok", "top": []}', NO_ANSWER),
+        ('{"path": "a", "status": "ok", "top": {"run": 1}}', NO_ANSWER),
+        ('{"path": "a", "status": "ok", "top": ["run"]}', NO_TOP),
+        ('{"path": "a", "status": "ok", "top": [{"label": "run", "cosine": 0.5}]}', NO_TOP),
+        ('{"path": "a", "status": "error"}', "^x.jsonl:2: has the status 'error', and no 'error' with its type"),
+        ('{"path": "a", "status": "error", "error": {"type": 3}}', "^x.jsonl:2: has the status 'error', and no"),
+        (line("a", ("run", None, 0.5)), NO_TOP),
+        (line("a", ("run", "0.5", 0.5)), NO_TOP),
+        (line("a", ("run", 10**400, 0.5)), NO_TOP),
+        (line("a", ("run", 0.5, "near")), NO_TOP),
+        (line("a", (3, 0.5, 0.5)), "^x.jsonl:2: has a label that is no text"),  # type: ignore[arg-type]
+        (line("a", ([], 0.5, 0.5)), NO_TOP),  # type: ignore[arg-type]
+        (line("a", ("run", math.nan, 0.5)), "^x.jsonl:2: score nan of 'run' is not from 0 to 1; mend or remove"),
+        (line("a", ("run", 0.5, 0.5), ("fly", -0.1, 0)), "^x.jsonl:2: score -0.1 of 'fly' is not from 0 to 1"),
+        (line("a", ("run", 1.000001, 0.5)), "^x.jsonl:2: score 1.000001 of 'run' is not from 0 to 1"),
+        (line("a", ("run", math.inf, 0.5)), "^x.jsonl:2: score inf of 'run' is not from 0 to 1"),
+        (line("a", ("run", 0.5, 0), ("fly", 0.2, 0), ("run", 0.1, 0)), "^x.jsonl:2: names the label 'run' twice"),
+    ],
+)
+def test_a_wrong_record_is_refused_by_line(bad: str, message: str) -> None:
+    refused(write_text("x.jsonl", f"{GOOD}\n{bad}\n{GOOD}\n"), message)
+    refused(write_text("x.json", f"[{GOOD},\n{bad},\n{GOOD}]\n"), message.replace("x.jsonl", "x.json"))
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.json", "x.csv", "x.tsv"])
+def test_bytes_that_are_no_utf8_are_named_by_line(name: str) -> None:
+    write(name, [prediction("a.mp4"), prediction("b.mp4")])
+    Path(name).write_bytes(Path(name).read_bytes().replace(b"b.mp4", b"caf\xe9.mp4"))
+
+    number = 2 if name == "x.jsonl" else 3
+    refused(name, f"^{name}:{number}: byte 0xe9 is not UTF-8; mend the record")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[\n" + GOOD + "\n" + GOOD + "\n]",
+            r"^x.json:3: is no JSON \('{' where ',' or '\]' was due\); mend the array",
+        ),
+        ("[" + GOOD + "]\n[" + GOOD + "]\n", "^x.json:2: goes on behind the end of the array"),
+        ("[" + GOOD + ",\n{]", "^x.json:2: is no JSON"),
+        ("[\n]\n", "^x.json: holds no answer; give what bike classify -o wrote"),
+    ],
+)
+def test_a_wrong_array_is_refused_by_line(text: str, message: str) -> None:
+    refused(write_text("x.json", text), message)
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "  ", "\ufeff", '{"path": "a'])
+def test_a_file_without_an_answer_is_refused(text: str) -> None:
+    refused(write_text("x.jsonl", text), "^x.jsonl: holds no answer; give what bike classify -o wrote")
+
+
+def test_what_is_no_file_of_predictions_is_refused() -> None:
+    Path("film.mp4").write_bytes(b"\x00\x00\x00\x20ftypisom" + bytes(100))
+    Path("folder").mkdir()
+
+    refused("nowhere.jsonl", "^nowhere.jsonl: no such file; give what bike classify -o wrote")
+    refused("folder", r"^folder: cannot be read \(Is a directory\)")
+    refused("film.mp4", "^film.mp4: is a video, no predictions")
+    refused(
+        write_text("x.txt", "a.mp4 3\n"), "^x.txt:1: is no answer of bike: no JSON, and no row of columns with 'path'"
+    )
+
+
+CELLS = "path,status,label,score,cosine,label_2,score_2,cosine_2,model,error,message"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            ("a,ok,run,0.7,0.2,,,,tiny,,",),
+            r"^x.csv:2: shows 1 label of 1 or more, with 0.700 of the probability; classify",
+        ),
+        (
+            ("a,ok,run,0.7,0.2,fly,0.3,0.1,tiny,,", "b,ok,run,0.6,0.2,hop,0.4,0.1,tiny,,"),
+            "^x.csv:2: shows 2 labels of 3 or more, with 1.000 of the probability; classify with --top",
+        ),
+        (("a,ok,run,0.7,0.2,fly,0.2,0.1,tiny,,",), "^x.csv:2: shows 2 labels of 2 or more, with 0.900 of the"),
+        (("a,ok,run,much,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: 'much' is no number"),
+        (("a,ok,run,nan,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: score nan of 'run' is not from 0 to 1"),
+        (("a,ok,run,,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: has a 'top' without labels, each with a number"),
+        (("a,ok,run,0.7",), "^x.csv:2: has 4 cells, not 11; mend or remove the row"),
+        (("a,fine,run,0.7,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: is no answer of bike"),
+        (('"a"b,ok',), "^x.csv:2: is no CSV"),
+        ((), "^x.csv: holds no answer"),
+    ],
+)
+def test_wrong_rows_are_refused_by_line(rows: tuple[str, ...], message: str) -> None:
+    refused(write_text("x.csv", "".join(f"{row}\n" for row in (CELLS, *rows))), message)
+
+
+def test_rounded_scores_of_all_labels_are_all() -> None:
+    rows = [CELLS, "a,ok,run,0.666667,0.2,fly,0.333334,0.1,tiny,,"]
+    write_text("x.csv", "\n".join(rows) + "\n")
+
+    assert read_predictions("x.csv").videos == ("a",)
+
+
+# -- beside the truth -----------------------------------------------------------------------------------------------
+
+
+def truth(*samples: tuple[str, int], splits: tuple[tuple[int, ...], ...] = ()) -> Truth:
+    labels = ("jump", "run", "tai chi")
+    return Truth(labels, ("Jump", "Run", "TaiChi"), tuple(Sample(Source.at(p), i) for p, i in samples), splits=splits)
+
+
+def joined(lines: Sequence[str], known: Truth) -> Joined:
+    write_text("x.jsonl", "".join(f"{one}\n" for one in lines))
+    return join(read_predictions("x.jsonl"), known)
+
+
+def test_scores_become_logits_of_the_labels_of_the_truth() -> None:
+    lines = [line("b", ("run", 0.5, 0), ("jump", 0.25, 0)), line("a", ("tai chi", 1.0, 0), ("run", 0.125, 0))]
+
+    found = joined(lines, truth(("a", 2), ("b", 0)))
+
+    assert found.logits.dtype == np.float64
+    assert_array_equal(
+        found.logits,
+        np.log([[0, 0.125, 1.0], [0.25, 0.5, 0]], where=[[0, 1, 1], [1, 1, 0]], out=np.full((2, 3), -np.inf)),
+    )
+    assert [s.source.id for s in found.truth.samples] == ["a", "b"]
+
+
+def test_a_score_of_zero_is_below_all_and_above_what_is_not_named() -> None:
+    lines = [
+        line("a", ("tai chi", 1.0, 0), ("run", 0.0, 0)),
+        line("b", ("run", 1e-300, 0), ("jump", 0, 0), ("tai chi", 0, 0)),
+    ]
+
+    logits = joined(lines, truth(("a", 0), ("b", 0))).logits
+
+    assert logits[0].argsort().tolist() == [0, 1, 2]
+    assert logits[1].argsort().tolist() == [2, 0, 1]
+    assert np.isneginf(logits).tolist() == [[True, False, False], [False, False, False]]
+    assert np.exp(logits[[0, 1, 1], [1, 0, 2]]).max() < 1e-307
+
+
+def test_labels_are_found_however_they_are_spelled(caplog: pytest.LogCaptureFixture) -> None:
+    found = joined([line("a", ("TaiChi", 0.5, 0), ("RUN", 0.25, 0), ("jump ", 0.25, 0))], truth(("a", 0)))
+
+    assert np.exp(found.logits).tolist() == [[0.25, 0.25, 0.5]]
+    assert caplog.messages == []
+
+
+def test_labels_that_are_never_named_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    joined([line("a", ("run", 1.0, 0))], truth(("a", 0)))
+
+    assert caplog.messages == ["x.jsonl: names 1 of 3 labels, so no video can be found to be 'jump'"]
+
+
+@pytest.mark.parametrize(
+    ("top", "message"),
+    [
+        ((("runn", 0.5, 0),), "^x.jsonl:2: label 'runn' is none of the 3 that videos may have; the nearest is 'run'"),
+        ((("TaiChi", 0.5, 0), ("tai chi", 0.5, 0)), "^x.jsonl:2: labels 'TaiChi' and 'tai chi' are both 'tai chi' of"),
+    ],
+)
+def test_labels_that_do_not_do_are_refused(top: tuple[tuple[str, float, float], ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        joined([line("b", ("run", 1.0, 0)), line("a", *top)], truth(("a", 0)))
+
+
+def test_a_label_that_is_a_number_is_no_id() -> None:
+    by_id = Truth(("one", "1"), ("0", "1"), (Sample(Source.at("a"), 0),))
+
+    found = joined([line("a", ("1", 0.5, 0), ("one", 0.5, 0))], by_id)
+    assert np.isfinite(found.logits).all()
+    with pytest.raises(UsageError, match=r"^x.jsonl:1: label '0' is none of the 2 that"):
+        joined([line("a", ("0", 0.5, 0))], by_id)
+
+
+def test_videos_of_one_side_are_told() -> None:
+    failed = '{"path": "%s", "status": "error", "error": {"type": "missing", "message": "gone"}}'
+    lines = [line("b"), line("x/only"), failed % "f", failed % "g"]
+
+    found = joined(lines, truth(("a", 0), ("b", 1), ("f", 2), ("c", 2), splits=((0, 1), (1, 2, 3))))
+
+    assert found.truth == truth(("b", 1), splits=((0,), (0,)))
+    assert found.logits.shape == (1, 3)
+    assert found.failures == (Failed("f", "missing", "gone"),)
+    assert found.only_predicted == ("x/only", "g")
+    assert found.only_labelled == ("a", "c")
+
+
+def test_videos_are_found_by_a_file_name_that_no_other_has_aloud(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("WARNING")
+    every = (("run", 0.5, 0), ("jump", 0.25, 0), ("tai chi", 0.25, 0))
+    lines = [line(path, *every) for path in ("/far/a.mp4", "/far/1/b.mp4", "/far/2/b.mp4", "in/c.mp4", "d.mp4")]
+
+    found = joined(lines, truth(("run/a.mp4", 0), ("b.mp4", 0), ("run/c.mp4", 0), ("in/c.mp4", 0), ("d.mp4", 0)))
+
+    assert [s.source.id for s in found.truth.samples] == ["run/a.mp4", "in/c.mp4", "d.mp4"]
+    assert found.by_file_name == 1
+    assert found.only_predicted == ("/far/1/b.mp4", "/far/2/b.mp4")
+    assert found.only_labelled == ("b.mp4", "run/c.mp4")
+    assert caplog.messages == [
+        "x.jsonl: 1 video matched with labels by file name alone, first /far/a.mp4 with run/a.mp4",
+    ]
+
+
+def test_nothing_in_common_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"^x.jsonl: has no video in common with the labelled ones: a here, b there; name"
+    ):
+        joined([line("a")], truth(("b", 0)))
+
+
+def test_nothing_but_failures_in_common_is_refused() -> None:
+    failed = '{"path": "a", "status": "error", "error": {"type": "missing", "message": "a: no such file; mend it"}}'
+
+    with pytest.raises(
+        UsageError, match=r"^x.jsonl: 1 video with labels failed, none has an answer; .* a: no such file"
+    ):
+        joined([failed, line("c")], truth(("a", 0)))
+
+
+def test_many_videos_are_joined_in_blocks() -> None:
+    names = [f"{i}.mp4" for i in range(9001)]
+    lines = [line(name, ("jump", (i + 1) / 9002, 0)) for i, name in enumerate(names)]
+
+    found = joined(lines, truth(*((name, 0) for name in reversed(names))))
+
+    assert_array_equal(found.logits[:, 0], np.log(np.arange(9001, 0, -1) / 9002))
+    assert np.isneginf(found.logits[:, 1:]).all()

@@ -1,0 +1,480 @@
+"""Figures against plain loops, intervals against figures of tables whose videos are drawn by hand."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bike_cli.errors import UsageError
+from bike_cli.tasks.evaluation_metrics import Measured, compared, measured
+from bike_cli.tasks.metrics import average_precisions
+from bike_cli.tasks.resampling import BLOCK, difference, interval
+from bike_cli.tasks.score_table import ScoreTable
+
+SINGLE = ["top1", "top5", "mean_class", "macro_f1", "ece", "auroc_none", "map"]
+
+
+def single(seed: int = 0, *, videos: int = 60, classes: int = 8, none: int = 10, coarse: bool = False) -> ScoreTable:
+    """Return a table of a classifier that is often right; its last class has no video."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, classes - 1, videos)
+    logits = rng.normal(size=(videos, classes))
+    logits[np.arange(videos), truth] += 1.5
+    truth[:none] = -1
+    return table_of(np.asarray(logits.round(0 if coarse else 12), dtype=np.float64), truth)
+
+
+def multiple(seed: int = 0, *, videos: int = 40, classes: int = 7) -> ScoreTable:
+    """Return a table of several labels a video, or none; its last class has no video."""
+    rng = np.random.default_rng(seed)
+    truth = rng.random((videos, classes)) < 0.3
+    truth[:, -1] = False
+    return table_of(np.round(rng.normal(size=truth.shape) + 1.5 * truth, 1), truth)
+
+
+def table_of(logits: NDArray[np.float64], truth: NDArray[np.int64] | NDArray[np.bool_]) -> ScoreTable:
+    videos, classes = logits.shape
+    return ScoreTable(
+        tuple(f"label {i}" for i in range(classes)), tuple(f"{i}.mp4" for i in range(videos)), logits, truth
+    )
+
+
+# -- the figures by other roads ---------------------------------------------------------------------------------------
+
+
+Row = tuple[list[float], list[float], int]  # logits, probabilities, truth
+
+
+def rows_of(table: ScoreTable) -> list[Row]:
+    return list(zip(table.logits.tolist(), table.probabilities.tolist(), table.truth.tolist(), strict=True))
+
+
+def known(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row[2] >= 0]
+
+
+def best(scores: list[float], k: int) -> list[int]:
+    return sorted(range(len(scores)), key=lambda c: (-scores[c], c))[:k]
+
+
+def share(hits: Sequence[bool]) -> float:
+    return sum(hits) / len(hits)
+
+
+def top_k(rows: Sequence[Row], k: int) -> float:
+    return share([truth in best(scores, k) for scores, _, truth in known(rows)])
+
+
+def class_mean(rows: Sequence[Row], of: Callable[[Sequence[Row], int], float]) -> float:
+    present = sorted({truth for _, _, truth in known(rows)})
+    return sum(of(known(rows), c) for c in present) / len(present)
+
+
+def recall(rows: Sequence[Row], c: int) -> float:
+    return share([best(scores, 1) == [c] for scores, _, truth in rows if truth == c])
+
+
+def precision(rows: Sequence[Row], c: int) -> float:
+    taken = [truth == c for scores, _, truth in rows if best(scores, 1) == [c]]
+    return share(taken) if taken else 0.0
+
+
+def f1(rows: Sequence[Row], c: int) -> float:
+    p, r = precision(rows, c), recall(rows, c)
+    return 2 * p * r / (p + r) if p + r else 0.0
+
+
+def ece(rows: Sequence[Row]) -> float:
+    of_bin: list[list[tuple[float, bool]]] = [[] for _ in range(15)]
+    for scores, probabilities, truth in known(rows):
+        confidence = max(probabilities)
+        i = next(i for i in range(15) if confidence <= (i + 1) / 15)
+        of_bin[i].append((confidence, best(scores, 1) == [truth]))
+    found = [abs(sum(hit for _, hit in b) - sum(c for c, _ in b)) for b in of_bin]
+    return sum(found) / len(known(rows))
+
+
+def auroc_none(rows: Sequence[Row]) -> float:
+    none = [1 - max(p) for _, p, truth in rows if truth < 0]
+    others = [1 - max(p) for _, p, truth in rows if truth >= 0]
+    won = sum((a > b) + (a == b) / 2 for a in none for b in others)
+    return won / (len(none) * len(others)) if none else math.nan
+
+
+def average_precision(scores: Sequence[float], present: Sequence[bool]) -> float:
+    order = sorted(range(len(scores)), key=lambda i: (-scores[i], present[i]))
+    hits = [present[i] for i in order]
+    return sum(sum(hits[: i + 1]) / (i + 1) for i, hit in enumerate(hits) if hit) / sum(hits)
+
+
+def mean_average_precision(rows: Sequence[Row]) -> float:
+    def of_class(own: Sequence[Row], c: int) -> float:
+        return average_precision([p[c] for _, p, _ in own], [truth == c for _, _, truth in own])
+
+    return class_mean(rows, of_class)
+
+
+def by_loops(rows: Sequence[Row]) -> dict[str, float]:
+    return {
+        "top1": top_k(rows, 1),
+        "top5": top_k(rows, 5),
+        "mean_class": class_mean(rows, recall),
+        "macro_f1": class_mean(rows, f1),
+        "ece": ece(rows),
+        "auroc_none": auroc_none(rows),
+        "map": mean_average_precision(rows),
+    }
+
+
+def values_of(found: Measured) -> dict[str, float]:
+    return {name: one.value for name, one in found.values.items()}
+
+
+@pytest.mark.parametrize("coarse", [False, True], ids=["distinct", "ties"])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_figure_is_what_a_loop_finds(seed: int, coarse: bool) -> None:
+    table = single(seed, coarse=coarse)
+
+    found = values_of(measured(table, resamples=0))
+
+    assert list(found) == SINGLE
+    assert found == pytest.approx(by_loops(rows_of(table)), abs=1e-12)
+
+
+@pytest.mark.parametrize("coarse", [False, True], ids=["distinct", "ties"])
+def test_intervals_are_those_of_loops_over_drawn_videos(coarse: bool) -> None:
+    table, resamples = single(videos=30, none=6, coarse=coarse), BLOCK + 6
+    rows, rng = rows_of(table), np.random.default_rng(7)
+
+    drawn = [by_loops([rows[i] for i in rng.integers(0, 30, 30)]) for _ in range(resamples)]
+    found = measured(table, seed=7, resamples=resamples).values
+
+    for name in SINGLE:
+        low, high = np.nanpercentile([one[name] for one in drawn], (2.5, 97.5))  # one has no video of none
+        assert found[name].low == pytest.approx(min(low, found[name].value), abs=1e-12)
+        assert found[name].high == pytest.approx(max(high, found[name].value), abs=1e-12)
+
+
+def multiple_by_loops(table: ScoreTable, places: Sequence[int]) -> dict[str, float]:
+    probabilities = table.probabilities[list(places)].T.tolist()
+    present = table.present[list(places)].T.tolist()
+    precisions = [average_precision(s, p) for s, p in zip(probabilities, present, strict=True) if any(p)]
+    labelled = [(table.logits[i].tolist(), table.present[i]) for i in places if table.present[i].any()]
+    return {
+        "map": sum(precisions) / len(precisions),
+        "top1": share([any(own[c] for c in best(scores, 1)) for scores, own in labelled]),
+        "top5": share([any(own[c] for c in best(scores, 5)) for scores, own in labelled]),
+    }
+
+
+def test_several_labels_a_video_are_what_loops_find() -> None:
+    table = multiple()
+    assert not table.present.any(axis=1).all()
+    rng = np.random.default_rng(3)
+
+    drawn = [multiple_by_loops(table, rng.integers(0, 40, 40).tolist()) for _ in range(50)]
+    found = measured(table, seed=3, resamples=50)
+
+    assert list(found.values) == ["map", "top1", "top5"]
+    assert values_of(found) == pytest.approx(multiple_by_loops(table, range(40)), abs=1e-12)
+    for name, one in found.values.items():
+        low, high = np.percentile([d[name] for d in drawn], (2.5, 97.5))
+        assert (one.low, one.high) == pytest.approx((min(low, one.value), max(high, one.value)), abs=1e-12)
+
+
+def test_average_precision_is_the_same_in_however_many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = measured(single(), resamples=20).values["map"]
+    monkeypatch.setattr("bike_cli.tasks.resampling.MOST_POSITIVES", 11)
+
+    assert measured(single(), resamples=20).values["map"] == whole
+
+
+def test_a_very_large_table_has_the_interval_of_map_from_fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bike_cli.tasks.evaluation_metrics.MOST_LOOKUPS", 1)
+
+    found = measured(single(), resamples=10 * BLOCK).values
+
+    assert found["map"] == measured(single(), resamples=4 * BLOCK).values["map"]
+    assert found["top1"] == measured(single(), resamples=10 * BLOCK).values["top1"]
+
+
+# -- per class --------------------------------------------------------------------------------------------------------
+
+
+def test_each_class_has_its_own_figures() -> None:
+    table = single()
+    rows = known(rows_of(table))
+
+    own = measured(table, resamples=0).per_class
+
+    assert own.videos.tolist() == [sum(truth == c for _, _, truth in rows) for c in range(8)]
+    for c in range(7):
+        precisions = average_precision([p[c] for _, p, _ in rows], [truth == c for _, _, truth in rows])
+        expected = (precision(rows, c), recall(rows, c), f1(rows, c), precisions)
+        assert (own.precision[c], own.recall[c], own.f1[c], own.average_precision[c]) == pytest.approx(expected)
+
+
+def test_a_class_without_a_video_has_nan_and_costs_nothing() -> None:
+    table = table_of(np.array([[2.0, 1.0, 0.0], [0.0, 2.0, 1.0], [0.0, 1.0, 2.0]]), np.array([0, 1, 1]))
+
+    found = measured(table, resamples=0)
+
+    own = found.per_class
+    assert own.precision.tolist() == [1, 1, 0]
+    assert all(math.isnan(column[2]) for column in (own.recall, own.f1, own.average_precision))
+    assert found.values["mean_class"].value == pytest.approx((1 + 0.5) / 2)
+    assert found.values["macro_f1"].value == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_the_confusion_matrix_counts_the_labelled_videos() -> None:
+    table = single()
+    rows = known(rows_of(table))
+
+    counts = measured(table, resamples=0).confusion
+
+    assert counts is not None
+    pairs = [(truth, best(scores, 1)[0]) for scores, _, truth in rows]
+    assert counts.tolist() == [[pairs.count((truth, guess)) for guess in range(8)] for truth in range(8)]
+
+
+def test_several_labels_have_no_confusion_and_average_precision_alone() -> None:
+    table = multiple()
+
+    found = measured(table, resamples=0)
+
+    assert found.confusion is None
+    assert np.isnan(found.per_class.precision).all()
+    expected = average_precisions(table.probabilities, table.present)
+    assert found.per_class.average_precision.tolist() == pytest.approx(expected.tolist(), nan_ok=True)
+
+
+def test_average_precision_of_ties_earns_nothing() -> None:
+    assert average_precisions(np.ones((4, 1)), np.array([[True], [False], [True], [False]])).tolist() == [
+        pytest.approx((1 / 3 + 2 / 4) / 2)
+    ]
+
+
+# -- none of these ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("of_known", "of_none", "expected"),
+    [
+        ([5.0, 6.0, 7.0], [1.0, 2.0], 1.0),
+        ([1.0, 2.0], [5.0, 6.0, 7.0], 0.0),
+        ([3.0, 3.0], [3.0, 3.0, 3.0], 0.5),
+        ([1.0, 3.0], [1.0, 2.0], (0.5 + 1 + 0 + 1) / 4),
+    ],
+    ids=["apart", "reversed", "equal", "some ties"],
+)
+def test_auroc_tells_how_far_none_is_apart(of_known: list[float], of_none: list[float], expected: float) -> None:
+    logits = np.array([[best_logit, 0.0] for best_logit in of_known + of_none])
+    table = table_of(logits, np.array([0] * len(of_known) + [-1] * len(of_none)))
+
+    assert measured(table, resamples=0).values["auroc_none"].value == expected
+
+
+def test_auroc_of_chance_is_about_a_half() -> None:
+    rng = np.random.default_rng(0)
+
+    found = measured(table_of(rng.normal(size=(4000, 3)), rng.integers(-1, 3, 4000))).values["auroc_none"]
+
+    assert found.low < 0.5 < found.high
+    assert found.high - found.low < 0.06
+
+
+def test_none_of_these_counts_for_auroc_alone() -> None:
+    table = single()
+    without = table.of_videos(np.flatnonzero(table.truth >= 0))
+
+    with_none, alone = values_of(measured(table, resamples=0)), values_of(measured(without, resamples=0))
+
+    del with_none["auroc_none"]
+    assert with_none == alone
+
+
+# -- intervals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", [single(), single(coarse=True), multiple(), single(videos=2, none=0)])
+def test_an_interval_holds_its_value(table: ScoreTable) -> None:
+    assert all(one.low <= one.value <= one.high for one in measured(table, resamples=100).values.values())
+
+
+def test_the_same_seed_gives_the_same_digits() -> None:
+    assert measured(single(), seed=5).values == measured(single(), seed=5).values
+    assert measured(single(), seed=5).values != measured(single(), seed=6).values
+
+
+def test_always_right_has_no_width() -> None:
+    table = table_of(np.eye(4)[[0, 1, 2, 3, 0]], np.array([0, 1, 2, 3, 0]))
+
+    found = measured(table, resamples=200).values
+
+    assert [(found[n].low, found[n].high) for n in ("top1", "mean_class", "macro_f1", "map")] == [(1, 1)] * 4
+
+
+def test_the_interval_of_a_share_is_the_binomial_one() -> None:
+    right = np.arange(400) % 4 > 0
+    table = table_of(np.stack([right, ~right], axis=1).astype(np.float64), np.zeros(400, dtype=np.int64))
+
+    found = measured(table, resamples=2000).values["top1"]
+
+    margin = 1.96 * math.sqrt(0.75 * 0.25 / 400)
+    assert (found.low, found.high) == pytest.approx((0.75 - margin, 0.75 + margin), abs=0.006)
+
+
+def test_an_interval_reaches_its_value_where_resampling_goes_one_way() -> None:
+    assert interval(0.1, np.array([0.2, 0.3, math.nan])).low == 0.1
+
+
+def test_a_figure_that_no_resample_has_is_its_own_interval() -> None:
+    found = interval(0.4, np.array([math.nan, math.nan]))
+
+    assert (found.low, found.high) == (0.4, 0.4)
+
+
+# -- two tables -------------------------------------------------------------------------------------------------------
+
+
+def better(table: ScoreTable) -> ScoreTable:
+    rows = np.flatnonzero(table.truth >= 0)
+    logits = table.logits.copy()
+    logits[rows, table.truth[rows].astype(np.int64)] += 1
+    return ScoreTable(table.labels, table.videos, logits, table.truth)
+
+
+def test_a_table_gains_nothing_over_itself() -> None:
+    found = compared(single(), single(), resamples=100)
+
+    assert (found.videos, found.left_out) == (60, 0)
+    assert list(found.differences) == SINGLE
+    assert {(d.value, d.low, d.high, d.p) for d in found.differences.values()} == {(0, 0, 0, 1)}
+
+
+def test_a_gain_is_the_difference_of_the_figures() -> None:
+    a, b = single(), better(single())
+
+    found = compared(a, b, resamples=100).differences
+
+    gains = {name: values_of(measured(b))[name] - value for name, value in values_of(measured(a)).items()}
+    assert {name: one.value for name, one in found.items()} == pytest.approx(gains)
+    assert found["top1"].low > 0
+    assert found["top1"].p == 1 / 101
+
+
+def test_a_gain_turns_round_with_the_tables() -> None:
+    there, back = compared(single(), better(single())), compared(better(single()), single())
+
+    for name, one in there.differences.items():
+        assert (-one.value, -one.high, -one.low) == pytest.approx(
+            (back.differences[name].value, back.differences[name].low, back.differences[name].high)
+        )
+        assert one.p == back.differences[name].p
+
+
+def test_a_paired_interval_is_narrower_than_that_of_strangers() -> None:
+    a = single(videos=400, none=0)
+    b = ScoreTable(a.labels, a.videos, a.logits + 0.3 * np.random.default_rng(9).normal(size=a.logits.shape), a.truth)
+
+    paired, own = compared(a, b).differences["top1"], measured(a).values["top1"]
+
+    assert paired.high - paired.low < own.high - own.low
+
+
+@pytest.mark.parametrize(
+    ("drawn", "p"), [([1.0] * 9, 0.1), ([1.0, 1.0, 1.0, -1.0], 0.5), ([1.0, -1.0], 1.0), ([0.0, 1.0, 1.0, 1.0], 0.5)]
+)
+def test_p_is_twice_the_share_on_the_other_side(drawn: list[float], p: float) -> None:
+    assert difference(0.5, np.array(drawn)).p == p
+
+
+def test_order_of_videos_and_labels_has_no_say() -> None:
+    a, b = single(), better(single())
+    columns = np.random.default_rng(1).permutation(8)
+    places = np.append(np.argsort(columns), -1)
+    other = ScoreTable(tuple(b.labels[c] for c in columns), b.videos, b.logits[:, columns], places[b.truth])
+
+    found = compared(a, other.of_videos(range(59, -1, -1)), resamples=50)
+
+    assert found == compared(a, b, resamples=50)
+
+
+def test_several_labels_are_aligned_too() -> None:
+    a, b = multiple(), multiple()
+    columns = [6, 5, 4, 3, 2, 1, 0]
+    other = ScoreTable(tuple(b.labels[c] for c in columns), b.videos, b.logits[:, columns], b.present[:, columns])
+
+    assert {one.value for one in compared(a, other.of_videos(range(39, -1, -1)), resamples=5).differences.values()} == {
+        0
+    }
+
+
+def test_videos_that_one_table_has_are_left_out_and_counted() -> None:
+    a, b = single(), better(single())
+
+    found = compared(a.of_videos(range(5, 60)), b.of_videos(range(50)), resamples=50)
+
+    assert (found.videos, found.left_out) == (45, 15)
+    kept = range(5, 50)
+    assert found.differences == compared(a.of_videos(kept), b.of_videos(kept), resamples=50).differences
+
+
+def test_another_truth_names_the_video() -> None:
+    a = single()
+    truth = a.truth.copy()
+    truth[20] = (truth[20] + 1) % 7
+    was, now = a.labels[int(a.truth[20])], a.labels[int(truth[20])]
+
+    with pytest.raises(UsageError, match=rf"^20\.mp4: is '{was}' but '{now}' in the other"):
+        compared(a, ScoreTable(a.labels, a.videos, a.logits, truth))
+
+
+def test_none_of_these_is_another_truth_too() -> None:
+    a = single()
+    truth = a.truth.copy()
+    truth[0] = 0
+
+    with pytest.raises(UsageError, match=r"^0\.mp4: is none of the labels but 'label 0' in the other"):
+        compared(a, ScoreTable(a.labels, a.videos, a.logits, truth))
+
+
+def test_other_labels_name_one() -> None:
+    a = single()
+
+    with pytest.raises(UsageError, match=r"^label 'label 7': is in one of the tables only"):
+        compared(a, ScoreTable((*a.labels[:-1], "other"), a.videos, a.logits, a.truth))
+
+
+def test_one_and_several_labels_are_not_compared() -> None:
+    a = single()
+
+    with pytest.raises(UsageError, match="several labels"):
+        compared(a, ScoreTable(a.labels, a.videos, a.logits, a.present))
+
+
+def test_no_video_in_common_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^0\.mp4: is in the first table only"):
+        compared(single().of_videos(range(30)), single().of_videos(range(30, 60)))
+
+
+def test_a_video_twice_cannot_be_aligned() -> None:
+    with pytest.raises(UsageError, match=r"^1\.mp4: is in a table twice"):
+        compared(single(), single().of_videos([*range(1, 60), 1]))
+
+
+def test_a_table_without_a_labelled_video_is_refused() -> None:
+    with pytest.raises(UsageError, match="no video has one of the labels"):
+        measured(table_of(np.zeros((2, 3)), np.array([-1, -1])))
+    with pytest.raises(UsageError, match="no video has one of the labels"):
+        measured(table_of(np.zeros((2, 3)), np.zeros((2, 3), dtype=np.bool_)))
+
+
+def test_predictions_of_some_labels_miss_the_others() -> None:
+    logits = np.full((2, 8), -math.inf)
+    logits[:, 1], logits[:, 2] = 1.0, 0.0
+    found = values_of(measured(table_of(logits, np.array([2, 5])), resamples=10))
+
+    assert (found["top1"], found["top5"]) == (0, 0.5)

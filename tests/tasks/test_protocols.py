@@ -1,0 +1,277 @@
+"""Official figures against what the official code printed, ours where they are to be the same."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bike_cli.errors import UsageError
+from bike_cli.tasks.metrics import average_precisions, hits_among, mean_average_precision, softmax
+from bike_cli.tasks.protocols import (
+    candidates_of,
+    half_draws,
+    official_average_precisions,
+    official_fusion,
+    official_map,
+    official_test_probabilities,
+    official_zeroshot_half,
+    official_zeroshot_probabilities,
+    running_map,
+    running_maps,
+    spread,
+    zeroshot_half,
+)
+from bike_cli.tasks.score_table import ScoreTable
+
+GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
+needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the official code's values are not here")
+PERCENT = 1e-4
+ZEROSHOT = pytest.mark.parametrize("case", ["A", "B_class4_absent"])
+HEADS = pytest.mark.parametrize("head", ["None_DP", "None_VCS", "Transf_DP", "Transf_VCS"])
+
+Floats = NDArray[np.float64]
+
+
+def percent(share: float) -> float:
+    return 100 * share
+
+
+def table_of(logits: Floats, truth: NDArray[np.int64] | NDArray[np.bool_]) -> ScoreTable:
+    labels, videos = (tuple(str(i) for i in range(n)) for n in reversed(logits.shape))
+    return ScoreTable(labels, videos, logits, truth)
+
+
+# -- zero-shot, raw frames --------------------------------------------------------------------------------------------
+
+
+class Zeroshot:
+    """One golden case: what went in, and what came out."""
+
+    def __init__(self, case: str) -> None:
+        with np.load(GOLDEN / "golden_zeroshot.npz", allow_pickle=False) as file:
+            self.frames = file[f"{case}_frame_features"].astype(np.float64)
+            self.classes = file[f"{case}_class_features_normalised"].astype(np.float64)
+            self.truth = file[f"{case}_labels"]
+        self.printed = json.loads((GOLDEN / "golden_zeroshot.json").read_text())[case]
+        self.table = table_of(np.zeros((len(self.truth), len(self.classes))), self.truth)
+
+
+@needs_golden
+@ZEROSHOT
+def test_all_classes_are_scored_as_the_official_code_does(case: str) -> None:
+    golden = Zeroshot(case)
+
+    probabilities = official_zeroshot_probabilities(golden.frames, golden.classes)
+
+    for k in (1, 5):
+        figure = percent(hits_among(probabilities, golden.truth, k).mean())
+        assert figure == pytest.approx(golden.printed[f"full_top{k}"], abs=PERCENT)
+
+
+@needs_golden
+@ZEROSHOT
+def test_halves_are_drawn_as_the_official_code_does(case: str) -> None:
+    golden = Zeroshot(case)
+
+    draws = half_draws(golden.printed["num_classes"])
+
+    assert [d.tolist() for d in draws] == [s["drawn_classes_in_order"] for s in golden.printed["splits"]]
+    candidates = [candidates_of(d, golden.table).tolist() for d in draws]
+    assert candidates == [s["candidate_classes"] for s in golden.printed["splits"]]
+
+
+@needs_golden
+@ZEROSHOT
+def test_halves_are_scored_as_the_official_code_does(case: str) -> None:
+    golden = Zeroshot(case)
+
+    found = official_zeroshot_half(golden.frames, golden.classes, golden.table)
+
+    for split, printed in zip(found.splits, golden.printed["splits"], strict=True):
+        assert [int(label) for label in split.table.labels] == printed["candidate_classes"]
+        assert len(split.table.videos) == printed["num_videos"]
+        assert percent(split.top1) == pytest.approx(printed["top1"], abs=PERCENT)
+        assert percent(split.top5) == pytest.approx(printed["top5"], abs=PERCENT)
+    for name, one in (("top1", found.top1), ("top5", found.top5)):
+        assert percent(one.mean) == pytest.approx(golden.printed[f"half_{name}_mean"], abs=PERCENT)
+        assert percent(one.std) == pytest.approx(golden.printed[f"half_{name}_std"], abs=PERCENT)
+
+
+def test_frames_of_one_video_are_scored_as_among_others() -> None:
+    rng = np.random.default_rng(0)
+    frames, classes = rng.normal(size=(3, 4, 6)) / 10, rng.normal(size=(5, 6))
+
+    together = official_zeroshot_probabilities(frames, classes)
+
+    assert together.shape == (3, 5)
+    assert official_zeroshot_probabilities(frames[1], classes) == pytest.approx(together[1])
+    assert together.sum(axis=1) == pytest.approx(np.ones(3))
+
+
+def test_our_halves_are_of_the_table_s_own_scores() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(-1, 9, 80)
+    table = table_of(rng.normal(size=(80, 9)), truth)
+
+    found = zeroshot_half(table, splits=3)
+
+    for split, drawn in zip(found.splits, half_draws(9, splits=3), strict=True):
+        own = sorted(drawn.tolist())
+        right = [max(own, key=lambda c: table.logits[i, c]) == truth[i] for i in range(80) if truth[i] in own]
+        assert split.top1 == pytest.approx(sum(right) / len(right))
+    assert found.top1.mean == pytest.approx(sum(s.top1 for s in found.splits) / 3)
+
+
+def test_the_spread_is_that_of_a_population() -> None:
+    found = spread([1.0, 3.0])
+
+    assert (found.mean, found.std) == (2, 1)
+
+
+def test_a_half_without_a_video_is_refused() -> None:
+    with pytest.raises(UsageError, match="no video"):
+        zeroshot_half(table_of(np.zeros((3, 8)), np.array([0, 0, 0])))
+
+
+def test_halves_are_not_for_several_labels() -> None:
+    with pytest.raises(ValueError, match="one label"):
+        zeroshot_half(table_of(np.zeros((3, 2)), np.ones((3, 2), dtype=np.bool_)))
+
+
+# -- softmax upon softmax ---------------------------------------------------------------------------------------------
+
+
+@needs_golden
+@HEADS
+def test_one_view_is_softmaxed_twice(head: str) -> None:
+    with np.load(GOLDEN / "golden_model.npz", allow_pickle=False) as file:
+        cosines, expected = file[f"logits_{head}"].astype(np.float64), file[f"test_probs_{head}_1view"]
+        labels, printed = file["video_labels"], file[f"test_prec_{head}_1view"]
+
+    found = official_test_probabilities(cosines[:, None])
+
+    assert found == pytest.approx(expected, abs=1e-6)
+    figures = [percent(hits_among(found, labels, k).mean()) for k in (1, 5)]
+    assert figures == pytest.approx(printed.tolist(), abs=PERCENT)
+
+
+@needs_golden
+@HEADS
+def test_twelve_views_are_averaged_between_two_softmaxes(head: str) -> None:
+    with np.load(GOLDEN / "golden_model.npz", allow_pickle=False) as file:
+        cosines, expected = file[f"view_logits_{head}"].astype(np.float64), file[f"test_probs_{head}_12view"]
+        labels, printed = file["video_labels"], file[f"test_prec_{head}_12view"]
+
+    found = official_test_probabilities(cosines)
+
+    assert found == pytest.approx(expected, abs=1e-6)
+    figures = [percent(hits_among(found, labels, k).mean()) for k in (1, 5)]
+    assert figures == pytest.approx(printed.tolist(), abs=PERCENT)
+
+
+@needs_golden
+def test_fusion_is_of_probabilities_softmaxed_once() -> None:
+    with np.load(GOLDEN / "golden_model.npz", allow_pickle=False) as file:
+        video, attributes = (file[name].astype(np.float64) for name in ("logits_Transf_VCS", "attr_logits"))
+        once, expected = file["trainval_probs_Transf_VCS"], file["fusion_probs"]
+
+    assert softmax(video) == pytest.approx(once, abs=1e-6)
+    assert official_fusion(video, attributes) == pytest.approx(expected, abs=1e-6)
+
+
+# -- mean average precision -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def golden_map() -> dict[str, dict[str, object]]:
+    if not GOLDEN.exists():
+        pytest.skip("the official code's values are not here")
+    golden: dict[str, dict[str, object]] = json.loads((GOLDEN / "golden_map.json").read_text())
+    return golden
+
+
+def array_of(value: object) -> Floats:
+    return np.array(value, dtype=np.float64)
+
+
+def test_average_precisions_are_the_official_ones(golden_map: dict[str, dict[str, object]]) -> None:
+    plain = golden_map["multi_label_plain"]
+    scores, present = array_of(plain["scores"]), array_of(plain["targets"]) > 0
+
+    found = official_average_precisions(scores, present)
+
+    assert found.tolist() == pytest.approx(plain["ap_per_class"], abs=1e-6)
+    assert found.mean() == pytest.approx(plain["mAP"], abs=1e-6)
+
+
+def test_one_label_a_video_has_the_official_map(golden_map: dict[str, dict[str, object]]) -> None:
+    chain = golden_map["single_label"]
+    scores, truth = array_of(chain["scores"]), np.array(chain["labels"])
+
+    precisions = official_average_precisions(softmax(scores), truth[:, None] == np.arange(9))
+
+    assert precisions.tolist() == pytest.approx(chain["ap_per_class"], abs=1e-6)
+    assert np.flatnonzero(precisions == 0).tolist() == [chain["class_without_positives"]]
+    assert percent(official_map(scores, truth)) == pytest.approx(chain["mAP_percent"], abs=PERCENT)
+    assert percent(hits_among(scores, truth, 1).mean()) == pytest.approx(chain["top1"], abs=PERCENT)
+
+
+def test_activitynet_softmaxes_three_times(golden_map: dict[str, dict[str, object]]) -> None:
+    chain = golden_map["anet_chain"]
+    truth = np.array(chain["labels"])
+
+    probabilities = official_test_probabilities(array_of(chain["view_logits"]))
+
+    assert probabilities == pytest.approx(array_of(chain["final_probs"]), abs=1e-6)
+    assert percent(official_map(probabilities, truth)) == pytest.approx(chain["mAP_percent"], abs=PERCENT)
+    for printed in ("top1_from_mAP_call", "top1_validate"):
+        assert percent(hits_among(probabilities, truth, 1).mean()) == pytest.approx(chain[printed], abs=PERCENT)
+
+
+def test_charades_prints_a_running_mean_of_running_figures(golden_map: dict[str, dict[str, object]]) -> None:
+    chain = golden_map["charades_chain"]
+    present = array_of(chain["targets"]) > 0
+
+    probabilities = official_test_probabilities(array_of(chain["view_logits"]))
+
+    assert probabilities == pytest.approx(array_of(chain["final_probs"]), abs=1e-6)
+    running = running_maps(probabilities, present, 8)
+    assert running.tolist() == pytest.approx(chain["cumulative_mAP_after_each_batch"], abs=1e-6)
+    printed = running_map(probabilities, present, 8)
+    assert percent(printed) == pytest.approx(chain["reported_mAP_percent"], abs=PERCENT)
+
+
+def test_charades_true_map_is_another(golden_map: dict[str, dict[str, object]]) -> None:
+    chain = golden_map["charades_chain"]
+    present = array_of(chain["targets"]) > 0
+    probabilities = official_test_probabilities(array_of(chain["view_logits"]))
+
+    precisions = official_average_precisions(probabilities, present)
+
+    assert precisions.tolist() == pytest.approx(chain["ap_per_class_all_samples"], abs=1e-6)
+    assert percent(precisions.mean()) == pytest.approx(chain["final_mAP_percent_all_samples"], abs=PERCENT)
+    assert mean_average_precision(probabilities, present) == pytest.approx(precisions.sum() / present.any(axis=0).sum())
+
+
+def test_validation_in_training_sees_one_view(golden_map: dict[str, dict[str, object]]) -> None:
+    chain, printed = golden_map["charades_chain"], golden_map["charades_train_validate_mAP_view0"]
+    first = array_of(chain["view_logits"])[:, :1]
+
+    probabilities = official_test_probabilities(first)
+
+    assert probabilities == pytest.approx(array_of(printed["final_probs"]), abs=1e-6)
+    found = running_map(probabilities, array_of(chain["targets"]) > 0, 8)
+    assert percent(found) == pytest.approx(printed["reported_mAP_percent"], abs=PERCENT)
+
+
+def test_a_running_map_of_one_batch_is_the_true_one() -> None:
+    rng = np.random.default_rng(0)
+    scores, present = rng.random((12, 4)), rng.random((12, 4)) < 0.5
+
+    expected = average_precisions(scores, present).mean()
+    assert running_map(scores, present, 12) == pytest.approx(expected)
+    assert running_map(scores, present, 50) == pytest.approx(expected)
+    assert len(running_maps(scores, present, 4)) == 3
+    assert len(running_maps(scores, present, 5)) == 3
