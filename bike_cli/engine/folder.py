@@ -113,7 +113,8 @@ def _config(checkpoint: Checkpoint) -> dict[str, object]:
         "licence": checkpoint.licence,
         "clip": dict(checkpoint.clip_config),
         "image": asdict(checkpoint.image),
-        "recipe": asdict(checkpoint.recipe),
+        # What training has not chosen is left out: models without it are as they were.
+        "recipe": {name: value for name, value in asdict(checkpoint.recipe).items() if value is not None},
         "temporal_heads": None if head is None else head.heads,
         "attribute_head": checkpoint.attribute_head is not None,
     }

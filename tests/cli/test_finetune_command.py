@@ -206,7 +206,10 @@ def test_the_folder_holds_a_model_and_all_that_is_known_of_it(whole: tuple[Path,
     assert report["settings"]["lr"] == 1e-3  # type: ignore[index]
 
 
-@pytest.mark.parametrize(("branch", "flags"), [("video", ("--pool", "mean", "--head", "none")), ("both", ())])
+@pytest.mark.parametrize(
+    ("branch", "flags"),
+    [("video", ("--pool", "mean", "--head", "none")), pytest.param("both", (), marks=pytest.mark.slow)],
+)
 def test_classify_told_as_the_note_says_is_as_right_as_the_report_says(
     data: Path, tmp_path: Path, out: Path, branch: str, flags: tuple[str, ...]
 ) -> None:
@@ -320,7 +323,7 @@ def test_attributes_learn_alone(data: Path, out: Path) -> None:
 
 def multi_label(data: Path, tmp_path: Path) -> Path:
     rows = [
-        f"{video},{video.parent.name}{'' if video.parent.name == 'red_ring' else ';round'}"
+        f"{video},{video.parent.name}{'' if video.parent.name == 'red_ring' else ';small'}"
         for video in sorted(data.rglob("*.mp4"))
     ]
     file = tmp_path / "list.csv"
@@ -334,7 +337,7 @@ def test_videos_may_have_several_labels(data: Path, tmp_path: Path, out: Path) -
     assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
     assert ran.stdout.splitlines()[0].split() == ["On", "3", "videos", "mAP"]
     assert report_of(out)["metric"] == "map"
-    assert (out / "labels.txt").read_text().splitlines() == [*LABELS, "round"]
+    assert (out / "labels.txt").read_text().splitlines() == [*LABELS, "small"]
 
 
 def test_several_labels_taken_for_one_are_a_warning(data: Path, tmp_path: Path, out: Path) -> None:
@@ -342,7 +345,7 @@ def test_several_labels_taken_for_one_are_a_warning(data: Path, tmp_path: Path, 
 
     assert ran.exit_code == ExitCode.DONE
     assert ran.stderr == (
-        "warning: label 'blue heart;round': holds a semicolon; give --multi-label if these are several labels\n"
+        "warning: label 'blue heart;small': holds a semicolon; give --multi-label if these are several labels\n"
     )
 
 
@@ -388,10 +391,12 @@ def test_training_ends_early_where_nothing_gets_better(data: Path, out: Path) ->
     "flags",
     [
         ("--balanced", "--accumulate", "2"),
-        ("--batch-size", "auto", "--loss", "ce"),
-        ("--pool", "mean", "--head", "none", "--freeze", "image", "--precision", "bf16"),
+        pytest.param(("--batch-size", "auto", "--loss", "ce"), marks=pytest.mark.slow),
+        pytest.param(
+            ("--pool", "mean", "--head", "none", "--freeze", "image", "--precision", "bf16"), marks=pytest.mark.slow
+        ),
         ("--no-augment", "--grad-checkpointing", "--freeze", "image:2,head"),
-        ("--freeze", "none", "--template", "class", "--loss", "ds"),
+        pytest.param(("--freeze", "none", "--template", "class", "--loss", "ds"), marks=pytest.mark.slow),
     ],
     ids=" ".join,
 )
@@ -498,7 +503,7 @@ def test_a_dry_run_loses_nothing_of_a_run_that_is_to_go_on(unfinished: Path, dat
 # -- videos that cannot be read -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("branch", ["attributes", "both"])
+@pytest.mark.parametrize("branch", ["attributes", pytest.param("both", marks=pytest.mark.slow)])
 def test_a_bad_clip_is_named_once_counted_and_never_replaced(own: Path, data: Path, out: Path, branch: str) -> None:
     bad = own / "red_ring" / "1.mp4"
     cut(bad)
@@ -584,6 +589,7 @@ def wait_for(records: int, folder: Path) -> None:
     raise AssertionError(f"{folder}: no {records} records after a minute")
 
 
+@pytest.mark.slow
 def test_a_process_that_is_told_to_end_leaves_a_checkpoint_and_the_next_one_goes_on(
     data: Path, out: Path, whole: tuple[Path, Ran]
 ) -> None:
@@ -623,7 +629,10 @@ def test_a_process_that_is_killed_at_any_step_loses_nothing(data: Path, out: Pat
     assert there(out) == RUN
 
 
-@pytest.mark.parametrize(("number", "branch", "record"), [("SIGHUP", "video", 1), ("SIGINT", "both", 6)])
+@pytest.mark.parametrize(
+    ("number", "branch", "record"),
+    [("SIGHUP", "video", 1), pytest.param("SIGINT", "both", 6, marks=pytest.mark.slow)],
+)
 def test_a_run_that_was_stopped_goes_on_to_the_same_end(
     data: Path, tmp_path: Path, out: Path, number: str, branch: str, record: int
 ) -> None:

@@ -42,8 +42,8 @@ if any("forkserver" in argument for argument in sys.orig_argv):
 
     decode = worker.decode
 
-    def hostile(source: Source, config: SamplingConfig, *, decoder: Decoder) -> Clip:
+    def hostile(source: Source, config: SamplingConfig, *, decoder: Decoder, rng: np.random.Generator | None) -> Clip:
         behave(source.path.name)
-        return decode(source, config, decoder=decoder)
+        return decode(source, config, decoder=decoder, rng=rng)
 
     worker.decode = hostile

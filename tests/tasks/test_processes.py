@@ -33,7 +33,7 @@ def on_two(out: Path, *arguments: str) -> dict[str, torch.Tensor]:
     return load_file(out)
 
 
-@pytest.mark.parametrize(("loss", "learn", "parts"), [("nce", "fixed", 1), ("ce", "learn", 2)])
+@pytest.mark.parametrize(("loss", "learn", "parts"), [("nce", "learn", 2)])
 def test_two_processes_find_the_gradients_of_one(
     tiny: Engine, tmp_path: Path, loss: str, learn: str, parts: int
 ) -> None:
