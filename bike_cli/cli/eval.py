@@ -97,6 +97,15 @@ Page = Annotated[
     Path | None,
     typer.Option("--report", help="Write a page to look at, as HTML.", show_default=False, rich_help_panel=o.OUTPUT),
 ]
+Confusion = Annotated[
+    Path | None,
+    typer.Option(
+        "--confusion",
+        help="Write the first system's confusion matrix: .csv, or .png to look at.",
+        show_default=False,
+        rich_help_panel=o.OUTPUT,
+    ),
+]
 From = Annotated[
     Path | None,
     typer.Option(
@@ -156,6 +165,7 @@ def eval_command(  # the signature is the manual
     attribute_model: o.AttributeModel = None,
     output: ReportFile = None,
     report: Page = None,
+    confusion: Confusion = None,
     from_: From = None,
     quiet: o.Quiet = False,
     config: o.ConfigFile = None,
@@ -229,7 +239,19 @@ def _before(given: dict[str, object]) -> Mapping[str, object] | None:
         report["systems"]
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise UsageError(f"{file}: is no report of bike eval -o ({e}); name one") from e
-    kept = ("output", "report", "from_", "quiet", "config", "dump_config", "device", "workers", "cache", "cache_dir")
+    kept = (
+        "output",
+        "report",
+        "confusion",
+        "from_",
+        "quiet",
+        "config",
+        "dump_config",
+        "device",
+        "workers",
+        "cache",
+        "cache_dir",
+    )
     asked = [name for name, value in given.items() if value and name not in kept and name not in ("subset",)]
     if asked:
         raise UsageError(f"--from: repeats what {file} was made of, so {asked[0]} cannot be given, too; leave it out")
@@ -243,10 +265,17 @@ def _check_targets(given: dict[str, object], files: Sequence[str]) -> None:
     from bike_cli.cli.fewshot import check_target
 
     read = [Path(file) for file in files] + [Path(str(given[n])) for n in ("labels", "names") if given[n] is not None]
-    for name in ("output", "report"):
+    for name in ("output", "report", "confusion"):
         target = given[name]
         if isinstance(target, Path):
             check_target(target, read)
+    matrix = given["confusion"]
+    if isinstance(matrix, Path) and matrix.suffix.lower() not in (".csv", ".png"):
+        raise UsageError(f"{matrix}: is neither a table nor a picture; let its name end in .csv or .png")
+    if isinstance(matrix, Path) and matrix.suffix.lower() == ".png":
+        from bike_cli.cli.plots import check_drawing
+
+        check_drawing("--confusion")
 
 
 def _is_predicted(file: str) -> bool:
@@ -408,7 +437,7 @@ def _mistakes(evaluation: Evaluation, judged: Judged) -> list[Mistake]:
 
 
 def _write(report: dict[str, object], mistakes: Sequence[Mistake], given: dict[str, object]) -> None:
-    from bike_cli.cli.eval_report import print_tables, write_json
+    from bike_cli.cli.eval_report import print_tables, write_confusion, write_json
     from bike_cli.cli.html_report import write_html
 
     output, page = given["output"], given["report"]
@@ -416,6 +445,9 @@ def _write(report: dict[str, object], mistakes: Sequence[Mistake], given: dict[s
         write_json(report, output)
     if isinstance(page, Path):
         write_html(report, mistakes, page)
+    matrix = given["confusion"]
+    if isinstance(matrix, Path):
+        write_confusion(report, matrix)
     if sys.stdout is not None:
         print_tables(report)
 

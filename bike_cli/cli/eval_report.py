@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import platform
 import sys
@@ -22,6 +23,7 @@ from bike_cli.cli.html_report import METRICS, Mistake
 from bike_cli.cli.outputs import open_output
 from bike_cli.cli.rows import as_json
 from bike_cli.config import EvalConfig, flatten
+from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from bike_cli.engine.engine import Engine
@@ -30,7 +32,18 @@ if TYPE_CHECKING:
 
 Object = Mapping[str, object]
 
-NOT_ARGUMENTS = ("output", "report", "from_", "quiet", "dump_config", "device", "workers", "cache", "cache_dir")
+NOT_ARGUMENTS = (
+    "output",
+    "report",
+    "confusion",
+    "from_",
+    "quiet",
+    "dump_config",
+    "device",
+    "workers",
+    "cache",
+    "cache_dir",
+)
 FRAMES_SHOWN = 4  # of a mistake
 NAMES = {name: called for name, (called, _) in METRICS.items()} | {
     "running_map": "running mAP",
@@ -75,6 +88,28 @@ def write_json(report: Object, file: Path) -> None:
     """Write a report; the file appears when it is complete."""
     with open_output(file) as stream:
         stream.write(as_json(report) + "\n")
+
+
+def write_confusion(report: Object, file: Path) -> None:
+    """Write the first system's confusion matrix, a row a true class, as CSV or PNG by the file's name.
+
+    Raises:
+        UsageError: several labels a video have none.
+    """
+    system = _systems(report)[0]
+    labels = [str(one["label"]) for one in cast("Sequence[Object]", system["per_class"])]
+    counts = system["confusion"]
+    if counts is None:
+        raise UsageError("--confusion: videos have several labels, so none is taken for another; leave it out")
+    if file.suffix.lower() == ".png":
+        from bike_cli.cli.plots import draw_matrix
+
+        draw_matrix(np.asarray(counts), labels, title=str(system["name"]), file=file)
+        return
+    with open_output(file) as stream:
+        rows = csv.writer(stream, lineterminator="\n")
+        rows.writerow(["is, taken for", *labels])
+        rows.writerows([label, *row] for label, row in zip(labels, cast("list[list[int]]", counts), strict=True))
 
 
 def print_tables(report: Object) -> None:

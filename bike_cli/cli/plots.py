@@ -13,6 +13,10 @@ from bike_cli.cli.console import safe
 from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
     from bike_cli.tasks.fewshot import Report
 
 CURVE, CONFUSION, TRAINING = "learning_curve.png", "confusion_matrix.png", "training.png"
@@ -20,10 +24,15 @@ NAMED = 60  # classes that a matrix has room to name
 DPI = 150
 
 
+def check_drawing(flag: str) -> None:
+    """Raise UsageError where nothing can be drawn; `flag` asks for it."""
+    if find_spec("matplotlib") is None:
+        raise UsageError(f"{flag}: draws with matplotlib, which is not installed; pip install 'bike-cli[plots]'")
+
+
 def check_plots(folder: Path) -> None:
     """Raise UsageError where no picture can be drawn into a folder."""
-    if find_spec("matplotlib") is None:
-        raise UsageError("--plots: draws with matplotlib, which is not installed; pip install 'bike-cli[plots]'")
+    check_drawing("--plots")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file; name a folder for the pictures")
     try:
@@ -99,21 +108,33 @@ def _curve(report: Report, file: Path) -> None:
 
 
 def _matrix(report: Report, file: Path) -> None:
-    from matplotlib.figure import Figure
-
     method, shots = report.methods[-1], max(report.shots)
     counts = np.sum([outcome.counts for outcome in report.of(method, shots)], axis=0)
+    draw_matrix(counts, report.labels, title=f"{method}, {shots} shots", file=file)
+
+
+def draw_matrix(counts: NDArray[np.int64], labels: Sequence[str], *, title: str, file: Path) -> None:
+    """Draw a confusion matrix [C, C], in shares of each true class's videos.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(24.0, 4 + 0.25 * len(counts))
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(shares, vmin=0, vmax=100, cmap="viridis")
     if len(counts) <= NAMED:
-        names = [safe(label) for label in report.labels]
+        names = [safe(label) for label in labels]
         axes.set_xticks(range(len(names)), names, rotation=90)
         axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("taken for")
     axes.set_ylabel("is")
-    axes.set_title(f"{method}, {shots} shots")
+    axes.set_title(safe(title))
     figure.colorbar(image, label="% of the class's videos", shrink=0.7)
-    figure.savefig(file, dpi=DPI)
+    try:
+        figure.savefig(file, dpi=DPI)
+    except OSError as e:
+        raise UsageError(f"{file}: cannot be written ({e.strerror}); choose a folder that is yours") from e

@@ -1,5 +1,6 @@
 """`bike eval`, run in this process with the bundled model, on films and on predictions."""
 
+import csv
 import json
 import os
 import subprocess
@@ -194,6 +195,19 @@ def test_a_page_shows_the_mistakes(data: Path, tmp_path: Path) -> None:
     assert "https://" not in text
 
 
+def test_the_confusion_matrix_is_a_table_or_a_picture(data: Path, report: Path, tmp_path: Path) -> None:
+    table, picture = tmp_path / "c.csv", tmp_path / "c.png"
+
+    for file in (table, picture):
+        assert evaluated(data, "--confusion", file, "--resamples", "50").exit_code == ExitCode.DONE
+
+    rows = list(csv.reader(table.read_text().splitlines()))
+    (system,) = read(report)["systems"]  # type: ignore[misc]
+    assert rows[0][1:] == [name.replace("_", " ") for name in CLASSES]
+    assert [[int(cell) for cell in row[1:]] for row in rows[1:]] == system["confusion"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.slow
 def test_two_processes_give_the_same_json(data: Path, tmp_path: Path) -> None:
     files = [tmp_path / "one.json", tmp_path / "two.json"]
@@ -302,6 +316,10 @@ def test_parts_are_merged_to_the_whole(predicted: tuple[Path, Path], tmp_path: P
         (["{data}", "--resamples", "0"], "resamples is 0; give a whole number of at least 1"),
         (["{data}", "--sampling", "dense", "--frames", "200"], "frames is 200; a dense clip has at most 128"),
         (["{data}", "-o", "{truth}/x"], "{truth}/x: "),
+        (
+            ["{data}", "--confusion", "c.txt"],
+            "c.txt: is neither a table nor a picture; let its name end in .csv or .png",
+        ),
         (["--from", "{truth}"], "{truth}: is no report of bike eval -o"),
         (["{data}", "--from", "{report}"], "--from: repeats what {report} was made of, so data cannot be given, too; "),
         (["{data}/none"], "{data}/none: "),

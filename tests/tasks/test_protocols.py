@@ -275,3 +275,34 @@ def test_a_running_map_of_one_batch_is_the_true_one() -> None:
     assert running_map(scores, present, 50) == pytest.approx(expected)
     assert len(running_maps(scores, present, 4)) == 3
     assert len(running_maps(scores, present, 5)) == 3
+
+
+# -- the README's table of differences ------------------------------------------------------------------------------
+
+
+@needs_golden
+def test_the_readme_tells_how_far_official_figures_are_from_ours() -> None:
+    zeroshot, maps = [], json.loads((GOLDEN / "golden_map.json").read_text())
+    with np.load(GOLDEN / "golden_zeroshot.npz") as file:
+        for case in ("A", "B_class4_absent"):
+            frames, classes = (file[f"{case}_{name}"] for name in ("frame_features", "class_features_normalised"))
+            pooled = frames.astype(float).mean(axis=1)
+            pooled /= np.linalg.norm(pooled, axis=1, keepdims=True)
+            official = official_zeroshot_probabilities(frames.astype(float), classes.astype(float))
+            truth = file[f"{case}_labels"]
+            both = (percent(hits_among(scores, truth, 1).mean()) for scores in (official, pooled @ classes.T))
+            zeroshot.append(" and ".join(f"{figure:.1f}" for figure in both))
+    views, present = np.array(maps["charades_chain"]["view_logits"]), np.array(maps["charades_chain"]["targets"]) > 0
+    charades = (
+        running_map(official_test_probabilities(views), present, 8),
+        mean_average_precision(views.mean(1), present),
+    )
+    views, labels = (np.array(maps["anet_chain"][name]) for name in ("view_logits", "labels"))
+    own = mean_average_precision(softmax(100 * views.mean(axis=1)), labels[:, None] == np.arange(views.shape[2]))
+    anet = official_map(official_test_probabilities(views), labels), own
+
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+
+    assert f"| {'; '.join(zeroshot)} |" in readme
+    for official_and_ours in (charades, anet):
+        assert f"| {' and '.join(f'{percent(one):.1f}' for one in official_and_ours)} |" in readme
