@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from bike_cli.tasks.processes import Processes
 
 FIGURES = "Figures"
-DEFAULTS = flatten(EvalConfig())
-PREDICTED = {".jsonl", ".json", ".tsv"}  # of CSV files, the first line tells
 MANY = ("model", "template", "pool", "attributes")  # what systems may differ in
 SHOWN_MISTAKES = 24
 SAMENESS = 1e-6  # how far figures may be apart and still be the same digits, on another machine

@@ -24,3 +24,15 @@ def labels(tmp_path: Path) -> Path:
     file = tmp_path / "labels.txt"
     file.write_text("\n".join(LABELS))
     return file
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache for all tests of a file: a film that another test has seen is not seen again, which takes seconds."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture
+def one_store_for_all(monkeypatch: pytest.MonkeyPatch, _a_cache_of_its_own: None, store: Path) -> None:
+    """Let the cache of a test be that of its file."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(store))

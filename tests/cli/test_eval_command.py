@@ -18,14 +18,7 @@ CLASSES = ("blue_circle", "blue_square", "green_cross", "red_square")
 NO_SUCH_MODEL = ("-m", "no-such-model")
 
 
-@pytest.fixture(scope="session")
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("eval_cache")
-
-
-@pytest.fixture(autouse=True)
-def _one_store_for_all(monkeypatch: pytest.MonkeyPatch, _a_cache_of_its_own: None, _cache: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(_cache))
+pytestmark = pytest.mark.usefixtures("one_store_for_all")
 
 
 @pytest.fixture(scope="session")
@@ -44,11 +37,11 @@ def evaluated(*arguments: object) -> Ran:
     return bike("eval", "-m", "tiny", "--frames", "4", *arguments)
 
 
-@pytest.fixture(scope="session")
-def report(data: Path, tmp_path_factory: pytest.TempPathFactory, _cache: Path) -> Path:
+@pytest.fixture(scope="module")
+def report(data: Path, tmp_path_factory: pytest.TempPathFactory, store: Path) -> Path:
     file = tmp_path_factory.mktemp("report") / "report.json"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(_cache))
+        patch.setenv("XDG_CACHE_HOME", str(store))
         assert evaluated(data, "--official", "-o", file, "--resamples", "200").exit_code == ExitCode.DONE
     return file
 
@@ -235,13 +228,13 @@ def test_two_processes_give_the_same_json(data: Path, tmp_path: Path) -> None:
 # -- predictions --------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def predicted(data: Path, tmp_path_factory: pytest.TempPathFactory, _cache: Path) -> tuple[Path, Path]:
+@pytest.fixture(scope="module")
+def predicted(data: Path, tmp_path_factory: pytest.TempPathFactory, store: Path) -> tuple[Path, Path]:
     """Predictions of all labels, and the truth."""
     folder = tmp_path_factory.mktemp("predicted")
     labels = ",".join(name.replace("_", " ") for name in CLASSES)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(_cache))
+        patch.setenv("XDG_CACHE_HOME", str(store))
         ran = bike("classify", "-m", "tiny", "--frames", "4", "-L", labels, "-o", folder / "p.jsonl", data)
     assert ran.exit_code == ExitCode.DONE
     rows = ["path,label", *(f"{file},{file.parent.name}" for file in sorted(data.rglob("*.mp4")))]

@@ -47,15 +47,7 @@ def told(ran: Ran) -> str:
     return message
 
 
-@pytest.fixture(scope="session")
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("fewshot_cache")
-
-
-@pytest.fixture(autouse=True)
-def _one_store_for_all(monkeypatch: pytest.MonkeyPatch, _a_cache_of_its_own: None, _cache: Path) -> None:
-    """Films that another test has seen are not seen again: that takes seconds."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(_cache))
+pytestmark = pytest.mark.usefixtures("one_store_for_all")
 
 
 @pytest.fixture(scope="session")

@@ -76,14 +76,7 @@ def told(ran: Ran) -> str:
     return message
 
 
-@pytest.fixture(scope="session")
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("finetune_cache")
-
-
-@pytest.fixture(autouse=True)
-def _one_store_for_all(monkeypatch: pytest.MonkeyPatch, _a_cache_of_its_own: None, _cache: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(_cache))
+pytestmark = pytest.mark.usefixtures("one_store_for_all")
 
 
 def film_folder(folder: Path, each: int) -> Path:
@@ -94,7 +87,7 @@ def film_folder(folder: Path, each: int) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three classes of four films, called what they do not show."""
     return film_folder(tmp_path_factory.mktemp("finetune") / "data", EACH)
@@ -141,14 +134,14 @@ def there(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-@pytest.fixture(scope="session")
-def whole(data: Path, _cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
+@pytest.fixture(scope="module")
+def whole(data: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
     """A run that nothing interrupted."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     return folder, finetune(data, "-o", folder, draws=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stopped(data: Path, whole: tuple[Path, Ran], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
     """A run that was told to stop in its second epoch: its checkpoints are of steps 3 and 4."""
     folder = tmp_path_factory.mktemp("stopped") / "run"
