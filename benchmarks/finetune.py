@@ -112,6 +112,15 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--profile", action="store_true", help="also print where bike's time goes")
+    parser.add_argument("--matrix-side", type=int, default=MATRIX_SIDE)
+    return parser.parse_args()
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Let a program be told what trains on what."""
     parser.add_argument("--arch", default="ViT-B-16-quickgelu", help="of open_clip (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--batch", type=int, default=256)
@@ -121,10 +130,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--profile", action="store_true", help="also print where bike's time goes")
-    parser.add_argument("--matrix-side", type=int, default=MATRIX_SIDE)
-    return parser.parse_args()
 
 
 # -- the device, the model, the videos ----------------------------------------------------------------------------
@@ -175,12 +180,13 @@ def forward_flops(arch: str) -> int:
     return int(counter.get_total_flops())
 
 
-def random_batch(options: argparse.Namespace, device: torch.device) -> Batch:
-    """Return noise under random labels."""
+def random_batch(options: argparse.Namespace, device: torch.device, *, processes: int = 1) -> Batch:
+    """Return noise under random labels, of which this process has its part."""
     torch.manual_seed(0)
-    shape = (options.batch, options.frames, 3, RECIPE.side, RECIPE.side)
+    own = options.batch // processes
+    shape = (own, options.frames, 3, RECIPE.side, RECIPE.side)
     pixels = torch.randint(256, shape, dtype=torch.uint8, device=device)
-    return Batch(torch.randint(CLASSES, (options.batch,)), pixels, torch.ones(options.batch, dtype=torch.bool))
+    return Batch(torch.randint(CLASSES, (options.batch,)), pixels, torch.ones(own, dtype=torch.bool))
 
 
 def prompts() -> list[Prompt]:
@@ -218,19 +224,20 @@ def bike_trained(options: argparse.Namespace, *, compiled: bool) -> Measured:
     return found
 
 
-def bike_training(options: argparse.Namespace, *, compiled: bool) -> VideoTraining:
+def bike_training(options: argparse.Namespace, *, compiled: bool, processes: Processes | None = None) -> VideoTraining:
     """Return the training of a batch, again and again, in one epoch."""
+    by = processes or Processes()
     engine = random_engine(options)
     engine.encoder.model.set_grad_checkpointing(options.grad_checkpointing)
     freeze(engine, "text")
     text = engine.encode_texts(prompts(), positions="all")
     texts = Texts(unit(text.classes), Voters.among(unit(text.tokens), None), engine.recipe.temperature)
-    learner = Learner(engine, texts, parts=options.accumulate or 1, compiled=compiled)
+    learner = Learner(engine, texts, parts=options.accumulate or 1, processes=by, compiled=compiled)
     config = FinetuneConfig(
         learning=LearningConfig(epochs=1),
         batches=BatchConfig(options.batch, options.accumulate, checkpointing=options.grad_checkpointing),
     )
-    loader = OnDevice(random_batch(options, learner.device))
+    loader = OnDevice(random_batch(options, learner.device, processes=by.count))
     samples = [Sample(Source.at("noise"), 0)] * (options.batch * (WARM_UP + options.steps))
     return VideoTraining(
         engine,
@@ -239,7 +246,7 @@ def bike_training(options: argparse.Namespace, *, compiled: bool) -> VideoTraini
         samples,
         config,
         batch_size=options.batch,
-        processes=Processes(),
+        processes=by,
     )
 
 
