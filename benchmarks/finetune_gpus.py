@@ -49,7 +49,9 @@ def main() -> None:
             flush=True,
         )
     ratio, grown = (rates[name] / rates["one"] for name in ("several", "grown"))
-    print(f"\n{options.gpus} against 1: {ratio:.2f} x, target for 2: {TARGET}; with a batch grown with them {grown:.2f} x")
+    print(
+        f"\n{options.gpus} against 1: {ratio:.2f} x, target for 2: {TARGET}; with a batch grown with them {grown:.2f} x"
+    )
 
 
 def trained(options: argparse.Namespace, count: int) -> Measured:
