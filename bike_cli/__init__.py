@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from bike_cli.versions import __version__ as __version__  # where the field looks for it
+
 if TYPE_CHECKING:
     from bike_cli.config import (
         AttributeConfig,
@@ -45,8 +47,6 @@ if TYPE_CHECKING:
     from bike_cli.tasks.fewshot import Study
     from bike_cli.tasks.finetune import Finetuning
     from bike_cli.video.pool import DecodePool
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Attribute",

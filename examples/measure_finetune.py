@@ -59,7 +59,6 @@ SHARES = {"train": 1.0, "val": 0.25, "test": 0.5}
 MOTIONS_OF = {"known": MOTIONS, "new": NEW_MOTIONS}
 # The bundled model keeps no row for words that it was not trained on: frozen, its text tower reads them all alike.
 FREEZE = {"known": "text", "new": "none"}
-BATCH_SIZE = 64
 SIDE_PX = 64  # as large as the bundled model looks at; larger clips take longer to render and to decode
 
 
@@ -137,6 +136,7 @@ class Job:
     seed: int
     lr: float
     epochs: int
+    batch_size: int
     clips: Path
     device: str
     workers: int
@@ -171,7 +171,7 @@ def config_of(job: Job) -> FinetuneConfig:
         learning=LearningConfig(
             branch=job.row.branch, head=kind, freeze=FREEZE[job.task], lr=job.lr, epochs=job.epochs, seed=job.seed
         ),
-        batches=BatchConfig(batch_size=BATCH_SIZE),
+        batches=BatchConfig(batch_size=job.batch_size),
     )
 
 
@@ -289,7 +289,10 @@ def jobs_of(options: argparse.Namespace, clips: Path) -> list[Job]:
     trained = [row for row in ROWS if not row.trained_as and (row.learns or not options.choose)]
     workers = max(1, cores() // options.jobs)
     return [
-        Job(task, row, seed, rate, options.epochs, clips / task, options.device, workers, tests=not options.choose)
+        Job(
+            *(task, row, seed, rate, options.epochs, options.batch_size, clips / task, options.device, workers),
+            tests=not options.choose,
+        )
         for task in options.motions
         for rate in rates
         for row in trained
@@ -303,6 +306,7 @@ def main() -> None:
     parser.add_argument("--motions", nargs="+", choices=MOTIONS_OF, default=list(MOTIONS_OF), help="default: both")
     parser.add_argument("--clips", type=int, default=64, help="a motion, to learn from (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=20, help="default: %(default)s")
+    parser.add_argument("--batch-size", type=int, default=16, help="default: %(default)s")
     parser.add_argument("--lr", type=float, default=2e-3, help="of heads; CLIP's a tenth (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each row (default: %(default)s)")
     parser.add_argument("--choose", metavar="LR,…", help="try these rates on validation clips, and test nothing")

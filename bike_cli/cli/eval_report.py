@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
-import platform
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -16,14 +14,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-import bike_cli
 from bike_cli.cli.console import plain
-from bike_cli.cli.fewshot_report import NARROWEST, PRIVATE, VERSIONS_OF
+from bike_cli.cli.fewshot_report import NARROWEST, PRIVATE
 from bike_cli.cli.html_report import METRICS, Mistake
 from bike_cli.cli.outputs import open_output
 from bike_cli.cli.rows import as_json
 from bike_cli.config import EvalConfig, flatten
 from bike_cli.errors import UsageError
+from bike_cli.versions import versions
 
 if TYPE_CHECKING:
     from bike_cli.engine.engine import Engine
@@ -79,7 +77,7 @@ def whole_report(
         "settings": {name: value for name, value in flatten(config).items() if name not in PRIVATE},
         "data": data,
         **figures,
-        "versions": {"bike": bike_cli.__version__, "python": platform.python_version(), **_versions()},
+        "versions": versions(),
         "seed": config.seed,
     }
 
@@ -240,13 +238,3 @@ def _interval(figure: Mapping[str, float | None]) -> str:
 
 def _percent(share: float | None) -> str:
     return "" if share is None or not math.isfinite(share) else f"{100 * share:.1f}"
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in VERSIONS_OF:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import platform
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,18 +14,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-import bike_cli
 from bike_cli.cli.console import plain
 from bike_cli.cli.outputs import open_output
 from bike_cli.cli.rows import as_json
 from bike_cli.config import flatten
 from bike_cli.tasks.fewshot import BASELINE, Outcome, Report
 from bike_cli.tasks.metrics import Mean, mean_of, recalls
+from bike_cli.versions import versions
 
 if TYPE_CHECKING:
     from bike_cli.records import Failure
 
-VERSIONS_OF = ("torch", "open_clip_torch", "numpy", "av", "decord")
 NARROWEST = 72  # columns; in less, figures would be cut to others
 CLASSES_SHOWN = 30  # a table of more is for files
 PRIVATE = ("device", "workers", "cache", "cache_dir", "decode_timeout", "decode_memory", "offline", "compile")
@@ -185,7 +182,7 @@ def as_object(report: Report, *, data: Mapping[str, str | None]) -> dict[str, ob
             {"path": report.samples[place].source.id, "same_as": report.samples[first].source.id}
             for place, first in sorted(report.left_out.items())
         ],
-        "versions": _versions(),
+        "versions": versions(),
         "seconds": round(report.seconds, 3),
     }
 
@@ -239,13 +236,3 @@ def _mean(mean: Mean) -> dict[str, float | None]:
 
 def _rounded(number: float | None) -> float | None:
     return None if number is None or not math.isfinite(number) else round(number, 6)
-
-
-def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {"bike": bike_cli.__version__, "python": platform.python_version()}
-    for name in VERSIONS_OF:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found

@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -52,6 +51,7 @@ from bike_cli.tasks.run_folder import FINE_TUNED, RunFolder
 from bike_cli.tasks.training import Learner, Learning, Texts
 from bike_cli.tasks.validation import Scored, metrics_of, scored, sides_of
 from bike_cli.tasks.video_training import Step, VideoTraining, fitting_batch, freeze
+from bike_cli.versions import versions
 from bike_cli.video.pool import DecodePool
 
 logger = logging.getLogger(__name__)
@@ -513,7 +513,7 @@ class Finetuning:
             "failures": self.failures,
             "classes": len(self.labelled.labels),
             "settings": self._settings,
-            "versions": {name: version(name) for name in ("bike-cli", "torch", "open_clip_torch")},
+            "versions": versions(),
             "seconds": time.monotonic() - self._begun_s,
         }
 

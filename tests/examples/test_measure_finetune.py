@@ -64,7 +64,9 @@ def test_a_figure_is_a_mean_with_its_standard_error() -> None:
 
 @pytest.mark.slow
 def test_the_table_has_a_figure_for_every_row_and_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = Namespace(motions=["known", "new"], choose=None, lr=1e-3, epochs=1, device="cpu", seeds=1, jobs=1)
+    options = Namespace(
+        batch_size=16, motions=["known", "new"], choose=None, lr=1e-3, epochs=1, device="cpu", seeds=1, jobs=1
+    )
     for task, motions in MOTIONS_OF.items():
         render(tmp_path / task, motions, clips=2)
 
@@ -82,7 +84,9 @@ def test_the_table_has_a_figure_for_every_row_and_task(tmp_path: Path, capsys: p
 def test_rates_are_chosen_without_a_look_at_what_is_tested_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = Namespace(motions=["known"], choose="1e-3", lr=1e-3, epochs=1, device="cpu", seeds=1, jobs=1)
+    options = Namespace(
+        batch_size=16, motions=["known"], choose="1e-3", lr=1e-3, epochs=1, device="cpu", seeds=1, jobs=1
+    )
     render(tmp_path / "known", MOTIONS_OF["known"], clips=2)
     for clip in (tmp_path / "known" / "test").rglob("*.mp4"):
         clip.write_bytes(b"")
