@@ -295,8 +295,9 @@ def jobs_of(options: argparse.Namespace, clips: Path) -> list[Job]:
         )
         for task in options.motions
         for rate in rates
+        for seed in range(options.seeds)  # outermost, so that a run cut short has figures for every row
         for row in trained
-        for seed in range(options.seeds if row.learns else 1)
+        if row.learns or not seed
     ]
 
 
@@ -307,7 +308,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=64, help="a motion, to learn from (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=20, help="default: %(default)s")
     parser.add_argument("--batch-size", type=int, default=16, help="default: %(default)s")
-    parser.add_argument("--lr", type=float, default=2e-3, help="of heads; CLIP's a tenth (default: %(default)s)")
+    parser.add_argument("--lr", type=float, default=3e-3, help="of heads; CLIP's a tenth (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each row (default: %(default)s)")
     parser.add_argument("--choose", metavar="LR,…", help="try these rates on validation clips, and test nothing")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once (default: %(default)s)")
