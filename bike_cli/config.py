@@ -29,7 +29,7 @@ OneBranch = Literal["video", "attributes"]
 Branch = Literal["video", "attributes", "both"]
 HeadKind = Literal["auto", "transf", "none"]
 Loss = Literal["auto", "nce", "ds", "ce", "bce"]
-Protocol = Literal["standard", "zeroshot-full", "zeroshot-half", "k600", "multilabel", "anet"]
+Protocol = Literal["standard", "zeroshot-full", "zeroshot-half", "k600", "fewshot", "multilabel", "anet"]
 
 DENSE_WINDOW = 128  # frames that a dense clip spans, whatever their rate: the official `sample_range`
 PROMPT = "This is a video about {}"  # BIKE's, without a full stop; the prefix of the attribute sentence too
@@ -191,7 +191,8 @@ class EvalConfig(_SeeingConfig):
     """All that `bike eval` can be told.
 
     `official`: tell what the official code would print, too, beside our figures. `resamples`: of the bootstrap; its
-    intervals are of 95 %. `official_batch`: videos a batch, on which the official running mAP depends.
+    intervals are of 95 %. `official_batch`: videos a batch, on which the official running mAP depends. `shots`,
+    `method`, `trials`: of the protocol `fewshot`, as for `bike fewshot`.
     """
 
     protocol: Protocol = "standard"
@@ -199,11 +200,14 @@ class EvalConfig(_SeeingConfig):
     seed: int = 0
     resamples: int = 1000
     official_batch: int = 16
+    shots: str = "auto"
+    method: str = "probe"
+    trials: int = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _at_least(0, seed=self.seed)
-        _at_least(1, resamples=self.resamples, official_batch=self.official_batch)
+        _at_least(1, resamples=self.resamples, official_batch=self.official_batch, trials=self.trials)
 
 
 @dataclass(frozen=True)

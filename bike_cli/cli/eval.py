@@ -14,7 +14,8 @@ import typer
 
 from bike_cli.cli import options as o
 from bike_cli.cli.console import error_room, loading, plain, say, someone_watches, stderr
-from bike_cli.cli.fewshot import DATA, Root
+from bike_cli.cli.eval_fewshot import check_shots, of_shots
+from bike_cli.cli.fewshot import DATA, MethodOption, Root, Shots, Trials
 from bike_cli.config import ClassifyConfig, EvalConfig, Protocol, dump, flatten, resolve
 from bike_cli.errors import ExitCode, UsageError
 
@@ -142,6 +143,9 @@ def eval_command(  # the signature is the manual
     official: OfficialOption = None,
     seed: Seed = None,
     resamples: Resamples = None,
+    shots: Shots = None,
+    method: MethodOption = None,
+    trials: Trials = None,
     model: Models = None,
     device: o.Device = None,
     precision: o.PrecisionOption = None,
@@ -197,8 +201,11 @@ def _run(given: dict[str, object]) -> ExitCode:
             f"{other}: holds no predictions, but {files[predicted.index(True)]} does; give files of one kind"
         )
     mistakes: list[Mistake] = []
-    if all(predicted):
-        report: dict[str, object] | None = _of_predictions(given, config, files)
+    check_shots(given, config, is_predicted=any(predicted))
+    if config.protocol == "fewshot":
+        report: dict[str, object] | None = of_shots(given, config, many, files)
+    elif all(predicted):
+        report = _of_predictions(given, config, files)
     else:
         report, mistakes = _of_videos(given, config, many, files)
     if report is None:  # another process tells
@@ -379,7 +386,7 @@ def _of_videos(
         by, quiet = found(), bool(given["quiet"])
         quiet = quiet or not by.is_first
         with loading(", ".join(many.get("model", [config.engine.model])), quiet=quiet):
-            systems = _systems(config, many, by)
+            systems = systems_of(config, many, by)
         with together(by, systems[0].engine.encoder.placement.device):
             evaluation = Evaluation(systems, tested, pool, config.store, official=config.official, by=by)
             _watch(evaluation, quiet=quiet)
@@ -398,7 +405,7 @@ def _of_videos(
     return report, mistakes
 
 
-def _systems(config: EvalConfig, many: Mapping[str, list[str]], by: Processes) -> list[System]:
+def systems_of(config: EvalConfig, many: Mapping[str, list[str]], by: Processes) -> list[System]:
     """Return a system for each combination of what systems differ in."""
     from bike_cli.cli.finetune import load_among
     from bike_cli.tasks.evaluate import System

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from bike_cli.cli.console import plain
 from bike_cli.cli.fewshot_report import NARROWEST, PRIVATE
-from bike_cli.cli.html_report import METRICS, Mistake
+from bike_cli.cli.html_report import METRICS, SMALLER_IS_BETTER, Mistake
 from bike_cli.cli.outputs import open_output
 from bike_cli.cli.rows import as_json
 from bike_cli.config import EvalConfig, flatten
@@ -160,9 +160,13 @@ def _systems(report: Object) -> Sequence[Object]:
     return cast("Sequence[Object]", report["systems"])
 
 
+def _title(report: Object) -> str:
+    return f"per cent{', of the first draw' * (report['protocol'] == 'fewshot')}, with 95 % intervals"
+
+
 def _headline(report: Object) -> Table:
     systems = _systems(report)
-    table = Table(box=box.SIMPLE, title=plain("per cent, with 95 % intervals"), title_justify="left")
+    table = Table(box=box.SIMPLE, title=plain(_title(report)), title_justify="left")
     table.add_column("")
     for system in systems:
         table.add_column(plain(str(system["name"])), justify="right", overflow="fold")
@@ -199,11 +203,6 @@ def _splits(report: Object) -> Table | None:
     return table
 
 
-def _spread(metrics: Mapping[str, float], name: str) -> str:
-    std = metrics.get(f"{name}_std")
-    return _percent(metrics[name]) + ("" if std is None else f" ± {_percent(std)}")
-
-
 def _differences(report: Object) -> Table | None:
     comparisons = cast("Sequence[Object]", report["comparisons"])
     if not comparisons:
@@ -213,11 +212,18 @@ def _differences(report: Object) -> Table | None:
         table.add_column(column, justify="left" if column in ("system", "figure", "") else "right")
     for one in comparisons:
         low, high, gain = (float(cast(float, one[k])) for k in ("low", "high", "difference"))
-        is_real = low > 0 or high < 0
         cells = (f"{100 * gain:+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}", f"{one['p']:.3f}")
         figure = NAMES.get(str(one["metric"]), str(one["metric"]))
-        table.add_row(*map(plain, (str(one["b"]), figure, *cells, "real" if is_real else "")))
+        table.add_row(*map(plain, (str(one["b"]), figure, *cells, _winner(one, low, high))))
     return table
+
+
+def _winner(comparison: Object, low: float, high: float) -> str:
+    """Return which system is better, where the interval leaves 0 out."""
+    if low <= 0 <= high:
+        return ""
+    is_gain = (low > 0) != (comparison["metric"] in SMALLER_IS_BETTER)
+    return f"real: {comparison['b' if is_gain else 'a']} is better"
 
 
 def _footer(report: Object) -> str:

@@ -183,7 +183,7 @@ def run(given: dict[str, object], config: FewshotConfig, *, quiet: bool) -> Exit
         with loading(config.engine.model, quiet=quiet):
             study = _study(labelled, config, pool)
             study.check_also(also)
-        failed = sum(failure is not None for _, _, failure in _watched(study, quiet=quiet))
+        failed = sum(failure is not None for _, _, failure in watched(study, quiet=quiet))
         report = study.report()
         if save is not None:
             _keep(study, save, also)
@@ -265,7 +265,7 @@ def _study(labelled: LabelledSet, config: FewshotConfig, pool: object) -> Study:
     return Study(load_configured(config.engine), labelled, config, pool)  # type: ignore[arg-type]
 
 
-def _watched(study: Study, *, quiet: bool) -> Iterator[tuple[int, int, object]]:
+def watched(study: Study, *, quiet: bool) -> Iterator[tuple[int, int, object]]:
     """Read the videos, with a bar on a terminal; failures are told as they come."""
     with stderr(quiet=quiet or not someone_watches()).status(plain("reading videos")) as status:
         for done, total, failure in study.read():

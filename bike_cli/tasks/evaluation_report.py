@@ -28,16 +28,21 @@ from bike_cli.tasks.protocols import (
 from bike_cli.tasks.score_table import ScoreTable
 
 DIGITS = 9  # more differ from machine to machine
-SPREADS = ("zeroshot-half", "k600")  # protocols whose figure is a mean over splits
+SPREADS = ("zeroshot-half", "k600", "fewshot")  # protocols whose figure is a mean over splits
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """One system's table, and what official figures are made of; None: of predictions there is nothing."""
+    """One system's table, and what official figures are made of; None: of predictions there is nothing.
+
+    Args:
+        draws: of the protocol fewshot, a table for each, of which `table` is the first.
+    """
 
     name: str
     table: ScoreTable
     official: Official | None = None
+    draws: tuple[ScoreTable, ...] = ()
 
 
 def check_protocol(config: EvalConfig, tested: Tested) -> None:
@@ -159,6 +164,8 @@ def _splits(one: Judged, tested: Tested, kept: Sequence[int], config: EvalConfig
     elif config.protocol == "k600":
         tables = [_of_split(one.table, tested, kept, places) for places in tested.splits]
         rows = [_split(one.name, f"split {i + 1}", table) for i, table in enumerate(tables)]
+    elif config.protocol == "fewshot":
+        rows = [_split(one.name, f"draw {i + 1}", table) for i, table in enumerate(one.draws)]
     else:
         return []
     names = ("top1", "top5")

@@ -37,6 +37,7 @@ from bike_cli.tasks.classify import prepare, shelf_of
 from bike_cli.tasks.draws import Deal, Draw, deal, draw
 from bike_cli.tasks.features import Features, Seen
 from bike_cli.tasks.metrics import confusion, macro, top1
+from bike_cli.tasks.score_table import ScoreTable
 from bike_cli.tasks.shot_training import ShotTraining
 from bike_cli.tasks.training import Texts
 from bike_cli.video.content import changed_lately, stamp_of
@@ -391,6 +392,29 @@ class Study:
         )
 
     @torch.no_grad()
+    def tables(self, method: str, shots: int) -> list[ScoreTable]:
+        """Return what a method says of the test set of each draw; all videos must have been read."""
+        return [
+            ScoreTable(
+                self.labelled.labels,
+                tuple(self.samples[place].source.id for place in drawn.test),
+                self._scored(method, shots, trial, drawn)[0].double().cpu().numpy(),
+                self._truth(drawn),
+            )
+            for trial, drawn in enumerate(self._draws())
+        ]
+
+    @property
+    def failures(self) -> Mapping[int, Failure]:
+        """What could not be read, by place."""
+        return self._failures
+
+    @property
+    def used(self) -> int:
+        """How many videos were read and are no copies."""
+        return len(self._views)
+
+    @torch.no_grad()
     def learnt(self, *, also: Sequence[str] = ()) -> Learnt:
         """Return a classifier to keep: the last method's, with the most shots, of the first draw.
 
@@ -433,15 +457,22 @@ class Study:
         return METHODS[method](self._stacked(places), classes, self._classifier.classes, self.engine.logit_scale)
 
     def _outcome(self, method: str, shots: int, trial: int, drawn: Draw) -> Outcome:
+        logits, chosen = self._scored(method, shots, trial, drawn)
+        guesses = logits.argmax(dim=1).cpu().numpy().astype(np.int64)
+        truth = self._truth(drawn)
+        counts = confusion(truth, guesses, len(self.labelled.labels))
+        return Outcome(method, shots, trial, counts, guesses == truth, chosen)
+
+    def _scored(self, method: str, shots: int, trial: int, drawn: Draw) -> tuple[Tensor, Mapping[str, float]]:
+        """Return the logits [n, C] of a draw's test set, and what the fit chose."""
         if method == TRAINED:
             head, views = self._trained(drawn, shots, trial)
         else:
             head, views = self._fitted(method, drawn, shots), self._stacked(drawn.test)
-        logits = self._fused(head.logits(views), drawn.test)
-        guesses = logits.argmax(dim=1).cpu().numpy().astype(np.int64)
-        truth = np.array([self.samples[place].label for place in drawn.test], dtype=np.int64)
-        counts = confusion(truth, guesses, len(self.labelled.labels))
-        return Outcome(method, shots, trial, counts, guesses == truth, head.chosen)
+        return self._fused(head.logits(views), drawn.test), head.chosen
+
+    def _truth(self, drawn: Draw) -> NDArray[np.int64]:
+        return np.array([self.samples[place].label for place in drawn.test], dtype=np.int64)
 
     @property
     def _branch(self) -> AttributeBranch | None:

@@ -130,6 +130,30 @@ def test_halves_are_the_official_draws(data: Path, tmp_path: Path) -> None:
     assert {"half_top1", "half_top1_std"} <= told["systems"][0]["official"].keys()  # type: ignore[index]
 
 
+def test_few_shots_have_the_figures_of_the_few_shot_command(data: Path, tmp_path: Path) -> None:
+    asked = (data, "--method", "proto,probe", "--shots", "1,2", "--trials", "2", "--seed", "5", "-o")
+    learned = bike("fewshot", "-m", "tiny", "--frames", "4", *asked, tmp_path / "learned.json")
+    tested = evaluated(*asked, tmp_path / "report.json", "--protocol", "fewshot", "--report", tmp_path / "page.html")
+
+    assert (learned.exit_code, tested.exit_code) == (ExitCode.DONE, ExitCode.DONE)
+    results = {(one["method"], one["shots"]): one for one in read(tmp_path / "learned.json")["results"]}  # type: ignore[attr-defined, misc]
+    report = read(tmp_path / "report.json")
+    names = {"zeroshot": ("zeroshot", 2)}
+    names |= {f"{m}, {k} shot{'s' * (k > 1)}": (m, k) for m in ("proto", "probe") for k in (1, 2)}
+    assert [one["name"] for one in report["systems"]] == list(names)  # type: ignore[attr-defined]
+    for system in report["systems"]:  # type: ignore[attr-defined]
+        of_draws = [one for one in report["splits"] if one["system"] == system["name"]]  # type: ignore[attr-defined]
+        wanted = [trial["top1"] for trial in results[names[system["name"]]]["trials"]]
+        assert [one["metrics"]["top1"] for one in of_draws[:-1]] == pytest.approx(wanted, abs=1e-6)
+        assert of_draws[-1]["metrics"]["top1"] == pytest.approx(np.mean(wanted), abs=1e-6)
+        assert system["metrics"]["top1"]["value"] == pytest.approx(wanted[0], abs=1e-6)
+    assert "of the first draw" in tested.stdout
+    assert "probe, 2 shots" in (tmp_path / "page.html").read_text()
+
+    again = bike("eval", "--from", tmp_path / "report.json")
+    assert (again.exit_code, "the digits agree" in again.stderr) == (ExitCode.DONE, True)
+
+
 def test_several_views_are_averaged(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "r.json"
 
@@ -306,6 +330,10 @@ def test_parts_are_merged_to_the_whole(predicted: tuple[Path, Path], tmp_path: P
             ["{data}", "--protocol", "multilabel"],
             "protocol multilabel: the videos have one label each; ",
         ),
+        (["{data}", "--shots", "1"], "--shots: is of --protocol fewshot, not of standard; give that, or leave it out"),
+        (["{predicted}", "-l", "{truth}", "--protocol", "fewshot"], "protocol fewshot: learns from videos, and these"),
+        (["{data}", "{data}", "--protocol", "fewshot"], "protocol fewshot: draws from one data set, and 2 were named"),
+        (["{data}", "--protocol", "fewshot", "--official"], "--official: the protocol fewshot has no such figure"),
         (["{data}", "--resamples", "0"], "resamples is 0; give a whole number of at least 1"),
         (["{data}", "--sampling", "dense", "--frames", "200"], "frames is 200; a dense clip has at most 128"),
         (["{data}", "-o", "{truth}/x"], "{truth}/x: "),

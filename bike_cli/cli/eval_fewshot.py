@@ -1,0 +1,107 @@
+"""`bike eval --protocol fewshot`: the figures of classes that were learned from K videos each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bike_cli.cli.console import loading
+from bike_cli.cli.fewshot import watched
+from bike_cli.config import EvalConfig, FewshotConfig, flatten, resolve
+from bike_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from bike_cli.data.manifests import LabelledSet
+    from bike_cli.tasks.evaluate import System
+    from bike_cli.tasks.evaluation_report import Judged
+    from bike_cli.tasks.fewshot import Study
+    from bike_cli.video.pool import DecodePool
+
+OWN = ("shots", "method", "trials")  # flags of this protocol alone
+
+
+def check_shots(given: Mapping[str, object], config: EvalConfig, *, is_predicted: bool) -> None:
+    """Raise UsageError where flags and data are not those of the protocol."""
+    if config.protocol != "fewshot":
+        asked = next((name for name in OWN if given[name] is not None), None)
+        if asked is not None:
+            raise UsageError(
+                f"--{asked}: is of --protocol fewshot, not of {config.protocol}; give that, or leave it out"
+            )
+        return
+    if is_predicted:
+        raise UsageError("protocol fewshot: learns from videos, and these are predictions; name labelled videos")
+    files = given["data"]
+    if isinstance(files, list) and len(files) > 1:
+        raise UsageError(f"protocol fewshot: draws from one data set, and {len(files)} were named; name one")
+    for name, flag in (("official", "--official"), ("unknown", "--unknown"), ("multi_label", "--multi-label")):
+        if given[name]:
+            raise UsageError(f"{flag}: the protocol fewshot has no such figure; leave it out")
+
+
+def of_shots(
+    given: dict[str, object], config: EvalConfig, many: Mapping[str, list[str]], files: Sequence[str]
+) -> dict[str, object]:
+    """Return the report on every method with every number of shots; its tables are of the first draw."""
+    from bike_cli.cli.eval import systems_of
+    from bike_cli.data.manifests import read_labelled
+    from bike_cli.tasks.processes import found
+    from bike_cli.video.pool import DecodePool
+
+    by, quiet = found(), bool(given["quiet"])
+    if by.count > 1:
+        raise UsageError("protocol fewshot: runs in one process; start it without a launcher")
+    names, root = (value if isinstance(value, Path) else None for value in (given["labels"], given["root"]))
+    labelled = read_labelled(files[0], names_file=names, root=root)
+    with DecodePool(config.sampling, config.decoding) as pool:
+        pool.warm_up()  # while torch and the models are loaded
+        with loading(", ".join(many.get("model", [config.engine.model])), quiet=quiet):
+            systems = systems_of(config, many, by)
+            studies = [_study(one, labelled, config, pool) for one in systems]
+        judged = []
+        for system, study in zip(systems, studies, strict=True):
+            for _ in watched(study, quiet=quiet):
+                pass
+            judged += _judged(study, system.name if len(systems) > 1 else "")
+    return _report(given, config, files, studies, judged)
+
+
+def _study(system: System, labelled: LabelledSet, config: EvalConfig, pool: DecodePool) -> Study:
+    from bike_cli.tasks.fewshot import Study
+
+    told = {**flatten(config), **flatten(system.config)}
+    wanted = resolve(FewshotConfig, flags={k: told[k] for k in flatten(FewshotConfig()) if k in told})
+    return Study(system.engine, labelled, wanted, pool)
+
+
+def _judged(study: Study, system: str) -> list[Judged]:
+    from bike_cli.tasks.evaluation_report import Judged
+    from bike_cli.tasks.fewshot import BASELINE
+
+    found = []
+    for method in study.methods:
+        for shots in study.shots if method != BASELINE else study.shots[-1:]:  # which learns from none
+            draws = study.tables(method, shots)
+            told = method if method == BASELINE else f"{method}, {shots} shot{'s' * (shots > 1)}"
+            found.append(Judged(f"{system}, {told}" if system else told, draws[0], draws=tuple(draws)))
+    return found
+
+
+def _report(
+    given: dict[str, object],
+    config: EvalConfig,
+    files: Sequence[str],
+    studies: Sequence[Study],
+    judged: Sequence[Judged],
+) -> dict[str, object]:
+    from bike_cli.cli.eval_report import whole_report
+    from bike_cli.data.tested import Tested
+    from bike_cli.tasks.evaluation_report import data_of, report_of
+
+    study, labelled = studies[0], studies[0].labelled
+    tested = Tested(labelled.labels, labelled.names, tuple(study.samples))
+    figures = report_of(judged, tested, range(len(judged[0].table.videos)), config)
+    failed = [{"path": f.source.id, "type": f.kind, "message": f.message} for f in study.failures.values()]
+    data = data_of(tested, files, failed, study.used)
+    return whole_report(given, config, data, figures, engine=study.engine, model=study.engine.name)
