@@ -396,7 +396,7 @@ def _of_videos(
         judged = [Judged(s.name, table, official) for s, (table, official) in zip(systems, tables, strict=True)]
         figures = report_of(judged, tested, evaluation.kept, config)
         failed = [{"path": f.source.id, "type": f.kind, "message": f.message} for f in evaluation.failures]
-        data = data_of(tested, files, failed, len(evaluation.kept))
+        data = data_of(tested, files, failed, len(evaluation.kept), evaluation.contents)
         from bike_cli.cli.eval_report import whole_report
 
         report = whole_report(given, config, data, figures, engine=systems[0].engine, model=systems[0].engine.name)
@@ -463,7 +463,11 @@ def _compared_with(before: Mapping[str, object], report: dict[str, object]) -> E
     if not apart:
         stderr().print(plain("the digits agree with those of --from", "dim"))
         return ExitCode.DONE
-    say(f"--from: {len(apart)} figures differ, first {apart[0]}; compare data, model and versions", level="error")
+    were, are = (one["data"].get("contents") for one in (before, report))  # type: ignore[attr-defined]
+    way_out = "compare data, model and versions"
+    if were and are:
+        way_out = "compare model and versions" if were == are else "videos or labels are others than before"
+    say(f"--from: {len(apart)} figures differ, first {apart[0]}; {way_out}", level="error")
     return ExitCode.SOME_FAILED
 
 

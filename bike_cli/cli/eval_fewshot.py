@@ -103,5 +103,5 @@ def _report(
     tested = Tested(labelled.labels, labelled.names, tuple(study.samples))
     figures = report_of(judged, tested, range(len(judged[0].table.videos)), config)
     failed = [{"path": f.source.id, "type": f.kind, "message": f.message} for f in study.failures.values()]
-    data = data_of(tested, files, failed, study.used)
+    data = data_of(tested, files, failed, study.used, study.contents)
     return whole_report(given, config, data, figures, engine=study.engine, model=study.engine.name)

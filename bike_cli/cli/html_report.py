@@ -565,7 +565,8 @@ def _manifest(report: Object) -> _Section:
     known = [
         ("model", _word(report, "model")),
         ("fingerprint", _word(report, "fingerprint")),
-        ("sha256 of the data", _word(data, "sha256")),
+        ("sha256 of names and labels", _word(data, "sha256")),
+        *([("sha256 of contents", _word(data, "contents"))] if data.get("contents") else []),
         ("seed", _word(report, "seed")),
         ("took", "" if took is None else f"{took:,.1f} s"),
     ]

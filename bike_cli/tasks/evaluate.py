@@ -17,6 +17,7 @@ from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Failure, Prediction, Spent
 from bike_cli.tasks.classifier import Classifier
 from bike_cli.tasks.classify import prepare, shelf_of
+from bike_cli.tasks.contents import digest_of_all, digests_of
 from bike_cli.tasks.features import Features, Seen
 from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.protocols import official_test_probabilities
@@ -85,6 +86,7 @@ class Evaluation:
         self._classifiers = [prepare(one.engine, labels, one.config) for one in self.systems]
         self._engines = list(dict.fromkeys(engine for c in self._classifiers for engine in c.engines))
         self._rows: list[tuple[_Row, ...] | Failure] = []
+        self._digests: list[bytes | None] = []
 
     def read(self) -> Iterator[tuple[int, int, Failure | None]]:
         """Look at this process's videos; yield how many are done, of how many, and what failed."""
@@ -102,7 +104,13 @@ class Evaluation:
                 for one in batch:
                     found.append(one if isinstance(one, Failure) else next(rows))
                     yield len(found), len(own), one if isinstance(one, Failure) else None
-        self._rows = self.by.unshare(found)
+            digests = [d if isinstance(d, bytes) else None for d in digests_of(sources, self.pool, store)]
+        self._rows, self._digests = self.by.unshare(found), self.by.unshare(digests)
+
+    @property
+    def contents(self) -> str:
+        """The hash of what all videos hold, and of their labels."""
+        return digest_of_all(self._digests, [sample.labels for sample in self.tested.samples])
 
     @property
     def failures(self) -> tuple[Failure, ...]:

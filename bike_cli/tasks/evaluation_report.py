@@ -80,9 +80,13 @@ def report_of(judged: Sequence[Judged], tested: Tested, kept: Sequence[int], con
 
 
 def data_of(
-    tested: Tested, files: Sequence[str], failed: Sequence[Mapping[str, str]], videos: int
+    tested: Tested,
+    files: Sequence[str],
+    failed: Sequence[Mapping[str, str]],
+    videos: int,
+    contents: str | None = None,
 ) -> dict[str, object]:
-    """Return what was evaluated on: files, a hash of all names and labels, counts, failures."""
+    """Return what was evaluated on: files, a hash of all names and labels, one of contents, counts, failures."""
     digest = hashlib.sha256()
     for label in tested.labels:
         digest.update(f"{label}\0".encode("utf-8", "surrogateescape"))
@@ -92,6 +96,7 @@ def data_of(
     return {
         "files": list(files),
         "sha256": digest.hexdigest(),
+        "contents": contents,
         "videos": videos,
         "classes": len(tested.labels),
         "failed": list(failed),

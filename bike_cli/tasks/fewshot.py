@@ -9,7 +9,6 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -34,13 +33,13 @@ from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Failure, Sample, Spent
 from bike_cli.tasks.classifier import AttributeBranch
 from bike_cli.tasks.classify import prepare, shelf_of
+from bike_cli.tasks.contents import digest_of_all, digests_of
 from bike_cli.tasks.draws import Deal, Draw, deal, draw
 from bike_cli.tasks.features import Features, Seen
 from bike_cli.tasks.metrics import confusion, macro, top1
 from bike_cli.tasks.score_table import ScoreTable
 from bike_cli.tasks.shot_training import ShotTraining
 from bike_cli.tasks.training import Texts
-from bike_cli.video.content import changed_lately, stamp_of
 from bike_cli.video.pool import DecodePool
 
 logger = logging.getLogger(__name__)
@@ -262,23 +261,12 @@ class Study:
 
     def _digest(self, places: Sequence[int]) -> None:
         """Note the content of videos; a copy of one that is tested on, or seen before, is left out."""
-        coming: list[tuple[int, bytes | None, Future[bytes | Failure]]] = []
-        for place in places:
-            source = self.samples[place].source
-            path, stamp = str(source.path.absolute()), stamp_of(source.path)
-            known = None if self._store is None or stamp is None else self._store.content(path, stamp)
-            if known is None:
-                coming.append((place, stamp, self.pool.digest(source)))
-            else:
-                self._digests[place] = known
-        for place, stamp, came in coming:
-            digest, source = came.result(), self.samples[place].source
+        sources = [self.samples[place].source for place in places]
+        for place, digest in zip(places, digests_of(sources, self.pool, self._store), strict=True):
             if isinstance(digest, Failure):
                 self._failures[place] = digest
-                continue
-            self._digests[place] = digest
-            if self._store is not None and stamp is not None and not changed_lately(source.path):
-                self._store.remember(str(source.path.absolute()), stamp, digest)
+            else:
+                self._digests[place] = digest
         self._leave_copies_out()
 
     def _leave_copies_out(self) -> None:
@@ -408,6 +396,12 @@ class Study:
     def failures(self) -> Mapping[int, Failure]:
         """What could not be read, by place."""
         return self._failures
+
+    @property
+    def contents(self) -> str:
+        """The hash of what all videos hold, and of their labels."""
+        digests = [self._digests.get(place) for place in range(len(self.samples))]
+        return digest_of_all(digests, [sample.label for sample in self.samples])
 
     @property
     def used(self) -> int:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,22 @@ def test_other_digits_are_told(report: Path, tmp_path: Path) -> None:
 
     assert ran.exit_code == ExitCode.SOME_FAILED
     assert "figures differ, first systems[0].metrics.top1.value" in ran.stderr
+
+
+def test_other_videos_under_the_same_names_are_told(data: Path, report: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(data, tmp_path / "elsewhere")
+    assert evaluated(moved, "--resamples", "200", "-o", tmp_path / "moved.json").exit_code == ExitCode.DONE
+    before = read(tmp_path / "moved.json")
+    assert before["data"]["contents"] == read(report)["data"]["contents"]  # type: ignore[index]
+
+    (moved / CLASSES[0] / "0.mp4").write_bytes((moved / CLASSES[1] / "0.mp4").read_bytes())
+    ran = bike("eval", "--from", tmp_path / "moved.json", "-o", tmp_path / "again.json")
+
+    assert ran.exit_code == ExitCode.SOME_FAILED
+    assert "videos or labels are others than before" in ran.stderr
+    after = read(tmp_path / "again.json")
+    assert after["data"]["sha256"] == before["data"]["sha256"]  # type: ignore[index]
+    assert after["data"]["contents"] != before["data"]["contents"]  # type: ignore[index]
 
 
 def test_systems_are_compared_on_the_same_videos(data: Path, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def a_report(*systems: dict[str, object], **changes: object) -> dict[str, object
 
 def the_data(**changes: object) -> dict[str, object]:
     nothing: list[str] = []
-    known = {"files": ["truth.csv"], "sha256": "ab" * 32, "videos": 1234, "classes": 3}
+    known = {"files": ["truth.csv"], "sha256": "ab" * 32, "contents": "cd" * 32, "videos": 1234, "classes": 3}
     return known | {"failed": nothing, "classes_without_videos": nothing} | changes
 
 
@@ -574,7 +574,8 @@ def test_the_manifest_tells_how_to_repeat_it(file: Path) -> None:
     assert told == {
         "model": "tiny",
         "fingerprint": "f1" * 32,
-        "sha256 of the data": "ab" * 32,
+        "sha256 of names and labels": "ab" * 32,
+        "sha256 of contents": "cd" * 32,
         "seed": "7",
         "took": "1.2 s",
     }
@@ -592,7 +593,7 @@ def test_of_predictions_made_before_the_model_is_not_guessed(file: Path) -> None
     page = written(a_report(a_system(), arguments={"data": ["a.jsonl"]}, **unknown), [], file)
 
     told = {pair.one("dt").text for pair in page.one("section", id="manifest").one("dl").all("div")}
-    assert told == {"model", "sha256 of the data", "seed"}
+    assert told == {"model", "sha256 of names and labels", "sha256 of contents", "seed"}
     assert "computed on" not in page.one("header").text
     assert rows_of(page, "arguments") == [{"name": "data", "value": '["a.jsonl"]'}]
 
