@@ -1,6 +1,7 @@
 """The bundled model and clips to run on: what tests of several layers need."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,12 @@ from bike_cli.engine.engine import Engine, load
 
 # The models of the tests are small: a second thread gains nothing, and waits long where others use the core.
 torch.set_num_threads(1)
+
+
+def pytest_configure() -> None:
+    """Let programs under test be interrupted, also where a shell began the suite in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
