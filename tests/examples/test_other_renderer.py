@@ -21,10 +21,12 @@ def share_right(folder: Path, kind: str, count: int) -> float:
     return float((scores.argmax(1) == truth).float().mean())
 
 
+@pytest.mark.slow
 def test_plain_clips_of_another_renderer_are_named(tmp_path: Path) -> None:
     assert share_right(tmp_path, "plain", 64) >= 0.85
 
 
+@pytest.mark.slow
 def test_sparse_clips_of_another_renderer_are_named(tmp_path: Path) -> None:
     assert share_right(tmp_path, "passers", 32) >= 0.8
 

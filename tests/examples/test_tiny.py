@@ -86,6 +86,7 @@ def test_a_film_run_backwards_moves_the_other_way(engine: Engine, plain: Watched
     assert share(answers, way, torch.tensor(right)) >= 0.8
 
 
+@pytest.mark.slow
 def test_spotting_finds_the_object_among_passers_by(engine: Engine, passers: Watched, way: str) -> None:
     question = case("sparse, passers-by")
 

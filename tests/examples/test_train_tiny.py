@@ -168,6 +168,7 @@ def test_the_contrast_is_against_false_captions_and_scenes_alone() -> None:
     assert float(loss) == pytest.approx(sum(across) / 12 + sum(down) / 12)
 
 
+@pytest.mark.slow
 def test_the_same_seed_trains_the_same_weights(grammar: Grammar, monkeypatch: pytest.MonkeyPatch) -> None:
     def trained() -> list[Tensor]:
         trainer = new_trainer(grammar, monkeypatch)

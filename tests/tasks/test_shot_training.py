@@ -65,6 +65,7 @@ def test_the_image_tower_and_the_temporal_head_learn_and_the_text_stays(tiny: En
     assert len(changed) > 0.9 * sum(name.startswith(("clip.visual.", "head.")) for name in before)
 
 
+@pytest.mark.slow
 def test_a_seed_decides_order_and_crops(tiny: Engine) -> None:
     first, again, other = (trained(tiny, seed=seed)[1] for seed in (3, 3, 4))
 
