@@ -35,8 +35,9 @@ def check_shots(given: Mapping[str, object], config: EvalConfig, *, is_predicted
     files = given["data"]
     if isinstance(files, list) and len(files) > 1:
         raise UsageError(f"protocol fewshot: draws from one data set, and {len(files)} were named; name one")
-    for name, flag in (("official", "--official"), ("unknown", "--unknown"), ("multi_label", "--multi-label")):
-        if given[name]:
+    other = {"--official": config.official, "--unknown": given["unknown"], "--multi-label": given["multi_label"]}
+    for flag, asked_for in other.items():
+        if asked_for:
             raise UsageError(f"{flag}: the protocol fewshot has no such figure; leave it out")
 
 
@@ -54,7 +55,8 @@ def of_shots(
         raise UsageError("protocol fewshot: runs in one process; start it without a launcher")
     names, root = (value if isinstance(value, Path) else None for value in (given["labels"], given["root"]))
     labelled = read_labelled(files[0], names_file=names, root=root)
-    with DecodePool(config.sampling, config.decoding) as pool:
+    samples = [*labelled.train, *(labelled.test or ())]
+    with DecodePool(config.sampling, config.decoding, most=len(samples)) as pool:
         pool.warm_up()  # while torch and the models are loaded
         with loading(", ".join(many.get("model", [config.engine.model])), quiet=quiet):
             systems = systems_of(config, many, by)
