@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,19 +14,18 @@ from bike_cli.cli import options as o
 from bike_cli.cli.console import error_room, loading, plain, say, someone_watches, stderr
 from bike_cli.cli.eval_fewshot import check_shots, of_shots
 from bike_cli.cli.fewshot import DATA, MethodOption, Root, Shots, Trials
-from bike_cli.config import ClassifyConfig, EvalConfig, Protocol, dump, flatten, resolve
+from bike_cli.cli.systems import MANY, systems_of
+from bike_cli.config import EvalConfig, Protocol, dump, resolve
 from bike_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from bike_cli.cli.html_report import Mistake
     from bike_cli.data.predictions import Joined
     from bike_cli.data.tested import Tested
-    from bike_cli.tasks.evaluate import Evaluation, System
+    from bike_cli.tasks.evaluate import Evaluation
     from bike_cli.tasks.evaluation_report import Judged
-    from bike_cli.tasks.processes import Processes
 
 FIGURES = "Figures"
-MANY = ("model", "template", "pool", "attributes")  # what systems may differ in
 SHOWN_MISTAKES = 24
 SAMENESS = 1e-6  # how far figures may be apart and still be the same digits, on another machine
 
@@ -403,25 +400,6 @@ def _of_videos(
         # Their frames are read once more, as long as there are workers.
         mistakes = _mistakes(evaluation, judged[0]) if given["report"] is not None else []
     return report, mistakes
-
-
-def systems_of(config: EvalConfig, many: Mapping[str, list[str]], by: Processes) -> list[System]:
-    """Return a system for each combination of what systems differ in."""
-    from bike_cli.cli.finetune import load_among
-    from bike_cli.tasks.evaluate import System
-
-    names = [name for name in MANY if len(many.get(name, [])) > 1]
-    engines = {}
-    systems = []
-    for values in product(*(many[name] for name in names)):
-        flags = {**flatten(config), **dict(zip(names, values, strict=True))}
-        wanted = resolve(ClassifyConfig, flags={k: flags[k] for k in flatten(ClassifyConfig()) if k in flags})
-        if wanted.engine.model not in engines:
-            engines[wanted.engine.model] = load_among(wanted.engine, by)
-        engine = engines[wanted.engine.model]
-        told = [value if name == "model" else f"{name} {value}" for name, value in zip(names, values, strict=True)]
-        systems.append(System(", ".join(told) or engine.name, engine, replace(wanted, top=1)))
-    return systems
 
 
 def _watch(evaluation: Evaluation, *, quiet: bool) -> None:

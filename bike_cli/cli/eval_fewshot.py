@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bike_cli.cli.console import loading
 from bike_cli.cli.fewshot import watched
+from bike_cli.cli.systems import systems_of
 from bike_cli.config import EvalConfig, FewshotConfig, flatten, resolve
 from bike_cli.errors import UsageError
 
@@ -45,7 +46,6 @@ def of_shots(
     given: dict[str, object], config: EvalConfig, many: Mapping[str, list[str]], files: Sequence[str]
 ) -> dict[str, object]:
     """Return the report on every method with every number of shots; its tables are of the first draw."""
-    from bike_cli.cli.eval import systems_of
     from bike_cli.data.manifests import read_labelled
     from bike_cli.tasks.processes import found
     from bike_cli.video.pool import DecodePool
@@ -79,7 +79,7 @@ def _study(system: System, labelled: LabelledSet, config: EvalConfig, pool: Deco
 
 def _judged(study: Study, system: str) -> list[Judged]:
     from bike_cli.tasks.evaluation_report import Judged
-    from bike_cli.tasks.fewshot import BASELINE
+    from bike_cli.tasks.methods import BASELINE
 
     found = []
     for method in study.methods:

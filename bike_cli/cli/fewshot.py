@@ -20,7 +20,8 @@ from bike_cli.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from bike_cli.data.manifests import LabelledSet
     from bike_cli.records import Sample
-    from bike_cli.tasks.fewshot import Report, Study
+    from bike_cli.tasks.fewshot import Study
+    from bike_cli.tasks.outcomes import Report
 
 DATA, LEARNING = "Data", "Learning"
 LABELS_FILE = "labels.txt"  # beside a model that is kept

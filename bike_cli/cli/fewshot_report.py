@@ -18,8 +18,9 @@ from bike_cli.cli.console import plain
 from bike_cli.cli.outputs import open_output
 from bike_cli.cli.rows import as_json
 from bike_cli.config import flatten
-from bike_cli.tasks.fewshot import BASELINE, Outcome, Report
+from bike_cli.tasks.methods import BASELINE
 from bike_cli.tasks.metrics import Mean, mean_of, recalls
+from bike_cli.tasks.outcomes import Outcome, Report
 from bike_cli.versions import versions
 
 if TYPE_CHECKING:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -19,15 +17,13 @@ import typer
 from bike_cli.cli import options as o
 from bike_cli.cli.console import error_room, loading, plain, say, someone_watches, stderr
 from bike_cli.cli.fewshot import DATA, NamesFile, Root
-from bike_cli.config import Branch, ClassifyConfig, EngineConfig, FinetuneConfig, HeadKind, Loss, dump, flatten, resolve
+from bike_cli.config import Branch, ClassifyConfig, FinetuneConfig, HeadKind, Loss, dump, flatten, resolve
 from bike_cli.errors import ConfigError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from bike_cli.cli.finetune_view import View
     from bike_cli.data.manifests import LabelledSet
-    from bike_cli.engine.engine import Engine
     from bike_cli.tasks.finetune import Finetuning
-    from bike_cli.tasks.processes import Processes
 
 LEARNING, BATCHES, KEEPING = "Learning", "Batches", "Validation and checkpoints"
 DEFAULTS = flatten(FinetuneConfig())
@@ -289,17 +285,16 @@ def _configured(given: dict[str, object]) -> ExitCode:
 
 def run(given: dict[str, object], config: FinetuneConfig, *, quiet: bool) -> ExitCode:
     """Train as asked for; return what the shell is told."""
-    from bike_cli.video.pool import DecodePool, cores
+    from bike_cli.video.pool import DecodePool
 
     if given["tensorboard"] and find_spec("tensorboard") is None:
         raise UsageError("--tensorboard: is not installed; pip install 'bike-cli[tensorboard]'")
     _check_output(given)
     labelled = _labelled(given, quiet=quiet)
-    config = _among_others(config, cores())
     most = len(labelled.train) + len(labelled.val or ())
     with DecodePool(config.sampling, config.decoding, most=most) as pool:
         pool.warm_up()  # while torch and the model are loaded
-        from bike_cli.tasks.processes import found, together
+        from bike_cli.tasks.processes import found, load_among, together
 
         by = found()
         quiet = quiet or not by.is_first
@@ -358,24 +353,6 @@ def _labelled(given: dict[str, object], *, quiet: bool) -> LabelledSet:
     if joined is not None and not labelled.multi_label and not quiet:
         say(f"label {joined!r}: holds a semicolon; give --multi-label if these are several labels", level="warning")
     return labelled
-
-
-def _among_others(config: FinetuneConfig, cores: int) -> FinetuneConfig:
-    """Return the config of one of several processes on this machine: they share its cores and its GPUs."""
-    here = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    if not here.isdecimal() or int(here) < 2 or config.decoding.workers is not None:
-        return config
-    return replace(config, decoding=replace(config.decoding, workers=max(1, cores // int(here))))
-
-
-def load_among(wanted: EngineConfig, by: Processes) -> Engine:
-    """Return an engine of one of several processes: each has a GPU of its own. It is not compiled."""
-    from bike_cli.engine.engine import load
-    from bike_cli.engine.placement import place
-
-    if by.count > 1 and wanted.device in ("auto", "cuda") and place(wanted.device, "fp32").device.type == "cuda":
-        wanted = replace(wanted, device=f"cuda:{by.local}")
-    return load(wanted.model, wanted.device, wanted.precision, offline=wanted.offline)
 
 
 def _say_choices(training: Finetuning, labelled: LabelledSet, *, quiet: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -23,20 +23,22 @@ from bike_cli.config import AttributeConfig, ClassifyConfig, FewshotConfig
 from bike_cli.data.labels import read_templates
 from bike_cli.data.lines import key
 from bike_cli.data.manifests import LabelledSet
-from bike_cli.engine.adapters import Head, Views, as_views, linear_probe, prototypes, tip_adapter, zero_shot
+from bike_cli.engine.adapters import Head, Views, as_views, zero_shot
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.learnt import Learnt
 from bike_cli.engine.parts import Checkpoint
 from bike_cli.engine.scoring import fuse
 from bike_cli.engine.store import open_store
 from bike_cli.errors import UsageError
-from bike_cli.records import Clip, Failure, Sample, Spent
+from bike_cli.records import Clip, Failure, Spent
 from bike_cli.tasks.classifier import AttributeBranch
 from bike_cli.tasks.classify import prepare, shelf_of
 from bike_cli.tasks.contents import digest_of_all, digests_of
 from bike_cli.tasks.draws import Deal, Draw, deal, draw
 from bike_cli.tasks.features import Features, Seen
-from bike_cli.tasks.metrics import confusion, macro, top1
+from bike_cli.tasks.methods import METHODS, TRAINED, parse_methods, parse_shots
+from bike_cli.tasks.metrics import confusion
+from bike_cli.tasks.outcomes import Outcome, Report
 from bike_cli.tasks.score_table import ScoreTable
 from bike_cli.tasks.shot_training import ShotTraining
 from bike_cli.tasks.training import Texts
@@ -45,88 +47,8 @@ from bike_cli.video.pool import DecodePool
 logger = logging.getLogger(__name__)
 
 Came = TypeVar("Came")
-Fit = Callable[[Views, Tensor, Tensor, float], Head]
-METHODS: Mapping[str, Fit] = {
-    "zeroshot": lambda shots, classes, text, scale: zero_shot(text, scale),
-    "proto": prototypes,
-    "tip": tip_adapter,
-    "probe": linear_probe,
-}
-BASELINE = "zeroshot"
-TRAINED = "bike"  # trains the image tower itself, and so sees each video anew: minutes on a GPU, hours without
 EMPTY = hashlib.sha256().digest()
 DEFAULT_SHOTS = (1, 2, 4, 8, 16)  # as far as the smallest class goes
-SHOWN = 3  # names in a message
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What one method came to on one draw.
-
-    Args:
-        counts: confusion matrix, int64 [C, C], a row a true class.
-        hits: bool [n], a video of the test set each, in its order.
-        chosen: what the fit chose by itself.
-    """
-
-    method: str
-    shots: int
-    trial: int
-    counts: NDArray[np.int64]
-    hits: NDArray[np.bool_]
-    chosen: Mapping[str, float]
-
-    @property
-    def top1(self) -> float:
-        """Share of the videos that are right."""
-        return top1(self.counts)
-
-    @property
-    def macro(self) -> float:
-        """Mean of the classes' own shares."""
-        return macro(self.counts)
-
-
-@dataclass(frozen=True, eq=False)
-class Report:
-    """All that a few-shot run found out.
-
-    Args:
-        outcomes: by method in the order asked for, shots and trial.
-        draws: one a trial.
-        samples: what places of draws mean.
-        digests: SHA-256 of each sample that was read, by place.
-        failures: by place.
-        left_out: place of a video that is another one's copy -> place of that one.
-        learnt: the first trial's classifier of the last method with the most shots; None where none was asked for.
-    """
-
-    labels: tuple[str, ...]
-    names: tuple[str, ...]
-    outcomes: tuple[Outcome, ...]
-    draws: tuple[Draw, ...]
-    samples: tuple[Sample, ...]
-    digests: Mapping[int, bytes]
-    failures: Mapping[int, Failure]
-    left_out: Mapping[int, int]
-    engine: Engine
-    config: FewshotConfig
-    spent: Spent
-    seconds: float
-
-    @property
-    def shots(self) -> tuple[int, ...]:
-        """The numbers of shots, ascending."""
-        return tuple(sorted({outcome.shots for outcome in self.outcomes}))
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """The methods, the baseline first."""
-        return tuple(dict.fromkeys(outcome.method for outcome in self.outcomes))
-
-    def of(self, method: str, shots: int) -> list[Outcome]:
-        """Return the outcomes of a method with so many shots, by trial."""
-        return [o for o in self.outcomes if (o.method, o.shots) == (method, shots)]
 
 
 @dataclass(eq=False)
@@ -535,32 +457,3 @@ class Study:
         pad = torch.nn.functional.pad
         frames = torch.stack([pad(frames, (0, 0, 0, length - len(frames))) for frames, _ in views])
         return Views(frames, torch.stack([pad(w, (0, length - w.shape[1])) for _, w in views]))
-
-
-def parse_shots(text: str) -> tuple[int, ...]:
-    """Return the numbers of shots in a text such as `1,2,4`, ascending.
-
-    Raises:
-        UsageError: a part that is no whole number above 0.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and len(part) < 10 and int(part) for part in parts):
-        shown = text if len(text) <= 40 else f"{text[:40]}…"
-        raise UsageError(f"shots is {shown!r}; give whole numbers above 0, such as 1,2,4")
-    return tuple(sorted({int(part) for part in parts}))
-
-
-def parse_methods(text: str) -> tuple[str, ...]:
-    """Return the methods in a text such as `proto,probe`; the baseline comes first, asked for or not.
-
-    `all` are all that learn from frozen features.
-
-    Raises:
-        UsageError: a method that there is not.
-    """
-    asked = list(METHODS) if text.strip() == "all" else [part.strip() for part in text.split(",")]
-    known = (*METHODS, TRAINED)
-    unknown = next((method for method in asked if method not in known), None)
-    if unknown is not None:
-        raise UsageError(f"method {unknown!r}: there is none; choose of {', '.join(known)}, or all")
-    return tuple(dict.fromkeys([BASELINE, *asked]))

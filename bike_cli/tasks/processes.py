@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 
@@ -14,6 +14,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from bike_cli.config import EngineConfig
+from bike_cli.engine.engine import Engine, load
+from bike_cli.engine.placement import place
 from bike_cli.errors import UsageError
 
 Thing = TypeVar("Thing")
@@ -113,6 +116,13 @@ def found(environment: dict[str, str] | os._Environ[str] = os.environ) -> Proces
     if not 0 <= rank < count:
         raise UsageError(f"RANK is {rank} of WORLD_SIZE {count}; start with torchrun, or unset them")
     return Processes(rank, count, local)
+
+
+def load_among(wanted: EngineConfig, by: Processes) -> Engine:
+    """Return an engine of one of several processes: each has a GPU of its own. It is not compiled."""
+    if by.count > 1 and wanted.device in ("auto", "cuda") and place(wanted.device, "fp32").device.type == "cuda":
+        wanted = replace(wanted, device=f"cuda:{by.local}")
+    return load(wanted.model, wanted.device, wanted.precision, offline=wanted.offline)
 
 
 @contextmanager

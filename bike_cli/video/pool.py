@@ -216,7 +216,12 @@ class DecodePool:
 
 
 def cores() -> int:
-    """Return how many cores this process may use: its share of the machine, in a container too."""
+    """Return how many cores this process may use: of the machine, in a container too, and among those of a launcher."""
+    here = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, _cores_of_all() // int(here)) if here.isdecimal() and int(here) else _cores_of_all()
+
+
+def _cores_of_all() -> int:
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()

@@ -31,9 +31,10 @@ from bike_cli.engine.learnt import TENSORS, Learnt
 from bike_cli.engine.scoring import unit
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Prediction, Spent
-from bike_cli.tasks import fewshot
-from bike_cli.tasks.fewshot import Report, Study, parse_methods, parse_shots
+from bike_cli.tasks import methods
+from bike_cli.tasks.fewshot import Study
 from bike_cli.tasks.metrics import confusion
+from bike_cli.tasks.outcomes import Report
 from bike_cli.video.decoding import decode
 from bike_cli.video.pool import DecodePool
 
@@ -342,15 +343,15 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[Fit]:
     """Every fit from now on, in order."""
     seen: list[Fit] = []
 
-    def watched(method: str, fit: fewshot.Fit) -> Callable[..., Head]:
+    def watched(method: str, fit: methods.Fit) -> Callable[..., Head]:
         def watching(shots: Views, classes: torch.Tensor, text: torch.Tensor, scale: float) -> Head:
             seen.append(Fit(method, shots, classes, fit(shots, classes, text, scale)))
             return seen[-1].head
 
         return watching
 
-    for method, fit in list(fewshot.METHODS.items()):
-        monkeypatch.setitem(fewshot.METHODS, method, watched(method, fit))  # type: ignore[arg-type]
+    for method, fit in list(methods.METHODS.items()):
+        monkeypatch.setitem(methods.METHODS, method, watched(method, fit))  # type: ignore[arg-type]
     return seen
 
 
@@ -603,40 +604,6 @@ def test_the_store_of_classify_is_that_of_a_study(tiny: Engine, folder: Path, tm
 
 
 # -- wrong use ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "shots"), [("2", (2,)), ("1,2,4", (1, 2, 4)), (" 4, 1 ,2,1", (1, 2, 4)), ("16,08", (8, 16))]
-)
-def test_numbers_of_shots_are_sorted_and_each_once(text: str, shots: tuple[int, ...]) -> None:
-    assert parse_shots(text) == shots
-
-
-@pytest.mark.parametrize("text", ["", "0", "-1", "1,,2", "1,", "two", "1.5", "1;2", "1 2", "²", "1e1", "+1"])
-def test_what_is_no_number_of_shots_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="give whole numbers above 0, such as 1,2,4") as refused:
-        parse_shots(text)
-    assert str(refused.value).startswith(f"shots is {text!r}; ")
-
-
-@pytest.mark.parametrize(
-    ("text", "methods"),
-    [
-        ("probe", ("zeroshot", "probe")),
-        ("zeroshot", ("zeroshot",)),
-        ("tip, proto ,tip", ("zeroshot", "tip", "proto")),
-        ("probe,zeroshot", ("zeroshot", "probe")),
-        ("all", ("zeroshot", "proto", "tip", "probe")),
-    ],
-)
-def test_the_baseline_comes_first_asked_for_or_not(text: str, methods: tuple[str, ...]) -> None:
-    assert parse_methods(text) == methods
-
-
-@pytest.mark.parametrize(("text", "unknown"), [("", ""), ("Probe", "Probe"), ("probe,", ""), ("all,knn", "all")])
-def test_a_method_that_there_is_not_is_refused(text: str, unknown: str) -> None:
-    with pytest.raises(UsageError, match=f"^method '{unknown}': there is none; choose of zeroshot, proto, tip, probe"):
-        parse_methods(text)
 
 
 def only_built(engine: Engine, folder: Path, settings: FewshotConfig) -> None:

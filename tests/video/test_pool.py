@@ -157,6 +157,14 @@ def test_there_is_a_core() -> None:
     assert 1 <= cores() <= (os.cpu_count() or 1)
 
 
+@pytest.mark.parametrize(("processes", "share"), [("1", 1), ("0", 1), ("many", 1), (str(10**6), 10**6)])
+def test_processes_of_a_launcher_share_the_cores(processes: str, share: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = cores()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+
+    assert cores() == max(1, alone // share)
+
+
 # -- what a video cannot do ---------------------------------------------------------------------------------------
 
 RUN = """

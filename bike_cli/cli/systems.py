@@ -1,0 +1,35 @@
+"""What `bike eval` compares: a system for each combination of the values that were given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import product
+from typing import TYPE_CHECKING
+
+from bike_cli.config import ClassifyConfig, EvalConfig, flatten, resolve
+
+if TYPE_CHECKING:
+    from bike_cli.tasks.evaluate import System
+    from bike_cli.tasks.processes import Processes
+
+MANY = ("model", "template", "pool", "attributes")  # what systems may differ in
+
+
+def systems_of(config: EvalConfig, many: Mapping[str, list[str]], by: Processes) -> list[System]:
+    """Return a system for each combination of what systems differ in."""
+    from bike_cli.tasks.evaluate import System
+    from bike_cli.tasks.processes import load_among
+
+    names = [name for name in MANY if len(many.get(name, [])) > 1]
+    engines = {}
+    systems = []
+    for values in product(*(many[name] for name in names)):
+        flags = {**flatten(config), **dict(zip(names, values, strict=True))}
+        wanted = resolve(ClassifyConfig, flags={k: flags[k] for k in flatten(ClassifyConfig()) if k in flags})
+        if wanted.engine.model not in engines:
+            engines[wanted.engine.model] = load_among(wanted.engine, by)
+        engine = engines[wanted.engine.model]
+        told = [value if name == "model" else f"{name} {value}" for name, value in zip(names, values, strict=True)]
+        systems.append(System(", ".join(told) or engine.name, engine, replace(wanted, top=1)))
+    return systems
