@@ -19,14 +19,12 @@ from bike_cli.config import EvalConfig, Protocol, dump, resolve
 from bike_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from bike_cli.cli.html_report import Mistake
+    from bike_cli.cli.html_report import Mistakes
     from bike_cli.data.predictions import Joined
     from bike_cli.data.tested import Tested
     from bike_cli.tasks.evaluate import Evaluation
-    from bike_cli.tasks.evaluation_report import Judged
 
 FIGURES = "Figures"
-SHOWN_MISTAKES = 24
 SAMENESS = 1e-6  # how far figures may be apart and still be the same digits, on another machine
 
 Given = Annotated[
@@ -197,16 +195,16 @@ def _run(given: dict[str, object]) -> ExitCode:
         raise UsageError(
             f"{other}: holds no predictions, but {files[predicted.index(True)]} does; give files of one kind"
         )
-    mistakes: list[Mistake] = []
     check_shots(given, config, is_predicted=any(predicted))
     if config.protocol == "fewshot":
-        report: dict[str, object] | None = of_shots(given, config, many, files)
+        made = of_shots(given, config, many, files)
     elif all(predicted):
-        report = _of_predictions(given, config, files)
+        made = _of_predictions(given, config, files)
     else:
-        report, mistakes = _of_videos(given, config, many, files)
-    if report is None:  # another process tells
+        made = _of_videos(given, config, many, files)
+    if made is None:  # another process tells
         return ExitCode.DONE
+    report, mistakes = made
     _write(report, mistakes, given)
     if before is not None:
         return _compared_with(before, report)
@@ -295,8 +293,11 @@ def _is_predicted(file: str) -> bool:
 # -- predictions -------------------------------------------------------------------------------------------------------
 
 
-def _of_predictions(given: dict[str, object], config: EvalConfig, files: Sequence[str]) -> dict[str, object]:
+def _of_predictions(
+    given: dict[str, object], config: EvalConfig, files: Sequence[str]
+) -> tuple[dict[str, object], Mistakes]:
     from bike_cli.cli.eval_report import whole_report
+    from bike_cli.cli.html_report import Mistakes
     from bike_cli.data.predictions import join, read_predictions
     from bike_cli.tasks.evaluate import names_of, truth_of
     from bike_cli.tasks.evaluation_report import Judged, check_protocol, data_of, report_of
@@ -327,7 +328,8 @@ def _of_predictions(given: dict[str, object], config: EvalConfig, files: Sequenc
     failures = [failure for one in (joined if is_one else joined[:1]) for failure in one.failures]
     failed = [{"path": f.path, "type": f.type, "message": f.message} for f in failures]
     data = data_of(tested, [*files, str(given["labels"])], failed, len(kept))
-    return whole_report(given, config, data, figures, engine=None, model=", ".join(read[0].models))
+    report = whole_report(given, config, data, figures, engine=None, model=", ".join(read[0].models))
+    return report, Mistakes()  # there is nothing to look at
 
 
 def _named(files: Sequence[str]) -> list[str]:
@@ -369,7 +371,7 @@ def _tested(given: dict[str, object], files: Sequence[str], *, names: object) ->
 
 def _of_videos(
     given: dict[str, object], config: EvalConfig, many: Mapping[str, list[str]], files: Sequence[str]
-) -> tuple[dict[str, object] | None, list[Mistake]]:
+) -> tuple[dict[str, object], Mistakes] | None:
     from bike_cli.video.pool import DecodePool
 
     tested = _tested(given, files, names=given["labels"])
@@ -388,18 +390,19 @@ def _of_videos(
             evaluation = Evaluation(systems, tested, pool, config.store, official=config.official, by=by)
             _watch(evaluation, quiet=quiet)
             if not by.is_first:
-                return None, []
+                return None
             tables = evaluation.tables()
         judged = [Judged(s.name, table, official) for s, (table, official) in zip(systems, tables, strict=True)]
         figures = report_of(judged, tested, evaluation.kept, config)
         failed = [{"path": f.source.id, "type": f.kind, "message": f.message} for f in evaluation.failures]
         data = data_of(tested, files, failed, len(evaluation.kept), evaluation.contents)
-        from bike_cli.cli.eval_report import whole_report
+        from bike_cli.cli.eval_report import mistakes_of, whole_report
+        from bike_cli.cli.html_report import Mistakes
 
         report = whole_report(given, config, data, figures, engine=systems[0].engine, model=systems[0].engine.name)
         # Their frames are read once more, as long as there are workers.
-        mistakes = _mistakes(evaluation, judged[0]) if given["report"] is not None else []
-    return report, mistakes
+        wrong = mistakes_of(judged[0].table, evaluation.look) if given["report"] is not None else []
+    return report, Mistakes(wrong, judged[0].name if len(judged) > 1 else "")
 
 
 def _watch(evaluation: Evaluation, *, quiet: bool) -> None:
@@ -410,16 +413,10 @@ def _watch(evaluation: Evaluation, *, quiet: bool) -> None:
                 say(failure.message, level="warning")
 
 
-def _mistakes(evaluation: Evaluation, judged: Judged) -> list[Mistake]:
-    from bike_cli.cli.eval_report import mistakes_of
-
-    return mistakes_of(evaluation, judged.table, most=SHOWN_MISTAKES)
-
-
 # -- out ---------------------------------------------------------------------------------------------------------------
 
 
-def _write(report: dict[str, object], mistakes: Sequence[Mistake], given: dict[str, object]) -> None:
+def _write(report: dict[str, object], mistakes: Mistakes, given: dict[str, object]) -> None:
     from bike_cli.cli.eval_report import print_tables, write_confusion, write_json
     from bike_cli.cli.html_report import write_html
 

@@ -13,10 +13,12 @@ from bike_cli.config import EvalConfig, FewshotConfig, flatten, resolve
 from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from bike_cli.cli.html_report import Mistakes
     from bike_cli.data.manifests import LabelledSet
     from bike_cli.tasks.evaluate import System
     from bike_cli.tasks.evaluation_report import Judged
     from bike_cli.tasks.fewshot import Study
+    from bike_cli.tasks.processes import Processes
     from bike_cli.video.pool import DecodePool
 
 OWN = ("shots", "method", "trials")  # flags of this protocol alone
@@ -44,15 +46,19 @@ def check_shots(given: Mapping[str, object], config: EvalConfig, *, is_predicted
 
 def of_shots(
     given: dict[str, object], config: EvalConfig, many: Mapping[str, list[str]], files: Sequence[str]
-) -> dict[str, object]:
-    """Return the report on every method with every number of shots; its tables are of the first draw."""
+) -> tuple[dict[str, object], Mistakes] | None:
+    """Return the report on every method with every number of shots; its tables are of the first draw.
+
+    The mistakes are the first system's, of its last method with the most shots. None: another process tells.
+    """
+    from bike_cli.cli.eval_report import mistakes_of
+    from bike_cli.cli.html_report import Mistakes
     from bike_cli.data.manifests import read_labelled
-    from bike_cli.tasks.processes import found
+    from bike_cli.tasks.processes import found, together
     from bike_cli.video.pool import DecodePool
 
-    by, quiet = found(), bool(given["quiet"])
-    if by.count > 1:
-        raise UsageError("protocol fewshot: runs in one process; start it without a launcher")
+    by = found()
+    quiet = bool(given["quiet"]) or not by.is_first
     names, root = (value if isinstance(value, Path) else None for value in (given["labels"], given["root"]))
     labelled = read_labelled(files[0], names_file=names, root=root)
     samples = [*labelled.train, *(labelled.test or ())]
@@ -60,21 +66,28 @@ def of_shots(
         pool.warm_up()  # while torch and the models are loaded
         with loading(", ".join(many.get("model", [config.engine.model])), quiet=quiet):
             systems = systems_of(config, many, by)
-            studies = [_study(one, labelled, config, pool) for one in systems]
-        judged = []
-        for system, study in zip(systems, studies, strict=True):
-            for _ in watched(study, quiet=quiet):
-                pass
-            judged += _judged(study, system.name if len(systems) > 1 else "")
-    return _report(given, config, files, studies, judged)
+        with together(by, systems[0].engine.encoder.placement.device):
+            with loading("labels", quiet=quiet):
+                studies = [_study(one, labelled, config, pool, by) for one in systems]
+            judged = []
+            for system, study in zip(systems, studies, strict=True):
+                for _ in watched(study, quiet=quiet):
+                    pass
+                judged.append(_judged(study, system.name if len(systems) > 1 else ""))
+        if not by.is_first:
+            return None
+        report = _report(given, config, files, studies, [one for of_study in judged for one in of_study])
+        last = judged[0][-1]
+        mistakes = mistakes_of(last.table, studies[0].look) if given["report"] is not None else []
+    return report, Mistakes(mistakes, last.name)
 
 
-def _study(system: System, labelled: LabelledSet, config: EvalConfig, pool: DecodePool) -> Study:
+def _study(system: System, labelled: LabelledSet, config: EvalConfig, pool: DecodePool, by: Processes) -> Study:
     from bike_cli.tasks.fewshot import Study
 
     told = {**flatten(config), **flatten(system.config)}
     wanted = resolve(FewshotConfig, flags={k: told[k] for k in flatten(FewshotConfig()) if k in told})
-    return Study(system.engine, labelled, wanted, pool)
+    return Study(system.engine, labelled, wanted, pool, by)
 
 
 def _judged(study: Study, system: str) -> list[Judged]:
@@ -82,11 +95,9 @@ def _judged(study: Study, system: str) -> list[Judged]:
     from bike_cli.tasks.methods import BASELINE
 
     found = []
-    for method in study.methods:
-        for shots in study.shots if method != BASELINE else study.shots[-1:]:  # which learns from none
-            draws = study.tables(method, shots)
-            told = method if method == BASELINE else f"{method}, {shots} shot{'s' * (shots > 1)}"
-            found.append(Judged(f"{system}, {told}" if system else told, draws[0], draws=tuple(draws)))
+    for (method, shots), draws in study.tables().items():
+        told = method if method == BASELINE else f"{method}, {shots} shot{'s' * (shots > 1)}"
+        found.append(Judged(f"{system}, {told}" if system else told, draws[0], draws=tuple(draws)))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -25,8 +25,10 @@ from bike_cli.versions import versions
 
 if TYPE_CHECKING:
     from bike_cli.engine.engine import Engine
-    from bike_cli.tasks.evaluate import Evaluation
+    from bike_cli.records import Clip, Prediction
     from bike_cli.tasks.score_table import ScoreTable
+
+    Look = Callable[[Sequence[int]], list[tuple[Clip, Prediction]]]
 
 Object = Mapping[str, object]
 
@@ -42,7 +44,7 @@ NOT_ARGUMENTS = (
     "cache",
     "cache_dir",
 )
-FRAMES_SHOWN = 4  # of a mistake
+MISTAKES_SHOWN, FRAMES_SHOWN = 24, 4
 NAMES = {name: called for name, (called, _) in METRICS.items()} | {
     "running_map": "running mAP",
     "half_top1": "top-1 on halves",
@@ -121,14 +123,18 @@ def print_tables(report: Object) -> None:
     console.print(plain(_footer(report), "dim"))
 
 
-def mistakes_of(evaluation: Evaluation, table: ScoreTable, *, most: int) -> list[Mistake]:
-    """Return the first system's most confident mistakes, with the frames that spotting weighed most."""
+def mistakes_of(table: ScoreTable, look: Look, *, most: int = MISTAKES_SHOWN) -> list[Mistake]:
+    """Return a system's most confident mistakes, with the frames that spotting weighed most.
+
+    Args:
+        look: returns the frames and answers of some rows of the table.
+    """
     best = table.logits.argmax(axis=1)
     wrong = ~np.take_along_axis(table.present, best[:, None], axis=1)[:, 0]
     scores = np.where(wrong, np.take_along_axis(table.probabilities, best[:, None], axis=1)[:, 0], -1.0)
     rows = [row for row in np.argsort(-scores, kind="stable")[:most].tolist() if wrong[row]]
     found = []
-    looked = {clip.source.id: (clip, told) for clip, told in evaluation.look([evaluation.kept[row] for row in rows])}
+    looked = {clip.source.id: (clip, told) for clip, told in look(rows)}
     for row in rows:
         if table.videos[row] not in looked:
             continue

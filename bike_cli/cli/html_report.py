@@ -79,7 +79,19 @@ class Mistake:
             raise ValueError(f"{self.path}: has {counts}; give as many of each")
 
 
-def write_html(report: Mapping[str, object], mistakes: Sequence[Mistake], file: Path) -> None:
+@dataclass(frozen=True)
+class Mistakes:
+    """Mistakes of one system.
+
+    Args:
+        system: its name; empty where there is no other.
+    """
+
+    found: Sequence[Mistake] = ()
+    system: str = ""
+
+
+def write_html(report: Mapping[str, object], mistakes: Mistakes, file: Path) -> None:
     """Write a report as one page that needs no network; an older one is only replaced by a whole one.
 
     Args:
@@ -95,7 +107,7 @@ def write_html(report: Mapping[str, object], mistakes: Sequence[Mistake], file: 
         stream.write(page)
 
 
-def as_page(report: Mapping[str, object], mistakes: Sequence[Mistake]) -> str:
+def as_page(report: Mapping[str, object], mistakes: Mistakes) -> str:
     """Return the page; see `write_html`."""
     made = (
         _headline(report),
@@ -495,14 +507,15 @@ def _most_frequent(id_: str, labels: Sequence[str], counts: NDArray[np.int64]) -
 # -- mistakes -----------------------------------------------------------------------------------------------------
 
 
-def _mistakes(mistakes: Sequence[Mistake]) -> _Section:
-    ranked = sorted(mistakes, key=lambda mistake: -mistake.score)
+def _mistakes(mistakes: Mistakes) -> _Section:
+    ranked = sorted(mistakes.found, key=lambda mistake: -mistake.score)
     heading = "The most confident mistakes"
+    whose = element("p", text("Of "), name(mistakes.system), text(".")) if mistakes.system else h.NOTHING
     if not ranked:
-        return _Section("mistakes", heading, element("p", text("None to show.")))
+        return _Section("mistakes", heading, h.joined((whose, element("p", text("None to show.")))))
     said = "Surest first, each with the frames that told most for the answer, and how much of the decision they bore."
     cards = element("ol", *(element("li", _card(mistake)) for mistake in ranked), class_="mistakes")
-    return _Section("mistakes", heading, h.joined((element("p", text(said)), cards)))
+    return _Section("mistakes", heading, h.joined((whose, element("p", text(said)), cards)))
 
 
 def _card(mistake: Mistake) -> Html:

@@ -144,11 +144,16 @@ class Evaluation:
         classes = self._classifiers[i].classes.double().cpu().numpy()
         return Official(np.stack([row.test for row in rows]), np.stack(frames), classes)
 
-    def look(self, places: Sequence[int]) -> list[tuple[Clip, Prediction]]:
-        """Return some videos' frames and the first system's answers with what decided; without those not read now."""
+    def look(self, rows: Sequence[int]) -> list[tuple[Clip, Prediction]]:
+        """Return some videos' frames and the first system's answers with what decided; without those not read now.
+
+        Args:
+            rows: of the tables.
+        """
+        kept = self.kept
         config = self._classifiers[0].config
         classifier = replace(self._classifiers[0], config=replace(config, explain=True, top=1))
-        coming = [self.pool.decode(self.tested.samples[place].source) for place in places]
+        coming = [self.pool.decode(self.tested.samples[kept[row]].source) for row in rows]
         clips = [one.result().outcome for one in coming]
         return [(clip, classifier.answer(clip)) for clip in clips if isinstance(clip, Clip)]
 

@@ -30,15 +30,16 @@ from bike_cli.engine.parts import Checkpoint
 from bike_cli.engine.scoring import fuse
 from bike_cli.engine.store import open_store
 from bike_cli.errors import UsageError
-from bike_cli.records import Clip, Failure, Spent
+from bike_cli.records import Clip, Failure, Prediction, Spent
 from bike_cli.tasks.classifier import AttributeBranch
 from bike_cli.tasks.classify import prepare, shelf_of
 from bike_cli.tasks.contents import digest_of_all, digests_of
 from bike_cli.tasks.draws import Deal, Draw, deal, draw
 from bike_cli.tasks.features import Features, Seen
-from bike_cli.tasks.methods import METHODS, TRAINED, parse_methods, parse_shots
+from bike_cli.tasks.methods import BASELINE, METHODS, TRAINED, parse_methods, parse_shots
 from bike_cli.tasks.metrics import confusion
 from bike_cli.tasks.outcomes import Outcome, Report
+from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.score_table import ScoreTable
 from bike_cli.tasks.shot_training import ShotTraining
 from bike_cli.tasks.training import Texts
@@ -51,6 +52,19 @@ EMPTY = hashlib.sha256().digest()
 DEFAULT_SHOTS = (1, 2, 4, 8, 16)  # as far as the smallest class goes
 
 
+@dataclass(frozen=True, eq=False)
+class _View:
+    """A video as classes see it: frames [K T, D], weights [C or 1, K T]; and what its attributes say, [1, C]."""
+
+    frames: Tensor
+    weights: Tensor
+    told: Tensor | None
+
+    def to(self, device: torch.device) -> _View:
+        told = None if self.told is None else self.told.to(device)
+        return _View(self.frames.to(device), self.weights.to(device), told)
+
+
 @dataclass(eq=False)
 class Study:
     """A few-shot run: `read` first, then `report`, and `learnt` for a classifier to keep.
@@ -58,6 +72,7 @@ class Study:
     Args:
         labelled: its samples are told by their places: those of `train`, then those of `test`.
         pool: workers that run already.
+        by: the processes that share the videos and, in `tables`, the fits; each ends with all that was read.
     Raises:
         UsageError: numbers of shots, methods or trials that make no sense, or that the data cannot bear.
     """
@@ -66,6 +81,7 @@ class Study:
     labelled: LabelledSet
     config: FewshotConfig
     pool: DecodePool
+    by: Processes = field(default_factory=Processes)
     spent: Spent = field(default_factory=Spent)
 
     def __post_init__(self) -> None:
@@ -82,8 +98,7 @@ class Study:
         self._deals = self._dealt()
         labels = self.labelled.labels
         self._classifier = prepare(self.engine, labels, self._classifying(), from_videos=len(labels))
-        self._views: dict[int, tuple[Tensor, Tensor]] = {}
-        self._told: dict[int, Tensor] = {}  # [1, C], by the attributes of each video
+        self._views: dict[int, _View] = {}
         self._digests: dict[int, bytes] = {}
         self._failures: dict[int, Failure] = {}
         self._left_out: dict[int, int] = {}
@@ -125,6 +140,8 @@ class Study:
     def read(self) -> Iterator[tuple[int, int, Failure | None]]:
         """Look at every video that is drawn or tested on; yield how many are done, of how many, and what failed.
 
+        Of several processes each yields what it has to do itself.
+
         Raises:
             UsageError: too few videos of a class can be read; a video that is there twice with different labels.
         """
@@ -138,20 +155,18 @@ class Study:
             self._digest(range(len(self.samples)))
             refused = set(self._failures)
             while (missing := self._missing()) or refused:
-                total = done + len(missing) + len(refused)
+                own = self.by.share(missing)
+                total = done + len(own) + len(refused)
                 for place in sorted(refused):
                     done += 1
                     yield done, total, self._failures[place]
                 refused = set()
-                fresh = missing
-                for place, came in zip(fresh, self._seen(fresh, shelf), strict=True):
+                found = []
+                for came in self._seen(own, shelf):
                     done += 1
-                    if isinstance(came, Failure):
-                        self._failures[place] = came
-                        yield done, total, came
-                    else:
-                        self._take(place, came)
-                        yield done, total, None
+                    found.append(came if isinstance(came, Failure) else self._viewed(came))
+                    yield done, total, came if isinstance(came, Failure) else None
+                self._take(missing, self.by.unshare(found))
 
     def _seen(self, places: Sequence[int], shelf: object) -> Iterator[Seen | Failure]:
         sources = [self.samples[place].source for place in places]
@@ -167,24 +182,33 @@ class Study:
             yield from batch
 
     @torch.no_grad()
-    def _take(self, place: int, seen: Seen) -> None:
+    def _viewed(self, seen: Seen) -> _View:
         own, classifier = seen.features[0], self._classifier
         device = classifier.classes.device
         raw = (own.frames if own.informed is None else own.informed).to(device)
         voters = None if self.config.spotting.pool == "mean" else classifier.voters
         frames, weights = as_views(raw, voters, classifier.temperature)
-        self._views[place] = (frames, weights)
-        branch = self._branch
+        branch, told = self._branch, None
         if branch is not None:
             raw = seen.features[-1].frames.to(device)  # of the branch's engine, the last
-            self._told[place] = branch.scores(branch.describe(raw.flatten(0, 1)[None])[0])
+            told = branch.scores(branch.describe(raw.flatten(0, 1)[None])[0])
         if own.warning is not None:
             logger.warning("%s: %s", own.source.id, own.warning)
+        return _View(frames, weights, told).to(torch.device("cpu") if self.by.count > 1 else device)
+
+    def _take(self, places: Sequence[int], came: Sequence[_View | Failure]) -> None:
+        """Note what came of videos, from this process or another."""
+        for place, one in zip(places, came, strict=True):
+            if isinstance(one, Failure):
+                self._failures[place] = one
+            else:
+                self._views[place] = one.to(self._classifier.classes.device)
 
     def _digest(self, places: Sequence[int]) -> None:
         """Note the content of videos; a copy of one that is tested on, or seen before, is left out."""
-        sources = [self.samples[place].source for place in places]
-        for place, digest in zip(places, digests_of(sources, self.pool, self._store), strict=True):
+        sources = self.by.share([self.samples[place].source for place in places])
+        found = self.by.unshare(list(digests_of(sources, self.pool, self._store)))
+        for place, digest in zip(places, found, strict=True):
             if isinstance(digest, Failure):
                 self._failures[place] = digest
             else:
@@ -301,18 +325,51 @@ class Study:
             seconds=time.monotonic() - self._begun_s,
         )
 
-    @torch.no_grad()
-    def tables(self, method: str, shots: int) -> list[ScoreTable]:
-        """Return what a method says of the test set of each draw; all videos must have been read."""
-        return [
-            ScoreTable(
-                self.labelled.labels,
-                tuple(self.samples[place].source.id for place in drawn.test),
-                self._scored(method, shots, trial, drawn)[0].double().cpu().numpy(),
-                self._truth(drawn),
-            )
-            for trial, drawn in enumerate(self._draws())
+    def tables(self) -> Mapping[tuple[str, int], list[ScoreTable]]:
+        """Return what each method with each number of shots says of the test set of each draw.
+
+        All videos must have been read. The baseline, which learns from none, is there once, with the most shots.
+        """
+        # The first of them is what is kept, and looked at again: the first process must have trained it.
+        asked = [
+            (method, shots, trial)
+            for method in reversed(self.methods)
+            for shots in (reversed(self.shots) if method != BASELINE else [max(self.shots)])
+            for trial in range(self.config.trials)
         ]
+        found = self.by.unshare([self._table(*one) for one in self.by.share(asked)])
+        of_each: dict[tuple[str, int], list[ScoreTable]] = {(method, shots): [] for method, shots, _ in reversed(asked)}
+        for (method, shots, _), table in zip(asked, found, strict=True):
+            of_each[method, shots].append(table)
+        return of_each
+
+    @torch.no_grad()
+    def _table(self, method: str, shots: int, trial: int) -> ScoreTable:
+        drawn = self._draws()[trial]
+        names = tuple(self.samples[place].source.id for place in drawn.test)
+        logits = self._scored(method, shots, trial, drawn)[0].double().cpu().numpy()
+        return ScoreTable(self.labelled.labels, names, logits, self._truth(drawn))
+
+    def look(self, rows: Sequence[int]) -> list[tuple[Clip, Prediction]]:
+        """Return some videos' frames and answers with what decided; without those not read now.
+
+        The answers are the last method's, with the most shots, of the first draw.
+
+        Args:
+            rows: of the tables of the first draw.
+        Raises:
+            ValueError: the last method is `bike`, and no model was trained yet.
+        """
+        config, labels = replace(self.config.classifying, explain=True, top=1), self.labelled.labels
+        if not self.trains_model:
+            classifier = prepare(self.engine, labels, config, self.learnt())
+        elif self._trained_engine is None:
+            raise ValueError("no model was trained yet; call tables first")
+        else:
+            classifier = prepare(self._trained_engine, labels, config, from_videos=len(labels))
+        test = self._draws()[0].test
+        clips = self._decoded([test[row] for row in rows])
+        return [(clip, classifier.answer(clip)) for clip in clips if isinstance(clip, Clip)]
 
     @property
     def failures(self) -> Mapping[int, Failure]:
@@ -399,7 +456,7 @@ class Study:
     def _fused(self, logits: Tensor, places: Sequence[int]) -> Tensor:
         if self._branch is None:
             return logits
-        told = torch.cat([self._told[place] for place in places])
+        told = torch.cat([one for place in places if (one := self._views[place].told) is not None])
         return fuse(logits, self._branch.scaled(told, like=logits), weight=1 - self._branch.weight)
 
     def _classifying(self) -> ClassifyConfig:
@@ -449,7 +506,7 @@ class Study:
 
     def _stacked(self, places: Iterable[int]) -> Views:
         """Return videos together; where one has fewer frames, zeros that weigh nothing stand behind them."""
-        return self._together([self._views[place] for place in places])
+        return self._together([(view.frames, view.weights) for view in map(self._views.__getitem__, places)])
 
     def _together(self, views: Sequence[tuple[Tensor, Tensor]]) -> Views:
         views = [(frames, weights.expand(len(self.labelled.labels), -1)) for frames, weights in views]

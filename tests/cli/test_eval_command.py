@@ -3,9 +3,11 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +173,24 @@ def test_few_shots_have_the_figures_of_the_few_shot_command(data: Path, tmp_path
     assert (again.exit_code, "the digits agree" in again.stderr) == (ExitCode.DONE, True)
 
 
+@pytest.mark.parametrize("method", ["probe", "bike"])
+def test_mistakes_of_few_shots_are_those_of_the_last_method(method: str, data: Path, tmp_path: Path) -> None:
+    asked = ("--protocol", "fewshot", "--shots", "1", "--method", f"proto,{method}", "--seed", "5")
+
+    assert evaluated(data, *asked, "--report", tmp_path / "r.html", "-o", tmp_path / "r.json").exit_code == 0
+
+    system = read(tmp_path / "r.json")["systems"][-1]  # type: ignore[index]
+    counts, labels = np.array(system["confusion"]), [one["label"] for one in system["per_class"]]
+    page = (tmp_path / "r.html").read_text().split('id="mistakes"')[1].split("</section>")[0]
+    shown = re.findall(r"<bdi>([^<]*)</bdi> taken for <bdi>([^<]*)</bdi>", page)
+    wrong = [(labels[i], labels[j]) for i, j in np.argwhere(counts) for _ in range(counts[i, j]) if i != j]
+    assert wrong
+    assert sorted(shown) == sorted(wrong)
+    assert f"Of <bdi>{method}, 1 shot</bdi>." in page
+    assert page.count("<img ") == 4 * len(wrong)
+    assert page.count('class="attributes"') == len(wrong)
+
+
 def test_several_views_are_averaged(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "r.json"
 
@@ -243,7 +263,12 @@ def test_the_confusion_matrix_is_a_table_or_a_picture(data: Path, report: Path, 
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_same_json(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "protocol",
+    [(), ("--protocol", "fewshot", "--shots", "1,2", "--method", "proto,tip,probe", "--trials", "3")],
+    ids=["standard", "fewshot"],
+)
+def test_two_processes_give_the_same_json(protocol: Sequence[str], data: Path, tmp_path: Path) -> None:
     files = [tmp_path / "one.json", tmp_path / "two.json"]
     launcher = [
         sys.executable,
@@ -257,6 +282,7 @@ def test_two_processes_give_the_same_json(data: Path, tmp_path: Path) -> None:
     ]
     for command, file in zip((BIKE, launcher), files, strict=True):
         arguments = ["eval", "-m", "tiny", "--frames", "4", "--device", "cpu", "--no-cache", str(data), "-o", str(file)]
+        arguments += [*protocol, "--report", str(file.with_suffix(".html"))]
         environment = {**os.environ, **ONE_THREAD, "GLOO_SOCKET_IFNAME": "lo"}
         done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
@@ -264,6 +290,7 @@ def test_two_processes_give_the_same_json(data: Path, tmp_path: Path) -> None:
     one, two = (read(file) for file in files)
 
     assert one == two
+    assert files[0].with_suffix(".html").read_text() == files[1].with_suffix(".html").read_text()
 
 
 # -- predictions --------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from answers import HOSTILE, steering
 from browser import Browser, browsing, find_browser
 from PIL import Image
 
-from bike_cli.cli.html_report import CONFUSIONS_SHOWN, FAILURES_SHOWN, Mistake, write_html
+from bike_cli.cli.html_report import CONFUSIONS_SHOWN, FAILURES_SHOWN, Mistake, Mistakes, write_html
 from bike_cli.errors import UsageError
 
 LABELS = ("red square", "blue circle", "green cross")
@@ -220,8 +220,12 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "report.html"
 
 
+def write(report: Mapping[str, object], mistakes: Sequence[Mistake], file: Path) -> None:
+    write_html(report, Mistakes(mistakes), file)
+
+
 def written(report: Mapping[str, object], mistakes: Sequence[Mistake], file: Path) -> Node:
-    write_html(report, mistakes, file)
+    write(report, mistakes, file)
     return Reader(file.read_text(encoding="utf-8")).root
 
 
@@ -462,10 +466,19 @@ def test_of_several_systems_each_has_its_classes_and_the_first_is_open(file: Pat
 
 def test_a_matrix_of_another_size_than_its_classes_is_refused(file: Path) -> None:
     with pytest.raises(ValueError, match=r"tiny: confusion has shape \[2, 2\]; expected .* 3 classes"):
-        write_html(a_report(a_system() | {"confusion": [[1, 0], [0, 1]]}), [], file)
+        write(a_report(a_system() | {"confusion": [[1, 0], [0, 1]]}), [], file)
 
 
 # -- mistakes -----------------------------------------------------------------------------------------------------
+
+
+def test_whose_mistakes_they_are_is_said_where_there_are_several_systems(file: Path) -> None:
+    for system, said in (("<b>probe</b>, 2 shots", ["Of <b>probe</b>, 2 shots."]), ("", [])):
+        for mistakes in ([a_mistake()], []):
+            write_html(a_report(a_system()), Mistakes(mistakes, system), file)
+
+            told = [p.text for p in Reader(file.read_text()).root.one("section", id="mistakes").all("p")]
+            assert [text for text in told if text.startswith("Of ")] == said
 
 
 def test_the_surest_mistake_comes_first(file: Path) -> None:
@@ -532,7 +545,7 @@ def test_what_is_no_frame_is_refused_and_an_older_page_stays(wrong: np.ndarray, 
     file.write_text("older")
 
     with pytest.raises(ValueError, match="expected uint8"):
-        write_html(a_report(a_system()), [a_mistake(frames=(a_frame(), wrong))], file)
+        write(a_report(a_system()), [a_mistake(frames=(a_frame(), wrong))], file)
 
     assert file.read_text() == "older"
     assert [f.name for f in file.parent.iterdir()] == ["report.html"]
@@ -671,7 +684,7 @@ def test_equal_reports_are_equal_bytes(file: Path) -> None:
 
 def test_a_page_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
-        write_html(a_report(a_system()), [], tmp_path / "none" / "report.html")
+        write(a_report(a_system()), [], tmp_path / "none" / "report.html")
 
 
 # -- in a browser -------------------------------------------------------------------------------------------------
@@ -712,7 +725,7 @@ def pixels(png: bytes) -> np.ndarray:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_page_is_no_wider_than_a_phone(case: str, browser: Browser, file: Path) -> None:
-    write_html(*CASES[case], file)
+    write(*CASES[case], file)
 
     browser.open(file, width=PHONE_PX)
     browser.value_of(UNFOLD)
@@ -722,7 +735,7 @@ def test_a_page_is_no_wider_than_a_phone(case: str, browser: Browser, file: Path
 
 
 def test_a_page_too_wide_would_be_seen(browser: Browser, file: Path) -> None:
-    write_html(*CASES["one class"], file)
+    write(*CASES["one class"], file)
 
     browser.open(file, width=PHONE_PX)
     browser.value_of("document.querySelector('article').style.width = '500px'")
@@ -731,7 +744,7 @@ def test_a_page_too_wide_would_be_seen(browser: Browser, file: Path) -> None:
 
 
 def test_a_screenshot_shows_a_page_and_the_dark_one_is_dark(browser: Browser, file: Path) -> None:
-    write_html(*CASES["everything"], file)
+    write(*CASES["everything"], file)
 
     shots = {}
     for scheme in ("light", "dark"):
@@ -745,7 +758,7 @@ def test_a_screenshot_shows_a_page_and_the_dark_one_is_dark(browser: Browser, fi
 
 
 def test_the_frames_of_a_mistake_are_seen(browser: Browser, file: Path) -> None:
-    write_html(a_report(a_system()), [a_mistake()], file)
+    write(a_report(a_system()), [a_mistake()], file)
 
     browser.open(file)
     browser.value_of("document.querySelector('article').scrollIntoView()")
@@ -763,7 +776,7 @@ def test_every_word_stands_out_from_what_is_behind_it(scheme: str, browser: Brow
     systems = [a_system(labels="abcde", counts=counts), a_system(labels="abcdefghijk", counts=shades)]
     report, mistakes = everything()
     differences = [a_difference("top1", 0.01, 0.02), a_difference("top1", -0.01, 0.02)]
-    write_html(report | {"systems": systems, "comparisons": differences}, mistakes, file)
+    write(report | {"systems": systems, "comparisons": differences}, mistakes, file)
 
     browser.open(file, scheme=scheme)
     browser.value_of(UNFOLD)
@@ -775,7 +788,7 @@ def test_every_word_stands_out_from_what_is_behind_it(scheme: str, browser: Brow
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_browser_asks_for_nothing_and_complains_of_nothing(case: str, browser: Browser, file: Path) -> None:
-    write_html(*CASES[case], file)
+    write(*CASES[case], file)
 
     browser.open(file)
 
@@ -784,7 +797,7 @@ def test_a_browser_asks_for_nothing_and_complains_of_nothing(case: str, browser:
 
 
 def test_even_markup_that_got_in_would_neither_run_nor_load(browser: Browser, file: Path) -> None:
-    write_html(a_report(a_system()), [], file)
+    write(a_report(a_system()), [], file)
     smuggled = (
         "<script>document.title = 'run'</script><img src='http://127.0.0.1:9/x' onerror=\"document.title='run'\">"
     )
