@@ -29,7 +29,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import bike_cli as bike
-from bike_cli.config import BatchConfig, FinetuneConfig, LearningConfig, Recipe
+from bike_cli.config import BatchConfig, FinetuneConfig, LearningConfig, Recipe, Strategy
 from bike_cli.data.lexicons import read_lexicon
 from bike_cli.engine.engine import assemble
 from bike_cli.engine.heads import TemporalTransformer
@@ -41,6 +41,7 @@ from bike_cli.engine.transforms import ImageRecipe, normalise
 from bike_cli.records import Prompt, Sample, Source
 from bike_cli.tasks.loading import Loaded, Plan
 from bike_cli.tasks.processes import Processes
+from bike_cli.tasks.sharding import copy_that_learns
 from bike_cli.tasks.training import Batch, Learner, Texts
 from bike_cli.tasks.video_training import VideoTraining, freeze
 
@@ -224,7 +225,9 @@ def bike_trained(options: argparse.Namespace, *, compiled: bool) -> Measured:
     return found
 
 
-def bike_training(options: argparse.Namespace, *, compiled: bool, processes: Processes | None = None) -> VideoTraining:
+def bike_training(
+    options: argparse.Namespace, *, compiled: bool, processes: Processes | None = None, strategy: Strategy = "ddp"
+) -> VideoTraining:
     """Return the training of a batch, again and again, in one epoch."""
     by = processes or Processes()
     engine = random_engine(options)
@@ -232,7 +235,9 @@ def bike_training(options: argparse.Namespace, *, compiled: bool, processes: Pro
     freeze(engine, "text")
     text = engine.encode_texts(prompts(), positions="all")
     texts = Texts(unit(text.classes), Voters.among(unit(text.tokens), None), engine.recipe.temperature)
-    learner = Learner(engine, texts, parts=options.accumulate or 1, processes=by, compiled=compiled)
+    if strategy == "fsdp":
+        engine = copy_that_learns(engine)
+    learner = Learner(engine, texts, parts=options.accumulate or 1, processes=by, compiled=compiled, strategy=strategy)
     config = FinetuneConfig(
         learning=LearningConfig(epochs=1),
         batches=BatchConfig(options.batch, options.accumulate, checkpointing=options.grad_checkpointing),
@@ -250,8 +255,8 @@ def bike_training(options: argparse.Namespace, *, compiled: bool, processes: Pro
     )
 
 
-def print_profile(training: VideoTraining) -> None:
-    """Print what takes the device's time in two more steps."""
+def print_profile(training: VideoTraining, *, quiet: bool = False) -> None:
+    """Print what takes the device's time in two more steps; all of several processes do these steps."""
     training.position.batch = 0
     steps = training.epoch()
     next(steps)
@@ -259,6 +264,8 @@ def print_profile(training: VideoTraining) -> None:
     with torch.profiler.profile(activities=activities) as profile:
         for _ in range(PROFILED_STEPS):
             next(steps)
+    if quiet:
+        return
     kernels = [e for e in profile.key_averages() if e.self_device_time_total and e.device_type.name != "CPU"]
     kernels.sort(key=lambda e: -e.self_device_time_total)
     total = sum(e.self_device_time_total for e in kernels)

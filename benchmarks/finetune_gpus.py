@@ -3,6 +3,7 @@
     one        a step of `bike finetune` on one GPU
     several    the same batch, shared out among processes of a GPU each; gradients are those of one process
     grown      a batch as many times larger as there are GPUs
+    shares     as several, with --strategy fsdp: less memory, more to be sent
 
 Each is measured in processes of its own, one after the other, on a batch that lies on the devices. Weights of an
 architecture are random: speed does not depend on them.
@@ -20,7 +21,8 @@ from pathlib import Path
 import torch
 from torch import multiprocessing
 
-from benchmarks.finetune import Measured, add_options, bike_training, measured
+from benchmarks.finetune import Measured, add_options, bike_training, measured, print_profile
+from bike_cli.config import Strategy
 from bike_cli.engine.placement import place
 from bike_cli.tasks.processes import found, together
 
@@ -32,41 +34,48 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     parser.add_argument("--gpus", type=int, default=2)
+    parser.add_argument("--profile", action="store_true", help="print what takes the first device's time")
     options = parser.parse_args()
     is_cuda = options.device == "cuda"
     where = torch.cuda.get_device_name() if is_cuda else options.device
     print(f"{options.gpus} x {where}, torch {torch.__version__}; {options.arch}, {options.frames} frames")
     print(f"{'':10}{'processes':>10}{'batch':>7}{'videos/s':>10}{'step ms':>9}{'GiB':>7}{'parts':>7}")
-    ways = {"one": (1, options.batch), "several": (options.gpus, options.batch)}
-    ways["grown"] = (options.gpus, options.gpus * options.batch)
+    batch: int = options.batch
+    ways: dict[str, tuple[int, int, Strategy]] = {
+        "one": (1, batch, "ddp"),
+        "several": (options.gpus, batch, "ddp"),
+        "grown": (options.gpus, options.gpus * batch, "ddp"),
+        "shares": (options.gpus, batch, "fsdp"),
+    }
     rates = {}
-    for name, (count, batch) in ways.items():
+    for name, (count, batch, strategy) in ways.items():
         options.batch = batch
-        it = trained(options, count)
+        it = trained(options, count, strategy)
         rates[name] = batch / it.step_s
         print(
             f"{name:10}{count:10}{batch:7}{rates[name]:10.1f}{1000 * it.step_s:9.1f}{it.memory:7.1f}{it.parts:7}",
             flush=True,
         )
-    ratio, grown = (rates[name] / rates["one"] for name in ("several", "grown"))
+    ratio, grown, shares = (rates[name] / rates["one"] for name in ("several", "grown", "shares"))
     print(
         f"\n{options.gpus} against 1: {ratio:.2f} x, target for 2: {TARGET}; with a batch grown with them {grown:.2f} x"
     )
+    print(f"with weights in shares {shares:.2f} x")
 
 
-def trained(options: argparse.Namespace, count: int) -> Measured:
+def trained(options: argparse.Namespace, count: int, strategy: Strategy) -> Measured:
     """Return how so many processes train together, as the first one sees it."""
     with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()
         out = Path(folder, "measured")
-        multiprocessing.spawn(train, (options, count, port, out), nprocs=count)  # type: ignore[no-untyped-call]
+        multiprocessing.spawn(train, (options, count, strategy, port, out), nprocs=count)  # type: ignore[no-untyped-call]
         it: Measured = pickle.loads(out.read_bytes())
         return it
 
 
-def train(rank: int, options: argparse.Namespace, count: int, port: int, out: Path) -> None:
+def train(rank: int, options: argparse.Namespace, count: int, strategy: Strategy, port: int, out: Path) -> None:
     """Train as one of so many processes; the first writes what it measured."""
     told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in told.items()}
@@ -74,9 +83,11 @@ def train(rank: int, options: argparse.Namespace, count: int, port: int, out: Pa
     if options.device == "cuda":
         options.device = f"cuda:{by.local}"
     with together(by, place(options.device, options.precision).device):
-        training = bike_training(options, compiled=options.compile, processes=by)
+        training = bike_training(options, compiled=options.compile, processes=by, strategy=strategy)
         steps = (step.seconds for step in training.epoch())
         it = measured("bike", steps, training.learner.device, lambda: training.learner.parts)
+        if options.profile:
+            print_profile(training, quiet=not by.is_first)
         if by.is_first:
             out.write_bytes(pickle.dumps(it))
 

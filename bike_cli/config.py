@@ -29,6 +29,7 @@ OneBranch = Literal["video", "attributes"]
 Branch = Literal["video", "attributes", "both"]
 HeadKind = Literal["auto", "transf", "none"]
 Loss = Literal["auto", "nce", "ds", "ce", "bce"]
+Strategy = Literal["ddp", "fsdp"]
 Protocol = Literal["standard", "zeroshot-full", "zeroshot-half", "k600", "fewshot", "multilabel", "anet"]
 
 DENSE_WINDOW = 128  # frames that a dense clip spans, whatever their rate: the official `sample_range`
@@ -252,6 +253,8 @@ class BatchConfig:
     `batch_size`: videos, over all processes and parts; `auto`: what fits. `accumulate`: parts a batch goes through the
     model in, one behind the other, for the same gradients; None: as few as fit. `flip`: `auto` mirrors videos unless a
     label says left or right. `jitter`: of colours, grey among them. `balanced`: each class comes up equally often.
+    `strategy`: what each of several processes holds: `ddp` all learning weights and their optimizer's numbers, `fsdp` a
+    share of them.
     """
 
     batch_size: int | Literal["auto"] = 256
@@ -261,8 +264,11 @@ class BatchConfig:
     jitter: bool = True
     balanced: bool = False
     checkpointing: bool = False
+    strategy: Strategy = "ddp"
 
     def __post_init__(self) -> None:
+        if self.batch_size == "auto" and self.strategy == "fsdp":
+            raise ConfigError("batch_size is auto, and what fits is not tried with strategy fsdp; give a number")
         if self.batch_size != "auto":
             _at_least(2, batch_size=self.batch_size)
         if self.accumulate is not None:

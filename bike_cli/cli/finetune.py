@@ -17,7 +17,7 @@ import typer
 from bike_cli.cli import options as o
 from bike_cli.cli.console import error_room, loading, plain, say, someone_watches, stderr
 from bike_cli.cli.fewshot import DATA, NamesFile, Root
-from bike_cli.config import Branch, ClassifyConfig, FinetuneConfig, HeadKind, Loss, dump, flatten, resolve
+from bike_cli.config import Branch, ClassifyConfig, FinetuneConfig, HeadKind, Loss, Strategy, dump, flatten, resolve
 from bike_cli.errors import ConfigError, ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -173,6 +173,15 @@ Checkpointing = Annotated[
         "--grad-checkpointing", help="Less memory, a third slower.", show_default=False, rich_help_panel=BATCHES
     ),
 ]
+StrategyOption = Annotated[
+    Strategy | None,
+    typer.Option(
+        "--strategy",
+        help="Of several processes: ddp, each has all weights; fsdp, a share of them (ViT-L and up).",
+        show_default=_default("strategy"),
+        rich_help_panel=BATCHES,
+    ),
+]
 EarlyStop = Annotated[
     int | None,
     typer.Option(
@@ -239,6 +248,7 @@ def finetune_command(  # the signature is the manual
     jitter: Jitter = None,
     balanced: Balanced = None,
     checkpointing: Checkpointing = None,
+    strategy: StrategyOption = None,
     early_stop: EarlyStop = None,
     wise_ft: WiseFt = None,
     save_minutes: SaveMinutes = None,

@@ -48,9 +48,10 @@ from bike_cli.tasks.classify import encode_labels
 from bike_cli.tasks.loading import Loader, plans_of
 from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.run_folder import FINE_TUNED, RunFolder
+from bike_cli.tasks.sharding import check_sharding, copy_that_learns
 from bike_cli.tasks.training import Learner, Learning, Texts
 from bike_cli.tasks.validation import Scored, metrics_of, scored, sides_of
-from bike_cli.tasks.video_training import Step, VideoTraining, fitting_batch, freeze
+from bike_cli.tasks.video_training import Step, VideoTraining, fitting_batch, freeze, learnt_of
 from bike_cli.versions import versions
 from bike_cli.video.pool import DecodePool
 
@@ -60,7 +61,7 @@ SIDED = ("left", "right", "clockwise", "counterclockwise", "anticlockwise")
 # What may change when a run goes on: it has no say in what is computed.
 FREE = {
     *("workers", "decode_timeout", "decode_memory", "cache", "cache_dir", "save_minutes"),
-    *("accumulate", "checkpointing", "compile", "offline", "model", "device"),
+    *("accumulate", "checkpointing", "strategy", "compile", "offline", "model", "device"),
 }
 ROOM = 1.1  # times what a run is known to write, that must be free
 
@@ -211,15 +212,20 @@ class Finetuning:
 
     def _video(self) -> VideoTraining:
         config, batches = self.config, self.config.batches
-        self.engine.encoder.model.set_grad_checkpointing(batches.checkpointing)
+        engine = self.engine
+        if batches.strategy == "fsdp" and self.by.count > 1:
+            check_sharding(engine)
+            engine = copy_that_learns(engine)
+        engine.encoder.model.set_grad_checkpointing(batches.checkpointing)
         learner = Learner(
-            self.engine,
+            engine,
             self.texts,
             loss=self.loss,
             parts=batches.accumulate or 1,
             processes=self.by,
             scale_learns=self.engine.encoder.model.logit_scale.requires_grad,
             compiled=config.engine.compile,
+            strategy=batches.strategy,
         )
         loader = Loader(
             self.engine,
@@ -233,8 +239,8 @@ class Finetuning:
         )
         size = batches.batch_size
         if size == "auto":
-            size = fitting_batch(learner, self.engine, config.sampling.frames, most=len(self.sides.train))
-        return VideoTraining(self.engine, learner, loader, self.sides.train, config, batch_size=size, processes=self.by)
+            size = fitting_batch(learner, engine, config.sampling.frames, most=len(self.sides.train))
+        return VideoTraining(engine, learner, loader, self.sides.train, config, batch_size=size, processes=self.by)
 
     @property
     def augmentation(self) -> Augmentation | None:
@@ -312,6 +318,8 @@ class Finetuning:
         return tuple(raised.any(dim=0).tolist())
 
     def _validated(self, what: str, epoch: int) -> Validated:
+        if self.video is not None and self.video.learner.is_sharded:
+            self.video.tell(self.engine)
         found = self._scored()
         metrics = metrics_of(found.scores, found.samples, multi_label=self.labelled.multi_label)
         is_best = epoch > 0 and ("epoch" not in self._best or metrics[self.metric] > self._best["value"])  # type: ignore[operator]
@@ -324,6 +332,7 @@ class Finetuning:
         return Validated(what, epoch, metrics, is_best, len(found.samples), len(found.failures))
 
     def _scored(self) -> Scored:
+        """Say how right the engine is, with the weights that it has."""
         sampling, texts = self.config.sampling, self.texts_now()
         found = scored(self.engine, texts, self.sides.val, sampling, self._pool, self.by)
         self._tell_unread(found.failures)
@@ -420,7 +429,8 @@ class Finetuning:
         assert self.video is not None
         # What the model did not have when it began has nothing to go back to.
         fresh = self.config.learning.head != "none" and self._has_new_head
-        return {n: p for n, p in self.video.learnt.items() if not (fresh and n.startswith("head."))}
+        learnt = learnt_of(self.engine, self.video.learner)
+        return {n: p for n, p in learnt.items() if not (fresh and n.startswith("head."))}
 
     def _weights(self) -> dict[str, Tensor]:
         return {} if self.video is None else {n: p.detach().cpu().clone() for n, p in self._weights_in_place().items()}
@@ -460,9 +470,11 @@ class Finetuning:
 
     def _save(self, step: int) -> None:
         assert self.video is not None
+        if not (self.by.is_first or self.video.learner.is_sharded):
+            return
+        snapshot = self.video.snapshot(self._settings, {"best": self._best, "since_best": self._since_best})
         if self.by.is_first:
-            told = {"best": self._best, "since_best": self._since_best}
-            self.folder.save(step, self.video.snapshot(self._settings, told))
+            self.folder.save(step, snapshot)
 
     def _go_on(self) -> None:
         """Stand where the run in the folder stands, if there is one."""

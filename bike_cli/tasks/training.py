@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bike_cli.config import Spot
+from bike_cli.config import Spot, Strategy
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.packed import pack
 from bike_cli.engine.scoring import unit
@@ -28,6 +28,7 @@ from bike_cli.engine.transforms import normalise
 from bike_cli.records import Prompt
 from bike_cli.tasks.losses import bce_loss, ce_loss, ds_loss, nce_loss
 from bike_cli.tasks.processes import Processes
+from bike_cli.tasks.sharding import learning_blocks, shard
 
 Match = Callable[[Tensor, Tensor], Tensor]
 IN_BATCH: Mapping[str, Match] = {"nce": nce_loss, "ds": ds_loss}  # videos against the texts of the batch
@@ -88,16 +89,19 @@ class Branch(nn.Module):
 
     Args:
         texts: their prompts are what `forward` reads.
+        by_block: compile blocks and not the whole tower: between them, weights are put together.
     """
 
-    def __init__(self, engine: Engine, texts: Texts, *, compiled: bool = False) -> None:
+    def __init__(self, engine: Engine, texts: Texts, *, compiled: bool = False, by_block: bool = False) -> None:
         super().__init__()
         self.clip, self.head = engine.encoder.model, engine.temporal_head
         self._encoder, self._texts = engine.encoder, texts
         if engine.encoder.placement.device.type == "cuda":  # a CPU's numbers stay as they are, to the last bit
             pack(self.clip.visual)
         # One size: for any size, as torch would compile at the second, torch 2.11 fails on CUDA (an assertion).
-        self._see = torch.compile(self._features, dynamic=False) if compiled else self._features
+        self._see = torch.compile(self._features, dynamic=False) if compiled and not by_block else self._features
+        for block in learning_blocks(self.clip.visual) if compiled and by_block else ():
+            block.forward = torch.compile(block.forward, dynamic=False)
         self._compiled_rows: int | None = 0 if compiled else None
 
     def forward(self, pixels: Tensor, read: Sequence[int] = ()) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,6 +150,7 @@ class Learner:
     Args:
         loss: nce, ds, ce or bce.
         parts: that a batch goes through the model in.
+        strategy: with `fsdp` and several processes, the engine's learning weights are in shares from now on.
     """
 
     def __init__(
@@ -158,18 +163,22 @@ class Learner:
         processes: Processes | None = None,
         scale_learns: bool = True,
         compiled: bool = False,
+        strategy: Strategy = "ddp",
     ) -> None:
         placement = engine.encoder.placement
         self.processes, self.loss, self.parts, self.texts = processes or Processes(), loss, parts, texts
         self.device = placement.device
-        branch = Branch(engine, texts, compiled=compiled)
+        self.is_sharded = strategy == "fsdp" and self.processes.count > 1
+        branch = Branch(engine, texts, compiled=compiled, by_block=self.is_sharded)
         # Beside the branch: its gradient is the same on all processes, not a part of one.
         self.scale = nn.Parameter(branch.clip.logit_scale.detach().clone(), requires_grad=scale_learns)
         branch.clip.logit_scale.requires_grad_(False)
         self.bias: nn.Parameter | None = None
         if loss == "bce":
             self.bias = nn.Parameter(torch.full((), math.nan, device=self.device))
-        self.branch = self.processes.wrap(branch, self.device)
+        self.branch = branch if self.is_sharded else self.processes.wrap(branch, self.device)
+        if self.is_sharded:
+            shard(branch, self.processes, self.device)
         is_half = placement.dtype is torch.float16
         # From torch's own 2^16, steps are lost until it has come down to what these gradients bear.
         self.scaler = torch.amp.GradScaler(self.device.type, init_scale=FIRST_SCALE, enabled=is_half)
@@ -293,7 +302,7 @@ class Learner:
                 _backward(again, [frames[i], *(gradients[1:] if is_last else [None, None])])
 
     def _alone(self) -> AbstractContextManager[None]:
-        """Return the context in which gradients are not shared yet."""
+        """Return the context in which gradients are not shared yet; those of weights in shares always are."""
         return self.branch.no_sync() if isinstance(self.branch, DistributedDataParallel) else nullcontext()
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from bike_cli.config import FinetuneConfig
@@ -21,6 +22,7 @@ from bike_cli.records import Failure, Sample
 from bike_cli.tasks.loading import Loaded, Loader, plans_of, steps_of
 from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.schedule import rate_of_step
+from bike_cli.tasks.sharding import share_of, whole
 from bike_cli.tasks.snapshots import Snapshot
 from bike_cli.tasks.training import Learner
 
@@ -143,7 +145,7 @@ class VideoTraining:
         self.steps = steps_of(len(train), self.batch_size)
         self.position = Position()
         self._told: set[str] = set()
-        self.learnt = _learnt_of(engine, learner)
+        self.learnt = learnt_of(engine, learner)
         if not self.learnt:
             raise UsageError(f"freeze is {config.learning.freeze!r}: nothing is left to learn; name less")
         self.optimizer = self._optimizer()
@@ -187,6 +189,12 @@ class VideoTraining:
             raise UsageError(
                 f"training: none of {len(self._train)} videos can be read, as warnings tell; mend them, and begin again"
             )
+
+    @torch.no_grad()
+    def tell(self, engine: Engine) -> None:
+        """Give the weights as they are now to an engine that has them whole; all processes must ask at once."""
+        for name, own in learnt_of(engine, self.learner).items():
+            own.copy_(whole(self.learnt[name]))
 
     def end_epoch(self) -> None:
         """Go on to the next epoch."""
@@ -248,11 +256,19 @@ class VideoTraining:
     # -- to and from disk ----------------------------------------------------------------------------------------
 
     def snapshot(self, settings: Mapping[str, object], told: Mapping[str, object]) -> Snapshot:
-        """Return where training stands; `settings` are those that must not change, `told` what else is to be kept."""
-        tensors = {f"weights.{name}": tensor.detach() for name, tensor in self.learnt.items()}
+        """Return where training stands; `settings` are those that must not change, `told` what else is to be kept.
+
+        Where weights are in shares, all processes must ask, and what others than the first get has no tensors.
+        """
+        parts = {f"weights.{name}": tensor.detach() for name, tensor in self.learnt.items()}
         names = list(self.learnt)
         for i, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{names[i]}.{key}": torch.as_tensor(value) for key, value in state.items()}
+            parts |= {f"optimizer.{names[i]}.{key}": torch.as_tensor(value) for key, value in state.items()}
+        tensors = {}
+        for name, part in parts.items():
+            tensor = whole(part)
+            if self._processes.is_first:
+                tensors[name] = tensor.cpu() if self.learner.is_sharded else tensor
         position = self.position
         state = {
             "epoch": position.epoch,
@@ -276,13 +292,13 @@ class VideoTraining:
             raise ModelError("checkpoint: is of other weights than learn now; start anew in another folder")
         with torch.no_grad():
             for name, tensor in self.learnt.items():
-                tensor.copy_(tensors[f"weights.{name}"])
+                tensor.copy_(share_of(tensors[f"weights.{name}"], tensor))
         state: dict[int, dict[str, Tensor]] = {}
-        for i, name in enumerate(names):
+        for i, (name, learnt) in enumerate(self.learnt.items()):
             prefix = f"optimizer.{name}."
             of_one = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
             if of_one:
-                state[i] = of_one
+                state[i] = {k: share_of(v, learnt) if v.shape == learnt.shape else v for k, v in of_one.items()}
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         told = snapshot.state
@@ -298,6 +314,7 @@ class VideoTraining:
                 "params": [p],
                 "lr": 0.0,
                 "highest": learning.lr * (1.0 if name.startswith("head.") else learning.clip_ratio),
+                "in_shares": isinstance(p, DTensor),  # the optimizer takes no mixture
             }
             for name, p in self.learnt.items()
         ]
@@ -344,17 +361,17 @@ def _fits(learner: Learner, engine: Engine, frames: int, videos: int) -> bool:
 
 
 def _merged(groups: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Return the groups with neighbours of one rate together; the order of parameters stays."""
+    """Return the groups with neighbours of one kind together; the order of parameters stays."""
     merged: list[dict[str, object]] = []
     for group in groups:
-        if merged and merged[-1]["highest"] == group["highest"]:
+        if merged and all(merged[-1][name] == group[name] for name in ("highest", "in_shares")):
             merged[-1]["params"] = [*merged[-1]["params"], *group["params"]]  # type: ignore[misc]
         else:
             merged.append(group)
     return merged
 
 
-def _learnt_of(engine: Engine, learner: Learner) -> dict[str, nn.Parameter]:
+def learnt_of(engine: Engine, learner: Learner) -> dict[str, nn.Parameter]:
     """Return what learns, by name: `clip.`, then `head.`."""
     found = {f"clip.{name}": p for name, p in engine.encoder.model.named_parameters() if p.requires_grad}
     if learner.scale.requires_grad:

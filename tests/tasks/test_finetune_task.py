@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from films import drawn, write_video
+from launching import on_two
 from small_models import tiny_checkpoint
 
 from bike_cli.config import (
@@ -24,7 +25,7 @@ from bike_cli.data.manifests import LabelledSet, read_labelled
 from bike_cli.engine.engine import Engine, assemble, load
 from bike_cli.engine.folder import load_folder
 from bike_cli.engine.placement import place
-from bike_cli.errors import UsageError
+from bike_cli.errors import ConfigError, UsageError
 from bike_cli.tasks.finetune import Finetuning, Validated
 from bike_cli.tasks.run_folder import CHECKPOINTS, FINE_TUNED
 from bike_cli.tasks.snapshots import STATE, TENSORS, snapshots_in
@@ -235,6 +236,80 @@ def test_what_has_no_say_may_change(
     wanted = [one for one in losses(whole[1]) if one[0] > 3]  # type: ignore[arg-type]
     assert [step for step, _ in losses(after)] == [step for step, _ in wanted]
     assert [loss for _, loss in losses(after)] == pytest.approx([loss for _, loss in wanted], rel=1e-3)
+
+
+# -- on several processes -----------------------------------------------------------------------------------------
+
+
+def steps_in(folder: Path) -> list[tuple[int, float]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [(line["step"], line["loss"]) for line in lines if line["kind"] == "step"]
+
+
+@pytest.fixture(scope="session")
+def alone(begin: Callable[..., Finetuning], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one process."""
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    run = begin(folder, wise_ft=0.5)
+    list(run)
+    run.folder.close()
+    return folder
+
+
+def assert_same_run(folder: Path, alone: Path) -> None:
+    """Assert that a run came to the same, up to what rounding becomes in an optimizer that divides by it."""
+    ours, theirs = steps_in(folder), steps_in(alone)
+    assert [step for step, _ in ours] == [step for step, _ in theirs]
+    assert [loss for _, loss in ours] == pytest.approx([loss for _, loss in theirs], rel=1e-3)
+    began = fresh().encoder.model.state_dict()
+    for part in (".", FINE_TUNED):
+        ours, theirs = (load_folder(one / part).clip.state_dict() for one in (folder, alone))
+        moved = sum(float((theirs[n] - began[n]).square().sum()) for n in began)
+        apart = sum(float((theirs[n] - ours[n]).square().sum()) for n in began)
+        assert apart < 1e-3 * moved, part
+
+
+def test_a_run_goes_on_in_shares_and_back_in_one_piece(
+    begin: Callable[..., Finetuning],
+    data: Path,
+    alone: Path,
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "run"
+    first = begin(folder, wise_ft=0.5)
+    for record in first:
+        first.stop = first.stop or (isinstance(record, Step) and record.step == 1)
+    first.folder.close()
+
+    on_two("two_runs.py", data, folder, "fsdp", 4)
+    assert [step for step, _ in steps_in(folder)] == [1, 2, 3, 4]
+    last = begin(folder, wise_ft=0.5, resume=True)
+    list(last)
+    last.folder.close()
+
+    assert_same_run(folder, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_come_to_what_one_does(strategy: str, data: Path, alone: Path, tmp_path: Path) -> None:
+    on_two("two_runs.py", data, tmp_path / "run", strategy, 99)
+
+    assert_same_run(tmp_path / "run", alone)
+
+
+def test_one_process_has_nothing_to_share(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
+    run = begin(tmp_path / "run", strategy="fsdp")
+
+    assert run.video is not None
+    assert not run.video.learner.is_sharded
+    assert run.video.engine is run.engine
+    run.folder.close()
+
+
+def test_what_fits_is_not_tried_with_shares() -> None:
+    with pytest.raises(ConfigError, match=r"batch_size is auto, .* strategy fsdp; give a number"):
+        config_of(strategy="fsdp", batch_size="auto")
 
 
 # -- what is kept -------------------------------------------------------------------------------------------------

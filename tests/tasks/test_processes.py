@@ -1,12 +1,10 @@
 """Several processes are one: who they are, what they share, and that their gradients are those of one."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from launching import on_two
 from safetensors.torch import load_file
 from test_training import CASES, assert_alike, batch_of, own_copy, step_of
 
@@ -14,46 +12,33 @@ from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
 from bike_cli.tasks.processes import Processes, found
 
-HERE = Path(__file__).parent
 
-
-def on_two(out: Path, *arguments: str) -> dict[str, torch.Tensor]:
-    """Return what a step on two processes came to."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [*launcher, str(HERE / "two_processes.py"), str(out), *arguments],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return load_file(out)
-
-
-@pytest.mark.parametrize(("loss", "learn", "parts"), [("nce", "learn", 2)])
+@pytest.mark.parametrize(
+    ("loss", "learn", "parts", "strategy"), [("nce", "learn", 2, "ddp"), ("nce", "learn", 2, "fsdp")]
+)
 def test_two_processes_find_the_gradients_of_one(
-    tiny: Engine, tmp_path: Path, loss: str, learn: str, parts: int
+    tiny: Engine, tmp_path: Path, loss: str, learn: str, parts: int, strategy: str
 ) -> None:
     engine = own_copy(tiny, "none" if learn == "learn" else "text")
     value, wanted = step_of(engine, batch_of(dict(CASES)[loss]), loss=loss, learn=learn == "learn")
 
-    two = on_two(tmp_path / "found.safetensors", loss, learn, str(parts))
+    on_two("two_processes.py", tmp_path / "found.safetensors", loss, learn, parts, strategy)
 
+    two = load_file(tmp_path / "found.safetensors")
+    assert bool(two.pop("shares")) == (strategy == "fsdp")
     assert two.pop("loss").item() == pytest.approx(value, rel=1e-6)
     assert_alike(two, wanted)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 @pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize("learn", ["fixed", "learn"])
 @pytest.mark.parametrize("loss", [loss for loss, _ in CASES])
 def test_two_processes_find_the_gradients_of_one_whatever_is_learnt(
-    tiny: Engine, tmp_path: Path, loss: str, learn: str, parts: int
+    tiny: Engine, tmp_path: Path, loss: str, learn: str, parts: int, strategy: str
 ) -> None:
-    test_two_processes_find_the_gradients_of_one(tiny, tmp_path, loss, learn, parts)
+    test_two_processes_find_the_gradients_of_one(tiny, tmp_path, loss, learn, parts, strategy)
 
 
 def test_without_a_launcher_there_is_one_process() -> None:

@@ -18,6 +18,7 @@ from bike_cli.engine.transforms import normalise
 from bike_cli.errors import ConfigError
 from bike_cli.records import Prompt
 from bike_cli.tasks.losses import nce_loss
+from bike_cli.tasks.sharding import whole
 from bike_cli.tasks.training import Batch, Learner, Learning, Texts
 from bike_cli.tasks.video_training import freeze
 
@@ -40,7 +41,7 @@ def gradients(engine: Engine, learner: Learner) -> dict[str, Tensor]:
     """Return what was found by a step, and forget it."""
     parts = {"clip": engine.encoder.model, "head": engine.temporal_head}
     found = {
-        f"{part}.{name}": p.grad.clone()
+        f"{part}.{name}": whole(p.grad).clone()
         for part, module in parts.items()
         if module is not None
         for name, p in module.named_parameters()

@@ -1,6 +1,6 @@
 """A program for torchrun: one training step on as many processes as it is started with; the first writes what it found.
 
-torchrun --nproc-per-node 2 two_processes.py OUT LOSS LEARN PARTS
+torchrun --nproc-per-node 2 two_processes.py OUT LOSS LEARN PARTS STRATEGY
 """
 
 import sys
@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from test_training import CASES, LABELS, batch_of, gradients, own_copy, texts_of
+from torch.distributed.tensor import DTensor
 
 from bike_cli.engine.engine import load
 from bike_cli.tasks.processes import found, together
@@ -17,7 +18,7 @@ from bike_cli.tasks.training import Batch, Learner
 VIDEOS = 5  # of which the last process has one less
 
 
-def main(out: str, loss: str, learn: str, parts: str) -> None:
+def main(out: str, loss: str, learn: str, parts: str, strategy: str) -> None:
     by, labels = found(), dict(CASES)[loss]
     engine = own_copy(load("tiny", device="cpu", precision="fp32"), "none" if learn == "learn" else "text")
     whole = batch_of(labels)
@@ -29,10 +30,12 @@ def main(out: str, loss: str, learn: str, parts: str) -> None:
     batch = Batch(torch.cat([labels, labels[:missing]]), pixels[own], present[own])
     with together(by, torch.device("cpu")):
         texts = texts_of(engine, LABELS, "words", learn=learn == "learn")
-        learner = Learner(engine, texts, loss=loss, parts=int(parts), processes=by)
+        learner = Learner(engine, texts, loss=loss, parts=int(parts), processes=by, strategy=strategy)  # type: ignore[arg-type]
         value = learner.gradients(batch)
+        taken = gradients(engine, learner)
+        shares = sum(p.to_local().numel() < p.numel() for p in learner.branch.parameters() if isinstance(p, DTensor))
     if by.is_first:
-        save_file({"loss": torch.tensor(value), **gradients(engine, learner)}, Path(out))
+        save_file({"loss": torch.tensor(value), "shares": torch.tensor(shares), **taken}, Path(out))
 
 
 if __name__ == "__main__":

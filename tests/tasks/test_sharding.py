@@ -1,0 +1,62 @@
+"""Weights in shares: which are taken apart, and which are not. What is learned with them: `test_processes.py`."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_training import own_copy
+from torch import nn
+
+from bike_cli.engine.engine import Engine
+from bike_cli.errors import UsageError
+from bike_cli.tasks.sharding import check_sharding, copy_that_learns, learning_blocks, share_of, whole
+
+# -- what is taken apart ------------------------------------------------------------------------------------------
+
+
+def test_what_learns_is_copied_and_what_is_frozen_is_not(tiny: Engine) -> None:
+    engine = own_copy(tiny, "text,image:1")
+
+    copied = copy_that_learns(engine)
+
+    for module, other in ((engine.encoder.model, copied.encoder.model), (engine.temporal_head, copied.temporal_head)):
+        assert isinstance(module, nn.Module)
+        assert isinstance(other, nn.Module)
+        pairs = list(zip(module.named_parameters(), other.parameters(), strict=True))
+        assert {(p is q) for (_, p), q in pairs if not p.requires_grad} <= {True}
+        assert {(p is q) for (_, p), q in pairs if p.requires_grad} == {False}
+        assert all(torch.equal(p, q) and p.requires_grad == q.requires_grad for (_, p), q in pairs)
+    assert copied.encoder.tower.__self__ is copied.encoder.model  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("frozen", "left_out"), [("text", 0), ("text,image:2", 2)])
+def test_blocks_that_learn_are_the_towers_own(tiny: Engine, frozen: str, left_out: int) -> None:
+    engine = own_copy(tiny, frozen)
+    blocks = list(engine.encoder.model.visual.transformer.resblocks)
+
+    assert list(learning_blocks(engine.encoder.model)) == blocks[left_out:]
+
+
+def test_a_text_tower_that_learns_is_taken_apart_too(tiny: Engine) -> None:
+    model = own_copy(tiny, "none").encoder.model
+
+    assert list(learning_blocks(model)) == [*model.visual.transformer.resblocks, *model.transformer.resblocks]
+
+
+def test_a_tensor_that_nobody_took_apart_is_whole() -> None:
+    tensor = torch.ones(3)
+
+    assert whole(tensor) is tensor
+    assert share_of(tensor, torch.zeros(3)) is tensor
+
+
+# -- what does not go together ------------------------------------------------------------------------------------
+
+
+def test_half_precision_has_no_scaler_for_shares(tiny: Engine) -> None:
+    placement = replace(tiny.encoder.placement, dtype=torch.float16)
+    halved = replace(tiny, encoder=replace(tiny.encoder, placement=placement))
+
+    check_sharding(tiny)
+    with pytest.raises(UsageError, match="strategy fsdp: goes with bf16 and fp32, and this is fp16; give --precision"):
+        check_sharding(halved)

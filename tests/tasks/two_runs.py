@@ -1,0 +1,31 @@
+"""A program for torchrun: a fine-tuning run on as many processes as it is started with, which goes on where one stands.
+
+torchrun --nproc-per-node 2 two_runs.py DATA FOLDER STRATEGY STOP_AT
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from test_finetune_task import config_of, fresh
+
+from bike_cli.data.manifests import read_labelled
+from bike_cli.tasks.finetune import Finetuning
+from bike_cli.tasks.processes import found, together
+from bike_cli.tasks.video_training import Step
+from bike_cli.video.pool import DecodePool
+
+
+def main(data: str, folder: str, strategy: str, stop_at: str) -> None:
+    by, config = found(), config_of(strategy=strategy, wise_ft=0.5)
+    with DecodePool(config.sampling, config.decoding) as pool, together(by, torch.device("cpu")):
+        labelled = read_labelled(Path(data), keep_val=True)
+        run = Finetuning(fresh(), labelled, config, pool, Path(folder), resume=True, processes=by)
+        for record in run:
+            run.stop = run.stop or (isinstance(record, Step) and record.step == int(stop_at))
+        run.folder.close()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(*sys.argv[1:])
