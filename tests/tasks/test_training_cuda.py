@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from launching import on_two
+from safetensors.torch import load_file
+from test_training import CASES, assert_alike, own_copy, step_of
+from test_training import batch_of as small_batch_of
 from torch import Tensor
 
 from bike_cli.config import BatchConfig, FinetuneConfig, LearningConfig
@@ -50,6 +54,23 @@ def gradient(learner: Learner, batch: Batch) -> tuple[float, Tensor]:
     for p in learnt:
         p.grad = None
     return loss, whole.double().cpu() / learner.scaler.get_scale()
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are no two CUDA devices here")
+@pytest.mark.parametrize(("learn", "parts"), [("fixed", 1), ("learn", 2)])
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_devices_find_the_gradients_of_one_cpu(
+    tiny: Engine, tmp_path: Path, strategy: str, learn: str, parts: int
+) -> None:
+    engine = own_copy(tiny, "none" if learn == "learn" else "text")
+    value, wanted = step_of(engine, small_batch_of(dict(CASES)["nce"]), loss="nce", learn=learn == "learn")
+
+    on_two("two_processes.py", tmp_path / "found", "nce", learn, parts, strategy, "cuda")
+
+    two = load_file(tmp_path / "found")
+    assert bool(two.pop("shares")) == (strategy == "fsdp")
+    assert two.pop("loss").item() == pytest.approx(value, rel=1e-4)
+    assert_alike(two, wanted, within=1e-3)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """A program for torchrun: one training step on as many processes as it is started with; the first writes what it found.
 
-torchrun --nproc-per-node 2 two_processes.py OUT LOSS LEARN PARTS STRATEGY
+torchrun --nproc-per-node 2 two_processes.py OUT LOSS LEARN PARTS STRATEGY [DEVICE]
 """
 
 import sys
@@ -18,17 +18,18 @@ from bike_cli.tasks.training import Batch, Learner
 VIDEOS = 5  # of which the last process has one less
 
 
-def main(out: str, loss: str, learn: str, parts: str, strategy: str) -> None:
+def main(out: str, loss: str, learn: str, parts: str, strategy: str, device: str = "cpu") -> None:
     by, labels = found(), dict(CASES)[loss]
-    engine = own_copy(load("tiny", device="cpu", precision="fp32"), "none" if learn == "learn" else "text")
+    device = f"cuda:{by.local}" if device == "cuda" else device
+    engine = own_copy(load("tiny", device=device, precision="fp32"), "none" if learn == "learn" else "text")
     whole = batch_of(labels)
     width = -(-VIDEOS // by.count)
     missing = by.count * width - VIDEOS
     pixels = torch.cat([whole.pixels, whole.pixels.new_zeros(missing, *whole.pixels.shape[1:])])
     present = torch.cat([whole.present, torch.zeros(missing, dtype=torch.bool)])
     own = slice(by.rank * width, (by.rank + 1) * width)
-    batch = Batch(torch.cat([labels, labels[:missing]]), pixels[own], present[own])
-    with together(by, torch.device("cpu")):
+    batch = Batch(torch.cat([labels, labels[:missing]]), pixels[own].to(device), present[own].to(device))
+    with together(by, torch.device(device)):
         texts = texts_of(engine, LABELS, "words", learn=learn == "learn")
         learner = Learner(engine, texts, loss=loss, parts=int(parts), processes=by, strategy=strategy)  # type: ignore[arg-type]
         value = learner.gradients(batch)
