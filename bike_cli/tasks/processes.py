@@ -96,7 +96,8 @@ class Processes:
         if self.count == 1:
             return module
         where = [device.index or 0] if device.type == "cuda" else None
-        return DistributedDataParallel(module, device_ids=where, gradient_as_bucket_view=True)
+        # Buffers are constants here.
+        return DistributedDataParallel(module, device_ids=where, gradient_as_bucket_view=True, broadcast_buffers=False)
 
 
 def found(environment: dict[str, str] | os._Environ[str] = os.environ) -> Processes:

@@ -90,7 +90,7 @@ class ShotTraining:
                 present = torch.ones(len(places), dtype=torch.bool)
                 loss = learner.gradients(Batch(self._labels[places], pixels, present))
                 learner.finish_step(optimizer)
-                yield loss
+                yield float(loss)
 
     def _varied(self, epoch: int, place: int) -> Tensor:
         encoder = self.engine.encoder

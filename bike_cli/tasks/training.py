@@ -84,6 +84,30 @@ class Batch:
     present: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Coming:
+    """A number on its way out of a device: `float` waits for it, but not for what the device was asked for later."""
+
+    value: Tensor
+    ready: torch.cuda.Event | None = None
+
+    @classmethod
+    def of(cls, number: Tensor) -> Coming:
+        """Return what is to be of a number as the device has it when it comes to it."""
+        if not number.is_cuda:
+            return cls(number.detach().clone())
+        there = torch.empty_like(number, device="cpu", pin_memory=True)
+        there.copy_(number.detach(), non_blocking=True)
+        ready = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        ready.record(torch.cuda.current_stream(number.device))
+        return cls(there, ready)
+
+    def __float__(self) -> float:
+        if self.ready is not None:
+            self.ready.synchronize()
+        return float(self.value)
+
+
 class Branch(nn.Module):
     """What learns of a model: image tower and temporal head, and the text tower where it does.
 
@@ -174,6 +198,7 @@ class Learner:
         self.scale = nn.Parameter(branch.clip.logit_scale.detach().clone(), requires_grad=scale_learns)
         branch.clip.logit_scale.requires_grad_(False)
         self.bias: nn.Parameter | None = None
+        self._bias_is_fresh = True
         if loss == "bce":
             self.bias = nn.Parameter(torch.full((), math.nan, device=self.device))
         self.branch = branch if self.is_sharded else self.processes.wrap(branch, self.device)
@@ -184,22 +209,26 @@ class Learner:
         self.scaler = torch.amp.GradScaler(self.device.type, init_scale=FIRST_SCALE, enabled=is_half)
 
     @torch.enable_grad()
-    def gradients(self, batch: Batch) -> float:
-        """Add the gradients of a batch to those of the parameters, and return the loss; NaN of no video at all."""
+    def gradients(self, batch: Batch) -> Coming:
+        """Add the gradients of a batch to those of the parameters, and return the loss; NaN of no video at all.
+
+        The device may not have come to them yet: who waits for it leaves it idle until it is told what comes next.
+        """
         present = self.processes.gather(batch.present)
         if not bool(present.any()):
-            return math.nan
+            return Coming(torch.tensor(math.nan))
         labels, read = self._to_read(batch.labels)
         parts = list(torch.tensor_split(batch.pixels, min(self.parts, len(batch.pixels))))
         seen = self._seen(parts, read)
         leaves = [part.detach().requires_grad_() for part in seen]
         loss = self._loss(*(self._whole(leaf) for leaf in leaves), labels=labels, present=present)
+        told = Coming.of(loss)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._back(parts, read, seen, leaves)
         for own in (self.scale, self.bias):
             if own is not None and own.grad is not None:
                 self.processes.average(own.grad)
-        return float(loss.detach())
+        return told
 
     def finish_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Let the optimizer use the gradients, and forget them."""
@@ -221,7 +250,7 @@ class Learner:
 
     def _to_read(self, labels: Tensor) -> tuple[Tensor, list[int]]:
         """Return the labels on the device, and which texts this process reads: a share of those that are needed."""
-        labels = labels.to(self.device)
+        labels = labels.to(self.device, non_blocking=True)
         learning = self.texts.learning
         if learning is None:
             return labels, []
@@ -281,10 +310,11 @@ class Learner:
     def _bias(self, logits: Tensor, present: Tensor) -> Tensor:
         """Return what is added to all logits; at first so much that labels are as likely as they are frequent."""
         assert self.bias is not None
-        if bool(self.bias.isnan()):
+        if self._bias_is_fresh and bool(self.bias.isnan()):
             share = present.float().mean().clamp(1e-4, 0.5)
             with torch.no_grad():
                 self.bias.copy_(torch.logit(share) - logits.detach().mean())
+        self._bias_is_fresh = False  # to look at it again would be to wait for the device
         return self.bias
 
     # -- backward ------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.schedule import rate_of_step
 from bike_cli.tasks.sharding import share_of, whole
 from bike_cli.tasks.snapshots import Snapshot
-from bike_cli.tasks.training import Learner
+from bike_cli.tasks.training import Coming, Learner
 
 logger = logging.getLogger(__name__)
 
@@ -208,20 +208,22 @@ class VideoTraining:
         share = rate_of_step(done, steps=self.steps, epochs=learning.epochs, warm_up=learning.warm_up)
         for group in self.optimizer.param_groups:
             group["lr"] = share * group["highest"]
-        loss = self.gradients(loaded)
+        coming = self.gradients(loaded)
         videos = int(self._processes.gather(loaded.batch.present).sum())
+        if videos:
+            self.learner.finish_step(self.optimizer)
+        # Behind the step, so that the device is told of it in time. What a loss that is none has spoilt is not kept.
+        loss = float(coming)
         if videos and not math.isfinite(loss):
             raise UsageError(
                 f"loss: is {loss} in epoch {position.epoch + 1}, step {done + 1}; give a lower --lr, and begin "
                 "in another folder"
             )
-        if videos:
-            self.learner.finish_step(self.optimizer)
         position.batch += 1
         position.failures += planned - videos
         return loss, share * learning.lr, videos, planned - videos
 
-    def gradients(self, loaded: Loaded) -> float:
+    def gradients(self, loaded: Loaded) -> Coming:
         """Return the loss of a batch, its gradients taken; in more parts where the device's memory is too small.
 
         Raises:

@@ -70,7 +70,7 @@ def test_every_gradient_is_the_official_one(parts: int) -> None:
     learner = Learner(engine, texts_of(engine, names), parts=parts)
     pixels = torch.from_numpy(frames).permute(0, 1, 4, 2, 3).contiguous()
 
-    loss = learner.gradients(Batch(torch.from_numpy(labels), pixels, torch.ones(3, dtype=torch.bool)))
+    loss = float(learner.gradients(Batch(torch.from_numpy(labels), pixels, torch.ones(3, dtype=torch.bool))))
 
     assert loss == pytest.approx(float(wanted["e2e_loss"]), rel=1e-5)
     found = gradients(engine, learner)
@@ -108,7 +108,7 @@ def step_of(
     engine: Engine, batch: Batch, *, loss: str, parts: int = 1, learn: bool = False, spot: Spot = "words"
 ) -> tuple[float, dict[str, Tensor]]:
     learner = Learner(engine, texts_of(engine, LABELS, spot, learn=learn), loss=loss, parts=parts)
-    return learner.gradients(batch), gradients(engine, learner)
+    return float(learner.gradients(batch)), gradients(engine, learner)
 
 
 def assert_alike(found: dict[str, Tensor], wanted: dict[str, Tensor], within: float = 1e-6) -> None:
@@ -184,7 +184,7 @@ def test_a_batch_of_nothing_teaches_nothing(tiny: Engine) -> None:
     engine = own_copy(tiny)
     learner = Learner(engine, texts_of(engine, LABELS, "words"))
 
-    loss = learner.gradients(Batch(SINGLE, batch_of(SINGLE).pixels, torch.zeros(5, dtype=torch.bool)))
+    loss = float(learner.gradients(Batch(SINGLE, batch_of(SINGLE).pixels, torch.zeros(5, dtype=torch.bool))))
 
     assert math.isnan(loss)
     assert all(p.grad is None for p in engine.encoder.model.parameters())

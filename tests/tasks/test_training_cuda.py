@@ -48,7 +48,7 @@ def batch_of(device: str, videos: int = VIDEOS) -> Batch:
 
 def gradient(learner: Learner, batch: Batch) -> tuple[float, Tensor]:
     """Return the loss and the whole gradient as one vector, and forget it."""
-    loss = learner.gradients(batch)
+    loss = float(learner.gradients(batch))
     learnt = [p for p in learner.branch.parameters() if p.requires_grad] + [learner.scale]
     whole = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in learnt])
     for p in learnt:
@@ -87,6 +87,21 @@ def test_fp32_gives_the_gradient_of_the_cpu(on_cpu: tuple[float, Tensor]) -> Non
 
     assert loss == pytest.approx(on_cpu[0], rel=1e-4)
     assert float((found - on_cpu[1]).norm() / on_cpu[1].norm()) < 1e-3
+
+
+def test_nobody_waits_for_the_device_before_it_knows_the_whole_step() -> None:
+    (learner, _), batch = learner_of("cuda", "bf16"), batch_of("cuda")
+    optimizer = torch.optim.AdamW([p for p in learner.branch.parameters() if p.requires_grad], fused=True)
+    wanted = float(learner.gradients(batch))  # what libraries wait for the first time, they have
+    optimizer.zero_grad()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        loss = learner.gradients(batch)
+        learner.finish_step(optimizer)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+    assert float(loss) == pytest.approx(wanted, rel=1e-3)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -160,7 +175,7 @@ def test_a_batch_that_is_too_much_goes_on_in_more_parts(caplog: pytest.LogCaptur
     samples = [Sample(Source(Path("film"), "film"), 0)] * 256
     training = VideoTraining(engine, learner, None, samples, config, batch_size=256, processes=Processes())  # type: ignore[arg-type]
 
-    loss = training.gradients(Loaded(batch, ()))
+    loss = float(training.gradients(Loaded(batch, ())))
 
     assert learner.parts > 1
     assert "out of memory on the device" in caplog.text
@@ -169,7 +184,7 @@ def test_a_batch_that_is_too_much_goes_on_in_more_parts(caplog: pytest.LogCaptur
     torch.cuda.set_per_process_memory_fraction(1.0)
     whole, other = learner_of("cuda", "bf16")
     again = VideoTraining(other, whole, None, samples, config, batch_size=256, processes=Processes())  # type: ignore[arg-type]
-    assert again.gradients(Loaded(batch, ())) == pytest.approx(loss, rel=1e-2)
+    assert float(again.gradients(Loaded(batch, ()))) == pytest.approx(loss, rel=1e-2)
     wanted = torch.cat([p.grad.flatten() for p in again.learnt.values() if p.grad is not None]).double().cpu()
     assert whole.parts == 1
     assert cosine(found, wanted) > 0.999

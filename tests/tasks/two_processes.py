@@ -32,7 +32,7 @@ def main(out: str, loss: str, learn: str, parts: str, strategy: str, device: str
     with together(by, torch.device(device)):
         texts = texts_of(engine, LABELS, "words", learn=learn == "learn")
         learner = Learner(engine, texts, loss=loss, parts=int(parts), processes=by, strategy=strategy)  # type: ignore[arg-type]
-        value = learner.gradients(batch)
+        value = float(learner.gradients(batch))
         taken = gradients(engine, learner)
         shares = sum(p.to_local().numel() < p.numel() for p in learner.branch.parameters() if isinstance(p, DTensor))
     if by.is_first:
