@@ -13,6 +13,7 @@ import typer
 from bike_cli.cli import options as o
 from bike_cli.cli.console import error_room, loading, plain, say, someone_watches, stderr
 from bike_cli.cli.eval_fewshot import check_shots, of_shots
+from bike_cli.cli.eval_predictions import is_predicted, of_predictions, tested_of
 from bike_cli.cli.fewshot import DATA, MethodOption, Root, Shots, Trials
 from bike_cli.cli.systems import MANY, systems_of
 from bike_cli.config import EvalConfig, Protocol, dump, resolve
@@ -20,8 +21,6 @@ from bike_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from bike_cli.cli.html_report import Mistakes
-    from bike_cli.data.predictions import Joined
-    from bike_cli.data.tested import Tested
     from bike_cli.tasks.evaluate import Evaluation
 
 FIGURES = "Figures"
@@ -189,7 +188,7 @@ def _run(given: dict[str, object]) -> ExitCode:
     if not isinstance(files, list) or not files:
         raise UsageError("data: none given; name labelled videos, or predictions with --labels")
     _check_targets(given, files)
-    predicted = [_is_predicted(file) for file in files]
+    predicted = [is_predicted(file) for file in files]
     if any(predicted) and not all(predicted):
         other = files[predicted.index(False)]
         raise UsageError(
@@ -199,7 +198,7 @@ def _run(given: dict[str, object]) -> ExitCode:
     if config.protocol == "fewshot":
         made = of_shots(given, config, many, files)
     elif all(predicted):
-        made = _of_predictions(given, config, files)
+        made = of_predictions(given, config, files)
     else:
         made = _of_videos(given, config, many, files)
     if made is None:  # another process tells
@@ -278,94 +277,6 @@ def _check_targets(given: dict[str, object], files: Sequence[str]) -> None:
         check_drawing("--confusion")
 
 
-def _is_predicted(file: str) -> bool:
-    """Return whether a file holds answers of `bike classify`: ActivityNet annotations are JSON, too."""
-    path = Path(file)
-    if not path.is_file():
-        return False
-    with path.open("rb") as stream:
-        start = stream.read(4096).decode("utf-8", "replace").lstrip("\ufeff \t\r\n[")
-    if start.startswith("{"):
-        return '"path"' in start.split("\n")[0] and '"database"' not in start
-    return path.suffix.lower() in (".csv", ".tsv") and start.startswith(("path,status", "path\tstatus"))
-
-
-# -- predictions -------------------------------------------------------------------------------------------------------
-
-
-def _of_predictions(
-    given: dict[str, object], config: EvalConfig, files: Sequence[str]
-) -> tuple[dict[str, object], Mistakes]:
-    from bike_cli.cli.eval_report import whole_report
-    from bike_cli.cli.html_report import Mistakes
-    from bike_cli.data.predictions import join, read_predictions
-    from bike_cli.tasks.evaluate import names_of, truth_of
-    from bike_cli.tasks.evaluation_report import Judged, check_protocol, data_of, report_of
-    from bike_cli.tasks.score_table import ScoreTable, one_behind_the_other
-
-    if not isinstance(given["labels"], Path):
-        raise UsageError(f"{files[0]}: holds predictions; name what is true with --labels truth.csv")
-    if config.official:
-        raise UsageError(
-            "--official: needs the videos, and these are predictions; leave it out, or evaluate the videos"
-        )
-    tested = _tested(given, [str(given["labels"])], names=given["names"])
-    check_protocol(config, tested)
-    read = [read_predictions(file) for file in files]
-    joined = [join(one, tested) for one in read]
-    tables = []
-    for one in joined:
-        places = range(len(one.truth.samples))
-        names, truth = names_of(one.truth, places), truth_of(one.truth, places)
-        tables.append(ScoreTable(tested.labels, names, one.logits, truth))
-    is_one = bool(given["merge"])
-    _say_left_out(files, joined, tested, is_one=is_one)
-    tables = [one_behind_the_other(tables)] if is_one else tables
-    judged = [Judged(name, table) for name, table in zip(_named(files[:1] if is_one else files), tables, strict=True)]
-    known = {sample.source.id: i for i, sample in enumerate(tested.samples)}
-    kept = [known[video] for video in tables[0].videos]
-    figures = report_of(judged, tested, kept, config)
-    failures = [failure for one in (joined if is_one else joined[:1]) for failure in one.failures]
-    failed = [{"path": f.path, "type": f.type, "message": f.message} for f in failures]
-    data = data_of(tested, [*files, str(given["labels"])], failed, len(kept))
-    report = whole_report(given, config, data, figures, engine=None, model=", ".join(read[0].models))
-    return report, Mistakes()  # there is nothing to look at
-
-
-def _named(files: Sequence[str]) -> list[str]:
-    """Return names of files that are short, and different."""
-    stems = [Path(file).stem for file in files]
-    return stems if len(set(stems)) == len(stems) else list(files)
-
-
-def _say_left_out(files: Sequence[str], joined: Sequence[Joined], tested: Tested, *, is_one: bool) -> None:
-    for file, one in zip(files, joined, strict=True):
-        if one.only_predicted:
-            fact = f"{len(one.only_predicted)} videos have no label, first {one.only_predicted[0]}"
-            say(f"{file}: {fact}; they are left out", level="warning")
-        if one.only_labelled and not is_one:
-            fact = f"{len(one.only_labelled)} videos are not predicted, first {one.only_labelled[0]}"
-            say(f"{file}: {fact}; they are left out", level="warning")
-    if is_one:
-        missing = set.intersection(*(set(one.only_labelled) for one in joined))
-        first = next((s.source.id for s in tested.samples if s.source.id in missing), None)
-        if first is not None:
-            say(f"{files[0]} and others: {len(missing)} videos are not predicted, first {first}", level="warning")
-
-
-def _tested(given: dict[str, object], files: Sequence[str], *, names: object) -> Tested:
-    from bike_cli.data.tested import read_tested
-
-    return read_tested(
-        list(files),
-        names_file=names if isinstance(names, Path) else None,
-        root=given["root"] if isinstance(given["root"], Path) else None,
-        multi_label=bool(given["multi_label"]),
-        none_of_these=None if given["unknown"] is None else str(given["unknown"]),
-        subset=str(given["subset"]),
-    )
-
-
 # -- videos ------------------------------------------------------------------------------------------------------------
 
 
@@ -374,7 +285,7 @@ def _of_videos(
 ) -> tuple[dict[str, object], Mistakes] | None:
     from bike_cli.video.pool import DecodePool
 
-    tested = _tested(given, files, names=given["labels"])
+    tested = tested_of(given, files, names=given["labels"])
     with DecodePool(config.sampling, config.decoding, most=len(tested.samples)) as pool:
         pool.warm_up()  # while torch and the models are loaded
         from bike_cli.tasks.evaluate import Evaluation

@@ -8,21 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bike_cli.config import EvalConfig
 from bike_cli.data.tested import Tested
 from bike_cli.errors import UsageError
 from bike_cli.tasks.evaluate import Official, truth_of
 from bike_cli.tasks.evaluation_metrics import Measured, compared, measured
-from bike_cli.tasks.metrics import hits_among
+from bike_cli.tasks.official_figures import official_figures, top
 from bike_cli.tasks.protocols import (
-    HalfSplits,
-    official_average_precisions,
-    official_map,
-    official_zeroshot_half,
-    official_zeroshot_probabilities,
-    running_map,
     zeroshot_half,
 )
 from bike_cli.tasks.score_table import ScoreTable
@@ -66,7 +59,7 @@ def report_of(judged: Sequence[Judged], tested: Tested, kept: Sequence[int], con
     systems, splits = [], []
     for one in judged:
         figures = measured(one.table, seed=config.seed, resamples=config.resamples)
-        official = None if one.official is None else _official(one.table, one.official, config)
+        official = None if one.official is None else official_figures(one.table, one.official, config)
         systems.append({"name": one.name, **_measured(figures, one.table.labels), "official": official})
         splits += _splits(one, tested, kept, config)
     comparisons = [
@@ -124,41 +117,6 @@ def _difference(difference: object) -> dict[str, float]:
     return {"difference": values["value"], "low": values["low"], "high": values["high"], "p": values["p"]}
 
 
-# -- what the official code prints -------------------------------------------------------------------------------------
-
-
-def _official(table: ScoreTable, official: Official, config: EvalConfig) -> dict[str, float]:
-    """Return the figures of the official code of a protocol, by the names of its scripts."""
-    if config.protocol == "multilabel":
-        present = table.present
-        true = float(official_average_precisions(official.test, present).mean())
-        return {"running_map": running_map(official.test, present, config.official_batch), "map": true}
-    places = np.asarray(table.truth, dtype=np.int64)
-    known = places >= 0
-    truth = places[known]
-    if config.protocol == "zeroshot-half":
-        halves = official_zeroshot_half(official.frames, official.classes, table)
-        return _spread(halves)
-    if config.protocol == "zeroshot-full":
-        probabilities = official_zeroshot_probabilities(official.frames[known], official.classes)
-        return _top(probabilities, truth)
-    found = _top(official.test[known], truth)
-    return found | ({"map": official_map(official.test[known], truth)} if config.protocol == "anet" else {})
-
-
-def _top(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> dict[str, float]:
-    return {f"top{k}": float(hits_among(probabilities, truth, k).mean()) for k in (1, 5)}
-
-
-def _spread(halves: HalfSplits) -> dict[str, float]:
-    return {
-        "half_top1": halves.top1.mean,
-        "half_top1_std": halves.top1.std,
-        "half_top5": halves.top5.mean,
-        "half_top5_std": halves.top5.std,
-    }
-
-
 # -- splits ----------------------------------------------------------------------------------------------------------
 
 
@@ -190,7 +148,7 @@ def _of_split(table: ScoreTable, tested: Tested, kept: Sequence[int], places: Se
 
 def _split(system: str, name: str, table: ScoreTable) -> dict[str, object]:
     truth = np.asarray(table.truth, dtype=np.int64)
-    metrics = _top(table.logits, truth)
+    metrics = top(table.logits, truth)
     counts = {"classes": len(table.labels), "videos": len(table.videos)}
     return {"system": system, "name": name, **counts, "metrics": metrics}
 
