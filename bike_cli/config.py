@@ -34,6 +34,8 @@ Protocol = Literal["standard", "zeroshot-full", "zeroshot-half", "k600", "fewsho
 
 DENSE_WINDOW = 128  # frames that a dense clip spans, whatever their rate: the official `sample_range`
 PROMPT = "This is a video about {}"  # BIKE's, without a full stop; the prefix of the attribute sentence too
+# Where and how a run is computed, not what: no part of a report.
+PRIVATE = ("device", "workers", "cache", "cache_dir", "decode_timeout", "decode_memory", "offline", "compile")
 
 
 @dataclass(frozen=True)

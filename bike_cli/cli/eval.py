@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,19 +11,23 @@ import typer
 
 from bike_cli.cli import options as o
 from bike_cli.cli.console import error_room, loading, plain, say, someone_watches, stderr
+from bike_cli.cli.eval_again import compared_with, config_of_before, read_before, take_over
 from bike_cli.cli.eval_fewshot import check_shots, of_shots
-from bike_cli.cli.eval_predictions import is_predicted, of_predictions, tested_of
+from bike_cli.cli.eval_predictions import is_predicted, labels_of, of_predictions, tested_of
 from bike_cli.cli.fewshot import DATA, MethodOption, Root, Shots, Trials
 from bike_cli.cli.systems import MANY, systems_of
-from bike_cli.config import EvalConfig, Protocol, dump, resolve
+from bike_cli.cli.targets import check_apart, check_target, check_videos
+from bike_cli.config import EvalConfig, Protocol, dump, flatten, resolve
 from bike_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from bike_cli.cli.html_report import Mistakes
+    from bike_cli.records import Sample
     from bike_cli.tasks.evaluate import Evaluation
 
 FIGURES = "Figures"
-SAMENESS = 1e-6  # how far figures may be apart and still be the same digits, on another machine
+MODEL_CONFIG = "config.json"  # of a folder that is a model
+LONGEST_NAME = 4096
 
 Given = Annotated[
     list[str] | None,
@@ -34,11 +37,11 @@ Given = Annotated[
     ),
 ]
 Labels = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option(
         "-l",
         "--labels",
-        help="All classes (id,name; name,label; one a line); of predictions: the labelled data.",
+        help="All classes (id,name; name,label; one a line), or those of each list; of predictions: the labelled data.",
         show_default=False,
         rich_help_panel=DATA,
     ),
@@ -59,8 +62,8 @@ Unknown = Annotated[
     ),
 ]
 Subset = Annotated[
-    str,
-    typer.Option("--subset", help="Of ActivityNet annotations.", rich_help_panel=DATA),
+    str | None,
+    typer.Option("--subset", help="Of ActivityNet annotations.", show_default="validation", rich_help_panel=DATA),
 ]
 Merge = Annotated[
     bool, typer.Option("--merge", help="Files of predictions are parts of one, as --shard makes.", rich_help_panel=DATA)
@@ -131,7 +134,7 @@ def eval_command(  # the signature is the manual
     root: Root = None,
     multi_label: MultiLabel = False,
     unknown: Unknown = None,
-    subset: Subset = "validation",
+    subset: Subset = None,
     merge: Merge = False,
     protocol: ProtocolOption = None,
     official: OfficialOption = None,
@@ -179,15 +182,20 @@ def eval_command(  # the signature is the manual
 
 
 def _run(given: dict[str, object]) -> ExitCode:
-    before = _before(given)
+    before = None
+    if isinstance(file := given["from_"], Path):
+        before = read_before(file)
+        take_over(given, before, file)
     config, many = _configs(given)
+    if before is not None:
+        config = config_of_before(before, config)
     if given["dump_config"]:
         typer.echo(dump(config), nl=False)
         return ExitCode.DONE
     files = given["data"]
     if not isinstance(files, list) or not files:
         raise UsageError("data: none given; name labelled videos, or predictions with --labels")
-    _check_targets(given, files)
+    _check_targets(given, files, config)
     predicted = [is_predicted(file) for file in files]
     if any(predicted) and not all(predicted):
         other = files[predicted.index(False)]
@@ -205,8 +213,8 @@ def _run(given: dict[str, object]) -> ExitCode:
         return ExitCode.DONE
     report, mistakes = made
     _write(report, mistakes, given)
-    if before is not None:
-        return _compared_with(before, report)
+    if before is not None and (code := compared_with(before, report)) is not ExitCode.DONE:
+        return code
     data = report["data"]
     return ExitCode.SOME_FAILED if isinstance(data, dict) and data["failed"] else ExitCode.DONE
 
@@ -227,54 +235,38 @@ def _configs(given: dict[str, object]) -> tuple[EvalConfig, dict[str, list[str]]
     return resolve(EvalConfig, flags=flags, file=file if isinstance(file, Path) else None), many
 
 
-def _before(given: dict[str, object]) -> Mapping[str, object] | None:
-    """Take over what a report was made of, where --from names one."""
-    file = given["from_"]
-    if not isinstance(file, Path):
-        return None
-    try:
-        report = json.loads(file.read_text(encoding="utf-8"))
-        arguments = report["arguments"]
-        report["systems"]
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise UsageError(f"{file}: is no report of bike eval -o ({e}); name one") from e
-    kept = (
-        "output",
-        "report",
-        "confusion",
-        "from_",
-        "quiet",
-        "config",
-        "dump_config",
-        "device",
-        "workers",
-        "cache",
-        "cache_dir",
-    )
-    asked = [name for name, value in given.items() if value and name not in kept and name not in ("subset",)]
-    if asked:
-        raise UsageError(f"--from: repeats what {file} was made of, so {asked[0]} cannot be given, too; leave it out")
-    for name, value in arguments.items():
-        is_path = name in ("labels", "names", "root") and value is not None
-        given[name] = Path(value) if is_path else value
-    return report  # type: ignore[no-any-return]
-
-
-def _check_targets(given: dict[str, object], files: Sequence[str]) -> None:
-    from bike_cli.cli.fewshot import check_target
-
-    read = [Path(file) for file in files] + [Path(str(given[n])) for n in ("labels", "names") if given[n] is not None]
-    for name in ("output", "report", "confusion"):
-        target = given[name]
-        if isinstance(target, Path):
-            check_target(target, read)
-    matrix = given["confusion"]
-    if isinstance(matrix, Path) and matrix.suffix.lower() not in (".csv", ".png"):
+def _check_targets(given: dict[str, object], files: Sequence[str], config: EvalConfig) -> None:
+    flags = {"-o": "output", "--report": "report", "--confusion": "confusion"}
+    targets = {flag: file for flag, name in flags.items() if isinstance(file := given[name], Path)}
+    check_apart(targets)
+    read = list(_read_files(given, files, config))
+    for target in targets.values():
+        check_target(target, read)
+    matrix = targets.get("--confusion")
+    if matrix is None:
+        return
+    if matrix.suffix.lower() not in (".csv", ".png"):
         raise UsageError(f"{matrix}: is neither a table nor a picture; let its name end in .csv or .png")
-    if isinstance(matrix, Path) and matrix.suffix.lower() == ".png":
+    if given["multi_label"]:
+        raise UsageError("--confusion: videos have several labels, so none is taken for another; leave it out")
+    if matrix.suffix.lower() == ".png":
         from bike_cli.cli.plots import check_drawing
 
         check_drawing("--confusion")
+
+
+def _read_files(given: dict[str, object], files: Sequence[str], config: EvalConfig) -> Iterator[Path]:
+    """Yield what is read beside videos, as far as it is a file: data, labels, lexicons, templates, models."""
+    told = [given[name] for name in ("labels", "names", "config", "from_", *MANY)]
+    values = flatten(config)
+    told += [values[name] for name in (*MANY, "attribute_model")]
+    for value in (*files, *(one for some in told for one in (some if isinstance(some, list) else [some]))):
+        if value is None or len(str(value)) > LONGEST_NAME:
+            continue
+        path = Path(str(value))
+        yield path
+        if path.is_dir() and (path / MODEL_CONFIG).is_file():
+            yield from path.iterdir()
 
 
 # -- videos ------------------------------------------------------------------------------------------------------------
@@ -285,11 +277,13 @@ def _of_videos(
 ) -> tuple[dict[str, object], Mistakes] | None:
     from bike_cli.video.pool import DecodePool
 
-    tested = tested_of(given, files, names=given["labels"])
+    tested = tested_of(given, files, names=labels_of(given))
+    _check_videos(given, tested.samples)
     with DecodePool(config.sampling, config.decoding, most=len(tested.samples)) as pool:
         pool.warm_up()  # while torch and the models are loaded
         from bike_cli.tasks.evaluate import Evaluation
         from bike_cli.tasks.evaluation_report import Judged, check_protocol, data_of, report_of
+        from bike_cli.tasks.official_figures import check_attributes
         from bike_cli.tasks.processes import found, together
 
         check_protocol(config, tested)
@@ -299,6 +293,7 @@ def _of_videos(
             systems = systems_of(config, many, by)
         with together(by, systems[0].engine.encoder.placement.device):
             evaluation = Evaluation(systems, tested, pool, config.store, official=config.official, by=by)
+            check_attributes(config, evaluation.attribute_weight)
             _watch(evaluation, quiet=quiet)
             if not by.is_first:
                 return None
@@ -316,6 +311,11 @@ def _of_videos(
     return report, Mistakes(wrong, judged[0].name if len(judged) > 1 else "")
 
 
+def _check_videos(given: dict[str, object], samples: Sequence[Sample]) -> None:
+    outputs = [file for name in ("output", "report", "confusion") if isinstance(file := given[name], Path)]
+    check_videos(*outputs, samples=samples)
+
+
 def _watch(evaluation: Evaluation, *, quiet: bool) -> None:
     with stderr(quiet=quiet or not someone_watches()).status(plain("reading videos")) as status:
         for done, total, failure in evaluation.read():
@@ -328,44 +328,25 @@ def _watch(evaluation: Evaluation, *, quiet: bool) -> None:
 
 
 def _write(report: dict[str, object], mistakes: Mistakes, given: dict[str, object]) -> None:
+    """Write and print what was found; what cannot be written keeps nothing else back."""
     from bike_cli.cli.eval_report import print_tables, write_confusion, write_json
     from bike_cli.cli.html_report import write_html
 
-    output, page = given["output"], given["report"]
-    if isinstance(output, Path):
-        write_json(report, output)
-    if isinstance(page, Path):
-        write_html(report, mistakes, page)
-    matrix = given["confusion"]
-    if isinstance(matrix, Path):
-        write_confusion(report, matrix)
+    ways: dict[str, Callable[[Path], None]] = {
+        "output": lambda file: write_json(report, file),
+        "report": lambda file: write_html(report, mistakes, file),
+        "confusion": lambda file: write_confusion(report, file),
+    }
+    errors = []
+    for name, write in ways.items():
+        if isinstance(file := given[name], Path):
+            try:
+                write(file)
+            except UsageError as e:
+                errors.append(e)
     if sys.stdout is not None:
         print_tables(report)
-
-
-def _compared_with(before: Mapping[str, object], report: dict[str, object]) -> ExitCode:
-    """Say whether figures are those of before."""
-    apart = list(_apart(before["systems"], json.loads(json.dumps(report["systems"])), "systems"))
-    if not apart:
-        stderr().print(plain("the digits agree with those of --from", "dim"))
-        return ExitCode.DONE
-    were, are = (one["data"].get("contents") for one in (before, report))  # type: ignore[attr-defined]
-    way_out = "compare data, model and versions"
-    if were and are:
-        way_out = "compare model and versions" if were == are else "videos or labels are others than before"
-    say(f"--from: {len(apart)} figures differ, first {apart[0]}; {way_out}", level="error")
-    return ExitCode.SOME_FAILED
-
-
-def _apart(before: object, now: object, where: str) -> Iterator[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in {**before, **now}:
-            yield from _apart(before.get(key), now.get(key), f"{where}.{key}")
-    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        for i, (one, other) in enumerate(zip(before, now, strict=True)):
-            yield from _apart(one, other, f"{where}[{i}]")
-    elif isinstance(before, int | float) and isinstance(now, int | float):
-        if abs(before - now) > SAMENESS:
-            yield f"{where}: {before} before, {now} now"
-    elif before != now:
-        yield f"{where}: {before!r} before, {now!r} now"
+    for error in errors[1:]:
+        say(str(error), level="error")
+    if errors:
+        raise errors[0]

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bike_cli.cli.console import loading
+from bike_cli.cli.eval_predictions import labels_of, one_of
 from bike_cli.cli.fewshot import watched
 from bike_cli.cli.systems import systems_of
+from bike_cli.cli.targets import check_videos
 from bike_cli.config import EvalConfig, FewshotConfig, flatten, resolve
 from bike_cli.errors import UsageError
 
@@ -35,6 +37,7 @@ def check_shots(given: Mapping[str, object], config: EvalConfig, *, is_predicted
         return
     if is_predicted:
         raise UsageError("protocol fewshot: learns from videos, and these are predictions; name labelled videos")
+    one_of(labels_of(given), "the protocol fewshot has one data set")
     files = given["data"]
     if isinstance(files, list) and len(files) > 1:
         raise UsageError(f"protocol fewshot: draws from one data set, and {len(files)} were named; name one")
@@ -59,9 +62,12 @@ def of_shots(
 
     by = found()
     quiet = bool(given["quiet"]) or not by.is_first
-    names, root = (value if isinstance(value, Path) else None for value in (given["labels"], given["root"]))
+    root = given["root"] if isinstance(given["root"], Path) else None
+    names = one_of(labels_of(given), "the protocol fewshot has one data set")
     labelled = read_labelled(files[0], names_file=names, root=root)
     samples = [*labelled.train, *(labelled.test or ())]
+    outputs = [file for name in ("output", "report", "confusion") if isinstance(file := given[name], Path)]
+    check_videos(*outputs, samples=samples)
     with DecodePool(config.sampling, config.decoding, most=len(samples)) as pool:
         pool.warm_up()  # while torch and the models are loaded
         with loading(", ".join(many.get("model", [config.engine.model])), quiet=quiet):
@@ -86,7 +92,8 @@ def _study(system: System, labelled: LabelledSet, config: EvalConfig, pool: Deco
     from bike_cli.tasks.fewshot import Study
 
     told = {**flatten(config), **flatten(system.config)}
-    wanted = resolve(FewshotConfig, flags={k: told[k] for k in flatten(FewshotConfig()) if k in told})
+    flags = {k: told[k] for k in flatten(FewshotConfig()) if k in told}
+    wanted = resolve(FewshotConfig, flags=flags, environment={})  # which the config has seen
     return Study(system.engine, labelled, wanted, pool, by)
 
 

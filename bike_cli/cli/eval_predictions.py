@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,21 +39,23 @@ def of_predictions(
     from bike_cli.tasks.evaluation_report import Judged, check_protocol, data_of, report_of
     from bike_cli.tasks.score_table import ScoreTable, one_behind_the_other
 
-    if not isinstance(given["labels"], Path):
+    labels = one_of(labels_of(given), "predictions have one truth")
+    if labels is None:
         raise UsageError(f"{files[0]}: holds predictions; name what is true with --labels truth.csv")
     if config.official:
         raise UsageError(
             "--official: needs the videos, and these are predictions; leave it out, or evaluate the videos"
         )
-    tested = tested_of(given, [str(given["labels"])], names=given["names"])
+    names = given["names"]
+    tested = tested_of(given, [str(labels)], names=[names] if isinstance(names, Path) else [])
     check_protocol(config, tested)
     read = [read_predictions(file) for file in files]
     joined = [join(one, tested) for one in read]
     tables = []
     for one in joined:
         places = range(len(one.truth.samples))
-        names, truth = names_of(one.truth, places), truth_of(one.truth, places)
-        tables.append(ScoreTable(tested.labels, names, one.logits, truth))
+        truth = truth_of(one.truth, places)
+        tables.append(ScoreTable(tested.labels, names_of(one.truth, places), one.logits, truth))
     is_one = bool(given["merge"])
     _say_left_out(files, joined, tested, is_one=is_one)
     tables = [one_behind_the_other(tables)] if is_one else tables
@@ -63,7 +65,7 @@ def of_predictions(
     figures = report_of(judged, tested, kept, config)
     failures = [failure for one in (joined if is_one else joined[:1]) for failure in one.failures]
     failed = [{"path": f.path, "type": f.type, "message": f.message} for f in failures]
-    data = data_of(tested, [*files, str(given["labels"])], failed, len(kept))
+    data = data_of(tested, [*files, str(labels)], failed, len(kept))
     report = whole_report(given, config, data, figures, engine=None, model=", ".join(read[0].models))
     return report, Mistakes()  # there is nothing to look at
 
@@ -89,15 +91,32 @@ def _say_left_out(files: Sequence[str], joined: Sequence[Joined], tested: Tested
             say(f"{files[0]} and others: {len(missing)} videos are not predicted, first {first}", level="warning")
 
 
-def tested_of(given: dict[str, object], files: Sequence[str], *, names: object) -> Tested:
-    """Return the labelled videos that files name."""
+def labels_of(given: Mapping[str, object]) -> list[Path]:
+    """Return the files of --labels in their order: none, one for all data, or one for each."""
+    told = given["labels"]
+    return [Path(str(file)) for file in (told if isinstance(told, list) else [] if told is None else [told])]
+
+
+def one_of(labels: Sequence[Path], why: str) -> Path | None:
+    """Return the one file of --labels, or None, where one is all there may be.
+
+    Raises:
+        UsageError: there are more.
+    """
+    if len(labels) > 1:
+        raise UsageError(f"--labels: {why}, and {len(labels)} files were named; name one")
+    return labels[0] if labels else None
+
+
+def tested_of(given: Mapping[str, object], files: Sequence[str], *, names: Sequence[Path]) -> Tested:
+    """Return the labelled videos that files name, with all classes from one names file, or one for each file."""
     from bike_cli.data.tested import read_tested
 
     return read_tested(
         list(files),
-        names_file=names if isinstance(names, Path) else None,
+        names_file=names,
         root=given["root"] if isinstance(given["root"], Path) else None,
         multi_label=bool(given["multi_label"]),
         none_of_these=None if given["unknown"] is None else str(given["unknown"]),
-        subset=str(given["subset"]),
+        subset=str(given["subset"] or "validation"),
     )

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bike_cli.cli.console import plain
-from bike_cli.cli.fewshot_report import NARROWEST, PRIVATE
+from bike_cli.cli.fewshot_report import NARROWEST
 from bike_cli.cli.html_report import METRICS, SMALLER_IS_BETTER, Mistake
 from bike_cli.cli.outputs import open_output
 from bike_cli.cli.rows import as_json
-from bike_cli.config import EvalConfig, flatten
+from bike_cli.config import PRIVATE, EvalConfig, flatten
 from bike_cli.errors import UsageError
 from bike_cli.versions import versions
 
@@ -51,6 +51,13 @@ NAMES = {name: called for name, (called, _) in METRICS.items()} | {
     "half_top1_std": "  its std",
     "half_top5": "top-5 on halves",
     "half_top5_std": "  its std",
+    "splits_top1": "top-1 on splits",
+    "splits_top1_std": "  its std",
+    "splits_top5": "top-5 on splits",
+    "splits_top5_std": "  its std",
+    "attributes_top1": "top-1 of attributes",
+    "attributes_top5": "top-5 of attributes",
+    "fused_top1": "top-1 with attributes",
 }
 
 
@@ -63,9 +70,7 @@ def whole_report(
         engine: the first system's; None: the predictions were made before.
     """
     arguments = {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in given.items()
-        if name not in NOT_ARGUMENTS and value is not None
+        name: _as_written(value) for name, value in given.items() if name not in NOT_ARGUMENTS and value is not None
     }
     placement = None if engine is None else engine.encoder.placement
     return {
@@ -82,6 +87,11 @@ def whole_report(
         "versions": versions(),
         "seed": config.seed,
     }
+
+
+def _as_written(value: object) -> object:
+    some = [_as_written(one) for one in value] if isinstance(value, list) else value
+    return str(some) if isinstance(some, Path) else some
 
 
 def write_json(report: Object, file: Path) -> None:
@@ -196,12 +206,15 @@ def _splits(report: Object) -> Table | None:
     if not splits:
         return None
     table = Table(box=box.SIMPLE)
-    for column in ("system", "split", "classes", "videos", "top-1", "top-5"):
+    official = ("official top-1", "official top-5") if any("official" in split for split in splits) else ()
+    for column in ("system", "split", "classes", "videos", "top-1", "top-5", *official):
         table.add_column(column, justify="left" if column in ("system", "split") else "right")
     for split in splits:
         metrics = cast("Mapping[str, float]", split["metrics"])
+        told = [metrics, cast("Mapping[str, float]", split.get("official") or {})] if official else [metrics]
         figures = [
-            _percent(metrics[k]) + (f" ± {_percent(metrics.get(f'{k}_std'))}" if f"{k}_std" in metrics else "")
+            _percent(one.get(k)) + (f" ± {_percent(one.get(f'{k}_std'))}" if f"{k}_std" in one else "")
+            for one in told
             for k in ("top1", "top5")
         ]
         counts = ["" if split[k] is None else f"{split[k]:,}" for k in ("classes", "videos")]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,12 +12,12 @@ import typer
 from bike_cli.cli import options as o
 from bike_cli.cli.console import error_room, loading, plain, say, someone_watches, stderr
 from bike_cli.cli.export import check_out, write_folder
+from bike_cli.cli.targets import check_apart, check_target, check_videos
 from bike_cli.config import FewshotConfig, dump, resolve
 from bike_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from bike_cli.data.manifests import LabelledSet
-    from bike_cli.records import Sample
     from bike_cli.tasks.fewshot import Study
     from bike_cli.tasks.outcomes import Report
 
@@ -176,7 +174,7 @@ def run(given: dict[str, object], config: FewshotConfig, *, quiet: bool) -> Exit
     output, save, plots, also = _targets(given)
     labelled = _labelled(given)
     samples = [*labelled.train, *(labelled.test or ())]
-    _check_videos(output, save, samples=samples)
+    check_videos(output, save, samples=samples)
     if output is None and sys.stdout is None:
         raise UsageError("stdout: is closed, so the report has nowhere to go; name a file with -o")
     with DecodePool(config.sampling, config.decoding, most=len(samples)) as pool:
@@ -214,8 +212,7 @@ def _targets(given: dict[str, object]) -> tuple[Path | None, Path | None, Path |
     for file in (output, None if trains_model else save):
         if file is not None:
             check_target(file, read)
-    if output is not None and save is not None and output.resolve() == save.resolve():
-        raise UsageError(f"{output}: is named by both -o and --save; give each its own file")
+    check_apart({"-o": output, "--save": save})
     if plots is not None:
         from bike_cli.cli.plots import check_plots
 
@@ -224,31 +221,6 @@ def _targets(given: dict[str, object]) -> tuple[Path | None, Path | None, Path |
     if also is not None and save is None:
         raise UsageError("--also: adds labels to the classifier to keep, and none is kept; add --save actions.bike")
     return output, save, plots, parse_labels(str(also), named="--also") if also is not None else ()
-
-
-def check_target(file: Path, read: Sequence[Path]) -> None:
-    """Raise UsageError where a file cannot be written, or is read by this command."""
-    folder = file.absolute().parent
-    if str(file) == "-" or (file.exists() and not file.is_file() and not file.is_dir()):
-        raise UsageError(f"{file}: is no ordinary file; name one, such as report.json")
-    if file.is_dir() or not folder.is_dir():
-        fact = "is a folder" if file.is_dir() else "lies in a folder that does not exist"
-        raise UsageError(f"{file}: {fact}; name a file in a folder that exists")
-    if not os.access(folder, os.W_OK):
-        raise UsageError(f"{file}: cannot be written; choose a folder that is yours")
-    if file.exists() and any(other.exists() and other.samefile(file) for other in read):
-        raise UsageError(f"{file}: is read by this command and would be overwritten; choose another name")
-
-
-def _check_videos(*files: Path | None, samples: Sequence[Sample]) -> None:
-    """Raise UsageError where a file to write is one of the videos."""
-    there = [(file, file.stat()) for file in files if file is not None and file.exists()]
-    for sample in samples if there else ():
-        with suppress(OSError, ValueError):
-            seen = sample.source.path.stat()
-            file = next((file for file, status in there if os.path.samestat(seen, status)), None)
-            if file is not None:
-                raise UsageError(f"{file}: is a video that this command reads; choose another name")
 
 
 def _labelled(given: dict[str, object]) -> LabelledSet:

@@ -17,7 +17,7 @@ from rich.table import Table
 from bike_cli.cli.console import plain
 from bike_cli.cli.outputs import open_output
 from bike_cli.cli.rows import as_json
-from bike_cli.config import flatten
+from bike_cli.config import PRIVATE, flatten
 from bike_cli.tasks.methods import BASELINE
 from bike_cli.tasks.metrics import Mean, mean_of, recalls
 from bike_cli.tasks.outcomes import Outcome, Report
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 NARROWEST = 72  # columns; in less, figures would be cut to others
 CLASSES_SHOWN = 30  # a table of more is for files
-PRIVATE = ("device", "workers", "cache", "cache_dir", "decode_timeout", "decode_memory", "offline", "compile")
 
 
 # -- figures ------------------------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ def systems_of(config: EvalConfig, many: Mapping[str, list[str]], by: Processes)
     systems = []
     for values in product(*(many[name] for name in names)):
         flags = {**flatten(config), **dict(zip(names, values, strict=True))}
-        wanted = resolve(ClassifyConfig, flags={k: flags[k] for k in flatten(ClassifyConfig()) if k in flags})
+        flags = {k: flags[k] for k in flatten(ClassifyConfig()) if k in flags}
+        wanted = resolve(ClassifyConfig, flags=flags, environment={})  # which the config has seen
         if wanted.engine.model not in engines:
             engines[wanted.engine.model] = load_among(wanted.engine, by)
         engine = engines[wanted.engine.model]

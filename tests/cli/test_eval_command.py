@@ -15,7 +15,7 @@ import pytest
 from films import drawn, write_video
 from invoke import BIKE, ONE_THREAD, Ran, bike
 
-from bike_cli.errors import ExitCode
+from bike_cli.errors import ExitCode, UsageError
 
 CLASSES = ("blue_circle", "blue_square", "green_cross", "red_square")
 NO_SUCH_MODEL = ("-m", "no-such-model")
@@ -83,6 +83,88 @@ def test_a_report_can_be_repeated_to_the_digit(report: Path) -> None:
 
     assert ran.exit_code == ExitCode.DONE
     assert "the digits agree" in ran.stderr
+
+
+def test_a_report_is_repeated_whatever_files_and_variables_say_today(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "c.yaml").write_text("model: tiny\nframes: 4\npool: mean\nresamples: 50\n")
+    with monkeypatch.context() as then:
+        then.setenv("BIKE_SEED", "3")
+        ran = bike("eval", data, "--config", tmp_path / "c.yaml", "-o", tmp_path / "r.json")
+    assert ran.exit_code == ExitCode.DONE
+    (tmp_path / "c.yaml").unlink()
+    for name, value in (("BIKE_POOL", "tcs"), ("BIKE_TEMPLATE", "class"), ("BIKE_MODEL", "none")):
+        monkeypatch.setenv(name, value)
+
+    again = bike("eval", "--from", tmp_path / "r.json", "-o", tmp_path / "again.json")
+
+    assert "the digits agree" in again.stderr
+    assert read(tmp_path / "again.json")["settings"] == read(tmp_path / "r.json")["settings"]
+
+
+def test_a_video_that_failed_again_is_told_by_the_exit_code(data: Path, tmp_path: Path) -> None:
+    rows = [f"{file},{file.parent.name}" for file in sorted(data.rglob("*.mp4"))]
+    (tmp_path / "rows.csv").write_text("\n".join(["path,label", *rows, f"{tmp_path}/gone.mp4,{CLASSES[0]}"]))
+    first = evaluated(tmp_path / "rows.csv", "--resamples", "50", "-o", tmp_path / "r.json")
+    assert first.exit_code == ExitCode.SOME_FAILED
+
+    again = bike("eval", "--from", tmp_path / "r.json")
+
+    assert ("the digits agree" in again.stderr, again.exit_code) == (True, ExitCode.SOME_FAILED)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"arguments": []}, "has no arguments"),
+        ({"systems": {}}, "has no systems"),
+        ({"data": None}, "has no data"),
+        ({"settings": 3}, "has no settings"),
+        ({"arguments": {"data": [1]}}, "its argument data is none of eval"),
+        ({"arguments": {}}, "its argument data is none of eval"),
+        ({"arguments": {"data": ["x"], "labels": 3}}, "its argument labels is none of eval"),
+        ({"arguments": {"data": ["x"], "merge": "x"}}, "its argument merge is none of eval"),
+    ],
+)
+def test_a_report_that_cannot_be_repeated_is_told(
+    report: Path, changed: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "r.json").write_text(json.dumps(read(report) | changed))
+
+    ran = bike("eval", "--from", tmp_path / "r.json")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert ran.stderr == f"error: {tmp_path}/r.json: is no report of bike eval -o ({message}); name one\n"
+
+
+def test_what_cannot_be_written_keeps_nothing_else_back(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise UsageError("r.json: cannot be written (no room); make room")
+
+    monkeypatch.setattr("bike_cli.cli.eval_report.write_json", refuse)
+
+    ran = evaluated(data, "--resamples", "50", "-o", tmp_path / "r.json", "--report", tmp_path / "r.html")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert ran.stderr == "error: r.json: cannot be written (no room); make room\n"
+    assert "mean class" in ran.stdout
+    assert (tmp_path / "r.html").exists()
+
+
+@pytest.mark.parametrize(("part", "key"), [("splits", "top1"), ("splits", "top1_std")])
+def test_other_digits_of_splits_are_told(part: str, key: str, data: Path, tmp_path: Path) -> None:
+    assert evaluated(data, "--protocol", "zeroshot-half", "-o", tmp_path / "r.json").exit_code == ExitCode.DONE
+    changed = read(tmp_path / "r.json")
+    changed[part][-1]["metrics"][key] += 0.01  # type: ignore[index]
+    (tmp_path / "r.json").write_text(json.dumps(changed))
+
+    ran = bike("eval", "--from", tmp_path / "r.json")
+
+    assert ran.exit_code == ExitCode.SOME_FAILED
+    assert f"figures differ, first {part}[10].metrics.{key}" in ran.stderr
 
 
 def test_other_digits_are_told(report: Path, tmp_path: Path) -> None:
@@ -212,7 +294,7 @@ def test_several_labels_have_a_mean_average_precision(data: Path, tmp_path: Path
     assert ran.exit_code == ExitCode.DONE
     (system,) = read(tmp_path / "r.json")["systems"]  # type: ignore[misc]
     assert 0 < system["metrics"]["map"]["value"] <= 1
-    assert {"map", "running_map"} == system["official"].keys()
+    assert "running_map" in system["official"]
 
 
 def test_unknown_classes_have_an_auroc(data: Path, tmp_path: Path) -> None:
@@ -388,6 +470,18 @@ def test_parts_are_merged_to_the_whole(predicted: tuple[Path, Path], tmp_path: P
         (["--from", "{truth}"], "{truth}: is no report of bike eval -o"),
         (["{data}", "--from", "{report}"], "--from: repeats what {report} was made of, so data cannot be given, too; "),
         (["{data}/none"], "{data}/none: "),
+        (["{data}", "-o", "same.csv", "--confusion", "same.csv"], "same.csv: is named by both -o and --confusion; "),
+        (["{data}", "-o", "a", "--report", "./a"], "a: is named by both -o and --report; give each its own file"),
+        (["{data}", "-o", "{data}/blue_circle/0.mp4"], "{data}/blue_circle/0.mp4: is a video that this command reads"),
+        (["{data}", "--attributes", "{truth}", "--report", "{truth}"], "{truth}: is read by this command and would be"),
+        (["--from", "{report}", "-o", "{report}"], "{report}: is read by this command and would be overwritten"),
+        (["{data}", "-o", "n" * 300], "n" * 60 + "…: cannot be a file (File name too long); choose another name"),
+        (
+            ["{data}", "--multi-label", "--protocol", "multilabel", "--confusion", "c.csv"],
+            "--confusion: videos have several labels, so none is taken for another; leave it out",
+        ),
+        (["--from", "{report}", "--seed", "0"], "--from: repeats what {report} was made of, so --seed cannot be given"),
+        (["--from", "{report}", "--subset", "x"], "so --subset cannot be given, too; leave it out"),
     ],
 )
 def test_what_cannot_work_is_told_before_a_model_is_loaded(
