@@ -16,7 +16,7 @@ from rich.table import Table
 
 from bike_cli.cli.console import plain
 from bike_cli.cli.fewshot_report import NARROWEST
-from bike_cli.cli.html_report import METRICS, SMALLER_IS_BETTER, Mistake
+from bike_cli.cli.html_report import METRICS, SETTLED, SMALLER_IS_BETTER, Mistake, compared_on
 from bike_cli.cli.outputs import open_output
 from bike_cli.cli.rows import as_json
 from bike_cli.config import PRIVATE, EvalConfig, flatten
@@ -226,7 +226,11 @@ def _differences(report: Object) -> Table | None:
     comparisons = cast("Sequence[Object]", report["comparisons"])
     if not comparisons:
         return None
-    table = Table(box=box.SIMPLE, title=plain(f"against {comparisons[0]['a']}, in points"), title_justify="left")
+    table = Table(
+        box=box.SIMPLE,
+        title=plain(f"against {comparisons[0]['a']}, in points, {compared_on(report)}"),
+        title_justify="left",
+    )
     for column in ("system", "figure", "difference", "95 % interval", "p", ""):
         table.add_column(column, justify="left" if column in ("system", "figure", "") else "right")
     for one in comparisons:
@@ -238,8 +242,8 @@ def _differences(report: Object) -> Table | None:
 
 
 def _winner(comparison: Object, low: float, high: float) -> str:
-    """Return which system is better, where the interval leaves 0 out."""
-    if low <= 0 <= high:
+    """Return which system is better, where the interval leaves 0 out and p is small."""
+    if low <= 0 <= high or float(cast(float, comparison["p"])) >= SETTLED:
         return ""
     is_gain = (low > 0) != (comparison["metric"] in SMALLER_IS_BETTER)
     return f"real: {comparison['b' if is_gain else 'a']} is better"

@@ -43,6 +43,17 @@ OFFICIAL = {  # what only the official code counts: how it is called
     "running_map": "running mAP",
     "half_top1": "top-1 on halves",
     "half_top5": "top-5 on halves",
+    "splits_top1": "top-1 on splits",
+    "splits_top5": "top-5 on splits",
+    "attributes_top1": "top-1 of attributes",
+    "attributes_top5": "top-5 of attributes",
+    "fused_top1": "top-1 with attributes",
+}
+SETTLED = 0.05  # below this p
+COMPARED_ON = {  # what differences are of, where it is not the protocol's own figure
+    "fewshot": "of the first draw",
+    "zeroshot-half": "of all classes, not of halves",
+    "k600": "of all splits' classes together",
 }
 SMALLER_IS_BETTER = frozenset({"ece"})
 PER_CLASS = {"recall": "recall", "ap": "average precision", "precision": "precision", "f1": "F1"}
@@ -310,8 +321,19 @@ def _differences(report: Object) -> _Section | None:
     columns = [Column(text("compared"), is_figures=False), Column(text("figure"), is_figures=False)]
     columns += [Column(text(head)) for head in heads] + [Column(text("verdict"), is_figures=False)]
     rows = [_difference(comparison) for comparison in comparisons]
-    caption = text("First less second, in points, on the same videos; real where the interval leaves out zero.")
+    said = (
+        f"First less second, in points, {compared_on(report)}; real where the interval leaves out zero and p is below"
+    )
+    caption = text(f"{said} {SETTLED}.")
     return _Section("differences", "Differences", h.table("comparisons", caption, columns, rows))
+
+
+def compared_on(report: Object) -> str:
+    """Return on what systems are compared."""
+    scope = COMPARED_ON.get(_word(report, "protocol"))
+    videos = [_count(one, "videos") for one in _many(report, "comparisons") if one.get("left_out")]
+    shared = f"on the {min(videos):,} videos that both have" if videos else "on the same videos"
+    return shared if scope is None else f"{shared}, {scope}"
 
 
 def _difference(comparison: Object) -> list[Html]:
@@ -328,7 +350,8 @@ def _difference(comparison: Object) -> list[Html]:
 
 
 def _verdict(comparison: Object, low: float | None, high: float | None) -> Html:
-    if low is None or high is None or low <= 0 <= high:
+    p = _number(comparison, "p")
+    if low is None or high is None or low <= 0 <= high or (p is not None and p >= SETTLED):
         return element("span", text("not settled"), class_="unsettled")
     is_gain = (low > 0) != (_word(comparison, "metric") in SMALLER_IS_BETTER)
     better = name(_word(comparison, "b" if is_gain else "a"))
@@ -340,8 +363,10 @@ def _splits(report: Object) -> _Section | None:
     if not splits:
         return None
     metrics = _measured([_one(split, "metrics") for split in splits])
+    officials = _measured([_one(split, "official") for split in splits])
     columns = [Column(text("split"), is_figures=False), Column(text("system"), is_figures=False)]
     columns += [Column(text(head)) for head in ("classes", "videos", *map(_called, metrics))]
+    columns += [Column(text(f"official {_called(m)}")) for m in officials]
     rows = [
         [
             name(_word(split, "name")),
@@ -349,6 +374,7 @@ def _splits(report: Object) -> _Section | None:
             text(_grouped(split.get("classes"))),
             text(_grouped(split.get("videos"))),
             *(_measure(_figure(_one(split, "metrics"), m)) for m in metrics),
+            *(element("i", _bare(_figure(_one(split, "official"), m))) for m in officials),
         ]
         for split in splits
     ]

@@ -10,7 +10,8 @@ the labels (truth -1) count for `auroc_none` alone, which needs them.
     auroc_none    how well a low best probability tells videos of none of the labels from others
     map           mean over classes of average precision, over all videos
 
-Means over classes are over those that have a video, in each resample: a class without one costs nothing.
+Means over classes are over those that have a video, in each resample: a class without one costs nothing. What cannot
+be known is left out: top5 where a prediction names fewer than five labels, map where it does not name all.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from bike_cli.tasks.resampling import (
     each_once,
     interval,
     resamples_of,
+    sign_test,
 )
 from bike_cli.tasks.score_table import NONE, ScoreTable
 
@@ -61,7 +63,7 @@ class PerClass:
             video, where the best label is no whole answer.
         recall: share of its videos that are taken for it.
         f1: NaN for a class without a video.
-        average_precision: without interpolation; ties earn nothing.
+        average_precision: without interpolation; ties earn nothing. NaN where predictions do not name all labels.
     """
 
     videos: NDArray[np.int64]
@@ -78,7 +80,7 @@ class Measured:
     Args:
         values: by name, in the order in which they are shown: `top1`, `top5`, `mean_class`, `macro_f1`, `ece`,
             `auroc_none` if there are videos of none of the labels, `map`; with several labels a video `map`, `top1`,
-            `top5`.
+            `top5`. `top5` and `map` are not there where predictions name too few labels for them.
         confusion: int64 [C, C], how many videos of each class (row) were taken for each (column); None with several
             labels a video.
     """
@@ -93,7 +95,7 @@ class Compared:
     """What a second table gains over a first one.
 
     Args:
-        differences: by name, second minus first; a smaller `ece` is the better one.
+        differences: by name, second minus first, of the figures that both have; a smaller `ece` is the better one.
         videos: how many both have.
         left_out: how many only one of them has.
     """
@@ -127,10 +129,29 @@ def compared(first: ScoreTable, second: ScoreTable, *, seed: int = 0, resamples:
         UsageError: other labels, another truth, no video in common, or a video twice so that it is not clear which.
     """
     a, b, left_out = _aligned(first, second)
-    values, drawn = _bootstrapped(_Facts(a), seed=seed, resamples=resamples)
-    others, others_drawn = _bootstrapped(_Facts(b), seed=seed, resamples=resamples)
-    gains = {name: difference(others[name] - values[name], others_drawn[name] - drawn[name]) for name in values}
+    facts = (_Facts(a), _Facts(b))
+    (values, drawn), (others, others_drawn) = (_bootstrapped(one, seed=seed, resamples=resamples) for one in facts)
+    least = _sign_tests(*facts)
+    gains = {
+        name: difference(others[name] - values[name], others_drawn[name] - drawn[name], least_p=least[name])
+        for name in values
+        if name in others
+    }
     return Compared(gains, len(a.videos), left_out)
+
+
+def _sign_tests(a: _Facts, b: _Facts) -> dict[str, float]:
+    """Return the sign test's p of each figure; where the two are alike, a video is no sign.
+
+    Only a hit is a sign for one of them. Of other figures it is not known whom a video speaks for, so all of them may.
+    """
+    wins = {"top1": (a.hits, b.hits), "top5": (a.hits5, b.hits5)}
+    found = {name: sign_test(int((y & ~x).sum()), int((x & ~y).sum())) for name, (x, y) in wins.items()}
+    guesses = sign_test(int((a.guesses != b.guesses).sum()), 0)
+    scores = sign_test(int((a.table.logits != b.table.logits).any(axis=1).sum()), 0)
+    return (
+        found | dict.fromkeys(("mean_class", "macro_f1"), guesses) | dict.fromkeys(("ece", "auroc_none", "map"), scores)
+    )
 
 
 def _bootstrapped(facts: _Facts, *, seed: int, resamples: int) -> tuple[dict[str, float], Drawn]:
@@ -162,7 +183,7 @@ class _Facts:
 
     def __init__(self, table: ScoreTable) -> None:
         self.videos = len(table.videos)
-        self._table = table
+        self.table = table
         self._labelled = table.present.any(axis=1)
         if not self._labelled.any():
             raise UsageError("truth: no video has one of the labels; check that both are of the same data")
@@ -170,32 +191,34 @@ class _Facts:
         self._rows = np.flatnonzero(self._labelled | table.multi_label)
         probabilities = table.probabilities[self._rows]
         present = table.present[self._rows]
-        self._rankings = [ranking(s, p) for s, p in zip(probabilities.T, present.T, strict=True)]
+        self._has_all, self._has_top = table.fewest == len(table.labels), table.fewest >= min(TOP, len(table.labels))
+        columns = zip(probabilities.T, present.T, strict=True) if self._has_all else ()
+        self._rankings = [ranking(s, p) for s, p in columns]
         self._known = np.flatnonzero(self._labelled)
         best = table.ranked(TOP)[self._known]
-        self._guesses = best[:, 0]
+        self.guesses = best[:, 0]
         named = best >= 0
         hits = np.take_along_axis(table.present[self._known], np.maximum(best, 0), axis=1) & named
-        self._hits, self._hits5 = hits[:, 0], hits.any(axis=1)
+        self.hits, self.hits5 = hits[:, 0], hits.any(axis=1)
         self._confidence = table.probabilities.max(axis=1)
 
     def figures(self) -> list[_Figures]:
         """Return the functions from counts to figures, in the order in which they are shown."""
-        blocks = MOST_LOOKUPS // (self._table.logits.size * BLOCK)
-        mean = _Figures(self._mean_average_precision(), max(FEWEST_BLOCKS, blocks))
-        if self._table.multi_label:
-            return [mean, _Figures(self._top())]
+        blocks = MOST_LOOKUPS // (self.table.logits.size * BLOCK)
+        mean = [_Figures(self._mean_average_precision(), max(FEWEST_BLOCKS, blocks))] if self._has_all else []
+        if self.table.multi_label:
+            return [*mean, _Figures(self._top())]
         some = [self._top(), self._by_class(), self._calibration()]
         some += [] if self._labelled.all() else [self._none_apart()]
-        return [*map(_Figures, some), mean]
+        return [*map(_Figures, some), *mean]
 
     def per_class(self) -> PerClass:
         """Return each class's own figures."""
-        videos = self._table.present.sum(axis=0).astype(np.int64)
-        precisions = np.array([average_precision(r) for r in self._rankings])
+        videos = self.table.present.sum(axis=0).astype(np.int64)
+        unknown = np.full(len(videos), np.nan)
+        precisions = np.array([average_precision(r) for r in self._rankings]) if self._has_all else unknown
         counts = self.confusion()
         if counts is None:
-            unknown = np.full(len(videos), np.nan)
             return PerClass(videos, unknown, unknown, unknown, precisions)
         right, guessed = np.diag(counts).astype(np.float64), counts.sum(axis=0)
         f1 = divided(np.where(videos > 0, 2 * right, np.nan), videos + guessed)
@@ -203,27 +226,28 @@ class _Facts:
 
     def confusion(self) -> NDArray[np.int64] | None:
         """Return the confusion matrix, if each video has one label."""
-        if self._table.multi_label:
+        if self.table.multi_label:
             return None
-        return confusion(self._truth(), self._guesses, len(self._table.labels))
+        return confusion(self._truth(), self.guesses, len(self.table.labels))
 
     def _truth(self) -> NDArray[np.int64]:
-        return np.asarray(self._table.truth[self._known], dtype=np.int64)
+        return np.asarray(self.table.truth[self._known], dtype=np.int64)
 
     def _top(self) -> FiguresOf:
-        by_hit = [Groups.of(np.where(h, 1, 0), groups=2, rows=self._known) for h in (self._hits, self._hits5)]
+        by_hit = [Groups.of(np.where(h, 1, 0), groups=2, rows=self._known) for h in (self.hits, self.hits5)]
 
         def figures(counts: Tensor) -> Drawn:
             (wrong, right), (wrong5, right5) = (groups.sums(counts) for groups in by_hit)
-            return {"top1": divided(right, wrong + right), "top5": divided(right5, wrong5 + right5)}
+            top5 = {"top5": divided(right5, wrong5 + right5)} if self._has_top else {}
+            return {"top1": divided(right, wrong + right), **top5}
 
         return figures
 
     def _by_class(self) -> FiguresOf:
-        classes, truth = len(self._table.labels), self._truth()
+        classes, truth = len(self.table.labels), self._truth()
         of_class = Groups.of(truth, groups=classes, rows=self._known)
-        right_of = Groups.of(truth[self._hits], groups=classes, rows=self._known[self._hits])
-        taken_for = Groups.of(self._guesses, groups=classes, rows=self._known)
+        right_of = Groups.of(truth[self.hits], groups=classes, rows=self._known[self.hits])
+        taken_for = Groups.of(self.guesses, groups=classes, rows=self._known)
 
         def figures(counts: Tensor) -> Drawn:
             videos, right, guessed = of_class.sums(counts), right_of.sums(counts), taken_for.sums(counts)
@@ -237,7 +261,7 @@ class _Facts:
         bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)  # each with its upper edge
         order = np.argsort(bins, kind="stable")
         by_bin = Groups.in_order(self._known[order], np.bincount(bins, minlength=BINS))
-        excess = torch.from_numpy((self._hits - confidence)[order])
+        excess = torch.from_numpy((self.hits - confidence)[order])
 
         def figures(counts: Tensor) -> Drawn:
             excesses = np.abs(by_bin.weighted_sums(counts, excess))
@@ -247,7 +271,7 @@ class _Facts:
 
     def _none_apart(self) -> FiguresOf:
         doubt = 1 - self._confidence
-        none = np.flatnonzero(self._table.truth == NONE)
+        none = np.flatnonzero(self.table.truth == NONE)
         known = self._known
         levels, level = np.unique(doubt[none], return_inverse=True)
         # Below the first level, at it, between it and the second, at that, ..., above the last.
@@ -310,7 +334,7 @@ def _with_labels_of(first: ScoreTable, second: ScoreTable) -> ScoreTable:
     else:
         renumbered = np.append(np.argsort(order), NONE)  # the last one is that of -1
         truth = renumbered[second.truth.astype(np.int64)]
-    return ScoreTable(first.labels, second.videos, second.logits[:, order], truth)
+    return ScoreTable(first.labels, second.videos, second.logits[:, order], truth, second.named)
 
 
 def _place_of(table: ScoreTable) -> dict[str, int]:

@@ -326,22 +326,41 @@ def test_a_figure_without_a_number_is_a_dash(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "low", "high", "verdict"),
+    ("metric", "low", "high", "p", "verdict"),
     [
-        ("top1", 0.01, 0.03, "real: other is better"),
-        ("top1", -0.03, -0.01, "real: tiny is better"),
-        ("ece", 0.01, 0.03, "real: tiny is better"),  # a smaller error
-        ("ece", -0.03, -0.01, "real: other is better"),
-        ("top1", -0.01, 0.03, "not settled"),
-        ("top1", 0.0, 0.03, "not settled"),
+        ("top1", 0.01, 0.03, 0.01, "real: other is better"),
+        ("top1", -0.03, -0.01, 0.01, "real: tiny is better"),
+        ("ece", 0.01, 0.03, 0.01, "real: tiny is better"),  # a smaller error
+        ("ece", -0.03, -0.01, 0.01, "real: other is better"),
+        ("top1", -0.01, 0.03, 0.01, "not settled"),
+        ("top1", 0.0, 0.03, 0.01, "not settled"),
+        ("top1", 0.01, 0.03, 0.05, "not settled"),  # of a few videos
     ],
 )
-def test_a_difference_is_real_when_its_interval_leaves_out_zero(
-    metric: str, low: float, high: float, verdict: str, file: Path
+def test_a_difference_is_real_when_its_interval_leaves_out_zero_and_p_is_small(
+    metric: str, low: float, high: float, p: float, verdict: str, file: Path
 ) -> None:
-    page = written(a_report(a_system(), comparisons=[a_difference(metric, low, high)]), [], file)
+    difference = a_difference(metric, low, high) | {"p": p}
+    page = written(a_report(a_system(), comparisons=[difference]), [], file)
 
     assert rows_of(page, "comparisons")[0]["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("protocol", "left_out", "said"),
+    [
+        ("standard", 0, "in points, on the same videos; real"),
+        ("standard", 3, "in points, on the 1,200 videos that both have; real"),
+        ("fewshot", 0, "in points, on the same videos, of the first draw; real"),
+        ("k600", 0, "in points, on the same videos, of all splits' classes together; real"),
+    ],
+)
+def test_what_differences_are_of_is_said(protocol: str, left_out: int, said: str, file: Path) -> None:
+    difference = a_difference("top1", 0.0, 0.1) | {"videos": 1200, "left_out": left_out}
+
+    page = written(a_report(a_system(), comparisons=[difference]) | {"protocol": protocol}, [], file)
+
+    assert said in page.one("section", id="differences").text
 
 
 def test_a_difference_has_its_sign_its_interval_and_its_p(file: Path) -> None:

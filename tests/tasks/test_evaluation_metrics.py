@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from bike_cli.errors import UsageError
 from bike_cli.tasks.evaluation_metrics import Measured, compared, measured
 from bike_cli.tasks.metrics import average_precisions
-from bike_cli.tasks.resampling import BLOCK, difference, interval
+from bike_cli.tasks.resampling import BLOCK, difference, interval, sign_test
 from bike_cli.tasks.score_table import ScoreTable
 
 SINGLE = ["top1", "top5", "mean_class", "macro_f1", "ece", "auroc_none", "map"]
@@ -389,6 +390,33 @@ def test_a_paired_interval_is_narrower_than_that_of_strangers() -> None:
 )
 def test_p_is_twice_the_share_on_the_other_side(drawn: list[float], p: float) -> None:
     assert difference(0.5, np.array(drawn)).p == p
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(0, 0), (1, 0), (3, 0), (0, 6), (5, 2), (4, 4), (1, 9)])
+def test_the_sign_test_counts_coins(wins: int, losses: int) -> None:
+    throws = [sum(coins) for coins in product((0, 1), repeat=wins + losses)]
+
+    few, many = min(wins, losses), max(wins, losses)
+    wanted = 1.0 if few == many else np.mean([heads <= few or heads >= many for heads in throws])
+    assert sign_test(wins, losses) == pytest.approx(wanted)
+
+
+def test_the_sign_test_of_many_is_the_normal_one() -> None:
+    wins, losses = 50_400, 49_600
+    deviations = (abs(wins - losses) - 1) / math.sqrt(wins + losses)
+
+    assert sign_test(wins, losses) == pytest.approx(math.erfc(deviations / math.sqrt(2)), rel=1e-2)
+
+
+@pytest.mark.parametrize(("videos", "p"), [(1, 1.0), (3, 0.25), (5, 2 / 32), (6, 2 / 64)])
+def test_a_few_videos_settle_nothing(videos: int, p: float) -> None:
+    wrong, right = np.eye(2)[np.ones(videos, dtype=int)], np.eye(2)[np.zeros(videos, dtype=int)]
+    truth = np.zeros(videos, dtype=np.int64)
+
+    found = compared(table_of(wrong, truth), table_of(right, truth)).differences
+
+    assert found["top1"].p == found["macro_f1"].p == found["ece"].p == pytest.approx(p)
+    assert found["top5"].p == 1
 
 
 def test_order_of_videos_and_labels_has_no_say() -> None:
