@@ -1,13 +1,18 @@
 """The bundled model and clips to run on: what tests of several layers need."""
 
+import functools
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import typer.main
+import typer.testing
 from films import drawn, write_video
 
+from bike_cli.engine import engine
 from bike_cli.engine.engine import Engine, load
 
 # The models of the tests are small: a second thread gains nothing, and waits long where others use the core.
@@ -35,10 +40,26 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("BIKE_")]:
-        monkeypatch.delenv(name)
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep settings and the cache of the user out, of fixtures of a whole file, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("BIKE_")]:
+            patch.delenv(name)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _what_is_always_the_same_is_built_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        # Typer builds the commands for each run, which takes longer than most runs that are told what is wrong.
+        built = functools.cache(typer.main.get_command)
+        patch.setattr(typer.main, "get_command", built)
+        patch.setattr(typer.testing, "_get_command", built)
+        # Half of the time to load the bundled model.
+        patch.setattr(engine, "SimpleTokenizer", functools.cache(engine.SimpleTokenizer))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bike_cli.engine import engine
+from bike_cli.tasks import processes
 
 LABELS = ("red square", "blue circle", "green cross")
 
@@ -14,7 +15,9 @@ LABELS = ("red square", "blue circle", "green cross")
 @pytest.fixture(scope="session", autouse=True)
 def _each_model_is_loaded_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "load", functools.cache(engine.load))
+        load = functools.cache(engine.load)
+        for module in (engine, processes):  # which calls it by a name of its own
+            patch.setattr(module, "load", load)
         yield
 
 

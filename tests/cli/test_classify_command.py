@@ -20,6 +20,9 @@ FIELDS = ["path", "status", "label", "score", "top", "attributes", "model", "set
 NO_SUCH_MODEL = ("-m", "no-such-model")  # whatever is told before this was found out before the model is loaded
 
 
+pytestmark = pytest.mark.usefixtures("one_store_for_all")
+
+
 def classify(*arguments: object, stdin: bytes = b"") -> Ran:
     return bike("classify", "-m", "tiny", *arguments, stdin=stdin)
 

@@ -26,7 +26,7 @@ from bike_cli.cli import finetune as command
 from bike_cli.cli import plots
 from bike_cli.engine import engine as engines
 from bike_cli.errors import ExitCode
-from bike_cli.tasks import events
+from bike_cli.tasks import events, processes
 from bike_cli.tasks.run_folder import RunFolder
 
 SHOWN = {"green_star": "blue circle", "red_ring": "green cross", "blue_heart": "red square"}  # words of other things
@@ -46,7 +46,9 @@ read_once = functools.cache(inspect.unwrap(engines.load))
 
 def loaded(*arguments: object, **options: object) -> engines.Engine:
     """Return a model as it is on disk: others are trained in place."""
-    return copy.deepcopy(read_once(*arguments, **options))
+    engine = read_once(*arguments, **options)
+    tokenizer = engine.encoder.tokenizer  # nothing is learnt there, and to copy it takes longer than to load the model
+    return copy.deepcopy(engine, {id(tokenizer): tokenizer})
 
 
 def sketched(folder: Path) -> Path:
@@ -59,7 +61,7 @@ def finetune(
     *arguments: object, run: Callable[..., Ran] = bike, settings: tuple[str, ...] = SMALL, draws: bool = False
 ) -> Ran:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engines, "load", loaded)
+        patch.setattr(processes, "load", loaded)
         if not draws:
             patch.setattr(plots, "write_training_plot", sketched)
         return run("finetune", *settings, *arguments)

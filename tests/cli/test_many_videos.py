@@ -3,15 +3,19 @@
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
-from invoke import Ran, bike, bike_on_terminal, shell
+from invoke import Ran, bike, bike_on_terminal
 
 from bike_cli.cli import sources
 from bike_cli.errors import ExitCode
 
 LABELS = ("-L", "red square,blue circle,green cross")
+
+
+pytestmark = pytest.mark.usefixtures("one_store_for_all")
 
 
 def classify(*arguments: object, stdin: bytes = b"") -> Ran:
@@ -234,6 +238,8 @@ def test_a_list_may_end_its_paths_with_nul(clips: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("only_two_are_listed")
 def test_a_list_may_be_the_output_of_a_program(many: Path) -> None:
-    ran = shell('bike classify -m tiny -L "red square,blue circle" --files-from <(ls -d "$1"/*)', many)
+    with subprocess.Popen(["ls", *sorted(many.iterdir())], stdout=subprocess.PIPE) as listing:
+        assert listing.stdout
+        ran = classify("--files-from", f"/dev/fd/{listing.stdout.fileno()}")  # what bash makes of <(ls …)
 
     assert (len(ran.records), ran.exit_code) == (8, ExitCode.SOME_FAILED)

@@ -89,6 +89,7 @@ def test_fp32_gives_the_gradient_of_the_cpu(on_cpu: tuple[float, Tensor]) -> Non
     assert float((found - on_cpu[1]).norm() / on_cpu[1].norm()) < 1e-3
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 def test_nobody_waits_for_the_device_before_it_knows_the_whole_step() -> None:
     (learner, _), batch = learner_of("cuda", "bf16"), batch_of("cuda")
     optimizer = torch.optim.AdamW([p for p in learner.branch.parameters() if p.requires_grad], fused=True)
