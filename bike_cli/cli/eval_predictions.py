@@ -2,72 +2,192 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import logging
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Literal
 
-from bike_cli.cli.console import say
 from bike_cli.config import EvalConfig
 from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from bike_cli.cli.html_report import Mistakes
-    from bike_cli.data.predictions import Joined
+    from bike_cli.data.predictions import Joined, Predictions
     from bike_cli.data.tested import Tested
+    from bike_cli.tasks.score_table import ScoreTable
+
+logger = logging.getLogger(__name__)
+
+_START, _CHUNK = 1 << 16, 1 << 20  # bytes that tell what a file holds, and that are read at once
 
 
-def is_predicted(file: str) -> bool:
-    """Return whether a file holds answers of `bike classify`: ActivityNet annotations are JSON, too."""
-    path = Path(file)
-    if not path.is_file():
+# -- what files hold ---------------------------------------------------------------------------------------------------
+
+
+class Piped(str):
+    """The name of a pipe, which can be read only once, with a copy of what came through it."""
+
+    copy: IO[bytes]  # it lasts as long as this
+
+    @classmethod
+    def of(cls, name: str, copy: IO[bytes]) -> Piped:
+        """Return the name with the copy."""
+        piped = cls(name)
+        piped.copy = copy
+        return piped
+
+
+def looked_at(files: Sequence[str], *, merge: bool) -> tuple[list[str], list[bool]]:
+    """Return the files, pipes as what can be read again, and whether each holds predictions: all do, or none.
+
+    Args:
+        merge: files of predictions are parts of one, some of which may be empty.
+    Raises:
+        UsageError: predictions beside something else, a file that is empty.
+    """
+    held = [_piped(file) if _is_pipe(file) else file for file in files]
+    kinds = [_kind(_there(file)) for file in held]
+    if "empty" in kinds and not (merge and "predicted" in kinds):
+        way = "name labelled videos, or what bike classify -o wrote; parts may be empty with --merge"
+        raise UsageError(f"{held[kinds.index('empty')]}: is empty; {way}")
+    if "predicted" not in kinds:
+        # A list of videos is read by the name of its file alone.
+        held = [Piped.of(one.copy.name, one.copy) if isinstance(one, Piped) else one for one in held]
+        return held, [False] * len(held)
+    if "other" in kinds:
+        other, predicted = held[kinds.index("other")], held[kinds.index("predicted")]
+        raise UsageError(f"{other}: holds no predictions, but {predicted} does; give files of one kind")
+    return held, [True] * len(held)
+
+
+def _is_pipe(file: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(file).st_mode)  # noqa: PTH116 - a Path would be made for every file
+    except (OSError, ValueError):
         return False
-    with path.open("rb") as stream:
-        start = stream.read(4096).decode("utf-8", "replace").lstrip("\ufeff \t\r\n[")
+
+
+def _piped(file: str) -> Piped:
+    copy = tempfile.NamedTemporaryFile(prefix="bike-")  # noqa: SIM115 - closed with the last who names it
+    with Path(file).open("rb") as pipe:
+        shutil.copyfileobj(pipe, copy, _CHUNK)
+    copy.flush()
+    return Piped.of(file, copy)
+
+
+def _there(file: str) -> Path:
+    """Return where the bytes of a file lie."""
+    return Path(file.copy.name if isinstance(file, Piped) else file)
+
+
+def _kind(file: Path) -> Literal["predicted", "empty", "other"]:
+    """Return whether a file holds answers of `bike classify`: ActivityNet annotations are JSON, too."""
+    if not file.is_file():
+        return "other"
+    with file.open("rb") as stream:
+        start = stream.read(_START).decode("utf-8", "replace").lstrip("\ufeff \t\r\n[")
+    if not start.strip("] \t\r\n"):
+        return "empty"
     if start.startswith("{"):
-        return '"path"' in start.split("\n")[0] and '"database"' not in start
-    return path.suffix.lower() in (".csv", ".tsv") and start.startswith(("path,status", "path\tstatus"))
+        first = start.split("\n")[0]
+        record = start if first.strip() == "{" else first
+        is_answer = '"path"' in record and '"database"' not in record
+    else:
+        is_answer = file.suffix.lower() in (".csv", ".tsv", "") and start.startswith(("path,status", "path\tstatus"))
+    return "predicted" if is_answer else "other"
+
+
+def _digest(files: Iterable[Path]) -> str:
+    """Return the hash of the bytes of all files; folders and pipes that are gone have none."""
+    digest = hashlib.sha256()
+    for file in files:
+        if file.is_file():
+            with file.open("rb") as stream:
+                while chunk := stream.read(_CHUNK):
+                    digest.update(chunk)
+    return digest.hexdigest()
+
+
+# -- figures -----------------------------------------------------------------------------------------------------------
 
 
 def of_predictions(
     given: dict[str, object], config: EvalConfig, files: Sequence[str]
-) -> tuple[dict[str, object], Mistakes]:
-    """Return the report on predictions, and no mistakes: there is nothing to look at."""
+) -> tuple[dict[str, object], Mistakes] | None:
+    """Return the report on predictions, and no mistakes: there is nothing to look at.
+
+    Of processes that a launcher started the first one tells; None for the others.
+    """
     from bike_cli.cli.eval_report import whole_report
     from bike_cli.cli.html_report import Mistakes
-    from bike_cli.data.predictions import join, read_predictions
-    from bike_cli.tasks.evaluate import names_of, truth_of
     from bike_cli.tasks.evaluation_report import Judged, check_protocol, data_of, report_of
-    from bike_cli.tasks.score_table import ScoreTable, one_behind_the_other
+    from bike_cli.tasks.processes import found
 
+    if not found().is_first:
+        return None
+    labels, names_file = _truth(given, config, files[0]), given["names"]
+    tested = tested_of(given, [str(labels)], names=[names_file] if isinstance(names_file, Path) else [])
+    check_protocol(config, tested)
+    read = _read(files, merge=bool(given["merge"]))
+    joined = _joined(read, tested, given["unknown"])
+    names = _named(files[: len(read)])
+    for one, its in zip(read, joined, strict=True):
+        _tell_left_out(one.origin, its, config)
+    judged = [Judged(name, _table(its, tested)) for name, its in zip(names, joined, strict=True)]
+    known = {sample.source.id: i for i, sample in enumerate(tested.samples)}
+    kept = [known[video] for video in judged[0].table.videos]
+    figures = report_of(judged, tested, kept, config)
+    failed = [{"path": f.path, "type": f.type, "message": f.message} for f in joined[0].failures]
+    contents = _digest([*map(_there, files), labels])
+    data = data_of(tested, [*files, str(labels)], failed, len(kept), contents)
+    models = dict.fromkeys(model for one in read for model in one.models)
+    report = whole_report(given, config, data, figures, engine=None, model=", ".join(models))
+    return report, Mistakes()
+
+
+def _truth(given: Mapping[str, object], config: EvalConfig, file: str) -> Path:
+    """Return the file of what is true, or raise UsageError where predictions are not enough."""
     labels = one_of(labels_of(given), "predictions have one truth")
     if labels is None:
-        raise UsageError(f"{files[0]}: holds predictions; name what is true with --labels truth.csv")
+        raise UsageError(f"{file}: holds predictions; name what is true with --labels truth.csv")
     if config.official:
         raise UsageError(
             "--official: needs the videos, and these are predictions; leave it out, or evaluate the videos"
         )
-    names = given["names"]
-    tested = tested_of(given, [str(labels)], names=[names] if isinstance(names, Path) else [])
-    check_protocol(config, tested)
-    read = [read_predictions(file) for file in files]
-    joined = [join(one, tested) for one in read]
-    tables = []
-    for one in joined:
-        places = range(len(one.truth.samples))
-        truth = truth_of(one.truth, places)
-        tables.append(ScoreTable(tested.labels, names_of(one.truth, places), one.logits, truth))
-    is_one = bool(given["merge"])
-    _say_left_out(files, joined, tested, is_one=is_one)
-    tables = [one_behind_the_other(tables)] if is_one else tables
-    judged = [Judged(name, table) for name, table in zip(_named(files[:1] if is_one else files), tables, strict=True)]
-    known = {sample.source.id: i for i, sample in enumerate(tested.samples)}
-    kept = [known[video] for video in tables[0].videos]
-    figures = report_of(judged, tested, kept, config)
-    failures = [failure for one in (joined if is_one else joined[:1]) for failure in one.failures]
-    failed = [{"path": f.path, "type": f.type, "message": f.message} for f in failures]
-    data = data_of(tested, [*files, str(labels)], failed, len(kept))
-    report = whole_report(given, config, data, figures, engine=None, model=", ".join(read[0].models))
-    return report, Mistakes()  # there is nothing to look at
+    if config.protocol == "k600":
+        fact = "is a mean over splits, and predictions have none"
+        raise UsageError(f"protocol k600: {fact}; evaluate the videos, with a list file for each split")
+    return labels
+
+
+def _read(files: Sequence[str], *, merge: bool) -> list[Predictions]:
+    """Return the predictions of each file, or of all as one."""
+    from bike_cli.data.parts import merged
+    from bike_cli.data.predictions import read_predictions
+
+    copies = [_there(file) if isinstance(file, Piped) else None for file in files]
+    read = [read_predictions(file, copy=copy, is_part=merge) for file, copy in zip(files, copies, strict=True)]
+    return [merged(read)] if merge else read
+
+
+def _joined(read: Sequence[Predictions], tested: Tested, unknown: object) -> list[Joined]:
+    from bike_cli.data.predictions import join
+
+    return [join(one, tested, unknown=None if unknown is None else str(unknown)) for one in read]
+
+
+def _table(joined: Joined, tested: Tested) -> ScoreTable:
+    from bike_cli.tasks.evaluate import names_of, truth_of
+    from bike_cli.tasks.score_table import ScoreTable
+
+    places = range(len(joined.truth.samples))
+    names, truth = names_of(joined.truth, places), truth_of(joined.truth, places)
+    return ScoreTable(tested.labels, names, joined.logits, truth, joined.named)
 
 
 def _named(files: Sequence[str]) -> list[str]:
@@ -76,19 +196,27 @@ def _named(files: Sequence[str]) -> list[str]:
     return stems if len(set(stems)) == len(stems) else list(files)
 
 
-def _say_left_out(files: Sequence[str], joined: Sequence[Joined], tested: Tested, *, is_one: bool) -> None:
-    for file, one in zip(files, joined, strict=True):
-        if one.only_predicted:
-            fact = f"{len(one.only_predicted)} videos have no label, first {one.only_predicted[0]}"
-            say(f"{file}: {fact}; they are left out", level="warning")
-        if one.only_labelled and not is_one:
-            fact = f"{len(one.only_labelled)} videos are not predicted, first {one.only_labelled[0]}"
-            say(f"{file}: {fact}; they are left out", level="warning")
-    if is_one:
-        missing = set.intersection(*(set(one.only_labelled) for one in joined))
-        first = next((s.source.id for s in tested.samples if s.source.id in missing), None)
-        if first is not None:
-            say(f"{files[0]} and others: {len(missing)} videos are not predicted, first {first}", level="warning")
+def _tell_left_out(file: str, joined: Joined, config: EvalConfig) -> None:
+    """Warn of videos and figures that are left out.
+
+    Raises:
+        UsageError: what is asked for needs the scores of all labels.
+    """
+    from bike_cli.tasks.evaluation_metrics import TOP
+
+    sides = {"have no label": joined.only_predicted, "are not predicted": joined.only_labelled}
+    for fact, videos in sides.items():
+        if videos:
+            logger.warning("%s: %d videos %s, first %s; they are left out", file, len(videos), fact, videos[0])
+    classes, fewest = joined.logits.shape[1], int(joined.named.min())
+    if fewest == classes:
+        return
+    few = "" if fewest == joined.named.max() else "as few as "
+    fact, way = f"names {few}{fewest} of {classes} labels a video", f"classify with -k {classes}"
+    if config.protocol == "zeroshot-half":
+        raise UsageError(f"{file}: {fact}, and halves of them need all; {way}")
+    lost = "top-5 and mAP are" if fewest < min(TOP, classes) else "mAP is"
+    logger.warning("%s: %s, so %s left out; %s", file, fact, lost, way)
 
 
 def labels_of(given: Mapping[str, object]) -> list[Path]:

@@ -29,8 +29,10 @@ def as_object(record: Prediction | Failure, settings: str | None = None) -> dict
         "path": record.source.id,
         "status": "ok",
         "label": record.best.label,
-        "score": _rounded(record.best.score),
-        "top": [{"label": r.label, "score": _rounded(r.score), "cosine": _rounded(r.cosine)} for r in record.ranked],
+        "score": _significant(record.best.score),
+        "top": [
+            {"label": r.label, "score": _significant(r.score), "cosine": _rounded(r.cosine)} for r in record.ranked
+        ],
         "attributes": [{"phrase": a.phrase, "cosine": _rounded(a.cosine)} for a in record.attributes],
         "model": record.model,
         **({} if settings is None else {"settings": settings}),
@@ -64,7 +66,7 @@ def as_cells(record: Prediction | Failure, top: int) -> list[Cell]:
     if isinstance(record, Failure):
         empty: list[Cell] = [None] * (3 * top + 5)
         return [record.source.id, "error", *empty, record.kind, record.message]
-    ranked: list[Cell] = [c for r in record.ranked for c in (r.label, _rounded(r.score), _rounded(r.cosine))]
+    ranked: list[Cell] = [c for r in record.ranked for c in (r.label, _significant(r.score), _rounded(r.cosine))]
     ranked += [None] * (3 * top - len(ranked))
     duration_s = None if record.duration_s is None else _rounded(record.duration_s, 3)
     attributes = ", ".join(a.phrase for a in record.attributes)
@@ -75,3 +77,8 @@ def as_cells(record: Prediction | Failure, top: int) -> list[Cell]:
 def _rounded(number: float, digits: int = 6) -> float | None:
     # JSON has no NaN; a number that is none says so.
     return round(number, digits) if math.isfinite(number) else None
+
+
+def _significant(score: float) -> float | None:
+    # Six decimals would make all small scores alike, and mAP lives off their order.
+    return float(f"{score:.6g}") if math.isfinite(score) else None

@@ -1,4 +1,4 @@
-"""The records of a file that `bike classify -o` wrote, one after another: JSON lines, a JSON array, CSV or TSV."""
+"""The records of a file that `bike classify -o` wrote, one after another: JSON of any layout, CSV or TSV."""
 
 from __future__ import annotations
 
@@ -29,26 +29,33 @@ class Answer(NamedTuple):
 
     line: int
     record: object
-    in_cells: bool = False  # from CSV or TSV, which hold no more labels than they have columns
 
 
-def read_answers(path: Path) -> Iterator[Answer]:
+def read_answers(path: Path, *, copy: Path | None = None) -> Iterator[Answer]:
     """Yield the records of a file, of which little is in memory at a time.
 
-    A last record that was cut short by the end of its run is left out, with a warning.
+    JSON is one record a line, records one behind the other with whatever space `jq` puts into them, or an array. A last
+    record that was cut short by the end of its run is left out, with a warning.
 
+    Args:
+        path: what messages name.
+        copy: where that lies which came through the pipe `path`.
     Raises:
         UsageError: the file cannot be read, is a video, no UTF-8, no JSON, no CSV, or has other columns. Raised when
             its turn comes.
     """
-    if path.is_file() and looks_like_video(path):
+    there = path if copy is None else copy
+    if there.is_file() and looks_like_video(there):
         raise UsageError(f"{path}: is a video, no predictions; give what bike classify -o wrote")
     try:
-        with path.open("rb") as file:
-            head = file.peek(_HEAD_CHARACTERS).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-            if head in (b"{", b"\0"):
+        with there.open("rb") as file:
+            head = file.peek(_HEAD_CHARACTERS).removeprefix(b"\xef\xbb\xbf").lstrip()
+            if head.partition(b"\n")[0].strip() == b"{":
+                with _text(file, newline="\n") as text:
+                    yield from _laid_out(text, path)
+            elif head[:1] in (b"{", b"\0"):
                 yield from _in_lines(file, path)
-            elif head == b"[":
+            elif head[:1] == b"[":
                 with _text(file, newline="\n") as text:
                     yield from _in_array(text, path)
             elif head:
@@ -59,15 +66,14 @@ def read_answers(path: Path) -> Iterator[Answer]:
     except OSError as e:
         raise UsageError(f"{path}: cannot be read ({e.strerror}); give what bike classify -o wrote") from e
     except UnicodeDecodeError as e:
-        raise UsageError(
-            f"{_first_without_utf8(path)}: byte 0x{e.object[e.start]:02x} is not UTF-8; mend the record"
-        ) from e
+        where = _first_without_utf8(path, there)
+        raise UsageError(f"{where}: byte 0x{e.object[e.start]:02x} is not UTF-8; mend the record") from e
 
 
-def _first_without_utf8(path: Path) -> str:
+def _first_without_utf8(path: Path, there: Path) -> str:
     """Return the path and the line; of a pipe, which is gone, the path alone."""
-    if path.is_file():
-        with path.open("rb") as file:
+    if there.is_file():
+        with there.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 try:
                     line.decode()
@@ -110,14 +116,14 @@ def _in_lines(file: Iterable[bytes], path: Path) -> Iterator[Answer]:
         yield Answer(number, record)
 
 
-# -- a JSON array ---------------------------------------------------------------------------------------------------
+# -- JSON that is laid out ------------------------------------------------------------------------------------------
 
 
 class _Window:
-    """The part of a JSON text that is being read."""
+    """The part of a JSON text that is being read; `end`: with what the whole text ends."""
 
-    def __init__(self, stream: io.TextIOBase) -> None:
-        self._stream, self._text, self._at = stream, "", 0
+    def __init__(self, stream: io.TextIOBase, *, end: str) -> None:
+        self._stream, self._text, self._at, self._end = stream, "", 0, end
         self._decoder = json.JSONDecoder()
         self.line = 1
 
@@ -162,10 +168,10 @@ class _Window:
         return len(self._text) - self._at < _LONGEST and (is_open or len(self._text) - error.pos <= _TAIL)
 
     def _is_cut(self, error: json.JSONDecodeError) -> bool:
-        """Return whether the text ends within the value, rather than with the end of the array."""
+        """Return whether the text ends within the value, rather than with the end of it all."""
         text = self._text.rstrip()
         is_behind_bracket = error.msg.startswith("Expecting ','") and error.pos >= len(text)
-        return is_behind_bracket or not text.endswith("]")
+        return is_behind_bracket or not text.endswith(self._end)
 
     def _more(self) -> bool:
         arrived = self._stream.read(_CHUNK_CHARACTERS)
@@ -173,8 +179,23 @@ class _Window:
         return bool(arrived)
 
 
+def _laid_out(stream: io.TextIOBase, path: Path) -> Iterator[Answer]:
+    """Yield records that stand one behind the other, each on many lines."""
+    window = _Window(stream, end="}")
+    while window.mark():
+        line = window.line
+        try:
+            record = window.value()
+        except EOFError:
+            _tell_torn(f"{path}:{line}")
+            return
+        except (ValueError, RecursionError) as e:
+            raise _no_json(f"{path}:{line}", e) from e
+        yield Answer(line, record)
+
+
 def _in_array(stream: io.TextIOBase, path: Path) -> Iterator[Answer]:
-    window = _Window(stream)
+    window = _Window(stream, end="]")
     window.mark()
     window.skip()  # the bracket
     mark = window.mark()
@@ -228,7 +249,7 @@ def _in_cells(stream: io.TextIOBase, path: Path) -> Iterator[Answer]:
             columns = _columns(row)
         elif len(row.cells) == len(columns):
             line = int(row.where.rpartition(":")[2])
-            yield Answer(line, _record(row, columns), in_cells=True)
+            yield Answer(line, _record(row, columns))
         elif lines.is_whole:
             raise UsageError(f"{row.where}: has {len(row.cells)} cells, not {len(columns)}; mend or remove the row")
         else:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
@@ -23,7 +24,6 @@ from bike_cli.records import Ranked, Sample
 
 logger = logging.getLogger(__name__)
 
-_ROUNDED = 1e-6  # the last digit of a score in a file
 _LEAST = float(np.log(np.finfo(np.float64).tiny))  # below the log of every score that a file can hold but 0
 _VIDEOS_AT_ONCE = 4096
 
@@ -41,9 +41,9 @@ class Predictions:
     """The answers of one file, those of all videos in one row: N labels in all, `starts` tells which are whose.
 
     Args:
-        origin: the file, for messages.
+        origin: the file, or the first of several that are one, for messages.
         videos: V names, as the user gave them, in the order of the file.
-        lines: int64 [V], beside `videos`: where each stands in the file.
+        lines: int64 [V], beside `videos`: where each stands in its file.
         labels: all that the file names, in the order of their first coming.
         label_lines: beside `labels`: the line that names it first.
         starts: int64 [V + 1]; `places[starts[i] : starts[i + 1]]` are the labels of video i, best first.
@@ -51,6 +51,7 @@ class Predictions:
         scores: float64 [N], in [0, 1].
         cosines: float32 [N]; NaN where there is none.
         models, settings: each that made some of the answers, once.
+        label_origins: beside `labels`: the file that names it first; empty where that is `origin`.
     """
 
     origin: str
@@ -65,6 +66,7 @@ class Predictions:
     failures: tuple[Failed, ...]
     models: tuple[str, ...]
     settings: tuple[str, ...]
+    label_origins: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Predictions({self.origin!r}, {len(self.videos)} videos, {len(self.labels)} labels)"
@@ -76,6 +78,10 @@ class Predictions:
         cosines = [round(cosine, 6) for cosine in self.cosines[its].tolist()]
         return [Ranked(*one) for one in zip(labels, self.scores[its].tolist(), cosines, strict=True)]
 
+    def where_named(self, label: int) -> str:
+        """Return the file and the line that name a label first, for messages."""
+        return f"{self.label_origins[label] if self.label_origins else self.origin}:{self.label_lines[label]}"
+
 
 @dataclass(frozen=True, repr=False)
 class Joined:
@@ -84,6 +90,7 @@ class Joined:
     Args:
         logits: float64 [V, C], log of the scores; -inf where a label is not named. A score of 0 that is named is
             between: below all others, later ones lower; its exponential is 0 all the same.
+        named: int64 [V], how many labels each answer names.
         truth: its V samples are those with an answer, in the order of the rows.
         failures: of videos that the truth has.
         only_predicted, only_labelled: videos that one side has, in its order; one that failed is on both.
@@ -91,6 +98,7 @@ class Joined:
     """
 
     logits: NDArray[np.float64]
+    named: NDArray[np.int64]
     truth: Tested
     failures: tuple[Failed, ...]
     only_predicted: tuple[str, ...]
@@ -101,38 +109,43 @@ class Joined:
         return f"Joined({list(self.logits.shape)}, {len(self.failures)} failures)"
 
 
-def read_predictions(path: str | Path) -> Predictions:
-    """Return the predictions of a file, in any form that `bike classify -o` writes.
+def read_predictions(path: str | Path, *, copy: Path | None = None, is_part: bool = False) -> Predictions:
+    """Return the predictions of a file, in any form that `bike classify -o` writes; others need no cosines.
 
     The same answer twice for a video is used once, with a warning; so is one that was cut short left out.
 
+    Args:
+        copy: where that lies which came through the pipe `path`.
+        is_part: whether it may hold no answer, as one of more parts than there are videos.
     Raises:
         UsageError: the file cannot be read or holds no answer; a record that is malformed, has a score outside [0, 1]
-            or a label twice; another answer for a video; rows of CSV or TSV without the scores of all labels.
+            or a label twice; another answer for a video.
     """
     taken = _Taken(str(path))
-    for answer in read_answers(Path(path)):
+    for answer in read_answers(Path(path), copy=copy):
         taken.add(answer)
     predictions = taken.whole()
-    if taken.in_cells:
-        _check_full(predictions)
+    if not is_part and not predictions.videos and not predictions.failures:
+        raise UsageError(f"{path}: is empty, it holds no answer; give what bike classify -o wrote")
     return predictions
 
 
-def join(predictions: Predictions, truth: Tested) -> Joined:
+def join(predictions: Predictions, truth: Tested, *, unknown: str | None = None) -> Joined:
     """Return the predictions of the videos that the truth knows, as scores of its labels.
 
-    Videos are the same where their names are; of others, where their file names are, and no other video on either side
-    has that one. Labels are found as `finder` does.
+    Videos are the same where their names are; of others, where they name the same file from here; of others, where
+    their file names are, and no other video on either side has that one. Labels are found as `finder` does.
 
+    Args:
+        unknown: the class whose videos are of none of the labels, as somebody named it.
     Raises:
         UsageError: no video in common, a label that the truth does not know, two labels that are one there.
     """
-    columns = _columns(predictions, truth)
+    columns = _columns(predictions, truth, has_unknown=unknown is not None)
     failed = {failure.path: failure for failure in predictions.failures}
     ids = [sample.source.id for sample in truth.samples]
     matched = _matched(ids, [*predictions.videos, *failed])
-    by_name = [(id_, name) for id_, name in matched.items() if id_ != name]
+    by_name = [(id_, name) for id_, name in matched.items() if id_ != name and _from_here(id_) != _from_here(name)]
     if by_name:
         text = "%s: %s matched with labels by file name alone, first %s with %s"
         logger.warning(text, predictions.origin, count_of(by_name), by_name[0][1], by_name[0][0])
@@ -140,10 +153,11 @@ def join(predictions: Predictions, truth: Tested) -> Joined:
     kept = [i for i, id_ in enumerate(ids) if matched.get(id_) in row_of]
     if not kept:
         raise _nothing_in_common(predictions, ids, matched)
-    logits = _logits(predictions, [row_of[matched[ids[i]]] for i in kept], columns, classes=len(truth.labels))
+    rows = [row_of[matched[ids[i]]] for i in kept]
     taken = set(matched.values())
     return Joined(
-        logits,
+        _logits(predictions, rows, columns, classes=len(truth.labels)),
+        np.diff(predictions.starts)[rows],
         _only(truth, kept),
         tuple(failed[matched[id_]] for id_ in ids if matched.get(id_) in failed),
         only_predicted=tuple(name for name in (*predictions.videos, *failed) if name not in taken),
@@ -159,7 +173,7 @@ class _Taken:
     """The records of a file so far."""
 
     def __init__(self, origin: str) -> None:
-        self.origin, self.in_cells = origin, False
+        self.origin = origin
         self._rows: dict[str, int] = {}
         self._failures: dict[str, tuple[Failed, int]] = {}
         self._places: defaultdict[str, int] = defaultdict()
@@ -173,7 +187,6 @@ class _Taken:
     def add(self, answer: Answer) -> None:
         """Take a record, or raise UsageError where it is none or unlike an earlier one of its video."""
         where, record = f"{self.origin}:{answer.line}", answer.record
-        self.in_cells |= answer.in_cells
         path = record.get("path") if isinstance(record, dict) else None
         if not isinstance(record, dict) or not isinstance(path, str):
             raise UsageError(f"{where}: is no answer of bike, as it has no 'path'; remove it")
@@ -182,15 +195,13 @@ class _Taken:
         elif record.get("status") == "ok" and isinstance(record.get("top"), list) and record["top"]:
             self._add_top(path, record["top"], answer.line)
             for known, name in ((self._models, "model"), (self._settings, "settings")):
-                if isinstance(record.get(name), str):
+                if isinstance(record.get(name), str) and record[name]:
                     known[record[name]] = None
         else:
             raise UsageError(f"{where}: is no answer of bike: 'ok' with a 'top', or 'error'; remove it")
 
     def whole(self) -> Predictions:
         """Return all that was taken."""
-        if not self._rows and not self._failures:
-            raise UsageError(f"{self.origin}: holds no answer; give what bike classify -o wrote")
         if self._again:
             text = "%s:%d: %s answered more than once, alike, used once"
             logger.warning(text, self.origin, self._again[0], count_of(self._again))
@@ -267,10 +278,8 @@ class _Taken:
 
 
 def _cosines(top: Sequence[Mapping[str, object]]) -> array[float]:
-    cosines = list(map(itemgetter("cosine"), top))
-    if None in cosines:
-        cosines = [float("nan") if cosine is None else cosine for cosine in cosines]
-    return array("f", cosines)
+    cosines = [ranked.get("cosine") for ranked in top]  # other programs have none
+    return array("f", [float("nan") if cosine is None else cosine for cosine in cosines])  # type: ignore[misc]
 
 
 def _failed(where: str, path: str, error: object) -> Failed:
@@ -281,43 +290,29 @@ def _failed(where: str, path: str, error: object) -> Failed:
     return Failed(path, kind, message)
 
 
-def _check_full(predictions: Predictions) -> None:
-    """Raise UsageError where a video lacks a label: rows of cells end with the columns, JSON where `--top` says."""
-    counts, known = np.diff(predictions.starts), len(predictions.labels)
-    if not len(counts):
-        return
-    sums = np.add.reduceat(predictions.scores, predictions.starts[:-1])
-    short = (counts < known) | (np.abs(sums - 1) > known * _ROUNDED)
-    if short.any():
-        i = int(short.argmax())
-        has = "1 label" if counts[i] == 1 else f"{counts[i]} labels"
-        fact = f"shows {has} of {known} or more, with {sums[i]:.3f} of the probability"
-        way = "classify with --top for all labels, or to .jsonl"
-        raise UsageError(f"{predictions.origin}:{predictions.lines[i]}: {fact}; {way}")
-
-
 # -- beside the truth -----------------------------------------------------------------------------------------------
 
 
-def _columns(predictions: Predictions, truth: Tested) -> NDArray[np.int64]:
+def _columns(predictions: Predictions, truth: Tested, *, has_unknown: bool) -> NDArray[np.int64]:
     """Return the place in the truth of each label of the predictions; warn of those that none stands for."""
     is_by_id = truth.names == tuple(map(str, range(len(truth.names))))
     find = finder(truth.labels) if is_by_id else finder(truth.labels, truth.names)
     columns: dict[int, str] = {}
-    for label, line in zip(predictions.labels, predictions.label_lines, strict=True):
-        where, place = f"{predictions.origin}:{line}", find(label)
+    for i, label in enumerate(predictions.labels):
+        where, place = predictions.where_named(i), find(label)
         if place is None:
             near, count = nearest(label, truth.labels), len(truth.labels)
-            raise UsageError(
-                f"{where}: label {label!r} is none of the {count} that videos may have; the nearest is {near!r}"
-            )
+            fact = f"label {label!r} is none of the {count} that videos may have; the nearest is {near!r}"
+            none = "" if has_unknown else ", and with --unknown the one whose videos are of none of them"
+            raise UsageError(f"{where}: {fact}; name all classes with --names{none}")
         if columns.setdefault(place, label) != label:
             fact = f"labels {columns[place]!r} and {label!r} are both {truth.labels[place]!r} of the labelled videos"
             raise UsageError(f"{where}: {fact}; keep one")
     never = [label for i, label in enumerate(truth.labels) if i not in columns]
     if never:
-        text = "%s: names %d of %d labels, so no video can be found to be %r"
-        logger.warning(text, predictions.origin, len(columns), len(truth.labels), never[0])
+        none = "" if has_unknown else "; if its videos are of none of the labels, name it with --unknown"
+        text = "%s: names %d of %d labels, so no video can be found to be %r%s"
+        logger.warning(text, predictions.origin, len(columns), len(truth.labels), never[0], none)
     return np.array(list(columns), dtype=np.int64)
 
 
@@ -325,21 +320,32 @@ def _matched(ids: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     """Return the names of predictions by the ids of samples."""
     known = set(names)
     matched = {id_: id_ for id_ in ids if id_ in known}
-    ids_by_file, names_by_file = _unique(ids), _unique(names)
-    for file, id_ in ids_by_file.items():
-        name = names_by_file.get(file)
-        if id_ not in matched and name is not None and name not in matched:
-            matched[id_] = name
+    for form in (_from_here, _file_name):
+        taken = set(matched.values())
+        ids_by, names_by = _unique(ids, form), _unique(names, form)
+        for alike, id_ in ids_by.items():
+            name = names_by.get(alike)
+            if id_ not in matched and name is not None and name not in taken:
+                matched[id_] = name
     return matched
 
 
-def _unique(paths: Iterable[str]) -> Mapping[str, str]:
-    """Return the paths whose file name no other has, by that name."""
-    by_name: dict[str, str | None] = {}
+def _from_here(path: str) -> str:
+    """Return the whole path without what only spells it otherwise, `./` and `a/../`; nothing is looked up."""
+    return os.path.abspath(path)  # noqa: PTH100 - Path.absolute keeps a/../
+
+
+def _file_name(path: str) -> str:
+    return PurePosixPath(path).name
+
+
+def _unique(paths: Iterable[str], form: Callable[[str], str]) -> Mapping[str, str]:
+    """Return the paths whose form no other has, by that form."""
+    by_form: dict[str, str | None] = {}
     for path in paths:
-        file = PurePosixPath(path).name
-        by_name[file] = None if file in by_name else path
-    return {file: path for file, path in by_name.items() if path is not None}
+        one = form(path)
+        by_form[one] = None if one in by_form else path
+    return {one: path for one, path in by_form.items() if path is not None}
 
 
 def _nothing_in_common(predictions: Predictions, ids: Sequence[str], matched: Mapping[str, str]) -> UsageError:
@@ -347,7 +353,11 @@ def _nothing_in_common(predictions: Predictions, ids: Sequence[str], matched: Ma
         fact = f"{count_of(list(matched))} with labels failed, none has an answer"
         return UsageError(f"{predictions.origin}: {fact}; mend what failed first: {predictions.failures[0].message}")
     names = (*predictions.videos, *(failure.path for failure in predictions.failures))
-    fact = f"has no video in common with the labelled ones: {names[0]} here, {ids[0]} there"
+    by_file = {_file_name(id_): id_ for id_ in reversed(ids)}
+    alike = next(((name, by_file[_file_name(name)]) for name in names if _file_name(name) in by_file), None)
+    name, id_ = alike or (names[0], ids[0])
+    why = " by name, and file names come more than once" if alike else ""
+    fact = f"has no video in common with the labelled ones{why}: {name} here, {id_} there"
     return UsageError(f"{predictions.origin}: {fact}; name videos alike, or check the root")
 
 

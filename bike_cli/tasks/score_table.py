@@ -24,6 +24,8 @@ class ScoreTable:
         videos: names of V videos, as given.
         logits: float64 [V, C], what the softmax over labels is taken of; -inf where a prediction does not name a label.
         truth: int64 [V], the place of the label, -1 for none of these; or, with several labels a video, bool [V, C].
+        named: int64 [V], how many labels the prediction of each video names, whose `logits` are the logs of their
+            probabilities among all labels; None: logits of a model, which says all.
     Raises:
         UsageError: no video, a score that is not a number, a prediction that names no label.
         ValueError: shapes or places that do not fit each other, or a label that appears twice.
@@ -33,6 +35,7 @@ class ScoreTable:
     videos: tuple[str, ...] = field(repr=False)
     logits: NDArray[np.float64]
     truth: NDArray[np.int64] | NDArray[np.bool_]
+    named: NDArray[np.int64] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.videos:
@@ -48,6 +51,8 @@ class ScoreTable:
             raise ValueError("ScoreTable.labels has a label twice")
         if self.truth.shape != (shape if self.multi_label else shape[:1]):
             raise ValueError(f"ScoreTable.truth has shape {list(self.truth.shape)} beside logits {list(shape)}")
+        if self.named is not None and not np.array_equal(self.named, (self.logits > -np.inf).sum(axis=1)):
+            raise ValueError("ScoreTable.named is another number than that of the logits that are not -inf")
         if not self.multi_label and not ((self.truth >= NONE) & (self.truth < len(self.labels))).all():
             raise ValueError(f"ScoreTable.truth has a place outside of -1..{len(self.labels) - 1}")
 
@@ -71,8 +76,23 @@ class ScoreTable:
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
-        """The softmax of each video's logits over the labels, [V, C]."""
-        return softmax(self.logits)
+        """The softmax of each video's logits over the labels, [V, C]; of predictions, what they say.
+
+        What these leave of 1 is spread evenly over the labels that they do not name, none of which gets more than one
+        that is named.
+        """
+        if self.named is None:
+            return softmax(self.logits)
+        told, is_named = np.exp(self.logits), self.logits > -np.inf
+        others = np.maximum(len(self.labels) - self.named, 1)
+        least = np.where(is_named, told, np.inf).min(axis=1)
+        left = np.minimum(np.maximum(1 - told.sum(axis=1), 0) / others, least)
+        return np.where(is_named, told, left[:, None])
+
+    @property
+    def fewest(self) -> int:
+        """How many labels are named of each video at least."""
+        return len(self.labels) if self.named is None else int(self.named.min())
 
     @cached_property
     def present(self) -> NDArray[np.bool_]:
@@ -89,9 +109,14 @@ class ScoreTable:
         """Return the table of some classes, numbered in their order: of their videos only, softmax anew.
 
         Raises:
-            UsageError: none of the videos is of them, or a prediction names none of them.
+            UsageError: none of the videos is of them, or a prediction does not name all labels.
             ValueError: a class twice.
         """
+        if self.fewest < len(self.labels):
+            raise UsageError(
+                f"predictions: name {self.fewest} of {len(self.labels)} labels, so which of some is best is not known; "
+                f"write all labels of each video"
+            )
         chosen = np.asarray(classes, dtype=np.int64)
         present = self.present[:, chosen]
         rows = np.flatnonzero(present.any(axis=1))
@@ -103,19 +128,5 @@ class ScoreTable:
     def of_videos(self, rows: Sequence[int] | NDArray[np.int64]) -> ScoreTable:
         """Return the table of the videos at some places, in their order."""
         kept = np.asarray(rows, dtype=np.int64)
-        return ScoreTable(self.labels, tuple(self.videos[i] for i in kept), self.logits[kept], self.truth[kept])
-
-
-def one_behind_the_other(tables: Sequence[ScoreTable]) -> ScoreTable:
-    """Return one table of the videos of several, which are parts of one.
-
-    Raises:
-        UsageError: a video that two parts have.
-    """
-    videos = tuple(video for table in tables for video in table.videos)
-    if len(set(videos)) < len(videos):
-        seen: set[str] = set()
-        twice = next(video for video in videos if video in seen or seen.add(video))  # type: ignore[func-returns-value]
-        raise UsageError(f"{twice}: is in two of the parts; give each part once")
-    logits, truth = (np.concatenate([getattr(table, name) for table in tables]) for name in ("logits", "truth"))
-    return ScoreTable(tables[0].labels, videos, logits, truth)
+        named = None if self.named is None else self.named[kept]
+        return ScoreTable(self.labels, tuple(self.videos[i] for i in kept), self.logits[kept], self.truth[kept], named)

@@ -79,6 +79,16 @@ def test_every_form_that_is_written_is_read(name: str) -> None:
     assert predictions.models == ("tiny",)
 
 
+@pytest.mark.parametrize("name", ["x.jsonl", "x.json", "x.csv", "x.tsv"])
+def test_scores_have_six_digits_however_small_they_are(name: str) -> None:
+    scores = [0.9876543219, 0.0123456789, 1.23456789e-7, 9.87654321e-30, 1e-45, 0.0]
+    ranked = [Ranked(f"label {i}", score, 0.0) for i, score in enumerate(scores)]
+
+    predictions = read_predictions(write(name, [prediction("a.mp4", *ranked)], top=6))
+
+    assert predictions.scores.tolist() == [0.987654, 0.0123457, 1.23457e-7, 9.87654e-30, 1e-45, 0.0]
+
+
 @pytest.mark.parametrize(("name", "settings"), [("x.jsonl", ("0a1b2c3d",)), ("x.json", ("0a1b2c3d",)), ("x.csv", ())])
 def test_settings_are_told_where_they_are_written(name: str, settings: tuple[str, ...]) -> None:
     assert read_predictions(write(name, [prediction("a.mp4")])).settings == settings
@@ -286,7 +296,7 @@ def test_bytes_that_are_no_utf8_are_named_by_line(name: str) -> None:
         ),
         ("[" + GOOD + "]\n[" + GOOD + "]\n", "^x.json:2: goes on behind the end of the array"),
         ("[" + GOOD + ",\n{]", "^x.json:2: is no JSON"),
-        ("[\n]\n", "^x.json: holds no answer; give what bike classify -o wrote"),
+        ("[\n]\n", "^x.json: is empty, it holds no answer; give what bike classify -o wrote"),
     ],
 )
 def test_a_wrong_array_is_refused_by_line(text: str, message: str) -> None:
@@ -295,7 +305,14 @@ def test_a_wrong_array_is_refused_by_line(text: str, message: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "\n\n", "  ", "\ufeff", '{"path": "a'])
 def test_a_file_without_an_answer_is_refused(text: str) -> None:
-    refused(write_text("x.jsonl", text), "^x.jsonl: holds no answer; give what bike classify -o wrote")
+    refused(write_text("x.jsonl", text), "^x.jsonl: is empty, it holds no answer; give what bike classify -o wrote")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "path,status,label,score\n"])
+def test_a_part_may_be_empty(text: str) -> None:
+    predictions = read_predictions(write_text("x.csv", text), is_part=True)
+
+    assert (predictions.videos, predictions.failures, predictions.labels) == ((), (), ())
 
 
 def test_what_is_no_file_of_predictions_is_refused() -> None:
@@ -316,33 +333,86 @@ CELLS = "path,status,label,score,cosine,label_2,score_2,cosine_2,model,error,mes
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (
-            ("a,ok,run,0.7,0.2,,,,tiny,,",),
-            r"^x.csv:2: shows 1 label of 1 or more, with 0.700 of the probability; classify",
-        ),
-        (
-            ("a,ok,run,0.7,0.2,fly,0.3,0.1,tiny,,", "b,ok,run,0.6,0.2,hop,0.4,0.1,tiny,,"),
-            "^x.csv:2: shows 2 labels of 3 or more, with 1.000 of the probability; classify with --top",
-        ),
-        (("a,ok,run,0.7,0.2,fly,0.2,0.1,tiny,,",), "^x.csv:2: shows 2 labels of 2 or more, with 0.900 of the"),
         (("a,ok,run,much,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: 'much' is no number"),
         (("a,ok,run,nan,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: score nan of 'run' is not from 0 to 1"),
         (("a,ok,run,,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: has a 'top' without labels, each with a number"),
         (("a,ok,run,0.7",), "^x.csv:2: has 4 cells, not 11; mend or remove the row"),
         (("a,fine,run,0.7,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: is no answer of bike"),
         (('"a"b,ok',), "^x.csv:2: is no CSV"),
-        ((), "^x.csv: holds no answer"),
+        ((), "^x.csv: is empty, it holds no answer"),
     ],
 )
 def test_wrong_rows_are_refused_by_line(rows: tuple[str, ...], message: str) -> None:
     refused(write_text("x.csv", "".join(f"{row}\n" for row in (CELLS, *rows))), message)
 
 
-def test_rounded_scores_of_all_labels_are_all() -> None:
-    rows = [CELLS, "a,ok,run,0.666667,0.2,fly,0.333334,0.1,tiny,,"]
-    write_text("x.csv", "\n".join(rows) + "\n")
+@pytest.mark.parametrize("form", ["json", "csv", "tsv"])
+def test_fewer_labels_than_all_are_read_alike_in_every_form(form: str) -> None:
+    records = [prediction("a.mp4"), failure("c.mp4"), prediction("b.mp4", Ranked("fly", 0.4, 0.5))]
 
-    assert read_predictions("x.csv").videos == ("a",)
+    lines, others = (read_predictions(write(name, records)) for name in ("x.jsonl", f"x.{form}"))
+
+    assert (others.videos, others.labels) == (("a.mp4", "b.mp4"), ("run", "jump", "fly"))
+    for i in range(2):
+        assert others.top(i) == lines.top(i)
+
+
+# -- of other programs ----------------------------------------------------------------------------------------------
+
+
+def test_labels_with_scores_are_enough() -> None:
+    top = [{"label": "run", "score": 0.75}, {"label": "jump", "score": 0.25, "cosine": 0.5}]
+    write_text("x.jsonl", json.dumps({"path": "a", "status": "ok", "top": top}) + "\n")
+
+    predictions = read_predictions("x.jsonl")
+
+    assert_array_equal(predictions.scores, [0.75, 0.25])
+    assert_array_equal(predictions.cosines, [math.nan, 0.5])
+    assert predictions.models == ()
+
+
+@pytest.mark.parametrize("indent", [0, 2, "\t"])
+@pytest.mark.parametrize("chunk", [5, 1 << 20])
+def test_records_that_are_laid_out_are_read(indent: int | str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "_CHUNK_CHARACTERS", chunk)
+    records = [json.loads(one) for one in (line("a"), line("b\n{", ("fly", 1.0, None)), line("c"))]
+    write_text("x.jsonl", "".join(json.dumps(one, indent=indent) + "\n" for one in records))
+
+    predictions = read_predictions("x.jsonl")
+
+    assert predictions.videos == ("a", "b\n{", "c")
+    assert [predictions.top(i)[0].label for i in range(3)] == ["run", "fly", "run"]
+    height = 1 + json.dumps(records[0], indent=indent).count("\n")
+    assert_array_equal(predictions.lines, [1, 1 + height, 1 + 2 * height])
+
+
+@pytest.mark.parametrize("left", [1, 20, 60, 100])
+def test_a_laid_out_record_that_is_torn_is_left_out_aloud(left: int, caplog: pytest.LogCaptureFixture) -> None:
+    text = json.dumps(json.loads(line("a")), indent=2) + "\n"
+    write_text("x.jsonl", text + text.replace('"a"', '"b"')[:left])
+
+    assert read_predictions("x.jsonl").videos == ("a",)
+    number = 1 + text.count("\n")
+    assert caplog.messages == [f"x.jsonl:{number}: the file was cut short here; what is not whole is left out"]
+
+
+def test_a_wrong_laid_out_record_is_refused_by_line() -> None:
+    text = json.dumps(json.loads(GOOD), indent=2) + "\n"
+    number = 1 + text.count("\n")
+
+    refused(write_text("x.jsonl", text + '{"path" "a"}\n' + text), f"^x.jsonl:{number}: is no JSON")
+    refused(write_text("x.jsonl", text + "{\n}\n" + text), f"^x.jsonl:{number}: is no answer of bike, as it has no")
+
+
+def test_what_came_through_a_pipe_is_read_where_it_lies() -> None:
+    write_text("copy", f"{GOOD}\n{line('b')}\n")
+
+    predictions = read_predictions("/dev/fd/63", copy=Path("copy"))
+
+    assert (predictions.origin, predictions.videos) == ("/dev/fd/63", ("good", "b"))
+    write_text("copy", f"{GOOD}\n{{}}\n")
+    with pytest.raises(UsageError, match=r"^/dev/fd/63:2: is no answer of bike"):
+        read_predictions("/dev/fd/63", copy=Path("copy"))
 
 
 # -- beside the truth -----------------------------------------------------------------------------------------------
@@ -395,7 +465,25 @@ def test_labels_are_found_however_they_are_spelled(caplog: pytest.LogCaptureFixt
 def test_labels_that_are_never_named_are_told(caplog: pytest.LogCaptureFixture) -> None:
     joined([line("a", ("run", 1.0, 0))], truth(("a", 0)))
 
-    assert caplog.messages == ["x.jsonl: names 1 of 3 labels, so no video can be found to be 'jump'"]
+    way = "if its videos are of none of the labels, name it with --unknown"
+    assert caplog.messages == [f"x.jsonl: names 1 of 3 labels, so no video can be found to be 'jump'; {way}"]
+
+
+@pytest.mark.parametrize("unknown", [None, "other"])
+def test_that_a_class_may_be_unknown_is_told_to_those_who_did_not_say_so(unknown: str | None) -> None:
+    write_text("x.jsonl", line("a", ("runn", 1.0, 0)) + "\n")
+
+    with pytest.raises(UsageError) as told:
+        join(read_predictions("x.jsonl"), truth(("a", 0)), unknown=unknown)
+
+    assert "name all classes with --names" in str(told.value)
+    assert ("--unknown" in str(told.value)) == (unknown is None)
+
+
+def test_how_many_labels_are_named_is_counted_by_video() -> None:
+    lines = [line("a", ("run", 0.5, 0)), line("b", ("run", 0.5, 0), ("jump", 0.5, 0)), line("c", ("jump", 0.5, 0))]
+
+    assert_array_equal(joined(lines, truth(("b", 0), ("c", 1))).named, [2, 1])
 
 
 @pytest.mark.parametrize(
@@ -446,6 +534,32 @@ def test_videos_are_found_by_a_file_name_that_no_other_has_aloud(caplog: pytest.
     assert caplog.messages == [
         "x.jsonl: 1 video matched with labels by file name alone, first /far/a.mp4 with run/a.mp4",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "id_"),
+    [("in/a.mp4", "{here}/in/a.mp4"), ("{here}/in/a.mp4", "./in/a.mp4"), ("in/x/../a.mp4", "in/a.mp4")],
+)
+def test_the_same_file_may_be_spelled_otherwise(
+    name: str, id_: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    every = (("run", 0.5, 0), ("jump", 0.25, 0), ("tai chi", 0.25, 0))
+    name, id_ = (one.format(here=tmp_path) for one in (name, id_))
+    lines = [line("out/a.mp4", ("run", 0.0, 0)), line(name, *every)]
+
+    found = joined(lines, truth((id_, 1), ("far/a.mp4", 0)))
+
+    assert [s.source.id for s in found.truth.samples] == [id_]
+    assert found.logits[0].argmax() == 1
+    assert found.only_labelled == ("far/a.mp4",)
+    assert (found.by_file_name, caplog.messages) == (0, [])
+
+
+def test_file_names_that_come_more_than_once_are_told_with_one_of_each_side() -> None:
+    lines = [line(path) for path in ("other.mp4", "1/a.mp4", "2/a.mp4")]
+
+    with pytest.raises(UsageError, match=r"names come more than once: 1/a.mp4 here, run/a.mp4 there; name videos"):
+        joined(lines, truth(("run/x.mp4", 0), ("run/a.mp4", 0), ("jump/a.mp4", 1)))
 
 
 def test_nothing_in_common_is_refused() -> None:

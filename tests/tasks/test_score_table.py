@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bike_cli.errors import UsageError
+from bike_cli.tasks.evaluation_metrics import compared
 from bike_cli.tasks.score_table import ScoreTable
 
 LABELS = ("run", "jump", "sing")
@@ -120,3 +121,80 @@ def test_a_label_twice_is_a_mistake() -> None:
         ScoreTable(("run", "run", "sing"), VIDEOS, SCORES, TRUTH)
     with pytest.raises(ValueError, match="twice"):
         table_of().restricted([0, 0])
+
+
+# -- predictions of some labels --------------------------------------------------------------------------------------
+
+
+def said(*rows: tuple[float | None, ...], truth: tuple[int, ...] = ()) -> ScoreTable:
+    """Return a table of predictions; None: a label that is not named."""
+    scores = np.array([[math.nan if p is None else p for p in row] for row in rows])
+    logits = np.where(np.isnan(scores), -np.inf, np.log(scores))
+    labels, videos = (tuple(f"{name} {i}" for i in range(n)) for name, n in zip("lv", scores.shape[::-1], strict=True))
+    named = (~np.isnan(scores)).sum(axis=1)
+    return ScoreTable(labels, videos, logits, np.array(truth or (0,) * len(rows)), named)
+
+
+@pytest.mark.parametrize(
+    ("row", "probabilities"),
+    [
+        ((0.5, None, 0.25, None, None), (0.5, 1 / 12, 0.25, 1 / 12, 1 / 12)),
+        ((0.5, 0.3, 0.2, None, None), (0.5, 0.3, 0.2, 0.0, 0.0)),
+        ((0.3, 0.05, None, None, None), (0.3, 0.05, 0.05, 0.05, 0.05)),  # never more than what is named
+        ((0.9, 0.8, None, None, 0.7), (0.9, 0.8, 0.0, 0.0, 0.7)),  # of a program whose scores are no shares of 1
+        ((0.1, 0.2, 0.3, 0.2, 0.1), (0.1, 0.2, 0.3, 0.2, 0.1)),
+    ],
+)
+def test_what_a_prediction_leaves_is_spread_over_what_it_does_not_name(
+    row: tuple[float | None, ...], probabilities: tuple[float, ...]
+) -> None:
+    assert said(row).probabilities.tolist() == [pytest.approx(list(probabilities))]
+
+
+def test_the_best_of_a_prediction_is_as_likely_as_it_says_however_few_are_named() -> None:
+    rng = np.random.default_rng(0)
+    whole = np.round(rng.dirichlet(np.full(7, 0.3), 50), 6) + 1e-6
+    cut = [np.sort(whole, axis=1)[:, -k][:, None] for k in range(1, 8)]
+
+    for least in cut:
+        table = said(*(tuple(p if p >= one else None for p in row) for row, one in zip(whole, least, strict=True)))
+        assert table.probabilities.max(axis=1) == pytest.approx(whole.max(axis=1), rel=1e-12)
+        assert (table.probabilities.argmax(axis=1) == whole.argmax(axis=1)).all()
+        assert (table.probabilities.sum(axis=1) < 1.00001).all()
+    assert table.probabilities == pytest.approx(whole, rel=1e-12)
+
+
+def test_the_fewest_labels_named_count() -> None:
+    table = said((0.5, 0.25, None), (0.5, None, None), (0.5, 0.25, 0.25))
+
+    assert table.fewest == 1
+    assert table.of_videos([2, 0]).fewest == 2
+    assert table.of_videos([2]).fewest == 3
+    assert table_of().fewest == 3
+
+
+def test_some_classes_of_predictions_need_the_scores_of_all() -> None:
+    with pytest.raises(UsageError, match="name 2 of 3 labels"):
+        said((0.5, 0.25, None), truth=(0,)).restricted([0, 1])
+
+    half = said((0.5, 0.25, 0.25), truth=(0,)).restricted([0, 1])
+    assert half.probabilities.tolist() == [pytest.approx([2 / 3, 1 / 3])]
+
+
+def test_a_count_of_named_labels_that_is_none_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match=r"ScoreTable\.named"):
+        ScoreTable(LABELS, VIDEOS, SCORES, TRUTH, np.array([3, 3]))
+
+
+def test_predictions_are_compared_whatever_the_order_of_their_labels() -> None:
+    few = said((0.5, 0.3, None, None), (0.1, 0.6, None, None), (None, 0.3, 0.6, None), truth=(0, 0, 2))
+    order = [3, 1, 0, 2]
+    assert few.named is not None
+    turned = ScoreTable(
+        tuple(few.labels[c] for c in order), few.videos, few.logits[:, order], np.array([2, 2, 3]), few.named
+    )
+
+    found = compared(few, turned, resamples=20).differences
+
+    assert set(found) == {"top1", "mean_class", "macro_f1", "ece"}
+    assert [one.value for one in found.values()] == [0.0] * 4
