@@ -13,7 +13,7 @@ from bike_cli.cli import options as o
 from bike_cli.cli.console import error_room, loading, plain, say, someone_watches, stderr
 from bike_cli.cli.eval_again import compared_with, config_of_before, read_before, take_over
 from bike_cli.cli.eval_fewshot import check_shots, of_shots
-from bike_cli.cli.eval_predictions import is_predicted, labels_of, of_predictions, tested_of
+from bike_cli.cli.eval_predictions import labels_of, looked_at, of_predictions, tested_of
 from bike_cli.cli.fewshot import DATA, MethodOption, Root, Shots, Trials
 from bike_cli.cli.systems import MANY, systems_of
 from bike_cli.cli.targets import check_apart, check_target, check_videos
@@ -196,12 +196,7 @@ def _run(given: dict[str, object]) -> ExitCode:
     if not isinstance(files, list) or not files:
         raise UsageError("data: none given; name labelled videos, or predictions with --labels")
     _check_targets(given, files, config)
-    predicted = [is_predicted(file) for file in files]
-    if any(predicted) and not all(predicted):
-        other = files[predicted.index(False)]
-        raise UsageError(
-            f"{other}: holds no predictions, but {files[predicted.index(True)]} does; give files of one kind"
-        )
+    files, predicted = looked_at(files, merge=bool(given["merge"]))
     check_shots(given, config, is_predicted=any(predicted))
     if config.protocol == "fewshot":
         made = of_shots(given, config, many, files)

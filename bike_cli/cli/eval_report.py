@@ -206,20 +206,21 @@ def _splits(report: Object) -> Table | None:
     if not splits:
         return None
     table = Table(box=box.SIMPLE)
-    official = ("official top-1", "official top-5") if any("official" in split for split in splits) else ()
-    for column in ("system", "split", "classes", "videos", "top-1", "top-5", *official):
+    for column in ("system", "split", "classes", "videos", "top-1", "top-5"):
         table.add_column(column, justify="left" if column in ("system", "split") else "right")
     for split in splits:
-        metrics = cast("Mapping[str, float]", split["metrics"])
-        told = [metrics, cast("Mapping[str, float]", split.get("official") or {})] if official else [metrics]
-        figures = [
-            _percent(one.get(k)) + (f" ± {_percent(one.get(f'{k}_std'))}" if f"{k}_std" in one else "")
-            for one in told
-            for k in ("top1", "top5")
-        ]
         counts = ["" if split[k] is None else f"{split[k]:,}" for k in ("classes", "videos")]
-        table.add_row(*map(plain, (str(split["system"]), str(split["name"]), *counts, *figures)))
+        table.add_row(*map(plain, (str(split["system"]), str(split["name"]), *counts, *_both(split["metrics"]))))
+        if "official" in split:
+            table.add_row(*map(plain, ("  official code", "", "", "", *_both(split["official"]))))
     return table
+
+
+def _both(figures: object) -> list[str]:
+    """Return top-1 and top-5, and how far they spread where that is told."""
+    told = cast("Mapping[str, float]", figures)
+    spread = {k: f" ± {_percent(told[f'{k}_std'])}" if f"{k}_std" in told else "" for k in ("top1", "top5")}
+    return [_percent(told[k]) + spread[k] for k in spread]
 
 
 def _differences(report: Object) -> Table | None:

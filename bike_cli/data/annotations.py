@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bike_cli.data.candidates import nearest
-from bike_cli.data.class_folders import below, is_folder, visible_in
+from bike_cli.data.class_folders import below, count_of, is_folder, visible_in
 from bike_cli.data.csv_rows import csv_rows
-from bike_cli.data.entries import Entry, Found, base_of
+from bike_cli.data.entries import Entry, Found, LeftOut, base_of
 from bike_cli.data.inputs import VIDEO_EXTENSIONS
 from bike_cli.data.lines import nfc, tidy
 from bike_cli.errors import UsageError
 from bike_cli.records import Source
+
+logger = logging.getLogger(__name__)
 
 _ACTION = re.compile(r"c(?P<id>[0-9]{3}) +[0-9.]+ +[0-9.]+")
 _USUAL = (".mp4", ".mkv", ".webm")
@@ -29,9 +33,11 @@ def read_annotations(
     Charades: a CSV file with the columns `id` and `actions`, such as `c092 11.90 21.20;c147 0.00 12.60`, or none. A
     class is its number (`c092` is 92), videos have several. Source: Charades_v1_test.csv of allenai.org/plato/charades.
 
-    ActivityNet: a JSON object whose `database` has `subset` and `annotations` with a `label` for each id. All labels
-    of a video count once; labels of other subsets are further classes. Source: activity_net.v1-3.min.json of
-    activity-net.org.
+    ActivityNet: a JSON object whose `database` has `subset` and `annotations` with a `label` for each id. Where a
+    video may have several labels, each counts once; where it has one, that of its first annotation counts, as in
+    MMAction2's lists (tools/data/activitynet/generate_rawframes_filelist.py). A video without a label, or with an id
+    that no file can be named by, is left out. Labels of other subsets are further classes. Source:
+    activity_net.v1-3.min.json of activity-net.org.
 
     A video is `ID` in Charades, `v_ID` or `ID` in ActivityNet, with any of `VIDEO_EXTENSIONS`, or a folder of frames;
     one that is not there is named .mp4, so that it gets its own failure.
@@ -42,17 +48,13 @@ def read_annotations(
         multi_label: whether an ActivityNet video may have several labels, or none.
         subset: which videos of ActivityNet to take.
     Raises:
-        UsageError: an action, a record or JSON that is malformed; no such subset; more labels than one, or none, where
-            a video may have one.
+        UsageError: an action, a record or JSON that is malformed; no such subset, or one without labels.
     """
     base = base_of(given, root)
     if _is_charades(text):
         found = Found(given, list(_in_charades(text, given, base)), by_id=True, multi_label=True)
     elif _is_activitynet(text):
-        database = _database(text, given)
-        entries = list(_in_activitynet(_of_subset(database, subset, given), base, multi_label=multi_label))
-        names = {name for where, video in database for name in _labels(where, video)}
-        found = Found(given, entries, further=tuple(sorted(names)))
+        found = _in_activitynet(_database(text, given), given, base, multi_label=multi_label, subset=subset)
     else:
         return None
     if not found.entries:
@@ -133,24 +135,61 @@ def _labels(where: str, video: _Video) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _of_subset(database: _Database, subset: str, given: str) -> _Database:
+def _in_activitynet(database: _Database, given: str, base: str, *, multi_label: bool, subset: str) -> Found:
+    labels = {where: _labels(where, video) for where, video in database}
+    path_of = _paths_in(base, ("v_", ""))
+    entries, left_out = list[Entry](), list[LeftOut]()
+    several = list[str]()
+    for where, video in _of_subset(database, labels, subset, given):
+        id_, names = str(video["id"]), labels[where]
+        name = path_of(id_)
+        why = _why_left_out(id_, names, multi_label=multi_label)
+        if why is not None:
+            kind, fact = why
+            left_out.append(LeftOut(_printable(below(base, name)), kind, _printable(f"{where}: {fact}")))
+            continue
+        several += [id_] if len(names) > 1 else []
+        own = names if multi_label else names[:1]
+        entries.append(Entry(where, own, Source.at(below(base, name)), name, None))
+    if several and not multi_label:
+        fact = "%s with several labels, first %s; that of the first annotation counts"
+        logger.warning(f"%s: holds {fact}", given, count_of(several), several[0])
+    if left_out:
+        logger.warning("%s; %s left out", left_out[0].message, count_of(left_out))
+    further = {name for names in labels.values() for name in names}
+    return Found(given, entries, further=tuple(sorted(further)), left_out=tuple(left_out))
+
+
+def _of_subset(database: _Database, labels: Mapping[str, Sequence[str]], subset: str, given: str) -> _Database:
     wanted = [(where, video) for where, video in database if video["subset"] == subset]
     if not wanted:
         known = list(dict.fromkeys(str(video["subset"]) for _, video in database))
         near = f", the nearest is {nearest(subset, known)!r} (of {', '.join(known)})" if known else ""
         raise UsageError(f"{given}: holds no video of the subset {subset!r}{near}; choose another")
+    if not any(labels[where] for where, _ in wanted):
+        labelled = sorted({str(video["subset"]) for where, video in database if labels[where]}, reverse=True)
+        way = f"choose {' or '.join(labelled)}" if labelled else "give a file with labels"
+        raise UsageError(f"{given}: the subset {subset!r} has no labels, so nothing to test against; {way}")
     return wanted
 
 
-def _in_activitynet(videos: _Database, base: str, *, multi_label: bool) -> Iterator[Entry]:
-    path_of = _paths_in(base, ("v_", ""))
-    for where, video in videos:
-        names = _labels(where, video)
-        if len(names) != 1 and not multi_label:
-            fact = f"has {len(names)} labels, {', '.join(map(repr, names))}" if names else "has no label"
-            raise UsageError(f"{where}: {fact}; give --multi-label, which takes any number")
-        name = path_of(str(video["id"]))
-        yield Entry(where, names, Source.at(below(base, name)), name, None)
+def _why_left_out(id_: str, names: Sequence[str], *, multi_label: bool) -> tuple[str, str] | None:
+    """Return the kind of what keeps a video from being tested on, and the fact."""
+    if not _is_name(id_):
+        return "no_name", "has an id that no file can be named by; mend it"
+    return None if names or multi_label else ("no_label", "has no label; annotate it")
+
+
+def _is_name(text: str) -> bool:
+    r"""Return whether a file can be named so: JSON may hold half a character, such as "\ud800", or a NUL."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
+def _printable(text: str) -> str:
+    return text if _is_name(text) else text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 # -- where the videos are -------------------------------------------------------------------------------------------

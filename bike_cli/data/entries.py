@@ -27,6 +27,14 @@ class Entry(NamedTuple):
     side: Side | None  # None: nobody said
 
 
+class LeftOut(NamedTuple):
+    """A video that a file names and that cannot be tested on, and why: it keeps the others back from nothing."""
+
+    path: str
+    kind: str  # no_label or no_name
+    message: str
+
+
 class Found(NamedTuple):
     """What one folder or file names.
 
@@ -34,6 +42,7 @@ class Found(NamedTuple):
         by_id: its classes are numbers, as in BIKE's list files.
         multi_label: its videos may have several classes or none, whether or not that was asked for.
         further: classes it names beside those of the entries.
+        left_out: videos it names beside those of the entries.
     """
 
     origin: str
@@ -41,6 +50,7 @@ class Found(NamedTuple):
     by_id: bool = False
     multi_label: bool = False
     further: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class _Form(NamedTuple):

@@ -12,11 +12,11 @@ from typing import Literal
 from bike_cli.data.annotations import read_annotations
 from bike_cli.data.candidates import Candidates, Find, finder, nearest, read_candidates
 from bike_cli.data.class_folders import Side, below, count_of, is_folder
-from bike_cli.data.entries import Entry, Found, entries_in, find_entries, read_listing
-from bike_cli.data.lines import Line, key
+from bike_cli.data.entries import Entry, Found, LeftOut, entries_in, find_entries, read_listing
+from bike_cli.data.lines import Line, key, nfc
 from bike_cli.data.manifests import PURPOSES, check_labels, check_root, distinct, label_of
 from bike_cli.errors import UsageError
-from bike_cli.records import Sample
+from bike_cli.records import Sample, Source
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +29,15 @@ class Tested:
 
     Args:
         labels: the candidates, as a model reads them; no two are the same, case and space aside.
-        names: beside `labels`, the class as files call it: folder, CSV cell, line of the names file, or id.
+        names: beside `labels`, the class as files call it: folder, CSV cell, line of the names file, or id; of several
+            names files, the label.
         samples: in the order of paths below what was given. `label` is `NONE` for a video of none of the labels.
         multi_label: whether a sample may have several labels, or none.
         side: the side they are of; None where nobody said sides.
         splits: for each folder or file given, the places of its samples, ascending; a video may be of several.
+        candidates: beside `splits`, the places of the labels of its own names file, ascending; empty where there is one
+            names file for all, or none.
+        left_out: videos that annotations name and that cannot be tested on.
     """
 
     labels: tuple[str, ...]
@@ -42,12 +46,23 @@ class Tested:
     multi_label: bool = False
     side: Side | None = None
     splits: tuple[tuple[int, ...], ...] = ()
+    candidates: tuple[tuple[int, ...], ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+    def classes_of(self, split: int) -> tuple[int, ...]:
+        """Return the places of the labels that the videos of a split may be of, ascending.
+
+        They are those of its own names file; where it has none, those that its videos have.
+        """
+        if self.candidates:
+            return self.candidates[split]
+        return tuple(sorted({label for place in self.splits[split] for label in self.samples[place].labels} - {NONE}))
 
 
 def read_tested(
     given: Sequence[str | Path],
     *,
-    names_file: str | Path | None = None,
+    names_file: str | Path | Sequence[str | Path] | None = None,
     root: str | Path | None = None,
     multi_label: bool = False,
     side: Literal["auto"] | Side = "auto",
@@ -62,6 +77,8 @@ def read_tested(
     Args:
         names_file: what all candidates are, in its order, with videos or without; see `read_candidates`. Classes of
             folders and files are looked up there as `finder` does. Needed where classes are ids, which it gives names.
+            Several are one for each of what is given, in its order: an id is a place in its own. Their labels are
+            united, in the order of the files; those alike but for case and space are one.
         root: the folder that relative paths in files begin at; otherwise each file's own.
         multi_label: a video may have several classes, or none; always so with Charades annotations.
         side: which videos to take where some are marked with sides; auto: test, where there is none val.
@@ -69,25 +86,48 @@ def read_tested(
         subset: which videos to take of ActivityNet annotations.
     Raises:
         UsageError: nothing there, no video of the side, a class or an id that is no candidate, ids with a gap, classes
-            with the same label, a video of other classes the second time, a file that is malformed.
+            with the same label, a video of other classes the second time, however its path is written, a file that is
+            malformed, names files for some of what is given.
     """
     if not given:
         raise ValueError("given is empty; name a folder or a file of labelled videos")
     origins = [str(name) for name in given]
+    names_files = _names_files(names_file, origins)
     check_root(root, origins)
     founds = [_found(origin, root=root, multi_label=multi_label, subset=subset) for origin in origins]
     _check_forms(founds)
     multi_label = any(found.multi_label for found in founds) or multi_label
     taken = _side_of(founds, side)
-    parts = [_taken(found, taken, tell=side == "auto") for found in founds]
+    parts = _spelled_once([_taken(found, taken, tell=side == "auto") for found in founds])
+    by_id, own = founds[0].by_id, list[Candidates]()
+    if len(names_files) > 1:
+        own = [read_candidates(file, by_id=by_id) for file in names_files]
+        candidates, by_id = _united(own), False
+        ways = zip(parts, own, names_files, strict=True)
+        parts = [_renamed(*way, candidates, none_of_these, by_id=founds[0].by_id) for way in ways]
+    else:
+        candidates = _candidates(founds, names_files[0] if names_files else None)
     entries = distinct([entry for part in parts for entry in part], multi_label=multi_label)
-    candidates = _candidates(founds, names_file)
     # A label may be a number, and no id.
-    find = finder(candidates.names) if founds[0].by_id else finder(*candidates)
+    find = finder(candidates.names) if by_id else finder(*candidates)
     if none_of_these is not None:
         candidates, find = _without(none_of_these, candidates, find, entries)
-    samples = tuple(_sample(entry, find, candidates, names_file) for entry in entries)
-    return Tested(candidates.labels, candidates.names, samples, multi_label, taken, _splits(parts, entries))
+    samples = tuple(_sample(entry, find, candidates, names_files) for entry in entries)
+    splits, left_out = _splits(parts, entries), tuple(one for found in founds for one in found.left_out)
+    return Tested(
+        candidates.labels, candidates.names, samples, multi_label, taken, splits, _places_of(own, candidates), left_out
+    )
+
+
+def _names_files(given: str | Path | Sequence[str | Path] | None, origins: Sequence[str]) -> list[Path]:
+    """Return the names files: none, one for all, or one for each of the origins."""
+    if given is None:
+        return []
+    files = [Path(file) for file in ([given] if isinstance(given, str | Path) else given)]
+    if len(files) not in (0, 1, len(origins)):
+        counted = f"{len(files)} for {len(origins)} list{'s' * (len(origins) > 1)}"
+        raise UsageError(f"--labels: there are {counted}; give one for all, or one for each, in their order")
+    return files
 
 
 def _found(given: str, *, root: str | Path | None, multi_label: bool, subset: str) -> Found:
@@ -136,13 +176,86 @@ def _splits(parts: Sequence[Sequence[Entry]], entries: Sequence[Entry]) -> tuple
     return tuple(tuple(sorted({place[below(here, str(entry.source.path))] for entry in part})) for part in parts)
 
 
+# -- one file, many spellings ---------------------------------------------------------------------------------------
+
+
+def _spelled_once(parts: Sequence[Sequence[Entry]]) -> list[list[Entry]]:
+    """Return the entries, where each file has one source, however its path is written: `a/../b.mp4`, or by a link."""
+    real = _RealPaths()
+    entries = [entry for part in parts for entry in part]
+    first: dict[str, Source] = {}
+    for entry in sorted(entries, key=lambda e: (nfc(e.place), e.place)):  # the first is that of `distinct`
+        first.setdefault(real.of(entry.source), entry.source)
+    return [[entry._replace(source=first[real.of(entry.source)]) for entry in part] for part in parts]
+
+
+class _RealPaths:
+    """Where files really are; each folder is looked at once, as Kinetics has 240,000 files in few."""
+
+    def __init__(self) -> None:
+        self._here = os.getcwd()  # noqa: PTH109
+        self._folders: dict[str, str] = {}
+        self._known: dict[Path, str] = {}
+
+    def of(self, source: Source) -> str:
+        if source.path not in self._known:
+            self._known[source.path] = self._found(below(self._here, str(source.path)))
+        return self._known[source.path]
+
+    def _found(self, path: str) -> str:
+        folder, name = os.path.split(path)
+        try:
+            if name == os.pardir or os.path.islink(path):  # noqa: PTH114 - a Path for each takes seconds
+                return os.path.realpath(path)
+            if folder not in self._folders:
+                self._folders[folder] = os.path.realpath(folder)
+        except ValueError:  # a NUL: no file can be there
+            return path
+        return below(self._folders[folder], name)
+
+
 # -- classes --------------------------------------------------------------------------------------------------------
 
 
-def _candidates(founds: Sequence[Found], names_file: str | Path | None) -> Candidates:
+def _united(own: Sequence[Candidates]) -> Candidates:
+    """Return the labels of several names files, each once, case and space aside."""
+    labels: dict[str, str] = {}
+    for candidates in own:
+        for label in candidates.labels:
+            labels.setdefault(key(label), label)
+    united = tuple(labels.values())
+    return Candidates(united, united)
+
+
+def _renamed(
+    part: Sequence[Entry], own: Candidates, names_file: Path, united: Candidates, out: str | None, *, by_id: bool
+) -> list[Entry]:
+    """Return the entries of one list with the united labels for classes; its own names file says which these are."""
+    find = finder(own.names) if by_id else finder(*own)
+    labels = {key(label): label for label in united.labels}
+
+    def label(where: str, name: str) -> str:
+        place = find(name)
+        if place is not None:
+            return labels[key(own.labels[place])]
+        if out is None or key(label_of(name)) != key(label_of(out)):
+            raise _unknown(where, name, own, names_file)
+        return name
+
+    return [e._replace(names=tuple(dict.fromkeys(label(e.where, name) for name in e.names))) for e in part]
+
+
+def _places_of(own: Sequence[Candidates], united: Candidates) -> tuple[tuple[int, ...], ...]:
+    """Return where the labels of each names file are among all; one that is none of these is nowhere."""
+    place = {key(label): i for i, label in enumerate(united.labels)}
+    alike = ([place.get(key(label)) for label in one.labels] for one in own)
+    return tuple(tuple(sorted(found for found in places if found is not None)) for places in alike)
+
+
+def _candidates(founds: Sequence[Found], names_file: Path | None) -> Candidates:
     by_id = founds[0].by_id
     if names_file is not None:
-        return read_candidates(Path(names_file), by_id=by_id)
+        return read_candidates(names_file, by_id=by_id)
     where = dict(reversed(list(_named(founds))))
     if by_id:
         first = next((entry.where for found in founds for entry in found.entries if entry.names), founds[0].origin)
@@ -187,18 +300,18 @@ def _without(
     return Candidates(*(tuple(texts[i] for i in kept) for texts in given)), find
 
 
-def _sample(entry: Entry, find: Find, candidates: Candidates, names_file: str | Path | None) -> Sample:
+def _sample(entry: Entry, find: Find, candidates: Candidates, names_files: Sequence[Path]) -> Sample:
     places = {name: find(name) for name in entry.names}
     strange = next((name for name, place in places.items() if place is None), None)
     if strange is not None:
-        raise _unknown(entry.where, strange, candidates, names_file)
+        raise _unknown(entry.where, strange, candidates, names_files[0])
     label, *others = sorted({place for place in places.values() if place is not None}) or [NONE]
     if others and label == NONE:
         raise UsageError(f"{entry.where}: {entry.source.id} is of none of the labels and of others; keep one")
     return Sample(entry.source, label, tuple(others))
 
 
-def _unknown(where: str, name: str, candidates: Candidates, names_file: str | Path | None) -> UsageError:
+def _unknown(where: str, name: str, candidates: Candidates, names_file: Path) -> UsageError:
     count = len(candidates.labels)
     if name.isdecimal() and candidates.names == tuple(map(str, range(count))):
         fact = f"id {name} is none of the {count} classes of {names_file}, which end with {count - 1}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bike_cli.config import ClassifyConfig, StoreConfig
@@ -15,7 +17,7 @@ from bike_cli.engine.engine import Engine
 from bike_cli.engine.store import open_store
 from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Failure, Prediction, Spent
-from bike_cli.tasks.classifier import Classifier
+from bike_cli.tasks.classifier import Classifier, Told
 from bike_cli.tasks.classify import prepare, shelf_of
 from bike_cli.tasks.contents import digest_of_all, digests_of
 from bike_cli.tasks.features import Features, Seen
@@ -41,24 +43,33 @@ class System:
 
 @dataclass(frozen=True, eq=False)
 class Official:
-    """What the official code computes of the same videos, in place of our probabilities.
+    """What the official code computes its figures of, for the same videos.
 
     Args:
-        test: float64 [V, C], as its test script: softmaxed twice, from cosines.
-        frames: float64 [V, T, D], raw, of which its zero-shot script makes its own scores.
+        views: float32 [V, K, C], the cosines of each view, of the video branch alone.
+        frames: float64 [V, T, D], raw, of which its zero-shot script makes its own scores; NaN where a video has fewer
+            than others, as keyframes are.
         classes: float64 [C, D], unit vectors.
+        attributes: float64 [V, C], the cosines of the attribute sentences; None where attributes do not count.
     """
 
-    test: NDArray[np.float64]
+    views: NDArray[np.float32]
     frames: NDArray[np.float64]
     classes: NDArray[np.float64]
+    attributes: NDArray[np.float64] | None = None
+
+    @cached_property
+    def test(self) -> NDArray[np.float64]:
+        """The probabilities of its test script, softmaxed twice, [V, C]."""
+        return official_test_probabilities(self.views.astype(np.float64))
 
 
 @dataclass(frozen=True, eq=False)
 class _Row:
     logits: NDArray[np.float64]
-    test: NDArray[np.float64]
+    views: NDArray[np.float32] | None
     frames: NDArray[np.float64] | None
+    attributes: NDArray[np.float64] | None
 
 
 @dataclass(eq=False)
@@ -108,6 +119,11 @@ class Evaluation:
         self._rows, self._digests = self.by.unshare(found), self.by.unshare(digests)
 
     @property
+    def attribute_weight(self) -> float:
+        """How much attributes count, in the system where they count most."""
+        return max(0.0 if one.branch is None else one.branch.weight for one in self._classifiers)
+
+    @property
     def contents(self) -> str:
         """The hash of what all videos hold, and of their labels."""
         return digest_of_all(self._digests, [sample.labels for sample in self.tested.samples])
@@ -140,9 +156,13 @@ class Evaluation:
         return found
 
     def _official(self, rows: Sequence[_Row], i: int) -> Official:
-        frames = [row.frames for row in rows if row.frames is not None]
+        views, frames, attributes = (
+            [found for row in rows if (found := getattr(row, name)) is not None]
+            for name in ("views", "frames", "attributes")
+        )
         classes = self._classifiers[i].classes.double().cpu().numpy()
-        return Official(np.stack([row.test for row in rows]), np.stack(frames), classes)
+        told = np.stack(attributes) if attributes else None
+        return Official(np.stack(views), _filled_up(frames), classes, told)
 
     def look(self, rows: Sequence[int]) -> list[tuple[Clip, Prediction]]:
         """Return some videos' frames and the first system's answers with what decided; without those not read now.
@@ -166,10 +186,30 @@ class Evaluation:
         own = [Seen(tuple(one.features[place] for place in places)) for one in seen]
         rows = []
         for one, told in zip(own, classifier.tell(own), strict=True):
-            views = told.view_cosines.double().numpy()
-            frames = one.features[0].frames.flatten(0, 1).double().cpu().numpy() if self.official else None
-            rows.append(_Row(told.logits[0].double().numpy(), official_test_probabilities(views)[0], frames))
+            logits = told.logits[0].double().numpy()
+            if not self.official:
+                rows.append(_Row(logits, None, None, None))
+                continue
+            frames = one.features[0].frames.flatten(0, 1).double().cpu().numpy()
+            views = told.view_cosines[0].float().numpy()
+            rows.append(_Row(logits, views, frames, _attribute_cosines(classifier, told)))
         return rows
+
+
+def _filled_up(frames: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return the frames of all videos, each [T of the video, D], with NaN behind the last: [V, T, D]."""
+    filled = np.full((len(frames), max(map(len, frames)), frames[0].shape[1]), np.nan)
+    for row, own in zip(filled, frames, strict=True):
+        row[: len(own)] = own
+    return filled
+
+
+@torch.no_grad()
+def _attribute_cosines(classifier: Classifier, told: Told) -> NDArray[np.float64] | None:
+    """Return the cosine of a video's attribute sentence with each class, [C]; None where attributes do not count."""
+    if classifier.branch is None or classifier.branch.weight == 0:
+        return None
+    return np.asarray(classifier.branch.scores(told.attributes[0])[0].double().cpu())
 
 
 def names_of(tested: Tested, places: Sequence[int]) -> tuple[str, ...]:

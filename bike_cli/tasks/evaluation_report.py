@@ -9,15 +9,13 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from bike_cli.config import EvalConfig
+from bike_cli.config import TRAINED_ATTRIBUTE_WEIGHT, EvalConfig
 from bike_cli.data.tested import Tested
 from bike_cli.errors import UsageError
-from bike_cli.tasks.evaluate import Official, truth_of
+from bike_cli.tasks.evaluate import Official
 from bike_cli.tasks.evaluation_metrics import Measured, compared, measured
-from bike_cli.tasks.official_figures import official_figures, top
-from bike_cli.tasks.protocols import (
-    zeroshot_half,
-)
+from bike_cli.tasks.official_figures import check_attributes, official_figures, top
+from bike_cli.tasks.protocols import Part, official_part, spread, zeroshot_half
 from bike_cli.tasks.score_table import ScoreTable
 
 DIGITS = 9  # more differ from machine to machine
@@ -39,7 +37,10 @@ class Judged:
 
 
 def check_protocol(config: EvalConfig, tested: Tested) -> None:
-    """Raise UsageError where videos are not those of a protocol."""
+    """Raise UsageError where videos are not those of a protocol, or official figures of another one are asked for."""
+    told = config.attributes
+    trusted = TRAINED_ATTRIBUTE_WEIGHT if told.attribute_model is not None else 0.0  # a trained branch is known later
+    check_attributes(config, trusted if told.attribute_weight is None else told.attribute_weight)
     if (config.protocol == "multilabel") != tested.multi_label:
         fact = "have one label each" if config.protocol == "multilabel" else "have several labels"
         way = "give --multi-label" if config.protocol == "multilabel" else "give --protocol multilabel"
@@ -57,11 +58,12 @@ def report_of(judged: Sequence[Judged], tested: Tested, kept: Sequence[int], con
         kept: places among the samples of the videos of the tables.
     """
     systems, splits = [], []
+    parts = _parts(tested, kept) if config.protocol == "k600" else []
     for one in judged:
         figures = measured(one.table, seed=config.seed, resamples=config.resamples)
-        official = None if one.official is None else official_figures(one.table, one.official, config)
+        official = None if one.official is None else official_figures(one.table, one.official, config, parts)
         systems.append({"name": one.name, **_measured(figures, one.table.labels), "official": official})
-        splits += _splits(one, tested, kept, config)
+        splits += _splits(one, parts, config)
     comparisons = [
         {"a": judged[0].name, "b": other.name, "metric": name, **_difference(difference)}
         for other in judged[1:]
@@ -79,12 +81,15 @@ def data_of(
     videos: int,
     contents: str | None = None,
 ) -> dict[str, object]:
-    """Return what was evaluated on: files, a hash of all names and labels, one of contents, counts, failures."""
+    """Return what was evaluated on: files, a hash of all names and labels, one of contents, counts, failures.
+
+    Videos that annotations name and that were left out are failures, too.
+    """
     digest = hashlib.sha256()
     for label in tested.labels:
-        digest.update(f"{label}\0".encode("utf-8", "surrogateescape"))
+        digest.update(_bytes(f"{label}\0"))
     for sample in tested.samples:
-        digest.update(f"\1{sample.source.id}\0{sample.labels}".encode("utf-8", "surrogateescape"))
+        digest.update(_bytes(f"\1{sample.source.id}\0{sample.labels}"))
     used = {label for sample in tested.samples for label in sample.labels}
     return {
         "files": list(files),
@@ -92,9 +97,17 @@ def data_of(
         "contents": contents,
         "videos": videos,
         "classes": len(tested.labels),
-        "failed": list(failed),
+        "failed": [*failed, *({"path": f.path, "type": f.kind, "message": f.message} for f in tested.left_out)],
         "classes_without_videos": [label for i, label in enumerate(tested.labels) if i not in used],
     }
+
+
+def _bytes(text: str) -> bytes:
+    """Return a text's bytes: those of a file's name where it is none, which JSON can write; never raises."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character, such as "\ud800"
+        return text.encode("utf-8", "surrogatepass")
 
 
 def _measured(figures: Measured, labels: Sequence[str]) -> dict[str, object]:
@@ -120,30 +133,44 @@ def _difference(difference: object) -> dict[str, float]:
 # -- splits ----------------------------------------------------------------------------------------------------------
 
 
-def _splits(one: Judged, tested: Tested, kept: Sequence[int], config: EvalConfig) -> list[dict[str, object]]:
+def _splits(one: Judged, parts: Sequence[Part], config: EvalConfig) -> list[dict[str, object]]:
     if config.protocol == "zeroshot-half":
         halves = zeroshot_half(one.table)
         rows = [_split(one.name, f"half {i}", half.table) for i, half in enumerate(halves.splits)]
     elif config.protocol == "k600":
-        tables = [_of_split(one.table, tested, kept, places) for places in tested.splits]
-        rows = [_split(one.name, f"split {i + 1}", table) for i, table in enumerate(tables)]
+        rows = [_of_part(one, f"split {i + 1}", part) for i, part in enumerate(parts)]
     elif config.protocol == "fewshot":
         rows = [_split(one.name, f"draw {i + 1}", table) for i, table in enumerate(one.draws)]
     else:
         return []
-    names = ("top1", "top5")
-    values = {name: np.array([row["metrics"][name] for row in rows]) for name in names}  # type: ignore[index]
-    mean = {name: float(values[name].mean()) for name in names}
-    std = {f"{name}_std": float(values[name].std()) for name in names}
-    return [*rows, {"system": one.name, "name": "mean ± std", "classes": None, "videos": None, "metrics": mean | std}]
+    mean: dict[str, object] = {"system": one.name, "name": "mean ± std", "classes": None, "videos": None}
+    return [*rows, mean | {figures: _mean(rows, figures) for figures in ("metrics", "official") if figures in rows[0]}]
 
 
-def _of_split(table: ScoreTable, tested: Tested, kept: Sequence[int], places: Sequence[int]) -> ScoreTable:
-    """Return the table of one split: of its videos, among the classes that they have."""
-    wanted = set(places)
-    own = table.of_videos([row for row, place in enumerate(kept) if place in wanted])
-    truth = np.asarray(truth_of(tested, [place for place in kept if place in wanted]), dtype=np.int64)
-    return own.restricted(np.unique(truth[truth >= 0]))
+def _of_part(one: Judged, name: str, part: Part) -> dict[str, object]:
+    row = _split(one.name, name, part.of(one.table))
+    return row if one.official is None else row | {"official": official_part(one.official.views, one.table, part)}
+
+
+def _mean(rows: Sequence[Mapping[str, object]], figures: str) -> dict[str, float]:
+    """Return the mean over splits of their figures, and the population standard deviation."""
+    found: dict[str, float] = {}
+    for name in ("top1", "top5"):
+        over = spread([row[figures][name] for row in rows])  # type: ignore[index]
+        found |= {name: over.mean, f"{name}_std": over.std}
+    return found
+
+
+def _parts(tested: Tested, kept: Sequence[int]) -> list[Part]:
+    """Return the splits as rows and classes of the tables, whose videos are at the places `kept`."""
+    row_of = {place: row for row, place in enumerate(kept)}
+    parts = []
+    for i, places in enumerate(tested.splits):
+        rows = [row_of[place] for place in places if place in row_of]
+        if not rows:
+            raise UsageError(f"split {i + 1}: none of its {len(places)} videos can be evaluated; mend them")
+        parts.append(Part(np.array(rows, dtype=np.int64), np.array(tested.classes_of(i), dtype=np.int64)))
+    return parts
 
 
 def _split(system: str, name: str, table: ScoreTable) -> dict[str, object]:

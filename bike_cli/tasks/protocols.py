@@ -57,6 +57,47 @@ class HalfSplits:
     top5: Spread
 
 
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One split: some videos of a table, and the classes that they are told apart among.
+
+    Args:
+        rows: int64, the places of its videos in the table.
+        classes: int64 [C of the split], the places of its classes there, whether or not they have a video.
+    """
+
+    rows: NDArray[np.int64]
+    classes: NDArray[np.int64]
+
+    def of(self, table: ScoreTable) -> ScoreTable:
+        """Return the table of the split: of its videos that are of its classes, among these.
+
+        Raises:
+            UsageError: none of them is in the table.
+        """
+        return table.of_videos(self.known(table)).restricted(self.classes)
+
+    def known(self, table: ScoreTable) -> NDArray[np.int64]:
+        """Return the rows whose videos are of its classes."""
+        return self.rows[table.present[np.ix_(self.rows, self.classes)].any(axis=1)]
+
+
+def official_part(views: NDArray[np.float32], table: ScoreTable, part: Part) -> dict[str, float]:
+    """Return the top-1 and top-5 that the official test script prints of one split, in a run of its own.
+
+    That is how its Kinetics-600 figures come about: `test.py` on each list with the split's own classes, thus with the
+    temporal head and concept spotting, other than its zero-shot script (see `official_zeroshot_probabilities`).
+
+    Args:
+        views: [V, K, C], the cosines of all videos of the table with all classes.
+    """
+    rows = part.known(table)
+    own = views[np.ix_(rows, np.arange(views.shape[1]), part.classes)].astype(np.float64)
+    probabilities = official_test_probabilities(own)
+    truth = np.asarray(part.of(table).truth, dtype=np.int64)
+    return {f"top{k}": float(hits_among(probabilities, truth, k).mean()) for k in (1, 5)}
+
+
 def half_draws(classes: int, splits: int = HALVES) -> list[NDArray[np.int64]]:
     """Return the classes of each split in the order drawn, floor(C/2) of them, by NumPy's legacy generator.
 
@@ -130,10 +171,10 @@ def official_zeroshot_probabilities(frames: NDArray[np.float64], classes: NDArra
     """Return the mean over frames of softmax(100 <frame, class>), [..., C]; ours normalises frames, pools, then scores.
 
     Args:
-        frames: [..., T, D], raw: their length sharpens the softmax.
+        frames: [..., T, D], raw: their length sharpens the softmax. Those of NaN are none.
         classes: [C, D], unit vectors.
     """
-    return np.asarray(softmax(OFFICIAL_SCALE * (frames @ classes.T)).mean(axis=-2))
+    return np.asarray(np.nanmean(softmax(OFFICIAL_SCALE * (frames @ classes.T)), axis=-2))
 
 
 def official_test_probabilities(view_cosines: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -145,12 +186,19 @@ def official_test_probabilities(view_cosines: NDArray[np.float64]) -> NDArray[np
     return softmax(softmax(view_cosines).mean(axis=1))
 
 
-def official_fusion(video_cosines: NDArray[np.float64], attribute_cosines: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return 0.7 softmax(video) + 0.3 softmax(attributes) of [V, C]; ours fuses scores, by a weight one can choose.
+def official_fusion(view_cosines: NDArray[np.float64], attribute_cosines: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return 0.7 softmax(video) + 0.3 softmax(attributes), [V, C]; ours fuses scores, by a weight one can choose.
 
     Each is softmaxed once, although the official test of the video branch alone does it twice.
+
+    Args:
+        view_cosines: [V, K, C]; the official code has one view here, the probabilities of several are averaged.
+        attribute_cosines: [V, C].
     """
-    return OFFICIAL_VIDEO_WEIGHT * softmax(video_cosines) + (1 - OFFICIAL_VIDEO_WEIGHT) * softmax(attribute_cosines)
+    video = softmax(view_cosines).mean(axis=1)
+    return np.asarray(
+        OFFICIAL_VIDEO_WEIGHT * video + (1 - OFFICIAL_VIDEO_WEIGHT) * softmax(attribute_cosines), dtype=np.float64
+    )
 
 
 def official_average_precisions(probabilities: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -180,7 +228,8 @@ def running_maps(
 def running_map(probabilities: NDArray[np.float64], present: NDArray[np.bool_], batch_size: int) -> float:
     """Return Charades' printed mAP: the mean of `running_maps`, each counted with the size of its batch; ours is true.
 
-    It depends on the batch size, and on the order of the videos.
+    It depends on the batch size, and on the order of the videos: ours is that of their paths, the official test's
+    DistributedSampler shuffles them.
     """
     maps = running_maps(probabilities, present, batch_size)
     sizes = np.diff([0, *range(batch_size, len(probabilities), batch_size), len(probabilities)])

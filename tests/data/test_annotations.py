@@ -217,6 +217,72 @@ def test_a_video_is_found_by_its_id(there: tuple[str, ...], found: str) -> None:
     assert [s.source.id for s in tested.samples] == [found]
 
 
+def test_of_several_labels_that_of_the_first_annotation_counts(caplog: pytest.LogCaptureFixture) -> None:
+    path = activitynet(
+        {
+            "a": ("validation", ("run", "jump", "jump")),
+            "b": ("validation", ("jump", "run")),
+            "c": ("validation", ("run", "run")),
+            "d": ("training", ("fly", "run")),
+        }
+    )
+
+    tested = read_tested([path])
+
+    assert not tested.multi_label
+    assert tested.labels == ("fly", "jump", "run")
+    assert [(s.source.id, s.label, s.others) for s in tested.samples] == [
+        ("v_a.mp4", 2, ()),
+        ("v_b.mp4", 1, ()),
+        ("v_c.mp4", 2, ()),
+    ]
+    assert caplog.messages == [
+        "anet.json: holds 2 videos with several labels, first a; that of the first annotation counts"
+    ]
+
+
+def test_a_video_without_a_label_keeps_no_other_back(caplog: pytest.LogCaptureFixture) -> None:
+    path = activitynet({"a": ("validation", ()), "b": ("validation", ("run",)), "c": ("validation", ())})
+
+    tested = read_tested([path])
+
+    assert [s.source.id for s in tested.samples] == ["v_b.mp4"]
+    assert tested.left_out == (
+        ("v_a.mp4", "no_label", "anet.json, video a: has no label; annotate it"),
+        ("v_c.mp4", "no_label", "anet.json, video c: has no label; annotate it"),
+    )
+    assert caplog.messages == ["anet.json, video a: has no label; annotate it; 2 videos left out"]
+
+
+@pytest.mark.parametrize(("id_", "shown"), [("\ud800", r"\ud800"), ("a\0b", r"a\x00b")])
+def test_an_id_that_is_no_file_name_keeps_no_other_back(id_: str, shown: str) -> None:
+    """JSON may write half a character."""
+    path = activitynet({id_: ("validation", ("run",)), "b": ("validation", ("run",))})
+
+    tested = read_tested([path])
+
+    assert [s.source.id for s in tested.samples] == ["v_b.mp4"]
+    message = f"anet.json, video {shown}: has an id that no file can be named by; mend it"
+    assert tested.left_out == ((f"v_{shown}.mp4", "no_name", message),)
+
+
+def test_an_id_may_be_bytes_that_are_no_text() -> None:
+    tested = read_tested([activitynet({"\udcff": ("validation", ("run",))})])
+
+    assert [s.source.id for s in tested.samples] == ["v_\udcff.mp4"]
+    assert tested.left_out == ()
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_a_subset_without_labels_names_those_that_have_some(multi_label: bool) -> None:
+    message = (
+        "^anet.json: the subset 'testing' has no labels, so nothing to test against; choose validation or training$"
+    )
+
+    with pytest.raises(UsageError, match=message):
+        read_tested([activitynet(SOME)], subset="testing", multi_label=multi_label)
+
+
 def test_a_video_may_have_several_labels_or_none_if_so_said() -> None:
     path = activitynet({"a": ("validation", ("run", "jump", "run")), "b": ("validation", ())})
 
@@ -239,10 +305,9 @@ def test_a_names_file_orders_the_labels() -> None:
     ("videos", "message"),
     [
         (
-            {"ok": ("validation", ("run",)), "two": ("validation", ("run", "jump"))},
-            "^anet.json, video two: has 2 labels, 'run', 'jump'; give --multi-label, which takes any number",
+            {"none": ("validation", ())},
+            "^anet.json: the subset 'validation' has no labels, .*; give a file with labels",
         ),
-        ({"none": ("validation", ())}, "^anet.json, video none: has no label; give --multi-label"),
         (
             {"a": ("training", ("run",)), "b": ("testing", ())},
             r"^anet.json: holds no video of the subset 'validation', the nearest is '\w+' \(of training, testing\)",

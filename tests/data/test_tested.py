@@ -350,3 +350,166 @@ def test_an_id_may_be_none_of_these_by_its_name() -> None:
 )
 def test_a_wrong_name_for_none_of_these_is_refused(lines: tuple[str, ...], message: str) -> None:
     refused([write("all.csv", "path,label", *lines)], message, none_of_these="unknown", multi_label=True)
+
+
+# -- one file, many spellings ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def spellings() -> dict[str, str]:
+    """Ways to write `videos/a.mp4`."""
+    touch("videos/a.mp4", "other/b.mp4")
+    Path("link.mp4").symlink_to("videos/a.mp4")
+    Path("linked").symlink_to("videos")
+    return {
+        "dots": "videos/../other/../videos/a.mp4",
+        "dot": "./videos/a.mp4",
+        "whole": str(Path("videos/a.mp4").absolute()),
+        "link": "link.mp4",
+        "linked folder": "linked/a.mp4",
+    }
+
+
+@pytest.mark.parametrize("way", ["dots", "dot", "whole", "link", "linked folder"])
+def test_one_file_of_two_classes_is_refused_however_it_is_spelled(way: str, spellings: dict[str, str]) -> None:
+    write("all.csv", "path,label", "videos/a.mp4,run", f"{spellings[way]},jump")
+
+    refused(["all.csv"], r"^all.csv:\d: .* is of class '\w+', but of '\w+' at all.csv:\d; keep one")
+
+
+@pytest.mark.parametrize("way", ["dots", "dot", "whole", "link", "linked folder"])
+def test_one_file_counts_once_however_it_is_spelled(way: str, spellings: dict[str, str]) -> None:
+    one = write("one.csv", "path,label", "videos/a.mp4,run", "other/b.mp4,jump")
+    two = write("two.csv", "path,label", f"{spellings[way]},run")
+
+    tested = read_tested([one, two])
+
+    assert len(tested.samples) == 2
+    assert [[Path(tested.samples[i].source.path).resolve().name for i in split] for split in tested.splits] in (
+        [["a.mp4", "b.mp4"], ["a.mp4"]],
+        [["b.mp4", "a.mp4"], ["a.mp4"]],
+    )
+
+
+def test_links_to_different_files_are_different_videos() -> None:
+    touch("data/run/a.mp4", "data/jump/a.mp4")
+    for name in ("run", "jump"):
+        Path(f"{name}.mp4").symlink_to(f"data/{name}/a.mp4")
+    write("all.csv", "path,label", "run.mp4,run", "jump.mp4,jump")
+
+    assert shown(read_tested(["all.csv"])) == [("jump.mp4", "jump"), ("run.mp4", "run")]
+
+
+def test_files_that_are_not_there_and_links_to_nowhere_are_samples() -> None:
+    Path("nowhere.mp4").symlink_to("gone.mp4")
+    Path("round.mp4").symlink_to("round.mp4")
+    write("all.csv", "path,label", "nowhere.mp4,run", "round.mp4,jump", "no/such.mp4,run")
+
+    assert len(read_tested(["all.csv"]).samples) == 3
+
+
+# -- a names file for each list -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lists() -> tuple[list[Path], list[Path]]:
+    """Three lists as BIKE's of Kinetics-600: an id is a place in the list's own names file."""
+    write("s1.txt", "run.mp4 0", "fly.mp4 1", "swim.mp4 2")
+    write("s2.txt", "hop.mp4 0", "run.mp4 2")
+    write("s3.txt", "more/swim.mp4 0", "more/fly.mp4 1")
+    write("n1.csv", "id,name", "0,running", "1,flying", "2,swimming")
+    write("n2.csv", "id,name", "0,hopping", "1,sleeping", "2,Running")
+    write("n3.csv", "id,name", "1,  flying ", "0,swimming")
+    return [Path(f"s{i}.txt") for i in (1, 2, 3)], [Path(f"n{i}.csv") for i in (1, 2, 3)]
+
+
+def test_ids_are_places_in_the_names_file_of_their_list(lists: tuple[list[Path], list[Path]]) -> None:
+    given, names = lists
+
+    tested = read_tested(given, names_file=names)
+
+    assert tested.labels == tested.names == ("running", "flying", "swimming", "hopping", "sleeping")
+    assert shown(tested) == [
+        ("fly.mp4", "flying"),
+        ("hop.mp4", "hopping"),
+        ("more/fly.mp4", "flying"),
+        ("more/swim.mp4", "swimming"),
+        ("run.mp4", "running"),
+        ("swim.mp4", "swimming"),
+    ]
+    assert tested.splits == ((0, 4, 5), (1, 4), (2, 3))
+    assert [[tested.labels[i] for i in tested.classes_of(split)] for split in range(3)] == [
+        ["running", "flying", "swimming"],
+        ["running", "hopping", "sleeping"],
+        ["flying", "swimming"],
+    ]
+
+
+def test_one_names_file_for_all_lists_leaves_a_split_the_classes_that_it_has(
+    lists: tuple[list[Path], list[Path]],
+) -> None:
+    (one, _, three), names = lists
+
+    tested = read_tested([one, three], names_file=names[:1])
+
+    assert tested.names == ("0", "1", "2")
+    assert tested.candidates == ()
+    assert [tested.classes_of(split) for split in range(2)] == [(0, 1, 2), (0, 1)]
+
+
+def test_one_video_of_two_classes_by_two_names_files_is_refused(lists: tuple[list[Path], list[Path]]) -> None:
+    given, names = lists
+    write("s2.txt", "run.mp4 0")  # there 0 is hopping
+
+    refused(given, "^s2.txt:1: run.mp4 is of class 'hopping', but of 'running' at s1.txt:1; keep one", names_file=names)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_names_files_are_one_or_as_many_as_lists(count: int, lists: tuple[list[Path], list[Path]]) -> None:
+    given, names = lists
+
+    refused(
+        given, f"^--labels: there are {count} for 3 lists; give one for all, or one", names_file=(names * 2)[:count]
+    )
+    refused(given[:1], "^--labels: there are 2 for 1 list; give one for all, or one for each", names_file=names[:2])
+
+
+def test_an_id_that_its_own_names_file_lacks_is_refused(lists: tuple[list[Path], list[Path]]) -> None:
+    given, names = lists
+    write("s3.txt", "more/swim.mp4 0", "more/fly.mp4 2")
+
+    refused(
+        given, "^s3.txt:2: id 2 is none of the 2 classes of n3.csv, which end with 1; mend the id", names_file=names
+    )
+
+
+def test_class_names_are_looked_up_in_their_own_names_file() -> None:
+    one = write("one.csv", "path,label", "a.mp4,TaiChi", "b.mp4,run")
+    two = write("two.csv", "path,label", "c.mp4,run", "d.mp4,tai_chi")
+    names = [write("n1.csv", "name,label", "TaiChi,tai chi", "run,running"), write("n2.txt", "Tai Chi", "run")]
+
+    tested = read_tested([one, two], names_file=names)
+
+    assert tested.labels == ("tai chi", "running", "run")
+    assert shown(tested) == [("a.mp4", "tai chi"), ("b.mp4", "running"), ("c.mp4", "run"), ("d.mp4", "tai chi")]
+    assert tested.candidates == ((0, 1), (0, 2))
+
+
+def test_several_labels_of_a_video_have_their_own_names_file_each() -> None:
+    given = [write("one.txt", "a.mp4 0,1"), write("two.txt", "b.mp4 1,0", "a.mp4 0,2")]
+    names = [write("n1.csv", "id,name", "0,run", "1,jump"), write("n2.csv", "id,name", "0,jump", "1,fly", "2,run")]
+
+    tested = read_tested(given, names_file=names, multi_label=True)
+
+    assert tested.labels == ("run", "jump", "fly")
+    assert [s.labels for s in tested.samples] == [(0, 1), (1, 2)]
+
+
+def test_what_is_none_of_these_is_no_candidate_of_any_list(lists: tuple[list[Path], list[Path]]) -> None:
+    given, names = lists
+
+    tested = read_tested(given, names_file=names, none_of_these="running")
+
+    assert tested.labels == ("flying", "swimming", "hopping", "sleeping")
+    assert dict(shown(tested))["run.mp4"] is None
+    assert tested.candidates == ((0, 1), (2, 3), (0, 1))

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from bike_cli.errors import UsageError
 from bike_cli.tasks.metrics import average_precisions, hits_among, mean_average_precision, softmax
 from bike_cli.tasks.protocols import (
+    Part,
     candidates_of,
     half_draws,
     official_average_precisions,
     official_fusion,
     official_map,
+    official_part,
     official_test_probabilities,
     official_zeroshot_half,
     official_zeroshot_probabilities,
@@ -110,6 +112,17 @@ def test_frames_of_one_video_are_scored_as_among_others() -> None:
     assert together.sum(axis=1) == pytest.approx(np.ones(3))
 
 
+def test_a_video_of_fewer_frames_is_scored_as_by_itself() -> None:
+    rng = np.random.default_rng(0)
+    frames, classes = rng.normal(size=(2, 4, 6)) / 10, rng.normal(size=(5, 6))
+    short = frames[1, :2].copy()
+    frames[1, 2:] = np.nan
+
+    found = official_zeroshot_probabilities(frames, classes)
+
+    assert found[1] == pytest.approx(official_zeroshot_probabilities(short, classes))
+
+
 def test_our_halves_are_of_the_table_s_own_scores() -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(-1, 9, 80)
@@ -178,7 +191,28 @@ def test_fusion_is_of_probabilities_softmaxed_once() -> None:
         once, expected = file["trainval_probs_Transf_VCS"], file["fusion_probs"]
 
     assert softmax(video) == pytest.approx(once, abs=1e-6)
-    assert official_fusion(video, attributes) == pytest.approx(expected, abs=1e-6)
+    assert official_fusion(video[:, None], attributes) == pytest.approx(expected, abs=1e-6)
+
+
+@needs_golden
+@HEADS
+def test_a_split_has_the_figures_of_a_run_of_its_own(head: str) -> None:
+    """The golden run is one split of others: classes and videos beside it, scored as high as can be, do not count."""
+    with np.load(GOLDEN / "golden_model.npz", allow_pickle=False) as file:
+        cosines, labels = file[f"view_logits_{head}"], file["video_labels"]
+        printed = file[f"test_prec_{head}_12view"]
+    videos, views, classes = cosines.shape
+    everything = np.ones((videos + 2, views, classes + 3), dtype=np.float32)
+    rows, places = np.array([4, 0, 2]), np.array([1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 13, 14])
+    everything[np.ix_(rows, np.arange(views), places)] = cosines
+    truth = np.zeros(videos + 2, dtype=np.int64)  # of a class of another split
+    truth[rows] = places[labels]
+    table = table_of(everything.mean(axis=1).astype(np.float64), truth)
+
+    found = official_part(everything, table, Part(np.arange(videos + 2), places))
+
+    assert [percent(found[f"top{k}"]) for k in (1, 5)] == pytest.approx(printed.tolist(), abs=PERCENT)
+    assert Part(np.arange(videos + 2), places).of(table).videos == ("0", "2", "4")
 
 
 # -- mean average precision -------------------------------------------------------------------------------------------
@@ -264,6 +298,16 @@ def test_validation_in_training_sees_one_view(golden_map: dict[str, dict[str, ob
     assert probabilities == pytest.approx(array_of(printed["final_probs"]), abs=1e-6)
     found = running_map(probabilities, array_of(chain["targets"]) > 0, 8)
     assert percent(found) == pytest.approx(printed["reported_mAP_percent"], abs=PERCENT)
+
+
+def test_a_running_map_depends_on_the_order_of_the_videos(golden_map: dict[str, dict[str, object]]) -> None:
+    chain = golden_map["charades_chain"]
+    probabilities = official_test_probabilities(array_of(chain["view_logits"]))
+    present = array_of(chain["targets"]) > 0
+
+    backwards = running_map(probabilities[::-1], present[::-1], 8)
+
+    assert abs(percent(backwards) - float(chain["reported_mAP_percent"])) > 1  # type: ignore[arg-type]
 
 
 def test_a_running_map_of_one_batch_is_the_true_one() -> None:
