@@ -33,6 +33,7 @@ Strategy = Literal["ddp", "fsdp"]
 Protocol = Literal["standard", "zeroshot-full", "zeroshot-half", "k600", "fewshot", "multilabel", "anet"]
 
 DENSE_WINDOW = 128  # frames that a dense clip spans, whatever their rate: the official `sample_range`
+MOST_RESAMPLES = 100_000
 PROMPT = "This is a video about {}"  # BIKE's, without a full stop; the prefix of the attribute sentence too
 # Where and how a run is computed, not what: no part of a report.
 PRIVATE = ("device", "workers", "cache", "cache_dir", "decode_timeout", "decode_memory", "offline", "compile")
@@ -210,6 +211,8 @@ class EvalConfig(_SeeingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _at_least(0, seed=self.seed)
+        if self.resamples > MOST_RESAMPLES:
+            raise ConfigError(f"resamples is {self.resamples}; at most {MOST_RESAMPLES}, which no interval needs")
         _at_least(1, resamples=self.resamples, official_batch=self.official_batch, trials=self.trials)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -198,6 +199,7 @@ def _run(given: dict[str, object]) -> ExitCode:
     _check_targets(given, files, config)
     files, predicted = looked_at(files, merge=bool(given["merge"]))
     check_shots(given, config, is_predicted=any(predicted))
+    _check_used(given, is_predicted=any(predicted))
     if config.protocol == "fewshot":
         made = of_shots(given, config, many, files)
     elif all(predicted):
@@ -210,8 +212,12 @@ def _run(given: dict[str, object]) -> ExitCode:
     _write(report, mistakes, given)
     if before is not None and (code := compared_with(before, report)) is not ExitCode.DONE:
         return code
-    data = report["data"]
-    return ExitCode.SOME_FAILED if isinstance(data, dict) and data["failed"] else ExitCode.DONE
+    data, told = report["data"], report["systems"]
+    assert isinstance(data, dict)
+    assert isinstance(told, list)
+    wanted = math.prod(len(values) for values in many.values())
+    is_short = config.protocol != "fewshot" and not all(predicted) and len(told) < wanted
+    return ExitCode.SOME_FAILED if data["failed"] or is_short else ExitCode.DONE
 
 
 # -- what is asked for -------------------------------------------------------------------------------------------------
@@ -248,6 +254,15 @@ def _check_targets(given: dict[str, object], files: Sequence[str], config: EvalC
         from bike_cli.cli.plots import check_drawing
 
         check_drawing("--confusion")
+
+
+def _check_used(given: dict[str, object], *, is_predicted: bool) -> None:
+    """Raise UsageError where something was asked for that would have no say."""
+    of_others = MANY if is_predicted else ("names", "merge")
+    asked = next((name for name in of_others if given[name]), None)
+    if asked is not None:
+        fact = "these are predictions, made already" if is_predicted else "is of predictions, and these are videos"
+        raise UsageError(f"--{asked}: {fact}; leave it out")
 
 
 def _read_files(given: dict[str, object], files: Sequence[str], config: EvalConfig) -> Iterator[Path]:
@@ -293,14 +308,16 @@ def _of_videos(
             if not by.is_first:
                 return None
             tables = evaluation.tables()
-        judged = [Judged(s.name, table, official) for s, (table, official) in zip(systems, tables, strict=True)]
+        told = zip(evaluation.sound, tables, evaluation.made_of(), strict=True)
+        judged = [Judged(s.name, table, official, made_of=made) for s, (table, official), made in told]
+        first = evaluation.sound[0].engine
         figures = report_of(judged, tested, evaluation.kept, config)
-        failed = [{"path": f.source.id, "type": f.kind, "message": f.message} for f in evaluation.failures]
+        failed = [{"path": f.path, "type": f.kind, "message": f.message} for f in evaluation.failures]
         data = data_of(tested, files, failed, len(evaluation.kept), evaluation.contents)
         from bike_cli.cli.eval_report import mistakes_of, whole_report
         from bike_cli.cli.html_report import Mistakes
 
-        report = whole_report(given, config, data, figures, engine=systems[0].engine, model=systems[0].engine.name)
+        report = whole_report(given, config, data, figures, engine=first, model=first.name)
         # Their frames are read once more, as long as there are workers.
         wrong = mistakes_of(judged[0].table, evaluation.look) if given["report"] is not None else []
     return report, Mistakes(wrong, judged[0].name if len(judged) > 1 else "")

@@ -104,7 +104,8 @@ def _judged(study: Study, system: str) -> list[Judged]:
     found = []
     for (method, shots), draws in study.tables().items():
         told = method if method == BASELINE else f"{method}, {shots} shot{'s' * (shots > 1)}"
-        found.append(Judged(f"{system}, {told}" if system else told, draws[0], draws=tuple(draws)))
+        name = f"{system}, {told}" if system else told
+        found.append(Judged(name, draws[0], draws=tuple(draws), made_of=study.made_of))
     return found
 
 

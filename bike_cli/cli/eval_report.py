@@ -73,6 +73,9 @@ def whole_report(
         name: _as_written(value) for name, value in given.items() if name not in NOT_ARGUMENTS and value is not None
     }
     placement = None if engine is None else engine.encoder.placement
+    settings = flatten(config)
+    if engine is None:  # how predictions were made is not known
+        settings = {name: settings[name] for name in ("protocol", "seed", "resamples")}
     return {
         "command": "eval",
         "protocol": config.protocol,
@@ -81,7 +84,7 @@ def whole_report(
         "device": None if placement is None else placement.device.type,
         "dtype": None if placement is None else str(placement.dtype).removeprefix("torch."),
         "arguments": arguments,
-        "settings": {name: value for name, value in flatten(config).items() if name not in PRIVATE},
+        "settings": {name: value for name, value in settings.items() if name not in PRIVATE},
         "data": data,
         **figures,
         "versions": versions(),
@@ -188,8 +191,8 @@ def _headline(report: Object) -> Table:
         table.add_column(plain(str(system["name"])), justify="right", overflow="fold")
         if system["official"] is not None:
             table.add_column("official code", justify="right")
-    own = list(cast(Object, systems[0]["metrics"]))
-    officials = cast(Object, systems[0]["official"] or {})
+    own = list(dict.fromkeys(name for system in systems for name in cast(Object, system["metrics"])))
+    officials = dict.fromkeys(name for system in systems for name in cast(Object, system["official"] or {}))
     for name in (*own, *(name for name in officials if name not in own)):
         cells = []
         for system in systems:

@@ -614,6 +614,7 @@ def _manifest(report: Object) -> _Section:
         element("pre", element("code", text(command)), tabindex="0"),
         h.facts((called, element("code", name(said))) for called, said in known if said),
         _files(_words(data, "files")),
+        *(_made_of(system, place) for place, system in enumerate(_many(report, "systems"))),
         _pairs("arguments", "Arguments", _one(report, "arguments")),
         _pairs("settings", "Settings", _one(report, "settings")),
         _pairs("versions", "Versions", _one(report, "versions")),
@@ -633,6 +634,10 @@ def _pairs(id_: str, heading: str, pairs: Object) -> Html:
     rows = ([name(key), element("code", name(_value(value)))] for key, value in pairs.items())
     caption = text(_counted(len(pairs), heading.lower().removesuffix("s")))
     return h.details(text(heading), h.table(id_, caption, columns, rows))
+
+
+def _made_of(system: Object, place: int) -> Html:
+    return _pairs(f"made-of-{place}", f"Made of: {_word(system, 'name')}", _one(system, "made_of"))
 
 
 def _value(value: object) -> str:

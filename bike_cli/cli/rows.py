@@ -80,5 +80,8 @@ def _rounded(number: float, digits: int = 6) -> float | None:
 
 
 def _significant(score: float) -> float | None:
-    # Six decimals would make all small scores alike, and mAP lives off their order.
-    return float(f"{score:.6g}") if math.isfinite(score) else None
+    # Six decimals would make all small scores alike, and all near 1, and mAP lives off their order.
+    if not math.isfinite(score):
+        return None
+    rest = min(score, 1 - score)
+    return round(score, 5 - math.floor(math.log10(rest))) if rest > 0 else score

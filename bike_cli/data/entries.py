@@ -31,7 +31,7 @@ class LeftOut(NamedTuple):
     """A video that a file names and that cannot be tested on, and why: it keeps the others back from nothing."""
 
     path: str
-    kind: str  # no_label or no_name
+    kind: str  # of a failure; or no_label, no_name, no_number
     message: str
 
 

@@ -107,8 +107,11 @@ def views(frames: NDArray[np.uint8], recipe: ImageRecipe, *, crops: int, device:
 
 def normalise(pixels: Tensor, recipe: ImageRecipe) -> Tensor:
     """Return float32 [B, 3, S, S], (pixels / 255 - mean) / std, of uint8 pixels of that shape."""
-    mean = torch.tensor(recipe.mean, device=pixels.device)[:, None, None]
-    std = torch.tensor(recipe.std, device=pixels.device)[:, None, None]
+    # Made there, they would wait for all that the device was asked for before.
+    mean, std = (
+        torch.tensor(of_each)[:, None, None].to(pixels.device, non_blocking=True)
+        for of_each in (recipe.mean, recipe.std)
+    )
     return (pixels.float() / 255 - mean) / std
 
 

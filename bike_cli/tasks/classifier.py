@@ -165,7 +165,7 @@ class Classifier:
         """Return the answers for videos of one shape, at most as many as go together."""
         own, told = [one.features[0] for one in seen], self._told(seen)
         best = rank(told.logits, self.config.top)  # [V, k]
-        chances = probabilities(told.logits, logit_scale=1).gather(1, best).tolist()
+        chances = probabilities(told.logits.double(), logit_scale=1).gather(1, best).tolist()
         cosines = told.view_cosines.mean(dim=1).gather(1, best).tolist()
         weights: Sequence[NDArray[np.float64] | None] = [None] * len(own)
         if self.config.explain:

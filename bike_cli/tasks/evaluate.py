@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from bike_cli.config import ClassifyConfig, StoreConfig
+from bike_cli.data.entries import LeftOut
 from bike_cli.data.tested import NONE, Tested
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.store import open_store
@@ -25,6 +27,8 @@ from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.protocols import official_test_probabilities
 from bike_cli.tasks.score_table import ScoreTable
 from bike_cli.video.pool import DecodePool
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +100,8 @@ class Evaluation:
         labels = self.tested.labels
         self._classifiers = [prepare(one.engine, labels, one.config) for one in self.systems]
         self._engines = list(dict.fromkeys(engine for c in self._classifiers for engine in c.engines))
-        self._rows: list[tuple[_Row, ...] | Failure] = []
+        self._rows: list[tuple[_Row, ...] | LeftOut] = []
+        self._sound = list(range(len(self.systems)))  # those that give numbers
         self._digests: list[bytes | None] = []
 
     def read(self) -> Iterator[tuple[int, int, Failure | None]]:
@@ -116,7 +121,29 @@ class Evaluation:
                     found.append(one if isinstance(one, Failure) else next(rows))
                     yield len(found), len(own), one if isinstance(one, Failure) else None
             digests = [d if isinstance(d, bytes) else None for d in digests_of(sources, self.pool, store)]
-        self._rows, self._digests = self.by.unshare(found), self.by.unshare(digests)
+        told = [LeftOut(one.source.id, one.kind, one.message) if isinstance(one, Failure) else one for one in found]
+        self._rows, self._digests = self.by.unshare(told), self.by.unshare(digests)
+        self._leave_out_what_is_no_number()
+
+    def _leave_out_what_is_no_number(self) -> None:
+        """Leave out systems whose scores never are numbers, and videos of which another's are none."""
+        rows = [row for row in self._rows if not isinstance(row, LeftOut)]
+        finite = np.array([[np.isfinite(one.logits).all() for one in row] for row in rows], dtype=np.bool_)
+        if not rows:
+            return
+        if not finite.any():  # of which each video tells
+            finite[:] = True
+        for i in np.flatnonzero(~finite.any(axis=0)):
+            if self.by.is_first:
+                name = self.systems[int(i)].name
+                logger.warning("%s: its scores are no numbers, and it is left out; look at its weights", name)
+        self._sound = [int(i) for i in np.flatnonzero(finite.any(axis=0))]
+        for place, row in enumerate(self._rows):
+            bad = () if isinstance(row, LeftOut) else [i for i in self._sound if not np.isfinite(row[i].logits).all()]
+            if bad:
+                video, name = self.tested.samples[place].source.id, self.systems[bad[0]].name
+                message = f"{video}: the scores of {name} are no numbers; try --precision fp32"
+                self._rows[place] = LeftOut(video, "no_number", message)
 
     @property
     def attribute_weight(self) -> float:
@@ -129,28 +156,33 @@ class Evaluation:
         return digest_of_all(self._digests, [sample.labels for sample in self.tested.samples])
 
     @property
-    def failures(self) -> tuple[Failure, ...]:
-        """What could not be read, of all processes."""
-        return tuple(one for one in self._rows if isinstance(one, Failure))
+    def failures(self) -> tuple[LeftOut, ...]:
+        """What could not be read or scored, of all processes."""
+        return tuple(one for one in self._rows if isinstance(one, LeftOut))
+
+    @property
+    def sound(self) -> list[System]:
+        """The systems that give numbers, of which `tables` has one each."""
+        return [self.systems[i] for i in self._sound]
 
     @property
     def kept(self) -> tuple[int, ...]:
-        """Places among the samples of the videos that could be read."""
-        return tuple(i for i, one in enumerate(self._rows) if not isinstance(one, Failure))
+        """Places among the samples of the videos that could be read and scored."""
+        return tuple(i for i, one in enumerate(self._rows) if not isinstance(one, LeftOut))
 
     def tables(self) -> list[tuple[ScoreTable, Official | None]]:
-        """Return what each system says of the videos that could be read.
+        """Return what each sound system says of the videos that are kept.
 
         Raises:
-            UsageError: none of them could.
+            UsageError: there is no such video.
         """
-        rows = [one for one in self._rows if not isinstance(one, Failure)]
+        rows = [one for one in self._rows if not isinstance(one, LeftOut)]
         if not rows:
             why = self.failures[0].message if self.failures else "there is none"
             raise UsageError(f"videos: none of {len(self._rows)} can be evaluated ({why}); mend them")
         names, truth = names_of(self.tested, self.kept), truth_of(self.tested, self.kept)
         found = []
-        for i in range(len(self.systems)):
+        for i in self._sound:
             table = ScoreTable(self.tested.labels, names, np.stack([row[i].logits for row in rows]), truth)
             found.append((table, self._official([row[i] for row in rows], i) if self.official else None))
         return found
@@ -164,6 +196,10 @@ class Evaluation:
         told = np.stack(attributes) if attributes else None
         return Official(np.stack(views), _filled_up(frames), classes, told)
 
+    def made_of(self) -> list[dict[str, object]]:
+        """Return what the answers of each sound system depend on."""
+        return [made_of(self._classifiers[i]) for i in self._sound]
+
     def look(self, rows: Sequence[int]) -> list[tuple[Clip, Prediction]]:
         """Return some videos' frames and the first system's answers with what decided; without those not read now.
 
@@ -171,8 +207,9 @@ class Evaluation:
             rows: of the tables.
         """
         kept = self.kept
-        config = self._classifiers[0].config
-        classifier = replace(self._classifiers[0], config=replace(config, explain=True, top=1))
+        first = self._classifiers[self._sound[0]]
+        config = first.config
+        classifier = replace(first, config=replace(config, explain=True, top=1))
         coming = [self.pool.decode(self.tested.samples[kept[row]].source) for row in rows]
         clips = [one.result().outcome for one in coming]
         return [(clip, classifier.answer(clip)) for clip in clips if isinstance(clip, Clip)]
@@ -210,6 +247,23 @@ def _attribute_cosines(classifier: Classifier, told: Told) -> NDArray[np.float64
     if classifier.branch is None or classifier.branch.weight == 0:
         return None
     return np.asarray(classifier.branch.scores(told.attributes[0])[0].double().cpu())
+
+
+def made_of(classifier: Classifier) -> dict[str, object]:
+    """Return what a classifier's answers depend on, as it is: what the model's recipe chose, too."""
+    engine, config, branch = classifier.engine, classifier.config, classifier.branch
+    recipe, asked = engine.recipe, config.attributes.attributes
+    return {
+        "model": engine.name,
+        "fingerprint": engine.fingerprint,
+        "template": config.template or recipe.template,
+        "pool": config.spotting.pool,
+        "spot": config.spotting.spot or recipe.spot,
+        "temperature": classifier.temperature,
+        "attributes": None if branch is None else recipe.lexicon if asked == "auto" else asked,
+        "attribute_weight": 0.0 if branch is None else branch.weight,
+        "attribute_model": None if branch is None or branch.engine is engine else branch.engine.name,
+    }
 
 
 def names_of(tested: Tested, places: Sequence[int]) -> tuple[str, ...]:

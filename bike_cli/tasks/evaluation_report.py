@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +19,8 @@ from bike_cli.tasks.official_figures import check_attributes, official_figures, 
 from bike_cli.tasks.protocols import Part, official_part, spread, zeroshot_half
 from bike_cli.tasks.score_table import ScoreTable
 
+logger = logging.getLogger(__name__)
+
 DIGITS = 9  # more differ from machine to machine
 SPREADS = ("zeroshot-half", "k600", "fewshot")  # protocols whose figure is a mean over splits
 
@@ -28,12 +31,14 @@ class Judged:
 
     Args:
         draws: of the protocol fewshot, a table for each, of which `table` is the first.
+        made_of: model, prompt and what else answers depend on; None: predictions do not say.
     """
 
     name: str
     table: ScoreTable
     official: Official | None = None
     draws: tuple[ScoreTable, ...] = ()
+    made_of: Mapping[str, object] | None = None
 
 
 def check_protocol(config: EvalConfig, tested: Tested) -> None:
@@ -52,7 +57,7 @@ def check_protocol(config: EvalConfig, tested: Tested) -> None:
 
 
 def report_of(judged: Sequence[Judged], tested: Tested, kept: Sequence[int], config: EvalConfig) -> dict[str, object]:
-    """Return all figures of the systems, and of each against the first.
+    """Return all figures of the systems, and of each against the first; the log tells what is left out.
 
     Args:
         kept: places among the samples of the videos of the tables.
@@ -61,16 +66,15 @@ def report_of(judged: Sequence[Judged], tested: Tested, kept: Sequence[int], con
     parts = _parts(tested, kept) if config.protocol == "k600" else []
     for one in judged:
         figures = measured(one.table, seed=config.seed, resamples=config.resamples)
-        official = None if one.official is None else official_figures(one.table, one.official, config, parts)
-        systems.append({"name": one.name, **_measured(figures, one.table.labels), "official": official})
-        splits += _splits(one, parts, config)
-    comparisons = [
-        {"a": judged[0].name, "b": other.name, "metric": name, **_difference(difference)}
-        for other in judged[1:]
-        for name, difference in compared(
-            judged[0].table, other.table, seed=config.seed, resamples=config.resamples
-        ).differences.items()
-    ]
+        system = {"name": one.name, **_measured(figures, one.table.labels), "official": None, "made_of": one.made_of}
+        try:
+            splits += _splits(one, parts, config)
+            if one.official is not None:
+                system["official"] = official_figures(one.table, one.official, config, parts)
+        except UsageError as e:  # which keeps the other figures from nobody
+            logger.warning("%s: has no figures of its own (%s)", config.protocol, e)
+        systems.append(system)
+    comparisons = [row for other in judged[1:] for row in _compared(judged[0], other, config)]
     return _rounded({"systems": systems, "comparisons": comparisons, "splits": splits})  # type: ignore[return-value]
 
 
@@ -125,6 +129,17 @@ def _measured(figures: Measured, labels: Sequence[str]) -> dict[str, object]:
     }
 
 
+def _compared(first: Judged, other: Judged, config: EvalConfig) -> list[dict[str, object]]:
+    try:
+        found = compared(first.table, other.table, seed=config.seed, resamples=config.resamples)
+    except UsageError as e:
+        logger.warning("%s: is not compared with %s (%s)", other.name, first.name, e)
+        return []
+    pair: dict[str, object] = {"a": first.name, "b": other.name}
+    counts = {"videos": found.videos, "left_out": found.left_out}
+    return [pair | {"metric": name, **_difference(gain), **counts} for name, gain in found.differences.items()]
+
+
 def _difference(difference: object) -> dict[str, float]:
     values = asdict(difference)  # type: ignore[call-overload]
     return {"difference": values["value"], "low": values["low"], "high": values["high"], "p": values["p"]}
@@ -138,7 +153,7 @@ def _splits(one: Judged, parts: Sequence[Part], config: EvalConfig) -> list[dict
         halves = zeroshot_half(one.table)
         rows = [_split(one.name, f"half {i}", half.table) for i, half in enumerate(halves.splits)]
     elif config.protocol == "k600":
-        rows = [_of_part(one, f"split {i + 1}", part) for i, part in enumerate(parts)]
+        rows = [_of_part(one, part) for part in parts]
     elif config.protocol == "fewshot":
         rows = [_split(one.name, f"draw {i + 1}", table) for i, table in enumerate(one.draws)]
     else:
@@ -147,8 +162,8 @@ def _splits(one: Judged, parts: Sequence[Part], config: EvalConfig) -> list[dict
     return [*rows, mean | {figures: _mean(rows, figures) for figures in ("metrics", "official") if figures in rows[0]}]
 
 
-def _of_part(one: Judged, name: str, part: Part) -> dict[str, object]:
-    row = _split(one.name, name, part.of(one.table))
+def _of_part(one: Judged, part: Part) -> dict[str, object]:
+    row = _split(one.name, part.name, part.of(one.table))
     return row if one.official is None else row | {"official": official_part(one.official.views, one.table, part)}
 
 
@@ -168,8 +183,10 @@ def _parts(tested: Tested, kept: Sequence[int]) -> list[Part]:
     for i, places in enumerate(tested.splits):
         rows = [row_of[place] for place in places if place in row_of]
         if not rows:
-            raise UsageError(f"split {i + 1}: none of its {len(places)} videos can be evaluated; mend them")
-        parts.append(Part(np.array(rows, dtype=np.int64), np.array(tested.classes_of(i), dtype=np.int64)))
+            logger.warning("split %d: none of its %d videos can be evaluated; it is left out", i + 1, len(places))
+            continue
+        classes = np.array(tested.classes_of(i), dtype=np.int64)
+        parts.append(Part(np.array(rows, dtype=np.int64), classes, f"split {i + 1}"))
     return parts
 
 

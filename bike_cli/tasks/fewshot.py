@@ -35,6 +35,7 @@ from bike_cli.tasks.classifier import AttributeBranch
 from bike_cli.tasks.classify import prepare, shelf_of
 from bike_cli.tasks.contents import digest_of_all, digests_of
 from bike_cli.tasks.draws import Deal, Draw, deal, draw
+from bike_cli.tasks.evaluate import made_of
 from bike_cli.tasks.features import Features, Seen
 from bike_cli.tasks.methods import BASELINE, METHODS, TRAINED, parse_methods, parse_shots
 from bike_cli.tasks.metrics import confusion
@@ -375,6 +376,11 @@ class Study:
     def failures(self) -> Mapping[int, Failure]:
         """What could not be read, by place."""
         return self._failures
+
+    @property
+    def made_of(self) -> dict[str, object]:
+        """What the answers depend on, beside the method."""
+        return made_of(self._classifier)
 
     @property
     def contents(self) -> str:

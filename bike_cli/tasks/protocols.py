@@ -68,6 +68,7 @@ class Part:
 
     rows: NDArray[np.int64]
     classes: NDArray[np.int64]
+    name: str = ""
 
     def of(self, table: ScoreTable) -> ScoreTable:
         """Return the table of the split: of its videos that are of its classes, among these.

@@ -2,12 +2,14 @@
 
 import csv
 import json
+import math
 import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,8 @@ from films import drawn, write_video
 from invoke import BIKE, ONE_THREAD, Ran, bike
 
 from bike_cli.errors import ExitCode, UsageError
+from bike_cli.tasks.classifier import Classifier, Told
+from bike_cli.tasks.features import Seen
 
 CLASSES = ("blue_circle", "blue_square", "green_cross", "red_square")
 NO_SUCH_MODEL = ("-m", "no-such-model")
@@ -306,6 +310,86 @@ def test_unknown_classes_have_an_auroc(data: Path, tmp_path: Path) -> None:
     assert "auroc_none" in told["systems"][0]["metrics"]  # type: ignore[index]
 
 
+def broken(monkeypatch: pytest.MonkeyPatch, *, pool: str, videos: int) -> None:
+    """Let a system's scores be NaN, of the first so many videos."""
+    tell = Classifier.tell
+
+    def told(self: Classifier, seen: Sequence[Seen]) -> list[Told]:
+        found = tell(self, seen)
+        if self.config.spotting.pool != pool:
+            return found
+        names = sorted(one.features[0].source.id for one in seen)[:videos]
+        return [
+            replace(one, logits=one.logits * math.nan) if video.features[0].source.id in names else one
+            for video, one in zip(seen, found, strict=True)
+        ]
+
+    monkeypatch.setattr(Classifier, "tell", told)
+
+
+def test_a_system_whose_scores_are_no_numbers_keeps_no_other_back(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(monkeypatch, pool="mean", videos=99)
+
+    ran = evaluated(data, "--pool", "tcs", "--pool", "mean", "-o", tmp_path / "r.json", "--report", tmp_path / "r.html")
+
+    assert ran.exit_code == ExitCode.SOME_FAILED
+    assert ran.stderr == "warning: pool mean: its scores are no numbers, and it is left out; look at its weights\n"
+    told = read(tmp_path / "r.json")
+    assert [one["name"] for one in told["systems"]] == ["pool tcs"]  # type: ignore[attr-defined]
+    assert told["data"]["videos"] == 12  # type: ignore[index]
+
+
+def test_where_no_system_has_numbers_it_is_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken(monkeypatch, pool="tcs", videos=99)
+
+    ran = evaluated(data)
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert "the scores of tiny are no numbers; try --precision fp32" in ran.stderr
+
+
+def test_a_video_whose_scores_are_no_numbers_is_a_failure(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(monkeypatch, pool="tcs", videos=1)
+
+    ran = evaluated(data, "-o", tmp_path / "r.json")
+
+    assert ran.exit_code == ExitCode.SOME_FAILED
+    failed = read(tmp_path / "r.json")["data"]["failed"]  # type: ignore[index]
+    assert {one["type"] for one in failed} == {"no_number"}
+    assert read(tmp_path / "r.json")["data"]["videos"] == 12 - len(failed) > 0  # type: ignore[index]
+
+
+def test_what_a_protocol_lacks_keeps_other_figures_from_nobody(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.csv").write_text("id,name\n" + "".join(f"{i},{n}\n" for i, n in enumerate("abcdefgh")))
+    rows = [f"{file} 0" for file in sorted((data / CLASSES[0]).glob("*.mp4"))]
+    (tmp_path / "rows.txt").write_text("\n".join(rows))
+
+    ran = evaluated(
+        tmp_path / "rows.txt", "-l", tmp_path / "names.csv", "--protocol", "zeroshot-half", "-o", tmp_path / "r.json"
+    )
+
+    assert ran.exit_code == ExitCode.DONE
+    assert "zeroshot-half: has no figures of its own (" in ran.stderr
+    told = read(tmp_path / "r.json")
+    assert (told["splits"], "top1" in told["systems"][0]["metrics"]) == ([], True)  # type: ignore[index]
+
+
+def test_what_systems_are_made_of_is_told(data: Path, tmp_path: Path) -> None:
+    arguments = ("--template", "bike", "--template", "a {}", "--spot", "all", "--resamples", "50")
+    assert evaluated(data, *arguments, "-o", tmp_path / "r.json").exit_code == ExitCode.DONE
+
+    one, other = (system["made_of"] for system in read(tmp_path / "r.json")["systems"])  # type: ignore[attr-defined]
+
+    assert (one["template"], other["template"]) == ("bike", "a {}")
+    assert (one["model"], one["pool"], one["spot"]) == ("tiny", "tcs", "all")
+    assert one["temperature"] > 0
+    assert len(one["fingerprint"]) > 8
+
+
 def test_a_video_that_cannot_be_read_is_told_and_the_others_count(data: Path, tmp_path: Path) -> None:
     rows = ["path,label", *(f"{file},{file.parent.name}" for file in sorted(data.rglob("*.mp4")))]
     (tmp_path / "bad.mp4").write_bytes(b"no film")
@@ -401,9 +485,8 @@ def test_predictions_have_the_figures_of_their_videos(
 
     assert ran.exit_code == ExitCode.DONE
     ours, theirs = (read(one)["systems"][0]["metrics"] for one in (tmp_path / "r.json", report))  # type: ignore[index]
-    # Not mAP: files hold six digits of a score, and of equal scores those that are wrong come first.
-    for name in ("top1", "top5", "mean_class", "macro_f1", "ece"):
-        assert ours[name]["value"] == pytest.approx(theirs[name]["value"], abs=1e-5), name
+    for name in ("top1", "top5", "mean_class", "macro_f1", "ece", "map"):
+        assert ours[name]["value"] == pytest.approx(theirs[name]["value"], abs=1e-6), name
 
 
 def test_two_files_of_predictions_are_compared(predicted: tuple[Path, Path], tmp_path: Path) -> None:
@@ -480,6 +563,10 @@ def test_parts_are_merged_to_the_whole(predicted: tuple[Path, Path], tmp_path: P
             ["{data}", "--multi-label", "--protocol", "multilabel", "--confusion", "c.csv"],
             "--confusion: videos have several labels, so none is taken for another; leave it out",
         ),
+        (["{data}", "--names", "{truth}"], "--names: is of predictions, and these are videos; leave it out"),
+        (["{data}", "--merge"], "--merge: is of predictions, and these are videos; leave it out"),
+        (["{predicted}", "-l", "{truth}", "--pool", "mean"], "--pool: these are predictions, made already; leave"),
+        (["{data}", "--resamples", "100001"], "resamples is 100001; at most 100000, which no interval needs"),
         (["--from", "{report}", "--seed", "0"], "--from: repeats what {report} was made of, so --seed cannot be given"),
         (["--from", "{report}", "--subset", "x"], "so --subset cannot be given, too; leave it out"),
     ],
@@ -490,7 +577,8 @@ def test_what_cannot_work_is_told_before_a_model_is_loaded(
     places = {"data": data, "predicted": predicted[0], "truth": predicted[1], "report": report}
     filled = [argument.format(**places) for argument in arguments]
 
-    ran = bike("eval", *filled, *(() if "--from" in filled else NO_SUCH_MODEL))
+    is_made = "--from" in filled or filled[:1] == [str(predicted[0])]
+    ran = bike("eval", *filled, *(() if is_made else NO_SUCH_MODEL))
 
     assert ran.exit_code == ExitCode.USAGE
     assert message.format(**places) in ran.stderr

@@ -120,7 +120,7 @@ def test_few_shots_and_predictions_have_one_file_of_labels(
     predicted = tmp_path / "p.jsonl"
     predicted.write_text('{"path": "a.mp4", "status": "ok"}\n')
 
-    few, told = evaluated(given[0], *flags(names), "--protocol", "fewshot"), evaluated(predicted, *flags(names))
+    few, told = evaluated(given[0], *flags(names), "--protocol", "fewshot"), bike("eval", predicted, *flags(names))
 
     assert (few.exit_code, told.exit_code) == (ExitCode.USAGE, ExitCode.USAGE)
     assert "--labels: the protocol fewshot has one data set, and 3 files were named; name one" in few.stderr

@@ -80,13 +80,22 @@ def test_every_form_that_is_written_is_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.json", "x.csv", "x.tsv"])
-def test_scores_have_six_digits_however_small_they_are(name: str) -> None:
-    scores = [0.9876543219, 0.0123456789, 1.23456789e-7, 9.87654321e-30, 1e-45, 0.0]
+def test_scores_have_six_digits_of_what_is_there_or_missing(name: str) -> None:
+    scores = [1.0, 1 - 1.23456789e-7, 0.9876543219, 0.0123456789, 1.23456789e-7, 9.87654321e-30, 1e-45, 0.0]
     ranked = [Ranked(f"label {i}", score, 0.0) for i, score in enumerate(scores)]
 
-    predictions = read_predictions(write(name, [prediction("a.mp4", *ranked)], top=6))
+    predictions = read_predictions(write(name, [prediction("a.mp4", *ranked)], top=8))
 
-    assert predictions.scores.tolist() == [0.987654, 0.0123457, 1.23457e-7, 9.87654e-30, 1e-45, 0.0]
+    assert predictions.scores.tolist() == [
+        1.0,
+        0.999999876543,
+        0.9876543,
+        0.0123457,
+        1.23457e-7,
+        9.87654e-30,
+        1e-45,
+        0.0,
+    ]
 
 
 @pytest.mark.parametrize(("name", "settings"), [("x.jsonl", ("0a1b2c3d",)), ("x.json", ("0a1b2c3d",)), ("x.csv", ())])
