@@ -109,6 +109,9 @@ class _Locked(io.FileIO):
     def write(self, content: bytes) -> int:  # type: ignore[override]
         self.begin()
         self.has_written = True
+        # From now on without a line of Python, between which Ctrl-C may come: a buffer that does not hear that its
+        # record was written writes it again.
+        self.write = super().write  # type: ignore[method-assign, assignment]
         return super().write(content)
 
     def begin(self) -> None:

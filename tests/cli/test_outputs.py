@@ -1,8 +1,12 @@
 """A file is whole or not there, nobody shares it, and what a run wrote before it died is kept."""
 
 import os
+import sys
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -86,6 +90,28 @@ def test_an_interrupt_keeps_what_was_written(output: Path) -> None:
         write_and_end_with(KeyboardInterrupt, output)
 
     assert output.read_text() == "newer"
+
+
+def test_an_interrupt_behind_a_write_does_not_write_again(output: Path) -> None:
+    def interrupt(frame: FrameType, event: str, _: object) -> Callable[..., object] | None:
+        if frame.f_code.co_name != "write" or not frame.f_code.co_filename.endswith("outputs.py"):
+            return None
+        if event == "return":
+            raise KeyboardInterrupt
+        return interrupt
+
+    before = sys.gettrace()
+    with suppress(KeyboardInterrupt), open_output(output) as stream:
+        stream.write("one\n")
+        stream.flush()
+        sys.settrace(interrupt)
+        try:
+            stream.write("two\n")
+            stream.flush()
+        finally:
+            sys.settrace(before)
+
+    assert output.read_text() == "one\ntwo\n"
 
 
 def test_an_interrupt_before_the_answers_begin_keeps_the_older_file(output: Path) -> None:
