@@ -259,7 +259,7 @@ def test_few_shots_have_the_figures_of_the_few_shot_command(data: Path, tmp_path
     assert (again.exit_code, "the digits agree" in again.stderr) == (ExitCode.DONE, True)
 
 
-@pytest.mark.parametrize("method", ["probe", "bike"])
+@pytest.mark.parametrize("method", ["probe", pytest.param("bike", marks=pytest.mark.slow)])
 def test_mistakes_of_few_shots_are_those_of_the_last_method(method: str, data: Path, tmp_path: Path) -> None:
     asked = ("--protocol", "fewshot", "--shots", "1", "--method", f"proto,{method}", "--seed", "5")
 

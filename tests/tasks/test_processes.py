@@ -1,6 +1,7 @@
 """Several processes are one: who they are, what they share, and that their gradients are those of one."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -8,37 +9,36 @@ from launching import on_two
 from safetensors.torch import load_file
 from test_training import CASES, assert_alike, batch_of, own_copy, step_of
 
+from bike_cli.config import Strategy
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
 from bike_cli.tasks.processes import Processes, found
 
 
-@pytest.mark.parametrize(
-    ("loss", "learn", "parts", "strategy"), [("nce", "learn", 2, "ddp"), ("nce", "learn", 2, "fsdp")]
-)
+@pytest.mark.parametrize(("loss", "learn", "parts"), [("nce", "learn", 2)])
 def test_two_processes_find_the_gradients_of_one(
-    tiny: Engine, tmp_path: Path, loss: str, learn: str, parts: int, strategy: str
+    tiny: Engine, tmp_path: Path, loss: str, learn: str, parts: int
 ) -> None:
     engine = own_copy(tiny, "none" if learn == "learn" else "text")
     value, wanted = step_of(engine, batch_of(dict(CASES)[loss]), loss=loss, learn=learn == "learn")
 
-    on_two("two_processes.py", tmp_path / "found.safetensors", loss, learn, parts, strategy)
+    on_two("two_processes.py", tmp_path / "found", loss, learn, parts)
 
-    two = load_file(tmp_path / "found.safetensors")
-    assert bool(two.pop("shares")) == (strategy == "fsdp")
-    assert two.pop("loss").item() == pytest.approx(value, rel=1e-6)
-    assert_alike(two, wanted)
+    for strategy in get_args(Strategy):
+        two = load_file(tmp_path / "found" / strategy)
+        assert bool(two.pop("shares")) == (strategy == "fsdp")
+        assert two.pop("loss").item() == pytest.approx(value, rel=1e-6)
+        assert_alike(two, wanted)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 @pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize("learn", ["fixed", "learn"])
 @pytest.mark.parametrize("loss", [loss for loss, _ in CASES])
 def test_two_processes_find_the_gradients_of_one_whatever_is_learnt(
-    tiny: Engine, tmp_path: Path, loss: str, learn: str, parts: int, strategy: str
+    tiny: Engine, tmp_path: Path, loss: str, learn: str, parts: int
 ) -> None:
-    test_two_processes_find_the_gradients_of_one(tiny, tmp_path, loss, learn, parts, strategy)
+    test_two_processes_find_the_gradients_of_one(tiny, tmp_path, loss, learn, parts)
 
 
 def test_without_a_launcher_there_is_one_process() -> None:

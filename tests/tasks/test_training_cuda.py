@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from test_training import CASES, assert_alike, own_copy, step_of
 from test_training import batch_of as small_batch_of
 from torch import Tensor
 
-from bike_cli.config import BatchConfig, FinetuneConfig, LearningConfig
+from bike_cli.config import BatchConfig, FinetuneConfig, LearningConfig, Strategy
 from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import Voters
@@ -58,19 +59,17 @@ def gradient(learner: Learner, batch: Batch) -> tuple[float, Tensor]:
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are no two CUDA devices here")
 @pytest.mark.parametrize(("learn", "parts"), [("fixed", 1), ("learn", 2)])
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_devices_find_the_gradients_of_one_cpu(
-    tiny: Engine, tmp_path: Path, strategy: str, learn: str, parts: int
-) -> None:
+def test_two_devices_find_the_gradients_of_one_cpu(tiny: Engine, tmp_path: Path, learn: str, parts: int) -> None:
     engine = own_copy(tiny, "none" if learn == "learn" else "text")
     value, wanted = step_of(engine, small_batch_of(dict(CASES)["nce"]), loss="nce", learn=learn == "learn")
 
-    on_two("two_processes.py", tmp_path / "found", "nce", learn, parts, strategy, "cuda")
+    on_two("two_processes.py", tmp_path / "found", "nce", learn, parts, "cuda")
 
-    two = load_file(tmp_path / "found")
-    assert bool(two.pop("shares")) == (strategy == "fsdp")
-    assert two.pop("loss").item() == pytest.approx(value, rel=1e-4)
-    assert_alike(two, wanted, within=1e-3)
+    for strategy in get_args(Strategy):
+        two = load_file(tmp_path / "found" / strategy)
+        assert bool(two.pop("shares")) == (strategy == "fsdp")
+        assert two.pop("loss").item() == pytest.approx(value, rel=1e-4)
+        assert_alike(two, wanted, within=1e-3)
 
 
 @pytest.fixture(scope="module")

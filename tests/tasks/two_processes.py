@@ -1,16 +1,20 @@
-"""A program for torchrun: one training step on as many processes as it is started with; the first writes what it found.
+"""A program for torchrun: one training step on as many processes as it is started with, in both ways to share weights.
 
-torchrun --nproc-per-node 2 two_processes.py OUT LOSS LEARN PARTS STRATEGY [DEVICE]
+The first process writes what it found to a file of a folder for each: OUT/ddp, OUT/fsdp.
+
+torchrun --nproc-per-node 2 two_processes.py OUT LOSS LEARN PARTS [DEVICE]
 """
 
 import sys
 from pathlib import Path
+from typing import get_args
 
 import torch
 from safetensors.torch import save_file
 from test_training import CASES, LABELS, batch_of, gradients, own_copy, texts_of
 from torch.distributed.tensor import DTensor
 
+from bike_cli.config import Strategy
 from bike_cli.engine.engine import load
 from bike_cli.tasks.processes import found, together
 from bike_cli.tasks.training import Batch, Learner
@@ -18,10 +22,10 @@ from bike_cli.tasks.training import Batch, Learner
 VIDEOS = 5  # of which the last process has one less
 
 
-def main(out: str, loss: str, learn: str, parts: str, strategy: str, device: str = "cpu") -> None:
+def main(out: str, loss: str, learn: str, parts: str, device: str = "cpu") -> None:
     by, labels = found(), dict(CASES)[loss]
     device = f"cuda:{by.local}" if device == "cuda" else device
-    engine = own_copy(load("tiny", device=device, precision="fp32"), "none" if learn == "learn" else "text")
+    bundled, frozen = load("tiny", device=device, precision="fp32"), "none" if learn == "learn" else "text"
     whole = batch_of(labels)
     width = -(-VIDEOS // by.count)
     missing = by.count * width - VIDEOS
@@ -30,13 +34,18 @@ def main(out: str, loss: str, learn: str, parts: str, strategy: str, device: str
     own = slice(by.rank * width, (by.rank + 1) * width)
     batch = Batch(torch.cat([labels, labels[:missing]]), pixels[own].to(device), present[own].to(device))
     with together(by, torch.device(device)):
-        texts = texts_of(engine, LABELS, "words", learn=learn == "learn")
-        learner = Learner(engine, texts, loss=loss, parts=int(parts), processes=by, strategy=strategy)  # type: ignore[arg-type]
-        value = float(learner.gradients(batch))
-        taken = gradients(engine, learner)
-        shares = sum(p.to_local().numel() < p.numel() for p in learner.branch.parameters() if isinstance(p, DTensor))
-    if by.is_first:
-        save_file({"loss": torch.tensor(value), "shares": torch.tensor(shares), **taken}, Path(out))
+        for strategy in get_args(Strategy):
+            engine = own_copy(bundled, frozen)
+            texts = texts_of(engine, LABELS, "words", learn=learn == "learn")
+            learner = Learner(engine, texts, loss=loss, parts=int(parts), processes=by, strategy=strategy)
+            value = float(learner.gradients(batch))
+            taken = gradients(engine, learner)
+            learnt = [p for p in learner.branch.parameters() if isinstance(p, DTensor)]
+            shares = sum(p.to_local().numel() < p.numel() for p in learnt)
+            if by.is_first:
+                Path(out).mkdir(exist_ok=True)
+                told = {"loss": torch.tensor(value), "shares": torch.tensor(shares)}
+                save_file(told | taken, Path(out, strategy))
 
 
 if __name__ == "__main__":
