@@ -396,7 +396,7 @@ def _trained(training: Finetuning, given: dict[str, object], *, quiet: bool) -> 
 
     folder, watched = training.folder.path, someone_watches() and not quiet
     events = folder / "tensorboard" if given["tensorboard"] and training.by.is_first else None
-    view = View(stderr(quiet=not watched), events=events)
+    view = View(stderr(quiet=not watched), events=events, done=training.done)
     with _asked_to_stop(training, view), view:
         for record in training:
             view.add(record)

@@ -30,9 +30,10 @@ class View:
 
     Args:
         events: where TensorBoard's events go; None: nowhere.
+        done: steps that were done before.
     """
 
-    def __init__(self, console: Console, *, events: Path | None = None) -> None:
+    def __init__(self, console: Console, *, events: Path | None = None, done: int = 0) -> None:
         self._steps: deque[Step] = deque(maxlen=SEEN)
         self._validations: list[Validated] = []
         self._last: dict[str, Step] = {}
@@ -43,7 +44,7 @@ class View:
         if events is not None:
             from bike_cli.tasks.events import Events
 
-            self._events = Events(events)
+            self._events = Events(events, done=done)
 
     def __enter__(self) -> View:
         self._live.__enter__()

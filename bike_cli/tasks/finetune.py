@@ -168,6 +168,12 @@ class Finetuning:
         return self.config.learning.branch != "video"
 
     @property
+    def done(self) -> int:
+        """The steps of the video branch that are done."""
+        video = self.video
+        return 0 if video is None else video.position.epoch * video.steps + video.position.batch
+
+    @property
     def metric(self) -> str:
         """The one that decides which model is the best."""
         return "map" if self.labelled.multi_label else "top1"

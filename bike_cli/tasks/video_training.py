@@ -92,10 +92,12 @@ def freeze(engine: Engine, frozen: str) -> None:
         raise ConfigError(
             f"freeze is {frozen!r}: {strange!r} is no part; name text, image, image:6, head, scale or none"
         )
+    if {"none", "text"} <= names:
+        raise ConfigError(f"freeze is {frozen!r}: none frees the text tower, and text freezes it; name one of them")
     clip = engine.encoder.model
     for name, parameter in clip.named_parameters():
         is_image = name.startswith("visual.")
-        learns = "image" not in names if is_image else "none" in names and "text" not in names
+        learns = "image" not in names if is_image else "none" in names
         parameter.requires_grad_(learns)
     for parameter in () if engine.temporal_head is None else engine.temporal_head.parameters():
         parameter.requires_grad_("head" not in names)

@@ -421,8 +421,8 @@ def test_tensorboard_is_told_what_the_log_is(data: Path, out: Path, monkeypatch:
     heard: list[tuple[str, object, object]] = []
 
     class Heard:
-        def __init__(self, folder: Path) -> None:
-            assert folder == out / "tensorboard"
+        def __init__(self, folder: Path, *, done: int) -> None:
+            assert (folder, done) == (out / "tensorboard", 0)
 
         def tell(self, tag: str, value: float, step: int) -> None:
             heard.append((tag, value, step))
@@ -454,6 +454,23 @@ def test_tensorboard_finds_its_events(data: Path, out: Path) -> None:
 
     (file,) = (out / "tensorboard").iterdir()
     assert file.name.startswith("events.out.tfevents.")
+
+
+def test_tensorboard_is_told_once_of_steps_that_were_lost(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for done, steps in ((0, range(1, 6)), (3, range(4, 8))):  # killed behind step 5, with a checkpoint of step 3
+        told = events.Events(tmp_path, done=done)
+        for step in steps:
+            told.tell("loss", 10.0 * done + step, step)
+        told.close()
+
+    read = accumulator.EventAccumulator(str(tmp_path))
+    read.Reload()
+
+    assert [(one.step, one.value) for one in read.Scalars("loss")] == [
+        *((step, step) for step in (1, 2, 3)),
+        *((step, 30 + step) for step in (4, 5, 6, 7)),
+    ]
 
 
 # -- a dry run ----------------------------------------------------------------------------------------------------

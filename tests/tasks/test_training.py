@@ -225,7 +225,7 @@ def test_none_frees_the_text_tower(tiny: Engine) -> None:
     assert all(p.requires_grad for p in own_copy(tiny, "none").encoder.model.parameters())
 
 
-@pytest.mark.parametrize("frozen", ["txt", "image:x", "image:99"])
+@pytest.mark.parametrize("frozen", ["txt", "image:x", "image:99", "text,none"])
 def test_a_part_that_there_is_not_is_told(tiny: Engine, frozen: str) -> None:
     with pytest.raises(ConfigError, match="freeze is"):
         own_copy(tiny, frozen)
