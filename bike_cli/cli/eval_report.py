@@ -45,6 +45,7 @@ NOT_ARGUMENTS = (
     "cache_dir",
 )
 MISTAKES_SHOWN, FRAMES_SHOWN = 24, 4
+BESIDE = 3  # systems; of more, intervals stand below their figures
 NAMES = {name: called for name, (called, _) in METRICS.items()} | {
     "running_map": "running mAP",
     "half_top1": "top-1 on halves",
@@ -194,13 +195,19 @@ def _headline(report: Object) -> Table:
     own = list(dict.fromkeys(name for system in systems for name in cast(Object, system["metrics"])))
     officials = dict.fromkeys(name for system in systems for name in cast(Object, system["official"] or {}))
     for name in (*own, *(name for name in officials if name not in own)):
-        cells = []
+        cells: list[tuple[str, str]] = []
         for system in systems:
             metrics = cast("Mapping[str, Mapping[str, float | None]]", system["metrics"])
-            cells.append(_interval(metrics[name]) if name in metrics else "")
+            cells.append(_with_interval(metrics[name]) if name in metrics else ("", ""))
             if system["official"] is not None:
-                cells.append(_percent(cast("Mapping[str, float]", system["official"]).get(name)))
-        table.add_row(*map(plain, (NAMES.get(name, name), *cells)))
+                cells.append((_percent(cast("Mapping[str, float]", system["official"]).get(name)), ""))
+        called, values, around = NAMES.get(name, name), [value for value, _ in cells], [one for _, one in cells]
+        if len(systems) > BESIDE:
+            table.add_row(*map(plain, (called, *values)))
+            table.add_row("", *(plain(one, "dim") for one in around))
+        else:
+            beside = [f"{value} ({one})" if one else value for value, one in cells]
+            table.add_row(*map(plain, (called, *beside)))
     return table
 
 
@@ -262,11 +269,11 @@ def _footer(report: Object) -> str:
     return " · ".join(parts)
 
 
-def _interval(figure: Mapping[str, float | None]) -> str:
+def _with_interval(figure: Mapping[str, float | None]) -> tuple[str, str]:
     value, low, high = (figure[name] for name in ("value", "low", "high"))
     if value is None or low is None or high is None:
-        return "–"
-    return f"{100 * value:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+        return "–", ""
+    return f"{100 * value:.1f}", f"{100 * low:.1f}–{100 * high:.1f}"
 
 
 def _percent(share: float | None) -> str:
