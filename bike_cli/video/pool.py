@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -18,7 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
-from multiprocessing import context
+from multiprocessing import context, resource_tracker
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -94,7 +95,8 @@ class DecodePool:
 
     def warm_up(self) -> None:
         """Start the processes now, and not when the first video comes."""
-        assert self._pool.active  # asking starts them
+        with _out_of_reach_of_interrupts():
+            assert self._pool.active  # asking starts them
 
     def decode(self, source: Source, *, dice: tuple[int, ...] | None = None) -> Future[Decoded]:
         """Return the clip of a source to come, or why there is none; `dice` seed the jitter of training."""
@@ -180,7 +182,8 @@ class DecodePool:
             self._underway[ticket] = _Underway(pool, settle)
         future: Future[object]
         try:
-            future = pool.schedule(task, args=arguments, timeout=self._decoding.decode_timeout)
+            with _out_of_reach_of_interrupts():
+                future = pool.schedule(task, args=arguments, timeout=self._decoding.decode_timeout)
         except RuntimeError:  # it has broken down, or was closed, since
             future = _broken()
         future.add_done_callback(settle)
@@ -213,6 +216,23 @@ class DecodePool:
             return worker.Refusal("out_of_memory", f"{source.id}: {fact}", 0.0)
         how = f"exit code {error.exitcode}" if isinstance(error, ProcessExpired) else f"{type(error).__name__}: {error}"
         return worker.Refusal("crashed", f"{source.id}: crashes its decoder ({how}); repair or convert the file", 0.0)
+
+
+@contextmanager
+def _out_of_reach_of_interrupts() -> Iterator[None]:
+    """Let processes that start meanwhile, and all of theirs, never hear of Ctrl-C; this one hears of it afterwards.
+
+    A terminal sends it to all of them, and one that is not ready to ignore it dies with a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # which lets interrupts through again, where it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def cores() -> int:

@@ -181,6 +181,40 @@ with DecodePool(SamplingConfig(frames=4), DecodingConfig(workers=2, decode_timeo
 """
 
 
+INTERRUPTED = """
+import os, signal, sys, time
+from bike_cli.config import DecodingConfig, SamplingConfig
+from bike_cli.records import Source
+from bike_cli.video.pool import DecodePool
+
+heard = []
+signal.signal(signal.SIGINT, lambda *_: heard.append(1))
+with DecodePool(SamplingConfig(frames=4), DecodingConfig(workers=2)) as pool:
+    if sys.argv[2] == "warm":
+        pool.warm_up()
+    coming = pool.decode(Source.at(sys.argv[1]))
+    for _ in range(40):
+        os.killpg(0, signal.SIGINT)
+        time.sleep(0.02)
+    print(type(coming.result(timeout=60).outcome).__name__, len(heard) > 1)
+"""
+
+
+@needs_proc
+@pytest.mark.parametrize("start", ["warm", "cold"])
+def test_workers_that_start_do_not_hear_of_ctrl_c(film: Source, start: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(film.path), start],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        start_new_session=True,
+    )
+
+    assert (done.stdout, done.stderr, done.returncode) == ("Clip True\n", "", 0)
+
+
 def hostile_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(HOSTILE), *sys.path])}
 
