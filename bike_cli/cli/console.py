@@ -75,6 +75,9 @@ def error_room(*, quiet: bool = False) -> Iterator[None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(ExitCode.PIPE_CLOSED) from e
     except OSError as e:
+        if e.errno == errno.ENAMETOOLONG:  # of whatever was looked for as a file
+            say(f"{str(e.filename)[:60]}…: is too long for the name of a file; name one that is there", level="error")
+            raise typer.Exit(ExitCode.USAGE) from e
         if e.errno not in NO_ROOM:
             raise
         say(f"the answers cannot be written ({e.strerror}); make room, and go on with -o and --resume", level="error")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 FIGURES = "Figures"
 MODEL_CONFIG = "config.json"  # of a folder that is a model
-LONGEST_NAME = 4096
 
 Given = Annotated[
     list[str] | None,
@@ -271,12 +271,12 @@ def _read_files(given: dict[str, object], files: Sequence[str], config: EvalConf
     values = flatten(config)
     told += [values[name] for name in (*MANY, "attribute_model")]
     for value in (*files, *(one for some in told for one in (some if isinstance(some, list) else [some]))):
-        if value is None or len(str(value)) > LONGEST_NAME:
-            continue
-        path = Path(str(value))
-        yield path
-        if path.is_dir() and (path / MODEL_CONFIG).is_file():
-            yield from path.iterdir()
+        path = Path("" if value is None else str(value))
+        with suppress(OSError, ValueError):  # a template, say, is no name of a file
+            if path.is_dir() and (path / MODEL_CONFIG).is_file():
+                yield from path.iterdir()
+            elif path.exists():
+                yield path
 
 
 # -- videos ------------------------------------------------------------------------------------------------------------

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from bike_cli.cli.console import plain, say, stderr
 from bike_cli.cli.systems import MANY
-from bike_cli.config import PRIVATE, EvalConfig, build, flatten, leaves
-from bike_cli.errors import ExitCode, UsageError
+from bike_cli.config import PRIVATE, EvalConfig, flatten, leaves, resolve
+from bike_cli.errors import ConfigError, ExitCode, UsageError
 
 SAMENESS = 1e-6  # how far figures may be apart and still be the same digits, on another machine
+LONGEST = 60  # of a value that is shown
 FIGURES = ("systems", "splits", "comparisons")
 LISTS, PATHS, FLAGS = ("data", "labels", *MANY), ("labels", "names", "root"), ("multi_label", "merge")
 # What says where and how to run, not what: it may be another one each time.
@@ -28,7 +29,7 @@ def read_before(file: Path) -> Object:
     """
     try:
         report = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise UsageError(f"{file}: is no report of bike eval -o ({e}); name one") from e
     wanted = {"arguments": dict, "settings": dict, "data": dict, "systems": list}
     missing = next((k for k, kind in wanted.items() if not _is(report, dict) or not _is(report.get(k), kind)), None)
@@ -81,7 +82,11 @@ def config_of_before(before: Object, now: EvalConfig) -> EvalConfig:
     assert isinstance(settings, Mapping)
     known = leaves(EvalConfig)
     then = {name: value for name, value in settings.items() if name in known and name not in PRIVATE}
-    return build(EvalConfig, {**flatten(now), **then})
+    own = {name: value for name, value in flatten(now).items() if name in PRIVATE}
+    try:
+        return resolve(EvalConfig, flags=own | then, environment={})
+    except ConfigError as e:
+        raise UsageError(f"--from: is no report of bike eval -o ({e}); name one") from e
 
 
 def compared_with(before: Object, report: Object) -> ExitCode:
@@ -108,10 +113,15 @@ def _apart(before: object, now: object, where: str) -> Iterator[str]:
         for i, (one, other) in enumerate(zip(before, now, strict=True)):  # type: ignore[call-overload]
             yield from _apart(one, other, f"{where}[{i}]")
     elif isinstance(before, int | float) and isinstance(now, int | float):
-        if abs(before - now) > SAMENESS:
+        if not abs(before - now) <= SAMENESS:
             yield f"{where}: {before} before, {now} now"
     elif before != now:
-        yield f"{where}: {before!r} before, {now!r} now"
+        yield f"{where}: {_shown(before)} before, {_shown(now)} now"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _is_list(value: object) -> bool:

@@ -331,8 +331,14 @@ def _differences(report: Object) -> _Section | None:
 def compared_on(report: Object) -> str:
     """Return on what systems are compared."""
     scope = COMPARED_ON.get(_word(report, "protocol"))
-    videos = [_count(one, "videos") for one in _many(report, "comparisons") if one.get("left_out")]
-    shared = f"on the {min(videos):,} videos that both have" if videos else "on the same videos"
+    comparisons = _many(report, "comparisons")
+    videos = (
+        {_count(one, "videos") for one in comparisons} if any(one.get("left_out") for one in comparisons) else set()
+    )
+    shared = f"on the {min(videos):,} videos that both have" if len(videos) == 1 else "on the same videos"
+    if len(videos) > 1:
+        fewest, most = min(videos), max(videos)
+        shared = f"on the videos that both have, {fewest:,} to {most:,}"
     return shared if scope is None else f"{shared}, {scope}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def read_templates(name_or_file: str | Path) -> tuple[str, ...]:
     given = str(name_or_file)
     if given in TEMPLATES:
         return TEMPLATES[given]
-    if Path(given).exists() or not _is_template(given):
+    if _is_there(given) or not _is_template(given):
         lines = read_lines(_existing(given), of="templates")
     else:
         lines = [Line(repr(given), given)]
@@ -93,9 +94,13 @@ def _is_template(given: str) -> bool:
     return "{}" in given
 
 
+def _is_there(given: str) -> bool:
+    return os.path.exists(given)  # noqa: PTH110 - a Path raises where a text is too long for a name
+
+
 def _existing(given: str) -> Path:
     path = Path(given)
-    if not path.exists() and not path.suffix and path.name == given:
+    if not _is_there(given) and not path.suffix and path.name == given:
         near = difflib.get_close_matches(given, TEMPLATES, n=1, cutoff=0.0)[0]
         known = f"the nearest is {near!r} (of {', '.join(TEMPLATES)})"
         raise UsageError(f"{given}: no such set of templates; {known}, or give a file, or a text with {{}} in it")

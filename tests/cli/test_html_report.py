@@ -363,6 +363,14 @@ def test_what_differences_are_of_is_said(protocol: str, left_out: int, said: str
     assert said in page.one("section", id="differences").text
 
 
+def test_pairs_that_share_different_numbers_of_videos_are_told(file: Path) -> None:
+    pairs = [a_difference("top1", 0.0, 0.1) | {"videos": n, "left_out": 20 - n} for n in (2, 8)]
+
+    page = written(a_report(a_system(), comparisons=pairs), [], file)
+
+    assert "on the videos that both have, 2 to 8; real" in page.one("section", id="differences").text
+
+
 def test_a_difference_has_its_sign_its_interval_and_its_p(file: Path) -> None:
     differences = [a_difference("top1", -0.042, 0.0, 0.04), a_difference("top1", 0.0, 0.0, 0.0)]
 
