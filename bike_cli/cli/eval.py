@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -17,14 +16,13 @@ from bike_cli.cli.eval_again import compared_with, config_of_before, read_before
 from bike_cli.cli.eval_fewshot import check_shots, of_shots
 from bike_cli.cli.eval_predictions import labels_of, looked_at, of_predictions, tested_of
 from bike_cli.cli.fewshot import DATA, MethodOption, Root, Shots, Trials
-from bike_cli.cli.systems import MANY, systems_of
-from bike_cli.cli.targets import check_apart, check_target, check_videos
+from bike_cli.cli.systems import MANY, OUTPUTS, systems_of
+from bike_cli.cli.targets import check_apart, check_target, check_videos, targets_of
 from bike_cli.config import EvalConfig, Protocol, dump, flatten, resolve
 from bike_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from bike_cli.cli.html_report import Mistakes
-    from bike_cli.records import Sample
     from bike_cli.tasks.evaluate import Evaluation
 
 FIGURES = "Figures"
@@ -212,12 +210,9 @@ def _run(given: dict[str, object]) -> ExitCode:
     _write(report, mistakes, given)
     if before is not None and (code := compared_with(before, report)) is not ExitCode.DONE:
         return code
-    data, told = report["data"], report["systems"]
+    data = report["data"]
     assert isinstance(data, dict)
-    assert isinstance(told, list)
-    wanted = math.prod(len(values) for values in many.values())
-    is_short = config.protocol != "fewshot" and not all(predicted) and len(told) < wanted
-    return ExitCode.SOME_FAILED if data["failed"] or is_short else ExitCode.DONE
+    return ExitCode.SOME_FAILED if data["failed"] or report["systems_left_out"] else ExitCode.DONE
 
 
 # -- what is asked for -------------------------------------------------------------------------------------------------
@@ -237,8 +232,7 @@ def _configs(given: dict[str, object]) -> tuple[EvalConfig, dict[str, list[str]]
 
 
 def _check_targets(given: dict[str, object], files: Sequence[str], config: EvalConfig) -> None:
-    flags = {"-o": "output", "--report": "report", "--confusion": "confusion"}
-    targets = {flag: file for flag, name in flags.items() if isinstance(file := given[name], Path)}
+    targets = targets_of(given, OUTPUTS)
     check_apart(targets)
     read = list(_read_files(given, files, config))
     for target in targets.values():
@@ -288,7 +282,7 @@ def _of_videos(
     from bike_cli.video.pool import DecodePool
 
     tested = tested_of(given, files, names=labels_of(given))
-    _check_videos(given, tested.samples)
+    check_videos(*targets_of(given, OUTPUTS).values(), samples=tested.samples)
     with DecodePool(config.sampling, config.decoding, most=len(tested.samples)) as pool:
         pool.warm_up()  # while torch and the models are loaded
         from bike_cli.tasks.evaluate import Evaluation
@@ -318,14 +312,10 @@ def _of_videos(
         from bike_cli.cli.html_report import Mistakes
 
         report = whole_report(given, config, data, figures, engine=first, model=first.name)
+        report["systems_left_out"] = [one.name for one in systems if one not in evaluation.sound]
         # Their frames are read once more, as long as there are workers.
         wrong = mistakes_of(judged[0].table, evaluation.look) if given["report"] is not None else []
     return report, Mistakes(wrong, judged[0].name if len(judged) > 1 else "")
-
-
-def _check_videos(given: dict[str, object], samples: Sequence[Sample]) -> None:
-    outputs = [file for name in ("output", "report", "confusion") if isinstance(file := given[name], Path)]
-    check_videos(*outputs, samples=samples)
 
 
 def _watch(evaluation: Evaluation, *, quiet: bool) -> None:

@@ -60,8 +60,7 @@ def take_over(given: dict[str, object], before: Object, file: Path) -> None:
     Raises:
         UsageError: something was asked for that would make it another run.
     """
-    asked = [name for name, value in given.items() if name not in OWN and value not in (None, False, [])]
-    asked += [name for name in given if name not in OWN and given[name] == 0 and given[name] is not False]
+    asked = [name for name, value in given.items() if name not in OWN and not (value is None or value is False)]
     if asked:
         flag = "data" if asked[0] == "data" else f"--{asked[0].replace('_', '-')}"
         raise UsageError(f"--from: repeats what {file} was made of, so {flag} cannot be given, too; leave it out")

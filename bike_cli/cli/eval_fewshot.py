@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from bike_cli.cli.console import loading
 from bike_cli.cli.eval_predictions import labels_of, one_of
 from bike_cli.cli.fewshot import watched
-from bike_cli.cli.systems import systems_of
-from bike_cli.cli.targets import check_videos
+from bike_cli.cli.systems import OUTPUTS, systems_of
+from bike_cli.cli.targets import check_videos, targets_of
 from bike_cli.config import EvalConfig, FewshotConfig, flatten, resolve
 from bike_cli.errors import UsageError
 
@@ -66,8 +66,7 @@ def of_shots(
     names = one_of(labels_of(given), "the protocol fewshot has one data set")
     labelled = read_labelled(files[0], names_file=names, root=root)
     samples = [*labelled.train, *(labelled.test or ())]
-    outputs = [file for name in ("output", "report", "confusion") if isinstance(file := given[name], Path)]
-    check_videos(*outputs, samples=samples)
+    check_videos(*targets_of(given, OUTPUTS).values(), samples=samples)
     with DecodePool(config.sampling, config.decoding, most=len(samples)) as pool:
         pool.warm_up()  # while torch and the models are loaded
         with loading(", ".join(many.get("model", [config.engine.model])), quiet=quiet):

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
-from bike_cli.cli.targets import check_videos
+from bike_cli.cli.systems import OUTPUTS
+from bike_cli.cli.targets import check_videos, targets_of
 from bike_cli.config import EvalConfig
 from bike_cli.errors import UsageError
 
@@ -134,8 +135,7 @@ def of_predictions(
     labels, names_file = _truth(given, config, files[0]), given["names"]
     tested = tested_of(given, [str(labels)], names=[names_file] if isinstance(names_file, Path) else [])
     check_protocol(config, tested)
-    outputs = [file for name in ("output", "report", "confusion") if isinstance(file := given[name], Path)]
-    check_videos(*outputs, samples=tested.samples)
+    check_videos(*targets_of(given, OUTPUTS).values(), samples=tested.samples)
     read = _read(files, merge=bool(given["merge"]))
     joined = _joined(read, tested, given["unknown"])
     names = _named(files[: len(read)])

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bike_cli.cli.console import plain
+from bike_cli.cli.eval_again import OWN
 from bike_cli.cli.fewshot_report import NARROWEST
 from bike_cli.cli.html_report import METRICS, SETTLED, SMALLER_IS_BETTER, Mistake, compared_on
 from bike_cli.cli.outputs import open_output
@@ -32,18 +33,6 @@ if TYPE_CHECKING:
 
 Object = Mapping[str, object]
 
-NOT_ARGUMENTS = (
-    "output",
-    "report",
-    "confusion",
-    "from_",
-    "quiet",
-    "dump_config",
-    "device",
-    "workers",
-    "cache",
-    "cache_dir",
-)
 MISTAKES_SHOWN, FRAMES_SHOWN = 24, 4
 BESIDE = 3  # systems; of more, intervals stand below their figures
 NAMES = {name: called for name, (called, _) in METRICS.items()} | {
@@ -70,9 +59,7 @@ def whole_report(
     Args:
         engine: the first system's; None: the predictions were made before.
     """
-    arguments = {
-        name: _as_written(value) for name, value in given.items() if name not in NOT_ARGUMENTS and value is not None
-    }
+    arguments = {name: _as_written(value) for name, value in given.items() if name not in OWN and value is not None}
     placement = None if engine is None else engine.encoder.placement
     settings = flatten(config)
     if engine is None:  # how predictions were made is not known
@@ -88,6 +75,7 @@ def whole_report(
         "settings": {name: value for name, value in settings.items() if name not in PRIVATE},
         "data": data,
         **figures,
+        "systems_left_out": [],
         "versions": versions(),
         "seed": config.seed,
     }

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bike_cli.tasks.processes import Processes
 
 MANY = ("model", "template", "pool", "attributes")  # what systems may differ in
+OUTPUTS = {"-o": "output", "--report": "report", "--confusion": "confusion"}
 
 
 def systems_of(config: EvalConfig, many: Mapping[str, list[str]], by: Processes) -> list[System]:

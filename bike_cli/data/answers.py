@@ -182,16 +182,20 @@ class _Window:
 def _laid_out(stream: io.TextIOBase, path: Path) -> Iterator[Answer]:
     """Yield records that stand one behind the other, each on many lines."""
     window = _Window(stream, end="}")
-    while window.mark():
-        line = window.line
-        try:
-            record = window.value()
-        except EOFError:
-            _tell_torn(f"{path}:{line}")
-            return
-        except (ValueError, RecursionError) as e:
-            raise _no_json(f"{path}:{line}", e) from e
-        yield Answer(line, record)
+    while window.mark() and (answer := _next_answer(window, path)) is not None:
+        yield answer
+
+
+def _next_answer(window: _Window, path: Path) -> Answer | None:
+    """Return the record that begins here; None: it is torn, as a run left it that was killed."""
+    line = window.line
+    try:
+        return Answer(line, window.value())
+    except EOFError:
+        _tell_torn(f"{path}:{line}")
+        return None
+    except (ValueError, RecursionError) as e:
+        raise _no_json(f"{path}:{line}", e) from e
 
 
 def _in_array(stream: io.TextIOBase, path: Path) -> Iterator[Answer]:
@@ -200,15 +204,10 @@ def _in_array(stream: io.TextIOBase, path: Path) -> Iterator[Answer]:
     window.skip()  # the bracket
     mark = window.mark()
     while mark not in ("", "]"):
-        line = window.line
-        try:
-            record = window.value()
-        except EOFError:
-            _tell_torn(f"{path}:{line}")
+        answer = _next_answer(window, path)
+        if answer is None:
             return
-        except (ValueError, RecursionError) as e:
-            raise _no_json(f"{path}:{line}", e) from e
-        yield Answer(line, record)
+        yield answer
         mark = window.mark()
         if mark == ",":
             window.skip()

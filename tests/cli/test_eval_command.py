@@ -341,6 +341,7 @@ def test_a_system_whose_scores_are_no_numbers_keeps_no_other_back(
     assert ran.stderr == "warning: pool mean: its scores are no numbers, and it is left out; look at its weights\n"
     told = read(tmp_path / "r.json")
     assert [one["name"] for one in told["systems"]] == ["pool tcs"]  # type: ignore[attr-defined]
+    assert told["systems_left_out"] == ["pool mean"]
     assert told["data"]["videos"] == 12  # type: ignore[index]
 
 
