@@ -89,6 +89,7 @@ class Clip(_ShowsShapes):
         duration_s: length of the whole video; None where a source has no clock.
         warning: what the reader should know about these frames, in one line.
         positions: int64 [K, T], place of each frame in the video, from 0; None where it is not known.
+        details: how the source was read, for the log of `-v`.
     """
 
     source: Source
@@ -97,6 +98,7 @@ class Clip(_ShowsShapes):
     duration_s: float | None
     warning: str | None = None
     positions: NDArray[np.int64] | None = None
+    details: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.positions is not None:

@@ -99,6 +99,7 @@ def _clip(source: Source, footage: Footage, config: SamplingConfig, *, header_s:
         duration_s=footage.duration_s,
         warning="; ".join(notes) or None,
         positions=footage.positions,
+        details=tuple(footage.details),
     )
 
 

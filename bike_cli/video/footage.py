@@ -35,6 +35,7 @@ class Footage:
         n_frames: frames in the whole video.
         duration_s: end of the last frame; None without a clock.
         notes: what differs from the request, for the clip's warning.
+        details: how the file was read, for the log of `-v`; such as the reader and a second video track.
     """
 
     frames: NDArray[np.uint8]
@@ -43,6 +44,7 @@ class Footage:
     n_frames: int
     duration_s: float | None
     notes: Sequence[str] = ()
+    details: Sequence[str] = ()
 
 
 def reason(error: Exception) -> str:

@@ -6,6 +6,7 @@ a new one costs milliseconds, and nothing of the calling program, its locks and 
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -35,6 +36,8 @@ from bike_cli.video.handover import Handover
 if TYPE_CHECKING:
     from multiprocessing.popen_forkserver import Popen
     from multiprocessing.process import BaseProcess
+
+logger = logging.getLogger(__name__)
 
 END_S = 10.0  # that a pool may take to end
 TASKS_A_WORKER = 500  # then a new one takes its place: decoders leak
@@ -255,7 +258,9 @@ def _decoded(source: Source, came: object, handover: Handover) -> Decoded:
         return Decoded(Failure(source, came.kind, came.message), came.spent_s)
     assert isinstance(came, worker.Parcel)
     pixels = handover.pixels(came.shape)
-    clip = Clip(source, pixels, came.times_s, came.duration_s, came.warning, came.positions)
+    clip = Clip(source, pixels, came.times_s, came.duration_s, came.warning, came.positions, came.details)
+    for detail in came.details:
+        logger.info("%s: %s", source.id, detail)
     return Decoded(clip, came.spent_s)
 
 

@@ -29,6 +29,7 @@ class Parcel:
     Args:
         shape: of the pixels, [K, T, H, W, 3].
         spent_s: seconds that decoding took.
+        details: how the source was read, for the log of `-v`.
     """
 
     shape: tuple[int, ...]
@@ -37,6 +38,7 @@ class Parcel:
     warning: str | None
     positions: NDArray[np.int64] | None
     spent_s: float
+    details: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def read(
     except VideoError as e:
         return Refusal(e.kind, str(e), time.perf_counter() - start_s)
     spent_s = time.perf_counter() - start_s
-    return Parcel(clip.frames.shape, clip.times_s, clip.duration_s, clip.warning, clip.positions, spent_s)
+    return Parcel(clip.frames.shape, clip.times_s, clip.duration_s, clip.warning, clip.positions, spent_s, clip.details)
 
 
 def digest(source: Source) -> bytes | Refusal:
