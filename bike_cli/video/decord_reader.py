@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bike_cli.errors import UsageError
 from bike_cli.video.footage import Footage, Request
 from bike_cli.video.nearest import fewer, nearest, without_repeats
 from bike_cli.video.video_file import THREADS, Header
@@ -17,6 +19,15 @@ _ERRORS = (RuntimeError, AssertionError, IndexError, ValueError)  # decord's own
 
 class GaveUpError(Exception):
     """decord cannot read this file, or not exactly; PyAV may."""
+
+
+def check_decord_is_installed() -> None:
+    """Raise UsageError where decord is not installed; decord itself is not imported."""
+    if importlib.util.find_spec("decord") is None:
+        raise UsageError(
+            "decoder decord: is not installed, it has no wheels for this platform; leave out --decoder, "
+            "the default reads the same files"
+        )
 
 
 def decord_is_exact(header: Header) -> bool:

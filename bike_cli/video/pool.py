@@ -31,6 +31,7 @@ from bike_cli.config import DecodingConfig, SamplingConfig
 from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Failure, Source
 from bike_cli.video import worker
+from bike_cli.video.decord_reader import check_decord_is_installed
 from bike_cli.video.handover import Handover
 
 if TYPE_CHECKING:
@@ -70,10 +71,12 @@ class DecodePool:
     Args:
         most: videos there will be, where that is known: more workers would have nothing to do.
     Raises:
-        UsageError: more workers than the system allows open files for.
+        UsageError: more workers than the system allows open files for, or decord is asked for and not installed.
     """
 
     def __init__(self, sampling: SamplingConfig, decoding: DecodingConfig, *, most: int | None = None) -> None:
+        if decoding.decoder == "decord":
+            check_decord_is_installed()
         self.workers = decoding.workers or cores()
         if most is not None:
             self.workers = max(1, min(self.workers, most))
