@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import logging
 import os
 import types
 import typing
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from bike_cli.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 Device = str
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
@@ -415,8 +418,13 @@ def resolve(
     known = leaves(config)
     values: dict[str, object] = {**(defaults or {})}
     if file is not None:
-        values |= _checked({k: _typed(known.get(k), v) for k, v in _read_yaml(file).items()}, known, origin=str(file))
-    values |= _checked(_from_environment(environment, known), known, origin="environment")
+        of_file = _checked({k: _typed(known.get(k), v) for k, v in _read_yaml(file).items()}, known, origin=str(file))
+        logger.info("%s: sets %s", file, ", ".join(of_file) or "nothing")
+        values |= of_file
+    of_environment = _checked(_from_environment(environment, known), known, origin="environment")
+    for name, value in of_environment.items():
+        logger.info("BIKE_%s: sets %s to %s", name.upper(), name, value)
+    values |= of_environment
     values |= _checked({k: v for k, v in flags.items() if v is not None}, known, origin="command line")
     return build(config, values)
 

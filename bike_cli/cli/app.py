@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 import bike_cli
+from bike_cli.cli import options as o
 from bike_cli.cli.cache import cache_app
 from bike_cli.cli.classify import classify_command
+from bike_cli.cli.doctor import doctor_command
 from bike_cli.cli.eval import eval_command
 from bike_cli.cli.export import export_command
 from bike_cli.cli.fewshot import fewshot_command
@@ -29,13 +31,26 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _defaults_of_commands(group: object, verbose: int) -> dict[str, object]:
+    """Return the default of `--verbose` for each command of a group, and of the groups in it."""
+    commands: dict[str, object] = getattr(group, "commands", {})
+    return {
+        name: _defaults_of_commands(command, verbose) if hasattr(command, "commands") else {"verbose": verbose}
+        for name, command in commands.items()
+    }
+
+
 @app.callback()
 def _shared(
+    context: typer.Context,
+    verbose: o.Verbose = 0,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """Hold the options that stand before a command."""
+    """Take the options that stand before a command: `bike -v classify` is `bike classify -v`."""
+    if verbose:
+        context.default_map = _defaults_of_commands(context.command, verbose)
 
 
 app.command("classify")(classify_command)
@@ -44,4 +59,5 @@ app.command("finetune")(finetune_command)
 app.command("eval")(eval_command)
 app.command("models")(models_command)
 app.command("export")(export_command)
+app.command("doctor")(doctor_command)
 app.add_typer(cache_app, name="cache")

@@ -15,6 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bike_cli.cli import options as o
 from bike_cli.cli.console import error_room, plain, safe
 from bike_cli.cli.rows import as_json
 from bike_cli.config import StoreConfig, resolve
@@ -34,9 +35,9 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
 @cache_app.command("info")
-def info_command(cache_dir: CacheDir = None, json_line: Json = False) -> None:
+def info_command(cache_dir: CacheDir = None, json_line: Json = False, verbose: o.Verbose = 0) -> None:
     """Show where the cache is, its size, and what is kept by which model and sampling."""
-    with error_room():
+    with error_room(verbose=verbose):
         from bike_cli.engine.store import Store, StoreInfo
         from bike_cli.engine.store_file import origin, store_file
 
@@ -65,9 +66,10 @@ def prune_command(
     everything: Annotated[bool, typer.Option("--all", help="Remove the cache, even where it is damaged.")] = False,
     cache_dir: CacheDir = None,
     json_line: Json = False,
+    verbose: o.Verbose = 0,
 ) -> None:
     """Make the cache smaller."""
-    with error_room():
+    with error_room(verbose=verbose):
         from bike_cli.engine.store import Pruned, Store
         from bike_cli.engine.store_file import origin, remove, store_file
 

@@ -90,6 +90,7 @@ def classify_command(  # the signature is the manual
     resume: o.Resume = False,
     strict: o.Strict = False,
     quiet: o.Quiet = False,
+    verbose: o.Verbose = 0,
     config: o.ConfigFile = None,
     dump_config: o.DumpConfig = False,
 ) -> None:
@@ -100,10 +101,9 @@ def classify_command(  # the signature is the manual
     find clips -name '*.mp4' -print0 | bike classify -0 - -l labels.txt > answers.jsonl
     """
     given = locals()
-    with error_room(quiet=quiet):
-        flags = {name: given[name] for name in o.DEFAULTS}
+    with error_room(quiet=quiet, verbose=verbose):
         learnt, own = _learnt(classifier)
-        settings = resolve(ClassifyConfig, flags=flags, file=config, defaults=own)
+        settings = resolve(ClassifyConfig, flags={name: given[name] for name in o.DEFAULTS}, file=config, defaults=own)
         if dump_config:
             typer.echo(dump(settings), nl=False)
             return

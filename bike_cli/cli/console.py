@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import signal
 import sys
@@ -17,11 +16,14 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from bike_cli.cli.logs import shown_logs
 from bike_cli.errors import BikeError, ExitCode
 
 _Action = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+_displays: list[Console] = []  # those that show something live, the innermost last
 
 _DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 
@@ -47,20 +49,44 @@ def someone_watches() -> bool:
 
 
 def say(message: str, *, level: str) -> None:
-    """Write `level: message` on stderr, as one line."""
-    colour = {"error": "bold red", "warning": "yellow"}[level]
-    stderr().print(Text.assemble((f"{level}: ", colour), plain(message)))
+    """Write `level: message` on stderr, as one line; above the progress, where some is displayed."""
+    colour = {"error": "bold red", "warning": "yellow"}.get(level, "dim")
+    console = _displays[-1] if _displays else stderr()
+    console.print(Text.assemble((f"{level}: ", colour), plain(message)), soft_wrap=True, highlight=False)
 
 
 @contextmanager
-def error_room(*, quiet: bool = False) -> Iterator[None]:
+def display(console: Console) -> Iterator[Console]:
+    """Print messages through `console` as long as it shows something live: any other console would print into it."""
+    if console.quiet or not console.is_terminal:
+        yield console
+        return
+    _displays.append(console)
+    try:
+        yield console
+    finally:
+        _displays.remove(console)
+
+
+@contextmanager
+def error_room(*, quiet: bool = False, verbose: int = 0) -> Iterator[None]:
     """Turn what goes wrong inside into one line on stderr and an exit code; a bug keeps its traceback.
 
-    Warnings that the library logs inside become lines on stderr, too.
+    Warnings that are logged inside become lines on stderr, too.
+
+    Args:
+        quiet: no warnings.
+        verbose: 1 adds log records of level INFO, 2 those of level DEBUG.
     """
-    handler = _Lines(level=logging.CRITICAL if quiet else logging.WARNING)
-    logger = logging.getLogger("bike_cli")
-    logger.addHandler(handler)
+    if quiet and verbose:
+        say("--quiet: cannot be combined with --verbose; give one of them", level="error")
+        raise typer.Exit(ExitCode.USAGE)
+    with shown_logs(say, quiet=quiet, verbose=verbose), _errors_as_exit_codes():
+        yield
+
+
+@contextmanager
+def _errors_as_exit_codes() -> Iterator[None]:
     before = _interrupt_when_told_to_end()
     try:
         yield
@@ -83,7 +109,6 @@ def error_room(*, quiet: bool = False) -> Iterator[None]:
         say(f"the answers cannot be written ({e.strerror}); make room, and go on with -o and --resume", level="error")
         raise typer.Exit(ExitCode.USAGE) from e
     finally:
-        logger.removeHandler(handler)
         for number, action in before.items():
             signal.signal(number, action)
 
@@ -97,11 +122,6 @@ def _interrupt_when_told_to_end() -> dict[signal.Signals, _Action]:
     # Ignored ones stay so: nohup asks for that.
     heard = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
     return {number: signal.signal(number, signal.default_int_handler) for number in heard}
-
-
-class _Lines(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        say(record.getMessage(), level="warning")
 
 
 def _steers(character: str) -> bool:
@@ -120,5 +140,5 @@ def _written_out(character: str) -> str:
 def loading(model: str, *, quiet: bool) -> Iterator[None]:
     """Show a spinner on a terminal while a model is loaded."""
     console = stderr(quiet=quiet or not someone_watches())
-    with console.status(plain(f"loading {model}")):
+    with display(console), console.status(plain(f"loading {model}")):
         yield

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import error_room, loading, plain, say, someone_watches, stderr
+from bike_cli.cli.console import display, error_room, loading, plain, say, someone_watches, stderr
 from bike_cli.cli.eval_again import compared_with, config_of_before, read_before, take_over
 from bike_cli.cli.eval_fewshot import check_shots, of_shots
 from bike_cli.cli.eval_predictions import labels_of, looked_at, of_predictions, tested_of
@@ -166,6 +166,7 @@ def eval_command(  # the signature is the manual
     confusion: Confusion = None,
     from_: From = None,
     quiet: o.Quiet = False,
+    verbose: o.Verbose = 0,
     config: o.ConfigFile = None,
     dump_config: o.DumpConfig = False,
 ) -> None:
@@ -176,7 +177,7 @@ def eval_command(  # the signature is the manual
     bike eval predictions.jsonl others.jsonl --labels truth.csv
     """
     given = locals()
-    with error_room(quiet=quiet):
+    with error_room(quiet=quiet, verbose=verbose):
         raise typer.Exit(_run(given))
 
 
@@ -319,7 +320,8 @@ def _of_videos(
 
 
 def _watch(evaluation: Evaluation, *, quiet: bool) -> None:
-    with stderr(quiet=quiet or not someone_watches()).status(plain("reading videos")) as status:
+    console = stderr(quiet=quiet or not someone_watches())
+    with display(console), console.status(plain("reading videos")) as status:
         for done, total, failure in evaluation.read():
             status.update(plain(f"reading videos: {done:,}/{total:,}"))
             if failure is not None and not quiet:

@@ -16,7 +16,7 @@ LONGEST = 60  # of a value that is shown
 FIGURES = ("systems", "splits", "comparisons")
 LISTS, PATHS, FLAGS = ("data", "labels", *MANY), ("labels", "names", "root"), ("multi_label", "merge")
 # What says where and how to run, not what: it may be another one each time.
-OWN = ("output", "report", "confusion", "from_", "quiet", "config", "dump_config", *PRIVATE)
+OWN = ("output", "report", "confusion", "from_", "quiet", "verbose", "config", "dump_config", *PRIVATE)
 
 Object = Mapping[str, object]
 

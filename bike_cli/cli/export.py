@@ -44,6 +44,7 @@ def export_command(
     branch: BranchOption = None,
     offline: o.Offline = None,
     quiet: o.Quiet = False,
+    verbose: o.Verbose = 0,
 ) -> None:
     """Write a model as a folder of bike's own, or as an official BIKE file.
 
@@ -51,7 +52,7 @@ def export_command(
 
     bike export models/mine mine.pt --official
     """
-    with error_room(quiet=quiet):
+    with error_room(quiet=quiet, verbose=verbose):
         config = resolve(EngineConfig, flags={"model": model, "offline": offline})
         if branch is not None and not official:
             raise UsageError("--branch: chooses the head of an official file, and none is asked for; add --official")

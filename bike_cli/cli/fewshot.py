@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import error_room, loading, plain, say, someone_watches, stderr
+from bike_cli.cli.console import display, error_room, loading, plain, say, someone_watches, stderr
 from bike_cli.cli.export import check_out, write_folder
 from bike_cli.cli.targets import check_apart, check_target, check_videos
 from bike_cli.config import FewshotConfig, dump, resolve
@@ -147,6 +147,7 @@ def fewshot_command(  # the signature is the manual
     save: Save = None,
     plots: Plots = None,
     quiet: o.Quiet = False,
+    verbose: o.Verbose = 0,
     config: o.ConfigFile = None,
     dump_config: o.DumpConfig = False,
 ) -> None:
@@ -157,7 +158,7 @@ def fewshot_command(  # the signature is the manual
     bike fewshot data/ --shots 4 --save actions.bike && bike classify --classifier actions.bike clips/
     """
     given = locals()
-    with error_room(quiet=quiet):
+    with error_room(quiet=quiet, verbose=verbose):
         flags = {name: given[name] for name in o.fields_of(FewshotConfig)}
         settings = resolve(FewshotConfig, flags=flags, file=config)
         if dump_config:
@@ -240,7 +241,8 @@ def _study(labelled: LabelledSet, config: FewshotConfig, pool: object) -> Study:
 
 def watched(study: Study, *, quiet: bool) -> Iterator[tuple[int, int, object]]:
     """Read the videos, with a bar on a terminal; failures are told as they come."""
-    with stderr(quiet=quiet or not someone_watches()).status(plain("reading videos")) as status:
+    console = stderr(quiet=quiet or not someone_watches())
+    with display(console), console.status(plain("reading videos")) as status:
         for done, total, failure in study.read():
             status.update(plain(f"reading videos: {done:,}/{total:,}"))
             if failure is not None and not quiet:

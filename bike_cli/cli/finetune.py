@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import error_room, loading, plain, say, someone_watches, stderr
+from bike_cli.cli.console import display, error_room, loading, plain, say, someone_watches, stderr
 from bike_cli.cli.fewshot import DATA, NamesFile, Root
 from bike_cli.config import Branch, ClassifyConfig, FinetuneConfig, HeadKind, Loss, Strategy, dump, flatten, resolve
 from bike_cli.errors import ConfigError, ExitCode, UsageError
@@ -268,6 +268,7 @@ def finetune_command(  # the signature is the manual
     dry_run: DryRun = False,
     tensorboard: TensorBoard = False,
     quiet: o.Quiet = False,
+    verbose: o.Verbose = 0,
     config: o.ConfigFile = None,
     dump_config: o.DumpConfig = False,
 ) -> None:
@@ -278,7 +279,7 @@ def finetune_command(  # the signature is the manual
     torchrun --nproc-per-node 8 -m bike_cli finetune data/ -o actions/ --config k400.yaml
     """
     given = locals()
-    with error_room(quiet=quiet):
+    with error_room(quiet=quiet, verbose=verbose):
         raise typer.Exit(_configured(given))
 
 
@@ -396,8 +397,9 @@ def _trained(training: Finetuning, given: dict[str, object], *, quiet: bool) -> 
 
     folder, watched = training.folder.path, someone_watches() and not quiet
     events = folder / "tensorboard" if given["tensorboard"] and training.by.is_first else None
-    view = View(stderr(quiet=not watched), events=events, done=training.done)
-    with _asked_to_stop(training, view), view:
+    console = stderr(quiet=not watched)
+    view = View(console, events=events, done=training.done)
+    with _asked_to_stop(training, view), display(console), view:
         for record in training:
             view.add(record)
     if training.was_stopped:

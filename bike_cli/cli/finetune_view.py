@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import deque
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from bike_cli.tasks.events import Events
     from bike_cli.tasks.finetune import Rehearsal, Validated
     from bike_cli.tasks.video_training import Step
+
+logger = logging.getLogger(__name__)
 
 SEEN = 20  # steps that a rate is the mean of
 ROWS = 8  # validations that are shown
@@ -63,6 +66,8 @@ class View:
 
         if not isinstance(record, Step):
             self._validations.append(record)
+            metrics = ", ".join(f"{NAMES.get(name, name)} {value:.4f}" for name, value in record.metrics.items())
+            logger.info("epoch %d, %s: %s on %d videos", record.epoch, record.what, metrics, record.videos)
             for name, value in record.metrics.items():
                 self._tell(f"{record.what}/{name}", value, record.epoch)
             return

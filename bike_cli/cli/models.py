@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bike_cli.cli import options as o
 from bike_cli.cli.console import error_room, plain
 from bike_cli.cli.rows import as_json
 
@@ -23,9 +24,10 @@ TAGS_FROM = 110  # columns from which tags have room beside the short names
 def models_command(
     everything: Annotated[bool, typer.Option("--all", "-a", help="Every open_clip tag that runs, too.")] = False,
     json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    verbose: o.Verbose = 0,
 ) -> None:
     """List the models: short names, open_clip tags, what is on this disk, size and licence."""
-    with error_room():
+    with error_room(verbose=verbose):
         from bike_cli.engine.catalogue import known_models
 
         models = known_models()

@@ -296,6 +296,17 @@ Strict = Annotated[
 Quiet = Annotated[
     bool, typer.Option("-q", "--quiet", help="No progress, no warnings; errors stay.", rich_help_panel=OUTPUT)
 ]
+Verbose = Annotated[
+    int,
+    typer.Option(
+        "-v",
+        "--verbose",
+        count=True,
+        metavar="",
+        help="Log to stderr what was chosen and how long it took; -vv logs more.",
+        show_default=False,
+    ),
+]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from bike_cli.cli.console import display
 from bike_cli.cli.summary import rate
 from bike_cli.records import Failure, Prediction
 
@@ -26,7 +27,7 @@ def watched(
         total: a number, or what is to be counted beside the work, since to list a million files takes a while; None
             where nobody knows.
     """
-    with Progress(*_columns(), console=console, transient=True) as bar:
+    with display(console), Progress(*_columns(), console=console, transient=True) as bar:
         task = bar.add_task("", total=total if isinstance(total, int) else None, failed=0)
         failed = 0
         with _counting(total, lambda count: bar.update(task, total=count)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,8 @@ from bike_cli.data.csv_rows import by_column, csv_rows
 from bike_cli.data.lines import Line, nfc, read_text, tidy
 from bike_cli.errors import UsageError
 from bike_cli.records import Source
+
+logger = logging.getLogger(__name__)
 
 ID = re.compile(r"[0-9]{1,9}")
 
@@ -87,6 +90,7 @@ def find_entries(given: str, *, root: str | Path | None, multi_label: bool = Fal
         UsageError: nothing there, no video, a file that is malformed.
     """
     if is_folder(given):
+        logger.info("%s: read as class folders", given)
         return Found(given, list(_in_folder(given)))
     return entries_in(read_listing(given), given, root=root, multi_label=multi_label)
 
@@ -115,6 +119,7 @@ def entries_in(text: str, given: str, *, root: str | Path | None, multi_label: b
     by_id = _is_list(text, given, form)
     in_file = _in_list(text, given, base, form) if by_id else _in_csv(text, given, base, multi_label=multi_label)
     entries = list(in_file)
+    logger.info("%s: %d videos, read as a %s", given, len(entries), "list file" if by_id else "CSV file")
     if not entries:
         raise UsageError(f"{given}: holds no video; write one a line below the line path,label")
     return Found(given, entries, by_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from bike_cli.config import PROMPT
 from bike_cli.data.lines import Line, as_lines, check, is_comment, key, read_lines, read_text, tidy
 from bike_cli.errors import UsageError
 from bike_cli.records import Prompt
+
+logger = logging.getLogger(__name__)
 
 TEMPLATES: Mapping[str, tuple[str, ...]] = {
     "bike": (PROMPT,),
@@ -45,8 +48,11 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     """
     path = Path(path)
     text = read_text(path, of="labels")  # once: it may be a pipe
-    lines = _csv_lines(text, path) if _is_csv(text) else as_lines(text, path, of="labels")
-    return _distinct(lines)
+    is_csv = _is_csv(text)
+    lines = _csv_lines(text, path) if is_csv else as_lines(text, path, of="labels")
+    labels = _distinct(lines)
+    logger.info("%s: %d labels, read as %s", path, len(labels), "CSV id,name" if is_csv else "one per line")
+    return labels
 
 
 def parse_labels(text: str, named: str = "-L") -> tuple[str, ...]:

@@ -11,6 +11,7 @@ FOLDER                      bike's own; see `folder.py`
 
 from __future__ import annotations
 
+import logging
 import socket
 import urllib.parse
 import urllib.request
@@ -34,6 +35,8 @@ from bike_cli.errors import ModelError
 WEIGHTS_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}
 BIKE_RECIPE = Recipe(spot="all", temperature=0.01, template="bike")  # what official checkpoints were trained with
 BIKE_RESIZE = {224: 256}  # the official test resize; other inputs are resized to their own side
+logger = logging.getLogger(__name__)
+
 REACH_S = 10  # seconds that a server may take to answer a call
 
 
@@ -95,6 +98,7 @@ def _tagged(arch: str, tag: str, *, offline: bool) -> Checkpoint:
         raise ModelError(f"model {name!r}: has a text tower of its own kind; {PLAIN_ONLY}")
     pretrained = catalogue.tag_preprocessing(arch, tag)
     file = catalogue.cached_file(pretrained) or _download(pretrained, name, offline=offline)
+    logger.info("model %s: weights from %s", name, file)
     try:
         # open_clip's own road: it knows every form its tags were ever written in.
         clip = open_clip.create_model(arch, pretrained=str(file), weights_only=True)
@@ -134,6 +138,7 @@ def _image_recipe(preprocess: Mapping[str, object], size: object, origin: str) -
 
 
 def _for_architecture(arch: str, file: Path) -> Checkpoint:
+    logger.info("model %s: weights from %s", arch, file)
     config, state = catalogue.architecture(arch), read_state(file)
     is_openais = state.head is not None or "input_resolution" in state.clip
     if is_openais and not config.get("quick_gelu"):
@@ -155,6 +160,7 @@ def _preprocessing_beside(file: Path) -> Mapping[str, object]:
 
 
 def _from_file(file: Path) -> Checkpoint:
+    logger.info("model %s: an official BIKE checkpoint or an OpenAI state dict", file)
     state = read_state(file)
     config = _inferred(state, file)
     clip = build_clip(config, str(file))

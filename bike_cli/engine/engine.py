@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,10 +20,12 @@ from bike_cli.engine.checkpoints import open_checkpoint
 from bike_cli.engine.encoder import Encoder, adapt
 from bike_cli.engine.heads import MAX_FRAMES, AttributeHead, TemporalTransformer
 from bike_cli.engine.parts import Checkpoint
-from bike_cli.engine.placement import Placement, place, spare_threads
+from bike_cli.engine.placement import Placement, explain, place, spare_threads
 from bike_cli.engine.weights import digest_of_weights
 from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Prompt, TextFeatures, VideoFeatures
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +146,12 @@ def load(
         UsageError: a device or precision that this machine does not have.
     """
     placement = place(device, precision)
-    return assemble(open_checkpoint(model, offline=offline), placement, compiled=compile)
+    if logger.isEnabledFor(logging.INFO):
+        logger.info("%s", explain(placement, device, precision))
+    start_s = time.perf_counter()
+    engine = assemble(open_checkpoint(model, offline=offline), placement, compiled=compile)
+    logger.info("model %s: loaded in %.2f s", engine.name, time.perf_counter() - start_s)
+    return engine
 
 
 def load_configured(config: EngineConfig) -> Engine:

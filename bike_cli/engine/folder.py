@@ -20,6 +20,7 @@ zero, `clip.token_embedding.rows` (int32 [R]) and `clip.token_embedding.values` 
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -42,6 +43,8 @@ FORMAT, VERSION = "bike", 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 EMBEDDING, ROWS, VALUES = (f"token_embedding.{part}" for part in ("weight", "rows", "values"))
 KEYS = {"format", "version", "name", "licence", "clip", "image", "recipe", "temporal_heads", "attribute_head"}
+
+logger = logging.getLogger(__name__)
 
 
 def save_folder(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = torch.float32) -> None:
@@ -70,6 +73,7 @@ def load_folder(folder: Path) -> Checkpoint:
     config = read_json(folder / CONFIG_FILE)
     _check(config, folder / CONFIG_FILE)
     image, recipe = _recipes(config, folder / CONFIG_FILE)
+    logger.info("model %s: weights from %s", config["name"], folder / WEIGHTS_FILE)
     clip = build_clip(_object(config, "clip", folder / CONFIG_FILE), str(folder))
     tensors = read_tensors(folder / WEIGHTS_FILE)
     if image.side != _side(clip):

@@ -63,6 +63,39 @@ def place(device: Device, precision: Precision) -> Placement:
     return Placement(chosen, _DTYPES[precision])
 
 
+def explain(placement: Placement, device: Device, precision: Precision) -> str:
+    """Return why `place` chose this placement for these two words."""
+    if device != "auto":
+        why_device = f"--device {device}"
+    elif placement.device.type == "cpu":
+        why_device = f"auto: {why_no_gpu()}"
+    else:
+        why_device = "auto: the first GPU"
+    name = str(placement.dtype).removeprefix("torch.")
+    why_precision = "auto" if precision == "auto" else f"--precision {precision}"
+    return f"device {placement.device} ({why_device}), precision {name} ({why_precision})"
+
+
+def why_no_gpu() -> str:
+    """Return why torch has no GPU to compute on, in a few words.
+
+    A build of torch for CUDA says itself what it misses: a driver, a newer driver, a visible GPU.
+    """
+    if torch.version.cuda is None and getattr(torch.version, "hip", None) is None:
+        return "torch is built without CUDA"
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as e:
+        return first_sentence(str(e))
+    return "CUDA is there but torch calls it unavailable"
+
+
+def first_sentence(text: str) -> str:
+    """Return the first sentence of a library's message, without a full stop."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line.split(". ")[0].removesuffix(".")
+
+
 def spare_threads(model: nn.Module) -> None:
     """Let torch compute on one core where the model is so small that a second one is only waited for.
 

@@ -292,9 +292,12 @@ def open_store(config: StoreConfig) -> Store | None:
         StoreError: a store that is damaged, foreign or of another format, or a named folder that cannot be used.
     """
     if not config.cache:
+        _log.info("cache: off")
         return None
     try:
-        return Store.open(Path(config.cache_dir) if config.cache_dir else None)
+        store = Store.open(Path(config.cache_dir) if config.cache_dir else None)
+        _log.info("cache: %s", store.file)
+        return store
     except OutOfReachError as e:
         if config.cache_dir:
             raise

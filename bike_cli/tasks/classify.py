@@ -160,10 +160,14 @@ def encode_labels(engine: Engine, labels: Sequence[str], *, template: str | None
     The classes of a set are the mean of unit vectors; its tokens stand side by side, so that every template votes.
     A label longer than the model's context is cut, and the log says what was lost.
     """
-    templates = read_templates(template or engine.recipe.template)
+    start_s = time.perf_counter()
+    name = template or engine.recipe.template
+    templates = read_templates(name)
     filled = [[fill(one, label) for label in labels] for one in templates]
     _warn_of_cuts(engine, labels, max(filled, key=lambda prompts: len(prompts[0].text)))
     parts = [engine.encode_texts(prompts, positions=spot) for prompts in filled]
+    seconds = time.perf_counter() - start_s
+    logger.info("%d labels: encoded with template %s, spotting by %s, in %.2f s", len(labels), name, spot, seconds)
     if len(parts) == 1:
         return TextFeatures(tuple(labels), parts[0].classes, parts[0].tokens, parts[0].token_mask)
     classes = torch.stack([unit(part.classes) for part in parts]).mean(dim=0)

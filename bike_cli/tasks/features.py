@@ -13,6 +13,7 @@ and a video that hangs until its time is up does not keep the others from being 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -36,6 +37,8 @@ from bike_cli.video.decoding import clip_from_array
 from bike_cli.video.pool import Decoded, DecodePool
 
 Input = str | Path | Source | Clip | NDArray[np.uint8] | Failure
+
+logger = logging.getLogger(__name__)
 
 AHEAD = 4096  # inputs that may be taken before the first of them has its answer
 CLIPS_A_WORKER = 2  # that are decoded or wait to be encoded; so many more that a batch may form
@@ -184,9 +187,17 @@ class Features:
             self._is_over = True
             self._ahead.release()
             self._slots.release()
+            self._log_times()
         error = feeder.exception()
         if error is not None:
             raise error
+
+    def _log_times(self) -> None:
+        spent, read = self._spent, self._place
+        logger.info(
+            "%d videos: %d decoded in %.2f s of %d workers, encoded in %.2f s, waited %.2f s for videos",
+            *(read, spent.decoded, spent.decode_s, self._pool.workers, spent.encode_s, spent.wait_s),
+        )
 
     # -- in the feeder's thread ----------------------------------------------------------------------------------
 
@@ -262,6 +273,7 @@ class Features:
         if self._shelf is not None and asked.stamp is not None:
             content, seen = self._shelf.lookup(asked.source, asked.stamp)
             if seen is not None:
+                logger.info("%s: features from the cache", asked.source.id)
                 self._put(_Arrival(asked.place, seen, has_slot=False), seen)
                 return
             asked = replace(asked, content=content)
@@ -286,6 +298,9 @@ class Features:
         self._pool.digest(asked.source).add_done_callback(digested)
 
     def _decode(self, asked: _Asked) -> None:
+        if self._shelf is not None:
+            logger.info("%s: not in the cache, will be decoded", asked.source.id)
+
         def decoded(future: Future[Decoded]) -> None:
             done = future.result()
             arrival = _Arrival(
@@ -307,6 +322,7 @@ class Features:
         if seen is None:
             self._decode(replace(asked, content=content))
         else:
+            logger.info("%s: features from the cache, of a file with the same content", asked.source.id)
             self._put(_Arrival(asked.place, seen, is_read=True), seen)
 
     def _launch(self, arrivals: list[_Arrival]) -> _Launched | None:

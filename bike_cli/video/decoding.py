@@ -20,6 +20,7 @@ an alpha channel is dropped without blending, as FFmpeg's conversion to RGB does
 
 from __future__ import annotations
 
+import logging
 import stat
 from dataclasses import replace
 
@@ -38,6 +39,8 @@ from bike_cli.video.sampling import positions_of
 from bike_cli.video.selective_reader import read_selected, reads_selectively
 from bike_cli.video.sequential_reader import read_through
 from bike_cli.video.video_file import Header, open_video
+
+logger = logging.getLogger(__name__)
 
 
 def decode(
@@ -91,6 +94,8 @@ def clip_from_array(frames: NDArray[np.uint8], config: SamplingConfig, *, name: 
 
 
 def _clip(source: Source, footage: Footage, config: SamplingConfig, *, header_s: float | None = None) -> Clip:
+    for detail in footage.details:  # a worker has no log: there the pool logs them
+        logger.info("%s: %s", source.id, detail)
     notes = [*footage.notes, *_repeats(footage, asked=config.frames), *_early_end(footage, header_s)]
     return Clip(
         source,

@@ -81,6 +81,7 @@ class DecodePool:
         if most is not None:
             self.workers = max(1, min(self.workers, most))
         _allow_handles(self.workers)
+        logger.info("decoding: %d workers on %d cores, decoder %s", self.workers, cores(), decoding.decoder)
         self._sampling, self._decoding = sampling, decoding
         self._lock = threading.Lock()
         self._is_closed = False
@@ -264,6 +265,7 @@ def _decoded(source: Source, came: object, handover: Handover) -> Decoded:
     clip = Clip(source, pixels, came.times_s, came.duration_s, came.warning, came.positions, came.details)
     for detail in came.details:
         logger.info("%s: %s", source.id, detail)
+    logger.debug("%s: decoded in %.2f s", source.id, came.spent_s)
     return Decoded(clip, came.spent_s)
 
 

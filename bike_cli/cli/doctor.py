@@ -1,0 +1,233 @@
+"""`bike doctor`: what is installed, what works, and what to do about the rest; a bug report holds it.
+
+With `--json`, one object:
+
+    status   the worst state of all checks: "ok", "warning" or "problem"
+    bike     the version of bike
+    seconds  that the checks took
+    checks   by name, in the order below, an object with
+        state    "ok"; "warning": something is missing or slow; "problem": bike does not work
+        message  what was found, in one line
+        fix      what to do about a warning or a problem; else null
+        details  the facts, by name; which there are depends on the check
+
+    bike python torch open_clip av decord images packages     software
+    device memory workers                                     machine
+    cache temporary_folder models                             files
+    hub network_variables                                     network
+    settings encoding terminal                                surroundings
+    self_test                                                 a clip is decoded and classified
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import bike_cli
+from bike_cli.cli import options as o
+from bike_cli.cli.console import display, error_room, plain, safe, someone_watches, stderr
+from bike_cli.cli.rows import as_json
+from bike_cli.cli.secrets import mask
+from bike_cli.config import ClassifyConfig, resolve
+from bike_cli.errors import ConfigError, ExitCode
+from bike_cli.tasks.diagnosis import Check, State, diagnose
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Software": ("bike", "python", "torch", "open_clip", "av", "decord", "images", "packages"),
+    "Machine": ("device", "memory", "workers"),
+    "Files": ("cache", "temporary_folder", "models"),
+    "Network": ("hub", "network_variables"),
+    "Surroundings": ("settings", "encoding", "terminal"),
+    "Self-test": ("self_test",),
+}
+NAMES = [name for names in GROUPS.values() for name in names]
+TITLES = {  # where they differ from the name
+    "bike": "bike",
+    "python": "Python",
+    "av": "PyAV",
+    "images": "pictures",
+    "temporary_folder": "temporary files",
+    "hub": "model hub",
+    "network_variables": "variables",
+    "self_test": "example clip",
+}
+STYLES: Mapping[State, str] = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+SEVERITY: Sequence[State] = ("ok", "warning", "problem")
+
+CacheDir = Annotated[
+    str | None, typer.Option("--cache-dir", help="Cache folder to check.", show_default="the user's cache folder")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Offline = Annotated[bool | None, typer.Option("--offline", help="Never touch the network.", show_default=False)]
+
+
+def doctor_command(
+    json_line: Json = False,
+    cache_dir: CacheDir = None,
+    offline: Offline = None,
+    verbose: o.Verbose = 0,
+) -> None:
+    """Check this installation: libraries, devices, cache, network, and an example that is classified.
+
+    Each line is ok, a warning or a problem, with what to do. Passwords and tokens are never shown. The exit code is 1
+    where bike does not work, else 0.
+    """
+    with error_room(verbose=verbose):
+        start_s = time.perf_counter()
+        console = stderr(quiet=not someone_watches())
+        with display(console), console.status(plain("checking this installation")):
+            checks = [_cleaned(check) for check in run_checks(cache_dir=cache_dir, offline=offline)]
+        if sys.stdout is not None:
+            report = _as_object(checks, seconds=time.perf_counter() - start_s)
+            if json_line:
+                typer.echo(as_json(report))
+            else:
+                _show(checks)
+        raise typer.Exit(ExitCode.BUG if _worst(checks) == "problem" else ExitCode.DONE)
+
+
+def run_checks(*, cache_dir: str | None = None, offline: bool | None = None) -> list[Check]:
+    """Return all checks, in the order of `GROUPS`."""
+    from bike_cli.cli import surroundings as s
+
+    config, error = _settings(cache_dir=cache_dir, offline=offline)
+    checks = [s.check_bike(), s.check_python(), s.check_packages(), s.check_memory(), s.check_network_variables()]
+    checks += [s.check_settings(error), s.check_encoding(), s.check_terminal()]
+    for check in diagnose(config, why_offline=s.why_offline(config)):
+        checks.append(_with_rule(check, cache_dir) if check.name == "cache" else check)
+    return sorted(checks, key=lambda check: NAMES.index(check.name))
+
+
+def _settings(*, cache_dir: str | None, offline: bool | None) -> tuple[ClassifyConfig, str | None]:
+    """Return the settings in force, and why they are not valid; then the defaults stand in."""
+    flags = {"cache_dir": cache_dir, "offline": offline}
+    try:
+        return resolve(ClassifyConfig, flags=flags), None
+    except ConfigError as e:
+        return resolve(ClassifyConfig, flags=flags, environment={}), str(e)
+
+
+def _with_rule(check: Check, cache_dir: str | None) -> Check:
+    """Return the check of the cache with the rule that chose its folder."""
+    variables = {name: os.environ.get(name) for name in ("BIKE_CACHE_DIR", "XDG_CACHE_HOME")}
+    rule = next((name for name, value in {"--cache-dir": cache_dir, **variables}.items() if value), "default")
+    if rule == "XDG_CACHE_HOME" and not Path(os.environ[rule]).is_absolute():
+        rule = "default"  # the XDG specification ignores relative paths
+    shown = check.message if "error" in check.details and rule == "default" else f"{check.message} ({rule})"
+    return Check(check.name, check.state, shown, check.fix, {"chosen_by": rule, **check.details})
+
+
+# -- what may be shown -------------------------------------------------------------------------------------------------
+
+
+def _cleaned(check: Check) -> Check:
+    """Return a check without passwords, tokens and the name of the user."""
+    details = _every_text(dict(check.details), _presentable)
+    assert isinstance(details, dict)
+    fix = None if check.fix is None else _presentable(check.fix)
+    return Check(check.name, check.state, _presentable(check.message), fix, details)
+
+
+def _every_text(value: object, change: Callable[[str], str]) -> object:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: _every_text(item, change) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_every_text(item, change) for item in value]
+    return value
+
+
+def _presentable(text: str) -> str:
+    for home in _homes():
+        text = re.sub(rf"{re.escape(home)}(?=$|[^\w.-])", "~", text)
+    return mask(text)
+
+
+def _homes() -> Iterator[str]:
+    """Yield the home folder, as it is named and as it really is."""
+    try:
+        home = Path.home()
+        found = dict.fromkeys((str(home), os.path.realpath(home)))
+    except (RuntimeError, OSError):
+        return
+    # The root folder is the home of some system users, and the beginning of every path.
+    yield from (path for path in found if len(Path(path).parts) > 1)
+
+
+# -- output ------------------------------------------------------------------------------------------------------------
+
+
+def _worst(checks: Sequence[Check]) -> State:
+    return max((check.state for check in checks), key=SEVERITY.index)
+
+
+def _as_object(checks: Sequence[Check], *, seconds: float) -> dict[str, object]:
+    found = {check.name: {k: v for k, v in asdict(check).items() if k != "name"} for check in checks}
+    return {
+        "status": _worst(checks),
+        "bike": bike_cli.__version__,
+        "seconds": round(seconds, 3),
+        "checks": found,
+    }
+
+
+def _show(checks: Sequence[Check]) -> None:
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names and messages may hold any letter
+    console = Console(highlight=False)
+    with console.capture() as captured:
+        _print(checks, console)
+    # Columns are filled with spaces to the right; a report that is pasted needs none.
+    lines = captured.get().splitlines()
+    typer.echo("\n".join(lines if console.is_terminal else [line.rstrip() for line in lines]))
+
+
+def _print(checks: Sequence[Check], console: Console) -> None:
+    by_name = {check.name: check for check in checks}
+    width = max(len(_title(name)) for name in NAMES)
+    for group, names in GROUPS.items():
+        console.print(Text(group, style="bold"))
+        for name in names:
+            console.print(_line(by_name[name], width))
+    console.print()
+    console.print(_summary(checks))
+
+
+def _line(check: Check, width: int) -> Table:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=1)
+    table.add_column(width=len("warning"), no_wrap=True)
+    table.add_column(width=width, no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("", Text(check.state, STYLES[check.state]), _title(check.name), plain(check.message))
+    if check.fix is not None:
+        table.add_row("", "", "", plain(f"fix: {check.fix}", "bold"))
+    return table
+
+
+def _title(name: str) -> str:
+    return TITLES.get(name, name)
+
+
+def _summary(checks: Sequence[Check]) -> Text:
+    worst = _worst(checks)
+    if worst == "ok":
+        return Text("Everything works.", style="green")
+    counts = {state: sum(check.state == state for check in checks) for state in ("problem", "warning")}
+    parts = [f"{count} {state}{'' if count == 1 else 's'}" for state, count in counts.items() if count]
+    ending = "bike does not work; see above." if worst == "problem" else "bike works."
+    return Text(safe(f"{', '.join(parts)}: {ending}"), style=STYLES[worst])

@@ -1,0 +1,146 @@
+"""Log records as single lines on stderr: warnings always, more with `-v` and `-vv`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from bike_cli.cli.secrets import mask
+
+LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # for no -v, -v and -vv
+OURS = "bike_cli"
+PYTHON_WARNINGS = "py.warnings"
+# They log every chunk of a PNG file and every font at DEBUG.
+VERBOSE_LIBRARIES = ("PIL", "matplotlib")
+
+
+class Write(Protocol):
+    """Prints a message as one line."""
+
+    def __call__(self, message: str, *, level: str) -> None:
+        """Print `level: message`."""
+
+
+@contextmanager
+def shown_logs(write: Write, *, quiet: bool, verbose: int) -> Iterator[None]:
+    """Print log records of bike and of libraries as lines, from the level that the flags ask for.
+
+    Levels and handlers are as before afterwards.
+
+    Args:
+        quiet: print critical records only.
+        verbose: 1 prints INFO, 2 and more DEBUG; Python warnings then become lines, too.
+    """
+    level = logging.CRITICAL if quiet else LEVELS[min(verbose, len(LEVELS) - 1)]
+    root, ours = logging.getLogger(), logging.getLogger(OURS)
+    # Libraries log through the root logger. As long as it has a handler, `logging.info()` installs no handler of
+    # Python's own there, which would print the records of bike a second time.
+    handlers = {ours: _Lines(write, level), root: _OtherLines(write, level)}
+    for logger, handler in handlers.items():
+        logger.addHandler(handler)
+    try:
+        with _lowered(level) if verbose and not quiet else _unchanged():
+            yield
+    finally:
+        for logger, handler in handlers.items():
+            logger.removeHandler(handler)
+
+
+@contextmanager
+def _unchanged() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _lowered(level: int) -> Iterator[None]:
+    """Let loggers pass records from this level on, and route Python warnings through logging."""
+    levels = dict.fromkeys(("", OURS, "huggingface_hub"), level)
+    levels |= {name: max(level, logging.INFO) for name in VERBOSE_LIBRARIES}
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, lowered in levels.items():
+        logging.getLogger(name).setLevel(lowered)
+    # huggingface_hub sets its level anew when it is imported.
+    given = os.environ.get("HF_HUB_VERBOSITY")
+    os.environ["HF_HUB_VERBOSITY"] = given or logging.getLevelName(level).lower()
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        if given is None:
+            os.environ.pop("HF_HUB_VERBOSITY", None)
+        for name, original in before.items():
+            logging.getLogger(name).setLevel(original)
+
+
+class _Lines(logging.Handler):
+    """Prints the records of bike."""
+
+    def __init__(self, write: Write, level: int) -> None:
+        super().__init__(level)
+        self._write = write
+        self._is_detailed = level <= logging.DEBUG
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._write(self._line(record), level=_level_name(record.levelno))
+        except (ValueError, TypeError, OSError):  # a message that does not fit its arguments, a stderr that is closed
+            self.handleError(record)
+
+    def _line(self, record: logging.LogRecord) -> str:
+        text = mask(_text(record))
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            text = f"{text} ({type(error).__name__}: {error})"
+        if not self._is_detailed:
+            return f"{self._origin(record)}{text}"
+        return f"[{record.relativeCreated / 1000:.2f} s, {record.name}] {text}"
+
+    def _origin(self, record: logging.LogRecord) -> str:
+        rank = os.environ.get("RANK")  # set by torchrun
+        return "" if rank is None else f"process {rank}: "
+
+
+class _OtherLines(_Lines):
+    """Prints the records of everyone else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.split(".")[0] != OURS and not _was_shown(record.name):
+            super().emit(record)
+
+    def _origin(self, record: logging.LogRecord) -> str:
+        if record.name == PYTHON_WARNINGS:
+            return super()._origin(record)
+        # open_clip logs through the root logger.
+        name = Path(record.pathname).parent.name if record.name == "root" else record.name.split(".")[0]
+        return f"{super()._origin(record)}{name}: "
+
+
+def _was_shown(name: str) -> bool:
+    """Return whether a library's own handler has printed the record; it is removed, so the next ones become lines."""
+    logger: logging.Logger | None = logging.getLogger(name)
+    was_shown = False
+    while logger is not None and logger.parent is not None:
+        for handler in list(logger.handlers):
+            if type(handler) is logging.StreamHandler:  # not one that writes to a file
+                logger.removeHandler(handler)
+                was_shown = True
+        logger = logger.parent
+    return was_shown
+
+
+def _text(record: logging.LogRecord) -> str:
+    message = record.getMessage()
+    if record.name == PYTHON_WARNINGS:  # "file:line: category: text", and the line of source below
+        return message.strip().split("\n")[0]
+    return message
+
+
+def _level_name(level: int) -> str:
+    if level >= logging.ERROR:
+        return "error"
+    return "warning" if level >= logging.WARNING else "info" if level >= logging.INFO else "debug"

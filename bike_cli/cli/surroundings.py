@@ -1,0 +1,233 @@
+"""The checks of `bike doctor` that need nothing but this process: Python, packages, memory, variables, streams."""
+
+from __future__ import annotations
+
+import difflib
+import locale
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+
+from rich.console import Console
+
+import bike_cli
+from bike_cli.cli.secrets import is_token, mask_address
+from bike_cli.config import (
+    ClassifyConfig,
+    EvalConfig,
+    FewshotConfig,
+    FinetuneConfig,
+    leaves,
+)
+from bike_cli.tasks.diagnosis import Check, size
+
+DISTRIBUTION = "bike-cli"
+PACKAGES = ("torchvision", "safetensors", "pebble", "pyyaml", "typer", "rich")
+LITTLE_MEMORY = 2 * 10**9  # bytes: torch and two decode workers take about half of it
+
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+NETWORK = (
+    *OFFLINE,
+    *("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_DISABLE_XET", "HF_TOKEN"),
+    *("HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"),
+    *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *PROXIES,
+)
+ADDRESSES = ("HF_ENDPOINT", *PROXIES)
+TRUE = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads its variables
+
+
+def why_offline(config: ClassifyConfig, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return why the model hub must not be asked; None: it may."""
+    name = next((name for name in OFFLINE if environment.get(name, "").upper() in TRUE), None)
+    if name is not None:
+        return f"{name} is set"
+    if config.engine.offline:
+        return "BIKE_OFFLINE is set" if environment.get("BIKE_OFFLINE") else "--offline was given"
+    return None
+
+
+def check_bike() -> Check:
+    """Return the version of bike and where it is installed."""
+    folder = str(Path(bike_cli.__file__).parent)
+    details = {"version": bike_cli.__version__, "folder": folder}
+    return Check("bike", "ok", f"{bike_cli.__version__} in {folder}", details=details)
+
+
+def check_python() -> Check:
+    """Return which Python this is and on what system it runs."""
+    details: dict[str, object] = {
+        "version": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "executable": sys.executable,
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+    }
+    message = f"{details['implementation']} {details['version']}, {details['platform']}, {details['machine']}"
+    if sys.maxsize < 2**32:
+        return Check("python", "problem", f"{message}, 32 bits", "install a 64-bit Python: torch needs one", details)
+    return Check("python", "ok", message, details=details)
+
+
+def check_packages() -> Check:
+    """Judge whether the installed packages are the ones that bike asks for."""
+    versions = {name: _version(name) for name in PACKAGES}
+    shown = ", ".join(f"{name} {version or 'missing'}" for name, version in versions.items())
+    wrong = list(_unmet_requirements())
+    if wrong:
+        fix = "install what bike needs: python -m pip install --upgrade bike-cli"
+        return Check("packages", "warning", "; ".join([shown, *wrong]), fix, {**versions, "unmet": wrong})
+    return Check("packages", "ok", shown, details={**versions, "unmet": []})
+
+
+def _unmet_requirements() -> Iterator[str]:
+    """Yield each requirement of bike that what is installed does not meet, in words."""
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:  # comes with huggingface_hub, and may be broken as that may be
+        return
+    try:
+        requirements = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:  # run from a checkout
+        return
+    for text in requirements:
+        requirement = Requirement(text)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        version = _version(requirement.name)
+        if version is None:
+            yield f"{requirement.name} is not installed"
+        elif not requirement.specifier.contains(version, prereleases=True):
+            yield f"{requirement.name} {version} is installed, bike needs {requirement.specifier}"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def check_memory() -> Check:
+    """Judge how much memory there is."""
+    total, available = _memory()
+    limit = _memory_limit()
+    details = {"total_bytes": total, "available_bytes": available, "limit_bytes": limit}
+    message = f"{size(available)} of {size(total)} available"
+    if limit is not None and (total is None or limit < total):
+        message += f", limited to {size(limit)} (cgroup)"
+    least = min((bytes_ for bytes_ in (available, limit) if bytes_ is not None), default=None)
+    if least is not None and least < LITTLE_MEMORY:
+        fix = "close other programs, or give --workers 1 and a small model"
+        return Check("memory", "warning", message, fix, details)
+    return Check("memory", "ok", message, details=details)
+
+
+def _memory(meminfo: Path = Path("/proc/meminfo")) -> tuple[int | None, int | None]:
+    """Return the bytes of memory in this machine and those available; None: not known."""
+    try:
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        return tuple(int(lines[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))  # type: ignore[return-value]
+    except (OSError, KeyError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), None
+    except (AttributeError, ValueError, OSError):  # Windows
+        return None, None
+
+
+def _memory_limit() -> int | None:
+    """Return the memory limit of a container; None: there is none that is known."""
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limit = int(Path(file).read_text())
+        except (OSError, ValueError):  # "max"
+            continue
+        return limit if limit < 2**60 else None  # version 1 writes a huge number for no limit
+    return None
+
+
+# -- variables ---------------------------------------------------------------------------------------------------------
+
+
+def check_network_variables(environment: Mapping[str, str] = os.environ) -> Check:
+    """Return the variables that steer downloads; no value that is secret."""
+    given = {name: value for name, value in environment.items() if name.upper() in NETWORK and value}
+    shown = {name: _shown(name, value) for name, value in sorted(given.items())}
+    message = ", ".join(f"{name}={value}" for name, value in shown.items()) or "none set"
+    return Check("network_variables", "ok", message, details=shown)
+
+
+def _shown(name: str, value: str) -> str:
+    if is_token(name):
+        return "(set, not shown)"
+    return mask_address(value) if name.upper() in ADDRESSES else value
+
+
+def check_settings(error: str | None, environment: Mapping[str, str] = os.environ) -> Check:
+    """Judge the BIKE_* variables.
+
+    Args:
+        error: why the settings in force are not valid; None: they are.
+    """
+    known = {
+        f"BIKE_{name.upper()}"
+        for config in (ClassifyConfig, FewshotConfig, EvalConfig, FinetuneConfig)
+        for name in leaves(config)
+    }
+    given = {name: value for name, value in sorted(environment.items()) if name.startswith("BIKE_")}
+    shown = {name: "(set, not shown)" if is_token(name) else value for name, value in given.items()}
+    message = ", ".join(f"{name}={value}" for name, value in shown.items()) or "no BIKE_* variable is set"
+    if error is not None:
+        return Check("settings", "problem", f"{message}: {error}", "change or unset the variable", shown)
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        near = {name: difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0] for name in unknown}
+        advice = ", ".join(f"{name} (nearest: {other})" for name, other in near.items())
+        fix = f"bike ignores {advice}; correct or unset it"
+        return Check("settings", "warning", message, fix, {**shown})
+    return Check("settings", "ok", message, details=shown)
+
+
+# -- streams -----------------------------------------------------------------------------------------------------------
+
+
+def check_encoding() -> Check:
+    """Judge whether any file name and any label can be read and printed."""
+    stdout = None if sys.stdout is None else sys.stdout.encoding
+    names = sys.getfilesystemencoding()
+    language = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG")
+    details = {"stdout": stdout, "file_names": names, "locale": language, "preferred": locale.getpreferredencoding()}
+    message = f"stdout {stdout}, file names {names}, locale {language or 'not set'}"
+    if names.lower().replace("-", "") != "utf8":
+        fix = "set PYTHONUTF8=1 or a UTF-8 locale, such as LANG=C.UTF-8"
+        return Check("encoding", "warning", f"{message}: names with other letters may fail", fix, details)
+    return Check("encoding", "ok", message, details=details)
+
+
+def check_terminal() -> Check:
+    """Return what stdin, stdout and stderr are, and how wide and colourful the terminal is."""
+    streams = {"stdin": sys.stdin, "stdout": sys.stdout, "stderr": sys.stderr}
+    kinds = {
+        name: "closed" if stream is None else "terminal" if _is_terminal(stream) else "file or pipe"
+        for name, stream in streams.items()
+    }
+    console = Console(stderr=True)
+    variables = {
+        name: os.environ[name] for name in ("TERM", "COLUMNS", "NO_COLOR", "FORCE_COLOR") if name in os.environ
+    }
+    details = {**kinds, "columns": console.width, "colors": console.color_system, "variables": variables}
+    parts = [f"{name} {kind}" for name, kind in kinds.items()]
+    parts += [f"{console.width} columns", *(f"{name}={value}" for name, value in variables.items())]
+    return Check("terminal", "ok", ", ".join(parts), details=details)
+
+
+def _is_terminal(stream: object) -> bool:
+    try:
+        return bool(stream.isatty())  # type: ignore[attr-defined]
+    except ValueError:  # closed
+        return False

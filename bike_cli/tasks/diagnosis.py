@@ -1,0 +1,375 @@
+"""The checks of `bike doctor` that look at libraries, devices, files and the network.
+
+Each check judges what a probe reported. A `problem` stops bike; a `warning` takes something away from it. Both say what
+to do.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bike_cli.config import ClassifyConfig, flatten
+from bike_cli.tasks.probing import Prober, ProbeResult, probing
+from bike_cli.video.inspection import decord_package
+
+State = Literal["ok", "warning", "problem"]
+
+HUB_LIMIT_S = 3.0
+START_S = 20.0  # that a process may take to start and import a small library, on a busy machine
+TORCH_LIMIT_S = 60.0  # to import torch from a cold disk takes ten seconds and more
+SELF_TEST_LIMIT_S = 120.0
+LITTLE_SPACE = 10**9  # bytes
+# What the self-test takes over from the settings in force: where and how things are computed.
+SELF_TEST_SETTINGS = ("device", "precision", "decoder", "workers", "decode_timeout", "decode_memory")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report.
+
+    Args:
+        name: stable; the key in the JSON report.
+        message: what was found, in one line.
+        fix: what to do about a warning or a problem.
+        details: the facts behind the message, as JSON holds them.
+    """
+
+    name: str
+    state: State
+    message: str
+    fix: str | None = None
+    details: Mapping[str, object] = field(default_factory=dict)
+
+
+def diagnose(config: ClassifyConfig, *, why_offline: str | None) -> Iterator[Check]:
+    """Yield the checks, each as soon as it and those before it are done; no library is imported into this process.
+
+    Args:
+        config: the settings in force.
+        why_offline: why the model hub must not be asked; None: it may.
+    """
+    with probing() as prober:
+        results = _start_probes(prober, config, is_offline=why_offline is not None)
+        torch = _result_of(results, "torch")
+        yield check_torch(torch)
+        yield check_av(_result_of(results, "av"))
+        yield check_decord(_result_of(results, "decord") if "decord" in results else None)
+        yield check_images(_result_of(results, "images"))
+        yield check_device(torch)
+        yield check_workers(_result_of(results, "workers"))
+        yield check_cache(_result_of(results, "cache"))
+        yield check_temporary_folder(_result_of(results, "temporary_folder"))
+        yield check_hub(_result_of(results, "hub") if "hub" in results else None, why_offline)
+        # Alone, so that its time means something.
+        settings = {name: value for name, value in flatten(config).items() if name in SELF_TEST_SETTINGS}
+        results["self_test"] = prober.start("self_test", limit_s=SELF_TEST_LIMIT_S, settings=settings)
+        self_test = _result_of(results, "self_test")
+        yield check_open_clip(self_test)
+        yield check_models(self_test)
+        yield check_self_test(self_test)
+
+
+def _start_probes(prober: Prober, config: ClassifyConfig, *, is_offline: bool) -> dict[str, Future[ProbeResult]]:
+    start = prober.start
+    results = {
+        "torch": start("torch", limit_s=TORCH_LIMIT_S),
+        "av": start("av", limit_s=START_S),
+        "images": start("images", limit_s=START_S),
+        "workers": start("workers", limit_s=START_S, workers=config.decoding.workers),
+        "cache": start("cache", limit_s=START_S, folder=config.store.cache_dir),
+        "temporary_folder": start("temporary_folder", limit_s=START_S),
+    }
+    if decord_package() is not None:
+        results["decord"] = start("decord", limit_s=START_S)
+    if not is_offline:
+        results["hub"] = start("hub", limit_s=HUB_LIMIT_S + START_S, patience_s=HUB_LIMIT_S)
+    return results
+
+
+def _result_of(results: Mapping[str, Future[ProbeResult]], name: str) -> ProbeResult:
+    result = results[name].result()
+    logger.info("%s: checked in %.2f s", name, result.seconds)
+    return result
+
+
+# -- libraries ---------------------------------------------------------------------------------------------------------
+
+
+def check_torch(result: ProbeResult) -> Check:
+    """Judge whether torch can be imported."""
+    facts = result.facts
+    if "version" not in facts:
+        return _broken("torch", "torch", result, "problem")
+    build = facts["cuda_build"] or facts["hip_build"]
+    kind = f"ROCm {build}" if facts["hip_build"] else f"CUDA {build}" if build else "no CUDA"
+    message = f"{facts['version']} ({kind}), {_count(facts['threads'], 'thread')}, CPU {facts['cpu_capability']}"
+    details = {key: facts[key] for key in ("version", "cuda_build", "hip_build", "threads", "cpu_capability")}
+    return Check("torch", "ok", message, details=details)
+
+
+def check_open_clip(result: ProbeResult) -> Check:
+    """Judge whether open_clip, torchvision and huggingface_hub can be imported."""
+    if "version" not in result.facts:
+        return _broken("open_clip", "open_clip_torch torchvision huggingface-hub", result, "problem")
+    facts = result.facts
+    message = f"{facts['version']}, huggingface_hub {facts['huggingface_hub']}"
+    details = {"version": facts["version"], "huggingface_hub": facts["huggingface_hub"]}
+    return Check("open_clip", "ok", message, details=details)
+
+
+def check_av(result: ProbeResult) -> Check:
+    """Judge whether PyAV can be imported, and decodes what users have."""
+    if result.error is not None:
+        return _broken("av", "av", result, "problem")
+    facts, missing = result.facts, result.facts["missing_codecs"]
+    assert isinstance(missing, list)
+    libraries = facts["libraries"]
+    assert isinstance(libraries, Mapping)
+    ffmpeg = f"FFmpeg {facts['ffmpeg']}, " if facts["ffmpeg"] else ""
+    message = f"PyAV {facts['version']}, {ffmpeg}libavcodec {libraries.get('libavcodec', 'unknown')}"
+    if missing:
+        fix = "install PyAV from a wheel: python -m pip install --force-reinstall --only-binary :all: av"
+        return Check("av", "warning", f"{message}; cannot decode {', '.join(missing)}", fix, facts)
+    return Check("av", "ok", message, details=facts)
+
+
+def check_decord(result: ProbeResult | None) -> Check:
+    """Judge whether decord can be imported; None: it is not installed."""
+    if result is None:
+        return Check("decord", "ok", "not installed (optional)", details={"version": None})
+    if result.error is not None:
+        check = _broken("decord", "decord", result, "warning")
+        fix = "leave it: only --decoder decord needs it; or python -m pip uninstall decord"
+        return Check("decord", "warning", check.message, fix, check.details)
+    return Check("decord", "ok", str(result.facts["package"] or result.facts["version"]), details=result.facts)
+
+
+def check_images(result: ProbeResult) -> Check:
+    """Judge whether NumPy and Pillow can be imported."""
+    if result.error is not None:
+        return _broken("images", "numpy pillow", result, "problem")
+    facts = result.facts
+    return Check("images", "ok", f"NumPy {facts['numpy']}, Pillow {facts['pillow']}", details=facts)
+
+
+def _broken(name: str, packages: str, result: ProbeResult, state: State) -> Check:
+    error = first_line(result.error)
+    if result.error_type is None:
+        message = f"{error} while it was imported"
+    else:
+        message = f"cannot be imported ({result.error_type}: {error})"
+    fix = f"reinstall it: python -m pip install --force-reinstall {packages}"
+    if "cannot open shared object file" in error or "DLL load failed" in error:
+        fix += "; if that does not help, install the system library that it names"
+    return Check(name, state, message, fix, {"error": result.error, "error_type": result.error_type})
+
+
+# -- the machine -------------------------------------------------------------------------------------------------------
+
+
+def check_device(result: ProbeResult) -> Check:
+    """Judge where models run with `--device auto`."""
+    facts = result.facts
+    if "version" not in facts:
+        return Check("device", "warning", "not known, as torch cannot be used", "fix torch first")
+    if "device" not in facts:
+        fix = "check the GPU driver (nvidia-smi); CUDA_VISIBLE_DEVICES=-1 makes torch leave the GPU alone"
+        return Check("device", "problem", f"torch {first_line(result.error)} about its devices", fix)
+    details = {key: value for key, value in facts.items() if key in _DEVICE_KEYS}
+    message = f"auto chooses {facts['device']} in {facts['precision']}"
+    if facts["error"]:
+        fix = "give --device cpu, or install a build of torch for this GPU: https://pytorch.org/get-started/locally"
+        return Check("device", "problem", f"{message}, which fails: {facts['error']}", fix, details)
+    gpus = facts["gpus"]
+    assert isinstance(gpus, list)
+    if gpus:
+        return _check_gpus(gpus, message, details)
+    message += f": {facts['reason']}" if facts["device"] == "cpu" else ""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if facts["device"] == "cpu" and hidden in ("", "-1"):
+        return Check("device", "ok", f"{message} (CUDA_VISIBLE_DEVICES={hidden})", details=details)
+    if facts["device"] == "cpu" and facts["has_nvidia_gpu"]:
+        fix = "update the NVIDIA driver, or install a build of torch for it: https://pytorch.org/get-started/locally"
+        return Check("device", "warning", f"{message}; this machine has an NVIDIA GPU", fix, details)
+    return Check("device", "ok", message, details=details)
+
+
+_DEVICE_KEYS = ("device", "precision", "reason", "cudnn", "mps", "gpus", "error", "has_nvidia_gpu")
+
+
+def _check_gpus(gpus: list[Mapping[str, object]], message: str, details: Mapping[str, object]) -> Check:
+    shown = [
+        f"cuda:{i} {gpu['name']}, {size(gpu['free_bytes'])} of {size(gpu['memory_bytes'])} free, "
+        f"compute capability {gpu['compute_capability']}"
+        for i, gpu in enumerate(gpus)
+    ]
+    message = "; ".join([message, *shown])
+    broken = [f"cuda:{i} fails: {gpu['error']}" for i, gpu in enumerate(gpus) if gpu["error"]]
+    if broken:
+        fix = "do not choose these, or install a build of torch for them: https://pytorch.org/get-started/locally"
+        return Check("device", "warning", "; ".join([message, *broken]), fix, details)
+    return Check("device", "ok", message, details=details)
+
+
+def check_workers(result: ProbeResult) -> Check:
+    """Judge how many processes decode, on how many cores, with how many open files."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    limits = _open_file_limits()
+    details: dict[str, object] = {"cores": os.cpu_count(), "usable_cores": affinity, "open_file_limits": limits}
+    cores = f"{_count(os.cpu_count(), 'core')}" + (f", {affinity} usable" if affinity is not None else "")
+    if result.error is not None:
+        fix = "fix what is broken above first"
+        return Check("workers", "warning", f"{cores}; workers not known ({first_line(result.error)})", fix, details)
+    workers, needed = result.facts["workers"], result.facts["open_files_needed"]
+    details |= result.facts
+    message = f"{_count(workers, 'worker')} decode; {cores}"
+    if limits is not None:
+        message += f"; open files: {_limit(limits[0])}, at most {_limit(limits[1])}"
+        if limits[1] is not None and isinstance(needed, int) and limits[1] < needed:
+            fix = f"raise the limit of open files (ulimit -n {needed}), or give fewer --workers"
+            return Check("workers", "problem", f"{message}, but {needed} are needed", fix, details)
+    return Check("workers", "ok", message, details=details)
+
+
+def _open_file_limits() -> tuple[int | None, int | None] | None:
+    """Return the soft and the hard limit of open files, each None where there is none; None: not known."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    return (None if soft == unlimited else soft), (None if hard == unlimited else hard)
+
+
+def _limit(limit: int | None) -> str:
+    return "unlimited" if limit is None else f"{limit:,}"
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def check_cache(result: ProbeResult) -> Check:
+    """Judge whether features can be kept."""
+    if result.error is not None:
+        fact, _, fix = first_line(result.error).partition("; ")
+        stops = result.error_type == "StoreError"
+        fallback = "name another folder with --cache-dir or BIKE_CACHE_DIR, or use --no-cache"
+        message = fact if result.error_type is not None else f"the file system of the cache folder {fact}"
+        return Check("cache", "problem" if stops else "warning", message, fix or fallback, {"error": result.error})
+    facts = result.facts
+    message = f"{facts['folder']}, {size(facts['bytes'])}, {_count(facts['videos'], 'video')}"
+    message += f", {size(facts['free_bytes'])} free"
+    if facts["error"]:
+        fix = "name a folder that can be written with --cache-dir or BIKE_CACHE_DIR; until then nothing is kept"
+        return Check("cache", "warning", f"{message}; cannot be written ({facts['error']})", fix, facts)
+    if facts["is_network"]:
+        fix = "choose a local folder with BIKE_CACHE_DIR; SQLite's locks are slow and unreliable over a network"
+        return Check("cache", "warning", f"{message}; is on a network file system ({facts['file_system']})", fix, facts)
+    return _with_space("cache", message, facts)
+
+
+def check_temporary_folder(result: ProbeResult) -> Check:
+    """Judge whether temporary files can be written."""
+    fix = "make room, or set TMPDIR to a folder that can be written"
+    if result.error is not None or result.facts["error"]:
+        reason = first_line(result.error or str(result.facts["error"]))
+        folder = f"{result.facts['folder']}: " if "folder" in result.facts else ""
+        return Check("temporary_folder", "problem", f"{folder}cannot be written ({reason})", fix, result.facts)
+    facts = result.facts
+    return _with_space("temporary_folder", f"{facts['folder']}, {size(facts['free_bytes'])} free", facts)
+
+
+def _with_space(name: str, message: str, facts: Mapping[str, object]) -> Check:
+    free = facts["free_bytes"]
+    if isinstance(free, int) and free < LITTLE_SPACE:
+        return Check(name, "warning", f"{message}: the disk is almost full", "make room", facts)
+    return Check(name, "ok", message, details=facts)
+
+
+def check_models(result: ProbeResult) -> Check:
+    """Judge which models can be used at once."""
+    if "version" not in result.facts:
+        return Check("models", "warning", "not known, as open_clip cannot be used", "fix open_clip first")
+    on_disk = result.facts["on_disk"]
+    assert isinstance(on_disk, Mapping)
+    details = {key: result.facts[key] for key in ("bundled_model", "hub_cache", "on_disk")}
+    if not result.facts["bundled_model"]:
+        fix = "reinstall bike: its bundled model is missing"
+        return Check("models", "problem", "the bundled model tiny is missing", fix, details)
+    names = ", ".join(name for name in on_disk if "," not in name)
+    return Check("models", "ok", f"on this disk: {names}; downloads go to {details['hub_cache']}", details=details)
+
+
+# -- the network -------------------------------------------------------------------------------------------------------
+
+
+def check_hub(result: ProbeResult | None, why_offline: str | None) -> Check:
+    """Judge whether models can be downloaded; None: the hub was not asked."""
+    if result is None:
+        return Check("hub", "ok", f"not checked: {why_offline}", details={"reachable": None, "reason": why_offline})
+    fix = "check the network, HTTPS_PROXY and HF_ENDPOINT; models that are on this disk work without it"
+    if result.error is not None:
+        message = f"cannot be reached ({first_line(result.error)})"
+        return Check("hub", "warning", message, fix, {"reachable": False, "error": result.error})
+    facts = result.facts
+    status, endpoint = facts["status"], facts["endpoint"]
+    details = {"reachable": isinstance(status, int) and status < 500 and status not in (401, 403, 407), **facts}
+    if status is None:
+        return Check("hub", "warning", f"{endpoint}: no answer within {HUB_LIMIT_S:g} s", fix, details)
+    if not details["reachable"]:
+        return Check("hub", "warning", f"{endpoint}: answers with HTTP status {status}", fix, details)
+    return Check("hub", "ok", f"{endpoint} answers in {facts['seconds']:.1f} s", details=details)
+
+
+# -- all together ------------------------------------------------------------------------------------------------------
+
+
+_SELF_TEST_KEYS = ("label", "score", "expected", "load_s", "classify_s", "error")
+
+
+def check_self_test(result: ProbeResult) -> Check:
+    """Judge whether a clip is decoded and classified as it should be."""
+    facts = {key: value for key, value in result.facts.items() if key in _SELF_TEST_KEYS}
+    fix = "fix the problems above; if there are none, report this as a bug"
+    error = result.error or facts.get("error")
+    if error is not None:
+        kind = f"{result.error_type}: " if result.error_type is not None else ""
+        details = {**facts, "error": error, "error_type": result.error_type}
+        return Check("self_test", "problem", f"failed ({kind}{first_line(str(error))})", fix, details)
+    seconds = f"{facts['load_s']:.1f} s to load, {facts['classify_s']:.1f} s to classify"
+    if facts["label"] != facts["expected"]:
+        message = f"the example is a {facts['expected']}, but {facts['label']} wins ({facts['score']:.1%})"
+        return Check("self_test", "problem", message, fix, facts)
+    return Check("self_test", "ok", f"{facts['label']} {facts['score']:.1%}; {seconds}", details=facts)
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+
+
+def first_line(text: str | None) -> str:
+    """Return the first line of a message that says something."""
+    return next((line.strip() for line in (text or "").splitlines() if line.strip()), "no reason given")
+
+
+def size(count: object) -> str:
+    """Return a number of bytes for people: `4.2 GB`."""
+    if not isinstance(count, int):
+        return "unknown"
+    number = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit in ("bytes", "kB") else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def _count(number: object, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}" if isinstance(number, int) else f"unknown {noun}s"

@@ -1,0 +1,146 @@
+"""Probes in processes of their own, with a time limit that holds whatever they touch."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from bike_cli.tasks.probe import ERROR, Facts
+
+# The probe imports what this process would import: `-P` and the path keep the current folder out unless it is in use.
+_CODE = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from bike_cli.tasks.probe import main; main(sys.argv[2:])"
+)
+_AT_ONCE = 3
+_END_S = 1.0  # that a killed process may take to end; one that waits for a dead file server never does
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What a probe reported.
+
+    Args:
+        facts: all that it knew before it ended.
+        error: why it did not come to its end; None: it did.
+        error_type: the class of the exception that ended it; None where it crashed or took too long.
+        seconds: it took, with the start of its process.
+    """
+
+    facts: Facts
+    error: str | None = None
+    error_type: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass
+class Prober:
+    """Runs probes side by side; see `probing`."""
+
+    _threads: ThreadPoolExecutor
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    _is_closed: bool = False
+
+    def start(self, name: str, *, limit_s: float, **keywords: object) -> Future[ProbeResult]:
+        """Start a probe of `probe.PROBES`; its result comes within about `limit_s` seconds once it runs."""
+        return self._threads.submit(self._run, name, limit_s, keywords)
+
+    def kill(self) -> None:
+        """Kill all probes that run, and start no more."""
+        with self._lock:
+            self._is_closed = True
+            processes = list(self._processes)
+        for process in processes:
+            _kill(process)
+
+    def _run(self, name: str, limit_s: float, keywords: Mapping[str, object]) -> ProbeResult:
+        start_s = time.perf_counter()
+        try:
+            with self._lock:
+                if self._is_closed:
+                    return ProbeResult({}, "was not started")
+                process = _start(name, keywords)
+                self._processes.append(process)
+        except OSError as e:
+            return ProbeResult({}, f"cannot be checked in a process of its own ({e.strerror or e})")
+        try:
+            out, _ = process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            _kill(process)
+            out = _rest(process)
+            return _result(out, f"did not answer within {limit_s:g} s", time.perf_counter() - start_s)
+        error = None if process.returncode == 0 else _describe_end(process.returncode)
+        return _result(out, error, time.perf_counter() - start_s)
+
+
+@contextmanager
+def probing() -> Iterator[Prober]:
+    """Yield a prober; whatever still runs in the end is killed."""
+    threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="bike probe")
+    prober = Prober(threads)
+    try:
+        yield prober
+    finally:
+        prober.kill()
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _start(name: str, keywords: Mapping[str, object]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", _CODE, json.dumps(sys.path), name, json.dumps(keywords)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=os.name == "posix",  # so that its own children can be killed with it
+    )
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    if process.poll() is not None:
+        return
+    with suppress(OSError):
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+
+
+def _rest(process: subprocess.Popen[str]) -> str:
+    """Return what a killed process wrote before its end."""
+    try:
+        return process.communicate(timeout=_END_S)[0]
+    except subprocess.TimeoutExpired as e:
+        # It cannot even be killed. What it wrote is given as bytes here, whatever the encoding.
+        written: str | bytes = e.stdout or b""
+        return written if isinstance(written, str) else written.decode(errors="replace")
+
+
+def _result(out: str, error: str | None, seconds: float) -> ProbeResult:
+    facts: dict[str, object] = {}
+    for line in out.splitlines():
+        with suppress(ValueError):  # cut off in the middle
+            facts |= json.loads(line)
+    raised = facts.pop(ERROR, None)
+    if isinstance(raised, dict):
+        return ProbeResult(facts, str(raised["message"]) or str(raised["type"]), str(raised["type"]), seconds)
+    return ProbeResult(facts, error, None, seconds)
+
+
+def _describe_end(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"crashed ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"crashed (signal {-code})"
