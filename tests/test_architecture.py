@@ -290,6 +290,7 @@ def imported_by(*arguments: str) -> set[str]:
         ("-m", "bike_cli", "classify", "--help"),
         ("-m", "bike_cli", "classify", "--dump-config"),
         ("-m", "bike_cli", "cache", "info"),
+        ("-m", "bike_cli", "doctor", "--help"),
         ("-c", "import bike_cli.data.labels, bike_cli.video.decoding"),  # what decode workers need
     ],
 )
@@ -298,6 +299,14 @@ def test_no_torch_where_nothing_is_computed(arguments: tuple[str, ...]) -> None:
 
     assert "bike_cli" in packages
     assert not packages & {"torch", "open_clip"}
+
+
+def test_the_doctor_imports_nothing_that_may_be_broken() -> None:
+    modules = "bike_cli.cli.doctor, bike_cli.cli.surroundings, bike_cli.tasks.diagnosis, bike_cli.tasks.probe"
+
+    packages = imported_by("-c", f"import {modules}")
+
+    assert not packages & {"torch", "open_clip", "av", "decord", "numpy", "PIL", "huggingface_hub", "sqlite3", "pebble"}
 
 
 def test_a_costly_import_would_be_seen() -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
 from bike_cli.cli.secrets import mask
 
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # for no -v, -v and -vv
-OURS = "bike_cli"
+OURS, HUB = "bike_cli", "huggingface_hub"
 PYTHON_WARNINGS = "py.warnings"
 # They log every chunk of a PNG file and every font at DEBUG.
 VERBOSE_LIBRARIES = ("PIL", "matplotlib")
@@ -43,7 +43,10 @@ def shown_logs(write: Write, *, quiet: bool, verbose: int) -> Iterator[None]:
     for logger, handler in handlers.items():
         logger.addHandler(handler)
     try:
-        with _lowered(level) if verbose and not quiet else _unchanged():
+        with (
+            _without_handlers(logging.getLogger(HUB)),
+            _lowered(level) if verbose and not quiet else nullcontext(),
+        ):
             yield
     finally:
         for logger, handler in handlers.items():
@@ -51,14 +54,9 @@ def shown_logs(write: Write, *, quiet: bool, verbose: int) -> Iterator[None]:
 
 
 @contextmanager
-def _unchanged() -> Iterator[None]:
-    yield
-
-
-@contextmanager
 def _lowered(level: int) -> Iterator[None]:
     """Let loggers pass records from this level on, and route Python warnings through logging."""
-    levels = dict.fromkeys(("", OURS, "huggingface_hub"), level)
+    levels = dict.fromkeys(("", OURS, HUB), level)
     levels |= {name: max(level, logging.INFO) for name in VERBOSE_LIBRARIES}
     before = {name: logging.getLogger(name).level for name in levels}
     for name, lowered in levels.items():
@@ -109,7 +107,7 @@ class _OtherLines(_Lines):
     """Prints the records of everyone else."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name.split(".")[0] != OURS and not _was_shown(record.name):
+        if record.name.split(".")[0] != OURS and not _is_shown_elsewhere(record.name):
             super().emit(record)
 
     def _origin(self, record: logging.LogRecord) -> str:
@@ -120,17 +118,30 @@ class _OtherLines(_Lines):
         return f"{super()._origin(record)}{name}: "
 
 
-def _was_shown(name: str) -> bool:
-    """Return whether a library's own handler has printed the record; it is removed, so the next ones become lines."""
+def _is_shown_elsewhere(name: str) -> bool:
+    """Return whether a library prints its records itself."""
     logger: logging.Logger | None = logging.getLogger(name)
-    was_shown = False
     while logger is not None and logger.parent is not None:
-        for handler in list(logger.handlers):
-            if type(handler) is logging.StreamHandler:  # not one that writes to a file
-                logger.removeHandler(handler)
-                was_shown = True
+        if any(type(handler) is logging.StreamHandler for handler in logger.handlers):  # none that writes to a file
+            return True
         logger = logger.parent
-    return was_shown
+    return False
+
+
+@contextmanager
+def _without_handlers(logger: logging.Logger) -> Iterator[None]:
+    """Keep a library from printing its records itself: with several lines, passwords of URLs, and across progress.
+
+    huggingface_hub adds its handler when it is imported, which may be before or after this.
+    """
+    before = list(logger.handlers)
+    logger.handlers.clear()
+    logger.addHandler = before.append  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        del logger.addHandler
+        logger.handlers.extend(before)
 
 
 def _text(record: logging.LogRecord) -> str:

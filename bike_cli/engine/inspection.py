@@ -198,8 +198,10 @@ def _why_not_writable(folder: Path, *, may_create: bool) -> str | None:
     Args:
         may_create: try it with a temporary file; otherwise only permissions are read.
     """
+    if not folder.is_dir():
+        return f"{folder} is not a folder"
     if not may_create:
-        return None if folder.is_dir() and os.access(folder, os.W_OK) else "permission denied"
+        return None if os.access(folder, os.W_OK) else "permission denied"
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"bike")
