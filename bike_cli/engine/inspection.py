@@ -13,8 +13,6 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 
-from pebble import concurrent
-
 NETWORK_FILE_SYSTEMS = frozenset(
     (
         *("nfs", "nfs3", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afs", "ncpfs", "davfs", "webdav"),
@@ -134,6 +132,7 @@ def describe_hub(limit_s: float) -> dict[str, object]:
     """
     import huggingface_hub
     from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
+    from pebble import concurrent
 
     endpoint = huggingface_hub.constants.ENDPOINT
 
