@@ -25,7 +25,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
@@ -152,20 +152,20 @@ def _every_text(value: object, change: Callable[[str], str]) -> object:
 
 
 def _presentable(text: str) -> str:
-    for home in _homes():
+    home = _home()
+    if home is not None:
         text = re.sub(rf"{re.escape(home)}(?=$|[^\w.-])", "~", text)
     return mask(text)
 
 
-def _homes() -> Iterator[str]:
-    """Yield the home folder, as it is named and as it really is."""
+def _home() -> str | None:
+    """Return the home folder by its name alone: to look at it may hang on a dead file server."""
     try:
         home = Path.home()
-        found = dict.fromkeys((str(home), os.path.realpath(home)))
-    except (RuntimeError, OSError):
-        return
+    except RuntimeError:  # a user without one
+        return None
     # The root folder is the home of some system users, and the beginning of every path.
-    yield from (path for path in found if len(Path(path).parts) > 1)
+    return str(home) if len(home.parts) > 1 else None
 
 
 # -- output ------------------------------------------------------------------------------------------------------------

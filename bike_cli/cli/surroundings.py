@@ -67,7 +67,7 @@ def check_python() -> Check:
         "platform": platform.platform(),
         "machine": platform.machine(),
     }
-    message = f"{details['implementation']} {details['version']}, {details['platform']}, {details['machine']}"
+    message = f"{details['implementation']} {details['version']}, {details['platform']}"
     if sys.maxsize < 2**32:
         return Check("python", "problem", f"{message}, 32 bits", "install a 64-bit Python: torch needs one", details)
     return Check("python", "ok", message, details=details)

@@ -178,7 +178,7 @@ def check_device(result: ProbeResult) -> Check:
     """Judge where models run with `--device auto`."""
     facts = result.facts
     if "version" not in facts:
-        return Check("device", "warning", "not known, as torch cannot be used", "fix torch first")
+        return Check("device", "warning", "not known, as torch cannot be used", "see torch")
     if "device" not in facts:
         fix = "check the GPU driver (nvidia-smi); CUDA_VISIBLE_DEVICES=-1 makes torch leave the GPU alone"
         return Check("device", "problem", f"torch {first_line(result.error)} about its devices", fix)
@@ -196,6 +196,10 @@ def check_device(result: ProbeResult) -> Check:
     if facts["device"] == "cpu" and hidden in ("", "-1"):
         return Check("device", "ok", f"{message} (CUDA_VISIBLE_DEVICES={hidden})", details=details)
     if facts["device"] == "cpu" and facts["has_nvidia_gpu"]:
+        if hidden is not None:
+            fix = "unset CUDA_VISIBLE_DEVICES, or let it name a GPU that exists (nvidia-smi -L)"
+            message = f"{message} (CUDA_VISIBLE_DEVICES={hidden})"
+            return Check("device", "warning", message, fix, details)
         fix = "update the NVIDIA driver, or install a build of torch for it: https://pytorch.org/get-started/locally"
         return Check("device", "warning", f"{message}; this machine has an NVIDIA GPU", fix, details)
     return Check("device", "ok", message, details=details)
@@ -225,7 +229,7 @@ def check_workers(result: ProbeResult) -> Check:
     details: dict[str, object] = {"cores": os.cpu_count(), "usable_cores": affinity, "open_file_limits": limits}
     cores = f"{_count(os.cpu_count(), 'core')}" + (f", {affinity} usable" if affinity is not None else "")
     if result.error is not None:
-        fix = "fix what is broken above first"
+        fix = "see the libraries that are broken"
         return Check("workers", "warning", f"{cores}; workers not known ({first_line(result.error)})", fix, details)
     workers, needed = result.facts["workers"], result.facts["open_files_needed"]
     details |= result.facts
@@ -297,7 +301,7 @@ def _with_space(name: str, message: str, facts: Mapping[str, object]) -> Check:
 def check_models(result: ProbeResult) -> Check:
     """Judge which models can be used at once."""
     if "version" not in result.facts:
-        return Check("models", "warning", "not known, as open_clip cannot be used", "fix open_clip first")
+        return Check("models", "warning", "not known, as open_clip cannot be used", "see open_clip")
     on_disk = result.facts["on_disk"]
     assert isinstance(on_disk, Mapping)
     details = {key: result.facts[key] for key in ("bundled_model", "hub_cache", "on_disk")}
@@ -338,7 +342,7 @@ _SELF_TEST_KEYS = ("label", "score", "expected", "load_s", "classify_s", "error"
 def check_self_test(result: ProbeResult) -> Check:
     """Judge whether a clip is decoded and classified as it should be."""
     facts = {key: value for key, value in result.facts.items() if key in _SELF_TEST_KEYS}
-    fix = "fix the problems above; if there are none, report this as a bug"
+    fix = "see the problems above; if there are none, report this as a bug"
     error = result.error or facts.get("error")
     if error is not None:
         kind = f"{result.error_type}: " if result.error_type is not None else ""

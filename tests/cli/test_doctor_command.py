@@ -262,6 +262,14 @@ def test_a_gpu_that_was_hidden_on_purpose_is_no_warning(monkeypatch: pytest.Monk
     assert diagnosis.check_device(ProbeResult({**DEVICES, "has_nvidia_gpu": True})).state == "ok"
 
 
+def test_a_gpu_that_is_hidden_by_mistake_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+
+    check = diagnosis.check_device(ProbeResult({**DEVICES, "has_nvidia_gpu": True}))
+
+    assert (check.state, "CUDA_VISIBLE_DEVICES=7" in check.message) == ("warning", True)
+
+
 CACHE = {
     "folder": "/c",
     "bytes": 1,
