@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from bike_cli.tasks.probe import ERROR, Facts
+from bike_cli.tasks.probe import COMPLETE, ERROR, Facts
 
 # The probe imports what this process would import: `-P` and the path keep the current folder out unless it is in use.
 _CODE = (
@@ -78,8 +78,7 @@ class Prober:
             _kill(process)
             out = _rest(process)
             return _result(out, f"did not answer within {limit_s:g} s", time.perf_counter() - start_s)
-        error = None if process.returncode == 0 else _describe_end(process.returncode)
-        return _result(out, error, time.perf_counter() - start_s)
+        return _result(out, _describe_end(process.returncode), time.perf_counter() - start_s)
 
 
 @contextmanager
@@ -132,6 +131,8 @@ def _result(out: str, error: str | None, seconds: float) -> ProbeResult:
         with suppress(ValueError):  # cut off in the middle
             facts |= json.loads(line)
     raised = facts.pop(ERROR, None)
+    if facts.pop(COMPLETE, False):
+        return ProbeResult(facts, seconds=seconds)
     if isinstance(raised, dict):
         return ProbeResult(facts, str(raised["message"]) or str(raised["type"]), str(raised["type"]), seconds)
     return ProbeResult(facts, error, None, seconds)

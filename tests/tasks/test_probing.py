@@ -1,6 +1,7 @@
 """Probes end within their time, and report what they knew, whatever they touch."""
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +78,16 @@ def test_what_a_library_prints_is_not_taken_for_facts(fake: Fake) -> None:
     result = probed("images")
 
     assert (result.facts, result.error) == ({}, "no picture")
+
+
+def test_a_crash_after_the_last_fact_changes_nothing(fake: Fake) -> None:
+    fake("numpy", "import atexit, os; atexit.register(os.kill, os.getpid(), 11); __version__ = '1'")
+    fake("PIL", "from PIL import Image; __version__ = '2'")
+    (Path(sys.path[0]) / "PIL" / "Image.py").touch()
+
+    result = probed("images")
+
+    assert (result.facts, result.error) == ({"numpy": "1", "pillow": "2"}, None)
 
 
 def test_a_crash_of_decord_is_a_warning(fake: Fake) -> None:
