@@ -27,7 +27,7 @@ from bike_cli.errors import ConfigError, ExitCode
 # Flags of `bike classify` that say what to classify and where answers go; all others are fields of the config.
 OF_THE_REQUEST = {
     *("videos", "labels", "label_list", "nul", "files_from"),
-    *("format_", "output", "quiet", "config", "dump_config"),
+    *("format_", "output", "quiet", "verbose", "config", "dump_config"),
     *("resume", "shard", "strict", "classifier", "also"),
 }
 OTHERS: dict[str, object] = {  # no field's default
@@ -221,7 +221,7 @@ def test_every_field_is_a_flag_and_every_flag_a_field() -> None:
 
 def test_every_field_of_fewshot_is_a_flag_and_every_flag_a_field() -> None:
     command = typer.main.get_command(app).commands["fewshot"]  # type: ignore[attr-defined]
-    of_the_request = {"data", "labels", "test", "root", "also", "output", "save", "plots", "quiet", "config"}
+    of_the_request = {"data", "labels", "test", "root", "also", "output", "save", "plots", "quiet", "verbose", "config"}
 
     flags = {parameter.name for parameter in command.params} - {"help", "dump_config"}
 
