@@ -26,6 +26,7 @@ from bike_cli.tasks.diagnosis import Check, size
 
 DISTRIBUTION = "bike-cli"
 PACKAGES = ("torchvision", "safetensors", "pebble", "pyyaml", "typer", "rich")
+OPTIONAL = ("decord",)  # bike works without it, and its own check says whether it is there
 LITTLE_MEMORY = 2 * 10**9  # bytes: torch and two decode workers take about half of it
 
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -99,9 +100,9 @@ def _unmet_requirements() -> Iterator[str]:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         version = _version(requirement.name)
-        if version is None:
+        if version is None and requirement.name not in OPTIONAL:
             yield f"{requirement.name} is not installed"
-        elif not requirement.specifier.contains(version, prereleases=True):
+        elif version is not None and not requirement.specifier.contains(version, prereleases=True):
             yield f"{requirement.name} {version} is installed, bike needs {requirement.specifier}"
 
 
