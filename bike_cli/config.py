@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from bike_cli.errors import ConfigError
+from bike_cli.errors import ConfigError, shorten
 
 logger = logging.getLogger(__name__)
 
@@ -339,8 +339,23 @@ class Recipe:
     attribute_weight: float | None = None  # of the attribute branch, where training has chosen it
 
     def __post_init__(self) -> None:
-        if self.spot not in typing.get_args(Spot) or not self.temperature > 0:
-            raise ValueError(f"cannot spot by {self.spot!r} at temperature {self.temperature}")
+        if not isinstance(self.spot, str) or self.spot not in typing.get_args(Spot):
+            raise ValueError(f"spot is {shorten(repr(self.spot), 60)}, not one of {', '.join(typing.get_args(Spot))}")
+        if not _is_number_in(self.temperature, 1e-6, 1e6):  # beyond, float32 overflows
+            raise ValueError(
+                f"temperature is {shorten(repr(self.temperature), 60)}, not a number above 0, such as 0.01"
+            )
+        for name in ("template", "lexicon"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name):
+                raise ValueError(f"{name} is {shorten(repr(getattr(self, name)), 60)}, not a text")
+        if self.attribute_weight is not None and not _is_number_in(self.attribute_weight, 0, 1):
+            shown = shorten(repr(self.attribute_weight), 60)
+            raise ValueError(f"attribute_weight is {shown}, not a number from 0 to 1")
+
+
+def _is_number_in(value: object, lowest: float, highest: float) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and lowest <= value <= highest  # type: ignore[operator]
 
 
 def _at_least(lowest: int, **values: int) -> None:

@@ -72,3 +72,9 @@ class VideoError(BikeError):
     def __init__(self, message: str, *, kind: FailureKind) -> None:
         super().__init__(message)
         self.kind: FailureKind = kind
+
+
+def shorten(text: object, length: int = 200) -> str:
+    """Return what stands for a long text in a message: its start, and `…` for the rest."""
+    full = str(text)
+    return full if len(full) <= length else f"{full[: length - 1]}…"

@@ -12,10 +12,11 @@ import huggingface_hub
 import open_clip
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
-from bike_cli.errors import ModelError
+from bike_cli.errors import ModelError, shorten
 
 MILLION = 10**6
 BUNDLED = "tiny"
+LONGEST_NAME = 200  # characters that are compared with known names
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,11 @@ def architecture(arch: str) -> dict[str, object]:
     Raises:
         ModelError: a name open_clip does not know; it names the nearest.
     """
-    config = open_clip.get_model_config(arch)
+    # With `hf-hub:` and `local-dir:`, open_clip would download or read a file.
+    config = None if ":" in arch else open_clip.get_model_config(arch)
     if config is None:
-        raise ModelError(
-            f"model {arch!r}: open_clip has no such architecture; {nearest(arch, open_clip.list_models())}"
-        )
+        way_out = nearest(arch[:LONGEST_NAME], open_clip.list_models())
+        raise ModelError(f"model {shorten(repr(arch))}: open_clip has no such architecture; {way_out}")
     return config  # type: ignore[no-any-return]
 
 
@@ -107,7 +108,8 @@ def tag_preprocessing(arch: str, tag: str) -> dict[str, object]:
     if not pretrained and open_clip.get_pretrained_cfg(twin, tag):
         raise ModelError(f"model '{arch},{tag}': trained with another activation (QuickGELU); use {twin},{tag}")
     if not pretrained:
-        raise ModelError(f"model '{arch},{tag}': open_clip has no such weights; {nearest(tag, tags)}")
+        way_out = nearest(tag[:LONGEST_NAME], tags)
+        raise ModelError(f"model {shorten(repr(f'{arch},{tag}'))}: open_clip has no such weights; {way_out}")
     return pretrained
 
 

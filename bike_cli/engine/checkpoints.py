@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import stat
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -26,11 +27,21 @@ from torch import Tensor
 
 from bike_cli.config import Recipe
 from bike_cli.engine import catalogue
+from bike_cli.engine.architecture import check_config
 from bike_cli.engine.folder import load_folder
-from bike_cli.engine.parts import HEAD_WIDTH, PLAIN_ONLY, Checkpoint, build_attribute, build_clip, build_temporal
+from bike_cli.engine.parts import (
+    HEAD_WIDTH,
+    PLAIN_ONLY,
+    Checkpoint,
+    build_attribute,
+    build_temporal,
+    fill_clip,
+    outline_clip,
+)
 from bike_cli.engine.transforms import ImageRecipe
-from bike_cli.engine.weights import OPENAI_SIZES, UNREADABLE, WAY_OUT, State, fill, first_line, read_json, read_state
-from bike_cli.errors import ModelError
+from bike_cli.engine.weight_files import file_status
+from bike_cli.engine.weights import OPENAI_SIZES, UNREADABLE, WAY_OUT, State, first_line, read_json, read_state
+from bike_cli.errors import ModelError, shorten
 
 WEIGHTS_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}
 BIKE_RECIPE = Recipe(spot="all", temperature=0.01, template="bike")  # what official checkpoints were trained with
@@ -53,33 +64,42 @@ def open_checkpoint(model: str, *, offline: bool = False) -> Checkpoint:
     alias = catalogue.ALIASES.get(model)
     if alias is not None:
         return _tagged(alias.arch, alias.tag, offline=offline)
-    path = Path(model).expanduser()
-    if model and path.is_dir():  # an empty path is the working folder
-        return load_folder(path)
-    if path.is_file():
-        return _from_file(path)
+    status = file_status(_path(model)) if model else None  # an empty path is the working folder
+    if status is not None:
+        return load_folder(_path(model)) if stat.S_ISDIR(status.st_mode) else _from_file(_path(model))
     arch, comma, weights = model.partition(",")
     arch = arch.replace("/", "-") if comma else arch  # OpenAI's own spelling, ViT-B/32
     if comma and _is_path(weights):
-        return _for_architecture(arch, Path(weights).expanduser())
+        return _for_architecture(arch, _path(weights))
     if comma:
         return _tagged(arch, weights, offline=offline)
     raise _unknown(model)
 
 
 def _unknown(model: str) -> ModelError:
+    if not model:
+        return ModelError("model '': is empty; name one, such as base, or a file or folder")
     if _is_path(model):
-        return ModelError(f"{model}: no such file or folder; check the path")
+        return ModelError(f"{shorten(model)}: no such file or folder; check the path")
     tags = open_clip.list_pretrained_tags_by_model(model)
     if tags:
         return ModelError(f"model {model!r}: names an architecture without weights; use {model},{tags[0]} or its like")
     names = [catalogue.BUNDLED, *catalogue.ALIASES, *open_clip.list_models()]
-    return ModelError(f"model {model!r}: is no alias, ARCH,TAG, file or folder; {catalogue.nearest(model, names)}")
+    shown, nearest = shorten(repr(model)), catalogue.nearest(model[: catalogue.LONGEST_NAME], names)
+    return ModelError(f"model {shown}: is no alias, ARCH,TAG, file or folder; {nearest}")
 
 
 def _is_path(text: str) -> bool:
-    path = Path(text).expanduser()
-    return (bool(text) and path.exists()) or "/" in text or "\\" in text or path.suffix.lower() in WEIGHTS_SUFFIXES
+    path = _path(text)
+    exists = bool(text) and file_status(path) is not None
+    return exists or "/" in text or "\\" in text or path.suffix.lower() in WEIGHTS_SUFFIXES
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # ~nobody
+        return Path(text)
 
 
 def _bundled() -> Checkpoint:
@@ -130,8 +150,8 @@ def _image_recipe(preprocess: Mapping[str, object], size: object, origin: str) -
     merged = merge_preprocess_dict(merge_preprocess_dict(PreprocessCfg(), dict(preprocess)), {"size": size})
     try:
         return ImageRecipe.from_open_clip(merged)
-    except ValueError as e:
-        raise ModelError(f"{origin}: {e}; choose another model") from e
+    except (ValueError, TypeError) as e:
+        raise ModelError(f"{origin}: its preprocessing is wrong ({first_line(e)}); choose another model") from e
 
 
 # -- files -------------------------------------------------------------------------------------------------------
@@ -143,19 +163,24 @@ def _for_architecture(arch: str, file: Path) -> Checkpoint:
     is_openais = state.head is not None or "input_resolution" in state.clip
     if is_openais and not config.get("quick_gelu"):
         raise ModelError(f"{file}: was trained with QuickGELU, {arch} computes another; use {arch}-quickgelu,{file}")
-    clip = build_clip(config, f"model {arch!r}")
-    fill(clip, _without_sizes(state.clip), origin=f"{file} as {arch}")
+    clip = _filled(config, state, origin=f"{file} as {arch}")
     image = _image_recipe(_preprocessing_beside(file), clip.visual.image_size, arch)
     plain = Checkpoint(f"{arch},{file}", clip, config, image, Recipe())
     return plain if state.head is None else _with_head(plain, state.head, str(file))
 
 
+def _filled(config: Mapping[str, object], state: State, *, origin: str) -> open_clip.CLIP:
+    tensors = _without_sizes(state.clip)
+    outline_clip(config, tensors, origin=origin, described=False)
+    return fill_clip(config, tensors, origin=origin)
+
+
 def _preprocessing_beside(file: Path) -> Mapping[str, object]:
     # Repositories of open_clip weights carry it; without it OpenAI's mean and std stand, as in open_clip.
     config = file.with_name("open_clip_config.json")
-    preprocess = read_json(config).get("preprocess_cfg", {}) if config.is_file() else {}
+    preprocess = read_json(config).get("preprocess_cfg", {}) if file_status(config) is not None else {}
     if not isinstance(preprocess, dict):
-        raise ModelError(f"{config}: preprocess_cfg is a {type(preprocess).__name__}, not an object; mend it")
+        raise ModelError(f"{config}: preprocess_cfg is a {type(preprocess).__name__}, not an object; fix it")
     return preprocess
 
 
@@ -163,8 +188,7 @@ def _from_file(file: Path) -> Checkpoint:
     logger.info("model %s: an official BIKE checkpoint or an OpenAI state dict", file)
     state = read_state(file)
     config = _inferred(state, file)
-    clip = build_clip(config, str(file))
-    fill(clip, _without_sizes(state.clip), origin=str(file))
+    clip = _filled(config, state, origin=str(file))
     image = _image_recipe({}, clip.visual.image_size, str(file))
     plain = Checkpoint(str(file), clip, config, image, Recipe())
     return plain if state.head is None else _with_head(plain, state.head, str(file))
@@ -174,7 +198,7 @@ def _with_head(plain: Checkpoint, head: Mapping[str, Tensor], origin: str) -> Ch
     is_temporal, is_attribute = "frame_position_embeddings.weight" in head, "query_fc.0.weight" in head
     if head and not is_temporal and not is_attribute:
         raise ModelError(
-            f"{origin}: has a head of a kind not known ({next(iter(head))}, …); retrain with Transf or None"
+            f"{origin}: has a head of a kind not known ({shorten(next(iter(head)))}, …); retrain with Transf or None"
         )
     clip = plain.clip
     return replace(
@@ -197,6 +221,7 @@ def _without_sizes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _inferred(state: State, file: Path) -> dict[str, object]:
     try:
         config = infer_config(state.clip)
+        check_config(config, str(file))  # so many layers, so wide
     except (LookupError, ValueError, AttributeError, ArithmeticError) as e:
         raise ModelError(f"{file}: is no CLIP ({first_line(e)} is missing or wrong); {WAY_OUT}") from e
     if state.head is None and "input_resolution" not in state.clip:

@@ -206,6 +206,11 @@ def adapt(
     plain = type(model) is CLIP and isinstance(tokenizer, SimpleTokenizer)
     if not plain or model.text_pool_type != "argmax" or model.attn_mask is None:
         raise ModelError(f"{type(model).__name__}: has a text tower of its own kind; {PLAIN_ONLY}")
+    if model.vocab_size < tokenizer.vocab_size:
+        raise ModelError(
+            f"{type(model).__name__}: knows {model.vocab_size:,} tokens, and the tokenizer of all texts has "
+            f"{tokenizer.vocab_size:,}; {PLAIN_ONLY}"
+        )
     model = model.to(placement.device).eval()
     answer_for_class_token(model.visual)
     batches = Batches(AT_ONCE.get(placement.device.type, AT_ONCE_ELSEWHERE))

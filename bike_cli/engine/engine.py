@@ -21,7 +21,7 @@ from bike_cli.engine.encoder import Encoder, adapt
 from bike_cli.engine.heads import MAX_FRAMES, AttributeHead, TemporalTransformer
 from bike_cli.engine.parts import Checkpoint
 from bike_cli.engine.placement import Placement, explain, place, spare_threads
-from bike_cli.engine.weights import digest_of_weights
+from bike_cli.engine.weights import check_range, digest_of_weights
 from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Prompt, TextFeatures, VideoFeatures
 
@@ -168,8 +168,15 @@ def load_configured(config: EngineConfig) -> Engine:
 
 
 def assemble(checkpoint: Checkpoint, placement: Placement, *, compiled: bool = False) -> Engine:
-    """Return the engine of a checkpoint, moved to its place."""
+    """Return the engine of a checkpoint, moved to its place.
+
+    Raises:
+        ModelError: a model that is not a plain CLIP, or has weights that are infinite in fp16 where that is asked for.
+    """
     clip = checkpoint.clip
+    for module in (clip, checkpoint.temporal_head, checkpoint.attribute_head):
+        if module is not None and placement.dtype is torch.float16:
+            check_range(module.state_dict(), placement.dtype, origin=checkpoint.name)
     tokenizer = SimpleTokenizer(context_length=clip.context_length)
     encoder = adapt(clip, tokenizer=tokenizer, recipe=checkpoint.image, placement=placement, compiled=compiled)
     temporal, attribute = checkpoint.temporal_head, checkpoint.attribute_head

@@ -21,28 +21,37 @@ from __future__ import annotations
 
 import json
 import logging
+import stat
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, TypeVar
 
 import torch
-from open_clip.model import CLIP
+from open_clip.model import CLIP, CLIPTextCfg
 from safetensors.torch import save_file
 from torch import Tensor
 
 from bike_cli.config import Recipe
+from bike_cli.engine.architecture import check_config
 from bike_cli.engine.heads import AttributeHead, TemporalTransformer
-from bike_cli.engine.parts import Checkpoint, build_attribute, build_clip, build_temporal
+from bike_cli.engine.parts import Checkpoint, build_attribute, build_temporal, check_plain, fill_clip, outline_clip
 from bike_cli.engine.transforms import ImageRecipe
-from bike_cli.engine.weights import WAY_OUT, fill, read_json, read_tensors
-from bike_cli.errors import ModelError
+from bike_cli.engine.weight_files import file_status
+from bike_cli.engine.weights import WAY_OUT, check_finite, read_json, read_tensors
+from bike_cli.errors import ModelError, shorten
 
 FORMAT, VERSION = "bike", 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 EMBEDDING, ROWS, VALUES = (f"token_embedding.{part}" for part in ("weight", "rows", "values"))
 KEYS = {"format", "version", "name", "licence", "clip", "image", "recipe", "temporal_heads", "attribute_head"}
+LONGEST_NAME = 5000  # characters; fine-tuned models are named after their folder, official ones after their file
+MOST_ROWS = 2**17  # of a token embedding that is stored by its rows; OpenAI's tokenizer has 49,408 tokens
+SHOWN = 60  # characters of a value in a message
+
+Section = TypeVar("Section", ImageRecipe, Recipe)
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +61,14 @@ def save_folder(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = to
 
     Args:
         dtype: of the floating-point tensors on disk; `logit_scale` stays fp32.
+    Raises:
+        ModelError: a tensor that holds NaN or infinity, or does in `dtype`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as unfinished:
-        save_file(_tensors(checkpoint, dtype), Path(unfinished, WEIGHTS_FILE))
+        tensors = _tensors(checkpoint, dtype)
+        check_finite(tensors, origin=f"{checkpoint.name} as {str(dtype).removeprefix('torch.')}")
+        save_file(tensors, Path(unfinished, WEIGHTS_FILE))
         text = json.dumps(_config(checkpoint), indent=2, ensure_ascii=False)
         Path(unfinished, CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
         # safetensors writes for the owner alone; a model is as readable as the text beside it.
@@ -68,28 +81,44 @@ def load_folder(folder: Path) -> Checkpoint:
     """Return the checkpoint that `save_folder` wrote.
 
     Raises:
-        ModelError: a file that is missing or damaged, another format or version, tensors that do not fit.
+        ModelError: a file that is missing or damaged, another format or version, a value that is not what this format
+            says, tensors that do not fit or hold NaN.
     """
-    config = read_json(folder / CONFIG_FILE)
-    _check(config, folder / CONFIG_FILE)
-    image, recipe = _recipes(config, folder / CONFIG_FILE)
+    where = folder / CONFIG_FILE
+    if file_status(where) is None:
+        raise ModelError(f"{shorten(folder)}: is not a model folder, it has no {CONFIG_FILE}; {WAY_OUT}")
+    config = read_json(where)
+    _check(config, where)
+    image, recipe = _recipes(config, where)
     logger.info("model %s: weights from %s", config["name"], folder / WEIGHTS_FILE)
-    clip = build_clip(_object(config, "clip", folder / CONFIG_FILE), str(folder))
+    clip_config = _object(config, "clip", where)
     tensors = read_tensors(folder / WEIGHTS_FILE)
-    if image.side != _side(clip):
-        raise ModelError(f"{folder}: its image side is {image.side}, its tower's {_side(clip)}; save the model again")
-    fill(clip, _dense(_part(tensors, "clip."), clip.vocab_size, folder), origin=f"{folder}, clip")
+    clip = _clip(clip_config, _part(tensors, "clip."), image, folder)
     temporal, attribute = _heads(config, tensors, clip, folder)
     return Checkpoint(
         name=str(config["name"]),
         clip=clip,
-        clip_config=_object(config, "clip", folder / CONFIG_FILE),
+        clip_config=clip_config,
         image=image,
         recipe=recipe,
         temporal_head=temporal,
         attribute_head=attribute,
         licence=None if config["licence"] is None else str(config["licence"]),
     )
+
+
+def _clip(config: Mapping[str, object], tensors: dict[str, Tensor], image: ImageRecipe, folder: Path) -> CLIP:
+    check_plain(config, str(folder / CONFIG_FILE))
+    check_config(config, str(folder / CONFIG_FILE))
+    text = config["text_cfg"]
+    assert isinstance(text, Mapping)
+    vocabulary = text.get("vocab_size", CLIPTextCfg.vocab_size)
+    outline = outline_clip(config, _outlined(tensors, vocabulary, folder), origin=f"{folder}, clip", described=True)
+    if image.side != _side(outline):
+        raise ModelError(
+            f"{folder}: its image side is {image.side}, its tower's {_side(outline)}; save the model again"
+        )
+    return fill_clip(config, _dense(tensors, vocabulary), origin=f"{folder}, clip")
 
 
 def _heads(
@@ -99,7 +128,9 @@ def _heads(
     prefixes = ("clip.", *(["temporal."] if heads is not None else []), *(["attribute."] if has_attributes else []))
     strange = [name for name in tensors if not name.startswith(prefixes)]
     if strange:
-        raise ModelError(f"{folder}: has tensors that its config does not speak of ({strange[0]}, …); save it again")
+        raise ModelError(
+            f"{folder}: has tensors that its config does not speak of ({shorten(strange[0], SHOWN)}, …); save it again"
+        )
     origin, temporal, attribute = str(folder), None, None
     if heads is not None:
         temporal = build_temporal(_part(tensors, "temporal."), clip, heads=heads, origin=origin)
@@ -146,16 +177,24 @@ def _compact(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return others | {ROWS: rows.to(torch.int32), VALUES: embedding[rows]}
 
 
-def _dense(tensors: dict[str, Tensor], vocabulary: int, folder: Path) -> dict[str, Tensor]:
+def _outlined(tensors: dict[str, Tensor], vocabulary: int, folder: Path) -> dict[str, Tensor]:
+    """Return the tensors, and a token embedding on the `meta` device for one that is stored by its rows."""
     if ROWS not in tensors:
         return tensors
-    others = {name: tensor for name, tensor in tensors.items() if name not in (ROWS, VALUES)}
-    rows, values = tensors[ROWS].long(), tensors.get(VALUES, torch.zeros(0, 0))
-    if rows.ndim != 1 or values.ndim != 2 or len(rows) != len(values) or not _within(rows, vocabulary):
+    rows, values = tensors[ROWS], tensors.get(VALUES, torch.zeros(0, 0))
+    is_whole = not rows.is_floating_point() and rows.ndim == 1 and values.ndim == 2 and len(rows) == len(values)
+    if not is_whole or vocabulary > MOST_ROWS or not _within(rows, vocabulary):
         raise ModelError(f"{folder}: {ROWS} and {VALUES} do not make an embedding of {vocabulary} rows; fetch it again")
-    embedding = torch.zeros(vocabulary, values.shape[1])
-    embedding[rows] = values.float()
-    return others | {EMBEDDING: embedding}
+    others = {name: tensor for name, tensor in tensors.items() if name not in (ROWS, VALUES)}
+    return others | {EMBEDDING: torch.empty(vocabulary, values.shape[1], dtype=values.dtype, device="meta")}
+
+
+def _dense(tensors: dict[str, Tensor], vocabulary: int) -> dict[str, Tensor]:
+    if ROWS not in tensors:
+        return tensors
+    embedding = torch.zeros(vocabulary, tensors[VALUES].shape[1])
+    embedding[tensors[ROWS].long()] = tensors[VALUES].float()
+    return {name: tensor for name, tensor in tensors.items() if name not in (ROWS, VALUES)} | {EMBEDDING: embedding}
 
 
 def _side(clip: CLIP) -> int:
@@ -170,22 +209,49 @@ def _within(rows: Tensor, count: int) -> bool:
 def _check(config: Mapping[str, object], where: Path) -> None:
     if config.get("format") != FORMAT:
         raise ModelError(f"{where}: is not a bike model; {WAY_OUT}")
-    if config.get("version") != VERSION:
+    version = config.get("version")
+    if type(version) is not int or version != VERSION:
         raise ModelError(
-            f"{where}: is of version {config.get('version')}, this bike reads version {VERSION}; upgrade bike, or save "
-            "the model with this one"
+            f"{where}: is of version {shorten(version, SHOWN)}, this bike reads version {VERSION}; upgrade bike, or "
+            "save the model with this one"
         )
     if config.keys() != KEYS:
-        wrong = ", ".join(sorted(map(str, config.keys() ^ KEYS)))
+        wrong = ", ".join(sorted(shorten(name, SHOWN) for name in config.keys() ^ KEYS)[:3])
         raise ModelError(f"{where}: has missing or unknown keys ({wrong}); save the model again")
+    wanted = {"name": (str,), "licence": (str, NoneType), "temporal_heads": (int, NoneType), "attribute_head": (bool,)}
+    for key, kinds in wanted.items():
+        if type(config[key]) not in kinds:
+            raise ModelError(f"{where}: {key} is {shorten(repr(config[key]), SHOWN)}; save the model again")
+    if not 0 < len(str(config["name"])) <= LONGEST_NAME:
+        raise ModelError(f"{where}: name has {len(str(config['name'])):,} characters; give it 1 to {LONGEST_NAME}")
 
 
 def _recipes(config: Mapping[str, object], where: Path) -> tuple[ImageRecipe, Recipe]:
-    image, recipe = _object(config, "image", where), _object(config, "recipe", where)
+    image = _section(ImageRecipe, config, "image", where)
+    recipe = _section(Recipe, config, "recipe", where)
+    for key, name in {"template": recipe.template, "lexicon": recipe.lexicon}.items():
+        # Each may name a file, and reading a pipe or a device would never end.
+        status = file_status(Path(name)) if "/" in name or "\\" in name else None
+        if status is not None and not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise ModelError(
+                f"{where}: recipe.{key} is {shorten(repr(name), SHOWN)}, which is not a file; name another"
+            )
+    return image, recipe
+
+
+def _section(kind: type[Section], config: Mapping[str, object], key: str, where: Path) -> Section:
+    """Return a part of the configuration as its dataclass."""
+    values = _object(config, key, where)
+    known = {f.name: f for f in fields(kind)}
+    missing = sorted(name for name, f in known.items() if f.default is MISSING and name not in values)
+    if missing or values.keys() - known.keys():
+        fault = f"lacks {missing[0]}" if missing else f"has an unknown key, {min(values.keys() - known.keys())}"
+        raise ModelError(f"{where}: {key} {shorten(fault)}; save the model again")
     try:
-        return ImageRecipe(**{**image, "mean": tuple(image["mean"]), "std": tuple(image["std"])}), Recipe(**recipe)
-    except (TypeError, ValueError, KeyError) as e:
-        raise ModelError(f"{where}: image or recipe is wrong ({e}); save the model again") from e
+        arguments: Any = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return kind(**arguments)
+    except ValueError as e:
+        raise ModelError(f"{where}: {key}.{shorten(e)}; save the model again") from e
 
 
 def _object(config: Mapping[str, object], key: str, where: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -22,8 +23,9 @@ from safetensors.torch import save_file
 
 from bike_cli.config import AttributeConfig, ClassifyConfig, Pool, SamplingConfig, Spot, resolve
 from bike_cli.engine.adapters import Head
-from bike_cli.engine.weights import UNREADABLE, digest_of_weights, first_line, umask
-from bike_cli.errors import ConfigError, ModelError
+from bike_cli.engine.weight_files import check_safetensors, file_status
+from bike_cli.engine.weights import UNREADABLE, check_finite, digest_of_weights, first_line, parse_json, umask
+from bike_cli.errors import ConfigError, ModelError, shorten
 
 VERSION = 1
 KEY = "bike"
@@ -102,20 +104,26 @@ def load_learnt(file: Path) -> Learnt:
     Raises:
         ModelError: a file that is missing, damaged, of another kind or version.
     """
-    if not file.is_file():
-        raise ModelError(f"{file}: no such classifier; give a file that bike fewshot --save wrote")
+    way_out = "give a file that bike fewshot --save wrote"
+    status = file_status(file)
+    if status is None or stat.S_ISDIR(status.st_mode):
+        raise ModelError(f"{shorten(file)}: no such classifier; {way_out}")
+    check_safetensors(file, way_out, kind="classifier of bike")
     try:
         with safe_open(file, framework="pt") as opened:
-            told = json.loads((opened.metadata() or {})[KEY])
+            told = parse_json((opened.metadata() or {})[KEY])
             tensors = {name: opened.get_tensor(name) for name in TENSORS}
     except UNREADABLE as e:
-        way_out = "give a file that bike fewshot --save wrote"
         raise ModelError(f"{file}: is no whole classifier of bike ({first_line(e)}); {way_out}") from e
-    if not isinstance(told, dict) or told.get("version") != VERSION:
-        version = told.get("version") if isinstance(told, dict) else None
-        raise ModelError(f"{file}: is a classifier of version {version}, and this bike reads {VERSION}; update bike")
+    told = told if isinstance(told, dict) else {}
+    version = told.get("version")
+    if type(version) is not int or version != VERSION:
+        shown = shorten(version)
+        raise ModelError(f"{file}: is a classifier of version {shown}, and this bike reads {VERSION}; update bike")
+    check_finite(tensors, origin=str(file))
     try:
-        return _learnt(told, Head(**tensors, alpha=told["alpha"], beta=told["beta"], chosen=told["chosen"]))
+        alpha, beta = _number(told, "alpha"), _number(told, "beta")
+        return _learnt(told, Head(**tensors, alpha=alpha, beta=beta, chosen=_chosen(told)))
     except (*UNREADABLE, ConfigError) as e:
         raise ModelError(f"{file}: is no whole classifier of bike ({first_line(e)}); save it again") from e
 
@@ -128,12 +136,29 @@ def _learnt(told: Mapping[str, object], head: Head) -> Learnt:
     if not isinstance(sampling, dict) or not isinstance(attributes, dict) or not isinstance(given["manifest"], dict):
         raise TypeError("its header is malformed")
     # As a config file would be checked: types, choices and ranges.
+    for name in ("method", "fingerprint"):
+        if not isinstance(given[name], str):
+            raise TypeError(f"its {name} is not a text")
     fields = {name: given[name] for name in ("model", "pool", "spot", "temperature", "template")}
     config = resolve(ClassifyConfig, flags={**sampling, **attributes, **fields}, environment={})
     if None in fields.values() or (asdict(config.sampling), asdict(config.attributes)) != (sampling, attributes):
         raise ValueError("its settings are not whole")
     _check_head(head, len(labels))
     return Learnt(**{**given, "sampling": config.sampling, "attributes": config.attributes}, head=head)  # type: ignore[arg-type]
+
+
+def _number(told: Mapping[str, object], name: str) -> float:
+    value = told[name]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"its {name} is {shorten(repr(value), 60)}, not a number")
+    return value
+
+
+def _chosen(told: Mapping[str, object]) -> dict[str, float]:
+    chosen = told["chosen"]
+    if not isinstance(chosen, dict):
+        raise TypeError("its chosen is not an object")
+    return {name: _number(chosen, name) for name in chosen}
 
 
 def _texts(told: Mapping[str, object], name: str) -> tuple[str, ...]:

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from open_clip.model import CLIP
-from torch import Tensor
+from torch import Tensor, nn
 
 from bike_cli.config import Recipe
+from bike_cli.engine.architecture import (
+    UNBUILDABLE,
+    build_and_fill,
+    check_config,
+    check_outputs,
+    check_positions,
+    outline,
+)
 from bike_cli.engine.catalogue import is_plain
 from bike_cli.engine.heads import AttributeHead, TemporalTransformer
 from bike_cli.engine.transforms import ImageRecipe
-from bike_cli.engine.weights import fill
-from bike_cli.errors import ModelError
+from bike_cli.engine.weights import fill, first_line
+from bike_cli.errors import ModelError, shorten
+
+Head = TypeVar("Head", bound=nn.Module)
 
 HEAD_WIDTH = 64  # of every attention head of OpenAI's towers
 PLAIN_ONLY = "this release runs plain CLIP models only, such as ViT-B-16-quickgelu,openai"
@@ -47,31 +58,81 @@ def build_clip(config: Mapping[str, object], origin: str) -> CLIP:
     Raises:
         ModelError: a configuration that is not a plain CLIP's, or that open_clip cannot build.
     """
+    check_plain(config, origin)
     # The towers' pretrained weights would be downloaded, to be overwritten.
     towers = {name: dict(tower) for name, tower in config.items() if isinstance(tower, Mapping)}
-    if not {"vision_cfg", "text_cfg"} <= towers.keys() or not is_plain(config):
-        raise ModelError(f"{origin}: has a text tower of its own kind; {PLAIN_ONLY}")
     towers["vision_cfg"]["timm_model_pretrained"] = False
-    if ":" in str(towers["vision_cfg"].get("timm_model_name")):
-        raise ModelError(f"{origin}: its image tower would be fetched from the network; name one that timm has")
     try:
         return CLIP(**{**config, **towers})
-    except (TypeError, ValueError, LookupError, AssertionError, ArithmeticError, RuntimeError) as e:
-        raise ModelError(f"{origin}: open_clip cannot build this architecture ({e}); mend the configuration") from e
+    except UNBUILDABLE as e:
+        fact = first_line(e)
+        raise ModelError(f"{origin}: open_clip cannot build this architecture ({fact}); fix the configuration") from e
+
+
+def check_plain(config: Mapping[str, object], origin: str) -> None:
+    """Raise ModelError where an open_clip configuration is not a plain CLIP's, or needs a download."""
+    vision, text = config.get("vision_cfg"), config.get("text_cfg")
+    if not isinstance(vision, Mapping) or not isinstance(text, Mapping) or not is_plain(config):
+        raise ModelError(f"{origin}: has a text tower of its own kind; {PLAIN_ONLY}")
+    if ":" in str(vision.get("timm_model_name")):
+        raise ModelError(f"{origin}: its image tower would be fetched from the network; name one that timm has")
+
+
+def outline_clip(config: Mapping[str, object], state: Mapping[str, Tensor], *, origin: str, described: bool) -> CLIP:
+    """Return a CLIP on the `meta` device, where it takes no memory, that `state` fits.
+
+    Args:
+        state: tensors of any device; only their shapes count.
+        described: the configuration comes from outside, not from open_clip or from the tensors.
+    Raises:
+        ModelError: a configuration that is not a plain CLIP's, or that open_clip cannot build; tensors that do not fit.
+    """
+    check_plain(config, origin)
+    if described:
+        check_config(config, origin)
+        check_positions(config, state, origin)
+    clip = outline(lambda: build_clip(config, origin), state, origin=origin)
+    if described:
+        check_outputs(clip, origin=origin)
+    return clip
+
+
+def fill_clip(config: Mapping[str, object], state: Mapping[str, Tensor], *, origin: str) -> CLIP:
+    """Return a CLIP with these tensors, which `outline_clip` has accepted.
+
+    Raises:
+        ModelError: a tensor that holds NaN or infinity, or a scale of its scores that is not a number.
+    """
+    vision = config["vision_cfg"]
+    if isinstance(vision, Mapping) and vision.get("timm_model_name"):
+        clip = build_clip(config, origin)
+        fill(clip, state, origin=origin)
+    else:
+        clip = build_and_fill(lambda: build_clip(config, origin), state, origin=origin)
+    scale = float(clip.logit_scale.detach().exp())
+    if not math.isfinite(scale):
+        raise ModelError(
+            f"{origin}: logit_scale is {float(clip.logit_scale):g}, whose exponential is too large; train it again"
+        )
+    return clip.eval()
 
 
 def build_temporal(state: Mapping[str, Tensor], clip: CLIP, *, heads: object, origin: str) -> TemporalTransformer:
     """Return the temporal head of these tensors, fit for `clip`; `origin` begins the message.
 
     Raises:
-        ModelError: tensors that do not fit; a number of attention heads that does not divide D.
+        ModelError: tensors that do not fit or hold NaN; a number of attention heads that does not divide D.
     """
     width = width_of(clip)
-    if not isinstance(heads, int) or heads < 1 or width % heads:
-        raise ModelError(f"{origin}: {heads} attention heads do not divide an embedding of {width}; save it again")
-    head = TemporalTransformer(width, heads)
-    fill(head, state, origin=f"{origin}, temporal head")
-    return head.eval()
+    if isinstance(heads, bool) or not isinstance(heads, int) or heads < 1 or width % heads:
+        shown = shorten(repr(heads), 60)
+        raise ModelError(f"{origin}: {shown} attention heads do not divide an embedding of {width}; save it again")
+    return _head(lambda: TemporalTransformer(width, heads), state, origin=f"{origin}, temporal head")
+
+
+def _head(build: Callable[[], Head], state: Mapping[str, Tensor], *, origin: str) -> Head:
+    outline(build, state, origin=origin)
+    return build_and_fill(build, state, origin=origin)
 
 
 def new_temporal(clip: CLIP, *, seed: int) -> TemporalTransformer:
@@ -93,11 +154,10 @@ def build_attribute(state: Mapping[str, Tensor], clip: CLIP, *, origin: str) -> 
     """Return the attribute head of these tensors, fit for `clip`; `origin` begins the message.
 
     Raises:
-        ModelError: tensors that do not fit.
+        ModelError: tensors that do not fit or hold NaN.
     """
-    head = AttributeHead(width_of(clip))
-    fill(head, state, origin=f"{origin}, attribute head")
-    return head.eval()
+    width = width_of(clip)
+    return _head(lambda: AttributeHead(width), state, origin=f"{origin}, attribute head")
 
 
 def width_of(clip: CLIP) -> int:

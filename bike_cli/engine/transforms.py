@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from bike_cli.errors import UsageError
+from bike_cli.errors import UsageError, shorten
 
 Interpolation = Literal["bicubic", "bilinear"]
 ResizeMode = Literal["shortest", "longest", "squash"]
@@ -23,6 +23,8 @@ Box = tuple[int, int]  # left, top: a corner of a crop in the resized frame
 
 # A strip 16 sides long would be resized to fill memory, to throw nearly all of it away.
 WIDEST = 16
+MAX_SIDE = 2048  # pixels; 32 frames of it take 1.6 GB in a tower
+SMALLEST_STD = 0.001  # of values in [0, 1]; models that see 0 to 255 divide by 1/255
 
 _PIL = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _TORCH = {"bicubic": InterpolationMode.BICUBIC, "bilinear": InterpolationMode.BILINEAR}
@@ -53,21 +55,25 @@ class ImageRecipe:
     fill: int = 0
 
     def __post_init__(self) -> None:
-        if not self.side >= 1 or (self.resize_side is not None and self.resize_side < self.side):
-            raise ValueError(f"side {self.side} and resize_side {self.resize_side} are no sizes of a crop")
-        if self.interpolation not in get_args(Interpolation) or self.resize_mode not in get_args(ResizeMode):
-            raise ValueError(f"cannot resize by {self.interpolation!r}, {self.resize_mode!r}")
-        if len(self.mean) != 3 or len(self.std) != 3 or not all(s > 0 for s in self.std):
-            raise ValueError(f"mean {self.mean} and std {self.std} do not normalise three channels")
+        _check_whole("side", self.side, 1, MAX_SIDE)
+        if self.resize_side is not None:
+            _check_whole("resize_side", self.resize_side, self.side, 2 * MAX_SIDE)
+        _check_whole("fill", self.fill, 0, 255)
+        _check_choice("interpolation", self.interpolation, get_args(Interpolation))
+        _check_choice("resize_mode", self.resize_mode, get_args(ResizeMode))
+        _check_triple("mean", self.mean, 0, 1)
+        _check_triple("std", self.std, SMALLEST_STD, 1)
 
     @classmethod
     def from_open_clip(cls, preprocess: Mapping[str, object]) -> ImageRecipe:
         """Return the recipe of an open_clip `PreprocessCfg`, given as its mapping.
 
         Raises:
-            ValueError: an input that is not square.
+            ValueError: an input that is not square; a value of another type or out of range.
         """
         width, height = _pair(preprocess["size"])
+        interpolation = preprocess["interpolation"]
+        _check_choice("interpolation", interpolation, ("random", *get_args(Interpolation)))
         if width != height:
             raise ValueError(f"its input is {width}x{height}, not square")
         return cls(
@@ -75,9 +81,9 @@ class ImageRecipe:
             mean=_triple(preprocess["mean"]),
             std=_triple(preprocess["std"]),
             # open_clip's `random` is a training choice; it evaluates with bicubic.
-            interpolation="bilinear" if preprocess["interpolation"] == "bilinear" else "bicubic",
+            interpolation="bilinear" if interpolation == "bilinear" else "bicubic",
             resize_mode=preprocess["resize_mode"],  # type: ignore[arg-type]
-            fill=int(preprocess["fill_color"]),  # type: ignore[call-overload]
+            fill=preprocess["fill_color"],  # type: ignore[arg-type]
         )
 
 
@@ -203,7 +209,31 @@ def _pair(size: object) -> tuple[int, int]:
 
 
 def _triple(values: object) -> Triple:
-    if isinstance(values, (int, float)):
-        return float(values), float(values), float(values)
-    red, green, blue = (float(v) for v in values)  # type: ignore[attr-defined]
-    return red, green, blue
+    """Return a value per channel; one number stands for all three."""
+    if _is_number(values):
+        values = (values, values, values)
+    return tuple(values) if isinstance(values, list) else values  # type: ignore[return-value]
+
+
+def _check_whole(name: str, value: object, lowest: int, highest: int) -> None:
+    if type(value) is not int or not lowest <= value <= highest:
+        raise ValueError(f"{name} is {_shown(value)}, not a whole number from {lowest} to {highest}")
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} is {_shown(value)}, not one of {', '.join(choices)}")
+
+
+def _check_triple(name: str, values: object, lowest: float, highest: float) -> None:
+    is_triple = isinstance(values, tuple) and len(values) == 3
+    if not is_triple or not all(_is_number(v) and lowest <= v <= highest for v in values):  # type: ignore[attr-defined]
+        raise ValueError(f"{name} is {_shown(values)}, not three numbers from {lowest} to {highest}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _shown(value: object) -> str:
+    return shorten(repr(value), 60)

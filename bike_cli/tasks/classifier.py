@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,6 +18,7 @@ from bike_cli.engine.attributes import associate, attribute_scores, attribute_se
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.scoring import fuse, match_spread, probabilities, rank, unit
 from bike_cli.engine.spotting import Voters, concept_scores, mean_scores, saliency, spotted
+from bike_cli.errors import ModelError
 from bike_cli.records import Attribute, Clip, Lexicon, Prediction, Ranked, VideoFeatures
 from bike_cli.tasks.features import Seen
 
@@ -185,6 +187,12 @@ class Classifier:
         weights: NDArray[np.float64] | None,
     ) -> Prediction:
         order = _in_time(features)
+        numbers = [*chances, *cosines, *(attribute.cosine for attribute in attributes)]
+        if not all(map(math.isfinite, numbers)) or (weights is not None and not np.isfinite(weights).all()):
+            raise ModelError(
+                f"{self.engine.name}: its scores for {features.source.id} are NaN or infinite; use --precision "
+                "fp32, or another model"
+            )
         return Prediction(
             source=features.source,
             ranked=tuple(map(Ranked, (self.labels[i] for i in best), chances, cosines)),

@@ -16,7 +16,7 @@ from typing import IO
 from bike_cli.config import dump
 from bike_cli.engine.folder import CONFIG_FILE, WEIGHTS_FILE
 from bike_cli.engine.weights import read_json
-from bike_cli.errors import UsageError
+from bike_cli.errors import ModelError, UsageError, shorten
 from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.snapshots import Snapshot, last_snapshot, snapshots_in, write_snapshot
 
@@ -41,6 +41,9 @@ OURS = {
     "tensorboard",
 }
 MIB = 2**20
+
+
+ANEW = "begin in another folder"
 
 
 class RunFolder:
@@ -79,18 +82,19 @@ class RunFolder:
             ModelError: none of its checkpoints is whole, or the report of a complete run.
         """
         if self.is_complete:
-            self._check_same(read_json(self.path / REPORT)["settings"], settings)
+            self._check_same(read_json(self.path / REPORT).get("settings"), settings)
             return None
         found = last_snapshot(self.path / CHECKPOINTS) if self._resume else None
         if found is None:
             return None
-        self._check_same(found.state["settings"], settings)
-        self._logged = int(found.state["logged"])  # type: ignore[call-overload]
+        self._check_same(found.state.get("settings"), settings)
+        self._logged = _check_state(found.state, self.path / CHECKPOINTS)
         return found
 
     def _check_same(self, before: object, settings: Mapping[str, object]) -> None:
         now = json.loads(json.dumps(settings))
-        assert isinstance(before, dict)
+        if not isinstance(before, dict):
+            raise ModelError(f"{self.path}: its run does not say with what settings it was begun; {ANEW}")
         for name in now:
             if before.get(name) != now[name]:
                 was, is_now = _short(before.get(name)), _short(now[name])
@@ -191,3 +195,22 @@ class RunFolder:
 def _short(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def _check_state(state: Mapping[str, object], where: Path) -> int:
+    """Check the counts of a checkpoint, which a damaged file may lack; return the lines that its log has.
+
+    Raises:
+        ModelError: it names what is missing or of another type.
+    """
+    for name in ("epoch", "batch", "failures", "logged", "since_best"):
+        value = state.get(name)
+        if type(value) is not int or value < 0:
+            shown = shorten(repr(value), 60)
+            raise ModelError(f"{where}: {name} of its last checkpoint is {shown}, not a whole number; {ANEW}")
+    for name in ("best", "scaler"):
+        if not isinstance(state.get(name), dict):
+            raise ModelError(f"{where}: {name} of its last checkpoint is not an object; {ANEW}")
+    logged = state["logged"]
+    assert isinstance(logged, int)
+    return logged

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from bike_cli.engine.weights import UNWRITABLE, first_line, read_json, read_tensors, save_tensors
-from bike_cli.errors import ModelError, UsageError
+from bike_cli.engine.weights import UNWRITABLE, check_finite, first_line, read_json, read_tensors, save_tensors
+from bike_cli.errors import ModelError, UsageError, shorten
 
 logger = logging.getLogger(__name__)
 
@@ -96,14 +96,21 @@ def read_snapshot(path: Path) -> Snapshot:
     """Return a checkpoint.
 
     Raises:
-        ModelError: a file of it is missing, damaged or of another version.
+        ModelError: a file of it is missing, damaged or of another version, or a tensor holds NaN or infinity.
     """
     state = read_json(path / STATE)
-    if state.get("version") != VERSION:
-        raise ModelError(f"{path}: is of version {state.get('version')}, this bike reads {VERSION}; start anew")
-    if not (path / TENSORS).is_file() or _digest(path / TENSORS) != state.get("sha256"):
+    version = state.get("version")
+    if type(version) is not int or version != VERSION:
+        raise ModelError(f"{path}: is of version {shorten(version)}, this bike reads {VERSION}; start anew")
+    try:
+        is_whole = (path / TENSORS).is_file() and _digest(path / TENSORS) == state.get("sha256")
+    except OSError as e:
+        raise ModelError(f"{path / TENSORS}: cannot be read ({e.strerror}); check its permissions") from e
+    if not is_whole:
         raise ModelError(f"{path}: is damaged or not whole; remove it")
-    return Snapshot(state, read_tensors(path / TENSORS))
+    tensors = read_tensors(path / TENSORS)
+    check_finite(tensors, origin=str(path))
+    return Snapshot(state, tensors)
 
 
 def _digest(file: Path) -> str:

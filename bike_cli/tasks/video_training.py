@@ -294,6 +294,7 @@ class VideoTraining:
         wanted = {f"weights.{name}" for name in names}
         if wanted != {name for name in tensors if name.startswith("weights.")}:
             raise ModelError("checkpoint: is of other weights than learn now; start anew in another folder")
+        self._check_shapes(tensors)
         with torch.no_grad():
             for name, tensor in self.learnt.items():
                 tensor.copy_(share_of(tensors[f"weights.{name}"], tensor))
@@ -309,6 +310,14 @@ class VideoTraining:
         if told["scaler"]:
             self.learner.scaler.load_state_dict(told["scaler"])  # type: ignore[arg-type]
         self.position = Position(int(told["epoch"]), int(told["batch"]), int(told["failures"]))  # type: ignore[call-overload]
+
+    def _check_shapes(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, learnt in self.learnt.items():
+            prefix = f"optimizer.{name}."
+            related = {key: value for key, value in tensors.items() if key.startswith(prefix)}
+            fits = all(value.shape == learnt.shape or value.numel() == 1 for value in related.values())
+            if not fits or tensors[f"weights.{name}"].shape != learnt.shape:
+                raise ModelError(f"checkpoint: {name} is of another shape than now; start anew in another folder")
 
     def _optimizer(self) -> torch.optim.Optimizer:
         learning = self._config.learning

@@ -120,7 +120,7 @@ def test_another_activation_than_the_weights_is_refused_with_the_right_name(name
         ("bsae", "is no alias, ARCH,TAG, file or folder; nearest: base"),
         ("tny", "nearest: tiny"),
         ("ViT-B-32", r"an architecture without weights; use ViT-B-32,"),
-        ("", "is no alias"),
+        ("", "is empty; name one"),
         ("gone/model.pt", "gone/model.pt: no such file or folder"),
         ("model.safetensors", "no such file"),
         ("ViT-B-32,gone.pt", r"gone\.pt: cannot be read"),
@@ -324,7 +324,7 @@ def test_a_folder_is_bikes_own(tmp_path: Path, checkpoint: Checkpoint) -> None:
 
 
 def test_a_folder_of_something_else_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"config\.json: cannot be read"):
+    with pytest.raises(ModelError, match=r"is not a model folder, it has no config\.json"):
         open_checkpoint(str(tmp_path))
 
 

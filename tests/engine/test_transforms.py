@@ -169,7 +169,7 @@ def test_the_tensor_road_agrees_with_pil_within_a_rounding() -> None:
     "wrong", [{"side": 0}, {"std": (1.0, 0.0, 1.0)}, {"resize_mode": "stretch"}, {"resize_side": 8}, {"mean": (0.5,)}]
 )
 def test_an_impossible_recipe_is_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"side|normalise|resize"):
+    with pytest.raises(ValueError, match=rf"^{next(iter(wrong))} is "):
         ImageRecipe(**{"side": 16, "mean": MEAN, "std": STD, **wrong})  # type: ignore[arg-type]
 
 

@@ -1,0 +1,202 @@
+"""Check an architecture that a file describes before anything of its size is built.
+
+A configuration from outside may ask for ten million layers, or give a text where a number belongs. It is checked in
+three steps that take no memory: types and ranges of its values, the size of the position table, and a copy of the model
+on PyTorch's `meta` device, whose names and shapes must be those of the tensors in the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import torch
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from bike_cli.engine.transforms import MAX_SIDE
+from bike_cli.engine.weights import check_fit, fill, first_line
+from bike_cli.errors import ModelError, shorten
+
+Module = TypeVar("Module", bound=nn.Module)
+
+WAY_OUT = "fix the configuration, or save the model again"
+MAX_LAYERS = 512
+MAX_WIDTH = 2**16
+LIMITS: Mapping[str, tuple[int, int]] = {  # lowest and highest value
+    "embed_dim": (1, MAX_WIDTH),
+    "layers": (1, MAX_LAYERS),
+    "width": (1, MAX_WIDTH),
+    "head_width": (1, MAX_WIDTH),
+    "heads": (1, MAX_WIDTH),
+    "patch_size": (1, MAX_SIDE),
+    "image_size": (1, MAX_SIDE),
+    "context_length": (3, 4096),  # start, a word, end; the attention mask is the square of it
+    "vocab_size": (1, 2**20),
+    "attn_pooler_queries": (1, 4096),
+    "attn_pooler_heads": (1, MAX_WIDTH),
+    "mlp_ratio": (0, 64),
+}
+UNBUILDABLE = (TypeError, ValueError, LookupError, AssertionError, ArithmeticError, AttributeError, RuntimeError)
+RANDOM = {Tensor.normal_, Tensor.uniform_}
+
+
+def check_config(config: Mapping[str, object], origin: str) -> None:
+    """Check the types and ranges of an open_clip configuration; `origin` begins the message.
+
+    Raises:
+        ModelError: an unknown or missing key, a value of another type or out of range; it names the key.
+    """
+    hints = typing.get_type_hints(CLIP.__init__)
+    towers = {"vision_cfg": CLIPVisionCfg, "text_cfg": CLIPTextCfg}
+    _check_keys(config, hints, origin, "clip")
+    missing = {"embed_dim", *towers} - config.keys()
+    if missing:
+        raise ModelError(f"{origin}: clip lacks {', '.join(sorted(missing))}; {WAY_OUT}")
+    if config.get("cast_dtype") is not None:
+        raise ModelError(f"{origin}: clip.cast_dtype is set, and bike computes in float32; {WAY_OUT}")
+    for name, value in config.items():
+        if name not in towers:
+            _check_value(f"clip.{name}", value, hints[name], origin)
+    for tower, description in towers.items():
+        values, hints = config[tower], typing.get_type_hints(description)
+        if not isinstance(values, Mapping):
+            raise ModelError(f"{origin}: clip.{tower} is {_shown(values)}, not an object; {WAY_OUT}")
+        _check_keys(values, hints, origin, f"clip.{tower}")
+        for name, value in values.items():
+            is_resnets = name == "patch_size" and value is None and isinstance(values.get("layers"), list | tuple)
+            if not is_resnets:
+                _check_value(f"clip.{tower}.{name}", value, hints[name], origin)
+
+
+def check_outputs(clip: CLIP, *, origin: str) -> None:
+    """Check that both towers of a CLIP on the `meta` device turn one input into one vector of the same size.
+
+    Raises:
+        ModelError: they do not.
+    """
+    size = clip.visual.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    try:
+        with torch.no_grad():
+            image = clip.encode_image(torch.empty(1, 3, height, width, device="meta"))
+            text = clip.encode_text(torch.empty(1, clip.context_length, dtype=torch.int64, device="meta"))
+            fits = image.ndim == text.ndim == 2 and image.shape == text.shape
+    except UNBUILDABLE as e:
+        raise ModelError(f"{origin}: its towers cannot run ({first_line(e)}); {WAY_OUT}") from e
+    if not fits:
+        raise ModelError(
+            f"{origin}: its towers give {list(image.shape)} for an image and {list(text.shape)} for a text, not one "
+            f"vector each of the same size; {WAY_OUT}"
+        )
+
+
+def outline(build: Callable[[], Module], state: Mapping[str, Tensor], *, origin: str) -> Module:
+    """Return a module on the `meta` device, where it takes no memory, that `state` fits.
+
+    Args:
+        state: tensors of any device; only their shapes count.
+    Raises:
+        ModelError: a tensor that is missing, has no place, or another shape or type.
+    """
+    with torch.device("meta"):
+        module = build()
+    check_fit(module, state, origin=origin)
+    return module.eval()
+
+
+def build_and_fill(build: Callable[[], Module], state: Mapping[str, Tensor], *, origin: str) -> Module:
+    """Return a module with the tensors of `state`, without the random numbers that it would begin with.
+
+    Drawing these takes 1.5 s for a ViT-B/16.
+
+    Args:
+        build: must not draw numbers until they meet a condition, as `torch.nn.init.trunc_normal_` does.
+    Raises:
+        ModelError: tensors that do not fit, or hold NaN or infinity.
+    """
+    with _WithoutRandomNumbers():
+        module = build()
+    fill(module, state, origin=origin)
+    return module.eval()
+
+
+class _WithoutRandomNumbers(TorchFunctionMode):
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - what torch's function returns
+        return args[0] if func in RANDOM else func(*args, **(kwargs or {}))
+
+
+def check_positions(config: Mapping[str, object], state: Mapping[str, Tensor], origin: str) -> None:
+    """Check that a vision transformer's image and patch size make as many positions as the file has.
+
+    open_clip computes a fixed position table in NumPy, which fills memory on the `meta` device as well.
+
+    Raises:
+        ModelError: another number of positions.
+    """
+    vision = config["vision_cfg"]
+    assert isinstance(vision, Mapping)
+    described = {f.name: f.default for f in dataclasses.fields(CLIPVisionCfg)} | dict(vision)
+    if described["timm_model_name"] or isinstance(described["layers"], list | tuple):
+        return
+    height, width = _pair(described["image_size"])
+    patch_height, patch_width = _pair(described["patch_size"])
+    expected = (height // patch_height) * (width // patch_width) + 1
+    table = state.get("visual.positional_embedding")
+    shape = None if table is None else tuple(table.shape)
+    if shape != (expected, described["width"]):
+        found = "no visual.positional_embedding" if shape is None else f"visual.positional_embedding of {list(shape)}"
+        raise ModelError(
+            f"{origin}: does not fit its architecture (image_size {described['image_size']}, patch_size "
+            f"{described['patch_size']} and width {described['width']} need {expected} positions; it has {found}); "
+            f"{WAY_OUT}"
+        )
+
+
+def _pair(size: object) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)  # type: ignore[arg-type, return-value]
+
+
+def _check_keys(values: Mapping[str, object], known: Mapping[str, object], origin: str, where: str) -> None:
+    unknown = sorted(str(name) for name in values.keys() - known.keys())
+    if unknown:
+        raise ModelError(f"{origin}: {where} has an unknown key ({shorten(unknown[0])}); {WAY_OUT}")
+
+
+def _check_value(name: str, value: object, hint: object, origin: str) -> None:
+    if not _accepts(hint, value) and not (value is None and hint is dict):
+        raise ModelError(f"{origin}: {name} is {_shown(value)}; {WAY_OUT}")
+    lowest, highest = LIMITS.get(name.rsplit(".", 1)[-1], (-math.inf, math.inf))
+    numbers = value if isinstance(value, list | tuple) else [value]
+    for number in numbers:
+        if isinstance(number, int | float) and not isinstance(number, bool) and not lowest <= number <= highest:
+            raise ModelError(f"{origin}: {name} is {_shown(value)}, not from {lowest} to {highest}; {WAY_OUT}")
+
+
+def _accepts(hint: object, value: object) -> bool:
+    """Return whether a value of a JSON file has a type; a list stands for a tuple, a whole number for a float."""
+    origin, choices = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Union or origin is types.UnionType:
+        return any(_accepts(choice, value) for choice in choices)
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or len(value) != len(choices):
+            return False
+        return all(_accepts(choice, item) for choice, item in zip(choices, value, strict=True))
+    if hint is float:
+        return type(value) is int or (isinstance(value, float) and math.isfinite(value))
+    return type(value) is hint or (value is None and hint is type(None))
+
+
+def _shown(value: object) -> str:
+    return shorten(repr(value), 60)

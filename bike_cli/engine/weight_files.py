@@ -1,0 +1,166 @@
+"""Look at a file before any library opens it: what kind of file it is, and how much it would unpack to.
+
+Every check reads a few kilobytes, so that hostile files are refused in seconds and without the memory they ask for.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+import zipfile
+from pathlib import Path
+from typing import BinaryIO
+
+from bike_cli.engine.pickles import LEGACY_PICKLES, MAX_PICKLE_BYTES, UnsafePickleError, check_pickle
+from bike_cli.errors import ModelError, shorten
+
+MAX_HEADER_BYTES = 2**26  # of a safetensors file: 64 MiB; a model of 2,000 tensors takes 256 KiB
+MAX_DIRECTORY_BYTES = 2**24  # of a ZIP archive's list of records: 16 MiB; 2,000 tensors take 160 KiB
+
+# What zipfile raises on damaged archives.
+UNREADABLE = (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, LookupError, struct.error)
+
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL)
+_END_OF_ARCHIVE = struct.Struct("<4s4H2LH")
+_ZIP64_LOCATOR = struct.Struct("<4sLQL")
+_ZIP64_END = struct.Struct("<4sQ2H2L4Q")
+
+
+def file_status(path: Path) -> os.stat_result | None:
+    """Return what the system says about a path; None where there is nothing of this name.
+
+    Raises:
+        ModelError: the system refuses to say: no permission, a loop of symbolic links.
+    """
+    try:
+        return path.stat()
+    except ValueError:  # a NUL character
+        return None
+    except OSError as e:
+        if e.errno in _NOT_THERE:
+            return None
+        raise ModelError(f"{shorten(path)}: cannot be read ({e.strerror}); check the path and its permissions") from e
+
+
+def check_regular(path: Path, way_out: str) -> int:
+    """Return the size of a regular file in bytes. Nothing is opened: opening a named pipe would block.
+
+    Raises:
+        ModelError: no such file, or a folder, pipe, socket, device or empty file.
+    """
+    status = file_status(path)
+    if status is None:
+        raise ModelError(f"{shorten(path)}: cannot be read (no such file or folder); {way_out}")
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "a special file")
+        raise ModelError(f"{shorten(path)}: cannot be read (it is {kind}, not a file); {way_out}")
+    return status.st_size
+
+
+def check_safetensors(path: Path, way_out: str, *, kind: str = "safetensors file") -> None:
+    """Raise ModelError where the header of a safetensors file is larger than the file, or than any model needs.
+
+    Args:
+        kind: what the file should be, for the message.
+    """
+    size = check_regular(path, way_out)
+    start = read_start(path, 8, way_out)
+    header = int.from_bytes(start, "little")
+    if len(start) < 8 or header > size - 8:
+        raise ModelError(f"{path}: is no whole {kind} (its header is cut short); {way_out}")
+    if header > MAX_HEADER_BYTES:
+        raise ModelError(
+            f"{path}: has a header of {header // 2**20:,} MiB, more than the {MAX_HEADER_BYTES // 2**20} MiB that bike "
+            f"reads; {way_out}"
+        )
+
+
+def check_pytorch(path: Path, way_out: str, *, zipped: bool) -> None:
+    """Raise ModelError where `torch.load` would take far more memory or time than the file is large.
+
+    Args:
+        zipped: whether the file is a ZIP archive, as torch writes today; else a pickle with storages after it.
+    """
+    size = check_regular(path, way_out)
+    try:
+        with path.open("rb") as file:
+            if zipped:
+                check_pickle(_pickle_in_archive(file, path, size), size)
+            else:
+                check_pickle(file.read(MAX_PICKLE_BYTES), size, pickles=LEGACY_PICKLES)
+    except UnsafePickleError as e:
+        raise ModelError(f"{path}: holds {e}; save its state dict alone, best as safetensors") from e
+    except UNREADABLE as e:
+        fact = shorten(e) or type(e).__name__
+        raise ModelError(f"{path}: is damaged or no PyTorch file ({fact}); fetch it again") from e
+
+
+def read_start(path: Path, count: int, way_out: str) -> bytes:
+    """Return the first bytes of a regular file.
+
+    Raises:
+        ModelError: a file that is missing, not regular or unreadable.
+    """
+    check_regular(path, way_out)
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError as e:
+        raise ModelError(f"{shorten(path)}: cannot be read ({e.strerror}); {way_out}") from e
+
+
+def _pickle_in_archive(file: BinaryIO, path: Path, size: int) -> bytes:
+    """Return the pickle of an archive whose records lie uncompressed, and next to each other, in the file."""
+    if _directory_bytes(file, size) > MAX_DIRECTORY_BYTES:
+        raise ModelError(f"{path}: holds far more records than a model has tensors; save its state dict alone")
+    with zipfile.ZipFile(file) as archive:
+        records = archive.infolist()
+        if any(record.filename.endswith("/constants.pkl") for record in records):
+            raise ModelError(
+                f"{path}: is a TorchScript program, which bike never runs; use --model ViT-B-16-quickgelu,openai or "
+                "its like, or save its state_dict() with torch.save where you trust it"
+            )
+        pickles = [record for record in records if record.filename.rsplit("/", 1)[-1] == "data.pkl"]
+        if len(pickles) != 1:
+            raise zipfile.BadZipFile(f"{len(pickles)} records are named data.pkl")
+        # PyTorch stores records as they are: it maps them into memory.
+        packed = next((r for r in records if r.compress_type != zipfile.ZIP_STORED or r.flag_bits & 1), None)
+        if packed is not None:
+            raise ModelError(
+                f"{path}: holds a compressed record ({shorten(packed.filename)}), which PyTorch never writes; fetch it "
+                "again"
+            )
+        if sum(record.file_size for record in records) > size:
+            raise ModelError(f"{path}: its records are larger than the file; fetch it again")
+        if pickles[0].file_size > MAX_PICKLE_BYTES:
+            raise UnsafePickleError(f"more than {MAX_PICKLE_BYTES // 2**20} MiB of Python objects")
+        return archive.read(pickles[0])
+
+
+def _directory_bytes(file: BinaryIO, size: int) -> int:
+    """Return how long the end of an archive says its list of records is, without reading the list."""
+    length = min(size, _END_OF_ARCHIVE.size + 2**16)
+    file.seek(size - length)
+    tail = file.read(length)
+    place = tail.rfind(b"PK\x05\x06")
+    if place < 0 or len(tail) - place < _END_OF_ARCHIVE.size:
+        raise zipfile.BadZipFile("its end is missing")
+    directory = int(_END_OF_ARCHIVE.unpack_from(tail, place)[5])
+    locator = size - length + place - _ZIP64_LOCATOR.size
+    if locator < 0:
+        return directory
+    file.seek(locator)
+    signature, _, offset, _ = _ZIP64_LOCATOR.unpack(file.read(_ZIP64_LOCATOR.size))
+    if signature != b"PK\x06\x07" or offset + _ZIP64_END.size > size:
+        return directory
+    file.seek(offset)
+    return max(directory if directory != 0xFFFFFFFF else 0, int(_ZIP64_END.unpack(file.read(_ZIP64_END.size))[8]))
