@@ -93,7 +93,7 @@ def outline_clip(config: Mapping[str, object], state: Mapping[str, Tensor], *, o
         check_positions(config, state, origin)
     clip = outline(lambda: build_clip(config, origin), state, origin=origin)
     if described:
-        check_outputs(clip, origin=origin)
+        check_outputs(clip, config, origin=origin)
     return clip
 
 
@@ -109,11 +109,9 @@ def fill_clip(config: Mapping[str, object], state: Mapping[str, Tensor], *, orig
         fill(clip, state, origin=origin)
     else:
         clip = build_and_fill(lambda: build_clip(config, origin), state, origin=origin)
-    scale = float(clip.logit_scale.detach().exp())
-    if not math.isfinite(scale):
-        raise ModelError(
-            f"{origin}: logit_scale is {float(clip.logit_scale):g}, whose exponential is too large; train it again"
-        )
+    scale = clip.logit_scale.detach()
+    if not math.isfinite(scale.exp()):
+        raise ModelError(f"{origin}: logit_scale is {float(scale):g}, whose exponential is too large; train it again")
     return clip.eval()
 
 

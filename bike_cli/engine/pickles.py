@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from bike_cli.errors import shorten
 
 MAX_PICKLE_BYTES = 2**23  # 8 MiB; a model of 2,000 tensors with its optimizer takes 1 MiB
+MAX_OPCODES = 10**6  # the same model has 200,000
 MAX_WORK = 10**7  # objects that are hashed or copied
 MAX_DEPTH = 100  # of nested tuples; hashing recurses in C without a check
 LEGACY_PICKLES = 5  # magic number, protocol, system, content, keys of the storages
@@ -39,7 +40,7 @@ class UnsafePickleError(ValueError):
     """A pickle that would take too much time or memory, or that holds more than dense tensors need."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Value:
     """What is known of an object that the pickle would build.
 
@@ -89,7 +90,7 @@ class _Machine:
     """The stack and memo of an unpickler, with sizes in place of objects."""
 
     def __init__(self, file_bytes: int) -> None:
-        self._file_bytes, self._work = file_bytes, 0
+        self._file_bytes, self._work, self._opcodes = file_bytes, 0, 0
         self._stack: list[_Value] = []
         self._marks: list[list[_Value]] = []
         self._memo: dict[object, _Value] = {}
@@ -99,6 +100,9 @@ class _Machine:
         self._stack, self._marks, self._memo = [], [], {}
         try:
             for name, argument in opcodes:
+                self._opcodes += 1
+                if self._opcodes > MAX_OPCODES:
+                    raise UnsafePickleError(f"more than {MAX_OPCODES:,} Python objects")
                 if name == "STOP":
                     return True
                 if not self._step(name, argument):

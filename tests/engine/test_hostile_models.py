@@ -1,0 +1,378 @@
+"""Model files made to do harm: refused in seconds, without the memory they ask for, and with the reason."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import hostile_models as hostile
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from bike_cli.engine.checkpoints import open_checkpoint
+from bike_cli.errors import ModelError
+
+TESTS = Path(__file__).parents[1]
+MEMORY = 2**30 + 2**29  # bytes on top of what a process has that has loaded the libraries
+SECONDS = 60  # of CPU time; each takes less than 3, on a machine that is not busy
+
+# Loads every model in a process whose memory is limited, so that nothing can be allocated unseen.
+PROGRAM = """
+import json, re, resource, sys, time
+from pathlib import Path
+from bike_cli.engine.checkpoints import open_checkpoint
+from bike_cli.errors import ModelError
+
+open_checkpoint("tiny")
+used = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[1]),) * 2)
+for name in sys.argv[2:]:
+    begun = time.process_time()
+    try:
+        open_checkpoint(name)
+        found = "loaded"
+    except ModelError as e:
+        found = str(e)
+    except BaseException as e:
+        found = f"{type(e).__name__}: {e}"
+    print(json.dumps([name, found, time.process_time() - begun]), flush=True)
+"""
+
+Maker = Callable[[Path], Path]
+HOSTILE: Mapping[str, tuple[Maker, str]] = {
+    "layers 1e7": (lambda p: hostile.folder(p, lambda c: c["clip"]["text_cfg"].update(layers=10**7)), "layers is"),
+    "layers 500": (
+        lambda p: hostile.folder(p, lambda c: c["clip"]["vision_cfg"].update(layers=500)),
+        "does not fit its architecture",
+    ),
+    "width 1e7": (lambda p: hostile.folder(p, lambda c: c["clip"]["vision_cfg"].update(width=10**7)), "width is"),
+    "width 65536": (
+        lambda p: hostile.folder(p, lambda c: c["clip"]["text_cfg"].update(width=2**16)),
+        "of another shape",
+    ),
+    "embed_dim 65536": (lambda p: hostile.folder(p, lambda c: c["clip"].update(embed_dim=2**16)), "of another shape"),
+    "context 4096": (
+        lambda p: hostile.folder(p, lambda c: c["clip"]["text_cfg"].update(context_length=4096)),
+        "of another shape",
+    ),
+    "image 1e7": (
+        lambda p: hostile.folder(p, lambda c: c["clip"]["vision_cfg"].update(image_size=10**7)),
+        "image_size is",
+    ),
+    "sin cos positions": (
+        lambda p: hostile.folder(
+            p, lambda c: c["clip"]["vision_cfg"].update(pos_embed_type="sin_cos_2d", image_size=2048, patch_size=1)
+        ),
+        "need 4194305 positions",
+    ),
+    "a tower of 7 billion": (
+        lambda p: hostile.folder(
+            p, lambda c: c["clip"].update(vision_cfg={"timm_model_name": "vit_giant_patch14_224", "image_size": 32})
+        ),
+        "does not fit its architecture",
+    ),
+    "nested json": (lambda p: hostile.folder_with_text(p, hostile.nested(100_000)), "nested too deeply"),
+    "json of 20 MB": (
+        lambda p: hostile.folder_with_text(p, '{"format": "' + "a" * 20_000_000 + '"}'),
+        "larger than the 16 MiB",
+    ),
+    "a number of 10,000 digits": (
+        lambda p: hostile.folder_with_text(p, '{"format": ' + "1" * 10_000 + "}"),
+        "cannot be read as JSON",
+    ),
+    "bomb of 800 MB": (hostile.bomb_of_800_mb, "holds a compressed record"),
+    "deflated record": (
+        lambda p: hostile.archive(p, hostile.torch_pickle(b"}"), compression=zipfile.ZIP_DEFLATED),
+        "holds a compressed record",
+    ),
+    "bytearray": (lambda p: hostile.archive(p, hostile.BYTEARRAY), "builtins.bytearray"),
+    "set of an array": (lambda p: hostile.archive(p, hostile.SET_OF_ARRAY), "builtins.bytearray"),
+    "tensor class": (lambda p: hostile.archive(p, hostile.TENSOR_CLASS), "torch.FloatTensor"),
+    "a name of Python 2": (lambda p: hostile.archive(p, hostile.OTHER_NAME), "builtins.bytearray"),
+    "key of shared tuples": (lambda p: hostile.archive(p, hostile.SHARED_KEY), "objects inside one another"),
+    "key of nested tuples": (lambda p: hostile.archive(p, hostile.DEEP_KEY), "more than 100 deep"),
+    "many objects": (lambda p: hostile.archive(p, hostile.MANY_OBJECTS), "Python objects"),
+    "many objects, legacy": (lambda p: write(p, hostile.MANY_OBJECTS), "Python objects"),
+    "storage of 10**12": (hostile.storage_larger_than_the_file, "1,000,000,000,000 numbers"),
+    "storage of 10**12, legacy": (hostile.legacy_storage, "1,000,000,000,000 numbers"),
+    "expanded tensor": (hostile.expanded, "far larger than the file"),
+    "many views": (hostile.views, "far larger than the file"),
+    "sparse tensor": (hostile.sparse, "torch.serialization._get_layout"),
+    "20,000 layers": (hostile.many_layers, "layers is 20000"),
+    "a million records": (hostile.many_records, "far more records"),
+    "safetensors of 2**62": (lambda p: hostile.safetensors_header(p, b"{}", announced=2**62), "holds no weights"),
+    "header beyond the file": (
+        lambda p: hostile.safetensors_header(p, b'{"a":1}', announced=2**31),
+        "header is cut short",
+    ),
+    "header of 70 MB": (lambda p: hostile.safetensors_header(p, b"{" + b" " * 70_000_000 + b"}"), "a header of 66 MiB"),
+    "header of brackets": (lambda p: hostile.safetensors_header(p, b"{" + b"[" * 10**6), "no whole safetensors file"),
+    "tensor beyond the file": (
+        lambda p: hostile.safetensors_header(
+            p, b'{"a":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4000000000000]}}'
+        ),
+        "no whole safetensors file",
+    ),
+    "overlapping tensors": (
+        lambda p: hostile.safetensors_header(
+            p,
+            b'{"a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]},"b":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}'
+            + bytes(8),
+        ),
+        "no whole safetensors file",
+    ),
+    "named pipe": (hostile.pipe, "a named pipe, not a file"),
+    "config is a pipe": (lambda p: with_pipe(p, "config.json"), "config.json: cannot be read (it is a named pipe"),
+    "weights are a pipe": (lambda p: with_pipe(p, "model.safetensors"), "model.safetensors: cannot be read (it is a"),
+    "lexicon is a pipe": (lambda p: with_pipe_as_lexicon(p), "recipe.lexicon is"),
+    "socket": (hostile.bound_socket, "a socket, not a file"),
+    "symbolic link to itself": (hostile.loop, "cannot be read (Too many levels of symbolic links)"),
+    "/dev/zero": (lambda p: Path("/dev/zero"), "a device, not a file"),
+}
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def with_pipe(path: Path, name: str) -> Path:
+    hostile.folder(path)
+    (path / name).unlink()
+    os.mkfifo(path / name)
+    return path
+
+
+def with_pipe_as_lexicon(path: Path) -> Path:
+    pipe = hostile.pipe(path.with_name("phrases"))
+    return hostile.folder(path, lambda c: c["recipe"].update(lexicon=str(pipe)))
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, float]]:
+    """What a process of limited memory says of each hostile model, and its seconds of CPU time."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("only Linux limits the memory of a process and reports it")
+    base = tmp_path_factory.mktemp("hostile")
+    made = {name: str(make(base / f"m{i}")) for i, (name, (make, _)) in enumerate(HOSTILE.items())}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(MEMORY), *made.values()],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    found = {name: (said, seconds) for name, said, seconds in map(json.loads, done.stdout.splitlines())}
+    assert len(found) == len(set(made.values())), done.stderr[-2000:]
+    return {name: found[path] for name, path in made.items()}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_model_is_refused_in_seconds_and_without_the_memory(
+    refusals: dict[str, tuple[str, float]], name: str
+) -> None:
+    said, seconds = refusals[name]
+
+    assert HOSTILE[name][1] in said
+    assert "; " in said  # what to do
+    assert len(said) < 800
+    assert seconds < SECONDS
+
+
+def test_the_limit_of_memory_would_be_hit() -> None:
+    limit = (
+        "import resource as r, torch; r.setrlimit(r.RLIMIT_AS, (2**35, 2**35)); torch.ones(2**36, dtype=torch.uint8)"
+    )
+    done = subprocess.run([sys.executable, "-c", limit], capture_output=True, text=True, timeout=300, check=False)
+
+    assert "can't allocate memory" in done.stderr
+
+
+# -- NaN and infinity ---------------------------------------------------------------------------------------------
+
+NAMES = ["clip.logit_scale", "clip.visual.conv1.weight", "temporal.frame_position_embeddings.weight"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("name", [*NAMES, "attribute.query_fc.0.bias", "clip.ln_final.bias"])
+def test_a_number_that_is_not_finite_is_refused_with_its_tensor(tmp_path: Path, name: str, value: float) -> None:
+    hostile.folder_with_tensor(tmp_path / "m", name, value)
+
+    with pytest.raises(ModelError, match=rf"m.*: a tensor holds NaN or infinity \({name.split('.', 1)[1]}\); "):
+        open_checkpoint(str(tmp_path / "m"))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [(torch.float64, 1e300), (torch.float16, float("inf")), (torch.bfloat16, float("nan"))],
+    ids=str,
+)
+def test_a_number_that_overflows_when_it_is_converted_is_refused(
+    tmp_path: Path, dtype: torch.dtype, value: float
+) -> None:
+    hostile.folder_with_tensor(tmp_path / "m", "clip.ln_final.bias", value, dtype)
+
+    with pytest.raises(ModelError, match=r"NaN or infinity \(ln_final.bias\)"):
+        open_checkpoint(str(tmp_path / "m"))
+
+
+def test_numbers_whose_sum_overflows_are_finite(tmp_path: Path) -> None:
+    hostile.folder_with_tensor(tmp_path / "m", "clip.ln_final.bias", 3e38)
+    tensors = hostile.load_file(tmp_path / "m" / "model.safetensors")
+    save_file({**tensors, "clip.ln_final.bias": torch.full((64,), 3e38)}, tmp_path / "m" / "model.safetensors")
+
+    assert open_checkpoint(str(tmp_path / "m")).clip.ln_final.bias.tolist() == pytest.approx([3e38] * 64)
+
+
+def test_a_scale_whose_exponential_overflows_is_refused(tmp_path: Path) -> None:
+    hostile.folder_with_tensor(tmp_path / "m", "clip.logit_scale", 89.0)
+
+    with pytest.raises(ModelError, match="logit_scale is 89, whose exponential is too large"):
+        open_checkpoint(str(tmp_path / "m"))
+
+
+def test_integers_in_place_of_weights_are_refused(tmp_path: Path) -> None:
+    hostile.folder_with_tensor(tmp_path / "m", "clip.ln_final.bias", 1, torch.int64)
+
+    with pytest.raises(ModelError, match=r"1 of another type: ln_final\.bias"):
+        open_checkpoint(str(tmp_path / "m"))
+
+
+# -- config.json --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [10**7, 0, -1, 1.5, True, "8", None, [8], {}, float("nan"), float("inf"), 10**400])
+@pytest.mark.parametrize(
+    "key", ["text_cfg.layers", "text_cfg.width", "vision_cfg.layers", "vision_cfg.width", "vision_cfg.image_size"]
+)
+def test_an_impossible_size_is_refused_with_its_name(tmp_path: Path, key: str, value: object) -> None:
+    tower, name = key.split(".")
+    hostile.folder(tmp_path / "m", lambda c: c["clip"][tower].update({name: value}))
+
+    with pytest.raises(ModelError, match=rf"config\.json: clip\.{key} is .*; fix the configuration"):
+        open_checkpoint(str(tmp_path / "m"))
+
+
+IMPOSSIBLE = [("side", [0, -1, 10**9, 64.0, True, "64", None]), ("fill", [-1, 256, "0"]), ("resize_side", [1, 10**9])]
+IMPOSSIBLE += [("mean", [[float("inf"), 0, 0], [float("nan")] * 3, ["a", "b", "c"], [0, 0], 5, "abc", [None] * 3])]
+IMPOSSIBLE += [("std", [[0, 1, 1], [-1, 1, 1], [float("nan"), 1, 1], [1e-40, 1, 1], [True] * 3, {}])]
+IMPOSSIBLE += [("interpolation", ["nearest", 3, ["bicubic"]]), ("resize_mode", ["stretch", None])]
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in IMPOSSIBLE for value in values], ids=str)
+def test_an_impossible_image_is_refused_with_the_name_of_the_value(tmp_path: Path, key: str, value: object) -> None:
+    hostile.folder(tmp_path / "m", lambda c: c["image"].update({key: value}))
+
+    with pytest.raises(ModelError, match=rf"config\.json: image\.{key} is .*; save the model again"):
+        open_checkpoint(str(tmp_path / "m"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("temperature", value) for value in (0, -1, float("nan"), float("inf"), "0.1", True, 1e-300)),
+        *(("spot", value) for value in ("wrods", 3, [])),
+        *(("template", value) for value in ("", 3, {})),
+        *(("lexicon", []), ("attribute_weight", 2), ("attribute_weight", "1")),
+    ],
+    ids=str,
+)
+def test_an_impossible_recipe_is_refused_with_the_name_of_the_value(tmp_path: Path, key: str, value: object) -> None:
+    hostile.folder(tmp_path / "m", lambda c: c["recipe"].update({key: value}))
+
+    with pytest.raises(ModelError, match=rf"config\.json: recipe\.{key} is .*; save the model again"):
+        open_checkpoint(str(tmp_path / "m"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c.update(name={"a": 1}), "name is"),
+        (lambda c: c.update(name=""), "name has 0 characters"),
+        (lambda c: c.update(name="a" * 10_000), "name has 10,000 characters"),
+        (lambda c: c.update(licence=[1]), "licence is"),
+        (lambda c: c.update(version=True), "version True"),
+        (lambda c: c.update(temporal_heads=True), "temporal_heads is True"),
+        (lambda c: c.update(temporal_heads="2"), "temporal_heads is '2'"),
+        (lambda c: c.update(attribute_head=1), "attribute_head is 1"),
+        (lambda c: c["clip"].update(speed=1), r"clip has an unknown key \(speed\)"),
+        (lambda c: c["clip"]["text_cfg"].update(speed=1), r"clip.text_cfg has an unknown key \(speed\)"),
+        (lambda c: c["clip"].pop("text_cfg"), "plain CLIP models only"),
+        (lambda c: c["clip"].update(text_cfg=[]), "plain CLIP models only"),
+        (lambda c: c["clip"].update(cast_dtype="fp16"), "cast_dtype"),
+        (lambda c: c["clip"].update(quick_gelu="yes"), "quick_gelu is 'yes'"),
+        (lambda c: c["clip"]["text_cfg"].update(heads=7), "open_clip cannot build"),
+        (lambda c: c["clip"]["vision_cfg"].update(head_width=2**16), "open_clip cannot build"),
+        (lambda c: c["clip"]["vision_cfg"].update(patch_size=8), "need 17 positions"),
+        (lambda c: c["clip"]["text_cfg"].update(vocab_size=512), "of another shape: token_embedding.weight"),
+        (lambda c: c["clip"]["text_cfg"].update(context_length=76), "of another shape: positional_embedding"),
+        (lambda c: c["clip"]["vision_cfg"].update(pool_type="none"), "towers give"),
+        (lambda c: c["clip"]["vision_cfg"].update(output_tokens=True), "towers cannot run"),
+        (lambda c: c["clip"]["vision_cfg"].update(norm_kwargs={"eps": "x"}), "towers cannot run"),
+        (lambda c: c["clip"]["vision_cfg"].update(norm_kwargs={"speed": 1}), "open_clip cannot build"),
+    ],
+)
+def test_an_impossible_configuration_is_refused(
+    tmp_path: Path, change: Callable[[hostile.Config], object], said: str
+) -> None:
+    hostile.folder(tmp_path / "m", change)
+
+    with pytest.raises(ModelError, match=said):
+        open_checkpoint(str(tmp_path / "m"))
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    hostile.folder(tmp_path / "m")
+    config = tmp_path / "m" / "config.json"
+    config.write_text(config.read_text().replace('"version": 1', '"version": 1, "version": 1'))
+
+    with pytest.raises(ModelError, match="the key 'version' is there twice"):
+        open_checkpoint(str(tmp_path / "m"))
+
+
+def test_a_model_that_knows_fewer_tokens_than_the_tokenizer_is_refused(tmp_path: Path) -> None:
+    from bike_cli.engine.engine import load
+
+    hostile.folder(tmp_path / "m", lambda c: c["clip"]["text_cfg"].update(vocab_size=512))
+    tensors = hostile.load_file(tmp_path / "m" / "model.safetensors")
+    tensors["clip.token_embedding.weight"] = torch.zeros(512, 64)
+    save_file(tensors, tmp_path / "m" / "model.safetensors")
+
+    with pytest.raises(ModelError, match=r"knows 512 tokens, .* has 49,408"):
+        load(str(tmp_path / "m"), device="cpu")
+
+
+# -- names --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "a" * 5000, "a/" * 2500, "ViT-B-32," + "a" * 5000, "a\0b", "a/\0b", "ViT-B-32,a\0.pt", "~nobody-x/x", "a\nb"],
+    ids=lambda name: name[:12].replace("\0", "NUL"),
+)
+def test_a_name_of_nothing_is_refused_in_one_short_message(name: str) -> None:
+    with pytest.raises(ModelError) as refused:
+        open_checkpoint(name, offline=True)
+
+    assert len(str(refused.value)) < 600
+
+
+@pytest.mark.parametrize("name", ["hf-hub:owner/name,tag", "local-dir:/tmp,tag.pt"])
+def test_an_architecture_is_never_fetched(name: str) -> None:
+    with pytest.raises(ModelError, match=r"no such architecture|cannot be read"):
+        open_checkpoint(name, offline=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_may_not_be_read_is_said(tmp_path: Path, kind: str) -> None:
+    path = hostile.folder(tmp_path / "m") if kind == "folder" else write(tmp_path / "m", b"PK\x03\x04")
+    path.chmod(0)
+
+    with pytest.raises(ModelError, match=r"cannot be read \(Permission denied\)"):
+        open_checkpoint(str(path))
