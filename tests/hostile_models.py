@@ -9,6 +9,7 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,7 +17,8 @@ from small_models import tiny_checkpoint
 
 from bike_cli.engine.folder import save_folder
 
-Config = dict[str, object]
+Config = dict[str, Any]
+Maker = Callable[[Path], Path]
 
 
 def folder(path: Path, change: Callable[[Config], object] = lambda _: None) -> Path:

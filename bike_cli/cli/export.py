@@ -151,9 +151,14 @@ def _is_bikes(folder: Path) -> bool:
 
 def _check_not_read(out: Path, model: str) -> None:
     from bike_cli.engine.catalogue import BUNDLED, bundled_folder
+    from bike_cli.engine.checkpoints import named_path
+    from bike_cli.engine.weight_files import file_status
 
+    if not out.exists():
+        return
     # As `open_checkpoint` reads a name: the bundled model, or a path, or ARCH,FILE.
-    paths = [Path(name).expanduser() for name in (model, model.partition(",")[2]) if name]
-    read = [bundled_folder()] if model == BUNDLED else paths
-    if out.exists() and any(path is not None and path.exists() and path.samefile(out) for path in read):
-        raise UsageError(f"{out}: is the model that is read and would be overwritten; choose another name")
+    folder = bundled_folder() if model == BUNDLED else None
+    names = [] if model == BUNDLED else [name for name in (model, model.partition(",")[2]) if name]
+    for path in [folder] if folder is not None else map(named_path, names):
+        if file_status(path) is not None and path.samefile(out):
+            raise UsageError(f"{out}: is the model that is read and would be overwritten; choose another name")

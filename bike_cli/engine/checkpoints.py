@@ -64,13 +64,13 @@ def open_checkpoint(model: str, *, offline: bool = False) -> Checkpoint:
     alias = catalogue.ALIASES.get(model)
     if alias is not None:
         return _tagged(alias.arch, alias.tag, offline=offline)
-    status = file_status(_path(model)) if model else None  # an empty path is the working folder
+    status = file_status(named_path(model)) if model else None  # an empty path is the working folder
     if status is not None:
-        return load_folder(_path(model)) if stat.S_ISDIR(status.st_mode) else _from_file(_path(model))
+        return load_folder(named_path(model)) if stat.S_ISDIR(status.st_mode) else _from_file(named_path(model))
     arch, comma, weights = model.partition(",")
     arch = arch.replace("/", "-") if comma else arch  # OpenAI's own spelling, ViT-B/32
     if comma and _is_path(weights):
-        return _for_architecture(arch, _path(weights))
+        return _for_architecture(arch, named_path(weights))
     if comma:
         return _tagged(arch, weights, offline=offline)
     raise _unknown(model)
@@ -90,12 +90,13 @@ def _unknown(model: str) -> ModelError:
 
 
 def _is_path(text: str) -> bool:
-    path = _path(text)
+    path = named_path(text)
     exists = bool(text) and file_status(path) is not None
     return exists or "/" in text or "\\" in text or path.suffix.lower() in WEIGHTS_SUFFIXES
 
 
-def _path(text: str) -> Path:
+def named_path(text: str) -> Path:
+    """Return the path that a name after --model may be."""
     try:
         return Path(text).expanduser()
     except RuntimeError:  # ~nobody

@@ -42,8 +42,7 @@ for name in sys.argv[2:]:
     print(json.dumps([name, found, time.process_time() - begun]), flush=True)
 """
 
-Maker = Callable[[Path], Path]
-HOSTILE: Mapping[str, tuple[Maker, str]] = {
+HOSTILE: Mapping[str, tuple[hostile.Maker, str]] = {
     "layers 1e7": (lambda p: hostile.folder(p, lambda c: c["clip"]["text_cfg"].update(layers=10**7)), "layers is"),
     "layers 500": (
         lambda p: hostile.folder(p, lambda c: c["clip"]["vision_cfg"].update(layers=500)),
