@@ -18,6 +18,7 @@ from bike_cli.config import Recipe
 from bike_cli.engine import catalogue
 from bike_cli.engine.checkpoints import infer_config, open_checkpoint
 from bike_cli.engine.folder import save_folder
+from bike_cli.engine.heads import TemporalTransformer
 from bike_cli.engine.parts import Checkpoint, build_clip
 from bike_cli.errors import ExitCode, ModelError
 
@@ -341,3 +342,27 @@ def test_the_bundled_model_lies_in_the_package_or_beside_it(
 
     with pytest.raises(ModelError, match="'tiny': this installation lacks weights/tiny; install bike again"):
         open_checkpoint("tiny")
+
+
+@pytest.mark.parametrize("part", ["clip", "head"])
+def test_an_official_file_with_nan_is_refused_with_its_tensor(tmp_path: Path, part: str) -> None:
+    clip, head = openai_state(), {n: t.clone() for n, t in TemporalTransformer(48, 1).state_dict().items()}
+    name = {"clip": "ln_final.bias", "head": "transformer.resblocks.5.ln_2.bias"}[part]
+    {"clip": clip, "head": head}[part][name][0] = float("nan")
+
+    with pytest.raises(ModelError, match=rf"a tensor holds NaN or infinity \({name}\)"):
+        open_checkpoint(bike_file(tmp_path / "a.pt", head, clip))
+
+
+@pytest.mark.parametrize(
+    "preprocessing",
+    [{"mean": ["a", "b", "c"]}, {"mean": "abc"}, {"std": 0}, {"interpolation": "nearest"}, {"fill_color": "white"}],
+    ids=str,
+)
+@pytest.mark.usefixtures("_registered")
+def test_preprocessing_that_is_wrong_is_refused(tmp_path: Path, preprocessing: dict[str, object]) -> None:
+    save_file(tiny_checkpoint().clip.state_dict(), tmp_path / "a.safetensors")
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"preprocess_cfg": preprocessing}))
+
+    with pytest.raises(ModelError, match=r"its preprocessing is wrong \((mean|std|interpolation|fill) is "):
+        open_checkpoint(f"{ARCH},{tmp_path / 'a.safetensors'}")

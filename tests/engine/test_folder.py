@@ -163,3 +163,16 @@ def test_a_recipe_that_does_not_fit_is_refused(folder: Path, section: str, key: 
 
     with pytest.raises(ModelError, match="save the model again"):
         load_folder(folder)
+
+
+def test_a_number_that_overflows_in_half_precision_is_not_saved(tmp_path: Path) -> None:
+    large = tiny_checkpoint()
+    with torch.no_grad():
+        large.clip.ln_final.bias[0] = 1e6
+
+    with pytest.raises(
+        ModelError, match=r"small one as float16: a tensor holds NaN or infinity \(clip.ln_final.bias\)"
+    ):
+        save_folder(tmp_path / "m", large, dtype=torch.float16)
+
+    assert not (tmp_path / "m" / "config.json").exists()

@@ -435,3 +435,38 @@ def test_the_file_has_the_rights_of_any_new_file(tmp_path: Path, umask: int, mod
 def test_a_missing_folder_is_an_error_of_the_system(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         save_learnt(a_classifier(), tmp_path / "none" / "a")
+
+
+# -- numbers that are none ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["weight", "bias", "keys"])
+def test_a_tensor_with_nan_or_infinity_is_refused_with_its_name(file: Path, name: str, value: float) -> None:
+    def spoil(_: object, tensors: dict[str, torch.Tensor]) -> None:
+        tensors[name].reshape(-1)[-1] = value
+
+    rewritten(file, spoil)
+
+    assert_refused(file, rf"a tensor holds NaN or infinity \({name}\)")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "1", None, [1]], ids=str)
+@pytest.mark.parametrize("name", ["alpha", "beta", "temperature"])
+def test_a_number_that_is_none_is_refused(file: Path, name: str, value: object) -> None:
+    rewritten(file, lambda told, _: told.update({name: value}))
+
+    assert_refused(file)
+
+
+@pytest.mark.parametrize(("name", "value"), [("chosen", []), ("chosen", {"trust": "x"}), ("method", 3)], ids=str)
+def test_a_fit_that_is_malformed_is_refused(file: Path, name: str, value: object) -> None:
+    rewritten(file, lambda told, _: told.update({name: value}))
+
+    assert_refused(file, "trust" if isinstance(value, dict) else name)
+
+
+def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    assert_refused(tmp_path / "pipe", "a named pipe")

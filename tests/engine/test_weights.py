@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from bike_cli.engine.weights import fill, read_json, read_state
+from bike_cli.engine.weights import check_range, fill, read_json, read_state
 from bike_cli.errors import ModelError
 
 STATE = {"module.a.weight": torch.arange(6.0).reshape(2, 3), "module.a.bias": torch.zeros(2)}
@@ -199,3 +199,55 @@ def test_json_that_is_no_object_is_refused(tmp_path: Path, text: str) -> None:
 
     with pytest.raises(ModelError, match=r"a\.json"):
         read_json(tmp_path / "a.json")
+
+
+# -- what training programs save is still read --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_a_whole_training_checkpoint_is_read(tmp_path: Path, zipped: bool) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(2, 3)).sum().backward()
+    optimizer.step()
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 5])  # it keeps a Counter
+    content = {
+        "epoch": 3,
+        "state_dict": model.state_dict(),  # an OrderedDict with an attribute
+        "ema": dict(model.named_parameters()),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "shape": torch.Size([2, 3]),
+        "raw": b"bytes",
+        "device": torch.device("cpu"),
+        "dtype": torch.float16,
+        "history": [{"loss": 0.5, "top1": (1, 2)}] * 1000,
+    }
+    torch.save(content, tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
+
+    state = read_state(tmp_path / "a.pt")
+
+    assert torch.equal(state.clip["0.weight"], model[0].weight)
+    assert state.clip.keys() == model.state_dict().keys()
+
+
+def test_weights_that_are_tied_are_read(tmp_path: Path) -> None:
+    weight = torch.randn(100, 100)
+    torch.save({"a": weight, "b": weight, "c": weight[:50], "d": weight.T, "e": weight}, tmp_path / "a.pt")
+
+    assert torch.equal(read_state(tmp_path / "a.pt").clip["d"], weight.T)
+
+
+@pytest.mark.parametrize("name", [("a", "b"), 3, None, b"a"], ids=str)
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path, name: object) -> None:
+    torch.save({name: torch.zeros(1)}, tmp_path / "a.pt")
+
+    with pytest.raises(ModelError, match="a name in its state dict is a"):
+        read_state(tmp_path / "a.pt")
+
+
+def test_weights_beyond_half_precision_are_refused_where_it_is_asked_for() -> None:
+    check_range({"a": torch.full((2,), 65504.0), "n": torch.tensor(10**9)}, torch.float16, origin="m")
+
+    with pytest.raises(ModelError, match=r"^m: has weights beyond 65504, the range of float16 \(a\)"):
+        check_range({"a": torch.full((2,), -65536.0)}, torch.float16, origin="m")

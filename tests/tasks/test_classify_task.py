@@ -19,7 +19,7 @@ from bike_cli.config import PROMPT, AttributeConfig, Pool, SamplingConfig, Spot,
 from bike_cli.engine.checkpoints import open_checkpoint
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.folder import save_folder
-from bike_cli.errors import UsageError
+from bike_cli.errors import ModelError, UsageError
 from bike_cli.records import Clip, Failure, Prediction, Prompt, Source
 
 LABELS = ("red square", "blue circle", "green cross", "a small white ring")
@@ -487,3 +487,9 @@ def test_a_second_model_counts_three_tenths(tiny: Engine, mixed: Clip, lexicon: 
 
     assert default == stated
     assert default != pytest.approx(ignored, abs=1e-3)
+
+
+@pytest.mark.parametrize("scale", [float("inf"), float("nan")])
+def test_scores_that_are_no_numbers_are_an_error_and_no_record(tiny: Engine, mixed: Clip, scale: float) -> None:
+    with pytest.raises(ModelError, match=r"^tiny: its scores for .* are NaN or infinite; use --precision fp32"):
+        ask(replace(tiny, logit_scale=scale), mixed, config())
