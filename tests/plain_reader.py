@@ -2,13 +2,15 @@
 
 import av
 
+# PyAV 19 has no such argument, and reads metadata that is not UTF-8 without it.
+_METADATA = {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 MOST_ERRORS = 100  # of the container
 
 
 def frames_read(path: str) -> int:
     """Return how many frames of its best picture a file gives; errors are stepped over."""
     try:
-        container = av.open(path, metadata_errors="replace")
+        container = av.open(path, **_METADATA)
     except (av.error.FFmpegError, ValueError):
         return 0
     with container:

@@ -48,7 +48,7 @@ def read_selected(file: VideoFile, request: Request) -> Footage:
     """
     table = read_packets(file)
     time_base = file.stream.time_base
-    if time_base is None:
+    if not time_base:  # PyAV 18 returns None where there is none, PyAV 19 zero
         raise UnforeseenError
     first = int(table.shown_pts[0])
     duration_s = float((table.end() - first) * time_base)

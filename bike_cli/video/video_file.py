@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -21,6 +21,9 @@ from bike_cli.records import Source
 from bike_cli.video.footage import reason
 
 THREADS = 1  # per video: many videos are decoded side by side, and two threads gain 10 % on a short clip
+
+# PyAV 18 refuses metadata that is not UTF-8 unless asked not to; PyAV 19 always reads it so, and has no such argument.
+_METADATA: dict[str, Any] = {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 _NO_VIDEOS = frozenset({"tty", "hls", "concat"})  # text that FFmpeg draws, or that points to other files
 
@@ -63,7 +66,7 @@ def open_file(path: Path) -> Iterator[InputContainer]:
     """
     # Absolute, so that no name is read as a protocol or an option; and nothing but this file is opened.
     options = {"protocol_whitelist": "file"}
-    with av.open(os.fspath(path.absolute()), options=options, metadata_errors="replace") as container:
+    with av.open(os.fspath(path.absolute()), options=options, **_METADATA) as container:
         if container.format.name in _NO_VIDEOS:
             raise av.error.InvalidDataError(0, f"it is {container.format.long_name}")
         yield container
@@ -120,7 +123,7 @@ def _not_opened(source: Source, first_bytes: bytes, error: Exception) -> VideoEr
 
 def _header(container: InputContainer, stream: VideoStream) -> Header:
     duration_s = None if container.duration is None else container.duration / av.time_base
-    if stream.duration is not None and stream.time_base is not None:
+    if stream.duration is not None and stream.time_base:  # PyAV 18: None where there is none; PyAV 19: 0
         duration_s = float(stream.duration * stream.time_base)
     context = stream.codec_context
     codec = context.codec.canonical_name

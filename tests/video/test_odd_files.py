@@ -79,6 +79,31 @@ def test_a_frame_that_declares_an_absurd_size_is_damage(tmp_path: Path) -> None:
     assert f"0 of {N} frames can be read" in str(error)
 
 
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.avi"])
+def test_metadata_that_is_not_utf_8_does_not_matter(tmp_path: Path, name: str) -> None:
+    film = tmp_path / name
+    with av.open(str(film), "w") as container:
+        container.metadata.update(title="caf~ of the file", comment="na~ve")
+        container.set_chapters(
+            [{"id": 1, "start": 0, "end": 9, "time_base": Fraction(1, 10), "metadata": {"title": "ch~pter"}}]
+        )
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.bit_rate = 64, 48, 2_000_000
+        stream.metadata.update(title="caf~ of the stream", handler_name="h~ndler")
+        for i in range(N):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(greys(48, 64)[i], format="rgb24")))
+        container.mux(stream.encode())
+    texts = [b"caf~ of the file", b"na~ve", b"ch~pter", b"caf~ of the stream", b"h~ndler"]
+    written = [text for text in texts if text in film.read_bytes()]
+    for text in written:
+        film.write_bytes(film.read_bytes().replace(text, text.replace(b"~", b"\xe9")))
+
+    clip = decode(Source.at(film), EIGHT)
+
+    assert len(written) >= 2
+    assert positions_seen(clip).tolist() == sample_positions(N, 8, clips=1).tolist()
+
+
 def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
     cover = io.BytesIO()
     Image.new("RGB", (32, 32)).save(cover, "JPEG")
