@@ -38,7 +38,7 @@ from bike_cli.video.packets import UnforeseenError
 from bike_cli.video.sampling import positions_of
 from bike_cli.video.selective_reader import read_selected, reads_selectively
 from bike_cli.video.sequential_reader import read_through
-from bike_cli.video.video_file import Header, open_video
+from bike_cli.video.video_file import Header, VideoFile, open_video
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ def _read_video(source: Source, request: Request, decoder: Decoder) -> tuple[Foo
     with open_video(source) as file:
         header = file.header
         if decoder == "decord":
-            return _read_with_decord(source, request, header), header
+            return _read_with_decord(source, request, file), header
         if reads_selectively(header):
             try:
                 return read_selected(file, request), header
@@ -153,13 +153,13 @@ def _read_video(source: Source, request: Request, decoder: Decoder) -> tuple[Foo
     return read_through(source, request), header
 
 
-def _read_with_decord(source: Source, request: Request, header: Header) -> Footage:
+def _read_with_decord(source: Source, request: Request, file: VideoFile) -> Footage:
     try:
-        footage = read_decord(source.path, request, header_frames=header.frames)
+        footage = read_decord(source.path, request, file=file)
     except GaveUpError as e:
         message = f"{source.id}: decord cannot read it, or not exactly; leave it to --decoder auto"
         raise VideoError(message, kind="not_video") from e
-    if decord_is_exact(header):
+    if decord_is_exact(file.header):
         return footage
     note = "decord may be some frames off in such files; --decoder auto is exact"
     return replace(footage, notes=[*footage.notes, note])

@@ -6,13 +6,15 @@ import importlib.util
 import os
 from pathlib import Path
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.errors import UsageError
 from bike_cli.video.footage import Footage, Request
 from bike_cli.video.nearest import fewer, nearest, without_repeats
-from bike_cli.video.video_file import THREADS, Header
+from bike_cli.video.orientation import decord_orientation, display_matrix, orientation_from
+from bike_cli.video.video_file import THREADS, Header, VideoFile
 
 _ERRORS = (RuntimeError, AssertionError, IndexError, ValueError)  # decord's own checks; a name that is no UTF-8
 
@@ -43,14 +45,18 @@ def decord_is_exact(header: Header) -> bool:
     )
 
 
-def read_decord(path: Path, request: Request, *, header_frames: int) -> Footage:
+def read_decord(path: Path, request: Request, *, file: VideoFile) -> Footage:
     """Read with decord; the caller has imported torch already or never will.
+
+    `file` is the same file, opened with PyAV, which decodes its first picture to find out how it is to be shown.
 
     decord loaded before torch in one process crashes it (dmlc/decord#293), hence the import in here.
 
     Raises:
-        GaveUpError: decord fails, repeats frames, or its count or clock shows that it misreads the file.
+        GaveUpError: decord fails, repeats frames, shows the picture the wrong way up, or its count or clock shows that
+            it misreads the file.
     """
+    _check_orientation(file)
     import decord
 
     decord.logging.set_level(decord.logging.QUIET)
@@ -59,7 +65,7 @@ def read_decord(path: Path, request: Request, *, header_frames: int) -> Footage:
         reader = decord.VideoReader(os.fspath(path.absolute()), num_threads=THREADS, fault_tol=1e-9)
         n_frames = len(reader)
         spans_s = reader.get_frame_timestamp(list(range(n_frames))).astype(np.float64)  # [n_frames, 2]
-        _check(n_frames, header_frames, starts_s=spans_s[:, 0])
+        _check(n_frames, file.header.frames, starts_s=spans_s[:, 0])
         asked = positions = request.positions(n_frames)  # [K, T]
         if request.config.sampling == "keyframe":
             keys = np.sort(np.array(reader.get_key_indices(), np.int64))
@@ -76,6 +82,16 @@ def read_decord(path: Path, request: Request, *, header_frames: int) -> Footage:
         duration_s=float(spans_s[-1, 1] - spans_s[0, 0]),
         notes=fewer(positions, asked, config=request.config),
     )
+
+
+def _check_orientation(file: VideoFile) -> None:
+    try:
+        picture = next(iter(file.container.decode(file.stream)), None)
+    except (av.error.FFmpegError, ValueError) as e:
+        raise GaveUpError from e
+    matrix = None if picture is None else display_matrix(picture)
+    if orientation_from(matrix) != decord_orientation(matrix):
+        raise GaveUpError
 
 
 def _check(n_frames: int, header_frames: int, *, starts_s: NDArray[np.float64]) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from bike_cli.errors import VideoError
 from bike_cli.records import Source
 from bike_cli.video.footage import reason
+from bike_cli.video.orientation import DisplayMatrix, display_matrix, orientation_from
 
 THREADS = 1  # per video: many videos are decoded side by side, and two threads gain 10 % on a short clip
 
@@ -139,20 +140,25 @@ def picture_stream(container: InputContainer) -> VideoStream | None:
 
 
 class Album:
-    """The pixels of a clip while they are being read, all of the size of the first picture put in."""
+    """The pixels of a clip while they are being read, all shown at the size of the first picture put in."""
 
     def __init__(self) -> None:
         self._pixels: dict[int, NDArray[np.uint8]] = {}
-        self._size, self._quarters = (0, 0), 0
+        self._matrix: DisplayMatrix | None = None
 
     def put(self, place: int, picture: av.VideoFrame) -> None:
-        """Convert a picture, turn it upright and keep it under its place in the video."""
+        """Convert a picture, turn it the way it is shown and keep it under its place in the video."""
         if place in self._pixels:
             return
-        if not self._pixels:
-            self._size, self._quarters = (picture.width, picture.height), round(picture.rotation / 90)
-        rgb = picture.reformat(*self._size, format="rgb24").to_ndarray()
-        self._pixels[place] = np.rot90(rgb, self._quarters)
+        # What a stream says inside, it may say once and mean of all that follows (ISO/IEC 14496-10, D.2.27).
+        self._matrix = display_matrix(picture) or self._matrix
+        orientation = orientation_from(self._matrix)
+        size = (picture.height, picture.width)
+        if self._pixels:
+            height, width, _ = next(iter(self._pixels.values())).shape
+            size = (width, height) if orientation.swaps_axes else (height, width)
+        rgb = picture.reformat(size[1], size[0], format="rgb24").to_ndarray()
+        self._pixels[place] = orientation.apply(cast("NDArray[np.uint8]", rgb))
 
     def frames(self, places: NDArray[np.int64]) -> NDArray[np.uint8] | None:
         """Return the pictures put at [K, T] places, as uint8 [K, T, H, W, 3]; None where one is missing."""

@@ -1,0 +1,93 @@
+"""Which way up a decoded picture is shown: the display matrix of the file, or of the frame, applied as ffmpeg does."""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from typing import cast
+
+import av
+import numpy as np
+from av.sidedata.sidedata import SideData, Type
+from numpy.typing import NDArray
+
+DisplayMatrix = tuple[int, ...]  # nine numbers, row by row as in ISO/IEC 14496-12
+
+_MATRIX = struct.Struct("=9i")
+_TOLERANCE_DEG = 1.0  # as in ffmpeg; phones write angles such as 89.9
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """One of the eight ways to show a picture: an exchange of rows and columns first, then the flips."""
+
+    swaps_axes: bool = False
+    flips_rows: bool = False
+    flips_columns: bool = False
+
+    def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return a view of [H, W, 3] pixels as they are shown."""
+        shown = pixels.swapaxes(0, 1) if self.swaps_axes else pixels
+        return shown[:: -1 if self.flips_rows else 1, :: -1 if self.flips_columns else 1]
+
+
+_STORED = Orientation()
+_CLOCKWISE = {  # by degrees
+    90: Orientation(swaps_axes=True, flips_columns=True),
+    180: Orientation(flips_rows=True, flips_columns=True),
+    270: Orientation(swaps_axes=True, flips_rows=True),
+}
+
+
+def orientation_from(matrix: DisplayMatrix | None) -> Orientation:
+    """Return how a picture with this matrix is shown; as it is stored where the matrix is degenerate or oblique."""
+    angle = _angle_deg(matrix)
+    if matrix is None or angle is None:
+        return _STORED
+    a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]  # x' = a x + c y and y' = b x + d y, with y downwards
+    quarter = round(angle / 90)
+    if abs(angle - 90 * quarter) >= _TOLERANCE_DEG:
+        return _STORED
+    if quarter % 2:
+        return Orientation(swaps_axes=True, flips_rows=b < 0, flips_columns=c < 0)
+    return Orientation(flips_rows=d < 0, flips_columns=a < 0)
+
+
+def decord_orientation(matrix: DisplayMatrix | None) -> Orientation:
+    """Return how decord 0.6.0 shows a picture: it turns by whole quarters, rounded down, and knows no mirrors."""
+    angle = _angle_deg(matrix)
+    return _STORED if angle is None else _CLOCKWISE.get(int(angle), _STORED)
+
+
+def display_matrix(picture: av.VideoFrame) -> DisplayMatrix | None:
+    """Return the display matrix of a decoded picture: its own, or that of its stream, which FFmpeg copies to it."""
+    entry = cast("SideData | None", picture.side_data.get("DISPLAYMATRIX"))
+    if entry is None or entry.buffer_size < _MATRIX.size:
+        return None
+    return _MATRIX.unpack_from(bytes(entry))
+
+
+def _angle_deg(matrix: DisplayMatrix | None) -> float | None:
+    """Return the clockwise turn of the picture in [0, 360); None for a matrix that shows no area."""
+    if matrix is None:
+        return None
+    a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
+    if a * d == b * c:
+        return None
+    return math.degrees(math.atan2(b / math.hypot(b, d), a / math.hypot(a, c))) % 360
+
+
+# PyAV 18 raises ValueError for all side data of a frame when it has no name for one type, such as EXIF; PyAV 19 names
+# such a type after its number.
+if "_missing_" not in vars(Type):
+
+    def _name_unknown_type(cls: type[Type], value: object) -> Type | None:
+        if not isinstance(value, int):
+            return None
+        member = object.__new__(cls)
+        member._name_ = f"UNKNOWN_{value}"
+        member._value_ = value  # type: ignore[assignment]
+        return cls._value2member_map_.setdefault(value, member)  # type: ignore[return-value]
+
+    Type._missing_ = classmethod(_name_unknown_type)  # type: ignore[assignment]
