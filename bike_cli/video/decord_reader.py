@@ -16,6 +16,30 @@ from bike_cli.video.nearest import fewer, nearest, without_repeats
 from bike_cli.video.orientation import decord_orientation, display_matrix, orientation_from
 from bike_cli.video.video_file import THREADS, Header, VideoFile
 
+# decord brings an old FFmpeg, which knows no whitelist of formats. It is given nothing that this might take for a
+# playlist, or for a pattern that names other files.
+_MARKS = {  # container -> where its mark stands, and the marks that it may have
+    "mov": (4, (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"sidx", b"uuid")),
+    "matroska": (0, (b"\x1a\x45\xdf\xa3",)),
+    "avi": (0, (b"RIFF",)),
+    "flv": (0, (b"FLV\x01",)),
+    "asf": (0, (b"\x30\x26\xb2\x75",)),
+    "ogg": (0, (b"OggS",)),
+    "gif": (0, (b"GIF8",)),
+    "mpegts": (0, (b"\x47",)),
+    "mpeg": (0, (b"\0\0\1\xba",)),
+    **dict.fromkeys(("h264", "hevc", "mpegvideo", "m4v"), (0, (b"\0\0\1", b"\0\0\0\1"))),
+}
+_REFERENCES = (b"<MPD", b"\nc=IN IP")  # a DASH manifest, a session description: found after other bytes, too
+_PROBED_BYTES = 2**20  # at most, by FFmpeg
+_PATTERN_CHARACTERS = frozenset("%*?{")
+# fmt: off
+_NOT_IMAGES = frozenset({  # no name that ends so is a pattern to FFmpeg
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m2v", ".ts", ".mts", ".wmv", ".asf", ".flv",
+    ".3gp", ".ogv", ".vob", ".gif",
+})
+# fmt: on
+
 _ERRORS = (RuntimeError, AssertionError, IndexError, ValueError)  # decord's own checks; a name that is no UTF-8
 
 
@@ -53,9 +77,10 @@ def read_decord(path: Path, request: Request, *, file: VideoFile) -> Footage:
     decord loaded before torch in one process crashes it (dmlc/decord#293), hence the import in here.
 
     Raises:
-        GaveUpError: decord fails, repeats frames, shows the picture the wrong way up, or its count or clock shows that
-            it misreads the file.
+        GaveUpError: decord might open other files, fails, repeats frames, shows the picture the wrong way up, or its
+            count or clock shows that it misreads the file.
     """
+    _check_content(path, file.header)
     _check_orientation(file)
     import decord
 
@@ -82,6 +107,18 @@ def read_decord(path: Path, request: Request, *, file: VideoFile) -> Footage:
         duration_s=float(spans_s[-1, 1] - spans_s[0, 0]),
         notes=fewer(positions, asked, config=request.config),
     )
+
+
+def _check_content(path: Path, header: Header) -> None:
+    at, marks = _MARKS.get(header.container.split(",")[0], (0, ()))
+    try:
+        with path.open("rb") as opened:
+            content = opened.read(_PROBED_BYTES)
+    except OSError as e:
+        raise GaveUpError from e
+    is_pattern = bool(_PATTERN_CHARACTERS & set(os.fspath(path.absolute()))) and path.suffix.lower() not in _NOT_IMAGES
+    if not content[at:].startswith(marks) or is_pattern or any(reference in content for reference in _REFERENCES):
+        raise GaveUpError
 
 
 def _check_orientation(file: VideoFile) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +19,10 @@ from numpy.typing import NDArray
 
 from bike_cli.errors import VideoError
 from bike_cli.records import Source
+from bike_cli.video.encryption import is_encrypted
 from bike_cli.video.footage import reason
+from bike_cli.video.formats import FORMATS, NamelessFile, needs_no_name
+from bike_cli.video.mp4_tracks import Mp4Track, read_tracks
 from bike_cli.video.orientation import DisplayMatrix, display_matrix, orientation_from
 
 THREADS = 1  # per video: many videos are decoded side by side, and two threads gain 10 % on a short clip
@@ -26,7 +30,16 @@ THREADS = 1  # per video: many videos are decoded side by side, and two threads 
 # PyAV 18 refuses metadata that is not UTF-8 unless asked not to; PyAV 19 always reads it so, and has no such argument.
 _METADATA: dict[str, Any] = {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 
-_NO_VIDEOS = frozenset({"tty", "hls", "concat"})  # text that FFmpeg draws, or that points to other files
+_HEAD_BYTES = 64
+# FFmpeg finds these streams anywhere in a file, so that one may follow the text of a playlist.
+# fmt: off
+_FOUND_ANYWHERE = frozenset({
+    "apv", "av1", "avs2", "avs3", "cavsvideo", "dirac", "dnxhd", "evc", "h261", "h263", "h264", "hevc", "ingenient",
+    "ipu", "m4v", "mjpeg", "mjpeg_2000", "mpeg", "mpegts", "mpegvideo", "obu", "vc1", "vvc",
+})
+# fmt: on
+_NOT_SHOWN = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.dependent
+_DEFAULT_PIXELS = 5_000_000  # what ffmpeg holds the default disposition to be worth when it chooses a stream
 
 
 @dataclass(frozen=True)
@@ -51,26 +64,30 @@ class Header:
 
 @dataclass(frozen=True)
 class VideoFile:
-    """An open file and the stream that a player shows."""
+    """An open file and the stream that a player shows; `details` are for the log of `-v`."""
 
     container: InputContainer
     stream: VideoStream
     header: Header
+    details: tuple[str, ...] = ()
 
 
 @contextmanager
-def open_file(path: Path) -> Iterator[InputContainer]:
-    """Open a file with FFmpeg; close it afterwards.
+def open_file(path: Path, first_bytes: bytes = b"") -> Iterator[InputContainer]:
+    """Open a file with FFmpeg, and no other file, whatever this one says; close it afterwards.
 
+    Args:
+        first_bytes: the beginning of the file, where the caller knows it.
     Raises:
-        av.error.FFmpegError: it is no video.
+        av.error.FFmpegError: it is not a video.
     """
-    # Absolute, so that no name is read as a protocol or an option; and nothing but this file is opened.
-    options = {"protocol_whitelist": "file"}
-    with av.open(os.fspath(path.absolute()), options=options, **_METADATA) as container:
-        if container.format.name in _NO_VIDEOS:
-            raise av.error.InvalidDataError(0, f"it is {container.format.long_name}")
-        yield container
+    options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
+    file: str | NamelessFile = os.fspath(path.absolute())  # absolute, so that no name is read as a protocol
+    with ExitStack() as stack:
+        if needs_no_name(path, first_bytes):
+            file = stack.enter_context(closing(NamelessFile(path)))
+            options |= {"format_whitelist": ",".join(FORMATS | {"mlv"}), "protocol_whitelist": "none"}
+        yield stack.enter_context(av.open(file, "r", options=options, **_METADATA))
 
 
 @contextmanager
@@ -78,33 +95,67 @@ def open_video(source: Source) -> Iterator[VideoFile]:
     """Open a file that has a picture; close it afterwards.
 
     Raises:
-        VideoError: kind `unreadable`, `not_video`, `no_picture`, or `damaged` for an MP4 without its index.
+        VideoError: kind `unreadable`, also of an encrypted file, `not_video`, `no_picture`, or `damaged` for an MP4
+            without its index.
     """
     first_bytes = _first_bytes(source)
     with ExitStack() as stack:
         try:
-            container = stack.enter_context(open_file(source.path))
+            container = stack.enter_context(open_file(source.path, first_bytes))
         except MemoryError:  # PyAV's is an FFmpegError too
             raise
         except (av.error.FFmpegError, ValueError) as e:  # ValueError: a codec or a format that PyAV has no name for
             raise _not_opened(source, first_bytes, e) from e
-        yield _with_picture(source, container)
+        if container.format.name in _FOUND_ANYWHERE and _is_text(first_bytes[:7]):
+            raise _text_file(source)
+        yield _with_picture(source, container, first_bytes)
 
 
-def _with_picture(source: Source, container: InputContainer) -> VideoFile:
-    stream = picture_stream(container)
-    if stream is None:
-        raise VideoError(f"{source.id}: has no video stream; give a file with a picture", kind="no_picture")
+def _with_picture(source: Source, container: InputContainer, first_bytes: bytes) -> VideoFile:
+    tracks = read_tracks(source.path) if "mov" in container.format.name else []
+    streams = picture_streams(container, tracks)
+    if not streams:
+        raise _without_picture(source, container)
+    stream, *others = streams
+    if is_encrypted(source.path, container.format.name, stream, tracks):
+        raise _encrypted(source)
     if cast(object, stream.codec_context) is None:  # its type says it never is
         raise VideoError(f"{source.id}: FFmpeg has no decoder for its picture; convert it", kind="not_video")
+    if container.format.name == "webp_pipe" and _is_animated_webp(first_bytes):
+        message = (
+            f"{source.id}: is an animated WebP, which this version of FFmpeg cannot decode; convert it, for example "
+            """with python -c "from PIL import Image; Image.open('in.webp').save('out.gif', save_all=True)\""""
+        )
+        raise VideoError(message, kind="not_video")
     stream.codec_context.thread_count = THREADS
-    return VideoFile(container, stream, _header(container, stream))
+    return VideoFile(container, stream, _header(container, stream), _details(stream, others))
+
+
+def _without_picture(source: Source, container: InputContainer) -> VideoError:
+    if any(stream.disposition & Disposition.dependent for stream in container.streams.video):
+        message = f"{source.id}: is an image in tiles, which bike does not put together; convert it to JPEG or PNG"
+        return VideoError(message, kind="not_video")
+    return VideoError(f"{source.id}: has no video stream; give a file with a picture", kind="no_picture")
+
+
+def _details(stream: VideoStream, others: Sequence[VideoStream]) -> tuple[str, ...]:
+    if not others:
+        return ()
+    rest = ", ".join(_described(other) for other in others)
+    return (f"reads video stream {_described(stream)}; the file also has {rest}",)
+
+
+def _described(stream: VideoStream) -> str:
+    context = stream.codec_context
+    if cast(object, context) is None:
+        return f"{stream.index} (no decoder)"
+    return f"{stream.index} ({context.name} {context.width}x{context.height})"
 
 
 def _first_bytes(source: Source) -> bytes:
     try:
         with source.path.open("rb") as file:
-            first_bytes = file.read(12)
+            first_bytes = file.read(_HEAD_BYTES)
     except OSError as e:
         raise VideoError(f"{source.id}: cannot be read ({reason(e)}); check its rights", kind="unreadable") from e
     if not first_bytes:
@@ -112,14 +163,38 @@ def _first_bytes(source: Source) -> bytes:
     return first_bytes
 
 
+def _is_text(content: bytes) -> bool:
+    text = content.removeprefix(codecs.BOM_UTF8).decode("ascii", errors="replace")
+    return all(character.isprintable() or character.isspace() for character in text) and "\ufffd" not in text
+
+
+def _is_animated_webp(first_bytes: bytes) -> bool:
+    is_extended = first_bytes[:4] == b"RIFF" and first_bytes[8:16] == b"WEBPVP8X"
+    return is_extended and bool(first_bytes[20] & 2)
+
+
 def _not_opened(source: Source, first_bytes: bytes, error: Exception) -> VideoError:
     if first_bytes[4:8] == b"ftyp":
+        if any(track.is_encrypted for track in read_tracks(source.path)):
+            return _encrypted(source)
         message = (
             f"{source.id}: begins like an MP4 but its index is missing or broken; it may be cut off, copy it again"
         )
         return VideoError(message, kind="damaged")
-    message = f"{source.id}: is no video that FFmpeg knows ({reason(error)}); give a video or convert it"
+    if _is_text(first_bytes):
+        return _text_file(source)
+    message = f"{source.id}: is not a video that FFmpeg can read ({reason(error)}); give a video or convert it"
     return VideoError(message, kind="not_video")
+
+
+def _text_file(source: Source) -> VideoError:
+    message = f"{source.id}: is not a video but text, such as a playlist or a script; give the video itself"
+    return VideoError(message, kind="not_video")
+
+
+def _encrypted(source: Source) -> VideoError:
+    message = f"{source.id}: is encrypted; give a copy without encryption (DRM)"
+    return VideoError(message, kind="unreadable")
 
 
 def _header(container: InputContainer, stream: VideoStream) -> Header:
@@ -131,12 +206,24 @@ def _header(container: InputContainer, stream: VideoStream) -> Header:
     return Header(container.format.name, codec, context.pix_fmt or "", stream.frames, duration_s)
 
 
-def picture_stream(container: InputContainer) -> VideoStream | None:
-    """Return the stream a player shows: of several, FFmpeg's best, as decord takes; never a cover picture."""
-    stream = container.streams.best("video")
-    if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
-        return None
-    return stream
+def picture_streams(container: InputContainer, tracks: Sequence[Mp4Track] = ()) -> list[VideoStream]:
+    """Return the video streams, the one that ffmpeg would show first; no cover pictures, alpha or depth.
+
+    Args:
+        tracks: of an MP4 or QuickTime file.
+    """
+    auxiliary = {track.id for track in tracks if track.is_auxiliary}
+    streams = [s for s in container.streams.video if not s.disposition & _NOT_SHOWN]
+    pictures = [stream for stream in streams if stream.id not in auxiliary]
+    return sorted(pictures or streams, key=_rank, reverse=True)  # sorted keeps the order of those that rank alike
+
+
+def _rank(stream: VideoStream) -> tuple[bool, int, int, int]:
+    context = stream.codec_context
+    if cast(object, context) is None:
+        return (False, 0, 0, 0)
+    weight = _DEFAULT_PIXELS if stream.disposition & Disposition.default else 0
+    return (True, context.width * context.height + weight, stream.frames, context.bit_rate or 0)
 
 
 class Album:

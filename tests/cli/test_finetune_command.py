@@ -284,7 +284,7 @@ def test_names_never_steer_the_terminal(own: Path, tmp_path: Path) -> None:
     assert ran.exit_code == ExitCode.SOME_FAILED
     assert "\x1b]" not in ran.stderr + ran.stdout
     assert "\x07" not in ran.stderr + ran.stdout
-    assert ran.stderr.count("[red]\\x1b]0;x\\x07\\x0a.mp4: is no video") == 1  # of two epochs
+    assert ran.stderr.count("[red]\\x1b]0;x\\x07\\x0a.mp4: is not a video") == 1  # of two epochs
     assert "videos are not mirrored: label 'turn left' says a side; --flip yes mirrors" in ran.stderr
     assert f"{tmp_path}/[red]\\x1b]0;y\\x07: use it with" in ran.stderr
     assert (tmp_path / "[red]\x1b]0;y\x07" / "training.png").read_bytes()[:8] == PNG

@@ -156,7 +156,7 @@ def test_decord_never_sees_a_text(tmp_path: Path) -> None:
     text = tmp_path / "labels.txt"
     text.write_text("running and jumping\n" * 2000)
 
-    with pytest.raises(VideoError, match="is no video"):
+    with pytest.raises(VideoError, match="is not a video"):
         read(text, EIGHT, "decord")
 
 

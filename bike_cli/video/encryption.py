@@ -1,0 +1,70 @@
+"""Whether a video is encrypted; FFmpeg decodes such a file to noise or to nothing, without saying why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from av.video.stream import VideoStream
+
+from bike_cli.video.mp4_tracks import Mp4Track
+
+_HEAD_BYTES = 2**20
+_TS_PACKET, _TS_SYNC = 188, 0x47
+_SAMPLE_AES = frozenset({0xDB, 0xC1})  # stream types that Apple's HTTP Live Streaming gives to encrypted H.264 and HEVC
+_ASF_ENCRYPTION = (  # GUIDs of the content encryption object and of the extended one
+    bytes.fromhex("fbb3112223bdd211b4b700a0c955fc6e"),
+    bytes.fromhex("14e68a292226174cb935dae07ee9289c"),
+)
+_MATROSKA_ENCRYPTION = bytes.fromhex("50338101")  # the type of a content encoding is encryption
+
+
+def is_encrypted(path: Path, container: str, stream: VideoStream, tracks: Sequence[Mp4Track]) -> bool:
+    """Return whether the chosen stream of a file is encrypted.
+
+    Args:
+        container: FFmpeg's name of the format.
+        tracks: of an MP4 or QuickTime file; none otherwise.
+    """
+    if any(track.is_encrypted and track.id == stream.id for track in tracks):
+        return True
+    if "matroska" in container:
+        return "enc_key_id" in stream.metadata or _MATROSKA_ENCRYPTION in _head(path, 2**16)
+    if container in ("asf", "asf_o"):
+        head = _head(path, 2**16)
+        return any(guid in head for guid in _ASF_ENCRYPTION)
+    if container == "mpegts":
+        return _is_scrambled_ts(path, stream)
+    return container == "mpeg" and _is_scrambled_ps(_head(path, _HEAD_BYTES))
+
+
+def _head(path: Path, size: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError:
+        return b""
+
+
+def _is_scrambled_ts(path: Path, stream: VideoStream) -> bool:
+    context = stream.codec_context
+    if context is not None and ord(context.codec_tag[:1] or "\0") in _SAMPLE_AES:
+        return True
+    head = _head(path, _HEAD_BYTES)
+    start = next((i for i in range(_TS_PACKET) if head[i::_TS_PACKET][:5] == bytes([_TS_SYNC] * 5)), None)
+    if start is None:  # packets of another length, as of Blu-ray discs
+        return False
+    headers = [head[at : at + 4] for at in range(start, len(head) - 3, _TS_PACKET)]
+    controls = [h[3] >> 6 for h in headers if h[0] == _TS_SYNC and (h[1] & 0x1F) << 8 | h[2] == stream.id]
+    return bool(controls) and 2 * sum(control > 1 for control in controls) > len(controls)
+
+
+def _is_scrambled_ps(head: bytes) -> bool:
+    """Return whether most packets of pictures are scrambled, as on DVDs."""
+    flags: list[int] = []
+    at = head.find(b"\0\0\1")
+    while 0 <= at < len(head) - 6:
+        if 0xE0 <= head[at + 3] <= 0xEF and head[at + 6] >> 6 == 2:  # else it is MPEG-1, or no header of a packet
+            flags.append(head[at + 6] >> 4 & 3)
+        at = head.find(b"\0\0\1", at + 4)
+    return bool(flags) and 2 * sum(flag > 0 for flag in flags) > len(flags)

@@ -1,0 +1,58 @@
+"""Which of FFmpeg's formats bike opens: those that read nothing but the file itself."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import av
+
+# fmt: off
+_OPEN_OTHERS = frozenset({  # what they play is in other files or on the network
+    "applehttp", "avisynth", "concat", "dash", "dvdvideo", "hls", "imf", "lavfi", "libcdio", "mlv", "rtp", "rtsp",
+    "sap", "sdp", "vapoursynth", "vobsub", "webm_dash_manifest",
+    "image2",  # a name with % or * stands for many files; `foo.Y` brings `foo.U` and `foo.V`
+    "svg_pipe",  # an SVG may refer to files
+})
+_TAKE_TEXT = frozenset({"adf", "bin", "idf", "lrc", "sbg", "tty", "xbin"})  # and draw it, or play it
+_DEVICES = frozenset({
+    "alsa", "android_camera", "avfoundation", "bktr", "decklink", "dshow", "fbdev", "gdigrab", "iec61883", "jack",
+    "kmsgrab", "libdc1394", "openal", "oss", "pulse", "sndio", "v4l2", "vfwcap", "video4linux2", "video4linux2,v4l2",
+    "x11grab", "xcbgrab",
+})
+# fmt: on
+
+FORMATS = frozenset(av.formats_available) - _OPEN_OTHERS - _TAKE_TEXT - _DEVICES
+
+_MAGIC_LANTERN = b"MLVI"  # such a video may go on in other files, which are left alone when the name is withheld
+_PATTERN_CHARACTERS = frozenset("%*?{")  # that image2 understands
+
+
+def needs_no_name(path: Path, first_bytes: bytes) -> bool:
+    """Return whether FFmpeg would look for other files if it knew the name of this one."""
+    return bool(_PATTERN_CHARACTERS & set(os.fspath(path.absolute()))) or first_bytes.startswith(_MAGIC_LANTERN)
+
+
+class NamelessFile:
+    """A file for PyAV to read, of which FFmpeg learns no more than the extension; it guesses some formats by that."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb", buffering=0)
+        suffix = path.suffix
+        self.name = f"video{suffix}" if suffix.isascii() and suffix[1:].isalnum() else "video"
+
+    def read(self, size: int) -> bytes:
+        """Return up to `size` bytes; fewer at the end."""
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a place in the file, and return it."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the place in the file."""
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
