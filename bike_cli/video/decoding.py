@@ -38,7 +38,7 @@ from bike_cli.video.packets import UnforeseenError
 from bike_cli.video.sampling import positions_of
 from bike_cli.video.selective_reader import read_selected, reads_selectively
 from bike_cli.video.sequential_reader import read_through
-from bike_cli.video.video_file import Header, VideoFile, open_video
+from bike_cli.video.video_file import VideoFile, open_video
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +70,9 @@ def decode(
     request = Request(config, rng)
     if _is_folder(source):
         return _clip(source, read_folder(source.path, request), config)
-    footage, header = _read_video(source, request, decoder)
-    return _clip(source, footage, config, header_s=header.duration_s)
+    footage, file = _read_video(source, request, decoder)
+    footage = replace(footage, details=[*file.details, *footage.details])
+    return _clip(source, footage, config, header_s=file.header.duration_s)
 
 
 def clip_from_array(frames: NDArray[np.uint8], config: SamplingConfig, *, name: str) -> Clip:
@@ -139,18 +140,18 @@ def _is_folder(source: Source) -> bool:
     return stat.S_ISDIR(mode)
 
 
-def _read_video(source: Source, request: Request, decoder: Decoder) -> tuple[Footage, Header]:
+def _read_video(source: Source, request: Request, decoder: Decoder) -> tuple[Footage, VideoFile]:
+    """Return the footage, and the file it is from, which is closed again."""
     # PyAV looks first: decord prints what it cannot open, and opens text as ANSI art.
     with open_video(source) as file:
-        header = file.header
         if decoder == "decord":
-            return _read_with_decord(source, request, file), header
-        if reads_selectively(header):
+            return _read_with_decord(source, request, file), file
+        if reads_selectively(file.header):
             try:
-                return read_selected(file, request), header
+                return read_selected(file, request), file
             except (UnforeseenError, av.error.FFmpegError, ValueError):  # ValueError: what PyAV has no name for
                 pass  # what can be read is found out below
-    return read_through(source, request), header
+    return read_through(source, request), file
 
 
 def _read_with_decord(source: Source, request: Request, file: VideoFile) -> Footage:
