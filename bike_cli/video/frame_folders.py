@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bike_cli.errors import VideoError
 from bike_cli.video.footage import Footage, Request, reason
+from bike_cli.video.images import read_images
 
 FRAME_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
@@ -25,7 +25,7 @@ def read_folder(folder: Path, request: Request) -> Footage:
         raise VideoError(message, kind="not_video")
     positions = request.positions(len(images))  # [K, T]
     wanted, places = np.unique(positions, return_inverse=True)
-    pixels = [_read_image(images[i]) for i in wanted]
+    pixels = read_images(images[i] for i in wanted)
     for i, image in zip(wanted, pixels, strict=True):
         if image.shape != pixels[0].shape:
             sizes = f"{image.shape[1]}x{image.shape[0]} px, others {pixels[0].shape[1]}x{pixels[0].shape[0]}"
@@ -40,15 +40,3 @@ def _frame_files(folder: Path) -> list[Path]:
     except OSError as e:
         raise VideoError(f"{folder}: cannot be listed ({reason(e)}); check its rights", kind="unreadable") from e
     return sorted(files, key=lambda f: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", f.name)])
-
-
-def _read_image(path: Path) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except PermissionError as e:
-        raise VideoError(f"{path}: cannot be read ({reason(e)}); check its rights", kind="unreadable") from e
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:  # SyntaxError: Pillow's broken PNG
-        raise VideoError(f"{path}: is no whole image ({reason(e)}); extract the frames again", kind="damaged") from e
