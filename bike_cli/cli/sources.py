@@ -18,6 +18,7 @@ from bike_cli.data.inputs import VIDEO_EXTENSIONS, find_sources, looks_like_text
 from bike_cli.data.shards import Shard
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Source
+from bike_cli.time_limits import FILE_LIMIT_S, call_within
 
 LISTED = 1000  # sources that are looked for before the model is loaded; more would keep the first answer waiting
 
@@ -154,7 +155,7 @@ def _is_file(source: Source | Failure, status: os.stat_result) -> bool:
     if isinstance(source, Failure):
         return False
     try:
-        return os.path.samestat(source.path.stat(), status)
+        return call_within(FILE_LIMIT_S, lambda: os.path.samestat(source.path.stat(), status), otherwise=False)
     except (OSError, ValueError):
         return False
 

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from bike_cli.errors import UsageError
 from bike_cli.records import Source
+from bike_cli.time_limits import FILE_LIMIT_S, call_within
 
 # What a folder is searched for; a file named by the user is taken whatever it is called.
 # fmt: off
@@ -39,6 +40,9 @@ def find_sources(inputs: Iterable[str | Path]) -> Iterator[Source]:
         UsageError: a folder without a video, a glob without a match. Raised when its turn comes.
     """
     for given in inputs:
+        if not _answers(str(given)):
+            yield Source.at(str(given))  # its own failure says so, and the others need not wait
+            continue
         for name in _expanded(str(given)):
             yield from _sources_in(name) if _is_folder(name) else [Source.at(name)]
 
@@ -94,13 +98,23 @@ _MARKS = (  # where a container names itself, and how
 
 
 def _head(path: str | Path) -> bytes:
-    try:
+    """Return the beginning of a file; nothing where it cannot be read, or not soon."""
+
+    def read() -> bytes:
         if not Path(path).is_file():  # a pipe would wait, and what is read of it is gone
             return b""
         with Path(path).open("rb") as file:
             return file.read(_HEAD_BYTES)
+
+    try:
+        return call_within(FILE_LIMIT_S, read, otherwise=b"")
     except (OSError, ValueError):
         return b""
+
+
+def _answers(name: str) -> bool:
+    """Return whether the file system says anything at all about a name; one that is gone may not."""
+    return call_within(FILE_LIMIT_S, lambda: os.path.lexists(name) is not None, otherwise=False)
 
 
 def _ended_by(end: bytes, stream: BinaryIO) -> Iterator[bytes]:

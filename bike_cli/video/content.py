@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bike_cli.errors import VideoError
 from bike_cli.records import Source
+from bike_cli.time_limits import FILE_LIMIT_S, call_within
 from bike_cli.video.footage import reason
 
 READ_BYTES = 2**20
@@ -20,8 +21,12 @@ SETTLED_S = 2.0  # the coarsest clock of a file system in use, FAT's
 def stamp_of(path: Path) -> bytes | None:
     """Return what changes when the file or any file of the folder does: sizes and times of change, not read.
 
-    None where there is nothing to look at; the decoder says why.
+    None where there is nothing to look at, or not soon; the decoder says why.
     """
+    return call_within(FILE_LIMIT_S, lambda: _stamp_of(path), otherwise=None)
+
+
+def _stamp_of(path: Path) -> bytes | None:
     try:
         status = path.stat()
         if stat.S_ISREG(status.st_mode):
@@ -38,6 +43,10 @@ def stamp_of(path: Path) -> bytes | None:
 
 def changed_lately(path: Path) -> bool:
     """Return whether a file, or one of a folder, changed so lately that its clock may not tell the next change."""
+    return call_within(FILE_LIMIT_S, lambda: _changed_lately(path), otherwise=True)
+
+
+def _changed_lately(path: Path) -> bool:
     try:
         status = path.stat()
         seen = [entry.stat() for entry in _entries(path)] if stat.S_ISDIR(status.st_mode) else [status]

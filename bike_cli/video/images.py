@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +31,20 @@ _ORIENTATIONS = {
     7: Orientation(swaps_axes=True, flips_rows=True, flips_columns=True),
     8: Orientation(swaps_axes=True, flips_rows=True),
 }
+# What Pillow's plugins raise on broken files, next to OSError.
+_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 _16_BIT = 257  # 65535 / 255
 
 
@@ -51,6 +67,7 @@ def read_images(paths: Iterable[Path]) -> list[NDArray[np.uint8]]:
 def _read(path: Path) -> tuple[NDArray[np.generic], Orientation]:
     """Return the pixels as stored: uint8 [H, W, 3], or [H, W] of uint16, int32 or float32; and how they are shown."""
     from PIL import Image, UnidentifiedImageError
+    from PIL.Image import DecompressionBombError
 
     try:
         with Image.open(path, formats=_FORMATS) as image:
@@ -61,9 +78,7 @@ def _read(path: Path) -> tuple[NDArray[np.generic], Orientation]:
     except UnidentifiedImageError as e:
         formats = ", ".join(_FORMATS)
         raise VideoError(f"{path}: is not an image ({formats}); extract the frames again", kind="damaged") from e
-    except MemoryError:
-        raise
-    except Exception as e:  # Pillow's plugins raise errors of many kinds on broken files
+    except (OSError, DecompressionBombError, *_ERRORS) as e:
         raise VideoError(f"{path}: is not a whole image ({reason(e)}); extract the frames again", kind="damaged") from e
 
 
@@ -88,7 +103,7 @@ def _pixels(image: Image) -> NDArray[np.generic]:
 def _orientation(image: Image) -> Orientation:
     try:
         return _ORIENTATIONS.get(image.getexif().get(_EXIF_ORIENTATION, 1), Orientation())
-    except Exception:  # noqa: BLE001 - broken EXIF data raises errors of many kinds, and the picture is there all the same
+    except (OSError, *_ERRORS):  # broken EXIF data; the picture is there all the same
         return Orientation()
 
 

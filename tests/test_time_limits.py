@@ -1,0 +1,92 @@
+"""What the main process does with a file never holds up a run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from films import drawn, write_video
+
+from bike_cli.data import inputs
+from bike_cli.time_limits import call_within
+from bike_cli.video import content
+
+
+def test_a_call_in_time_returns_its_value() -> None:
+    assert call_within(10, lambda: 7, otherwise=0) == 7
+
+
+def test_a_call_in_time_raises_its_error() -> None:
+    with pytest.raises(FileNotFoundError):
+        call_within(10, lambda: os.stat("/nowhere/at/all"), otherwise=None)  # noqa: PTH116
+
+
+@pytest.fixture
+def stuck() -> Iterator[threading.Event]:
+    """An event that nobody sets before the test is over."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_a_call_that_blocks_is_given_up(stuck: threading.Event) -> None:
+    start_s = time.perf_counter()
+
+    assert call_within(0.1, stuck.wait, otherwise=False) is False
+    assert time.perf_counter() - start_s < 5
+
+
+def test_a_file_system_that_does_not_answer_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stuck: threading.Event
+) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"running")
+    for module in (inputs, content):
+        monkeypatch.setattr(module, "FILE_LIMIT_S", 0.1)
+
+    def never(*_: object, **__: object) -> None:
+        stuck.wait()
+        raise OSError
+
+    for name in ("stat", "lstat", "open"):
+        monkeypatch.setattr(os, name, never)
+        monkeypatch.setattr(Path, name, never)
+
+    names = [source.id for source in inputs.find_sources([tmp_path / "film.mp4", tmp_path / "other.mp4"])]
+
+    assert names == [str(tmp_path / "film.mp4"), str(tmp_path / "other.mp4")]
+    assert not inputs.looks_like_text(tmp_path / "film.mp4")
+    assert content.stamp_of(tmp_path / "film.mp4") is None
+    assert content.changed_lately(tmp_path / "film.mp4")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has leases")
+def test_a_first_file_that_cannot_be_opened_is_a_timeout_and_costs_the_others_nothing(tmp_path: Path) -> None:
+    import fcntl
+
+    blocked, fine = write_video(tmp_path / "blocked.mp4", drawn("red square")), tmp_path / "fine.mp4"
+    fine.write_bytes(blocked.read_bytes())
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    # While a program holds a lease, the system lets others wait who open the file: as long as this program allows, or
+    # for /proc/sys/fs/lease-break-time, 45 s.
+    handle = os.open(blocked, os.O_RDWR)
+    try:
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except OSError:
+        pytest.skip("this file system has no leases")
+    try:
+        command = [sys.executable, "-m", "bike_cli", "classify", blocked, fine, "-m", "tiny", "-L", "red square, blue"]
+        settings = ["--decode-timeout", "3", "-f", "jsonl", "--no-cache"]
+        ran = subprocess.run([*command, *settings], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    finally:
+        os.close(handle)
+        signal.signal(signal.SIGIO, before)
+
+    first, second = map(json.loads, ran.stdout.splitlines())
+    assert first["error"]["type"] == "timeout"
+    assert second["status"] == "ok"
