@@ -18,6 +18,7 @@ from bike_cli.errors import VideoError
 from bike_cli.records import Source
 from bike_cli.video.damage import Survey, choose
 from bike_cli.video.footage import Footage, Request, reason
+from bike_cli.video.gif_delays import browser_times
 from bike_cli.video.nearest import fewer, nearest, without_repeats
 from bike_cli.video.video_file import Album, VideoFile, open_video
 
@@ -115,9 +116,13 @@ def _survey(source: Source, request: Request) -> Survey:
         if play.memory_error is not None and len(pts) < request.config.frames:
             raise play.memory_error
         tick_s = float(file.stream.time_base or 0)
+        starts = np.where(np.array(pts, np.int64) == _NO_PTS, np.nan, np.array(pts, np.float64) * tick_s)
+        lengths = np.array(durations, np.float64) * tick_s
+        if file.header.container == "gif" and len(starts) == play.packets:
+            starts, lengths = browser_times(starts, lengths)
         return Survey(
-            starts=np.where(np.array(pts, np.int64) == _NO_PTS, np.nan, np.array(pts, np.float64) * tick_s),
-            lengths=np.array(durations, np.float64) * tick_s,
+            starts=starts,
+            lengths=lengths,
             is_whole=np.array(is_whole, bool),
             is_key=np.array(is_key, bool),
             packet_starts=np.unique(np.array(play.packet_pts, np.float64) * tick_s),

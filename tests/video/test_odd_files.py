@@ -251,6 +251,31 @@ def test_a_variable_frame_rate_gives_each_frame_its_own_time(tmp_path: Path, nam
     np.testing.assert_allclose(clip.times_s, ticks[positions_seen(clip)] / 10, atol=0.002)
 
 
+@pytest.mark.parametrize(
+    ("delays", "shown"),  # hundredths of a second; the second as browsers and ffmpeg 5 show them
+    [
+        ([1] * 12, [10] * 12),
+        ([0] * 12, [10] * 12),
+        ([2] * 12, [2] * 12),
+        ([1, 5, 0, 2, 1, 10], [10, 5, 10, 2, 10, 10]),
+    ],
+)
+def test_short_delays_of_a_gif_are_those_of_browsers(tmp_path: Path, delays: list[int], shown: list[int]) -> None:
+    images = [Image.new("RGB", (64, 48), (grey(i),) * 3) for i in range(len(delays))]
+    images[0].save(tmp_path / "film.gif", save_all=True, append_images=images[1:], duration=40)
+    content, at = bytearray((tmp_path / "film.gif").read_bytes()), 0
+    for delay in delays:
+        at = content.index(b"\x21\xf9\x04", at) + 4
+        content[at : at + 2] = delay.to_bytes(2, "little")
+    (tmp_path / "film.gif").write_bytes(content)
+
+    clip = decode(Source.at(tmp_path / "film.gif"), SamplingConfig(frames=len(delays)))
+
+    np.testing.assert_allclose(clip.times_s[0], np.cumsum([0, *shown[:-1]]) / 100, atol=1e-9)
+    assert clip.duration_s == pytest.approx(sum(shown) / 100)
+    assert clip.warning is None
+
+
 def test_ten_bits_are_read_as_eight(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.mp4", pixels="yuv420p10le")
 
