@@ -1,6 +1,7 @@
 """Films that show their own frame numbers, and the way to the real clips."""
 
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 
 import av
@@ -15,6 +16,7 @@ from bike_cli.video.decoding import decode
 EIGHT = SamplingConfig(frames=8)
 CLIPS = Path(__file__).parents[2] / "shared" / "clips"
 needs_clips = pytest.mark.skipif(not CLIPS.is_dir(), reason=f"{CLIPS}: the real clips are not here")
+needs_decord = pytest.mark.skipif(find_spec("decord") is None, reason="decord is not installed")
 N, STEP = 40, 6  # frames of a generated film, and grey levels from one to the next
 
 

@@ -9,7 +9,7 @@ from av.video.stream import VideoStream
 
 from bike_cli.video.mp4_tracks import Mp4Track
 
-_HEAD_BYTES = 2**20
+_HEAD_BYTES = 2**18
 _TS_PACKET, _TS_SYNC = 188, 0x47
 _SAMPLE_AES = frozenset({0xDB, 0xC1})  # stream types that Apple's HTTP Live Streaming gives to encrypted H.264 and HEVC
 _ASF_ENCRYPTION = (  # GUIDs of the content encryption object and of the extended one

@@ -30,12 +30,13 @@ THREADS = 1  # per video: many videos are decoded side by side, and two threads 
 # PyAV 18 refuses metadata that is not UTF-8 unless asked not to; PyAV 19 always reads it so, and has no such argument.
 _METADATA: dict[str, Any] = {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 
+_WHITELIST = ",".join(sorted(FORMATS))
 _HEAD_BYTES = 64
-# FFmpeg finds these streams anywhere in a file, so that one may follow the text of a playlist.
 # fmt: off
+# FFmpeg finds these streams anywhere in a file, so that one may follow the text of a playlist.
 _FOUND_ANYWHERE = frozenset({
-    "apv", "av1", "avs2", "avs3", "cavsvideo", "dirac", "dnxhd", "evc", "h261", "h263", "h264", "hevc", "ingenient",
-    "ipu", "m4v", "mjpeg", "mjpeg_2000", "mpeg", "mpegts", "mpegvideo", "obu", "vc1", "vvc",
+    "apv", "av1", "avs2", "avs3", "cavsvideo", "dirac", "dnxhd", "evc", "h261", "h263", "h264", "hevc", "m4v", "mjpeg",
+    "mjpeg_2000", "mpeg", "mpegts", "mpegvideo", "obu", "vc1", "vvc",
 })
 # fmt: on
 _NOT_SHOWN = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.dependent
@@ -81,12 +82,12 @@ def open_file(path: Path, first_bytes: bytes = b"") -> Iterator[InputContainer]:
     Raises:
         av.error.FFmpegError: it is not a video.
     """
-    options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
+    options = {"format_whitelist": _WHITELIST, "protocol_whitelist": "file"}
     file: str | NamelessFile = os.fspath(path.absolute())  # absolute, so that no name is read as a protocol
     with ExitStack() as stack:
         if needs_no_name(path, first_bytes):
             file = stack.enter_context(closing(NamelessFile(path)))
-            options |= {"format_whitelist": ",".join(FORMATS | {"mlv"}), "protocol_whitelist": "none"}
+            options |= {"format_whitelist": f"{_WHITELIST},mlv", "protocol_whitelist": "none"}
         yield stack.enter_context(av.open(file, "r", options=options, **_METADATA))
 
 
@@ -106,6 +107,8 @@ def open_video(source: Source) -> Iterator[VideoFile]:
             raise
         except (av.error.FFmpegError, ValueError) as e:  # ValueError: a codec or a format that PyAV has no name for
             raise _not_opened(source, first_bytes, e) from e
+        except OSError as e:
+            raise _unreadable(source, e) from e
         if container.format.name in _FOUND_ANYWHERE and _is_text(first_bytes[:7]):
             raise _text_file(source)
         yield _with_picture(source, container, first_bytes)
@@ -149,7 +152,7 @@ def _described(stream: VideoStream) -> str:
     context = stream.codec_context
     if cast(object, context) is None:
         return f"{stream.index} (no decoder)"
-    return f"{stream.index} ({context.name} {context.width}x{context.height})"
+    return f"{stream.index} ({context.codec.canonical_name} {context.width}x{context.height})"
 
 
 def _first_bytes(source: Source) -> bytes:
@@ -157,10 +160,14 @@ def _first_bytes(source: Source) -> bytes:
         with source.path.open("rb") as file:
             first_bytes = file.read(_HEAD_BYTES)
     except OSError as e:
-        raise VideoError(f"{source.id}: cannot be read ({reason(e)}); check its rights", kind="unreadable") from e
+        raise _unreadable(source, e) from e
     if not first_bytes:
         raise VideoError(f"{source.id}: is empty (0 bytes); copy it again", kind="not_video")
     return first_bytes
+
+
+def _unreadable(source: Source, error: OSError) -> VideoError:
+    return VideoError(f"{source.id}: cannot be read ({reason(error)}); check its rights", kind="unreadable")
 
 
 def _is_text(content: bytes) -> bool:
@@ -174,6 +181,9 @@ def _is_animated_webp(first_bytes: bytes) -> bool:
 
 
 def _not_opened(source: Source, first_bytes: bytes, error: Exception) -> VideoError:
+    if not isinstance(error, av.error.FFmpegError):
+        message = f"{source.id}: holds what this version of FFmpeg cannot decode ({error}); convert it"
+        return VideoError(message, kind="not_video")
     if first_bytes[4:8] == b"ftyp":
         if any(track.is_encrypted for track in read_tracks(source.path)):
             return _encrypted(source)

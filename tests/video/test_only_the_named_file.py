@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch  # noqa: F401 - decord loaded before torch crashes the process (dmlc/decord#293)
 from mp4_boxes import box, rewrite
-from numbered_films import EIGHT, N, positions_seen, write_film
+from numbered_films import EIGHT, N, needs_decord, positions_seen, write_film
 from PIL import Image
 
 from bike_cli.config import Decoder, SamplingConfig
@@ -179,6 +179,7 @@ def test_a_film_may_be_named_like_a_pattern(tmp_path: Path, stem: str, suffix: s
     assert clip.warning == expected.warning
 
 
+@needs_decord
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
 def test_decord_reads_a_film_named_like_a_pattern_and_no_other(tmp_path: Path) -> None:
     write_film(tmp_path / "film.mp4").rename(tmp_path / "film_%03d.mp4")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch  # noqa: F401 - decord loaded before torch crashes the process (dmlc/decord#293)
 from av.bitstream import BitStreamFilterContext
-from numbered_films import failure_of
+from numbered_films import failure_of, needs_decord
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -223,6 +223,7 @@ def decord_frames(path: Path) -> NDArray[np.uint8]:
     return decode(Source.at(path), SamplingConfig(frames=2), decoder="decord").frames
 
 
+@needs_decord
 @pytest.mark.parametrize("matrix", [(1, 0, 0, 1), (-1, 0, 0, -1), *NEVER_TURNED.values()])
 def test_decord_reads_what_it_shows_upright(tmp_path: Path, matrix: tuple[float, ...]) -> None:
     film = with_matrix(write_film(tmp_path / "film.mp4"), matrix)
@@ -230,6 +231,7 @@ def test_decord_reads_what_it_shows_upright(tmp_path: Path, matrix: tuple[float,
     np.testing.assert_array_equal(decord_frames(film)[0, 0] > 128, by_config()(film)[0, 0] > 128)
 
 
+@needs_decord
 @pytest.mark.parametrize("matrix", [EIGHT[name][0] for name in ("hflip", "vflip", "transpose")] + [turn(179.6)])
 def test_decord_never_shows_a_picture_the_wrong_way_up(tmp_path: Path, matrix: tuple[float, ...]) -> None:
     film = with_matrix(write_film(tmp_path / "film.mp4"), matrix)
