@@ -8,15 +8,36 @@ that there is is read once. The clip's warning says which it was.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.errors import VideoError
 from bike_cli.records import Source
+from bike_cli.video.clocks import Clock, clock_of
 from bike_cli.video.footage import Request
 from bike_cli.video.video_file import Header
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What was lost in decoding a file.
+
+    Args:
+        n_announced: frames that the file's packets announce.
+        is_exact: whether each of these should come out; False for codecs whose packets are not understood.
+        n_before_first: packets that the decoder took before the first frame came out.
+        errors: packets that could not be decoded after the first frame came out.
+        read_error: why the container could not be read to its end.
+    """
+
+    n_announced: int
+    is_exact: bool = True
+    n_before_first: int = 0
+    errors: int = 0
+    read_error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -26,9 +47,10 @@ class Survey:
     Args:
         starts, lengths: float64 [M], seconds; `starts` is NaN without a clock, `lengths` 0 where not known.
         is_whole, is_key: bool [M].
-        packet_starts: float64 [P], sorted, of the packets with a time; frames that failed have their packets.
-        packets, discarded: packets in the file, and those among them that a player does not show.
-        errors: packets that could not be read or decoded.
+        packet_starts: float64 [P], sorted, of the packets with a time that announce a frame.
+        n_packets: packets in the file, those that are not shown included.
+        n_discarded: frames among those announced by the header that a player does not show.
+        may_jump: whether the format allows jumps of its clock.
     """
 
     starts: NDArray[np.float64]
@@ -36,57 +58,74 @@ class Survey:
     is_whole: NDArray[np.bool_]
     is_key: NDArray[np.bool_]
     packet_starts: NDArray[np.float64]
-    packets: int
-    discarded: int
-    errors: int
+    n_packets: int
+    n_discarded: int
+    losses: Losses
     header: Header
+    may_jump: bool = field(default=False)
 
     @property
     def n_read(self) -> int:
         """Frames that came out."""
         return len(self.starts)
 
-    @property
+    @cached_property
+    def n_leading(self) -> int:
+        """Frames at the beginning that cannot be decoded, as where a recording begins between two keyframes."""
+        lost = max(0, self.losses.n_announced - self.n_read)
+        if not self.n_read:
+            return 0
+        if np.isnan(self.starts[0]) or not len(self.packet_starts):
+            return min(lost, self.losses.n_before_first)
+        return min(lost, int(np.searchsorted(self.packet_starts, self.starts[0])))
+
+    @cached_property
     def is_damaged(self) -> bool:
-        """Whether anything was lost on the way."""
-        return self.errors > 0 or not self.is_whole.all() or self._is_cut()
+        """Whether frames were lost or guessed after the first one."""
+        n_after = self.losses.n_announced - self.n_leading
+        if not self.n_read:
+            return n_after > 0
+        return (self.losses.errors > 0 and self.n_read < n_after) or not self.is_whole.all() or self._is_cut()
 
     @property
     def n_frames(self) -> int:
-        """Frames of the video, those that are lost too where the file still tells of them."""
+        """Frames of the video from the first that can be decoded, with those that are lost after it."""
         if not self.is_damaged:
             return self.n_read
-        promised = self.header.frames if self._is_cut() else self.packets
-        return max(self.n_read, promised - self.discarded)
+        promised = self.header.frames - self.n_discarded if self._is_cut() else self.losses.n_announced
+        return max(self.n_read, promised - self.n_leading)
 
     def places(self) -> NDArray[np.int64]:
         """Return where in the video each frame read is shown; without a clock, where among those that can be read."""
         counted = np.arange(self.n_read)
-        places = np.searchsorted(self.packet_starts, self.starts)
+        places = np.searchsorted(self.packet_starts, self.starts) - self.n_leading
         if not self.is_damaged or np.isnan(self.starts).any() or not (np.diff(places) > 0).all():
             return counted
-        return places if places[-1] < self.n_frames else counted
+        return places if places[0] >= 0 and places[-1] < self.n_frames else counted
 
-    def starts_s(self) -> NDArray[np.float64]:
-        """Return when each frame is shown, counted from the first one of the video."""
-        lost_first = self.is_damaged and len(self.packet_starts) > 0
-        first_s = min(self.packet_starts[0], self.starts[0]) if lost_first else self.starts[0]
-        starts_s: NDArray[np.float64] = self.starts - first_s
-        return starts_s
+    @cached_property
+    def clock(self) -> Clock:
+        """When each frame is shown, counted from the first one."""
+        return clock_of(self.starts, self.lengths, self.is_key, may_jump=self.may_jump)
 
-    def duration_s(self) -> float | None:
-        """Return when the last frame that can be read ends; None without a clock."""
-        starts_s, length_s = self.starts_s(), self.lengths[-1]
-        if not length_s and len(starts_s) > 1:
-            length_s = starts_s[-1] - starts_s[-2]
-        end_s = float(starts_s[-1] + length_s)
-        return None if np.isnan(end_s) else end_s
+    def notes(self) -> list[str]:
+        """Return what is to be said of frames that are missing without damage, and of the clock."""
+        announced, leading = self.losses.n_announced, self.n_leading
+        lost = announced - self.n_read - leading
+        notes = [self.clock.note] if self.clock.note else []
+        if self.losses.is_exact and leading:
+            notes.append(f"the first {leading} of {announced} frames cannot be decoded")
+        if self.losses.is_exact and lost > 0 and not self.is_damaged:
+            notes.append(f"{lost} of {announced} frames cannot be decoded")
+        if self.losses.read_error:
+            notes.append(f"damaged: the file cannot be read to its end ({self.losses.read_error})")
+        return notes
 
     def _is_cut(self) -> bool:
         if not self.n_read:
             return False
         ends = self.starts + self.lengths
-        return bool(self.header.promises_more(self.packets, float(ends[-1] - self.starts[0])))
+        return bool(self.header.promises_more(self.n_packets, float(ends[-1] - self.starts[0])))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ The readers share one form, a request becomes footage:
 
     selective     PyAV decodes what the frames asked for need and little else; for the pairs of container and codec on
                   which tests compare it, frame by frame, with a full decode
-    sequential    PyAV decodes all of the file twice: everything else, whatever the selective reader gives up on, and
+    sequential    PyAV decodes all of the file: everything else, whatever the selective reader gives up on, and
                   files that are damaged inside, of which it reads what can be read
     decord        on demand only
     frame folder  Pillow (torchvision brings it), one image a frame
@@ -24,7 +24,6 @@ import logging
 import stat
 from dataclasses import replace
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,9 +31,10 @@ from bike_cli.config import Decoder, SamplingConfig
 from bike_cli.errors import VideoError
 from bike_cli.records import Clip, Source
 from bike_cli.video.decord_reader import GaveUpError, decord_is_exact, read_decord
+from bike_cli.video.endings import early_end
 from bike_cli.video.footage import Footage, Request, reason
 from bike_cli.video.frame_folders import read_folder
-from bike_cli.video.packets import UnforeseenError
+from bike_cli.video.packets import READING_ERRORS, UnforeseenError
 from bike_cli.video.sampling import positions_of
 from bike_cli.video.selective_reader import read_selected, reads_selectively
 from bike_cli.video.sequential_reader import read_through
@@ -70,9 +70,8 @@ def decode(
     request = Request(config, rng)
     if _is_folder(source):
         return _clip(source, read_folder(source.path, request), config)
-    footage, file = _read_video(source, request, decoder)
-    footage = replace(footage, details=[*file.details, *footage.details])
-    return _clip(source, footage, config, header_s=file.header.duration_s)
+    footage = _read_video(source, request, decoder)
+    return _clip(source, footage, config)
 
 
 def clip_from_array(frames: NDArray[np.uint8], config: SamplingConfig, *, name: str) -> Clip:
@@ -94,10 +93,10 @@ def clip_from_array(frames: NDArray[np.uint8], config: SamplingConfig, *, name: 
     return _clip(Source.at(name), footage, config)
 
 
-def _clip(source: Source, footage: Footage, config: SamplingConfig, *, header_s: float | None = None) -> Clip:
+def _clip(source: Source, footage: Footage, config: SamplingConfig) -> Clip:
     for detail in footage.details:  # a worker has no log: there the pool logs them
         logger.info("%s: %s", source.id, detail)
-    notes = [*footage.notes, *_repeats(footage, asked=config.frames), *_early_end(footage, header_s)]
+    notes = [*footage.notes, *_repeats(footage, asked=config.frames)]
     return Clip(
         source,
         frames=footage.frames,
@@ -117,14 +116,6 @@ def _repeats(footage: Footage, *, asked: int) -> list[str]:
     return [f"{n_frames} {noun} in the video, {asked} asked for: some are read more than once"]
 
 
-def _early_end(footage: Footage, header_s: float | None) -> list[str]:
-    # A cut-off Matroska file decodes without an error; its header still knows how long it was.
-    ends_s = footage.duration_s
-    if header_s is None or ends_s is None or header_s - ends_s < max(1.0, 0.1 * header_s):
-        return []
-    return [f"the picture ends at {ends_s:.1f} s of {header_s:.1f} s: the file may be cut off"]
-
-
 def _is_folder(source: Source) -> bool:
     """Return whether the source is a folder; raise VideoError where it is neither a folder nor an ordinary file."""
     try:
@@ -140,18 +131,40 @@ def _is_folder(source: Source) -> bool:
     return stat.S_ISDIR(mode)
 
 
-def _read_video(source: Source, request: Request, decoder: Decoder) -> tuple[Footage, VideoFile]:
-    """Return the footage, and the file it is from, which is closed again."""
+def _read_video(source: Source, request: Request, decoder: Decoder) -> Footage:
     # PyAV looks first: decord prints what it cannot open, and opens text as ANSI art.
     with open_video(source) as file:
-        if decoder == "decord":
-            return _read_with_decord(source, request, file), file
-        if reads_selectively(file.header):
-            try:
-                return read_selected(file, request), file
-            except (UnforeseenError, av.error.FFmpegError, ValueError):  # ValueError: what PyAV has no name for
-                pass  # what can be read is found out below
-    return read_through(source, request), file
+        stated_s = file.header.duration_s
+        footage = _read_with_decord(source, request, file) if decoder == "decord" else _read_selectively(file, request)
+    if not isinstance(footage, Footage):
+        why_not, footage = footage, _read_through(source, request)
+        footage = replace(footage, details=[f"{footage.details[0]} ({why_not})", *footage.details[1:]])
+    notes = [*footage.notes, *early_end(source, footage, header_s=stated_s)]
+    return replace(footage, notes=notes, details=[*file.details, *footage.details])
+
+
+def _read_selectively(file: VideoFile, request: Request) -> Footage | str:
+    """Return the footage, or why the whole file must be decoded."""
+    if not reads_selectively(file.header):
+        return f"{file.header.codec} in {file.header.container}"
+    try:
+        return read_selected(file, request)
+    except UnforeseenError as e:
+        return str(e)
+    except MemoryError:
+        raise
+    except READING_ERRORS as e:
+        return reason(e)
+
+
+def _read_through(source: Source, request: Request) -> Footage:
+    try:
+        return read_through(source, request)
+    except (VideoError, MemoryError):
+        raise
+    except READING_ERRORS as e:
+        message = f"{source.id}: cannot be read ({type(e).__name__}: {reason(e)}); convert the file"
+        raise VideoError(message, kind="damaged") from e
 
 
 def _read_with_decord(source: Source, request: Request, file: VideoFile) -> Footage:

@@ -35,6 +35,7 @@ class Footage:
         n_frames: frames in the whole video.
         duration_s: end of the last frame; None without a clock.
         notes: what differs from the request, for the clip's warning.
+        ends_at_s: end of the last frame on the file's own clock; None where that is not known or was corrected.
         details: how the file was read, for the log of `-v`; such as the reader and a second video track.
     """
 
@@ -45,6 +46,7 @@ class Footage:
     duration_s: float | None
     notes: Sequence[str] = ()
     details: Sequence[str] = ()
+    ends_at_s: float | None = None
 
 
 def reason(error: Exception) -> str:

@@ -5,40 +5,106 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import av
 import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from bike_cli.video.bitstreams import Content, Start, inspector_of
 from bike_cli.video.video_file import VideoFile
 
-_H264_PICTURES, _H264_IDR, _H264_PARAMETERS = range(1, 6), {5}, {7, 8}
-_HEVC_PICTURES, _HEVC_IDR, _HEVC_PARAMETERS = range(32), {19, 20}, {33, 34}
-_LONGEST_HEAD = 64  # NAL units before the first picture's that are looked at
+# What PyAV raises for broken files: FFmpeg's errors, and those of its own code where it did not expect such a file.
+READING_ERRORS: tuple[type[Exception], ...] = (
+    av.error.FFmpegError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+NO_PTS = int(np.iinfo(np.int64).min)
+_MOST_REORDERED = 16  # frames that H.264 and HEVC may hold back, at most
 
 
 class UnforeseenError(Exception):
-    """A file is not built, or does not decode, as its packets say; only decoding all of it tells what it holds."""
+    """The file's packets do not describe it, or decoding does not match them; only a full decode shows its frames."""
+
+
+@dataclass(frozen=True)
+class PacketList:
+    """All N packets of the video stream, in decoding order.
+
+    Args:
+        pts, dts: int64 [N], in the stream's time base; `NO_PTS` where a packet has none.
+        durations: int64 [N], 0 where not known.
+        sizes: int64 [N], bytes.
+        frames: int64 [N], frames that the decoder outputs for the packet; -1 where its headers do not say.
+        is_keyframe: bool [N], marked as a keyframe by the container.
+        is_discarded: bool [N], decoded but not shown, such as those outside of an edit list.
+        is_corrupt: bool [N], marked by the container; the decoder may still find nothing wrong.
+        is_field, is_closed: bool [N], see `Content`.
+        starts: int64 [N], values of `Start`.
+        is_understood: whether the headers of this codec are read; otherwise each packet counts as one frame.
+        error: the container's error that ended the list early.
+    """
+
+    pts: NDArray[np.int64]
+    dts: NDArray[np.int64]
+    durations: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    frames: NDArray[np.int64]
+    is_keyframe: NDArray[np.bool_]
+    is_discarded: NDArray[np.bool_]
+    is_corrupt: NDArray[np.bool_]
+    is_field: NDArray[np.bool_]
+    is_closed: NDArray[np.bool_]
+    starts: NDArray[np.int64]
+    is_understood: bool
+    error: Exception | None = None
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    @property
+    def n_announced(self) -> int:
+        """Frames that the packets announce, all in all."""
+        return int(np.abs(self.frames[~self.is_discarded]).sum())
+
+    @property
+    def is_expected(self) -> NDArray[np.bool_]:
+        """Whether the frames of a packet should come out: bool [N]. Those before the first keyframe cannot."""
+        is_expected = ~self.is_discarded
+        keys = np.flatnonzero(self.is_keyframe)
+        if len(keys) and keys[0] > 0:
+            is_expected[: keys[0]] = False
+            is_expected &= (self.pts == NO_PTS) | (self.pts >= self.pts[keys[0]])
+        return is_expected
+
+    def n_expected(self) -> int:
+        """Return how many frames a decoder should output."""
+        return int(np.abs(self.frames[self.is_expected]).sum())
 
 
 @dataclass(frozen=True)
 class PacketTable:
-    """What is known of N packets, in decoding order, one frame each.
+    """What is known of N packets, in decoding order, at most one shown frame each.
 
     Args:
-        pts, dts: int64 [N], in the stream's time base; no pts twice; `dts` falls back to `pts`.
-        durations: int64 [N], 0 where not known.
+        pts, dts: int64 [N], in the stream's time base; `dts` falls back to `pts`.
+        durations, sizes: int64 [N]; durations are 0 where not known.
         is_key: bool [N], shown and marked as a keyframe.
         is_start: bool [N], no packet behind it that is shown later refers to one before it.
-        shown: int64 [M], the packets that a player shows, in presentation order.
+        shown: int64 [M], the packets that a player shows, in presentation order; no pts twice.
         shown_pts: int64 [M], sorted.
     """
 
     pts: NDArray[np.int64]
     dts: NDArray[np.int64]
     durations: NDArray[np.int64]
+    sizes: NDArray[np.int64]
     is_key: NDArray[np.bool_]
     is_start: NDArray[np.bool_]
     shown: NDArray[np.int64]
@@ -54,7 +120,7 @@ class PacketTable:
         """
         starts = np.flatnonzero(self.is_start[: packet + 1] & (self.pts[: packet + 1] <= self.pts[packet]))
         if not len(starts):
-            raise UnforeseenError
+            raise UnforeseenError("decoding cannot start before a frame asked for")
         return int(starts[-1])
 
     def position_of(self, pts: int) -> int:
@@ -65,7 +131,7 @@ class PacketTable:
         """
         position = int(np.searchsorted(self.shown_pts, pts))
         if position == len(self.shown_pts) or self.shown_pts[position] != pts:
-            raise UnforeseenError
+            raise UnforeseenError("the decoder output a frame that no packet announced")
         return position
 
     def end(self) -> int:
@@ -74,85 +140,109 @@ class PacketTable:
         return last + (int(self.durations[self.shown[-1]]) or last - before)
 
 
-def read_packets(file: VideoFile) -> PacketTable:
-    """Read all packets of the picture, from where the file stands.
+def demux(file: VideoFile) -> Iterator[av.Packet[VideoStream]]:
+    """Yield the packets of the picture that hold data, from where the file stands.
+
+    Stops at PyAV's flush packet. Going on would make it look for streams that appeared since the file was opened,
+    which raises IndexError.
 
     Raises:
-        UnforeseenError: a frame has no time of its own, or decoding cannot start at the first packet.
-        av.error.FFmpegError: the file cannot be read to its end.
+        READING_ERRORS: the container cannot be read further.
     """
-    pts, dts, durations = array("q"), array("q"), array("q")
-    is_key, is_shown, kinds = array("b"), array("b"), array("b")
-    kind_of = _Starts(file)
     for packet in file.container.demux(file.stream):
-        if not packet.size:
-            continue
-        if packet.pts is None or packet.is_corrupt:
-            raise UnforeseenError
-        pts.append(packet.pts)
-        dts.append(packet.pts if packet.dts is None else packet.dts)
-        durations.append(packet.duration or 0)
-        is_key.append(packet.is_keyframe)
-        is_shown.append(not packet.is_discard)
-        kinds.append(kind_of(packet) if packet.is_keyframe else _NO_START)
-    times = np.array(pts, np.int64)
-    if len(np.unique(times)) != len(times) or not any(is_shown) or kinds[0] == _NO_START:
-        raise UnforeseenError
-    order, shows = np.argsort(times), np.array(is_shown, bool)
-    shown = order[shows[order]]
-    # Where some starts bring parameter sets along, the others may need sets that a skipped packet brought.
-    is_start = np.array(kinds, np.int8) == max(kinds)
-    is_start[0] = True
-    return PacketTable(
-        pts=times,
-        dts=np.array(dts, np.int64),
-        durations=np.array(durations, np.int64),
-        is_key=np.array(is_key, bool) & shows,
-        is_start=is_start,
-        shown=shown,
-        shown_pts=times[shown],
+        if packet.size:
+            yield packet
+        elif packet.pts is None and packet.dts is None:
+            return
+
+
+def list_packets(file: VideoFile) -> PacketList:
+    """Read all packets of the picture, from where the file stands; an error of the container ends the list."""
+    rows = array("q")
+    inspect = inspector_of(file.header.codec, bytes(file.stream.codec_context.extradata or b""))
+    content = Content(1, Start.NO)
+    error: Exception | None = None
+    try:
+        for packet in demux(file):
+            pts, dts, is_key = packet.pts, packet.dts, packet.is_keyframe
+            if inspect is not None:
+                content = inspect(memoryview(packet), is_key)
+            rows.extend(
+                (
+                    NO_PTS if pts is None else pts,
+                    NO_PTS if dts is None else dts,
+                    packet.duration or 0,
+                    packet.size,
+                    is_key | packet.is_discard << 1 | packet.is_corrupt << 2,
+                    -1 if content.frames is None else min(content.frames, 15),
+                    content.start | content.is_closed << 2 | content.is_field << 3,
+                )
+            )
+    except READING_ERRORS as e:
+        error = e
+    columns = np.array(rows, np.int64).reshape(-1, 7).T.copy()
+    return PacketList(
+        pts=columns[0],
+        dts=columns[1],
+        durations=columns[2],
+        sizes=columns[3],
+        is_keyframe=(columns[4] & 1) > 0,
+        is_discarded=(columns[4] & 2) > 0,
+        is_corrupt=(columns[4] & 4) > 0,
+        frames=columns[5],
+        starts=columns[6] & 3,
+        is_closed=(columns[6] & 4) > 0,
+        is_field=(columns[6] & 8) > 0,
+        is_understood=inspect is not None,
+        error=error,
     )
 
 
-_NO_START, _BARE_START, _FULL_START = range(3)  # no place to start; one; one that brings its parameter sets
+def table_of(packets: PacketList) -> PacketTable:
+    """Return the frames that the packets announce.
 
-
-class _Starts:
-    """Tells whether decoding can start at a keyframe packet.
-
-    H.264 and HEVC mark frames as keyframes from which a player may start although frames behind them refer to earlier
-    ones (open GOPs, periodic intra refresh); only an IDR picture cuts all ties.
+    Raises:
+        UnforeseenError: they do not say which frames there are and when, or decoding cannot start at the first one.
     """
+    if packets.error is not None:
+        raise UnforeseenError("the container cannot be read to its end")
+    if not packets.is_understood or not np.isin(packets.frames, (0, 1)).all():
+        raise UnforeseenError("packets do not say how many frames they hold")
+    if packets.is_field.any():
+        raise UnforeseenError("fields are stored in packets of their own")
+    is_shown = (packets.frames == 1) & ~packets.is_discarded
+    if not is_shown.any():
+        raise UnforeseenError("no packet shows a frame")
+    if (packets.pts == NO_PTS).any() or packets.is_corrupt.any():
+        raise UnforeseenError("packets lack times or are marked as corrupt")
+    if packets.starts[0] < Start.BARE:
+        raise UnforeseenError("the first packet is not a point where decoding can start")
+    _check_order(packets)
+    order = np.argsort(packets.pts, kind="stable")
+    shown = order[is_shown[order]]
+    # Where some starts bring parameter sets along, the others may need sets that a skipped packet brought.
+    is_start = packets.starts == packets.starts.max()
+    is_start[0] = True
+    return PacketTable(
+        pts=packets.pts,
+        dts=np.where(packets.dts == NO_PTS, packets.pts, packets.dts),
+        durations=packets.durations,
+        sizes=packets.sizes,
+        is_key=packets.is_keyframe & (packets.starts >= Start.ALONE) & is_shown,
+        is_start=is_start,
+        shown=shown,
+        shown_pts=packets.pts[shown],
+    )
 
-    def __init__(self, file: VideoFile) -> None:
-        extradata = file.stream.codec_context.extradata or b""
-        is_hevc = file.header.codec == "hevc"
-        self._has_units = is_hevc or file.header.codec == "h264"
-        self._pictures, self._idr = (_HEVC_PICTURES, _HEVC_IDR) if is_hevc else (_H264_PICTURES, _H264_IDR)
-        self._parameters = _HEVC_PARAMETERS if is_hevc else _H264_PARAMETERS
-        self._shift, self._mask = (1, 0x3F) if is_hevc else (0, 0x1F)
-        length_at = 21 if is_hevc else 4
-        # avcC and hvcC begin with their version, 1; without them start codes part the units.
-        is_counted = len(extradata) > length_at and extradata[0] == 1
-        self._length_bytes = (extradata[length_at] & 3) + 1 if is_counted else 0
 
-    def __call__(self, packet: av.Packet[VideoStream]) -> int:
-        if not self._has_units:
-            return _BARE_START
-        parameters: set[int] = set()
-        for kind in islice(self._kinds(bytes(packet)), _LONGEST_HEAD):
-            if kind in self._pictures:
-                is_idr = kind in self._idr
-                return (_FULL_START if parameters >= self._parameters else _BARE_START) if is_idr else _NO_START
-            parameters.add(kind)
-        return _NO_START
-
-    def _kinds(self, content: bytes) -> Iterator[int]:
-        """Yield the types of a packet's NAL units."""
-        at, length_bytes = 0, self._length_bytes
-        while length_bytes and at + length_bytes < len(content):
-            yield content[at + length_bytes] >> self._shift & self._mask
-            at += length_bytes + int.from_bytes(content[at : at + length_bytes], "big")
-        while not length_bytes and 0 <= (at := content.find(b"\0\0\1", at)) < len(content) - 3:
-            at += 3
-            yield content[at] >> self._shift & self._mask
+def _check_order(packets: PacketList) -> None:
+    """Raise UnforeseenError where a decoder's order is not the order of the times, as where a clock restarts."""
+    pts = packets.pts[packets.frames == 1]
+    latest_before = np.maximum.accumulate(pts)
+    if len(np.unique(pts)) < len(pts) or (pts[_MOST_REORDERED:] < latest_before[:-_MOST_REORDERED]).any():
+        raise UnforeseenError("times repeat or go backwards")
+    closed = np.flatnonzero(packets.is_closed[packets.frames == 1])
+    closed = closed[closed > 0]
+    earliest_after = np.minimum.accumulate(pts[::-1])[::-1]
+    if (earliest_after[closed] <= latest_before[closed - 1]).any():
+        raise UnforeseenError("times go backwards")

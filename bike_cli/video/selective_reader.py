@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from bike_cli.config import SamplingConfig
 from bike_cli.video.footage import Footage, Request
 from bike_cli.video.nearest import fewer, nearest, without_repeats
-from bike_cli.video.packets import PacketTable, UnforeseenError, read_packets
+from bike_cli.video.packets import PacketTable, UnforeseenError, demux, list_packets, table_of
 from bike_cli.video.video_file import Album, Header, VideoFile
 
 # Tests compare each pair with a full decode, frame by frame. Missing on purpose: AVI and MPEG-TS, whose packets lack
 # times or begin in mid-group.
 _CONTAINERS = frozenset({"mov", "matroska"})
-_CODECS = frozenset({"h264", "hevc", "mpeg4", "mpeg2video", "vp8", "vp9", "mjpeg"})
+_CODECS = frozenset({"h264", "hevc", "av1", "mpeg4", "mpeg2video", "vp8", "vp9", "mjpeg"})
 # Not HEVC: a frame that says it is no reference may still be one to a higher temporal layer.
 _DROPS_SAFELY = frozenset({"h264", "mpeg4", "mpeg2video", "vp8"})
 
@@ -46,14 +46,15 @@ def read_selected(file: VideoFile, request: Request) -> Footage:
         UnforeseenError: the file is not as its packets say; some or all frames may still be there.
         av.error.FFmpegError: it cannot be read or decoded.
     """
-    table = read_packets(file)
+    packets = list_packets(file)
+    table = table_of(packets)
     time_base = file.stream.time_base
     if not time_base:  # PyAV 18 returns None where there is none, PyAV 19 zero
-        raise UnforeseenError
+        raise UnforeseenError("the stream has no time base")
     first = int(table.shown_pts[0])
     duration_s = float((table.end() - first) * time_base)
     if file.header.promises_more(len(table.pts), duration_s):
-        raise UnforeseenError
+        raise UnforeseenError("frames are missing at the end")
     asked = request.positions(len(table.shown))  # [K, T]
     positions, frames = _read(file, table, asked, config=request.config)
     return Footage(
@@ -63,6 +64,8 @@ def read_selected(file: VideoFile, request: Request) -> Footage:
         n_frames=len(table.shown),
         duration_s=duration_s,
         notes=fewer(positions, asked, config=request.config),
+        details=["read with PyAV, selective"],
+        ends_at_s=float(table.end() * time_base),
     )
 
 
@@ -87,14 +90,14 @@ def _read(
             _read_run(file, table, run, album)
     frames = album.frames(positions)
     if frames is None:
-        raise UnforeseenError
+        raise UnforeseenError("a frame asked for did not come out of the decoder")
     return positions, frames
 
 
 def _keyframes_near(table: PacketTable, asked: NDArray[np.int64]) -> NDArray[np.int64]:
     keys = np.flatnonzero(table.is_key[table.shown])
     if not len(keys):
-        raise UnforeseenError
+        raise UnforeseenError("no packet is a keyframe")
     return without_repeats(nearest(asked, keys), asked)
 
 
@@ -147,7 +150,7 @@ def _read_draft(
             album.put(*before)
             read.append(before[0])
     if not read:
-        raise UnforeseenError
+        raise UnforeseenError("no frame came out of the decoder")
     return without_repeats(nearest(asked, np.unique(read)), asked)
 
 
@@ -170,9 +173,10 @@ def _pictures(
         is_last = i == run.wanted[-1]
         for picture in [*context.decode(packet), *(context.decode(None) if is_last else [])]:
             position = -1 if picture.pts is None else table.position_of(picture.pts)
-            # An interlaced frame can be two packets, one a field; then packets are no measure of frames.
-            if picture.is_corrupt or picture.interlaced_frame or position <= before:
-                raise UnforeseenError
+            # An interlaced frame can be two packets, one a field; only of H.264 are fields told from frames before.
+            is_doubtful = picture.interlaced_frame and file.header.codec != "h264"
+            if picture.is_corrupt or is_doubtful or position <= before:
+                raise UnforeseenError("a frame is damaged, interlaced or out of order")
             before = position
             yield position, picture
 
@@ -181,13 +185,15 @@ def _packets(file: VideoFile, table: PacketTable, run: Run) -> Iterator[tuple[in
     """Yield a run's packets with their places in the table; how exact a seek is depends on the container."""
     file.container.seek(int(table.dts[run.start]), stream=file.stream)
     i: int | None = None
-    for packet in file.container.demux(file.stream):
+    for packet in demux(file):
         if i is None:
-            i = next(iter(np.flatnonzero(table.pts == packet.pts).tolist()), len(table.pts))
-        if (i > run.start and not packet.size) or i == len(table.pts) or packet.pts != table.pts[i]:
-            raise UnforeseenError
+            is_here = (table.pts == packet.pts) & (table.sizes == packet.size)
+            i = next(iter(np.flatnonzero(is_here).tolist()), len(table.pts))
+        if i == len(table.pts) or packet.pts != table.pts[i] or packet.size != table.sizes[i]:
+            raise UnforeseenError("seeking leads to packets that were not there before")
         if i >= run.start:
             yield i, packet
         if i == run.wanted[-1]:
             return
         i += 1
+    raise UnforeseenError("the file ends before its last packet")

@@ -1,13 +1,17 @@
 """Reads any file that FFmpeg opens, by decoding all of it; what is damaged inside is stepped over and counted.
 
-The file is decoded twice: once to survey what can be read, for no header can be believed, and once to keep the frames
-then chosen. Nothing else is kept, however long the video.
+Which frames there are is known for certain only after the last one. So the packets are counted first, which costs
+little, and the frames that are then to be expected are kept while all of the file is decoded. Where other frames come
+out, as where a file is damaged, it is decoded once more, up to the last frame wanted. Nothing else is kept, however
+long the video.
 """
 
 from __future__ import annotations
 
+import copy
 from array import array
 from collections.abc import Iterator
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -16,13 +20,14 @@ from numpy.typing import NDArray
 
 from bike_cli.errors import VideoError
 from bike_cli.records import Source
-from bike_cli.video.damage import Survey, choose
+from bike_cli.video.damage import Losses, Survey, choose
+from bike_cli.video.endings import clock_may_jump
 from bike_cli.video.footage import Footage, Request, reason
 from bike_cli.video.gif_delays import browser_times
 from bike_cli.video.nearest import fewer, nearest, without_repeats
+from bike_cli.video.packets import NO_PTS, READING_ERRORS, PacketList, demux, list_packets
 from bike_cli.video.video_file import Album, VideoFile, open_video
 
-_NO_PTS = np.iinfo(np.int64).min
 _MOST_ERRORS = 100  # of the container, one after another, before the rest of a file is given up
 
 
@@ -33,22 +38,55 @@ def read_through(source: Source, request: Request) -> Footage:
         VideoError: kind `no_picture`, or `damaged` where too few frames can be read.
         MemoryError: too few frames can be read because memory ran out.
     """
-    survey = _survey(source, request)
+    with open_video(source) as file:
+        packets = list_packets(file)
+    kept = Album()
+    survey = _survey(source, request, packets, kept)
     if not survey.n_read and not survey.is_damaged:
         raise VideoError(f"{source.id}: holds no frame; give a file with a picture", kind="no_picture")
     choice = choose(survey, request, source=source)
     asked = readable = choice.frames  # [K, T]
     if request.config.sampling == "keyframe" and (keys := choice.usable[survey.is_key[choice.usable]]).size:
         readable = without_repeats(nearest(asked, keys), asked)
-    places = survey.places()
+    frames = kept.frames(readable)
+    del kept
+    passes = "once" if frames is not None else "twice"
     return Footage(
-        frames=_fetch(source, readable),
-        positions=places[readable],
-        times_s=survey.starts_s()[readable],
+        frames=_fetch(source, readable) if frames is None else frames,
+        positions=survey.places()[readable],
+        times_s=survey.clock.starts_s[readable],
         n_frames=survey.n_frames,
-        duration_s=survey.duration_s(),
-        notes=[*choice.notes, *fewer(readable, asked, config=request.config)],
+        duration_s=survey.clock.duration_s,
+        notes=[*choice.notes, *survey.notes(), *fewer(readable, asked, config=request.config)],
+        details=[f"read with PyAV, decoded in full {passes}"],
+        ends_at_s=survey.clock.ends_at_s,
     )
+
+
+# -- what is to be expected ------------------------------------------------------------------------------------------
+
+
+def _expected(packets: PacketList, request: Request) -> set[int]:
+    """Return the places of the frames that will be wanted if the decoder outputs what the packets announce."""
+    n_frames = packets.n_expected()
+    if not n_frames:
+        return set()
+    # The generator of the request must draw the same positions again when the frames are known.
+    asked = replace(request, rng=copy.deepcopy(request.rng)).positions(n_frames)
+    if request.config.sampling == "keyframe" and (keys := _expected_keyframes(packets)).size:
+        asked = without_repeats(nearest(asked, keys), asked)
+    return set(asked.ravel().tolist())
+
+
+def _expected_keyframes(packets: PacketList) -> NDArray[np.int64]:
+    is_shown = packets.is_expected & (packets.frames != 0)
+    pts, is_key = packets.pts[is_shown], packets.is_keyframe[is_shown]
+    if (pts != NO_PTS).all():
+        is_key = is_key[np.argsort(pts, kind="stable")]
+    return np.flatnonzero(is_key)
+
+
+# -- decoding --------------------------------------------------------------------------------------------------------
 
 
 class _Playthrough:
@@ -57,14 +95,16 @@ class _Playthrough:
     def __init__(self, file: VideoFile) -> None:
         self._file = file
         self.errors = 0
-        self.memory_error: MemoryError | None = None
-        self.packet_pts = array("q")  # of the packets that are shown; without those that have none
         self.packets = 0
-        self.discarded = 0
+        self.read_error: Exception | None = None
+        self.memory_error: MemoryError | None = None
 
     def pictures(self) -> Iterator[av.VideoFrame]:
         """Yield every picture that can be decoded, in the decoder's order."""
         for packet in self._packets():
+            self.packets += 1
+            # The decoder passes the mark on to its frames, where it says nothing about what was decoded.
+            packet.is_corrupt = False
             yield from self._decoded(packet)
         yield from self._decoded(None)
 
@@ -73,50 +113,49 @@ class _Playthrough:
         errors_in_a_row = 0
         while errors_in_a_row < _MOST_ERRORS:
             try:
-                for packet in self._file.container.demux(self._file.stream):
-                    if not packet.size:
-                        continue
+                for packet in demux(self._file):
                     errors_in_a_row = 0
-                    self._count(packet)
                     yield packet
                 return
-            except (av.error.FFmpegError, ValueError) as e:
-                self._count_error(e)
+            except READING_ERRORS as e:
+                self._note_memory(e)
+                self.read_error = e
                 errors_in_a_row += 1
-
-    def _count(self, packet: av.Packet[VideoStream]) -> None:
-        self.packets += 1
-        self.discarded += packet.is_discard
-        self.errors += packet.is_corrupt
-        if packet.pts is not None and not packet.is_discard:
-            self.packet_pts.append(packet.pts)
 
     def _decoded(self, packet: av.Packet[VideoStream] | None) -> list[av.VideoFrame]:
         try:
             return list(self._file.stream.codec_context.decode(packet))
-        except (av.error.FFmpegError, ValueError) as e:
-            self._count_error(e)
+        except READING_ERRORS as e:
+            self._note_memory(e)
+            self.errors += 1
             return []
 
-    def _count_error(self, error: Exception) -> None:
-        self.errors += 1
+    def _note_memory(self, error: Exception) -> None:
         if isinstance(error, MemoryError):  # PyAV's is an FFmpegError too; a changed bit can ask for gigabytes
             self.memory_error = error
 
 
-def _survey(source: Source, request: Request) -> Survey:
+def _survey(source: Source, request: Request, packets: PacketList, album: Album) -> Survey:
+    """Decode all of a file; put the frames that are likely to be asked for into the album."""
+    wanted = _expected(packets, request)
     with open_video(source) as file:
         play = _Playthrough(file)
         pts, durations, is_whole, is_key = array("q"), array("q"), array("b"), array("b")
-        for picture in play.pictures():
-            pts.append(_NO_PTS if picture.pts is None else picture.pts)
+        n_before_first = early_errors = 0
+        for i, picture in enumerate(play.pictures()):
+            if not i:
+                n_before_first, early_errors = play.packets, play.errors
+            if i in wanted:
+                _put(source, album, i, picture)
+            pts.append(NO_PTS if picture.pts is None else picture.pts)
             durations.append(picture.duration or 0)
             is_whole.append(not picture.is_corrupt)
             is_key.append(picture.key_frame)
         if play.memory_error is not None and len(pts) < request.config.frames:
             raise play.memory_error
+        announcing = ~packets.is_discarded & (packets.frames != 0)
         tick_s = float(file.stream.time_base or 0)
-        starts = np.where(np.array(pts, np.int64) == _NO_PTS, np.nan, np.array(pts, np.float64) * tick_s)
+        starts = np.where(np.array(pts, np.int64) == NO_PTS, np.nan, np.array(pts, np.float64) * tick_s)
         lengths = np.array(durations, np.float64) * tick_s
         if file.header.container == "gif" and len(starts) == play.packets:
             starts, lengths = browser_times(starts, lengths)
@@ -125,11 +164,18 @@ def _survey(source: Source, request: Request) -> Survey:
             lengths=lengths,
             is_whole=np.array(is_whole, bool),
             is_key=np.array(is_key, bool),
-            packet_starts=np.unique(np.array(play.packet_pts, np.float64) * tick_s),
-            packets=play.packets,
-            discarded=play.discarded,
-            errors=play.errors,
+            packet_starts=np.unique(packets.pts[announcing & (packets.pts != NO_PTS)].astype(np.float64)) * tick_s,
+            n_packets=play.packets,
+            n_discarded=int(packets.is_discarded.sum()),
+            losses=Losses(
+                packets.n_announced,
+                is_exact=packets.is_understood,
+                n_before_first=n_before_first,
+                errors=play.errors - early_errors,
+                read_error=None if play.read_error is None else reason(play.read_error),
+            ),
             header=file.header,
+            may_jump=clock_may_jump(file),
         )
 
 

@@ -11,7 +11,7 @@ from numbered_films import CLIPS, EIGHT, N, failure_of, needs_clips, positions_s
 from bike_cli.config import SamplingConfig
 from bike_cli.errors import VideoError
 from bike_cli.records import Clip, Source
-from bike_cli.video.damage import Survey, choose
+from bike_cli.video.damage import Losses, Survey, choose
 from bike_cli.video.decoding import decode
 from bike_cli.video.footage import Request
 from bike_cli.video.sampling import sample_positions
@@ -29,9 +29,9 @@ def survey(whole: int, guessed: int = 0, *, packets: int = 300) -> Survey:
         is_whole=np.arange(n_read) < whole,
         is_key=np.arange(n_read) == 0,
         packet_starts=np.arange(packets) / 25,
-        packets=packets,
-        discarded=0,
-        errors=packets - n_read,
+        n_packets=packets,
+        n_discarded=0,
+        losses=Losses(packets, errors=packets - n_read),
         header=Header("mov,mp4", "h264", "yuv420p", packets, packets / 25),
     )
 

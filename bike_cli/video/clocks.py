@@ -1,0 +1,119 @@
+"""When each frame is shown, from clocks that may restart, jump, run backwards or have gaps: arithmetic, no decoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+JUMP_S = 10.0  # a longer step is a fault of the clock where a format allows such faults; FFmpeg's threshold, too
+_MOST_REORDERED = 16  # frames by which a time can be out of place without meaning a restart
+_MOST_REPEATED = 0.1  # part of the frames that may lack a time of their own
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When M frames are shown.
+
+    Args:
+        starts_s: float64 [M], rising from 0; all NaN where not known.
+        duration_s: end of the last frame; None where not known.
+        ends_at_s: the same on the file's own clock; None where that is not known or was corrected.
+        note: why nothing is known although the file has times.
+    """
+
+    starts_s: NDArray[np.float64]
+    duration_s: float | None
+    ends_at_s: float | None = None
+    note: str | None = None
+
+
+def clock_of(
+    starts: NDArray[np.float64], lengths: NDArray[np.float64], is_key: NDArray[np.bool_], *, may_jump: bool
+) -> Clock:
+    """Return when frames are shown that follow each other in this order.
+
+    Args:
+        starts, lengths: float64 [M], seconds; starts are NaN and lengths 0 where not known.
+        is_key: bool [M]; only at a keyframe can a clock restart.
+        may_jump: whether the format allows jumps (MPEG-TS and MPEG-PS); elsewhere a long step is a long frame.
+    """
+    known = ~np.isnan(starts)
+    if not known.any():
+        return Clock(np.full(len(starts), np.nan), None)
+    rising = _rising(starts, lengths, is_key, may_jump=may_jump)
+    if rising is None:
+        reason = "the file's clock runs backwards: times and duration are not known"
+        return Clock(np.full(len(starts), np.nan), None, note=reason)
+    last_s = float(lengths[-1]) or (float(rising[-1] - rising[-2]) if len(rising) > 1 else 0.0)
+    duration_s = float(rising[-1] - rising[0]) + max(last_s, 0.0)
+    is_untouched = bool(known[-1]) and bool(np.isclose(rising[-1] - rising[0], starts[-1] - starts[0]))
+    return Clock(rising - rising[0], duration_s, float(starts[-1]) + last_s if is_untouched else None)
+
+
+def _rising(
+    starts: NDArray[np.float64], lengths: NDArray[np.float64], is_key: NDArray[np.bool_], *, may_jump: bool
+) -> NDArray[np.float64] | None:
+    if not may_jump and (np.diff(starts) > 0).all():  # False where any is NaN
+        return starts
+    filled = _filled(starts, lengths)
+    if filled is None:
+        return None
+    steps = np.diff(filled)
+    is_jump = np.abs(steps) > JUMP_S if may_jump else np.zeros(len(steps), bool)
+    if (steps > 0).all() and not is_jump.any():
+        return filled
+    if not is_jump.any() and (reordered := _reordered(filled, lengths)) is not None:
+        return reordered
+    restarts = np.flatnonzero(is_jump | ((steps <= 0) & is_key[1:])) + 1
+    return _joined(np.split(filled, restarts), np.split(lengths, restarts))
+
+
+def _filled(starts: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return times for frames without one, from those around them; None where there are too few to tell from."""
+    known = np.flatnonzero(~np.isnan(starts))
+    if len(known) == len(starts):
+        return starts
+    if len(known) < 2:
+        return None
+    step_s = _step(starts, lengths)
+    places = np.arange(len(starts))
+    filled = np.interp(places, known, starts[known])
+    filled += step_s * (np.minimum(places - known[0], 0) + np.maximum(places - known[-1], 0))
+    return filled
+
+
+def _step(starts: NDArray[np.float64], lengths: NDArray[np.float64]) -> float:
+    """Return the time from one frame to the next, as it mostly is."""
+    steps = np.diff(starts)
+    steps = steps[steps > 0]  # False for NaN
+    return float(np.median(steps if len(steps) else lengths))
+
+
+def _reordered(starts: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return the times sorted, where only neighbours were out of order; None where it is something else."""
+    order = np.argsort(starts, kind="stable")
+    if len(order) and np.abs(order - np.arange(len(order))).max() > _MOST_REORDERED:
+        return None
+    ascending = starts[order]
+    repeated = np.append(False, np.diff(ascending) <= 0)
+    if repeated.sum() > max(1.0, _MOST_REPEATED * len(starts)):
+        return None
+    filled = _filled(np.where(repeated, np.nan, ascending), lengths) if repeated.any() else ascending
+    return None if filled is None or not (np.diff(filled) > 0).all() else filled
+
+
+def _joined(parts: list[NDArray[np.float64]], lengths: list[NDArray[np.float64]]) -> NDArray[np.float64] | None:
+    """Return the times of parts that follow one another without a gap, each with a clock of its own."""
+    joined: list[NDArray[np.float64]] = []
+    begin = float(parts[0][0])
+    for part, part_lengths in zip(parts, lengths, strict=True):
+        ordered = part if (np.diff(part) > 0).all() else _reordered(part, part_lengths)
+        if ordered is None:
+            return None
+        joined.append(ordered - ordered[0] + begin)
+        length = float(part_lengths[-1]) or _step(np.concatenate(parts), np.concatenate(lengths))
+        begin = float(joined[-1][-1]) + length
+    rising = np.concatenate(joined)
+    return rising if (np.diff(rising) > 0).all() else None
