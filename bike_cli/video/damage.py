@@ -124,8 +124,8 @@ class Survey:
     def _is_cut(self) -> bool:
         if not self.n_read:
             return False
-        ends = self.starts + self.lengths
-        return bool(self.header.promises_more(self.n_packets, float(ends[-1] - self.starts[0])))
+        ends_at_s = float(self.starts[-1] + self.lengths[-1])
+        return self.header.promises_more(self.n_packets, max(ends_at_s, ends_at_s - float(self.starts[0])))
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from bike_cli.video.decord_reader import GaveUpError, decord_is_exact, read_deco
 from bike_cli.video.endings import early_end
 from bike_cli.video.footage import Footage, Request, reason
 from bike_cli.video.frame_folders import read_folder
-from bike_cli.video.packets import READING_ERRORS, UnforeseenError
+from bike_cli.video.packets import READING_ERRORS, UnforeseenError, list_packets
 from bike_cli.video.sampling import positions_of
 from bike_cli.video.selective_reader import read_selected, reads_selectively
 from bike_cli.video.sequential_reader import read_through
@@ -168,12 +168,17 @@ def _read_through(source: Source, request: Request) -> Footage:
 
 
 def _read_with_decord(source: Source, request: Request, file: VideoFile) -> Footage:
+    is_exact = decord_is_exact(file.header)
+    packets = None
+    if is_exact:
+        with open_video(source) as other:
+            packets = list_packets(other)
     try:
-        footage = read_decord(source.path, request, file=file)
+        footage = read_decord(source.path, request, file=file, packets=packets)
     except GaveUpError as e:
         message = f"{source.id}: decord cannot read it, or not exactly; leave it to --decoder auto"
         raise VideoError(message, kind="not_video") from e
-    if decord_is_exact(file.header):
+    if is_exact:
         return footage
     note = "decord may be some frames off in such files; --decoder auto is exact"
     return replace(footage, notes=[*footage.notes, note])

@@ -14,6 +14,7 @@ from bike_cli.errors import UsageError
 from bike_cli.video.footage import Footage, Request
 from bike_cli.video.nearest import fewer, nearest, without_repeats
 from bike_cli.video.orientation import decord_orientation, display_matrix, orientation_from
+from bike_cli.video.packets import PacketList, UnforeseenError, table_of
 from bike_cli.video.video_file import THREADS, Header, VideoFile
 
 # decord brings an old FFmpeg, which knows no whitelist of formats. It is given nothing that this might take for a
@@ -69,12 +70,15 @@ def decord_is_exact(header: Header) -> bool:
     )
 
 
-def read_decord(path: Path, request: Request, *, file: VideoFile) -> Footage:
+def read_decord(path: Path, request: Request, *, file: VideoFile, packets: PacketList | None = None) -> Footage:
     """Read with decord; the caller has imported torch already or never will.
 
     `file` is the same file, opened with PyAV, which decodes its first picture to find out how it is to be shown.
 
     decord loaded before torch in one process crashes it (dmlc/decord#293), hence the import in here.
+
+    decord counts packets, hidden frames included. With the file's packets it is asked for the frames that are shown;
+    without, its count is trusted.
 
     Raises:
         GaveUpError: decord might open other files, fails, repeats frames, shows the picture the wrong way up, or its
@@ -88,14 +92,19 @@ def read_decord(path: Path, request: Request, *, file: VideoFile) -> Footage:
     try:
         # Any repeated frame is one too many: without a limit, decord fills what it cannot decode with copies.
         reader = decord.VideoReader(os.fspath(path.absolute()), num_threads=THREADS, fault_tol=1e-9)
-        n_frames = len(reader)
-        spans_s = reader.get_frame_timestamp(list(range(n_frames))).astype(np.float64)  # [n_frames, 2]
-        _check(n_frames, file.header.frames, starts_s=spans_s[:, 0])
+        spans_s = reader.get_frame_timestamp(list(range(len(reader)))).astype(np.float64)  # [packets, 2]
+        _check(len(reader), file.header.frames, starts_s=spans_s[:, 0])
+        keys = np.sort(np.array(reader.get_key_indices(), np.int64))
+        shown = np.arange(len(reader)) if packets is None else _shown(packets, len(reader))
+        spans_s, n_frames = spans_s[shown], len(shown)
+        first_shown = np.searchsorted(shown, keys)  # the positions of the keyframes
         asked = positions = request.positions(n_frames)  # [K, T]
         if request.config.sampling == "keyframe":
-            keys = np.sort(np.array(reader.get_key_indices(), np.int64))
-            positions = without_repeats(nearest(asked, keys), asked)
-        pixels = reader.get_batch(positions.ravel().tolist()).asnumpy()
+            positions = without_repeats(nearest(asked, first_shown), asked)
+        # decord seeks to a keyframe by its packet and counts from there the frames that come out.
+        group = np.searchsorted(first_shown, positions, side="right") - 1
+        indices = keys[group] + positions - first_shown[group]
+        pixels = reader.get_batch(indices.ravel().tolist()).asnumpy()
     except (decord.DECORDError, decord.DECORDLimitReachedError, *_ERRORS) as e:
         raise GaveUpError from e
     starts_s = spans_s[:, 0] - spans_s[0, 0]
@@ -106,6 +115,8 @@ def read_decord(path: Path, request: Request, *, file: VideoFile) -> Footage:
         n_frames=n_frames,
         duration_s=float(spans_s[-1, 1] - spans_s[0, 0]),
         notes=fewer(positions, asked, config=request.config),
+        details=["read with decord"],
+        ends_at_s=float(spans_s[-1, 1]),
     )
 
 
@@ -119,6 +130,18 @@ def _check_content(path: Path, header: Header) -> None:
     is_pattern = bool(_PATTERN_CHARACTERS & set(os.fspath(path.absolute()))) and path.suffix.lower() not in _NOT_IMAGES
     if not content[at:].startswith(marks) or is_pattern or any(reference in content for reference in _REFERENCES):
         raise GaveUpError
+
+
+def _shown(packets: PacketList, n_counted: int) -> NDArray[np.int64]:
+    """Return which of the packets that decord counts show a frame, in the order of their times."""
+    try:
+        table = table_of(packets)
+    except UnforeseenError as e:
+        raise GaveUpError from e
+    if n_counted != len(packets):
+        raise GaveUpError
+    order = np.argsort(packets.pts, kind="stable")
+    return np.flatnonzero(np.isin(order, table.shown))
 
 
 def _check_orientation(file: VideoFile) -> None:

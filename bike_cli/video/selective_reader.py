@@ -53,7 +53,8 @@ def read_selected(file: VideoFile, request: Request) -> Footage:
         raise UnforeseenError("the stream has no time base")
     first = int(table.shown_pts[0])
     duration_s = float((table.end() - first) * time_base)
-    if file.header.promises_more(len(table.pts), duration_s):
+    ends_at_s = float(table.end() * time_base)
+    if file.header.promises_more(len(table.pts), max(duration_s, ends_at_s)):
         raise UnforeseenError("frames are missing at the end")
     asked = request.positions(len(table.shown))  # [K, T]
     positions, frames = _read(file, table, asked, config=request.config)
@@ -65,7 +66,7 @@ def read_selected(file: VideoFile, request: Request) -> Footage:
         duration_s=duration_s,
         notes=fewer(positions, asked, config=request.config),
         details=["read with PyAV, selective"],
-        ends_at_s=float(table.end() * time_base),
+        ends_at_s=ends_at_s,
     )
 
 

@@ -54,8 +54,9 @@ class Header:
     duration_s: float | None
 
     def promises_more(self, n_packets: int, end_s: float) -> bool:
-        """Return whether frames are missing at the end of the file.
+        """Return whether frames are missing at the end of a file whose last frame ends at `end_s`.
 
+        `end_s` counts from 0 or from the first frame, whichever is later: an edit list can delay the first frame.
         A count alone proves nothing: frames outside an edit list are counted, but those do not lengthen the video.
         """
         if self.frames <= n_packets or self.duration_s is None or not n_packets:
