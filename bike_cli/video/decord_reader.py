@@ -138,7 +138,8 @@ def _shown(packets: PacketList, n_counted: int) -> NDArray[np.int64]:
         table = table_of(packets)
     except UnforeseenError as e:
         raise GaveUpError from e
-    if n_counted != len(packets):
+    # decord loses count where it seeks to a keyframe that is not shown.
+    if n_counted != len(packets) or (packets.is_keyframe & (packets.frames == 0)).any():
         raise GaveUpError
     order = np.argsort(packets.pts, kind="stable")
     return np.flatnonzero(np.isin(order, table.shown))

@@ -74,6 +74,11 @@ class PacketList:
         return int(np.abs(self.frames[~self.is_discarded]).sum())
 
     @property
+    def counts_exactly(self) -> bool:
+        """Whether the headers of every packet say how many frames it holds."""
+        return self.is_understood and bool((self.frames >= 0).all())
+
+    @property
     def is_expected(self) -> NDArray[np.bool_]:
         """Whether the frames of a packet should come out: bool [N]. Those before the first keyframe cannot."""
         is_expected = ~self.is_discarded

@@ -169,7 +169,7 @@ def _survey(source: Source, request: Request, packets: PacketList, album: Album)
             n_discarded=int(packets.is_discarded.sum()),
             losses=Losses(
                 packets.n_announced,
-                is_exact=packets.is_understood,
+                is_exact=packets.counts_exactly,
                 n_before_first=n_before_first,
                 errors=play.errors - early_errors,
                 read_error=None if play.read_error is None else reason(play.read_error),

@@ -1,0 +1,59 @@
+"""Films whose frames carry their own number as black and white bars, which survive any codec."""
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+SIDE, BITS = 64, 8
+
+
+def barcode(number: int) -> NDArray[np.uint8]:
+    """Return a frame with the bits of a number as vertical bars: uint8 [64, 64, 3]."""
+    bits = [number >> bit & 1 for bit in range(BITS)]
+    row = np.repeat(np.array(bits, np.uint8) * 220 + 16, SIDE // BITS)
+    return np.broadcast_to(row[None, :, None], (SIDE, SIDE, 3)).copy()
+
+
+def numbers_of(frames: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the numbers that frames carry, for frames of shape [..., 64, 64, 3]."""
+    bars = frames[..., 16:48, :, :].mean(axis=(-3, -1)).reshape(*frames.shape[:-3], BITS, -1)[..., 2:6].mean(axis=-1)
+    numbers: NDArray[np.int64] = ((bars > 126) << np.arange(BITS)).sum(axis=-1)
+    return numbers
+
+
+def write_barcodes(
+    path: Path,
+    codec: str,
+    *,
+    n_frames: int = 40,
+    pts: Sequence[int] | None = None,
+    fps: int = 25,
+    gop: int = 12,
+    b_frames: int = 0,
+    options: Mapping[str, str] | None = None,
+    muxer: Mapping[str, str] | None = None,
+) -> Path:
+    """Write frames numbered from 0, each at its own tick of 1 / `fps` seconds."""
+    with av.open(str(path), "w", options=dict(muxer or {})) as container:
+        stream = container.add_stream(codec, rate=fps, options=dict(options or {}))
+        stream.width, stream.height, stream.gop_size = SIDE, SIDE, gop
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.bit_rate, stream.time_base = 1_000_000, Fraction(1, fps)
+        if codec != "libsvtav1":
+            stream.codec_context.max_b_frames = b_frames
+        for i in range(n_frames):
+            frame = av.VideoFrame.from_ndarray(barcode(i), format="rgb24").reformat(format=stream.pix_fmt)
+            frame.pts, frame.time_base = i if pts is None else pts[i], Fraction(1, fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def packet_places(film: Path) -> list[tuple[int, int]]:
+    """Return where each packet of the picture begins, and its size, in the order of the file."""
+    with av.open(str(film)) as container:
+        return [(p.pos or 0, p.size) for p in container.demux(video=0) if p.size]
