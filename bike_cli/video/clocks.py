@@ -64,9 +64,11 @@ def _rising(
     is_jump = np.abs(steps) > JUMP_S if may_jump else np.zeros(len(steps), bool)
     if (steps > 0).all() and not is_jump.any():
         return filled
-    if not is_jump.any() and (reordered := _reordered(filled, lengths)) is not None:
+    is_restart = is_jump | ((steps <= 0) & is_key[1:])
+    is_disorder = bool(((steps <= 0) & ~is_restart).any()) and not is_jump.any()
+    if is_disorder and (reordered := _reordered(filled, lengths)) is not None:
         return reordered
-    restarts = np.flatnonzero(is_jump | ((steps <= 0) & is_key[1:])) + 1
+    restarts = np.flatnonzero(is_restart) + 1
     return _joined(np.split(filled, restarts), np.split(lengths, restarts))
 
 
