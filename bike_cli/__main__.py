@@ -1,11 +1,25 @@
 """`python -m bike_cli`, and the console script `bike`."""
 
-from bike_cli.cli.app import app
+from __future__ import annotations
+
+import signal
+
+from bike_cli.video.descriptors import reserve_standard_descriptors
 
 
 def run() -> None:
     """Run the command line."""
+    reserve_standard_descriptors()
+    _end_silently_when_interrupted()
+    from bike_cli.cli.app import app
+
     app(prog_name="bike")
+
+
+def _end_silently_when_interrupted() -> None:
+    """Let Ctrl-C end the process without a traceback while there is nothing to tidy up: see `error_room`."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

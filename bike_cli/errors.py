@@ -4,6 +4,7 @@
     ├── UsageError      2   a flag, a label list, a lexicon, a template or a config file is wrong
     │   ├── ConfigError 2   a config file, an environment variable or a value in one
     │   └── StoreError  2   the store of features is damaged, of another format, or no store of ours
+    ├── WorkerError     2   no worker process can decode here, whatever the video; the run stops
     ├── VideoError      3   one input cannot be read; becomes a Failure, the run goes on
     └── ModelError      5   a model or its weights are missing, damaged or of a kind bike cannot run
 
@@ -15,7 +16,7 @@ from enum import IntEnum
 from typing import ClassVar, Literal
 
 FailureKind = Literal[
-    "missing", "not_video", "no_picture", "unreadable", "damaged", "timeout", "crashed", "out_of_memory"
+    "missing", "not_video", "no_picture", "unreadable", "damaged", "timeout", "crashed", "internal", "out_of_memory"
 ]
 
 
@@ -52,6 +53,12 @@ class StoreError(UsageError):
     """The store of features cannot be used: damaged, of another format, not ours, or out of reach."""
 
 
+class WorkerError(BikeError):
+    """Decoding fails for a reason that is not in any video: workers cannot start, or have no room for their clips."""
+
+    exit_code = ExitCode.USAGE
+
+
 class ModelError(BikeError):
     """A model or its weights are missing, damaged or not supported."""
 
@@ -64,7 +71,8 @@ class VideoError(BikeError):
     Args:
         kind: `missing` no such file · `not_video` no decoder knows it · `no_picture` no video stream or no frame ·
             `unreadable` the system refuses it · `damaged` decoding stops inside · `timeout` decoding took too long ·
-            `crashed` the decoder's process died · `out_of_memory` decoding took too much memory.
+            `crashed` the decoder's process died · `internal` bike itself failed, by a bug ·
+            `out_of_memory` decoding took too much memory.
     """
 
     exit_code = ExitCode.SOME_FAILED

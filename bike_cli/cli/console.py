@@ -114,10 +114,10 @@ def _errors_as_exit_codes() -> Iterator[None]:
 
 
 def _interrupt_when_told_to_end() -> dict[signal.Signals, _Action]:
-    """Make SIGTERM and SIGHUP end a run as Ctrl-C does, nothing left behind; return what they did before."""
+    """Make SIGTERM and its like end a run as Ctrl-C does, nothing left behind; return what they did before."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    names = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU", "SIGUSR1", "SIGUSR2")  # Windows has the first two
     numbers = [signal.Signals[name] for name in names if hasattr(signal, name)]
     # Ignored ones stay so: nohup asks for that.
     heard = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]

@@ -150,7 +150,7 @@ class Features:
     ) -> None:
         self._inputs, self._engines, self._sampling = inputs, engines, sampling
         self._pool, self._shelf, self._spent = pool, shelf, spent
-        self._came: SimpleQueue[_Arrival | _Asked | _Digested | Future[None]] = SimpleQueue()
+        self._came: SimpleQueue[_Arrival | _Asked | _Digested | Future[None] | BaseException] = SimpleQueue()
         self._ahead = threading.Semaphore(AHEAD)
         self._slots = threading.Semaphore(CLIPS_A_WORKER * (pool.workers + 1))
         self._taken = 0  # inputs so far
@@ -167,6 +167,7 @@ class Features:
 
         Raises:
             Whatever the inputs raise, behind what came before it.
+            WorkerError: no worker can decode; what was decoded before is kept.
         """
         feeder: Future[None] = concurrent.thread(self._feed)()
         feeder.add_done_callback(self._came.put)
@@ -237,6 +238,8 @@ class Features:
                 one = self._wait() if must_wait else self._came.get_nowait()
             except Empty:
                 break
+            if isinstance(one, BaseException):  # no worker can decode
+                raise one
             if isinstance(one, Future):
                 self._is_fed = True
             elif isinstance(one, _Asked):
@@ -253,7 +256,7 @@ class Features:
         """Say whether so much is ready that it must not wait for more."""
         return len(self._ready) >= AT_ONCE and self._place in self._ready
 
-    def _wait(self) -> _Arrival | _Asked | _Digested | Future[None]:
+    def _wait(self) -> _Arrival | _Asked | _Digested | Future[None] | BaseException:
         start_s = time.perf_counter()
         one = self._came.get()
         self._spent.wait_s += time.perf_counter() - start_s
@@ -293,7 +296,8 @@ class Features:
 
     def _digest(self, asked: _Asked) -> None:
         def digested(future: Future[bytes | Failure]) -> None:
-            self._came.put(_Digested(asked, future.result()))
+            error = future.exception()
+            self._came.put(_Digested(asked, future.result()) if error is None else error)
 
         self._pool.digest(asked.source).add_done_callback(digested)
 
@@ -302,6 +306,10 @@ class Features:
             logger.info("%s: not in the cache, will be decoded", asked.source.id)
 
         def decoded(future: Future[Decoded]) -> None:
+            error = future.exception()
+            if error is not None:
+                self._came.put(error)
+                return
             done = future.result()
             arrival = _Arrival(
                 asked.place, done.outcome, asked.content, asked.stamp, is_read=True, spent_s=done.spent_s

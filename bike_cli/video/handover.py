@@ -1,4 +1,4 @@
-"""Shared memory through which a worker hands over the pixels of one clip.
+"""A place in memory, or in a temporary file, through which a worker hands over the pixels of one clip.
 
 Through a pipe they would be copied six times: 9 ms a clip of 320x240 pixels, here 1.5 ms.
 """
@@ -8,27 +8,38 @@ from __future__ import annotations
 import math
 import mmap
 import os
-import sys
 import tempfile
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bike_cli.video.scratch import scratch_folder
+
 
 class Handover:
-    """A place for one clip. Nothing of it outlives this process on Linux, however it ends.
+    """A place for one clip. Nothing of it outlives this process, however it ends.
+
+    On Linux it is memory, which a worker opens by its name in /proc; elsewhere a file in this process's own temporary
+    folder.
 
     Attributes:
         path: what a worker opens and writes to.
+
+    Raises:
+        OSError: there is neither memory nor a temporary folder that can be used.
     """
 
     def __init__(self) -> None:
-        if sys.platform == "linux":
-            self._handle = os.memfd_create("bike clip")
-            self.path = f"/proc/{os.getpid()}/fd/{self._handle}"
+        self._memory = os.memfd_create("bike clip") if shares_memory() else None
+        if self._memory is not None:
+            self.path = f"/proc/{os.getpid()}/fd/{self._memory}"
         else:
-            self._handle, self.path = tempfile.mkstemp(prefix="bike-clip-")
+            handle, self.path = tempfile.mkstemp(prefix="clip-", dir=scratch_folder())
+            os.close(handle)
 
     def __enter__(self) -> Handover:
         return self
@@ -39,20 +50,40 @@ class Handover:
         self.close()
 
     def pixels(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """Return what the worker wrote, without a copy; it stays valid after `close`.
+        """Return uint8 pixels of a shape that a worker wrote; they stay valid after `close`. Memory is not copied.
 
         Raises:
-            ValueError: less was written than the shape says.
+            ValueError: less was written than the shape requires.
         """
-        if sys.platform == "linux":  # all pages at once: a fault for each takes longer than the copy they save
-            flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
-            memory = mmap.mmap(self._handle, math.prod(shape), flags=flags)
-        else:
-            memory = mmap.mmap(self._handle, math.prod(shape))
+        if self._memory is None:
+            # Not mapped: Windows cannot remove a file that is.
+            return np.fromfile(self.path, dtype=np.uint8, count=math.prod(shape)).reshape(shape)
+        # All pages at once: a fault for each takes longer than the copy they save.
+        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+        memory = mmap.mmap(self._memory, math.prod(shape), flags=flags)
         return np.frombuffer(memory, dtype=np.uint8).reshape(shape)
 
     def close(self) -> None:
-        """Give the place up."""
-        os.close(self._handle)
-        if sys.platform != "linux":
-            os.unlink(self.path)  # noqa: PTH108
+        """Give up the place."""
+        if self._memory is not None:
+            os.close(self._memory)
+        else:
+            with suppress(OSError):  # a worker that is being killed may have it open; the folder is removed in the end
+                Path(self.path).unlink(missing_ok=True)
+
+
+@cache
+def shares_memory() -> bool:
+    """Return whether another process can open memory of this one by name: on Linux, where /proc is mounted."""
+    if not hasattr(os, "memfd_create"):
+        return False
+    try:
+        handle = os.memfd_create("bike check")
+    except OSError:
+        return False
+    try:
+        return Path(f"/proc/{os.getpid()}/fd/{handle}").exists()
+    except OSError:
+        return False
+    finally:
+        os.close(handle)

@@ -1,42 +1,34 @@
 """Decoding in processes that can be killed: a video that hangs, crashes or eats memory costs only itself.
 
-The processes come from pebble's pool. They are forked from a server that has imported the decoders and never torch, so
-a new one costs milliseconds, and nothing of the calling program, its locks and threads least of all, is in them.
+The processes come from pebble's pool. A failure is only put down to a video when a worker that gets another one lives:
+where no worker can decode anything, the run stops, and no video is blamed.
 """
 
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from importlib.machinery import ModuleSpec
-from multiprocessing import context, resource_tracker
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from pebble import ProcessExpired, ProcessPool
 
 from bike_cli.config import DecodingConfig, SamplingConfig
-from bike_cli.errors import UsageError
+from bike_cli.errors import UsageError, WorkerError
 from bike_cli.records import Clip, Failure, Source
 from bike_cli.video import worker
 from bike_cli.video.decord_reader import check_decord_is_installed
 from bike_cli.video.handover import Handover
-
-if TYPE_CHECKING:
-    from multiprocessing.popen_forkserver import Popen
-    from multiprocessing.process import BaseProcess
+from bike_cli.video.processes import out_of_reach_of_signals, worker_context
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +36,9 @@ END_S = 10.0  # that a pool may take to end
 TASKS_A_WORKER = 500  # then a new one takes its place: decoders leak
 GRACE_S = 30.0  # beyond its time limit, after which a task that has not ended is taken for lost
 HANDLES_A_WORKER, HANDLES = 8, 64  # open files: of a worker and its clips, and of all the rest
-TRIES = 3  # of a task under which the pool broke down, through no fault of the video
+TRIES = 3  # of a task during which the pool broke down, which is not the video's fault
+CHECK_S = 60.0  # that a worker may take for a video that is known to be intact
+CRASHES = 2  # of workers that get the same video, before it is blamed
 
 
 @dataclass(frozen=True)
@@ -53,6 +47,28 @@ class Decoded:
 
     outcome: Clip | Failure
     spent_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """Work for a worker, and what to do with its end.
+
+    Args:
+        finish: takes the result.
+        refuse: takes the error, when it is no use to try again.
+        fail: takes the error where all tasks would fail.
+        broken: how often the pool broke down during it.
+        crashes: how many workers died of it.
+    """
+
+    function: Callable[..., object]
+    arguments: tuple[object, ...]
+    timeout_s: float
+    finish: Callable[[object], None]
+    refuse: Callable[[BaseException], None]
+    fail: Callable[[WorkerError], None]
+    broken: int = 0
+    crashes: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,7 +82,8 @@ class _Underway:
 class DecodePool:
     """Worker processes that decode, and can be killed.
 
-    Every future ends with a result, whatever happens to its worker; only `close` leaves some undone for ever.
+    Every future ends with a result, whatever happens to its worker, or with a WorkerError where no worker can decode;
+    only `close` leaves some undone for ever.
 
     Args:
         most: videos there will be, where that is known: more workers would have nothing to do.
@@ -85,6 +102,7 @@ class DecodePool:
         self._sampling, self._decoding = sampling, decoding
         self._lock = threading.Lock()
         self._is_closed = False
+        self._fatal: WorkerError | None = None
         self._underway: dict[object, _Underway] = {}
         self._stirred_s = 0.0  # when a task last ended, or began after a pause
         self._closing = threading.Event()
@@ -102,41 +120,56 @@ class DecodePool:
 
     def warm_up(self) -> None:
         """Start the processes now, and not when the first video comes."""
-        with _out_of_reach_of_interrupts():
+        with out_of_reach_of_signals(), suppress(BrokenProcessPool):  # which the first task reports
             assert self._pool.active  # asking starts them
 
     def decode(self, source: Source, *, dice: tuple[int, ...] | None = None) -> Future[Decoded]:
-        """Return the clip of a source to come, or why there is none; `dice` seed the jitter of training."""
+        """Return the clip of a source to come, or why there is none; `dice` seed the jitter of training.
+
+        The future raises WorkerError where no worker can decode.
+        """
         done: Future[Decoded] = Future()
-        handover = Handover()
+        try:
+            handover = Handover()
+        except OSError as e:
+            done.set_exception(_no_room(e.strerror or str(e)))
+            return done
         self._handovers.add(handover)
 
-        def finish(came: object) -> None:
+        def finish(result: object) -> None:
             self._handovers.discard(handover)
             with handover:
                 try:
-                    decoded = _decoded(source, came, handover)
+                    decoded = _decoded(source, result, handover)
                 except (OSError, ValueError, MemoryError) as e:  # no memory, or no handle, to take it over
                     message = f"{source.id}: its frames could not be taken over ({e}); ask for fewer frames"
                     decoded = Decoded(Failure(source, "out_of_memory", message), 0.0)
             done.set_result(decoded)
 
-        wanted = (source, self._sampling, self._decoding.decoder, handover.path, dice)
-        self._schedule(worker.read, wanted, source, finish)
+        def fail(error: WorkerError) -> None:
+            self._handovers.discard(handover)
+            handover.close()
+            done.set_exception(error)
+
+        arguments = (source, self._sampling, self._decoding.decoder, handover.path, dice)
+        self._ask(worker.read, arguments, source, finish, fail)
         return done
 
     def digest(self, source: Source) -> Future[bytes | Failure]:
-        """Return the digest of a source's bytes to come, or why there is none."""
+        """Return the digest of a source's bytes to come, or why there is none.
+
+        The future raises WorkerError where no worker can read anything.
+        """
         done: Future[bytes | Failure] = Future()
 
-        def finish(came: object) -> None:
-            if isinstance(came, worker.Refusal):
-                done.set_result(Failure(source, came.kind, came.message))
+        def finish(result: object) -> None:
+            if isinstance(result, worker.Refusal):
+                done.set_result(Failure(source, result.kind, result.message))
             else:
-                assert isinstance(came, bytes)
-                done.set_result(came)
+                assert isinstance(result, bytes)
+                done.set_result(result)
 
-        self._schedule(worker.digest, (source,), source, finish)
+        self._ask(worker.digest, (source,), source, finish, done.set_exception)
         return done
 
     def close(self) -> None:
@@ -156,17 +189,47 @@ class DecodePool:
             max_tasks=TASKS_A_WORKER,
             initializer=worker.set_up,
             initargs=(self._decoding.decode_memory,),
-            context=_processes(),
+            context=worker_context(),
         )
 
-    def _schedule(
+    def _ask(
         self,
-        task: Callable[..., object],
+        function: Callable[..., object],
         arguments: tuple[object, ...],
         source: Source,
         finish: Callable[[object], None],
-        tries: int = TRIES,
+        fail: Callable[[WorkerError], None],
     ) -> None:
+        """Have a worker do something with a source; whatever happens, `finish` or `fail` is called once."""
+
+        def refuse(error: BaseException) -> None:
+            refusal = _refusal(source, error, self._decoding)
+            if isinstance(error, worker.HandoverError):
+                self._fail(fail, _no_room(str(error)))
+            elif refusal.kind in ("timeout", "out_of_memory"):
+                finish(refusal)
+            else:
+                self._check(lambda: finish(refusal), fail)
+
+        self._schedule(_Task(function, arguments, self._decoding.decode_timeout, finish, refuse, fail))
+
+    def _check(self, blame: Callable[[], None], fail: Callable[[WorkerError], None]) -> None:
+        """Call `blame` if a worker decodes a video that is known to be intact, else `fail`."""
+
+        def refuse(error: BaseException) -> None:
+            self._fail(fail, _no_workers(_described(error)))
+
+        arguments = (self._sampling, self._decoding.decoder)
+        self._schedule(_Task(worker.check, arguments, CHECK_S, lambda _: blame(), refuse, fail))
+
+    def _fail(self, fail: Callable[[WorkerError], None], error: WorkerError) -> None:
+        self._fatal = self._fatal or error
+        fail(self._fatal)
+
+    def _schedule(self, task: _Task) -> None:
+        if self._fatal is not None:
+            task.fail(self._fatal)
+            return
         pool = self._pool
         # What `settle` holds on to, a clip in the end, is let go of at once: it knows its ticket, and not itself.
         ticket = object()
@@ -177,11 +240,12 @@ class DecodePool:
                     return
                 self._stirred_s = time.monotonic()
             error = future.exception()
-            if isinstance(error, BrokenProcessPool) and tries > 1:
+            if error is None:
+                task.finish(future.result())
+                return
+            if isinstance(error, BrokenProcessPool):
                 self._replace(pool)
-                self._schedule(task, arguments, source, finish, tries - 1)
-            else:
-                finish(future.result() if error is None else self._refusal(source, error))
+            self._try_again(task, error)
 
         with self._lock:
             if not self._underway:
@@ -189,11 +253,22 @@ class DecodePool:
             self._underway[ticket] = _Underway(pool, settle)
         future: Future[object]
         try:
-            with _out_of_reach_of_interrupts():
-                future = pool.schedule(task, args=arguments, timeout=self._decoding.decode_timeout)
-        except RuntimeError:  # it has broken down, or was closed, since
+            with out_of_reach_of_signals():
+                future = pool.schedule(task.function, args=task.arguments, timeout=task.timeout_s)
+        except (RuntimeError, OSError):  # it has broken down, or was closed, since
             future = _broken()
         future.add_done_callback(settle)
+
+    def _try_again(self, task: _Task, error: BaseException) -> None:
+        if isinstance(error, BrokenProcessPool):
+            if task.broken + 1 >= TRIES:
+                self._fail(task.fail, _no_workers("their processes end as soon as they start"))
+            else:
+                self._schedule(replace(task, broken=task.broken + 1))
+        elif isinstance(error, ProcessExpired) and task.crashes + 1 < CRASHES:
+            self._schedule(replace(task, crashes=task.crashes + 1))
+        else:
+            task.refuse(error)
 
     def _watch(self) -> None:
         """Begin anew with tasks that a pool has lost: it may, when a worker is killed as it takes one."""
@@ -213,34 +288,6 @@ class DecodePool:
         # Not here: this may be one of the broken pool's own threads.
         threading.Thread(target=_end, args=(broken,), daemon=True).start()
 
-    def _refusal(self, source: Source, error: BaseException) -> worker.Refusal:
-        limit_s, limit_mib = self._decoding.decode_timeout, self._decoding.decode_memory
-        if isinstance(error, FutureTimeout):
-            fact = f"takes longer than {limit_s:g} s to decode; repair it, or raise --decode-timeout"
-            return worker.Refusal("timeout", f"{source.id}: {fact}", limit_s)
-        if isinstance(error, MemoryError):
-            fact = f"takes more than {limit_mib} MiB to decode; raise --decode-memory, or ask for fewer frames"
-            return worker.Refusal("out_of_memory", f"{source.id}: {fact}", 0.0)
-        how = f"exit code {error.exitcode}" if isinstance(error, ProcessExpired) else f"{type(error).__name__}: {error}"
-        return worker.Refusal("crashed", f"{source.id}: crashes its decoder ({how}); repair or convert the file", 0.0)
-
-
-@contextmanager
-def _out_of_reach_of_interrupts() -> Iterator[None]:
-    """Let processes that start meanwhile, and all of theirs, never hear of Ctrl-C; this one hears of it afterwards.
-
-    A terminal sends it to all of them, and one that is not ready to ignore it dies with a traceback.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # which lets interrupts through again, where it starts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
 
 def cores() -> int:
     """Return how many cores this process may use: of the machine, in a container too, and among those of a launcher."""
@@ -257,16 +304,50 @@ def _cores_of_all() -> int:
     return available if quota == "max" else max(1, min(available, round(int(quota) / int(period))))
 
 
-def _decoded(source: Source, came: object, handover: Handover) -> Decoded:
-    if isinstance(came, worker.Refusal):
-        return Decoded(Failure(source, came.kind, came.message), came.spent_s)
-    assert isinstance(came, worker.Parcel)
-    pixels = handover.pixels(came.shape)
-    clip = Clip(source, pixels, came.times_s, came.duration_s, came.warning, came.positions, came.details)
-    for detail in came.details:
+def _decoded(source: Source, result: object, handover: Handover) -> Decoded:
+    if isinstance(result, worker.Refusal):
+        return Decoded(Failure(source, result.kind, result.message), result.spent_s)
+    assert isinstance(result, worker.Parcel)
+    pixels = handover.pixels(result.shape)
+    clip = Clip(source, pixels, result.times_s, result.duration_s, result.warning, result.positions, result.details)
+    for detail in result.details:
         logger.info("%s: %s", source.id, detail)
-    logger.debug("%s: decoded in %.2f s", source.id, came.spent_s)
-    return Decoded(clip, came.spent_s)
+    logger.debug("%s: decoded in %.2f s", source.id, result.spent_s)
+    return Decoded(clip, result.spent_s)
+
+
+def _refusal(source: Source, error: BaseException, decoding: DecodingConfig) -> worker.Refusal:
+    limit_s, limit_mib = decoding.decode_timeout, decoding.decode_memory
+    if isinstance(error, FutureTimeout):
+        fact = f"takes longer than {limit_s:g} s to decode; raise --decode-timeout, or use --sampling keyframe"
+        return worker.Refusal("timeout", f"{source.id}: {fact}", limit_s)
+    if isinstance(error, MemoryError):
+        fact = f"takes more than {limit_mib} MiB to decode; raise --decode-memory, or ask for fewer frames"
+        return worker.Refusal("out_of_memory", f"{source.id}: {fact}", 0.0)
+    if isinstance(error, ProcessExpired):
+        fact = f"crashes its decoder ({_described(error)}); repair or convert the file"
+        return worker.Refusal("crashed", f"{source.id}: {fact}", 0.0)
+    fact = f"cannot be read because of a bug in bike ({_described(error)}); please report it"
+    return worker.Refusal("internal", f"{source.id}: {fact}", 0.0)
+
+
+def _described(error: BaseException) -> str:
+    """Return how a worker ended, in words: `signal SIGSEGV`, `KeyError: 'width'`."""
+    if not isinstance(error, ProcessExpired):
+        return f"{type(error).__name__}: {error}".removesuffix(": ")
+    code = error.exitcode
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"exit code {code}"
+
+
+def _no_workers(fact: str) -> WorkerError:
+    return WorkerError(f"decode workers: cannot decode any video here ({fact}); run `bike doctor`, or reinstall bike")
+
+
+def _no_room(fact: str) -> WorkerError:
+    return WorkerError(f"temporary folder: has no room for the frames of videos ({fact}); free some, or set TMPDIR")
 
 
 def _broken() -> Future[object]:
@@ -297,43 +378,5 @@ def _allow_handles(workers: int) -> None:
             f"workers is {workers}: they need {needed} open files, and the system allows {hard}; "
             f"give --workers {fits}, or raise the limit (ulimit -n)"
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
-# -- processes ---------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _main_left_alone() -> Iterator[None]:
-    # multiprocessing imports a program's main module into each process, unless it is a package's `__main__`.
-    main = sys.modules["__main__"]
-    before = main.__spec__
-    main.__spec__ = ModuleSpec("__main__", loader=None)
-    try:
-        yield
-    finally:
-        main.__spec__ = before
-
-
-if sys.platform == "win32":
-
-    def _processes() -> context.BaseContext:
-        return multiprocessing.get_context("spawn")
-
-else:
-
-    class _Process(context.ForkServerProcess):
-        """A process that does not import the program that uses bike: it may have no `if __name__ == "__main__"`."""
-
-        @staticmethod
-        def _Popen(process_obj: BaseProcess) -> Popen:  # noqa: N802 - multiprocessing's own name
-            with _main_left_alone():
-                return context.ForkServerProcess._Popen(process_obj)
-
-    class _Processes(context.ForkServerContext):
-        Process = _Process
-
-    def _processes() -> context.BaseContext:
-        processes = _Processes()
-        processes.set_forkserver_preload([worker.__name__])
-        return processes
+    with suppress(OSError, ValueError):  # macOS has a lower limit than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -7,8 +7,10 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +20,12 @@ from bike_cli.errors import FailureKind, VideoError
 from bike_cli.records import Source
 from bike_cli.video.content import digest_of
 from bike_cli.video.decoding import decode
+from bike_cli.video.descriptors import STANDARD
+from bike_cli.video.processes import ENDING_SIGNALS
 
 MIB = 2**20
+SELF_TEST = Path(__file__).with_name("self_test.y4m")
+STATM = Path("/proc/self/statm")
 
 
 @dataclass(frozen=True)
@@ -50,13 +56,24 @@ class Refusal:
     spent_s: float
 
 
+class HandoverError(Exception):
+    """The pixels of a clip could not be written to where the main process reads them."""
+
+
 def set_up(memory_mib: int) -> None:
-    """Make this process one that dies quickly, prints nothing and takes no more than its share of memory."""
-    # Killed at once: a Python handler would wait for native code that may never come back.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """Make this process one that prints nothing, ends with its parent and takes no more than its share of memory."""
+    # The parent ends it; a signal to the whole group must not look like a crash of the video.
+    for number in ENDING_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     _print_nothing()
     _die_with_parent()
     _limit_memory(memory_mib)
+
+
+def check(sampling: SamplingConfig, decoder: Decoder) -> None:
+    """Decode a small video that is known to be intact, so that a worker that survives can decode at all."""
+    with suppress(VideoError):  # a decoder that refuses it works all the same
+        decode(Source.at(SELF_TEST), sampling, decoder=decoder)
 
 
 def read(
@@ -67,9 +84,9 @@ def read(
     rng = None if dice is None else np.random.Generator(np.random.PCG64(dice))
     try:
         clip = decode(source, sampling, decoder=decoder, rng=rng)
-        _write(clip.frames, path)
     except VideoError as e:
         return Refusal(e.kind, str(e), time.perf_counter() - start_s)
+    _write(clip.frames, path)
     spent_s = time.perf_counter() - start_s
     return Parcel(clip.frames.shape, clip.times_s, clip.duration_s, clip.warning, clip.positions, spent_s, clip.details)
 
@@ -85,20 +102,24 @@ def digest(source: Source) -> bytes | Refusal:
 
 def _write(pixels: NDArray[np.uint8], path: str) -> None:
     left = np.ascontiguousarray(pixels).data.cast("B")
-    handle = os.open(path, os.O_WRONLY)
     try:
-        while left:
-            left = left[os.write(handle, left) :]
-    finally:
-        os.close(handle)
+        handle = os.open(path, os.O_WRONLY | getattr(os, "O_BINARY", 0))  # Windows would translate line ends
+        try:
+            while left:
+                left = left[os.write(handle, left) :]
+        finally:
+            os.close(handle)
+    except OSError as e:
+        raise HandoverError(e.strerror or str(e)) from e
 
 
 def _print_nothing() -> None:
     # Native decoders print what they like, at the level of file descriptors.
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
+    for stream in STANDARD:
         os.dup2(nowhere, stream)
-    os.close(nowhere)
+    if nowhere not in STANDARD:
+        os.close(nowhere)
 
 
 def _die_with_parent() -> None:
@@ -121,8 +142,10 @@ def _limit_memory(memory_mib: int) -> None:
     import resource
 
     # Address space, not resident memory, is what a kernel can limit; libraries take a part of it before any video.
-    with open("/proc/self/statm") as file:  # noqa: PTH123
-        now = int(file.read().split()[0]) * resource.getpagesize()
+    try:
+        now = int(STATM.read_text().split()[0]) * resource.getpagesize()
+    except OSError:  # /proc is not mounted
+        return
     limit = now + memory_mib * MIB
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard != resource.RLIM_INFINITY:

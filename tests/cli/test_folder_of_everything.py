@@ -24,7 +24,7 @@ KINDS = {  # what a video that behaves as its name says comes to
     "segfaults": "crashed",
     "is_killed": "crashed",
     "leaves": "crashed",
-    "is_a_bug": "crashed",
+    "is_a_bug": "internal",
     "eats": "out_of_memory",
     "floods": None,
 }

@@ -42,7 +42,9 @@ if any("forkserver" in argument for argument in sys.orig_argv):
 
     decode = worker.decode
 
-    def hostile(source: Source, config: SamplingConfig, *, decoder: Decoder, rng: np.random.Generator | None) -> Clip:
+    def hostile(
+        source: Source, config: SamplingConfig, *, decoder: Decoder, rng: np.random.Generator | None = None
+    ) -> Clip:
         behave(source.path.name)
         return decode(source, config, decoder=decoder, rng=rng)
 

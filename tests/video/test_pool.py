@@ -247,6 +247,7 @@ def test_a_video_costs_only_itself(film: Source, tmp_path: Path) -> None:
         "hangs": "timeout",
         "spins": "timeout",
         "eats": "out_of_memory",
+        "is_a_bug": "internal",
     }
     assert kinds == [*(expected.get(name, "crashed") for name in names), "ok", "ok"]
 

@@ -1,0 +1,189 @@
+"""How worker processes start: without the calling program's main module, out of reach of signals, and silently.
+
+On Linux and macOS they are forked from a server that has imported the decoders and never torch, so that a new one costs
+milliseconds and nothing of the calling program, its locks and threads least of all, is in it. Where there is no fork
+server, or no folder for its socket, each process starts from scratch.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from multiprocessing import connection, context, process, resource_tracker
+from typing import TYPE_CHECKING
+
+from bike_cli.video.descriptors import inherited_standard_descriptors
+from bike_cli.video.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+logger = logging.getLogger(__name__)
+
+HAS_FORK_SERVER = sys.platform != "win32"
+HAS_SIGNAL_MASKS = hasattr(signal, "pthread_sigmask")
+FORK_SERVER_MODULE = "bike_cli.video.fork_server"
+# What a terminal, an init system or a job scheduler sends to a whole group of processes to end it.
+_ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGALRM")
+ENDING_SIGNALS = frozenset(signal.Signals[name] for name in _ENDING if hasattr(signal, name))
+
+_starting = threading.RLock()
+
+
+def worker_context() -> context.BaseContext:
+    """Return the context in which worker processes start."""
+    if not HAS_FORK_SERVER:
+        return _SpawnContext()
+    try:
+        scratch_folder(for_sockets=True)
+    except OSError as e:
+        logger.info("worker processes start slowly, because the fork server has no folder for its socket (%s)", e)
+        return _SpawnContext()
+    return _fork_server_context()
+
+
+@contextmanager
+def out_of_reach_of_signals() -> Iterator[None]:
+    """Let processes that start meanwhile, and all of theirs, never receive a signal that asks them to end.
+
+    A terminal sends Ctrl-C to all processes of a run, and an init system SIGTERM. A worker that dies of it would look
+    like one that its video has crashed. This process receives the signals afterwards, and ends the others itself.
+    """
+    if not HAS_SIGNAL_MASKS:
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+    try:
+        resource_tracker.ensure_running()  # which unblocks some of them when it starts
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _clean_start() -> Iterator[None]:
+    """Start a process that does not import the caller's main module and keeps its temporary files in our folder."""
+    # multiprocessing imports a program's main module into each process, unless it is a package's `__main__`. Programs
+    # that use bike need no `if __name__ == "__main__"`.
+    main = sys.modules["__main__"]
+    settings = process.current_process()._config  # type: ignore[attr-defined]
+    with _starting, inherited_standard_descriptors():
+        spec, folder = getattr(main, "__spec__", None), settings.get("tempdir")
+        try:
+            main.__spec__ = ModuleSpec("__main__", loader=None)
+            if HAS_FORK_SERVER:
+                settings["tempdir"] = _socket_folder() or folder
+            yield
+        finally:
+            main.__spec__, settings["tempdir"] = spec, folder
+
+
+def _socket_folder() -> str | None:
+    try:
+        return str(scratch_folder(for_sockets=True))
+    except OSError:
+        return None
+
+
+class _PipeLock:
+    """A lock between processes, which the one that took the byte out of a pipe holds; recursive within a thread.
+
+    The semaphores of multiprocessing have names: they need /dev/shm, and stay behind when all processes are killed.
+    """
+
+    def __init__(self, pipe: Callable[[bool], tuple[connection.Connection, connection.Connection]]) -> None:
+        self._ends = pipe(False)
+        os.set_blocking(self._ends[0].fileno(), False)
+        os.write(self._ends[1].fileno(), b"\0")
+        self.__setstate__(self._ends)
+
+    def __getstate__(self) -> tuple[connection.Connection, connection.Connection]:
+        return self._ends
+
+    def __setstate__(self, ends: tuple[connection.Connection, connection.Connection]) -> None:
+        self._ends = ends
+        self._thread_lock = threading.RLock()
+        self._depth = 0
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        end_s = None if timeout is None else time.monotonic() + timeout
+        if not self._thread_lock.acquire(block, -1 if timeout is None or not block else timeout):
+            return False
+        if self._depth or self._take(block, end_s):
+            self._depth += 1
+            return True
+        self._thread_lock.release()
+        return False
+
+    def release(self) -> None:
+        self._depth -= 1
+        if not self._depth:
+            os.write(self._ends[1].fileno(), b"\0")
+        self._thread_lock.release()
+
+    def _take(self, block: bool, end_s: float | None) -> bool:
+        while True:
+            try:
+                return bool(os.read(self._ends[0].fileno(), 1))
+            except BlockingIOError:
+                left_s = None if end_s is None else end_s - time.monotonic()
+                if not block or (left_s is not None and left_s <= 0):
+                    return False
+                connection.wait([self._ends[0]], left_s)
+
+
+class _SpawnProcess(context.SpawnProcess):
+    def terminate(self) -> None:
+        """End the process, which does not receive SIGTERM."""
+        self.kill()
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> object:  # type: ignore[override]  # noqa: N802 - multiprocessing's own name
+        with _clean_start():
+            return context.SpawnProcess._Popen(process_obj)
+
+
+class _SpawnContext(context.SpawnContext):
+    Process = _SpawnProcess
+
+    if os.name == "posix":
+
+        def RLock(self) -> _PipeLock:  # type: ignore[override]  # noqa: N802 - multiprocessing's own name
+            return _PipeLock(self.Pipe)
+
+
+if sys.platform != "win32":
+
+    class _ForkServerProcess(context.ForkServerProcess):
+        def terminate(self) -> None:
+            """End the process, which does not receive SIGTERM."""
+            self.kill()
+
+        @staticmethod
+        def _Popen(process_obj: BaseProcess) -> object:  # type: ignore[override]  # noqa: N802
+            with _clean_start():
+                return context.ForkServerProcess._Popen(process_obj)
+
+    class _ForkServerContext(context.ForkServerContext):
+        Process = _ForkServerProcess
+
+        def RLock(self) -> _PipeLock:  # type: ignore[override]  # noqa: N802
+            return _PipeLock(self.Pipe)
+
+    def _fork_server_context() -> context.BaseContext:
+        server = _ForkServerContext()
+        server.set_forkserver_preload([FORK_SERVER_MODULE])
+        return server
+
+else:
+
+    def _fork_server_context() -> context.BaseContext:
+        raise NotImplementedError
