@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import error_room, plain, safe
+from bike_cli.cli.console import check_stdout, error_room, plain, safe
 from bike_cli.cli.rows import as_json
 from bike_cli.config import StoreConfig, resolve
 from bike_cli.errors import UsageError
@@ -38,6 +38,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 def info_command(cache_dir: CacheDir = None, json_line: Json = False, verbose: o.Verbose = 0) -> None:
     """Show where the cache is, its size, and what is kept by which model and sampling."""
     with error_room(verbose=verbose):
+        check_stdout("answer", way_out="redirect it to a file")
         from bike_cli.engine.store import Store, StoreInfo
         from bike_cli.engine.store_file import origin, store_file
 
@@ -84,7 +85,7 @@ def prune_command(
         else:
             with Store.open(folder) as store:
                 pruned = store.prune(max_bytes, unused_days)
-        if json_line or not sys.stdout.isatty():
+        if json_line or sys.stdout is None or not sys.stdout.isatty():
             typer.echo(as_json({"file": str(file), **asdict(pruned)}))
         else:
             typer.echo(f"{safe(str(file))}: {_told(pruned)}")

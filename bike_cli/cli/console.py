@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bike_cli.cli.logs import shown_logs
-from bike_cli.errors import BikeError, ExitCode
+from bike_cli.errors import BikeError, ExitCode, UsageError
 
 _Action = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 
@@ -46,6 +46,12 @@ def stderr(*, quiet: bool = False) -> Console:
 def someone_watches() -> bool:
     """Return whether stderr is a terminal, on which progress is for people and in nobody's way."""
     return sys.stderr is not None and sys.stderr.isatty()
+
+
+def check_stdout(what: str, *, way_out: str) -> None:
+    """Raise UsageError where stdout is closed, and `what` would be printed to nobody."""
+    if sys.stdout is None:
+        raise UsageError(f"stdout: is closed, so the {what} has nowhere to go; {way_out}")
 
 
 def say(message: str, *, level: str) -> None:
@@ -113,14 +119,18 @@ def _errors_as_exit_codes() -> Iterator[None]:
             signal.signal(number, action)
 
 
+def stop_signals() -> list[signal.Signals]:
+    """Return the signals by which a terminal, a system or a job scheduler asks a run to end."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU", "SIGUSR1", "SIGUSR2")  # Windows has the first two
+    return [signal.Signals[name] for name in names if hasattr(signal, name)]
+
+
 def _interrupt_when_told_to_end() -> dict[signal.Signals, _Action]:
     """Make SIGTERM and its like end a run as Ctrl-C does, nothing left behind; return what they did before."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU", "SIGUSR1", "SIGUSR2")  # Windows has the first two
-    numbers = [signal.Signals[name] for name in names if hasattr(signal, name)]
     # Ignored ones stay so: nohup asks for that.
-    heard = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    heard = [number for number in stop_signals() if signal.getsignal(number) is signal.SIG_DFL]
     return {number: signal.signal(number, signal.default_int_handler) for number in heard}
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import display, error_room, loading, plain, say, someone_watches, stderr
+from bike_cli.cli.console import check_stdout, display, error_room, loading, plain, say, someone_watches, stderr
 from bike_cli.cli.eval_again import compared_with, config_of_before, read_before, take_over
 from bike_cli.cli.eval_fewshot import check_shots, of_shots
 from bike_cli.cli.eval_predictions import labels_of, looked_at, of_predictions, tested_of
@@ -190,12 +190,15 @@ def _run(given: dict[str, object]) -> ExitCode:
     if before is not None:
         config = config_of_before(before, config)
     if given["dump_config"]:
+        check_stdout("configuration", way_out="redirect it to a file")
         typer.echo(dump(config), nl=False)
         return ExitCode.DONE
     files = given["data"]
     if not isinstance(files, list) or not files:
         raise UsageError("data: none given; name labelled videos, or predictions with --labels")
     _check_targets(given, files, config)
+    if not targets_of(given, OUTPUTS):
+        check_stdout("report", way_out="name a file with -o")
     files, predicted = looked_at(files, merge=bool(given["merge"]))
     check_shots(given, config, is_predicted=any(predicted))
     _check_used(given, is_predicted=any(predicted))

@@ -16,6 +16,7 @@ from bike_cli.cli.systems import OUTPUTS
 from bike_cli.cli.targets import check_videos, targets_of
 from bike_cli.config import EvalConfig
 from bike_cli.errors import UsageError
+from bike_cli.video.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from bike_cli.cli.html_report import Mistakes
@@ -75,10 +76,13 @@ def _is_pipe(file: str) -> bool:
 
 
 def _piped(file: str) -> Piped:
-    copy = tempfile.NamedTemporaryFile(prefix="bike-")  # noqa: SIM115 - closed with the last who names it
-    with Path(file).open("rb") as pipe:
-        shutil.copyfileobj(pipe, copy, _CHUNK)
-    copy.flush()
+    try:
+        copy = tempfile.NamedTemporaryFile(dir=scratch_folder())  # noqa: SIM115 - closed with the last who names it
+        with Path(file).open("rb") as pipe:
+            shutil.copyfileobj(pipe, copy, _CHUNK)
+        copy.flush()
+    except OSError as e:
+        raise UsageError(f"{file}: cannot be copied to a temporary file ({e.strerror}); give an ordinary file") from e
     return Piped.of(file, copy)
 
 

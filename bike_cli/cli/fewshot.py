@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import display, error_room, loading, plain, say, someone_watches, stderr
+from bike_cli.cli.console import check_stdout, display, error_room, loading, plain, say, someone_watches, stderr
 from bike_cli.cli.export import check_out, write_folder
 from bike_cli.cli.targets import check_apart, check_target, check_videos
 from bike_cli.config import FewshotConfig, dump, resolve
@@ -162,6 +162,7 @@ def fewshot_command(  # the signature is the manual
         flags = {name: given[name] for name in o.fields_of(FewshotConfig)}
         settings = resolve(FewshotConfig, flags=flags, file=config)
         if dump_config:
+            check_stdout("configuration", way_out="redirect it to a file")
             typer.echo(dump(settings), nl=False)
             return
         raise typer.Exit(run(given, settings, quiet=quiet))
@@ -176,8 +177,8 @@ def run(given: dict[str, object], config: FewshotConfig, *, quiet: bool) -> Exit
     labelled = _labelled(given)
     samples = [*labelled.train, *(labelled.test or ())]
     check_videos(output, save, samples=samples)
-    if output is None and sys.stdout is None:
-        raise UsageError("stdout: is closed, so the report has nowhere to go; name a file with -o")
+    if output is None:
+        check_stdout("report", way_out="name a file with -o")
     with DecodePool(config.sampling, config.decoding, most=len(samples)) as pool:
         pool.warm_up()  # while torch and the model are loaded
         with loading(config.engine.model, quiet=quiet):

@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import display, error_room, loading, plain, say, someone_watches, stderr
+from bike_cli.cli.console import (
+    check_stdout,
+    display,
+    error_room,
+    loading,
+    plain,
+    say,
+    someone_watches,
+    stderr,
+    stop_signals,
+)
 from bike_cli.cli.fewshot import DATA, NamesFile, Root
 from bike_cli.config import Branch, ClassifyConfig, FinetuneConfig, HeadKind, Loss, Strategy, dump, flatten, resolve
 from bike_cli.errors import ConfigError, ExitCode, UsageError
@@ -289,6 +299,7 @@ def _configured(given: dict[str, object]) -> ExitCode:
     file = given["config"]
     settings = resolve(FinetuneConfig, flags=flags, file=file if isinstance(file, Path) else None)
     if given["dump_config"]:
+        check_stdout("configuration", way_out="redirect it to a file")
         typer.echo(dump(settings), nl=False)
         return ExitCode.DONE
     return run(given, settings, quiet=bool(given["quiet"]))
@@ -427,17 +438,15 @@ def _use(folder: Path, config: FinetuneConfig) -> str:
 
 @contextmanager
 def _asked_to_stop(training: Finetuning, view: View) -> Iterator[None]:
-    """Let the first Ctrl-C, SIGTERM or SIGHUP end training after its step, with a checkpoint; the second at once."""
+    """Let the first Ctrl-C, SIGTERM or the like end training after its step, with a checkpoint; the second at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         if training.stop:
             raise KeyboardInterrupt
         training.stop = view.is_stopping = True
 
-    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
-    numbers = [signal.Signals[name] for name in names if hasattr(signal, name)]
     # Ignored ones stay so: nohup asks for that.
-    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    numbers = [number for number in stop_signals() if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield

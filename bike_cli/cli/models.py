@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import error_room, plain
+from bike_cli.cli.console import check_stdout, error_room, plain
 from bike_cli.cli.rows import as_json
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def models_command(
 ) -> None:
     """List the models: short names, open_clip tags, what is on this disk, size and licence."""
     with error_room(verbose=verbose):
+        check_stdout("list", way_out="redirect it to a file")
         from bike_cli.engine.catalogue import known_models
 
         models = known_models()

@@ -224,7 +224,8 @@ class Store:
         except sqlite3.ProgrammingError:
             raise  # a bug: the store was closed
         except sqlite3.OperationalError as e:
-            self._warn("read", f"cannot be read now ({e}); going on without it")
+            if self._keeps:  # else a full disk, say, was reported already
+                self._warn("read", f"cannot be read now ({e}); going on without it")
             return None
         except DAMAGED as e:
             raise damaged(self.file, e) from e
@@ -286,10 +287,10 @@ class Store:
 
 
 def open_store(config: StoreConfig) -> Store | None:
-    """Return the store that a config asks for; None where it asks for none, or the default folder cannot be used.
+    """Return the store that a config asks for; None where it asks for none, or its folder cannot be used.
 
     Raises:
-        StoreError: a store that is damaged, foreign or of another format, or a named folder that cannot be used.
+        StoreError: a store that is damaged, foreign or of another format.
     """
     if not config.cache:
         _log.info("cache: off")
@@ -299,9 +300,7 @@ def open_store(config: StoreConfig) -> Store | None:
         _log.info("cache: %s", store.file)
         return store
     except OutOfReachError as e:
-        if config.cache_dir:
-            raise
-        _log.warning("%s", e)
+        _log.warning("%s; going on without keeping features", e.fact)
         return None
 
 

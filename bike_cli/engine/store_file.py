@@ -40,7 +40,15 @@ Origin = Literal["none", "ours", "foreign"]
 
 
 class OutOfReachError(StoreError):
-    """No store can be there: the folder cannot be made, or the file not be opened."""
+    """No store can be there: the folder cannot be made, or the file cannot be opened.
+
+    Args:
+        fact: what is wrong, without the way out.
+    """
+
+    def __init__(self, fact: str) -> None:
+        super().__init__(f"{fact}; name another folder with --cache-dir, or use --no-cache")
+        self.fact = fact
 
 
 def default_folder() -> Path:
@@ -55,9 +63,7 @@ def default_folder() -> Path:
     try:
         home = Path.home()
     except RuntimeError as e:
-        raise OutOfReachError(
-            "no home folder to keep features in; name a folder with --cache-dir, or use --no-cache"
-        ) from e
+        raise OutOfReachError("no home folder to keep features in") from e
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "bike"
     if sys.platform == "win32":
@@ -67,7 +73,10 @@ def default_folder() -> Path:
 
 def store_file(folder: Path | None) -> Path:
     """Return where the store of `folder` is, whether there is one or not; None: the default folder."""
-    return (folder.expanduser() if folder else default_folder()) / FILE
+    try:
+        return (folder.expanduser() if folder else default_folder()) / FILE
+    except RuntimeError as e:  # ~ of a user who does not exist
+        raise OutOfReachError(f"{folder}: cannot be found ({e})") from e
 
 
 def origin(file: Path) -> Origin:
@@ -152,9 +161,7 @@ def damaged(file: Path, fact: object) -> StoreError:
 
 def out_of_reach(file: Path, fact: object) -> OutOfReachError:
     """Return the error of a store that cannot be opened."""
-    return OutOfReachError(
-        f"{file}: cannot be opened ({fact}); name another folder with --cache-dir, or use --no-cache"
-    )
+    return OutOfReachError(f"{file}: cannot be opened ({fact})")
 
 
 def _afresh(file: Path) -> str:
