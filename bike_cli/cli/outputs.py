@@ -14,12 +14,18 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from filelock import FileLock, Timeout
+
 from bike_cli.cli.console import say
 from bike_cli.errors import UsageError
 
-HAS_LOCKS = os.name == "posix"  # elsewhere, runs are not kept apart
-if HAS_LOCKS:
+# Elsewhere, a lock file beside each file keeps runs apart, and an open file can be neither moved nor removed.
+try:
     import fcntl
+except ImportError:
+    HAS_FLOCK = False
+else:
+    HAS_FLOCK = True
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +109,7 @@ class _Locked(io.FileIO):
         # 0o666 less the umask, as of any new file.
         super().__init__(path, "r+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT | os.O_APPEND, 0o666))
         self.path = path
+        self.lock_file: FileLock | None = None
         self.starts_over = True
         self.has_written = False
 
@@ -132,8 +139,33 @@ class _Locked(io.FileIO):
         self.path.unlink()
         self.close()
 
+    def lock(self) -> None:
+        """Keep other runs from writing the file until it is closed.
+
+        Raises:
+            BlockingIOError: another run has locked it.
+            OSError: the file system has no locks.
+        """
+        if HAS_FLOCK:
+            fcntl.flock(self.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        lock_file = FileLock(self.path.with_name(f".{self.path.name.lstrip('.')}.lock"), thread_local=False)
+        try:
+            lock_file.acquire(timeout=0)
+        except Timeout as e:
+            raise BlockingIOError from e
+        self.lock_file = lock_file
+
+    def close(self) -> None:
+        super().close()
+        if self.lock_file is not None:
+            lock_file, self.lock_file = self.lock_file, None
+            lock_file.release()
+            with suppress(OSError):
+                Path(lock_file.lock_file).unlink(missing_ok=True)
+
     def _let_go(self) -> None:
-        if not HAS_LOCKS:  # Windows neither moves nor removes an open file
+        if not HAS_FLOCK:
             self.close()
 
 
@@ -144,14 +176,13 @@ def _locked(path: Path, *, named: Path) -> _Locked:
         except OSError as e:
             raise _unwritable(named, e) from e
         try:
-            if HAS_LOCKS:
-                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.lock()
         except BlockingIOError as e:
             file.close()
             raise UsageError(f"{named}: another run is writing it; wait for that, or choose another name for -o") from e
         except OSError:
             return file  # a file system without locks
-        if not HAS_LOCKS or _is_at(file, path):
+        if not HAS_FLOCK or _is_at(file, path):
             return file
         file.close()  # a run that ended just now has renamed or removed it
 

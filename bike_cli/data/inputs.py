@@ -6,6 +6,7 @@ import codecs
 import glob
 import os
 import select
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -85,6 +86,7 @@ def looks_like_video(path: str | Path) -> bool:
 
 
 _HEAD_BYTES, READ_BYTES = 4096, 65536
+POLL_S = 0.02
 _MARKS = (  # where a container names itself, and how
     (4, b"ftyp"),
     (0, b"\x1a\x45\xdf\xa3"),  # Matroska, WebM
@@ -123,11 +125,19 @@ def _ended_by(end: bytes, stream: BinaryIO) -> Iterator[bytes]:
     begun = b""
     while (arrived := read_some(READ_BYTES)) != b"":
         if arrived is None:  # a pipe that does not wait by itself
-            select.select([stream], [], [])
+            _wait_for(stream)
             continue
         *records, begun = (begun + arrived).split(end)
         yield from records
     yield begun
+
+
+def _wait_for(stream: BinaryIO) -> None:
+    """Wait until a pipe that does not block has more; where pipes cannot be waited for, for a moment."""
+    try:
+        select.select([stream], [], [])
+    except (OSError, ValueError):  # Windows selects sockets alone; select knows 1024 files
+        time.sleep(POLL_S)
 
 
 def _expanded(given: str) -> list[str]:

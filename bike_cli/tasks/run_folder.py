@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,16 +12,14 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import IO
 
+from filelock import FileLock, Timeout
+
 from bike_cli.config import dump
 from bike_cli.engine.folder import CONFIG_FILE, WEIGHTS_FILE
 from bike_cli.engine.weights import read_json
 from bike_cli.errors import ModelError, UsageError, shorten
 from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.snapshots import Snapshot, last_snapshot, snapshots_in, write_snapshot
-
-HAS_LOCKS = os.name == "posix"  # elsewhere, runs are not kept apart
-if HAS_LOCKS:
-    import fcntl
 
 METRICS, REPORT, CONFIG, CHECKPOINTS, LOCK = "metrics.jsonl", "report.json", "config.yaml", "checkpoints", ".lock"
 FINE_TUNED, LABELS = "fine_tuned", "labels.txt"
@@ -59,7 +56,7 @@ class RunFolder:
         self.path, self._by, self._resume = path, by, resume
         self._log: IO[str] | None = None
         self._logged = 0
-        self._lock: IO[str] | None = None
+        self._lock: FileLock | None = None
         if by.is_first:
             self._check()
             self._take()
@@ -147,9 +144,10 @@ class RunFolder:
 
     def close(self) -> None:
         """Let others write the folder."""
-        for file in (self._log, self._lock):
-            if file is not None:
-                file.close()
+        if self._log is not None:
+            self._log.close()
+        if self._lock is not None:
+            self._lock.release()
         self._log = self._lock = None
 
     @contextmanager
@@ -179,17 +177,16 @@ class RunFolder:
             raise UsageError(f"{self.path}: holds a model; choose a new folder")
 
     def _take(self) -> None:
+        lock = FileLock(self.path / LOCK, thread_local=False)
         try:
-            self._lock = (self.path / LOCK).open("w")
-            if HAS_LOCKS:
-                fcntl.flock(self._lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            self.close()
+            lock.acquire(timeout=0)
+        except Timeout as e:
             raise UsageError(f"{self.path}: another run is writing it; wait for that, or choose a new folder") from e
+        except NotImplementedError:
+            return  # a file system without locks
         except OSError as e:
-            if self._lock is None:
-                raise UsageError(f"{self.path}: cannot be written ({e.strerror}); choose a folder that is yours") from e
-            # a file system without locks
+            raise UsageError(f"{self.path}: cannot be written ({e.strerror}); choose a folder that is yours") from e
+        self._lock = lock
 
 
 def _short(value: object) -> str:

@@ -123,7 +123,12 @@ def _digest(file: Path) -> str:
 
 def _to_disk(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on disk and not only in memory."""
-    handle = os.open(path, os.O_RDONLY)
+    try:
+        handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)  # Windows syncs no file opened to be read
+    except OSError:
+        if path.is_file():
+            raise
+        return  # Windows opens no folder
     try:
         os.fsync(handle)
     except OSError:  # a file system that has no such thing for folders

@@ -8,6 +8,7 @@ server, or no folder for its socket, each process starts from scratch.
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-HAS_FORK_SERVER = sys.platform != "win32"
+HAS_FORK_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
 HAS_SIGNAL_MASKS = hasattr(signal, "pthread_sigmask")
 FORK_SERVER_MODULE = "bike_cli.video.fork_server"
 # What a terminal, an init system or a job scheduler sends to a whole group of processes to end it.

@@ -74,7 +74,7 @@ def remove_if_abandoned(folder: Path, *, timeout_s: float = 0) -> None:
     """Remove a folder once its process has given up the lock, waiting for that at most `timeout_s`."""
     if not (folder / LOCK).is_file():  # removed already, or a moment old
         return
-    lock = FileLock(folder / LOCK)
+    lock = FileLock(folder / LOCK, thread_local=False)
     with suppress(OSError, NotImplementedError):  # the owner lives, or was faster
         lock.acquire(timeout=timeout_s)
         _remove(folder, lock)
@@ -94,7 +94,7 @@ def _create(base: Path) -> Path:
     remove_abandoned(base)
     for _ in range(_ATTEMPTS):
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-        lock = FileLock(folder / LOCK)
+        lock = FileLock(folder / LOCK, thread_local=False)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -116,11 +116,13 @@ def _remove_at_exit(folder: Path, pid: int) -> None:
 
 
 def _remove(folder: Path, lock: FileLock) -> None:
-    for entry in folder.iterdir():
-        if entry.name != LOCK:
-            with suppress(OSError):
+    """Remove a locked folder. The lock file goes last, so that a folder that was removed in part is recognised."""
+    with suppress(OSError):  # it may be gone
+        for entry in folder.iterdir():
+            if entry.name != LOCK:
                 entry.unlink()
     if os.name != "posix":  # an open file cannot be removed there
         lock.release()
     shutil.rmtree(folder, ignore_errors=True)
-    lock.release()
+    with suppress(OSError):
+        lock.release()

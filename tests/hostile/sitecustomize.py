@@ -1,6 +1,7 @@
 """A decoder that does to a worker what hostile videos do, told by the names of files.
 
-Python imports this module at its start where this folder is on PYTHONPATH; only decode workers are changed.
+Python imports this module at its start where this folder is on PYTHONPATH; only decode workers are changed. HOSTILE
+names what goes wrong with every video: workers end at once (`start`), or a bug keeps them from decoding (`bug`).
 """
 
 import ctypes
@@ -42,10 +43,16 @@ if any("forkserver" in argument for argument in sys.orig_argv):
 
     decode = worker.decode
 
+    def end(memory_mib: int) -> None:
+        os._exit(3)
+
+    if os.environ.get("HOSTILE") == "start":
+        worker.set_up = end
+
     def hostile(
         source: Source, config: SamplingConfig, *, decoder: Decoder, rng: np.random.Generator | None = None
     ) -> Clip:
-        behave(source.path.name)
+        behave("is_a_bug" if os.environ.get("HOSTILE") == "bug" else source.path.name)
         return decode(source, config, decoder=decoder, rng=rng)
 
     worker.decode = hostile
