@@ -116,7 +116,7 @@ class Finetune(Job):
         assert left == []
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         weights = (run / "model.safetensors").read_bytes()
-        return [_without(line, {"videos_per_second"}) for line in lines], weights
+        return [_without(line, TIMES) for line in lines], weights
 
 
 def run_drill(kind: type[Job], data: Path, folder: Path, *, kills: int, seed: int) -> None:

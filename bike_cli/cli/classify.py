@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 import typer
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import check_stdout, error_room, loading, plain, say, someone_watches, stderr
+from bike_cli.cli.console import error_room, loading, plain, print_config, say, someone_watches, stderr
 from bike_cli.cli.resume import Held, Shape, read_held, settings_of
 from bike_cli.cli.sources import Inputs, Sources, check_output, list_sources, name_of
 from bike_cli.cli.summary import Tally, summary
@@ -105,8 +105,7 @@ def classify_command(  # the signature is the manual
         learnt, own = _learnt(classifier)
         settings = resolve(ClassifyConfig, flags={name: given[name] for name in o.DEFAULTS}, file=config, defaults=own)
         if dump_config:
-            check_stdout("configuration", way_out="redirect it to a file")
-            typer.echo(dump(settings), nl=False)
+            print_config(dump(settings))
             return
         inputs = Inputs(tuple(videos or ()), files_from, nul)
         request = Request(inputs, labels, label_list, output, format_, quiet, classifier, also, resume, shard, strict)

@@ -54,6 +54,12 @@ def check_stdout(what: str, *, way_out: str) -> None:
         raise UsageError(f"stdout: is closed, so the {what} has nowhere to go; {way_out}")
 
 
+def print_config(text: str) -> None:
+    """Print a configuration as it goes into a file."""
+    check_stdout("configuration", way_out="redirect it to a file")
+    typer.echo(text, nl=False)
+
+
 def say(message: str, *, level: str) -> None:
     """Write `level: message` on stderr, as one line; above the progress, where some is displayed."""
     colour = {"error": "bold red", "warning": "yellow"}.get(level, "dim")

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import check_stdout, display, error_room, loading, plain, say, someone_watches, stderr
+from bike_cli.cli.console import (
+    check_stdout,
+    display,
+    error_room,
+    loading,
+    plain,
+    print_config,
+    say,
+    someone_watches,
+    stderr,
+)
 from bike_cli.cli.eval_again import compared_with, config_of_before, read_before, take_over
 from bike_cli.cli.eval_fewshot import check_shots, of_shots
 from bike_cli.cli.eval_predictions import labels_of, looked_at, of_predictions, tested_of
@@ -190,8 +200,7 @@ def _run(given: dict[str, object]) -> ExitCode:
     if before is not None:
         config = config_of_before(before, config)
     if given["dump_config"]:
-        check_stdout("configuration", way_out="redirect it to a file")
-        typer.echo(dump(config), nl=False)
+        print_config(dump(config))
         return ExitCode.DONE
     files = given["data"]
     if not isinstance(files, list) or not files:

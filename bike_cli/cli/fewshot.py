@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import check_stdout, display, error_room, loading, plain, say, someone_watches, stderr
+from bike_cli.cli.console import (
+    check_stdout,
+    display,
+    error_room,
+    loading,
+    plain,
+    print_config,
+    say,
+    someone_watches,
+    stderr,
+)
 from bike_cli.cli.export import check_out, write_folder
 from bike_cli.cli.targets import check_apart, check_target, check_videos
 from bike_cli.config import FewshotConfig, dump, resolve
@@ -162,8 +172,7 @@ def fewshot_command(  # the signature is the manual
         flags = {name: given[name] for name in o.fields_of(FewshotConfig)}
         settings = resolve(FewshotConfig, flags=flags, file=config)
         if dump_config:
-            check_stdout("configuration", way_out="redirect it to a file")
-            typer.echo(dump(settings), nl=False)
+            print_config(dump(settings))
             return
         raise typer.Exit(run(given, settings, quiet=quiet))
 

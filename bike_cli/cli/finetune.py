@@ -16,11 +16,11 @@ import typer
 
 from bike_cli.cli import options as o
 from bike_cli.cli.console import (
-    check_stdout,
     display,
     error_room,
     loading,
     plain,
+    print_config,
     say,
     someone_watches,
     stderr,
@@ -299,8 +299,7 @@ def _configured(given: dict[str, object]) -> ExitCode:
     file = given["config"]
     settings = resolve(FinetuneConfig, flags=flags, file=file if isinstance(file, Path) else None)
     if given["dump_config"]:
-        check_stdout("configuration", way_out="redirect it to a file")
-        typer.echo(dump(settings), nl=False)
+        print_config(dump(settings))
         return ExitCode.DONE
     return run(given, settings, quiet=bool(given["quiet"]))
 
