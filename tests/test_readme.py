@@ -15,9 +15,9 @@ from typer.testing import CliRunner, Result
 
 from bike_cli.cli.app import app
 from bike_cli.cli.options import DEFAULTS
-from bike_cli.data.inputs import VIDEO_EXTENSIONS
 from bike_cli.data.lexicons import lexicon_names
 from bike_cli.errors import ExitCode, FailureKind
+from bike_cli.media import VIDEO_EXTENSIONS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

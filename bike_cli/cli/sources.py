@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from io import BufferedReader
@@ -14,9 +14,12 @@ from pathlib import Path
 from types import GeneratorType
 
 from bike_cli.cli.outputs import part_of
-from bike_cli.data.inputs import VIDEO_EXTENSIONS, find_sources, looks_like_text, looks_like_video, read_paths
+from bike_cli.data.inputs import find_sources, looks_like_text, looks_like_video
+from bike_cli.data.path_lists import read_paths
+from bike_cli.data.search import Omissions
 from bike_cli.data.shards import Shard
 from bike_cli.errors import UsageError
+from bike_cli.media import VIDEO_EXTENSIONS, url_problem
 from bike_cli.records import Failure, Source
 from bike_cli.time_limits import FILE_LIMIT_S, call_within
 
@@ -114,11 +117,11 @@ def list_sources(inputs: Inputs) -> Sources:
             raise UsageError("stdin: is closed, and - reads paths from it; pipe some in")
         return Sources([], found, are_known=False, arrive=True, are_listed=True)
     first = list(islice(found, LISTED + 1))
-    _check_first(first)
+    _check_first(first, inputs.videos)
     if len(first) <= LISTED:
         return Sources(first, iter(()), are_known=True, are_listed=lines is not None)
     for given in inputs.videos:
-        next(find_sources([given]), None)  # raises where there is none
+        next(find_sources([given], Omissions()), None)  # raises where there is none
     return Sources(first, found, are_known=False, are_listed=lines is not None, again=_again(inputs))
 
 
@@ -177,7 +180,7 @@ def _named(inputs: Inputs, lines: BufferedReader | None) -> Iterator[str]:
         for given in inputs.videos:
             yield from _on_stdin(nul=inputs.ends_with_nul) if given == STDIN else [given]
         if lines is not None:
-            yield from read_paths(lines, nul=inputs.ends_with_nul)
+            yield from read_paths(lines, nul=inputs.ends_with_nul, origin=str(inputs.files_from))
         elif inputs.files_from is not None:
             yield from _on_stdin(nul=inputs.ends_with_nul)
 
@@ -187,17 +190,25 @@ def _on_stdin(*, nul: bool) -> Iterator[str]:
     return read_paths(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), nul=nul)
 
 
-def _found(named: Iterable[str]) -> Iterator[Source | Failure]:
-    """Yield the sources of each input; one without any is a failure, and costs the others nothing."""
+def _found(named: Iterable[str], *, report: bool = True) -> Iterator[Source | Failure]:
+    """Yield the sources of each input; one without any is a failure, and costs the others nothing.
+
+    Args:
+        report: whether to warn, in the end, of what the search left out.
+    """
+    omissions = Omissions()
     for given in named:
         try:
-            yield from find_sources([given])
+            yield from find_sources([given], omissions)
         except UsageError as e:
-            yield Failure(Source.at(given), "not_video", str(e))
+            yield Failure(Source.at(given), "missing" if url_problem(given) else "not_video", str(e))
+    if report:
+        omissions.report()
 
 
-def _check_first(first: list[Source | Failure]) -> None:
-    wrong = next((source for source in first if isinstance(source, Failure)), None)
+def _check_first(first: list[Source | Failure], arguments: Sequence[str]) -> None:
+    """Raise UsageError where an argument names no video; what a list names fails alone."""
+    wrong = next((one for one in first if isinstance(one, Failure) and one.source.id in arguments), None)
     if wrong is not None:
         raise UsageError(wrong.message)
     if first and all(isinstance(source, Source) and looks_like_text(source.path) for source in first):
@@ -207,4 +218,4 @@ def _check_first(first: list[Source | Failure]) -> None:
 def _again(inputs: Inputs) -> Callable[[], Iterator[Source | Failure]] | None:
     if inputs.files_from is not None and not inputs.files_from.is_file():
         return None  # a pipe is read once
-    return lambda: _found(_named(inputs, _open_list(inputs.files_from)))
+    return lambda: _found(_named(inputs, _open_list(inputs.files_from)), report=False)

@@ -13,9 +13,9 @@ from bike_cli.data.candidates import nearest
 from bike_cli.data.class_folders import below, count_of, is_folder, visible_in
 from bike_cli.data.csv_rows import csv_rows
 from bike_cli.data.entries import Entry, Found, LeftOut, base_of
-from bike_cli.data.inputs import VIDEO_EXTENSIONS
 from bike_cli.data.lines import nfc, tidy
 from bike_cli.errors import UsageError
+from bike_cli.media import VIDEO_EXTENSIONS
 from bike_cli.records import Source
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bike_cli.data.inputs import VIDEO_EXTENSIONS, find_sources
+from bike_cli.data.inputs import find_sources
+from bike_cli.data.search import Listing, Omissions, holds_frames, list_folder
 from bike_cli.errors import UsageError
 from bike_cli.records import Source
 
@@ -34,15 +35,17 @@ def class_folders(given: str) -> Iterator[ClassFolder]:
     Raises:
         UsageError: no class folder, one without a video, a folder that cannot be read. Raised when its turn comes.
     """
-    folders = _folders_in(given)
+    omissions = Omissions()
+    folders = _folders_in(given, omissions)
     sides = [SIDES.get(name.lower()) for name in folders]
     # `Train` beside `train` are no two sides; as classes, they are refused for their labels.
     if None in sides or "train" not in sides or len({name.lower() for name in folders}) < len(folders):
-        yield from _classes_in(given, folders, side=None)
-        return
-    for name, side in zip(folders, sides, strict=True):
-        folder = below(given, name)
-        yield from _classes_in(folder, _folders_in(folder), side=side)
+        yield from _classes_in(given, folders, omissions, side=None)
+    else:
+        for name, side in zip(folders, sides, strict=True):
+            folder = below(given, name)
+            yield from _classes_in(folder, _folders_in(folder, omissions), omissions, side=side)
+    omissions.report()
 
 
 def below(folder: str, name: str) -> str:
@@ -61,43 +64,45 @@ def count_of(videos: Sequence[object]) -> str:
 
 
 def visible_in(folder: str) -> list[str]:
-    """Return the names of what a folder holds, sorted, hidden ones left out; UsageError where it cannot be read."""
+    """Return the names in a folder, sorted, without hidden and system ones; UsageError where it cannot be read."""
+    return [name for name, _ in _listed(folder).entries]
+
+
+def _listed(folder: str) -> Listing:
     try:
-        return sorted(name for name in os.listdir(folder) if not name.startswith("."))  # noqa: PTH208
+        return list_folder(folder)
     except OSError as e:
         raise UsageError(f"{folder}: cannot be read ({e.strerror}); check its permissions") from e
 
 
-def _folders_in(given: str) -> list[str]:
-    """Return the names of the folders in a folder, frame folders left out; warn of videos beside them."""
-    names = visible_in(given)
-    kinds = {name: _kind(below(given, name)) for name in names}
-    folders, videos = ([name for name in names if kinds[name] == kind] for kind in ("folder", "video"))
+def _folders_in(given: str, omissions: Omissions) -> list[str]:
+    """Return the names of the folders in a folder, without frame folders; warn of videos next to them."""
+    listing = _listed(given)
+    folders, videos = [], []
+    for name, kind in listing.entries:
+        path = below(given, name)
+        is_video = kind == "video" or (kind == "folder" and holds_frames(path, _listed(path)))
+        if is_video:
+            videos.append(name)
+        elif kind == "folder":
+            folders.append(name)
+        else:
+            omissions.add("file", path)
     if not folders:
         fact = f"holds {count_of(videos)} and no class folder" if videos else "holds no class folder"
         ways = "make a folder for each class, such as running/clip.mp4, or give a CSV file that begins with path,label"
         raise UsageError(f"{given}: {fact}; {ways}")
     if videos:
         logger.warning("%s: leaves out %s beside the folders, first %s", given, count_of(videos), videos[0])
+    omissions.add_hidden(given, listing)
     return folders
 
 
-def _kind(path: str) -> Literal["folder", "video", "other"]:
-    if not is_folder(path):
-        return "video" if Path(path).suffix.lower() in VIDEO_EXTENSIONS else "other"
-    visible_in(path)  # raises where it cannot be listed: `find_sources` has it as a source, as it has a frame folder
-    try:
-        first = next(find_sources([path]), None)
-    except UsageError:  # it is empty
-        return "folder"
-    return "video" if first is not None and first.path == Path(path) else "folder"
-
-
-def _classes_in(given: str, names: Sequence[str], *, side: Side | None) -> Iterator[ClassFolder]:
+def _classes_in(given: str, names: Sequence[str], omissions: Omissions, *, side: Side | None) -> Iterator[ClassFolder]:
     for name in names:
         folder = below(given, name)
         try:
-            videos = list(find_sources([folder]))
+            videos = list(find_sources([folder], omissions))
         except UsageError as e:
             raise UsageError(f"{folder}: is a class folder without a video; put some there, or remove it") from e
         yield ClassFolder(folder, name, videos, side)

@@ -4,66 +4,48 @@ from __future__ import annotations
 
 import codecs
 import glob
+import logging
 import os
-import select
-import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import BinaryIO
+from pathlib import Path, PurePath
 
+from bike_cli.data.path_lists import existing_path
+from bike_cli.data.search import Omissions, is_frame_folder, is_system_name, videos_below
+from bike_cli.data.signatures import VIDEO, describe_content
 from bike_cli.errors import UsageError
+from bike_cli.media import VIDEO_EXTENSIONS, missing_message, url_problem
 from bike_cli.records import Source
 from bike_cli.time_limits import FILE_LIMIT_S, call_within
 
-# What a folder is searched for; a file named by the user is taken whatever it is called.
-# fmt: off
-VIDEO_EXTENSIONS = frozenset({
-    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m2v", ".ts", ".mts", ".m2ts", ".wmv", ".asf",
-    ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".vob", ".mxf", ".y4m", ".gif",
-})
-# fmt: on
-# The frames of a frame folder; the same as `FRAME_EXTENSIONS` of the decoder, as a test checks.
-IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+logger = logging.getLogger(__name__)
 
 
-def find_sources(inputs: Iterable[str | Path]) -> Iterator[Source]:
+def find_sources(inputs: Iterable[str | Path], omissions: Omissions | None = None) -> Iterator[Source]:
     """Yield the videos that the inputs name, in the order given, as soon as each input arrives.
 
     An input is, whichever comes first:
-        a frame folder, which holds images and no more: one source;
-        a folder: every video below it, in the order of names, `VIDEO_EXTENSIONS` in any case, hidden ones left out;
+        a frame folder (see `is_frame_folder`): one source;
+        a folder: every video below it, in the order of names, with `VIDEO_EXTENSIONS` in any case and frame folders;
         a glob, where nothing has that very name: what a shell makes of it (`**` is any depth);
         anything else: itself, so that a file missing or of another kind gets its own failure.
+    Searches and globs leave out hidden files and the folders of systems and NAS boxes; a folder that is named is read.
     What is named twice, or reached by two ways, is yielded twice. Links are followed, each folder once, and never back
     to one above.
 
+    Args:
+        omissions: takes what searches leave out; None: a warning says so when the last input is done.
     Raises:
-        UsageError: a folder without a video, a glob without a match. Raised when its turn comes.
+        UsageError: a folder without a video, a glob without a match, a URL, an empty name. Raised when its turn comes.
     """
+    left_out = Omissions() if omissions is None else omissions
     for given in inputs:
         if not _answers(str(given)):
             yield Source.at(str(given))  # its own failure says so, and the others need not wait
             continue
-        for name in _expanded(str(given)):
-            yield from _sources_in(name) if _is_folder(name) else [Source.at(name)]
-
-
-def read_paths(stream: BinaryIO, *, nul: bool) -> Iterator[str]:
-    """Yield paths from a stream as they arrive, one a line, or with `nul` each ended by a NUL as `find -print0` does.
-
-    Bytes that are no UTF-8 survive, as `os.fsdecode` keeps them. Empty lines and a byte order mark are left out;
-    spaces belong to the name.
-
-    Raises:
-        UsageError: a NUL in a line.
-    """
-    records = _ended_by(b"\0" if nul else b"\n", stream)
-    for i, record in enumerate(records if nul else (line.rstrip(b"\r") for line in records)):
-        name = record.removeprefix(b"\xef\xbb\xbf") if i == 0 else record
-        if b"\0" in name:
-            raise UsageError("the list of paths holds NUL bytes, as find -print0 writes them; add -0")
-        if name:
-            yield os.fsdecode(name)
+        for name in _expanded(str(given), left_out):
+            yield from _sources_in(name, left_out) if _is_folder(name) else [Source.at(name)]
+    if omissions is None:
+        left_out.report()
 
 
 def looks_like_text(path: str | Path) -> bool:
@@ -79,24 +61,12 @@ def looks_like_text(path: str | Path) -> bool:
 
 def looks_like_video(path: str | Path) -> bool:
     """Return whether the file begins like a video, or is named like one and is no text."""
-    head = _head(path)
-    if any(head[at:].startswith(mark) for at, mark in _MARKS):
+    if describe_content(_head(path)) == VIDEO:
         return True
     return Path(path).suffix.lower() in VIDEO_EXTENSIONS and not looks_like_text(path)
 
 
-_HEAD_BYTES, READ_BYTES = 4096, 65536
-POLL_S = 0.02
-_MARKS = (  # where a container names itself, and how
-    (4, b"ftyp"),
-    (0, b"\x1a\x45\xdf\xa3"),  # Matroska, WebM
-    (8, b"AVI "),
-    (0, b"FLV\x01"),
-    (0, b"\x00\x00\x01\xba"),  # MPEG-PS
-    (0, b"OggS"),
-    (0, b"GIF8"),
-    (0, b"\x30\x26\xb2\x75"),  # ASF, WMV
-)
+_HEAD_BYTES = 4096
 
 
 def _head(path: str | Path) -> bytes:
@@ -119,57 +89,69 @@ def _answers(name: str) -> bool:
     return call_within(FILE_LIMIT_S, lambda: os.path.lexists(name) is not None, otherwise=False)
 
 
-def _ended_by(end: bytes, stream: BinaryIO) -> Iterator[bytes]:
-    # What is there is taken, without waiting for more.
-    read_some = getattr(stream, "read1", stream.read)
-    begun = b""
-    while (arrived := read_some(READ_BYTES)) != b"":
-        if arrived is None:  # a pipe that does not wait by itself
-            _wait_for(stream)
-            continue
-        *records, begun = (begun + arrived).split(end)
-        yield from records
-    yield begun
-
-
-def _wait_for(stream: BinaryIO) -> None:
-    """Wait until a pipe that does not block has more; where pipes cannot be waited for, for a moment."""
-    try:
-        select.select([stream], [], [])
-    except (OSError, ValueError):  # Windows selects sockets alone; select knows 1024 files
-        time.sleep(POLL_S)
-
-
-def _expanded(given: str) -> list[str]:
-    if os.path.lexists(given) or not glob.has_magic(given):
+def _expanded(given: str, omissions: Omissions) -> list[str]:
+    name = existing_path(given)
+    if os.path.lexists(name):
+        if name != given:
+            logger.info("%s: does not exist, read as %s", given, name)
+        return [name]
+    if not given.strip() or url_problem(given) is not None:
+        raise UsageError(missing_message(given))
+    if not glob.has_magic(given):
         return [given]
     names = sorted(glob.glob(given, recursive=True))  # noqa: PTH207 - Path.glob drops a leading ./
     if not names and not {"*", "?"} & set(given):
         return [given]  # brackets are common in names: `clip [1].mp4`, which is missing
     if not names:
         raise UsageError(f"{given}: matches no file; check the pattern and the folder it starts in")
-    return names
+    return _without_system_folders(given, names, omissions)
 
 
-def _sources_in(given: str) -> Iterator[Source]:
+def _without_system_folders(pattern: str, names: list[str], omissions: Omissions) -> list[str]:
+    """Return what a pattern matches, without what it reaches through system folders that it does not name."""
+    named = set(PurePath(pattern).parts)
+    found, reached = [], dict[str, None]()
+    for name in names:
+        parts = PurePath(name).parts
+        place = next((i for i, part in enumerate(parts) if part not in named and is_system_name(part)), None)
+        if place is None:
+            found.append(name)
+        else:
+            reached.setdefault(str(PurePath(*parts[: place + 1])))
+    for folder in reached:
+        omissions.add("system", folder)
+    return found
+
+
+def _sources_in(given: str, omissions: Omissions) -> Iterator[Source]:
     folder = Path(given)
-    if _is_frame_folder(folder):
+    if is_frame_folder(folder):
         yield Source.at(given)
         return
     # Videos are yielded while the folder is still being searched: the first answer waits for no million of names.
-    n_videos = n_others = 0
-    for path in _files_below(folder):
-        if path.suffix.lower() in VIDEO_EXTENSIONS or _is_folder(path):
-            n_videos += 1
-            yield Source(path, _joined(given, path.relative_to(folder)))
-        else:
-            n_others += 1
+    n_videos, left_out = 0, Omissions()
+    for path in videos_below(folder, left_out):
+        n_videos += 1
+        yield Source(path, _joined(given, path.relative_to(folder)))
     if not n_videos:
-        found = f"holds {n_others} file{'s' if n_others > 1 else ''}, none a video" if n_others else "holds no file"
-        stray = _stray_file(folder)
-        if stray is not None:
-            raise UsageError(f"{given}: holds frames, but {stray} is none; remove it, a frame folder holds images only")
-        raise UsageError(f"{given}: {found} (.mp4, .mkv, .webm, …); name the files, or a folder that holds videos")
+        raise UsageError(_without_video(given, left_out))
+    omissions.update(left_out)
+
+
+def _without_video(given: str, left_out: Omissions) -> str:
+    """Return the message about a folder in which a search finds no video."""
+    counts = {kind: count for kind, count in left_out.counts.items() if kind != "empty"}
+    if not counts:
+        return f"{given}: holds no file (.mp4, .mkv, .webm, …); name the files, or a folder that holds videos"
+    if "mixed" in counts:
+        fact = f"holds images in {left_out.first['mixed']} next to other files or folders"
+        way = "a folder of frames holds numbered images, or mostly images, and no video or further folder of images"
+        return f"{given}: {fact}, and no video; {way}"
+    way = "name the files, or a folder that holds videos"
+    if set(counts) == {"file"}:
+        files = f"{counts['file']} file{'s' if counts['file'] > 1 else ''}"
+        return f"{given}: holds {files}, none a video (.mp4, .mkv, .webm, …; first {left_out.first['file']}); {way}"
+    return f"{given}: holds no video but {left_out}; {way}"
 
 
 def _joined(given: str, below: Path) -> str:
@@ -179,55 +161,3 @@ def _joined(given: str, below: Path) -> str:
 
 def _is_folder(path: str | Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - False where the system refuses; Path.is_dir raises
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    """Yield what a folder holds, depth first: files, frame folders, and folders that cannot be listed."""
-    # Folders that link to one another would make a number of ways that nobody lives to see the end of.
-    linked: set[tuple[int, int]] = set()
-    above: list[tuple[int, int]] = []
-    left: list[Iterator[Path]] = [iter([folder])]  # no recursion: folders may be deeper than Python's stack
-    while left:
-        entry = next(left[-1], None)
-        if entry is None:
-            left.pop()
-            above[-1:] = []
-        elif entry is folder or (_is_folder(entry) and not _is_frame_folder(entry)):
-            try:
-                status, names = entry.stat(), _visible(entry)
-            except OSError:
-                yield entry  # the decoder says why, in a record of its own
-                continue
-            here = (status.st_dev, status.st_ino)
-            if here in above or (entry.is_symlink() and here in linked):
-                continue
-            if entry.is_symlink():
-                linked.add(here)
-            above.append(here)
-            left.append(map(entry.joinpath, names))
-        else:
-            yield entry
-
-
-def _is_frame_folder(folder: Path) -> bool:
-    try:
-        names = _visible(folder)
-    except OSError:
-        return False
-    return bool(names) and all(_is_image(name) and not _is_folder(folder / name) for name in names)
-
-
-def _stray_file(folder: Path) -> str | None:
-    """Return the first file of a folder of images that is no image; None where images are not most of it."""
-    names = _visible(folder)
-    strays = [name for name in names if not _is_image(name)]
-    return strays[0] if strays and 2 * len(strays) < len(names) else None
-
-
-def _is_image(name: str) -> bool:
-    return Path(name).suffix.lower() in IMAGE_EXTENSIONS
-
-
-def _visible(folder: Path) -> list[str]:
-    # Names, not paths: of 200,000 files, the first is known after 0.3 s instead of 3.9 s.
-    return sorted(name for name in os.listdir(folder) if not name.startswith("."))  # noqa: PTH208

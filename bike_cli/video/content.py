@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bike_cli.errors import VideoError
+from bike_cli.media import missing_message
 from bike_cli.records import Source
 from bike_cli.time_limits import FILE_LIMIT_S, call_within
 from bike_cli.video.footage import reason
@@ -77,7 +78,7 @@ def digest_of(source: Source) -> bytes:
                 inside.update(block)
             digest.update(os.fsencode(entry.name) + b"\0" + inside.digest())
     except FileNotFoundError as e:
-        raise VideoError(f"{source.id}: no such file; check the path", kind="missing") from e
+        raise VideoError(missing_message(source.id), kind="missing") from e
     except (OSError, ValueError) as e:
         raise VideoError(f"{source.id}: cannot be read ({reason(e)}); check its rights", kind="unreadable") from e
     return digest.digest()

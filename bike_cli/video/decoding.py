@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from bike_cli.config import Decoder, SamplingConfig
 from bike_cli.errors import VideoError
+from bike_cli.media import missing_message
 from bike_cli.records import Clip, Source
 from bike_cli.video.decord_reader import GaveUpError, decord_is_exact, read_decord
 from bike_cli.video.endings import early_end
@@ -121,7 +122,7 @@ def _is_folder(source: Source) -> bool:
     try:
         mode = source.path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as e:
-        raise VideoError(f"{source.id}: no such file; check the path", kind="missing") from e
+        raise VideoError(missing_message(source.id), kind="missing") from e
     except (OSError, ValueError) as e:  # ValueError: a NUL in the name
         raise VideoError(
             f"{source.id}: cannot be read ({reason(e)}); check its name and rights", kind="unreadable"

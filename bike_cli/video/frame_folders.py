@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from bike_cli.errors import VideoError
+from bike_cli.media import IMAGE_EXTENSIONS
 from bike_cli.video.footage import Footage, Request, reason
 from bike_cli.video.images import read_images
-
-FRAME_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 
 def read_folder(folder: Path, request: Request) -> Footage:
@@ -21,7 +20,7 @@ def read_folder(folder: Path, request: Request) -> Footage:
     """
     images = _frame_files(folder)
     if not images:
-        message = f"{folder}: is a folder without frames ({', '.join(sorted(FRAME_EXTENSIONS))}); give a video"
+        message = f"{folder}: is a folder without frames ({', '.join(sorted(IMAGE_EXTENSIONS))}); give a video"
         raise VideoError(message, kind="not_video")
     positions = request.positions(len(images))  # [K, T]
     wanted, places = np.unique(positions, return_inverse=True)
@@ -36,7 +35,7 @@ def read_folder(folder: Path, request: Request) -> Footage:
 
 def _frame_files(folder: Path) -> list[Path]:
     try:
-        files = [f for f in folder.iterdir() if f.suffix.lower() in FRAME_EXTENSIONS and not f.name.startswith(".")]
+        files = [f for f in folder.iterdir() if f.suffix.lower() in IMAGE_EXTENSIONS and not f.name.startswith(".")]
     except OSError as e:
         raise VideoError(f"{folder}: cannot be listed ({reason(e)}); check its rights", kind="unreadable") from e
     return sorted(files, key=lambda f: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", f.name)])

@@ -353,7 +353,7 @@ def test_a_root_that_cannot_be_listed_is_named(monkeypatch: pytest.MonkeyPatch) 
         raise PermissionError(13, "Permission denied", path)
 
     Path("videos").mkdir()
-    monkeypatch.setattr("os.listdir", refuse)
+    monkeypatch.setattr("os.scandir", refuse)
 
     with pytest.raises(UsageError, match=r"^videos: cannot be read \(Permission denied\); check its permissions"):
         read_tested([activitynet(SOME)], root="videos")

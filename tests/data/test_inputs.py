@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bike_cli.data.inputs import find_sources, looks_like_text, looks_like_video, read_paths
+from bike_cli.data.inputs import find_sources, looks_like_text, looks_like_video
+from bike_cli.data.path_lists import read_paths
 from bike_cli.errors import UsageError
 
 MP4 = b"\x00\x00\x00\x20ftypisom" + bytes(20)

@@ -1,3 +1,4 @@
+import contextlib
 import csv
 import logging
 import os
@@ -128,9 +129,12 @@ def test_samples_are_named_as_what_was_given_is_written(given: str | Path, id_: 
 
 def test_the_order_of_the_file_system_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     touch("data", *TWO, "run/c.mp4", "jump/d.mp4", "jump/in/e.mp4")
-    forwards, listed = read_labelled("data"), os.listdir
+    forwards, listed = read_labelled("data"), os.scandir
 
-    monkeypatch.setattr(os, "listdir", lambda path: sorted(listed(path), reverse=True))
+    def backwards(path: str | Path) -> contextlib.AbstractContextManager[list[os.DirEntry[str]]]:
+        return contextlib.nullcontext(sorted(listed(path), key=lambda entry: entry.name, reverse=True))
+
+    monkeypatch.setattr(os, "scandir", backwards)
 
     assert read_labelled("data") == forwards
 
@@ -208,7 +212,10 @@ def test_videos_beside_the_class_folders_are_left_out_aloud(caplog: pytest.LogCa
     labelled = read_labelled("data")
 
     assert labelled.names == ("jump", "run")
-    assert caplog.messages == ["data: leaves out 2 videos beside the folders, first frames"]
+    assert caplog.messages == [
+        "data: leaves out 2 videos beside the folders, first frames",
+        "left out: 1 file that is not a video (first: data/poster.jpg); -v lists them",
+    ]
 
 
 def refused(given: str | Path, message: str, *, keep_val: bool = False, **more: Path | str) -> None:
@@ -261,14 +268,14 @@ def test_a_class_name_that_is_no_utf8_is_refused() -> None:
 
 def test_a_class_folder_that_cannot_be_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     touch("data", *TWO)
-    listed = os.listdir
+    listed = os.scandir
 
-    def refuse(path: str | Path) -> list[str]:  # root may read every folder
+    def refuse(path: str | Path) -> object:  # root may read every folder
         if str(path) == "data/run":
             raise PermissionError(13, "Permission denied", path)
         return listed(path)
 
-    monkeypatch.setattr(os, "listdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
 
     refused("data", r"^data/run: cannot be read \(Permission denied\); check its permissions")
 
@@ -646,7 +653,7 @@ def test_a_root_that_is_no_folder_is_refused() -> None:
 
 def test_nothing_is_said_where_nothing_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    touch("data", *TWO, "readme.txt")
+    touch("data", *TWO, ".DS_Store", "run/Thumbs.db")
 
     read_labelled("data")
 

@@ -10,10 +10,10 @@ from numbered_films import CLIPS, EIGHT, N, failure_of, grey, needs_clips, posit
 from PIL import Image
 
 from bike_cli.config import SamplingConfig
-from bike_cli.data.inputs import IMAGE_EXTENSIONS
+from bike_cli.data.search import is_frame_folder
+from bike_cli.media import IMAGE_EXTENSIONS, IMAGE_FORMATS
 from bike_cli.records import Source
 from bike_cli.video.decoding import clip_from_array, decode
-from bike_cli.video.frame_folders import FRAME_EXTENSIONS
 from bike_cli.video.sampling import sample_positions
 
 
@@ -216,8 +216,23 @@ def test_a_folder_without_frames_is_no_video(tmp_path: Path) -> None:
     assert failure_of(tmp_path).kind == "not_video"
 
 
-def test_finder_and_decoder_agree_on_what_a_frame_is() -> None:
-    assert FRAME_EXTENSIONS == IMAGE_EXTENSIONS
+@pytest.mark.parametrize("extension", sorted(IMAGE_EXTENSIONS))
+def test_every_kind_of_image_that_a_search_finds_is_read(tmp_path: Path, extension: str) -> None:
+    frames = [np.full((16, 24, 3), (level, 255 - level, 40), np.uint8) for level in (30, 130, 230)]
+    (tmp_path / "clip").mkdir()
+    for i, frame in enumerate(frames):
+        image = Image.fromarray(frame)
+        format_ = next(name for name, extensions in IMAGE_FORMATS.items() if extension in extensions)
+        mode = {".pgm": "L", ".pbm": "1"}.get(extension, "RGB")
+        lossless = {"lossless": True} if format_ == "WEBP" else {}
+        image.convert(mode).save(tmp_path / f"clip/{i}{extension}", format=format_, **lossless)  # type: ignore[arg-type]
+
+    assert is_frame_folder(tmp_path / "clip")
+    clip = decode(Source.at(tmp_path / "clip"), SamplingConfig(frames=3))
+
+    assert clip.frames.shape[1] == 3
+    if mode == "RGB":
+        assert np.abs(clip.frames[0].astype(int) - np.stack(frames)).max() <= 3  # JPEG is not exact
 
 
 def test_an_array_is_sampled_as_a_video_of_its_frames() -> None:

@@ -1,0 +1,182 @@
+"""Lists of paths, as `find` and other programs write them, and names that were changed on their way."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import select
+import time
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from bike_cli.data.signatures import describe_content, is_binary, utf_encoding
+from bike_cli.errors import UsageError
+
+READ_BYTES = 65536
+POLL_S = 0.02
+_HEAD_BYTES = 4096
+_PATH_COLUMNS = frozenset({"path", "file", "filename", "file_name", "filepath", "file_path", "video", "video_path"})
+
+
+def read_paths(stream: BinaryIO, *, nul: bool, origin: str = "stdin") -> Iterator[str]:
+    """Yield paths from a stream as they arrive, one per line, or with `nul` each ended by a NUL as `find -print0` does.
+
+    Bytes that are not UTF-8 survive, as `os.fsdecode` keeps them. Blank lines and a byte order mark are left out;
+    spaces belong to the name.
+
+    Args:
+        origin: what the stream is, for messages.
+    Raises:
+        UsageError: a NUL in a line; something other than a list of paths: a video, an archive, UTF-16, CSV, JSON.
+    """
+    records = _ended_by(b"\0" if nul else b"\n", stream, lambda head: _check_head(head, origin, nul=nul))
+    first = True
+    for record in records if nul else (line.rstrip(b"\r") for line in records):
+        name = record.removeprefix(b"\xef\xbb\xbf") if first else record
+        if b"\0" in name:
+            raise _with_nul(name, origin)
+        if _is_blank(name):
+            continue
+        path = os.fsdecode(name)
+        if first:
+            _check_first(path, origin)
+        first = False
+        yield path
+
+
+def existing_path(name: str, base: str = "") -> str:
+    """Return the path of an existing file that a name stands for, or the name itself where there is none.
+
+    A name is what it says where such a file exists. Else it may have gained spaces or quotes on its way, be a
+    `file://` URL, begin with `~`, or hold the backslashes of Windows.
+
+    Args:
+        base: the folder that a relative name begins at.
+    """
+    if not _MAY_BE_CHANGED.search(name) or os.path.lexists(os.path.join(base, name)):  # noqa: PTH118
+        return name
+    for candidate in _candidates(name):
+        if candidate.strip("./ ") and os.path.lexists(os.path.join(base, candidate)):  # noqa: PTH118
+            return candidate
+    return name
+
+
+# A few names in a million are looked for; the others cost nothing.
+_MAY_BE_CHANGED = re.compile(r"^[\s\"'<~\u201c\u2018]|[\s\"'>\u201d\u2019]$|\\|^file:", re.IGNORECASE)
+_QUOTES = (('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u2018", "\u2019"), ("<", ">"))
+
+
+def _candidates(name: str) -> Iterator[str]:
+    """Yield what a name may have been before it was changed, the likeliest first."""
+    bare = name.strip()
+    for opening, closing in _QUOTES:
+        if len(bare) > 2 and bare.startswith(opening) and bare.endswith(closing):
+            bare = bare[1:-1]
+            break
+    if bare.lower().startswith("file:"):
+        bare = _path_of_url(bare)
+    yield bare
+    if bare.startswith("~"):
+        yield os.path.expanduser(bare)  # noqa: PTH111 - Path.expanduser raises for a user that does not exist
+    if "\\" in bare and os.sep == "/":
+        yield bare.replace("\\ ", " ")  # a space that a shell's quoting left there
+        yield bare.replace("\\", "/")
+
+
+def _path_of_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    return unquote(parts.path, errors="surrogateescape") if parts.netloc in ("", "localhost") else url
+
+
+# -- what is not a list ---------------------------------------------------------------------------------------------
+
+
+def _check_head(head: bytes, origin: str, *, nul: bool) -> None:
+    """Raise UsageError where the first bytes of a list are those of something else."""
+    encoding = utf_encoding(head)
+    if encoding is not None and (not nul or _is_surely_wide(head)):
+        raise UsageError(f"{origin}: is {encoding}; save it as UTF-8")
+    content = describe_content(head)
+    if content is not None:
+        way = "name the file itself, as in bike classify clip.mp4" if content == "a video" else "give paths as text"
+        raise UsageError(f"{origin}: is {content}, not a list of paths; {way}")
+
+
+def _is_surely_wide(head: bytes) -> bool:
+    """Return whether UTF-16 is more likely than names with a NUL after each: names of one letter look like it."""
+    has_mark = head.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0"))
+    return b"\n\0" in head or b"\0\n" in head or (has_mark and 3 * head.count(0) >= len(head))
+
+
+def _with_nul(name: bytes, origin: str) -> UsageError:
+    names = name.split(b"\0")
+    if is_binary(b"".join(names)) or not all(names[:-1]):
+        return UsageError(f"{origin}: is binary data, not a list of paths; give paths as text, one per line")
+    return UsageError(f"{origin}: holds NUL bytes between paths, as find -print0 writes them; add -0")
+
+
+def _check_first(path: str, origin: str) -> None:
+    """Raise UsageError where the first line of a list shows that the file is of another form."""
+    if os.path.lexists(path):
+        return
+    if path.startswith("#EXTM3U"):
+        raise UsageError(f"{origin}: is a playlist, not a list of paths; remove the lines that begin with #")
+    if path.lstrip()[:1] in ("{", "["):
+        form = _is_json(path) or path.strip() in ("{", "[")
+        if form:
+            raise UsageError(f"{origin}: is JSON, not a list of paths; write the paths alone, one per line")
+    cells = next((cells for cells in map(_cells(path), ",;\t") if len(cells) > 1), [])
+    if cells and (_PATH_COLUMNS & {cell.strip().lower() for cell in cells} or os.path.isfile(cells[0].strip())):  # noqa: PTH113
+        raise UsageError(f"{origin}: is CSV, not a list of paths; keep the column of paths alone, without its header")
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), (dict, list))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _cells(line: str) -> Callable[[str], list[str]]:
+    def split(delimiter: str) -> list[str]:
+        try:
+            return next(csv.reader([line], delimiter=delimiter), [])
+        except csv.Error:
+            return []
+
+    return split
+
+
+def _is_blank(name: bytes) -> bool:
+    """Return whether an entry names nothing; never let one mean the current folder."""
+    return not name.strip() and not (name and os.path.lexists(name))
+
+
+def _ended_by(end: bytes, stream: BinaryIO, check: Callable[[bytes], None]) -> Iterator[bytes]:
+    """Yield what `end` ends, without waiting for more than has arrived; `check` sees the first bytes before that."""
+    read_some = getattr(stream, "read1", stream.read)
+    begun, head = b"", b""
+    while (arrived := read_some(READ_BYTES)) != b"":
+        if arrived is None:  # a pipe that does not wait by itself
+            _wait_for(stream)
+            continue
+        if len(head) < _HEAD_BYTES:
+            head += arrived[: _HEAD_BYTES - len(head)]
+            check(head)
+        *records, begun = (begun + arrived).split(end)
+        yield from records
+    yield begun
+
+
+def _wait_for(stream: BinaryIO) -> None:
+    """Wait until a non-blocking pipe has more to read; for a moment where pipes cannot be waited for."""
+    try:
+        select.select([stream], [], [])
+    except (OSError, ValueError):  # select takes only sockets on Windows, and at most 1,024 files elsewhere
+        time.sleep(POLL_S)

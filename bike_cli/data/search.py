@@ -1,0 +1,279 @@
+"""Folders: what counts as a video in them, what counts as a folder of frames, and what a search leaves out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from bike_cli.media import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["folder", "video", "image", "other"]
+
+# Folders that systems, NAS boxes and tools make for themselves, in small letters. What they hold is a copy, a thumbnail
+# or a deleted file.
+# fmt: off
+SYSTEM_FOLDERS = frozenset({
+    # Synology, QNAP and other NAS boxes
+    "@eadir", "@tmp", "@database", "@appstore", "@sharebin", "@recycle", "@recently-snapshot", "@transcode", "@qpkg",
+    "#recycle", "#snapshot", ".@__thumb", ".@upload_cache", ".@analytic", ".@qmariadb", ".snapshot", ".snapshots",
+    "~snapshot", ".zfs", ".recycle", ".stversions", ".stfolder",
+    ".wdmc", ".wd_tv", ".ugreen",
+    # Windows
+    "$recycle.bin", "recycler", "system volume information", "$winreagent", "$extend", "$windows.~bt",
+    "$windows.~ws", "config.msi", "found.000",
+    # macOS
+    "__macosx", ".appledouble", ".appledb", ".appledesktop", ".trashes", ".trash", ".spotlight-v100", ".fseventsd",
+    ".documentrevisions-v100", ".temporaryitems", "temporary items", "network trash folder",
+    "thevolumesettingsfolder", ".mobilebackups", ".picasaoriginals",
+    # Linux, and tools
+    "lost+found", ".thumbnails", ".thumbs", ".xvpics", ".cache", ".git", ".svn", ".hg", ".dvc", ".bzr",
+    "__pycache__", ".ipynb_checkpoints", ".dropbox.cache", ".dropbox", ".tmp.drivedownload", ".tmp.driveupload",
+})
+SYSTEM_FILES = frozenset({
+    "thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "folder.htt", "icon\r",
+    ".ds_store", ".localized", ".directory", ".apdisk", ".volumeicon.icns", ".nomedia", ".picasa.ini", "picasa.ini",
+    ".gitkeep", ".gitignore", ".gitattributes", ".keep", "zbthumbnail.info",
+})
+# fmt: on
+_TRASH = re.compile(r"\.trash-\d+", re.IGNORECASE)  # of one user, on a removable disk
+
+
+def is_system_name(name: str) -> bool:
+    """Return whether a file or folder of this name belongs to a system, a NAS box or a tool, not to the user."""
+    small = name.casefold()
+    return small in SYSTEM_FOLDERS or _is_system_file(small) or _TRASH.fullmatch(small) is not None
+
+
+def _is_system_file(small: str) -> bool:
+    return small in SYSTEM_FILES or small.startswith("._")  # `._a.mp4`: AppleDouble keeps a.mp4's resources there
+
+
+class Named(NamedTuple):
+    """The name of a file or folder, and what the name says it is."""
+
+    name: str
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The contents of one folder, sorted by name; hidden entries and those of the system are kept apart."""
+
+    entries: tuple[Named, ...]
+    hidden: tuple[str, ...]
+    system: tuple[str, ...]
+
+    def names(self, kind: Kind) -> list[str]:
+        """Return the names of one kind."""
+        return [entry.name for entry in self.entries if entry.kind == kind]
+
+
+def list_folder(folder: str | Path) -> Listing:
+    """Return the contents of a folder.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    entries: list[Named] = []
+    hidden: list[str] = []
+    system: list[str] = []
+    # The system's own listing knows folders from files: to ask for each of 200,000 names takes seconds on a network.
+    with os.scandir(folder) as found:
+        for entry in found:
+            if is_system_name(entry.name):
+                system.append(entry.name)
+            elif entry.name.startswith("."):
+                hidden.append(entry.name)
+            else:
+                entries.append(Named(entry.name, "folder" if _is_dir(entry) else kind_of(entry.name)))
+    return Listing(tuple(sorted(entries)), tuple(sorted(hidden)), tuple(sorted(system)))
+
+
+def kind_of(name: str) -> Kind:
+    """Return what a file is by its extension."""
+    extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a Path for each of 200,000 names takes a second
+    return "video" if extension in VIDEO_EXTENSIONS else "image" if extension in IMAGE_EXTENSIONS else "other"
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to somewhere out of reach
+        return False
+
+
+# -- folders of frames ----------------------------------------------------------------------------------------------
+
+
+def is_frame_folder(folder: str | Path) -> bool:
+    """Return whether a folder is one video, an image per frame; False where it cannot be listed.
+
+    A frame folder holds images, and no video and no folder with images or videos in it. Other files may lie beside the
+    frames (a caption, features, sound): any number where the images are numbered or each file is named after one,
+    else fewer than there are images. Hidden files and those of the system do not count.
+    """
+    try:
+        listing = list_folder(folder)
+    except OSError:
+        return False
+    return holds_frames(folder, listing)
+
+
+def holds_frames(folder: str | Path, listing: Listing) -> bool:
+    """Return whether a folder of these contents is a frame folder; see `is_frame_folder`."""
+    if not _look_like_frames(listing) or listing.names("video"):
+        return False
+    return not any(_holds_media(os.path.join(folder, name)) for name in listing.names("folder"))  # noqa: PTH118
+
+
+def _look_like_frames(listing: Listing) -> bool:
+    images = listing.names("image")
+    stems = {_stem(name) for name in images}
+    companions = [name for name in listing.names("other") if _stem(name) not in stems]
+    return bool(images) and (len(companions) < len(images) or _are_numbered(stems))
+
+
+def _are_numbered(stems: set[str]) -> bool:
+    """Return whether names differ in their numbers only, as those of extracted frames do."""
+    patterns = {re.sub(r"\d+", "0", stem) for stem in stems}
+    return len(patterns) == 1 and "0" in next(iter(patterns))
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]  # noqa: PTH122
+
+
+def _holds_media(folder: str) -> bool:
+    """Return whether images or videos lie in a folder or below it, or may, as it cannot be listed."""
+    left = [folder]
+    while left:
+        here = left.pop()
+        try:
+            listing = list_folder(here)
+        except OSError:
+            return True
+        if any(entry.kind in ("image", "video") for entry in listing.entries):
+            return True
+        below = (os.path.join(here, name) for name in listing.names("folder"))  # noqa: PTH118
+        left += [path for path in below if not os.path.islink(path)]  # noqa: PTH114 - a link may lead back
+    return False
+
+
+# -- what is left out -----------------------------------------------------------------------------------------------
+
+_PHRASES = {  # kind: for one, for several
+    "file": ("file that is not a video", "files that are not videos"),
+    "mixed": ("folder of images next to videos or folders", "folders of images next to videos or folders"),
+    "hidden": ("hidden file or folder", "hidden files or folders"),
+    "system": ("system folder", "system folders"),
+    "empty": ("empty folder", "empty folders"),
+}
+
+
+@dataclass
+class Omissions:
+    """What a search leaves out, counted by kind; each name is logged at INFO."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    first: dict[str, str] = field(default_factory=dict)
+
+    def add(self, kind: str, path: str, *, count: int = 1) -> None:
+        """Count one thing; `kind` is a key of `_PHRASES`."""
+        self.counts[kind] = self.counts.get(kind, 0) + count
+        self.first.setdefault(kind, path)
+        logger.info("%s: left out, %s", path, _PHRASES[kind][0])
+
+    def add_hidden(self, folder: str | Path, listing: Listing) -> None:
+        """Count the hidden entries and the system folders of a folder; files of the system are nobody's videos."""
+        for name in listing.hidden:
+            self.add("hidden", os.path.join(folder, name))  # noqa: PTH118 - Path drops a leading ./
+        for name in listing.system:
+            if not _is_system_file(name.casefold()):
+                self.add("system", os.path.join(folder, name))  # noqa: PTH118
+
+    def update(self, other: Omissions) -> None:
+        """Add what another search left out."""
+        for kind, count in other.counts.items():
+            self.counts[kind] = self.counts.get(kind, 0) + count
+            self.first.setdefault(kind, other.first[kind])
+
+    def __str__(self) -> str:
+        parts = []
+        for kind, (one, several) in _PHRASES.items():
+            count = self.counts.get(kind, 0)
+            if count:
+                parts.append(f"{count:,} {one if count == 1 else several} (first: {self.first[kind]})")
+        return ", ".join(parts)
+
+    def report(self) -> None:
+        """Log one warning with the count and the first name of each kind; nothing where nothing was left out."""
+        if self.counts:
+            way = "" if logger.isEnabledFor(logging.INFO) else "; -v lists them"
+            logger.warning("left out: %s%s", self, way)
+
+
+# -- the search -----------------------------------------------------------------------------------------------------
+
+
+def videos_below(folder: Path, omissions: Omissions) -> Iterator[Path]:
+    """Yield the videos of a folder, depth first in the order of names: files, frame folders, unreadable folders.
+
+    Links are followed, each folder once, and never back to one above.
+    """
+    # Folders that link to one another would make a number of ways that nobody lives to see the end of.
+    linked: set[tuple[int, int]] = set()
+    above: list[tuple[int, int]] = []
+    left: list[Iterator[tuple[Path, Kind]]] = [iter([(folder, "folder")])]  # no recursion: Python's stack is short
+    while left:
+        entry = next(left[-1], None)
+        if entry is None:
+            left.pop()
+            above[-1:] = []
+            continue
+        path, kind = entry
+        if kind == "video":
+            yield path
+        if kind != "folder":
+            continue
+        try:
+            status, listing = path.stat(), list_folder(path)
+        except OSError:
+            yield path  # the decoder says why, in a record of its own
+            continue
+        if path is not folder and holds_frames(path, listing):
+            yield path
+            continue
+        here = (status.st_dev, status.st_ino)
+        if here in above or (path.is_symlink() and here in linked):
+            logger.info("%s: left out, links to a folder that is searched anyway", path)
+            continue
+        if path.is_symlink():
+            linked.add(here)
+        above.append(here)
+        _count_left_out(path, listing, omissions)
+        left.append(_inside(path, listing))
+
+
+def _inside(folder: Path, listing: Listing) -> Iterator[tuple[Path, Kind]]:
+    return ((folder / name, kind) for name, kind in listing.entries)
+
+
+def _count_left_out(folder: Path, listing: Listing, omissions: Omissions) -> None:
+    """Count what the search of one folder leaves out."""
+    images, others = listing.names("image"), listing.names("other")
+    if len(images) > 1 and _look_like_frames(listing):
+        omissions.add("mixed", str(folder))
+    else:
+        others = sorted([*images, *others])
+    for name in others:
+        omissions.add("file", str(folder / name))
+    omissions.add_hidden(folder, listing)
+    if not (listing.entries or listing.hidden or any(not _is_system_file(name.casefold()) for name in listing.system)):
+        omissions.add("empty", str(folder))

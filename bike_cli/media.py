@@ -1,0 +1,70 @@
+"""What names say about files: the extensions of videos and images, and names that are not paths at all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+# What a folder is searched for; a file that the user names is read whatever its extension.
+# fmt: off
+VIDEO_EXTENSIONS = frozenset({
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m2v", ".ts", ".mts", ".m2ts", ".wmv", ".asf",
+    ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".vob", ".mxf", ".y4m", ".gif",
+})
+# fmt: on
+
+# The images of frame folders, by the name that Pillow has for the format. Every supported version of Pillow reads them.
+IMAGE_FORMATS: Mapping[str, tuple[str, ...]] = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "TGA": (".tga",),
+    "JPEG2000": (".jp2", ".j2k"),
+}
+IMAGE_EXTENSIONS = frozenset(extension for extensions in IMAGE_FORMATS.values() for extension in extensions)
+
+# One letter and a colon is a drive of Windows.
+_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+_VIDEO_SITE = re.compile(
+    r"(https?://)?((www|m|music)\.)?(youtube\.com|youtu\.be|vimeo\.com|twitch\.tv|bilibili\.com)/", re.IGNORECASE
+)
+_BARE_SITE = re.compile(r"www\.[a-z0-9-]+\.[a-z]{2,}(/|$)", re.IGNORECASE)
+_DOWNLOADS = {  # how to fetch what a scheme names
+    "http": "curl -O URL",
+    "https": "curl -O URL",
+    "ftp": "curl -O URL",
+    "ftps": "curl -O URL",
+    "sftp": "sftp URL",
+    "s3": "aws s3 cp URL .",
+    "gs": "gcloud storage cp URL .",
+    "hf": "hf download",
+    "az": "azcopy copy URL .",
+}
+_STREAMS = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "udp", "tcp", "mms", "mmsh", "mmst", "rist"})
+
+
+def url_problem(name: str) -> str | None:
+    """Return what is wrong with a name that is a URL, and what to do; None for names that may be paths."""
+    if _VIDEO_SITE.match(name):
+        return f"bike does not read URLs; download it first, e.g. yt-dlp -f mp4 '{name}'"
+    match = _URL.match(name)
+    scheme = match["scheme"].lower() if match is not None else ""
+    if scheme in _STREAMS:
+        return f"bike does not read streams; record a part first, e.g. ffmpeg -i '{name}' -t 10 -c copy clip.mp4"
+    if scheme == "file":
+        return "bike does not read URLs, and no such file is on this machine; give the path"
+    if match is not None or _BARE_SITE.match(name):
+        command = _DOWNLOADS.get(scheme or "https")
+        example = f", e.g. {command.replace('URL', repr(name))}" if command is not None else ""
+        return f"bike does not read URLs; download it first{example}"
+    return None
+
+
+def missing_message(name: str) -> str:
+    """Return the error message for a path that does not exist: `subject: what is wrong; what to do`."""
+    if not name.strip():
+        return f"{name!r}: is an empty name; give the path of a video"
+    return f"{name}: {url_problem(name) or 'no such file; check the path'}"
