@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from bike_cli.data.label_files import read_table
 from bike_cli.data.lines import Line, as_lines, check, is_comment, key, nfc, read_text, tidy
 from bike_cli.data.manifests import check_labels, label_of, labels_by_class
 from bike_cli.errors import UsageError
@@ -28,7 +29,8 @@ def read_candidates(path: Path, *, by_id: bool) -> Candidates:
     """Return the classes of a names file, whether or not a video is of them.
 
     A file is, whichever comes first: Charades' own (`c000 Holding some clothes` a line); a CSV file that begins with
-    `id,name`, whose ids are 0 to C - 1 in any order; one that begins with `name,label`; one label a line.
+    `id,name`, whose ids are 0 to C - 1 in any order; one that begins with `name,label`; any other form that
+    `read_table` takes, such as one label per line.
 
     Args:
         by_id: the classes of videos are numbers, so that only the first two will do; these are their names then.
@@ -47,8 +49,9 @@ def read_candidates(path: Path, *, by_id: bool) -> Candidates:
         lines = labels_by_class(text, path, by_id=False)
         return _checked(list(lines), list(lines.values()), path)
     else:
-        listed = as_lines(text, path, of="labels")
-        return _checked([line.text for line in listed], listed, path)
+        table = read_table(text, path)
+        listed = list(table.lines)
+        return _checked(table.names or [line.text for line in listed], listed, path)
     ordered = _in_order(lines, path)
     return _checked([str(i) if by_id else line.text for i, line in enumerate(ordered)], ordered, path)
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bike_cli.config import PROMPT
-from bike_cli.data.lines import Line, as_lines, check, is_comment, key, read_lines, read_text, tidy
+from bike_cli.data.label_files import read_table
+from bike_cli.data.lines import Line, check, key, read_lines, read_text, tidy
 from bike_cli.errors import UsageError
 from bike_cli.records import Prompt
 
@@ -36,23 +37,24 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
+_LABEL_SUFFIXES = frozenset({".txt", ".csv", ".tsv", ".json", ".yaml", ".yml"})
+
 
 def read_labels(path: str | Path) -> tuple[str, ...]:
     """Return the labels of a file, in its order.
 
-    One a line, with `#` comments; or a CSV file that begins with `id,name`, as BIKE's label files do.
+    One per line, with `#` comments; a table with ids, as BIKE's label files are (`id,name`); JSON or YAML. `read_table`
+    has all forms, and logs which it is at INFO.
 
     Raises:
-        UsageError: the file cannot be read as UTF-8 text, is a video, holds no label, a label twice (case and space
-            aside), a control character, or an id that is no whole number or comes twice.
+        UsageError: the file cannot be read as UTF-8 text, is something other than a list of labels, holds no label, a
+            label twice (case and space aside), a control character, or an id that is no whole number or comes twice.
     """
     path = Path(path)
+    if not _is_there(path) and (not path.suffix or "," in str(path)):
+        raise UsageError(f"{path}: no such file; -l takes a file of labels, -L the labels: -L 'running, jumping'")
     text = read_text(path, of="labels")  # once: it may be a pipe
-    is_csv = _is_csv(text)
-    lines = _csv_lines(text, path) if is_csv else as_lines(text, path, of="labels")
-    labels = _distinct(lines)
-    logger.info("%s: %d labels, read as %s", path, len(labels), "CSV id,name" if is_csv else "one per line")
-    return labels
+    return _distinct(read_table(text, path).lines)
 
 
 def parse_labels(text: str, named: str = "-L") -> tuple[str, ...]:
@@ -61,11 +63,12 @@ def parse_labels(text: str, named: str = "-L") -> tuple[str, ...]:
     Args:
         named: the flag that gave the text, for messages.
     Raises:
-        UsageError: no label, a label twice, a control character, a quote left open.
+        UsageError: no label, a label twice, a control character, a quote left open, the name of a file.
     """
     rows = _csv_rows(text, origin=named)
     labels = [tidy(cell) for _, row in rows for cell in row if cell.strip()]
     lines = [Line(f"{named}, label {i}", label) for i, label in enumerate(labels, start=1)]
+    _refuse_files([tidy(text), *labels], named)
     if not lines:
         raise UsageError(f"{named}: holds no label; give some, such as {named} 'running, jumping'")
     return _distinct(check(lines, origin=named, of="labels"))
@@ -96,11 +99,22 @@ def fill(template: str, label: str) -> Prompt:
     return Prompt(f"{before}{label}{after}", len(before), len(before) + len(label))
 
 
+def _refuse_files(labels: Sequence[str], named: str) -> None:
+    """Raise UsageError where a label is the name of a file of labels."""
+    for label in labels:
+        suffix = Path(label).suffix.lower()
+        is_file = bool(suffix or os.sep in label) and os.path.isfile(label)  # noqa: PTH113 - a label may be too long
+        if is_file or (len(labels) == 2 and suffix in _LABEL_SUFFIXES):
+            fact = "is a file" if is_file else "looks like the name of a file, and none is there"
+            way = f"a file of labels goes after -l: -l {label}" if named == "-L" else "give the labels themselves"
+            raise UsageError(f"{named}: {label} {fact}; {way}")
+
+
 def _is_template(given: str) -> bool:
     return "{}" in given
 
 
-def _is_there(given: str) -> bool:
+def _is_there(given: str | Path) -> bool:
     return os.path.exists(given)  # noqa: PTH110 - a Path raises where a text is too long for a name
 
 
@@ -111,34 +125,6 @@ def _existing(given: str) -> Path:
         known = f"the nearest is {near!r} (of {', '.join(TEMPLATES)})"
         raise UsageError(f"{given}: no such set of templates; {known}, or give a file, or a text with {{}} in it")
     return path
-
-
-def _is_csv(text: str) -> bool:
-    first = next((line for line in text.split("\n") if not is_comment(line)), "")
-    return [cell.strip().lower() for cell in first.split(",")] == ["id", "name"]
-
-
-def _csv_lines(text: str, path: Path) -> list[Line]:
-    rows = _csv_rows(text, origin=str(path))
-    filled = [(i, row) for i, row in rows if any(cell.strip() for cell in row) and not is_comment(row[0])]
-    seen: dict[int, int] = {}
-    lines = []
-    for number, row in filled[1:]:
-        where = f"{path}:{number}"
-        _check_id(where, row, seen)
-        seen[int(row[0])] = number
-        lines.append(Line(where, tidy(row[1])))
-    return check(lines, origin=str(path), of="labels")
-
-
-def _check_id(where: str, row: Sequence[str], seen: Mapping[int, int]) -> None:
-    if len(row) != 2 or not row[1].strip():
-        raise UsageError(f"{where}: has {len(row)} cells, not an id and a name; put quotes around a name with a comma")
-    if not row[0].strip().isdecimal():
-        raise UsageError(f"{where}: id {row[0]!r} is no whole number; number the labels from 0")
-    first = seen.get(int(row[0]))
-    if first is not None:
-        raise UsageError(f"{where}: id {row[0].strip()} is on line {first} too; give each label its own")
 
 
 def _csv_rows(text: str, *, origin: str) -> Iterator[tuple[int, list[str]]]:

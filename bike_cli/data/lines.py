@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bike_cli.data.inputs import looks_like_video
+from bike_cli.data.signatures import describe_content, utf_encoding
 from bike_cli.errors import UsageError
 
 
@@ -39,7 +40,7 @@ def read_text(path: Path, *, of: str) -> str:
     """Return the text of a UTF-8 file, its line ends as `\\n`.
 
     Raises:
-        UsageError: no such file, a folder, a video, no UTF-8.
+        UsageError: no such file, a folder, a video or another file that is not text, another encoding.
     """
     try:
         if path.is_file() and looks_like_video(path):
@@ -51,6 +52,12 @@ def read_text(path: Path, *, of: str) -> str:
         raise UsageError(f"{path}: is a folder, not a list of {of}; give a text file, one a line") from e
     except (OSError, ValueError) as e:
         raise UsageError(f"{path}: cannot be read ({getattr(e, 'strerror', None) or e}); check the path") from e
+    encoding = utf_encoding(content[:4096])
+    if encoding is not None:
+        raise UsageError(f"{path}: is {encoding}; save it as UTF-8")
+    kind = describe_content(content[:4096])
+    if kind is not None:
+        raise UsageError(f"{path}: is {kind}, not a list of {of}; give a text file, one per line")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as e:

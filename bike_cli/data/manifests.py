@@ -15,7 +15,8 @@ from pathlib import Path
 from bike_cli.data.class_folders import Side, below, count_of, is_folder
 from bike_cli.data.csv_rows import by_column, csv_rows
 from bike_cli.data.entries import ID, Entry, Found, find_entries
-from bike_cli.data.lines import Line, check, key, nfc, read_text, tidy
+from bike_cli.data.label_files import read_table
+from bike_cli.data.lines import Line, check, is_comment, key, nfc, read_text, tidy
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample
 
@@ -247,11 +248,18 @@ def labels_by_class(text: str, path: Path, *, by_id: bool) -> dict[str, Line]:
     """Return the labels of a file by the class they are for, with `#` comments left out as in any label file.
 
     Args:
-        text: of `path`, a CSV file that begins with `id,name`, or without `by_id` with `name,label`.
+        text: of `path`, a CSV file that begins with `id,name`, or without `by_id` with `name,label`; or another form
+            that gives ids or names (see `read_table`).
     Raises:
         UsageError: another header, an id that is no whole number, a class twice.
     """
     header = ("id", "name") if by_id else ("name", "label")
+    begin = next((line for line in text.split("\n") if not is_comment(line)), "")
+    if begin and {cell.strip().lower() for cell in begin.split(",")} != set(header):
+        table = read_table(text, path)
+        keys = [str(id_) for id_ in table.ids] if by_id else [nfc(tidy(name)) for name in table.names]
+        if keys:
+            return _by_key(keys, table.lines, header[0])
     rows = [row for row in csv_rows(text, str(path)) if not row.cells[0].lstrip().startswith("#")]
     lines: dict[str, Line] = {}
     for where, row in by_column(rows, str(path), needed=header):
@@ -263,6 +271,15 @@ def labels_by_class(text: str, path: Path, *, by_id: bool) -> dict[str, Line]:
         if first.where != where:
             raise UsageError(f"{where}: {header[0]} {name!r} is at {first.where} too; remove one")
     return lines
+
+
+def _by_key(keys: Sequence[str], lines: Sequence[Line], column: str) -> dict[str, Line]:
+    labels: dict[str, Line] = {}
+    for name, line in zip(keys, lines, strict=True):
+        first = labels.setdefault(name, line)
+        if first is not line:
+            raise UsageError(f"{line.where}: {column} {name!r} is at {first.where} too; remove one")
+    return labels
 
 
 def _check_unused(given: Mapping[str, Line], names: Sequence[str], *, by_id: bool) -> None:

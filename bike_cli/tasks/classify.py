@@ -73,6 +73,9 @@ def classify(
         raise TypeError("sources and labels are lists; put a single one into brackets")
     config = config or ClassifyConfig()
     classifier = prepare(engine, labels, config, learnt)
+    if len(labels) == 1:
+        fact = "is the only label, so its score is 1.0 whatever a video shows"
+        logger.warning("label %r: %s; add labels of what else videos may show", labels[0], fact)
     store = open_store(config.store)
     return _answers(classifier, sources, store, pool, spent or Spent())
 

@@ -1,0 +1,504 @@
+"""Files of class names in the forms people have them: lines, numbered lists, tables, JSON and YAML.
+
+The form is decided by the whole file. A number, a quote or a header is removed only where every line shares it and what
+remains is a list of distinct labels; a comma, a semicolon or a digit inside a label stays.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import io
+import json
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from bike_cli.data.lines import Line, check, is_comment, key, tidy
+from bike_cli.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+_ID_COLUMNS = frozenset(
+    {"id", "ids", "index", "idx", "class_id", "classid", "class id", "label_id", "labelid", "label id", "class_index"}
+    | {"class_idx", "label_idx", "category_id", "number", "no", "no.", "nr", "#", "target", "class_number"}
+)
+# fmt: off
+_NAME_COLUMNS = (  # the likeliest to hold what a model should read comes first
+    "label", "display_name", "name", "class_name", "classname", "class name", "label_name", "class", "category",
+    "category_name", "action", "action_name", "action_label", "title", "text", "names", "labels", "classes",
+    "categories", "class_names", "classnames",
+)
+# fmt: on
+_HEADER_ALONE = frozenset({"label", "labels", "name", "names", "class", "classes", "class_name", "classname"})
+_HEADER_ALONE |= {"class name", "class_names", "classnames", "category", "categories", "label_name"}
+_PATH_COLUMNS = frozenset({"path", "video", "video_path", "file", "filename", "file_name", "filepath", "youtube_id"})
+_CONTAINERS = ("id2label", "labels", "names", "classes", "categories", "class_names", "label2id", "label_map")
+_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_WAY = "write one label per line, or a CSV file that begins with id,name"
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """The labels of a file, in its order.
+
+    Args:
+        lines: the labels and where each stands.
+        form: how the file was read, for people: "one label per line".
+        ids: next to `lines`, the number that the file gives each; empty where it gives none.
+        names: next to `lines`, another name that the file gives each; empty where it gives none.
+    """
+
+    lines: tuple[Line, ...]
+    form: str
+    ids: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+def read_table(text: str, path: Path) -> LabelTable:
+    """Return the labels of a text that was read from `path`, whatever form it has.
+
+    Raises:
+        UsageError: a form that is not a list of labels (HTML, code, a list of videos), or one with an error.
+    """
+    _refuse_code(text, path)
+    lines = [Line(f"{path}:{i}", line.strip()) for i, line in enumerate(text.split("\n"), start=1)]
+    lines = [line for line in lines if not is_comment(line.text)]
+    table = _structured(text, path, lines) or _table(text, path, lines) or _listed(path, lines)
+    check(list(table.lines), origin=str(path), of="labels")
+    _check_plain(table.lines)
+    logger.info("%s: read as %s, %d labels", path, table.form, len(table.lines))
+    if len(table.lines) > 1 and all(line.text.isdecimal() for line in table.lines):
+        logger.warning("%s: all labels are numbers, which say nothing to a model; %s", path, _WAY)
+    return table
+
+
+# -- what is not a list of labels -----------------------------------------------------------------------------------
+
+_CODE = re.compile(
+    r"(import|from) [\w.]+( import .*| as \w+)?|(async )?def \w+\(.*|class \w+(\(.*\))?:|\w+ *= *[\[({].*|"
+    r"(const|let|var) \w+ *=.*|#include\b.*|function \w*\(.*|public class .*"
+)
+
+
+def _refuse_code(text: str, path: Path) -> None:
+    first = next((line.strip() for line in text.split("\n") if line.strip()), "")
+    if re.match(r"<(!doctype|html|\?xml)", first, re.IGNORECASE) or (first.startswith("<") and "</" in text):
+        raise UsageError(f"{path}: is HTML or XML, not a list of labels; save the text itself, one label per line")
+    if first.startswith("{\\rtf"):
+        raise UsageError(f"{path}: is an RTF document, not a list of labels; save it as plain text")
+    code = [line.strip() for line in text.split("\n") if _CODE.fullmatch(line.strip())]
+    is_code = first.startswith(("#!/", "#include")) or len(code) > 1 or re.match(r"\w+ *= *[\[({]", first)
+    if is_code or path.suffix.lower() in (".py", ".js", ".c", ".cpp", ".java"):
+        raise UsageError(f"{path}: is program code, not a list of labels; write one label per line")
+    if path.suffix.lower() == ".ipynb":
+        raise UsageError(f"{path}: is a notebook, not a list of labels; write one label per line")
+
+
+_ONLY_SIGNS = re.compile(r"[\s{}\[\]()<>,;:|\"'`\\/=_*.-]+")
+
+
+def _check_plain(lines: Iterable[Line]) -> None:
+    """Raise UsageError where brackets or signs alone are a label, or a line is of a form that nothing here reads."""
+    for where, text in lines:
+        if _ONLY_SIGNS.fullmatch(text):
+            raise UsageError(f"{where}: {text!r} is not a label; {_WAY}")
+        if re.fullmatch(r"[\w\s\"']*[{\[]", text) or re.fullmatch(r"\"?\w+\"?\s*:\s*[\"{\[].*", text):
+            raise UsageError(f"{where}: {text!r} is a part of JSON or another format, not a label; {_WAY}")
+
+
+# -- JSON, YAML and literals of Python ------------------------------------------------------------------------------
+
+
+def _structured(text: str, path: Path, lines: Sequence[Line]) -> LabelTable | None:
+    """Return the labels of a file in JSON, YAML or Python's notation; None where it is neither."""
+    bare = text.strip()
+    suffix = path.suffix.lower()
+    value: object = None
+    form = "JSON"
+    if bare[:1] in ("[", "{", "("):
+        value = _json_lines(lines) or _parsed(bare)
+        if value is None and (suffix == ".json" or _is_open(lines)):
+            raise UsageError(f"{path}: begins like JSON, but is not valid; correct it, or {_WAY}")
+    elif suffix in (".yaml", ".yml") or _looks_like_yaml(lines):
+        value, form = _yaml(text), "YAML"
+        if value is None and suffix in (".yaml", ".yml"):
+            raise UsageError(f"{path}: is not valid YAML; correct it, or {_WAY}")
+    elif suffix == ".json":
+        value = _parsed(bare)
+    if value is None or isinstance(value, (str, bytes, int, float, complex)):
+        return None
+    return _of_value(value, str(path), form)
+
+
+def _parsed(text: str) -> object:
+    parsers: list[Callable[[str], object]] = [json.loads, _yaml]
+    if not re.search(r"['\"]\s+['\"]", text):  # Python joins two texts without a comma between them
+        parsers.insert(1, ast.literal_eval)
+    for parse in parsers:
+        try:
+            value = parse(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            continue
+        if value is not None:
+            return value
+    return None
+
+
+def _json_lines(lines: Sequence[Line]) -> list[object] | None:
+    """Return the objects of JSON lines, or None."""
+    if len(lines) < 2 or not all(line.text.startswith("{") and line.text.endswith("}") for line in lines):
+        return None
+    values = [_parsed(line.text) for line in lines]
+    return values if all(isinstance(value, dict) for value in values) else None
+
+
+def _yaml(text: str) -> object:
+    try:
+        # Text stays text: `no` and `on` are labels, too.
+        value: object = yaml.load(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return None
+    return value
+
+
+def _looks_like_yaml(lines: Sequence[Line]) -> bool:
+    first = lines[0].text if lines else ""
+    names = "|".join(_CONTAINERS)
+    return re.fullmatch(rf"---|({names})\s*:\s*([\[{{].*)?|-\s+\w+:\s.*", first) is not None
+
+
+def _is_open(lines: Sequence[Line]) -> bool:
+    """Return whether the first line opens a bracket that it does not close, or the whole text is in one."""
+    first, last = lines[0].text, lines[-1].text.rstrip(",;")
+    pairs = {"[": "]", "{": "}", "(": ")"}
+    closing = pairs[first[0]]
+    return first.count(first[0]) > first.count(closing) or (
+        len(lines) == 1 and last.endswith(closing) and first[0] != "("
+    )
+
+
+def _of_value(value: object, where: str, form: str) -> LabelTable:
+    """Return the labels of a parsed list or mapping."""
+    if isinstance(value, Mapping):
+        inner = next((value[name] for name in _CONTAINERS if isinstance(value.get(name), (list, dict))), None)
+        if inner is not None:
+            return _of_value(inner, where, form)
+        return _of_mapping({str(name): item for name, item in value.items()}, where, form)
+    items = (
+        sorted(value)
+        if isinstance(value, (set, frozenset))
+        else list(value)
+        if isinstance(value, (list, tuple))
+        else []
+    )
+    if items and all(isinstance(item, Mapping) for item in items):
+        return _of_objects(items, where, form)
+    if items and all(isinstance(item, (list, tuple)) and len(item) == 2 for item in items):
+        pairs = [[_text(cell) for cell in item] for item in items]
+        found = _pairs(
+            [Line(f"{where}, entry {i}", "") for i in range(1, len(pairs) + 1)], pairs, f"{form} list of pairs"
+        )
+        if found is not None:
+            return found
+    return _of_texts([_text(item) for item in items], where, f"{form} list")
+
+
+def _of_texts(texts: Sequence[str], where: str, form: str) -> LabelTable:
+    wrong = next((i for i, text in enumerate(texts, start=1) if not text.strip()), None)
+    if wrong is not None or not texts:
+        fact = f"entry {wrong} is not a text" if texts else "holds no labels"
+        raise UsageError(f"{where}: {fact}; {_WAY}")
+    return LabelTable(tuple(Line(f"{where}, entry {i}", tidy(t)) for i, t in enumerate(texts, start=1)), form)
+
+
+def _of_mapping(value: Mapping[str, object], where: str, form: str) -> LabelTable:
+    names, items = list(value), list(value.values())
+    if items and all(isinstance(i, (list, tuple)) and len(i) == 2 and re.match(r"n\d{8}$", str(i[0])) for i in items):
+        items = [i[1] for i in items if isinstance(i, (list, tuple))]  # ImageNet's index: [wnid, name]
+    texts = [_text(item) for item in items]
+    if all(item is None or item == "" for item in items):  # `{run, walk}` of YAML
+        return _of_texts(names, where, f"{form} set")
+    if not all(texts):
+        raise UsageError(f"{where}: a value is not a text; give a list of labels, or a map of ids to names")
+    lines = [Line(f"{where}, {name!r}", "") for name in names]
+    found = _pairs(lines, [[name, text] for name, text in zip(names, texts, strict=True)], f"{form} map")
+    if found is not None:
+        return found
+    if any(name.isdecimal() for name in names) or any(text.isdecimal() for text in texts):
+        raise UsageError(f"{where}: some ids come twice or are not whole numbers; give each label its own")
+    labelled = tuple(Line(line.where, tidy(text)) for line, text in zip(lines, texts, strict=True))
+    return LabelTable(labelled, f"{form} map of names to labels", names=tuple(names))
+
+
+def _of_objects(items: Sequence[Mapping[object, object]], where: str, form: str) -> LabelTable:
+    columns = list(dict.fromkeys(str(name) for item in items for name in item))
+    rows = [[_text(item.get(column, "")) for column in columns] for item in items]
+    lines = [Line(f"{where}, entry {i}", "") for i in range(1, len(rows) + 1)]
+    return _by_header(columns, rows, lines, where, f"{form} list of objects")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return ""
+    return str(value)
+
+
+# -- tables ---------------------------------------------------------------------------------------------------------
+
+
+def _table(text: str, path: Path, lines: Sequence[Line]) -> LabelTable | None:
+    """Return the labels of a table of ids and names, with a header or without; None where the file is not one."""
+    if not lines:
+        return None
+    for delimiter, name in _DELIMITERS.items():
+        header = _cells(lines[0].text, delimiter)
+        if len(header) > 1 and _is_header(header):
+            rows = _rows(text, path, delimiter)
+            if header == ["id", "name"]:
+                _check_pairs(rows)
+            wheres = [Line(where, "") for where, _ in rows[1:]]
+            return _by_header(header, [row for _, row in rows[1:]], wheres, str(path), f"{name}-separated table")
+    if len(lines) > 1 and _unquoted(lines[0].text).lower() in _HEADER_ALONE:
+        below = _listed(path, lines[1:])
+        return LabelTable(below.lines, f"one column below the header {lines[0].text}", below.ids)
+    words = lines[0].text.lower().split()
+    if len(lines) > 1 and len(words) == 2 and _is_header(words):
+        spaced = _numbered(lines[1:])
+        if spaced is not None:
+            return spaced
+    return _pairs_of_lines(path, lines)
+
+
+def _pairs_of_lines(path: Path, lines: Sequence[Line]) -> LabelTable | None:
+    """Return the labels of lines of an id and a name with one delimiter; the first line may be a header."""
+    for delimiter, name in {**_DELIMITERS, ":": "colon", "=": "equals sign"}.items():
+        cells = [_split_once(line.text, delimiter) for line in lines]
+        has_header = len(lines) > 2 and not cells[0] and len(_cells(lines[0].text, delimiter)) == 2
+        rows, of_rows = (lines[1:], cells[1:]) if has_header else (lines, cells)
+        is_sure = len(rows) > 1 or delimiter in ";\t|"
+        if not is_sure or not all(of_rows) or _holds_numbers(rows, delimiter):
+            continue
+        _check_columns(path, rows, delimiter)
+        found = _pairs(rows, of_rows, f"{name}-separated ids and names")
+        if found is not None:
+            return found
+        if delimiter in _DELIMITERS:
+            raise UsageError(f"{path}: every line has a number, but some come twice; {_WAY}")
+    if all("\t" in line.text for line in lines):
+        fact = "has several columns and no header that names them"
+        raise UsageError(f"{path}: {fact}; begin the file with id,name or name,label, or keep the labels alone")
+    return None
+
+
+def _rows(text: str, path: Path, delimiter: str) -> list[tuple[str, list[str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    rows = []
+    try:
+        for row in reader:
+            if any(cell.strip() for cell in row) and not is_comment(row[0] or "x"):
+                rows.append((f"{path}:{reader.line_num}", [cell.strip() for cell in _without_edges(row, delimiter)]))
+    except csv.Error as e:
+        raise UsageError(
+            f"{path}: is no CSV at line {reader.line_num} ({e}); put quotes around whole names only"
+        ) from e
+    return [row for row in rows if not all(re.fullmatch(r":?-{2,}:?", cell) for cell in row[1])]
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    try:
+        row = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+    except csv.Error:
+        return []
+    return [cell.strip().lower() for cell in _without_edges(row, delimiter)]
+
+
+def _without_edges(row: list[str], delimiter: str) -> list[str]:
+    """Return the cells of a row without the bars around a row of Markdown."""
+    is_framed = delimiter == "|" and len(row) > 2 and not row[0].strip() and not row[-1].strip()
+    return row[1:-1] if is_framed else row
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    """Return whether cells are column names: an id or a path, and a name, or two kinds of name."""
+    kinds = [cell in _ID_COLUMNS or cell in _PATH_COLUMNS for cell in cells]
+    named = [cell in _NAME_COLUMNS for cell in cells]
+    if any(kinds) and any(named):
+        return True
+    return len(cells) == 2 and all(named) and set(cells) & {"name", "label", "class_name", "display_name"} != set()
+
+
+def _check_pairs(rows: Sequence[tuple[str, list[str]]]) -> None:
+    for where, row in rows[1:]:
+        if len(row) != 2 or not row[1]:
+            way = "put quotes around a name with a comma"
+            raise UsageError(f"{where}: has {len(row)} cells, not an id and a name; {way}")
+
+
+def _by_header(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], lines: Sequence[Line], where: str, form: str
+) -> LabelTable:
+    """Return the labels of rows below column names."""
+    small = [column.strip().lower() for column in columns]
+    if _PATH_COLUMNS & set(small):
+        raise UsageError(f"{where}: is a list of videos, not of labels; write each label once, one per line")
+    for line, row in zip(lines, rows, strict=True):
+        if len(row) != len(columns):
+            raise UsageError(
+                f"{line.where}: has {len(row)} cells, not {len(columns)}; put quotes around a name with a comma"
+            )
+    if not rows:
+        raise UsageError(f"{where}: holds no labels; write one per line")
+    cells = {column: [tidy(row[i]) for row in rows] for i, column in enumerate(small)}
+    named = sorted((c for c in small if c in _NAME_COLUMNS), key=_NAME_COLUMNS.index)
+    texts = [c for c in named if not all(cell.isdecimal() for cell in cells[c])]
+    if not texts:
+        raise UsageError(f"{where}: has no column of names (its columns: {', '.join(columns)}); {_WAY}")
+    labels, ids = cells[texts[0]], next((c for c in small if c in _ID_COLUMNS), None)
+    if ids is None:
+        ids = next((c for c in named if c not in texts), None)
+    empty = next((line.where for line, label in zip(lines, labels, strict=True) if not label), None)
+    if empty is not None:
+        raise UsageError(f"{empty}: {texts[0]} is empty; fill it in, or remove the row")
+    labelled = tuple(Line(line.where, label) for line, label in zip(lines, labels, strict=True))
+    names = tuple(cells[texts[1]]) if len(texts) > 1 else ()
+    numbers = _ids(cells[ids], labelled) if ids is not None else ()
+    return LabelTable(labelled, f"{form} with the column {texts[0]}", numbers, names)
+
+
+def _ids(cells: Sequence[str], lines: Sequence[Line]) -> tuple[int, ...]:
+    seen: dict[int, str] = {}
+    for cell, line in zip(cells, lines, strict=True):
+        if not cell.isdecimal():
+            raise UsageError(f"{line.where}: id {cell!r} is no whole number; number the labels from 0")
+        first = seen.setdefault(int(cell), line.where)
+        if first != line.where:
+            raise UsageError(f"{line.where}: id {cell} is at {first} too; give each label its own")
+    return tuple(seen)
+
+
+def _split_once(line: str, delimiter: str) -> list[str]:
+    """Return the two parts of a line, at its first or last delimiter, whichever leaves a number."""
+    for parts in (line.split(delimiter, 1), line.rsplit(delimiter, 1)):
+        cells = [_unquoted(part.strip().rstrip(",")) for part in parts]
+        if len(cells) == 2 and (cells[0].isdecimal() or cells[1].isdecimal()):
+            return cells
+    return []
+
+
+def _holds_numbers(lines: Sequence[Line], delimiter: str) -> bool:
+    """Return whether the sign stands within numbers, as in 10,000 and 9:15."""
+    return delimiter in ",:" and all(re.search(rf"\d{delimiter}\d", line.text) for line in lines)
+
+
+def _check_columns(path: Path, lines: Sequence[Line], delimiter: str) -> None:
+    """Raise UsageError for `0,run,sports`: nobody can tell which of its columns is the label."""
+    if delimiter in _DELIMITERS and all(len(_cells(line.text.rstrip(delimiter), delimiter)) > 2 for line in lines):
+        way = "begin the file with the names of the columns, such as id,name, and put quotes around names with a comma"
+        raise UsageError(f"{path}: has more than two columns and no header; {way}")
+
+
+def _pairs(lines: Sequence[Line], cells: Sequence[Sequence[str]], form: str) -> LabelTable | None:
+    """Return the labels of rows of two cells, one a whole number that is never the same; None where they are not."""
+    if not all(len(row) == 2 for row in cells):
+        return None
+    for numbered, named in ((0, 1), (1, 0)):
+        ids, names = [row[numbered].strip() for row in cells], [tidy(row[named]) for row in cells]
+        if not all(id_.isdecimal() for id_ in ids) or all(name.isdecimal() for name in names) or not all(names):
+            continue
+        if len(set(map(int, ids))) == len(ids):
+            labelled = tuple(Line(line.where, name) for line, name in zip(lines, names, strict=True))
+            return LabelTable(labelled, form, tuple(map(int, ids)))
+    return None
+
+
+# -- lines ----------------------------------------------------------------------------------------------------------
+
+_NUMBERED = (  # form, pattern, whether numbers must follow one another from 0 or 1
+    ("numbered list", re.compile(r"[(\[]?(?P<id>\d+)[.)\]]+\s+(?P<label>\S.*)"), True),
+    ("numbered list", re.compile(r"#?(?P<id>\d+)\s*[:\u2013-]\s+(?P<label>\S.*)"), True),
+    ("ids and names", re.compile(r"(?P<id>\d+)\s+(?P<label>\S.*)"), True),
+    ("names and ids", re.compile(r"(?P<label>\S.*?)\s+(?P<id>\d+)"), True),
+    ("codes and names", re.compile(r"(?P<code>[A-Za-z])(?P<id>\d+)[.:)]?\s+(?P<label>\S.*)"), False),
+)
+_BULLET = re.compile(r"(?P<sign>[-*+\u2022\u2013\u00b7])\s+(?P<label>\S.*)")
+_QUOTES = (('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u2018", "\u2019"), ("`", "`"))
+
+
+def _listed(path: Path, lines: Sequence[Line]) -> LabelTable:
+    """Return the labels of lines, without what all of them have around the label."""
+    forms = ["one label per line"]
+    table = _numbered(lines)
+    if table is not None:
+        return LabelTable(_without_quotes(table.lines, []), table.form, table.ids)
+    if len(lines) == 1 and "," in lines[0].text.strip(","):
+        cells = next(csv.reader([lines[0].text.strip(",")], skipinitialspace=True), [])
+        named = [tidy(cell) for cell in cells if cell.strip()]
+        labelled = tuple(Line(f"{lines[0].where}, label {i}", name) for i, name in enumerate(named, start=1))
+        return LabelTable(_without_quotes(labelled, []), "labels between commas")
+    listed = list(lines)
+    bullets = [_BULLET.fullmatch(line.text) for line in listed]
+    if listed and all(bullets) and len({match["sign"] for match in bullets if match is not None}) == 1:
+        listed = [Line(line.where, match["label"]) for line, match in zip(listed, bullets, strict=True) if match]
+        forms.append("bullets removed")
+    for sign in (",", ";"):
+        if len(listed) > 1 and all(line.text.endswith(sign) for line in listed[:-1]):
+            listed = [Line(line.where, line.text.removesuffix(sign).rstrip()) for line in listed]
+            forms.append(f"{_DELIMITERS[sign]}s at the end removed")
+    listed = list(_without_quotes(listed, forms))
+    _warn_of_numbers(path, listed)
+    return LabelTable(tuple(Line(line.where, tidy(line.text)) for line in listed), ", ".join(forms))
+
+
+def _warn_of_numbers(path: Path, lines: Sequence[Line]) -> None:
+    """Warn where every label begins with a number of its own: these may be ids, or belong to the labels."""
+    numbers = [match[1] for line in lines if (match := re.match(r"[(\[#]?(\d+)[.:)\]]*\s+[^\W\d]", line.text))]
+    if len(lines) > 1 and len(numbers) == len(set(numbers)) == len(lines):
+        fact = "every label begins with a number, which stays a part of it"
+        logger.warning("%s: %s; if the numbers are ids, begin the file with id,name and put commas between", path, fact)
+
+
+def _without_quotes(lines: Sequence[Line], forms: list[str]) -> tuple[Line, ...]:
+    """Return lines without the quotes around them: double ones of any line, others where all lines have them."""
+    are_quoted = bool(lines) and all(_unquoted(line.text, _QUOTES) != line.text for line in lines)
+    quotes = _QUOTES if are_quoted else _QUOTES[:1]
+    bare = tuple(Line(line.where, _unquoted(line.text, quotes)) for line in lines)
+    if bare != tuple(lines):
+        forms.append("quotes removed")
+    return bare
+
+
+def _unquoted(text: str, quotes: Sequence[tuple[str, str]] = _QUOTES) -> str:
+    for opening, closing in quotes:
+        inner = text[1:-1]
+        if len(text) > 2 and text.startswith(opening) and text.endswith(closing):
+            bare = inner.replace('""', '"') if opening == '"' else inner
+            if opening not in inner.replace('""', ""):
+                return bare
+    return text
+
+
+def _numbered(lines: Sequence[Line]) -> LabelTable | None:
+    """Return the labels of lines that all begin or end with a number of their own; None where they do not."""
+    if len(lines) < 2:
+        return None
+    for form, pattern, in_order in _NUMBERED:
+        matches = [match for match in (pattern.fullmatch(line.text) for line in lines) if match is not None]
+        if len(matches) < len(lines):
+            continue
+        ids, labels = [int(match["id"]) for match in matches], [match["label"] for match in matches]
+        codes = {match.groupdict().get("code") for match in matches}
+        consecutive = sorted(ids) == list(range(min(ids), min(ids) + len(ids)))
+        is_wordnet = all(re.match(r"[a-z]\d{8}\s", line.text) for line in lines)
+        is_order = (consecutive and min(ids) in (0, 1)) if in_order else len(codes) == 1 and (consecutive or is_wordnet)
+        # "1 person, 2 people", "1 on 1, 2 on 2" and "zone 1, zone 2" are labels as they stand.
+        are_distinct = len({key(label) for label in labels}) == len(labels)
+        repeat = all(re.search(rf"\b{id_}\b", label) for id_, label in zip(ids, labels, strict=True))
+        if is_order and are_distinct and not repeat and not all(label.isdecimal() for label in labels):
+            labelled = tuple(Line(line.where, tidy(label)) for line, label in zip(lines, labels, strict=True))
+            return LabelTable(labelled, f"{form} from {min(ids)}", tuple(ids))
+    return None
