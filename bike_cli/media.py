@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 
@@ -67,4 +68,7 @@ def missing_message(name: str) -> str:
     """Return the error message for a path that does not exist: `subject: what is wrong; what to do`."""
     if not name.strip():
         return f"{name!r}: is an empty name; give the path of a video"
-    return f"{name}: {url_problem(name) or 'no such file; check the path'}"
+    problem = url_problem(name)
+    if problem is None and "\\" in name and os.sep != "\\":
+        problem = "no such file; its backslashes separate folders on Windows only, write / between folders"
+    return f"{name}: {problem or 'no such file; check the path'}"

@@ -18,7 +18,7 @@ class Row(NamedTuple):
     cells: list[str]
 
 
-def csv_rows(text: str | Iterable[str], origin: str) -> Iterator[Row]:
+def csv_rows(text: str | Iterable[str], origin: str, *, delimiter: str = ",") -> Iterator[Row]:
     """Yield the rows of an RFC 4180 text that are not blank; spaces belong to cells.
 
     Args:
@@ -27,7 +27,8 @@ def csv_rows(text: str | Iterable[str], origin: str) -> Iterator[Row]:
     Raises:
         UsageError: a quote that is left open, or stands within a cell. Raised when its turn comes.
     """
-    reader = csv.reader(io.StringIO(text, newline="") if isinstance(text, str) else text, strict=True)
+    lines = io.StringIO(text, newline="") if isinstance(text, str) else text
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     line = 1
     try:
         for cells in reader:

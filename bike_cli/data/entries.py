@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
 import re
@@ -10,14 +11,33 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bike_cli.data.class_folders import SIDES, Side, below, class_folders, is_folder
-from bike_cli.data.csv_rows import by_column, csv_rows
+from bike_cli.data.csv_rows import Row, by_column, csv_rows
 from bike_cli.data.lines import Line, nfc, read_text, tidy
+from bike_cli.data.path_lists import existing_path
 from bike_cli.errors import UsageError
+from bike_cli.media import url_problem
 from bike_cli.records import Source
 
 logger = logging.getLogger(__name__)
 
 ID = re.compile(r"[0-9]{1,9}")
+
+_OTHER_NAMES = {  # what people call the columns of a CSV file of labelled videos
+    "path": {
+        "file",
+        "filename",
+        "file_name",
+        "filepath",
+        "file_path",
+        "video",
+        "video_path",
+        "videopath",
+        "clip",
+        "video_file",
+    },
+    "label": {"class", "class_name", "classname", "label_name", "category", "action", "activity"},
+    "split": {"subset", "set", "partition", "side"},
+}
 
 
 class Entry(NamedTuple):
@@ -135,12 +155,64 @@ def _in_folder(given: str) -> Iterator[Entry]:
 
 
 def _in_csv(text: str, given: str, base: str, *, multi_label: bool) -> Iterator[Entry]:
-    for where, row in by_column(csv_rows(text, given), given, needed=("path", "label"), further=("split",)):
+    for where, row in by_column(_rows_of(text, given), given, needed=("path", "label"), further=("split",)):
         side = SIDES.get(row["split"].strip().lower()) if "split" in row else None
         if "split" in row and side is None:
             raise UsageError(f"{where}: split {row['split']!r} is unknown; write train, test or val")
         names = _names(where, row["label"]) if multi_label else (nfc(tidy(row["label"])),)
-        yield Entry(where, names, Source.at(below(base, row["path"])), row["path"], side)
+        source, place = _located(base, row["path"])
+        yield Entry(where, names, source, place, side)
+
+
+def _rows_of(text: str, given: str) -> Iterator[Row]:
+    """Yield the rows of a CSV text with any usual delimiter; the columns of the first have the names that bike uses."""
+    lines = text.split("\n")
+    start = next((i for i, line in enumerate(lines) if line.strip()), 0)
+    declared = re.fullmatch(r"sep=(.)", lines[start].strip(), re.IGNORECASE)  # Excel writes it, and reads it
+    if declared is not None:
+        lines[start] = ""
+        text, start = "\n".join(lines), min(start + 1, len(lines) - 1)
+    delimiter = declared[1] if declared is not None else _delimiter_of(lines[start])
+    rows = csv_rows(text, given, delimiter=delimiter)
+    header = next(rows, None)
+    if header is None:
+        return
+    columns = _columns(header.cells)
+    if delimiter != "," or columns != [cell.strip().lower() for cell in header.cells]:
+        logger.info("%s: read as CSV with %r between the columns %s", given, delimiter, ", ".join(columns))
+    yield Row(header.where, columns)
+    yield from rows
+
+
+def _delimiter_of(header: str) -> str:
+    """Return the delimiter that makes a path and a label of a header; a comma where none does."""
+    for delimiter in ",;\t|":
+        try:
+            cells = next(csv.reader([header], delimiter=delimiter), [])
+        except csv.Error:
+            continue
+        if {"path", "label"} <= set(_columns(cells)):
+            return delimiter
+    return ","
+
+
+def _columns(cells: Sequence[str]) -> list[str]:
+    """Return column names as bike has them; a usual other name counts where bike's own is not there."""
+    columns = [cell.strip().lower() for cell in cells]
+    for column, others in _OTHER_NAMES.items():
+        if column not in columns:
+            columns = [column if name in others else name for name in columns]
+    return [name if name in ("path", "label", "split") else cell for name, cell in zip(columns, cells, strict=True)]
+
+
+def _located(base: str, path: str) -> tuple[Source, str]:
+    """Return the source at a path that a file names, and the path; see `existing_path`."""
+    if url_problem(path) is not None and not os.path.lexists(below(base, path)):
+        return Source.at(path), path  # its failure says that it is a URL
+    place = existing_path(path, base)
+    if place != path:
+        logger.info("%s: does not exist, read as %s", path, place)
+    return Source.at(below(base, place)), place
 
 
 def _names(where: str, label: str) -> tuple[str, ...]:
@@ -174,7 +246,8 @@ def _in_list(text: str, given: str, base: str, form: _Form) -> Iterator[Entry]:
     is_counted = _has_frame_counts([line.text for line in lines], base, form)
     for line in lines:
         path, ids = _path_and_ids(line, form.counted if is_counted else form.listed, form.way)
-        yield Entry(line.where, ids, Source.at(below(base, path)), path, None)
+        source, place = _located(base, path)
+        yield Entry(line.where, ids, source, place, None)
 
 
 def _path_and_ids(line: Line, pattern: re.Pattern[str], way: str) -> tuple[str, tuple[str, ...]]:

@@ -31,6 +31,7 @@ from pebble import concurrent
 from bike_cli.config import SamplingConfig
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.store import Store
+from bike_cli.media import missing_message
 from bike_cli.records import Clip, Failure, Source, Spent, VideoFeatures
 from bike_cli.video.content import changed_lately, stamp_of
 from bike_cli.video.decoding import clip_from_array
@@ -220,6 +221,9 @@ class Features:
             self._slots.acquire()
             clip = clip_from_array(given, self._sampling, name=f"array {place + 1}")
             self._came.put(_Arrival(place, clip))
+        elif isinstance(given, str) and not given.strip():  # Path("") would be the current folder
+            failure = Failure(Source.at(given), "missing", missing_message(given))
+            self._came.put(_Arrival(place, failure, has_slot=False))
         else:
             source = given if isinstance(given, Source) else Source.at(given)
             self._came.put(_Asked(place, source, None if self._shelf is None else stamp_of(source.path)))

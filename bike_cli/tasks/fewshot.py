@@ -154,14 +154,14 @@ class Study:
                 shelf = shelf_of(store, self._classifier.engines, self._classifier.config)
             # All, though not all are drawn: which copy of a video is left out must not depend on what is drawn.
             self._digest(range(len(self.samples)))
-            refused = set(self._failures)
-            while (missing := self._missing()) or refused:
+            # Before anything is drawn: a draw that fails for them does so after each is named.
+            refused = sorted(self._failures)
+            for place in refused:
+                done += 1
+                yield done, len(refused), self._failures[place]
+            while missing := self._missing():
                 own = self.by.share(missing)
-                total = done + len(own) + len(refused)
-                for place in sorted(refused):
-                    done += 1
-                    yield done, total, self._failures[place]
-                refused = set()
+                total = done + len(own)
                 found = []
                 for came in self._seen(own, shelf):
                     done += 1

@@ -286,6 +286,11 @@ def told(ran: Ran) -> str:
         (["{clip}", "-L", "a", "--crops", "2"], "command line: crops is 2; give 1 or 3"),
         (["{clip}", "-L", "a", "--config", "{labels}"], "{labels}: "),
         (["-L", "a", "--files-from", "{folder}/no"], "{folder}/no: cannot be read"),
+        (["{clip}", "-L", "{labels}"], "-L: {labels} is a file; a file of labels goes after -l"),
+        (["{clip}", "-l", "a, b"], "a, b: no such file; -l takes a file of labels, -L the labels"),
+        (["https://example.org/a.mp4", "-L", "a"], "https://example.org/a.mp4: bike does not read URLs; download it"),
+        (["{clip}", "rtsp://camera/1", "-L", "a"], "rtsp://camera/1: bike does not read streams; record a part first"),
+        (["{clip}", "", "-L", "a"], "'': is an empty name; give the path of a video"),
     ],
 )
 def test_wrong_use_is_told_before_the_model_is_loaded(
@@ -300,6 +305,58 @@ def test_wrong_use_is_told_before_the_model_is_loaded(
 
     assert told(ran).startswith(message.format(**places))
     assert ran.exit_code == ExitCode.USAGE == 2
+
+
+def test_what_a_search_leaves_out_is_said_once_and_not_where_quiet(clips: Path, labels: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        copied(clips / "red_square.mp4", tmp_path / name / "a.mp4")
+        (tmp_path / name / "notes.txt").touch()
+
+    ran = classify(tmp_path / "one", tmp_path / "two", "-l", labels)
+    quiet = classify(tmp_path / "one", "-l", labels, "-q")
+
+    assert ran.exit_code == quiet.exit_code == ExitCode.DONE
+    notes = tmp_path / "one" / "notes.txt"
+    assert ran.stderr == f"warning: left out: 2 files that are not videos (first: {notes}); -v lists them\n"
+    assert quiet.stderr == ""
+
+
+def test_a_url_in_a_list_fails_alone(clips: Path, labels: Path, tmp_path: Path) -> None:
+    (tmp_path / "list").write_text(f"https://example.org/a.mp4\n{clips / 'red_square.mp4'}\n/nowhere/*.mp4\n")
+
+    for given in (["--files-from", tmp_path / "list"], ["-"]):
+        ran = classify(*given, "-l", labels, stdin=(tmp_path / "list").read_bytes())
+
+        records = [json.loads(line) for line in ran.stdout.splitlines()]
+        assert ran.exit_code == ExitCode.SOME_FAILED
+        assert [record["status"] for record in records] == ["error", "ok", "error"]
+        assert "bike does not read URLs" in records[0]["error"]["message"]
+
+
+@pytest.mark.parametrize("nul", [[], ["-0"]])
+def test_a_video_on_stdin_is_not_a_list(clips: Path, labels: Path, nul: list[str]) -> None:
+    film = clips / "red_square.mp4"
+
+    ran = classify("-", *nul, "-l", labels, stdin=film.read_bytes())
+    listed = classify("--files-from", film, *nul, "-l", labels)
+
+    assert told(ran) == "stdin: is a video, not a list of paths; name the file itself, as in bike classify clip.mp4"
+    assert told(listed).startswith(f"{film}: is a video, not a list of paths; ")
+    assert ran.exit_code == listed.exit_code == ExitCode.USAGE
+
+
+def test_one_label_alone_is_warned_of(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("red square\n")
+    warning = (
+        "warning: label 'red square': is the only label, so its score is 1.0 whatever a video shows; add labels of"
+    )
+
+    for given in (["-L", "red square"], ["-l", tmp_path / "one.txt"]):
+        ran = classify(clips / "red_square.mp4", *given)
+
+        assert ran.exit_code == ExitCode.DONE
+        assert ran.stderr.startswith(warning)
 
 
 @pytest.mark.parametrize(

@@ -583,3 +583,18 @@ def test_a_dumped_config_is_read_again(data: Path, tmp_path: Path) -> None:
     assert ran.exit_code == ExitCode.DONE
     assert "over 2 draws" in ran.stdout
     assert "seed 7 · model tiny" in ran.stdout
+
+
+def test_each_video_that_keeps_a_class_from_being_drawn_is_named(own: Path) -> None:
+    rows = ["path,label", "gone.mp4,a", "sub\\lost.mp4,a", "https://youtu.be/x,a"]
+    rows += [f"{CLASSES[1]}/{i}.mp4,b" for i in range(3)]
+    (own / "all.csv").write_text("\n".join(rows))
+
+    ran = fewshot(own / "all.csv", "--shots", "1")
+
+    assert ran.exit_code == ExitCode.USAGE
+    *warnings, error = ran.stderr.splitlines()
+    assert error.startswith("error: class 'a': has 0 videos to draw from (3 more cannot be used)")
+    assert warnings[0] == f"warning: {own}/gone.mp4: no such file; check the path"
+    assert warnings[1].startswith("warning: https://youtu.be/x: bike does not read URLs")
+    assert warnings[2].startswith(f"warning: {own}/sub\\lost.mp4: no such file; its backslashes separate folders on")

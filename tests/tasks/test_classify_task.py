@@ -260,7 +260,9 @@ def test_a_label_too_long_is_read_in_part_and_the_log_says_what_was_lost(
     assert "; 'zebra zebra" in record.getMessage()
 
 
-@pytest.mark.parametrize(("labels", "told"), [(["doing yoga", "red circle"], ["doing yoga"]), (["red yoga"], [])])
+@pytest.mark.parametrize(
+    ("labels", "told"), [(["doing yoga", "red circle"], ["doing yoga"]), (["red yoga", "red circle"], [])]
+)
 def test_a_label_of_which_the_model_knows_no_word_is_told(
     tiny: Engine, caplog: pytest.LogCaptureFixture, labels: list[str], told: list[str]
 ) -> None:
@@ -493,3 +495,17 @@ def test_a_second_model_counts_three_tenths(tiny: Engine, mixed: Clip, lexicon: 
 def test_scores_that_are_no_numbers_are_an_error_and_no_record(tiny: Engine, mixed: Clip, scale: float) -> None:
     with pytest.raises(ModelError, match=r"^tiny: its scores for .* are NaN or infinite; use --precision fp32"):
         ask(replace(tiny, logit_scale=scale), mixed, config())
+
+
+def test_one_label_alone_is_warned_of(tiny: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    list(bike.classify(tiny, [drawn("red square")], ["red square"], config()))
+
+    assert "label 'red square': is the only label, so its score is 1.0 whatever a video shows" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_a_failure_and_never_the_current_folder(tiny: Engine, name: str) -> None:
+    (failure,) = bike.classify(tiny, [name], LABELS, config())
+
+    assert isinstance(failure, Failure)
+    assert (failure.kind, failure.message) == ("missing", f"{name!r}: is an empty name; give the path of a video")
