@@ -39,6 +39,7 @@ _HEADER_ALONE |= {"class name", "class_names", "classnames", "category", "catego
 _PATH_COLUMNS = frozenset({"path", "video", "video_path", "file", "filename", "file_name", "filepath", "youtube_id"})
 _CONTAINERS = ("id2label", "labels", "names", "classes", "categories", "class_names", "label2id", "label_map")
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_DEEPEST = 4  # lists in objects
 _WAY = "write one label per line, or a CSV file that begins with id,name"
 
 
@@ -135,7 +136,19 @@ def _structured(text: str, path: Path, lines: Sequence[Line]) -> LabelTable | No
     return _of_value(value, str(path), form)
 
 
+def _is_deep(text: str) -> bool:
+    """Return whether brackets nest deeper than a list of labels does; YAML's time grows with the square of that."""
+    depth = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth += 1 if bracket in "[{" else -1
+        if depth > 4 * _DEEPEST:
+            return True
+    return False
+
+
 def _parsed(text: str) -> object:
+    if _is_deep(text):
+        return None
     parsers: list[Callable[[str], object]] = [json.loads, _yaml]
     if not re.search(r"['\"]\s+['\"]", text):  # Python joins two texts without a comma between them
         parsers.insert(1, ast.literal_eval)
@@ -158,6 +171,8 @@ def _json_lines(lines: Sequence[Line]) -> list[object] | None:
 
 
 def _yaml(text: str) -> object:
+    if _is_deep(text):
+        return None
     try:
         # Text stays text: `no` and `on` are labels, too.
         value: object = yaml.load(text, Loader=yaml.BaseLoader)
@@ -182,15 +197,17 @@ def _is_open(lines: Sequence[Line]) -> bool:
     )
 
 
-def _of_value(value: object, where: str, form: str) -> LabelTable:
+def _of_value(value: object, where: str, form: str, *, depth: int = 0) -> LabelTable:
     """Return the labels of a parsed list or mapping."""
+    if depth > _DEEPEST:  # YAML may hold itself
+        raise UsageError(f"{where}: is nested too deep to be a list of labels; {_WAY}")
     if isinstance(value, Mapping):
         inner = next((value[name] for name in _CONTAINERS if isinstance(value.get(name), (list, dict))), None)
         if inner is not None:
-            return _of_value(inner, where, form)
+            return _of_value(inner, where, form, depth=depth + 1)
         return _of_mapping({str(name): item for name, item in value.items()}, where, form)
     items = (
-        sorted(value)
+        sorted(value, key=str)
         if isinstance(value, (set, frozenset))
         else list(value)
         if isinstance(value, (list, tuple))

@@ -236,6 +236,11 @@ def test_a_file_of_another_kind_is_refused_by_its_name_and_content(name: str) ->
         read("{'run': [walk", name)
 
 
+def test_a_yaml_file_that_holds_itself_is_refused() -> None:
+    with pytest.raises(UsageError, match="is nested too deep to be a list of labels"):
+        read("labels: &a\n  labels: *a\n", "a.yaml")
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_utf16_is_named(encoding: str) -> None:
     Path("labels.txt").write_bytes("running\r\nwalking\r\n".encode(encoding))
@@ -352,3 +357,8 @@ def test_names_of_classes_may_have_labels_in_any_form(text: str) -> None:
 )
 def test_the_shared_label_files_are_read_as_meant(name: str, labels: tuple[str, ...]) -> None:
     assert read_labels(FAULTS / name) == labels
+
+
+def test_brackets_without_an_end_are_refused_at_once() -> None:
+    with pytest.raises(UsageError, match=r"begins like JSON, but is not valid"):
+        read("[" * 100_000)
