@@ -237,7 +237,7 @@ def test_a_file_of_another_kind_is_refused_by_its_name_and_content(name: str) ->
 
 
 def test_a_yaml_file_that_holds_itself_is_refused() -> None:
-    with pytest.raises(UsageError, match="is nested too deep to be a list of labels"):
+    with pytest.raises(UsageError, match="is not valid YAML"):
         read("labels: &a\n  labels: *a\n", "a.yaml")
 
 
