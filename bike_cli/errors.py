@@ -12,6 +12,7 @@ Messages name the thing, the fact and the way out, in that order. Bugs are not B
 traceback and exit with 1.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import ClassVar, Literal
 
@@ -60,9 +61,20 @@ class WorkerError(BikeError):
 
 
 class ModelError(BikeError):
-    """A model or its weights are missing, damaged or not supported."""
+    """A model or its weights are missing, damaged or not supported.
+
+    Args:
+        details: further lines, shown below the message.
+    """
 
     exit_code = ExitCode.NO_MODEL
+
+    def __init__(self, message: str, *, details: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.details = tuple(details)
+
+    def __str__(self) -> str:
+        return "\n  ".join((str(self.args[0]), *self.details))
 
 
 class VideoError(BikeError):

@@ -15,7 +15,7 @@ from bike_cli.cli.eval import eval_command
 from bike_cli.cli.export import export_command
 from bike_cli.cli.fewshot import fewshot_command
 from bike_cli.cli.finetune import finetune_command
-from bike_cli.cli.models import models_command
+from bike_cli.cli.models import models_app
 
 app = typer.Typer(
     help="Zero- and few-shot video classification: any videos, any labels, one command.",
@@ -57,7 +57,7 @@ app.command("classify")(classify_command)
 app.command("fewshot")(fewshot_command)
 app.command("finetune")(finetune_command)
 app.command("eval")(eval_command)
-app.command("models")(models_command)
+app.add_typer(models_app, name="models")
 app.command("export")(export_command)
 app.command("doctor")(doctor_command)
 app.add_typer(cache_app, name="cache")

@@ -215,6 +215,9 @@ def _answers(
     spent: Spent,
     learnt: Learnt | None,
 ) -> Iterator[Prediction | Failure]:
+    from bike_cli.engine.aliases import download_missing
+
+    download_missing([config.engine.model, config.attributes.attribute_model], offline=config.engine.offline)
     pool.warm_up()  # while torch and the model are loaded
     from bike_cli.engine.engine import load_configured
     from bike_cli.tasks.classify import classify

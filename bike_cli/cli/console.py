@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.text import Text
 
 from bike_cli.cli.logs import shown_logs
-from bike_cli.errors import BikeError, ExitCode, UsageError
+from bike_cli.engine.transfers import reporting_to
+from bike_cli.errors import BikeError, ExitCode, ModelError, UsageError
 
 _Action = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 
@@ -67,6 +68,16 @@ def say(message: str, *, level: str) -> None:
     console.print(Text.assemble((f"{level}: ", colour), plain(message)), soft_wrap=True, highlight=False)
 
 
+def say_error(error: BikeError) -> None:
+    """Write an error on stderr: one line, and an indented one for each of its details."""
+    if not isinstance(error, ModelError):
+        say(str(error), level="error")
+        return
+    say(str(error.args[0]), level="error")
+    for detail in error.details:
+        stderr().print(plain(f"  {detail}"))
+
+
 @contextmanager
 def display(console: Console) -> Iterator[Console]:
     """Print messages through `console` as long as it shows something live: any other console would print into it."""
@@ -103,7 +114,7 @@ def _errors_as_exit_codes() -> Iterator[None]:
     try:
         yield
     except BikeError as e:
-        say(str(e), level="error")
+        say_error(e)
         raise typer.Exit(e.exit_code) from e
     except KeyboardInterrupt as e:
         raise typer.Exit(ExitCode.INTERRUPTED) from e
@@ -152,9 +163,25 @@ def _written_out(character: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
+def download_aliases(models: Iterable[str | None], *, offline: bool, quiet: bool) -> None:
+    """Download the weights of short names that are not on this disk, and show the progress; see `download_missing`."""
+    from bike_cli.cli.downloads import Downloads
+    from bike_cli.engine.aliases import download_missing
+
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+    with reporting_to(Downloads(quiet=quiet or not is_first)):
+        download_missing(models, offline=offline)
+
+
 @contextmanager
 def loading(model: str, *, quiet: bool) -> Iterator[None]:
-    """Show a spinner on a terminal while a model is loaded."""
+    """Show a spinner on a terminal while a model is loaded, and the progress of its download."""
+    from bike_cli.cli.downloads import Downloads
+
     console = stderr(quiet=quiet or not someone_watches())
-    with display(console), console.status(plain(f"loading {model}")):
+    with (
+        display(console),
+        console.status(plain(f"loading {model}")) as status,
+        reporting_to(Downloads(quiet=quiet, status=None if console.quiet else status)),
+    ):
         yield

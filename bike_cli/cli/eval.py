@@ -14,6 +14,7 @@ from bike_cli.cli import options as o
 from bike_cli.cli.console import (
     check_stdout,
     display,
+    download_aliases,
     error_room,
     loading,
     plain,
@@ -297,6 +298,8 @@ def _of_videos(
     tested = tested_of(given, files, names=labels_of(given))
     check_videos(*targets_of(given, OUTPUTS).values(), samples=tested.samples)
     with DecodePool(config.sampling, config.decoding, most=len(tested.samples)) as pool:
+        models = many.get("model", [config.engine.model])
+        download_aliases(models, offline=config.engine.offline, quiet=bool(given["quiet"]))
         pool.warm_up()  # while torch and the models are loaded
         from bike_cli.tasks.evaluate import Evaluation
         from bike_cli.tasks.evaluation_report import Judged, check_protocol, data_of, report_of
@@ -306,7 +309,7 @@ def _of_videos(
         check_protocol(config, tested)
         by, quiet = found(), bool(given["quiet"])
         quiet = quiet or not by.is_first
-        with loading(", ".join(many.get("model", [config.engine.model])), quiet=quiet):
+        with loading(", ".join(models), quiet=quiet):
             systems = systems_of(config, many, by)
         with together(by, systems[0].engine.encoder.placement.device):
             evaluation = Evaluation(systems, tested, pool, config.store, official=config.official, by=by)

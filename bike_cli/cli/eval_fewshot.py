@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bike_cli.cli.console import loading
+from bike_cli.cli.console import download_aliases, loading
 from bike_cli.cli.eval_predictions import labels_of, one_of
 from bike_cli.cli.fewshot import watched
 from bike_cli.cli.systems import OUTPUTS, systems_of
@@ -57,19 +57,22 @@ def of_shots(
     from bike_cli.cli.eval_report import mistakes_of
     from bike_cli.cli.html_report import Mistakes
     from bike_cli.data.manifests import read_labelled
-    from bike_cli.tasks.processes import found, together
     from bike_cli.video.pool import DecodePool
 
-    by = found()
-    quiet = bool(given["quiet"]) or not by.is_first
     root = given["root"] if isinstance(given["root"], Path) else None
     names = one_of(labels_of(given), "the protocol fewshot has one data set")
     labelled = read_labelled(files[0], names_file=names, root=root)
     samples = [*labelled.train, *(labelled.test or ())]
     check_videos(*targets_of(given, OUTPUTS).values(), samples=samples)
     with DecodePool(config.sampling, config.decoding, most=len(samples)) as pool:
+        models = many.get("model", [config.engine.model])
+        download_aliases(models, offline=config.engine.offline, quiet=bool(given["quiet"]))
         pool.warm_up()  # while torch and the models are loaded
-        with loading(", ".join(many.get("model", [config.engine.model])), quiet=quiet):
+        from bike_cli.tasks.processes import found, together
+
+        by = found()
+        quiet = bool(given["quiet"]) or not by.is_first
+        with loading(", ".join(models), quiet=quiet):
             systems = systems_of(config, many, by)
         with together(by, systems[0].engine.encoder.placement.device):
             with loading("labels", quiet=quiet):

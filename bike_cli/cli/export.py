@@ -58,6 +58,9 @@ def export_command(
             raise UsageError("--branch: chooses the head of an official file, and none is asked for; add --official")
         check_out(out, official=official)
         with loading(config.model, quiet=quiet):
+            from bike_cli.engine.aliases import download_missing
+
+            download_missing([config.model], offline=config.offline)
             from bike_cli.engine.checkpoints import open_checkpoint
 
             _check_not_read(out, config.model)

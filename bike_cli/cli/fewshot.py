@@ -13,6 +13,7 @@ from bike_cli.cli import options as o
 from bike_cli.cli.console import (
     check_stdout,
     display,
+    download_aliases,
     error_room,
     loading,
     plain,
@@ -189,6 +190,7 @@ def run(given: dict[str, object], config: FewshotConfig, *, quiet: bool) -> Exit
     if output is None:
         check_stdout("report", way_out="name a file with -o")
     with DecodePool(config.sampling, config.decoding, most=len(samples)) as pool:
+        download_aliases([config.engine.model], offline=config.engine.offline, quiet=quiet)
         pool.warm_up()  # while torch and the model are loaded
         with loading(config.engine.model, quiet=quiet):
             study = _study(labelled, config, pool)

@@ -17,6 +17,7 @@ import typer
 from bike_cli.cli import options as o
 from bike_cli.cli.console import (
     display,
+    download_aliases,
     error_room,
     loading,
     plain,
@@ -314,6 +315,7 @@ def run(given: dict[str, object], config: FinetuneConfig, *, quiet: bool) -> Exi
     labelled = _labelled(given, quiet=quiet)
     most = len(labelled.train) + len(labelled.val or ())
     with DecodePool(config.sampling, config.decoding, most=most) as pool:
+        download_aliases([config.engine.model], offline=config.engine.offline, quiet=quiet)
         pool.warm_up()  # while torch and the model are loaded
         from bike_cli.tasks.processes import found, load_among, together
 

@@ -1,9 +1,11 @@
-"""`bike models`: what --model takes, and what of it is here already."""
+"""`bike models`: what --model takes, what of it is on this disk, and how to get the rest."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,21 +14,40 @@ from rich.console import Console
 from rich.table import Table
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import check_stdout, error_room, plain
+from bike_cli.cli.console import (
+    check_stdout,
+    error_room,
+    plain,
+    say,
+    stderr,
+)
 from bike_cli.cli.rows import as_json
+from bike_cli.config import EngineConfig, resolve
 
 if TYPE_CHECKING:
     from bike_cli.engine.catalogue import KnownModel
+    from bike_cli.engine.pull import Pulled
 
 TAGS_FROM = 110  # columns from which tags have room beside the short names
 
+models_app = typer.Typer(invoke_without_command=True)
 
+Everything = Annotated[bool, typer.Option("--all", "-a", help="Every open_clip tag that runs, too.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+@models_app.callback()
 def models_command(
-    everything: Annotated[bool, typer.Option("--all", "-a", help="Every open_clip tag that runs, too.")] = False,
-    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    verbose: o.Verbose = 0,
+    context: typer.Context, everything: Everything = False, json_lines: Json = False, verbose: o.Verbose = 0
 ) -> None:
-    """List the models: short names, open_clip tags, what is on this disk, size and licence."""
+    """List the models: short names, open_clip tags, what is on this disk, size and licence; or download one."""
+    if context.invoked_subcommand is None:
+        list_command(everything, json_lines, verbose)
+
+
+@models_app.command("list")
+def list_command(everything: Everything = False, json_lines: Json = False, verbose: o.Verbose = 0) -> None:
+    """List the models; the same as bike models alone."""
     with error_room(verbose=verbose):
         check_stdout("list", way_out="redirect it to a file")
         from bike_cli.engine.catalogue import known_models
@@ -43,6 +64,52 @@ def models_command(
         console.print(_table([*aliases, *here], with_tags=console.width >= TAGS_FROM))
         if not everything:
             typer.echo(f"{len(models) - len(aliases)} open_clip tags run as well: bike models --all", err=True)
+
+
+@models_app.command("pull")
+def pull_command(
+    model: Annotated[str, typer.Argument(metavar="NAME", help="Alias or ARCH,TAG of open_clip; see bike models.")],
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to",
+            metavar="DIR",
+            help="Write a folder to carry to another machine, where -m DIR takes it.",
+            show_default=False,
+        ),
+    ] = None,
+    offline: o.Offline = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no warnings; errors stay.")] = False,
+) -> None:
+    """Download the weights of a model, and verify them; print the path.
+
+    An interrupted download continues where it stopped.
+    """
+    with error_room(quiet=quiet):
+        from bike_cli.cli.downloads import Downloads
+        from bike_cli.engine.pull import pull
+        from bike_cli.engine.transfers import reporting_to
+
+        config = resolve(EngineConfig, flags={"offline": offline})
+        folder = None if to is None else to.expanduser()
+        with reporting_to(Downloads(quiet=quiet)):
+            pulled = pull(model, offline=config.offline, folder=folder)
+        typer.echo(str(pulled.path))
+        if not pulled.is_verified:
+            say(f"{pulled.path}: is there already, but its checksum cannot be checked offline", level="warning")
+        stderr(quiet=quiet).print(plain(f"{model}: {_state(pulled)}{_usage(model, folder)}"))
+
+
+def _state(pulled: Pulled) -> str:
+    verified = ", verified" if pulled.is_verified else ""
+    return f"already there{verified}" if pulled.was_there else f"ready{verified}"
+
+
+def _usage(model: str, folder: Path | None) -> str:
+    if folder is None:
+        return f"; use it with -m {model}"
+    name = shlex.quote(str(folder))
+    return f"; copy {name} to the other machine and run there: bike classify -m {name} VIDEO -L 'LABEL, LABEL'"
 
 
 def _table(models: list[KnownModel], *, with_tags: bool) -> Table:

@@ -5,37 +5,20 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import huggingface_hub
 import open_clip
-from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+import torch
 
+from bike_cli.engine import hub
+from bike_cli.engine.aliases import ALIASES as ALIASES
+from bike_cli.engine.aliases import BUNDLED as BUNDLED
+from bike_cli.engine.aliases import MILLION, alias_weights
 from bike_cli.errors import ModelError, shorten
 
-MILLION = 10**6
-BUNDLED = "tiny"
+PLAIN_ONLY = "this release runs plain CLIP models only, such as ViT-B-16-quickgelu,openai"
 LONGEST_NAME = 200  # characters that are compared with known names
-
-
-@dataclass(frozen=True)
-class Alias:
-    """A short name for an open_clip tag."""
-
-    arch: str
-    tag: str
-    note: str
-    licence: str
-    parameters: int
-
-
-ALIASES: Mapping[str, Alias] = {
-    "small": Alias("ViT-B-32-quickgelu", "openai", "4 times faster than base", "MIT", 151 * MILLION),
-    "base": Alias("ViT-B-16-quickgelu", "openai", "the default; the backbone most papers report", "MIT", 150 * MILLION),
-    "large": Alias("ViT-L-14-quickgelu", "openai", "the backbone of BIKE's best", "MIT", 428 * MILLION),
-    "large-336": Alias("ViT-L-14-336-quickgelu", "openai", "large at 336 pixels", "MIT", 428 * MILLION),
-}
 
 
 @dataclass(frozen=True)
@@ -68,7 +51,10 @@ def known_models() -> list[KnownModel]:
         KnownModel(name, a.arch, a.tag, a.note, a.licence, a.parameters, _bytes_cached(a.arch, a.tag))
         for name, a in ALIASES.items()
     ]
-    tags = [KnownModel(f"{arch},{tag}", arch, tag, "", None, None, _bytes_cached(arch, tag)) for arch, tag in _tags()]
+    tags = [
+        KnownModel(f"{arch},{tag}", arch, tag, "", None, None, _bytes_cached(arch, tag))
+        for arch, tag in runnable_tags()
+    ]
     return [bundled, *aliases, *tags]
 
 
@@ -122,18 +108,34 @@ def is_plain(config: Mapping[str, object]) -> bool:
     return not custom and text.get("pool_type", "argmax") == "argmax"
 
 
-def cached_file(pretrained: Mapping[str, object]) -> Path | None:
-    """Return the downloaded weights of a tag, without asking the network; None where there are none."""
-    repository, name = os.path.split(str(pretrained.get("hf_hub", "")))
+def check_plain(arch: str, tag: str) -> None:
+    """Raise ModelError where bike cannot run an architecture, or open_clip does not know it."""
+    if not is_plain(architecture(arch)):
+        raise ModelError(f"model '{arch},{tag}': has a text tower of its own kind; {PLAIN_ONLY}")
+
+
+def weights_of(arch: str, tag: str, *, model: str = "") -> hub.Weights | None:
+    """Return where the weights of a tag are on the hub; None where open_clip has them elsewhere.
+
+    Args:
+        model: the name that the user gave; empty: ARCH,TAG.
+    """
+    if model in ALIASES:
+        return alias_weights(model)
+    repository, name = os.path.split(str(open_clip.get_pretrained_cfg(arch, tag).get("hf_hub", "")))
     if not repository:
         return None
-    for filename in (
-        (str(Path(name).with_suffix(".safetensors")), name) if name else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
-    ):
-        found = huggingface_hub.try_to_load_from_cache(repository, filename)
-        if isinstance(found, str) and Path(found).is_file():
-            return Path(found)
-    return None
+    names = (str(Path(name).with_suffix(".safetensors")), name) if name else hub.WEIGHTS_FILES
+    return hub.Weights(model or f"{arch},{tag}", arch, repository, tuple(dict.fromkeys(names)))
+
+
+def with_estimated_size(weights: hub.Weights) -> hub.Weights:
+    """Return the same weights with a size: four bytes per parameter, where none is known."""
+    if weights.size is not None:
+        return weights
+    with torch.device("meta"):
+        clip = open_clip.CLIP(**architecture(weights.arch))
+    return replace(weights, size=4 * sum(p.numel() for p in clip.parameters()), is_exact=False)
 
 
 def nearest(name: str, known: list[str]) -> str:
@@ -142,7 +144,8 @@ def nearest(name: str, known: list[str]) -> str:
     return f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known[:8])}{', …' if len(known) > 8 else ''}"
 
 
-def _tags() -> list[tuple[str, str]]:
+def runnable_tags() -> list[tuple[str, str]]:
+    """Return (architecture, tag) of all weights of open_clip that bike can run."""
     runs = []
     for arch, tag in open_clip.list_pretrained():
         config, pretrained = open_clip.get_model_config(arch), open_clip.get_pretrained_cfg(arch, tag)
@@ -152,5 +155,6 @@ def _tags() -> list[tuple[str, str]]:
 
 
 def _bytes_cached(arch: str, tag: str) -> int | None:
-    file = cached_file(open_clip.get_pretrained_cfg(arch, tag))
+    weights = weights_of(arch, tag)
+    file = None if weights is None else hub.cached_file(weights)
     return file.stat().st_size if file else None

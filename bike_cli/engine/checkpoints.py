@@ -6,38 +6,35 @@ ARCH,TAG                    open_clip weights: found in the cache, or downloaded
 ARCH,FILE                   weights on this disk for an open_clip architecture; how it wants its frames is read from
                             open_clip_config.json beside the file, where there is one
 FILE                        an official BIKE checkpoint or an OpenAI state dict: shapes tell the architecture
-FOLDER                      bike's own; see `folder.py`
+FOLDER                      bike's own, see `folder.py`; or a repository of open_clip weights, as the hub has them and
+                            `bike models pull --to` writes them
 """
 
 from __future__ import annotations
 
 import logging
-import socket
 import stat
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import huggingface_hub
 import open_clip
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from torch import Tensor
 
 from bike_cli.config import Recipe
-from bike_cli.engine import catalogue
+from bike_cli.engine import catalogue, hub
 from bike_cli.engine.architecture import check_config
 from bike_cli.engine.folder import load_folder
 from bike_cli.engine.parts import (
     HEAD_WIDTH,
-    PLAIN_ONLY,
     Checkpoint,
     build_attribute,
     build_temporal,
     fill_clip,
     outline_clip,
 )
+from bike_cli.engine.pull import CONFIG_FILE
 from bike_cli.engine.transforms import ImageRecipe
 from bike_cli.engine.weight_files import file_status
 from bike_cli.engine.weights import OPENAI_SIZES, UNREADABLE, WAY_OUT, State, first_line, read_json, read_state
@@ -47,8 +44,6 @@ WEIGHTS_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}
 BIKE_RECIPE = Recipe(spot="all", temperature=0.01, template="bike")  # what official checkpoints were trained with
 BIKE_RESIZE = {224: 256}  # the official test resize; other inputs are resized to their own side
 logger = logging.getLogger(__name__)
-
-REACH_S = 10  # seconds that a server may take to answer a call
 
 
 def open_checkpoint(model: str, *, offline: bool = False) -> Checkpoint:
@@ -63,16 +58,16 @@ def open_checkpoint(model: str, *, offline: bool = False) -> Checkpoint:
         return _bundled()
     alias = catalogue.ALIASES.get(model)
     if alias is not None:
-        return _tagged(alias.arch, alias.tag, offline=offline)
+        return _tagged(alias.arch, alias.tag, model=model, offline=offline)
     status = file_status(named_path(model)) if model else None  # an empty path is the working folder
     if status is not None:
-        return load_folder(named_path(model)) if stat.S_ISDIR(status.st_mode) else _from_file(named_path(model))
+        return _from_folder(named_path(model)) if stat.S_ISDIR(status.st_mode) else _from_file(named_path(model))
     arch, comma, weights = model.partition(",")
     arch = arch.replace("/", "-") if comma else arch  # OpenAI's own spelling, ViT-B/32
     if comma and _is_path(weights):
         return _for_architecture(arch, named_path(weights))
     if comma:
-        return _tagged(arch, weights, offline=offline)
+        return _tagged(arch, weights, model=model, offline=offline)
     raise _unknown(model)
 
 
@@ -113,38 +108,28 @@ def _bundled() -> Checkpoint:
 # -- open_clip tags ----------------------------------------------------------------------------------------------
 
 
-def _tagged(arch: str, tag: str, *, offline: bool) -> Checkpoint:
+def _tagged(arch: str, tag: str, *, model: str, offline: bool) -> Checkpoint:
     name, config = f"{arch},{tag}", catalogue.architecture(arch)
-    if not catalogue.is_plain(config):
-        raise ModelError(f"model {name!r}: has a text tower of its own kind; {PLAIN_ONLY}")
+    catalogue.check_plain(arch, tag)
     pretrained = catalogue.tag_preprocessing(arch, tag)
-    file = catalogue.cached_file(pretrained) or _download(pretrained, name, offline=offline)
+    file = _weights_file(arch, tag, model=model, offline=offline)
     logger.info("model %s: weights from %s", name, file)
     try:
         # open_clip's own road: it knows every form its tags were ever written in.
         clip = open_clip.create_model(arch, pretrained=str(file), weights_only=True)
     except UNREADABLE as e:
-        raise ModelError(f"{file}: cannot be loaded as {name} ({first_line(e)}); delete it and fetch it again") from e
+        raise ModelError(
+            f"{file}: cannot be loaded as {name} ({first_line(e)}); run bike models pull {model}, which repairs it"
+        ) from e
     return Checkpoint(name, clip.float(), config, _image_recipe(pretrained, clip.visual.image_size, name), Recipe())
 
 
-def _download(pretrained: Mapping[str, object], name: str, *, offline: bool) -> Path:
-    ways_out = f"use --model tiny, or a file: --model {name.partition(',')[0]},/path/to/weights"
-    if offline:
-        raise ModelError(f"model {name!r}: is not on this disk, and --offline forbids fetching it; {ways_out}")
-    try:
-        _reach(huggingface_hub.constants.ENDPOINT)
-        return Path(open_clip.download_pretrained(dict(pretrained)))
-    except (OSError, RuntimeError, ValueError) as e:
-        raise ModelError(f"model {name!r}: cannot be downloaded ({first_line(e)}); {ways_out}") from e
-
-
-def _reach(endpoint: str) -> None:
-    # Without a network the hub's client tries for 45 seconds, twelve lines of log long. A proxy knows names we do not.
-    address = urllib.parse.urlsplit(endpoint)
-    if address.hostname and not urllib.request.getproxies():
-        port = address.port or (80 if address.scheme == "http" else 443)
-        socket.create_connection((address.hostname, port), timeout=REACH_S).close()
+def _weights_file(arch: str, tag: str, *, model: str, offline: bool) -> Path:
+    weights = catalogue.weights_of(arch, tag, model=model)
+    if weights is None:
+        raise ModelError(f"model '{arch},{tag}': is not on the hub; download it and use -m {arch},FILE")
+    found = hub.cached_file(weights)
+    return found or hub.download(catalogue.with_estimated_size(weights), offline=offline)
 
 
 def _image_recipe(preprocess: Mapping[str, object], size: object, origin: str) -> ImageRecipe:
@@ -176,9 +161,28 @@ def _filled(config: Mapping[str, object], state: State, *, origin: str) -> open_
     return fill_clip(config, tensors, origin=origin)
 
 
+def _from_folder(folder: Path) -> Checkpoint:
+    return _from_repository(folder) if (folder / CONFIG_FILE).is_file() else load_folder(folder)
+
+
+def _from_repository(folder: Path) -> Checkpoint:
+    wanted = read_json(folder / CONFIG_FILE).get("model_cfg")
+    file = next((folder / name for name in hub.WEIGHTS_FILES if (folder / name).is_file()), None)
+    if file is None:
+        raise ModelError(f"{folder}: has no {' or '.join(hub.WEIGHTS_FILES)}; copy the whole folder again")
+    for arch in open_clip.list_models():
+        if isinstance(wanted, dict) and _with_activation(catalogue.architecture(arch)) == _with_activation(wanted):
+            return _for_architecture(arch, file)
+    raise ModelError(f"{folder / CONFIG_FILE}: open_clip has no architecture with this model_cfg; use -m ARCH,{file}")
+
+
+def _with_activation(config: Mapping[str, object]) -> dict[str, object]:
+    return {**config, "quick_gelu": bool(config.get("quick_gelu"))}
+
+
 def _preprocessing_beside(file: Path) -> Mapping[str, object]:
     # Repositories of open_clip weights carry it; without it OpenAI's mean and std stand, as in open_clip.
-    config = file.with_name("open_clip_config.json")
+    config = file.with_name(CONFIG_FILE)
     preprocess = read_json(config).get("preprocess_cfg", {}) if file_status(config) is not None else {}
     if not isinstance(preprocess, dict):
         raise ModelError(f"{config}: preprocess_cfg is a {type(preprocess).__name__}, not an object; fix it")

@@ -20,6 +20,7 @@ from bike_cli.engine.architecture import (
     check_positions,
     outline,
 )
+from bike_cli.engine.catalogue import PLAIN_ONLY as PLAIN_ONLY
 from bike_cli.engine.catalogue import is_plain
 from bike_cli.engine.heads import AttributeHead, TemporalTransformer
 from bike_cli.engine.transforms import ImageRecipe
@@ -29,7 +30,6 @@ from bike_cli.errors import ModelError, shorten
 Head = TypeVar("Head", bound=nn.Module)
 
 HEAD_WIDTH = 64  # of every attention head of OpenAI's towers
-PLAIN_ONLY = "this release runs plain CLIP models only, such as ViT-B-16-quickgelu,openai"
 
 
 @dataclass(frozen=True, eq=False)

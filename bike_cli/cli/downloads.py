@@ -1,0 +1,95 @@
+"""The progress of downloads, on stderr: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.status import Status
+
+from bike_cli.cli.console import plain, someone_watches, stderr
+from bike_cli.engine.transfers import Reporter, Transfer
+
+STEP = 0.1  # of the file, between two lines
+STEP_S = 5.0  # and at least so many seconds
+
+
+class Downloads(Reporter):
+    """Shows downloads.
+
+    Args:
+        quiet: show nothing.
+        status: a spinner on the same terminal, which stops while a bar is shown.
+    """
+
+    def __init__(self, *, quiet: bool = False, status: Status | None = None) -> None:
+        self._console, self._status = stderr(quiet=quiet), status
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._transfer: Transfer | None = None
+        self._line_s, self._line_at = 0.0, 0
+
+    def started(self, transfer: Transfer, done: int) -> None:
+        """Announce the download, and show a bar on a terminal."""
+        resumed = f"; {_size(done)} are there already" if done else ""
+        self._say(f"{transfer.model}: downloading {transfer.file}{_of(transfer)} from {transfer.source}{resumed}")
+        self._transfer, self._line_s, self._line_at = transfer, time.monotonic(), done
+        if someone_watches() and not self._console.quiet:
+            if self._status is not None:
+                self._status.stop()
+            self._bar = _bar(self._console)
+            self._task = self._bar.add_task(transfer.model, total=transfer.size, completed=done)
+            self._bar.start()
+
+    def progressed(self, done: int) -> None:
+        """Move the bar, or print a line every tenth of the file."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done)
+        elif self._transfer is not None and self._transfer.size:
+            now, size = time.monotonic(), self._transfer.size
+            if now - self._line_s >= STEP_S and done - self._line_at >= STEP * size:
+                self._line_s, self._line_at = now, done
+                self._say(f"{self._transfer.model}: {done / size:.0%}, {_size(done)} of {_size(size)}")
+
+    def waiting(self, transfer: Transfer) -> None:
+        """Say that another process downloads the file."""
+        self._say(f"{transfer.model}: another process downloads {transfer.file}; waiting for it")
+
+    def stopped(self, transfer: Transfer, done: int, *, is_complete: bool) -> None:
+        """Remove the bar, and say how the download ended."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+            if self._status is not None:
+                self._status.start()
+        if is_complete:
+            self._say(f"{transfer.model}: downloaded and verified, {_size(done)}")
+        elif done:
+            self._say(f"{transfer.model}: stopped at {_size(done)}{_of(transfer)}; the same command continues there")
+
+    def _say(self, line: str) -> None:
+        self._console.print(plain(line))
+
+
+def _bar(console: Console) -> Progress:
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    return Progress(TextColumn("{task.description}", markup=False), *columns, console=console, transient=True)
+
+
+def _of(transfer: Transfer) -> str:
+    return "" if transfer.size is None else f" ({_size(transfer.size)})"
+
+
+def _size(size: int) -> str:
+    from bike_cli.engine.hub import readable_size
+
+    return readable_size(size)

@@ -1,0 +1,131 @@
+"""Get the weights of a model before they are needed, or for another machine."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from bike_cli.engine import hub
+from bike_cli.engine.aliases import ALIASES, BUNDLED, alias_weights
+from bike_cli.engine.partial import BLOCK, Partial, check_space, sha256_of, writable
+from bike_cli.errors import ModelError, UsageError
+
+logger = logging.getLogger(__name__)
+
+CONFIG_FILE = "open_clip_config.json"  # describes the weights next to it; repositories on the hub have it, too
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """Weights on this disk.
+
+    Args:
+        was_there: nothing had to be downloaded or copied.
+        is_verified: the content was compared with the hub's checksum, now or when it was downloaded.
+    """
+
+    path: Path
+    was_there: bool
+    is_verified: bool
+
+
+def pull(model: str, *, offline: bool, folder: Path | None = None) -> Pulled:
+    """Download the weights of an alias or an ARCH,TAG, unless they are there and intact.
+
+    Args:
+        folder: where to write a copy that `open_checkpoint` loads on any machine; None: the cache.
+
+    Raises:
+        ModelError: no such model, or its weights cannot be downloaded or written.
+        UsageError: `folder` is a file, or the model is the bundled one, which no folder needs.
+    """
+    if model == BUNDLED:
+        return _bundled(folder)
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise UsageError(f"--to {folder}: is a file; name a folder")
+    weights = _weights(model)
+    cached = hub.cached_file(weights)
+    is_intact = None if cached is None else hub.is_intact(cached, weights, offline=offline)
+    if is_intact is False and hub.offline_reason(offline=offline) is None:
+        logger.warning("%s: is damaged; downloading it again", cached)
+        cached = None
+    elif is_intact is False:
+        raise ModelError(f"{cached}: is damaged; delete it, and run bike models pull {model} with a network")
+    if folder is not None:
+        return _into_folder(folder, weights, cached, offline=offline)
+    if cached is not None:
+        return Pulled(cached, was_there=True, is_verified=is_intact is True)
+    return Pulled(hub.download(weights, offline=offline), was_there=False, is_verified=True)
+
+
+def _bundled(folder: Path | None) -> Pulled:
+    from bike_cli.engine.catalogue import bundled_folder
+
+    source = bundled_folder()
+    if folder is not None or source is None:
+        raise UsageError("model 'tiny': comes with every installation of bike; use -m tiny")
+    return Pulled(source / "model.safetensors", was_there=True, is_verified=True)
+
+
+def _weights(model: str) -> hub.Weights:
+    if model in ALIASES:
+        return alias_weights(model)
+    from bike_cli.engine import catalogue  # imports torch
+
+    arch, comma, tag = model.partition(",")
+    arch = arch.replace("/", "-")  # OpenAI's own spelling, ViT-B/32
+    if not comma:
+        known = [*ALIASES, *(f"{arch},{tag}" for arch, tag in catalogue.runnable_tags())]
+        raise ModelError(f"model {model!r}: is not an alias or ARCH,TAG; {catalogue.nearest(model, known)}")
+    catalogue.check_plain(arch, tag)
+    catalogue.tag_preprocessing(arch, tag)
+    weights = catalogue.weights_of(arch, tag, model=model)
+    if weights is None:
+        raise ModelError(f"model {model!r}: is not on the hub; download it and use -m {arch},FILE")
+    return catalogue.with_estimated_size(weights)
+
+
+def _into_folder(folder: Path, weights: hub.Weights, cached: Path | None, *, offline: bool) -> Pulled:
+    before = [_stamp(folder / name) for name in weights.names]
+    target = _copy(cached, folder, weights) if cached else hub.download(weights, offline=offline, folder=folder)
+    was_there = _stamp(target) is not None and [_stamp(folder / name) for name in weights.names] == before
+    _write_config(folder, weights)
+    return Pulled(target, was_there=was_there, is_verified=True)
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    return (file.stat().st_ino, file.stat().st_mtime_ns) if file.is_file() else None
+
+
+def _copy(source: Path, folder: Path, weights: hub.Weights) -> Path:
+    target, digest = folder / source.name, sha256_of(source)
+    if target.is_file() and sha256_of(target) == digest:
+        return target
+    with Partial(folder / f"{source.name}.incomplete") as part, source.open("rb") as stream:
+        part.restart()
+        check_space(folder, source.stat().st_size, subject=f"model {weights.model!r}")
+        while block := stream.read(BLOCK):
+            part.append(block)
+        if part.sha256 != digest:
+            part.discard()
+            raise ModelError(f"{source}: changed while it was copied; run the command again")
+        part.rename(target)
+    return target
+
+
+def _write_config(folder: Path, weights: hub.Weights) -> None:
+    """Describe the model as repositories on the hub do, from the table that open_clip reads for the tag."""
+    from bike_cli.engine import catalogue
+
+    alias = ALIASES.get(weights.model)
+    tag = weights.model.partition(",")[2] if alias is None else alias.tag
+    pretrained = catalogue.tag_preprocessing(weights.arch, tag)
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    config = {
+        "model_cfg": catalogue.architecture(weights.arch),
+        "preprocess_cfg": {key: pretrained[key] for key in keys if key in pretrained},
+    }
+    with writable(folder):
+        (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
