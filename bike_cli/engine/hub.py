@@ -113,7 +113,7 @@ def download(weights: Weights, *, offline: bool, folder: Path | None = None) -> 
     if (ban := offline_reason(offline=offline)) is not None:
         raise _missing(weights, f"are not on this disk, and {ban} forbids downloading them")
     try:
-        with _logs_forwarded():
+        with _quiet_client():
             remote = _look_up(weights)
             return _to_cache(remote) if folder is None else _to_folder(remote, folder)
     except _UnavailableError as e:
@@ -136,7 +136,7 @@ def is_intact(cached: Path, weights: Weights, *, offline: bool) -> bool | None:
         if offline_reason(offline=offline) is not None:
             return None
         try:
-            with _logs_forwarded():
+            with _quiet_client():
                 remote = _look_up(weights)
         except _UnavailableError:
             return None
@@ -220,13 +220,17 @@ def _unavailable(error: BaseException, weights: Weights) -> _UnavailableError:
     if status is not None:
         return _UnavailableError(f"{host} answers HTTP {status}", is_transient=status >= 500 or status in (408, 429))
     chain = list(_chain(error))
-    if any(isinstance(e, TimeoutError) or "Timeout" in type(e).__name__ for e in chain):
+    if _is_timeout(error):
         reason = f"{host} does not answer within {_answer_s():g} s; HF_HUB_ETAG_TIMEOUT=30 waits longer"
         return _UnavailableError(reason, is_transient=True)
     system = [e for e in chain if isinstance(e, OSError) and e.strerror]
     detail = system[-1].strerror if system else (str(error).strip().splitlines() or [type(error).__name__])[0]
     proxy = "the proxy for " if any("Proxy" in type(e).__name__ for e in chain) else ""
     return _UnavailableError(f"{proxy}{host} cannot be reached: {str(detail)[:200]}", is_transient=True)
+
+
+def _is_timeout(error: BaseException) -> bool:
+    return any(isinstance(e, TimeoutError) or "Timeout" in type(e).__name__ for e in _chain(error))
 
 
 def _status(error: BaseException) -> int | None:
@@ -266,14 +270,20 @@ def _missing(weights: Weights, fact: str, way_out: str = "") -> ModelError:
 
 
 @contextmanager
-def _logs_forwarded() -> Iterator[None]:
-    """Send what the client logs to our own log: it writes a dozen lines to stderr for one lost connection."""
-    client = logging.getLogger("huggingface_hub")
+def _quiet_client() -> Iterator[None]:
+    """Send what the client logs to our own log, and let it ask for nothing but the files.
+
+    It writes a dozen lines to stderr for one lost connection. Its telemetry asks the hub a question of its own first,
+    which takes three seconds where nobody answers.
+    """
+    client, telemetry = logging.getLogger("huggingface_hub"), constants.HF_HUB_DISABLE_TELEMETRY
     handlers, client.handlers = client.handlers, [_Forward()]
+    constants.HF_HUB_DISABLE_TELEMETRY = True
     try:
         yield
     finally:
         client.handlers = handlers
+        constants.HF_HUB_DISABLE_TELEMETRY = telemetry
 
 
 class _Forward(logging.Handler):
@@ -389,9 +399,9 @@ def _fill(part: Partial, remote: _Remote) -> None:
                     current_reporter().progressed(part.size)
                     if remote.size is not None and part.size > remote.size:
                         return
-            if remote.size is None:
+            if remote.size is None or part.size == remote.size:
                 return
-            stop = _UnavailableError(f"{_host()} closed the connection", is_transient=True)
+            stop = _UnavailableError(f"the connection to {_host()} was lost", is_transient=True)
         except _UnavailableError as e:
             stop = e
         barren = 0 if part.size > start else barren + 1
@@ -416,12 +426,14 @@ def _chunks(remote: _Remote, start: int) -> Generator[tuple[int, bytes], None, N
     headers = {**build_hf_headers(library_name="bike"), "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
+    is_connected = False
     try:
         with _response(url, headers) as (response, chunks):
             if response.status_code == 416:  # nothing is left of a file that became shorter
                 yield from _chunks(remote, 0)
                 return
             hf_raise_for_status(response)
+            is_connected = True
             content_range = str(response.headers.get("Content-Range", ""))
             continues = response.status_code == 206 and content_range.startswith(f"bytes {start}-")
             offset = start if continues else 0
@@ -429,16 +441,23 @@ def _chunks(remote: _Remote, start: int) -> Generator[tuple[int, bytes], None, N
                 yield offset, chunk
                 offset += len(chunk)
     except _NETWORK_ERRORS as e:
-        raise _unavailable(e, remote.weights) from e
+        raise (_lost(e) if is_connected else _unavailable(e, remote.weights)) from e
+
+
+def _lost(error: BaseException) -> _UnavailableError:
+    if _is_timeout(error):
+        return _UnavailableError(f"{_host()} sent nothing for {constants.HF_HUB_DOWNLOAD_TIMEOUT} s", is_transient=True)
+    return _UnavailableError(f"the connection to {_host()} was lost", is_transient=True)
 
 
 @contextmanager
 def _response(url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[bytes]]]:
     session: Any = get_session()
-    timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
+    connect_s, read_s = _answer_s(), constants.HF_HUB_DOWNLOAD_TIMEOUT
     if hasattr(session, "stream"):  # httpx, since huggingface_hub 1.0
-        with session.stream("GET", url, headers=headers, timeout=timeout, follow_redirects=True) as response:
+        timeouts = (connect_s, read_s, read_s, read_s)
+        with session.stream("GET", url, headers=headers, timeout=timeouts, follow_redirects=True) as response:
             yield response, response.iter_bytes()
     else:
-        with session.get(url, headers=headers, timeout=timeout, stream=True) as response:
+        with session.get(url, headers=headers, timeout=(connect_s, read_s), stream=True) as response:
             yield response, response.iter_content(CHUNK)
