@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import open_clip
+import open_clip.factory
+import open_clip.pretrained
+import pytest
 import torch
 from safetensors.torch import save_file
 
@@ -44,6 +47,15 @@ def tiny_checkpoint(tower: str = "vit") -> Checkpoint:
         attribute_head=AttributeHead(48).eval(),
         licence="MIT",
     )
+
+
+def register(patch: pytest.MonkeyPatch) -> None:
+    """Give open_clip an architecture and a tag of our own."""
+    pretrained = {"hf_hub": "nobody/bike-test/", "quick_gelu": True, **INCEPTION}
+    patch.setitem(open_clip.factory._MODEL_CONFIGS, ARCH, tiny_config())
+    patch.setitem(open_clip.factory._MODEL_CONFIGS, "bike-test", {**tiny_config(), "quick_gelu": False})
+    patch.setitem(open_clip.pretrained._PRETRAINED, ARCH, {TAG: pretrained})
+    patch.setitem(open_clip.pretrained._PRETRAINED, "bike-test", {TAG: pretrained, "plain": {"hf_hub": "n/p/"}})
 
 
 def put_in_cache(hub: Path, checkpoint: Checkpoint) -> Path:

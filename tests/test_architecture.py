@@ -293,6 +293,8 @@ def imported_by(*arguments: str) -> set[str]:
         ("-m", "bike_cli", "classify", "--dump-config"),
         ("-m", "bike_cli", "cache", "info"),
         ("-m", "bike_cli", "doctor", "--help"),
+        ("-m", "bike_cli", "models", "--help"),
+        ("-m", "bike_cli", "models", "pull", "--help"),
         ("-c", "import bike_cli.data.labels, bike_cli.video.decoding"),  # what decode workers need
     ],
 )

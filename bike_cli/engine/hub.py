@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 WEIGHTS_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # as open_clip prefers them
 ANSWER_S = 3  # seconds to wait for the hub's answer
 ATTEMPTS = 3  # in a row that bring no data before a download is given up
-CHUNK = 2**16
+CHUNK = 2**13
 
 # The client's HTTP library was requests, whose errors are OSErrors, then httpx, then httpx2; HfHubHTTPError derives
 # from its base class. ValueError and ImportError: proxies of an unknown scheme, or of one that needs a package.
@@ -184,7 +184,7 @@ def _look_up(weights: Weights) -> _Remote:
     seconds = _answer_s()
     deadline = time.monotonic() + seconds
     for name in weights.names:
-        url = huggingface_hub.hf_hub_url(weights.repository, name, endpoint=endpoint())
+        url = _url(weights.repository, constants.DEFAULT_REVISION, name)
         # In a thread of its own: looking up a host's name knows no time limit.
         asked = concurrent.thread(daemon=True)(huggingface_hub.get_hf_file_metadata)(url, timeout=seconds)
         try:
@@ -201,6 +201,10 @@ def _look_up(weights: Weights) -> _Remote:
             raise _UnavailableError(reason)
         return _Remote(weights, name, commit, etag, found.size)
     raise _UnavailableError(f"{_host()} has no {' or '.join(weights.names)} in {weights.repository}, HTTP 404")
+
+
+def _url(repository: str, revision: str, name: str) -> str:
+    return f"{endpoint()}/{repository}/resolve/{revision}/{name}"
 
 
 def _answer_s() -> float:
@@ -420,9 +424,7 @@ def _stopped(stop: _UnavailableError, part: Partial, remote: _Remote) -> _Unavai
 
 def _chunks(remote: _Remote, start: int) -> Generator[tuple[int, bytes], None, None]:
     """Yield (offset, bytes) of a file from `start` on, or from 0 where the server does not continue."""
-    url = huggingface_hub.hf_hub_url(
-        remote.weights.repository, remote.name, revision=remote.commit, endpoint=endpoint()
-    )
+    url = _url(remote.weights.repository, remote.commit, remote.name)
     headers = {**build_hf_headers(library_name="bike"), "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
@@ -454,7 +456,7 @@ def _lost(error: BaseException) -> _UnavailableError:
 def _response(url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[bytes]]]:
     session: Any = get_session()
     connect_s, read_s = _answer_s(), constants.HF_HUB_DOWNLOAD_TIMEOUT
-    if hasattr(session, "stream"):  # httpx, since huggingface_hub 1.0
+    if callable(getattr(session, "stream", None)):  # httpx, since huggingface_hub 1.0
         timeouts = (connect_s, read_s, read_s, read_s)
         with session.stream("GET", url, headers=headers, timeout=timeouts, follow_redirects=True) as response:
             yield response, response.iter_bytes()

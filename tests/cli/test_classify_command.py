@@ -400,7 +400,8 @@ def test_offline_a_model_that_is_not_here_names_the_ways_out(
 
     ran = bike("classify", clips, "-l", labels, "--offline")
 
-    assert "--offline forbids fetching it; use --model tiny, or a file" in told(ran)
+    assert "--offline forbids downloading them" in told(ran)
+    assert "bike models pull base --to DIR" in told(ran)
     assert ran.exit_code == ExitCode.NO_MODEL
 
 

@@ -956,7 +956,7 @@ def test_one_video_a_class_leaves_none_to_validate_on(own: Path, out: Path) -> N
     ("model", "message"),
     [
         ("tinny", "model 'tinny': is no alias, ARCH,TAG, file or folder; nearest: tiny"),
-        ("base", "model 'ViT-B-16-quickgelu,openai': is not on this disk, and --offline forbids fetching it; use"),
+        ("base", "model 'base': its weights are not on this disk, and --offline forbids downloading them"),
     ],
 )
 def test_a_model_that_is_not_there_is_an_error_of_its_own(

@@ -1,17 +1,13 @@
 """Engines to test with, the golden values of the official code, and open_clip with a tag of our own."""
 
-import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-import open_clip
-import open_clip.factory
-import open_clip.pretrained
 import pytest
 from huggingface_hub import constants
 from numpy.typing import NDArray
-from small_models import ARCH, INCEPTION, TAG, tiny_checkpoint, tiny_config
+from small_models import register, tiny_checkpoint
 
 from bike_cli.engine.engine import Engine, assemble, load
 from bike_cli.engine.parts import Checkpoint
@@ -60,23 +56,5 @@ def official(golden: Path) -> Callable[[str], Engine]:
 @pytest.fixture
 def _registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An architecture and a tag of our own in open_clip, and an empty download cache."""
-    pretrained = {"hf_hub": "nobody/bike-test/", "quick_gelu": True, **INCEPTION}
-    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, ARCH, tiny_config())
-    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "bike-test", {**tiny_config(), "quick_gelu": False})
-    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, ARCH, {TAG: pretrained})
-    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "bike-test", {TAG: pretrained, "plain": {"hf_hub": "n/p/"}})
+    register(monkeypatch)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-
-
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The files asked of the hub, which answers calls and breaks off every download."""
-    asked: list[str] = []
-
-    def download(repo_id: str, filename: str, **_: object) -> str:
-        asked.append(f"{repo_id}/{filename}")
-        raise OSError("the network is unreachable")
-
-    monkeypatch.setattr(open_clip.pretrained, "hf_hub_download", download)
-    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: socket.socket())
-    return asked
