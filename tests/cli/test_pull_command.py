@@ -41,8 +41,9 @@ def server(weights: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> I
     register(monkeypatch)
     small = replace(aliases.ALIASES["base"], arch=ARCH, tag=TAG, size=len(weights))
     monkeypatch.setitem(aliases.ALIASES, "base", small)  # type: ignore[arg-type]
-    for module in (engine, processes):  # other tests load each model once
-        monkeypatch.setattr(module, "load", engine.load.__wrapped__)  # type: ignore[attr-defined]
+    load = engine.load.__wrapped__  # type: ignore[attr-defined] # other tests load each model once
+    for module in (engine, processes):
+        monkeypatch.setattr(module, "load", load)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
