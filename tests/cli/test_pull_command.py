@@ -229,7 +229,7 @@ def test_ctrl_c_leaves_a_part_that_the_next_run_continues(number: signal.Signals
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=60)
         server.pause_s = 0
-        again = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=False)
+        again = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
 
     assert (process.returncode, stdout) == (130, "")
     assert re.search(r"^base: stopped at .* \(3 MB\); the same command continues there$", stderr, re.MULTILINE)
@@ -315,7 +315,7 @@ def test_without_a_network_the_default_model_says_so_before_torch_is_imported(cl
         command = [sys.executable, "-X", "importtime", *BIKE[1:], "classify", str(clips), "-L", LABELS]
         begun = time.monotonic()
         variables = environment(hangs, tmp_path)
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
         took = time.monotonic() - begun
 
     assert done.returncode == 5
@@ -350,7 +350,7 @@ def test_the_clients_offline_variables_open_no_socket(case: str, variable: str, 
     variables = environment(server, tmp_path, **{variable: "1"})
 
     command = [*WITHOUT_NETWORK, *arguments]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
 
     assert done.returncode == code, done.stderr
     assert "NETWORK" not in done.stderr
@@ -363,7 +363,7 @@ def test_a_socket_that_is_opened_would_be_seen(clips: Path, tmp_path: Path) -> N
     server = Hub(url="http://127.0.0.1:9")
     command = [*WITHOUT_NETWORK, "models", "pull", "base"]
     variables = environment(server, tmp_path)
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
 
     assert done.returncode == 99
     assert "NETWORK socket." in done.stderr
