@@ -37,7 +37,16 @@ from bike_cli.engine.parts import (
 from bike_cli.engine.pull import CONFIG_FILE
 from bike_cli.engine.transforms import ImageRecipe
 from bike_cli.engine.weight_files import file_status
-from bike_cli.engine.weights import OPENAI_SIZES, UNREADABLE, WAY_OUT, State, first_line, read_json, read_state
+from bike_cli.engine.weights import (
+    OPENAI_SIZES,
+    UNREADABLE,
+    WAY_OUT,
+    State,
+    check_finite,
+    first_line,
+    read_json,
+    read_state,
+)
 from bike_cli.errors import ModelError, shorten
 
 WEIGHTS_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}
@@ -121,6 +130,7 @@ def _tagged(arch: str, tag: str, *, model: str, offline: bool) -> Checkpoint:
         raise ModelError(
             f"{file}: cannot be loaded as {name} ({first_line(e)}); run bike models pull {model}, which repairs it"
         ) from e
+    check_finite(clip.state_dict(), origin=str(file))
     return Checkpoint(name, clip.float(), config, _image_recipe(pretrained, clip.visual.image_size, name), Recipe())
 
 

@@ -86,6 +86,17 @@ def test_a_damaged_download_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_registered")
+def test_nan_in_the_weights_of_a_tag_is_named(tmp_path: Path) -> None:
+    checkpoint = tiny_checkpoint()
+    with torch.no_grad():
+        checkpoint.clip.visual.proj[3, 5] = float("nan")
+    put_in_cache(tmp_path / "hub", checkpoint)
+
+    with pytest.raises(ModelError, match=r"open_clip_model.safetensors: .*visual\.proj"):
+        open_checkpoint(f"{ARCH},{TAG}")
+
+
+@pytest.mark.usefixtures("_registered")
 @pytest.mark.parametrize(
     ("name", "right"), [(f"bike-test,{TAG}", f"{ARCH},{TAG}"), (f"{ARCH},plain", "bike-test,plain")]
 )
