@@ -27,7 +27,7 @@ from bike_cli.records import VideoFeatures
 
 __all__ = ["Found", "Kept", "Pruned", "Store", "StoreInfo", "open_store", "recipe_key"]
 
-READER_VERSION = 1  # raised when decoding or preprocessing give other pixels; what was kept before is not found then
+READER_VERSION = 2  # raised when decoding or preprocessing give other pixels; what was kept before is not found then
 BATCH_ROWS, BATCH_BYTES, BATCH_S = 256, 16 * 2**20, 1.0
 USED_EVERY_S = 24 * 3600  # a row's last use is written at most once a day
 
