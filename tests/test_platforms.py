@@ -10,7 +10,7 @@ import pytest
 
 from bike_cli.cli import outputs
 from bike_cli.config import DecodingConfig, SamplingConfig
-from bike_cli.data import inputs
+from bike_cli.data import path_lists
 from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Source
 from bike_cli.video import handover, processes, scratch, worker
@@ -144,7 +144,7 @@ def test_a_list_arrives_where_pipes_cannot_be_selected(monkeypatch: pytest.Monke
     def refuse(*_: object) -> None:
         raise OSError(10038, "an operation was attempted on something that is not a socket")
 
-    monkeypatch.setattr(inputs.select, "select", refuse)
+    monkeypatch.setattr(path_lists.select, "select", refuse)
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     program = f"import os, time; time.sleep(0.3); os.write({writer}, b'a.mp4\\nb.mp4\\n')"
@@ -154,4 +154,4 @@ def test_a_list_arrives_where_pipes_cannot_be_selected(monkeypatch: pytest.Monke
     ):
         os.close(writer)
 
-        assert list(inputs.read_paths(stream, nul=False)) == ["a.mp4", "b.mp4"]
+        assert list(path_lists.read_paths(stream, nul=False)) == ["a.mp4", "b.mp4"]

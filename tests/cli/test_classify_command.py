@@ -400,9 +400,11 @@ def test_offline_a_model_that_is_not_here_names_the_ways_out(
 
     ran = bike("classify", clips, "-l", labels, "--offline")
 
-    assert "--offline forbids downloading them" in told(ran)
-    assert "bike models pull base --to DIR" in told(ran)
-    assert ran.exit_code == ExitCode.NO_MODEL
+    error, *details = ran.stderr.splitlines()
+    assert error == "error: model 'base': its weights are not on this disk, and --offline forbids downloading them"
+    assert all(line.startswith("  ") for line in details)
+    assert "bike models pull base --to DIR" in ran.stderr
+    assert (ran.exit_code, ran.stdout) == (ExitCode.NO_MODEL, "")
 
 
 # -- a file -------------------------------------------------------------------------------------------------------

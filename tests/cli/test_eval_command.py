@@ -394,12 +394,20 @@ def test_what_systems_are_made_of_is_told(data: Path, tmp_path: Path) -> None:
     assert len(one["fingerprint"]) > 8
 
 
-@pytest.mark.parametrize("flag", [(), ("--attributes",), ("-m",), ("-l",)])
-def test_a_name_that_no_file_can_have_is_told(flag: tuple[str, ...], data: Path) -> None:
+@pytest.mark.parametrize("flag", [(), ("--attributes",), ("-l",)])
+def test_a_name_that_no_file_can_have_is_a_usage_error(flag: tuple[str, ...], data: Path) -> None:
     ran = evaluated(*([data, *flag] if flag else []), "x" * 305)
 
     assert ran.exit_code == ExitCode.USAGE
     assert ran.stderr.startswith(f"error: {'x' * 60}")
+
+
+def test_a_model_name_that_no_file_can_have_is_a_model_error(data: Path) -> None:
+    ran = evaluated(data, "-m", "x" * 305)
+
+    assert ran.exit_code == ExitCode.NO_MODEL
+    assert ran.stderr.startswith(f"error: model '{'x' * 20}")
+    assert len(ran.stderr) < 400
 
 
 def test_a_long_template_is_no_name_of_a_file(data: Path) -> None:

@@ -967,5 +967,5 @@ def test_a_model_that_is_not_there_is_an_error_of_its_own(
     ran = finetune(data, "-o", out, "-m", model, "--offline")
 
     assert ran.exit_code == ExitCode.NO_MODEL
-    assert told(ran).startswith(message)
+    assert ran.stderr.startswith(f"error: {message}")
     assert not out.exists()

@@ -66,7 +66,7 @@ def verbose(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str,
     "fact",
     [
         r"BIKE_FRAMES: sets frames to 4",
-        r"\S+labels\.txt: 2 labels, read as one per line",
+        r"\S+labels\.txt: read as one label per line, 2 labels",
         r"decoding: \d+ workers on \d+ cores, decoder auto",
         r"device cpu \(--device cpu\), precision float32 \(auto\)",
         r"model tiny: weights from \S+model\.safetensors",

@@ -68,7 +68,10 @@ def test_how_a_file_was_read_is_logged(caplog: pytest.LogCaptureFixture) -> None
 
     read_labelled("all.csv")
 
-    assert caplog.messages == ["all.csv: read as CSV with ';' between the columns path, label"]
+    assert caplog.messages == [
+        "all.csv: read as CSV with ';' between the columns path, label",
+        "all.csv: 2 videos, read as a CSV file",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -656,7 +656,7 @@ def test_nothing_is_said_where_nothing_is_left_out(caplog: pytest.LogCaptureFixt
 
     read_labelled("data")
 
-    assert caplog.messages == []
+    assert caplog.messages == ["data: read as class folders"]
 
 
 # -- the side for validation ----------------------------------------------------------------------------------------
