@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 
 from bike_cli.video.descriptors import reserve_standard_descriptors
@@ -13,7 +14,11 @@ def run() -> None:
     _end_silently_when_interrupted()
     from bike_cli.cli.app import app
 
-    app(prog_name="bike")
+    try:
+        app(prog_name="bike")
+    finally:
+        # At exit, the interpreter traverses all objects several times, which takes seconds once torch is loaded.
+        gc.freeze()
 
 
 def _end_silently_when_interrupted() -> None:
