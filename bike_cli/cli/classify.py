@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from bike_cli.data.shards import Shard
     from bike_cli.engine.learnt import Learnt
     from bike_cli.video.pool import DecodePool
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -184,10 +186,12 @@ def _opened(request: Request, stdout: TextIO | None, shape: Shape) -> Iterator[t
         with open_output(request.output) as stream:
             yield stream, Held()
     else:
-        with open_resumed(request.output) as (file, stream):
-            held = read_held(file, shape, named=request.output)
-            os.truncate(file, held.size)
-            yield stream, held
+        with open_resumed(request.output) as resumed:
+            held = read_held(resumed.path, shape, named=request.output)
+            if held.n_tried_again:
+                logger.info("%s: %d internal failures are tried again", request.output, held.n_tried_again)
+            resumed.keep(held.ranges)
+            yield resumed.stream, held
 
 
 def _begun(

@@ -9,7 +9,8 @@ import errno
 import io
 import logging
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -55,6 +56,7 @@ def open_output(output: Path) -> Iterator[TextIO]:
     except UsageError:
         _drop_if_empty(unfinished)
         raise
+    _copy_of(unfinished.path).unlink(missing_ok=True)  # of a run that was killed
     if unfinished.size():
         logger.warning("%s: an unfinished run left records, which this one replaces; --resume keeps them", output)
     with _as_text(unfinished) as stream, _renamed_at_the_end(unfinished, stream, output):
@@ -62,10 +64,16 @@ def open_output(output: Path) -> Iterator[TextIO]:
 
 
 class Resumed(NamedTuple):
-    """A file to go on with: where its records are read, and the stream that appends to it."""
+    """A file to go on with: where its records are read, the stream that appends to it, and how parts are removed.
+
+    Attributes:
+        keep: takes ranges of bytes, (start, stop), and removes all others before anything is appended. A run that is
+            killed meanwhile leaves the file as it was.
+    """
 
     path: Path
     stream: TextIO
+    keep: Callable[[Sequence[tuple[int, int]]], None]
 
 
 @contextmanager
@@ -87,14 +95,14 @@ def open_resumed(output: Path) -> Iterator[Resumed]:
         if taken.path == output:
             is_complete = False
             try:
-                yield Resumed(output, stream)
+                yield Resumed(output, stream, taken.keep_ranges)
                 is_complete = True
             finally:
                 if not is_complete:
                     _drop_if_empty(taken)
         else:
             with _renamed_at_the_end(taken, stream, output):
-                yield Resumed(taken.path, stream)
+                yield Resumed(taken.path, stream, taken.keep_ranges)
 
 
 def part_of(output: Path) -> Path:
@@ -106,8 +114,7 @@ class _Locked(io.FileIO):
     """A file that is ours; what it holds stays until the first write, unless that only appends."""
 
     def __init__(self, path: Path) -> None:
-        # 0o666 less the umask, as of any new file.
-        super().__init__(path, "r+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT | os.O_APPEND, 0o666))
+        super().__init__(path, "r+", opener=_open_to_append)
         self.path = path
         self.lock_file: FileLock | None = None
         self.starts_over = True
@@ -128,6 +135,34 @@ class _Locked(io.FileIO):
 
     def size(self) -> int:
         return os.fstat(self.fileno()).st_size
+
+    def keep_ranges(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Remove all bytes outside of these ranges; see `Resumed`."""
+        if not ranges or (len(ranges) == 1 and ranges[0][0] == 0):
+            self.truncate(ranges[0][1] if ranges else 0)
+            return
+        copy = _copy_of(self.path)
+        try:
+            with self.path.open("rb") as old, _Locked(copy) as new:
+                if HAS_FLOCK:
+                    with suppress(OSError):  # a file system without locks
+                        new.lock()
+                new.truncate(0)
+                for start, stop in ranges:
+                    old.seek(start)
+                    io.FileIO.write(new, old.read(stop - start))
+                shutil.copymode(self.path, copy)
+                os.fsync(new.fileno())
+                if HAS_FLOCK:
+                    copy.replace(self.path)
+                    os.dup2(new.fileno(), self.fileno(), inheritable=False)  # with its lock
+            if not HAS_FLOCK:
+                super().close()  # an open file cannot be replaced; the lock file stays
+                copy.replace(self.path)
+                super().__init__(self.path, "r+", opener=_open_to_append)
+        except BaseException:
+            copy.unlink(missing_ok=True)
+            raise
 
     def rename(self, target: Path) -> None:
         self._let_go()
@@ -167,6 +202,15 @@ class _Locked(io.FileIO):
     def _let_go(self) -> None:
         if not HAS_FLOCK:
             self.close()
+
+
+def _copy_of(path: Path) -> Path:
+    return path.with_name(f".{path.name.lstrip('.')}.copy")
+
+
+def _open_to_append(name: str, flags: int) -> int:
+    # 0o666 less the umask, as of any new file.
+    return os.open(name, flags | os.O_CREAT | os.O_APPEND, 0o666)
 
 
 def _locked(path: Path, *, named: Path) -> _Locked:

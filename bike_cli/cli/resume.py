@@ -15,6 +15,7 @@ from bike_cli.config import ClassifyConfig, flatten
 from bike_cli.errors import UsageError
 
 SHOWN = 60  # characters of a label in a message
+TRIED_AGAIN = frozenset({"internal"})  # kinds of failure that are no fault of the video
 
 
 class Shape(NamedTuple):
@@ -31,12 +32,15 @@ class Held:
     """The records of a file, in little room: 16 bytes stand for a path.
 
     Args:
-        size: bytes up to the end of the last whole record.
+        ranges: of the bytes that stay, (start, stop), ascending. They hold all whole records but those of failures
+            that are tried again.
+        n_tried_again: how many those are; nothing else here counts them.
         model: of all predictions; None where there is none yet.
     """
 
     name: str = ""
-    size: int = 0
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+    n_tried_again: int = 0
     model: str | None = None
     tally: Tally = field(default_factory=Tally)
     _left: Counter[bytes] = field(default_factory=Counter)
@@ -61,8 +65,18 @@ class Held:
                 f"choose --model {self.model}, or another name for -o"
             )
 
-    def add(self, record: dict[str, object], shape: Shape, *, where: str) -> None:
-        """Count a record, or raise UsageError where it does not fit the others or this run."""
+    def keep(self, start: int, stop: int) -> None:
+        """Let a range of bytes stay, which lies behind all others."""
+        if self.ranges and self.ranges[-1][1] == start:
+            start = self.ranges.pop()[0]
+        self.ranges.append((start, stop))
+
+    def add(self, record: dict[str, object], shape: Shape, *, where: str) -> bool:
+        """Count a record, or raise UsageError where it does not fit the others or this run.
+
+        Returns:
+            False for a failure that is tried again, which is not counted among the records.
+        """
         path, error = record.get("path"), record.get("error")
         if not isinstance(path, str):
             raise _no_record(where)
@@ -73,10 +87,14 @@ class Held:
             self.model = model
             self.tally.ok += 1
         elif isinstance(error, dict) and isinstance(error.get("type"), str):
+            if error["type"] in TRIED_AGAIN:
+                self.n_tried_again += 1
+                return False
             self.tally.failed[error["type"]] += 1
         else:
             raise _no_record(where)
         self._left[_place(path)] += 1
+        return True
 
 
 def settings_of(labels: Iterable[str], config: ClassifyConfig, *, learnt_by: str = "") -> str:
@@ -101,6 +119,7 @@ def read_held(path: Path, shape: Shape, *, named: Path) -> Held:
         UsageError: a line that is no record; labels, their number or an explanation unlike this run's.
     """
     held = Held(str(named))
+    position = 0
     torn: tuple[str, bytes] | None = None
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -111,9 +130,9 @@ def read_held(path: Path, shape: Shape, *, named: Path) -> Held:
             if record is None:
                 torn = (where, line)
                 continue
-            if line.strip():
-                held.add(record, shape, where=where)
-            held.size += len(line)
+            start, position = position, position + len(line)
+            if not line.strip() or held.add(record, shape, where=where):
+                held.keep(start, position)
     # A file that is no answer of bike is not to be cut: `{` begins a record, and zeros are what a power cut leaves.
     if torn is not None and torn[1][:1] not in (b"{", b"\0"):
         raise _no_record(torn[0])

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from invoke import BIKE, ONE_THREAD, Interrupted, Ran, bike, bike_on_terminal
 
-from bike_cli.cli import writers
+from bike_cli.cli import outputs, writers
 from bike_cli.cli.outputs import part_of
 from bike_cli.cli.rows import as_object
-from bike_cli.errors import ExitCode
+from bike_cli.errors import ExitCode, UsageError
 from bike_cli.records import Failure, Prediction
 
 Record = dict[str, object]
@@ -143,6 +143,48 @@ def test_what_the_file_holds_is_not_done_again(listed: Path, labels: Path, answe
     assert ran.exit_code == ExitCode.SOME_FAILED
     assert as_set(read(answers)) == as_set(whole)
     assert answers.read_text().startswith("".join(lines[i] for i in done))
+
+
+@pytest.mark.parametrize("has_flock", [True, False])
+@pytest.mark.parametrize("failed", [[0], [2], [1, 4], [5, 6], [0, 1, 2, 3, 4, 5, 6]])
+def test_internal_failures_are_tried_again(
+    listed: Path, labels: Path, answers: Path, failed: list[int], has_flock: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "HAS_FLOCK", has_flock)
+    whole, lines = read(answers), answers.read_text().splitlines(keepends=True)
+    error = {"type": "internal", "message": "a bug"}
+    failures = {i: json.dumps({"path": whole[i]["path"], "status": "error", "error": error}) + "\n" for i in failed}
+    answers.write_text("".join(failures.get(i, line) for i, line in enumerate(lines)))
+    answers.chmod(0o640)
+
+    ran = resume(listed, labels, answers, "-v")
+
+    kept = [line for i, line in enumerate(lines) if i not in failed]
+    assert ran.exit_code == ExitCode.SOME_FAILED
+    assert f"{len(failed)} internal failures are tried again" in ran.stderr
+    assert as_set(read(answers)) == as_set(whole)
+    assert answers.read_text().startswith("".join(kept))
+    assert answers.stat().st_mode & 0o777 == 0o640
+    assert {path.name for path in answers.parent.iterdir()} == {"answers.jsonl", "list", labels.name}
+
+
+@pytest.mark.parametrize("has_flock", [True, False])
+def test_removing_failures_keeps_other_runs_out(
+    has_flock: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "HAS_FLOCK", has_flock)
+    file = tmp_path / "answers.jsonl"
+    file.write_bytes(b"first\nsecond\nthird\n")
+
+    with outputs.open_resumed(file) as resumed:
+        resumed.keep([(0, 6), (13, 19)])
+        assert file.read_bytes() == b"first\nthird\n"
+        with pytest.raises(UsageError, match="another run is writing it"), outputs.open_resumed(file):
+            pass
+        resumed.stream.write("fourth\n")
+
+    assert file.read_bytes() == b"first\nthird\nfourth\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["answers.jsonl"]
 
 
 @pytest.mark.parametrize("is_there", [False, True])
