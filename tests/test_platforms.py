@@ -17,12 +17,19 @@ from bike_cli.video import handover, processes, scratch, worker
 from bike_cli.video.pool import DecodePool
 
 WITHOUT = Path(__file__).parent / "without"
-EVERYTHING = "forkserver,memfd,fcntl,sigmask,affinity,signals"  # as on Windows
+EVERYTHING = "forkserver,memfd,fcntl,resource,sigmask,affinity,signals"  # as on Windows
 SAMPLING = SamplingConfig(frames=4)
 
 
 @pytest.mark.parametrize(
-    "missing", ["forkserver", "memfd", "fcntl", "resource", "sigmask", "affinity", "signals", EVERYTHING]
+    "missing",
+    [
+        EVERYTHING,
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("forkserver", "memfd", "fcntl", "resource", "sigmask", "affinity", "signals")
+        ),
+    ],
 )
 def test_videos_are_classified_without(missing: str, clips: Path, tmp_path: Path) -> None:
     temporary, answers = tmp_path / "tmp", tmp_path / "answers.jsonl"

@@ -139,7 +139,10 @@ def _die_with_parent() -> None:
 def _limit_memory(memory_mib: int) -> None:
     if sys.platform != "linux":  # macOS ignores the limit, Windows has none
         return
-    import resource
+    try:
+        import resource
+    except ImportError:  # Python was built without it
+        return
 
     # Address space, not resident memory, is what a kernel can limit; libraries take a part of it before any video.
     try:

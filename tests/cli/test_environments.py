@@ -9,13 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 from invoke import BIKE, ONE_THREAD, Ran, shell
 
 from bike_cli.errors import ExitCode
 
 LABELS = "-L 'red square,blue circle,green cross'"
 HOSTILE = Path(__file__).parents[1] / "hostile"
-CLOSED = ["<&-", ">&-", "2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&- >&- 2>&-"]
+CLOSED = ["<&-", ">&-", "2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-"]
+
+
+def slow(*values: object) -> ParameterSet:
+    """Return parameters for the slow tests only: the others cover the same code in less time."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +44,7 @@ def records(file: Path) -> list[dict[str, object]]:
 # -- descriptors --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("closed", CLOSED)
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", *map(slow, CLOSED)])
 def test_classify_works_with_closed_streams(closed: str, clips: Path, tmp_path: Path) -> None:
     done = shell(f'bike classify "$1" -m tiny {LABELS} --no-cache -o "$2" {closed}', clips, tmp_path / "a.jsonl")
 
@@ -55,8 +61,8 @@ def test_answers_reach_stdout_when_the_other_streams_are_closed(clips: Path) -> 
 @pytest.mark.parametrize(
     "command",
     [
-        "fewshot $1 -m tiny --shots 1 --trials 1 -o $2/report.json",
-        "eval $1 -m tiny -o $2/report.json",
+        slow("fewshot $1 -m tiny --shots 1 --trials 1 -o $2/report.json"),
+        slow("eval $1 -m tiny -o $2/report.json"),
         "finetune $1 -m tiny --epochs 1 --freeze image,scale --frames 2 --batch-size 4 --device cpu -o $2/run",
     ],
 )
@@ -71,11 +77,11 @@ def test_other_commands_work_with_closed_streams(command: str, data: Path, tmp_p
     "command",
     [
         f"classify $1 -m tiny {LABELS}",
-        "eval $1 -m tiny",
-        "fewshot $1 -m tiny",
+        slow("eval $1 -m tiny"),
+        slow("fewshot $1 -m tiny"),
         "cache info",
-        "models",
-        "classify --dump-config",
+        slow("models"),
+        slow("classify --dump-config"),
     ],
 )
 def test_what_needs_stdout_says_that_it_is_closed(command: str, data: Path) -> None:
@@ -101,7 +107,9 @@ def classify_in(temporary: object, clips: Path, *arguments: object, **environmen
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize("name", ["a" * 120, "with spaces", "\udcff\udcfe", "missing", "a file", "read-only"])
+@pytest.mark.parametrize(
+    "name", ["\udcff" * 120, *map(slow, ("with spaces", "\udcff\udcfe", "missing", "a file", "read-only", "a" * 200))]
+)
 def test_any_folder_for_temporary_files_works(name: str, clips: Path, tmp_path: Path) -> None:
     folder = tmp_path / name
     if name == "a file":
@@ -144,8 +152,14 @@ def test_a_full_disk_for_temporary_files_and_the_cache(full_disk: Path, clips: P
 # -- the cache ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("by", ["flag", "variable"])
-@pytest.mark.parametrize("name", ["a file", "a file/below", "/proc/cache", "x" * 300])
+@pytest.mark.parametrize(
+    ("by", "name"),
+    [
+        ("variable", "a file/below"),
+        *(slow("flag", name) for name in ("a file", "a file/below", "/proc/cache", "x" * 300)),
+        *(slow("variable", name) for name in ("a file", "/proc/cache", "x" * 300)),
+    ],
+)
 def test_a_cache_that_cannot_be_made_is_a_warning(by: str, name: str, clips: Path, tmp_path: Path) -> None:
     (tmp_path / "a file").touch()
     folder = tmp_path / name
@@ -164,7 +178,7 @@ def test_a_cache_that_cannot_be_made_is_a_warning(by: str, name: str, clips: Pat
 # -- workers ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", ["start", "bug"])
+@pytest.mark.parametrize("fault", ["bug", slow("start")])
 def test_where_no_worker_can_decode_no_video_is_blamed(fault: str, clips: Path, tmp_path: Path) -> None:
     file = tmp_path / "answers.jsonl"
     path = os.pathsep.join([str(HOSTILE), *sys.path])
