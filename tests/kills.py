@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,16 +18,22 @@ LIMIT_S = 300.0
 
 @dataclass
 class Drill:
-    """A place for runs: a folder for temporary files and a cache of its own.
+    """Runs of bike in one folder for temporary files, each job with a cache of its own.
 
     Args:
+        environment: further variables of all runs.
         faults: what went wrong so far, each with the command, the signal and the moment.
+        kills: signals that reached a running process, by name.
+        n_left: runs that SIGKILL kept from removing their temporary files.
     """
 
     folder: Path
     dice: random.Random
+    environment: Mapping[str, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
-    kills: dict[str, int] = field(default_factory=dict)
+    kills: Counter[str] = field(default_factory=Counter)
+    n_left: int = 0
+    _abandoned: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.temporary.mkdir()
@@ -34,55 +42,79 @@ class Drill:
     def temporary(self) -> Path:
         return self.folder / "tmp"
 
-    def run(self, *arguments: object) -> float:
-        """Run bike to its end and return the seconds it took; nothing may be left."""
+    def run(self, place: Path, *arguments: object) -> float:
+        """Run bike to its end and return the seconds it took; no temporary file may be left, by earlier runs either."""
         start_s = time.monotonic()
-        with self._started(arguments) as process:
+        with self._started(place, arguments) as process:
             _, stderr = process.communicate(timeout=LIMIT_S)
+        took_s = time.monotonic() - start_s
         shown = f"{arguments[0]}, whole"
-        self._check(process, stderr, shown, may_leave_files=False)
+        self._abandoned = frozenset()  # a complete run clears what it finds
+        self._check(process, stderr, shown)
         if process.returncode != 0:
             self.faults.append(f"{shown}: exit code {process.returncode}: {stderr.decode()[-300:]}")
-        return time.monotonic() - start_s
+        return took_s
 
-    def kill(self, *arguments: object, within_s: float) -> None:
-        """Start bike and kill it at a random moment, alone or with its whole process group."""
+    def kill(self, place: Path, *arguments: object, within_s: float) -> bool:
+        """Start bike and kill it at a random moment, alone or with its whole process group.
+
+        Returns:
+            Whether it still ran at that moment.
+        """
         number, with_group = self.dice.choice(SIGNALS), self.dice.random() < 0.5
         moment_s = self.dice.random() * within_s
         shown = f"{arguments[0]}, {number.name} to the {'group' if with_group else 'process'} after {moment_s:.2f} s"
-        with self._started(arguments) as process:
+        was_alive = False
+        with self._started(place, arguments) as process:
             try:
                 process.wait(moment_s)
             except subprocess.TimeoutExpired:
                 (os.killpg if with_group else os.kill)(process.pid, number)
-                self.kills[number.name] = self.kills.get(number.name, 0) + 1
+                was_alive = True
             try:
                 _, stderr = process.communicate(timeout=LIMIT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 self.faults.append(f"{shown}: still runs after {LIMIT_S:.0f} s")
-                return
-        self._check(process, stderr, shown, may_leave_files=number == signal.SIGKILL)
+                return was_alive
+        if was_alive:
+            self.kills[number.name] += 1
+        elif process.returncode != 0:
+            self.faults.append(f"{shown}, not reached: exit code {process.returncode}: {stderr.decode()[-300:]}")
+        self._check(process, stderr, shown, is_killed=was_alive and number == signal.SIGKILL)
+        return was_alive
 
-    def _started(self, arguments: tuple[object, ...]) -> subprocess.Popen[bytes]:
+    def _started(self, place: Path, arguments: tuple[object, ...]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "bike_cli", *map(str, arguments)],
-            env={**os.environ, **ENVIRONMENT, "TMPDIR": str(self.temporary), "XDG_CACHE_HOME": str(self.folder)},
+            cwd=place,
+            env={
+                **os.environ,
+                **ENVIRONMENT,
+                "PYTHONPATH": os.pathsep.join(filter(None, [*sys.path])),
+                "TMPDIR": str(self.temporary),
+                "XDG_CACHE_HOME": str(place.with_name(f"{place.name}-cache")),
+                **self.environment,
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
 
-    def _check(self, process: subprocess.Popen[bytes], stderr: bytes, shown: str, *, may_leave_files: bool) -> None:
+    def _check(self, process: subprocess.Popen[bytes], stderr: bytes, shown: str, *, is_killed: bool = False) -> None:
+        """Add to the faults what a run left: processes, traces on stderr, temporary files of its own."""
         left = processes_of(process.pid, within_s=20)
         if left:
             self.faults.append(f"{shown}: processes left: {left}")
         if b"Traceback" in stderr or b"resource_tracker" in stderr or b"Exception ignored" in stderr:
             self.faults.append(f"{shown}: on stderr: {stderr.decode()[-1500:]}")
-        files = [path.name for path in self.temporary.iterdir() if not path.name.startswith("torchinductor")]
-        if files and not may_leave_files:
-            self.faults.append(f"{shown}: temporary files left: {files}")
+        files = {path.name for path in self.temporary.iterdir() if not path.name.startswith("torchinductor")}
+        if is_killed:
+            self.n_left += bool(files - self._abandoned)
+            self._abandoned = frozenset(files)
+        elif files - self._abandoned:
+            self.faults.append(f"{shown}: temporary files left: {sorted(files - self._abandoned)}")
 
 
 def processes_of(group: int, *, within_s: float) -> list[str]:
