@@ -1,14 +1,15 @@
-"""What an MP4 or QuickTime file says of its tracks and FFmpeg keeps to itself: their purpose, and encryption."""
+"""MP4 and QuickTime track properties that FFmpeg does not expose: purpose and encryption."""
 
 from __future__ import annotations
 
-import struct
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-_MOST_BOXES = 10_000  # side by side; a damaged file may seem to have any number
+_MOST_BOXES = 100_000  # of a file; a damaged one may seem to have any number
 _MOST_ENTRIES = 100
 _ENCRYPTED = frozenset({b"encv", b"drmi", b"drmt"})
 _AUXILIARY = frozenset({b"auxl", b"thmb"})  # references of a track that only helps another: alpha, depth, thumbnails
@@ -38,13 +39,12 @@ def read_tracks(path: Path) -> list[Mp4Track]:
     """Return the tracks of an MP4 or QuickTime file; as many as can be found where it is damaged or of another kind."""
     try:
         with path.open("rb") as file:
-            end = file.seek(0, 2)
-            movies = (box for box in _boxes(file, 0, end) if box.kind == b"moov")
-            movie = next(movies, None)
+            reader = _BoxReader(file)
+            movie = reader.find(reader.whole_file(), b"moov")
             if movie is None:
                 return []
-            return [_track(file, box) for box in _boxes(file, movie.start, movie.end) if box.kind == b"trak"]
-    except (OSError, struct.error):
+            return [_read_track(reader, box) for box in reader.children(movie) if box.kind == b"trak"]
+    except OSError:
         return []
 
 
@@ -55,47 +55,74 @@ class _Box:
     end: int
 
 
-def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[_Box]:
-    for _ in range(_MOST_BOXES):
-        if start + 8 > end:
-            return
-        file.seek(start)
-        header = file.read(16)
-        size, kind = struct.unpack_from(">I4s", header)
-        head = 8
-        if size == 1:
-            (size,) = struct.unpack_from(">Q", header, 8)
-            head = 16
-        size = size or end - start
-        if size < head:
-            return
-        yield _Box(kind, start + head, min(start + size, end))
-        start += size
+class _BoxReader:
+    """Reads boxes of a file that may be damaged: never past the end of a box, and a limited number in all."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = _MOST_BOXES
+
+    def whole_file(self) -> _Box:
+        """Return the file as if it were the content of a box."""
+        return _Box(b"", 0, self._file.seek(0, os.SEEK_END))
+
+    def children(self, parent: _Box, *, skip: int = 0) -> Iterator[_Box]:
+        """Yield the boxes in a box, after the first `skip` bytes of its content; stop at the first invalid one."""
+        at = parent.start + skip
+        while self._left > 0 and at + 8 <= parent.end:
+            self._left -= 1
+            header = self._read(at, min(16, parent.end - at))
+            if len(header) < 8:
+                return
+            size, head = int.from_bytes(header[:4], "big"), 8
+            if size == 1:
+                size, head = int.from_bytes(header[8:], "big"), 16
+            size = size or parent.end - at  # 0: to the end
+            if size < head or len(header) < head:
+                return
+            yield _Box(header[4:8], at + head, min(at + size, parent.end))
+            at += size
+
+    def find(self, parent: _Box, kind: bytes) -> _Box | None:
+        """Return the first box of a kind in a box."""
+        return next((box for box in self.children(parent) if box.kind == kind), None)
+
+    def content(self, box: _Box, size: int) -> bytes:
+        """Return the first `size` bytes of a box; fewer where it ends earlier."""
+        return self._read(box.start, max(0, min(size, box.end - box.start)))
+
+    def _read(self, at: int, size: int) -> bytes:
+        self._file.seek(at)
+        return self._file.read(size)
 
 
-def _track(file: BinaryIO, track: _Box) -> Mp4Track:
+def _read_track(reader: _BoxReader, track: _Box) -> Mp4Track:
     number, handler = 0, b""
     entries: set[bytes] = set()
     references: set[bytes] = set()
-    for box in _within(file, track):
-        file.seek(box.start)
+    for box in _track_boxes(reader, track):
         if box.kind == b"tkhd":
-            header = file.read(24)
-            (number,) = struct.unpack_from(">I", header, 20 if header[0] else 12)
+            header = reader.content(box, 24)
+            at = 20 if header[:1] == b"\1" else 12  # version 1 has times of 64 bits
+            number = int.from_bytes(header[at : at + 4], "big")
         elif box.kind == b"hdlr":
-            handler = handler or file.read(12)[8:]  # QuickTime has another one, for data, further down
+            handler = handler or reader.content(box, 12)[8:]  # QuickTime has another one, for data, further down
         elif box.kind == b"tref":
-            references |= {reference.kind for reference in _boxes(file, box.start, box.end)}
+            references |= {reference.kind for reference in reader.children(box)}
         elif box.kind == b"stsd":
-            for entry, _ in zip(_boxes(file, box.start + 8, box.end), range(_MOST_ENTRIES), strict=False):
-                entries.add(entry.kind)
+            entries |= {entry.kind for entry in islice(reader.children(box, skip=8), _MOST_ENTRIES)}
     return Mp4Track(number, handler, frozenset(entries), frozenset(references))
 
 
-def _within(file: BinaryIO, box: _Box) -> Iterator[_Box]:
-    """Yield the boxes of a track, and those in its boxes that hold nothing but boxes."""
-    for child in _boxes(file, box.start, box.end):
-        if child.kind in (b"mdia", b"minf", b"stbl"):
-            yield from _within(file, child)
-        else:
-            yield child
+def _track_boxes(reader: _BoxReader, track: _Box) -> Iterator[_Box]:
+    """Yield the boxes of a track, then those of its media, media information and sample table."""
+    parent: _Box | None = track
+    for kind in (b"mdia", b"minf", b"stbl", None):
+        if parent is None:
+            return
+        child = None
+        for box in reader.children(parent):
+            if box.kind == kind:
+                child = child or box
+            yield box
+        parent = child

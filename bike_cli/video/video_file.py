@@ -178,7 +178,7 @@ def _is_text(content: bytes) -> bool:
 
 def _is_animated_webp(first_bytes: bytes) -> bool:
     is_extended = first_bytes[:4] == b"RIFF" and first_bytes[8:16] == b"WEBPVP8X"
-    return is_extended and bool(first_bytes[20] & 2)
+    return is_extended and len(first_bytes) > 20 and bool(first_bytes[20] & 2)
 
 
 def _not_opened(source: Source, first_bytes: bytes, error: Exception) -> VideoError:
