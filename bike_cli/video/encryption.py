@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from av.video.stream import VideoStream
 
+from bike_cli.video.matroska_tracks import encrypted_streams
 from bike_cli.video.mp4_tracks import Mp4Track
 
 _HEAD_BYTES = 2**18
 _TS_PACKET, _TS_SYNC = 188, 0x47
-_SAMPLE_AES = frozenset({0xDB, 0xC1})  # stream types that Apple's HTTP Live Streaming gives to encrypted H.264 and HEVC
+_SAMPLE_AES_H264 = 0xDB  # stream type of encrypted H.264 in HTTP Live Streaming; its other types are audio
 _ASF_ENCRYPTION = (  # GUIDs of the content encryption object and of the extended one
     bytes.fromhex("fbb3112223bdd211b4b700a0c955fc6e"),
     bytes.fromhex("14e68a292226174cb935dae07ee9289c"),
 )
-_MATROSKA_ENCRYPTION = bytes.fromhex("50338101")  # the type of a content encoding is encryption
 
 
 def is_encrypted(path: Path, container: str, stream: VideoStream, tracks: Sequence[Mp4Track]) -> bool:
@@ -29,7 +30,7 @@ def is_encrypted(path: Path, container: str, stream: VideoStream, tracks: Sequen
     if any(track.is_encrypted and track.id == stream.id for track in tracks):
         return True
     if "matroska" in container:
-        return "enc_key_id" in stream.metadata or _MATROSKA_ENCRYPTION in _head(path, 2**16)
+        return "enc_key_id" in stream.metadata or stream.index in encrypted_streams(path)
     if container in ("asf", "asf_o"):
         head = _head(path, 2**16)
         return any(guid in head for guid in _ASF_ENCRYPTION)
@@ -46,9 +47,18 @@ def _head(path: Path, size: int) -> bytes:
         return b""
 
 
+def _stream_type(stream: VideoStream) -> int | None:
+    """Return the type of a stream in MPEG-TS, which FFmpeg stores as the first byte of the codec tag."""
+    if cast(object, stream.codec_context) is None:
+        return None
+    try:
+        return stream.codec_context.codec_tag.encode()[0]
+    except UnicodeDecodeError as e:  # PyAV takes tags for ASCII
+        return e.object[0]
+
+
 def _is_scrambled_ts(path: Path, stream: VideoStream) -> bool:
-    context = stream.codec_context
-    if context is not None and ord(context.codec_tag[:1] or "\0") in _SAMPLE_AES:
+    if _stream_type(stream) == _SAMPLE_AES_H264:
         return True
     head = _head(path, _HEAD_BYTES)
     start = next((i for i in range(_TS_PACKET) if head[i::_TS_PACKET][:5] == bytes([_TS_SYNC] * 5)), None)

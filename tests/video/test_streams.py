@@ -204,18 +204,40 @@ def test_an_encrypted_sound_does_not_matter(tmp_path: Path) -> None:
     assert colour_of(film) == GREEN
 
 
-def test_an_encrypted_matroska_file_is_named_so(tmp_path: Path) -> None:
+def matroska_encodings(encoding_type: int, settings: bytes) -> bytes:
+    encoding = b"\x50\x31\x81\x00" + b"\x50\x32\x81\x01" + b"\x50\x33\x81" + bytes([encoding_type]) + settings
+    return b"\x6d\x80" + bytes([0x80 | len(encoding) + 3]) + b"\x62\x40" + bytes([0x80 | len(encoding)]) + encoding
+
+
+AES_WITH_KEY = b"\x50\x35" + b"\x8a" + b"\x47\xe1\x81\x05" + b"\x47\xe2\x83key"
+AES_WITHOUT_KEY = b"\x50\x35" + b"\x84" + b"\x47\xe1\x81\x05"
+
+
+@pytest.mark.parametrize("settings", [AES_WITH_KEY, AES_WITHOUT_KEY])
+def test_an_encrypted_matroska_file_is_named_so(tmp_path: Path, settings: bytes) -> None:
     film = write_film(tmp_path / "film.mkv")
-    content = film.read_bytes()
-    encryption = b"\x50\x35" + b"\x8a" + b"\x47\xe1\x81\x05" + b"\x47\xe2\x83key"  # AES, key
-    encoding = b"\x50\x31\x81\x00" + b"\x50\x32\x81\x01" + b"\x50\x33\x81\x01" + encryption
-    encodings = b"\x6d\x80" + bytes([0x80 | len(encoding) + 3]) + b"\x62\x40" + bytes([0x80 | len(encoding)]) + encoding
-    film.write_bytes(in_track(content, encodings))
+    film.write_bytes(in_track(film.read_bytes(), matroska_encodings(1, settings)))
 
     error = failure_of(film)
 
     assert error.kind == "unreadable"
     assert "is encrypted; " in str(error)
+
+
+def test_an_encrypted_second_track_of_a_matroska_file_does_not_matter(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mkv")
+    # Track 2: audio, AC-3, encrypted.
+    fields = b"\xd7\x81\x02" + b"\x73\xc5\x81\x02" + b"\x83\x81\x02" + b"\x86\x85A_AC3"
+    fields += b"\xe1\x86\xb5\x84" + struct.pack(">f", 48000) + matroska_encodings(1, AES_WITHOUT_KEY)
+    audio = b"\xae" + bytes([0x80 | len(fields)]) + fields
+    content = in_track(film.read_bytes(), b"")
+    tracks = content.index(b"\x16\x54\xae\x6b")
+    length = int.from_bytes(content[tracks + 4 : tracks + 8], "big") & ~(1 << 28)
+    end = tracks + 8 + length
+    sizes = (length + len(audio) | 1 << 28).to_bytes(4, "big")
+    film.write_bytes(content[: tracks + 4] + sizes + content[tracks + 8 : end] + audio + content[end:])
+
+    assert positions_seen(decode(Source.at(film), EIGHT)).tolist() == sample_positions(N, 8, clips=1).tolist()
 
 
 def in_track(matroska: bytes, element: bytes) -> bytes:
@@ -254,6 +276,38 @@ def test_a_scrambled_transport_stream_is_named_so(tmp_path: Path) -> None:
             if not content[at + 1] & 0x40:  # the headers of packets stay in the clear
                 content[payload : at + 188] = noise(at + 188 - payload)
     film.write_bytes(content)
+
+    assert failure_of(film).kind == "unreadable"
+    assert "is encrypted; " in str(failure_of(film))
+
+
+def with_stream_type(ts: bytes, stream_type: int) -> bytes:
+    """Change the type of the first stream in each program map table (ISO/IEC 13818-1, 2.4.4.8)."""
+    content = bytearray(ts)
+    for at in range(0, len(content), 188):
+        if (content[at + 1] & 0x1F) << 8 | content[at + 2] != 0x1000:
+            continue
+        begin = at + 5  # after the pointer field
+        end = begin + 3 + ((content[begin + 1] & 0xF) << 8 | content[begin + 2])
+        content[begin + 12 + ((content[begin + 10] & 0xF) << 8 | content[begin + 11])] = stream_type
+        content[end - 4 : end] = crc_32_mpeg(content[begin : end - 4]).to_bytes(4, "big")
+    return bytes(content)
+
+
+def crc_32_mpeg(content: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in content:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x04C11DB7 if crc >> 31 else 0)) & 0xFFFFFFFF
+    return crc
+
+
+def test_a_video_with_sample_encryption_of_http_live_streaming_is_named_so(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.ts")
+    content = film.read_bytes()
+    assert with_stream_type(content, 0x1B) == content
+    film.write_bytes(with_stream_type(content, 0xDB))
 
     assert failure_of(film).kind == "unreadable"
     assert "is encrypted; " in str(failure_of(film))
