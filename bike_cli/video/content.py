@@ -80,7 +80,7 @@ def digest_of(source: Source) -> bytes:
     except FileNotFoundError as e:
         raise VideoError(missing_message(source.id), kind="missing") from e
     except (OSError, ValueError) as e:
-        raise VideoError(f"{source.id}: cannot be read ({reason(e)}); check its rights", kind="unreadable") from e
+        raise VideoError(f"{source.id}: cannot be read ({reason(e)}); check its permissions", kind="unreadable") from e
     return digest.digest()
 
 

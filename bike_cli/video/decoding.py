@@ -7,7 +7,7 @@ The readers share one form, a request becomes footage:
     sequential    PyAV decodes all of the file: everything else, whatever the selective reader gives up on, and
                   files that are damaged inside, of which it reads what can be read
     decord        on demand only
-    frame folder  Pillow (torchvision brings it), one image a frame
+    frame folder  Pillow (a dependency of torchvision), one image per frame
 
 `auto` never takes decord: the selective reader takes three quarters of its CPU time on H.264, about the same on
 10 s of VP8 or VP9 and half of it on short ones (`python -m benchmarks.decode`), and what decord hides in silence, as
@@ -125,7 +125,7 @@ def _is_folder(source: Source) -> bool:
         raise VideoError(missing_message(source.id), kind="missing") from e
     except (OSError, ValueError) as e:  # ValueError: a NUL in the name
         raise VideoError(
-            f"{source.id}: cannot be read ({reason(e)}); check its name and rights", kind="unreadable"
+            f"{source.id}: cannot be read ({reason(e)}); check its name and permissions", kind="unreadable"
         ) from e
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise VideoError(f"{source.id}: is a device or a pipe; save it to a file first", kind="unreadable")

@@ -1,4 +1,4 @@
-"""Reads frames with decord 0.6.0, where it can be believed."""
+"""Read frames with decord 0.6.0, for files that decord reads correctly."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bike_cli.errors import UsageError
 from bike_cli.video.footage import Footage, Request
+from bike_cli.video.formats import PATTERN_CHARACTERS
 from bike_cli.video.nearest import fewer, nearest, without_repeats
 from bike_cli.video.orientation import decord_orientation, display_matrix, orientation_from
 from bike_cli.video.packets import PacketList, UnforeseenError, table_of
@@ -33,7 +34,6 @@ _MARKS = {  # container -> where its mark stands, and the marks that it may have
 }
 _REFERENCES = (b"<MPD", b"\nc=IN IP")  # a DASH manifest, a session description: found after other bytes, too
 _PROBED_BYTES = 2**20  # at most, by FFmpeg
-_PATTERN_CHARACTERS = frozenset("%*?{")
 # fmt: off
 _NOT_IMAGES = frozenset({  # no name that ends so is a pattern to FFmpeg
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m2v", ".ts", ".mts", ".wmv", ".asf", ".flv",
@@ -127,7 +127,7 @@ def _check_content(path: Path, header: Header) -> None:
             content = opened.read(_PROBED_BYTES)
     except OSError as e:
         raise GaveUpError from e
-    is_pattern = bool(_PATTERN_CHARACTERS & set(os.fspath(path.absolute()))) and path.suffix.lower() not in _NOT_IMAGES
+    is_pattern = bool(PATTERN_CHARACTERS & set(os.fspath(path.absolute()))) and path.suffix.lower() not in _NOT_IMAGES
     if not content[at:].startswith(marks) or is_pattern or any(reference in content for reference in _REFERENCES):
         raise GaveUpError
 

@@ -1,4 +1,4 @@
-"""Which of FFmpeg's formats bike opens: those that read nothing but the file itself."""
+"""FFmpeg formats that bike opens: those that read nothing but the file itself."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _DEVICES = frozenset({
 FORMATS = frozenset(av.formats_available) - _OPEN_OTHERS - _TAKE_TEXT - _DEVICES
 
 _MAGIC_LANTERN = b"MLVI"  # such a video may go on in other files, which are left alone when the name is withheld
-_PATTERN_CHARACTERS = frozenset("%*?{")  # that image2 understands
+PATTERN_CHARACTERS = frozenset("%*?{")  # in names, to FFmpeg's reader of image sequences
 
 
-def needs_no_name(path: Path, first_bytes: bytes) -> bool:
+def must_hide_name(path: Path, first_bytes: bytes) -> bool:
     """Return whether FFmpeg would look for other files if it knew the name of this one."""
-    return bool(_PATTERN_CHARACTERS & set(os.fspath(path.absolute()))) or first_bytes.startswith(_MAGIC_LANTERN)
+    return bool(PATTERN_CHARACTERS & set(os.fspath(path.absolute()))) or first_bytes.startswith(_MAGIC_LANTERN)
 
 
 class NamelessFile:

@@ -37,5 +37,5 @@ def _frame_files(folder: Path) -> list[Path]:
     try:
         files = [f for f in folder.iterdir() if f.suffix.lower() in IMAGE_EXTENSIONS and not f.name.startswith(".")]
     except OSError as e:
-        raise VideoError(f"{folder}: cannot be listed ({reason(e)}); check its rights", kind="unreadable") from e
+        raise VideoError(f"{folder}: cannot be listed ({reason(e)}); check its permissions", kind="unreadable") from e
     return sorted(files, key=lambda f: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", f.name)])

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.errors import VideoError
+from bike_cli.media import IMAGE_FORMATS
 from bike_cli.video.footage import reason
 from bike_cli.video.orientation import Orientation
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 # Pillow tries no other format: some of them start programs, such as Ghostscript for PostScript.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "TGA", "JPEG2000")
+_FORMATS = tuple(IMAGE_FORMATS)
 
 _EXIF_ORIENTATION = 0x0112
 _ORIENTATIONS = {
@@ -74,7 +75,7 @@ def _read(path: Path) -> tuple[NDArray[np.generic], Orientation]:
             image.load()
             return _pixels(image), _orientation(image)
     except PermissionError as e:
-        raise VideoError(f"{path}: cannot be read ({reason(e)}); check its rights", kind="unreadable") from e
+        raise VideoError(f"{path}: cannot be read ({reason(e)}); check its permissions", kind="unreadable") from e
     except UnidentifiedImageError as e:
         formats = ", ".join(_FORMATS)
         raise VideoError(f"{path}: is not an image ({formats}); extract the frames again", kind="damaged") from e

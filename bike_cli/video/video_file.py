@@ -21,7 +21,7 @@ from bike_cli.errors import VideoError
 from bike_cli.records import Source
 from bike_cli.video.encryption import is_encrypted
 from bike_cli.video.footage import reason
-from bike_cli.video.formats import FORMATS, NamelessFile, needs_no_name
+from bike_cli.video.formats import FORMATS, NamelessFile, must_hide_name
 from bike_cli.video.mp4_tracks import Mp4Track, read_tracks
 from bike_cli.video.orientation import DisplayMatrix, display_matrix, orientation_from
 
@@ -86,7 +86,7 @@ def open_file(path: Path, first_bytes: bytes = b"") -> Iterator[InputContainer]:
     options = {"format_whitelist": _WHITELIST, "protocol_whitelist": "file"}
     file: str | NamelessFile = os.fspath(path.absolute())  # absolute, so that no name is read as a protocol
     with ExitStack() as stack:
-        if needs_no_name(path, first_bytes):
+        if must_hide_name(path, first_bytes):
             file = stack.enter_context(closing(NamelessFile(path)))
             options |= {"format_whitelist": f"{_WHITELIST},mlv", "protocol_whitelist": "none"}
         yield stack.enter_context(av.open(file, "r", options=options, **_METADATA))
@@ -168,7 +168,7 @@ def _first_bytes(source: Source) -> bytes:
 
 
 def _unreadable(source: Source, error: OSError) -> VideoError:
-    return VideoError(f"{source.id}: cannot be read ({reason(error)}); check its rights", kind="unreadable")
+    return VideoError(f"{source.id}: cannot be read ({reason(error)}); check its permissions", kind="unreadable")
 
 
 def _is_text(content: bytes) -> bool:
