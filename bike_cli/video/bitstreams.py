@@ -76,7 +76,7 @@ class _Bits:
 
     def read(self, n: int) -> int:
         self._left -= n
-        value = self._value >> self._left if self._left >= 0 else self._value << -self._left
+        value = self._value >> self._left if self._left >= 0 else self._value << min(-self._left, n)
         return value & ((1 << n) - 1)
 
     def read_ue(self) -> int:
@@ -95,6 +95,7 @@ class _Bits:
 # -- H.264 and HEVC ------------------------------------------------------------------------------------------------
 
 _MOST_UNITS = 64  # NAL units of a packet that are looked at before its picture
+_MOST_SPS_BYTES = 1024  # of extradata; a valid set is shorter
 _HEAD_BYTES = 128  # of a NAL unit; a slice header's first fields, or a sequence parameter set up to its picture format
 
 
@@ -157,7 +158,7 @@ class _Hevc(_NalUnits):
 
 @dataclass(frozen=True)
 class _SliceFormat:
-    """What of an H.264 sequence parameter set its slice headers depend on."""
+    """Fields of an H.264 SPS needed to parse slice headers."""
 
     frame_num_bits: int
     has_planes: bool
@@ -175,7 +176,7 @@ class _H264(_NalUnits):
         if self._length_bytes and len(extradata) > 8 and extradata[5] & 0x1F:
             self._learn(extradata[8 : 8 + int.from_bytes(extradata[6:8], "big")])
         elif not self._length_bytes:
-            for kind, at in self.units(memoryview(extradata)):
+            for kind, at in islice(self.units(memoryview(extradata)), _MOST_UNITS):
                 if kind == self._SPS:
                     self._learn(extradata[at : at + _HEAD_BYTES])
 
@@ -199,7 +200,10 @@ class _H264(_NalUnits):
         return _without_picture(parameters, self._OTHERS)
 
     def _learn(self, sps: bytes) -> None:
-        self._formats.add(_slice_format(sps))
+        layout = _slice_format(sps[:_MOST_SPS_BYTES])
+        if layout is None:
+            return
+        self._formats.add(layout)
         self._has_fields = any(one.has_fields for one in self._formats)
 
     def _parity(self, content: memoryview, at: int) -> int | None:
@@ -225,11 +229,12 @@ class _H264(_NalUnits):
         return Content(frames, start if frames else Start.NO, is_field=True)
 
 
+_MOST_FRAME_NUM_BITS = 16  # in a valid sequence parameter set
 _WITH_CHROMA_FORMAT = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 
 
-def _slice_format(sps: bytes) -> _SliceFormat:
-    """Read a sequence parameter set up to frame_mbs_only_flag (ITU-T H.264, 7.3.2.1.1)."""
+def _slice_format(sps: bytes) -> _SliceFormat | None:
+    """Read a sequence parameter set up to frame_mbs_only_flag (ITU-T H.264, 7.3.2.1.1); None if it is invalid."""
     sps = _unescaped(sps)
     bits = _Bits(sps[4:])
     has_planes = False
@@ -243,6 +248,8 @@ def _slice_format(sps: bytes) -> _SliceFormat:
                 if bits.read(1):
                     _skip_scaling_list(bits, 16 if i < 6 else 64)
     frame_num_bits = bits.read_ue() + 4
+    if frame_num_bits > _MOST_FRAME_NUM_BITS:
+        return None
     order = bits.read_ue()
     if order == 0:
         bits.read_ue()
@@ -373,7 +380,7 @@ class _Av1:
             size = len(content) - at
             if head & 2:
                 size = shift = 0
-                while at < len(content):
+                while at < len(content) and shift < 56:  # 8 bytes at most (4.10.5)
                     byte = content[at]
                     at += 1
                     size |= (byte & 0x7F) << shift

@@ -167,24 +167,29 @@ def list_packets(file: VideoFile) -> PacketList:
     inspect = inspector_of(file.header.codec, bytes(file.stream.codec_context.extradata or b""))
     content = Content(1, Start.NO)
     error: Exception | None = None
-    try:
-        for packet in demux(file):
-            pts, dts, is_key = packet.pts, packet.dts, packet.is_keyframe
-            if inspect is not None:
-                content = inspect(memoryview(packet), is_key)
-            rows.extend(
-                (
-                    NO_PTS if pts is None else pts,
-                    NO_PTS if dts is None else dts,
-                    packet.duration or 0,
-                    packet.size,
-                    is_key | packet.is_discard << 1 | packet.is_corrupt << 2,
-                    -1 if content.frames is None else min(content.frames, 15),
-                    content.start | content.is_closed << 2 | content.is_field << 3,
-                )
+    packets = demux(file)
+    while True:
+        try:  # around PyAV's code only: an error of the code below is a bug, not damage
+            packet = next(packets)
+        except StopIteration:
+            break
+        except READING_ERRORS as e:
+            error = e
+            break
+        pts, dts, is_key = packet.pts, packet.dts, packet.is_keyframe
+        if inspect is not None:
+            content = inspect(memoryview(packet), is_key)
+        rows.extend(
+            (
+                NO_PTS if pts is None else pts,
+                NO_PTS if dts is None else dts,
+                packet.duration or 0,
+                packet.size,
+                is_key | packet.is_discard << 1 | packet.is_corrupt << 2,
+                -1 if content.frames is None else min(content.frames, 15),
+                content.start | content.is_closed << 2 | content.is_field << 3,
             )
-    except READING_ERRORS as e:
-        error = e
+        )
     columns = np.array(rows, np.int64).reshape(-1, 7).T.copy()
     return PacketList(
         pts=columns[0],
