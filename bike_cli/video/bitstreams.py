@@ -102,8 +102,8 @@ _HEAD_BYTES = 128  # of a NAL unit; a slice header's first fields, or a sequence
 class _NalUnits:
     """Splits packets into NAL units, which are parted by their lengths or by start codes.
 
-    A keyframe flag is not enough to start at: H.264 and HEVC mark frames from which a player may start although frames
-    behind them refer to earlier ones (open GOPs, periodic intra refresh). Only an IDR picture cuts all ties.
+    A keyframe flag is not enough to start at: H.264 and HEVC mark frames from which a player may start although later
+    frames refer to earlier ones (open GOPs, periodic intra refresh). Only an IDR picture cuts all ties.
     """
 
     def __init__(self, extradata: bytes, *, length_at: int, shift: int, mask: int) -> None:
