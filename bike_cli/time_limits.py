@@ -11,8 +11,8 @@ T = TypeVar("T")
 FILE_LIMIT_S = 5.0  # to look at a file; a disk that has to start up needs some seconds
 
 
-def call_within(limit_s: float, function: Callable[[], T], *, otherwise: T) -> T:
-    """Return what a function on files returns, or `otherwise` where it takes longer than `limit_s`.
+def call_with_timeout(limit_s: float, function: Callable[[], T], *, default: T) -> T:
+    """Return what a function on files returns, or `default` where it takes longer than `limit_s`.
 
     A function that takes longer is left alone in a thread that does not keep the program from ending.
 
@@ -33,4 +33,4 @@ def call_within(limit_s: float, function: Callable[[], T], *, otherwise: T) -> T
     thread.join(limit_s)
     if raised:
         raise raised[0]
-    return returned[0] if returned else otherwise
+    return returned[0] if returned else default

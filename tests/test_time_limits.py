@@ -14,17 +14,17 @@ import pytest
 from films import drawn, write_video
 
 from bike_cli.data import inputs
-from bike_cli.time_limits import call_within
+from bike_cli.time_limits import call_with_timeout
 from bike_cli.video import content
 
 
 def test_a_call_in_time_returns_its_value() -> None:
-    assert call_within(10, lambda: 7, otherwise=0) == 7
+    assert call_with_timeout(10, lambda: 7, default=0) == 7
 
 
 def test_a_call_in_time_raises_its_error() -> None:
     with pytest.raises(FileNotFoundError):
-        call_within(10, lambda: os.stat("/nowhere/at/all"), otherwise=None)  # noqa: PTH116
+        call_with_timeout(10, lambda: os.stat("/nowhere/at/all"), default=None)  # noqa: PTH116
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def stuck() -> Iterator[threading.Event]:
 def test_a_call_that_blocks_is_given_up(stuck: threading.Event) -> None:
     start_s = time.perf_counter()
 
-    assert call_within(0.1, stuck.wait, otherwise=False) is False
+    assert call_with_timeout(0.1, stuck.wait, default=False) is False
     assert time.perf_counter() - start_s < 5
 
 
