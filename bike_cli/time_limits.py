@@ -1,36 +1,146 @@
-"""Calls that may block for ever, such as those to a file system that does not answer, get a limit of time."""
+"""Time limits for calls that may block forever, such as those to a file system that does not answer."""
 
 from __future__ import annotations
 
+import logging
+import os
+import queue
 import threading
+import time
 from collections.abc import Callable
-from typing import TypeVar
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 FILE_LIMIT_S = 5.0  # to look at a file; a disk that has to start up needs some seconds
+RETRY_S = 60.0  # how long nobody asks again for what did not answer
+
+logger = logging.getLogger(__name__)
 
 
 def call_with_timeout(limit_s: float, function: Callable[[], T], *, default: T) -> T:
-    """Return what a function on files returns, or `default` where it takes longer than `limit_s`.
+    """Return what a function returns, or `default` if it takes longer than `limit_s`.
 
-    A function that takes longer is left alone in a thread that does not keep the program from ending.
+    A function that takes longer goes on in a daemon thread, which does not keep the program from ending.
 
     Raises:
-        OSError, ValueError: the function raises it in time.
+        BaseException: whatever the function raises in time.
     """
-    returned: list[T] = []
-    raised: list[OSError | ValueError] = []
+    finished: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
     def run() -> None:
         try:
-            returned.append(function())
-        except (OSError, ValueError) as e:
-            raised.append(e)
+            outcome = function(), None
+        except BaseException as e:  # noqa: BLE001 - the caller raises it
+            outcome = None, e
+        finished.put(outcome)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(limit_s)
-    if raised:
-        raise raised[0]
-    return returned[0] if returned else default
+    try:
+        helper = _idle_helpers.pop()
+    except IndexError:
+        helper = _Helper()
+    helper.calls.put(run)
+    try:
+        value, error = finished.get(timeout=limit_s)
+    except queue.Empty:
+        return default
+    if error is not None:
+        raise error
+    return value  # type: ignore[return-value]
+
+
+def call_on_path(path: str | Path, function: Callable[[], T], *, default: T) -> T:
+    """Return what a function on a file or folder returns, or `default` if the file system does not answer.
+
+    The first call for an unreachable folder takes `FILE_LIMIT_S`, or twice that. Further ones for what is in the folder
+    or below it return `default` at once, for `RETRY_S`.
+
+    Raises:
+        BaseException: whatever the function raises in time.
+    """
+    name = os.path.abspath(path)  # noqa: PTH100 - a Path costs ten times as much
+    if _unresponsive.covers(name):
+        return default
+    pending: Any = object()
+    value: Any = call_with_timeout(FILE_LIMIT_S, function, default=pending)
+    if value is not pending:
+        return value  # type: ignore[no-any-return]
+    _unresponsive.add(name)
+    return default
+
+
+class _Helper:
+    """A daemon thread that runs calls one after another; one that blocks is idle again when its call returns."""
+
+    def __init__(self) -> None:
+        self.calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="bike-files", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            self.calls.get()()
+            _idle_helpers.append(self)
+
+
+_idle_helpers: list[_Helper] = []  # append and pop are atomic
+if hasattr(os, "register_at_fork"):  # a forked process has no threads
+    os.register_at_fork(after_in_child=_idle_helpers.clear)
+
+
+class _UnresponsivePaths:
+    """The files and folders that did not answer lately."""
+
+    def __init__(self) -> None:
+        self._marked: dict[str, float] = {}  # path: when it is asked again, in seconds of the monotonic clock
+
+    def clear(self) -> None:
+        """Forget all paths."""
+        self._marked.clear()
+
+    def covers(self, name: str) -> bool:
+        """Return whether an absolute path, or a folder above it, did not answer lately."""
+        if not self._marked:
+            return False
+        now = time.monotonic()
+        return any(self._marked.get(place, 0.0) > now for place in _with_parents(name))
+
+    def add(self, name: str) -> None:
+        """Mark the topmost folder above a path that does not answer, or else the path itself.
+
+        One file may block in a folder that works, such as one that another program has locked. After the second one,
+        the folder is marked: some systems answer for a folder from memory after the network is gone.
+        """
+        folders = _with_parents(name)[1:]
+        place = next((folder for folder in reversed(folders) if self._blocks(folder)), None)
+        now = time.monotonic()
+        if place is None and folders:
+            is_second = any(
+                other != name and until > now and os.path.dirname(other) == folders[0]  # noqa: PTH120
+                for other, until in list(self._marked.items())
+            )
+            place = folders[0] if is_second else name
+        place = place or name
+        self._marked[place] = now + RETRY_S
+        logger.warning("%s: does not answer; bike asks again in %.0f s", place, RETRY_S)
+
+    @staticmethod
+    def _blocks(folder: str) -> bool:
+        def look() -> bool:
+            with suppress(OSError, ValueError):  # an error is an answer
+                os.stat(folder)  # noqa: PTH116
+            return False
+
+        return call_with_timeout(FILE_LIMIT_S, look, default=True)
+
+
+_unresponsive = _UnresponsivePaths()
+
+
+def _with_parents(name: str) -> list[str]:
+    """Return an absolute path and the folders above it, the nearest first."""
+    places = [name]
+    while (parent := os.path.dirname(places[-1])) != places[-1]:  # noqa: PTH120
+        places.append(parent)
+    return places

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from films import drawn, write_video
 
+from bike_cli import time_limits
 from bike_cli.data import inputs
-from bike_cli.time_limits import call_with_timeout
+from bike_cli.time_limits import call_on_path, call_with_timeout
 from bike_cli.video import content
 
 
@@ -25,6 +26,13 @@ def test_a_call_in_time_returns_its_value() -> None:
 def test_a_call_in_time_raises_its_error() -> None:
     with pytest.raises(FileNotFoundError):
         call_with_timeout(10, lambda: os.stat("/nowhere/at/all"), default=None)  # noqa: PTH116
+
+
+@pytest.fixture(autouse=True)
+def no_unresponsive_paths() -> Iterator[None]:
+    """Let no test know what did not answer in another."""
+    yield
+    time_limits._unresponsive.clear()
 
 
 @pytest.fixture
@@ -42,12 +50,83 @@ def test_a_call_that_blocks_is_given_up(stuck: threading.Event) -> None:
     assert time.perf_counter() - start_s < 5
 
 
+def test_a_call_raises_errors_of_any_kind() -> None:
+    def fail() -> None:
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        call_with_timeout(10, fail, default=None)
+
+
+def test_calls_in_time_share_a_thread() -> None:
+    threads = {call_with_timeout(10, threading.get_ident, default=0) for _ in range(100)}
+
+    assert len(threads) < 10  # the next call may come before the thread is idle again
+    assert 0 not in threads
+
+
+def test_folders_that_do_not_answer_are_waited_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stuck: threading.Event
+) -> None:
+    monkeypatch.setattr(time_limits, "FILE_LIMIT_S", 0.1)
+    monkeypatch.setattr(os.path, "lexists", lambda _: stuck.wait())
+    n_threads, start_s = threading.active_count(), time.perf_counter()
+
+    sources = list(inputs.find_sources([tmp_path / f"{i}.mp4" for i in range(200)]))
+
+    assert len(sources) == 200
+    assert time.perf_counter() - start_s < 10  # 20 s where each path takes its 0.1 s
+    assert threading.active_count() - n_threads < 10
+
+
+@pytest.mark.parametrize("level", ["mount", "mount/class"])
+def test_what_is_below_a_folder_that_does_not_answer_is_not_asked(
+    level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stuck: threading.Event
+) -> None:
+    monkeypatch.setattr(time_limits, "FILE_LIMIT_S", 0.1)
+    dead, stat, asked = str(tmp_path / level), os.stat, []
+
+    def look(path: str) -> os.stat_result:
+        if path.startswith(dead):
+            asked.append(path)
+            stuck.wait()
+        return stat(path)
+
+    monkeypatch.setattr(os, "stat", look)
+    paths = [str(tmp_path / "mount" / "class" / f"{kind}/{i}.mp4") for kind in "abc" for i in range(5)]
+
+    assert all(call_on_path(path, lambda path=path: look(path), default=None) is None for path in paths)
+    assert asked == [paths[0], dead]
+    assert call_on_path(str(tmp_path), lambda: look(str(tmp_path)), default=None) is not None
+
+
+def test_one_file_that_does_not_answer_leaves_its_folder_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stuck: threading.Event
+) -> None:
+    monkeypatch.setattr(time_limits, "FILE_LIMIT_S", 0.1)
+
+    assert call_on_path(tmp_path / "locked.mp4", stuck.wait, default=None) is None
+    assert call_on_path(tmp_path / "fine.mp4", lambda: 1, default=None) == 1
+
+
+def test_a_file_system_that_answers_again_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stuck: threading.Event
+) -> None:
+    monkeypatch.setattr(time_limits, "FILE_LIMIT_S", 0.1)
+    monkeypatch.setattr(time_limits, "RETRY_S", 0.5)
+    assert call_on_path(tmp_path / "film.mp4", stuck.wait, default=None) is None
+    assert call_on_path(tmp_path / "film.mp4", lambda: 1, default=None) is None
+
+    time.sleep(0.6)
+
+    assert call_on_path(tmp_path / "film.mp4", lambda: 1, default=None) == 1
+
+
 def test_a_file_system_that_does_not_answer_holds_nothing_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stuck: threading.Event
 ) -> None:
     (tmp_path / "film.mp4").write_bytes(b"running")
-    for module in (inputs, content):
-        monkeypatch.setattr(module, "FILE_LIMIT_S", 0.1)
+    monkeypatch.setattr(time_limits, "FILE_LIMIT_S", 0.1)
 
     def never(*_: object, **__: object) -> None:
         stuck.wait()

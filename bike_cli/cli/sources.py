@@ -21,7 +21,7 @@ from bike_cli.data.shards import Shard
 from bike_cli.errors import UsageError
 from bike_cli.media import VIDEO_EXTENSIONS, url_problem
 from bike_cli.records import Failure, Source
-from bike_cli.time_limits import FILE_LIMIT_S, call_with_timeout
+from bike_cli.time_limits import call_on_path
 
 LISTED = 1000  # sources that are looked for before the model is loaded; more would keep the first answer waiting
 
@@ -158,7 +158,7 @@ def _is_file(source: Source | Failure, status: os.stat_result) -> bool:
     if isinstance(source, Failure):
         return False
     try:
-        return call_with_timeout(FILE_LIMIT_S, lambda: os.path.samestat(source.path.stat(), status), default=False)
+        return call_on_path(source.path, lambda: os.path.samestat(source.path.stat(), status), default=False)
     except (OSError, ValueError):
         return False
 

@@ -15,7 +15,7 @@ from bike_cli.data.signatures import VIDEO, describe_content
 from bike_cli.errors import UsageError
 from bike_cli.media import VIDEO_EXTENSIONS, missing_message, url_problem
 from bike_cli.records import Source
-from bike_cli.time_limits import FILE_LIMIT_S, call_with_timeout
+from bike_cli.time_limits import call_on_path
 
 logger = logging.getLogger(__name__)
 
@@ -79,14 +79,14 @@ def _head(path: str | Path) -> bytes:
             return file.read(_HEAD_BYTES)
 
     try:
-        return call_with_timeout(FILE_LIMIT_S, read, default=b"")
+        return call_on_path(path, read, default=b"")
     except (OSError, ValueError):
         return b""
 
 
 def _answers(name: str) -> bool:
     """Return whether the file system says anything at all about a name; one that is gone may not."""
-    return call_with_timeout(FILE_LIMIT_S, lambda: os.path.lexists(name) is not None, default=False)
+    return call_on_path(name, lambda: os.path.lexists(name) is not None, default=False)
 
 
 def _expanded(given: str, omissions: Omissions) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from bike_cli.errors import VideoError
 from bike_cli.media import missing_message
 from bike_cli.records import Source
-from bike_cli.time_limits import FILE_LIMIT_S, call_with_timeout
+from bike_cli.time_limits import call_on_path
 from bike_cli.video.footage import reason
 
 READ_BYTES = 2**20
@@ -24,7 +24,7 @@ def stamp_of(path: Path) -> bytes | None:
 
     None where there is nothing to look at, or not soon; the decoder says why.
     """
-    return call_with_timeout(FILE_LIMIT_S, lambda: _stamp_of(path), default=None)
+    return call_on_path(path, lambda: _stamp_of(path), default=None)
 
 
 def _stamp_of(path: Path) -> bytes | None:
@@ -44,7 +44,7 @@ def _stamp_of(path: Path) -> bytes | None:
 
 def changed_lately(path: Path) -> bool:
     """Return whether a file, or one of a folder, changed so lately that its clock may not tell the next change."""
-    return call_with_timeout(FILE_LIMIT_S, lambda: _changed_lately(path), default=True)
+    return call_on_path(path, lambda: _changed_lately(path), default=True)
 
 
 def _changed_lately(path: Path) -> bool:
