@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,13 +68,20 @@ def deal(
 
 
 def draw(
-    dealt: Deal, names: Sequence[str], *, most: int, unusable: Collection[int], test: Sequence[int] | None = None
+    dealt: Deal,
+    names: Sequence[str],
+    *,
+    most: int,
+    unusable: Collection[int],
+    test: Sequence[int] | None = None,
+    reasons: Mapping[int, str] | None = None,
 ) -> Draw:
     """Return a trial's draw: of each class the first `most` that can be used, and what is tested on.
 
     Args:
         unusable: places that cannot be read, or are left out; the next in the order takes their turn.
         test: places of a test side of its own; None: what is held back, or not drawn.
+        reasons: why unusable places are so, for the error.
     Raises:
         UsageError: a class with fewer than `most` usable videos, or with none left to test on.
     """
@@ -83,7 +90,9 @@ def draw(
     for name, order in zip(names, dealt.order, strict=True):
         usable = [place for place in order if place not in unusable]
         if len(usable) < most:
-            raise _too_few(name, len(usable), len(order) - len(usable), most)
+            lost = sorted(set(order) - set(usable))
+            reason = next((reasons[place] for place in lost if place in reasons), None) if reasons else None
+            raise _too_few(name, len(usable), len(lost), most, reason)
         shots.append(tuple(usable[:most]))
         if test is None and dealt.held is None:
             if len(usable) == most:
@@ -100,8 +109,9 @@ def draw(
     return Draw(tuple(shots), tuple(sorted(tested) if test is None else (p for p in test if p not in unusable)))
 
 
-def _too_few(name: str, usable: int, unusable: int, most: int) -> UsageError:
-    lost = f" ({unusable} more cannot be used)" if unusable else ""
+def _too_few(name: str, usable: int, unusable: int, most: int, reason: str | None) -> UsageError:
+    first = "" if reason is None else f"; the first: {reason}"
+    lost = f" ({unusable} more cannot be used{first})" if unusable else ""
     return UsageError(
         f"class {name!r}: has {_count(usable)} to draw from{lost}, and {most} shots need {most}; add videos, or ask "
         f"for fewer --shots"

@@ -285,10 +285,14 @@ class Study:
 
     def _drawn(self, unusable: set[int]) -> tuple[Draw, ...]:
         names, test = self.labelled.names, self._test
+        reasons = {place: failure.message for place, failure in self._failures.items()}
         while True:
             most = max(self.shots)
             try:
-                return tuple(draw(dealt, names, most=most, unusable=unusable, test=test) for dealt in self._deals)
+                return tuple(
+                    draw(dealt, names, most=most, unusable=unusable, test=test, reasons=reasons)
+                    for dealt in self._deals
+                )
             except UsageError:
                 # As far as the data go: not so far, as it turns out.
                 if self.config.shots != "auto" or len(self.shots) == 1:

@@ -594,7 +594,9 @@ def test_each_video_that_keeps_a_class_from_being_drawn_is_named(own: Path) -> N
 
     assert ran.exit_code == ExitCode.USAGE
     *warnings, error = ran.stderr.splitlines()
-    assert error.startswith("error: class 'a': has 0 videos to draw from (3 more cannot be used)")
+    first = f"the first: {own}/gone.mp4: no such file; check the path"
+    assert error.startswith(f"error: class 'a': has 0 videos to draw from (3 more cannot be used; {first})")
+    assert fewshot(own / "all.csv", "--shots", "1", "-q").stderr == f"{error}\n"
     assert warnings[0] == f"warning: {own}/gone.mp4: no such file; check the path"
     assert warnings[1].startswith("warning: https://youtu.be/x: bike does not read URLs")
     assert warnings[2].startswith(f"warning: {own}/sub\\lost.mp4: no such file; its backslashes separate folders on")
