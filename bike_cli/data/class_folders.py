@@ -76,7 +76,7 @@ def _listed(folder: str) -> Listing:
 
 
 def _folders_in(given: str, omissions: Omissions) -> list[str]:
-    """Return the names of the folders in a folder, without frame folders; warn of videos next to them."""
+    """Return the names of the folders in a folder, without frame folders; count what else is there as left out."""
     listing = _listed(given)
     folders, videos = [], []
     for name, kind in listing.entries:
@@ -92,8 +92,8 @@ def _folders_in(given: str, omissions: Omissions) -> list[str]:
         fact = f"holds {count_of(videos)} and no class folder" if videos else "holds no class folder"
         ways = "make a folder for each class, such as running/clip.mp4, or give a CSV file that begins with path,label"
         raise UsageError(f"{given}: {fact}; {ways}")
-    if videos:
-        logger.warning("%s: leaves out %s beside the folders, first %s", given, count_of(videos), videos[0])
+    for name in videos:
+        omissions.add("video", below(given, name))
     omissions.add_hidden(given, listing)
     return folders
 

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 Kind = Literal["folder", "video", "image", "other"]
 
-# Folders that systems, NAS boxes and tools make for themselves, in small letters. What they hold is a copy, a thumbnail
+# Folders that systems, NAS boxes and tools make for themselves, in lower case. What they hold is a copy, a thumbnail
 # or a deleted file.
 # fmt: off
 SYSTEM_FOLDERS = frozenset({
@@ -169,6 +169,7 @@ def _holds_media(folder: str) -> bool:
 # -- what is left out -----------------------------------------------------------------------------------------------
 
 _PHRASES = {  # kind: for one, for several
+    "video": ("video outside the class folders", "videos outside the class folders"),
     "file": ("file that is not a video", "files that are not videos"),
     "mixed": ("folder of images next to videos or folders", "folders of images next to videos or folders"),
     "hidden": ("hidden file or folder", "hidden files or folders"),
@@ -191,7 +192,7 @@ class Omissions:
         logger.info("%s: left out, %s", path, _PHRASES[kind][0])
 
     def add_hidden(self, folder: str | Path, listing: Listing) -> None:
-        """Count the hidden entries and the system folders of a folder; files of the system are nobody's videos."""
+        """Count the hidden entries and the system folders of a folder; files of the system are never videos."""
         for name in listing.hidden:
             self.add("hidden", os.path.join(folder, name))  # noqa: PTH118 - Path drops a leading ./
         for name in listing.system:
@@ -227,7 +228,7 @@ def videos_below(folder: Path, omissions: Omissions) -> Iterator[Path]:
 
     Links are followed, each folder once, and never back to one above.
     """
-    # Folders that link to one another would make a number of ways that nobody lives to see the end of.
+    # Folders that link to one another make an exponential number of paths.
     linked: set[tuple[int, int]] = set()
     above: list[tuple[int, int]] = []
     left: list[Iterator[tuple[Path, Kind]]] = [iter([(folder, "folder")])]  # no recursion: Python's stack is short
