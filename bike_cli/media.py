@@ -11,6 +11,8 @@ from collections.abc import Mapping
 VIDEO_EXTENSIONS = frozenset({
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m2v", ".ts", ".mts", ".m2ts", ".wmv", ".asf",
     ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".vob", ".mxf", ".y4m", ".gif",
+    ".divx", ".rm", ".rmvb", ".qt", ".ogm", ".mpe", ".m1v", ".m2t", ".mk3d", ".wtv", ".dv", ".ivf", ".h264", ".264",
+    ".h265", ".265", ".hevc", ".mjpeg", ".mjpg",
 })
 # fmt: on
 
@@ -26,6 +28,12 @@ IMAGE_FORMATS: Mapping[str, tuple[str, ...]] = {
     "JPEG2000": (".jp2", ".j2k"),
 }
 IMAGE_EXTENSIONS = frozenset(extension for extensions in IMAGE_FORMATS.values() for extension in extensions)
+
+
+def is_frame_name(name: str) -> bool:
+    """Return whether a file of this name in a folder of frames is a frame; others are not read."""
+    return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS and not name.startswith(".")  # noqa: PTH122
+
 
 # One letter and a colon is a drive of Windows.
 _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://", re.IGNORECASE)

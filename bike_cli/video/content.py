@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bike_cli.errors import VideoError
-from bike_cli.media import missing_message
+from bike_cli.media import is_frame_name, missing_message
 from bike_cli.records import Source
 from bike_cli.time_limits import call_on_path
 from bike_cli.video.footage import reason
@@ -20,7 +20,7 @@ SETTLED_S = 2.0  # the coarsest clock of a file system in use, FAT's
 
 
 def stamp_of(path: Path) -> bytes | None:
-    """Return what changes when the file or any file of the folder does: sizes and times of change, not read.
+    """Return what changes when the file does, or any frame of the folder: sizes and times of change. Reads no content.
 
     None where there is nothing to look at, or not soon; the decoder says why.
     """
@@ -35,7 +35,7 @@ def _stamp_of(path: Path) -> bytes | None:
         if not stat.S_ISDIR(status.st_mode):  # reading a pipe may wait for ever, and takes what it reads
             return None
         looked_at = hashlib.sha256()
-        for entry in _entries(path):
+        for entry in _frames(path):
             looked_at.update(os.fsencode(entry.name) + b"\0" + _stamp(entry.stat()) + b"\0")
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return None
@@ -43,14 +43,14 @@ def _stamp_of(path: Path) -> bytes | None:
 
 
 def changed_lately(path: Path) -> bool:
-    """Return whether a file, or one of a folder, changed so lately that its clock may not tell the next change."""
+    """Return whether a file, or a frame of a folder, changed so lately that its clock may not tell the next change."""
     return call_on_path(path, lambda: _changed_lately(path), default=True)
 
 
 def _changed_lately(path: Path) -> bool:
     try:
         status = path.stat()
-        seen = [entry.stat() for entry in _entries(path)] if stat.S_ISDIR(status.st_mode) else [status]
+        seen = [entry.stat() for entry in _frames(path)] if stat.S_ISDIR(status.st_mode) else [status]
     except (OSError, ValueError):
         return True
     newest_s = max((max(one.st_mtime, one.st_ctime) for one in seen), default=0.0)
@@ -58,7 +58,7 @@ def _changed_lately(path: Path) -> bool:
 
 
 def digest_of(source: Source) -> bytes:
-    """Return the SHA-256 of a file's bytes, or of the names and bytes of all files of a frame folder.
+    """Return the SHA-256 of a file's bytes, or of the names and bytes of the frames of a folder.
 
     Raises:
         VideoError: kind `missing` or `unreadable`.
@@ -70,7 +70,7 @@ def digest_of(source: Source) -> bytes:
                 digest.update(block)
             return digest.digest()
         digest.update(b"a folder of frames\0")
-        for entry in _entries(source.path):
+        for entry in _frames(source.path):
             if not entry.is_file():
                 continue
             inside = hashlib.sha256()
@@ -89,9 +89,10 @@ def _stamp(status: os.stat_result) -> bytes:
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}".encode()
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _frames(folder: Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        return sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        frames = [entry for entry in entries if is_frame_name(entry.name)]
+    return sorted(frames, key=lambda entry: os.fsencode(entry.name))
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bike_cli.errors import VideoError
-from bike_cli.media import IMAGE_EXTENSIONS
+from bike_cli.media import IMAGE_EXTENSIONS, is_frame_name
 from bike_cli.video.footage import Footage, Request, reason
 from bike_cli.video.images import read_images
 
@@ -35,7 +35,7 @@ def read_folder(folder: Path, request: Request) -> Footage:
 
 def _frame_files(folder: Path) -> list[Path]:
     try:
-        files = [f for f in folder.iterdir() if f.suffix.lower() in IMAGE_EXTENSIONS and not f.name.startswith(".")]
+        files = [f for f in folder.iterdir() if is_frame_name(f.name)]
     except OSError as e:
         raise VideoError(f"{folder}: cannot be listed ({reason(e)}); check its permissions", kind="unreadable") from e
     return sorted(files, key=lambda f: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", f.name)])
