@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bike_cli.data.class_folders import SIDES, Side, below, class_folders, is_folder
+from bike_cli.data.columns import LABELLED_COLUMNS
 from bike_cli.data.csv_rows import Row, by_column, csv_rows
 from bike_cli.data.lines import Line, nfc, read_text, tidy
 from bike_cli.data.path_lists import existing_path
@@ -21,23 +22,6 @@ from bike_cli.records import Source
 logger = logging.getLogger(__name__)
 
 ID = re.compile(r"[0-9]{1,9}")
-
-_OTHER_NAMES = {  # what people call the columns of a CSV file of labelled videos
-    "path": {
-        "file",
-        "filename",
-        "file_name",
-        "filepath",
-        "file_path",
-        "video",
-        "video_path",
-        "videopath",
-        "clip",
-        "video_file",
-    },
-    "label": {"class", "class_name", "classname", "label_name", "category", "action", "activity"},
-    "split": {"subset", "set", "partition", "side"},
-}
 
 
 class Entry(NamedTuple):
@@ -141,7 +125,7 @@ def entries_in(text: str, given: str, *, root: str | Path | None, multi_label: b
     entries = list(in_file)
     logger.info("%s: %d videos, read as a %s", given, len(entries), "list file" if by_id else "CSV file")
     if not entries:
-        raise UsageError(f"{given}: holds no video; write one a line below the line path,label")
+        raise UsageError(f"{given}: holds no video; write one per line below the line path,label")
     return Found(given, entries, by_id)
 
 
@@ -199,7 +183,7 @@ def _delimiter_of(header: str) -> str:
 def _columns(cells: Sequence[str]) -> list[str]:
     """Return column names as bike has them; a usual other name counts where bike's own is not there."""
     columns = [cell.strip().lower() for cell in cells]
-    for column, others in _OTHER_NAMES.items():
+    for column, others in LABELLED_COLUMNS.items():
         if column not in columns:
             columns = [column if name in others else name for name in columns]
     return [name if name in ("path", "label", "split") else cell for name, cell in zip(columns, cells, strict=True)]

@@ -12,31 +12,22 @@ import io
 import json
 import logging
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from bike_cli.data.columns import CLASS_ID_COLUMNS, CLASS_NAME_COLUMNS, PATH_COLUMNS, VIDEO_ID_COLUMNS
 from bike_cli.data.lines import Line, check, is_comment, key, tidy
-from bike_cli.errors import UsageError
+from bike_cli.errors import UsageError, shorten
 
 logger = logging.getLogger(__name__)
 
-_ID_COLUMNS = frozenset(
-    {"id", "ids", "index", "idx", "class_id", "classid", "class id", "label_id", "labelid", "label id", "class_index"}
-    | {"class_idx", "label_idx", "category_id", "number", "no", "no.", "nr", "#", "target", "class_number"}
-)
-# fmt: off
-_NAME_COLUMNS = (  # the likeliest to hold what a model should read comes first
-    "label", "display_name", "name", "class_name", "classname", "class name", "label_name", "class", "category",
-    "category_name", "action", "action_name", "action_label", "title", "text", "names", "labels", "classes",
-    "categories", "class_names", "classnames",
-)
-# fmt: on
 _HEADER_ALONE = frozenset({"label", "labels", "name", "names", "class", "classes", "class_name", "classname"})
 _HEADER_ALONE |= {"class name", "class_names", "classnames", "category", "categories", "label_name"}
-_PATH_COLUMNS = frozenset({"path", "video", "video_path", "file", "filename", "file_name", "filepath", "youtube_id"})
+_VIDEO_COLUMNS = PATH_COLUMNS | VIDEO_ID_COLUMNS
 _CONTAINERS = ("id2label", "labels", "names", "classes", "categories", "class_names", "label2id", "label_map")
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _DEEPEST = 4  # lists in objects
@@ -154,7 +145,9 @@ def _parsed(text: str) -> object:
         parsers.insert(1, ast.literal_eval)
     for parse in parsers:
         try:
-            value = parse(text)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of Python's compiler, about escapes such as "\\d"
+                value = parse(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
             continue
         if value is not None:
@@ -200,7 +193,7 @@ def _is_open(lines: Sequence[Line]) -> bool:
 def _of_value(value: object, where: str, form: str, *, depth: int = 0) -> LabelTable:
     """Return the labels of a parsed list or mapping."""
     if depth > _DEEPEST:  # YAML may hold itself
-        raise UsageError(f"{where}: is nested too deep to be a list of labels; {_WAY}")
+        raise UsageError(f"{where}: is nested too deeply to be a list of labels; {_WAY}")
     if isinstance(value, Mapping):
         inner = next((value[name] for name in _CONTAINERS if isinstance(value.get(name), (list, dict))), None)
         if inner is not None:
@@ -247,7 +240,7 @@ def _of_mapping(value: Mapping[str, object], where: str, form: str) -> LabelTabl
     if found is not None:
         return found
     if any(name.isdecimal() for name in names) or any(text.isdecimal() for text in texts):
-        raise UsageError(f"{where}: some ids come twice or are not whole numbers; give each label its own")
+        raise UsageError(f"{where}: some ids are duplicated or are not whole numbers; give each label its own")
     labelled = tuple(Line(line.where, tidy(text)) for line, text in zip(lines, texts, strict=True))
     return LabelTable(labelled, f"{form} map of names to labels", names=tuple(names))
 
@@ -261,6 +254,8 @@ def _of_objects(items: Sequence[Mapping[object, object]], where: str, form: str)
 
 def _text(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return ""
+    if isinstance(value, int) and value.bit_length() > 64:  # `str` refuses thousands of digits
         return ""
     return str(value)
 
@@ -281,6 +276,7 @@ def _table(text: str, path: Path, lines: Sequence[Line]) -> LabelTable | None:
             wheres = [Line(where, "") for where, _ in rows[1:]]
             return _by_header(header, [row for _, row in rows[1:]], wheres, str(path), f"{name}-separated table")
     if len(lines) > 1 and _unquoted(lines[0].text).lower() in _HEADER_ALONE:
+        logger.warning("%s: the first line %r is read as a header, not as a label", path, lines[0].text)
         below = _listed(path, lines[1:])
         return LabelTable(below.lines, f"one column below the header {lines[0].text}", below.ids)
     words = lines[0].text.lower().split()
@@ -305,7 +301,7 @@ def _pairs_of_lines(path: Path, lines: Sequence[Line]) -> LabelTable | None:
         if found is not None:
             return found
         if delimiter in _DELIMITERS:
-            raise UsageError(f"{path}: every line has a number, but some come twice; {_WAY}")
+            raise UsageError(f"{path}: every line has a number, but some are duplicated; {_WAY}")
     if all("\t" in line.text for line in lines):
         fact = "has several columns and no header that names them"
         raise UsageError(f"{path}: {fact}; begin the file with id,name or name,label, or keep the labels alone")
@@ -321,7 +317,7 @@ def _rows(text: str, path: Path, delimiter: str) -> list[tuple[str, list[str]]]:
                 rows.append((f"{path}:{reader.line_num}", [cell.strip() for cell in _without_edges(row, delimiter)]))
     except csv.Error as e:
         raise UsageError(
-            f"{path}: is no CSV at line {reader.line_num} ({e}); put quotes around whole names only"
+            f"{path}: is not valid CSV at line {reader.line_num} ({e}); put quotes around whole names only"
         ) from e
     return [row for row in rows if not all(re.fullmatch(r":?-{2,}:?", cell) for cell in row[1])]
 
@@ -342,8 +338,8 @@ def _without_edges(row: list[str], delimiter: str) -> list[str]:
 
 def _is_header(cells: Sequence[str]) -> bool:
     """Return whether cells are column names: an id or a path, and a name, or two kinds of name."""
-    kinds = [cell in _ID_COLUMNS or cell in _PATH_COLUMNS for cell in cells]
-    named = [cell in _NAME_COLUMNS for cell in cells]
+    kinds = [cell in CLASS_ID_COLUMNS or cell in _VIDEO_COLUMNS for cell in cells]
+    named = [cell in CLASS_NAME_COLUMNS for cell in cells]
     if any(kinds) and any(named):
         return True
     return len(cells) == 2 and all(named) and set(cells) & {"name", "label", "class_name", "display_name"} != set()
@@ -361,7 +357,7 @@ def _by_header(
 ) -> LabelTable:
     """Return the labels of rows below column names."""
     small = [column.strip().lower() for column in columns]
-    if _PATH_COLUMNS & set(small):
+    if _VIDEO_COLUMNS & set(small):
         raise UsageError(f"{where}: is a list of videos, not of labels; write each label once, one per line")
     for line, row in zip(lines, rows, strict=True):
         if len(row) != len(columns):
@@ -371,11 +367,11 @@ def _by_header(
     if not rows:
         raise UsageError(f"{where}: holds no labels; write one per line")
     cells = {column: [tidy(row[i]) for row in rows] for i, column in enumerate(small)}
-    named = sorted((c for c in small if c in _NAME_COLUMNS), key=_NAME_COLUMNS.index)
+    named = sorted((c for c in small if c in CLASS_NAME_COLUMNS), key=CLASS_NAME_COLUMNS.index)
     texts = [c for c in named if not all(cell.isdecimal() for cell in cells[c])]
     if not texts:
         raise UsageError(f"{where}: has no column of names (its columns: {', '.join(columns)}); {_WAY}")
-    labels, ids = cells[texts[0]], next((c for c in small if c in _ID_COLUMNS), None)
+    labels, ids = cells[texts[0]], next((c for c in small if c in CLASS_ID_COLUMNS), None)
     if ids is None:
         ids = next((c for c in named if c not in texts), None)
     empty = next((line.where for line, label in zip(lines, labels, strict=True) if not label), None)
@@ -387,11 +383,18 @@ def _by_header(
     return LabelTable(labelled, f"{form} with the column {texts[0]}", numbers, names)
 
 
+def _is_id(text: str) -> bool:
+    """Return whether a text is a whole number; Python refuses to convert thousands of digits."""
+    return re.fullmatch(r"\d{1,18}", text) is not None
+
+
 def _ids(cells: Sequence[str], lines: Sequence[Line]) -> tuple[int, ...]:
     seen: dict[int, str] = {}
     for cell, line in zip(cells, lines, strict=True):
-        if not cell.isdecimal():
-            raise UsageError(f"{line.where}: id {cell!r} is no whole number; number the labels from 0")
+        if not _is_id(cell):
+            limit = " of at most 18 digits" if cell.isdecimal() else ""
+            fact = f"id {shorten(repr(cell), 60)} is not a whole number{limit}"
+            raise UsageError(f"{line.where}: {fact}; number the labels from 0")
         first = seen.setdefault(int(cell), line.where)
         if first != line.where:
             raise UsageError(f"{line.where}: id {cell} is at {first} too; give each label its own")
@@ -402,7 +405,7 @@ def _split_once(line: str, delimiter: str) -> list[str]:
     """Return the two parts of a line, at its first or last delimiter, whichever leaves a number."""
     for parts in (line.split(delimiter, 1), line.rsplit(delimiter, 1)):
         cells = [_unquoted(part.strip().rstrip(",")) for part in parts]
-        if len(cells) == 2 and (cells[0].isdecimal() or cells[1].isdecimal()):
+        if len(cells) == 2 and (_is_id(cells[0]) or _is_id(cells[1])):
             return cells
     return []
 
@@ -425,7 +428,7 @@ def _pairs(lines: Sequence[Line], cells: Sequence[Sequence[str]], form: str) -> 
         return None
     for numbered, named in ((0, 1), (1, 0)):
         ids, names = [row[numbered].strip() for row in cells], [tidy(row[named]) for row in cells]
-        if not all(id_.isdecimal() for id_ in ids) or all(name.isdecimal() for name in names) or not all(names):
+        if not all(map(_is_id, ids)) or all(name.isdecimal() for name in names) or not all(names):
             continue
         if len(set(map(int, ids))) == len(ids):
             labelled = tuple(Line(line.where, name) for line, name in zip(lines, names, strict=True))
@@ -436,11 +439,11 @@ def _pairs(lines: Sequence[Line], cells: Sequence[Sequence[str]], form: str) -> 
 # -- lines ----------------------------------------------------------------------------------------------------------
 
 _NUMBERED = (  # form, pattern, whether numbers must follow one another from 0 or 1
-    ("numbered list", re.compile(r"[(\[]?(?P<id>\d+)[.)\]]+\s+(?P<label>\S.*)"), True),
-    ("numbered list", re.compile(r"#?(?P<id>\d+)\s*[:\u2013-]\s+(?P<label>\S.*)"), True),
-    ("ids and names", re.compile(r"(?P<id>\d+)\s+(?P<label>\S.*)"), True),
-    ("names and ids", re.compile(r"(?P<label>\S.*?)\s+(?P<id>\d+)"), True),
-    ("codes and names", re.compile(r"(?P<code>[A-Za-z])(?P<id>\d+)[.:)]?\s+(?P<label>\S.*)"), False),
+    ("numbered list", re.compile(r"[(\[]?(?P<id>\d{1,18})[.)\]]+\s+(?P<label>\S.*)"), True),
+    ("numbered list", re.compile(r"#?(?P<id>\d{1,18})\s*[:\u2013-]\s+(?P<label>\S.*)"), True),
+    ("ids and names", re.compile(r"(?P<id>\d{1,18})\s+(?P<label>\S.*)"), True),
+    ("names and ids", re.compile(r"(?P<label>\S.*?)\s+(?P<id>\d{1,18})"), True),
+    ("codes and names", re.compile(r"(?P<code>[A-Za-z])(?P<id>\d{1,18})[.:)]?\s+(?P<label>\S.*)"), False),
 )
 _BULLET = re.compile(r"(?P<sign>[-*+\u2022\u2013\u00b7])\s+(?P<label>\S.*)")
 _QUOTES = (('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u2018", "\u2019"), ("`", "`"))
@@ -453,8 +456,13 @@ def _listed(path: Path, lines: Sequence[Line]) -> LabelTable:
     if table is not None:
         return LabelTable(_without_quotes(table.lines, []), table.form, table.ids)
     if len(lines) == 1 and "," in lines[0].text.strip(","):
-        cells = next(csv.reader([lines[0].text.strip(",")], skipinitialspace=True), [])
+        try:
+            cells = next(csv.reader([lines[0].text.strip(",")], skipinitialspace=True), [])
+        except csv.Error as e:  # a cell of over 131,072 characters
+            raise UsageError(f"{lines[0].where}: is not valid CSV ({e}); {_WAY}") from e
         named = [tidy(cell) for cell in cells if cell.strip()]
+        if len(named) > 1:
+            logger.warning("%s: one line with commas is read as %d labels; otherwise %s", path, len(named), _WAY)
         labelled = tuple(Line(f"{lines[0].where}, label {i}", name) for i, name in enumerate(named, start=1))
         return LabelTable(_without_quotes(labelled, []), "labels between commas")
     listed = list(lines)

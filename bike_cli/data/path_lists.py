@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
+from bike_cli.data.columns import PATH_COLUMNS, VIDEO_ID_COLUMNS
 from bike_cli.data.signatures import describe_content, is_binary, utf_encoding
 from bike_cli.errors import UsageError
 
 READ_BYTES = 65536
 POLL_S = 0.02
 _HEAD_BYTES = 4096
-_PATH_COLUMNS = frozenset({"path", "file", "filename", "file_name", "filepath", "file_path", "video", "video_path"})
 
 
 def read_paths(stream: BinaryIO, *, nul: bool, origin: str = "stdin") -> Iterator[str]:
@@ -132,8 +132,15 @@ def _check_first(path: str, origin: str) -> None:
         if form:
             raise UsageError(f"{origin}: is JSON, not a list of paths; write the paths alone, one per line")
     cells = next((cells for cells in map(_cells(path), ",;\t") if len(cells) > 1), [])
-    if cells and (_PATH_COLUMNS & {cell.strip().lower() for cell in cells} or os.path.isfile(cells[0].strip())):  # noqa: PTH113
+    if cells and (_is_header(cells) or os.path.isfile(cells[0].strip())):  # noqa: PTH113
         raise UsageError(f"{origin}: is CSV, not a list of paths; keep the column of paths alone, without its header")
+
+
+def _is_header(cells: list[str]) -> bool:
+    """Return whether every cell looks like the name of a column, and one like that of paths; `video,1.mp4` does not."""
+    names = [cell.strip().lower() for cell in cells]
+    are_words = all(re.fullmatch(r"[^\W\d][\w -]*", name) for name in names)
+    return are_words and not (PATH_COLUMNS | VIDEO_ID_COLUMNS).isdisjoint(names)
 
 
 def _is_json(text: str) -> bool:

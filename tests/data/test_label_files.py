@@ -2,6 +2,7 @@
 
 import json
 import logging
+import warnings
 from pathlib import Path
 
 import pytest
@@ -208,14 +209,14 @@ def test_a_number_or_comma_in_a_label_of_a_table_stays() -> None:
         ('item {\n  id: 1\n  name: "run"\n}\n', r"labels.txt:1: 'item {' is a part of JSON or another format"),
         ("run\n}\n", r"labels.txt:2: '}' is not a label"),
         ("run\n---\nwalk\n", r"labels.txt:2: '---' is not a label"),
-        ("0,run\n0,walk\n", "every line has a number, but some come twice"),
+        ("0,run\n0,walk\n", "every line has a number, but some are duplicated"),
         ("0,run,sports\n1,walk,sports\n", "has more than two columns and no header"),
         ("run\ta person runs\nwalk\ta person walks\n", "has several columns and no header"),
         ("path,label\na.mp4,run\n", "is a list of videos, not of labels"),
         ("video;class\na.mp4;run\n", "is a list of videos, not of labels"),
         ("label,youtube_id,time_start\nrun,x,0\n", "is a list of videos, not of labels"),
         ("id;name\n0;run;x\n", "has 3 cells, not an id and a name"),
-        ("id;name\nzero;run\n", "id 'zero' is no whole number"),
+        ("id;name\nzero;run\n", "id 'zero' is not a whole number"),
         ("id;name\n0;run\n0;walk\n", "labels.txt:3: id 0 is at labels.txt:2 too"),
         ("id,name\n0,\n", "labels.txt:2: has 2 cells, not an id and a name"),
         ("id;name\n", "holds no labels"),
@@ -302,7 +303,7 @@ def test_a_file_after_the_flag_for_labels_is_sent_to_the_other(text: str) -> Non
 
 
 def test_a_label_like_the_name_of_a_missing_file_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"^-L: labels.csv looks like the name of a file, and none is there"):
+    with pytest.raises(UsageError, match=r"^-L: labels.csv looks like a file name, but no such file exists"):
         parse_labels("labels.csv")
 
 
@@ -362,3 +363,67 @@ def test_the_shared_label_files_are_read_as_meant(name: str, labels: tuple[str, 
 def test_brackets_without_an_end_are_refused_at_once() -> None:
     with pytest.raises(UsageError, match=r"begins like JSON, but is not valid"):
         read("[" * 100_000)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,name\n{n},run\n1,walk\n",
+        "{n},run\n1,walk\n",
+        "{n};run\n1;walk\n",
+        "{n}. run\n1. walk\n",
+        "{n} run\n1 walk\n",
+        "run {n}\nwalk 1\n",
+        "a{n} run\na1 walk\n",
+        '{{"{n}": "run", "1": "walk"}}',
+        '[{{"id": "{n}", "name": "run"}}, {{"id": 1, "name": "walk"}}]',
+        '[[{n}, "run"], [1, "walk"]]',
+        "[0x{n}, 1]",
+        "{n}: run\n1: walk\n",
+    ],
+)
+def test_ids_of_thousands_of_digits_are_no_bug(text: str) -> None:
+    for name in ("labels.txt", "labels.csv", "labels.yaml"):
+        try:
+            labels = read(text.format(n="9" * 5000), name)
+        except UsageError:
+            continue
+        assert labels != ["run", "walk"]
+
+
+def test_an_id_of_too_many_digits_is_named_in_short() -> None:
+    with pytest.raises(UsageError, match=r"^labels.txt:2: id '999.* is not a whole number of at most 18") as caught:
+        read(f"id;name\n{'9' * 5000};run\n1;walk\n")
+
+    assert len(str(caught.value)) < 200
+
+
+def test_escapes_in_lists_of_python_warn_of_nothing() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        read(r"['a\d', 'b\w']")
+
+    assert not caught
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("class\nteacher\n", "labels.txt: the first line 'class' is read as a header, not as a label"),
+        ("name\nrun\nwalk\n", "labels.txt: the first line 'name' is read as a header, not as a label"),
+        ("man, running\n", "labels.txt: one line with commas is read as 2 labels; otherwise write one label per line"),
+        ("run\nwalk\n", None),
+        ('"man, running"\n', None),
+        ("id,name\n0,run\n1,walk\n", None),
+    ],
+)
+def test_what_may_be_read_otherwise_is_said(text: str, warning: str | None, caplog: pytest.LogCaptureFixture) -> None:
+    read(text)
+
+    messages = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [message[: len(warning or "")] for message in messages] == ([] if warning is None else [warning])
+
+
+def test_one_line_that_is_too_long_for_a_cell_is_refused() -> None:
+    with pytest.raises(UsageError, match="is not valid CSV"):
+        read("a," + "b" * 200_000)

@@ -174,6 +174,8 @@ def test_bytes_that_arrive_one_by_one_are_recognised() -> None:
     [
         (b"path,label\na.mp4,run\n", "CSV"),
         (b"video;class\na.mp4;run\n", "CSV"),
+        (b"label,youtube_id,time_start,time_end,split,is_cc\nrun,x,0,10,test,0\n", "CSV"),
+        (b"clip\taction\na.mp4\trun\n", "CSV"),
         (b'"path","label"\n"a.mp4","run"\n', "CSV"),
         (b"there.mp4,run\n", "CSV"),
         (b"there.mp4\trun\n", "CSV"),
@@ -191,7 +193,18 @@ def test_lists_of_another_form_are_named(content: bytes, form: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["run, jump.mp4", "[1] clip.mp4", "{a}.mp4", "path,label", "missing,run.mp4", "[", "a;b.mp4"]
+    "name",
+    [
+        "run, jump.mp4",
+        "[1] clip.mp4",
+        "{a}.mp4",
+        "path,label",
+        "missing,run.mp4",
+        "[",
+        "a;b.mp4",
+        "video,1.mp4",
+        "clip;2.mp4",
+    ],
 )
 def test_odd_names_are_paths(name: str) -> None:
     if not name.endswith(".mp4"):

@@ -1,0 +1,33 @@
+"""The names that people give the columns of tables of videos and labels, in lower case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+PATH_COLUMNS = frozenset(
+    {"path", "file", "filename", "file_name", "filepath", "file_path", "video", "video_path", "videopath", "clip"}
+    | {"video_file"}
+)
+VIDEO_ID_COLUMNS = frozenset({"youtube_id", "video_id"})  # name a video, but not the file
+SPLIT_COLUMNS = frozenset({"split", "subset", "set", "partition", "side"})
+CLASS_COLUMNS = frozenset(
+    {"label", "class", "class_name", "classname", "label_name", "category", "action", "activity"}  # of one video
+)
+CLASS_ID_COLUMNS = frozenset(
+    {"id", "ids", "index", "idx", "class_id", "classid", "class id", "label_id", "labelid", "label id", "class_index"}
+    | {"class_idx", "label_idx", "category_id", "number", "no", "no.", "nr", "#", "target", "class_number"}
+)
+# fmt: off
+CLASS_NAME_COLUMNS = (  # of a list of labels; the likeliest to hold what a model should read comes first
+    "label", "display_name", "name", "class_name", "classname", "class name", "label_name", "class", "category",
+    "category_name", "action", "action_name", "action_label", "activity", "title", "text", "names", "labels",
+    "classes", "categories", "class_names", "classnames",
+)
+# fmt: on
+
+# The columns of a file of labelled videos, and what else people call them.
+LABELLED_COLUMNS: Mapping[str, frozenset[str]] = {
+    "path": PATH_COLUMNS,
+    "label": CLASS_COLUMNS,
+    "split": SPLIT_COLUMNS,
+}
