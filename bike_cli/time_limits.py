@@ -31,6 +31,7 @@ def call_with_timeout(limit_s: float, function: Callable[[], T], *, default: T) 
     finished: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
     def run() -> None:
+        outcome: tuple[T | None, BaseException | None]
         try:
             outcome = function(), None
         except BaseException as e:  # noqa: BLE001 - the caller raises it

@@ -160,7 +160,7 @@ def run(request: Request, config: ClassifyConfig, learnt: Learnt | None = None) 
                 raise
     _tell(request, done, held, workers=pool.workers)
     if sources.arrive and not sources.seen:
-        say("stdin: holds no path; pipe some in, one a line", level="error")
+        say("stdin: holds no path; pipe some in, one per line", level="error")
     return _exit_code(done, held, is_empty_shard=shard is not None and sources.seen > 0)
 
 

@@ -51,7 +51,7 @@ Labels = Annotated[
     typer.Option(
         "-l",
         "--labels",
-        help="All classes (id,name; name,label; one a line), or those of each list; of predictions: the labelled data.",
+        help="All classes (id,name; name,label; one per line), or those of each list; of predictions: labelled data.",
         show_default=False,
         rich_help_panel=DATA,
     ),

@@ -33,7 +33,7 @@ Videos = Annotated[
 ]
 LabelFile = Annotated[
     Path | None,
-    typer.Option("-l", "--labels", help="Labels, one a line; # comments; or CSV id,name.", show_default=False),
+    typer.Option("-l", "--labels", help="Labels, one per line; # comments; or CSV id,name.", show_default=False),
 ]
 LabelList = Annotated[
     str | None, typer.Option("-L", metavar="A,B,…", help="Labels, separated by commas.", show_default=False)
@@ -69,7 +69,7 @@ Nul = Annotated[
 ]
 FilesFrom = Annotated[
     Path | None,
-    typer.Option("--files-from", help="Read paths from this file, one a line; - is stdin.", show_default=False),
+    typer.Option("--files-from", help="Read paths from this file, one per line; - is stdin.", show_default=False),
 ]
 
 Model = Annotated[

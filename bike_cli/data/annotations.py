@@ -58,7 +58,7 @@ def read_annotations(
     else:
         return None
     if not found.entries:
-        raise UsageError(f"{given}: holds no video; write one a line")
+        raise UsageError(f"{given}: holds no video; write one per line")
     return found
 
 
@@ -110,9 +110,9 @@ def _database(text: str, given: str) -> list[tuple[str, _Video]]:
     try:
         told = json.loads(text)
     except json.JSONDecodeError as e:
-        raise UsageError(f"{given}:{e.lineno}: is no JSON ({e.msg}); fetch the file again") from e
+        raise UsageError(f"{given}:{e.lineno}: is no JSON ({e.msg}); download the file again") from e
     except RecursionError as e:
-        raise UsageError(f"{given}: is nested too deep to be annotations; fetch the file again") from e
+        raise UsageError(f"{given}: is nested too deeply to be annotations; download the file again") from e
     database = told["database"] if isinstance(told, dict) and "database" in told else None
     if not isinstance(database, dict):
         raise UsageError(f"{given}: has no object 'database', so is no annotation file; give ActivityNet's own")

@@ -36,7 +36,7 @@ def csv_rows(text: str | Iterable[str], origin: str, *, delimiter: str = ",") ->
                 yield Row(f"{origin}:{line}", cells)
             line = reader.line_num + 1
     except csv.Error as e:
-        raise UsageError(f"{origin}:{line}: is no CSV ({e}); put quotes around whole cells only") from e
+        raise UsageError(f"{origin}:{line}: is not valid CSV ({e}); put quotes around whole cells only") from e
 
 
 def by_column(
@@ -46,7 +46,7 @@ def by_column(
 
     Args:
         origin: what the rows were read from, for messages.
-        needed, further: columns that must be there and that may be, in small letters.
+        needed, further: columns that must be there and that may be, in lower case.
     Raises:
         UsageError: a column that is unknown, missing or there twice; a row with an empty cell, or with more or fewer
             than the first. Raised when its turn comes.

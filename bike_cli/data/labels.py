@@ -48,7 +48,7 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
 
     Raises:
         UsageError: the file cannot be read as UTF-8 text, is something other than a list of labels, holds no label, a
-            label twice (case and space aside), a control character, or an id that is no whole number or comes twice.
+            label twice (case and space aside), a control character, or an id that is not a whole number or not unique.
     """
     path = Path(path)
     if not _is_there(path) and (not path.suffix or "," in str(path)):
@@ -75,7 +75,7 @@ def parse_labels(text: str, named: str = "-L") -> tuple[str, ...]:
 
 
 def read_templates(name_or_file: str | Path) -> tuple[str, ...]:
-    """Return the templates of a set in `TEMPLATES`, of a file with one a line, or the template given itself.
+    """Return the templates of a set in `TEMPLATES`, of a file with one per line, or the template given itself.
 
     Raises:
         UsageError: an unknown name, a file that cannot be read, a template without exactly one `{}`.
@@ -105,7 +105,7 @@ def _refuse_files(labels: Sequence[str], named: str) -> None:
         suffix = Path(label).suffix.lower()
         is_file = bool(suffix or os.sep in label) and os.path.isfile(label)  # noqa: PTH113 - a label may be too long
         if is_file or (len(labels) == 2 and suffix in _LABEL_SUFFIXES):
-            fact = "is a file" if is_file else "looks like the name of a file, and none is there"
+            fact = "is a file" if is_file else "looks like a file name, but no such file exists"
             way = f"a file of labels goes after -l: -l {label}" if named == "-L" else "give the labels themselves"
             raise UsageError(f"{named}: {label} {fact}; {way}")
 
@@ -134,7 +134,7 @@ def _csv_rows(text: str, *, origin: str) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, row
     except csv.Error as e:
         raise UsageError(
-            f"{origin}: is no CSV at line {reader.line_num} ({e}); put quotes around whole names only"
+            f"{origin}: is not valid CSV at line {reader.line_num} ({e}); put quotes around whole names only"
         ) from e
 
 

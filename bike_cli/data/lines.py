@@ -1,4 +1,4 @@
-"""Text files of one thing a line: how label lists, templates and lexicons are read and refused alike."""
+"""Text files of one entry per line: how label lists, templates and lexicons are read and refused alike."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def read_text(path: Path, *, of: str) -> str:
             raise UsageError(f"{path}: is a video, not a list of {of}; did you swap it with the file of {of}?")
         content = path.read_bytes()
     except FileNotFoundError as e:
-        raise UsageError(f"{path}: no such file; give a text file of {of}, one a line") from e
+        raise UsageError(f"{path}: no such file; give a text file of {of}, one per line") from e
     except IsADirectoryError as e:
-        raise UsageError(f"{path}: is a folder, not a list of {of}; give a text file, one a line") from e
+        raise UsageError(f"{path}: is a folder, not a list of {of}; give a text file, one per line") from e
     except (OSError, ValueError) as e:
         raise UsageError(f"{path}: cannot be read ({getattr(e, 'strerror', None) or e}); check the path") from e
     encoding = utf_encoding(content[:4096])
@@ -89,7 +89,7 @@ def nfc(text: str) -> str:
 def check(lines: list[Line], *, origin: str, of: str) -> list[Line]:
     """Return the lines, or raise UsageError where there is none or one holds a control character."""
     if not lines:
-        raise UsageError(f"{origin}: holds no {of}; write one a line")
+        raise UsageError(f"{origin}: holds no {of}; write one per line")
     for where, text in lines:
         control = next((c for c in text if unicodedata.category(c) == "Cc"), None)
         if control is not None:

@@ -251,7 +251,7 @@ def labels_by_class(text: str, path: Path, *, by_id: bool) -> dict[str, Line]:
         text: of `path`, a CSV file that begins with `id,name`, or without `by_id` with `name,label`; or another form
             that gives ids or names (see `read_table`).
     Raises:
-        UsageError: another header, an id that is no whole number, a class twice.
+        UsageError: another header, an id that is not a whole number, a class twice.
     """
     header = ("id", "name") if by_id else ("name", "label")
     begin = next((line for line in text.split("\n") if not is_comment(line)), "")
@@ -265,7 +265,7 @@ def labels_by_class(text: str, path: Path, *, by_id: bool) -> dict[str, Line]:
     for where, row in by_column(rows, str(path), needed=header):
         name, label = nfc(tidy(row[header[0]])), tidy(row[header[1]])
         if by_id and not ID.fullmatch(name):
-            raise UsageError(f"{where}: id {name!r} is no whole number; number the classes as the list file does")
+            raise UsageError(f"{where}: id {name!r} is not a whole number; number the classes as the list file does")
         name = str(int(name)) if by_id else name
         first = lines.setdefault(name, Line(where, label))
         if first.where != where:

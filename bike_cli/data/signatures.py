@@ -78,7 +78,7 @@ def describe_content(head: bytes) -> str | None:
 
 
 def is_binary(head: bytes) -> bool:
-    """Return whether the bytes are no text of any encoding but UTF-16 and UTF-32: control characters are among them."""
+    """Return whether the bytes contain control characters, so they are not text (UTF-16 and UTF-32 excepted)."""
     return not _BINARY.isdisjoint(head)
 
 

@@ -113,7 +113,7 @@ def test_the_video_is_the_first_of_the_usual_kinds(classes: Path) -> None:
         ((charades("A", "c001 0.00 1.00;"),), "^test.csv:2: action '' is no class"),
         ((charades("A", ""), charades("", "c001 0.00 1.00")), "^test.csv:3: id is empty"),
         ((charades("A", "", script="one, two"),), "^test.csv:2: has 12 cells, not 11; put quotes"),
-        ((charades("A", "", script='"open'),), "^test.csv:2: is no CSV"),
+        ((charades("A", "", script='"open'),), "^test.csv:2: is not valid CSV"),
         ((), "^test.csv: holds no video"),
         (
             (charades("A", "c001 0.00 1.00"), charades("A", "")),
@@ -324,7 +324,10 @@ def test_labels_that_do_not_do_are_refused(videos: Mapping[str, tuple[str, tuple
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"database":\n {"a": {"subset": }}}', r"^anet.json:2: is no JSON \(Expecting value\); fetch the file again"),
+        (
+            '{"database":\n {"a": {"subset": }}}',
+            r"^anet.json:2: is no JSON \(Expecting value\); download the file again",
+        ),
         ('{"database": {"a": {"subset": "validation"', "^anet.json:1: is no JSON"),
         ('{"database": ["a"]}', "^anet.json: has no object 'database'"),
         ('{"other": "\\"database\\"", "x": {"database": {}}}', "^anet.json: has no object 'database'"),
@@ -338,7 +341,7 @@ def test_labels_that_do_not_do_are_refused(videos: Mapping[str, tuple[str, tuple
             '{"database": {"a": {"subset": "validation", "annotations": [3]}}}',
             "^anet.json, video a: has an annotation with",
         ),
-        ('{"database": ' + "[" * 100000, "^anet.json: is nested too deep|^anet.json:1: is no JSON"),
+        ('{"database": ' + "[" * 100000, "^anet.json: is nested too deeply|^anet.json:1: is no JSON"),
     ],
 )
 def test_malformed_annotations_are_refused(text: str, message: str) -> None:

@@ -42,10 +42,10 @@ def test_bikes_own_label_files_are_read(file: Path) -> None:
         ("one\ntwo\x1b[31m\n", "labels.txt:2: holds the control character"),
         ("one\nt\0wo\n", "labels.txt:2: holds the control character"),
         ("id,name\n0,run\n0,jump\n", "labels.txt:3: id 0 is at .*labels.txt:2 too"),
-        ("id,name\nzero,run\n", "labels.txt:2: id 'zero' is no whole number"),
+        ("id,name\nzero,run\n", "labels.txt:2: id 'zero' is not a whole number"),
         ("id,name\n0,stop, drop\n", "labels.txt:2: has 3 cells"),
         ("id,name\n0,run\n1,Run\n", "labels.txt:3: label 'Run' is 'run' of .*labels.txt:2 again"),
-        ('id,name\n0,"run\n', "labels.txt: is no CSV at line"),
+        ('id,name\n0,"run\n', "labels.txt: is not valid CSV at line"),
     ],
 )
 def test_a_wrong_label_file_is_refused_by_line(file: Path, content: str, message: str) -> None:
@@ -89,8 +89,8 @@ def test_labels_on_the_command_line_are_split_at_commas() -> None:
     [
         (" , ", "^-L: holds no label"),
         ("run, jump, RUN", "^-L, label 3: label 'RUN' is 'run' of -L, label 1 again"),
-        ('run, "jump', "^-L: is no CSV"),
-        ('"run" fast, jump', "^-L: is no CSV"),
+        ('run, "jump', "^-L: is not valid CSV"),
+        ('"run" fast, jump', "^-L: is not valid CSV"),
         ("run, \x07", "^-L, label 2: holds the control character"),
     ],
 )

@@ -347,7 +347,7 @@ CELLS = "path,status,label,score,cosine,label_2,score_2,cosine_2,model,error,mes
         (("a,ok,run,,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: has a 'top' without labels, each with a number"),
         (("a,ok,run,0.7",), "^x.csv:2: has 4 cells, not 11; mend or remove the row"),
         (("a,fine,run,0.7,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: is no answer of bike"),
-        (('"a"b,ok',), "^x.csv:2: is no CSV"),
+        (('"a"b,ok',), "^x.csv:2: is not valid CSV"),
         ((), "^x.csv: is empty, it holds no answer"),
     ],
 )

@@ -227,7 +227,7 @@ def test_a_label_that_is_a_number_is_no_id() -> None:
         (("id,name", "1,run", "2,jump", "3,fly"), "^names.csv: has ids up to 3, but none is 0"),
         (("id,name", "0,run", "0,jump"), "^names.csv:3: id '0' is at names.csv:2 too; remove one"),
         (("id,name", "0,run", "1,Run"), "^names.csv:3: classes '0' and '1' have the same label, 'Run'"),
-        (("id,name", "zero,run"), "^names.csv:2: id 'zero' is no whole number"),
+        (("id,name", "zero,run"), "^names.csv:2: id 'zero' is not a whole number"),
         (("id,name",), "^names.csv: holds no labels"),
         (("run", "jump"), "^names.csv:1: column 'run' is unknown, .*; begin the file with id,name"),
         (("name,label", "run,jump"), "^names.csv:1: column 'label' is unknown, .*; begin the file with id,name"),

@@ -17,7 +17,7 @@ def lexicon_names() -> tuple[str, ...]:
 
 
 def read_lexicon(name_or_file: str | Path) -> tuple[str, ...]:
-    """Return the phrases of a lexicon that comes with bike, or of a file with one a line, in its order.
+    """Return the phrases of a lexicon that comes with bike, or of a file with one per line, in its order.
 
     A phrase that comes again (case and space aside) counts once: unlike a label, it does no harm.
 
