@@ -184,7 +184,11 @@ def test_public_functions_are_documented_and_typed() -> None:
 
 
 def test_no_module_catches_everything() -> None:
-    assert [caught for module, source in SOURCES.items() for caught in blanket_excepts(module, source)] == []
+    found = [caught for module, source in SOURCES.items() for caught in blanket_excepts(module, source)]
+
+    # What a call raises in the thread that waits for a file system, `call_with_timeout` raises in its caller's.
+    assert [caught for caught in found if not caught.startswith("bike_cli.time_limits:")] == []
+    assert len(found) == 1
 
 
 # -- the checks themselves: each sees the fault it is there for ---------------------------------------------------

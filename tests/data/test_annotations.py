@@ -326,7 +326,7 @@ def test_labels_that_do_not_do_are_refused(videos: Mapping[str, tuple[str, tuple
     [
         (
             '{"database":\n {"a": {"subset": }}}',
-            r"^anet.json:2: is no JSON \(Expecting value\); download the file again",
+            r"^anet.json:2: is no JSON \(Expecting value\); download the file",
         ),
         ('{"database": {"a": {"subset": "validation"', "^anet.json:1: is no JSON"),
         ('{"database": ["a"]}', "^anet.json: has no object 'database'"),
