@@ -315,3 +315,20 @@ def test_the_shared_nas_folder_has_two_videos() -> None:
     folder = FAULTS / "nas_folder"
 
     assert found(folder) == [str(folder / "a.mp4"), str(folder / "b.mp4")]
+
+
+@pytest.mark.parametrize(
+    "extension", [".rm", ".rmvb", ".DIVX", ".qt", ".ogm", ".h264", ".hevc", ".ivf", ".m1v", ".mjpg", ".dv"]
+)
+def test_videos_of_rarer_formats_are_found(extension: str, tmp_path: Path) -> None:
+    (tmp_path / f"film{extension}").touch()
+
+    assert [source.path.name for source in find_sources([tmp_path])] == [f"film{extension}"]
+
+
+@pytest.mark.parametrize("extension", [".dat", ".bin", ".nut", ".txt", ".srt", ".mp3"])
+def test_files_that_are_commonly_something_else_are_left_out(extension: str, tmp_path: Path) -> None:
+    for name in ("film.mp4", f"film{extension}"):
+        (tmp_path / name).touch()
+
+    assert [source.path.name for source in find_sources([tmp_path])] == ["film.mp4"]
