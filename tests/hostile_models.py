@@ -55,6 +55,28 @@ def archive(path: Path, pickled: bytes, *, compression: int = zipfile.ZIP_STORED
     return path
 
 
+def archive_of(path: Path, *records: tuple[str, bytes]) -> Path:
+    """Write an archive with these records in this order."""
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in records:
+            file.writestr(name, content)
+        file.writestr("archive/version", "3\n")
+    return path
+
+
+def two_lists(path: Path) -> Path:
+    """Write an archive with two lists of records: the end gives the place of the first, and the size of the second."""
+    archive(path, BYTEARRAY)
+    hostile = path.read_bytes()
+    archive(path, torch_pickle(b"}"))
+    harmless = path.read_bytes()
+    _, _, _, _, _, _, start, _ = struct.unpack("<4s4H2LH", hostile[-22:])
+    end = bytearray(harmless[-22:])
+    end[16:20] = struct.pack("<L", start)
+    path.write_bytes(hostile[:-22] + harmless[:-22] + bytes(end))
+    return path
+
+
 def bomb_of_800_mb(path: Path) -> Path:
     """Write a pickle of 800 MB of zeros that deflates to 778 kB."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:

@@ -29,7 +29,7 @@ REBUILDING |= {"torch._utils _rebuild_parameter", "torch._utils _rebuild_paramet
 REBUILDING |= {"torch.nn.parameter Parameter", "torch device"}
 INDIRECT = "torch._tensor _rebuild_from_type_v2"  # (function, type, arguments, state)
 
-# Opcodes of torch's unpickler, by what they do to its stack; at any other, torch stops with an error of its own.
+# Opcodes of torch's unpickler, by what they do to its stack; any other is refused.
 PUSH = {"NONE", "NEWFALSE", "NEWTRUE", "BINUNICODE", "SHORT_BINSTRING", "BINFLOAT", "LONG1"}
 PUSH |= {"EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET", "BININT", "BININT1", "BININT2"}
 TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
@@ -65,7 +65,7 @@ def check_pickle(content: bytes, file_bytes: int, *, pickles: int = 1) -> None:
         file_bytes: the size of the whole file; no storage can hold more numbers.
         pickles: how many follow one another; `LEGACY_PICKLES` in a file that is not a ZIP archive.
     Raises:
-        UnsafePickleError: see there. A pickle that torch refuses by itself raises nothing.
+        UnsafePickleError: see there. A malformed pickle raises nothing: torch refuses it by itself.
     """
     stream = io.BytesIO(content[:MAX_PICKLE_BYTES])
     machine = _Machine(file_bytes)
@@ -105,13 +105,14 @@ class _Machine:
                     raise UnsafePickleError(f"more than {MAX_OPCODES:,} Python objects")
                 if name == "STOP":
                     return True
-                if not self._step(name, argument):
+                if name == "malformed":
                     return False
+                self._step(name, argument)
         except (IndexError, KeyError):  # an empty stack, an unknown place of the memo
             return False
         return False
 
-    def _step(self, name: str, argument: object) -> bool:
+    def _step(self, name: str, argument: object) -> None:
         stack = self._stack
         if name in PUSH:
             stack.append(_Value(number=argument if isinstance(argument, int) else None))
@@ -130,10 +131,9 @@ class _Machine:
         elif name == "GLOBAL":
             stack.append(_Value(name=str(argument)))
         elif name != "PROTO":
-            return self._combine(name)
-        return True
+            self._combine(name)
 
-    def _combine(self, name: str) -> bool:
+    def _combine(self, name: str) -> None:
         stack = self._stack
         if name in ("APPEND", "SETITEM"):
             count = {"APPEND": 1, "SETITEM": 2}[name]
@@ -150,8 +150,8 @@ class _Machine:
         elif name == "BUILD":
             self._spend(stack.pop().size)
         else:
-            return False
-        return True
+            # Today's torch refuses these itself; a later version may learn some.
+            raise UnsafePickleError(f"the pickle opcode {name}, which no state dict needs")
 
     def _pop_mark(self) -> list[_Value]:
         items, self._stack = self._stack, self._marks.pop()

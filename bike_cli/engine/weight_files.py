@@ -124,14 +124,20 @@ def _pickle_in_archive(file: BinaryIO, path: Path, size: int) -> bytes:
         raise ModelError(f"{path}: holds far more records than a model has tensors; save its state dict alone")
     with zipfile.ZipFile(file) as archive:
         records = archive.infolist()
-        if any(record.filename.endswith("/constants.pkl") for record in records):
+        # PyTorch ignores the case of names, and takes the folder from the first record.
+        names = [record.filename.lower() for record in records]
+        if any(name.endswith("constants.pkl") for name in names):
             raise ModelError(
                 f"{path}: is a TorchScript program, which bike never runs; use --model ViT-B-16-quickgelu,openai or "
                 "its like, or save its state_dict() with torch.save where you trust it"
             )
-        pickles = [record for record in records if record.filename.rsplit("/", 1)[-1] == "data.pkl"]
+        pickles = [record for record, name in zip(records, names, strict=True) if name.endswith("data.pkl")]
         if len(pickles) != 1:
             raise zipfile.BadZipFile(f"{len(pickles)} records are named data.pkl")
+        if pickles[0].filename != f"{records[0].filename.partition('/')[0]}/data.pkl":
+            raise zipfile.BadZipFile(f"{shorten(pickles[0].filename)} is not where PyTorch looks for data.pkl")
+        if len(set(names)) != len(names):
+            raise zipfile.BadZipFile("two records have the same name")
         # PyTorch stores records as they are: it maps them into memory.
         packed = next((r for r in records if r.compress_type != zipfile.ZIP_STORED or r.flag_bits & 1), None)
         if packed is not None:
@@ -147,20 +153,30 @@ def _pickle_in_archive(file: BinaryIO, path: Path, size: int) -> bytes:
 
 
 def _directory_bytes(file: BinaryIO, size: int) -> int:
-    """Return how long the end of an archive says its list of records is, without reading the list."""
+    """Return how long the end of an archive says its list of records is, without reading the list.
+
+    Raises:
+        zipfile.BadZipFile: the list does not end where it should. Where it does not, Python and PyTorch may read
+            different lists.
+    """
     length = min(size, _END_OF_ARCHIVE.size + 2**16)
     file.seek(size - length)
     tail = file.read(length)
     place = tail.rfind(b"PK\x05\x06")
     if place < 0 or len(tail) - place < _END_OF_ARCHIVE.size:
         raise zipfile.BadZipFile("its end is missing")
-    directory = int(_END_OF_ARCHIVE.unpack_from(tail, place)[5])
-    locator = size - length + place - _ZIP64_LOCATOR.size
-    if locator < 0:
-        return directory
-    file.seek(locator)
-    signature, _, offset, _ = _ZIP64_LOCATOR.unpack(file.read(_ZIP64_LOCATOR.size))
-    if signature != b"PK\x06\x07" or offset + _ZIP64_END.size > size:
-        return directory
-    file.seek(offset)
-    return max(directory if directory != 0xFFFFFFFF else 0, int(_ZIP64_END.unpack(file.read(_ZIP64_END.size))[8]))
+    fields = _END_OF_ARCHIVE.unpack_from(tail, place)
+    directory, start, end = int(fields[5]), int(fields[6]), size - length + place
+    locator = end - _ZIP64_LOCATOR.size
+    if locator >= 0:
+        file.seek(locator)
+        signature, _, offset, _ = _ZIP64_LOCATOR.unpack(file.read(_ZIP64_LOCATOR.size))
+        if signature == b"PK\x06\x07" and offset + _ZIP64_END.size <= size:
+            file.seek(offset)
+            long_fields = _ZIP64_END.unpack(file.read(_ZIP64_END.size))
+            directory = int(long_fields[8]) if directory == 0xFFFFFFFF else max(directory, int(long_fields[8]))
+            start = int(long_fields[9]) if start == 0xFFFFFFFF else start
+            end = offset
+    if directory <= MAX_DIRECTORY_BYTES and start + directory != end:
+        raise zipfile.BadZipFile("its list of records is not at its end")
+    return directory

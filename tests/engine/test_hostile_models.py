@@ -89,6 +89,33 @@ HOSTILE: Mapping[str, tuple[hostile.Maker, str]] = {
         "holds a compressed record",
     ),
     "bytearray": (lambda p: hostile.archive(p, hostile.BYTEARRAY), "builtins.bytearray"),
+    "data.pkl in other letters": (
+        lambda p: hostile.archive_of(
+            p, ("archive/DATA.PKL", hostile.BYTEARRAY), ("archive/x/data.pkl", hostile.torch_pickle(b"}"))
+        ),
+        "2 records are named data.pkl",
+    ),
+    "data.pkl in another folder": (
+        lambda p: hostile.archive_of(p, ("archive/x", b""), ("archive/x/data.pkl", hostile.torch_pickle(b"}"))),
+        "is not where PyTorch looks",
+    ),
+    "names that differ in case": (
+        lambda p: hostile.archive_of(
+            p, ("archive/data.pkl", hostile.torch_pickle(b"}")), ("archive/data/0", b""), ("archive/DATA/0", b"")
+        ),
+        "two records have the same name",
+    ),
+    "two lists of records": (hostile.two_lists, "its list of records is not at its end"),
+    "TorchScript in other letters": (
+        lambda p: hostile.archive_of(
+            p, ("archive/data.pkl", hostile.torch_pickle(b"}")), ("archive/CONSTANTS.PKL", b"")
+        ),
+        "is a TorchScript program",
+    ),
+    "an opcode of protocol 4": (
+        lambda p: hostile.archive(p, b"\x80\x04\x8c\x01a\x94."),
+        "opcode SHORT_BINUNICODE",
+    ),
     "set of an array": (lambda p: hostile.archive(p, hostile.SET_OF_ARRAY), "builtins.bytearray"),
     "tensor class": (lambda p: hostile.archive(p, hostile.TENSOR_CLASS), "torch.FloatTensor"),
     "a name of Python 2": (lambda p: hostile.archive(p, hostile.OTHER_NAME), "builtins.bytearray"),
