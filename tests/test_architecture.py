@@ -14,7 +14,7 @@ import bike_cli
 PACKAGE = Path(bike_cli.__file__).parent
 SOURCES = {".".join(f.relative_to(PACKAGE.parent).with_suffix("").parts): f.read_text() for f in PACKAGE.rglob("*.py")}
 
-BASE = {"records", "config", "errors", "media", "time_limits", "versions"}
+BASE = {"records", "config", "errors", "locks", "media", "time_limits", "versions"}
 MAY_KNOW = {
     "cli": {"tasks", "engine", "video", "data", *BASE, "bike_cli"},
     "tasks": {"engine", "video", "data", *BASE},
@@ -24,6 +24,7 @@ MAY_KNOW = {
     "records": BASE,
     "config": BASE,
     "errors": BASE,
+    "locks": BASE,
     "media": BASE,
     "time_limits": BASE,
     "versions": BASE,

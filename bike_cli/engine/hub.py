@@ -35,16 +35,16 @@ from pebble import concurrent
 from bike_cli.engine.partial import Partial, check_space, sha256_of, writable
 from bike_cli.engine.transfers import Transfer, current_reporter
 from bike_cli.errors import ModelError
+from bike_cli.locks import acquire_lock
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # as open_clip prefers them
 ANSWER_S = 3  # seconds to wait for the hub's answer
 ATTEMPTS = 3  # in a row that bring no data before a download is given up
-CHUNK = 2**13
 
-# The client's HTTP library was requests, whose errors are OSErrors, then httpx, then httpx2; HfHubHTTPError derives
-# from its base class. ValueError and ImportError: proxies of an unknown scheme, or of one that needs a package.
+# The client's HTTP library is httpx or httpx2; HfHubHTTPError derives from its base class. ValueError and ImportError:
+# proxies of an unknown scheme, or of one that needs a package.
 _HTTP_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
 _INVALID_URL: type[Exception] = getattr(sys.modules[_HTTP_ERROR.__module__.partition(".")[0]], "InvalidURL", ValueError)
 _NETWORK_ERRORS = (OSError, ValueError, ImportError, _HTTP_ERROR, _INVALID_URL)
@@ -113,7 +113,7 @@ def download(weights: Weights, *, offline: bool, folder: Path | None = None) -> 
     if (ban := offline_reason(offline=offline)) is not None:
         raise _missing(weights, f"are not on this disk, and {ban} forbids downloading them")
     try:
-        with _quiet_client():
+        with _without_telemetry():
             remote = _look_up(weights)
             return _to_cache(remote) if folder is None else _to_folder(remote, folder)
     except _UnavailableError as e:
@@ -136,7 +136,7 @@ def is_intact(cached: Path, weights: Weights, *, offline: bool) -> bool | None:
         if offline_reason(offline=offline) is not None:
             return None
         try:
-            with _quiet_client():
+            with _without_telemetry():
                 remote = _look_up(weights)
         except _UnavailableError:
             return None
@@ -274,25 +274,16 @@ def _missing(weights: Weights, fact: str, way_out: str = "") -> ModelError:
 
 
 @contextmanager
-def _quiet_client() -> Iterator[None]:
-    """Send what the client logs to our own log, and let it ask for nothing but the files.
+def _without_telemetry() -> Iterator[None]:
+    """Let the client ask for nothing but the files.
 
-    It writes a dozen lines to stderr for one lost connection. Its telemetry asks the hub a question of its own first,
-    which takes three seconds where nobody answers.
+    Its telemetry asks the hub a question of its own first, which takes three seconds where nobody answers.
     """
-    client, telemetry = logging.getLogger("huggingface_hub"), constants.HF_HUB_DISABLE_TELEMETRY
-    handlers, client.handlers = client.handlers, [_Forward()]
-    constants.HF_HUB_DISABLE_TELEMETRY = True
+    before, constants.HF_HUB_DISABLE_TELEMETRY = constants.HF_HUB_DISABLE_TELEMETRY, True
     try:
         yield
     finally:
-        client.handlers = handlers
-        constants.HF_HUB_DISABLE_TELEMETRY = telemetry
-
-
-class _Forward(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        logger.info("huggingface_hub: %s", record.getMessage())
+        constants.HF_HUB_DISABLE_TELEMETRY = before
 
 
 # -- the transfer ------------------------------------------------------------------------------------------------
@@ -303,9 +294,11 @@ def _to_cache(remote: _Remote) -> Path:
     cache = Path(constants.HF_HUB_CACHE)
     repository = f"models--{remote.weights.repository.replace('/', '--')}"
     blob = cache / repository / "blobs" / remote.etag.replace(":", "_")
-    with _locked(cache / ".locks" / repository / f"{remote.etag.replace(':', '_')}.lock", remote):
+    lock = cache / ".locks" / repository / f"{remote.etag.replace(':', '_')}.lock"
+    with locked(lock, remote.transfer) as is_locked:
         if not blob.is_file() or not remote.matches(blob.stat().st_size, sha256_of(blob)):
-            _fetch(remote, blob, partial=blob.with_name(f"{blob.name}.bike.incomplete"))
+            partial = blob.with_name(f"{blob.name}.bike.incomplete")
+            _fetch(remote, blob, partial=partial, is_locked=is_locked)
         pointer = cache / repository / "snapshots" / remote.commit / remote.name
         with writable(cache):
             _link(pointer, blob)
@@ -317,9 +310,9 @@ def _to_cache(remote: _Remote) -> Path:
 
 def _to_folder(remote: _Remote, folder: Path) -> Path:
     target = folder / remote.name
-    with _locked(folder / f".{remote.name}.lock", remote, is_kept=False):
+    with locked(folder / f".{remote.name}.lock", remote.transfer, is_kept=False) as is_locked:
         if not target.is_file() or not remote.matches(target.stat().st_size, sha256_of(target)):
-            _fetch(remote, target, partial=folder / f"{remote.name}.incomplete")
+            _fetch(remote, target, partial=folder / f"{remote.name}.incomplete", is_locked=is_locked)
     return target
 
 
@@ -336,49 +329,64 @@ def _link(pointer: Path, blob: Path) -> None:
 
 
 @contextmanager
-def _locked(file: Path, remote: _Remote, *, is_kept: bool = True) -> Iterator[None]:
-    """Let one process at a time download a file."""
+def locked(file: Path, transfer: Transfer, *, is_kept: bool = True) -> Iterator[bool]:
+    """Let one process at a time write a file; yield whether the file system can ensure that.
+
+    Args:
+        file: the lock file.
+        is_kept: leave the lock file there.
+
+    Raises:
+        ModelError: the lock file cannot be created.
+    """
     with writable(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(file)
         try:
-            lock.acquire(timeout=0)
+            lock = acquire_lock(file, timeout_s=0)
         except filelock.Timeout:
-            current_reporter().waiting(remote.transfer)
-            lock.acquire()
-        except NotImplementedError:  # a file system without locks: two downloads at once cost time, not content
-            logger.info("%s: the file system has no locks", file.parent)
+            current_reporter().waiting(transfer)
+            lock = acquire_lock(file)
     try:
-        yield
+        yield lock is not None
     finally:
-        lock.release()
+        if lock is not None:
+            lock.release()
         if not is_kept:
-            file.unlink(missing_ok=True)
+            with suppress(OSError):  # Windows: another process has opened it
+                file.unlink()
 
 
-def _fetch(remote: _Remote, target: Path, *, partial: Path) -> None:
+def _fetch(remote: _Remote, target: Path, *, partial: Path, is_locked: bool) -> None:
     """Download a file, or the rest of it, and give it its name once it is verified."""
+    if not is_locked:  # another process may download the same file
+        partial = partial.with_name(f"{partial.name}.{os.getpid()}")
     reporter, is_complete = current_reporter(), False
     with Partial(partial) as part:
         if remote.size is not None and part.size > remote.size:
             part.restart()
-        resumed_at = part.size
         if remote.size is not None:
             check_space(partial.parent, remote.size - part.size, subject=f"model {remote.weights.model!r}")
         reporter.started(remote.transfer, part.size)
         try:
-            _fill(part, remote)
-            if resumed_at and not remote.matches(part.size, part.sha256):
-                logger.warning("%s: the earlier part was damaged; downloading it again", remote.name)
-                part.restart()
-                _fill(part, remote)
-            if not remote.matches(part.size, part.sha256):
-                part.discard()
-                raise _UnavailableError(_mismatch(remote, part))
+            _fill_and_verify(part, remote)
             part.rename(target)
             is_complete = True
         finally:
             reporter.stopped(remote.transfer, part.size, is_complete=is_complete)
+            if not is_locked and not is_complete:
+                part.discard()
+
+
+def _fill_and_verify(part: Partial, remote: _Remote) -> None:
+    resumed_at = part.size
+    _fill(part, remote)
+    if resumed_at and not remote.matches(part.size, part.sha256):
+        logger.warning("%s: the earlier part was damaged; downloading it again", remote.name)
+        part.restart()
+        _fill(part, remote)
+    if not remote.matches(part.size, part.sha256):
+        part.discard()
+        raise _UnavailableError(_mismatch(remote, part))
 
 
 def _mismatch(remote: _Remote, part: Partial) -> str:
@@ -431,7 +439,7 @@ def _chunks(remote: _Remote, start: int) -> Generator[tuple[int, bytes], None, N
     is_connected = False
     try:
         with _response(url, headers) as (response, chunks):
-            if response.status_code == 416:  # nothing is left of a file that became shorter
+            if response.status_code == 416 and start:  # nothing is left of a file that became shorter
                 yield from _chunks(remote, 0)
                 return
             hf_raise_for_status(response)
@@ -456,10 +464,6 @@ def _lost(error: BaseException) -> _UnavailableError:
 def _response(url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[bytes]]]:
     session: Any = get_session()
     connect_s, read_s = _answer_s(), constants.HF_HUB_DOWNLOAD_TIMEOUT
-    if callable(getattr(session, "stream", None)):  # httpx, since huggingface_hub 1.0
-        timeouts = (connect_s, read_s, read_s, read_s)
-        with session.stream("GET", url, headers=headers, timeout=timeouts, follow_redirects=True) as response:
-            yield response, response.iter_bytes()
-    else:
-        with session.get(url, headers=headers, timeout=(connect_s, read_s), stream=True) as response:
-            yield response, response.iter_content(CHUNK)
+    timeouts = (connect_s, read_s, read_s, read_s)
+    with session.stream("GET", url, headers=headers, timeout=timeouts, follow_redirects=True) as response:
+        yield response, response.iter_bytes()

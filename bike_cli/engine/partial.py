@@ -63,9 +63,16 @@ class Partial:
         self.size = 0
 
     def rename(self, target: Path) -> None:
-        """Close the file and move it to its final name, where it appears complete or not at all."""
+        """Close the file and move it to its final name, where it appears complete or not at all.
+
+        Raises:
+            ModelError: another process wrote to the file, so that its content is not what the digest covers.
+        """
         with writable(target.parent):
             os.fsync(self._file.fileno())
+            if os.fstat(self._file.fileno()).st_size != self.size:
+                self.discard()
+                raise ModelError(f"{self.path}: another process wrote to it; run the command again")
             self._file.close()
             self.path.replace(target)
 

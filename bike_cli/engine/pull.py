@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from bike_cli.engine import hub
 from bike_cli.engine.aliases import ALIASES, BUNDLED, alias_weights
 from bike_cli.engine.partial import BLOCK, Partial, check_space, sha256_of, writable
+from bike_cli.engine.transfers import Transfer
 from bike_cli.errors import ModelError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -54,7 +56,8 @@ def pull(model: str, *, offline: bool, folder: Path | None = None) -> Pulled:
     elif is_intact is False:
         raise ModelError(f"{cached}: is damaged; delete it, and run bike models pull {model} with a network")
     if folder is not None:
-        return _into_folder(folder, weights, cached, offline=offline)
+        is_verified = cached is None or is_intact is True
+        return _into_folder(folder, weights, cached, offline=offline, is_verified=is_verified)
     if cached is not None:
         return Pulled(cached, was_there=True, is_verified=is_intact is True)
     return Pulled(hub.download(weights, offline=offline), was_there=False, is_verified=True)
@@ -87,12 +90,14 @@ def _weights(model: str) -> hub.Weights:
     return catalogue.with_estimated_size(weights)
 
 
-def _into_folder(folder: Path, weights: hub.Weights, cached: Path | None, *, offline: bool) -> Pulled:
+def _into_folder(
+    folder: Path, weights: hub.Weights, cached: Path | None, *, offline: bool, is_verified: bool
+) -> Pulled:
     before = [_stamp(folder / name) for name in weights.names]
     target = _copy(cached, folder, weights) if cached else hub.download(weights, offline=offline, folder=folder)
     was_there = _stamp(target) is not None and [_stamp(folder / name) for name in weights.names] == before
     _write_config(folder, weights)
-    return Pulled(target, was_there=was_there, is_verified=True)
+    return Pulled(target, was_there=was_there, is_verified=is_verified)
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:
@@ -103,15 +108,21 @@ def _copy(source: Path, folder: Path, weights: hub.Weights) -> Path:
     target, digest = folder / source.name, sha256_of(source)
     if target.is_file() and sha256_of(target) == digest:
         return target
-    with Partial(folder / f"{source.name}.incomplete") as part, source.open("rb") as stream:
-        part.restart()
-        check_space(folder, source.stat().st_size, subject=f"model {weights.model!r}")
-        while block := stream.read(BLOCK):
-            part.append(block)
-        if part.sha256 != digest:
-            part.discard()
-            raise ModelError(f"{source}: changed while it was copied; run the command again")
-        part.rename(target)
+    size = source.stat().st_size
+    transfer = Transfer(weights.model, source.name, str(source), size)
+    with hub.locked(folder / f".{source.name}.lock", transfer, is_kept=False) as is_locked:
+        partial = folder / f"{source.name}.incomplete"
+        if not is_locked:
+            partial = partial.with_name(f"{partial.name}.{os.getpid()}")
+        with Partial(partial) as part, source.open("rb") as stream:
+            part.restart()
+            check_space(folder, size, subject=f"model {weights.model!r}")
+            while block := stream.read(BLOCK):
+                part.append(block)
+            if part.sha256 != digest:
+                part.discard()
+                raise ModelError(f"{source}: changed while it was copied; run the command again")
+            part.rename(target)
     return target
 
 

@@ -18,6 +18,7 @@ from bike_cli.config import dump
 from bike_cli.engine.folder import CONFIG_FILE, WEIGHTS_FILE
 from bike_cli.engine.weights import read_json
 from bike_cli.errors import ModelError, UsageError, shorten
+from bike_cli.locks import acquire_lock
 from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.snapshots import Snapshot, last_snapshot, snapshots_in, write_snapshot
 
@@ -177,16 +178,12 @@ class RunFolder:
             raise UsageError(f"{self.path}: holds a model; choose a new folder")
 
     def _take(self) -> None:
-        lock = FileLock(self.path / LOCK, thread_local=False)
         try:
-            lock.acquire(timeout=0)
+            self._lock = acquire_lock(self.path / LOCK, timeout_s=0)
         except Timeout as e:
             raise UsageError(f"{self.path}: another run is writing it; wait for that, or choose a new folder") from e
-        except NotImplementedError:
-            return  # a file system without locks
         except OSError as e:
             raise UsageError(f"{self.path}: cannot be written ({e.strerror}); choose a folder that is yours") from e
-        self._lock = lock
 
 
 def _short(value: object) -> str:

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from bike_cli.locks import acquire_lock
+
 PREFIX = "bike-tmp-"
 LOCK = "lock"
 LONGEST_SOCKET = 100  # bytes; the system's limit is 104 on macOS and 108 on Linux, including a final NUL
@@ -25,7 +27,8 @@ SOCKET_NAME = "listener-12345678"  # as long as the names of multiprocessing
 _ATTEMPTS = 3
 
 _mutex = threading.Lock()
-_held: dict[tuple[int, Path], FileLock] = {}  # (process, folder) -> its lock, which is held until the process exits
+# (process, folder) -> its lock, which is held until the process exits; None where the file system has no locks
+_held: dict[tuple[int, Path], FileLock | None] = {}
 
 
 def scratch_folder(*, for_sockets: bool = False) -> Path:
@@ -94,15 +97,14 @@ def _create(base: Path) -> Path:
     remove_abandoned(base)
     for _ in range(_ATTEMPTS):
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-        lock = FileLock(folder / LOCK, thread_local=False)
         try:
-            lock.acquire(timeout=0)
+            lock = acquire_lock(folder / LOCK, timeout_s=0)
         except Timeout:
             continue  # another run took it for abandoned before it was locked, and removes it
-        except (OSError, NotImplementedError):
+        except OSError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        if (folder / LOCK).exists():
+        if lock is None or (folder / LOCK).exists():
             _held[os.getpid(), folder] = lock
             atexit.register(_remove_at_exit, folder, os.getpid())
             return folder
@@ -115,14 +117,18 @@ def _remove_at_exit(folder: Path, pid: int) -> None:
         _remove(folder, _held.pop((pid, folder)))
 
 
-def _remove(folder: Path, lock: FileLock) -> None:
-    """Remove a locked folder. The lock file goes last, so that a folder that was removed in part is recognised."""
+def _remove(folder: Path, lock: FileLock | None) -> None:
+    """Remove a folder that this process has locked, if it can be locked.
+
+    The lock file goes last, so that a folder that was removed in part is recognised.
+    """
     with suppress(OSError):  # it may be gone
         for entry in folder.iterdir():
             if entry.name != LOCK:
                 entry.unlink()
-    if os.name != "posix":  # an open file cannot be removed there
+    if lock is not None and os.name != "posix":  # an open file cannot be removed there
         lock.release()
     shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):
-        lock.release()
+    if lock is not None:
+        with suppress(OSError):
+            lock.release()

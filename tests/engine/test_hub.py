@@ -1,5 +1,6 @@
 """Weights come from a hub, whole and verified, or an error says at once how to get them."""
 
+import errno
 import hashlib
 import logging
 import os
@@ -19,6 +20,7 @@ from hub_server import Hub, serving
 from huggingface_hub import constants
 
 from bike_cli.engine import hub
+from bike_cli.engine.partial import Partial
 from bike_cli.engine.transfers import Reporter, Transfer, reporting_to
 from bike_cli.errors import ExitCode, ModelError
 
@@ -300,6 +302,60 @@ def test_two_processes_do_not_download_the_same_file_twice(server: Hub, tmp_path
     assert len(server.downloads()) == 1
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_enough(
+    number: int, server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+
+    assert fetch().read_bytes() == CONTENT
+    assert fetch(tmp_path / "folder").read_bytes() == CONTENT
+    assert [file.name for file in (tmp_path / "folder").iterdir()] == [SAFE]
+    assert partials(tmp_path) == []
+
+
+def test_without_locks_two_downloads_do_not_write_one_file(
+    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bike_cli.engine.hub.acquire_lock", lambda *_, **__: None)
+    other = tmp_path / "folder" / f"{SAFE}.incomplete"
+    other.parent.mkdir()
+    other.write_bytes(b"of another process")
+
+    assert fetch(other.parent).read_bytes() == CONTENT
+    assert other.read_bytes() == b"of another process"
+
+
+def test_a_partial_file_that_another_process_wrote_to_is_never_kept(tmp_path: Path) -> None:
+    with Partial(tmp_path / "a.incomplete") as one, Partial(tmp_path / "a.incomplete") as other:
+        one.append(CONTENT)
+        other.append(CONTENT)
+
+        with pytest.raises(ModelError, match="another process wrote to it; run the command again"):
+            one.rename(tmp_path / "a")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_client_logs_is_not_logged_again(
+    server: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    look_up = huggingface_hub.get_hf_file_metadata
+
+    def log_and_look_up(*arguments: object, **more: object) -> object:
+        logging.getLogger("huggingface_hub").warning("a retry")
+        return look_up(*arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", log_and_look_up)
+    with caplog.at_level(logging.INFO):
+        fetch()
+
+    assert caplog.text.count("a retry") <= 1
+
+
 # -- content that is wrong
 
 
@@ -359,7 +415,7 @@ def test_a_status_is_named(status: int, server: Hub) -> None:
     refused(f"HTTP {status}" if status != 429 else "HTTP 429|does not answer within 3 s")
 
 
-@pytest.mark.parametrize("status", [403, 404, 500, 503])
+@pytest.mark.parametrize("status", [403, 404, 416, 500, 503])
 def test_a_status_of_the_download_alone_is_named(status: int, server: Hub) -> None:
     server.download_status = status
 
