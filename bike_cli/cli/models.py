@@ -23,6 +23,7 @@ from bike_cli.cli.console import (
 )
 from bike_cli.cli.rows import as_json
 from bike_cli.config import EngineConfig, resolve
+from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from bike_cli.engine.catalogue import KnownModel
@@ -43,6 +44,10 @@ def models_command(
     """List the models: short names, open_clip tags, what is on this disk, size and licence; or download one."""
     if context.invoked_subcommand is None:
         list_command(everything, json_lines, verbose)
+    elif everything or json_lines or verbose:
+        command = context.invoked_subcommand
+        with error_room():
+            raise UsageError(f"bike models {command}: flags go after {command}, not before it; move them")
 
 
 @models_app.command("list")
@@ -80,12 +85,13 @@ def pull_command(
     ] = None,
     offline: o.Offline = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no warnings; errors stay.")] = False,
+    verbose: o.Verbose = 0,
 ) -> None:
     """Download the weights of a model, and verify them; print the path.
 
     An interrupted download continues where it stopped.
     """
-    with error_room(quiet=quiet):
+    with error_room(quiet=quiet, verbose=verbose):
         from bike_cli.cli.downloads import Downloads
         from bike_cli.engine.pull import pull
         from bike_cli.engine.transfers import reporting_to

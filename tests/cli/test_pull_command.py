@@ -102,6 +102,54 @@ def test_pull_repairs_a_damaged_file(server: Hub, weights: bytes) -> None:
     assert f"warning: {path}: is damaged; downloading it again" in ran.stderr
 
 
+def test_a_copy_of_weights_that_cannot_be_checked_is_not_called_verified(
+    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bike("models", "pull", "base")
+    monkeypatch.setattr(hub, "is_intact", lambda *_, **__: None)  # as in a cache without symbolic links
+
+    ran = bike("models", "pull", "base", "--to", str(tmp_path / "stick"), "--offline")
+
+    assert ran.exit_code == 0
+    assert "cannot be checked offline" in ran.stderr
+    assert ", verified" not in ran.stderr
+
+
+def test_two_copies_to_a_folder_do_not_share_a_partial_file(
+    server: Hub, weights: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bike("models", "pull", "base")
+    monkeypatch.setattr(hub, "acquire_lock", lambda *_, **__: None)  # as on a file system without locks
+    other = tmp_path / "stick" / f"{SAFE}.incomplete"
+    other.parent.mkdir()
+    other.write_bytes(b"of another process")
+
+    ran = bike("models", "pull", "base", "--to", str(other.parent))
+
+    assert (ran.exit_code, (other.parent / SAFE).read_bytes()) == (0, weights)
+    assert other.read_bytes() == b"of another process"
+
+
+def test_pull_with_v_says_each_thing_once(server: Hub, weights: bytes) -> None:
+    server.drops = [len(weights) // 2]
+
+    ran = bike("models", "pull", "base", "-v")
+
+    lines = [line for line in ran.stderr.splitlines() if line.startswith("info: ")]
+    assert ran.exit_code == 0
+    assert any("stopped at" in line for line in lines)
+    assert len(set(lines)) == len(lines)
+
+
+@pytest.mark.parametrize("flag", ["-v", "--all", "--json"])
+@pytest.mark.parametrize("command", [["list"], ["pull", "tiny"]])
+def test_flags_before_a_command_are_refused(flag: str, command: list[str]) -> None:
+    ran = bike("models", flag, *command)
+
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert f"flags go after {command[0]}, not before it" in ran.stderr
+
+
 def test_pull_with_q_says_nothing(server: Hub) -> None:
     ran = bike("models", "pull", "base", "-q")
 
