@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from bike_cli.cli.logs import shown_logs
+from bike_cli.cli.logs import logs_on_stderr
 from bike_cli.engine.transfers import reporting_to
 from bike_cli.errors import BikeError, ExitCode, ModelError, UsageError
 
@@ -104,7 +104,7 @@ def error_room(*, quiet: bool = False, verbose: int = 0) -> Iterator[None]:
     if quiet and verbose:
         say("--quiet: cannot be combined with --verbose; give one of them", level="error")
         raise typer.Exit(ExitCode.USAGE)
-    with shown_logs(say, quiet=quiet, verbose=verbose), _errors_as_exit_codes():
+    with logs_on_stderr(say, quiet=quiet, verbose=verbose), _errors_as_exit_codes():
         yield
 
 

@@ -26,7 +26,7 @@ class Write(Protocol):
 
 
 @contextmanager
-def shown_logs(write: Write, *, quiet: bool, verbose: int) -> Iterator[None]:
+def logs_on_stderr(write: Write, *, quiet: bool, verbose: int) -> Iterator[None]:
     """Print log records of bike and of libraries as lines, from the level that the flags ask for.
 
     Levels and handlers are as before afterwards.

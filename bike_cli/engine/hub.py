@@ -32,7 +32,7 @@ from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTP
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 from pebble import concurrent
 
-from bike_cli.engine.partial import Partial, check_space, sha256_of, writable
+from bike_cli.engine.partial import Partial, check_space, report_write_errors, sha256_of
 from bike_cli.engine.transfers import Transfer, current_reporter
 from bike_cli.errors import ModelError
 from bike_cli.locks import acquire_lock
@@ -300,7 +300,7 @@ def _to_cache(remote: _Remote) -> Path:
             partial = blob.with_name(f"{blob.name}.bike.incomplete")
             _fetch(remote, blob, partial=partial, is_locked=is_locked)
         pointer = cache / repository / "snapshots" / remote.commit / remote.name
-        with writable(cache):
+        with report_write_errors(cache):
             _link(pointer, blob)
             ref = cache / repository / "refs" / constants.DEFAULT_REVISION
             ref.parent.mkdir(parents=True, exist_ok=True)
@@ -339,7 +339,7 @@ def locked(file: Path, transfer: Transfer, *, is_kept: bool = True) -> Iterator[
     Raises:
         ModelError: the lock file cannot be created.
     """
-    with writable(file.parent):
+    with report_write_errors(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock = acquire_lock(file, timeout_s=0)

@@ -20,12 +20,12 @@ class Partial:
     """An incomplete download. It is unbuffered: what was written survives a killed process.
 
     Raises:
-        ModelError: the file cannot be read or written; see `writable`.
+        ModelError: the file cannot be read or written; see `report_write_errors`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with writable(path.parent):
+        with report_write_errors(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+b", buffering=0)
             self._file.seek(0)
@@ -48,7 +48,7 @@ class Partial:
 
     def append(self, chunk: bytes) -> None:
         """Write a chunk to the end."""
-        with writable(self.path.parent):
+        with report_write_errors(self.path.parent):
             rest = memoryview(chunk)
             while rest:  # an unbuffered write may be short
                 rest = rest[self._file.write(rest) :]
@@ -57,7 +57,7 @@ class Partial:
 
     def restart(self) -> None:
         """Drop the content."""
-        with writable(self.path.parent):
+        with report_write_errors(self.path.parent):
             self._file.truncate(0)
         self._digest = hashlib.sha256()
         self.size = 0
@@ -68,7 +68,7 @@ class Partial:
         Raises:
             ModelError: another process wrote to the file, so that its content is not what the digest covers.
         """
-        with writable(target.parent):
+        with report_write_errors(target.parent):
             os.fsync(self._file.fileno())
             if os.fstat(self._file.fileno()).st_size != self.size:
                 self.discard()
@@ -99,7 +99,7 @@ def check_space(folder: Path, size: int, *, subject: str) -> None:
 
 
 @contextmanager
-def writable(folder: Path) -> Iterator[None]:
+def report_write_errors(folder: Path) -> Iterator[None]:
     """Turn an error of the file system into a ModelError that names the folder and says what to do."""
     try:
         yield

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bike_cli.engine import hub
 from bike_cli.engine.aliases import ALIASES, BUNDLED, alias_weights
-from bike_cli.engine.partial import BLOCK, Partial, check_space, sha256_of, writable
+from bike_cli.engine.partial import BLOCK, Partial, check_space, report_write_errors, sha256_of
 from bike_cli.engine.transfers import Transfer
 from bike_cli.errors import ModelError, UsageError
 
@@ -138,5 +138,5 @@ def _write_config(folder: Path, weights: hub.Weights) -> None:
         "model_cfg": catalogue.architecture(weights.arch),
         "preprocess_cfg": {key: pretrained[key] for key in keys if key in pretrained},
     }
-    with writable(folder):
+    with report_write_errors(folder):
         (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
