@@ -35,12 +35,14 @@ class Content(NamedTuple):
         start: whether decoding can start here.
         is_closed: whether every earlier packet is shown before this one, and every later packet after it.
         is_field: whether it holds one field of a frame; of two such packets, the second counts 0 frames.
+        is_shown_earlier: whether it is known to be shown before the reference frame stored before it (a B-frame).
     """
 
     frames: int | None
     start: Start
     is_closed: bool = False
     is_field: bool = False
+    is_shown_earlier: bool = False
 
 
 Inspector: TypeAlias = Callable[
@@ -50,6 +52,7 @@ Inspector: TypeAlias = Callable[
 _ONE_FRAME = Content(1, Start.NO)
 _ONE_KEYFRAME = Content(1, Start.BARE)
 _ONE_OPEN_KEYFRAME = Content(1, Start.ALONE)
+_ONE_B_FRAME = Content(1, Start.NO, is_shown_earlier=True)
 _UNKNOWN = Content(None, Start.NO)
 
 
@@ -322,6 +325,7 @@ def _vp9_sizes(content: memoryview) -> list[int]:
 # -- MPEG-4 Part 2 -------------------------------------------------------------------------------------------------
 
 _LARGEST_EMPTY_VOP = 32  # bytes; where the flag "vop_coded" stands depends on the time base, so these stay unknown
+_B_VOP = 2  # vop_coding_type
 
 
 def _mpeg4(content: memoryview, is_key: bool) -> Content:
@@ -330,6 +334,8 @@ def _mpeg4(content: memoryview, is_key: bool) -> Content:
     at = packet.find(b"\0\0\1\xb6")
     if at >= 0 and (len(packet) - at <= _LARGEST_EMPTY_VOP or packet.find(b"\0\0\1\xb6", at + 4) >= 0):
         return _UNKNOWN
+    if at >= 0 and packet[at + 4 :][:1] and packet[at + 4] >> 6 == _B_VOP:
+        return _ONE_B_FRAME
     return _one_frame(content, is_key)
 
 

@@ -122,10 +122,15 @@ class Survey:
         return notes
 
     def _is_cut(self) -> bool:
-        if not self.n_read:
+        is_known = ~np.isnan(self.starts)
+        if not is_known.any():
             return False
-        ends_at_s = float(self.starts[-1] + self.lengths[-1])
-        return self.header.promises_more(self.n_packets, max(ends_at_s, ends_at_s - float(self.starts[0])))
+        starts, lengths = self.starts[is_known], self.lengths[is_known]
+        # AVI has no presentation times, so the last frame may not have the latest.
+        ends_at_s = float((starts + lengths).max())
+        # Where edits follow one another, FFmpeg can let the times of the second begin before the first ends.
+        lasts_s = max(ends_at_s - float(starts.min()), float(self.lengths.sum()))
+        return self.header.promises_more(self.n_packets, max(ends_at_s, lasts_s))
 
 
 @dataclass(frozen=True)

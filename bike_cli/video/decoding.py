@@ -169,13 +169,11 @@ def _read_through(source: Source, request: Request) -> Footage:
 
 
 def _read_with_decord(source: Source, request: Request, file: VideoFile) -> Footage:
-    is_exact = decord_is_exact(file.header)
-    packets = None
-    if is_exact:
-        with open_video(source) as other:
-            packets = list_packets(other)
+    with open_video(source) as other:
+        packets = list_packets(other)
+    is_exact = decord_is_exact(file, packets)
     try:
-        footage = read_decord(source.path, request, file=file, packets=packets)
+        footage = read_decord(source.path, request, file=file, packets=packets if is_exact else None)
     except GaveUpError as e:
         message = f"{source.id}: decord cannot read it, or not exactly; leave it to --decoder auto"
         raise VideoError(message, kind="not_video") from e

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.errors import UsageError
+from bike_cli.video.bitstreams import Start
 from bike_cli.video.footage import Footage, Request
 from bike_cli.video.formats import PATTERN_CHARACTERS
 from bike_cli.video.nearest import fewer, nearest, without_repeats
 from bike_cli.video.orientation import decord_orientation, display_matrix, orientation_from
 from bike_cli.video.packets import PacketList, UnforeseenError, table_of
-from bike_cli.video.video_file import THREADS, Header, VideoFile
+from bike_cli.video.video_file import THREADS, Header, VideoFile, picture_streams
 
 # decord brings an old FFmpeg, which knows no whitelist of formats. It is given nothing that this might take for a
 # playlist, or for a pattern that names other files.
@@ -57,16 +58,20 @@ def check_decord_is_installed() -> None:
         )
 
 
-def decord_is_exact(header: Header) -> bool:
-    """Return whether decord 0.6.0 reads such files frame by frame as PyAV does.
+def decord_is_exact(file: VideoFile, packets: PacketList) -> bool:
+    """Return whether decord 0.6.0 reads such a file frame by frame as PyAV does.
 
     Elsewhere it seeks to the wrong frame and says nothing: MPEG-TS, MPEG-PS, HEVC, AVI with B-frames (tests show it),
-    or converts other pixels than 8-bit 4:2:0 differently, by 3 of 255 in the mean for 10 bit.
+    and keyframes that do not cut all ties, as in open GOPs and with periodic intra refresh. It converts other pixels
+    than 8-bit 4:2:0 of even size differently, by 3 of 255 in the mean for 10 bit.
     """
+    header, context = file.header, file.stream.codec_context
     return (
         ("mp4" in header.container or "matroska" in header.container)
         and header.codec in {"h264", "vp8", "vp9"}
         and header.pixels in {"yuv420p", "yuvj420p"}
+        and context.width % 2 == context.height % 2 == 0
+        and not (packets.is_keyframe & (packets.starts < Start.BARE)).any()
     )
 
 
@@ -84,6 +89,8 @@ def read_decord(path: Path, request: Request, *, file: VideoFile, packets: Packe
         GaveUpError: decord might open other files, fails, repeats frames, shows the picture the wrong way up, or its
             count or clock shows that it misreads the file.
     """
+    if len(picture_streams(file.container)) > 1:  # decord makes a choice of its own
+        raise GaveUpError
     _check_content(path, file.header)
     _check_orientation(file)
     import decord
@@ -105,6 +112,7 @@ def read_decord(path: Path, request: Request, *, file: VideoFile, packets: Packe
         group = np.searchsorted(first_shown, positions, side="right") - 1
         indices = keys[group] + positions - first_shown[group]
         pixels = reader.get_batch(indices.ravel().tolist()).asnumpy()
+        _check_size(file, pixels)
     except (decord.DECORDError, decord.DECORDLimitReachedError, *_ERRORS) as e:
         raise GaveUpError from e
     starts_s = spans_s[:, 0] - spans_s[0, 0]
@@ -141,6 +149,8 @@ def _shown(packets: PacketList, n_counted: int) -> NDArray[np.int64]:
     # decord loses count where it seeks to a keyframe that is not shown.
     if n_counted != len(packets) or (packets.is_keyframe & (packets.frames == 0)).any():
         raise GaveUpError
+    if (packets.pts < 0).any():  # decord's clock begins at 0, but it seeks on that of the file
+        raise GaveUpError
     order = np.argsort(packets.pts, kind="stable")
     return np.flatnonzero(np.isin(order, table.shown))
 
@@ -153,6 +163,12 @@ def _check_orientation(file: VideoFile) -> None:
     matrix = None if picture is None else display_matrix(picture)
     if orientation_from(matrix) != decord_orientation(matrix):
         raise GaveUpError
+
+
+def _check_size(file: VideoFile, pixels: NDArray[np.uint8]) -> None:
+    context = file.stream.codec_context
+    if sorted(pixels.shape[1:3]) != sorted((context.height, context.width)):  # a turn by 90 degrees swaps the axes
+        raise GaveUpError  # another stream, such as a cover
 
 
 def _check(n_frames: int, header_frames: int, *, starts_s: NDArray[np.float64]) -> None:

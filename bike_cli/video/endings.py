@@ -45,11 +45,14 @@ def _is_short(path: Path, file: VideoFile, *, ends_at_s: float, stated_s: float)
     """Return whether the rest of the file is missing, too."""
     if clock_may_jump(file):  # FFmpeg has guessed the duration from the same clock
         return False
-    if "mov" in file.header.container.split(","):
+    containers = file.header.container.split(",")
+    if "matroska" in containers and file.stream.duration:  # PyAV 18: None without one; PyAV 19: 0
+        return False  # it states no duration, as live recordings do, and FFmpeg has guessed one from the bit rate
+    if "mov" in containers:
         # The header of a fragmented file states the length of the whole presentation, of which this may be one part.
         is_fragmented = not file.stream.frames
         return _last_box_is_cut(path) if is_fragmented else True
-    return file.stream.duration is not None or _last_end_s(file, from_s=ends_at_s) < stated_s
+    return bool(file.stream.duration) or _last_end_s(file, from_s=ends_at_s) < stated_s
 
 
 def _last_end_s(file: VideoFile, *, from_s: float) -> float:

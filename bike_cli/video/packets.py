@@ -45,7 +45,7 @@ class PacketList:
         is_keyframe: bool [N], marked as a keyframe by the container.
         is_discarded: bool [N], decoded but not shown, such as those outside of an edit list.
         is_corrupt: bool [N], marked by the container; the decoder may still find nothing wrong.
-        is_field, is_closed: bool [N], see `Content`.
+        is_field, is_closed, is_shown_earlier: bool [N], see `Content`.
         starts: int64 [N], values of `Start`.
         is_understood: whether the headers of this codec are read; otherwise each packet counts as one frame.
         error: the container's error that ended the list early.
@@ -61,6 +61,7 @@ class PacketList:
     is_corrupt: NDArray[np.bool_]
     is_field: NDArray[np.bool_]
     is_closed: NDArray[np.bool_]
+    is_shown_earlier: NDArray[np.bool_]
     starts: NDArray[np.int64]
     is_understood: bool
     error: Exception | None = None
@@ -187,7 +188,7 @@ def list_packets(file: VideoFile) -> PacketList:
                 packet.size,
                 is_key | packet.is_discard << 1 | packet.is_corrupt << 2,
                 -1 if content.frames is None else min(content.frames, 15),
-                content.start | content.is_closed << 2 | content.is_field << 3,
+                content.start | content.is_closed << 2 | content.is_field << 3 | content.is_shown_earlier << 4,
             )
         )
     columns = np.array(rows, np.int64).reshape(-1, 7).T.copy()
@@ -203,6 +204,7 @@ def list_packets(file: VideoFile) -> PacketList:
         starts=columns[6] & 3,
         is_closed=(columns[6] & 4) > 0,
         is_field=(columns[6] & 8) > 0,
+        is_shown_earlier=(columns[6] & 16) > 0,
         is_understood=inspect is not None,
         error=error,
     )
@@ -248,6 +250,12 @@ def table_of(packets: PacketList) -> PacketTable:
 def _check_order(packets: PacketList) -> None:
     """Raise UnforeseenError where a decoder's order is not the order of the times, as where a clock restarts."""
     pts = packets.pts[packets.frames == 1]
+    # Decoders skip pictures that need one before the first keyframe (an open GOP). All other readings must do so, too,
+    # also those that never decode such a picture, so that every reading counts the same frames.
+    if (pts < pts[0]).any():
+        raise UnforeseenError("the first frames may refer to frames before the first keyframe")
+    if _has_decoding_times(pts, packets.is_shown_earlier[packets.frames == 1]):
+        raise UnforeseenError("times are those of decoding, not of presentation")
     latest_before = np.maximum.accumulate(pts)
     if len(np.unique(pts)) < len(pts) or (pts[_MOST_REORDERED:] < latest_before[:-_MOST_REORDERED]).any():
         raise UnforeseenError("times repeat or go backwards")
@@ -256,3 +264,10 @@ def _check_order(packets: PacketList) -> None:
     earliest_after = np.minimum.accumulate(pts[::-1])[::-1]
     if (earliest_after[closed] <= latest_before[closed - 1]).any():
         raise UnforeseenError("times go backwards")
+
+
+def _has_decoding_times(pts: NDArray[np.int64], is_shown_earlier: NDArray[np.bool_]) -> bool:
+    """Return whether B-frames have later times than the reference frames stored before them."""
+    places = np.arange(len(pts))
+    reference = np.maximum.accumulate(np.where(is_shown_earlier, 0, places))
+    return bool((pts > pts[reference])[is_shown_earlier].any())

@@ -46,8 +46,11 @@ def read_selected(file: VideoFile, request: Request) -> Footage:
         UnforeseenError: the file is not as its packets say; some or all frames may still be there.
         av.error.FFmpegError: it cannot be read or decoded.
     """
-    packets = list_packets(file)
-    table = table_of(packets)
+    table = table_of(list_packets(file))
+    # Readings that decode no B-frame cannot notice that its time is wrong. MPEG-4 says which packets hold B-frames.
+    may_reorder = bool(file.stream.codec_context.has_b_frames) and file.header.codec != "mpeg4"
+    if may_reorder and (np.diff(table.pts) > 0).all():
+        raise UnforeseenError("times may be those of decoding, not of presentation")
     time_base = file.stream.time_base
     if not time_base:  # PyAV 18 returns None where there is none, PyAV 19 zero
         raise UnforeseenError("the stream has no time base")

@@ -183,3 +183,34 @@ def test_a_long_film_is_decoded_only_around_the_frames_asked_for(tmp_path: Path)
     found = selected(film, FramesAt(SamplingConfig(), chosen=(5, 30, 49)))
 
     np.testing.assert_array_equal(found.frames[0], expected[[5, 30, 49]])
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+@pytest.mark.parametrize(("codec", "options"), [("mpeg4", {"bf": "2"}), ("libx264", X264), ("libx265", X265)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        SamplingConfig(frames=8),
+        SamplingConfig(frames=8, draft=True),
+        SamplingConfig(frames=8, sampling="keyframe"),
+        SamplingConfig(frames=16),
+    ],
+)
+def test_b_frames_with_times_of_decoding_are_left_to_a_full_decode(
+    tmp_path: Path, codec: str, options: Mapping[str, str], ending: str, config: SamplingConfig
+) -> None:
+    film = write_film(tmp_path / "film.mp4", codec, options=options)
+    remuxed = tmp_path / f"remuxed.{ending}"
+    with av.open(str(film)) as source, av.open(str(remuxed), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for i, packet in enumerate(p for p in source.demux(video=0) if p.size):
+            packet.pts = packet.dts = i  # as in files that were remuxed from AVI
+            packet.stream, packet.time_base = stream, Fraction(1, 25)
+            target.mux(packet)
+    expected, _ = plainly_decoded(remuxed)
+
+    clip = decode(Source.at(remuxed), config)
+
+    assert len(expected) == N
+    np.testing.assert_array_equal(clip.frames, expected[clip.positions])
+    assert (np.diff(clip.times_s) > 0).all()

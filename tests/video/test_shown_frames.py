@@ -20,6 +20,7 @@ from bike_cli.video.bitstreams import Start, inspector_of
 from bike_cli.video.decoding import decode
 from bike_cli.video.decord_reader import decord_is_exact
 from bike_cli.video.footage import Footage, Request
+from bike_cli.video.packets import list_packets
 from bike_cli.video.sequential_reader import read_through
 from bike_cli.video.video_file import open_video
 
@@ -61,7 +62,7 @@ def readings(film: Path, config: SamplingConfig) -> Iterator[tuple[str, Clip | F
     if not config.draft:
         yield "sequential", read_through(Source.at(film), Request(config))
         with open_video(Source.at(film)) as file:
-            is_exact = decord_is_exact(file.header)
+            is_exact = decord_is_exact(file, list_packets(file))
         if is_exact and film.name not in REFUSED_BY_DECORD:
             yield "decord", decode(Source.at(film), config, decoder="decord")
 
@@ -336,3 +337,110 @@ def test_an_edit_list_decides_which_frames_there_are(
     assert clip.duration_s == pytest.approx(len(shown) / 10)
     assert clip.warning is None
     np.testing.assert_allclose(clip.times_s, np.array(clip.positions) / 10, atol=1e-6)
+
+
+# -- open groups of pictures at the beginning ------------------------------------------------------------------------
+
+
+def copy_packets(film: Path, to: Path, *, first: int) -> Path:
+    """Copy the packets from the given one on."""
+    muxer = {"movflags": "frag_keyframe+empty_moov", "use_editlist": "0"} if "fragments" in to.name else {}
+    with av.open(str(film)) as source, av.open(str(to), "w", options=muxer) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for i, packet in enumerate(p for p in source.demux(video=0) if p.size):
+            if i >= first:
+                packet.stream = stream
+                target.mux(packet)
+    return to
+
+
+OPEN_GOPS = {
+    "mpeg2": ("mpeg2video", {}),
+    "mpeg4": ("mpeg4", {}),
+    "h264": ("libx264", {"x264-params": "open-gop=1:bframes=3:b-adapt=0"}),
+    "hevc": ("libx265", {"x265-params": "log-level=none:bframes=3:b-adapt=0:keyint=12:min-keyint=12:open-gop=1"}),
+}
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv", "fragments.mp4", "fragments.mov"])
+@pytest.mark.parametrize("codec", OPEN_GOPS)
+def test_every_reading_counts_alike_where_the_first_frames_cannot_be_decoded(
+    tmp_path: Path, codec: str, ending: str
+) -> None:
+    encoder, options = OPEN_GOPS[codec]
+    film = write_barcodes(tmp_path / f"film.{ending}", encoder, gop=12, b_frames=2, options=options)
+    with av.open(str(film)) as container:
+        keys = [i for i, p in enumerate(p for p in container.demux(video=0) if p.size) if p.is_keyframe]
+    late = copy_packets(film, tmp_path / f"late.{ending}", first=keys[1])
+    expected = shown_numbers(late)
+
+    check(late, expected)
+    found = {name: decode(Source.at(late), config) for name, config in REQUESTS.items()}
+    found["jitter"] = decode(Source.at(late), EIGHT, rng=np.random.default_rng(1))
+
+    assert numbers_of(found["jitter"].frames).tolist() == expected[found["jitter"].positions].tolist()
+    notes = {
+        name: [n for n in (clip.warning or "").split("; ") if "cannot be decoded" in n] for name, clip in found.items()
+    }
+    assert len({tuple(n) for n in notes.values()}) == 1, notes
+    if codec in {"mpeg2", "hevc"} and ending not in {"mp4", "mov"}:  # there, an edit list leaves the frames out
+        assert notes["keyframe"][0].startswith("the first ")
+
+
+# -- decord ----------------------------------------------------------------------------------------------------------
+
+NOTE = "decord may be some frames off in such files; --decoder auto is exact"
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+@pytest.mark.parametrize("muxer", [{}, {"movflags": "frag_keyframe+empty_moov"}])
+@pytest.mark.parametrize("x264", ["open-gop=1:bframes=3:b-adapt=0", "intra-refresh=1:bframes=0"])
+def test_decord_admits_that_keyframes_are_open(tmp_path: Path, x264: str, muxer: dict[str, str], ending: str) -> None:
+    options = {"x264-params": f"keyint=12:min-keyint=12:scenecut=0:{x264}"}
+    film = write_barcodes(
+        tmp_path / f"film.{ending}", "libx264", options=options, muxer=muxer if ending == "mp4" else {}
+    )
+
+    assert NOTE in warning_of(film, "decord")
+
+
+@pytest.mark.parametrize(("width", "height"), [(33, 64), (64, 17)])
+def test_decord_admits_other_colours_of_odd_sizes(tmp_path: Path, width: int, height: int) -> None:
+    film = tmp_path / "film.webm"
+    with av.open(str(film), "w") as container:
+        stream = container.add_stream("libvpx", rate=25)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for _ in range(10):
+            container.mux(stream.encode(av.VideoFrame(width, height, "yuv420p")))
+        container.mux(stream.encode())
+
+    assert NOTE in warning_of(film, "decord")
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libx264"])
+def test_decord_is_refused_files_that_begin_before_zero(tmp_path: Path, codec: str) -> None:
+    muxer = {"avoid_negative_ts": "disabled"}
+    film = write_barcodes(tmp_path / "film.mkv", codec, pts=range(-10, 30), muxer=muxer)
+
+    check_only_refused_by_decord(film)
+
+
+def test_decord_is_refused_files_with_two_pictures(tmp_path: Path) -> None:
+    film = tmp_path / "film.mkv"
+    with av.open(str(film), "w") as container:
+        sides = (64, 128)
+        streams = [container.add_stream("libx264", rate=25) for _ in sides]
+        for stream, side in zip(streams, sides, strict=True):
+            stream.width, stream.height, stream.pix_fmt = side, side, "yuv420p"
+        for stream, side in zip(streams, sides, strict=True):
+            for _ in range(10):
+                container.mux(stream.encode(av.VideoFrame(side, side, "yuv420p")))
+            container.mux(stream.encode())
+
+    check_only_refused_by_decord(film)
+
+
+def check_only_refused_by_decord(film: Path) -> None:
+    assert NOTE not in warning_of(film)
+    with pytest.raises(VideoError, match="decord cannot read it, or not exactly; leave it to --decoder auto"):
+        decode(Source.at(film), EIGHT, decoder="decord")
