@@ -64,7 +64,14 @@ def inspector_of(codec: str, extradata: bytes) -> Inspector | None:
         return _Hevc(extradata)
     if codec == "av1":
         return _Av1(extradata)
-    return {"vp8": _vp8, "vp9": _vp9, "mpeg4": _mpeg4, "mpeg2video": _one_frame, "mjpeg": _one_frame}.get(codec)
+    return {
+        "vp8": _vp8,
+        "vp9": _vp9,
+        "mpeg4": _mpeg4,
+        "theora": _theora,
+        "mpeg2video": _one_frame,
+        "mjpeg": _one_frame,
+    }.get(codec)
 
 
 def _one_frame(content: memoryview, is_key: bool) -> Content:
@@ -276,7 +283,7 @@ def _unescaped(unit: bytes) -> bytes:
     return unit.replace(b"\0\0\3", b"\0\0")
 
 
-# -- VP8 and VP9 ---------------------------------------------------------------------------------------------------
+# -- VP8, VP9 and Theora -------------------------------------------------------------------------------------------
 
 
 def _vp8(content: memoryview, is_key: bool) -> Content:
@@ -320,6 +327,13 @@ def _vp9_sizes(content: memoryview) -> list[int]:
     begin = len(content) - index + 1
     places = range(begin, begin + n * size_bytes, size_bytes)
     return [int.from_bytes(content[at : at + size_bytes], "little") for at in places]
+
+
+def _theora(content: memoryview, is_key: bool) -> Content:
+    """Tell a frame from a header, of which a chained file has more (Theora specification, 6.1 and 7.1)."""
+    if content[0] & 0x80:
+        return Content(0, Start.NO)
+    return _ONE_FRAME if content[0] & 0x40 else _ONE_KEYFRAME
 
 
 # -- MPEG-4 Part 2 -------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 JUMP_S = 10.0  # a longer step is a fault of the clock where a format allows such faults; FFmpeg's threshold, too
 _MOST_REORDERED = 16  # frames by which a time can be out of place without meaning a restart
-_MOST_REPEATED = 0.1  # part of the frames that may lack a time of their own
+_MOST_REPEATED = 0.1  # part of the frames that get a time between their neighbours' where they repeat one
+_ROUNDING_S = 0.001  # a step back no longer than this is a rounding error
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,11 @@ class Clock:
     """When M frames are shown.
 
     Args:
-        starts_s: float64 [M], rising from 0; all NaN where not known.
+        starts_s: float64 [M], from 0 on, never decreasing; frames share a time where the file's clock is too coarse for
+            them; all NaN where not known.
         duration_s: end of the last frame; None where not known.
         ends_at_s: the same on the file's own clock; None where that is not known or was corrected.
-        note: why nothing is known although the file has times.
+        note: why nothing is known.
     """
 
     starts_s: NDArray[np.float64]
@@ -41,7 +43,8 @@ def clock_of(
     """
     known = ~np.isnan(starts)
     if not known.any():
-        return Clock(np.full(len(starts), np.nan), None)
+        note = "the file has no timestamps: times and duration are not known" if len(starts) else None
+        return Clock(np.full(len(starts), np.nan), None, note=note)
     rising = _rising(starts, lengths, is_key, may_jump=may_jump)
     if rising is None:
         reason = "the file's clock runs backwards: times and duration are not known"
@@ -64,7 +67,10 @@ def _rising(
     is_jump = np.abs(steps) > JUMP_S if may_jump else np.zeros(len(steps), bool)
     if (steps > 0).all() and not is_jump.any():
         return filled
-    is_restart = is_jump | ((steps <= 0) & is_key[1:])
+    # A clock can restart at the time at which it stopped; one that often stands still is too coarse.
+    is_repeat = steps == 0
+    is_step_back = (steps < -_ROUNDING_S) | (is_repeat & (is_repeat.mean() <= _MOST_REPEATED))
+    is_restart = is_jump | (is_step_back & is_key[1:])
     is_disorder = bool(((steps <= 0) & ~is_restart).any()) and not is_jump.any()
     if is_disorder and (reordered := _reordered(filled, lengths)) is not None:
         return reordered
@@ -101,7 +107,7 @@ def _reordered(starts: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDA
     ascending = starts[order]
     repeated = np.append(False, np.diff(ascending) <= 0)
     if repeated.sum() > max(1.0, _MOST_REPEATED * len(starts)):
-        return None
+        return ascending if ascending[-1] > ascending[0] else None
     filled = _filled(np.where(repeated, np.nan, ascending), lengths) if repeated.any() else ascending
     return None if filled is None or not (np.diff(filled) > 0).all() else filled
 
@@ -118,4 +124,4 @@ def _joined(parts: list[NDArray[np.float64]], lengths: list[NDArray[np.float64]]
         length = float(part_lengths[-1]) or _step(np.concatenate(parts), np.concatenate(lengths))
         begin = float(joined[-1][-1]) + length
     rising = np.concatenate(joined)
-    return rising if (np.diff(rising) > 0).all() else None
+    return rising if (np.diff(rising) >= 0).all() else None

@@ -141,10 +141,12 @@ def _read_draft(
 ) -> NDArray[np.int64]:
     """Put the decoded pictures nearest to those wanted into the album; return their positions, [K, T]."""
     read: list[int] = []
+    # What these could be replaced with lies outside the edit list.
+    ends = table.shown[[0, -1]]
     for run in runs:
         waiting = sorted(table.position_of(pts) for pts in table.pts[run.wanted].tolist())
         before: tuple[int, av.VideoFrame] | None = None
-        for here in _pictures(file, table, run, spared=run.wanted[:0]):
+        for here in _pictures(file, table, run, spared=ends):
             while waiting and waiting[0] <= here[0]:
                 position, chosen = _nearer(waiting.pop(0), before or here, here)
                 album.put(position, chosen)
@@ -193,6 +195,8 @@ def _packets(file: VideoFile, table: PacketTable, run: Run) -> Iterator[tuple[in
         if i is None:
             is_here = (table.pts == packet.pts) & (table.sizes == packet.size)
             i = next(iter(np.flatnonzero(is_here).tolist()), len(table.pts))
+            if i > run.start:  # such as in Matroska that begins below 0
+                raise UnforeseenError("seeking leads behind the place asked for")
         if i == len(table.pts) or packet.pts != table.pts[i] or packet.size != table.sizes[i]:
             raise UnforeseenError("seeking leads to packets that were not there before")
         if i >= run.start:

@@ -256,7 +256,8 @@ class Album:
             height, width, _ = next(iter(self._pixels.values())).shape
             size = (width, height) if orientation.swaps_axes else (height, width)
         # FFmpeg would start a thread per core for each picture, which costs more than it saves and meets limits.
-        rgb = picture.reformat(size[1], size[0], format="rgb24", threads=THREADS).to_ndarray()
+        # Like ffmpeg; it counts where chroma is interpolated: for 4:2:2, more than 8 bits and odd sizes.
+        rgb = picture.reformat(size[1], size[0], format="rgb24", interpolation="BICUBIC", threads=THREADS).to_ndarray()
         self._pixels[place] = orientation.apply(cast("NDArray[np.uint8]", rgb))
 
     def frames(self, places: NDArray[np.int64]) -> NDArray[np.uint8] | None:

@@ -69,10 +69,60 @@ def test_a_clock_that_makes_no_sense_is_no_clock() -> None:
     assert found.note == "the file's clock runs backwards: times and duration are not known"
 
 
-def test_without_times_there_is_nothing_to_say() -> None:
+def test_missing_times_are_reported() -> None:
     found = clock([None, None])
 
-    assert (found.duration_s, found.note) == (None, None)
+    assert (found.duration_s, found.note) == (None, "the file has no timestamps: times and duration are not known")
+
+
+@pytest.mark.parametrize("keys", [(0,), range(40)])
+def test_frames_share_a_time_where_the_clock_is_coarser_than_the_frame_rate(keys: Sequence[int]) -> None:
+    found = clock([i // 2 for i in range(40)], keys=keys)
+
+    assert found.starts_s.tolist() == [i // 2 for i in range(40)]
+    assert (found.duration_s, found.note) == (20, None)
+
+
+def test_a_clock_that_stands_still_is_no_clock() -> None:
+    assert np.isnan(clock([3] * 12).starts_s).all()
+
+
+@pytest.mark.parametrize("keys", [(0,), (0, 1, 2, 3)])
+def test_times_swapped_by_a_rounding_error_are_sorted(keys: Sequence[int]) -> None:
+    found = clock([0, -0.00001, 1, 2], keys=keys)
+
+    np.testing.assert_allclose(found.starts_s, [0, 0, 1, 2], atol=1e-4)
+    assert (np.diff(found.starts_s) > 0).all()
+
+
+@pytest.mark.parametrize(("name", "codec"), [("film.h264", "libx264"), ("film.hevc", "libx265")])
+def test_raw_streams_have_no_times_and_say_so(tmp_path: Path, name: str, codec: str) -> None:
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    clip = read(write_barcodes(tmp_path / name, codec, options=options))
+
+    assert np.isnan(clip.times_s).all()
+    assert clip.duration_s is None
+    assert "the file has no timestamps: times and duration are not known" in (clip.warning or "")
+    assert numbers_of(clip.frames)[0].tolist() == [0, 5, 10, 15, 20, 25, 30, 35]
+
+
+def test_the_guessed_duration_of_a_live_recording_does_not_count(tmp_path: Path) -> None:
+    film = tmp_path / "film.mkv"
+    with av.open(str(film), "w", options={"live": "1"}) as container:
+        audio, picture = container.add_stream("pcm_s16le", rate=8000), container.add_stream("ffv1", rate=25)
+        audio.layout = "mono"
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "gray"
+        for _ in range(15):
+            container.mux(picture.encode(av.VideoFrame(64, 48, "gray")))
+        for _ in range(40):
+            sound = av.AudioFrame("s16", "mono", 800)
+            sound.rate = 8000
+            container.mux(audio.encode(sound))
+        container.mux([*picture.encode(), *audio.encode()])
+
+    with av.open(str(film)) as container:
+        assert container.duration > 2_000_000  # FFmpeg's guess, of 0.6 s of picture
+    assert read(film).warning is None
 
 
 # -- files -----------------------------------------------------------------------------------------------------------
@@ -234,7 +284,8 @@ def test_a_raw_stream_without_its_first_keyframe_says_how_much_is_lost(tmp_path:
     clip = read(film)
 
     assert numbers_of(clip.frames)[0, 0] == 12
-    assert clip.warning == "the first 11 of 39 frames cannot be decoded"
+    no_times = "the file has no timestamps: times and duration are not known"
+    assert clip.warning == f"{no_times}; the first 11 of 39 frames cannot be decoded"
 
 
 @needs_faults

@@ -1,16 +1,21 @@
 """What becomes of files of which only a part can be read."""
 
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from barcode_films import numbers_of, write_barcodes
 from numbered_films import CLIPS, EIGHT, N, failure_of, needs_clips, positions_seen, write_film
+from test_shown_frames import shown_numbers, with_edits
 
 from bike_cli.config import SamplingConfig
 from bike_cli.errors import VideoError
 from bike_cli.records import Clip, Source
+from bike_cli.video.bitstreams import inspector_of
 from bike_cli.video.damage import Losses, Survey, choose
 from bike_cli.video.decoding import decode
 from bike_cli.video.footage import Request
@@ -18,6 +23,8 @@ from bike_cli.video.sampling import sample_positions
 from bike_cli.video.video_file import Header
 
 FILE = Source.at("film.mp4")
+X264_B_FRAMES = {"x264-params": "keyint=12:bframes=3:b-adapt=0"}
+X265_B_FRAMES = {"x265-params": "log-level=none:keyint=12:min-keyint=12:bframes=3:b-adapt=0:open-gop=0"}
 
 
 def survey(whole: int, guessed: int = 0, *, packets: int = 300) -> Survey:
@@ -177,3 +184,51 @@ def test_guessed_pixels_are_not_passed_off_as_whole(tmp_path: Path) -> None:
     film.write_bytes(content)
 
     assert "of 300 frames can be read" in (read(film).warning or "")
+
+
+def test_gaps_of_an_avi_are_not_damage(tmp_path: Path) -> None:
+    film = tmp_path / "film.avi"
+    write_barcodes(film, "libx264", options=X264_B_FRAMES, pts=[i + i * i // 20 for i in range(40)])
+
+    clip = decode(Source.at(film), EIGHT)
+
+    assert clip.warning is None
+    assert numbers_of(clip.frames)[0].tolist() == [0, 5, 10, 15, 20, 25, 30, 35]
+
+
+@pytest.mark.parametrize(("codec", "options"), [("libx264", X264_B_FRAMES), ("libx265", X265_B_FRAMES)])
+def test_frames_outside_of_two_edits_are_not_damage(tmp_path: Path, codec: str, options: dict[str, str]) -> None:
+    film = write_barcodes(tmp_path / "film.mp4", codec, n_frames=75, options=options)
+    with_edits(film, [(0.28, 0.12), (0.32, 0.52)])
+
+    for frames in (8, 16):
+        clip = decode(Source.at(film), SamplingConfig(frames=frames))
+
+        assert "damaged" not in (clip.warning or "")
+        assert clip.frames.shape[1] == frames
+        assert numbers_of(clip.frames)[0].tolist() == shown_numbers(film)[clip.positions[0]].tolist()
+
+
+def test_headers_of_a_chained_ogg_are_not_damage() -> None:
+    inspect = inspector_of("theora", b"")
+    assert inspect is not None
+
+    headers = [inspect(memoryview(bytes([kind]) + b"theora"), False).frames for kind in (0x80, 0x81, 0x82)]
+    frames = [inspect(memoryview(bytes([head, 1, 2])), head == 0).frames for head in (0x00, 0x40)]
+
+    assert (headers, frames) == ([0, 0, 0], [1, 1])
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg to encode Theora")
+def test_a_chained_ogg_is_whole(tmp_path: Path) -> None:
+    single, film = tmp_path / "single.ogv", tmp_path / "film.ogv"
+    source = "testsrc=size=64x48:rate=25:duration=1"
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-c:v", "libtheora", str(single)]
+    if subprocess.run(command, check=False).returncode:
+        pytest.skip("this ffmpeg has no libtheora")
+    film.write_bytes(2 * single.read_bytes())
+
+    clip = decode(Source.at(film), SamplingConfig(frames=50))
+
+    assert np.array(clip.positions)[0].tolist() == [*range(50)]
+    assert clip.warning is None

@@ -214,3 +214,37 @@ def test_b_frames_with_times_of_decoding_are_left_to_a_full_decode(
     assert len(expected) == N
     np.testing.assert_array_equal(clip.frames, expected[clip.positions])
     assert (np.diff(clip.times_s) > 0).all()
+
+
+DRAFT = SamplingConfig(frames=8, draft=True)
+
+
+def check_draft(film: Path) -> None:
+    """Check that a draft keeps within one frame of those asked for, without the loop filter's pixels."""
+    expected, _ = plainly_decoded(film)
+    asked = Request(DRAFT).positions(len(expected))
+
+    draft = decode(Source.at(film), DRAFT)
+
+    assert draft.positions is not None
+    assert np.abs(draft.positions - asked).max() <= 1
+    off = np.abs(draft.frames[0].astype(int)[:, None] - expected[None]).mean(axis=(2, 3, 4))
+    assert off.argmin(axis=1).tolist() == draft.positions[0].tolist()
+
+
+@pytest.mark.parametrize(("codec", "options"), [("mpeg2video", {"bf": "2"}), ("libvpx", {}), ("mpeg4", {"bf": "2"})])
+def test_a_draft_of_matroska_that_begins_below_zero_keeps_to_the_frames(
+    tmp_path: Path, codec: str, options: Mapping[str, str]
+) -> None:
+    film = tmp_path / "film.mkv"
+    write_film(film, codec, options=options, pts=range(-10, N - 10), muxer={"avoid_negative_ts": "disabled"})
+
+    check_draft(film)
+
+
+@pytest.mark.parametrize("cut", range(1, 9))
+def test_a_draft_of_an_edit_that_begins_in_mid_group_keeps_to_the_frames(tmp_path: Path, cut: int) -> None:
+    x264 = {"x264-params": "keyint=infinite:bframes=5:b-adapt=0:b-pyramid=strict"}
+    film = write_film(tmp_path / "film.mp4", "libx264", options=x264, pts=range(-cut, N - cut))
+
+    check_draft(film)
