@@ -460,7 +460,7 @@ def _read_yaml(file: Path) -> Mapping[str, object]:
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"{file}: cannot be read ({e}); give a YAML file") from e
     except yaml.YAMLError as e:
-        raise ConfigError(f"{file}: is not YAML ({' '.join(str(e).split())}); mend it") from e
+        raise ConfigError(f"{file}: is not YAML ({' '.join(str(e).split())}); fix it") from e
     if not content:
         return {}
     if not isinstance(content, dict):

@@ -35,7 +35,7 @@ class ExitCode(IntEnum):
 
 
 class BikeError(Exception):
-    """Something a user can mend; the message says how."""
+    """Something a user can fix; the message says how."""
 
     exit_code: ClassVar[ExitCode] = ExitCode.BUG
 

@@ -167,7 +167,7 @@ def _checked_model(record: dict[str, object], shape: Shape, *, where: str) -> st
         raise UsageError(f"{where}: shows {len(top)} labels, and this run {shape.top}; set --top, or choose another -o")
     if ("saliency" in record) != shape.explain:
         has, wants = ("an", "none") if "saliency" in record else ("no", "one")
-        raise UsageError(f"{where}: has {has} explanation, and this run gives {wants}; mend --explain, or the -o")
+        raise UsageError(f"{where}: has {has} explanation, and this run gives {wants}; fix --explain, or the -o")
     if record.get("settings", shape.settings) != shape.settings:
         raise UsageError(
             f"{where}: was made with other labels or options, which change scores; "

@@ -110,7 +110,7 @@ def _database(text: str, given: str) -> list[tuple[str, _Video]]:
     try:
         told = json.loads(text)
     except json.JSONDecodeError as e:
-        raise UsageError(f"{given}:{e.lineno}: is no JSON ({e.msg}); download the file again") from e
+        raise UsageError(f"{given}:{e.lineno}: is not valid JSON ({e.msg}); download the file again") from e
     except RecursionError as e:
         raise UsageError(f"{given}: is nested too deeply to be annotations; download the file again") from e
     database = told["database"] if isinstance(told, dict) and "database" in told else None
@@ -176,7 +176,7 @@ def _of_subset(database: _Database, labels: Mapping[str, Sequence[str]], subset:
 def _why_left_out(id_: str, names: Sequence[str], *, multi_label: bool) -> tuple[str, str] | None:
     """Return the kind of what keeps a video from being tested on, and the fact."""
     if not _is_name(id_):
-        return "no_name", "has an id that no file can be named by; mend it"
+        return "no_name", "has an id that no file can be named by; fix it"
     return None if names or multi_label else ("no_label", "has no label; annotate it")
 
 

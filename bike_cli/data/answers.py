@@ -67,7 +67,7 @@ def read_answers(path: Path, *, copy: Path | None = None) -> Iterator[Answer]:
         raise UsageError(f"{path}: cannot be read ({e.strerror}); give what bike classify -o wrote") from e
     except UnicodeDecodeError as e:
         where = _first_without_utf8(path, there)
-        raise UsageError(f"{where}: byte 0x{e.object[e.start]:02x} is not UTF-8; mend the record") from e
+        raise UsageError(f"{where}: byte 0x{e.object[e.start]:02x} is not UTF-8; fix the record") from e
 
 
 def _first_without_utf8(path: Path, there: Path) -> str:
@@ -92,7 +92,7 @@ def _tell_torn(where: str) -> None:
 
 def _no_json(where: str, error: Exception) -> UsageError:
     fact = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-    return UsageError(f"{where}: is no JSON ({fact}); mend or remove the record")
+    return UsageError(f"{where}: is not valid JSON ({fact}); fix or remove the record")
 
 
 # -- JSON lines -----------------------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ def _in_lines(file: Iterable[bytes], path: Path) -> Iterator[Answer]:
                 _tell_torn(where)
                 return
             if isinstance(e, UnicodeDecodeError):
-                raise UsageError(f"{where}: byte 0x{line[e.start]:02x} is not UTF-8; mend the record") from e
+                raise UsageError(f"{where}: byte 0x{line[e.start]:02x} is not UTF-8; fix the record") from e
             raise _no_json(where, e) from e
         yield Answer(number, record)
 
@@ -147,7 +147,7 @@ class _Window:
 
         Raises:
             EOFError: the text ends within it.
-            ValueError: it is no JSON.
+            ValueError: it is not valid JSON.
         """
         while True:
             try:
@@ -213,7 +213,9 @@ def _in_array(stream: io.TextIOBase, path: Path) -> Iterator[Answer]:
             window.skip()
             mark = window.mark()
         elif mark not in ("", "]"):
-            raise UsageError(f"{path}:{window.line}: is no JSON ({mark!r} where ',' or ']' was due); mend the array")
+            raise UsageError(
+                f"{path}:{window.line}: is not valid JSON ({mark!r} where ',' or ']' was due); fix the array"
+            )
     if mark == "":
         _tell_torn(f"{path}:{window.line}")
     window.skip()
@@ -250,7 +252,7 @@ def _in_cells(stream: io.TextIOBase, path: Path) -> Iterator[Answer]:
             line = int(row.where.rpartition(":")[2])
             yield Answer(line, _record(row, columns))
         elif lines.is_whole:
-            raise UsageError(f"{row.where}: has {len(row.cells)} cells, not {len(columns)}; mend or remove the row")
+            raise UsageError(f"{row.where}: has {len(row.cells)} cells, not {len(columns)}; fix or remove the row")
         else:
             _tell_torn(row.where)
 
@@ -261,7 +263,7 @@ def _chained(first: str, rest: Iterable[str]) -> Iterator[str]:
 
 
 def _whole(rows: Iterator[Row], lines: _Lines) -> Iterator[Row]:
-    """Yield the rows up to one that is no CSV because the text ends within it."""
+    """Yield the rows up to one that is not valid CSV because the text ends within it."""
     try:
         yield from rows
     except UsageError as e:
@@ -311,4 +313,4 @@ def _number(where: str, cell: str) -> float | None:
     try:
         return float(cell) if cell else None
     except ValueError as e:
-        raise UsageError(f"{where}: {cell!r} is no number; mend or remove the row") from e
+        raise UsageError(f"{where}: {cell!r} is no number; fix or remove the row") from e

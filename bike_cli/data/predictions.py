@@ -269,7 +269,7 @@ class _Taken:
         if wrong.any():
             i = int(wrong.argmax())
             raise UsageError(
-                f"{where}: score {scores[i]} of {labels[i]!r} is not from 0 to 1; mend or remove the record"
+                f"{where}: score {scores[i]} of {labels[i]!r} is not from 0 to 1; fix or remove the record"
             )
         return places, scores, cosines
 
@@ -351,7 +351,7 @@ def _unique(paths: Iterable[str], form: Callable[[str], str]) -> Mapping[str, st
 def _nothing_in_common(predictions: Predictions, ids: Sequence[str], matched: Mapping[str, str]) -> UsageError:
     if matched:
         fact = f"{count_of(list(matched))} with labels failed, none has an answer"
-        return UsageError(f"{predictions.origin}: {fact}; mend what failed first: {predictions.failures[0].message}")
+        return UsageError(f"{predictions.origin}: {fact}; fix what failed first: {predictions.failures[0].message}")
     names = (*predictions.videos, *(failure.path for failure in predictions.failures))
     by_file = {_file_name(id_): id_ for id_ in reversed(ids)}
     alike = next(((name, by_file[_file_name(name)]) for name in names if _file_name(name) in by_file), None)

@@ -315,6 +315,6 @@ def _unknown(where: str, name: str, candidates: Candidates, names_file: Path) ->
     count = len(candidates.labels)
     if name.isdecimal() and candidates.names == tuple(map(str, range(count))):
         fact = f"id {name} is none of the {count} classes of {names_file}, which end with {count - 1}"
-        return UsageError(f"{where}: {fact}; mend the id, or name all classes there")
+        return UsageError(f"{where}: {fact}; fix the id, or name all classes there")
     near = nearest(name, {*candidates.names, *candidates.labels})
     return UsageError(f"{where}: class {name!r} is none of the {count} of {names_file}; the nearest is {near!r}")

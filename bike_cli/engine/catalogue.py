@@ -111,7 +111,7 @@ def is_plain(config: Mapping[str, object]) -> bool:
 def check_plain(arch: str, tag: str) -> None:
     """Raise ModelError where bike cannot run an architecture, or open_clip does not know it."""
     if not is_plain(architecture(arch)):
-        raise ModelError(f"model '{arch},{tag}': has a text tower of its own kind; {PLAIN_ONLY}")
+        raise ModelError(f"model '{arch},{tag}': uses a non-standard text tower; {PLAIN_ONLY}")
 
 
 def weights_of(arch: str, tag: str, *, model: str = "") -> hub.Weights | None:

@@ -90,7 +90,7 @@ def _unknown(model: str) -> ModelError:
         return ModelError(f"model {model!r}: names an architecture without weights; use {model},{tags[0]} or its like")
     names = [catalogue.BUNDLED, *catalogue.ALIASES, *open_clip.list_models()]
     shown, nearest = shorten(repr(model)), catalogue.nearest(model[: catalogue.LONGEST_NAME], names)
-    return ModelError(f"model {shown}: is no alias, ARCH,TAG, file or folder; {nearest}")
+    return ModelError(f"model {shown}: is not an alias, ARCH,TAG, file or folder; {nearest}")
 
 
 def _is_path(text: str) -> bool:

@@ -205,7 +205,7 @@ def adapt(
     """
     plain = type(model) is CLIP and isinstance(tokenizer, SimpleTokenizer)
     if not plain or model.text_pool_type != "argmax" or model.attn_mask is None:
-        raise ModelError(f"{type(model).__name__}: has a text tower of its own kind; {PLAIN_ONLY}")
+        raise ModelError(f"{type(model).__name__}: uses a non-standard text tower; {PLAIN_ONLY}")
     if model.vocab_size < tokenizer.vocab_size:
         raise ModelError(
             f"{type(model).__name__}: knows {model.vocab_size:,} tokens, and the tokenizer of all texts has "

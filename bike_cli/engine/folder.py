@@ -129,7 +129,8 @@ def _heads(
     strange = [name for name in tensors if not name.startswith(prefixes)]
     if strange:
         raise ModelError(
-            f"{folder}: has tensors that its config does not speak of ({shorten(strange[0], SHOWN)}, …); save it again"
+            f"{folder}: contains tensors that config.json does not describe ({shorten(strange[0], SHOWN)}, …); "
+            "save it again"
         )
     origin, temporal, attribute = str(folder), None, None
     if heads is not None:
@@ -184,7 +185,9 @@ def _outlined(tensors: dict[str, Tensor], vocabulary: int, folder: Path) -> dict
     rows, values = tensors[ROWS], tensors.get(VALUES, torch.zeros(0, 0))
     is_whole = not rows.is_floating_point() and rows.ndim == 1 and values.ndim == 2 and len(rows) == len(values)
     if not is_whole or vocabulary > MOST_ROWS or not _within(rows, vocabulary):
-        raise ModelError(f"{folder}: {ROWS} and {VALUES} do not make an embedding of {vocabulary} rows; fetch it again")
+        raise ModelError(
+            f"{folder}: {ROWS} and {VALUES} do not make an embedding of {vocabulary} rows; download it again"
+        )
     others = {name: tensor for name, tensor in tensors.items() if name not in (ROWS, VALUES)}
     return others | {EMBEDDING: torch.empty(vocabulary, values.shape[1], dtype=values.dtype, device="meta")}
 

@@ -220,7 +220,9 @@ def _unavailable(error: BaseException, weights: Weights) -> _UnavailableError:
         return _UnavailableError(f"{weights.repository} is gated, HTTP {status}", way_out=way_out)
     if isinstance(error, RepositoryNotFoundError) or status == 401:
         way_out = "access: check HF_ENDPOINT, or HF_TOKEN where the repository needs a login"
-        return _UnavailableError(f"{host} shows no {weights.repository}, HTTP {status}", way_out=way_out)
+        return _UnavailableError(
+            f"{host} has no public repository {weights.repository}, HTTP {status}", way_out=way_out
+        )
     if status is not None:
         return _UnavailableError(f"{host} answers HTTP {status}", is_transient=status >= 500 or status in (408, 429))
     chain = list(_chain(error))

@@ -114,7 +114,7 @@ def load_learnt(file: Path) -> Learnt:
             told = parse_json((opened.metadata() or {})[KEY])
             tensors = {name: opened.get_tensor(name) for name in TENSORS}
     except UNREADABLE as e:
-        raise ModelError(f"{file}: is no whole classifier of bike ({first_line(e)}); {way_out}") from e
+        raise ModelError(f"{file}: is not a complete bike classifier ({first_line(e)}); {way_out}") from e
     told = told if isinstance(told, dict) else {}
     version = told.get("version")
     if type(version) is not int or version != VERSION:
@@ -125,7 +125,7 @@ def load_learnt(file: Path) -> Learnt:
         alpha, beta = _number(told, "alpha"), _number(told, "beta")
         return _learnt(told, Head(**tensors, alpha=alpha, beta=beta, chosen=_chosen(told)))
     except (*UNREADABLE, ConfigError) as e:
-        raise ModelError(f"{file}: is no whole classifier of bike ({first_line(e)}); save it again") from e
+        raise ModelError(f"{file}: is not a complete bike classifier ({first_line(e)}); save it again") from e
 
 
 def _learnt(told: Mapping[str, object], head: Head) -> Learnt:

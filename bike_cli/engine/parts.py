@@ -73,7 +73,7 @@ def check_plain(config: Mapping[str, object], origin: str) -> None:
     """Raise ModelError where an open_clip configuration is not a plain CLIP's, or needs a download."""
     vision, text = config.get("vision_cfg"), config.get("text_cfg")
     if not isinstance(vision, Mapping) or not isinstance(text, Mapping) or not is_plain(config):
-        raise ModelError(f"{origin}: has a text tower of its own kind; {PLAIN_ONLY}")
+        raise ModelError(f"{origin}: uses a non-standard text tower; {PLAIN_ONLY}")
     if ":" in str(vision.get("timm_model_name")):
         raise ModelError(f"{origin}: its image tower would be fetched from the network; name one that timm has")
 

@@ -87,7 +87,7 @@ def why_no_gpu() -> str:
         torch.cuda.init()  # type: ignore[no-untyped-call]
     except (RuntimeError, AssertionError) as e:
         return first_sentence(str(e))
-    return "CUDA is there but torch calls it unavailable"
+    return "CUDA is installed, but torch reports it as unavailable"
 
 
 def first_sentence(text: str) -> str:

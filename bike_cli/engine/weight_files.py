@@ -101,7 +101,7 @@ def check_pytorch(path: Path, way_out: str, *, zipped: bool) -> None:
         raise ModelError(f"{path}: holds {e}; save its state dict alone, best as safetensors") from e
     except UNREADABLE as e:
         fact = shorten(e) or type(e).__name__
-        raise ModelError(f"{path}: is damaged or no PyTorch file ({fact}); fetch it again") from e
+        raise ModelError(f"{path}: is damaged or is not a PyTorch file ({fact}); download it again") from e
 
 
 def read_start(path: Path, count: int, way_out: str) -> bytes:
@@ -142,11 +142,11 @@ def _pickle_in_archive(file: BinaryIO, path: Path, size: int) -> bytes:
         packed = next((r for r in records if r.compress_type != zipfile.ZIP_STORED or r.flag_bits & 1), None)
         if packed is not None:
             raise ModelError(
-                f"{path}: holds a compressed record ({shorten(packed.filename)}), which PyTorch never writes; fetch it "
-                "again"
+                f"{path}: holds a compressed record ({shorten(packed.filename)}), which PyTorch never writes; "
+                "download it again"
             )
         if sum(record.file_size for record in records) > size:
-            raise ModelError(f"{path}: its records are larger than the file; fetch it again")
+            raise ModelError(f"{path}: its records are larger than the file; download it again")
         if pickles[0].file_size > MAX_PICKLE_BYTES:
             raise UnsafePickleError(f"more than {MAX_PICKLE_BYTES // 2**20} MiB of Python objects")
         return archive.read(pickles[0])

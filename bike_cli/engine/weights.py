@@ -72,11 +72,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         ModelError: a file that is missing, damaged or of another kind.
     """
-    check_safetensors(path, "fetch it again")
+    check_safetensors(path, "download it again")
     try:
         return load_file(path)
     except UNREADABLE as e:
-        raise ModelError(f"{path}: is no whole safetensors file ({first_line(e)}); fetch it again") from e
+        raise ModelError(f"{path}: is not a complete safetensors file ({first_line(e)}); download it again") from e
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -117,9 +117,9 @@ def check_fit(module: nn.Module, state: Mapping[str, Tensor], *, origin: str) ->
     both = given.keys() & wanted.keys()
     faults = [
         _fault("missing", sorted(wanted.keys() - given.keys())),
-        _fault("without a place", sorted(given.keys() - wanted.keys())),
-        _fault("of another shape", sorted(n for n in both if given[n].shape != wanted[n].shape)),
-        _fault("of another type", sorted(n for n in both if _kind(given[n]) != _kind(wanted[n]))),
+        _fault("unexpected", sorted(given.keys() - wanted.keys())),
+        _fault("with a different shape", sorted(n for n in both if given[n].shape != wanted[n].shape)),
+        _fault("with a different type", sorted(n for n in both if _kind(given[n]) != _kind(wanted[n]))),
     ]
     if any(faults):
         raise ModelError(f"{origin}: does not fit its architecture ({'; '.join(filter(None, faults))}); {WAY_OUT}")
@@ -133,7 +133,7 @@ def check_finite(tensors: Mapping[str, Tensor], *, origin: str) -> None:
     spoilt = sorted(name for name, tensor in tensors.items() if not _is_finite(tensor))
     if spoilt:
         count = f"{len(spoilt):,} of its tensors hold" if len(spoilt) > 1 else "a tensor holds"
-        raise ModelError(f"{origin}: {count} NaN or infinity ({_listed(spoilt)}); fetch it again, or train it again")
+        raise ModelError(f"{origin}: {count} NaN or infinity ({_listed(spoilt)}); download it again, or train it again")
 
 
 def check_range(tensors: Mapping[str, Tensor], dtype: torch.dtype, *, origin: str) -> None:
@@ -219,11 +219,11 @@ def _unpickled(path: Path) -> object:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as e:
         raise ModelError(
-            f"{path}: holds Python objects beside tensors, which bike never runs, or is damaged "
+            f"{path}: contains Python objects other than tensors, which bike never loads, or is damaged "
             f"({first_line(e)}); save its state dict alone, best as safetensors"
         ) from e
     except UNREADABLE as e:
-        raise ModelError(f"{path}: is damaged or no PyTorch file ({first_line(e)}); fetch it again") from e
+        raise ModelError(f"{path}: is damaged or is not a PyTorch file ({first_line(e)}); download it again") from e
 
 
 # Sizes that OpenAI's state dicts carry beside the weights.

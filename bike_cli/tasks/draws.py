@@ -104,7 +104,7 @@ def draw(
     for name, held in zip(names, dealt.held or (), strict=dealt.held is not None):
         usable = [place for place in held if place not in unusable]
         if not usable:
-            raise UsageError(f"class {name!r}: none of the {_count(len(held))} held back can be read; mend or add some")
+            raise UsageError(f"class {name!r}: none of the {_count(len(held))} held back can be read; fix or add some")
         tested += usable
     return Draw(tuple(shots), tuple(sorted(tested) if test is None else (p for p in test if p not in unusable)))
 

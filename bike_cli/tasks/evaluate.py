@@ -179,7 +179,7 @@ class Evaluation:
         rows = [one for one in self._rows if not isinstance(one, LeftOut)]
         if not rows:
             why = self.failures[0].message if self.failures else "there is none"
-            raise UsageError(f"videos: none of {len(self._rows)} can be evaluated ({why}); mend them")
+            raise UsageError(f"videos: none of {len(self._rows)} can be evaluated ({why}); fix them")
         names, truth = names_of(self.tested, self.kept), truth_of(self.tested, self.kept)
         found = []
         for i in self._sound:

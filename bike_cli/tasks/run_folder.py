@@ -157,7 +157,7 @@ class RunFolder:
             yield
         except OSError as e:
             fact = f"{e.filename or self.path}: cannot be written ({e.strerror})"
-            raise UsageError(f"{fact}; mend that, and go on with --resume auto") from e
+            raise UsageError(f"{fact}; fix that, and go on with --resume auto") from e
 
     def _check(self) -> None:
         if self.path.exists() and not self.path.is_dir():

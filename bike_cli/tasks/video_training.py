@@ -189,7 +189,7 @@ class VideoTraining:
         """Raise UsageError where an epoch has ended and nothing was ever learned from."""
         if self.position.failures == len(self._train) * (self.position.epoch + 1):
             raise UsageError(
-                f"training: none of {len(self._train)} videos can be read, as warnings tell; mend them, and begin again"
+                f"training: none of {len(self._train)} videos can be read, as warnings tell; fix them, and begin again"
             )
 
     @torch.no_grad()
@@ -317,7 +317,9 @@ class VideoTraining:
             related = {key: value for key, value in tensors.items() if key.startswith(prefix)}
             fits = all(value.shape == learnt.shape or value.numel() == 1 for value in related.values())
             if not fits or tensors[f"weights.{name}"].shape != learnt.shape:
-                raise ModelError(f"checkpoint: {name} is of another shape than now; start anew in another folder")
+                raise ModelError(
+                    f"checkpoint: {name} has a different shape than the current model; start over in another folder"
+                )
 
     def _optimizer(self) -> torch.optim.Optimizer:
         learning = self._config.learning

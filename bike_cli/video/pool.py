@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 END_S = 10.0  # that a pool may take to end
 TASKS_A_WORKER = 500  # then a new one takes its place: decoders leak
-GRACE_S = 30.0  # beyond its time limit, after which a task that has not ended is taken for lost
+GRACE_S = 30.0  # beyond its time limit, after which a task that has not ended is considered lost
 HANDLES_A_WORKER, HANDLES = 8, 64  # open files: of a worker and its clips, and of all the rest
 TRIES = 3  # of a task during which the pool broke down, which is not the video's fault
 CHECK_S = 60.0  # that a worker may take for a video that is known to be intact
@@ -262,7 +262,7 @@ class DecodePool:
     def _try_again(self, task: _Task, error: BaseException) -> None:
         if isinstance(error, BrokenProcessPool):
             if task.broken + 1 >= TRIES:
-                self._fail(task.fail, _no_workers("their processes end as soon as they start"))
+                self._fail(task.fail, _no_workers("worker processes exit immediately"))
             else:
                 self._schedule(replace(task, broken=task.broken + 1))
         elif isinstance(error, ProcessExpired) and task.crashes + 1 < CRASHES:
@@ -271,7 +271,7 @@ class DecodePool:
             task.refuse(error)
 
     def _watch(self) -> None:
-        """Begin anew with tasks that a pool has lost: it may, when a worker is killed as it takes one."""
+        """Reschedule tasks that the pool lost, as it may when a worker is killed while it takes one."""
         limit_s = self._decoding.decode_timeout + GRACE_S
         while not self._closing.wait(limit_s / 10):
             with self._lock:

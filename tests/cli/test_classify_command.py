@@ -389,7 +389,7 @@ def test_flags_that_do_not_parse_are_wrong_use(arguments: list[str]) -> None:
 def test_an_unknown_model_names_the_nearest(clips: Path, labels: Path) -> None:
     ran = bike("classify", clips, "-l", labels, "-m", "tinny")
 
-    assert told(ran).startswith("model 'tinny': is no alias, ARCH,TAG, file or folder; nearest: tiny")
+    assert told(ran).startswith("model 'tinny': is not an alias, ARCH,TAG, file or folder; nearest: tiny")
     assert ran.exit_code == ExitCode.NO_MODEL == 5
 
 

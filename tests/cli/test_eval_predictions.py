@@ -275,7 +275,7 @@ def test_a_file_whose_videos_all_failed_is_refused() -> None:
     ran = evaluated(write("p.jsonl", [failed("1.mp4")]), "--unknown", "other")
 
     assert ran.exit_code == ExitCode.USAGE
-    assert "p.jsonl: 1 video with labels failed, none has an answer; mend what failed first: 1.mp4: no" in ran.stderr
+    assert "p.jsonl: 1 video with labels failed, none has an answer; fix what failed first: 1.mp4: no" in ran.stderr
 
 
 def test_what_failed_in_one_part_only_is_no_failure() -> None:

@@ -367,7 +367,7 @@ def test_a_damaged_classifier_is_an_error_of_a_model(kept: Callable[[str], Kept]
     ran = bike("classify", "--classifier", cut, data / "red_square" / "0.mp4")
 
     assert ran.exit_code == ExitCode.NO_MODEL
-    assert told(ran).startswith(f"{cut}: is no whole classifier of bike (")
+    assert told(ran).startswith(f"{cut}: is not a complete bike classifier (")
 
 
 def test_further_labels_need_a_classifier(data: Path) -> None:
@@ -485,7 +485,7 @@ def test_an_unknown_model_names_the_nearest(data: Path) -> None:
     ran = bike("fewshot", "-m", "tinny", data)
 
     assert ran.exit_code == ExitCode.NO_MODEL
-    assert told(ran).startswith("model 'tinny': is no alias, ARCH,TAG, file or folder; nearest: tiny")
+    assert told(ran).startswith("model 'tinny': is not an alias, ARCH,TAG, file or folder; nearest: tiny")
 
 
 @pytest.mark.parametrize("flag", ["-o", "--save"])

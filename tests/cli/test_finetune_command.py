@@ -850,7 +850,7 @@ def test_a_file_that_cannot_be_written_is_told_in_a_line(data: Path, out: Path, 
     ran = finetune(data, "-o", out)
 
     assert ran.exit_code == ExitCode.USAGE
-    assert told(ran).startswith(f"{out}/{name}: cannot be written (Is a directory); mend that")
+    assert told(ran).startswith(f"{out}/{name}: cannot be written (Is a directory); fix that")
 
 
 def test_a_disk_too_full_is_told_before_the_first_step(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -955,7 +955,7 @@ def test_one_video_a_class_leaves_none_to_validate_on(own: Path, out: Path) -> N
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("tinny", "model 'tinny': is no alias, ARCH,TAG, file or folder; nearest: tiny"),
+        ("tinny", "model 'tinny': is not an alias, ARCH,TAG, file or folder; nearest: tiny"),
         ("base", "model 'base': its weights are not on this disk, and --offline forbids downloading them"),
     ],
 )

@@ -50,12 +50,12 @@ NAMES = [
     ("empty.pt", "holds no weights"),
     ("labels.txt", "holds no weights"),
     ("", "is empty"),
-    (LONG, "is no alias"),
+    (LONG, "is not an alias"),
     (f"{LONG}.pt", "no such file"),
     (f"ViT-B-32,{LONG}.pt", "no such file"),
     (f"{LONG},openai", "no such architecture"),
-    ("a\0b", "is no alias"),
-    ("a\nb\x1b[31m", "is no alias"),
+    ("a\0b", "is not an alias"),
+    ("a\nb\x1b[31m", "is not an alias"),
     ("~nobody-x/model", "no such file"),
     ("hf-hub:owner/name,tag", "no such architecture"),
 ]
@@ -82,8 +82,8 @@ def test_export_refuses_a_name_that_is_no_model(name: str, said: str) -> None:
         ("loop", "symbolic links"),
         ("/dev/zero", "a device"),
         ("empty", "no such classifier"),
-        ("empty.pt", "no whole classifier"),
-        ("labels.txt", "no whole classifier"),
+        ("empty.pt", "not a complete bike classifier"),
+        ("labels.txt", "not a complete bike classifier"),
         (LONG, "no such classifier"),
     ],
     ids=lambda text: text[:16],
@@ -96,7 +96,7 @@ def test_classify_refuses_what_is_no_classifier(clips: Path, name: str, said: st
 @pytest.mark.parametrize("name", ["pipe", "socket", "empty", LONG], ids=lambda text: text[:16])
 def test_classify_refuses_an_attribute_model_that_is_none(clips: Path, name: str) -> None:
     command = ["classify", clips, "-L", "red square,blue circle", "-m", "tiny", "--offline"]
-    said = {"pipe": "a named pipe", "socket": "a socket", "empty": "has no config.json", LONG: "is no alias"}[name]
+    said = {"pipe": "a named pipe", "socket": "a socket", "empty": "has no config.json", LONG: "is not an alias"}[name]
 
     assert_refused([*command, "--attribute-model", name], said)
 

@@ -234,7 +234,7 @@ def test_a_folder_that_is_a_file_is_a_usage_error(server: Hub, tmp_path: Path) -
         ("ViT-B-16,opnai", "open_clip has no such weights"),
         ("ViT-B-61,openai", "open_clip has no such architecture; nearest: "),
         ("ViT-B-16,openai", r"trained with another activation \(QuickGELU\); use ViT-B-16-quickgelu,openai"),
-        ("ViT-B-16-SigLIP,webli", "has a text tower of its own kind"),
+        ("ViT-B-16-SigLIP,webli", "uses a non-standard text tower"),
         ("", "is not an alias"),
     ],
 )

@@ -262,7 +262,7 @@ def test_an_id_that_is_no_file_name_keeps_no_other_back(id_: str, shown: str) ->
     tested = read_tested([path])
 
     assert [s.source.id for s in tested.samples] == ["v_b.mp4"]
-    message = f"anet.json, video {shown}: has an id that no file can be named by; mend it"
+    message = f"anet.json, video {shown}: has an id that no file can be named by; fix it"
     assert tested.left_out == ((f"v_{shown}.mp4", "no_name", message),)
 
 
@@ -326,9 +326,9 @@ def test_labels_that_do_not_do_are_refused(videos: Mapping[str, tuple[str, tuple
     [
         (
             '{"database":\n {"a": {"subset": }}}',
-            r"^anet.json:2: is no JSON \(Expecting value\); download the file",
+            r"^anet.json:2: is not valid JSON \(Expecting value\); download the file",
         ),
-        ('{"database": {"a": {"subset": "validation"', "^anet.json:1: is no JSON"),
+        ('{"database": {"a": {"subset": "validation"', "^anet.json:1: is not valid JSON"),
         ('{"database": ["a"]}', "^anet.json: has no object 'database'"),
         ('{"other": "\\"database\\"", "x": {"database": {}}}', "^anet.json: has no object 'database'"),
         ('{"database": {"a": 3}}', "^anet.json, video a: has no text 'subset'"),
@@ -341,7 +341,7 @@ def test_labels_that_do_not_do_are_refused(videos: Mapping[str, tuple[str, tuple
             '{"database": {"a": {"subset": "validation", "annotations": [3]}}}',
             "^anet.json, video a: has an annotation with",
         ),
-        ('{"database": ' + "[" * 100000, "^anet.json: is nested too deeply|^anet.json:1: is no JSON"),
+        ('{"database": ' + "[" * 100000, "^anet.json: is nested too deeply|^anet.json:1: is not valid JSON"),
     ],
 )
 def test_malformed_annotations_are_refused(text: str, message: str) -> None:

@@ -197,7 +197,7 @@ def test_an_array_that_is_cut_behind_a_bracket_is_torn(caplog: pytest.LogCapture
 
 
 def test_a_last_line_that_begins_no_record_is_refused() -> None:
-    refused(write_text("x.jsonl", f"{GOOD}\ngarbage"), "^x.jsonl:2: is no JSON")
+    refused(write_text("x.jsonl", f"{GOOD}\ngarbage"), "^x.jsonl:2: is not valid JSON")
 
 
 def test_a_last_line_without_its_end_is_whole(caplog: pytest.LogCaptureFixture) -> None:
@@ -252,11 +252,11 @@ NO_TOP = "^x.jsonl:2: has a 'top' without labels, each with a number as its scor
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ('{"path": "a"', r"^x.jsonl:2: is no JSON \(Expecting .*\); mend or remove the record"),
-        ('{"path": "a}', "^x.jsonl:2: is no JSON"),
-        ("path,label", "^x.jsonl:2: is no JSON"),
-        ("[" * 100000, r"^x.jsonl:2: is no JSON \(maximum recursion depth"),
-        ('{"path": ' + "9" * 5000 + "}", "^x.jsonl:2: is no JSON"),
+        ('{"path": "a"', r"^x.jsonl:2: is not valid JSON \(Expecting .*\); fix or remove the record"),
+        ('{"path": "a}', "^x.jsonl:2: is not valid JSON"),
+        ("path,label", "^x.jsonl:2: is not valid JSON"),
+        ("[" * 100000, r"^x.jsonl:2: is not valid JSON \(maximum recursion depth"),
+        ('{"path": ' + "9" * 5000 + "}", "^x.jsonl:2: is not valid JSON"),
         ("3", "^x.jsonl:2: is no answer of bike, as it has no 'path'; remove it"),
         ("{}", "^x.jsonl:2: is no answer of bike, as it has no 'path'"),
         ('{"path": 3, "status": "ok"}', "^x.jsonl:2: is no answer of bike, as it has no 'path'"),
@@ -275,7 +275,7 @@ NO_TOP = "^x.jsonl:2: has a 'top' without labels, each with a number as its scor
         (line("a", ("run", 0.5, "near")), NO_TOP),
         (line("a", (3, 0.5, 0.5)), "^x.jsonl:2: has a label that is no text"),  # type: ignore[arg-type]
         (line("a", ([], 0.5, 0.5)), NO_TOP),  # type: ignore[arg-type]
-        (line("a", ("run", math.nan, 0.5)), "^x.jsonl:2: score nan of 'run' is not from 0 to 1; mend or remove"),
+        (line("a", ("run", math.nan, 0.5)), "^x.jsonl:2: score nan of 'run' is not from 0 to 1; fix or remove"),
         (line("a", ("run", 0.5, 0.5), ("fly", -0.1, 0)), "^x.jsonl:2: score -0.1 of 'fly' is not from 0 to 1"),
         (line("a", ("run", 1.000001, 0.5)), "^x.jsonl:2: score 1.000001 of 'run' is not from 0 to 1"),
         (line("a", ("run", math.inf, 0.5)), "^x.jsonl:2: score inf of 'run' is not from 0 to 1"),
@@ -293,7 +293,7 @@ def test_bytes_that_are_no_utf8_are_named_by_line(name: str) -> None:
     Path(name).write_bytes(Path(name).read_bytes().replace(b"b.mp4", b"caf\xe9.mp4"))
 
     number = 2 if name == "x.jsonl" else 3
-    refused(name, f"^{name}:{number}: byte 0xe9 is not UTF-8; mend the record")
+    refused(name, f"^{name}:{number}: byte 0xe9 is not UTF-8; fix the record")
 
 
 @pytest.mark.parametrize(
@@ -301,10 +301,10 @@ def test_bytes_that_are_no_utf8_are_named_by_line(name: str) -> None:
     [
         (
             "[\n" + GOOD + "\n" + GOOD + "\n]",
-            r"^x.json:3: is no JSON \('{' where ',' or '\]' was due\); mend the array",
+            r"^x.json:3: is not valid JSON \('{' where ',' or '\]' was due\); fix the array",
         ),
         ("[" + GOOD + "]\n[" + GOOD + "]\n", "^x.json:2: goes on behind the end of the array"),
-        ("[" + GOOD + ",\n{]", "^x.json:2: is no JSON"),
+        ("[" + GOOD + ",\n{]", "^x.json:2: is not valid JSON"),
         ("[\n]\n", "^x.json: is empty, it holds no answer; give what bike classify -o wrote"),
     ],
 )
@@ -345,7 +345,7 @@ CELLS = "path,status,label,score,cosine,label_2,score_2,cosine_2,model,error,mes
         (("a,ok,run,much,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: 'much' is no number"),
         (("a,ok,run,nan,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: score nan of 'run' is not from 0 to 1"),
         (("a,ok,run,,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: has a 'top' without labels, each with a number"),
-        (("a,ok,run,0.7",), "^x.csv:2: has 4 cells, not 11; mend or remove the row"),
+        (("a,ok,run,0.7",), "^x.csv:2: has 4 cells, not 11; fix or remove the row"),
         (("a,fine,run,0.7,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: is no answer of bike"),
         (('"a"b,ok',), "^x.csv:2: is not valid CSV"),
         ((), "^x.csv: is empty, it holds no answer"),
@@ -409,7 +409,7 @@ def test_a_wrong_laid_out_record_is_refused_by_line() -> None:
     text = json.dumps(json.loads(GOOD), indent=2) + "\n"
     number = 1 + text.count("\n")
 
-    refused(write_text("x.jsonl", text + '{"path" "a"}\n' + text), f"^x.jsonl:{number}: is no JSON")
+    refused(write_text("x.jsonl", text + '{"path" "a"}\n' + text), f"^x.jsonl:{number}: is not valid JSON")
     refused(write_text("x.jsonl", text + "{\n}\n" + text), f"^x.jsonl:{number}: is no answer of bike, as it has no")
 
 
@@ -579,7 +579,7 @@ def test_nothing_in_common_is_refused() -> None:
 
 
 def test_nothing_but_failures_in_common_is_refused() -> None:
-    failed = '{"path": "a", "status": "error", "error": {"type": "missing", "message": "a: no such file; mend it"}}'
+    failed = '{"path": "a", "status": "error", "error": {"type": "missing", "message": "a: no such file; fix it"}}'
 
     with pytest.raises(
         UsageError, match=r"^x.jsonl: 1 video with labels failed, none has an answer; .* a: no such file"

@@ -221,7 +221,7 @@ def test_a_label_that_is_a_number_is_no_id() -> None:
     [
         (
             ("id,name", "0,run", "1,jump"),
-            "^all.txt:2: id 3 is none of the 2 classes of names.csv, which end with 1; mend",
+            "^all.txt:2: id 3 is none of the 2 classes of names.csv, which end with 1; fix",
         ),
         (("id,name", "0,run", "3,jump"), "^names.csv: has ids up to 3, but none is 1; name every class from 0 on"),
         (("id,name", "1,run", "2,jump", "3,fly"), "^names.csv: has ids up to 3, but none is 0"),
@@ -478,9 +478,7 @@ def test_an_id_that_its_own_names_file_lacks_is_refused(lists: tuple[list[Path],
     given, names = lists
     write("s3.txt", "more/swim.mp4 0", "more/fly.mp4 2")
 
-    refused(
-        given, "^s3.txt:2: id 2 is none of the 2 classes of n3.csv, which end with 1; mend the id", names_file=names
-    )
+    refused(given, "^s3.txt:2: id 2 is none of the 2 classes of n3.csv, which end with 1; fix the id", names_file=names)
 
 
 def test_class_names_are_looked_up_in_their_own_names_file() -> None:

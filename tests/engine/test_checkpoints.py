@@ -112,7 +112,7 @@ def test_another_activation_than_the_weights_is_refused_with_the_right_name(name
         ("ViT-B/16,openai", "use ViT-B-16-quickgelu,openai"),
         ("ViT-B-16,opnai", r"no such weights; nearest: openai"),
         ("ViT-B-61,openai", r"no such architecture; nearest: .*ViT-B-16"),
-        ("bsae", "is no alias, ARCH,TAG, file or folder; nearest: base"),
+        ("bsae", "is not an alias, ARCH,TAG, file or folder; nearest: base"),
         ("tny", "nearest: tiny"),
         ("ViT-B-32", r"an architecture without weights; use ViT-B-32,"),
         ("", "is empty; name one"),
@@ -223,7 +223,7 @@ def test_a_file_of_another_architecture_names_what_does_not_fit(tmp_path: Path) 
     torch.save(openai_state(), tmp_path / "a.pt")
 
     with pytest.raises(
-        ModelError, match=r"a\.pt as RN50-quickgelu: does not fit its architecture \(\d+ missing: .* without a place"
+        ModelError, match=r"a\.pt as RN50-quickgelu: does not fit its architecture \(\d+ missing: .* unexpected"
     ):
         open_checkpoint(f"RN50-quickgelu,{tmp_path / 'a.pt'}")
 
@@ -251,8 +251,8 @@ def drop(state: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
     [
         (lambda s: drop(s, "ln_final.bias"), "1 missing: ln_final.bias"),
         (lambda s: drop(s, "visual.conv1.weight"), "is no CLIP"),
-        (lambda s: s | {"extra": torch.zeros(2)}, "1 without a place: extra"),
-        (lambda s: s | {"ln_final.bias": torch.zeros(3)}, "1 of another shape: ln_final.bias"),
+        (lambda s: s | {"extra": torch.zeros(2)}, "1 unexpected: extra"),
+        (lambda s: s | {"ln_final.bias": torch.zeros(3)}, "1 with a different shape: ln_final.bias"),
         (lambda s: s | {"visual.positional_embedding": torch.zeros(4, 64)}, "a square number of positions"),
         (lambda s: s | {"visual.conv1.weight": torch.zeros(4)}, "is no CLIP"),
     ],

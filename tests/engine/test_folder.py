@@ -109,13 +109,13 @@ def test_a_failed_save_leaves_the_old_model(folder: Path, checkpoint: Checkpoint
         (lambda c: c["clip"].pop("embed_dim"), "clip lacks embed_dim"),
         (lambda c: c["clip"].update(custom_text=True), "plain CLIP models only"),
         (lambda c: c["clip"]["vision_cfg"].update(timm_model_name="hf-hub:a/b"), "fetched from the network"),
-        (lambda c: c["clip"].update(embed_dim=32), "of another shape"),
+        (lambda c: c["clip"].update(embed_dim=32), "with a different shape"),
         (lambda c: c["image"].update(side="big"), r"image\.side is 'big'"),
         (lambda c: c["image"].pop("mean"), "image lacks mean"),
         (lambda c: c["recipe"].update(magic=1), "recipe has an unknown key, magic"),
         (lambda c: c.update(temporal_heads=5), "5 attention heads do not divide"),
-        (lambda c: c.update(temporal_heads=None), r"does not speak of \(temporal\."),
-        (lambda c: c.update(attribute_head=False), r"does not speak of \(attribute\."),
+        (lambda c: c.update(temporal_heads=None), r"does not describe \(temporal\."),
+        (lambda c: c.update(attribute_head=False), r"does not describe \(attribute\."),
     ],
 )
 def test_a_wrong_config_is_named(folder: Path, change: Callable[[dict[str, object]], object], said: str) -> None:

@@ -51,12 +51,15 @@ HOSTILE: Mapping[str, tuple[hostile.Maker, str]] = {
     "width 1e7": (lambda p: hostile.folder(p, lambda c: c["clip"]["vision_cfg"].update(width=10**7)), "width is"),
     "width 65536": (
         lambda p: hostile.folder(p, lambda c: c["clip"]["text_cfg"].update(width=2**16)),
-        "of another shape",
+        "with a different shape",
     ),
-    "embed_dim 65536": (lambda p: hostile.folder(p, lambda c: c["clip"].update(embed_dim=2**16)), "of another shape"),
+    "embed_dim 65536": (
+        lambda p: hostile.folder(p, lambda c: c["clip"].update(embed_dim=2**16)),
+        "with a different shape",
+    ),
     "context 4096": (
         lambda p: hostile.folder(p, lambda c: c["clip"]["text_cfg"].update(context_length=4096)),
-        "of another shape",
+        "with a different shape",
     ),
     "image 1e7": (
         lambda p: hostile.folder(p, lambda c: c["clip"]["vision_cfg"].update(image_size=10**7)),
@@ -136,12 +139,15 @@ HOSTILE: Mapping[str, tuple[hostile.Maker, str]] = {
         "header is cut short",
     ),
     "header of 70 MB": (lambda p: hostile.safetensors_header(p, b"{" + b" " * 70_000_000 + b"}"), "a header of 66 MiB"),
-    "header of brackets": (lambda p: hostile.safetensors_header(p, b"{" + b"[" * 10**6), "no whole safetensors file"),
+    "header of brackets": (
+        lambda p: hostile.safetensors_header(p, b"{" + b"[" * 10**6),
+        "not a complete safetensors file",
+    ),
     "tensor beyond the file": (
         lambda p: hostile.safetensors_header(
             p, b'{"a":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4000000000000]}}'
         ),
-        "no whole safetensors file",
+        "not a complete safetensors file",
     ),
     "overlapping tensors": (
         lambda p: hostile.safetensors_header(
@@ -149,7 +155,7 @@ HOSTILE: Mapping[str, tuple[hostile.Maker, str]] = {
             b'{"a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]},"b":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}'
             + bytes(8),
         ),
-        "no whole safetensors file",
+        "not a complete safetensors file",
     ),
     "named pipe": (hostile.pipe, "a named pipe, not a file"),
     "config is a pipe": (lambda p: with_pipe(p, "config.json"), "config.json: cannot be read (it is a named pipe"),
@@ -265,7 +271,7 @@ def test_a_scale_whose_exponential_overflows_is_refused(tmp_path: Path) -> None:
 def test_integers_in_place_of_weights_are_refused(tmp_path: Path) -> None:
     hostile.folder_with_tensor(tmp_path / "m", "clip.ln_final.bias", 1, torch.int64)
 
-    with pytest.raises(ModelError, match=r"1 of another type: ln_final\.bias"):
+    with pytest.raises(ModelError, match=r"1 with a different type: ln_final\.bias"):
         open_checkpoint(str(tmp_path / "m"))
 
 
@@ -335,8 +341,8 @@ def test_an_impossible_recipe_is_refused_with_the_name_of_the_value(tmp_path: Pa
         (lambda c: c["clip"]["text_cfg"].update(heads=7), "open_clip cannot build"),
         (lambda c: c["clip"]["vision_cfg"].update(head_width=2**16), "open_clip cannot build"),
         (lambda c: c["clip"]["vision_cfg"].update(patch_size=8), "need 17 positions"),
-        (lambda c: c["clip"]["text_cfg"].update(vocab_size=512), "of another shape: token_embedding.weight"),
-        (lambda c: c["clip"]["text_cfg"].update(context_length=76), "of another shape: positional_embedding"),
+        (lambda c: c["clip"]["text_cfg"].update(vocab_size=512), "with a different shape: token_embedding.weight"),
+        (lambda c: c["clip"]["text_cfg"].update(context_length=76), "with a different shape: positional_embedding"),
         (lambda c: c["clip"]["vision_cfg"].update(pool_type="none"), "towers give"),
         (lambda c: c["clip"]["vision_cfg"].update(output_tokens=True), "towers cannot run"),
         (lambda c: c["clip"]["vision_cfg"].update(norm_kwargs={"eps": "x"}), "towers cannot run"),

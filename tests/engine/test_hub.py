@@ -396,7 +396,7 @@ def test_a_missing_file_is_named(server: Hub) -> None:
 def test_a_missing_repository_is_named(server: Hub) -> None:
     server.files = {}
 
-    refused(f"shows no {REPOSITORY}, HTTP 401")
+    refused(f"has no public repository {REPOSITORY}, HTTP 401")
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -209,7 +209,7 @@ def test_a_file_cut_short_is_refused(file: Path, kept: float) -> None:
     content = file.read_bytes()
     file.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
 
-    assert_refused(file, "no whole classifier")
+    assert_refused(file, "not a complete bike classifier")
 
 
 def test_a_file_cut_between_header_and_numbers_is_refused(file: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_file_cut_between_header_and_numbers_is_refused(file: Path) -> None:
     (length,) = struct.unpack("<Q", content[:8])
     file.write_bytes(content[: 8 + length])
 
-    assert_refused(file, "no whole classifier")
+    assert_refused(file, "not a complete bike classifier")
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> No
     foreign = tmp_path / "foreign.bike"
     foreign.write_bytes(content)
 
-    assert_refused(foreign, "no whole classifier")
+    assert_refused(foreign, "not a complete bike classifier")
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {KEY: ""}, {KEY: "{"}, {KEY: "[" * 100_000}], ids=str)
@@ -248,7 +248,7 @@ def test_weights_of_others_are_refused(tmp_path: Path, metadata: dict[str, str] 
     weights = tmp_path / "model.safetensors"
     save_file({name: getattr(a_head(), name) for name in TENSORS}, weights, metadata=metadata)
 
-    assert_refused(weights, "no whole classifier")
+    assert_refused(weights, "not a complete bike classifier")
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_a_header_that_is_no_object_of_ours_is_refused(file: Path, told: object)
 def test_a_header_that_lacks_something_is_refused(file: Path, name: str) -> None:
     rewritten(file, lambda told, _: told.pop(name))
 
-    assert_refused(file, "no whole classifier")
+    assert_refused(file, "not a complete bike classifier")
 
 
 @pytest.mark.parametrize("name", TENSORS)
@@ -283,7 +283,7 @@ def test_a_file_that_lacks_a_tensor_is_refused(file: Path, name: str) -> None:
         metadata = opened.metadata()
     save_file({other: getattr(a_head(), other) for other in TENSORS if other != name}, file, metadata=metadata)
 
-    assert_refused(file, "no whole classifier")
+    assert_refused(file, "not a complete bike classifier")
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_tensors_that_do_not_fit_one_another_are_refused(file: Path, name: str, 
 
     rewritten(file, lambda _, tensors: tensors.update({name: other}))
 
-    assert_refused(file, "no whole classifier")
+    assert_refused(file, "not a complete bike classifier")
 
 
 @pytest.mark.parametrize("classes", [[2, 0, 2, CLASSES], [-1, 0, 2, 1]])
@@ -325,14 +325,14 @@ def test_keys_of_unknown_classes_are_refused(file: Path, classes: list[int]) -> 
 def test_labels_that_are_not_the_heads_are_refused(file: Path, labels: object) -> None:
     rewritten(file, lambda told, _: told.update(labels=labels))
 
-    assert_refused(file, "no whole classifier")
+    assert_refused(file, "not a complete bike classifier")
 
 
 @pytest.mark.parametrize("sampling", [[], None, {"frames": 4, "speed": 2}, {"frames": "four"}], ids=str)
 def test_a_malformed_sampling_is_refused(file: Path, sampling: object) -> None:
     rewritten(file, lambda told, _: told.update(sampling=sampling))
 
-    assert_refused(file, "no whole classifier")
+    assert_refused(file, "not a complete bike classifier")
 
 
 # No damage does this, a hand or another program may: each ends in a traceback, or in a message that names no file.

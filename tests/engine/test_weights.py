@@ -87,7 +87,7 @@ def test_a_truncated_file_is_said_to_be_damaged(tmp_path: Path, suffix: str, sha
     whole = file.read_bytes()
     file.write_bytes(whole[: int(share * len(whole))])
 
-    with pytest.raises(ModelError, match=r"a\.\w+: .*(damaged|no whole safetensors).*; fetch it again"):
+    with pytest.raises(ModelError, match=r"a\.\w+: .*(damaged|not a complete safetensors).*; download it again"):
         read_state(file)
 
 
@@ -151,7 +151,7 @@ def test_a_zip_of_something_else_is_no_pytorch_file(tmp_path: Path) -> None:
     (tmp_path / "in" / "a.txt").write_text("hello")
     shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path / "in")
 
-    with pytest.raises(ModelError, match=r"a\.zip: is damaged or no PyTorch file"):
+    with pytest.raises(ModelError, match=r"a\.zip: is damaged or is not a PyTorch file"):
         read_state(tmp_path / "a.zip")
 
 
@@ -184,8 +184,8 @@ def test_half_precision_is_widened_when_filled() -> None:
     ("state", "said"),
     [
         ({"weight": torch.zeros(2, 3)}, "1 missing: bias"),
-        ({"weight": torch.zeros(2, 3), "bias": torch.zeros(2), "x": torch.zeros(1)}, "1 without a place: x"),
-        ({"weight": torch.zeros(3, 2), "bias": torch.zeros(2)}, "1 of another shape: weight"),
+        ({"weight": torch.zeros(2, 3), "bias": torch.zeros(2), "x": torch.zeros(1)}, "1 unexpected: x"),
+        ({"weight": torch.zeros(3, 2), "bias": torch.zeros(2)}, "1 with a different shape: weight"),
     ],
 )
 def test_tensors_that_do_not_fit_are_named(state: dict[str, torch.Tensor], said: str) -> None:
