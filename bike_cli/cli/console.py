@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bike_cli.cli.logs import logs_on_stderr
-from bike_cli.engine.transfers import reporting_to
+from bike_cli.engine.download_progress import reporting_to
 from bike_cli.errors import BikeError, ExitCode, ModelError, UsageError
 
 _Action = Callable[[int, FrameType | None], object] | int | signal.Handlers | None

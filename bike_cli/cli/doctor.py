@@ -43,7 +43,7 @@ from bike_cli.cli.rows import as_json
 from bike_cli.cli.secrets import mask
 from bike_cli.config import ClassifyConfig, resolve
 from bike_cli.errors import ConfigError, ExitCode
-from bike_cli.tasks.diagnosis import Check, State, diagnose
+from bike_cli.tasks.doctor_checks import Check, State, diagnose
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Software": ("bike", "python", "torch", "open_clip", "av", "decord", "images", "packages"),
@@ -101,12 +101,12 @@ def doctor_command(
 
 def run_checks(*, cache_dir: str | None = None, offline: bool | None = None) -> list[Check]:
     """Return all checks, in the order of `GROUPS`."""
-    from bike_cli.cli import surroundings as s
+    from bike_cli.cli import environment_checks as e
 
     config, error = _settings(cache_dir=cache_dir, offline=offline)
-    checks = [s.check_bike(), s.check_python(), s.check_packages(), s.check_memory(), s.check_network_variables()]
-    checks += [s.check_settings(error), s.check_encoding(), s.check_terminal()]
-    for check in diagnose(config, why_offline=s.why_offline(config)):
+    checks = [e.check_bike(), e.check_python(), e.check_packages(), e.check_memory(), e.check_network_variables()]
+    checks += [e.check_settings(error), e.check_encoding(), e.check_terminal()]
+    for check in diagnose(config, why_offline=e.why_offline(config)):
         checks.append(_with_rule(check, cache_dir) if check.name == "cache" else check)
     return sorted(checks, key=lambda check: NAMES.index(check.name))
 

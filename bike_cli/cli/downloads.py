@@ -17,7 +17,7 @@ from rich.progress import (
 from rich.status import Status
 
 from bike_cli.cli.console import plain, someone_watches, stderr
-from bike_cli.engine.transfers import Reporter, Transfer
+from bike_cli.engine.download_progress import Reporter, Transfer
 
 STEP = 0.1  # of the file, between two lines
 STEP_S = 5.0  # and at least so many seconds

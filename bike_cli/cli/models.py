@@ -93,8 +93,8 @@ def pull_command(
     """
     with error_room(quiet=quiet, verbose=verbose):
         from bike_cli.cli.downloads import Downloads
+        from bike_cli.engine.download_progress import reporting_to
         from bike_cli.engine.pull import pull
-        from bike_cli.engine.transfers import reporting_to
 
         config = resolve(EngineConfig, flags={"offline": offline})
         folder = None if to is None else to.expanduser()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from bike_cli.engine import hub
 from bike_cli.engine.aliases import ALIASES, BUNDLED, alias_weights
-from bike_cli.engine.partial import BLOCK, Partial, check_space, report_write_errors, sha256_of
-from bike_cli.engine.transfers import Transfer
+from bike_cli.engine.download_progress import Transfer
+from bike_cli.engine.partial_file import BLOCK, Partial, check_space, report_write_errors, sha256_of
 from bike_cli.errors import ModelError, UsageError
 
 logger = logging.getLogger(__name__)

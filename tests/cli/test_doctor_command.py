@@ -14,14 +14,14 @@ from answers import HOSTILE, cells, steering
 from invoke import BIKE, ONE_THREAD, Ran, bike, bike_on_terminal
 
 import bike_cli
-from bike_cli.cli import doctor, surroundings
+from bike_cli.cli import doctor, environment_checks
 from bike_cli.cli.doctor import NAMES
 from bike_cli.config import ClassifyConfig, EngineConfig
 from bike_cli.errors import ExitCode
-from bike_cli.tasks import diagnosis
-from bike_cli.tasks.diagnosis import Check
-from bike_cli.tasks.probe import SELF_TEST_CLIP, self_test_clip
-from bike_cli.tasks.probing import ProbeResult
+from bike_cli.tasks import doctor_checks
+from bike_cli.tasks.doctor_checks import Check
+from bike_cli.tasks.probe_process import SELF_TEST_CLIP, self_test_clip
+from bike_cli.tasks.probe_runner import ProbeResult
 
 ROOT = Path(__file__).parents[2]
 SECRETS = {
@@ -195,7 +195,7 @@ def test_everything_may_be_broken_at_once(tmp_path: Path) -> None:
 def test_a_wrong_label_is_a_problem() -> None:
     facts = {"label": "blue star", "score": 0.9, "expected": "red circle", "load_s": 1.0, "classify_s": 1.0}
 
-    check = diagnosis.check_self_test(ProbeResult(facts))
+    check = doctor_checks.check_self_test(ProbeResult(facts))
 
     assert check.state == "problem"
     assert "blue star wins" in check.message
@@ -250,7 +250,7 @@ def test_devices_are_judged(
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
-    check = diagnosis.check_device(ProbeResult({**DEVICES, **changes}))
+    check = doctor_checks.check_device(ProbeResult({**DEVICES, **changes}))
 
     assert (check.state, message in check.message) == (state, True), check.message
     assert (check.fix is None) == (state == "ok")
@@ -259,13 +259,13 @@ def test_devices_are_judged(
 def test_a_gpu_that_was_hidden_on_purpose_is_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
-    assert diagnosis.check_device(ProbeResult({**DEVICES, "has_nvidia_gpu": True})).state == "ok"
+    assert doctor_checks.check_device(ProbeResult({**DEVICES, "has_nvidia_gpu": True})).state == "ok"
 
 
 def test_a_gpu_that_is_hidden_by_mistake_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
 
-    check = diagnosis.check_device(ProbeResult({**DEVICES, "has_nvidia_gpu": True}))
+    check = doctor_checks.check_device(ProbeResult({**DEVICES, "has_nvidia_gpu": True}))
 
     assert (check.state, "CUDA_VISIBLE_DEVICES=7" in check.message) == ("warning", True)
 
@@ -291,7 +291,7 @@ CACHE = {
     ],
 )
 def test_the_cache_is_judged(changes: dict[str, object], state: str, message: str) -> None:
-    check = diagnosis.check_cache(ProbeResult({**CACHE, **changes}))
+    check = doctor_checks.check_cache(ProbeResult({**CACHE, **changes}))
 
     assert (check.state, message in check.message) == (state, True), check.message
 
@@ -305,7 +305,7 @@ def test_the_cache_is_judged(changes: dict[str, object], state: str, message: st
     ],
 )
 def test_a_cache_that_cannot_be_read_is_judged(error: str, error_type: str | None, state: str) -> None:
-    check = diagnosis.check_cache(ProbeResult({}, error, error_type))
+    check = doctor_checks.check_cache(ProbeResult({}, error, error_type))
 
     assert check.state == state
     assert check.fix
@@ -322,15 +322,15 @@ def test_a_cache_that_cannot_be_read_is_judged(error: str, error_type: str | Non
     ],
 )
 def test_the_hub_is_judged(result: ProbeResult, state: str, message: str) -> None:
-    check = diagnosis.check_hub(result, None)
+    check = doctor_checks.check_hub(result, None)
 
     assert (check.state, message in check.message) == (state, True), check.message
 
 
 def test_too_few_open_files_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnosis, "_open_file_limits", lambda: (64, 100))
+    monkeypatch.setattr(doctor_checks, "_open_file_limits", lambda: (64, 100))
 
-    check = diagnosis.check_workers(ProbeResult({"workers": 32, "open_files_needed": 320}))
+    check = doctor_checks.check_workers(ProbeResult({"workers": 32, "open_files_needed": 320}))
 
     assert (check.state, "320 are needed" in check.message) == ("problem", True)
 
@@ -338,16 +338,18 @@ def test_too_few_open_files_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_codec_that_is_missing_is_a_warning() -> None:
     facts = {"version": "18", "ffmpeg": "8", "libraries": {"libavcodec": "62"}, "missing_codecs": ["h264"]}
 
-    check = diagnosis.check_av(ProbeResult(facts))
+    check = doctor_checks.check_av(ProbeResult(facts))
 
     assert (check.state, "cannot decode h264" in check.message) == ("warning", True)
 
 
-# -- surroundings -----------------------------------------------------------------------------------------------------
+# -- environment --------------------------------------------------------------------------------------------------
 
 
 def test_variables_of_the_network_are_shown_without_secrets() -> None:
-    check = surroundings.check_network_variables({**SECRETS, "NO_PROXY": "localhost", "PATH": "/bin", "HF_HOME": ""})
+    check = environment_checks.check_network_variables(
+        {**SECRETS, "NO_PROXY": "localhost", "PATH": "/bin", "HF_HOME": ""}
+    )
 
     assert check.details == {
         "HF_TOKEN": "(set, not shown)",
@@ -370,20 +372,20 @@ def test_variables_of_the_network_are_shown_without_secrets() -> None:
     ],
 )
 def test_the_reason_to_be_offline_is_known(environment: dict[str, str], offline: bool, reason: str | None) -> None:
-    assert surroundings.why_offline(ClassifyConfig(engine=EngineConfig(offline=offline)), environment) == reason
+    assert environment_checks.why_offline(ClassifyConfig(engine=EngineConfig(offline=offline)), environment) == reason
 
 
 def test_all_documented_variables_are_known() -> None:
     names = {"BIKE_MODEL", "BIKE_SHOTS", "BIKE_EPOCHS", "BIKE_RESAMPLES", "BIKE_CACHE_DIR"}
 
-    assert surroundings.check_settings(None, dict.fromkeys(names, "1")).state == "ok"
+    assert environment_checks.check_settings(None, dict.fromkeys(names, "1")).state == "ok"
 
 
 def test_a_package_that_does_not_fit_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     requirements = ["typer>=999", "not-there-at-all>=1", "rich>=1", "gone>=1; python_version < '3'", "x; extra == 'x'"]
-    monkeypatch.setattr(surroundings.metadata, "requires", lambda name: requirements)
+    monkeypatch.setattr(environment_checks.metadata, "requires", lambda name: requirements)
 
-    check = surroundings.check_packages()
+    check = environment_checks.check_packages()
 
     assert check.state == "warning"
     unmet = check.details["unmet"]

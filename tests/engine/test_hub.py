@@ -20,8 +20,8 @@ from hub_server import Hub, serving
 from huggingface_hub import constants
 
 from bike_cli.engine import hub
-from bike_cli.engine.partial import Partial
-from bike_cli.engine.transfers import Reporter, Transfer, reporting_to
+from bike_cli.engine.download_progress import Reporter, Transfer, reporting_to
+from bike_cli.engine.partial_file import Partial
 from bike_cli.errors import ExitCode, ModelError
 
 OLD_CLIENT = not hasattr(huggingface_hub, "close_session")  # before 1.0; it tries again, and logs why, until time is up

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bike_cli.config import StoreConfig
-from bike_cli.engine.inspection import (
+from bike_cli.engine.doctor_facts import (
     describe_cache,
     describe_devices,
     describe_hub,

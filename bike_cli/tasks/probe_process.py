@@ -50,50 +50,50 @@ def self_test_clip() -> Path | None:
 
 
 def _torch() -> Iterator[Facts]:
-    from bike_cli.engine.inspection import describe_devices, describe_torch
+    from bike_cli.engine.doctor_facts import describe_devices, describe_torch
 
     yield describe_torch()
     yield describe_devices()
 
 
 def _hub(patience_s: float) -> Iterator[Facts]:
-    from bike_cli.engine.inspection import describe_hub
+    from bike_cli.engine.doctor_facts import describe_hub
 
     yield describe_hub(patience_s)
 
 
 def _cache(folder: str | None) -> Iterator[Facts]:
-    from bike_cli.engine.inspection import describe_cache
+    from bike_cli.engine.doctor_facts import describe_cache
 
     yield describe_cache(folder)
 
 
 def _temporary_folder() -> Iterator[Facts]:
-    from bike_cli.engine.inspection import describe_temporary_folder
+    from bike_cli.engine.doctor_facts import describe_temporary_folder
 
     yield describe_temporary_folder()
 
 
 def _av() -> Iterator[Facts]:
-    from bike_cli.video.inspection import describe_av
+    from bike_cli.video.doctor_facts import describe_av
 
     yield describe_av()
 
 
 def _decord() -> Iterator[Facts]:
-    from bike_cli.video.inspection import describe_decord
+    from bike_cli.video.doctor_facts import describe_decord
 
     yield describe_decord()
 
 
 def _images() -> Iterator[Facts]:
-    from bike_cli.video.inspection import describe_images
+    from bike_cli.video.doctor_facts import describe_images
 
     yield describe_images()
 
 
 def _workers(workers: int | None) -> Iterator[Facts]:
-    from bike_cli.video.inspection import describe_workers
+    from bike_cli.video.doctor_facts import describe_workers
 
     yield describe_workers(workers)
 
@@ -107,7 +107,7 @@ def _self_test(settings: dict[str, object]) -> Iterator[Facts]:
         settings: device, precision, decoder, workers and limits that are in force, by field name.
     """
     start_s = time.perf_counter()
-    from bike_cli.engine.inspection import describe_models
+    from bike_cli.engine.doctor_facts import describe_models
 
     yield describe_models()
     clip = self_test_clip()
