@@ -160,9 +160,8 @@ class _Locked(io.FileIO):
                 super().close()  # an open file cannot be replaced; the lock file stays
                 copy.replace(self.path)
                 super().__init__(self.path, "r+", opener=_open_to_append)
-        except BaseException:
-            copy.unlink(missing_ok=True)
-            raise
+        finally:
+            copy.unlink(missing_ok=True)  # unless it has taken the place of the file
 
     def rename(self, target: Path) -> None:
         self._let_go()
