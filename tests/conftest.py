@@ -65,3 +65,16 @@ def _what_is_always_the_same_is_built_once() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _a_cache_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
+def _ordinary_priority() -> Iterator[None]:
+    """Undo what SVT-AV1 does for root: it gives its caller real-time priority, which starves every other process."""
+    _give_up_real_time()
+    yield
+    _give_up_real_time()
+
+
+def _give_up_real_time() -> None:
+    if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
