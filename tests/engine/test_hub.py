@@ -559,9 +559,6 @@ def test_what_the_client_logs_is_no_noise(
     server.drops = [BLOCK, BLOCK]
     with caplog.at_level(logging.INFO):
         fetch()
-        with hub._quiet_client():
-            logging.getLogger("huggingface_hub.file_download").warning("a retry\nof two lines")
 
     assert capfd.readouterr() == ("", "")
-    assert "huggingface_hub: a retry" in caplog.text
     assert all(record.levelno == logging.INFO for record in caplog.records if record.name.startswith("bike_cli"))

@@ -11,6 +11,7 @@ from PIL import Image
 
 from bike_cli.config import SamplingConfig
 from bike_cli.data.search import is_frame_folder
+from bike_cli.errors import VideoError
 from bike_cli.media import IMAGE_EXTENSIONS, IMAGE_FORMATS
 from bike_cli.records import Source
 from bike_cli.video.decoding import clip_from_array, decode
@@ -324,7 +325,6 @@ def test_only_frames_that_a_player_shows_count() -> None:
         "flipping_pancake.mkv",
         "short_vp8_720p.webm",
         "alpha_200x200.webm",
-        "two_video_streams.mp4",
         "four_frames_unordered.mov",
         "rotated_90.mov",
         "rotated_180.mov",
@@ -341,3 +341,9 @@ def test_decord_and_pyav_read_the_same_frames(name: str) -> None:
     assert by_decord.frames.shape == by_av.frames.shape
     assert np.abs(by_decord.frames.astype(int) - by_av.frames).mean() < 0.5
     np.testing.assert_allclose(by_decord.times_s, by_av.times_s, atol=0.002)
+
+
+@needs_clips
+def test_decord_is_refused_where_it_may_choose_another_stream() -> None:
+    with pytest.raises(VideoError, match=r"two_video_streams.mp4: decord cannot read it, or not exactly"):
+        decode(Source.at(CLIPS / "two_video_streams.mp4"), EIGHT, decoder="decord")

@@ -74,7 +74,7 @@ def plainly_decoded(path: Path) -> tuple[np.ndarray, np.ndarray]:
     with av.open(str(path)) as container:
         stream = container.streams.best("video")
         stream.codec_context.thread_count = 1
-        pictures = [(p.to_ndarray(format="rgb24"), p.time) for p in container.decode(stream)]
+        pictures = [(p.to_ndarray(format="rgb24", interpolation="BICUBIC"), p.time) for p in container.decode(stream)]
     times_s = np.array([time_s for _, time_s in pictures])
     return np.stack([pixels for pixels, _ in pictures]), times_s - times_s[0]
 
