@@ -108,7 +108,7 @@ def load_learnt(file: Path) -> Learnt:
     status = file_status(file)
     if status is None or stat.S_ISDIR(status.st_mode):
         raise ModelError(f"{shorten(file)}: no such classifier; {way_out}")
-    check_safetensors(file, way_out, kind="classifier of bike")
+    check_safetensors(file, way_out, kind="bike classifier")
     try:
         with safe_open(file, framework="pt") as opened:
             told = parse_json((opened.metadata() or {})[KEY])

@@ -76,7 +76,7 @@ def check_safetensors(path: Path, way_out: str, *, kind: str = "safetensors file
     start = read_start(path, 8, way_out)
     header = int.from_bytes(start, "little")
     if len(start) < 8 or header > size - 8:
-        raise ModelError(f"{path}: is no whole {kind} (its header is cut short); {way_out}")
+        raise ModelError(f"{path}: is not a complete {kind} (its header is cut short); {way_out}")
     if header > MAX_HEADER_BYTES:
         raise ModelError(
             f"{path}: has a header of {header // 2**20:,} MiB, more than the {MAX_HEADER_BYTES // 2**20} MiB that bike "
