@@ -142,7 +142,7 @@ def _memory(meminfo: Path = Path("/proc/meminfo")) -> tuple[int | None, int | No
 
 
 def _memory_limit() -> int | None:
-    """Return the memory limit of a container; None: there is none that is known."""
+    """Return the memory limit of a container; None where no limit is known."""
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             limit = int(Path(file).read_text())

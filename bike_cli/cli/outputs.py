@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from bike_cli.cli.console import say
 from bike_cli.errors import UsageError
 
-# Elsewhere, a lock file beside each file keeps runs apart, and an open file can be neither moved nor removed.
+# Elsewhere, a lock file next to each file keeps runs apart, and an open file cannot be moved or removed.
 try:
     import fcntl
 except ImportError:

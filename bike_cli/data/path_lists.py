@@ -48,7 +48,7 @@ def read_paths(stream: BinaryIO, *, nul: bool, origin: str = "stdin") -> Iterato
 
 
 def existing_path(name: str, base: str = "") -> str:
-    """Return the path of an existing file that a name stands for, or the name itself where there is none.
+    """Return the path of an existing file that a name stands for, or the name itself if no such file exists.
 
     A name is what it says where such a file exists. Else it may have gained spaces or quotes on its way, be a
     `file://` URL, begin with `~`, or hold the backslashes of Windows.

@@ -121,7 +121,7 @@ def download(weights: Weights, *, offline: bool, folder: Path | None = None) -> 
 
 
 def cached_file(weights: Weights) -> Path | None:
-    """Return the downloaded weights, without asking the network; None where there are none."""
+    """Return the downloaded weights, or None; the network is not used."""
     for name in weights.names:
         found = huggingface_hub.try_to_load_from_cache(weights.repository, name)
         if isinstance(found, str) and Path(found).is_file():
