@@ -59,7 +59,7 @@ def open_output(output: Path) -> Iterator[TextIO]:
     _copy_of(unfinished.path).unlink(missing_ok=True)  # of a run that was killed
     if unfinished.size():
         logger.warning("%s: an unfinished run left records, which this one replaces; --resume keeps them", output)
-    with _as_text(unfinished) as stream, _renamed_at_the_end(unfinished, stream, output):
+    with _Text(unfinished) as stream, _renamed_at_the_end(unfinished, stream, output):
         yield stream
 
 
@@ -91,7 +91,7 @@ def open_resumed(output: Path) -> Iterator[Resumed]:
     output = output.resolve()
     taken = _taken_up(output)
     taken.starts_over = False
-    with _as_text(taken) as stream:
+    with _Text(taken) as stream:
         if taken.path == output:
             is_complete = False
             try:
@@ -120,18 +120,12 @@ class _Locked(io.FileIO):
         self.starts_over = True
         self.has_written = False
 
-    def write(self, content: bytes) -> int:  # type: ignore[override]
-        self.begin()
-        self.has_written = True
-        # From now on without a line of Python, between which Ctrl-C may come: a buffer that does not hear that its
-        # record was written writes it again.
-        self.write = super().write  # type: ignore[method-assign, assignment]
-        return super().write(content)
-
     def begin(self) -> None:
-        """Drop what an earlier run left, unless this one goes on with it."""
-        if self.starts_over and not self.has_written:
-            self.truncate(0)
+        """Drop what an earlier run left, unless this one appends to it; call it before each write."""
+        if not self.has_written:
+            if self.starts_over:
+                self.truncate(0)
+            self.has_written = True
 
     def size(self) -> int:
         return os.fstat(self.fileno()).st_size
@@ -283,7 +277,7 @@ def _renamed_at_the_end(file: _Locked, stream: TextIO, output: Path) -> Iterator
         with suppress(OSError) if not is_whole else nullcontext():  # what is told already
             stream.flush()
         if is_whole:
-            file.begin()
+            file.begin()  # a run without records leaves an empty file
         if is_whole or (is_interrupted and file.has_written and not output.exists()):
             file.rename(output)
         elif file.has_written:
@@ -293,9 +287,21 @@ def _renamed_at_the_end(file: _Locked, stream: TextIO, output: Path) -> Iterator
             _drop_if_empty(file)  # before the answers begin there is nothing to keep, and perhaps an older file to lose
 
 
-def _as_text(file: _Locked) -> TextIO:
-    writer = io.BufferedWriter(file, WHOLE_LINE)  # type: ignore[type-var]
-    return io.TextIOWrapper(writer, encoding="utf-8", errors="surrogateescape", newline="")
+class _Text(io.TextIOWrapper):
+    """The text layer above a locked file.
+
+    It, and not the file, prepares the first write: Ctrl-C arrives between any two lines of Python, and a buffer whose
+    file is interrupted after a write would write the same bytes again.
+    """
+
+    def __init__(self, file: _Locked) -> None:
+        buffer = io.BufferedWriter(file, WHOLE_LINE)
+        super().__init__(buffer, encoding="utf-8", errors="surrogateescape", newline="")
+        self._file = file
+
+    def write(self, text: str) -> int:
+        self._file.begin()
+        return super().write(text)
 
 
 def _opened(file: Path) -> TextIO:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -76,19 +77,23 @@ def classify(
     if len(labels) == 1:
         fact = "is the only label, so its score is 1.0 whatever a video shows"
         logger.warning("label %r: %s; add labels of what else videos may show", labels[0], fact)
-    store = open_store(config.store)
-    return _answers(classifier, sources, store, pool, spent or Spent())
+    answers = _answers(classifier, sources, pool, spent or Spent())
+    next(answers)
+    return cast("Iterator[Prediction | Failure]", answers)
 
 
 def _answers(
-    classifier: Classifier, sources: Iterable[Input], store: Store | None, pool: DecodePool | None, spent: Spent
-) -> Iterator[Prediction | Failure]:
+    classifier: Classifier, sources: Iterable[Input], pool: DecodePool | None, spent: Spent
+) -> Iterator[Prediction | Failure | None]:
+    """Open the store and yield None; then yield the answers. Whoever closes the iterator closes the store."""
     config, engines = classifier.config, classifier.engines
     with ExitStack() as stack:
+        store = open_store(config.store)
+        shelf = None if store is None else shelf_of(stack.enter_context(store), engines, config)
+        yield None
         if pool is None:
             most = len(sources) if isinstance(sources, Sized) else None
             pool = stack.enter_context(DecodePool(config.sampling, config.decoding, most=most))
-        shelf = None if store is None else shelf_of(stack.enter_context(store), engines, config)
         for batch in Features(sources, engines, config.sampling, pool=pool, shelf=shelf, spent=spent):
             start_s = time.perf_counter()
             answers = iter(classifier.answers([one for one in batch if isinstance(one, Seen)]))

@@ -28,7 +28,7 @@ from bike_cli.engine.engine import Engine
 from bike_cli.engine.learnt import Learnt
 from bike_cli.engine.parts import Checkpoint
 from bike_cli.engine.scoring import fuse
-from bike_cli.engine.store import open_store
+from bike_cli.engine.store import Store, open_store
 from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Failure, Prediction, Spent
 from bike_cli.tasks.classifier import AttributeBranch
@@ -105,7 +105,6 @@ class Study:
         self._left_out: dict[int, int] = {}
         self._trained_engine: Engine | None = None
         self._draws()  # what cannot work is told before anything is read
-        self._store = open_store(self.config.store)
 
     @property
     def trains_model(self) -> bool:
@@ -148,12 +147,12 @@ class Study:
         """
         done = 0
         with ExitStack() as stack:
-            shelf = None
-            if self._store is not None:
-                store = stack.enter_context(self._store)
+            store, shelf = open_store(self.config.store), None
+            if store is not None:
+                stack.enter_context(store)
                 shelf = shelf_of(store, self._classifier.engines, self._classifier.config)
             # All, though not all are drawn: which copy of a video is left out must not depend on what is drawn.
-            self._digest(range(len(self.samples)))
+            self._digest(range(len(self.samples)), store)
             # Before anything is drawn: a draw that fails for them does so after each is named.
             refused = sorted(self._failures)
             for place in refused:
@@ -205,10 +204,10 @@ class Study:
             else:
                 self._views[place] = one.to(self._classifier.classes.device)
 
-    def _digest(self, places: Sequence[int]) -> None:
+    def _digest(self, places: Sequence[int], store: Store | None) -> None:
         """Note the content of videos; a copy of one that is tested on, or seen before, is left out."""
         sources = self.by.share([self.samples[place].source for place in places])
-        found = self.by.unshare(list(digests_of(sources, self.pool, self._store)))
+        found = self.by.unshare(list(digests_of(sources, self.pool, store)))
         for place, digest in zip(places, found, strict=True):
             if isinstance(digest, Failure):
                 self._failures[place] = digest

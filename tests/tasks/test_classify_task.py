@@ -4,10 +4,10 @@ import logging
 import math
 import statistics
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import pytest
@@ -15,10 +15,12 @@ from films import drawn
 from numpy.typing import NDArray
 
 import bike_cli as bike
-from bike_cli.config import PROMPT, AttributeConfig, Pool, SamplingConfig, Spot, SpottingConfig
+from bike_cli.config import PROMPT, AttributeConfig, Pool, SamplingConfig, Spot, SpottingConfig, StoreConfig
 from bike_cli.engine.checkpoints import open_checkpoint
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.folder import save_folder
+from bike_cli.engine.store import Store
+from bike_cli.engine.store_file import store_file
 from bike_cli.errors import ModelError, UsageError
 from bike_cli.records import Clip, Failure, Prediction, Prompt, Source
 
@@ -271,6 +273,19 @@ def test_a_label_of_which_the_model_knows_no_word_is_told(
 
     heads = [record.getMessage().split(":")[0] for record in caplog.records]
     assert heads == [f"label '{label}'" for label in told]
+
+
+def test_answers_that_nobody_asks_for_close_the_store(
+    tiny: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[Path] = []
+    monkeypatch.setattr(Store, "close", lambda store: closed.append(store.file))
+
+    settings = replace(config(), store=StoreConfig(cache_dir=str(tmp_path)))
+    answers = bike.classify(tiny, [drawn("red square")], LABELS, settings)
+    cast("Generator[object]", answers).close()
+
+    assert closed == [store_file(tmp_path)]
 
 
 # -- ranking ------------------------------------------------------------------------------------------------------
