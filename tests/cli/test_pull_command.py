@@ -361,10 +361,8 @@ def test_without_a_network_the_default_model_says_so_before_torch_is_imported(cl
     hangs = Hub(hangs=True)
     with serving(hangs):
         command = [sys.executable, "-X", "importtime", *BIKE[1:], "classify", str(clips), "-L", LABELS]
-        begun = time.monotonic()
         variables = environment(hangs, tmp_path)
         done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
-        took = time.monotonic() - begun
 
     assert done.returncode == 5
     assert "does not answer within 3 s" in done.stderr
@@ -373,7 +371,7 @@ def test_without_a_network_the_default_model_says_so_before_torch_is_imported(cl
     modules = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "bike_cli.engine.hub" in modules
     assert not {"torch", "open_clip"} & modules
-    assert took < 5 or os.getloadavg()[0] > (os.cpu_count() or 1)  # a busy machine is slower
+    assert len(hangs.asked) == 1  # what waits 3 s is done once
 
 
 # -- offline
