@@ -87,6 +87,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, has_body: bool) -> None:
         hub = self.hub
+        match = re.fullmatch(rf"{hub.prefix}/(?:cdn/)?([^/]+/[^/]+)/resolve/[^/]+/([^/?]+)", self.path)
+        name = f"{match[1]}/{match[2]}" if match else ""
+        hub.asked.append(" ".join(filter(None, (self.command, name.rpartition("/")[2], self.headers.get("Range")))))
         if hub.hangs:
             hub.released.wait(60)
             self.close_connection = True
@@ -94,9 +97,6 @@ class _Handler(BaseHTTPRequestHandler):
         if hub.is_page:
             self._send(200, {"Content-Type": "text/html"}, b"<html>Please log in</html>", has_body=has_body)
             return
-        match = re.fullmatch(rf"{hub.prefix}/(?:cdn/)?([^/]+/[^/]+)/resolve/[^/]+/([^/?]+)", self.path)
-        name = f"{match[1]}/{match[2]}" if match else ""
-        hub.asked.append(" ".join(filter(None, (self.command, name.rpartition("/")[2], self.headers.get("Range")))))
         status = hub.status or (hub.download_status if has_body else None)
         if status is not None:
             self._send(status, {"X-Error-Code": hub.error_code} if hub.error_code else {}, b"no", has_body=has_body)
