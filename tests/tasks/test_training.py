@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,6 +105,22 @@ def own_copy(engine: Engine, frozen: str = "text") -> Engine:
     return copied
 
 
+@pytest.fixture
+def double_precision(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Compute in float64, where gradients that ought to be equal differ by 1e-14 and not by 1e-6."""
+    monkeypatch.setattr(Tensor, "float", Tensor.double)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def in_double(engine: Engine) -> Engine:
+    engine.encoder.model.double()
+    if engine.temporal_head is not None:
+        engine.temporal_head.double()
+    return engine
+
+
 def step_of(
     engine: Engine, batch: Batch, *, loss: str, parts: int = 1, learn: bool = False, spot: Spot = "words"
 ) -> tuple[float, dict[str, Tensor]]:
@@ -111,14 +128,14 @@ def step_of(
     return float(learner.gradients(batch)), gradients(engine, learner)
 
 
-def assert_alike(found: dict[str, Tensor], wanted: dict[str, Tensor], within: float = 2e-6) -> None:
+def assert_alike(found: dict[str, Tensor], wanted: dict[str, Tensor], within: float) -> None:
     """Assert that gradients are the same, relative to the length of all of them together."""
     assert set(found) == set(wanted)
     length = math.sqrt(sum(float(gradient.square().sum()) for gradient in wanted.values()))
     for name, gradient in wanted.items():
         difference = float((found[name] - gradient).norm())
         assert difference <= within * length, name
-        # Sums of other sizes differ so much in fp32, where a parameter's own gradient is small.
+        # Sums of other sizes differ so much where a parameter's own gradient is small.
         assert difference <= 5 * within * float(gradient.norm()) + 1e-9, name
 
 
@@ -126,16 +143,17 @@ SINGLE, SEVERAL = torch.tensor([2, 0, 1, 2, 3]), torch.tensor([[1, 0, 0, 1], [0,
 CASES = [("nce", SINGLE), ("ds", SINGLE), ("ce", SINGLE), ("bce", SEVERAL)]
 
 
+@pytest.mark.usefixtures("double_precision")
 @pytest.mark.parametrize("learn", [False, True])
 @pytest.mark.parametrize(("loss", "labels"), CASES)
 def test_parts_change_no_gradient(tiny: Engine, loss: str, labels: Tensor, learn: bool) -> None:
-    engine = own_copy(tiny, "none" if learn else "text")
+    engine = in_double(own_copy(tiny, "none" if learn else "text"))
 
     whole = step_of(engine, batch_of(labels), loss=loss, learn=learn)
     in_parts = step_of(engine, batch_of(labels), loss=loss, learn=learn, parts=3)
 
-    assert in_parts[0] == pytest.approx(whole[0], rel=1e-6)
-    assert_alike(in_parts[1], whole[1])
+    assert in_parts[0] == pytest.approx(whole[0], rel=1e-12)
+    assert_alike(in_parts[1], whole[1], within=1e-12)
 
 
 def test_the_gradient_is_that_of_a_plain_loss(tiny: Engine) -> None:
@@ -168,16 +186,17 @@ def test_the_gradient_is_that_of_a_plain_loss(tiny: Engine) -> None:
     assert_alike(found, wanted, within=1e-5)
 
 
+@pytest.mark.usefixtures("double_precision")
 def test_a_video_that_could_not_be_read_has_no_say(tiny: Engine) -> None:
-    engine = own_copy(tiny)
+    engine = in_double(own_copy(tiny))
     whole = batch_of(SINGLE)
     kept = torch.tensor([True, True, False, True, False])
 
     without = step_of(engine, Batch(SINGLE[kept], whole.pixels[kept], torch.ones(3, dtype=torch.bool)), loss="nce")
     masked = step_of(engine, Batch(SINGLE, whole.pixels, kept), loss="nce")
 
-    assert masked[0] == pytest.approx(without[0], rel=1e-6)
-    assert_alike(masked[1], without[1])
+    assert masked[0] == pytest.approx(without[0], rel=1e-12)
+    assert_alike(masked[1], without[1], within=1e-12)
 
 
 def test_a_batch_of_nothing_teaches_nothing(tiny: Engine) -> None:
