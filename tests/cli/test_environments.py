@@ -52,6 +52,7 @@ def test_classify_works_with_closed_streams(closed: str, clips: Path, tmp_path: 
     assert [record["status"] for record in records(tmp_path / "a.jsonl")] == ["ok"] * 3
 
 
+@pytest.mark.slow
 def test_answers_reach_stdout_when_the_other_streams_are_closed(clips: Path) -> None:
     done = shell(f'bike classify "$1" -m tiny {LABELS} --no-cache <&- 2>&-', clips)
 
@@ -63,7 +64,7 @@ def test_answers_reach_stdout_when_the_other_streams_are_closed(clips: Path) -> 
     [
         slow("fewshot $1 -m tiny --shots 1 --trials 1 -o $2/report.json"),
         slow("eval $1 -m tiny -o $2/report.json"),
-        "finetune $1 -m tiny --epochs 1 --freeze image,scale --frames 2 --batch-size 4 --device cpu -o $2/run",
+        slow("finetune $1 -m tiny --epochs 1 --freeze image,scale --frames 2 --batch-size 4 --device cpu -o $2/run"),
     ],
 )
 def test_other_commands_work_with_closed_streams(command: str, data: Path, tmp_path: Path) -> None:
@@ -178,7 +179,8 @@ def test_a_cache_that_cannot_be_made_is_a_warning(by: str, name: str, clips: Pat
 # -- workers ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", ["bug", slow("start")])
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["bug", "start"])
 def test_where_no_worker_can_decode_no_video_is_blamed(fault: str, clips: Path, tmp_path: Path) -> None:
     file = tmp_path / "answers.jsonl"
     path = os.pathsep.join([str(HOSTILE), *sys.path])

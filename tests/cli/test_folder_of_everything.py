@@ -113,7 +113,8 @@ def test_each_file_has_one_record_and_nothing_is_left_behind(folder: Path, tmp_p
     assert _living(run.pid, within_s=2) == []
 
 
-@pytest.mark.parametrize("signal_", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_run_that_hangs(folder: Path, tmp_path: Path, signal_: signal.Signals) -> None:
     output = tmp_path / "answers.jsonl"
     command = [

@@ -95,7 +95,8 @@ def _lines(files: tuple[Path, Path]) -> int:
     return max(file.read_bytes().count(b"\n") if file.exists() else 0 for file in files)
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [2, 10])
 def test_a_run_killed_again_and_again_is_completed(clips: Path, labels: Path, tmp_path: Path, kills: int) -> None:
     rng = random.Random(kills)
     names = [*sorted(map(str, clips.iterdir())), str(clips / "missing.mp4")]

@@ -35,6 +35,7 @@ def test_find_and_bike_make_a_pipeline(clips: Path, labels: Path) -> None:
     assert [Path(str(record["path"])).stem for record in ran.records] == ["red_square", "green_cross", "blue_circle"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
 def test_jq_reads_what_bike_writes_of_odd_names_and_failures(clips: Path, tmp_path: Path) -> None:
     for name in ("a line\nend.mp4", "b 'quotes\".mp4", "c ü.mp4"):

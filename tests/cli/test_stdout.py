@@ -101,6 +101,7 @@ def test_a_closed_stdout_is_wrong_use(clips: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_file_needs_no_stdout(clips: Path, tmp_path: Path) -> None:
     answers = tmp_path / "answers.jsonl"
 

@@ -60,6 +60,7 @@ def share(answers: Answers, pool: str, truth: torch.Tensor) -> float:
     return float((answers.scores[pool].argmax(1) == truth).float().mean())
 
 
+@pytest.mark.slow
 def test_pairs_never_seen_in_training_are_named(engine: Engine, plain: Watched, way: str) -> None:
     question = case("64 pairs, never seen")
 
@@ -68,6 +69,7 @@ def test_pairs_never_seen_in_training_are_named(engine: Engine, plain: Watched, 
     assert share(answers, way, plain.truth(question)) >= 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", [8, 16])
 def test_motions_are_named(engine: Engine, plain: Watched, way: str, frames: int) -> None:
     question = case(f"motion, {frames} frames")
@@ -77,6 +79,7 @@ def test_motions_are_named(engine: Engine, plain: Watched, way: str, frames: int
     assert share(answers, way, plain.truth(question)) >= 0.9
 
 
+@pytest.mark.slow
 def test_a_film_run_backwards_moves_the_other_way(engine: Engine, plain: Watched, way: str) -> None:
     left, right = MOTIONS.index("moving left"), MOTIONS.index("moving right")
     goes_left = plain.scenes.motion[:, 0] == left

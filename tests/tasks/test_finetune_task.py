@@ -144,6 +144,7 @@ def test_what_comes_out_is_the_best_epochs_model(whole: tuple[Path, list[object]
     assert load_folder(folder).recipe.spot == "words"
 
 
+@pytest.mark.slow
 def test_it_learns_what_words_mean(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
     run = begin(tmp_path / "run", model=load("tiny", device="cpu", precision="fp32"), epochs=5)
 
@@ -269,6 +270,7 @@ def assert_same_run(folder: Path, alone: Path) -> None:
         assert apart < 1e-3 * moved, part
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_shares_and_back_in_one_piece(
     begin: Callable[..., Finetuning],
     data: Path,

@@ -109,6 +109,7 @@ def test_a_library_that_hangs_is_cut_off(fake: Fake) -> None:
     assert result.error == "did not answer within 2 s"
 
 
+@pytest.mark.slow
 def test_a_hang_takes_its_child_processes_along(fake: Fake, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     source = f"""
@@ -162,7 +163,9 @@ def __getattr__(name):
 """
 
 
-@pytest.mark.parametrize("ending", ["time.sleep(1000)", "import os; os.kill(os.getpid(), 11)"])
+@pytest.mark.parametrize(
+    "ending", [pytest.param("time.sleep(1000)", marks=pytest.mark.slow), "import os; os.kill(os.getpid(), 11)"]
+)
 def test_a_driver_that_hangs_or_crashes_does_not_hide_torch(fake: Fake, ending: str) -> None:
     fake("torch", FAKE_TORCH.format(ending=ending))
 
