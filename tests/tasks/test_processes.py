@@ -28,7 +28,7 @@ def test_two_processes_find_the_gradients_of_one(
         two = load_file(tmp_path / "found" / strategy)
         assert bool(two.pop("shares")) == (strategy == "fsdp")
         assert two.pop("loss").item() == pytest.approx(value, rel=1e-6)
-        assert_alike(two, wanted)
+        assert_alike(two, wanted, within=2e-6)  # in float32, where parts of one process differ by 1e-6, too
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ EXPECTED_NOTES = (  # warnings that intact files may have
 )
 # Notes that are right for some files: those that begin in mid-GOP, and those whose timestamps repeat.
 CUT_NOTE = re.compile(r"(the first )?\d+ of \d+ frames cannot be decoded")
+NO_CLOCK_NOTE = re.compile(r"the file has no timestamps: times and duration are not known")
 CLOCK_NOTE = re.compile(r"the file's clock runs backwards: times and duration are not known")
 DECORD_NOTE = re.compile(r"decord may be some frames off in such files; --decoder auto is exact")
 
@@ -74,30 +75,15 @@ class KnownFault:
 
 
 KNOWN_FAULTS = (
-    # Neighbouring frames differ by 4 at least (`check_shown`), so this cannot hide a wrong frame.
-    KnownFault("chroma is interpolated linearly, by ffmpeg with bicubic splines", fault="frames: differ by 2.*"),
-    KnownFault("raw streams have no timestamps, and no warning says so", "times: none*", container="h264|hevc"),
-    KnownFault("this encoder writes decoding order as presentation times", codec="mpeg4-xvid"),
     KnownFault(
-        "AVI has no presentation times, and stores gaps as empty packets",
-        fault="times: *|duration: *|warns: damaged*",
-        container="avi",
-        clock="vfr|2000-fps",
-    ),
-    KnownFault("frames outside an edit list count as damaged", fault="warns: damaged*|positions: *", clock="two-edits"),
-    KnownFault(
-        "keyframes count the frames before the first keyframe, which cannot be decoded",
-        fault="warns: the first *|frames: *|times: *",
-        codec="mpeg2*",
-        packing="fragments-from-second",
+        "libxvid's B-frames outside AVI have the timestamps of another frame, and some packets cannot be decoded",
+        fault="times: *|warns: damaged*|positions: *",
+        codec="mpeg4-xvid",
     ),
     KnownFault(
-        "a live recording's longer audio counts as a picture cut off", "warns: the picture ends*", packing="live"
+        "AVI has no presentation times, and stores gaps as empty packets", "times: *", container="avi", clock="vfr"
     ),
     KnownFault("frames of an MPEG-PS without timestamps are one frame off", "times: *", container="mpg"),
-    KnownFault("decord chooses another of two video streams", "size: *", "decord"),
-    KnownFault("decord seeks to a wrong frame", "frames: *", "decord", codec="h264-refresh|h264-open-gop"),
-    KnownFault("decord seeks to a wrong frame", "frames: *", "decord", "vp8*|vp9*", "mkv|webm", "starts-below-0"),
 )
 
 
@@ -122,23 +108,45 @@ class Verdict:
 def shown_by_ffmpeg(path: Path, case: Case) -> Shown:
     """Decode a file with ffmpeg; a matrix that is not a quarter turn or mirror is ignored.
 
+    ffmpeg itself turns a picture before it converts it to RGB, which moves the chroma by half a pixel. Here it converts
+    first; its own picture only shows which way to turn.
+
     Raises:
         subprocess.CalledProcessError: ffmpeg failed.
+        ValueError: ffmpeg shows a picture that is not a turned or mirrored one of the stored.
     """
-    raw = path.with_name(f"{path.name}.shown.rgb")
-    decoding = ["-noautorotate"] if case.orientation in ODD_MATRICES else []
+    raw, first = path.with_name(f"{path.name}.shown.rgb"), path.with_name(f"{path.name}.first.rgb")
+    decoding = []
     if case.codec.startswith("av1") and case.container in {"mp4", "mov"}:
         decoding += ["-c:v", "libaom-av1"]  # before FFmpeg 6, libdav1d ignores edits
     options = ["-an", "-sn", "-dn", "-fps_mode", "passthrough", "-enc_time_base", "-1"]
     # Convert the chroma of interlaced frames by field, as swscale does by default since FFmpeg 8.
-    options += ["-vf", "scale=interl=-1"]
-    command = ["ffmpeg", "-v", "error", "-nostdin", "-y", *decoding, "-i", str(path)]
-    command += [*options, "-f", "rawvideo", "-pix_fmt", "rgb24", str(raw), *options, "-pix_fmt", "rgb24"]
-    done = subprocess.run([*command, "-f", "framecrc", "-"], check=True, capture_output=True, timeout=LIMIT_S)
+    options += ["-vf", "scale=interl=-1", "-pix_fmt", "rgb24"]
+    ffmpeg = ["ffmpeg", "-v", "error", "-nostdin", "-y"]
+    stored = [*ffmpeg, "-noautorotate", *decoding, "-i", str(path), *options, "-f", "rawvideo", str(raw)]
+    shown = [*ffmpeg, *decoding, "-i", str(path), *options, "-frames:v", "1", "-f", "rawvideo", str(first)]
     try:
-        return _parsed(raw, done.stdout.decode())
+        done = subprocess.run(
+            [*stored, *options, "-f", "framecrc", "-"], check=True, capture_output=True, timeout=LIMIT_S
+        )
+        parsed = _parsed(raw, done.stdout.decode())
+        if case.orientation in ODD_MATRICES or not len(parsed.frames):
+            return parsed
+        subprocess.run(shown, check=True, capture_output=True, timeout=LIMIT_S)
+        matrix = _turn_between(parsed.frames[0], np.fromfile(first, np.uint8))
+        return Shown(np.stack([turned(frame, matrix) for frame in parsed.frames]), parsed.times_s)
     finally:
         raw.unlink(missing_ok=True)
+        first.unlink(missing_ok=True)
+
+
+def _turn_between(stored: NDArray[np.uint8], shown: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """Return the matrix, one of eight, that gives the picture shown."""
+    turns = [(a, 0, 0, d) for a in (1, -1) for d in (1, -1)] + [(0, b, c, 0) for b in (1, -1) for c in (1, -1)]
+    off = [float(np.abs(turned(stored, turn).ravel().astype(np.int16) - shown).mean()) for turn in turns]
+    if min(off) > 2 * MOST_DIFFERENCE:
+        raise ValueError(f"ffmpeg shows none of the eight orientations: {off}")
+    return turns[int(np.argmin(off))]
 
 
 def _parsed(raw: Path, crcs: str) -> Shown:
@@ -210,6 +218,10 @@ def _beyond_expected(warning: str, case: Case) -> str:
     notes = list(EXPECTED_NOTES)
     if case.clock in {"cut-by-copy", "copyts"} and case.container in {"ts", "m2ts", "mpg"}:
         notes.append(CUT_NOTE)
+    if case.packing == "fragments-from-second":  # the first B-frames need a frame of the fragment before
+        notes.append(CUT_NOTE)
+    if case.container in {"h264", "hevc"}:
+        notes.append(NO_CLOCK_NOTE)
     if case.clock in {"2000-fps", "two-edits"}:
         notes.append(CLOCK_NOTE)
     for note in notes:
@@ -280,8 +292,8 @@ def _check_times(verdict: Verdict, clip: Clip, shown: Shown, case: Case) -> None
     for clip_times, clip_positions in zip(times_s, clip.positions, strict=True):
         order = np.argsort(clip_positions, kind="stable")
         steps, moves = np.diff(clip_times[order]), np.diff(clip_positions[order])
-        # If the container's clock is coarser than the frame rate, neighbours share a time.
-        may_stand_still = case.clock == "2000-fps"
+        # Neighbours share a time where the clock is coarser than the frame rate, or where edits overlap.
+        may_stand_still = case.clock in {"2000-fps", "two-edits"}
         if np.isnan(clip_times).any() or (steps[moves > 0] < (0 if may_stand_still else 1e-9)).any():
             verdict.faults.append(f"times: do not increase: {np.round(clip_times, 3).tolist()}")
     if np.nanmin(times_s) < 0:
