@@ -279,7 +279,8 @@ def test_answers_that_nobody_asks_for_close_the_store(
     tiny: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[Path] = []
-    monkeypatch.setattr(Store, "close", lambda store: closed.append(store.file))
+    close = Store.close
+    monkeypatch.setattr(Store, "close", lambda store: (closed.append(store.file), close(store)))
 
     settings = replace(config(), store=StoreConfig(cache_dir=str(tmp_path)))
     answers = bike.classify(tiny, [drawn("red square")], LABELS, settings)
