@@ -170,7 +170,13 @@ def check_shown(shown: Shown, case: Case) -> list[str]:
         steps = differences(shown.frames[1:], shown.frames[:-1])
         if steps.min() < 2 * MOST_DIFFERENCE:
             faults.append(f"ffmpeg: frames {steps.argmin()} and the next are alike ({steps.min():.1f})")
-    is_whole = case.packing != "fragment-per-frame" and case.clock in {"plain", "ntsc", "vfr", "jumps", "coarse"}
+    is_whole = case.packing not in {"fragment-per-frame", "fragments-from-second"} and case.clock in {
+        "plain",
+        "ntsc",
+        "vfr",
+        "jumps",
+        "coarse",
+    }
     if is_whole and case.extra != "large-second" and case.orientation not in ODD_MATRICES:
         numbers = numbers_of(shown, case)
         if (np.diff(numbers) != 1).any():

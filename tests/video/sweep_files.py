@@ -6,6 +6,7 @@ import os
 import shlex
 import struct
 import subprocess
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,6 +15,7 @@ from pathlib import Path
 import av
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from sweep_cases import AUDIO_CODECS, CODECS, MATRICES, ODD_MATRICES, SUBTITLE_CODECS, Case
 
 MOST_FRAMES = 120
@@ -76,6 +78,9 @@ class Step:
         return shlex.join(self.arguments) if self.patch is None else f"sweep_files.PATCHES[{self.patch!r}](path)"
 
 
+_CREATING = threading.Lock()  # files are made in threads
+
+
 @dataclass(frozen=True)
 class Workshop:
     """A folder that holds the source material, and the files made from it."""
@@ -85,31 +90,27 @@ class Workshop:
     def source(self, size: str) -> Path:
         """Return a file of raw RGB frames of a size, created on first use."""
         path = self.folder / f"numbered_{size}.rgb"
-        if not path.exists():
-            width, height = map(int, size.split("x"))
-            unfinished = path.with_suffix(f".{os.getpid()}")
-            count = 12 if size == "720x576" else MOST_FRAMES
-            unfinished.write_bytes(b"".join(numbered_frame(i, width, height).tobytes() for i in range(count)))
-            unfinished.rename(path)
+        with _CREATING:
+            if not path.exists():
+                width, height = map(int, size.split("x"))
+                count = 12 if size == "720x576" else MOST_FRAMES
+                path.write_bytes(b"".join(numbered_frame(i, width, height).tobytes() for i in range(count)))
         return path
 
     def subtitles(self) -> Path:
         """Return a subtitle file that lasts a minute."""
         path = self.folder / "subtitles.srt"
-        if not path.exists():
-            path.write_text("1\n00:00:00,000 --> 00:00:01,000\nfirst\n\n2\n00:00:58,000 --> 00:01:00,000\nlast\n")
+        with _CREATING:
+            if not path.exists():
+                path.write_text("1\n00:00:00,000 --> 00:00:01,000\nfirst\n\n2\n00:00:58,000 --> 00:01:00,000\nlast\n")
         return path
 
     def cover(self) -> Path:
         """Return a cover picture."""
         path = self.folder / "cover.png"
-        if not path.exists():
-            with av.open(str(path), "w", format="image2") as out:
-                stream = out.add_stream("png", rate=1)
-                stream.width, stream.height, stream.pix_fmt = 300, 300, "rgb24"
-                frame = av.VideoFrame.from_ndarray(np.full((300, 300, 3), 99, np.uint8), format="rgb24")
-                out.mux(stream.encode(frame))
-                out.mux(stream.encode())
+        with _CREATING:
+            if not path.exists():
+                Image.new("RGB", (300, 300), (99, 99, 99)).save(path)
         return path
 
     def make(self, case: Case) -> Path:
