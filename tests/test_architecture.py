@@ -204,7 +204,7 @@ def test_no_module_catches_everything() -> None:
         ("bike_cli.engine.heads", "from bike_cli import tasks"),
         ("bike_cli.engine.heads", "from ..tasks.classify import classify"),
         ("bike_cli.video.decoding", "from .. import engine"),
-        ("bike_cli.data.labels", "if TYPE_CHECKING:\n    from bike_cli.cli.rows import Cell"),
+        ("bike_cli.data.labels", "if TYPE_CHECKING:\n    from bike_cli.cli.classify.rows import Cell"),
         ("bike_cli.tasks.classify", "from bike_cli.cli import rows"),
         ("bike_cli.records", "from bike_cli.data.labels import fill"),
     ],
@@ -311,7 +311,7 @@ def test_no_torch_where_nothing_is_computed(arguments: tuple[str, ...]) -> None:
 
 
 def test_the_doctor_imports_nothing_that_may_be_broken() -> None:
-    modules = "bike_cli.cli.doctor, bike_cli.cli.environment_checks, bike_cli.tasks.doctor_checks"
+    modules = "bike_cli.cli.doctor.command, bike_cli.cli.doctor.environment_checks, bike_cli.tasks.doctor_checks"
     modules += ", bike_cli.tasks.probe_process"
 
     packages = imported_by("-c", f"import {modules}")

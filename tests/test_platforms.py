@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bike_cli.cli import outputs
+from bike_cli.cli.terminal import output_file
 from bike_cli.config import DecodingConfig, SamplingConfig
 from bike_cli.data import path_lists
 from bike_cli.errors import UsageError
@@ -129,17 +129,17 @@ def test_memory_is_not_limited_where_its_use_cannot_be_read(tmp_path: Path, monk
 
 @pytest.mark.parametrize("has_flock", [True, False])
 def test_two_runs_never_write_one_file(has_flock: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outputs, "HAS_FLOCK", has_flock)
+    monkeypatch.setattr(output_file, "HAS_FLOCK", has_flock)
     file = tmp_path / "answers.jsonl"
 
-    with outputs.open_output(file) as stream:
+    with output_file.open_output(file) as stream:
         stream.write("{}\n")
-        with pytest.raises(UsageError, match="another run is writing it"), outputs.open_output(file):
+        with pytest.raises(UsageError, match="another run is writing it"), output_file.open_output(file):
             pass
-    with outputs.open_resumed(file) as resumed:
-        with pytest.raises(UsageError, match="another run is writing it"), outputs.open_resumed(file):
+    with output_file.open_resumed(file) as resumed:
+        with pytest.raises(UsageError, match="another run is writing it"), output_file.open_resumed(file):
             pass
-        with pytest.raises(UsageError, match="another run is writing it"), outputs.open_output(file):
+        with pytest.raises(UsageError, match="another run is writing it"), output_file.open_output(file):
             pass
         resumed.stream.write("{}\n")
 

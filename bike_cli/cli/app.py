@@ -9,9 +9,9 @@ import typer
 import bike_cli
 from bike_cli.cli import options as o
 from bike_cli.cli.cache import cache_app
-from bike_cli.cli.classify import classify_command
-from bike_cli.cli.doctor import doctor_command
-from bike_cli.cli.eval import eval_command
+from bike_cli.cli.classify.command import classify_command
+from bike_cli.cli.doctor.command import doctor_command
+from bike_cli.cli.eval.command import eval_command
 from bike_cli.cli.export import export_command
 from bike_cli.cli.fewshot import fewshot_command
 from bike_cli.cli.finetune import finetune_command

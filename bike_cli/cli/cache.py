@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import check_stdout, error_room, plain, safe
-from bike_cli.cli.rows import as_json
+from bike_cli.cli.classify.rows import as_json
+from bike_cli.cli.terminal.console import check_stdout, error_room, plain, safe
 from bike_cli.config import StoreConfig, resolve
 from bike_cli.errors import UsageError
 

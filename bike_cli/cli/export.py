@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import error_room, loading, plain, stderr
+from bike_cli.cli.terminal.console import error_room, loading, plain, stderr
 from bike_cli.config import EngineConfig, OneBranch, resolve
 from bike_cli.errors import UsageError
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import (
+from bike_cli.cli.export import check_out, write_folder
+from bike_cli.cli.terminal.console import (
     check_stdout,
     display,
     download_aliases,
@@ -22,8 +23,7 @@ from bike_cli.cli.console import (
     someone_watches,
     stderr,
 )
-from bike_cli.cli.export import check_out, write_folder
-from bike_cli.cli.targets import check_apart, check_target, check_videos
+from bike_cli.cli.terminal.targets import check_apart, check_target, check_videos
 from bike_cli.config import FewshotConfig, dump, resolve
 from bike_cli.errors import ExitCode, UsageError
 
@@ -180,7 +180,7 @@ def fewshot_command(  # the signature is the manual
 
 def run(given: dict[str, object], config: FewshotConfig, *, quiet: bool) -> ExitCode:
     """Learn and report what is asked for; return what the shell is told."""
-    from bike_cli.cli.fewshot_report import print_report, write_report
+    from bike_cli.cli.fewshot_tables import print_report, write_report
     from bike_cli.video.pool import DecodePool
 
     output, save, plots, also = _targets(given)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import (
+from bike_cli.cli.fewshot import DATA, NamesFile, Root
+from bike_cli.cli.terminal.console import (
     display,
     download_aliases,
     error_room,
@@ -27,7 +28,6 @@ from bike_cli.cli.console import (
     stderr,
     stop_signals,
 )
-from bike_cli.cli.fewshot import DATA, NamesFile, Root
 from bike_cli.config import Branch, ClassifyConfig, FinetuneConfig, HeadKind, Loss, Strategy, dump, flatten, resolve
 from bike_cli.errors import ConfigError, ExitCode, UsageError
 

@@ -13,8 +13,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from bike_cli.cli.console import plain
-from bike_cli.cli.summary import rate
+from bike_cli.cli.classify.summary import rate
+from bike_cli.cli.terminal.console import plain
 
 if TYPE_CHECKING:
     from bike_cli.tasks.events import Events

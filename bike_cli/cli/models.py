@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import (
+from bike_cli.cli.classify.rows import as_json
+from bike_cli.cli.terminal.console import (
     check_stdout,
     error_room,
     plain,
     say,
     stderr,
 )
-from bike_cli.cli.rows import as_json
 from bike_cli.config import EngineConfig, resolve
 from bike_cli.errors import UsageError
 
@@ -92,7 +92,7 @@ def pull_command(
     An interrupted download continues where it stopped.
     """
     with error_room(quiet=quiet, verbose=verbose):
-        from bike_cli.cli.downloads import Downloads
+        from bike_cli.cli.terminal.downloads import Downloads
         from bike_cli.engine.download_progress import reporting_to
         from bike_cli.engine.pull import pull
 

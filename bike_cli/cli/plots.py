@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bike_cli.cli.console import safe
+from bike_cli.cli.terminal.console import safe
 from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def write_training_plot(folder: Path) -> Path | None:
 def _curve(report: Report, file: Path) -> None:
     from matplotlib.figure import Figure
 
-    from bike_cli.cli.fewshot_report import over_trials
+    from bike_cli.cli.fewshot_tables import over_trials
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()

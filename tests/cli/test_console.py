@@ -11,7 +11,7 @@ import typer
 from answers import HOSTILE, steering
 from invoke import Terminal
 
-from bike_cli.cli.console import error_room, plain, safe, say
+from bike_cli.cli.terminal.console import error_room, plain, safe, say
 from bike_cli.errors import BikeError, ConfigError, ExitCode, ModelError, UsageError, VideoError
 
 logger = logging.getLogger("bike_cli.somewhere")

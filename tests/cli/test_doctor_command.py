@@ -14,8 +14,9 @@ from answers import HOSTILE, cells, steering
 from invoke import BIKE, ONE_THREAD, Ran, bike, bike_on_terminal
 
 import bike_cli
-from bike_cli.cli import doctor, environment_checks
-from bike_cli.cli.doctor import NAMES
+from bike_cli.cli.doctor import command as doctor
+from bike_cli.cli.doctor import environment_checks
+from bike_cli.cli.doctor.command import NAMES
 from bike_cli.config import ClassifyConfig, EngineConfig
 from bike_cli.errors import ExitCode
 from bike_cli.tasks import doctor_checks

@@ -151,7 +151,7 @@ def test_what_cannot_be_written_keeps_nothing_else_back(
     def refuse(*_: object) -> None:
         raise UsageError("r.json: cannot be written (no room); make room")
 
-    monkeypatch.setattr("bike_cli.cli.eval_report.write_json", refuse)
+    monkeypatch.setattr("bike_cli.cli.eval.tables.write_json", refuse)
 
     ran = evaluated(data, "--resamples", "50", "-o", tmp_path / "r.json", "--report", tmp_path / "r.html")
 

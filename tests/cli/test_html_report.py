@@ -19,7 +19,7 @@ from answers import HOSTILE, steering
 from browser import Browser, browsing, find_browser
 from PIL import Image
 
-from bike_cli.cli.html_report import CONFUSIONS_SHOWN, FAILURES_SHOWN, Mistake, Mistakes, write_html
+from bike_cli.cli.eval.page import CONFUSIONS_SHOWN, FAILURES_SHOWN, Mistake, Mistakes, write_html
 from bike_cli.errors import UsageError
 
 LABELS = ("red square", "blue circle", "green cross")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from invoke import Ran, bike, bike_on_terminal
 
-from bike_cli.cli import sources
+from bike_cli.cli.classify import sources
 from bike_cli.errors import ExitCode
 
 LABELS = ("-L", "red square,blue circle,green cross")

@@ -10,7 +10,7 @@ from types import FrameType
 
 import pytest
 
-from bike_cli.cli.outputs import open_output, open_resumed, part_of
+from bike_cli.cli.terminal.output_file import open_output, open_resumed, part_of
 from bike_cli.errors import UsageError
 
 

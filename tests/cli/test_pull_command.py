@@ -19,7 +19,7 @@ from invoke import BIKE, Ran, bike, bike_on_terminal
 from safetensors.torch import save
 from small_models import ARCH, TAG, put_in_cache, register, tiny_checkpoint
 
-from bike_cli.cli import downloads
+from bike_cli.cli.terminal import downloads
 from bike_cli.engine import aliases, engine, hub
 from bike_cli.tasks import processes
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from invoke import BIKE, ONE_THREAD, Interrupted, Ran, bike, bike_on_terminal
 
-from bike_cli.cli import outputs, writers
-from bike_cli.cli.outputs import part_of
-from bike_cli.cli.rows import as_object
+from bike_cli.cli.classify import writers
+from bike_cli.cli.classify.rows import as_object
+from bike_cli.cli.terminal import output_file
+from bike_cli.cli.terminal.output_file import part_of
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.records import Failure, Prediction
 
@@ -151,7 +152,7 @@ def test_what_the_file_holds_is_not_done_again(listed: Path, labels: Path, answe
 def test_internal_failures_are_tried_again(
     listed: Path, labels: Path, answers: Path, failed: list[int], has_flock: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outputs, "HAS_FLOCK", has_flock)
+    monkeypatch.setattr(output_file, "HAS_FLOCK", has_flock)
     whole, lines = read(answers), answers.read_text().splitlines(keepends=True)
     error = {"type": "internal", "message": "a bug"}
     failures = {i: json.dumps({"path": whole[i]["path"], "status": "error", "error": error}) + "\n" for i in failed}
@@ -173,14 +174,14 @@ def test_internal_failures_are_tried_again(
 def test_removing_failures_keeps_other_runs_out(
     has_flock: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outputs, "HAS_FLOCK", has_flock)
+    monkeypatch.setattr(output_file, "HAS_FLOCK", has_flock)
     file = tmp_path / "answers.jsonl"
     file.write_bytes(b"first\nsecond\nthird\n")
 
-    with outputs.open_resumed(file) as resumed:
+    with output_file.open_resumed(file) as resumed:
         resumed.keep([(0, 6), (13, 19)])
         assert file.read_bytes() == b"first\nthird\n"
-        with pytest.raises(UsageError, match="another run is writing it"), outputs.open_resumed(file):
+        with pytest.raises(UsageError, match="another run is writing it"), output_file.open_resumed(file):
             pass
         resumed.stream.write("fourth\n")
 

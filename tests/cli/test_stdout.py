@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from invoke import ONE_THREAD, Terminal, shell
 
-from bike_cli.cli.stdout import records_alone
+from bike_cli.cli.terminal.stdout import records_alone
 from bike_cli.errors import ExitCode
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from answers import failure, prediction
 
-from bike_cli.cli.summary import Tally, rate, summary
+from bike_cli.cli.classify.summary import Tally, rate, summary
 from bike_cli.errors import ExitCode
 from bike_cli.records import Spent
 

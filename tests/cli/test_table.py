@@ -9,7 +9,7 @@ import pytest
 from answers import HOSTILE, cells, failure, prediction, steering
 from invoke import Terminal
 
-from bike_cli.cli.table import ASCII_BARS, BARS, SPARK_CELLS, TableWriter, sparkline
+from bike_cli.cli.classify.table import ASCII_BARS, BARS, SPARK_CELLS, TableWriter, sparkline
 from bike_cli.records import Failure, Prediction
 
 LONG = "a person " + "assembling and disassembling a computer keyboard " * 6

@@ -17,9 +17,9 @@ from films import drawn, write_video
 from invoke import Terminal, bike, shell
 from rich.console import Console
 
-from bike_cli.cli import console
-from bike_cli.cli.console import display, error_room, say
-from bike_cli.cli.secrets import mask, mask_address
+from bike_cli.cli.terminal import console
+from bike_cli.cli.terminal.console import display, error_room, say
+from bike_cli.cli.terminal.secrets import mask, mask_address
 from bike_cli.errors import ExitCode
 
 LINE = re.compile(r"(error|warning|info|debug): \S")
@@ -263,7 +263,7 @@ def test_records_through_the_root_logger_do_not_double_those_of_bike() -> None:
     # In a process of its own: under pytest the root logger has handlers.
     program = """
 import logging
-from bike_cli.cli.console import error_room
+from bike_cli.cli.terminal.console import error_room
 with error_room():
     logging.info("open_clip does so, which installs a handler where the root logger has none")
     logging.getLogger("bike_cli.somewhere").warning("label: is long")

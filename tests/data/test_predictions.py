@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from bike_cli.cli.classify.writers import make_writer
 from bike_cli.cli.options import Format
-from bike_cli.cli.writers import make_writer
 from bike_cli.data import answers
 from bike_cli.data.predictions import Failed, Joined, join, read_predictions
 from bike_cli.data.tested import Tested as Truth  # pytest takes what is called Test… for tests

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bike_cli.cli.console import plain, say, stderr
-from bike_cli.cli.systems import MANY
+from bike_cli.cli.eval.systems import MANY
+from bike_cli.cli.terminal.console import plain, say, stderr
 from bike_cli.config import PRIVATE, EvalConfig, flatten, leaves, resolve
 from bike_cli.errors import ConfigError, ExitCode, UsageError
 

@@ -14,9 +14,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bike_cli.cli.console import plain
-from bike_cli.cli.outputs import open_output
-from bike_cli.cli.rows import as_json
+from bike_cli.cli.classify.rows import as_json
+from bike_cli.cli.terminal.console import plain
+from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.config import PRIVATE, flatten
 from bike_cli.tasks.methods import BASELINE
 from bike_cli.tasks.metrics import Mean, mean_of, recalls

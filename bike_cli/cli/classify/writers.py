@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TextIO
 
-from bike_cli.cli.console import safe
+from bike_cli.cli.classify.rows import Cell, as_cells, as_json, as_object, columns
+from bike_cli.cli.classify.table import TableWriter
 from bike_cli.cli.options import Format
-from bike_cli.cli.rows import Cell, as_cells, as_json, as_object, columns
-from bike_cli.cli.table import TableWriter
+from bike_cli.cli.terminal.console import safe
 from bike_cli.records import Failure, Prediction
 
 FORMATS_BY_SUFFIX: dict[str, Format] = {".jsonl": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv"}

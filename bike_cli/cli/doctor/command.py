@@ -38,9 +38,9 @@ from rich.text import Text
 
 import bike_cli
 from bike_cli.cli import options as o
-from bike_cli.cli.console import display, error_room, plain, safe, someone_watches, stderr
-from bike_cli.cli.rows import as_json
-from bike_cli.cli.secrets import mask
+from bike_cli.cli.classify.rows import as_json
+from bike_cli.cli.terminal.console import display, error_room, plain, safe, someone_watches, stderr
+from bike_cli.cli.terminal.secrets import mask
 from bike_cli.config import ClassifyConfig, resolve
 from bike_cli.errors import ConfigError, ExitCode
 from bike_cli.tasks.doctor_checks import Check, State, diagnose
@@ -101,7 +101,7 @@ def doctor_command(
 
 def run_checks(*, cache_dir: str | None = None, offline: bool | None = None) -> list[Check]:
     """Return all checks, in the order of `GROUPS`."""
-    from bike_cli.cli import environment_checks as e
+    from bike_cli.cli.doctor import environment_checks as e
 
     config, error = _settings(cache_dir=cache_dir, offline=offline)
     checks = [e.check_bike(), e.check_python(), e.check_packages(), e.check_memory(), e.check_network_variables()]

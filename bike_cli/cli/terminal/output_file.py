@@ -17,7 +17,7 @@ from typing import NamedTuple, TextIO
 
 from filelock import FileLock, Timeout
 
-from bike_cli.cli.console import say
+from bike_cli.cli.terminal.console import say
 from bike_cli.errors import UsageError
 
 # Elsewhere, a lock file next to each file keeps runs apart, and an open file cannot be moved or removed.

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.status import Status
 
-from bike_cli.cli.console import plain, someone_watches, stderr
+from bike_cli.cli.terminal.console import plain, someone_watches, stderr
 from bike_cli.engine.download_progress import Reporter, Transfer
 
 STEP = 0.1  # of the file, between two lines

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from types import GeneratorType
 
-from bike_cli.cli.outputs import part_of
+from bike_cli.cli.terminal.output_file import part_of
 from bike_cli.data.inputs import find_sources, looks_like_text, looks_like_video
 from bike_cli.data.path_lists import read_paths
 from bike_cli.data.search import Omissions

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 import bike_cli
-from bike_cli.cli.secrets import is_token, mask_address
+from bike_cli.cli.terminal.secrets import is_token, mask_address
 from bike_cli.config import (
     ClassifyConfig,
     EvalConfig,

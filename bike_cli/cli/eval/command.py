@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import (
+from bike_cli.cli.eval.few_shot import check_shots, of_shots
+from bike_cli.cli.eval.predictions import labels_of, looked_at, of_predictions, tested_of
+from bike_cli.cli.eval.repeat import compared_with, config_of_before, read_before, take_over
+from bike_cli.cli.eval.systems import MANY, OUTPUTS, systems_of
+from bike_cli.cli.fewshot import DATA, MethodOption, Root, Shots, Trials
+from bike_cli.cli.terminal.console import (
     check_stdout,
     display,
     download_aliases,
@@ -23,17 +28,12 @@ from bike_cli.cli.console import (
     someone_watches,
     stderr,
 )
-from bike_cli.cli.eval_again import compared_with, config_of_before, read_before, take_over
-from bike_cli.cli.eval_fewshot import check_shots, of_shots
-from bike_cli.cli.eval_predictions import labels_of, looked_at, of_predictions, tested_of
-from bike_cli.cli.fewshot import DATA, MethodOption, Root, Shots, Trials
-from bike_cli.cli.systems import MANY, OUTPUTS, systems_of
-from bike_cli.cli.targets import check_apart, check_target, check_videos, targets_of
+from bike_cli.cli.terminal.targets import check_apart, check_target, check_videos, targets_of
 from bike_cli.config import EvalConfig, Protocol, dump, flatten, resolve
 from bike_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from bike_cli.cli.html_report import Mistakes
+    from bike_cli.cli.eval.page import Mistakes
     from bike_cli.tasks.evaluate import Evaluation
 
 FIGURES = "Figures"
@@ -324,8 +324,8 @@ def _of_videos(
         figures = report_of(judged, tested, evaluation.kept, config)
         failed = [{"path": f.path, "type": f.kind, "message": f.message} for f in evaluation.failures]
         data = data_of(tested, files, failed, len(evaluation.kept), evaluation.contents)
-        from bike_cli.cli.eval_report import mistakes_of, whole_report
-        from bike_cli.cli.html_report import Mistakes
+        from bike_cli.cli.eval.page import Mistakes
+        from bike_cli.cli.eval.tables import mistakes_of, whole_report
 
         report = whole_report(given, config, data, figures, engine=first, model=first.name)
         report["systems_left_out"] = [one.name for one in systems if one not in evaluation.sound]
@@ -348,8 +348,8 @@ def _watch(evaluation: Evaluation, *, quiet: bool) -> None:
 
 def _write(report: dict[str, object], mistakes: Mistakes, given: dict[str, object]) -> None:
     """Write and print what was found; what cannot be written keeps nothing else back."""
-    from bike_cli.cli.eval_report import print_tables, write_confusion, write_json
-    from bike_cli.cli.html_report import write_html
+    from bike_cli.cli.eval.page import write_html
+    from bike_cli.cli.eval.tables import print_tables, write_confusion, write_json
 
     ways: dict[str, Callable[[Path], None]] = {
         "output": lambda file: write_json(report, file),

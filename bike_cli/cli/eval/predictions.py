@@ -12,14 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
-from bike_cli.cli.systems import OUTPUTS
-from bike_cli.cli.targets import check_videos, targets_of
+from bike_cli.cli.eval.systems import OUTPUTS
+from bike_cli.cli.terminal.targets import check_videos, targets_of
 from bike_cli.config import EvalConfig
 from bike_cli.errors import UsageError
 from bike_cli.video.scratch import scratch_folder
 
 if TYPE_CHECKING:
-    from bike_cli.cli.html_report import Mistakes
+    from bike_cli.cli.eval.page import Mistakes
     from bike_cli.data.predictions import Joined, Predictions
     from bike_cli.data.tested import Tested
     from bike_cli.tasks.score_table import ScoreTable
@@ -129,8 +129,8 @@ def of_predictions(
 
     Of processes that a launcher started the first one tells; None for the others.
     """
-    from bike_cli.cli.eval_report import whole_report
-    from bike_cli.cli.html_report import Mistakes
+    from bike_cli.cli.eval.page import Mistakes
+    from bike_cli.cli.eval.tables import whole_report
     from bike_cli.tasks.evaluation_report import Judged, check_protocol, data_of, report_of
     from bike_cli.tasks.processes import found
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, TextIO
 import typer
 
 from bike_cli.cli import options as o
-from bike_cli.cli.console import error_room, loading, plain, print_config, say, someone_watches, stderr
-from bike_cli.cli.resume import Held, Shape, read_held, settings_of
-from bike_cli.cli.sources import Inputs, Sources, check_output, list_sources, name_of
-from bike_cli.cli.summary import Tally, summary
+from bike_cli.cli.classify.resume import Held, Shape, read_held, settings_of
+from bike_cli.cli.classify.sources import Inputs, Sources, check_output, list_sources, name_of
+from bike_cli.cli.classify.summary import Tally, summary
+from bike_cli.cli.terminal.console import error_room, loading, plain, print_config, say, someone_watches, stderr
 from bike_cli.config import ClassifyConfig, dump, resolve
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.records import Failure, Prediction, Source, Spent
@@ -26,8 +26,8 @@ from bike_cli.records import Failure, Prediction, Source, Spent
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bike_cli.cli.progress import Total
-    from bike_cli.cli.writers import Writer
+    from bike_cli.cli.classify.progress import Total
+    from bike_cli.cli.classify.writers import Writer
     from bike_cli.data.shards import Shard
     from bike_cli.engine.learnt import Learnt
     from bike_cli.video.pool import DecodePool
@@ -126,8 +126,8 @@ class Done:
 
 def run(request: Request, config: ClassifyConfig, learnt: Learnt | None = None) -> ExitCode:
     """Classify what is asked for; return what the shell is told."""
-    from bike_cli.cli.stdout import records_alone
-    from bike_cli.cli.writers import format_of, make_writer
+    from bike_cli.cli.classify.writers import format_of, make_writer
+    from bike_cli.cli.terminal.stdout import records_alone
     from bike_cli.data.shards import parse_shard
     from bike_cli.video.pool import DecodePool
 
@@ -176,7 +176,7 @@ def _check_resume(request: Request, format_: o.Format) -> None:
 @contextmanager
 def _opened(request: Request, stdout: TextIO | None, shape: Shape) -> Iterator[tuple[TextIO, Held]]:
     """Yield the stream that takes the records, and what is in it already."""
-    from bike_cli.cli.outputs import open_output, open_resumed
+    from bike_cli.cli.terminal.output_file import open_output, open_resumed
 
     if request.output is None:
         if stdout is None:
@@ -240,7 +240,7 @@ def _total(names: list[str] | None, sources: Sources, shard: Shard | None, held:
 
 
 def _console_of_bar(stream: TextIO, writer: Writer, *, quiet: bool) -> Console | None:
-    from bike_cli.cli.table import TableWriter
+    from bike_cli.cli.classify.table import TableWriter
 
     if quiet or not someone_watches():
         return None
@@ -256,7 +256,7 @@ def _seen(
     if console is None:
         yield from answers
         return
-    from bike_cli.cli.progress import watched
+    from bike_cli.cli.classify.progress import watched
 
     yield from watched(answers, console=console, total=total())
 

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from bike_cli.cli.logs import logs_on_stderr
+from bike_cli.cli.terminal.logs import logs_on_stderr
 from bike_cli.engine.download_progress import reporting_to
 from bike_cli.errors import BikeError, ExitCode, ModelError, UsageError
 
@@ -165,7 +165,7 @@ def _written_out(character: str) -> str:
 
 def download_aliases(models: Iterable[str | None], *, offline: bool, quiet: bool) -> None:
     """Download the weights of short names that are not on this disk, and show the progress; see `download_missing`."""
-    from bike_cli.cli.downloads import Downloads
+    from bike_cli.cli.terminal.downloads import Downloads
     from bike_cli.engine.aliases import download_missing
 
     is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
@@ -176,7 +176,7 @@ def download_aliases(models: Iterable[str | None], *, offline: bool, quiet: bool
 @contextmanager
 def loading(model: str, *, quiet: bool) -> Iterator[None]:
     """Show a spinner on a terminal while a model is loaded, and the progress of its download."""
-    from bike_cli.cli.downloads import Downloads
+    from bike_cli.cli.terminal.downloads import Downloads
 
     console = stderr(quiet=quiet or not someone_watches())
     with (

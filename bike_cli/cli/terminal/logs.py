@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
-from bike_cli.cli.secrets import mask
+from bike_cli.cli.terminal.secrets import mask
 
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # for no -v, -v and -vv
 OURS, HUB = "bike_cli", "huggingface_hub"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from bike_cli.cli.summary import Tally
+from bike_cli.cli.classify.summary import Tally
 from bike_cli.config import ClassifyConfig, flatten
 from bike_cli.errors import UsageError
 

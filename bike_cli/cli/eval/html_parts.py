@@ -11,7 +11,7 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, NewType
 
-from bike_cli.cli.console import safe
+from bike_cli.cli.terminal.console import safe
 
 Html = NewType("Html", str)
 

@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bike_cli.cli.console import plain, safe
+from bike_cli.cli.terminal.console import plain, safe
 from bike_cli.records import Failure, Prediction
 
 BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "._-=+*%#"

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bike_cli.cli.console import download_aliases, loading
-from bike_cli.cli.eval_predictions import labels_of, one_of
+from bike_cli.cli.eval.predictions import labels_of, one_of
+from bike_cli.cli.eval.systems import OUTPUTS, systems_of
 from bike_cli.cli.fewshot import watched
-from bike_cli.cli.systems import OUTPUTS, systems_of
-from bike_cli.cli.targets import check_videos, targets_of
+from bike_cli.cli.terminal.console import download_aliases, loading
+from bike_cli.cli.terminal.targets import check_videos, targets_of
 from bike_cli.config import EvalConfig, FewshotConfig, flatten, resolve
 from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from bike_cli.cli.html_report import Mistakes
+    from bike_cli.cli.eval.page import Mistakes
     from bike_cli.data.manifests import LabelledSet
     from bike_cli.tasks.evaluate import System
     from bike_cli.tasks.evaluation_report import Judged
@@ -54,8 +54,8 @@ def of_shots(
 
     The mistakes are the first system's, of its last method with the most shots. None: another process tells.
     """
-    from bike_cli.cli.eval_report import mistakes_of
-    from bike_cli.cli.html_report import Mistakes
+    from bike_cli.cli.eval.page import Mistakes
+    from bike_cli.cli.eval.tables import mistakes_of
     from bike_cli.data.manifests import read_labelled
     from bike_cli.video.pool import DecodePool
 
@@ -118,7 +118,7 @@ def _report(
     studies: Sequence[Study],
     judged: Sequence[Judged],
 ) -> dict[str, object]:
-    from bike_cli.cli.eval_report import whole_report
+    from bike_cli.cli.eval.tables import whole_report
     from bike_cli.data.tested import Tested
     from bike_cli.tasks.evaluation_report import data_of, report_of
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
-from bike_cli.cli import html_parts as h
-from bike_cli.cli.html_parts import Column, Html, element, name, text
-from bike_cli.cli.outputs import open_output
+from bike_cli.cli.eval import html_parts as h
+from bike_cli.cli.eval.html_parts import Column, Html, element, name, text
+from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.video.thumbnails import as_jpeg
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def as_page(report: Mapping[str, object], mistakes: Mistakes) -> str:
         _manifest(report),
     )
     sections = [section for section in made if section is not None]
-    css = resources.files("bike_cli.cli").joinpath("report.css").read_text(encoding="utf-8")
+    css = resources.files("bike_cli.cli.eval").joinpath("report.css").read_text(encoding="utf-8")
     body = (_header(report), _contents(sections), element("main", *map(_as_html, sections)))
     return h.page(title=f"{_title(report)}, {_word(report, 'model')}", css=css, body=h.joined(body))
 

@@ -14,12 +14,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bike_cli.cli.console import plain
-from bike_cli.cli.eval_again import OWN
-from bike_cli.cli.fewshot_report import NARROWEST
-from bike_cli.cli.html_report import METRICS, SETTLED, SMALLER_IS_BETTER, Mistake, compared_on
-from bike_cli.cli.outputs import open_output
-from bike_cli.cli.rows import as_json
+from bike_cli.cli.classify.rows import as_json
+from bike_cli.cli.eval.page import METRICS, SETTLED, SMALLER_IS_BETTER, Mistake, compared_on
+from bike_cli.cli.eval.repeat import OWN
+from bike_cli.cli.fewshot_tables import NARROWEST
+from bike_cli.cli.terminal.console import plain
+from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.config import PRIVATE, EvalConfig, flatten
 from bike_cli.errors import UsageError
 from bike_cli.versions import versions
