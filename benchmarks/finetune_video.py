@@ -25,7 +25,7 @@ import bike_cli as bike
 from benchmarks.bare_decode import BareDecode
 from benchmarks.material import copies, engine_of
 from bike_cli.config import BatchConfig, FinetuneConfig, LearningConfig, StoreConfig
-from bike_cli.data.manifests import LabelledSet
+from bike_cli.data.labelled.train_sets import LabelledSet
 from bike_cli.records import Sample, Source
 from bike_cli.tasks.finetune import Finetuning
 from bike_cli.tasks.loading import Plan

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         SamplingConfig,
         SpottingConfig,
     )
-    from bike_cli.data.manifests import LabelledSet, read_labelled
+    from bike_cli.data.labelled.train_sets import LabelledSet, read_labelled
     from bike_cli.engine.engine import Engine, load
     from bike_cli.engine.learnt import Learnt, load_learnt, save_learnt
     from bike_cli.errors import BikeError, ConfigError, ModelError, UsageError, VideoError
@@ -93,7 +93,7 @@ _HOMES = {
         *("AttributeConfig", "BatchConfig", "ClassifyConfig", "EngineConfig", "FewshotConfig", "FinetuneConfig"),
         *("KeepingConfig", "LearningConfig", "SamplingConfig", "SpottingConfig"),
     ),
-    "bike_cli.data.manifests": ("LabelledSet", "read_labelled"),
+    "bike_cli.data.labelled.train_sets": ("LabelledSet", "read_labelled"),
     "bike_cli.engine.engine": ("Engine", "load"),
     "bike_cli.engine.learnt": ("Learnt", "load_learnt", "save_learnt"),
     "bike_cli.errors": ("BikeError", "ConfigError", "ModelError", "UsageError", "VideoError"),

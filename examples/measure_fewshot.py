@@ -18,7 +18,7 @@ from measure_tiny import in_threads
 from shapes import EVERY_MOTION, MOTIONS, NEW_MOTIONS, Dice, draw_scenes, write_clip_of
 
 from bike_cli.config import EngineConfig, FewshotConfig, SpottingConfig, StoreConfig
-from bike_cli.data.manifests import read_labelled
+from bike_cli.data.labelled.train_sets import read_labelled
 from bike_cli.engine.engine import Engine, load
 from bike_cli.tasks.fewshot import Study
 from bike_cli.tasks.methods import BASELINE, METHODS

@@ -44,7 +44,7 @@ from bike_cli.config import (
     SpottingConfig,
     StoreConfig,
 )
-from bike_cli.data.manifests import LabelledSet, read_labelled
+from bike_cli.data.labelled.train_sets import LabelledSet, read_labelled
 from bike_cli.engine.engine import Engine, load
 from bike_cli.records import Prediction, Sample
 from bike_cli.tasks.classify import classify

@@ -28,7 +28,7 @@ from bike_cli.config import FewshotConfig, dump, resolve
 from bike_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from bike_cli.data.manifests import LabelledSet
+    from bike_cli.data.labelled.train_sets import LabelledSet
     from bike_cli.tasks.fewshot import Study
     from bike_cli.tasks.outcomes import Report
 
@@ -237,7 +237,7 @@ def _targets(given: dict[str, object]) -> tuple[Path | None, Path | None, Path |
 
 
 def _labelled(given: dict[str, object]) -> LabelledSet:
-    from bike_cli.data.manifests import read_labelled
+    from bike_cli.data.labelled.train_sets import read_labelled
 
     paths = {name: given[name] for name in ("labels", "test", "root")}
     names_file, test, root = (path if isinstance(path, Path) else None for path in paths.values())

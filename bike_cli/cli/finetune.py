@@ -33,7 +33,7 @@ from bike_cli.errors import ConfigError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from bike_cli.cli.finetune_view import View
-    from bike_cli.data.manifests import LabelledSet
+    from bike_cli.data.labelled.train_sets import LabelledSet
     from bike_cli.tasks.finetune import Finetuning
 
 LEARNING, BATCHES, KEEPING = "Learning", "Batches", "Validation and checkpoints"
@@ -356,7 +356,7 @@ def _check_output(given: dict[str, object]) -> None:
 
 
 def _labelled(given: dict[str, object], *, quiet: bool) -> LabelledSet:
-    from bike_cli.data.manifests import read_labelled
+    from bike_cli.data.labelled.train_sets import read_labelled
 
     paths = {name: given[name] for name in ("labels", "val", "root")}
     names_file, val, root = (path if isinstance(path, Path) else None for path in paths.values())

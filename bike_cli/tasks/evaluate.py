@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from bike_cli.config import ClassifyConfig, StoreConfig
-from bike_cli.data.entries import LeftOut
-from bike_cli.data.tested import NONE, Tested
+from bike_cli.data.labelled.entries import LeftOut
+from bike_cli.data.labelled.eval_sets import NONE, Tested
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.store import open_store
 from bike_cli.errors import UsageError

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from bike_cli.config import TRAINED_ATTRIBUTE_WEIGHT, EvalConfig
-from bike_cli.data.tested import Tested
+from bike_cli.data.labelled.eval_sets import Tested
 from bike_cli.errors import UsageError
 from bike_cli.tasks.evaluate import Official
 from bike_cli.tasks.evaluation_metrics import Measured, compared, measured

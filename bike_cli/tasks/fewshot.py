@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bike_cli.config import AttributeConfig, ClassifyConfig, FewshotConfig
+from bike_cli.data.labelled.draws import Deal, Draw, deal, draw
+from bike_cli.data.labelled.train_sets import LabelledSet
 from bike_cli.data.labels import read_templates
 from bike_cli.data.lines import key
-from bike_cli.data.manifests import LabelledSet
 from bike_cli.engine.adapters import Head, Views, as_views, zero_shot
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.learnt import Learnt
@@ -34,7 +35,6 @@ from bike_cli.records import Clip, Failure, Prediction, Spent
 from bike_cli.tasks.classifier import AttributeBranch
 from bike_cli.tasks.classify import prepare, shelf_of
 from bike_cli.tasks.contents import digest_of_all, digests_of
-from bike_cli.tasks.draws import Deal, Draw, deal, draw
 from bike_cli.tasks.evaluate import made_of
 from bike_cli.tasks.features import Features, Seen
 from bike_cli.tasks.methods import BASELINE, METHODS, TRAINED, parse_methods, parse_shots

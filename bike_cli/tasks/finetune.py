@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from bike_cli.config import FinetuneConfig, Recipe, flatten
+from bike_cli.data.labelled.train_sets import LabelledSet
 from bike_cli.data.labels import fill, read_templates
 from bike_cli.data.lexicons import lexicon_names
-from bike_cli.data.manifests import LabelledSet
 from bike_cli.engine.augmentation import Augmentation
 from bike_cli.engine.checkpoints import BIKE_RECIPE
 from bike_cli.engine.engine import Engine

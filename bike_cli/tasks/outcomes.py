@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.config import FewshotConfig
+from bike_cli.data.labelled.draws import Draw
 from bike_cli.engine.engine import Engine
 from bike_cli.records import Failure, Sample, Spent
-from bike_cli.tasks.draws import Draw
 from bike_cli.tasks.metrics import macro, top1
 
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bike_cli.config import SamplingConfig
-from bike_cli.data.manifests import LabelledSet
+from bike_cli.data.labelled.draws import deal
+from bike_cli.data.labelled.train_sets import LabelledSet
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import concept_scores, mean_scores, spotted
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Sample, Spent
-from bike_cli.tasks.draws import deal
 from bike_cli.tasks.features import Features, Seen
 from bike_cli.tasks.metrics import confusion, hits_among, macro, mean_average_precision
 from bike_cli.tasks.processes import Processes

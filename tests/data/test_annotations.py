@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bike_cli.data.tested import read_tested
+from bike_cli.data.labelled.eval_sets import read_tested
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample, Source
 

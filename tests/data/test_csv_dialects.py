@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bike_cli.config import SamplingConfig
-from bike_cli.data.manifests import read_labelled
-from bike_cli.data.tested import read_tested
+from bike_cli.data.labelled.eval_sets import read_tested
+from bike_cli.data.labelled.train_sets import read_labelled
 from bike_cli.errors import UsageError, VideoError
 from bike_cli.video.decoding import decode
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bike_cli.data.candidates import read_candidates
+from bike_cli.data.labelled.candidates import read_candidates
+from bike_cli.data.labelled.train_sets import read_labelled
 from bike_cli.data.labels import parse_labels, read_labels
-from bike_cli.data.manifests import read_labelled
 from bike_cli.errors import UsageError
 
 FAULTS = Path(__file__).parents[3] / "shared" / "faults" / "text"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bike_cli.data.manifests import LabelledSet, label_of, read_labelled
+from bike_cli.data.labelled.train_sets import LabelledSet, label_of, read_labelled
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample
 

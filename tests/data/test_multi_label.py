@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bike_cli.data.manifests import LabelledSet, read_labelled
+from bike_cli.data.labelled.train_sets import LabelledSet, read_labelled
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample, Source
 

@@ -11,9 +11,9 @@ from numpy.testing import assert_array_equal
 
 from bike_cli.cli.classify.writers import make_writer
 from bike_cli.cli.options import Format
-from bike_cli.data import answers
-from bike_cli.data.predictions import Failed, Joined, join, read_predictions
-from bike_cli.data.tested import Tested as Truth  # pytest takes what is called Test… for tests
+from bike_cli.data.labelled.eval_sets import Tested as Truth  # pytest takes what is called Test… for tests
+from bike_cli.data.predictions import records as record_files
+from bike_cli.data.predictions.predictions import Failed, Joined, join, read_predictions
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Prediction, Ranked, Sample, Source
 
@@ -140,7 +140,7 @@ def test_an_array_is_read_in_pieces(size: int, monkeypatch: pytest.MonkeyPatch) 
     write("x.json", [prediction('a\\"\u2028.mp4'), prediction("b.mp4"), failure("c.mp4")])
     whole = read_predictions("x.json")
 
-    monkeypatch.setattr(answers, "_CHUNK_CHARACTERS", size)
+    monkeypatch.setattr(record_files, "_CHUNK_CHARACTERS", size)
 
     pieces = read_predictions("x.json")
     assert pieces.videos == whole.videos == ('a\\"\u2028.mp4', "b.mp4")
@@ -383,7 +383,7 @@ def test_labels_with_scores_are_enough() -> None:
 @pytest.mark.parametrize("indent", [0, 2, "\t"])
 @pytest.mark.parametrize("chunk", [5, 1 << 20])
 def test_records_that_are_laid_out_are_read(indent: int | str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "_CHUNK_CHARACTERS", chunk)
+    monkeypatch.setattr(record_files, "_CHUNK_CHARACTERS", chunk)
     records = [json.loads(one) for one in (line("a"), line("b\n{", ("fly", 1.0, None)), line("c"))]
     write_text("x.jsonl", "".join(json.dumps(one, indent=indent) + "\n" for one in records))
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from bike_cli.data.parts import merged
-from bike_cli.data.predictions import Failed, Predictions, join, read_predictions
-from bike_cli.data.tested import Tested as Truth  # pytest takes what is called Test… for tests
+from bike_cli.data.labelled.eval_sets import Tested as Truth  # pytest takes what is called Test… for tests
+from bike_cli.data.predictions.merge import merged
+from bike_cli.data.predictions.predictions import Failed, Predictions, join, read_predictions
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample, Source
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from bike_cli.data.inputs import find_sources
-from bike_cli.data.manifests import read_labelled
+from bike_cli.data.labelled.eval_sets import read_tested
+from bike_cli.data.labelled.train_sets import read_labelled
 from bike_cli.data.search import is_frame_folder
-from bike_cli.data.tested import read_tested
 from bike_cli.errors import UsageError
 from bike_cli.media import IMAGE_EXTENSIONS
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bike_cli.data.tested import NONE, read_tested
-from bike_cli.data.tested import Tested as Truth  # pytest takes what is called Test… for tests
+from bike_cli.data.labelled.eval_sets import NONE, read_tested
+from bike_cli.data.labelled.eval_sets import Tested as Truth  # pytest takes what is called Test… for tests
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample, Source
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bike_cli.data.labelled.draws import Deal, Draw, deal, draw
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample, Source
-from bike_cli.tasks.draws import Deal, Draw, deal, draw
 
 NAMES = ("archery", "bowling", "cricket")
 seeds = st.integers(0, 2**63)
@@ -118,7 +118,7 @@ def test_another_process_draws_the_same(hash_seed: str) -> None:
     videos = of_sizes([9, 9, 9])
     program = (
         "from bike_cli.records import Sample, Source\n"
-        "from bike_cli.tasks.draws import deal\n"
+        "from bike_cli.data.labelled.draws import deal\n"
         "videos = [Sample(Source.at(f'{i}.mp4'), i // 9) for i in range(27)]\n"
         f"print(deal(videos, {NAMES!r}, seed=3, trial=1, test_fraction=0.3))\n"
     )

@@ -23,7 +23,7 @@ from bike_cli.config import (
     SpottingConfig,
     StoreConfig,
 )
-from bike_cli.data.manifests import LabelledSet, read_labelled
+from bike_cli.data.labelled.train_sets import LabelledSet, read_labelled
 from bike_cli.engine.adapters import Head, Views
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads import AttributeHead

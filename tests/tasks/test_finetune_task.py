@@ -21,7 +21,7 @@ from bike_cli.config import (
     SamplingConfig,
     StoreConfig,
 )
-from bike_cli.data.manifests import LabelledSet, read_labelled
+from bike_cli.data.labelled.train_sets import LabelledSet, read_labelled
 from bike_cli.engine.engine import Engine, assemble, load
 from bike_cli.engine.folder import load_folder
 from bike_cli.engine.placement import place

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from bike_cli.config import AttributeConfig, EvalConfig, Protocol
-from bike_cli.data.tested import NONE
-from bike_cli.data.tested import Tested as Truth  # pytest takes what is called Test… for tests
+from bike_cli.data.labelled.eval_sets import NONE
+from bike_cli.data.labelled.eval_sets import Tested as Truth  # pytest takes what is called Test… for tests
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample, Source
 from bike_cli.tasks.evaluate import Official

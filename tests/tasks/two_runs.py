@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from test_finetune_task import config_of, fresh
 
-from bike_cli.data.manifests import read_labelled
+from bike_cli.data.labelled.train_sets import read_labelled
 from bike_cli.tasks.finetune import Finetuning
 from bike_cli.tasks.processes import found, together
 from bike_cli.tasks.video_training import Step

@@ -16,7 +16,7 @@ from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from bike_cli.cli.eval.page import Mistakes
-    from bike_cli.data.manifests import LabelledSet
+    from bike_cli.data.labelled.train_sets import LabelledSet
     from bike_cli.tasks.evaluate import System
     from bike_cli.tasks.evaluation_report import Judged
     from bike_cli.tasks.fewshot import Study
@@ -56,7 +56,7 @@ def of_shots(
     """
     from bike_cli.cli.eval.page import Mistakes
     from bike_cli.cli.eval.tables import mistakes_of
-    from bike_cli.data.manifests import read_labelled
+    from bike_cli.data.labelled.train_sets import read_labelled
     from bike_cli.video.pool import DecodePool
 
     root = given["root"] if isinstance(given["root"], Path) else None
@@ -119,7 +119,7 @@ def _report(
     judged: Sequence[Judged],
 ) -> dict[str, object]:
     from bike_cli.cli.eval.tables import whole_report
-    from bike_cli.data.tested import Tested
+    from bike_cli.data.labelled.eval_sets import Tested
     from bike_cli.tasks.evaluation_report import data_of, report_of
 
     study, labelled = studies[0], studies[0].labelled

@@ -20,8 +20,8 @@ from bike_cli.video.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from bike_cli.cli.eval.page import Mistakes
-    from bike_cli.data.predictions import Joined, Predictions
-    from bike_cli.data.tested import Tested
+    from bike_cli.data.labelled.eval_sets import Tested
+    from bike_cli.data.predictions.predictions import Joined, Predictions
     from bike_cli.tasks.score_table import ScoreTable
 
 logger = logging.getLogger(__name__)
@@ -174,8 +174,8 @@ def _truth(given: Mapping[str, object], config: EvalConfig, file: str) -> Path:
 
 def _read(files: Sequence[str], *, merge: bool) -> list[Predictions]:
     """Return the predictions of each file, or of all as one."""
-    from bike_cli.data.parts import merged
-    from bike_cli.data.predictions import read_predictions
+    from bike_cli.data.predictions.merge import merged
+    from bike_cli.data.predictions.predictions import read_predictions
 
     copies = [_there(file) if isinstance(file, Piped) else None for file in files]
     read = [read_predictions(file, copy=copy, is_part=merge) for file, copy in zip(files, copies, strict=True)]
@@ -183,7 +183,7 @@ def _read(files: Sequence[str], *, merge: bool) -> list[Predictions]:
 
 
 def _joined(read: Sequence[Predictions], tested: Tested, unknown: object) -> list[Joined]:
-    from bike_cli.data.predictions import join
+    from bike_cli.data.predictions.predictions import join
 
     return [join(one, tested, unknown=None if unknown is None else str(unknown)) for one in read]
 
@@ -245,7 +245,7 @@ def one_of(labels: Sequence[Path], why: str) -> Path | None:
 
 def tested_of(given: Mapping[str, object], files: Sequence[str], *, names: Sequence[Path]) -> Tested:
     """Return the labelled videos that files name, with all classes from one names file, or one for each file."""
-    from bike_cli.data.tested import read_tested
+    from bike_cli.data.labelled.eval_sets import read_tested
 
     return read_tested(
         list(files),

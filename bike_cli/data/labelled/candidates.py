@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bike_cli.data.label_files import read_table
+from bike_cli.data.labelled.train_sets import check_labels, label_of, labels_by_class
 from bike_cli.data.lines import Line, as_lines, check, is_comment, key, nfc, read_text, tidy
-from bike_cli.data.manifests import check_labels, label_of, labels_by_class
 from bike_cli.errors import UsageError
 
 _CODED = re.compile(r"c(?P<id>[0-9]{3})\s+(?P<name>\S.*)")  # Charades_v1_classes.txt

@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bike_cli.data.candidates import nearest
-from bike_cli.data.class_folders import below, count_of, is_folder, visible_in
 from bike_cli.data.csv_rows import csv_rows
-from bike_cli.data.entries import Entry, Found, LeftOut, base_of
+from bike_cli.data.labelled.candidates import nearest
+from bike_cli.data.labelled.class_folders import below, count_of, is_folder, visible_in
+from bike_cli.data.labelled.entries import Entry, Found, LeftOut, base_of
 from bike_cli.data.lines import nfc, tidy
 from bike_cli.errors import UsageError
 from bike_cli.media import VIDEO_EXTENSIONS

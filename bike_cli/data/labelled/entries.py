@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bike_cli.data.class_folders import SIDES, Side, below, class_folders, is_folder
 from bike_cli.data.columns import LABELLED_COLUMNS
 from bike_cli.data.csv_rows import Row, by_column, csv_rows
+from bike_cli.data.labelled.class_folders import SIDES, Side, below, class_folders, is_folder
 from bike_cli.data.lines import Line, nfc, read_text, tidy
 from bike_cli.data.path_lists import existing_path
 from bike_cli.errors import UsageError

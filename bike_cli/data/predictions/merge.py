@@ -10,8 +10,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bike_cli.data.class_folders import count_of
-from bike_cli.data.predictions import Failed, Predictions
+from bike_cli.data.labelled.class_folders import count_of
+from bike_cli.data.predictions.predictions import Failed, Predictions
 from bike_cli.errors import UsageError
 
 logger = logging.getLogger(__name__)

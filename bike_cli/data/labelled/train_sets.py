@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bike_cli.data.class_folders import Side, below, count_of, is_folder
 from bike_cli.data.csv_rows import by_column, csv_rows
-from bike_cli.data.entries import ID, Entry, Found, find_entries
 from bike_cli.data.label_files import read_table
+from bike_cli.data.labelled.class_folders import Side, below, count_of, is_folder
+from bike_cli.data.labelled.entries import ID, Entry, Found, find_entries
 from bike_cli.data.lines import Line, check, is_comment, key, nfc, read_text, tidy
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bike_cli.data.annotations import read_annotations
-from bike_cli.data.candidates import Candidates, Find, finder, nearest, read_candidates
-from bike_cli.data.class_folders import Side, below, count_of, is_folder
-from bike_cli.data.entries import Entry, Found, LeftOut, entries_in, find_entries, read_listing
+from bike_cli.data.labelled.annotations import read_annotations
+from bike_cli.data.labelled.candidates import Candidates, Find, finder, nearest, read_candidates
+from bike_cli.data.labelled.class_folders import Side, below, count_of, is_folder
+from bike_cli.data.labelled.entries import Entry, Found, LeftOut, entries_in, find_entries, read_listing
+from bike_cli.data.labelled.train_sets import PURPOSES, check_labels, check_root, distinct, label_of
 from bike_cli.data.lines import Line, key, nfc
-from bike_cli.data.manifests import PURPOSES, check_labels, check_root, distinct, label_of
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample, Source
 

@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bike_cli.data.answers import Answer, read_answers
-from bike_cli.data.candidates import finder, nearest
-from bike_cli.data.class_folders import count_of
-from bike_cli.data.tested import Tested
+from bike_cli.data.labelled.candidates import finder, nearest
+from bike_cli.data.labelled.class_folders import count_of
+from bike_cli.data.labelled.eval_sets import Tested
+from bike_cli.data.predictions.records import Answer, read_answers
 from bike_cli.errors import UsageError
 from bike_cli.records import Ranked, Sample
 
