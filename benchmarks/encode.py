@@ -16,10 +16,10 @@ import open_clip
 import torch
 from open_clip import SimpleTokenizer
 
-from bike_cli.engine.encoder import Encoder, adapt
-from bike_cli.engine.parts import build_clip
-from bike_cli.engine.placement import place
-from bike_cli.engine.transforms import ImageRecipe
+from bike_cli.engine.models.parts import build_clip
+from bike_cli.engine.towers.encoder import Encoder, adapt
+from bike_cli.engine.towers.placement import place
+from bike_cli.engine.towers.transforms import ImageRecipe
 
 RUNS = 3
 

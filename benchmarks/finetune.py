@@ -32,12 +32,12 @@ import bike_cli as bike
 from bike_cli.config import BatchConfig, FinetuneConfig, LearningConfig, Recipe, Strategy
 from bike_cli.data.lexicons import read_lexicon
 from bike_cli.engine.engine import assemble
-from bike_cli.engine.heads import TemporalTransformer
-from bike_cli.engine.parts import Checkpoint, build_clip, new_temporal
-from bike_cli.engine.placement import place
+from bike_cli.engine.heads.bike import TemporalTransformer
+from bike_cli.engine.models.parts import Checkpoint, build_clip, new_temporal
 from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import Voters
-from bike_cli.engine.transforms import ImageRecipe, normalise
+from bike_cli.engine.towers.placement import place
+from bike_cli.engine.towers.transforms import ImageRecipe, normalise
 from bike_cli.records import Prompt, Sample, Source
 from bike_cli.tasks.loading import Loaded, Plan
 from bike_cli.tasks.processes import Processes

@@ -13,9 +13,9 @@ import bike_cli as bike
 from bike_cli.config import Recipe
 from bike_cli.data.inputs import find_sources
 from bike_cli.engine.engine import assemble
-from bike_cli.engine.parts import Checkpoint, build_clip
-from bike_cli.engine.placement import place, spare_threads
-from bike_cli.engine.transforms import ImageRecipe
+from bike_cli.engine.models.parts import Checkpoint, build_clip
+from bike_cli.engine.towers.placement import place, spare_threads
+from bike_cli.engine.towers.transforms import ImageRecipe
 
 CLIPS = Path(__file__).parents[2] / "shared" / "clips"
 ORDINARY = (  # 9 to 10 s, H.264, 240 to 320 px high

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from bike_cli.data.labelled.train_sets import LabelledSet, read_labelled
     from bike_cli.engine.engine import Engine, load
-    from bike_cli.engine.learnt import Learnt, load_learnt, save_learnt
+    from bike_cli.engine.heads.saved_classifier import Learnt, load_learnt, save_learnt
     from bike_cli.errors import BikeError, ConfigError, ModelError, UsageError, VideoError
     from bike_cli.records import (
         Attribute,
@@ -95,7 +95,7 @@ _HOMES = {
     ),
     "bike_cli.data.labelled.train_sets": ("LabelledSet", "read_labelled"),
     "bike_cli.engine.engine": ("Engine", "load"),
-    "bike_cli.engine.learnt": ("Learnt", "load_learnt", "save_learnt"),
+    "bike_cli.engine.heads.saved_classifier": ("Learnt", "load_learnt", "save_learnt"),
     "bike_cli.errors": ("BikeError", "ConfigError", "ModelError", "UsageError", "VideoError"),
     "bike_cli.tasks.classify": ("classify",),
     "bike_cli.tasks.fewshot": ("Study",),

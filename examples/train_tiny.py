@@ -30,12 +30,12 @@ from shapes import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, SIZES, UNNAMED, Dice, 
 from torch import Tensor, nn
 
 from bike_cli.config import PROMPT, Recipe
-from bike_cli.engine.folder import save_folder
-from bike_cli.engine.heads import TemporalTransformer
-from bike_cli.engine.parts import Checkpoint, build_clip
+from bike_cli.engine.heads.bike import TemporalTransformer
+from bike_cli.engine.models.folder import save_folder
+from bike_cli.engine.models.parts import Checkpoint, build_clip
 from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import concept_scores, mean_scores, saliency
-from bike_cli.engine.transforms import ImageRecipe, normalise
+from bike_cli.engine.towers.transforms import ImageRecipe, normalise
 
 SIDE_PX, EMBEDDING, TEMPORAL_HEADS = 64, 96, 2
 CLIP_CONFIG: dict[str, object] = {

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_models import tiny_checkpoint
 
-from bike_cli.engine.folder import save_folder
+from bike_cli.engine.models.folder import save_folder
 
 Config = dict[str, Any]
 Maker = Callable[[Path], Path]

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from bike_cli.config import Recipe
-from bike_cli.engine.heads import AttributeHead, TemporalTransformer
-from bike_cli.engine.parts import Checkpoint, build_clip
-from bike_cli.engine.transforms import ImageRecipe
+from bike_cli.engine.heads.bike import AttributeHead, TemporalTransformer
+from bike_cli.engine.models.parts import Checkpoint, build_clip
+from bike_cli.engine.towers.transforms import ImageRecipe
 
 ARCH, TAG = "bike-test-quickgelu", "nobodys"
 INCEPTION = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "interpolation": "bilinear", "resize_mode": "squash"}

@@ -38,7 +38,7 @@ HOMES = {  # library -> the modules that may import it
     "huggingface_hub": ("engine",),
     "decord": ("video",),
     "av": ("video",),
-    "PIL": ("video", "engine.transforms"),
+    "PIL": ("video", "engine.towers.transforms"),
     "typer": ("cli",),
     "click": ("cli",),
     "rich": ("cli",),
@@ -51,7 +51,7 @@ LONGEST = 60  # lines of a function
 
 class Import(NamedTuple):
     line: int
-    name: str  # bike_cli.engine.heads.MAX_FRAMES, torch
+    name: str  # bike_cli.engine.scoring.probabilities, torch
     for_types_only: bool
 
 
@@ -76,7 +76,7 @@ def _is_type_checking(test: ast.expr) -> bool:
 
 
 def layer_of(name: str) -> str:
-    """Return `engine` of `bike_cli.engine.heads`; the package's own name for the face, which knows all layers."""
+    """Return `engine` of `bike_cli.engine.scoring`; the package's own name for the face, which knows all layers."""
     parts = name.split(".")
     return parts[1] if len(parts) > 1 and parts[1] in MAY_KNOW else "bike_cli"
 
@@ -198,11 +198,11 @@ def test_no_module_catches_everything() -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("bike_cli.engine.heads", "import bike_cli.video.decoding"),
-        ("bike_cli.engine.heads", "def f():\n    from bike_cli.data.labels import fill"),
-        ("bike_cli.engine.heads", "import bike_cli"),
-        ("bike_cli.engine.heads", "from bike_cli import tasks"),
-        ("bike_cli.engine.heads", "from ..tasks.classify import classify"),
+        ("bike_cli.engine.scoring", "import bike_cli.video.decoding"),
+        ("bike_cli.engine.scoring", "def f():\n    from bike_cli.data.labels import fill"),
+        ("bike_cli.engine.scoring", "import bike_cli"),
+        ("bike_cli.engine.scoring", "from bike_cli import tasks"),
+        ("bike_cli.engine.scoring", "from ..tasks.classify import classify"),
         ("bike_cli.video.decoding", "from .. import engine"),
         ("bike_cli.data.labels", "if TYPE_CHECKING:\n    from bike_cli.cli.classify.rows import Cell"),
         ("bike_cli.tasks.classify", "from bike_cli.cli import rows"),
@@ -214,9 +214,9 @@ def test_a_wrong_way_is_seen(module: str, source: str) -> None:
 
 
 def test_the_right_way_is_none() -> None:
-    source = "from bike_cli.config import Spot\nfrom .heads import MAX_FRAMES\nimport numpy"
+    source = "from bike_cli.config import Spot\nfrom .scoring import probabilities\nimport numpy"
 
-    assert wrong_ways("bike_cli.engine.encoder", source) == []
+    assert wrong_ways("bike_cli.engine.spotting", source) == []
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_the_right_way_is_none() -> None:
         ("bike_cli.video.decoding", "def f():\n    from torch.nn import functional"),
         ("bike_cli.tasks.classify", "import open_clip"),
         ("bike_cli.data.inputs", "import av"),
-        ("bike_cli.engine.encoder", "from PIL import Image"),
+        ("bike_cli.engine.spotting", "from PIL import Image"),
         ("bike_cli.tasks.classify", "import rich.table"),
         ("bike_cli.clips", "import typer"),
         ("bike_cli.records", "if not TYPE_CHECKING:\n    import torch"),

@@ -22,7 +22,7 @@ from bike_cli.config import StoreConfig, resolve
 from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from bike_cli.engine.store import Pruned, StoreInfo
+    from bike_cli.engine.store.store import Pruned, StoreInfo
 
 cache_app = typer.Typer(help="Show or prune the kept features of videos.", no_args_is_help=True)
 
@@ -39,8 +39,8 @@ def info_command(cache_dir: CacheDir = None, json_line: Json = False, verbose: o
     """Show where the cache is, its size, and what is kept by which model and sampling."""
     with error_room(verbose=verbose):
         check_stdout("answer", way_out="redirect it to a file")
-        from bike_cli.engine.store import Store, StoreInfo
-        from bike_cli.engine.store_file import origin, store_file
+        from bike_cli.engine.store.file import origin, store_file
+        from bike_cli.engine.store.store import Store, StoreInfo
 
         folder = _folder(cache_dir)
         file = store_file(folder)
@@ -71,8 +71,8 @@ def prune_command(
 ) -> None:
     """Make the cache smaller."""
     with error_room(verbose=verbose):
-        from bike_cli.engine.store import Pruned, Store
-        from bike_cli.engine.store_file import origin, remove, store_file
+        from bike_cli.engine.store.file import origin, remove, store_file
+        from bike_cli.engine.store.store import Pruned, Store
 
         max_bytes = None if max_size is None else size_in_bytes(max_size)
         _check_choice(max_bytes, unused_days, everything=everything)

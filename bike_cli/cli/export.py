@@ -15,7 +15,7 @@ from bike_cli.config import EngineConfig, OneBranch, resolve
 from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from bike_cli.engine.parts import Checkpoint
+    from bike_cli.engine.models.parts import Checkpoint
 
 OFFICIAL_SUFFIXES = {".pt", ".pth"}
 
@@ -58,10 +58,10 @@ def export_command(
             raise UsageError("--branch: chooses the head of an official file, and none is asked for; add --official")
         check_out(out, official=official)
         with loading(config.model, quiet=quiet):
-            from bike_cli.engine.aliases import download_missing
+            from bike_cli.engine.models.aliases import download_missing
 
             download_missing([config.model], offline=config.offline)
-            from bike_cli.engine.checkpoints import open_checkpoint
+            from bike_cli.engine.models.checkpoints import open_checkpoint
 
             _check_not_read(out, config.model)
             checkpoint = open_checkpoint(config.model, offline=config.offline)
@@ -72,8 +72,8 @@ def export_command(
 
 def _official(checkpoint: Checkpoint, asked: OneBranch | None, out: Path) -> str:
     """Write an official file; return what it is and what to do with it."""
-    from bike_cli.engine.official import choose_branch, official_arch, save_official
-    from bike_cli.engine.weights import UNWRITABLE
+    from bike_cli.engine.models.official import choose_branch, official_arch, save_official
+    from bike_cli.engine.models.weights import UNWRITABLE
 
     branch = choose_branch(checkpoint, asked)
     try:
@@ -90,8 +90,8 @@ def _official(checkpoint: Checkpoint, asked: OneBranch | None, out: Path) -> str
 
 def write_folder(checkpoint: Checkpoint, out: Path) -> str:
     """Write a folder of bike's own; return what it is and what to do with it."""
-    from bike_cli.engine.folder import save_folder
-    from bike_cli.engine.weights import UNWRITABLE
+    from bike_cli.engine.models.folder import save_folder
+    from bike_cli.engine.models.weights import UNWRITABLE
 
     try:
         save_folder(out, checkpoint)
@@ -143,7 +143,7 @@ def _check_folder(out: Path) -> None:
 
 
 def _is_bikes(folder: Path) -> bool:
-    from bike_cli.engine.folder import CONFIG_FILE, FORMAT
+    from bike_cli.engine.models.folder import CONFIG_FILE, FORMAT
 
     try:
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
@@ -153,9 +153,9 @@ def _is_bikes(folder: Path) -> bool:
 
 
 def _check_not_read(out: Path, model: str) -> None:
-    from bike_cli.engine.catalogue import BUNDLED, bundled_folder
-    from bike_cli.engine.checkpoints import named_path
-    from bike_cli.engine.weight_files import file_status
+    from bike_cli.engine.models.catalogue import BUNDLED, bundled_folder
+    from bike_cli.engine.models.checkpoints import named_path
+    from bike_cli.engine.models.weight_files import file_status
 
     if not out.exists():
         return

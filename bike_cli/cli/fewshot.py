@@ -263,7 +263,7 @@ def watched(study: Study, *, quiet: bool) -> Iterator[tuple[int, int, object]]:
 
 
 def _keep(study: Study, save: Path, also: Sequence[str]) -> None:
-    from bike_cli.engine.learnt import save_learnt
+    from bike_cli.engine.heads.saved_classifier import save_learnt
 
     try:
         if study.trains_model:

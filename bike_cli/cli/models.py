@@ -26,8 +26,8 @@ from bike_cli.config import EngineConfig, resolve
 from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from bike_cli.engine.catalogue import KnownModel
-    from bike_cli.engine.pull import Pulled
+    from bike_cli.engine.download.pull import Pulled
+    from bike_cli.engine.models.catalogue import KnownModel
 
 TAGS_FROM = 110  # columns from which tags have room beside the short names
 
@@ -55,7 +55,7 @@ def list_command(everything: Everything = False, json_lines: Json = False, verbo
     """List the models; the same as bike models alone."""
     with error_room(verbose=verbose):
         check_stdout("list", way_out="redirect it to a file")
-        from bike_cli.engine.catalogue import known_models
+        from bike_cli.engine.models.catalogue import known_models
 
         models = known_models()
         if json_lines or not sys.stdout.isatty():
@@ -93,8 +93,8 @@ def pull_command(
     """
     with error_room(quiet=quiet, verbose=verbose):
         from bike_cli.cli.terminal.downloads import Downloads
-        from bike_cli.engine.download_progress import reporting_to
-        from bike_cli.engine.pull import pull
+        from bike_cli.engine.download.progress import reporting_to
+        from bike_cli.engine.download.pull import pull
 
         config = resolve(EngineConfig, flags={"offline": offline})
         folder = None if to is None else to.expanduser()

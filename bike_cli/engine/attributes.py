@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from bike_cli.config import PROMPT
-from bike_cli.engine.encoder import Encoder
-from bike_cli.engine.heads import AttributeHead
+from bike_cli.engine.heads.bike import AttributeHead
 from bike_cli.engine.scoring import rank, unit
+from bike_cli.engine.towers.encoder import Encoder
 from bike_cli.records import Attribute, Lexicon
 
 

@@ -54,7 +54,7 @@ def describe_devices() -> dict[str, object]:
     """
     import torch
 
-    from bike_cli.engine.placement import place, why_no_gpu
+    from bike_cli.engine.towers.placement import place, why_no_gpu
 
     placement = place("auto", "auto")
     device = placement.device.type
@@ -91,7 +91,7 @@ def _try_device(device: str) -> str | None:
     """Return why a device cannot compute; None: it can."""
     import torch
 
-    from bike_cli.engine.placement import first_sentence
+    from bike_cli.engine.towers.placement import first_sentence
 
     try:
         ones = torch.ones(8, 8, device=device)
@@ -112,7 +112,7 @@ def describe_models() -> dict[str, object]:
     import huggingface_hub
     import open_clip
 
-    from bike_cli.engine.catalogue import bundled_folder, known_models
+    from bike_cli.engine.models.catalogue import bundled_folder, known_models
 
     on_disk = {model.name: model.bytes_on_disk for model in known_models() if model.bytes_on_disk is not None}
     return {
@@ -160,8 +160,8 @@ def describe_cache(folder: str | None) -> dict[str, object]:
     Raises:
         StoreError: it is damaged or foreign, or there is no default folder.
     """
-    from bike_cli.engine.store import Store
-    from bike_cli.engine.store_file import bytes_on_disk, origin, store_file
+    from bike_cli.engine.store.file import bytes_on_disk, origin, store_file
+    from bike_cli.engine.store.store import Store
 
     file = store_file(Path(folder) if folder else None)
     videos = 0

@@ -16,12 +16,12 @@ from open_clip import SimpleTokenizer
 from torch import Tensor
 
 from bike_cli.config import Device, EngineConfig, Precision, Recipe, Spot
-from bike_cli.engine.checkpoints import open_checkpoint
-from bike_cli.engine.encoder import Encoder, adapt
-from bike_cli.engine.heads import MAX_FRAMES, AttributeHead, TemporalTransformer
-from bike_cli.engine.parts import Checkpoint
-from bike_cli.engine.placement import Placement, explain, place, spare_threads
-from bike_cli.engine.weights import check_range, digest_of_weights
+from bike_cli.engine.heads.bike import MAX_FRAMES, AttributeHead, TemporalTransformer
+from bike_cli.engine.models.checkpoints import open_checkpoint
+from bike_cli.engine.models.parts import Checkpoint
+from bike_cli.engine.models.weights import check_range, digest_of_weights
+from bike_cli.engine.towers.encoder import Encoder, adapt
+from bike_cli.engine.towers.placement import Placement, explain, place, spare_threads
 from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Prompt, TextFeatures, VideoFeatures
 
@@ -137,7 +137,7 @@ def load(
     offline: bool = EngineConfig.offline,
     compile: bool = EngineConfig.compile,  # noqa: A002 - the field's own name
 ) -> Engine:
-    """Return the engine that `model` names; see `checkpoints.py` for the names.
+    """Return the engine that `model` names; see `models/checkpoints.py` for the names.
 
     Args:
         compile: the image tower, with `torch.compile`: a minute here, faster after.

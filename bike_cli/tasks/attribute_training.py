@@ -22,10 +22,10 @@ from bike_cli.config import FinetuneConfig
 from bike_cli.data.lexicons import read_lexicon
 from bike_cli.engine.attributes import associate, attribute_sentence, encode_lexicon
 from bike_cli.engine.engine import Engine
-from bike_cli.engine.heads import AttributeHead
-from bike_cli.engine.parts import new_attribute
+from bike_cli.engine.heads.bike import AttributeHead
+from bike_cli.engine.models.parts import new_attribute
 from bike_cli.engine.scoring import fuse
-from bike_cli.engine.store import open_store
+from bike_cli.engine.store.store import open_store
 from bike_cli.errors import ConfigError, UsageError
 from bike_cli.records import Failure, Sample, Spent
 from bike_cli.tasks.classify import encode_labels, shelf_of

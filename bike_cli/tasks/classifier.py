@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bike_cli.config import ClassifyConfig
-from bike_cli.engine.adapters import Head, Views, as_views, beside
 from bike_cli.engine.attributes import associate, attribute_scores, attribute_sentence
 from bike_cli.engine.engine import Engine
+from bike_cli.engine.heads.few_shot import Head, Views, as_views, beside
 from bike_cli.engine.scoring import fuse, match_spread, probabilities, rank, unit
 from bike_cli.engine.spotting import Voters, concept_scores, mean_scores, saliency, spotted
 from bike_cli.errors import ModelError

@@ -20,10 +20,10 @@ from bike_cli.data.lexicons import read_lexicon
 from bike_cli.data.lines import key
 from bike_cli.engine.attributes import encode_lexicon
 from bike_cli.engine.engine import Engine, load
-from bike_cli.engine.learnt import Learnt
+from bike_cli.engine.heads.saved_classifier import Learnt
 from bike_cli.engine.scoring import normalise_in_place, unit
 from bike_cli.engine.spotting import Voters, voters
-from bike_cli.engine.store import Store, open_store, recipe_key
+from bike_cli.engine.store.store import Store, open_store, recipe_key
 from bike_cli.errors import UsageError
 from bike_cli.records import (
     Failure,

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 
-from bike_cli.engine.store import Store
+from bike_cli.engine.store.store import Store
 from bike_cli.records import Failure, Source
 from bike_cli.video.content import changed_lately, stamp_of
 from bike_cli.video.pool import DecodePool

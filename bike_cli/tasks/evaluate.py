@@ -16,7 +16,7 @@ from bike_cli.config import ClassifyConfig, StoreConfig
 from bike_cli.data.labelled.entries import LeftOut
 from bike_cli.data.labelled.eval_sets import NONE, Tested
 from bike_cli.engine.engine import Engine
-from bike_cli.engine.store import open_store
+from bike_cli.engine.store.store import open_store
 from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Failure, Prediction, Spent
 from bike_cli.tasks.classifier import Classifier, Told

@@ -30,7 +30,7 @@ from pebble import concurrent
 
 from bike_cli.config import SamplingConfig
 from bike_cli.engine.engine import Engine
-from bike_cli.engine.store import Store
+from bike_cli.engine.store.store import Store
 from bike_cli.media import missing_message
 from bike_cli.records import Clip, Failure, Source, Spent, VideoFeatures
 from bike_cli.video.content import changed_lately, stamp_of

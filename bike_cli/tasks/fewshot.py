@@ -24,12 +24,12 @@ from bike_cli.data.labelled.draws import Deal, Draw, deal, draw
 from bike_cli.data.labelled.train_sets import LabelledSet
 from bike_cli.data.labels import read_templates
 from bike_cli.data.lines import key
-from bike_cli.engine.adapters import Head, Views, as_views, zero_shot
 from bike_cli.engine.engine import Engine
-from bike_cli.engine.learnt import Learnt
-from bike_cli.engine.parts import Checkpoint
+from bike_cli.engine.heads.few_shot import Head, Views, as_views, zero_shot
+from bike_cli.engine.heads.saved_classifier import Learnt
+from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.engine.scoring import fuse
-from bike_cli.engine.store import Store, open_store
+from bike_cli.engine.store.store import Store, open_store
 from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Failure, Prediction, Spent
 from bike_cli.tasks.classifier import AttributeBranch

@@ -26,14 +26,14 @@ from bike_cli.config import FinetuneConfig, Recipe, flatten
 from bike_cli.data.labelled.train_sets import LabelledSet
 from bike_cli.data.labels import fill, read_templates
 from bike_cli.data.lexicons import lexicon_names
-from bike_cli.engine.augmentation import Augmentation
-from bike_cli.engine.checkpoints import BIKE_RECIPE
 from bike_cli.engine.engine import Engine
-from bike_cli.engine.folder import CONFIG_FILE, load_folder, save_folder
-from bike_cli.engine.parts import new_temporal
+from bike_cli.engine.models.checkpoints import BIKE_RECIPE
+from bike_cli.engine.models.folder import CONFIG_FILE, load_folder, save_folder
+from bike_cli.engine.models.parts import new_temporal
+from bike_cli.engine.models.weights import UNWRITABLE, first_line
 from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import Voters, voters
-from bike_cli.engine.weights import UNWRITABLE, first_line
+from bike_cli.engine.towers.augmentation import Augmentation
 from bike_cli.errors import ConfigError, UsageError
 from bike_cli.records import Failure
 from bike_cli.tasks.attribute_training import (

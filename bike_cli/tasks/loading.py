@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bike_cli.engine.augmentation import Augmentation, augment
 from bike_cli.engine.engine import Engine
-from bike_cli.engine.transforms import to_cuda
+from bike_cli.engine.towers.augmentation import Augmentation, augment
+from bike_cli.engine.towers.transforms import to_cuda
 from bike_cli.records import Clip, Failure, Sample
 from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.training import Batch

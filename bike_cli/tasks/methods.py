@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from bike_cli.engine.adapters import Head, Views, linear_probe, prototypes, tip_adapter, zero_shot
+from bike_cli.engine.heads.few_shot import Head, Views, linear_probe, prototypes, tip_adapter, zero_shot
 from bike_cli.errors import UsageError
 
 Fit = Callable[[Views, Tensor, Tensor, float], Head]

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bike_cli.config import EngineConfig
 from bike_cli.engine.engine import Engine, load
-from bike_cli.engine.placement import place
+from bike_cli.engine.towers.placement import place
 from bike_cli.errors import UsageError
 
 Thing = TypeVar("Thing")

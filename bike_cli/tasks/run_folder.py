@@ -15,8 +15,8 @@ from typing import IO
 from filelock import FileLock, Timeout
 
 from bike_cli.config import dump
-from bike_cli.engine.folder import CONFIG_FILE, WEIGHTS_FILE
-from bike_cli.engine.weights import read_json
+from bike_cli.engine.models.folder import CONFIG_FILE, WEIGHTS_FILE
+from bike_cli.engine.models.weights import read_json
 from bike_cli.errors import ModelError, UsageError, shorten
 from bike_cli.locks import acquire_lock
 from bike_cli.tasks.processes import Processes

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bike_cli.engine.augmentation import Augmentation, augment
 from bike_cli.engine.engine import Engine
+from bike_cli.engine.towers.augmentation import Augmentation, augment
 from bike_cli.tasks.loading import PIXELS, plans_of, steps_of
 from bike_cli.tasks.schedule import rate_of_step
 from bike_cli.tasks.training import Batch, Learner, Texts

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from bike_cli.engine.weights import UNWRITABLE, check_finite, first_line, read_json, read_tensors, save_tensors
+from bike_cli.engine.models.weights import UNWRITABLE, check_finite, first_line, read_json, read_tensors, save_tensors
 from bike_cli.errors import ModelError, UsageError, shorten
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ import torch
 from invoke import bike, bike_on_terminal
 
 from bike_cli.cli.cache import size_in_bytes
-from bike_cli.engine.store import Store
-from bike_cli.engine.store_file import FILE
+from bike_cli.engine.store.file import FILE
+from bike_cli.engine.store.store import Store
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.records import Source, VideoFeatures
 

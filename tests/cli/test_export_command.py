@@ -14,12 +14,12 @@ import torch
 from invoke import Ran, bike, bike_on_terminal
 
 from bike_cli.config import Recipe
-from bike_cli.engine.catalogue import bundled_folder
-from bike_cli.engine.checkpoints import open_checkpoint
-from bike_cli.engine.folder import load_folder, save_folder
-from bike_cli.engine.heads import AttributeHead, TemporalTransformer
-from bike_cli.engine.parts import Checkpoint, build_clip
-from bike_cli.engine.transforms import ImageRecipe
+from bike_cli.engine.heads.bike import AttributeHead, TemporalTransformer
+from bike_cli.engine.models.catalogue import bundled_folder
+from bike_cli.engine.models.checkpoints import open_checkpoint
+from bike_cli.engine.models.folder import load_folder, save_folder
+from bike_cli.engine.models.parts import Checkpoint, build_clip
+from bike_cli.engine.towers.transforms import ImageRecipe
 from bike_cli.errors import ExitCode
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ from invoke import Ran, bike, bike_on_terminal
 from bike_cli.cli import plots
 from bike_cli.engine import engine as engines
 from bike_cli.engine.engine import Engine
-from bike_cli.engine.heads import TemporalTransformer
+from bike_cli.engine.heads.bike import TemporalTransformer
 from bike_cli.errors import ExitCode
 from bike_cli.tasks import shot_training
 

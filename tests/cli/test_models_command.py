@@ -6,7 +6,7 @@ import re
 import pytest
 from invoke import bike, bike_on_terminal
 
-from bike_cli.engine.catalogue import ALIASES, bundled_folder
+from bike_cli.engine.models.catalogue import ALIASES, bundled_folder
 
 
 def test_a_pipe_gets_one_json_object_a_model() -> None:

@@ -20,7 +20,9 @@ from safetensors.torch import save
 from small_models import ARCH, TAG, put_in_cache, register, tiny_checkpoint
 
 from bike_cli.cli.terminal import downloads
-from bike_cli.engine import aliases, engine, hub
+from bike_cli.engine import engine
+from bike_cli.engine.download import hub
+from bike_cli.engine.models import aliases
 from bike_cli.tasks import processes
 
 REPOSITORY, SAFE = aliases.ALIASES["base"].repository, hub.WEIGHTS_FILES[0]
@@ -369,7 +371,7 @@ def test_without_a_network_the_default_model_says_so_before_torch_is_imported(cl
     lines = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
     assert len(lines) == 5
     modules = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert "bike_cli.engine.hub" in modules
+    assert "bike_cli.engine.download.hub" in modules
     assert not {"torch", "open_clip"} & modules
     assert len(hangs.asked) == 1  # what waits 3 s is done once
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from small_models import register, tiny_checkpoint
 
 from bike_cli.engine.engine import Engine, assemble, load
-from bike_cli.engine.parts import Checkpoint
-from bike_cli.engine.placement import place
+from bike_cli.engine.models.parts import Checkpoint
+from bike_cli.engine.towers.placement import place
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = next((p for p in (ROOT / "shared/golden", ROOT.parent / "shared/golden") if p.is_dir()), None)

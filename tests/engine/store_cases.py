@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bike_cli.engine import store_file
-from bike_cli.engine.store import Store
+from bike_cli.engine.store import file as store_file
+from bike_cli.engine.store.store import Store
 from bike_cli.records import Source, VideoFeatures
 
 SOURCE = Source.at("clip.mp4")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from bike_cli.engine.store import Store
+from bike_cli.engine.store.store import Store
 from bike_cli.records import Source, VideoFeatures
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bike_cli.engine.adapters import (
+from bike_cli.engine.heads.few_shot import (
     FIRM,
     FOLDS,
     HOLDS,

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from bike_cli.engine.augmentation import Augmentation, augment
-from bike_cli.engine.transforms import ImageRecipe, ResizeMode, views
+from bike_cli.engine.towers.augmentation import Augmentation, augment
+from bike_cli.engine.towers.transforms import ImageRecipe, ResizeMode, views
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bike_cli.engine.batches import Batches
+from bike_cli.engine.towers.batches import Batches
 from bike_cli.errors import ModelError
 
 AT_ONCE = 32

@@ -9,7 +9,8 @@ import torch
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from small_models import ARCH, TAG, put_in_cache, tiny_checkpoint
 
-from bike_cli.engine import catalogue, hub
+from bike_cli.engine.download import hub
+from bike_cli.engine.models import catalogue
 
 
 def test_every_alias_names_weights_that_run() -> None:

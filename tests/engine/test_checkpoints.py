@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 from small_models import ARCH, INCEPTION, TAG, put_in_cache, tiny_checkpoint
 
 from bike_cli.config import Recipe
-from bike_cli.engine import catalogue
-from bike_cli.engine.checkpoints import infer_config, open_checkpoint
-from bike_cli.engine.folder import save_folder
-from bike_cli.engine.heads import TemporalTransformer
-from bike_cli.engine.parts import Checkpoint, build_clip
+from bike_cli.engine.heads.bike import TemporalTransformer
+from bike_cli.engine.models import catalogue
+from bike_cli.engine.models.checkpoints import infer_config, open_checkpoint
+from bike_cli.engine.models.folder import save_folder
+from bike_cli.engine.models.parts import Checkpoint, build_clip
 from bike_cli.errors import ExitCode, ModelError
 
 OPENAI = {
@@ -326,7 +326,7 @@ def test_the_bundled_model_lies_in_the_package_or_beside_it(
     tmp_path: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     save_folder(tmp_path / place, checkpoint)
-    monkeypatch.setattr(catalogue, "__file__", str(tmp_path / "bike_cli" / "engine" / "catalogue.py"))
+    monkeypatch.setattr(catalogue, "__file__", str(tmp_path / "bike_cli" / "engine" / "models" / "catalogue.py"))
 
     assert open_checkpoint("tiny", offline=True).name == "small one"
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from bike_cli.engine.encoder import PIXELS_AT_ONCE
 from bike_cli.engine.engine import Engine, load
-from bike_cli.engine.transforms import ImageRecipe, views
+from bike_cli.engine.towers.encoder import PIXELS_AT_ONCE
+from bike_cli.engine.towers.transforms import ImageRecipe, views
 
 pytestmark = [
     pytest.mark.cuda,

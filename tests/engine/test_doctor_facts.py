@@ -21,9 +21,9 @@ from bike_cli.engine.doctor_facts import (
     file_system_of,
     is_network,
 )
-from bike_cli.engine.placement import place
-from bike_cli.engine.store import open_store
-from bike_cli.engine.store_file import FILE
+from bike_cli.engine.store.file import FILE
+from bike_cli.engine.store.store import open_store
+from bike_cli.engine.towers.placement import place
 from bike_cli.errors import StoreError
 
 

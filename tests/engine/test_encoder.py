@@ -13,9 +13,9 @@ from PIL import Image
 from small_models import TOWERS, tiny_checkpoint
 from torch import Tensor
 
-from bike_cli.engine.encoder import Encoder, adapt
 from bike_cli.engine.engine import Engine, assemble
-from bike_cli.engine.placement import Placement, place
+from bike_cli.engine.towers.encoder import Encoder, adapt
+from bike_cli.engine.towers.placement import Placement, place
 from bike_cli.errors import ModelError
 from bike_cli.records import Prompt
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from bike_cli.engine.engine import Engine, assemble, load
-from bike_cli.engine.parts import Checkpoint
-from bike_cli.engine.placement import place
+from bike_cli.engine.models.parts import Checkpoint
+from bike_cli.engine.towers.placement import place
 from bike_cli.errors import ModelError, UsageError
 from bike_cli.records import Clip, Source
 

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_models import tiny_checkpoint
 
-from bike_cli.engine.folder import load_folder, save_folder
-from bike_cli.engine.parts import Checkpoint
+from bike_cli.engine.models.folder import load_folder, save_folder
+from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.errors import ModelError
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bike_cli.engine.heads import MAX_FRAMES, TEMPORAL_LAYERS, AttributeHead, TemporalTransformer
+from bike_cli.engine.heads.bike import MAX_FRAMES, TEMPORAL_LAYERS, AttributeHead, TemporalTransformer
 
 
 @pytest.fixture

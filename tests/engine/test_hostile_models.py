@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bike_cli.engine.checkpoints import open_checkpoint
+from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.errors import ModelError
 
 TESTS = Path(__file__).parents[1]
@@ -24,7 +24,7 @@ SECONDS = 60  # of CPU time; each takes less than 3, on a machine that is not bu
 PROGRAM = """
 import json, re, resource, sys, time
 from pathlib import Path
-from bike_cli.engine.checkpoints import open_checkpoint
+from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.errors import ModelError
 
 open_checkpoint("tiny")

@@ -19,9 +19,9 @@ import pytest
 from hub_server import Hub, serving
 from huggingface_hub import constants
 
-from bike_cli.engine import hub
-from bike_cli.engine.download_progress import Reporter, Transfer, reporting_to
-from bike_cli.engine.partial_file import Partial
+from bike_cli.engine.download import hub
+from bike_cli.engine.download.partial_file import Partial
+from bike_cli.engine.download.progress import Reporter, Transfer, reporting_to
 from bike_cli.errors import ExitCode, ModelError
 
 OLD_CLIENT = not hasattr(huggingface_hub, "close_session")  # before 1.0; it tries again, and logs why, until time is up
@@ -217,7 +217,7 @@ def test_an_interrupted_download_continues(server: Hub, tmp_path: Path) -> None:
 
 KILLED = """
 import sys
-from bike_cli.engine import hub
+from bike_cli.engine.download import hub
 hub.download(hub.Weights("base", "A", sys.argv[1]), offline=False)
 """
 
@@ -320,7 +320,7 @@ def test_a_file_system_without_locks_is_enough(
 def test_without_locks_two_downloads_do_not_write_one_file(
     server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bike_cli.engine.hub.acquire_lock", lambda *_, **__: None)
+    monkeypatch.setattr("bike_cli.engine.download.hub.acquire_lock", lambda *_, **__: None)
     other = tmp_path / "folder" / f"{SAFE}.incomplete"
     other.parent.mkdir()
     other.write_bytes(b"of another process")

@@ -16,9 +16,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from bike_cli.config import AttributeConfig, SamplingConfig
-from bike_cli.engine import learnt as module
-from bike_cli.engine.adapters import Head
-from bike_cli.engine.learnt import KEY, TENSORS, Learnt, load_learnt, save_learnt
+from bike_cli.engine.heads import saved_classifier as module
+from bike_cli.engine.heads.few_shot import Head
+from bike_cli.engine.heads.saved_classifier import KEY, TENSORS, Learnt, load_learnt, save_learnt
 from bike_cli.errors import ModelError
 
 CLASSES, DIM, KEYS = 3, 5, 4

@@ -15,12 +15,12 @@ from open_clip.model import build_model_from_openai_state_dict
 from torch import Tensor
 
 from bike_cli.config import OneBranch, Recipe
-from bike_cli.engine.checkpoints import open_checkpoint
 from bike_cli.engine.engine import Engine, load
-from bike_cli.engine.heads import AttributeHead, TemporalTransformer
-from bike_cli.engine.official import choose_branch, official_arch, save_official
-from bike_cli.engine.parts import Checkpoint, build_clip
-from bike_cli.engine.transforms import ImageRecipe
+from bike_cli.engine.heads.bike import AttributeHead, TemporalTransformer
+from bike_cli.engine.models.checkpoints import open_checkpoint
+from bike_cli.engine.models.official import choose_branch, official_arch, save_official
+from bike_cli.engine.models.parts import Checkpoint, build_clip
+from bike_cli.engine.towers.transforms import ImageRecipe
 from bike_cli.errors import ExitCode, ModelError, UsageError
 
 Golden = Mapping[str, NDArray[np.generic]]

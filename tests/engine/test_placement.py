@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bike_cli.engine.placement import place
+from bike_cli.engine.towers.placement import place
 from bike_cli.errors import UsageError
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from store_cases import CONTENT, OTHER, RECIPE, SOURCE, features, kept, raw, same_bits, sql
 
 from bike_cli.config import SamplingConfig
-from bike_cli.engine import store as store_module
-from bike_cli.engine import store_file
-from bike_cli.engine.store import Found, Store, recipe_key
+from bike_cli.engine.store import file as store_file
+from bike_cli.engine.store import store as store_module
+from bike_cli.engine.store.store import Found, Store, recipe_key
 
 
 @pytest.fixture

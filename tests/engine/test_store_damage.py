@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from store_cases import CONTENT, OTHER, RECIPE, SOURCE, features, filled, kept, raw, same_bits, sql
 
-from bike_cli.engine import store_file
-from bike_cli.engine.store import Found, Store
+from bike_cli.engine.store import file as store_file
+from bike_cli.engine.store.store import Found, Store
 from bike_cli.errors import StoreError
 
 

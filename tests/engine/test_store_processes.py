@@ -16,8 +16,8 @@ import pytest
 import store_writer
 from store_cases import SOURCE, sql
 
-from bike_cli.engine import store_file
-from bike_cli.engine.store import Store
+from bike_cli.engine.store import file as store_file
+from bike_cli.engine.store.store import Store
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 

@@ -10,8 +10,8 @@ import pytest
 from store_cases import CONTENT, OTHER, RECIPE, features, filled, raw, sql
 
 from bike_cli.config import StoreConfig
-from bike_cli.engine import store_file
-from bike_cli.engine.store import Store, open_store
+from bike_cli.engine.store import file as store_file
+from bike_cli.engine.store.store import Store, open_store
 from bike_cli.errors import StoreError
 
 DAY_S = 24 * 3600

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip import SimpleTokenizer
 
-from bike_cli.engine.tokens import tokenise
+from bike_cli.engine.towers.tokens import tokenise
 from bike_cli.records import Prompt
 
 TOKENIZER = SimpleTokenizer()

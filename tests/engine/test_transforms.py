@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from PIL import Image
 
-from bike_cli.engine.transforms import ImageRecipe, normalise, views
+from bike_cli.engine.towers.transforms import ImageRecipe, normalise, views
 from bike_cli.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -152,7 +152,7 @@ def test_no_frame_size_breaks_the_crop(width: int, height: int, crops: int) -> N
 
 def test_the_tensor_road_agrees_with_pil_within_a_rounding() -> None:
     # CUDA's road, run on the CPU.
-    from bike_cli.engine.transforms import _corners, _on_cuda, _resized
+    from bike_cli.engine.towers.transforms import _corners, _on_cuda, _resized
 
     frames, recipe = noise(340, 200, 2), bike_recipe(224)
     size = _resized(340, 200, recipe)

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 import bike_cli as bike
 from bike_cli.config import PROMPT, AttributeConfig, Pool, SamplingConfig, Spot, SpottingConfig, StoreConfig
-from bike_cli.engine.checkpoints import open_checkpoint
 from bike_cli.engine.engine import Engine
-from bike_cli.engine.folder import save_folder
-from bike_cli.engine.store import Store
-from bike_cli.engine.store_file import store_file
+from bike_cli.engine.models.checkpoints import open_checkpoint
+from bike_cli.engine.models.folder import save_folder
+from bike_cli.engine.store.file import store_file
+from bike_cli.engine.store.store import Store
 from bike_cli.errors import ModelError, UsageError
 from bike_cli.records import Clip, Failure, Prediction, Prompt, Source
 

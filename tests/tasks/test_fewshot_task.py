@@ -24,10 +24,10 @@ from bike_cli.config import (
     StoreConfig,
 )
 from bike_cli.data.labelled.train_sets import LabelledSet, read_labelled
-from bike_cli.engine.adapters import Head, Views
 from bike_cli.engine.engine import Engine
-from bike_cli.engine.heads import AttributeHead
-from bike_cli.engine.learnt import TENSORS, Learnt
+from bike_cli.engine.heads.bike import AttributeHead
+from bike_cli.engine.heads.few_shot import Head, Views
+from bike_cli.engine.heads.saved_classifier import TENSORS, Learnt
 from bike_cli.engine.scoring import unit
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Prediction, Spent

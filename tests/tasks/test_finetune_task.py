@@ -23,8 +23,8 @@ from bike_cli.config import (
 )
 from bike_cli.data.labelled.train_sets import LabelledSet, read_labelled
 from bike_cli.engine.engine import Engine, assemble, load
-from bike_cli.engine.folder import load_folder
-from bike_cli.engine.placement import place
+from bike_cli.engine.models.folder import load_folder
+from bike_cli.engine.towers.placement import place
 from bike_cli.errors import ConfigError, UsageError
 from bike_cli.tasks.finetune import Finetuning, Validated
 from bike_cli.tasks.run_folder import CHECKPOINTS, FINE_TUNED

@@ -10,11 +10,11 @@ from tensor_watch import LargestTensor
 
 from bike_cli.config import AttributeConfig, ClassifyConfig, Recipe, SamplingConfig
 from bike_cli.engine.engine import Engine, assemble
-from bike_cli.engine.parts import Checkpoint, build_clip
-from bike_cli.engine.placement import place
+from bike_cli.engine.models.parts import Checkpoint, build_clip
 from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import Voters
-from bike_cli.engine.transforms import ImageRecipe
+from bike_cli.engine.towers.placement import place
+from bike_cli.engine.towers.transforms import ImageRecipe
 from bike_cli.records import Clip, Source
 from bike_cli.tasks.classifier import Classifier
 

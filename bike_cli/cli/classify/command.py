@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bike_cli.cli.classify.progress import Total
     from bike_cli.cli.classify.writers import Writer
     from bike_cli.data.shards import Shard
-    from bike_cli.engine.learnt import Learnt
+    from bike_cli.engine.heads.saved_classifier import Learnt
     from bike_cli.video.pool import DecodePool
 
 logger = logging.getLogger(__name__)
@@ -219,7 +219,7 @@ def _answers(
     spent: Spent,
     learnt: Learnt | None,
 ) -> Iterator[Prediction | Failure]:
-    from bike_cli.engine.aliases import download_missing
+    from bike_cli.engine.models.aliases import download_missing
 
     download_missing([config.engine.model, config.attributes.attribute_model], offline=config.engine.offline)
     pool.warm_up()  # while torch and the model are loaded
@@ -302,7 +302,7 @@ def _learnt(file: Path | None) -> tuple[Learnt | None, dict[str, object]]:
     """Return a classifier, and the settings that it brings along."""
     if file is None:
         return None, {}
-    from bike_cli.engine.learnt import load_learnt
+    from bike_cli.engine.heads.saved_classifier import load_learnt
 
     learnt = load_learnt(file)
     return learnt, learnt.settings

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bike_cli.cli.terminal.logs import logs_on_stderr
-from bike_cli.engine.download_progress import reporting_to
+from bike_cli.engine.download.progress import reporting_to
 from bike_cli.errors import BikeError, ExitCode, ModelError, UsageError
 
 _Action = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
@@ -166,7 +166,7 @@ def _written_out(character: str) -> str:
 def download_aliases(models: Iterable[str | None], *, offline: bool, quiet: bool) -> None:
     """Download the weights of short names that are not on this disk, and show the progress; see `download_missing`."""
     from bike_cli.cli.terminal.downloads import Downloads
-    from bike_cli.engine.aliases import download_missing
+    from bike_cli.engine.models.aliases import download_missing
 
     is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
     with reporting_to(Downloads(quiet=quiet or not is_first)):

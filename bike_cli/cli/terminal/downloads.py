@@ -17,7 +17,7 @@ from rich.progress import (
 from rich.status import Status
 
 from bike_cli.cli.terminal.console import plain, someone_watches, stderr
-from bike_cli.engine.download_progress import Reporter, Transfer
+from bike_cli.engine.download.progress import Reporter, Transfer
 
 STEP = 0.1  # of the file, between two lines
 STEP_S = 5.0  # and at least so many seconds
@@ -90,6 +90,6 @@ def _of(transfer: Transfer) -> str:
 
 
 def _size(size: int) -> str:
-    from bike_cli.engine.hub import readable_size
+    from bike_cli.engine.download.hub import readable_size
 
     return readable_size(size)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bike_cli.engine import hub
+    from bike_cli.engine.download import hub
 
 MILLION = 10**6
 BUNDLED = "tiny"
@@ -73,7 +73,7 @@ ALIASES: Mapping[str, Alias] = {
 
 def alias_weights(name: str) -> hub.Weights:
     """Return where the weights of an alias are."""
-    from bike_cli.engine import hub
+    from bike_cli.engine.download import hub
 
     alias = ALIASES[name]
     return hub.Weights(name, alias.arch, alias.repository, size=alias.size)
@@ -91,7 +91,7 @@ def download_missing(models: Iterable[str | None], *, offline: bool) -> None:
     for model in models:
         if model is None or model not in ALIASES:
             continue
-        from bike_cli.engine import hub
+        from bike_cli.engine.download import hub
 
         weights = alias_weights(model)
         if hub.cached_file(weights) is None:

@@ -32,8 +32,8 @@ from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTP
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 from pebble import concurrent
 
-from bike_cli.engine.download_progress import Transfer, current_reporter
-from bike_cli.engine.partial_file import Partial, check_space, report_write_errors, sha256_of
+from bike_cli.engine.download.partial_file import Partial, check_space, report_write_errors, sha256_of
+from bike_cli.engine.download.progress import Transfer, current_reporter
 from bike_cli.errors import ModelError
 from bike_cli.locks import acquire_lock
 

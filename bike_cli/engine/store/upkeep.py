@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bike_cli.engine.store_file import DAMAGED, bytes_on_disk, damaged
+from bike_cli.engine.store.file import DAMAGED, bytes_on_disk, damaged
 from bike_cli.errors import StoreError
 
 STEP_ROWS, STEP_PAGES = 1000, 2000  # a transaction; other processes write in between

@@ -15,13 +15,13 @@ from open_clip.model import CLIP
 from torch import Tensor
 
 from bike_cli.config import Spot
-from bike_cli.engine.batches import Batches
-from bike_cli.engine.class_token import answer_for_class_token
-from bike_cli.engine.parts import PLAIN_ONLY, width_of
-from bike_cli.engine.placement import Placement
-from bike_cli.engine.tokens import Tokens, Truncated, tokenise
-from bike_cli.engine.transforms import ImageRecipe, normalise, views
-from bike_cli.engine.weights import digest_of_weights
+from bike_cli.engine.models.parts import PLAIN_ONLY, width_of
+from bike_cli.engine.models.weights import digest_of_weights
+from bike_cli.engine.towers.batches import Batches
+from bike_cli.engine.towers.class_token import answer_for_class_token
+from bike_cli.engine.towers.placement import Placement
+from bike_cli.engine.towers.tokens import Tokens, Truncated, tokenise
+from bike_cli.engine.towers.transforms import ImageRecipe, normalise, views
 from bike_cli.errors import ModelError, UsageError
 from bike_cli.records import Prompt, TextFeatures
 

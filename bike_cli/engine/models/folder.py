@@ -35,12 +35,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bike_cli.config import Recipe
-from bike_cli.engine.architecture import check_config
-from bike_cli.engine.heads import AttributeHead, TemporalTransformer
-from bike_cli.engine.parts import Checkpoint, build_attribute, build_temporal, check_plain, fill_clip, outline_clip
-from bike_cli.engine.transforms import ImageRecipe
-from bike_cli.engine.weight_files import file_status
-from bike_cli.engine.weights import WAY_OUT, check_finite, read_json, read_tensors
+from bike_cli.engine.heads.bike import AttributeHead, TemporalTransformer
+from bike_cli.engine.models.architecture import check_config
+from bike_cli.engine.models.parts import (
+    Checkpoint,
+    build_attribute,
+    build_temporal,
+    check_plain,
+    fill_clip,
+    outline_clip,
+)
+from bike_cli.engine.models.weight_files import file_status
+from bike_cli.engine.models.weights import WAY_OUT, check_finite, read_json, read_tensors
+from bike_cli.engine.towers.transforms import ImageRecipe
 from bike_cli.errors import ModelError, shorten
 
 FORMAT, VERSION = "bike", 1

@@ -19,8 +19,8 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from bike_cli.engine.transforms import MAX_SIDE
-from bike_cli.engine.weights import check_fit, fill, first_line
+from bike_cli.engine.models.weights import check_fit, fill, first_line
+from bike_cli.engine.towers.transforms import MAX_SIDE
 from bike_cli.errors import ModelError, shorten
 
 Module = TypeVar("Module", bound=nn.Module)

@@ -22,10 +22,10 @@ from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor, nn
 
 from bike_cli.config import TRAINED_ATTRIBUTE_WEIGHT, OneBranch
-from bike_cli.engine.checkpoints import BIKE_RECIPE, BIKE_RESIZE, infer_config
-from bike_cli.engine.heads import MAX_FRAMES
-from bike_cli.engine.parts import Checkpoint
-from bike_cli.engine.weights import first_line
+from bike_cli.engine.heads.bike import MAX_FRAMES
+from bike_cli.engine.models.checkpoints import BIKE_RECIPE, BIKE_RESIZE, infer_config
+from bike_cli.engine.models.parts import Checkpoint
+from bike_cli.engine.models.weights import first_line
 from bike_cli.errors import ModelError, UsageError
 
 logger = logging.getLogger(__name__)

@@ -23,10 +23,12 @@ from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from torch import Tensor
 
 from bike_cli.config import Recipe
-from bike_cli.engine import catalogue, hub
-from bike_cli.engine.architecture import check_config
-from bike_cli.engine.folder import load_folder
-from bike_cli.engine.parts import (
+from bike_cli.engine.download import hub
+from bike_cli.engine.download.pull import CONFIG_FILE
+from bike_cli.engine.models import catalogue
+from bike_cli.engine.models.architecture import check_config
+from bike_cli.engine.models.folder import load_folder
+from bike_cli.engine.models.parts import (
     HEAD_WIDTH,
     Checkpoint,
     build_attribute,
@@ -34,10 +36,8 @@ from bike_cli.engine.parts import (
     fill_clip,
     outline_clip,
 )
-from bike_cli.engine.pull import CONFIG_FILE
-from bike_cli.engine.transforms import ImageRecipe
-from bike_cli.engine.weight_files import file_status
-from bike_cli.engine.weights import (
+from bike_cli.engine.models.weight_files import file_status
+from bike_cli.engine.models.weights import (
     OPENAI_SIZES,
     UNREADABLE,
     WAY_OUT,
@@ -47,6 +47,7 @@ from bike_cli.engine.weights import (
     read_json,
     read_state,
 )
+from bike_cli.engine.towers.transforms import ImageRecipe
 from bike_cli.errors import ModelError, shorten
 
 WEIGHTS_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}

@@ -22,9 +22,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from bike_cli.config import AttributeConfig, ClassifyConfig, Pool, SamplingConfig, Spot, resolve
-from bike_cli.engine.adapters import Head
-from bike_cli.engine.weight_files import check_safetensors, file_status
-from bike_cli.engine.weights import UNREADABLE, check_finite, digest_of_weights, first_line, parse_json, umask
+from bike_cli.engine.heads.few_shot import Head
+from bike_cli.engine.models.weight_files import check_safetensors, file_status
+from bike_cli.engine.models.weights import UNREADABLE, check_finite, digest_of_weights, first_line, parse_json, umask
 from bike_cli.errors import ConfigError, ModelError, shorten
 
 VERSION = 1

@@ -11,10 +11,10 @@ from pathlib import Path
 import open_clip
 import torch
 
-from bike_cli.engine import hub
-from bike_cli.engine.aliases import ALIASES as ALIASES
-from bike_cli.engine.aliases import BUNDLED as BUNDLED
-from bike_cli.engine.aliases import MILLION, alias_weights
+from bike_cli.engine.download import hub
+from bike_cli.engine.models.aliases import ALIASES as ALIASES
+from bike_cli.engine.models.aliases import BUNDLED as BUNDLED
+from bike_cli.engine.models.aliases import MILLION, alias_weights
 from bike_cli.errors import ModelError, shorten
 
 PLAIN_ONLY = "this release runs plain CLIP models only, such as ViT-B-16-quickgelu,openai"
@@ -60,7 +60,7 @@ def known_models() -> list[KnownModel]:
 
 def bundled_folder() -> Path | None:
     """Return where the bundled model lies: in the installed package, or in the checkout beside it."""
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parents[2]
     places = (package / "weights" / BUNDLED, package.parent / "weights" / BUNDLED)
     return next((place for place in places if (place / "model.safetensors").is_file()), None)
 

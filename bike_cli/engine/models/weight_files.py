@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
-from bike_cli.engine.pickles import LEGACY_PICKLES, MAX_PICKLE_BYTES, UnsafePickleError, check_pickle
+from bike_cli.engine.models.pickles import LEGACY_PICKLES, MAX_PICKLE_BYTES, UnsafePickleError, check_pickle
 from bike_cli.errors import ModelError, shorten
 
 MAX_HEADER_BYTES = 2**26  # of a safetensors file: 64 MiB; a model of 2,000 tensors takes 256 KiB

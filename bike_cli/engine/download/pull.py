@@ -8,10 +8,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from bike_cli.engine import hub
-from bike_cli.engine.aliases import ALIASES, BUNDLED, alias_weights
-from bike_cli.engine.download_progress import Transfer
-from bike_cli.engine.partial_file import BLOCK, Partial, check_space, report_write_errors, sha256_of
+from bike_cli.engine.download import hub
+from bike_cli.engine.download.partial_file import BLOCK, Partial, check_space, report_write_errors, sha256_of
+from bike_cli.engine.download.progress import Transfer
+from bike_cli.engine.models.aliases import ALIASES, BUNDLED, alias_weights
 from bike_cli.errors import ModelError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def pull(model: str, *, offline: bool, folder: Path | None = None) -> Pulled:
 
 
 def _bundled(folder: Path | None) -> Pulled:
-    from bike_cli.engine.catalogue import bundled_folder
+    from bike_cli.engine.models.catalogue import bundled_folder
 
     source = bundled_folder()
     if folder is not None or source is None:
@@ -75,7 +75,7 @@ def _bundled(folder: Path | None) -> Pulled:
 def _weights(model: str) -> hub.Weights:
     if model in ALIASES:
         return alias_weights(model)
-    from bike_cli.engine import catalogue  # imports torch
+    from bike_cli.engine.models import catalogue  # imports torch
 
     arch, comma, tag = model.partition(",")
     arch = arch.replace("/", "-")  # OpenAI's own spelling, ViT-B/32
@@ -128,7 +128,7 @@ def _copy(source: Path, folder: Path, weights: hub.Weights) -> Path:
 
 def _write_config(folder: Path, weights: hub.Weights) -> None:
     """Describe the model as repositories on the hub do, from the table that open_clip reads for the tag."""
-    from bike_cli.engine import catalogue
+    from bike_cli.engine.models import catalogue
 
     alias = ALIASES.get(weights.model)
     tag = weights.model.partition(",")[2] if alias is None else alias.tag

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from bike_cli.engine.weight_files import check_pytorch, check_regular, check_safetensors, read_start
+from bike_cli.engine.models.weight_files import check_pytorch, check_regular, check_safetensors, read_start
 from bike_cli.errors import ModelError, shorten
 
 ZIP_START, PICKLE_START = b"PK\x03\x04", b"\x80"

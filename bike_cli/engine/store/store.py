@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bike_cli.config import SamplingConfig, StoreConfig
-from bike_cli.engine.store_file import DAMAGED, OutOfReachError, connect, damaged, store_file
-from bike_cli.engine.store_rows import COLUMNS, Kept, Row, checksum, pack, unpack
-from bike_cli.engine.store_upkeep import Pruned, StoreInfo, evict, survey
+from bike_cli.engine.store.file import DAMAGED, OutOfReachError, connect, damaged, store_file
+from bike_cli.engine.store.rows import COLUMNS, Kept, Row, checksum, pack, unpack
+from bike_cli.engine.store.upkeep import Pruned, StoreInfo, evict, survey
 from bike_cli.records import VideoFeatures
 
 __all__ = ["Found", "Kept", "Pruned", "Store", "StoreInfo", "open_store", "recipe_key"]

@@ -12,7 +12,8 @@ from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from bike_cli.config import Recipe
-from bike_cli.engine.architecture import (
+from bike_cli.engine.heads.bike import AttributeHead, TemporalTransformer
+from bike_cli.engine.models.architecture import (
     UNBUILDABLE,
     build_and_fill,
     check_config,
@@ -20,11 +21,10 @@ from bike_cli.engine.architecture import (
     check_positions,
     outline,
 )
-from bike_cli.engine.catalogue import PLAIN_ONLY as PLAIN_ONLY
-from bike_cli.engine.catalogue import is_plain
-from bike_cli.engine.heads import AttributeHead, TemporalTransformer
-from bike_cli.engine.transforms import ImageRecipe
-from bike_cli.engine.weights import fill, first_line
+from bike_cli.engine.models.catalogue import PLAIN_ONLY as PLAIN_ONLY
+from bike_cli.engine.models.catalogue import is_plain
+from bike_cli.engine.models.weights import fill, first_line
+from bike_cli.engine.towers.transforms import ImageRecipe
 from bike_cli.errors import ModelError, shorten
 
 Head = TypeVar("Head", bound=nn.Module)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from bike_cli.engine.transforms import WIDEST, Box, ImageRecipe, _corners, _crops, _on_cuda, _resized, _windows
+from bike_cli.engine.towers.transforms import WIDEST, Box, ImageRecipe, _corners, _crops, _on_cuda, _resized, _windows
 
 SCALES = (1.0, 0.875, 0.75, 0.66)  # of the short side
 MAX_DISTORT = 1  # steps between the scales of width and height

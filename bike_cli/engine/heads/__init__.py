@@ -1,0 +1,1 @@
+"""What scores frames after the towers: the heads of BIKE and few-shot classifiers."""

@@ -1,0 +1,1 @@
+"""Models as files: names, formats, checks, and loading."""
