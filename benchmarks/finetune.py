@@ -38,9 +38,9 @@ from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import Voters
 from bike_cli.engine.towers.placement import place
 from bike_cli.engine.towers.transforms import ImageRecipe, normalise
+from bike_cli.inference.processes import Processes
 from bike_cli.records import Prompt, Sample, Source
 from bike_cli.tasks.loading import Loaded, Plan
-from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.sharding import copy_that_learns
 from bike_cli.tasks.training import Batch, Learner, Texts
 from bike_cli.tasks.video_training import VideoTraining, freeze

@@ -24,7 +24,7 @@ from torch import multiprocessing
 from benchmarks.finetune import Measured, add_options, bike_training, measured, print_profile
 from bike_cli.config import Strategy
 from bike_cli.engine.towers.placement import place
-from bike_cli.tasks.processes import found, together
+from bike_cli.inference.processes import found, together
 
 TARGET = 1.9  # for two
 

@@ -18,10 +18,10 @@ from benchmarks.material import engine_of
 from bike_cli.config import AttributeConfig, ClassifyConfig, SpottingConfig
 from bike_cli.data.lexicons import read_lexicon
 from bike_cli.engine.engine import Engine
+from bike_cli.inference.classifier import Classifier
+from bike_cli.inference.features import Seen
 from bike_cli.records import Source, VideoFeatures
-from bike_cli.tasks.classifier import Classifier
 from bike_cli.tasks.classify import prepare
-from bike_cli.tasks.features import Seen
 
 SHARE_TARGET, MEMORY_TARGET_GIB = 0.05, 2
 VIDEOS, FRAMES = 64, 8

@@ -317,7 +317,7 @@ def run(given: dict[str, object], config: FinetuneConfig, *, quiet: bool) -> Exi
     with DecodePool(config.sampling, config.decoding, most=most) as pool:
         download_aliases([config.engine.model], offline=config.engine.offline, quiet=quiet)
         pool.warm_up()  # while torch and the model are loaded
-        from bike_cli.tasks.processes import found, load_among, together
+        from bike_cli.inference.processes import found, load_among, together
 
         by = found()
         quiet = quiet or not by.is_first

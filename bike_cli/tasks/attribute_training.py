@@ -27,12 +27,12 @@ from bike_cli.engine.models.parts import new_attribute
 from bike_cli.engine.scoring import fuse
 from bike_cli.engine.store.store import open_store
 from bike_cli.errors import ConfigError, UsageError
+from bike_cli.inference.features import Features
+from bike_cli.inference.processes import Processes
 from bike_cli.records import Failure, Sample, Spent
 from bike_cli.tasks.classify import encode_labels, shelf_of
-from bike_cli.tasks.features import Features
 from bike_cli.tasks.loading import plans_of, steps_of
 from bike_cli.tasks.losses import bce_loss, ce_loss
-from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.schedule import rate_of_step
 from bike_cli.tasks.training import IN_BATCH, Texts
 from bike_cli.tasks.validation import metrics_of, scores_of

@@ -25,6 +25,8 @@ from bike_cli.engine.scoring import normalise_in_place, unit
 from bike_cli.engine.spotting import Voters, voters
 from bike_cli.engine.store.store import Store, open_store, recipe_key
 from bike_cli.errors import UsageError
+from bike_cli.inference.classifier import AttributeBranch, Classifier
+from bike_cli.inference.features import Features, Input, Seen, Shelf
 from bike_cli.records import (
     Failure,
     Prediction,
@@ -32,8 +34,6 @@ from bike_cli.records import (
     Spent,
     TextFeatures,
 )
-from bike_cli.tasks.classifier import AttributeBranch, Classifier
-from bike_cli.tasks.features import Features, Input, Seen, Shelf
 from bike_cli.video.pool import DecodePool
 
 logger = logging.getLogger(__name__)

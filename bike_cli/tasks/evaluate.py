@@ -18,12 +18,12 @@ from bike_cli.data.labelled.eval_sets import NONE, Tested
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.store.store import open_store
 from bike_cli.errors import UsageError
+from bike_cli.inference.classifier import Classifier, Told
+from bike_cli.inference.contents import digest_of_all, digests_of
+from bike_cli.inference.features import Features, Seen
+from bike_cli.inference.processes import Processes
 from bike_cli.records import Clip, Failure, Prediction, Spent
-from bike_cli.tasks.classifier import Classifier, Told
 from bike_cli.tasks.classify import prepare, shelf_of
-from bike_cli.tasks.contents import digest_of_all, digests_of
-from bike_cli.tasks.features import Features, Seen
-from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.protocols import official_test_probabilities
 from bike_cli.tasks.score_table import ScoreTable
 from bike_cli.video.pool import DecodePool

@@ -31,16 +31,16 @@ from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.engine.scoring import fuse
 from bike_cli.engine.store.store import Store, open_store
 from bike_cli.errors import UsageError
+from bike_cli.inference.classifier import AttributeBranch
+from bike_cli.inference.contents import digest_of_all, digests_of
+from bike_cli.inference.features import Features, Seen
+from bike_cli.inference.processes import Processes
 from bike_cli.records import Clip, Failure, Prediction, Spent
-from bike_cli.tasks.classifier import AttributeBranch
 from bike_cli.tasks.classify import prepare, shelf_of
-from bike_cli.tasks.contents import digest_of_all, digests_of
 from bike_cli.tasks.evaluate import made_of
-from bike_cli.tasks.features import Features, Seen
 from bike_cli.tasks.methods import BASELINE, METHODS, TRAINED, parse_methods, parse_shots
 from bike_cli.tasks.metrics import confusion
 from bike_cli.tasks.outcomes import Outcome, Report
-from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.score_table import ScoreTable
 from bike_cli.tasks.shot_training import ShotTraining
 from bike_cli.tasks.training import Texts

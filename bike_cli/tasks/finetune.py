@@ -35,6 +35,7 @@ from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import Voters, voters
 from bike_cli.engine.towers.augmentation import Augmentation
 from bike_cli.errors import ConfigError, UsageError
+from bike_cli.inference.processes import Processes
 from bike_cli.records import Failure
 from bike_cli.tasks.attribute_training import (
     AttributeTraining,
@@ -46,7 +47,6 @@ from bike_cli.tasks.attribute_training import (
 )
 from bike_cli.tasks.classify import encode_labels
 from bike_cli.tasks.loading import Loader, plans_of
-from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.run_folder import FINE_TUNED, RunFolder
 from bike_cli.tasks.sharding import check_sharding, copy_that_learns
 from bike_cli.tasks.training import Learner, Learning, Texts

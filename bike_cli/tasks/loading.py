@@ -22,8 +22,8 @@ from torch import Tensor
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.towers.augmentation import Augmentation, augment
 from bike_cli.engine.towers.transforms import to_cuda
+from bike_cli.inference.processes import Processes
 from bike_cli.records import Clip, Failure, Sample
-from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.training import Batch
 from bike_cli.video.pool import Decoded, DecodePool
 

@@ -21,7 +21,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
-from bike_cli.tasks.processes import Processes
+from bike_cli.inference.processes import Processes
 
 
 def check_sharding(engine: Engine) -> None:

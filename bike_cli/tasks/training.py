@@ -25,9 +25,9 @@ from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import Voters, concept_scores, mean_scores, spotted
 from bike_cli.engine.towers.packed import pack
 from bike_cli.engine.towers.transforms import normalise
+from bike_cli.inference.processes import Processes
 from bike_cli.records import Prompt
 from bike_cli.tasks.losses import bce_loss, ce_loss, ds_loss, nce_loss
-from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.sharding import learning_blocks, shard
 
 Match = Callable[[Tensor, Tensor], Tensor]

@@ -18,10 +18,10 @@ from bike_cli.engine.engine import Engine
 from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import concept_scores, mean_scores, spotted
 from bike_cli.errors import UsageError
+from bike_cli.inference.features import Features, Seen
+from bike_cli.inference.processes import Processes
 from bike_cli.records import Failure, Sample, Spent
-from bike_cli.tasks.features import Features, Seen
 from bike_cli.tasks.metrics import confusion, hits_among, macro, mean_average_precision
-from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.training import Texts
 from bike_cli.video.pool import DecodePool
 

@@ -18,9 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 from bike_cli.config import FinetuneConfig
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import ConfigError, ModelError, UsageError
+from bike_cli.inference.processes import Processes
 from bike_cli.records import Failure, Sample
 from bike_cli.tasks.loading import Loaded, Loader, plans_of, steps_of
-from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.schedule import rate_of_step
 from bike_cli.tasks.sharding import share_of, whole
 from bike_cli.tasks.snapshots import Snapshot

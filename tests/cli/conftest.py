@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bike_cli.engine import engine
-from bike_cli.tasks import processes
+from bike_cli.inference import processes
 
 LABELS = ("red square", "blue circle", "green cross")
 

@@ -18,8 +18,8 @@ from films import drawn, write_video
 from invoke import BIKE, ONE_THREAD, Ran, bike
 
 from bike_cli.errors import ExitCode, UsageError
-from bike_cli.tasks.classifier import Classifier, Told
-from bike_cli.tasks.features import Seen
+from bike_cli.inference.classifier import Classifier, Told
+from bike_cli.inference.features import Seen
 
 CLASSES = ("blue_circle", "blue_square", "green_cross", "red_square")
 NO_SUCH_MODEL = ("-m", "no-such-model")

@@ -23,7 +23,7 @@ from bike_cli.cli.terminal import downloads
 from bike_cli.engine import engine
 from bike_cli.engine.download import hub
 from bike_cli.engine.models import aliases
-from bike_cli.tasks import processes
+from bike_cli.inference import processes
 
 REPOSITORY, SAFE = aliases.ALIASES["base"].repository, hub.WEIGHTS_FILES[0]
 SMALL = "nobody/bike-test"

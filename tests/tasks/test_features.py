@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 import bike_cli as bike
 from bike_cli.config import AttributeConfig, ClassifyConfig, DecodingConfig, SamplingConfig, SpottingConfig, StoreConfig
 from bike_cli.engine.engine import Engine
+from bike_cli.inference import features
 from bike_cli.records import Failure, Prediction, Source, Spent
-from bike_cli.tasks import features
 
 LABELS = ["red square", "blue circle", "green cross"]
 OTHERS = ["purple ring", "yellow star", "white heart", "red square"]

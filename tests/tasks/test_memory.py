@@ -15,8 +15,8 @@ from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import Voters
 from bike_cli.engine.towers.placement import place
 from bike_cli.engine.towers.transforms import ImageRecipe
+from bike_cli.inference.classifier import Classifier
 from bike_cli.records import Clip, Source
-from bike_cli.tasks.classifier import Classifier
 
 GIB = 2**30
 DIM, FRAMES, LABELS = 512, 8, 10_000

@@ -12,7 +12,7 @@ from test_training import CASES, assert_alike, batch_of, own_copy, step_of
 from bike_cli.config import Strategy
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
-from bike_cli.tasks.processes import Processes, found
+from bike_cli.inference.processes import Processes, found
 
 
 @pytest.mark.parametrize(("loss", "learn", "parts"), [("nce", "learn", 2)])

@@ -17,9 +17,9 @@ from bike_cli.config import BatchConfig, FinetuneConfig, LearningConfig, Strateg
 from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import Voters
+from bike_cli.inference.processes import Processes
 from bike_cli.records import Prompt, Sample, Source
 from bike_cli.tasks.loading import Loaded
-from bike_cli.tasks.processes import Processes
 from bike_cli.tasks.training import Batch, Learner, Texts
 from bike_cli.tasks.video_training import VideoTraining, fitting_batch, freeze
 

@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from bike_cli.config import Strategy
 from bike_cli.engine.engine import load
-from bike_cli.tasks.processes import found, together
+from bike_cli.inference.processes import found, together
 from bike_cli.tasks.training import Batch, Learner
 
 VIDEOS = 5  # of which the last process has one less

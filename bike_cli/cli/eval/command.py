@@ -301,10 +301,10 @@ def _of_videos(
         models = many.get("model", [config.engine.model])
         download_aliases(models, offline=config.engine.offline, quiet=bool(given["quiet"]))
         pool.warm_up()  # while torch and the models are loaded
+        from bike_cli.inference.processes import found, together
         from bike_cli.tasks.evaluate import Evaluation
         from bike_cli.tasks.evaluation_report import Judged, check_protocol, data_of, report_of
         from bike_cli.tasks.official_figures import check_attributes
-        from bike_cli.tasks.processes import found, together
 
         check_protocol(config, tested)
         by, quiet = found(), bool(given["quiet"])

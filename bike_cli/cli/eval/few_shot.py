@@ -17,10 +17,10 @@ from bike_cli.errors import UsageError
 if TYPE_CHECKING:
     from bike_cli.cli.eval.page import Mistakes
     from bike_cli.data.labelled.train_sets import LabelledSet
+    from bike_cli.inference.processes import Processes
     from bike_cli.tasks.evaluate import System
     from bike_cli.tasks.evaluation_report import Judged
     from bike_cli.tasks.fewshot import Study
-    from bike_cli.tasks.processes import Processes
     from bike_cli.video.pool import DecodePool
 
 OWN = ("shots", "method", "trials")  # flags of this protocol alone
@@ -68,7 +68,7 @@ def of_shots(
         models = many.get("model", [config.engine.model])
         download_aliases(models, offline=config.engine.offline, quiet=bool(given["quiet"]))
         pool.warm_up()  # while torch and the models are loaded
-        from bike_cli.tasks.processes import found, together
+        from bike_cli.inference.processes import found, together
 
         by = found()
         quiet = bool(given["quiet"]) or not by.is_first

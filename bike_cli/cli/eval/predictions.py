@@ -131,8 +131,8 @@ def of_predictions(
     """
     from bike_cli.cli.eval.page import Mistakes
     from bike_cli.cli.eval.tables import whole_report
+    from bike_cli.inference.processes import found
     from bike_cli.tasks.evaluation_report import Judged, check_protocol, data_of, report_of
-    from bike_cli.tasks.processes import found
 
     if not found().is_first:
         return None

@@ -19,8 +19,8 @@ from bike_cli.engine.heads.few_shot import Head, Views, as_views, beside
 from bike_cli.engine.scoring import fuse, match_spread, probabilities, rank, unit
 from bike_cli.engine.spotting import Voters, concept_scores, mean_scores, saliency, spotted
 from bike_cli.errors import ModelError
+from bike_cli.inference.features import Seen
 from bike_cli.records import Attribute, Clip, Lexicon, Prediction, Ranked, VideoFeatures
-from bike_cli.tasks.features import Seen
 
 # Views that are scored together, always so many: the last bits of a matrix product depend on its size, and an answer
 # must not depend on the company it is found in. On CUDA it may, a little: many small steps cost more than a large one.

@@ -1,0 +1,1 @@
+"""What every job shares: features of videos, classifiers, and the processes of a run."""
