@@ -40,10 +40,10 @@ from bike_cli.engine.towers.placement import place
 from bike_cli.engine.towers.transforms import ImageRecipe, normalise
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Prompt, Sample, Source
-from bike_cli.tasks.loading import Loaded, Plan
-from bike_cli.tasks.sharding import copy_that_learns
-from bike_cli.tasks.training import Batch, Learner, Texts
-from bike_cli.tasks.video_training import VideoTraining, freeze
+from bike_cli.tasks.finetune.learner import Batch, Learner, Texts
+from bike_cli.tasks.finetune.loading import Loaded, Plan
+from bike_cli.tasks.finetune.sharding import copy_that_learns
+from bike_cli.tasks.finetune.video_branch import VideoTraining, freeze
 
 CLASSES, PREFIX = 400, "This is a video about "
 SHARE_TARGET, PEER_TARGET = 0.45, 2.0

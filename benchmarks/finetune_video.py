@@ -27,9 +27,9 @@ from benchmarks.material import copies, engine_of
 from bike_cli.config import BatchConfig, FinetuneConfig, LearningConfig, StoreConfig
 from bike_cli.data.labelled.train_sets import LabelledSet
 from bike_cli.records import Sample, Source
-from bike_cli.tasks.finetune import Finetuning
-from bike_cli.tasks.loading import Plan
-from bike_cli.tasks.video_training import Step
+from bike_cli.tasks.finetune.loading import Plan
+from bike_cli.tasks.finetune.run import Finetuning
+from bike_cli.tasks.finetune.video_branch import Step
 from bike_cli.video.pool import DecodePool, cores
 
 LABELS = ("arm wrestling", "flipping a pancake", "hitting a baseball", "yoga", "playing the guitar", "basketball")

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bike_cli.tasks.evaluation_metrics import compared, measured
-from bike_cli.tasks.score_table import ScoreTable
+from bike_cli.tasks.evaluate.figures import compared, measured
+from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 TARGET_S = 20
 

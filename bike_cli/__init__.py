@@ -44,8 +44,8 @@ if TYPE_CHECKING:
         VideoFeatures,
     )
     from bike_cli.tasks.classify import classify
-    from bike_cli.tasks.fewshot import Study
-    from bike_cli.tasks.finetune import Finetuning
+    from bike_cli.tasks.fewshot.study import Study
+    from bike_cli.tasks.finetune.run import Finetuning
     from bike_cli.video.pool import DecodePool
 
 __all__ = [
@@ -98,8 +98,8 @@ _HOMES = {
     "bike_cli.engine.heads.saved_classifier": ("Learnt", "load_learnt", "save_learnt"),
     "bike_cli.errors": ("BikeError", "ConfigError", "ModelError", "UsageError", "VideoError"),
     "bike_cli.tasks.classify": ("classify",),
-    "bike_cli.tasks.fewshot": ("Study",),
-    "bike_cli.tasks.finetune": ("Finetuning",),
+    "bike_cli.tasks.fewshot.study": ("Study",),
+    "bike_cli.tasks.finetune.run": ("Finetuning",),
     "bike_cli.video.pool": ("DecodePool",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -20,10 +20,10 @@ from shapes import EVERY_MOTION, MOTIONS, NEW_MOTIONS, Dice, draw_scenes, write_
 from bike_cli.config import EngineConfig, FewshotConfig, SpottingConfig, StoreConfig
 from bike_cli.data.labelled.train_sets import read_labelled
 from bike_cli.engine.engine import Engine, load
-from bike_cli.tasks.fewshot import Study
-from bike_cli.tasks.methods import BASELINE, METHODS
-from bike_cli.tasks.metrics import mean_of
-from bike_cli.tasks.outcomes import Report
+from bike_cli.tasks.evaluate.metrics import mean_of
+from bike_cli.tasks.fewshot.methods import BASELINE, METHODS
+from bike_cli.tasks.fewshot.outcomes import Report
+from bike_cli.tasks.fewshot.study import Study
 from bike_cli.video.pool import DecodePool
 
 # Apart from the seeds of training (0, 10000), of tiny's validation and test (1000000, 2000000), and of the clips on

@@ -48,8 +48,8 @@ from bike_cli.data.labelled.train_sets import LabelledSet, read_labelled
 from bike_cli.engine.engine import Engine, load
 from bike_cli.records import Prediction, Sample
 from bike_cli.tasks.classify import classify
-from bike_cli.tasks.finetune import Finetuning, Validated
-from bike_cli.tasks.metrics import mean_of
+from bike_cli.tasks.evaluate.metrics import mean_of
+from bike_cli.tasks.finetune.run import Finetuning, Validated
 from bike_cli.video.pool import DecodePool, cores
 
 # Apart from those of training, of tiny's validation and test, and of few-shot learning (see measure_fewshot.py).

@@ -315,8 +315,8 @@ def test_no_torch_where_nothing_is_computed(arguments: tuple[str, ...]) -> None:
 
 
 def test_the_doctor_imports_nothing_that_may_be_broken() -> None:
-    modules = "bike_cli.cli.doctor.command, bike_cli.cli.doctor.environment_checks, bike_cli.tasks.doctor_checks"
-    modules += ", bike_cli.tasks.probe_process"
+    modules = "bike_cli.cli.doctor.command, bike_cli.cli.doctor.environment_checks, bike_cli.tasks.doctor.checks"
+    modules += ", bike_cli.tasks.doctor.probe_process"
 
     packages = imported_by("-c", f"import {modules}")
 

@@ -29,8 +29,8 @@ from bike_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from bike_cli.data.labelled.train_sets import LabelledSet
-    from bike_cli.tasks.fewshot import Study
-    from bike_cli.tasks.outcomes import Report
+    from bike_cli.tasks.fewshot.outcomes import Report
+    from bike_cli.tasks.fewshot.study import Study
 
 DATA, LEARNING = "Data", "Learning"
 LABELS_FILE = "labels.txt"  # beside a model that is kept
@@ -246,7 +246,7 @@ def _labelled(given: dict[str, object]) -> LabelledSet:
 
 def _study(labelled: LabelledSet, config: FewshotConfig, pool: object) -> Study:
     from bike_cli.engine.engine import load_configured
-    from bike_cli.tasks.fewshot import Study
+    from bike_cli.tasks.fewshot.study import Study
 
     return Study(load_configured(config.engine), labelled, config, pool)  # type: ignore[arg-type]
 

@@ -34,7 +34,7 @@ from bike_cli.errors import ConfigError, ExitCode, UsageError
 if TYPE_CHECKING:
     from bike_cli.cli.finetune_view import View
     from bike_cli.data.labelled.train_sets import LabelledSet
-    from bike_cli.tasks.finetune import Finetuning
+    from bike_cli.tasks.finetune.run import Finetuning
 
 LEARNING, BATCHES, KEEPING = "Learning", "Batches", "Validation and checkpoints"
 DEFAULTS = flatten(FinetuneConfig())
@@ -324,7 +324,7 @@ def run(given: dict[str, object], config: FinetuneConfig, *, quiet: bool) -> Exi
         with loading(config.engine.model, quiet=quiet):
             engine = load_among(config.engine, by)
         with together(by, engine.encoder.placement.device):
-            from bike_cli.tasks.finetune import Finetuning
+            from bike_cli.tasks.finetune.run import Finetuning
 
             folder, resume = Path(str(given["output"])), given["resume"] == "auto"
             with loading("labels and data", quiet=quiet):

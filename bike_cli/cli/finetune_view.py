@@ -18,8 +18,8 @@ from bike_cli.cli.terminal.console import plain
 
 if TYPE_CHECKING:
     from bike_cli.tasks.events import Events
-    from bike_cli.tasks.finetune import Rehearsal, Validated
-    from bike_cli.tasks.video_training import Step
+    from bike_cli.tasks.finetune.run import Rehearsal, Validated
+    from bike_cli.tasks.finetune.video_branch import Step
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class View:
 
     def add(self, record: Step | Validated) -> None:
         """Show a record."""
-        from bike_cli.tasks.video_training import Step
+        from bike_cli.tasks.finetune.video_branch import Step
 
         if not isinstance(record, Step):
             self._validations.append(record)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from bike_cli.tasks.outcomes import Report
+    from bike_cli.tasks.fewshot.outcomes import Report
 
 CURVE, CONFUSION, TRAINING = "learning_curve.png", "confusion_matrix.png", "training.png"
 NAMED = 60  # classes that a matrix has room to name

@@ -19,10 +19,10 @@ from bike_cli.cli.doctor import environment_checks
 from bike_cli.cli.doctor.command import NAMES
 from bike_cli.config import ClassifyConfig, EngineConfig
 from bike_cli.errors import ExitCode
-from bike_cli.tasks import doctor_checks
-from bike_cli.tasks.doctor_checks import Check
-from bike_cli.tasks.probe_process import SELF_TEST_CLIP, self_test_clip
-from bike_cli.tasks.probe_runner import ProbeResult
+from bike_cli.tasks.doctor import checks as doctor_checks
+from bike_cli.tasks.doctor.checks import Check
+from bike_cli.tasks.doctor.probe_process import SELF_TEST_CLIP, self_test_clip
+from bike_cli.tasks.doctor.probe_runner import ProbeResult
 
 ROOT = Path(__file__).parents[2]
 SECRETS = {

@@ -22,7 +22,7 @@ from bike_cli.engine import engine as engines
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.bike import TemporalTransformer
 from bike_cli.errors import ExitCode
-from bike_cli.tasks import shot_training
+from bike_cli.tasks.fewshot import tower_training
 
 CLASSES = ("blue_circle", "green_cross", "red_square")
 LABELS = tuple(name.replace("_", " ") for name in CLASSES)
@@ -295,7 +295,7 @@ def test_further_labels_may_be_kept(data: Path, tmp_path: Path) -> None:
 
 
 def test_of_bike_a_model_is_kept(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shot_training, "Recipe", partial(shot_training.Recipe, epochs=2, rate=1e-3))
+    monkeypatch.setattr(tower_training, "Recipe", partial(tower_training.Recipe, epochs=2, rate=1e-3))
     model, report = tmp_path / "actions", tmp_path / "report.json"
 
     ran = fewshot(data, *ONE_DRAW, "--method", "bike", "--save", model, "--also", "purple ring", "-o", report)

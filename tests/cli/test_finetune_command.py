@@ -28,7 +28,7 @@ from bike_cli.engine import engine as engines
 from bike_cli.errors import ExitCode
 from bike_cli.inference import processes
 from bike_cli.tasks import events
-from bike_cli.tasks.run_folder import RunFolder
+from bike_cli.tasks.finetune.run_folder import RunFolder
 
 SHOWN = {"green_star": "blue circle", "red_ring": "green cross", "blue_heart": "red square"}  # words of other things
 LABELS = ("blue heart", "green star", "red ring")

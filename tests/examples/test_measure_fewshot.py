@@ -8,8 +8,8 @@ from measure_fewshot import print_table, print_worse, render, study
 from shapes import NEW_MOTIONS
 
 from bike_cli.engine.engine import Engine
-from bike_cli.tasks.metrics import mean_of
-from bike_cli.tasks.outcomes import Report
+from bike_cli.tasks.evaluate.metrics import mean_of
+from bike_cli.tasks.fewshot.outcomes import Report
 
 
 def top1(report: Report, method: str, shots: int) -> float:

@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from bike_cli.errors import UsageError
-from bike_cli.tasks.evaluation_metrics import Measured, compared, measured
-from bike_cli.tasks.metrics import average_precisions
-from bike_cli.tasks.resampling import BLOCK, difference, interval, sign_test
-from bike_cli.tasks.score_table import ScoreTable
+from bike_cli.tasks.evaluate.bootstrap import BLOCK, difference, interval, sign_test
+from bike_cli.tasks.evaluate.figures import Measured, compared, measured
+from bike_cli.tasks.evaluate.metrics import average_precisions
+from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 SINGLE = ["top1", "top5", "mean_class", "macro_f1", "ece", "auroc_none", "map"]
 
@@ -187,13 +187,13 @@ def test_several_labels_a_video_are_what_loops_find() -> None:
 
 def test_average_precision_is_the_same_in_however_many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = measured(single(), resamples=20).values["map"]
-    monkeypatch.setattr("bike_cli.tasks.resampling.MOST_POSITIVES", 11)
+    monkeypatch.setattr("bike_cli.tasks.evaluate.bootstrap.MOST_POSITIVES", 11)
 
     assert measured(single(), resamples=20).values["map"] == whole
 
 
 def test_a_very_large_table_has_the_interval_of_map_from_fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bike_cli.tasks.evaluation_metrics.MOST_LOOKUPS", 1)
+    monkeypatch.setattr("bike_cli.tasks.evaluate.figures.MOST_LOOKUPS", 1)
 
     found = measured(single(), resamples=10 * BLOCK).values
 

@@ -31,10 +31,10 @@ from bike_cli.engine.heads.saved_classifier import TENSORS, Learnt
 from bike_cli.engine.scoring import unit
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Prediction, Spent
-from bike_cli.tasks import methods
-from bike_cli.tasks.fewshot import Study
-from bike_cli.tasks.metrics import confusion
-from bike_cli.tasks.outcomes import Report
+from bike_cli.tasks.evaluate.metrics import confusion
+from bike_cli.tasks.fewshot import methods
+from bike_cli.tasks.fewshot.outcomes import Report
+from bike_cli.tasks.fewshot.study import Study
 from bike_cli.video.decoding import decode
 from bike_cli.video.pool import DecodePool
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bike_cli.errors import UsageError
-from bike_cli.tasks.methods import parse_methods, parse_shots
+from bike_cli.tasks.fewshot.methods import parse_methods, parse_shots
 
 
 @pytest.mark.parametrize(

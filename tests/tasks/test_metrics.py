@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bike_cli.tasks.metrics import confusion, macro, mean_of, recalls, top1
+from bike_cli.tasks.evaluate.metrics import confusion, macro, mean_of, recalls, top1
 
 answers = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30)
 

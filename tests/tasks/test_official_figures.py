@@ -14,11 +14,11 @@ from bike_cli.data.labelled.eval_sets import NONE
 from bike_cli.data.labelled.eval_sets import Tested as Truth  # pytest takes what is called Test… for tests
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample, Source
-from bike_cli.tasks.evaluate import Official
-from bike_cli.tasks.evaluation_report import Judged, check_protocol, data_of, report_of
-from bike_cli.tasks.metrics import mean_average_precision
-from bike_cli.tasks.official_figures import check_attributes, official_figures
-from bike_cli.tasks.score_table import ScoreTable
+from bike_cli.tasks.evaluate.evaluation import Official
+from bike_cli.tasks.evaluate.metrics import mean_average_precision
+from bike_cli.tasks.evaluate.official import check_attributes, official_figures
+from bike_cli.tasks.evaluate.report import Judged, check_protocol, data_of, report_of
+from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the official code's values are not here")

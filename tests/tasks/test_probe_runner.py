@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bike_cli.tasks.doctor_checks import check_av, check_decord, check_device, check_torch
-from bike_cli.tasks.probe_runner import ProbeResult, probing
+from bike_cli.tasks.doctor.checks import check_av, check_decord, check_device, check_torch
+from bike_cli.tasks.doctor.probe_runner import ProbeResult, probing
 
 LIMIT_S = 60.0  # on a busy machine
 Fake = Callable[[str, str], Path]

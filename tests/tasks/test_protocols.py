@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from bike_cli.errors import UsageError
-from bike_cli.tasks.metrics import average_precisions, hits_among, mean_average_precision, softmax
-from bike_cli.tasks.protocols import (
+from bike_cli.tasks.evaluate.metrics import average_precisions, hits_among, mean_average_precision, softmax
+from bike_cli.tasks.evaluate.protocols import (
     Part,
     candidates_of,
     half_draws,
@@ -25,7 +25,7 @@ from bike_cli.tasks.protocols import (
     spread,
     zeroshot_half,
 )
-from bike_cli.tasks.score_table import ScoreTable
+from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the official code's values are not here")

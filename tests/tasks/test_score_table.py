@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from bike_cli.errors import UsageError
-from bike_cli.tasks.evaluation_metrics import compared
-from bike_cli.tasks.score_table import ScoreTable
+from bike_cli.tasks.evaluate.figures import compared
+from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 LABELS = ("run", "jump", "sing")
 VIDEOS = ("a.mp4", "b.mp4")

@@ -9,7 +9,7 @@ from torch import nn
 
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
-from bike_cli.tasks.sharding import check_sharding, copy_that_learns, learning_blocks, share_of, whole
+from bike_cli.tasks.finetune.sharding import check_sharding, copy_that_learns, learning_blocks, share_of, whole
 
 # -- what is taken apart ------------------------------------------------------------------------------------------
 

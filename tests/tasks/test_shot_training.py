@@ -10,8 +10,8 @@ from torch import Tensor
 from bike_cli.config import ClassifyConfig
 from bike_cli.engine.engine import Engine
 from bike_cli.tasks.classify import prepare
-from bike_cli.tasks.shot_training import Recipe, ShotTraining
-from bike_cli.tasks.training import Texts
+from bike_cli.tasks.fewshot.tower_training import Recipe, ShotTraining
+from bike_cli.tasks.finetune.learner import Texts
 
 LABELS = ["red square", "blue circle", "green cross"]
 SHORT = Recipe(epochs=4, batch=6, rate=1e-4, head_rate=1e-4, warm_up=1)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from bike_cli.errors import ModelError
-from bike_cli.tasks.run_folder import _check_state
-from bike_cli.tasks.snapshots import STATE, TENSORS, Snapshot, read_snapshot, write_snapshot
+from bike_cli.tasks.finetune.run_folder import _check_state
+from bike_cli.tasks.finetune.snapshots import STATE, TENSORS, Snapshot, read_snapshot, write_snapshot
 
 WHOLE = {"epoch": 1, "batch": 2, "failures": 0, "logged": 3, "since_best": 0, "best": {}, "scaler": {}}
 

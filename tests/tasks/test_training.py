@@ -18,10 +18,10 @@ from bike_cli.engine.spotting import Voters, voters
 from bike_cli.engine.towers.transforms import normalise
 from bike_cli.errors import ConfigError
 from bike_cli.records import Prompt
-from bike_cli.tasks.losses import nce_loss
-from bike_cli.tasks.sharding import whole
-from bike_cli.tasks.training import Batch, Learner, Learning, Texts
-from bike_cli.tasks.video_training import freeze
+from bike_cli.tasks.finetune.learner import Batch, Learner, Learning, Texts
+from bike_cli.tasks.finetune.losses import nce_loss
+from bike_cli.tasks.finetune.sharding import whole
+from bike_cli.tasks.finetune.video_branch import freeze
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the official code's values are not here")

@@ -19,9 +19,9 @@ from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import Voters
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Prompt, Sample, Source
-from bike_cli.tasks.loading import Loaded
-from bike_cli.tasks.training import Batch, Learner, Texts
-from bike_cli.tasks.video_training import VideoTraining, fitting_batch, freeze
+from bike_cli.tasks.finetune.learner import Batch, Learner, Texts
+from bike_cli.tasks.finetune.loading import Loaded
+from bike_cli.tasks.finetune.video_branch import VideoTraining, fitting_batch, freeze
 
 pytestmark = [
     pytest.mark.cuda,

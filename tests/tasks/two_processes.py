@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor
 from bike_cli.config import Strategy
 from bike_cli.engine.engine import load
 from bike_cli.inference.processes import found, together
-from bike_cli.tasks.training import Batch, Learner
+from bike_cli.tasks.finetune.learner import Batch, Learner
 
 VIDEOS = 5  # of which the last process has one less
 

@@ -11,8 +11,8 @@ from test_finetune_task import config_of, fresh
 
 from bike_cli.data.labelled.train_sets import read_labelled
 from bike_cli.inference.processes import found, together
-from bike_cli.tasks.finetune import Finetuning
-from bike_cli.tasks.video_training import Step
+from bike_cli.tasks.finetune.run import Finetuning
+from bike_cli.tasks.finetune.video_branch import Step
 from bike_cli.video.pool import DecodePool
 
 

@@ -43,7 +43,7 @@ from bike_cli.cli.terminal.console import display, error_room, plain, safe, some
 from bike_cli.cli.terminal.secrets import mask
 from bike_cli.config import ClassifyConfig, resolve
 from bike_cli.errors import ConfigError, ExitCode
-from bike_cli.tasks.doctor_checks import Check, State, diagnose
+from bike_cli.tasks.doctor.checks import Check, State, diagnose
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Software": ("bike", "python", "torch", "open_clip", "av", "decord", "images", "packages"),

@@ -22,7 +22,7 @@ from bike_cli.config import (
     FinetuneConfig,
     leaves,
 )
-from bike_cli.tasks.doctor_checks import Check, size
+from bike_cli.tasks.doctor.checks import Check, size
 
 DISTRIBUTION = "bike-cli"
 PACKAGES = ("torchvision", "safetensors", "pebble", "pyyaml", "typer", "rich")

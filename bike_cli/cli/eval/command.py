@@ -34,7 +34,7 @@ from bike_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from bike_cli.cli.eval.page import Mistakes
-    from bike_cli.tasks.evaluate import Evaluation
+    from bike_cli.tasks.evaluate.evaluation import Evaluation
 
 FIGURES = "Figures"
 MODEL_CONFIG = "config.json"  # of a folder that is a model
@@ -302,9 +302,9 @@ def _of_videos(
         download_aliases(models, offline=config.engine.offline, quiet=bool(given["quiet"]))
         pool.warm_up()  # while torch and the models are loaded
         from bike_cli.inference.processes import found, together
-        from bike_cli.tasks.evaluate import Evaluation
-        from bike_cli.tasks.evaluation_report import Judged, check_protocol, data_of, report_of
-        from bike_cli.tasks.official_figures import check_attributes
+        from bike_cli.tasks.evaluate.evaluation import Evaluation
+        from bike_cli.tasks.evaluate.official import check_attributes
+        from bike_cli.tasks.evaluate.report import Judged, check_protocol, data_of, report_of
 
         check_protocol(config, tested)
         by, quiet = found(), bool(given["quiet"])

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from bike_cli.cli.eval.page import Mistakes
     from bike_cli.data.labelled.train_sets import LabelledSet
     from bike_cli.inference.processes import Processes
-    from bike_cli.tasks.evaluate import System
-    from bike_cli.tasks.evaluation_report import Judged
-    from bike_cli.tasks.fewshot import Study
+    from bike_cli.tasks.evaluate.evaluation import System
+    from bike_cli.tasks.evaluate.report import Judged
+    from bike_cli.tasks.fewshot.study import Study
     from bike_cli.video.pool import DecodePool
 
 OWN = ("shots", "method", "trials")  # flags of this protocol alone
@@ -91,7 +91,7 @@ def of_shots(
 
 
 def _study(system: System, labelled: LabelledSet, config: EvalConfig, pool: DecodePool, by: Processes) -> Study:
-    from bike_cli.tasks.fewshot import Study
+    from bike_cli.tasks.fewshot.study import Study
 
     told = {**flatten(config), **flatten(system.config)}
     flags = {k: told[k] for k in flatten(FewshotConfig()) if k in told}
@@ -100,8 +100,8 @@ def _study(system: System, labelled: LabelledSet, config: EvalConfig, pool: Deco
 
 
 def _judged(study: Study, system: str) -> list[Judged]:
-    from bike_cli.tasks.evaluation_report import Judged
-    from bike_cli.tasks.methods import BASELINE
+    from bike_cli.tasks.evaluate.report import Judged
+    from bike_cli.tasks.fewshot.methods import BASELINE
 
     found = []
     for (method, shots), draws in study.tables().items():
@@ -120,7 +120,7 @@ def _report(
 ) -> dict[str, object]:
     from bike_cli.cli.eval.tables import whole_report
     from bike_cli.data.labelled.eval_sets import Tested
-    from bike_cli.tasks.evaluation_report import data_of, report_of
+    from bike_cli.tasks.evaluate.report import data_of, report_of
 
     study, labelled = studies[0], studies[0].labelled
     tested = Tested(labelled.labels, labelled.names, tuple(study.samples))

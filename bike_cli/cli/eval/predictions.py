@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bike_cli.cli.eval.page import Mistakes
     from bike_cli.data.labelled.eval_sets import Tested
     from bike_cli.data.predictions.predictions import Joined, Predictions
-    from bike_cli.tasks.score_table import ScoreTable
+    from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def of_predictions(
     from bike_cli.cli.eval.page import Mistakes
     from bike_cli.cli.eval.tables import whole_report
     from bike_cli.inference.processes import found
-    from bike_cli.tasks.evaluation_report import Judged, check_protocol, data_of, report_of
+    from bike_cli.tasks.evaluate.report import Judged, check_protocol, data_of, report_of
 
     if not found().is_first:
         return None
@@ -189,8 +189,8 @@ def _joined(read: Sequence[Predictions], tested: Tested, unknown: object) -> lis
 
 
 def _table(joined: Joined, tested: Tested) -> ScoreTable:
-    from bike_cli.tasks.evaluate import names_of, truth_of
-    from bike_cli.tasks.score_table import ScoreTable
+    from bike_cli.tasks.evaluate.evaluation import names_of, truth_of
+    from bike_cli.tasks.evaluate.score_table import ScoreTable
 
     places = range(len(joined.truth.samples))
     names, truth = names_of(joined.truth, places), truth_of(joined.truth, places)
@@ -209,7 +209,7 @@ def _tell_left_out(file: str, joined: Joined, config: EvalConfig) -> None:
     Raises:
         UsageError: what is asked for needs the scores of all labels.
     """
-    from bike_cli.tasks.evaluation_metrics import TOP
+    from bike_cli.tasks.evaluate.figures import TOP
 
     sides = {"have no label": joined.only_predicted, "are not predicted": joined.only_labelled}
     for fact, videos in sides.items():

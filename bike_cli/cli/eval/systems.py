@@ -11,7 +11,7 @@ from bike_cli.config import ClassifyConfig, EvalConfig, flatten, resolve
 
 if TYPE_CHECKING:
     from bike_cli.inference.processes import Processes
-    from bike_cli.tasks.evaluate import System
+    from bike_cli.tasks.evaluate.evaluation import System
 
 MANY = ("model", "template", "pool", "attributes")  # what systems may differ in
 OUTPUTS = {"-o": "output", "--report": "report", "--confusion": "confusion"}
@@ -20,7 +20,7 @@ OUTPUTS = {"-o": "output", "--report": "report", "--confusion": "confusion"}
 def systems_of(config: EvalConfig, many: Mapping[str, list[str]], by: Processes) -> list[System]:
     """Return a system for each combination of what systems differ in."""
     from bike_cli.inference.processes import load_among
-    from bike_cli.tasks.evaluate import System
+    from bike_cli.tasks.evaluate.evaluation import System
 
     names = [name for name in MANY if len(many.get(name, [])) > 1]
     engines = {}

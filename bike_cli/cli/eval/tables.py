@@ -27,7 +27,7 @@ from bike_cli.versions import versions
 if TYPE_CHECKING:
     from bike_cli.engine.engine import Engine
     from bike_cli.records import Clip, Prediction
-    from bike_cli.tasks.score_table import ScoreTable
+    from bike_cli.tasks.evaluate.score_table import ScoreTable
 
     Look = Callable[[Sequence[int]], list[tuple[Clip, Prediction]]]
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from bike_cli.config import EvalConfig
 from bike_cli.errors import UsageError
-from bike_cli.tasks.evaluate import Official
-from bike_cli.tasks.metrics import hits_among, softmax
-from bike_cli.tasks.protocols import (
+from bike_cli.tasks.evaluate.evaluation import Official
+from bike_cli.tasks.evaluate.metrics import hits_among, softmax
+from bike_cli.tasks.evaluate.protocols import (
     HalfSplits,
     Part,
     official_fusion,
@@ -22,7 +22,7 @@ from bike_cli.tasks.protocols import (
     running_map,
     spread,
 )
-from bike_cli.tasks.score_table import ScoreTable
+from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 
 def check_attributes(config: EvalConfig, weight: float) -> None:

@@ -31,11 +31,11 @@ from bike_cli.inference.features import Features
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Failure, Sample, Spent
 from bike_cli.tasks.classify import encode_labels, shelf_of
-from bike_cli.tasks.loading import plans_of, steps_of
-from bike_cli.tasks.losses import bce_loss, ce_loss
-from bike_cli.tasks.schedule import rate_of_step
-from bike_cli.tasks.training import IN_BATCH, Texts
-from bike_cli.tasks.validation import metrics_of, scores_of
+from bike_cli.tasks.finetune.learner import IN_BATCH, Texts
+from bike_cli.tasks.finetune.loading import plans_of, steps_of
+from bike_cli.tasks.finetune.losses import bce_loss, ce_loss
+from bike_cli.tasks.finetune.schedule import rate_of_step
+from bike_cli.tasks.finetune.validation import metrics_of, scores_of
 from bike_cli.video.pool import DecodePool
 
 WEIGHTS = tuple(round(0.05 * i, 2) for i in range(21))  # of the attribute branch, that are tried

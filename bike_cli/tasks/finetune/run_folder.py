@@ -20,7 +20,7 @@ from bike_cli.engine.models.weights import read_json
 from bike_cli.errors import ModelError, UsageError, shorten
 from bike_cli.inference.processes import Processes
 from bike_cli.locks import acquire_lock
-from bike_cli.tasks.snapshots import Snapshot, last_snapshot, snapshots_in, write_snapshot
+from bike_cli.tasks.finetune.snapshots import Snapshot, last_snapshot, snapshots_in, write_snapshot
 
 METRICS, REPORT, CONFIG, CHECKPOINTS, LOCK = "metrics.jsonl", "report.json", "config.yaml", "checkpoints", ".lock"
 FINE_TUNED, LABELS = "fine_tuned", "labels.txt"

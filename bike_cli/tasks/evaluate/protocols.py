@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.errors import UsageError
-from bike_cli.tasks.metrics import average_precisions, hits_among, softmax
-from bike_cli.tasks.score_table import ScoreTable
+from bike_cli.tasks.evaluate.metrics import average_precisions, hits_among, softmax
+from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 HALVES = 10
 OFFICIAL_SCALE = 100.0  # of frame vectors times class vectors, whatever logit scale was learnt

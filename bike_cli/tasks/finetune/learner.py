@@ -27,8 +27,8 @@ from bike_cli.engine.towers.packed import pack
 from bike_cli.engine.towers.transforms import normalise
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Prompt
-from bike_cli.tasks.losses import bce_loss, ce_loss, ds_loss, nce_loss
-from bike_cli.tasks.sharding import learning_blocks, shard
+from bike_cli.tasks.finetune.losses import bce_loss, ce_loss, ds_loss, nce_loss
+from bike_cli.tasks.finetune.sharding import learning_blocks, shard
 
 Match = Callable[[Tensor, Tensor], Tensor]
 IN_BATCH: Mapping[str, Match] = {"nce": nce_loss, "ds": ds_loss}  # videos against the texts of the batch

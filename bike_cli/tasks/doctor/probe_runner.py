@@ -14,12 +14,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from bike_cli.tasks.probe_process import COMPLETE, ERROR, Facts
+from bike_cli.tasks.doctor.probe_process import COMPLETE, ERROR, Facts
 
 # The probe imports what this process would import: `-P` and the path keep the current folder out unless it is in use.
 _CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from bike_cli.tasks.probe_process import main; main(sys.argv[2:])"
+    "from bike_cli.tasks.doctor.probe_process import main; main(sys.argv[2:])"
 )
 _AT_ONCE = 3
 _END_S = 1.0  # that a killed process may take to end; one that waits for a dead file server never does

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bike_cli.config import ClassifyConfig, flatten
-from bike_cli.tasks.probe_runner import Prober, ProbeResult, probing
+from bike_cli.tasks.doctor.probe_runner import Prober, ProbeResult, probing
 from bike_cli.video.doctor_facts import decord_package
 
 State = Literal["ok", "warning", "problem"]

@@ -37,13 +37,13 @@ from bike_cli.inference.features import Features, Seen
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Clip, Failure, Prediction, Spent
 from bike_cli.tasks.classify import prepare, shelf_of
-from bike_cli.tasks.evaluate import made_of
-from bike_cli.tasks.methods import BASELINE, METHODS, TRAINED, parse_methods, parse_shots
-from bike_cli.tasks.metrics import confusion
-from bike_cli.tasks.outcomes import Outcome, Report
-from bike_cli.tasks.score_table import ScoreTable
-from bike_cli.tasks.shot_training import ShotTraining
-from bike_cli.tasks.training import Texts
+from bike_cli.tasks.evaluate.evaluation import made_of
+from bike_cli.tasks.evaluate.metrics import confusion
+from bike_cli.tasks.evaluate.score_table import ScoreTable
+from bike_cli.tasks.fewshot.methods import BASELINE, METHODS, TRAINED, parse_methods, parse_shots
+from bike_cli.tasks.fewshot.outcomes import Outcome, Report
+from bike_cli.tasks.fewshot.tower_training import ShotTraining
+from bike_cli.tasks.finetune.learner import Texts
 from bike_cli.video.pool import DecodePool
 
 logger = logging.getLogger(__name__)

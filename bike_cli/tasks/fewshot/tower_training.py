@@ -13,10 +13,10 @@ from torch import Tensor
 
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.towers.augmentation import Augmentation, augment
-from bike_cli.tasks.loading import PIXELS, plans_of, steps_of
-from bike_cli.tasks.schedule import rate_of_step
-from bike_cli.tasks.training import Batch, Learner, Texts
-from bike_cli.tasks.video_training import freeze
+from bike_cli.tasks.finetune.learner import Batch, Learner, Texts
+from bike_cli.tasks.finetune.loading import PIXELS, plans_of, steps_of
+from bike_cli.tasks.finetune.schedule import rate_of_step
+from bike_cli.tasks.finetune.video_branch import freeze
 
 CROPS_ONLY = Augmentation(crops=True, flip=False, jitter=False)  # a few clips' colours and sides may be their classes
 

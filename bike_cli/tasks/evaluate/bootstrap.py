@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from bike_cli.tasks.metrics import Ranking
+from bike_cli.tasks.evaluate.metrics import Ranking
 
 BLOCK = 64  # resamples at once: their counts of a video fill a few cache lines
 MOST_POSITIVES, MOST_NEGATIVES = 2**13, 2**24  # of the classes that are looked at together

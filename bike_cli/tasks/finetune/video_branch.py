@@ -20,11 +20,11 @@ from bike_cli.engine.engine import Engine
 from bike_cli.errors import ConfigError, ModelError, UsageError
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Failure, Sample
-from bike_cli.tasks.loading import Loaded, Loader, plans_of, steps_of
-from bike_cli.tasks.schedule import rate_of_step
-from bike_cli.tasks.sharding import share_of, whole
-from bike_cli.tasks.snapshots import Snapshot
-from bike_cli.tasks.training import Coming, Learner
+from bike_cli.tasks.finetune.learner import Coming, Learner
+from bike_cli.tasks.finetune.loading import Loaded, Loader, plans_of, steps_of
+from bike_cli.tasks.finetune.schedule import rate_of_step
+from bike_cli.tasks.finetune.sharding import share_of, whole
+from bike_cli.tasks.finetune.snapshots import Snapshot
 
 logger = logging.getLogger(__name__)
 

@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bike_cli.errors import UsageError
-from bike_cli.tasks.metrics import average_precision, confusion, ranking
-from bike_cli.tasks.resampling import (
+from bike_cli.tasks.evaluate.bootstrap import (
     BLOCK,
     Difference,
     Groups,
@@ -40,7 +39,8 @@ from bike_cli.tasks.resampling import (
     resamples_of,
     sign_test,
 )
-from bike_cli.tasks.score_table import NONE, ScoreTable
+from bike_cli.tasks.evaluate.metrics import average_precision, confusion, ranking
+from bike_cli.tasks.evaluate.score_table import NONE, ScoreTable
 
 BINS = 15
 TOP = 5

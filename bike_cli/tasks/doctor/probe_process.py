@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> None:
 
 def self_test_clip() -> Path | None:
     """Return the example clip that comes with bike: in the installed package, or in the checkout around it."""
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parents[2]
     places = (package / "examples" / SELF_TEST_CLIP, package.parent / "examples" / SELF_TEST_CLIP)
     return next((place for place in places if place.is_file()), None)
 

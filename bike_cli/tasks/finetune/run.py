@@ -37,7 +37,8 @@ from bike_cli.engine.towers.augmentation import Augmentation
 from bike_cli.errors import ConfigError, UsageError
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Failure
-from bike_cli.tasks.attribute_training import (
+from bike_cli.tasks.classify import encode_labels
+from bike_cli.tasks.finetune.attribute_branch import (
     AttributeTraining,
     Told,
     attribute_scores_of,
@@ -45,13 +46,12 @@ from bike_cli.tasks.attribute_training import (
     lexicon_of,
     told_of,
 )
-from bike_cli.tasks.classify import encode_labels
-from bike_cli.tasks.loading import Loader, plans_of
-from bike_cli.tasks.run_folder import FINE_TUNED, RunFolder
-from bike_cli.tasks.sharding import check_sharding, copy_that_learns
-from bike_cli.tasks.training import Learner, Learning, Texts
-from bike_cli.tasks.validation import Scored, metrics_of, scored, sides_of
-from bike_cli.tasks.video_training import Step, VideoTraining, fitting_batch, freeze, learnt_of
+from bike_cli.tasks.finetune.learner import Learner, Learning, Texts
+from bike_cli.tasks.finetune.loading import Loader, plans_of
+from bike_cli.tasks.finetune.run_folder import FINE_TUNED, RunFolder
+from bike_cli.tasks.finetune.sharding import check_sharding, copy_that_learns
+from bike_cli.tasks.finetune.validation import Scored, metrics_of, scored, sides_of
+from bike_cli.tasks.finetune.video_branch import Step, VideoTraining, fitting_batch, freeze, learnt_of
 from bike_cli.versions import versions
 from bike_cli.video.pool import DecodePool
 

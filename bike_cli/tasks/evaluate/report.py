@@ -13,11 +13,11 @@ import numpy as np
 from bike_cli.config import TRAINED_ATTRIBUTE_WEIGHT, EvalConfig
 from bike_cli.data.labelled.eval_sets import Tested
 from bike_cli.errors import UsageError
-from bike_cli.tasks.evaluate import Official
-from bike_cli.tasks.evaluation_metrics import Measured, compared, measured
-from bike_cli.tasks.official_figures import check_attributes, official_figures, top
-from bike_cli.tasks.protocols import Part, official_part, spread, zeroshot_half
-from bike_cli.tasks.score_table import ScoreTable
+from bike_cli.tasks.evaluate.evaluation import Official
+from bike_cli.tasks.evaluate.figures import Measured, compared, measured
+from bike_cli.tasks.evaluate.official import check_attributes, official_figures, top
+from bike_cli.tasks.evaluate.protocols import Part, official_part, spread, zeroshot_half
+from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 logger = logging.getLogger(__name__)
 

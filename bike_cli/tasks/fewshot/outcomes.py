@@ -12,7 +12,7 @@ from bike_cli.config import FewshotConfig
 from bike_cli.data.labelled.draws import Draw
 from bike_cli.engine.engine import Engine
 from bike_cli.records import Failure, Sample, Spent
-from bike_cli.tasks.metrics import macro, top1
+from bike_cli.tasks.evaluate.metrics import macro, top1
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from bike_cli.engine.towers.augmentation import Augmentation, augment
 from bike_cli.engine.towers.transforms import to_cuda
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Clip, Failure, Sample
-from bike_cli.tasks.training import Batch
+from bike_cli.tasks.finetune.learner import Batch
 from bike_cli.video.pool import Decoded, DecodePool
 
 logger = logging.getLogger(__name__)

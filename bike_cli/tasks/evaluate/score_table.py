@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.errors import UsageError
-from bike_cli.tasks.metrics import best_places, softmax
+from bike_cli.tasks.evaluate.metrics import best_places, softmax
 
 NONE = -1  # the truth of a video that is of none of the labels
 

@@ -1,0 +1,1 @@
+"""The checks of `bike doctor`, and the processes that run them."""

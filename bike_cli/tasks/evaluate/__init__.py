@@ -1,0 +1,1 @@
+"""Evaluation: scores, metrics, confidence intervals, protocols, and the report."""

@@ -1,0 +1,1 @@
+"""Few-shot studies: methods, draws, and outcomes."""

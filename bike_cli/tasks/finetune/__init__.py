@@ -1,0 +1,1 @@
+"""Fine-tuning: a run, what it learns, and what it keeps."""
