@@ -24,8 +24,8 @@ import torch
 from benchmarks.material import copies
 from bike_cli.config import DecodingConfig, SamplingConfig
 from bike_cli.records import Source
-from bike_cli.video.pool import Decoded, DecodePool
 from bike_cli.video.sampling import sample_positions
+from bike_cli.video.workers.pool import Decoded, DecodePool
 
 FRAMES, LONGEST_SIDE = 8, 1024
 _mine = threading.local()

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from bike_cli.tasks.classify import classify
     from bike_cli.tasks.fewshot.study import Study
     from bike_cli.tasks.finetune.run import Finetuning
-    from bike_cli.video.pool import DecodePool
+    from bike_cli.video.workers.pool import DecodePool
 
 __all__ = [
     "Attribute",
@@ -100,7 +100,7 @@ _HOMES = {
     "bike_cli.tasks.classify": ("classify",),
     "bike_cli.tasks.fewshot.study": ("Study",),
     "bike_cli.tasks.finetune.run": ("Finetuning",),
-    "bike_cli.video.pool": ("DecodePool",),
+    "bike_cli.video.workers.pool": ("DecodePool",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 
-from bike_cli.video.descriptors import reserve_standard_descriptors
+from bike_cli.video.workers.descriptors import reserve_standard_descriptors
 
 
 def run() -> None:

@@ -24,7 +24,7 @@ from bike_cli.tasks.evaluate.metrics import mean_of
 from bike_cli.tasks.fewshot.methods import BASELINE, METHODS
 from bike_cli.tasks.fewshot.outcomes import Report
 from bike_cli.tasks.fewshot.study import Study
-from bike_cli.video.pool import DecodePool
+from bike_cli.video.workers.pool import DecodePool
 
 # Apart from the seeds of training (0, 10000), of tiny's validation and test (1000000, 2000000), and of the clips on
 # which the probe's constants were chosen (3000000, 3000001; 4000000 was looked at once).

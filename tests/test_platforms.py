@@ -13,8 +13,9 @@ from bike_cli.config import DecodingConfig, SamplingConfig
 from bike_cli.data import path_lists
 from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Source
-from bike_cli.video import handover, processes, scratch, worker
-from bike_cli.video.pool import DecodePool
+from bike_cli.video import scratch
+from bike_cli.video.workers import processes, shared_memory, worker
+from bike_cli.video.workers.pool import DecodePool
 
 WITHOUT = Path(__file__).parent / "without"
 EVERYTHING = "forkserver,memfd,fcntl,resource,sigmask,affinity,signals"  # as on Windows
@@ -66,7 +67,7 @@ def test_a_program_without_a_guard_starts_processes_from_scratch(clips: Path, tm
         "import sys\n"
         "from bike_cli.config import DecodingConfig, SamplingConfig\n"
         "from bike_cli.records import Source\n"
-        "from bike_cli.video.pool import DecodePool\n"
+        "from bike_cli.video.workers.pool import DecodePool\n"
         "with DecodePool(SamplingConfig(frames=4), DecodingConfig(workers=2)) as pool:\n"
         "    print(type(pool.decode(Source.at(sys.argv[1])).result(60).outcome).__name__)\n"
     )
@@ -93,7 +94,7 @@ def test_workers_hand_over_the_same_pixels(
     method: str, shares_memory: bool, clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "HAS_FORK_SERVER", method == "forkserver")
-    monkeypatch.setattr(handover, "shares_memory", lambda: shares_memory)
+    monkeypatch.setattr(shared_memory, "shares_memory", lambda: shares_memory)
     film = Source.at(clips / "red_square.mp4")
 
     with DecodePool(SAMPLING, DecodingConfig(workers=1)) as pool:

@@ -181,7 +181,7 @@ def fewshot_command(  # the signature is the manual
 def run(given: dict[str, object], config: FewshotConfig, *, quiet: bool) -> ExitCode:
     """Learn and report what is asked for; return what the shell is told."""
     from bike_cli.cli.fewshot_tables import print_report, write_report
-    from bike_cli.video.pool import DecodePool
+    from bike_cli.video.workers.pool import DecodePool
 
     output, save, plots, also = _targets(given)
     labelled = _labelled(given)

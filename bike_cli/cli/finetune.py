@@ -307,7 +307,7 @@ def _configured(given: dict[str, object]) -> ExitCode:
 
 def run(given: dict[str, object], config: FinetuneConfig, *, quiet: bool) -> ExitCode:
     """Train as asked for; return what the shell is told."""
-    from bike_cli.video.pool import DecodePool
+    from bike_cli.video.workers.pool import DecodePool
 
     if given["tensorboard"] and find_spec("tensorboard") is None:
         raise UsageError("--tensorboard: is not installed; pip install 'bike-cli[tensorboard]'")

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from bike_cli.engine.store.store import Store
 from bike_cli.records import Failure, Source
 from bike_cli.video.content import changed_lately, stamp_of
-from bike_cli.video.pool import DecodePool
+from bike_cli.video.workers.pool import DecodePool
 
 AT_ONCE = 1024  # files that are on their way to be read
 

@@ -35,7 +35,7 @@ from bike_cli.media import missing_message
 from bike_cli.records import Clip, Failure, Source, Spent, VideoFeatures
 from bike_cli.video.content import changed_lately, stamp_of
 from bike_cli.video.decoding import clip_from_array
-from bike_cli.video.pool import Decoded, DecodePool
+from bike_cli.video.workers.pool import Decoded, DecodePool
 
 Input = str | Path | Source | Clip | NDArray[np.uint8] | Failure
 

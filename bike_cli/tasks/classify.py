@@ -34,7 +34,7 @@ from bike_cli.records import (
     Spent,
     TextFeatures,
 )
-from bike_cli.video.pool import DecodePool
+from bike_cli.video.workers.pool import DecodePool
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from bike_cli.errors import VideoError
 from bike_cli.media import is_frame_name, missing_message
 from bike_cli.records import Source
 from bike_cli.time_limits import call_on_path
-from bike_cli.video.footage import reason
+from bike_cli.video.readers.footage import reason
 
 READ_BYTES = 2**20
 SETTLED_S = 2.0  # the coarsest clock of a file system in use, FAT's

@@ -31,15 +31,15 @@ from bike_cli.config import Decoder, SamplingConfig
 from bike_cli.errors import VideoError
 from bike_cli.media import missing_message
 from bike_cli.records import Clip, Source
-from bike_cli.video.decord_reader import GaveUpError, decord_is_exact, read_decord
-from bike_cli.video.footage import Footage, Request, reason
-from bike_cli.video.frame_folders import read_folder
-from bike_cli.video.packets import READING_ERRORS, UnforeseenError, list_packets
+from bike_cli.video.readers.decord import GaveUpError, decord_is_exact, read_decord
+from bike_cli.video.readers.footage import Footage, Request, reason
+from bike_cli.video.readers.frame_folder import read_folder
+from bike_cli.video.readers.packets import READING_ERRORS, UnforeseenError, list_packets
+from bike_cli.video.readers.selective import read_selected, reads_selectively
+from bike_cli.video.readers.sequential import read_through
+from bike_cli.video.readers.truncation import early_end
+from bike_cli.video.readers.video_file import VideoFile, open_video
 from bike_cli.video.sampling import positions_of
-from bike_cli.video.selective_reader import read_selected, reads_selectively
-from bike_cli.video.sequential_reader import read_through
-from bike_cli.video.truncation import early_end
-from bike_cli.video.video_file import VideoFile, open_video
 
 logger = logging.getLogger(__name__)
 

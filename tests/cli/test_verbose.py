@@ -95,8 +95,9 @@ def test_each_message_is_one_line(verbose: tuple[str, str]) -> None:
 def test_twice_logs_debug_records_with_time_and_origin(clips: Path) -> None:
     stderr = bike(*CLASSIFY, "-vv", clips / "red_square.mp4").stderr
 
-    assert re.search(r"^debug: \[\d+\.\d\d s, bike_cli\.video\.pool\] \S+red_square\.mp4: decoded in", stderr, re.M)
-    assert re.search(r"^info: \[\d+\.\d\d s, bike_cli\.engine\.store\] cache: ", stderr, re.M)
+    decoded = r"^debug: \[\d+\.\d\d s, bike_cli\.video\.workers\.pool\] \S+red_square\.mp4: decoded in"
+    assert re.search(decoded, stderr, re.M)
+    assert re.search(r"^info: \[\d+\.\d\d s, bike_cli\.engine\.store\.store\] cache: ", stderr, re.M)
 
 
 def test_once_logs_no_debug_record(clips: Path) -> None:

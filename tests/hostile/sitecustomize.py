@@ -39,7 +39,7 @@ def behave(name: str) -> None:
 if any("forkserver" in argument for argument in sys.orig_argv):
     from bike_cli.config import Decoder, SamplingConfig
     from bike_cli.records import Clip, Source
-    from bike_cli.video import worker
+    from bike_cli.video.workers import worker
 
     decode = worker.decode
 

@@ -36,7 +36,7 @@ from bike_cli.tasks.fewshot import methods
 from bike_cli.tasks.fewshot.outcomes import Report
 from bike_cli.tasks.fewshot.study import Study
 from bike_cli.video.decoding import decode
-from bike_cli.video.pool import DecodePool
+from bike_cli.video.workers.pool import DecodePool
 
 CLASSES = ("blue_circle", "green_cross", "red_square")
 EACH = 5  # videos of a class

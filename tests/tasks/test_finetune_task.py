@@ -30,7 +30,7 @@ from bike_cli.tasks.finetune.run import Finetuning, Validated
 from bike_cli.tasks.finetune.run_folder import CHECKPOINTS, FINE_TUNED
 from bike_cli.tasks.finetune.snapshots import STATE, TENSORS, snapshots_in
 from bike_cli.tasks.finetune.video_branch import Step
-from bike_cli.video.pool import DecodePool
+from bike_cli.video.workers.pool import DecodePool
 
 LABELS = ("blue circle", "green cross", "red square")
 CLASSES = ("green star", "red ring", "blue heart")  # what they are called: words of other things

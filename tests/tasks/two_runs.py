@@ -13,7 +13,7 @@ from bike_cli.data.labelled.train_sets import read_labelled
 from bike_cli.inference.processes import found, together
 from bike_cli.tasks.finetune.run import Finetuning
 from bike_cli.tasks.finetune.video_branch import Step
-from bike_cli.video.pool import DecodePool
+from bike_cli.video.workers.pool import DecodePool
 
 
 def main(data: str, folder: str, strategy: str, stop_at: str) -> None:

@@ -11,10 +11,10 @@ from numbered_films import CLIPS
 
 from bike_cli.config import SamplingConfig
 from bike_cli.records import Clip, Source
-from bike_cli.video import sequential_reader
-from bike_cli.video.clocks import Clock, clock_of
+from bike_cli.video.containers.clocks import Clock, clock_of
 from bike_cli.video.decoding import decode
-from bike_cli.video.video_file import VideoFile
+from bike_cli.video.readers import sequential as sequential_reader
+from bike_cli.video.readers.video_file import VideoFile
 
 FAULTS = CLIPS.parent / "faults"
 needs_faults = pytest.mark.skipif(not FAULTS.is_dir(), reason=f"{FAULTS}: the faulty files are not here")

@@ -15,12 +15,12 @@ from test_shown_frames import shown_numbers, with_edits
 from bike_cli.config import SamplingConfig
 from bike_cli.errors import VideoError
 from bike_cli.records import Clip, Source
-from bike_cli.video.bitstreams import inspector_of
-from bike_cli.video.damage import Losses, Survey, choose
+from bike_cli.video.containers.bitstreams import inspector_of
 from bike_cli.video.decoding import decode
-from bike_cli.video.footage import Request
+from bike_cli.video.readers.damage import Losses, Survey, choose
+from bike_cli.video.readers.footage import Request
+from bike_cli.video.readers.video_file import Header
 from bike_cli.video.sampling import sample_positions
-from bike_cli.video.video_file import Header
 
 FILE = Source.at("film.mp4")
 X264_B_FRAMES = {"x264-params": "keyint=12:bframes=3:b-adapt=0"}

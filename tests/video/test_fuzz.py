@@ -18,8 +18,8 @@ from plain_reader import frames_read
 
 from bike_cli.config import DecodingConfig, SamplingConfig
 from bike_cli.records import Clip, Failure, Source
-from bike_cli.video import worker
-from bike_cli.video.pool import DecodePool
+from bike_cli.video.workers import worker
+from bike_cli.video.workers.pool import DecodePool
 
 FRAMES = 8
 WORKERS, LIMIT_S, LIMIT_MIB = 2, 20, 2000

@@ -11,10 +11,10 @@ from films import drawn, write_video
 from numbered_films import write_film
 
 from bike_cli.records import Source
-from bike_cli.video import packets
-from bike_cli.video.bitstreams import Content, Inspector, Start, inspector_of
-from bike_cli.video.packets import list_packets
-from bike_cli.video.video_file import open_video
+from bike_cli.video.containers.bitstreams import Content, Inspector, Start, inspector_of
+from bike_cli.video.readers import packets
+from bike_cli.video.readers.packets import list_packets
+from bike_cli.video.readers.video_file import open_video
 
 MIB = 2**20
 CODECS = {

@@ -17,7 +17,7 @@ from bike_cli.config import SamplingConfig
 from bike_cli.errors import VideoError
 from bike_cli.records import Source
 from bike_cli.video.decoding import decode
-from bike_cli.video.images import read_images
+from bike_cli.video.readers.images import read_images
 
 FAULTS = Path(__file__).parents[3] / "shared" / "faults"
 needs_faults = pytest.mark.skipif(not FAULTS.is_dir(), reason=f"{FAULTS}: not here")
@@ -229,7 +229,8 @@ def test_other_formats_are_damage_and_start_no_program(tmp_path: Path, kind: str
     (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch '{started}'\n")
     (tmp_path / "gs").chmod(0o755)
     program = (
-        "import sys; from pathlib import Path; from bike_cli.video.images import read_images; from PIL import Image\n"
+        "import sys; from pathlib import Path; from bike_cli.video.readers.images import read_images\n"
+        "from PIL import Image\n"
         "Image.init()\n"
         "read_images(sorted(Path(sys.argv[1]).iterdir()))"
     )

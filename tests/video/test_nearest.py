@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bike_cli.video.nearest import nearest, without_repeats
+from bike_cli.video.readers.nearest import nearest, without_repeats
 
 
 @pytest.mark.parametrize(

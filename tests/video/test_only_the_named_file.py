@@ -20,8 +20,8 @@ from PIL import Image
 from bike_cli.config import Decoder, SamplingConfig
 from bike_cli.errors import VideoError
 from bike_cli.records import Source
+from bike_cli.video.containers.formats import FORMATS
 from bike_cli.video.decoding import decode
-from bike_cli.video.formats import FORMATS
 from bike_cli.video.sampling import sample_positions
 
 FAULTS = Path(__file__).parents[3] / "shared" / "faults"

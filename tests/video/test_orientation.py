@@ -22,8 +22,8 @@ from bike_cli.config import SamplingConfig
 from bike_cli.errors import VideoError
 from bike_cli.records import Source
 from bike_cli.video.decoding import decode
-from bike_cli.video.footage import Request
-from bike_cli.video.sequential_reader import read_through
+from bike_cli.video.readers.footage import Request
+from bike_cli.video.readers.sequential import read_through
 
 FAULTS = Path(__file__).parents[3] / "shared" / "faults"
 HEIGHT, WIDTH, N = 96, 128, 24

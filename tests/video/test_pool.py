@@ -16,9 +16,9 @@ from films import drawn, write_video
 from bike_cli.config import DecodingConfig, SamplingConfig
 from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Failure, Source
-from bike_cli.video import pool as pools
 from bike_cli.video.decoding import decode
-from bike_cli.video.pool import DecodePool, cores
+from bike_cli.video.workers import pool as pools
+from bike_cli.video.workers.pool import DecodePool, cores
 
 SAMPLING = SamplingConfig(frames=4)
 HOSTILE = Path(__file__).parents[1] / "hostile"
@@ -171,7 +171,7 @@ RUN = """
 import sys, time
 from bike_cli.config import DecodingConfig, SamplingConfig
 from bike_cli.records import Source
-from bike_cli.video.pool import DecodePool
+from bike_cli.video.workers.pool import DecodePool
 
 with DecodePool(SamplingConfig(frames=4), DecodingConfig(workers=2, decode_timeout=2, decode_memory=700)) as pool:
     coming = [pool.decode(Source.at(path)) for path in sys.argv[1:]]
@@ -185,7 +185,7 @@ INTERRUPTED = """
 import os, signal, sys, time
 from bike_cli.config import DecodingConfig, SamplingConfig
 from bike_cli.records import Source
-from bike_cli.video.pool import DecodePool
+from bike_cli.video.workers.pool import DecodePool
 
 heard = []
 signal.signal(signal.SIGINT, lambda *_: heard.append(1))

@@ -12,10 +12,10 @@ import pytest
 from bike_cli.config import SamplingConfig
 from bike_cli.records import Source
 from bike_cli.video.decoding import decode
-from bike_cli.video.footage import Footage, Request
-from bike_cli.video.packets import UnforeseenError
-from bike_cli.video.selective_reader import read_selected, reads_selectively
-from bike_cli.video.video_file import open_video
+from bike_cli.video.readers.footage import Footage, Request
+from bike_cli.video.readers.packets import UnforeseenError
+from bike_cli.video.readers.selective import read_selected, reads_selectively
+from bike_cli.video.readers.video_file import open_video
 
 N, HEIGHT, WIDTH = 50, 48, 64
 STEADY = tuple(range(N))

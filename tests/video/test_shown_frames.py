@@ -16,13 +16,13 @@ from numbered_films import CLIPS
 from bike_cli.config import Decoder, SamplingConfig
 from bike_cli.errors import VideoError
 from bike_cli.records import Clip, Source
-from bike_cli.video.bitstreams import Start, inspector_of
+from bike_cli.video.containers.bitstreams import Start, inspector_of
 from bike_cli.video.decoding import decode
-from bike_cli.video.decord_reader import decord_is_exact
-from bike_cli.video.footage import Footage, Request
-from bike_cli.video.packets import list_packets
-from bike_cli.video.sequential_reader import read_through
-from bike_cli.video.video_file import open_video
+from bike_cli.video.readers.decord import decord_is_exact
+from bike_cli.video.readers.footage import Footage, Request
+from bike_cli.video.readers.packets import list_packets
+from bike_cli.video.readers.sequential import read_through
+from bike_cli.video.readers.video_file import open_video
 
 FAULTS = CLIPS.parent / "faults"
 needs_faults = pytest.mark.skipif(not FAULTS.is_dir(), reason=f"{FAULTS}: the faulty files are not here")

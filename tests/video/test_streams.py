@@ -17,8 +17,8 @@ from PIL import Image
 from bike_cli.config import SamplingConfig
 from bike_cli.records import Source
 from bike_cli.video.decoding import decode
+from bike_cli.video.readers.video_file import picture_streams
 from bike_cli.video.sampling import sample_positions
-from bike_cli.video.video_file import picture_streams
 
 PEERS = Path(__file__).parents[3] / "shared" / "faults" / "peers"
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)

@@ -15,7 +15,7 @@ from sweep_files import Workshop
 
 from bike_cli.config import DecodingConfig
 from bike_cli.records import Source
-from bike_cli.video.pool import DecodePool
+from bike_cli.video.workers.pool import DecodePool
 
 COUNT, BATCH = 1120, 40
 LIMIT_S, LIMIT_MIB, WORKERS = 60, 4096, 2

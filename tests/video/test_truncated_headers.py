@@ -14,8 +14,8 @@ from PIL import Image
 from bike_cli.config import SamplingConfig
 from bike_cli.errors import VideoError
 from bike_cli.records import Source
+from bike_cli.video.containers.mp4_tracks import read_tracks
 from bike_cli.video.decoding import decode
-from bike_cli.video.mp4_tracks import read_tracks
 
 HEAD = 64  # each of these first bytes is tried as the end of the file
 MAX_BORDERS = 24  # further cuts per file

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bike_cli.cli.classify.writers import Writer
     from bike_cli.data.shards import Shard
     from bike_cli.engine.heads.saved_classifier import Learnt
-    from bike_cli.video.pool import DecodePool
+    from bike_cli.video.workers.pool import DecodePool
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def run(request: Request, config: ClassifyConfig, learnt: Learnt | None = None) 
     from bike_cli.cli.classify.writers import format_of, make_writer
     from bike_cli.cli.terminal.stdout import records_alone
     from bike_cli.data.shards import parse_shard
-    from bike_cli.video.pool import DecodePool
+    from bike_cli.video.workers.pool import DecodePool
 
     labels = _labels(request, learnt)
     shard = None if request.shard is None else parse_shard(request.shard)

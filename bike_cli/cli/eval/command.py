@@ -293,7 +293,7 @@ def _read_files(given: dict[str, object], files: Sequence[str], config: EvalConf
 def _of_videos(
     given: dict[str, object], config: EvalConfig, many: Mapping[str, list[str]], files: Sequence[str]
 ) -> tuple[dict[str, object], Mistakes] | None:
-    from bike_cli.video.pool import DecodePool
+    from bike_cli.video.workers.pool import DecodePool
 
     tested = tested_of(given, files, names=labels_of(given))
     check_videos(*targets_of(given, OUTPUTS).values(), samples=tested.samples)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bike_cli.tasks.evaluate.evaluation import System
     from bike_cli.tasks.evaluate.report import Judged
     from bike_cli.tasks.fewshot.study import Study
-    from bike_cli.video.pool import DecodePool
+    from bike_cli.video.workers.pool import DecodePool
 
 OWN = ("shots", "method", "trials")  # flags of this protocol alone
 
@@ -57,7 +57,7 @@ def of_shots(
     from bike_cli.cli.eval.page import Mistakes
     from bike_cli.cli.eval.tables import mistakes_of
     from bike_cli.data.labelled.train_sets import read_labelled
-    from bike_cli.video.pool import DecodePool
+    from bike_cli.video.workers.pool import DecodePool
 
     root = given["root"] if isinstance(given["root"], Path) else None
     names = one_of(labels_of(given), "the protocol fewshot has one data set")

@@ -118,7 +118,7 @@ def _self_test(settings: dict[str, object]) -> Iterator[Facts]:
     from bike_cli.engine.engine import load_configured
     from bike_cli.records import Failure
     from bike_cli.tasks.classify import classify
-    from bike_cli.video.pool import DecodePool
+    from bike_cli.video.workers.pool import DecodePool
 
     config = build(ClassifyConfig, {**settings, "model": "tiny", "offline": True, "cache": False})
     with DecodePool(config.sampling, config.decoding, most=1) as pool:

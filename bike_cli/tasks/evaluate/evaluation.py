@@ -26,7 +26,7 @@ from bike_cli.records import Clip, Failure, Prediction, Spent
 from bike_cli.tasks.classify import prepare, shelf_of
 from bike_cli.tasks.evaluate.protocols import official_test_probabilities
 from bike_cli.tasks.evaluate.score_table import ScoreTable
-from bike_cli.video.pool import DecodePool
+from bike_cli.video.workers.pool import DecodePool
 
 logger = logging.getLogger(__name__)
 

@@ -44,7 +44,7 @@ from bike_cli.tasks.fewshot.methods import BASELINE, METHODS, TRAINED, parse_met
 from bike_cli.tasks.fewshot.outcomes import Outcome, Report
 from bike_cli.tasks.fewshot.tower_training import ShotTraining
 from bike_cli.tasks.finetune.learner import Texts
-from bike_cli.video.pool import DecodePool
+from bike_cli.video.workers.pool import DecodePool
 
 logger = logging.getLogger(__name__)
 

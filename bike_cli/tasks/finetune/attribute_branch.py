@@ -36,7 +36,7 @@ from bike_cli.tasks.finetune.loading import plans_of, steps_of
 from bike_cli.tasks.finetune.losses import bce_loss, ce_loss
 from bike_cli.tasks.finetune.schedule import rate_of_step
 from bike_cli.tasks.finetune.validation import metrics_of, scores_of
-from bike_cli.video.pool import DecodePool
+from bike_cli.video.workers.pool import DecodePool
 
 WEIGHTS = tuple(round(0.05 * i, 2) for i in range(21))  # of the attribute branch, that are tried
 

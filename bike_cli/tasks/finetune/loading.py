@@ -25,7 +25,7 @@ from bike_cli.engine.towers.transforms import to_cuda
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Clip, Failure, Sample
 from bike_cli.tasks.finetune.learner import Batch
-from bike_cli.video.pool import Decoded, DecodePool
+from bike_cli.video.workers.pool import Decoded, DecodePool
 
 logger = logging.getLogger(__name__)
 

@@ -53,7 +53,7 @@ from bike_cli.tasks.finetune.sharding import check_sharding, copy_that_learns
 from bike_cli.tasks.finetune.validation import Scored, metrics_of, scored, sides_of
 from bike_cli.tasks.finetune.video_branch import Step, VideoTraining, fitting_batch, freeze, learnt_of
 from bike_cli.versions import versions
-from bike_cli.video.pool import DecodePool
+from bike_cli.video.workers.pool import DecodePool
 
 logger = logging.getLogger(__name__)
 

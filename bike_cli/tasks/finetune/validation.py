@@ -23,7 +23,7 @@ from bike_cli.inference.processes import Processes
 from bike_cli.records import Failure, Sample, Spent
 from bike_cli.tasks.evaluate.metrics import confusion, hits_among, macro, mean_average_precision
 from bike_cli.tasks.finetune.learner import Texts
-from bike_cli.video.pool import DecodePool
+from bike_cli.video.workers.pool import DecodePool
 
 logger = logging.getLogger(__name__)
 

@@ -21,10 +21,10 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from bike_cli.config import SamplingConfig
-from bike_cli.video.footage import Footage, Request
-from bike_cli.video.nearest import fewer, nearest, without_repeats
-from bike_cli.video.packets import PacketTable, UnforeseenError, demux, list_packets, table_of
-from bike_cli.video.video_file import Album, Header, VideoFile
+from bike_cli.video.readers.footage import Footage, Request
+from bike_cli.video.readers.nearest import fewer, nearest, without_repeats
+from bike_cli.video.readers.packets import PacketTable, UnforeseenError, demux, list_packets, table_of
+from bike_cli.video.readers.video_file import Album, Header, VideoFile
 
 # Tests compare each pair with a full decode, frame by frame. Missing on purpose: AVI and MPEG-TS, whose packets lack
 # times or begin in mid-group.

@@ -25,10 +25,10 @@ from pebble import ProcessExpired, ProcessPool
 from bike_cli.config import DecodingConfig, SamplingConfig
 from bike_cli.errors import UsageError, WorkerError
 from bike_cli.records import Clip, Failure, Source
-from bike_cli.video import worker
-from bike_cli.video.decord_reader import check_decord_is_installed
-from bike_cli.video.handover import Handover
-from bike_cli.video.processes import out_of_reach_of_signals, worker_context
+from bike_cli.video.readers.decord import check_decord_is_installed
+from bike_cli.video.workers import worker
+from bike_cli.video.workers.processes import out_of_reach_of_signals, worker_context
+from bike_cli.video.workers.shared_memory import Handover
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from bike_cli.video.bitstreams import Content, Start, inspector_of
-from bike_cli.video.video_file import VideoFile
+from bike_cli.video.containers.bitstreams import Content, Start, inspector_of
+from bike_cli.video.readers.video_file import VideoFile
 
 # What PyAV raises for broken files: FFmpeg's errors, and those of its own code where it did not expect such a file.
 READING_ERRORS: tuple[type[Exception], ...] = (

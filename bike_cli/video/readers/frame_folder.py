@@ -9,8 +9,8 @@ import numpy as np
 
 from bike_cli.errors import VideoError
 from bike_cli.media import IMAGE_EXTENSIONS, is_frame_name
-from bike_cli.video.footage import Footage, Request, reason
-from bike_cli.video.images import read_images
+from bike_cli.video.readers.footage import Footage, Request, reason
+from bike_cli.video.readers.images import read_images
 
 
 def read_folder(folder: Path, request: Request) -> Footage:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from bike_cli.errors import VideoError
 from bike_cli.records import Source
-from bike_cli.video.clocks import Clock, clock_of
-from bike_cli.video.footage import Request
-from bike_cli.video.video_file import Header
+from bike_cli.video.containers.clocks import Clock, clock_of
+from bike_cli.video.readers.footage import Request
+from bike_cli.video.readers.video_file import Header
 
 
 @dataclass(frozen=True)

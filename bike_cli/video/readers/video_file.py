@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from bike_cli.errors import VideoError
 from bike_cli.records import Source
-from bike_cli.video.encryption import is_encrypted
-from bike_cli.video.footage import reason
-from bike_cli.video.formats import FORMATS, NamelessFile, must_hide_name
-from bike_cli.video.mp4_tracks import Mp4Track, read_tracks
-from bike_cli.video.orientation import DisplayMatrix, display_matrix, orientation_from
+from bike_cli.video.containers.encryption import is_encrypted
+from bike_cli.video.containers.formats import FORMATS, NamelessFile, must_hide_name
+from bike_cli.video.containers.mp4_tracks import Mp4Track, read_tracks
+from bike_cli.video.readers.footage import reason
+from bike_cli.video.readers.orientation import DisplayMatrix, display_matrix, orientation_from
 
 THREADS = 1  # per video: many videos are decoded side by side, and two threads gain 10 % on a short clip
 

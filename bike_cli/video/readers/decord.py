@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.errors import UsageError
-from bike_cli.video.bitstreams import Start
-from bike_cli.video.footage import Footage, Request
-from bike_cli.video.formats import PATTERN_CHARACTERS
-from bike_cli.video.nearest import fewer, nearest, without_repeats
-from bike_cli.video.orientation import decord_orientation, display_matrix, orientation_from
-from bike_cli.video.packets import PacketList, UnforeseenError, table_of
-from bike_cli.video.video_file import THREADS, Header, VideoFile, picture_streams
+from bike_cli.video.containers.bitstreams import Start
+from bike_cli.video.containers.formats import PATTERN_CHARACTERS
+from bike_cli.video.readers.footage import Footage, Request
+from bike_cli.video.readers.nearest import fewer, nearest, without_repeats
+from bike_cli.video.readers.orientation import decord_orientation, display_matrix, orientation_from
+from bike_cli.video.readers.packets import PacketList, UnforeseenError, table_of
+from bike_cli.video.readers.video_file import THREADS, Header, VideoFile, picture_streams
 
 # decord brings an old FFmpeg, which knows no whitelist of formats. It is given nothing that this might take for a
 # playlist, or for a pattern that names other files.

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from bike_cli.errors import VideoError
 from bike_cli.media import IMAGE_FORMATS
-from bike_cli.video.footage import reason
-from bike_cli.video.orientation import Orientation
+from bike_cli.video.readers.footage import reason
+from bike_cli.video.readers.orientation import Orientation
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -20,8 +20,8 @@ from bike_cli.errors import FailureKind, VideoError
 from bike_cli.records import Source
 from bike_cli.video.content import digest_of
 from bike_cli.video.decoding import decode
-from bike_cli.video.descriptors import STANDARD
-from bike_cli.video.processes import ENDING_SIGNALS
+from bike_cli.video.workers.descriptors import STANDARD
+from bike_cli.video.workers.processes import ENDING_SIGNALS
 
 MIB = 2**20
 SELF_TEST = Path(__file__).with_name("self_test.y4m")

@@ -8,8 +8,8 @@ from typing import cast
 
 from av.video.stream import VideoStream
 
-from bike_cli.video.matroska_tracks import encrypted_streams
-from bike_cli.video.mp4_tracks import Mp4Track
+from bike_cli.video.containers.matroska_tracks import encrypted_streams
+from bike_cli.video.containers.mp4_tracks import Mp4Track
 
 _HEAD_BYTES = 2**18
 _TS_PACKET, _TS_SYNC = 188, 0x47

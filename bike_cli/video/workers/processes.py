@@ -20,8 +20,8 @@ from importlib.machinery import ModuleSpec
 from multiprocessing import connection, context, process, resource_tracker
 from typing import TYPE_CHECKING
 
-from bike_cli.video.descriptors import inherited_standard_descriptors
 from bike_cli.video.scratch import scratch_folder
+from bike_cli.video.workers.descriptors import inherited_standard_descriptors
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 HAS_FORK_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
 HAS_SIGNAL_MASKS = hasattr(signal, "pthread_sigmask")
-FORK_SERVER_MODULE = "bike_cli.video.fork_server"
+FORK_SERVER_MODULE = "bike_cli.video.workers.fork_server"
 # What a terminal, an init system or a job scheduler sends to a whole group of processes to end it.
 _ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGALRM")
 ENDING_SIGNALS = frozenset(signal.Signals[name] for name in _ENDING if hasattr(signal, name))

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from bike_cli.errors import VideoError
 from bike_cli.records import Source
-from bike_cli.video.damage import Losses, Survey, choose
-from bike_cli.video.footage import Footage, Request, reason
-from bike_cli.video.gif_delays import browser_times
-from bike_cli.video.nearest import fewer, nearest, without_repeats
-from bike_cli.video.packets import NO_PTS, READING_ERRORS, PacketList, demux, list_packets
-from bike_cli.video.truncation import clock_may_jump
-from bike_cli.video.video_file import Album, VideoFile, open_video
+from bike_cli.video.containers.gif_delays import browser_times
+from bike_cli.video.readers.damage import Losses, Survey, choose
+from bike_cli.video.readers.footage import Footage, Request, reason
+from bike_cli.video.readers.nearest import fewer, nearest, without_repeats
+from bike_cli.video.readers.packets import NO_PTS, READING_ERRORS, PacketList, demux, list_packets
+from bike_cli.video.readers.truncation import clock_may_jump
+from bike_cli.video.readers.video_file import Album, VideoFile, open_video
 
 _MOST_ERRORS = 100  # of the container, one after another, before the rest of a file is given up
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import av
 
 from bike_cli.records import Source
-from bike_cli.video.footage import Footage
-from bike_cli.video.video_file import VideoFile, open_video
+from bike_cli.video.readers.footage import Footage
+from bike_cli.video.readers.video_file import VideoFile, open_video
 
 AVFMT_TS_DISCONT = 0x0200  # libavformat: clocks of this format may jump
 

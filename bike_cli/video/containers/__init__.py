@@ -1,0 +1,1 @@
+"""What the bytes of video files say, read without a decoder."""

@@ -1,0 +1,1 @@
+"""Readers: the frames of one file or folder, with PyAV, decord or Pillow."""
