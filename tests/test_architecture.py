@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ import bike_cli
 PACKAGE = Path(bike_cli.__file__).parent
 SOURCES = {".".join(f.relative_to(PACKAGE.parent).with_suffix("").parts): f.read_text() for f in PACKAGE.rglob("*.py")}
 
-BASE = {"records", "config", "errors", "locks", "media", "time_limits", "versions"}
+BASE = {"records", "config", "errors", "locks", "media", "scratch", "time_limits", "versions"}
 MAY_KNOW = {
     "cli": {"tasks", "inference", "engine", "video", "data", *BASE, "bike_cli"},
     "tasks": {"inference", "engine", "video", "data", *BASE},
@@ -27,6 +28,7 @@ MAY_KNOW = {
     "errors": BASE,
     "locks": BASE,
     "media": BASE,
+    "scratch": BASE,
     "time_limits": BASE,
     "versions": BASE,
 }
@@ -45,6 +47,7 @@ HOMES = {  # library -> the modules that may import it
     "rich": ("cli",),
 }
 LONGEST = 60  # lines of a function
+MOST_FILES = 15  # Python files in a folder
 
 
 # -- the checks: each returns what is wrong with one module -------------------------------------------------------
@@ -179,6 +182,12 @@ def test_only_the_public_face_imports_by_name() -> None:
 
 def test_no_function_is_longer_than_a_screen() -> None:
     assert [long for module, source in SOURCES.items() for long in long_functions(module, source)] == []
+
+
+def test_no_folder_is_crowded() -> None:
+    files = Counter(file.parent for file in PACKAGE.rglob("*.py"))
+
+    assert {folder.name: number for folder, number in files.items() if number > MOST_FILES} == {}
 
 
 def test_public_functions_are_documented_and_typed() -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from bike_cli import scratch
 from bike_cli.cli.terminal import output_file
 from bike_cli.config import DecodingConfig, SamplingConfig
 from bike_cli.data import path_lists
 from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Source
-from bike_cli.video import scratch
 from bike_cli.video.workers import processes, shared_memory, worker
 from bike_cli.video.workers.pool import DecodePool
 

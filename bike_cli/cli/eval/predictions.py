@@ -16,7 +16,7 @@ from bike_cli.cli.eval.systems import OUTPUTS
 from bike_cli.cli.terminal.targets import check_videos, targets_of
 from bike_cli.config import EvalConfig
 from bike_cli.errors import UsageError
-from bike_cli.video.scratch import scratch_folder
+from bike_cli.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from bike_cli.cli.eval.page import Mistakes

@@ -20,7 +20,7 @@ from importlib.machinery import ModuleSpec
 from multiprocessing import connection, context, process, resource_tracker
 from typing import TYPE_CHECKING
 
-from bike_cli.video.scratch import scratch_folder
+from bike_cli.scratch import scratch_folder
 from bike_cli.video.workers.descriptors import inherited_standard_descriptors
 
 if TYPE_CHECKING:

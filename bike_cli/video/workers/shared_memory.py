@@ -17,7 +17,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from bike_cli.video.scratch import scratch_folder
+from bike_cli.scratch import scratch_folder
 
 
 class Handover:
