@@ -15,7 +15,7 @@ import bike_cli
 PACKAGE = Path(bike_cli.__file__).parent
 SOURCES = {".".join(f.relative_to(PACKAGE.parent).with_suffix("").parts): f.read_text() for f in PACKAGE.rglob("*.py")}
 
-BASE = {"records", "config", "errors", "locks", "media", "scratch", "time_limits", "versions"}
+BASE = {"records", "config", "errors", "locks", "media", "scratch", "settings", "time_limits", "versions"}
 MAY_KNOW = {
     "cli": {"tasks", "inference", "engine", "video", "data", *BASE, "bike_cli"},
     "tasks": {"inference", "engine", "video", "data", *BASE},
@@ -29,6 +29,7 @@ MAY_KNOW = {
     "locks": BASE,
     "media": BASE,
     "scratch": BASE,
+    "settings": BASE,
     "time_limits": BASE,
     "versions": BASE,
 }

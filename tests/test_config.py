@@ -17,12 +17,9 @@ from bike_cli.config import (
     SamplingConfig,
     SpottingConfig,
     StoreConfig,
-    dump,
-    flatten,
-    leaves,
-    resolve,
 )
 from bike_cli.errors import ConfigError, ExitCode
+from bike_cli.settings import dump, flatten, leaves, resolve
 
 # Flags of `bike classify` that say what to classify and where answers go; all others are fields of the config.
 OF_THE_REQUEST = {

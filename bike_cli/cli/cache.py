@@ -18,8 +18,9 @@ from rich.table import Table
 from bike_cli.cli import options as o
 from bike_cli.cli.classify.rows import as_json
 from bike_cli.cli.terminal.console import check_stdout, error_room, plain, safe
-from bike_cli.config import StoreConfig, resolve
+from bike_cli.config import StoreConfig
 from bike_cli.errors import UsageError
+from bike_cli.settings import resolve
 
 if TYPE_CHECKING:
     from bike_cli.engine.store.store import Pruned, StoreInfo

@@ -11,8 +11,9 @@ import typer
 
 from bike_cli.cli import options as o
 from bike_cli.cli.terminal.console import error_room, loading, plain, stderr
-from bike_cli.config import EngineConfig, OneBranch, resolve
+from bike_cli.config import EngineConfig, OneBranch
 from bike_cli.errors import UsageError
+from bike_cli.settings import resolve
 
 if TYPE_CHECKING:
     from bike_cli.engine.models.parts import Checkpoint

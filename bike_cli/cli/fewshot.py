@@ -24,8 +24,9 @@ from bike_cli.cli.terminal.console import (
     stderr,
 )
 from bike_cli.cli.terminal.targets import check_apart, check_target, check_videos
-from bike_cli.config import FewshotConfig, dump, resolve
+from bike_cli.config import FewshotConfig
 from bike_cli.errors import ExitCode, UsageError
+from bike_cli.settings import dump, resolve
 
 if TYPE_CHECKING:
     from bike_cli.data.labelled.train_sets import LabelledSet

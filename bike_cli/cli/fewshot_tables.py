@@ -17,7 +17,8 @@ from rich.table import Table
 from bike_cli.cli.classify.rows import as_json
 from bike_cli.cli.terminal.console import plain
 from bike_cli.cli.terminal.output_file import open_output
-from bike_cli.config import PRIVATE, flatten
+from bike_cli.config import PRIVATE
+from bike_cli.settings import flatten
 from bike_cli.tasks.evaluate.metrics import Mean, mean_of, recalls
 from bike_cli.tasks.fewshot.methods import BASELINE
 from bike_cli.tasks.fewshot.outcomes import Outcome, Report

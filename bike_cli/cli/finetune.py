@@ -28,8 +28,9 @@ from bike_cli.cli.terminal.console import (
     stderr,
     stop_signals,
 )
-from bike_cli.config import Branch, ClassifyConfig, FinetuneConfig, HeadKind, Loss, Strategy, dump, flatten, resolve
+from bike_cli.config import Branch, ClassifyConfig, FinetuneConfig, HeadKind, Loss, Strategy
 from bike_cli.errors import ConfigError, ExitCode, UsageError
+from bike_cli.settings import dump, flatten, resolve
 
 if TYPE_CHECKING:
     from bike_cli.cli.finetune_view import View

@@ -22,8 +22,9 @@ from bike_cli.cli.terminal.console import (
     say,
     stderr,
 )
-from bike_cli.config import EngineConfig, resolve
+from bike_cli.config import EngineConfig
 from bike_cli.errors import UsageError
+from bike_cli.settings import resolve
 
 if TYPE_CHECKING:
     from bike_cli.engine.download.pull import Pulled

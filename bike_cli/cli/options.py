@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from bike_cli.config import ClassifyConfig, Decoder, Pool, Precision, Sampling, Spot, flatten
+from bike_cli.config import ClassifyConfig, Decoder, Pool, Precision, Sampling, Spot
+from bike_cli.settings import flatten
 
 Format = Literal["table", "jsonl", "json", "csv", "tsv"]
 

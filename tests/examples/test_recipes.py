@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bike_cli.config import FinetuneConfig, flatten, leaves, resolve
+from bike_cli.config import FinetuneConfig
+from bike_cli.settings import flatten, leaves, resolve
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # BIKE (arXiv:2301.00182) and configs/ of github.com/whwu95/BIKE: K400 with 8 frames, the others with 16.

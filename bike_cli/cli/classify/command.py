@@ -19,9 +19,10 @@ from bike_cli.cli.classify.resume import Held, Shape, read_held, settings_of
 from bike_cli.cli.classify.sources import Inputs, Sources, check_output, list_sources, name_of
 from bike_cli.cli.classify.summary import Tally, summary
 from bike_cli.cli.terminal.console import error_room, loading, plain, print_config, say, someone_watches, stderr
-from bike_cli.config import ClassifyConfig, dump, resolve
+from bike_cli.config import ClassifyConfig
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.records import Failure, Prediction, Source, Spent
+from bike_cli.settings import dump, resolve
 
 if TYPE_CHECKING:
     from rich.console import Console

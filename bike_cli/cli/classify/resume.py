@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bike_cli.cli.classify.summary import Tally
-from bike_cli.config import ClassifyConfig, flatten
+from bike_cli.config import ClassifyConfig
 from bike_cli.errors import UsageError
+from bike_cli.settings import flatten
 
 SHOWN = 60  # characters of a label in a message
 TRIED_AGAIN = frozenset({"internal"})  # kinds of failure that are no fault of the video

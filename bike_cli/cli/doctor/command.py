@@ -41,8 +41,9 @@ from bike_cli.cli import options as o
 from bike_cli.cli.classify.rows import as_json
 from bike_cli.cli.terminal.console import display, error_room, plain, safe, someone_watches, stderr
 from bike_cli.cli.terminal.secrets import mask
-from bike_cli.config import ClassifyConfig, resolve
+from bike_cli.config import ClassifyConfig
 from bike_cli.errors import ConfigError, ExitCode
+from bike_cli.settings import resolve
 from bike_cli.tasks.doctor.checks import Check, State, diagnose
 
 GROUPS: Mapping[str, tuple[str, ...]] = {

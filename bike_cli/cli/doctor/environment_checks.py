@@ -15,13 +15,8 @@ from rich.console import Console
 
 import bike_cli
 from bike_cli.cli.terminal.secrets import is_token, mask_address
-from bike_cli.config import (
-    ClassifyConfig,
-    EvalConfig,
-    FewshotConfig,
-    FinetuneConfig,
-    leaves,
-)
+from bike_cli.config import ClassifyConfig, EvalConfig, FewshotConfig, FinetuneConfig
+from bike_cli.settings import leaves
 from bike_cli.tasks.doctor.checks import Check, size
 
 DISTRIBUTION = "bike-cli"

@@ -29,8 +29,9 @@ from bike_cli.cli.terminal.console import (
     stderr,
 )
 from bike_cli.cli.terminal.targets import check_apart, check_target, check_videos, targets_of
-from bike_cli.config import EvalConfig, Protocol, dump, flatten, resolve
+from bike_cli.config import EvalConfig, Protocol
 from bike_cli.errors import ExitCode, UsageError
+from bike_cli.settings import dump, flatten, resolve
 
 if TYPE_CHECKING:
     from bike_cli.cli.eval.page import Mistakes

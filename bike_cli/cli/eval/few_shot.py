@@ -11,8 +11,9 @@ from bike_cli.cli.eval.systems import OUTPUTS, systems_of
 from bike_cli.cli.fewshot import watched
 from bike_cli.cli.terminal.console import download_aliases, loading
 from bike_cli.cli.terminal.targets import check_videos, targets_of
-from bike_cli.config import EvalConfig, FewshotConfig, flatten, resolve
+from bike_cli.config import EvalConfig, FewshotConfig
 from bike_cli.errors import UsageError
+from bike_cli.settings import flatten, resolve
 
 if TYPE_CHECKING:
     from bike_cli.cli.eval.page import Mistakes

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from bike_cli.cli.eval.systems import MANY
 from bike_cli.cli.terminal.console import plain, say, stderr
-from bike_cli.config import PRIVATE, EvalConfig, flatten, leaves, resolve
+from bike_cli.config import PRIVATE, EvalConfig
 from bike_cli.errors import ConfigError, ExitCode, UsageError
+from bike_cli.settings import flatten, leaves, resolve
 
 SAMENESS = 1e-6  # how far figures may be apart and still be the same digits, on another machine
 LONGEST = 60  # of a value that is shown

@@ -7,7 +7,8 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
-from bike_cli.config import ClassifyConfig, EvalConfig, flatten, resolve
+from bike_cli.config import ClassifyConfig, EvalConfig
+from bike_cli.settings import flatten, resolve
 
 if TYPE_CHECKING:
     from bike_cli.inference.processes import Processes

@@ -20,8 +20,9 @@ from bike_cli.cli.eval.repeat import OWN
 from bike_cli.cli.fewshot_tables import NARROWEST
 from bike_cli.cli.terminal.console import plain
 from bike_cli.cli.terminal.output_file import open_output
-from bike_cli.config import PRIVATE, EvalConfig, flatten
+from bike_cli.config import PRIVATE, EvalConfig
 from bike_cli.errors import UsageError
+from bike_cli.settings import flatten
 from bike_cli.versions import versions
 
 if TYPE_CHECKING:

@@ -21,11 +21,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from bike_cli.config import AttributeConfig, ClassifyConfig, Pool, SamplingConfig, Spot, resolve
+from bike_cli.config import AttributeConfig, ClassifyConfig, Pool, SamplingConfig, Spot
 from bike_cli.engine.heads.few_shot import Head
 from bike_cli.engine.models.weight_files import check_safetensors, file_status
 from bike_cli.engine.models.weights import UNREADABLE, check_finite, digest_of_weights, first_line, parse_json, umask
 from bike_cli.errors import ConfigError, ModelError, shorten
+from bike_cli.settings import resolve
 
 VERSION = 1
 KEY = "bike"

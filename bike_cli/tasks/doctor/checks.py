@@ -13,7 +13,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bike_cli.config import ClassifyConfig, flatten
+from bike_cli.config import ClassifyConfig
+from bike_cli.settings import flatten
 from bike_cli.tasks.doctor.probe_runner import Prober, ProbeResult, probing
 from bike_cli.video.doctor_facts import decord_package
 

@@ -114,9 +114,10 @@ def _self_test(settings: dict[str, object]) -> Iterator[Facts]:
     if clip is None:
         yield {"error": f"examples/{SELF_TEST_CLIP}: is missing from this installation"}
         return
-    from bike_cli.config import ClassifyConfig, build
+    from bike_cli.config import ClassifyConfig
     from bike_cli.engine.engine import load_configured
     from bike_cli.records import Failure
+    from bike_cli.settings import build
     from bike_cli.tasks.classify import classify
     from bike_cli.video.workers.pool import DecodePool
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bike_cli.config import FinetuneConfig, Recipe, flatten
+from bike_cli.config import FinetuneConfig, Recipe
 from bike_cli.data.labelled.train_sets import LabelledSet
 from bike_cli.data.labels import fill, read_templates
 from bike_cli.data.lexicons import lexicon_names
@@ -37,6 +37,7 @@ from bike_cli.engine.towers.augmentation import Augmentation
 from bike_cli.errors import ConfigError, UsageError
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Failure
+from bike_cli.settings import flatten
 from bike_cli.tasks.classify import encode_labels
 from bike_cli.tasks.finetune.attribute_branch import (
     AttributeTraining,

@@ -14,12 +14,12 @@ from typing import IO
 
 from filelock import FileLock, Timeout
 
-from bike_cli.config import dump
 from bike_cli.engine.models.folder import CONFIG_FILE, WEIGHTS_FILE
 from bike_cli.engine.models.weights import read_json
 from bike_cli.errors import ModelError, UsageError, shorten
 from bike_cli.inference.processes import Processes
 from bike_cli.locks import acquire_lock
+from bike_cli.settings import dump
 from bike_cli.tasks.finetune.snapshots import Snapshot, last_snapshot, snapshots_in, write_snapshot
 
 METRICS, REPORT, CONFIG, CHECKPOINTS, LOCK = "metrics.jsonl", "report.json", "config.yaml", "checkpoints", ".lock"

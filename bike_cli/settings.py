@@ -1,0 +1,185 @@
+"""YAML, environment and flags -> the dataclasses of `config.py`.
+
+A value is looked for in this order: flag, `BIKE_*` environment variable, config file, the dataclass. Config files are
+flat YAML: the keys are the names of the fields, whatever section they stand in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import logging
+import os
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from bike_cli.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+Config = TypeVar("Config")
+
+
+def leaves(config: type[Config]) -> dict[str, object]:
+    """Return the type of every field that holds a value, by name; sections are flattened."""
+    hints = typing.get_type_hints(config)
+    found: dict[str, object] = {}
+    for name in (f.name for f in dataclasses.fields(config)):  # type: ignore[arg-type]
+        hint = hints[name]
+        found |= leaves(hint) if dataclasses.is_dataclass(hint) else {name: hint}  # type: ignore[arg-type]
+    return found
+
+
+def flatten(config: object) -> dict[str, object]:
+    """Return every value of a config by name; sections are flattened."""
+    found: dict[str, object] = {}
+    for f in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, f.name)
+        found |= flatten(value) if dataclasses.is_dataclass(value) else {f.name: value}
+    return found
+
+
+def build(config: type[Config], values: Mapping[str, object]) -> Config:
+    """Return a `config` with these values; whatever is not named keeps its default."""
+    hints = typing.get_type_hints(config)
+    arguments: dict[str, object] = {}
+    for f in dataclasses.fields(config):  # type: ignore[arg-type]
+        if dataclasses.is_dataclass(hints[f.name]):
+            arguments[f.name] = build(hints[f.name], values)
+        elif f.name in values:
+            arguments[f.name] = values[f.name]
+    return config(**arguments)
+
+
+def resolve(
+    config: type[Config],
+    *,
+    flags: Mapping[str, object],
+    file: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+    defaults: Mapping[str, object] | None = None,
+) -> Config:
+    """Return the config that flags, environment, file and defaults add up to.
+
+    Args:
+        flags: by field name; None means not given.
+        file: flat YAML.
+        environment: `BIKE_FRAMES=16` sets `frames`; names that are no field are left alone.
+        defaults: stand in for the dataclass's own.
+    Raises:
+        ConfigError: an unknown key (with the nearest known one), a value of the wrong type, a file that is no YAML.
+    """
+    known = leaves(config)
+    values: dict[str, object] = {**(defaults or {})}
+    if file is not None:
+        of_file = _checked({k: _typed(known.get(k), v) for k, v in _read_yaml(file).items()}, known, origin=str(file))
+        logger.info("%s: sets %s", file, ", ".join(of_file) or "nothing")
+        values |= of_file
+    of_environment = _checked(_from_environment(environment, known), known, origin="environment")
+    for name, value in of_environment.items():
+        logger.info("BIKE_%s: sets %s to %s", name.upper(), name, value)
+    values |= of_environment
+    values |= _checked({k: v for k, v in flags.items() if v is not None}, known, origin="command line")
+    return build(config, values)
+
+
+def dump(config: object) -> str:
+    """Return a config as the YAML that `--config` reads."""
+    import yaml
+
+    return yaml.safe_dump(flatten(config), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(file: Path) -> Mapping[str, object]:
+    import yaml
+
+    try:
+        # As texts: YAML's own types would make False of `attributes: off`.
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{file}: cannot be read ({e}); give a YAML file") from e
+    except yaml.YAMLError as e:
+        raise ConfigError(f"{file}: is not YAML ({' '.join(str(e).split())}); fix it") from e
+    if not content:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file}: holds a {type(content).__name__}, not `key: value` lines; see --dump-config")
+    return {str(key): value for key, value in content.items()}
+
+
+def _from_environment(environment: Mapping[str, str], known: Mapping[str, object]) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for name, hint in known.items():
+        text = environment.get(f"BIKE_{name.upper()}")
+        if text is not None:
+            values[name] = _typed(hint, text)
+    return values
+
+
+def _typed(hint: object, value: object) -> object:
+    """Return a text as the type that a field wants: `no` is a name for one and False for another."""
+    import yaml
+
+    if not isinstance(value, str):
+        return value
+    if value in {"null", "~", ""} and _accepts(hint, None):
+        return None
+    if _accepts(hint, value):
+        return value
+    if float in _options(hint):
+        with contextlib.suppress(ValueError):
+            return float(value)
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value  # of no type that is wanted; the check of types says so
+
+
+def _checked(values: Mapping[str, object], known: Mapping[str, object], *, origin: str) -> dict[str, object]:
+    checked: dict[str, object] = {}
+    for name, value in values.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"{origin}: unknown key {name!r}; the nearest known one is {near!r}")
+        if not _accepts(known[name], value):
+            raise ConfigError(f"{origin}: {name} is {value!r}; give {_describe(known[name])}")
+        checked[name] = float(value) if _wants_float(known[name], value) else value  # type: ignore[arg-type]
+    return checked
+
+
+def _options(hint: object) -> tuple[object, ...]:
+    is_union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+    return typing.get_args(hint) if is_union else (hint,)
+
+
+def _accepts(hint: object, value: object) -> bool:
+    for option in _options(hint):
+        if typing.get_origin(option) is Literal:
+            # `True == 1` in Python, and `crops: true` is a mistake.
+            matches = any(value == choice and type(value) is type(choice) for choice in typing.get_args(option))
+        elif option is float:
+            matches = isinstance(value, (int, float)) and not isinstance(value, bool)
+        else:
+            matches = type(value) is option
+        if matches:
+            return True
+    return False
+
+
+def _wants_float(hint: object, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and float in _options(hint)
+
+
+def _describe(hint: object) -> str:
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
+    parts: list[str] = []
+    for option in _options(hint):
+        if typing.get_origin(option) is Literal:
+            parts += [str(choice) for choice in typing.get_args(option)]
+        else:
+            parts.append(names.get(option, str(option)))  # type: ignore[call-overload]
+    return " or ".join(parts)
