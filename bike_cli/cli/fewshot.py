@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,16 +11,14 @@ import typer
 
 from bike_cli.cli import options as o
 from bike_cli.cli.export import check_out, write_folder
+from bike_cli.cli.session import watched
 from bike_cli.cli.terminal.console import (
     check_stdout,
-    display,
     download_aliases,
     error_room,
     loading,
     plain,
     print_config,
-    say,
-    someone_watches,
     stderr,
 )
 from bike_cli.cli.terminal.targets import check_apart, check_target, check_videos
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from bike_cli.tasks.fewshot.outcomes import Report
     from bike_cli.tasks.fewshot.study import Study
 
-DATA, LEARNING = "Data", "Learning"
 LABELS_FILE = "labels.txt"  # beside a model that is kept
 
 Data = Annotated[
@@ -41,7 +38,7 @@ Data = Annotated[
 ]
 Test = Annotated[
     Path | None,
-    typer.Option("--test", help="Test on these, in the same form.", show_default=False, rich_help_panel=DATA),
+    typer.Option("--test", help="Test on these, in the same form.", show_default=False, rich_help_panel=o.DATA),
 ]
 TestFraction = Annotated[
     float | None,
@@ -49,43 +46,9 @@ TestFraction = Annotated[
         "--test-frac",
         help="Hold this share of each class back for testing.",
         show_default="what is not drawn is tested on",
-        rich_help_panel=DATA,
+        rich_help_panel=o.DATA,
     ),
 ]
-NamesFile = Annotated[
-    Path | None,
-    typer.Option(
-        "-l",
-        "--labels",
-        help="CSV name,label: how the model shall read class names; id,name for a list file.",
-        show_default="playing_guitar → playing guitar",
-        rich_help_panel=DATA,
-    ),
-]
-Root = Annotated[
-    Path | None,
-    typer.Option(
-        "--root", help="Folder that paths in a file begin at.", show_default="the file's own", rich_help_panel=DATA
-    ),
-]
-Shots = Annotated[
-    str | None,
-    typer.Option(
-        "--shots", metavar="K,…", help="Videos a class to learn from.", show_default="1, 2, 4, 8, 16 as far as data go"
-    ),
-]
-MethodOption = Annotated[
-    str | None,
-    typer.Option(
-        "--method",
-        metavar="NAME,…",
-        help="probe, proto, tip or all of these; bike trains the image tower. zeroshot is always told.",
-        show_default="probe",
-        rich_help_panel=LEARNING,
-    ),
-]
-Trials = Annotated[int | None, typer.Option("--trials", help="Draws.", show_default="3", rich_help_panel=LEARNING)]
-Seed = Annotated[int | None, typer.Option("--seed", help="Of the draws.", show_default="0", rich_help_panel=LEARNING)]
 Save = Annotated[
     Path | None,
     typer.Option(
@@ -102,7 +65,7 @@ Also = Annotated[
         metavar="A,B,…",
         help="Labels for the kept classifier that have no videos; the text alone tells them.",
         show_default=False,
-        rich_help_panel=LEARNING,
+        rich_help_panel=o.LEARNING,
     ),
 ]
 ReportFile = Annotated[
@@ -122,14 +85,14 @@ Plots = Annotated[
 
 def fewshot_command(  # the signature is the manual
     data: Data,
-    shots: Shots = None,
-    labels: NamesFile = None,
+    shots: o.Shots = None,
+    labels: o.NamesFile = None,
     test: Test = None,
     test_fraction: TestFraction = None,
-    root: Root = None,
-    method: MethodOption = None,
-    trials: Trials = None,
-    seed: Seed = None,
+    root: o.Root = None,
+    method: o.MethodOption = None,
+    trials: o.Trials = None,
+    seed: o.Seed = None,
     also: Also = None,
     model: o.Model = None,
     device: o.Device = None,
@@ -250,17 +213,6 @@ def _study(labelled: LabelledSet, config: FewshotConfig, pool: object) -> Study:
     from bike_cli.tasks.fewshot.study import Study
 
     return Study(load_configured(config.engine), labelled, config, pool)  # type: ignore[arg-type]
-
-
-def watched(study: Study, *, quiet: bool) -> Iterator[tuple[int, int, object]]:
-    """Read the videos, with a bar on a terminal; failures are told as they come."""
-    console = stderr(quiet=quiet or not someone_watches())
-    with display(console), console.status(plain("reading videos")) as status:
-        for done, total, failure in study.read():
-            status.update(plain(f"reading videos: {done:,}/{total:,}"))
-            if failure is not None and not quiet:
-                say(failure.message, level="warning")
-            yield done, total, failure
 
 
 def _keep(study: Study, save: Path, also: Sequence[str]) -> None:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bike_cli.cli import options as o
-from bike_cli.cli.fewshot import DATA, NamesFile, Root
 from bike_cli.cli.terminal.console import (
     display,
     download_aliases,
@@ -58,7 +57,7 @@ Output = Annotated[
 ]
 Val = Annotated[
     Path | None,
-    typer.Option("--val", help="Validate on these, in the same form.", show_default=False, rich_help_panel=DATA),
+    typer.Option("--val", help="Validate on these, in the same form.", show_default=False, rich_help_panel=o.DATA),
 ]
 ValFraction = Annotated[
     float | None,
@@ -66,11 +65,12 @@ ValFraction = Annotated[
         "--val-frac",
         help="Where nothing else is for validation: this share of each class.",
         show_default=_default("val_fraction"),
-        rich_help_panel=DATA,
+        rich_help_panel=o.DATA,
     ),
 ]
 MultiLabel = Annotated[
-    bool, typer.Option("--multi-label", help="Videos have several labels: path,running;jumping.", rich_help_panel=DATA)
+    bool,
+    typer.Option("--multi-label", help="Videos have several labels: path,running;jumping.", rich_help_panel=o.DATA),
 ]
 BranchOption = Annotated[
     Branch | None,
@@ -238,11 +238,11 @@ TensorBoard = Annotated[
 def finetune_command(  # the signature is the manual
     data: Data,
     output: Output,
-    labels: NamesFile = None,
+    labels: o.NamesFile = None,
     val: Val = None,
     val_fraction: ValFraction = None,
     multi_label: MultiLabel = False,
-    root: Root = None,
+    root: o.Root = None,
     branch: BranchOption = None,
     head: Head = None,
     loss: LossOption = None,

@@ -17,7 +17,7 @@ from bike_cli.cli.classify.summary import rate
 from bike_cli.cli.terminal.console import plain
 
 if TYPE_CHECKING:
-    from bike_cli.tasks.events import Events
+    from bike_cli.tasks.finetune.events import Events
     from bike_cli.tasks.finetune.run import Rehearsal, Validated
     from bike_cli.tasks.finetune.video_branch import Step
 
@@ -45,7 +45,7 @@ class View:
         self._live = Live(console=console, refresh_per_second=4, transient=False, get_renderable=self._shown)
         self._events: Events | None = None
         if events is not None:
-            from bike_cli.tasks.events import Events
+            from bike_cli.tasks.finetune.events import Events
 
             self._events = Events(events, done=done)
 

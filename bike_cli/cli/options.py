@@ -21,7 +21,7 @@ def fields_of(config: type) -> list[str]:
 
 
 MODEL, FRAMES, DECODING, TEXTS = "Model", "Frames", "Decoding and cache", "Labels and scores"
-OUTPUT = "Output"
+DATA, LEARNING, OUTPUT = "Data", "Learning", "Output"
 
 
 def _default(name: str) -> str:
@@ -318,3 +318,37 @@ DumpConfig = Annotated[
     bool,
     typer.Option("--dump-config", help="Print the configuration and stop.", rich_help_panel=OUTPUT),
 ]
+NamesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "-l",
+        "--labels",
+        help="CSV name,label: how the model shall read class names; id,name for a list file.",
+        show_default="playing_guitar → playing guitar",
+        rich_help_panel=DATA,
+    ),
+]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        "--root", help="Folder that paths in a file begin at.", show_default="the file's own", rich_help_panel=DATA
+    ),
+]
+Shots = Annotated[
+    str | None,
+    typer.Option(
+        "--shots", metavar="K,…", help="Videos a class to learn from.", show_default="1, 2, 4, 8, 16 as far as data go"
+    ),
+]
+MethodOption = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        metavar="NAME,…",
+        help="probe, proto, tip or all of these; bike trains the image tower. zeroshot is always told.",
+        show_default="probe",
+        rich_help_panel=LEARNING,
+    ),
+]
+Trials = Annotated[int | None, typer.Option("--trials", help="Draws.", show_default="3", rich_help_panel=LEARNING)]
+Seed = Annotated[int | None, typer.Option("--seed", help="Of the draws.", show_default="0", rich_help_panel=LEARNING)]

@@ -27,7 +27,7 @@ from bike_cli.cli import plots
 from bike_cli.engine import engine as engines
 from bike_cli.errors import ExitCode
 from bike_cli.inference import processes
-from bike_cli.tasks import events
+from bike_cli.tasks.finetune import events
 from bike_cli.tasks.finetune.run_folder import RunFolder
 
 SHOWN = {"green_star": "blue circle", "red_ring": "green cross", "blue_heart": "red square"}  # words of other things

@@ -15,7 +15,6 @@ from bike_cli.cli.eval.few_shot import check_shots, of_shots
 from bike_cli.cli.eval.predictions import labels_of, looked_at, of_predictions, tested_of
 from bike_cli.cli.eval.repeat import compared_with, config_of_before, read_before, take_over
 from bike_cli.cli.eval.systems import MANY, OUTPUTS, systems_of
-from bike_cli.cli.fewshot import DATA, MethodOption, Root, Shots, Trials
 from bike_cli.cli.terminal.console import (
     check_stdout,
     display,
@@ -54,14 +53,14 @@ Labels = Annotated[
         "--labels",
         help="All classes (id,name; name,label; one per line), or those of each list; of predictions: labelled data.",
         show_default=False,
-        rich_help_panel=DATA,
+        rich_help_panel=o.DATA,
     ),
 ]
 Names = Annotated[
     Path | None,
-    typer.Option("--names", help="Of predictions: all classes.", show_default=False, rich_help_panel=DATA),
+    typer.Option("--names", help="Of predictions: all classes.", show_default=False, rich_help_panel=o.DATA),
 ]
-MultiLabel = Annotated[bool, typer.Option("--multi-label", help="Videos have several labels.", rich_help_panel=DATA)]
+MultiLabel = Annotated[bool, typer.Option("--multi-label", help="Videos have several labels.", rich_help_panel=o.DATA)]
 Unknown = Annotated[
     str | None,
     typer.Option(
@@ -69,15 +68,16 @@ Unknown = Annotated[
         metavar="CLASS",
         help="A class whose videos are of none of the labels.",
         show_default=False,
-        rich_help_panel=DATA,
+        rich_help_panel=o.DATA,
     ),
 ]
 Subset = Annotated[
     str | None,
-    typer.Option("--subset", help="Of ActivityNet annotations.", show_default="validation", rich_help_panel=DATA),
+    typer.Option("--subset", help="Of ActivityNet annotations.", show_default="validation", rich_help_panel=o.DATA),
 ]
 Merge = Annotated[
-    bool, typer.Option("--merge", help="Files of predictions are parts of one, as --shard makes.", rich_help_panel=DATA)
+    bool,
+    typer.Option("--merge", help="Files of predictions are parts of one, as --shard makes.", rich_help_panel=o.DATA),
 ]
 ProtocolOption = Annotated[
     Protocol | None,
@@ -142,7 +142,7 @@ def eval_command(  # the signature is the manual
     data: Given = None,
     labels: Labels = None,
     names: Names = None,
-    root: Root = None,
+    root: o.Root = None,
     multi_label: MultiLabel = False,
     unknown: Unknown = None,
     subset: Subset = None,
@@ -151,9 +151,9 @@ def eval_command(  # the signature is the manual
     official: OfficialOption = None,
     seed: Seed = None,
     resamples: Resamples = None,
-    shots: Shots = None,
-    method: MethodOption = None,
-    trials: Trials = None,
+    shots: o.Shots = None,
+    method: o.MethodOption = None,
+    trials: o.Trials = None,
     model: Models = None,
     device: o.Device = None,
     precision: o.PrecisionOption = None,

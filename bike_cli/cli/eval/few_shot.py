@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bike_cli.cli.eval.predictions import labels_of, one_of
 from bike_cli.cli.eval.systems import OUTPUTS, systems_of
-from bike_cli.cli.fewshot import watched
+from bike_cli.cli.session import watched
 from bike_cli.cli.terminal.console import download_aliases, loading
 from bike_cli.cli.terminal.targets import check_videos, targets_of
 from bike_cli.config import EvalConfig, FewshotConfig
