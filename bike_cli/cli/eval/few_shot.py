@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bike_cli.cli.eval.predictions import labels_of, one_of
-from bike_cli.cli.eval.systems import OUTPUTS, systems_of
+from bike_cli.cli.eval.arguments import OUTPUTS, labels_of, one_of, targets_of
+from bike_cli.cli.eval.systems import systems_of
 from bike_cli.cli.session import watched
 from bike_cli.cli.terminal.console import download_aliases, loading
-from bike_cli.cli.terminal.targets import check_videos, targets_of
+from bike_cli.cli.terminal.targets import check_videos
 from bike_cli.config import EvalConfig, FewshotConfig
 from bike_cli.errors import UsageError
 from bike_cli.settings import flatten, resolve

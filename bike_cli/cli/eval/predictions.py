@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
-from bike_cli.cli.eval.systems import OUTPUTS
-from bike_cli.cli.terminal.targets import check_videos, targets_of
+from bike_cli.cli.eval.arguments import OUTPUTS, labels_of, one_of, targets_of, tested_of
+from bike_cli.cli.terminal.targets import check_videos
 from bike_cli.config import EvalConfig
 from bike_cli.errors import UsageError
 from bike_cli.scratch import scratch_folder
@@ -224,34 +224,3 @@ def _tell_left_out(file: str, joined: Joined, config: EvalConfig) -> None:
         raise UsageError(f"{file}: {fact}, and halves of them need all; {way}")
     lost = "top-5 and mAP are" if fewest < min(TOP, classes) else "mAP is"
     logger.warning("%s: %s, so %s left out; %s", file, fact, lost, way)
-
-
-def labels_of(given: Mapping[str, object]) -> list[Path]:
-    """Return the files of --labels in their order: none, one for all data, or one for each."""
-    told = given["labels"]
-    return [Path(str(file)) for file in (told if isinstance(told, list) else [] if told is None else [told])]
-
-
-def one_of(labels: Sequence[Path], why: str) -> Path | None:
-    """Return the one file of --labels, or None, where one is all there may be.
-
-    Raises:
-        UsageError: there are more.
-    """
-    if len(labels) > 1:
-        raise UsageError(f"--labels: {why}, and {len(labels)} files were named; name one")
-    return labels[0] if labels else None
-
-
-def tested_of(given: Mapping[str, object], files: Sequence[str], *, names: Sequence[Path]) -> Tested:
-    """Return the labelled videos that files name, with all classes from one names file, or one for each file."""
-    from bike_cli.data.labelled.eval_sets import read_tested
-
-    return read_tested(
-        list(files),
-        names_file=names,
-        root=given["root"] if isinstance(given["root"], Path) else None,
-        multi_label=bool(given["multi_label"]),
-        none_of_these=None if given["unknown"] is None else str(given["unknown"]),
-        subset=str(given["subset"] or "validation"),
-    )

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from bike_cli.tasks.evaluate.evaluation import System
 
 MANY = ("model", "template", "pool", "attributes")  # what systems may differ in
-OUTPUTS = {"-o": "output", "--report": "report", "--confusion": "confusion"}
 
 
 def systems_of(config: EvalConfig, many: Mapping[str, list[str]], by: Processes) -> list[System]:

@@ -14,11 +14,6 @@ if TYPE_CHECKING:
     from bike_cli.records import Sample
 
 
-def targets_of(given: Mapping[str, object], flags: Mapping[str, str]) -> dict[str, Path]:
-    """Return the files to write, by flag; `flags` are those that name files, and under which name they are given."""
-    return {flag: file for flag, name in flags.items() if isinstance(file := given[name], Path)}
-
-
 def check_target(file: Path, read: Sequence[Path]) -> None:
     """Raise UsageError where a file cannot be written, or is read by this command."""
     folder = file.absolute().parent
