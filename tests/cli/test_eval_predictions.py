@@ -15,8 +15,8 @@ from invoke import Ran, bike
 from numpy.typing import NDArray
 
 from bike_cli.cli.classify.writers import make_writer
-from bike_cli.cli.eval.predictions import looked_at
 from bike_cli.cli.options import Format
+from bike_cli.data.predictions.records import looked_at
 from bike_cli.errors import ExitCode
 from bike_cli.records import Prediction, Ranked, Source
 

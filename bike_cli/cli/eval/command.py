@@ -13,7 +13,7 @@ import typer
 from bike_cli.cli import options as o
 from bike_cli.cli.eval.arguments import OUTPUTS, labels_of, targets_of, tested_of
 from bike_cli.cli.eval.few_shot import check_shots, of_shots
-from bike_cli.cli.eval.predictions import looked_at, of_predictions
+from bike_cli.cli.eval.predictions import of_predictions
 from bike_cli.cli.eval.repeat import compared_with, config_of_before, read_before, take_over
 from bike_cli.cli.eval.systems import MANY, systems_of
 from bike_cli.cli.terminal.console import (
@@ -30,6 +30,7 @@ from bike_cli.cli.terminal.console import (
 )
 from bike_cli.cli.terminal.targets import check_apart, check_target, check_videos
 from bike_cli.config import EvalConfig, Protocol
+from bike_cli.data.predictions.records import looked_at
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.settings import dump, flatten, resolve
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import shutil
-import stat
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from bike_cli.cli.eval.arguments import OUTPUTS, labels_of, one_of, targets_of, tested_of
 from bike_cli.cli.terminal.targets import check_videos
 from bike_cli.config import EvalConfig
+from bike_cli.data.predictions.records import _CHUNK, Piped, _there
 from bike_cli.errors import UsageError
-from bike_cli.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from bike_cli.cli.eval.page import Mistakes
@@ -25,87 +21,6 @@ if TYPE_CHECKING:
     from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 logger = logging.getLogger(__name__)
-
-_START, _CHUNK = 1 << 16, 1 << 20  # bytes that tell what a file holds, and that are read at once
-
-
-# -- what files hold ---------------------------------------------------------------------------------------------------
-
-
-class Piped(str):
-    """The name of a pipe, which can be read only once, with a copy of what came through it."""
-
-    copy: IO[bytes]  # it lasts as long as this
-
-    @classmethod
-    def of(cls, name: str, copy: IO[bytes]) -> Piped:
-        """Return the name with the copy."""
-        piped = cls(name)
-        piped.copy = copy
-        return piped
-
-
-def looked_at(files: Sequence[str], *, merge: bool) -> tuple[list[str], list[bool]]:
-    """Return the files, pipes as what can be read again, and whether each holds predictions: all do, or none.
-
-    Args:
-        merge: files of predictions are parts of one, some of which may be empty.
-    Raises:
-        UsageError: predictions beside something else, a file that is empty.
-    """
-    held = [_piped(file) if _is_pipe(file) else file for file in files]
-    kinds = [_kind(_there(file)) for file in held]
-    if "empty" in kinds and not (merge and "predicted" in kinds):
-        way = "name labelled videos, or what bike classify -o wrote; parts may be empty with --merge"
-        raise UsageError(f"{held[kinds.index('empty')]}: is empty; {way}")
-    if "predicted" not in kinds:
-        # A list of videos is read by the name of its file alone.
-        held = [Piped.of(one.copy.name, one.copy) if isinstance(one, Piped) else one for one in held]
-        return held, [False] * len(held)
-    if "other" in kinds:
-        other, predicted = held[kinds.index("other")], held[kinds.index("predicted")]
-        raise UsageError(f"{other}: holds no predictions, but {predicted} does; give files of one kind")
-    return held, [True] * len(held)
-
-
-def _is_pipe(file: str) -> bool:
-    try:
-        return stat.S_ISFIFO(os.stat(file).st_mode)  # noqa: PTH116 - a Path would be made for every file
-    except (OSError, ValueError):
-        return False
-
-
-def _piped(file: str) -> Piped:
-    try:
-        copy = tempfile.NamedTemporaryFile(dir=scratch_folder())  # noqa: SIM115 - closed with the last who names it
-        with Path(file).open("rb") as pipe:
-            shutil.copyfileobj(pipe, copy, _CHUNK)
-        copy.flush()
-    except OSError as e:
-        raise UsageError(f"{file}: cannot be copied to a temporary file ({e.strerror}); give an ordinary file") from e
-    return Piped.of(file, copy)
-
-
-def _there(file: str) -> Path:
-    """Return where the bytes of a file lie."""
-    return Path(file.copy.name if isinstance(file, Piped) else file)
-
-
-def _kind(file: Path) -> Literal["predicted", "empty", "other"]:
-    """Return whether a file holds answers of `bike classify`: ActivityNet annotations are JSON, too."""
-    if not file.is_file():
-        return "other"
-    with file.open("rb") as stream:
-        start = stream.read(_START).decode("utf-8", "replace").lstrip("\ufeff \t\r\n[")
-    if not start.strip("] \t\r\n"):
-        return "empty"
-    if start.startswith("{"):
-        first = start.split("\n")[0]
-        record = start if first.strip() == "{" else first
-        is_answer = '"path"' in record and '"database"' not in record
-    else:
-        is_answer = file.suffix.lower() in (".csv", ".tsv", "") and start.startswith(("path,status", "path\tstatus"))
-    return "predicted" if is_answer else "other"
 
 
 def _digest(files: Iterable[Path]) -> str:
@@ -117,9 +32,6 @@ def _digest(files: Iterable[Path]) -> str:
                 while chunk := stream.read(_CHUNK):
                     digest.update(chunk)
     return digest.hexdigest()
-
-
-# -- figures -----------------------------------------------------------------------------------------------------------
 
 
 def of_predictions(
