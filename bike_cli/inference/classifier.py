@@ -17,7 +17,8 @@ from bike_cli.engine.attributes import associate, attribute_scores, attribute_se
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.few_shot import Head, Views, as_views, beside
 from bike_cli.engine.scoring import fuse, match_spread, probabilities, rank, unit
-from bike_cli.engine.spotting import Voters, concept_scores, mean_scores, saliency, spotted
+from bike_cli.engine.spotting import concept_scores, mean_scores, saliency
+from bike_cli.engine.voters import Voters, spotted
 from bike_cli.errors import ModelError
 from bike_cli.inference.features import Seen
 from bike_cli.records import Attribute, Clip, Lexicon, Prediction, Ranked, VideoFeatures

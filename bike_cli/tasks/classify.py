@@ -22,8 +22,8 @@ from bike_cli.engine.attributes import encode_lexicon
 from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.heads.saved_classifier import Learnt
 from bike_cli.engine.scoring import normalise_in_place, unit
-from bike_cli.engine.spotting import Voters, voters
 from bike_cli.engine.store.store import Store, open_store, recipe_key
+from bike_cli.engine.voters import Voters, voters
 from bike_cli.errors import UsageError
 from bike_cli.inference.classifier import AttributeBranch, Classifier
 from bike_cli.inference.features import Features, Input, Seen, Shelf

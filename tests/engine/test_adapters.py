@@ -34,7 +34,8 @@ from bike_cli.engine.heads.few_shot import (
     zero_shot,
 )
 from bike_cli.engine.scoring import unit
-from bike_cli.engine.spotting import Voters, concept_scores, mean_scores, saliency
+from bike_cli.engine.spotting import concept_scores, mean_scores, saliency
+from bike_cli.engine.voters import Voters
 
 Floats = NDArray[np.float64]
 Fit = Callable[[Views, Tensor, Tensor, float], Head]

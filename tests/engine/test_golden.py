@@ -11,8 +11,9 @@ from torch import Tensor
 from bike_cli.engine.attributes import attribute_scores, attribute_sentence
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.scoring import fuse, probabilities, unit
-from bike_cli.engine.spotting import concept_scores, mean_scores, saliency, voters
+from bike_cli.engine.spotting import concept_scores, mean_scores, saliency
 from bike_cli.engine.towers.tokens import tokenise
+from bike_cli.engine.voters import voters
 from bike_cli.records import Prompt, TextFeatures
 
 Golden = dict[str, NDArray[np.generic]]

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tensor_watch import LargestTensor
 from torch import Tensor
 
-from bike_cli.engine import spotting
 from bike_cli.engine.scoring import unit
-from bike_cli.engine.spotting import Voters, concept_scores, mean_scores, saliency, voters
+from bike_cli.engine.spotting import concept_scores, mean_scores, saliency
+from bike_cli.engine.voters import Voters, voters
 from bike_cli.records import TextFeatures
 
 seeds = st.integers(0, 2**31)
@@ -118,7 +118,7 @@ def test_chunking_changes_no_value(monkeypatch: pytest.MonkeyPatch, limit: str, 
     mask = some_of(9, 4) if masked else None
     whole = saliency(frames, tokens, 0.05, mask)
 
-    monkeypatch.setattr(spotting, limit, numbers)
+    monkeypatch.setattr(f"bike_cli.engine.voters.{limit}", numbers)
 
     assert torch.allclose(saliency(frames, tokens, 0.05, mask), whole, atol=1e-14)
 
@@ -128,7 +128,7 @@ def test_chunking_changes_no_value(monkeypatch: pytest.MonkeyPatch, limit: str, 
 def test_the_voters_of_a_class_are_its_own_in_order(
     monkeypatch: pytest.MonkeyPatch, tokens_together: int, masked: bool
 ) -> None:
-    monkeypatch.setattr(spotting, "BLOCK_TOKENS", tokens_together)
+    monkeypatch.setattr("bike_cli.engine.voters.BLOCK_TOKENS", tokens_together)
     tokens, mask = vectors(6, 9, 4, 5), some_of(9, 4)
 
     among = Voters.among(tokens, mask if masked else None)

@@ -12,9 +12,9 @@ from bike_cli.config import AttributeConfig, ClassifyConfig, Recipe, SamplingCon
 from bike_cli.engine.engine import Engine, assemble
 from bike_cli.engine.models.parts import Checkpoint, build_clip
 from bike_cli.engine.scoring import unit
-from bike_cli.engine.spotting import Voters
 from bike_cli.engine.towers.placement import place
 from bike_cli.engine.towers.transforms import ImageRecipe
+from bike_cli.engine.voters import Voters
 from bike_cli.inference.classifier import Classifier
 from bike_cli.records import Clip, Source
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from bike_cli.config import Spot
 from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.scoring import unit
-from bike_cli.engine.spotting import Voters, voters
 from bike_cli.engine.towers.transforms import normalise
+from bike_cli.engine.voters import Voters, voters
 from bike_cli.errors import ConfigError
 from bike_cli.records import Prompt
 from bike_cli.tasks.finetune.learner import Batch, Learner, Learning, Texts

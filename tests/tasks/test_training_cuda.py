@@ -16,7 +16,7 @@ from torch import Tensor
 from bike_cli.config import BatchConfig, FinetuneConfig, LearningConfig, Strategy
 from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.scoring import unit
-from bike_cli.engine.spotting import Voters
+from bike_cli.engine.voters import Voters
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Prompt, Sample, Source
 from bike_cli.tasks.finetune.learner import Batch, Learner, Texts

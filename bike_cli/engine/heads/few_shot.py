@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from bike_cli.engine.scoring import unit
-from bike_cli.engine.spotting import Voters, concept_scores, spotted
+from bike_cli.engine.spotting import concept_scores
+from bike_cli.engine.voters import Voters, spotted
 
 # Tip-Adapter's own defaults, for one shot a class: nothing is left then to choose others by.
 TIP_ALPHA, TIP_BETA = 1.0, 5.5

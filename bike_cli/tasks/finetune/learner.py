@@ -22,9 +22,10 @@ from torch.nn.parallel import DistributedDataParallel
 from bike_cli.config import Spot, Strategy
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.scoring import unit
-from bike_cli.engine.spotting import Voters, concept_scores, mean_scores, spotted
+from bike_cli.engine.spotting import concept_scores, mean_scores
 from bike_cli.engine.towers.packed import pack
 from bike_cli.engine.towers.transforms import normalise
+from bike_cli.engine.voters import Voters, spotted
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Prompt
 from bike_cli.tasks.finetune.losses import bce_loss, ce_loss, ds_loss, nce_loss

@@ -32,8 +32,8 @@ from bike_cli.engine.models.folder import CONFIG_FILE, load_folder, save_folder
 from bike_cli.engine.models.parts import new_temporal
 from bike_cli.engine.models.weights import UNWRITABLE, first_line
 from bike_cli.engine.scoring import unit
-from bike_cli.engine.spotting import Voters, voters
 from bike_cli.engine.towers.augmentation import Augmentation
+from bike_cli.engine.voters import Voters, voters
 from bike_cli.errors import ConfigError, UsageError
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Failure

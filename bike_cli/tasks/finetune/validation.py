@@ -16,7 +16,8 @@ from bike_cli.data.labelled.draws import deal
 from bike_cli.data.labelled.train_sets import LabelledSet
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.scoring import unit
-from bike_cli.engine.spotting import concept_scores, mean_scores, spotted
+from bike_cli.engine.spotting import concept_scores, mean_scores
+from bike_cli.engine.voters import spotted
 from bike_cli.errors import UsageError
 from bike_cli.inference.features import Features, Seen
 from bike_cli.inference.processes import Processes
