@@ -35,9 +35,9 @@ from bike_cli.engine.engine import assemble
 from bike_cli.engine.heads.bike import TemporalTransformer
 from bike_cli.engine.models.parts import Checkpoint, build_clip, new_temporal
 from bike_cli.engine.scoring import unit
-from bike_cli.engine.spotting import Voters
 from bike_cli.engine.towers.placement import place
 from bike_cli.engine.towers.transforms import ImageRecipe, normalise
+from bike_cli.engine.voters import Voters
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Prompt, Sample, Source
 from bike_cli.tasks.finetune.learner import Batch, Learner, Texts

@@ -44,7 +44,8 @@ from bike_cli.data.lexicons import read_lexicon
 from bike_cli.engine.attributes import associate, attribute_scores, attribute_sentence, encode_lexicon
 from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.scoring import fuse, match_spread, unit
-from bike_cli.engine.spotting import concept_scores, mean_scores, saliency, voters
+from bike_cli.engine.spotting import concept_scores, mean_scores, saliency
+from bike_cli.engine.voters import voters
 from bike_cli.records import Source, TextFeatures
 from bike_cli.video.decoding import decode
 

@@ -9,7 +9,7 @@ from small_models import TOWERS, tiny_config
 from torch import Tensor
 
 from bike_cli.engine.models.parts import build_clip
-from bike_cli.engine.towers.class_token import answer_for_class_token
+from bike_cli.engine.towers.speedups import answer_for_class_token
 
 OTHERS: Mapping[str, Mapping[str, object]] = {  # towers that read all tokens of the last block, or have no such block
     "mean of patches": {**TOWERS["vit"], "pool_type": "avg"},

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bike_cli.engine.engine import Engine
-from bike_cli.engine.towers.packed import PackedAttention, PatchProduct, pack
+from bike_cli.engine.towers.speedups import PackedAttention, PatchProduct, pack
 
 
 def test_packed_attention_attends_as_before() -> None:

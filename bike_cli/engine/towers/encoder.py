@@ -18,8 +18,8 @@ from bike_cli.config import Spot
 from bike_cli.engine.models.parts import PLAIN_ONLY, width_of
 from bike_cli.engine.models.weights import digest_of_weights
 from bike_cli.engine.towers.batches import Batches
-from bike_cli.engine.towers.class_token import answer_for_class_token
 from bike_cli.engine.towers.placement import Placement
+from bike_cli.engine.towers.speedups import answer_for_class_token
 from bike_cli.engine.towers.tokens import Tokens, Truncated, tokenise
 from bike_cli.engine.towers.transforms import ImageRecipe, normalise, views
 from bike_cli.errors import ModelError, UsageError

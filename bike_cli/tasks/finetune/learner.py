@@ -23,7 +23,7 @@ from bike_cli.config import Spot, Strategy
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import concept_scores, mean_scores
-from bike_cli.engine.towers.packed import pack
+from bike_cli.engine.towers.speedups import pack
 from bike_cli.engine.towers.transforms import normalise
 from bike_cli.engine.voters import Voters, spotted
 from bike_cli.inference.processes import Processes
