@@ -20,8 +20,8 @@ from bike_cli.data.lexicons import read_lexicon
 from bike_cli.engine.engine import Engine
 from bike_cli.inference.classifier import Classifier
 from bike_cli.inference.features import Seen
+from bike_cli.inference.prepare import prepare
 from bike_cli.records import Source, VideoFeatures
-from bike_cli.tasks.classify import prepare
 
 SHARE_TARGET, MEMORY_TARGET_GIB = 0.05, 2
 VIDEOS, FRAMES = 64, 8

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bike_cli.config import ClassifyConfig
 from bike_cli.engine.engine import Engine
-from bike_cli.tasks.classify import prepare
+from bike_cli.inference.prepare import prepare
 from bike_cli.tasks.fewshot.tower_training import Recipe, ShotTraining
 from bike_cli.tasks.finetune.learner import Texts
 

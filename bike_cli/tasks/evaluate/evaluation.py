@@ -21,9 +21,9 @@ from bike_cli.errors import UsageError
 from bike_cli.inference.classifier import Classifier, Told
 from bike_cli.inference.contents import digest_of_all, digests_of
 from bike_cli.inference.features import Features, Seen
+from bike_cli.inference.prepare import prepare, shelf_of
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Clip, Failure, Prediction, Spent
-from bike_cli.tasks.classify import prepare, shelf_of
 from bike_cli.tasks.evaluate.protocols import official_test_probabilities
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 from bike_cli.video.workers.pool import DecodePool

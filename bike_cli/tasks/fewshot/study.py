@@ -34,9 +34,9 @@ from bike_cli.errors import UsageError
 from bike_cli.inference.classifier import AttributeBranch
 from bike_cli.inference.contents import digest_of_all, digests_of
 from bike_cli.inference.features import Features, Seen
+from bike_cli.inference.prepare import prepare, shelf_of
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Clip, Failure, Prediction, Spent
-from bike_cli.tasks.classify import prepare, shelf_of
 from bike_cli.tasks.evaluate.evaluation import made_of
 from bike_cli.tasks.evaluate.metrics import confusion
 from bike_cli.tasks.evaluate.score_table import ScoreTable

@@ -28,9 +28,9 @@ from bike_cli.engine.scoring import fuse
 from bike_cli.engine.store.store import open_store
 from bike_cli.errors import ConfigError, UsageError
 from bike_cli.inference.features import Features
+from bike_cli.inference.prepare import encode_labels, shelf_of
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Failure, Sample, Spent
-from bike_cli.tasks.classify import encode_labels, shelf_of
 from bike_cli.tasks.finetune.learner import IN_BATCH, Texts
 from bike_cli.tasks.finetune.loading import plans_of, steps_of
 from bike_cli.tasks.finetune.losses import bce_loss, ce_loss

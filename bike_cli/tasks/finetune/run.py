@@ -35,10 +35,10 @@ from bike_cli.engine.scoring import unit
 from bike_cli.engine.towers.augmentation import Augmentation
 from bike_cli.engine.voters import Voters, voters
 from bike_cli.errors import ConfigError, UsageError
+from bike_cli.inference.prepare import encode_labels
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Failure
 from bike_cli.settings import flatten
-from bike_cli.tasks.classify import encode_labels
 from bike_cli.tasks.finetune.attribute_branch import (
     AttributeTraining,
     Told,
