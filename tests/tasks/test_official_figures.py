@@ -14,9 +14,8 @@ from bike_cli.data.labelled.eval_sets import NONE
 from bike_cli.data.labelled.eval_sets import Tested as Truth  # pytest takes what is called Test… for tests
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample, Source
-from bike_cli.tasks.evaluate.evaluation import Official
 from bike_cli.tasks.evaluate.metrics import mean_average_precision
-from bike_cli.tasks.evaluate.official import check_attributes, official_figures
+from bike_cli.tasks.evaluate.official import Official, check_attributes, official_figures
 from bike_cli.tasks.evaluate.report import Judged, check_protocol, data_of, report_of
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 

@@ -9,10 +9,7 @@ from numpy.typing import NDArray
 
 from bike_cli.errors import UsageError
 from bike_cli.tasks.evaluate.metrics import average_precisions, hits_among, mean_average_precision, softmax
-from bike_cli.tasks.evaluate.protocols import (
-    Part,
-    candidates_of,
-    half_draws,
+from bike_cli.tasks.evaluate.official import (
     official_average_precisions,
     official_fusion,
     official_map,
@@ -22,9 +19,8 @@ from bike_cli.tasks.evaluate.protocols import (
     official_zeroshot_probabilities,
     running_map,
     running_maps,
-    spread,
-    zeroshot_half,
 )
+from bike_cli.tasks.evaluate.protocols import Part, candidates_of, half_draws, spread, zeroshot_half
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from bike_cli.inference.features import Features, Seen
 from bike_cli.inference.prepare import prepare, shelf_of
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Clip, Failure, Prediction, Spent
-from bike_cli.tasks.evaluate.protocols import official_test_probabilities
+from bike_cli.tasks.evaluate.official import Official
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 from bike_cli.video.workers.pool import DecodePool
 
@@ -43,29 +42,6 @@ class System:
     name: str
     engine: Engine
     config: ClassifyConfig
-
-
-@dataclass(frozen=True, eq=False)
-class Official:
-    """What the official code computes its figures of, for the same videos.
-
-    Args:
-        views: float32 [V, K, C], the cosines of each view, of the video branch alone.
-        frames: float64 [V, T, D], raw, of which its zero-shot script makes its own scores; NaN where a video has fewer
-            than others, as keyframes are.
-        classes: float64 [C, D], unit vectors.
-        attributes: float64 [V, C], the cosines of the attribute sentences; None where attributes do not count.
-    """
-
-    views: NDArray[np.float32]
-    frames: NDArray[np.float64]
-    classes: NDArray[np.float64]
-    attributes: NDArray[np.float64] | None = None
-
-    @cached_property
-    def test(self) -> NDArray[np.float64]:
-        """The probabilities of its test script, softmaxed twice, [V, C]."""
-        return official_test_probabilities(self.views.astype(np.float64))
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,10 +13,9 @@ import numpy as np
 from bike_cli.config import TRAINED_ATTRIBUTE_WEIGHT, EvalConfig
 from bike_cli.data.labelled.eval_sets import Tested
 from bike_cli.errors import UsageError
-from bike_cli.tasks.evaluate.evaluation import Official
 from bike_cli.tasks.evaluate.figures import Measured, compared, measured
-from bike_cli.tasks.evaluate.official import check_attributes, official_figures, top
-from bike_cli.tasks.evaluate.protocols import Part, official_part, spread, zeroshot_half
+from bike_cli.tasks.evaluate.official import Official, check_attributes, official_figures, official_part, top
+from bike_cli.tasks.evaluate.protocols import Part, spread, zeroshot_half
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 logger = logging.getLogger(__name__)
