@@ -88,7 +88,7 @@ def write_training_plot(folder: Path) -> Path | None:
 def _curve(report: Report, file: Path) -> None:
     from matplotlib.figure import Figure
 
-    from bike_cli.cli.fewshot_tables import over_trials
+    from bike_cli.tasks.fewshot.outcomes import over_trials
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()

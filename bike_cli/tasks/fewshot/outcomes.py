@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from bike_cli.config import FewshotConfig
 from bike_cli.data.labelled.draws import Draw
 from bike_cli.engine.engine import Engine
 from bike_cli.records import Failure, Sample, Spent
-from bike_cli.tasks.evaluate.metrics import macro, top1
+from bike_cli.tasks.evaluate.metrics import Mean, macro, mean_of, top1
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,3 +83,20 @@ class Report:
     def of(self, method: str, shots: int) -> list[Outcome]:
         """Return the outcomes of a method with so many shots, by trial."""
         return [o for o in self.outcomes if (o.method, o.shots) == (method, shots)]
+
+
+def over_trials(outcomes: Sequence[Outcome], figure: str) -> Mean:
+    """Return the mean of `top1` or `macro` over trials; of one trial's top-1 the error is that over its videos."""
+    if len(outcomes) == 1 and figure == "top1":
+        return mean_of(outcomes[0].hits.astype(np.float64))
+    return mean_of([getattr(outcome, figure) for outcome in outcomes])
+
+
+def gain(outcomes: Sequence[Outcome], baseline: Sequence[Outcome]) -> Mean:
+    """Return by how much outcomes are better than the baseline's on the same draws, in top-1.
+
+    Its interval is paired: over trials, or over the videos of a single one.
+    """
+    if len(outcomes) == 1:
+        return mean_of(outcomes[0].hits.astype(np.float64) - baseline[0].hits)
+    return mean_of([o.top1 - b.top1 for o, b in zip(outcomes, baseline, strict=True)])
