@@ -19,8 +19,9 @@ from answers import HOSTILE, steering
 from browser import Browser, browsing, find_browser
 from PIL import Image
 
-from bike_cli.cli.eval.page import CONFUSIONS_SHOWN, FAILURES_SHOWN, Mistake, Mistakes, write_html
+from bike_cli.cli.eval.page import CONFUSIONS_SHOWN, FAILURES_SHOWN, write_html
 from bike_cli.errors import UsageError
+from bike_cli.tasks.evaluate.mistakes import Mistake, Mistakes
 
 LABELS = ("red square", "blue circle", "green cross")
 COUNTS = ((6, 3, 1), (0, 8, 0), (1, 1, 2))  # recalls 0.6, 1, 0.5

@@ -35,8 +35,8 @@ from bike_cli.errors import ExitCode, UsageError
 from bike_cli.settings import dump, flatten, resolve
 
 if TYPE_CHECKING:
-    from bike_cli.cli.eval.page import Mistakes
     from bike_cli.tasks.evaluate.evaluation import Evaluation
+    from bike_cli.tasks.evaluate.mistakes import Mistakes
 
 FIGURES = "Figures"
 MODEL_CONFIG = "config.json"  # of a folder that is a model
@@ -327,8 +327,8 @@ def _of_videos(
         figures = report_of(judged, tested, evaluation.kept, config)
         failed = [{"path": f.path, "type": f.kind, "message": f.message} for f in evaluation.failures]
         data = data_of(tested, files, failed, len(evaluation.kept), evaluation.contents)
-        from bike_cli.cli.eval.page import Mistakes
-        from bike_cli.cli.eval.tables import mistakes_of, whole_report
+        from bike_cli.cli.eval.tables import whole_report
+        from bike_cli.tasks.evaluate.mistakes import Mistakes, mistakes_of
 
         report = whole_report(given, config, data, figures, engine=first, model=first.name)
         report["systems_left_out"] = [one.name for one in systems if one not in evaluation.sound]

@@ -16,10 +16,10 @@ from bike_cli.errors import UsageError
 from bike_cli.settings import flatten, resolve
 
 if TYPE_CHECKING:
-    from bike_cli.cli.eval.page import Mistakes
     from bike_cli.data.labelled.train_sets import LabelledSet
     from bike_cli.inference.processes import Processes
     from bike_cli.tasks.evaluate.evaluation import System
+    from bike_cli.tasks.evaluate.mistakes import Mistakes
     from bike_cli.tasks.evaluate.report import Judged
     from bike_cli.tasks.fewshot.study import Study
     from bike_cli.video.workers.pool import DecodePool
@@ -55,9 +55,8 @@ def of_shots(
 
     The mistakes are the first system's, of its last method with the most shots. None: another process tells.
     """
-    from bike_cli.cli.eval.page import Mistakes
-    from bike_cli.cli.eval.tables import mistakes_of
     from bike_cli.data.labelled.train_sets import read_labelled
+    from bike_cli.tasks.evaluate.mistakes import Mistakes, mistakes_of
     from bike_cli.video.workers.pool import DecodePool
 
     root = given["root"] if isinstance(given["root"], Path) else None

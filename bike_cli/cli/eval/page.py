@@ -6,7 +6,6 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -16,6 +15,7 @@ import numpy as np
 from bike_cli.cli.eval import html_parts as h
 from bike_cli.cli.eval.html_parts import Column, Html, element, name, text
 from bike_cli.cli.terminal.output_file import open_output
+from bike_cli.tasks.evaluate.mistakes import Mistake, Mistakes
 from bike_cli.video.thumbnails import as_jpeg
 
 if TYPE_CHECKING:
@@ -59,47 +59,6 @@ SMALLER_IS_BETTER = frozenset({"ece"})
 PER_CLASS = {"recall": "recall", "ap": "average precision", "precision": "precision", "f1": "F1"}
 
 Object = Mapping[str, object]
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A video that was taken for something else.
-
-    Args:
-        label: what it is.
-        guess: what it was taken for, with `score` of 1.
-        frames: uint8 [H, W, 3] each, those that spotting weighed most.
-        times_s: beside `frames`; NaN where the video has no clock.
-        weights: beside `frames`; shares of the whole video's saliency.
-    Raises:
-        ValueError: frames, times and weights of different numbers.
-    """
-
-    path: str
-    label: str
-    guess: str
-    score: float
-    frames: Sequence[NDArray[np.uint8]] = field(default=(), repr=False)
-    times_s: Sequence[float] = ()
-    weights: Sequence[float] = ()
-    attributes: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        if not len(self.frames) == len(self.times_s) == len(self.weights):
-            counts = f"{len(self.frames)} frames, {len(self.times_s)} times and {len(self.weights)} weights"
-            raise ValueError(f"{self.path}: has {counts}; give as many of each")
-
-
-@dataclass(frozen=True)
-class Mistakes:
-    """Mistakes of one system.
-
-    Args:
-        system: its name; empty where there is no other.
-    """
-
-    found: Sequence[Mistake] = ()
-    system: str = ""
 
 
 def write_html(report: Mapping[str, object], mistakes: Mistakes, file: Path) -> None:

@@ -15,9 +15,9 @@ from bike_cli.data.predictions.records import _CHUNK, Piped, _there
 from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from bike_cli.cli.eval.page import Mistakes
     from bike_cli.data.labelled.eval_sets import Tested
     from bike_cli.data.predictions.predictions import Joined, Predictions
+    from bike_cli.tasks.evaluate.mistakes import Mistakes
     from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 logger = logging.getLogger(__name__)
@@ -41,9 +41,9 @@ def of_predictions(
 
     Of processes that a launcher started the first one tells; None for the others.
     """
-    from bike_cli.cli.eval.page import Mistakes
     from bike_cli.cli.eval.tables import whole_report
     from bike_cli.inference.processes import found
+    from bike_cli.tasks.evaluate.mistakes import Mistakes
     from bike_cli.tasks.evaluate.report import Judged, check_protocol, data_of, report_of
 
     if not found().is_first:

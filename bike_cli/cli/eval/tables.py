@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bike_cli.cli.classify.rows import as_json
-from bike_cli.cli.eval.page import METRICS, SETTLED, SMALLER_IS_BETTER, Mistake, compared_on
+from bike_cli.cli.eval.page import METRICS, SETTLED, SMALLER_IS_BETTER, compared_on
 from bike_cli.cli.eval.repeat import OWN
 from bike_cli.cli.fewshot_tables import NARROWEST
 from bike_cli.cli.terminal.console import plain
@@ -27,14 +27,9 @@ from bike_cli.versions import versions
 
 if TYPE_CHECKING:
     from bike_cli.engine.engine import Engine
-    from bike_cli.records import Clip, Prediction
-    from bike_cli.tasks.evaluate.score_table import ScoreTable
-
-    Look = Callable[[Sequence[int]], list[tuple[Clip, Prediction]]]
 
 Object = Mapping[str, object]
 
-MISTAKES_SHOWN, FRAMES_SHOWN = 24, 4
 BESIDE = 3  # systems; of more, intervals stand below their figures
 NAMES = {name: called for name, (called, _) in METRICS.items()} | {
     "running_map": "running mAP",
@@ -124,42 +119,6 @@ def print_tables(report: Object) -> None:
         if part is not None:
             console.print(part)
     console.print(plain(_footer(report), "dim"))
-
-
-def mistakes_of(table: ScoreTable, look: Look, *, most: int = MISTAKES_SHOWN) -> list[Mistake]:
-    """Return a system's most confident mistakes, with the frames that spotting weighed most.
-
-    Args:
-        look: returns the frames and answers of some rows of the table.
-    """
-    best = table.logits.argmax(axis=1)
-    wrong = ~np.take_along_axis(table.present, best[:, None], axis=1)[:, 0]
-    scores = np.where(wrong, np.take_along_axis(table.probabilities, best[:, None], axis=1)[:, 0], -1.0)
-    rows = [row for row in np.argsort(-scores, kind="stable")[:most].tolist() if wrong[row]]
-    found = []
-    looked = {clip.source.id: (clip, told) for clip, told in look(rows)}
-    for row in rows:
-        if table.videos[row] not in looked:
-            continue
-        clip, told = looked[table.videos[row]]
-        weights = np.zeros(0) if told.saliency is None else told.saliency
-        frames = clip.frames.reshape(-1, *clip.frames.shape[2:])
-        order = np.argsort(clip.times_s.ravel() if clip.positions is None else clip.positions.ravel(), kind="stable")
-        chosen = sorted(np.argsort(-weights, kind="stable")[:FRAMES_SHOWN].tolist())
-        truth = [label for label, there in zip(table.labels, table.present[row], strict=True) if there]
-        found.append(
-            Mistake(
-                path=table.videos[row],
-                label=", ".join(truth) or "none of these",
-                guess=table.labels[int(best[row])],
-                score=float(scores[row]),
-                frames=[frames[order[i]] for i in chosen],
-                times_s=[float(told.times_s[i]) for i in chosen],
-                weights=[float(weights[i]) for i in chosen],
-                attributes=[attribute.phrase for attribute in told.attributes],
-            )
-        )
-    return found
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------
