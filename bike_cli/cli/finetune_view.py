@@ -18,7 +18,8 @@ from bike_cli.cli.terminal.console import plain
 
 if TYPE_CHECKING:
     from bike_cli.tasks.finetune.events import Events
-    from bike_cli.tasks.finetune.run import Rehearsal, Validated
+    from bike_cli.tasks.finetune.rehearsal import Rehearsal
+    from bike_cli.tasks.finetune.validation import Validated
     from bike_cli.tasks.finetune.video_branch import Step
 
 logger = logging.getLogger(__name__)

@@ -26,9 +26,10 @@ from bike_cli.engine.engine import Engine, assemble, load
 from bike_cli.engine.models.folder import load_folder
 from bike_cli.engine.towers.placement import place
 from bike_cli.errors import ConfigError, UsageError
-from bike_cli.tasks.finetune.run import Finetuning, Validated
+from bike_cli.tasks.finetune.run import Finetuning
 from bike_cli.tasks.finetune.run_folder import CHECKPOINTS, FINE_TUNED
 from bike_cli.tasks.finetune.snapshots import STATE, TENSORS, snapshots_in
+from bike_cli.tasks.finetune.validation import Validated
 from bike_cli.tasks.finetune.video_branch import Step
 from bike_cli.video.workers.pool import DecodePool
 

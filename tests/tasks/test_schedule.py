@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bike_cli.tasks.finetune.schedule import rate_at, rate_of_step
+from bike_cli.tasks.finetune.losses import rate_at, rate_of_step
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "golden_lr.json"
 EPOCHS, WARM_UP, HEAD, CLIP = 30, 5, 5e-5, 5e-6

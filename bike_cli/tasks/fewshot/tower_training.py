@@ -15,7 +15,7 @@ from bike_cli.engine.engine import Engine
 from bike_cli.engine.towers.augmentation import Augmentation, augment
 from bike_cli.tasks.finetune.learner import Batch, Learner, Texts
 from bike_cli.tasks.finetune.loading import PIXELS, plans_of, steps_of
-from bike_cli.tasks.finetune.schedule import rate_of_step
+from bike_cli.tasks.finetune.losses import rate_of_step
 from bike_cli.tasks.finetune.video_branch import freeze
 
 CROPS_ONLY = Augmentation(crops=True, flip=False, jitter=False)  # a few clips' colours and sides may be their classes

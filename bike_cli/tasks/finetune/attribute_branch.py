@@ -33,8 +33,7 @@ from bike_cli.inference.processes import Processes
 from bike_cli.records import Failure, Sample, Spent
 from bike_cli.tasks.finetune.learner import IN_BATCH, Texts
 from bike_cli.tasks.finetune.loading import plans_of, steps_of
-from bike_cli.tasks.finetune.losses import bce_loss, ce_loss
-from bike_cli.tasks.finetune.schedule import rate_of_step
+from bike_cli.tasks.finetune.losses import bce_loss, ce_loss, rate_of_step
 from bike_cli.tasks.finetune.validation import metrics_of, scores_of
 from bike_cli.video.workers.pool import DecodePool
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -29,7 +29,6 @@ from bike_cli.data.lexicons import lexicon_names
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.models.checkpoints import BIKE_RECIPE
 from bike_cli.engine.models.folder import CONFIG_FILE, load_folder, save_folder
-from bike_cli.engine.models.parts import new_temporal
 from bike_cli.engine.models.weights import UNWRITABLE, first_line
 from bike_cli.engine.scoring import unit
 from bike_cli.engine.towers.augmentation import Augmentation
@@ -49,65 +48,18 @@ from bike_cli.tasks.finetune.attribute_branch import (
 )
 from bike_cli.tasks.finetune.learner import Learner, Learning, Texts
 from bike_cli.tasks.finetune.loading import Loader, plans_of
+from bike_cli.tasks.finetune.plan import FREE, SIDED, _with_head, loss_of
+from bike_cli.tasks.finetune.rehearsal import Rehearsal
 from bike_cli.tasks.finetune.run_folder import FINE_TUNED, RunFolder
 from bike_cli.tasks.finetune.sharding import check_sharding, copy_that_learns
-from bike_cli.tasks.finetune.validation import Scored, metrics_of, scored, sides_of
+from bike_cli.tasks.finetune.validation import Scored, Validated, metrics_of, scored, sides_of
 from bike_cli.tasks.finetune.video_branch import Step, VideoTraining, fitting_batch, freeze, learnt_of
 from bike_cli.versions import versions
 from bike_cli.video.workers.pool import DecodePool
 
 logger = logging.getLogger(__name__)
 
-SIDED = ("left", "right", "clockwise", "counterclockwise", "anticlockwise")
-# What may change when a run goes on: it has no say in what is computed.
-FREE = {
-    *("workers", "decode_timeout", "decode_memory", "cache", "cache_dir", "save_minutes"),
-    *("accumulate", "checkpointing", "strategy", "compile", "offline", "model", "device"),
-}
 ROOM = 1.1  # times what a run is known to write, that must be free
-
-
-@dataclass(frozen=True)
-class Validated:
-    """How right a model is on what is validated on.
-
-    Args:
-        epoch: after which; 0: before the first.
-        metrics: `top1`, `top5`, `macro`, or `map` with several labels.
-        what: `video`, `wise_ft`, `attributes` or `fused`.
-    """
-
-    what: str
-    epoch: int
-    metrics: Mapping[str, float]
-    is_best: bool
-    videos: int
-    failures: int
-
-
-@dataclass(frozen=True)
-class Rehearsal:
-    """What a dry run found.
-
-    Args:
-        batch_size, parts: what would be trained with.
-        step_s: of one step, its videos ready.
-        load_s: that a batch takes to be decoded and varied.
-        hours: of all epochs, validation left out.
-        memory_mib: most that the device held; 0 where it does not tell.
-    """
-
-    train: int
-    val: int
-    batch_size: int
-    parts: int
-    steps: int
-    step_s: float
-    load_s: float
-    hours: float
-    memory_mib: int
-    disk_mib: int
-    failures: int
 
 
 class Finetuning:
@@ -576,32 +528,3 @@ class Finetuning:
             disk_mib=self._bytes() // 2**20,
             failures=len(loaded.failures),
         )
-
-
-def loss_of(config: FinetuneConfig, *, multi_label: bool) -> str:
-    """Return the loss that is meant.
-
-    Raises:
-        ConfigError: one for a single label where videos have several, or the other way round.
-    """
-    loss = config.learning.loss
-    if loss == "auto":
-        return "bce" if multi_label else "nce"
-    if multi_label != (loss == "bce"):
-        fact = "videos have several labels" if multi_label else "each video has one label"
-        way_out = "leave it out, or give bce" if multi_label else "leave it out, or give --multi-label"
-        raise ConfigError(f"loss is {loss}, but {fact}; {way_out}")
-    return loss
-
-
-def _with_head(engine: Engine, config: FinetuneConfig) -> Engine:
-    """Return the engine with the temporal head that is asked for."""
-    kind = config.learning.head
-    if config.learning.branch == "attributes":
-        return engine
-    if kind == "none":
-        return replace(engine, temporal_head=None)
-    if engine.temporal_head is not None:
-        return engine
-    head = new_temporal(engine.encoder.model, seed=config.learning.seed)
-    return replace(engine, temporal_head=head.to(engine.encoder.placement.device))

@@ -128,3 +128,21 @@ def metrics_of(scores: NDArray[np.float64], samples: Sequence[Sample], *, multi_
         "top5": float(hits_among(scores, truth, 5).mean()),
         "macro": macro(counts),
     }
+
+
+@dataclass(frozen=True)
+class Validated:
+    """How right a model is on what is validated on.
+
+    Args:
+        epoch: after which; 0: before the first.
+        metrics: `top1`, `top5`, `macro`, or `map` with several labels.
+        what: `video`, `wise_ft`, `attributes` or `fused`.
+    """
+
+    what: str
+    epoch: int
+    metrics: Mapping[str, float]
+    is_best: bool
+    videos: int
+    failures: int

@@ -22,7 +22,7 @@ from bike_cli.inference.processes import Processes
 from bike_cli.records import Failure, Sample
 from bike_cli.tasks.finetune.learner import Coming, Learner
 from bike_cli.tasks.finetune.loading import Loaded, Loader, plans_of, steps_of
-from bike_cli.tasks.finetune.schedule import rate_of_step
+from bike_cli.tasks.finetune.losses import rate_of_step
 from bike_cli.tasks.finetune.sharding import share_of, whole
 from bike_cli.tasks.finetune.snapshots import Snapshot
 
