@@ -26,7 +26,8 @@ from benchmarks.material import copies, engine_of
 from benchmarks.peers import PEERS
 from bike_cli.config import ClassifyConfig, DecodingConfig, SamplingConfig, StoreConfig
 from bike_cli.records import Spent
-from bike_cli.video.workers.pool import DecodePool, cores
+from bike_cli.video.workers.machine import cores
+from bike_cli.video.workers.pool import DecodePool
 
 LABELS = ["arm wrestling", "flipping a pancake", "hitting a baseball", "yoga", "playing the guitar", "basketball"]
 TARGET, PEER_TARGET = 0.9, 10.0

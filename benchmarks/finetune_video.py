@@ -30,7 +30,8 @@ from bike_cli.records import Sample, Source
 from bike_cli.tasks.finetune.loading import Plan
 from bike_cli.tasks.finetune.run import Finetuning
 from bike_cli.tasks.finetune.video_branch import Step
-from bike_cli.video.workers.pool import DecodePool, cores
+from bike_cli.video.workers.machine import cores
+from bike_cli.video.workers.pool import DecodePool
 
 LABELS = ("arm wrestling", "flipping a pancake", "hitting a baseball", "yoga", "playing the guitar", "basketball")
 TARGET = 0.9

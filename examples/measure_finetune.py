@@ -49,8 +49,10 @@ from bike_cli.engine.engine import Engine, load
 from bike_cli.records import Prediction, Sample
 from bike_cli.tasks.classify import classify
 from bike_cli.tasks.evaluate.metrics import mean_of
-from bike_cli.tasks.finetune.run import Finetuning, Validated
-from bike_cli.video.workers.pool import DecodePool, cores
+from bike_cli.tasks.finetune.run import Finetuning
+from bike_cli.tasks.finetune.validation import Validated
+from bike_cli.video.workers.machine import cores
+from bike_cli.video.workers.pool import DecodePool
 
 # Apart from those of training, of tiny's validation and test, and of few-shot learning (see measure_fewshot.py).
 SEEDS = {"train": 7_000_000, "val": 8_000_000, "test": 9_000_000}

@@ -74,7 +74,7 @@ def describe_workers(workers: int | None) -> dict[str, object]:
     Raises:
         ImportError: a decoder is broken.
     """
-    from bike_cli.video.workers.pool import HANDLES, HANDLES_A_WORKER, cores
+    from bike_cli.video.workers.machine import HANDLES, HANDLES_A_WORKER, cores
 
     workers = workers or cores()
     return {"workers": workers, "open_files_needed": HANDLES + HANDLES_A_WORKER * workers}

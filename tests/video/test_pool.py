@@ -18,7 +18,8 @@ from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Failure, Source
 from bike_cli.video.decoding import decode
 from bike_cli.video.workers import pool as pools
-from bike_cli.video.workers.pool import DecodePool, cores
+from bike_cli.video.workers.machine import cores
+from bike_cli.video.workers.pool import DecodePool
 
 SAMPLING = SamplingConfig(frames=4)
 HOSTILE = Path(__file__).parents[1] / "hostile"

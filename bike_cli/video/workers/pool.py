@@ -7,7 +7,6 @@ where no worker can decode anything, the run stops, and no video is blamed.
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 import time
@@ -17,16 +16,16 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import TracebackType
 
 from pebble import ProcessExpired, ProcessPool
 
 from bike_cli.config import DecodingConfig, SamplingConfig
-from bike_cli.errors import UsageError, WorkerError
+from bike_cli.errors import WorkerError
 from bike_cli.records import Clip, Failure, Source
 from bike_cli.video.readers.decord import check_decord_is_installed
 from bike_cli.video.workers import worker
+from bike_cli.video.workers.machine import _allow_handles, cores
 from bike_cli.video.workers.processes import out_of_reach_of_signals, worker_context
 from bike_cli.video.workers.shared_memory import Handover
 
@@ -35,7 +34,6 @@ logger = logging.getLogger(__name__)
 END_S = 10.0  # that a pool may take to end
 TASKS_A_WORKER = 500  # then a new one takes its place: decoders leak
 GRACE_S = 30.0  # beyond its time limit, after which a task that has not ended is considered lost
-HANDLES_A_WORKER, HANDLES = 8, 64  # open files: of a worker and its clips, and of all the rest
 TRIES = 3  # of a task during which the pool broke down, which is not the video's fault
 CHECK_S = 60.0  # that a worker may take for a video that is known to be intact
 CRASHES = 2  # of workers that get the same video, before it is blamed
@@ -289,21 +287,6 @@ class DecodePool:
         threading.Thread(target=_end, args=(broken,), daemon=True).start()
 
 
-def cores() -> int:
-    """Return how many cores this process may use: of the machine, in a container too, and among those of a launcher."""
-    here = os.environ.get("LOCAL_WORLD_SIZE", "")
-    return max(1, _cores_of_all() // int(here)) if here.isdecimal() and int(here) else _cores_of_all()
-
-
-def _cores_of_all() -> int:
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return available
-    return available if quota == "max" else max(1, min(available, round(int(quota) / int(period))))
-
-
 def _decoded(source: Source, result: object, handover: Handover) -> Decoded:
     if isinstance(result, worker.Refusal):
         return Decoded(Failure(source, result.kind, result.message), result.spent_s)
@@ -360,23 +343,3 @@ def _end(pool: ProcessPool) -> None:
     pool.stop()  # type: ignore[no-untyped-call]
     with suppress(FutureTimeout):  # one that has lost tasks may wait for them for ever
         pool.join(END_S)
-
-
-def _allow_handles(workers: int) -> None:
-    """Raise this process's limit of open files to what so many workers need."""
-    try:
-        import resource
-    except ImportError:  # Windows counts them otherwise
-        return
-    needed = HANDLES + HANDLES_A_WORKER * workers
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        fits = max(1, (hard - HANDLES) // HANDLES_A_WORKER)
-        raise UsageError(
-            f"workers is {workers}: they need {needed} open files, and the system allows {hard}; "
-            f"give --workers {fits}, or raise the limit (ulimit -n)"
-        )
-    with suppress(OSError, ValueError):  # macOS has a lower limit than it says
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
