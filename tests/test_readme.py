@@ -1,4 +1,4 @@
-"""What the README says is true: its commands run, its table is printed, its lists are the program's."""
+"""What README and docs say is true: their commands run, their outputs are printed, their lists are the program's."""
 
 import json
 import os
@@ -7,8 +7,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -21,12 +23,47 @@ from bike_cli.media import VIDEO_EXTENSIONS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+WRITTEN = {file.name: file.read_text(encoding="utf-8") for file in sorted((ROOT / "docs").glob("*.md"))}
+PAGES = {"README.md": README, "CONTRIBUTING.md": (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), **WRITTEN}
+COMMANDS_PAGE = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+
+# Their commands belong to other programs, too.
+OF_OTHER_PROGRAMS = {"benchmarks.md", "contributing.md", "CONTRIBUTING.md"}
+OTHER_PROGRAMS_LINES = ("pip ", "pipx ", "uv ", "docker ", "RUN ", "torchrun ", "#SBATCH ")
 
 
-def blocks(language: str) -> list[str]:
-    """The fenced blocks of a language, without those of the set-up, which install."""
-    found = re.findall(rf"(<!-- setup: \w+ -->\n)?```{language}\n(.*?)```", README, re.DOTALL)
-    return [text.strip() for setup, text in found if not setup]
+class Block(NamedTuple):
+    """A fenced block, and the HTML comment right above it."""
+
+    page: str
+    comment: str
+    language: str
+    text: str
+
+    @property
+    def is_run(self) -> bool:
+        return not self.comment.startswith(("setup:", "not run:"))
+
+
+def blocks_of(page: str, text: str) -> list[Block]:
+    found = re.findall(r"(?:^<!-- ([^\n]*) -->\n)?^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [Block(page, comment, language, content.strip()) for comment, language, content in found]
+
+
+BLOCKS = [block for page, text in PAGES.items() for block in blocks_of(page, text)]
+
+
+def blocks_in(language: str) -> list[Block]:
+    """Return the blocks of a language, each text once."""
+    return list({block.text: block for block in BLOCKS if block.language == language}.values())
+
+
+def parameters(blocks: Iterable[Block]) -> list[object]:
+    """Return the blocks as parameters of a test, named by their page."""
+    return [
+        pytest.param(block, id=block.page, marks=[pytest.mark.slow] if block.comment == "slow" else [])
+        for block in blocks
+    ]
 
 
 def setup(name: str) -> str:
@@ -41,7 +78,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def shell(command: str, *, cwd: Path = ROOT, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of the README as a user does, with the `bike` of this environment first on the path."""
+    """Run a command as a user does, with the `bike` of this environment first on the path."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command],
@@ -55,7 +92,7 @@ def shell(command: str, *, cwd: Path = ROOT, **more: str) -> subprocess.Complete
 
 
 def in_this_process(line: str) -> Result:
-    """Run a line that is bike and its arguments, and nothing that takes a shell."""
+    """Run a line that is bike and its arguments, and needs no shell."""
     name, *arguments = shlex.split(line)
     assert name == "bike"
     return CliRunner().invoke(app, arguments, prog_name=name)
@@ -64,7 +101,7 @@ def in_this_process(line: str) -> Result:
 def lines_without_a_shell(block: str) -> list[str] | None:
     """Return the lines of a block in which a shell has nothing to do but to split words."""
     lines = joined_lines(block)
-    return lines if all(re.fullmatch(r'bike [\w\-./,{}" ]*', line) for line in lines) else None
+    return lines if all(re.fullmatch(r"""bike [\w\-./,{}"' ]*""", line) for line in lines) else None
 
 
 def joined_lines(text: str) -> list[str]:
@@ -72,7 +109,12 @@ def joined_lines(text: str) -> list[str]:
 
 
 def bike_lines(text: str) -> list[str]:
-    return [line for line in joined_lines(text) if line.startswith(("bike classify", "bike fewshot", "bike finetune"))]
+    return [line for line in joined_lines(text) if re.match(r"bike (classify|fewshot|finetune|eval) (?!--from)", line)]
+
+
+def without_numbers(text: str) -> list[str]:
+    # Scores may differ in the last digit from one processor to another.
+    return re.sub(r"\d+\.\d+( %)?", "", text).split()
 
 
 @pytest.fixture(scope="module")
@@ -83,21 +125,25 @@ def first_answer() -> str:
     return done.stdout
 
 
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What the commands need of a checkout, in a folder that they may write to."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    return tmp_path
+
+
+# -- the README -------------------------------------------------------------------------------------------------------
+
+
+def test_the_readme_fits_on_a_few_screens() -> None:
+    assert len(README.splitlines()) <= 200
+
+
 def test_the_first_command_prints_the_table_of_the_readme(first_answer: str) -> None:
     shown = re.search(r"<!-- table -->\n```text\n(.*?)```", README, re.DOTALL)
     assert shown
 
-    # Scores may differ in the last digit from one processor to another.
-    without_scores = [re.sub(r"\d+\.\d %", "", text).split() for text in (shown[1], first_answer)]
-
-    assert without_scores[0] == without_scores[1]
-
-
-def test_the_extensions_a_folder_is_searched_for_are_listed() -> None:
-    listed = re.search(r"files count that end in (.*?), in any case", README, re.DOTALL)
-    assert listed
-
-    assert set(re.findall(r"`(\.\w+)`", listed[1])) == VIDEO_EXTENSIONS
+    assert without_numbers(shown[1]) == without_numbers(first_answer)
 
 
 def test_the_set_up_is_two_commands_that_install_and_do() -> None:
@@ -105,36 +151,62 @@ def test_the_set_up_is_two_commands_that_install_and_do() -> None:
     assert setup("test") == "pip install -e '.[dev]' && pytest"
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """What the README's commands need of a checkout, in a folder that they may write to."""
-    shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    return tmp_path
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+SHELL_BLOCKS = blocks_in("bash")
+RUN_BLOCKS = [block for block in SHELL_BLOCKS if block.is_run]
+IN_THIS_PROCESS = [block for block in RUN_BLOCKS if lines_without_a_shell(block.text)]
 
 
-IN_THIS_PROCESS = [block for block in blocks("bash") if lines_without_a_shell(block)]
+def test_shell_blocks_are_bash_and_name_what_they_are_not_run_for() -> None:
+    assert not [block for block in BLOCKS if block.language in {"sh", "shell", "console", ""}]
+    comments = {block.comment for block in SHELL_BLOCKS}
+    assert all(re.fullmatch(r"|slow|setup: \w+|not run: \w.{4,}", comment) for comment in comments)
 
 
-@pytest.mark.parametrize("command", [block for block in blocks("bash") if block not in IN_THIS_PROCESS])
-def test_a_command_of_the_readme_that_takes_a_shell_runs(command: str, checkout: Path) -> None:
-    done = shell(command, cwd=checkout)
+@pytest.mark.parametrize("block", parameters(block for block in RUN_BLOCKS if block not in IN_THIS_PROCESS))
+def test_a_command_that_needs_a_shell_runs(block: Block, checkout: Path) -> None:
+    done = shell(block.text, cwd=checkout)
 
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("command", IN_THIS_PROCESS)
-def test_a_command_of_the_readme_runs(command: str, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("block", parameters(IN_THIS_PROCESS))
+def test_a_command_runs(block: Block, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # That `bike` is a program of its own is seen above; here, each would import torch for seconds.
     monkeypatch.chdir(checkout)
     monkeypatch.setenv("BIKE_DEVICE", "cpu")
 
-    for line in lines_without_a_shell(command) or ():
+    for line in lines_without_a_shell(block.text) or ():
         done = in_this_process(line)
 
         assert done.exit_code == 0, f"{line}\n{done.output}\n{done.exc_info}"
 
 
-@pytest.mark.parametrize("line", [line for block in blocks("sh") for line in bike_lines(block)])
+SHOWN = [
+    (command, output)
+    for command, output in pairwise(BLOCKS)
+    if output.comment == "output" and command.page == output.page
+]
+
+
+@pytest.mark.parametrize(("command", "output"), [pytest.param(*pair, id=pair[0].page) for pair in SHOWN])
+def test_a_command_prints_the_output_that_follows_it(
+    command: Block, output: Block, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkout)
+    monkeypatch.setenv("BIKE_DEVICE", "cpu")
+    monkeypatch.setenv("COLUMNS", "80")
+
+    done = in_this_process(command.text)
+
+    assert without_numbers(done.stdout) == without_numbers(output.text)
+
+
+NOT_RUN = [line for block in SHELL_BLOCKS if block.comment.startswith("not run:") for line in bike_lines(block.text)]
+
+
+@pytest.mark.parametrize("line", NOT_RUN)
 def test_flags_of_commands_that_need_weights_exist(line: str) -> None:
     words = shlex.split(line.split(">")[0].split("|")[0])
 
@@ -143,12 +215,23 @@ def test_flags_of_commands_that_need_weights_exist(line: str) -> None:
     assert result.exit_code == 0, result.output
 
 
-FIRST_PROGRAM, *OTHER_PROGRAMS = blocks("python")
+@pytest.mark.parametrize("page", sorted(PAGES.keys() - OF_OTHER_PROGRAMS))
+def test_every_flag_that_a_page_names_exists(page: str) -> None:
+    own = "\n".join(line for line in PAGES[page].splitlines() if not line.startswith(OTHER_PROGRAMS_LINES))
+
+    named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", own))
+
+    assert named <= set(re.findall(r"--[a-z][\w-]*", COMMANDS_PAGE)) | {"--help"}
 
 
-def test_the_first_program_of_the_readme_runs(checkout: Path) -> None:
+# -- programs ---------------------------------------------------------------------------------------------------------
+
+FIRST_PROGRAM, *OTHER_PROGRAMS = blocks_in("python")
+
+
+def test_the_first_program_runs(checkout: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FIRST_PROGRAM],
+        [sys.executable, "-c", FIRST_PROGRAM.text],
         cwd=checkout,
         env=environment(),
         capture_output=True,
@@ -160,15 +243,26 @@ def test_the_first_program_of_the_readme_runs(checkout: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("program", OTHER_PROGRAMS)
-def test_a_program_of_the_readme_runs(program: str, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("program", parameters(OTHER_PROGRAMS))
+def test_a_program_runs(program: Block, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(checkout)
 
-    exec(compile(program, "README.md", "exec"), {"__name__": "__main__"})
+    exec(compile(program.text, program.page, "exec"), {"__name__": "__main__"})
 
 
-def test_the_json_of_the_readme_has_the_fields_that_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    documented = set(re.findall(r"^\| `(\w+)` \|", README.split("## What comes out")[1], re.MULTILINE))
+# -- lists and tables -------------------------------------------------------------------------------------------------
+
+
+def test_the_extensions_a_folder_is_searched_for_are_listed() -> None:
+    listed = re.search(r"files that end in (.*?), in upper or lower case", WRITTEN["classify.md"], re.DOTALL)
+    assert listed
+
+    assert set(re.findall(r"`(\.\w+)`", listed[1])) == VIDEO_EXTENSIONS
+
+
+def test_the_documented_fields_are_those_of_the_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    section = WRITTEN["output.md"].split("## One record per video")[1].split("\n## ")[0]
+    documented = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
     monkeypatch.chdir(ROOT)
     done = in_this_process("bike classify examples -m tiny -l examples/labels.txt --explain -f jsonl --device cpu")
 
@@ -178,27 +272,68 @@ def test_the_json_of_the_readme_has_the_fields_that_are_written(monkeypatch: pyt
     assert documented - written <= {"error", "warning"}
 
 
-def test_the_readme_lists_every_exit_code() -> None:
-    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
+def test_the_documented_columns_are_those_of_the_csv(monkeypatch: pytest.MonkeyPatch) -> None:
+    documented = next(block.text for block in BLOCKS if block.comment == "columns: 2")
+    monkeypatch.chdir(ROOT)
+
+    done = in_this_process("bike classify examples -m tiny -l examples/labels.txt -k 2 -f csv --device cpu")
+
+    assert done.stdout.splitlines()[0] == documented
+
+
+def test_the_documented_keys_are_those_of_the_evaluation_report(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = WRITTEN["evaluate.md"].split("<!-- keys: report -->\n")[1].split("\n\n")[0]
+    documented = {key for row in table.splitlines()[2:] for key in re.findall(r"`(\w+)`", row.split("|")[1])}
+    monkeypatch.chdir(checkout)
+    done = in_this_process("bike eval examples/by_shape.csv -m tiny --device cpu -o report.json -q")
+    assert done.exit_code == 0, done.output
+
+    assert set(json.loads((checkout / "report.json").read_text())) == documented
+
+
+def test_every_exit_code_is_listed() -> None:
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", WRITTEN["output.md"], re.MULTILINE)}
 
     assert listed == {int(code) for code in ExitCode}
 
 
 @pytest.mark.parametrize("lexicon", lexicon_names())
-def test_the_readme_names_every_lexicon(lexicon: str) -> None:
-    assert f"`{lexicon}`" in README
+def test_every_lexicon_is_named(lexicon: str) -> None:
+    assert f"| `{lexicon}` |" in WRITTEN["attributes.md"]
 
 
 @pytest.mark.parametrize("name", sorted(DEFAULTS))
-def test_the_readme_names_every_option(name: str) -> None:
-    assert f"--{name.replace('_', '-')}" in README
-
-
-@pytest.mark.parametrize("target", re.findall(r"\]\(((?!https?://|#)[^)]+)\)", README))
-def test_a_link_of_the_readme_leads_to_a_file(target: str) -> None:
-    assert (ROOT / target.split("#")[0]).exists()
+def test_every_option_is_explained(name: str) -> None:
+    assert any(f"--{name.replace('_', '-')}" in text for text in WRITTEN.values())
 
 
 @pytest.mark.parametrize("kind", get_args(FailureKind))
-def test_the_readme_explains_every_error(kind: str) -> None:
-    assert f"| `{kind}` |" in README
+def test_every_error_is_explained(kind: str) -> None:
+    assert f"| `{kind}` |" in WRITTEN["output.md"]
+
+
+# -- links ------------------------------------------------------------------------------------------------------------
+
+LINKS = [
+    (page, target)
+    for page, text in PAGES.items()
+    for target in dict.fromkeys(re.findall(r"\]\(((?!https?://)[^)\s]+)\)", text))
+]
+
+
+def anchors_of(text: str) -> set[str]:
+    """Return the anchors that Markdown makes of headings."""
+    titles = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in titles}
+
+
+@pytest.mark.parametrize(("page", "target"), LINKS, ids=[f"{page}:{target}" for page, target in LINKS])
+def test_a_link_leads_to_a_file_and_a_heading(page: str, target: str) -> None:
+    folder = ROOT if page in {"README.md", "CONTRIBUTING.md"} else ROOT / "docs"
+    path, _, anchor = target.partition("#")
+    file = folder / path if path else folder / page
+
+    assert file.exists()
+    assert not anchor or anchor in anchors_of(file.read_text(encoding="utf-8"))

@@ -1,0 +1,71 @@
+"""The reference pages are up to date, and the site builds."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import bike_cli
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "docs" / "reference"
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate_docs", ROOT / "scripts" / "generate_docs.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", ["api.md", "cli.md", "config.md"])
+def test_a_reference_page_is_up_to_date(page: str, generator: ModuleType) -> None:
+    assert (REFERENCE / page).read_text(encoding="utf-8") == generator.pages()[page], (
+        "run: python scripts/generate_docs.py"
+    )
+
+
+def test_all_reference_pages_are_generated(generator: ModuleType) -> None:
+    assert {file.name for file in REFERENCE.iterdir()} == set(generator.pages())
+
+
+def test_the_api_page_has_every_public_name() -> None:
+    page = (REFERENCE / "api.md").read_text(encoding="utf-8")
+
+    assert {line.removeprefix("::: bike_cli.") for line in page.splitlines() if line.startswith(":::")} == set(
+        bike_cli.__all__
+    )
+
+
+CONTRIBUTING = "".join(
+    (ROOT / name).read_text(encoding="utf-8") for name in ("CONTRIBUTING.md", "docs/contributing.md")
+)
+
+
+@pytest.mark.skipif(not (ROOT / "bike_cli" / "video" / "readers").is_dir(), reason="modules are being moved")
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:bike_cli|tests|docs|scripts)/[\w/.]+)`", CONTRIBUTING))))
+def test_a_file_that_contributing_names_exists(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("material", reason="mkdocs-material is missing: pip install '.[docs]'")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "reference" / "cli" / "index.html").is_file()
