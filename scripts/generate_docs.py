@@ -58,7 +58,7 @@ def _command_parts(name: str, command: typing.Any, *, level: int) -> Iterator[st
             kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
             panels.setdefault(parameter.rich_help_panel or kind, []).append(_row(parameter, context))
     for panel, rows in panels.items():
-        yield "\n".join([f"| {panel} | Meaning | Default |", "|---|---|---|", *rows])
+        yield "\n".join([f"| {panel} | Meaning |", "|---|---|", *rows])
     for child, sub in getattr(command, "commands", {}).items():
         if not sub.hidden:
             yield from _command_parts(f"{name} {child}", sub, level=min(level + 1, 3))
@@ -77,8 +77,12 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 def _row(parameter: typing.Any, context: typer.Context) -> str:  # noqa: ANN401
     names, _ = parameter.get_help_record(context)
-    default = "required" if parameter.required else parameter.show_default
-    return f"| {_code(names)} | {_cell(parameter.help or '')} | {_cell(default if isinstance(default, str) else '')} |"
+    meaning = parameter.help or ""
+    if parameter.required:
+        meaning += " Required."
+    elif isinstance(parameter.show_default, str):
+        meaning += f" Default: {parameter.show_default}."
+    return f"| {_code(names)} | {_cell(meaning)} |"
 
 
 def _code(text: str) -> str:
