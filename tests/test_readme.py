@@ -86,7 +86,7 @@ def shell(command: str, *, cwd: Path = ROOT, **more: str) -> subprocess.Complete
         env=environment(PATH=path, **more),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 
@@ -236,7 +236,7 @@ def test_the_first_program_runs(checkout: Path) -> None:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 
