@@ -100,7 +100,7 @@ Compile = Annotated[
     bool | None,
     typer.Option(
         "--compile",
-        help="Compile the image tower: a minute at the start, faster after.",
+        help="Compile the image tower: half a minute at the start, faster after.",
         show_default=False,
         rich_help_panel=MODEL,
     ),
