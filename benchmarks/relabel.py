@@ -14,10 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from bike_cli.cli.rows import as_json, as_object
-
 import bike_cli as bike
 from benchmarks.material import copies, engine_of
+from bike_cli.cli.classify.rows import as_json, as_object
 from bike_cli.config import ClassifyConfig, StoreConfig
 from bike_cli.data.lexicons import read_lexicon
 from bike_cli.records import Spent
