@@ -92,6 +92,18 @@ def test_one_explained_video_names_the_moments_that_decided(monkeypatch: pytest.
     assert decided.split(maxsplit=2)[1:] == ["▁▁▄█", "1.00 s 30.0 % · 1.50 s 69.0 %"]
 
 
+def test_a_frame_that_is_read_twice_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    repeated = replace(
+        prediction(weights=(0.46, 0.45, 0.0, 0.09)),
+        positions=np.array([0, 0, 1, 1]),
+        times_s=np.array([0.0, 0.0, 1.0, 1.0]),
+    )
+
+    text = plain_screen(monkeypatch, repeated, names=["a.mp4"])
+
+    assert "0.00 s 91.0 % · 1.00 s 9.0 %" in text
+
+
 def test_without_a_clock_moments_are_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     clockless = replace(prediction(), times_s=np.full(3, np.nan), duration_s=None)
 

@@ -137,11 +137,14 @@ def _decided(record: Prediction, ascii_only: bool) -> Text:
     assert record.saliency is not None
     weights, times_s = record.saliency.tolist(), record.times_s.tolist()
     positions = range(len(weights)) if record.positions is None else record.positions.tolist()
-    heaviest = sorted(range(len(weights)), key=lambda i: -weights[i])[:3]
+    frames: dict[int, tuple[float, float]] = {}  # position -> time, weight; short videos repeat frames
+    for position, time_s, weight in zip(positions, times_s, weights, strict=True):
+        frames[position] = (time_s, weight + frames.get(position, (0.0, 0.0))[1])
+    heaviest = sorted(frames, key=lambda position: -frames[position][1])[:3]
     named = [
-        f"{_moment(times_s[i], positions[i])} {_percent(weights[i])}"
-        for i in sorted(heaviest)
-        if weights[i] >= WORTH_NAMING
+        f"{_moment(frames[position][0], position)} {_percent(frames[position][1])}"
+        for position in sorted(heaviest)
+        if frames[position][1] >= WORTH_NAMING
     ]
     return Text.assemble((sparkline(weights, ascii_only=ascii_only), "green"), "  ", " · ".join(named))
 
