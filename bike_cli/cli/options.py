@@ -345,7 +345,7 @@ MethodOption = Annotated[
     typer.Option(
         "--method",
         metavar="NAME,…",
-        help="probe, proto, tip or all of these; bike trains the image tower. zeroshot is always told.",
+        help="probe, proto, tip or all of these; bike trains the image tower. Zero-shot is always reported.",
         show_default="probe",
         rich_help_panel=LEARNING,
     ),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def watched(study: Study, *, quiet: bool) -> Iterator[tuple[int, int, object]]:
-    """Read the videos, with a bar on a terminal; failures are told as they come."""
+    """Read the videos with a progress bar on a terminal; report failures as they occur."""
     console = stderr(quiet=quiet or not someone_watches())
     with display(console), console.status(plain("reading videos")) as status:
         for done, total, failure in study.read():

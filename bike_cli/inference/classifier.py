@@ -15,7 +15,7 @@ from torch import Tensor
 from bike_cli.config import ClassifyConfig
 from bike_cli.engine.attributes import associate, attribute_scores, attribute_sentence
 from bike_cli.engine.engine import Engine
-from bike_cli.engine.heads.few_shot import Head, Views, as_views, beside
+from bike_cli.engine.heads.few_shot import Head, Views, as_views, join_logits
 from bike_cli.engine.scoring import fuse, match_spread, probabilities, rank, unit
 from bike_cli.engine.spotting import concept_scores, mean_scores, saliency
 from bike_cli.engine.voters import Voters, spotted
@@ -140,7 +140,7 @@ class Classifier:
         for i, one in enumerate(seen):
             alike.setdefault(tuple(one.features[0].frames.shape), []).append(i)
         found: dict[int, One] = {}
-        with self.engine.encoder.placement.beside():
+        with self.engine.encoder.placement.side_stream():
             for (views, *_), places in alike.items():
                 together = self._together(views)
                 for start in range(0, len(places), together):
@@ -155,7 +155,7 @@ class Classifier:
         cosines = self._scores(informed.flatten(0, 1)).reshape(*informed.shape[:2], -1)[: len(own)]  # [V, K, C]
         logits = self.engine.logit_scale * cosines.mean(dim=1)
         if self.head is not None:
-            logits = beside(self.head.logits(self._seen_by_class(informed)[: len(own)]), logits)
+            logits = join_logits(self.head.logits(self._seen_by_class(informed)[: len(own)]), logits)
         attributes = self._attributes(seen)
         if self.branch is not None and self.branch.weight > 0:
             logits = fuse(logits, self.branch.logits(attributes, like=logits), weight=1 - self.branch.weight)

@@ -64,7 +64,7 @@ def prepare(
     """Return the classifier for these labels; texts are encoded here, once.
 
     Args:
-        from_videos: how many of the labels, the first ones, are told by more than the text.
+        from_videos: how many labels, counted from the first, are also learned from videos.
     Raises:
         UsageError: see `classify`.
     """
@@ -77,7 +77,7 @@ def prepare(
     _warn_of_unknown(engine, labels[from_videos:])
     branch = _branch(engine, text, config, learnt)
     tokens, mask = voters(text, spot)
-    # The end of text votes by the class itself, of which there is need as it is.
+    # With `eot` the class embedding itself votes, and it is needed unmodified later.
     tokens = unit(tokens) if spot == "eot" else normalise_in_place(tokens)
     voting = Voters.among(tokens, mask)
     return Classifier(

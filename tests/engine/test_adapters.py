@@ -27,7 +27,7 @@ from bike_cli.engine.heads.few_shot import (
     Head,
     Views,
     as_views,
-    beside,
+    join_logits,
     linear_probe,
     prototypes,
     tip_adapter,
@@ -638,7 +638,7 @@ def test_rounding_is_no_spread() -> None:
 def test_others_keep_the_texts_probability_and_leave_the_rest_to_the_learnt(seed: int, others: int) -> None:
     learnt, told = 5 * vectors(seed, 4, 3), 5 * vectors(seed + 1, 4, 3 + others)
 
-    together = beside(learnt, told)
+    together = join_logits(learnt, told)
 
     def shares(row: Tensor) -> list[float]:
         powers = [math.exp(z) for z in row.tolist()]
@@ -656,7 +656,7 @@ def test_others_keep_the_texts_probability_and_leave_the_rest_to_the_learnt(seed
 def test_learnt_classes_keep_their_odds_whatever_the_text_says(seed: int) -> None:
     learnt, told = 5 * vectors(seed, 4, 3), 5 * vectors(seed + 1, 4, 5)
 
-    together = beside(learnt, told)
+    together = join_logits(learnt, told)
 
     assert torch.allclose(together[:, 1:3] - together[:, :1], learnt[:, 1:] - learnt[:, :1])
 
@@ -664,19 +664,19 @@ def test_learnt_classes_keep_their_odds_whatever_the_text_says(seed: int) -> Non
 def test_without_others_the_learnt_logits_stay_as_they_are() -> None:
     learnt = vectors(0, 4, 3)
 
-    assert beside(learnt, vectors(1, 4, 3)) is learnt
+    assert join_logits(learnt, vectors(1, 4, 3)) is learnt
 
 
 def test_a_head_that_says_what_the_text_says_changes_nothing() -> None:
     told = vectors(0, 4, 5)
 
-    assert torch.allclose(torch.softmax(beside(told[:, :3] + 7, told), dim=1), torch.softmax(told, dim=1))
+    assert torch.allclose(torch.softmax(join_logits(told[:, :3] + 7, told), dim=1), torch.softmax(told, dim=1))
 
 
 def test_logits_of_any_size_stay_finite() -> None:
     told = torch.tensor([[1000.0, -1000.0, 900.0], [-1000.0, -1000.0, 1000.0]])
 
-    assert bool(beside(torch.tensor([[5000.0, -5000.0], [0.0, 1.0]]), told).isfinite().all())
+    assert bool(join_logits(torch.tensor([[5000.0, -5000.0], [0.0, 1.0]]), told).isfinite().all())
 
 
 def test_a_head_with_another_bias_is_another_head() -> None:

@@ -16,8 +16,9 @@ OUTPUTS = {"-o": "output", "--report": "report", "--confusion": "confusion"}
 
 def labels_of(given: Mapping[str, object]) -> list[Path]:
     """Return the files of --labels in their order: none, one for all data, or one for each."""
-    told = given["labels"]
-    return [Path(str(file)) for file in (told if isinstance(told, list) else [] if told is None else [told])]
+    labels = given["labels"]
+    files = labels if isinstance(labels, list) else [] if labels is None else [labels]
+    return [Path(str(file)) for file in files]
 
 
 def one_of(labels: Sequence[Path], why: str) -> Path | None:

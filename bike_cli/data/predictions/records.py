@@ -341,7 +341,7 @@ def looked_at(files: Sequence[str], *, merge: bool) -> tuple[list[str], list[boo
     Args:
         merge: files of predictions are parts of one, some of which may be empty.
     Raises:
-        UsageError: predictions beside something else, a file that is empty.
+        UsageError: files of predictions are mixed with others, or a file is empty.
     """
     held = [_piped(file) if _is_pipe(file) else file for file in files]
     kinds = [_kind(_there(file)) for file in held]

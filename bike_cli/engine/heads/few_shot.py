@@ -115,23 +115,24 @@ def as_views(frames: Tensor, voters: Voters | None, temperature: float) -> tuple
     return frames.flatten(0, 1), weights.transpose(0, 1).flatten(1)
 
 
-def beside(learnt: Tensor, told: Tensor) -> Tensor:
-    """Return the logits of classes that were learnt, and of others told from the text alone, on one scale.
+def join_logits(trained: Tensor, text: Tensor) -> Tensor:
+    """Return logits on one scale for trained classes and for others that only have a text.
 
-    The text shares its probability between the learnt classes together and each of the others; the head shares that of
-    the learnt ones among them. So others change nothing between the learnt ones, and the text nothing but their sum.
+    The text divides the probability between all trained classes together and each other class; the head divides the
+    trained classes' part among them. So the others do not change how trained classes compare, and the text only changes
+    the trained classes' sum.
 
     Args:
-        learnt: [V, C], the head's logits.
-        told: [V, C + others], the text's, the learnt classes first.
+        trained: [V, C], the head's logits.
+        text: [V, C + others], the text's logits, trained classes first.
     Returns:
-        [V, C + others]; `learnt` itself where there are no others.
+        [V, C + others]; `trained` itself if there are no others.
     """
-    classes = learnt.shape[1]
-    if told.shape[1] == classes:
-        return learnt
-    together = torch.logsumexp(told[:, :classes], dim=1, keepdim=True)
-    return torch.cat([torch.log_softmax(learnt, dim=1) + together, told[:, classes:]], dim=1)
+    classes = trained.shape[1]
+    if text.shape[1] == classes:
+        return trained
+    together = torch.logsumexp(text[:, :classes], dim=1, keepdim=True)
+    return torch.cat([torch.log_softmax(trained, dim=1) + together, text[:, classes:]], dim=1)
 
 
 def zero_shot(text: Tensor, logit_scale: float) -> Head:

@@ -37,8 +37,8 @@ class Placement:
         event.record(torch.cuda.current_stream(self.device))
         return event
 
-    def beside(self) -> AbstractContextManager[object]:
-        """Return the context in which the device works beside what it was asked for before, not behind it."""
+    def side_stream(self) -> AbstractContextManager[object]:
+        """Return a context whose work runs in parallel with what is queued on the device, not after it."""
         if self.device.type != "cuda":
             return nullcontext()
         return torch.cuda.stream(_side_stream(self.device))

@@ -176,7 +176,7 @@ class Loader:
 
     def _made(self, plan: Plan, clips: Iterable[tuple[int, Clip | Failure | None]]) -> _Ready:
         placement = self._engine.encoder.placement
-        with placement.beside():
+        with placement.side_stream():
             seen: list[Tensor | None] = []
             failures = []
             for place, outcome in clips:
