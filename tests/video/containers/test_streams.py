@@ -20,7 +20,7 @@ from bike_cli.video.decoding import decode
 from bike_cli.video.readers.video_file import picture_streams
 from bike_cli.video.sampling import sample_positions
 
-PEERS = Path(__file__).parents[3] / "shared" / "faults" / "peers"
+PEERS = Path(__file__).parents[4] / "shared" / "faults" / "peers"
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 

@@ -24,7 +24,7 @@ from bike_cli.video.containers.formats import FORMATS
 from bike_cli.video.decoding import decode
 from bike_cli.video.sampling import sample_positions
 
-FAULTS = Path(__file__).parents[3] / "shared" / "faults"
+FAULTS = Path(__file__).parents[4] / "shared" / "faults"
 DECODERS: tuple[Decoder, ...] = ("auto", "decord")
 
 SCRIPTS = {

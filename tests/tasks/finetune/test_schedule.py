@@ -8,7 +8,7 @@ import pytest
 
 from bike_cli.tasks.finetune.losses import rate_at, rate_of_step
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "golden_lr.json"
+GOLDEN = Path(__file__).parents[4] / "shared" / "golden" / "golden_lr.json"
 EPOCHS, WARM_UP, HEAD, CLIP = 30, 5, 5e-5, 5e-6
 
 

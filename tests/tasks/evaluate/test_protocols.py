@@ -23,7 +23,7 @@ from bike_cli.tasks.evaluate.official import (
 from bike_cli.tasks.evaluate.protocols import Part, candidates_of, half_draws, spread, zeroshot_half
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
+GOLDEN = Path(__file__).parents[4] / "shared" / "golden"
 needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the official code's values are not here")
 PERCENT = 1e-4
 ZEROSHOT = pytest.mark.parametrize("case", ["A", "B_class4_absent"])
@@ -341,7 +341,7 @@ def test_the_docs_show_how_official_metrics_differ_from_ours() -> None:
     own = mean_average_precision(softmax(100 * views.mean(axis=1)), labels[:, None] == np.arange(views.shape[2]))
     anet = official_map(official_test_probabilities(views), labels), own
 
-    page = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "evaluate.md").read_text(encoding="utf-8")
 
     assert f"| {'; '.join(zeroshot)} |" in page
     for official_and_ours in (charades, anet):

@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 def on_two(program: str, *arguments: object) -> str:
     """Run a program beside this file on two processes; return what they say on stderr."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(HERE), str(HERE.parents[1] / "support"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [*launcher, str(HERE / program), *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},

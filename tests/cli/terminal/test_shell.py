@@ -20,7 +20,7 @@ from invoke import BIKE, ONE_THREAD, Ran, shell
 
 from bike_cli.errors import ExitCode
 
-REAL_CLIPS = Path(__file__).parents[3] / "shared" / "clips"
+REAL_CLIPS = Path(__file__).parents[4] / "shared" / "clips"
 
 
 # -- pipelines ----------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from bike_cli.records import Source
 from bike_cli.video.decoding import decode
 from bike_cli.video.readers.images import read_images
 
-FAULTS = Path(__file__).parents[3] / "shared" / "faults"
+FAULTS = Path(__file__).parents[4] / "shared" / "faults"
 needs_faults = pytest.mark.skipif(not FAULTS.is_dir(), reason=f"{FAULTS}: not here")
 RAMP = np.arange(0, 256, dtype=np.uint8).reshape(8, 32)  # grey, every level
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bike_cli.tasks.finetune.losses import bce_loss, ce_loss, ds_loss, nce_loss
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "golden_losses.npz"
+GOLDEN = Path(__file__).parents[4] / "shared" / "golden" / "golden_losses.npz"
 needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the official code's values are not here")
 
 

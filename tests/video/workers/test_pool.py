@@ -22,7 +22,7 @@ from bike_cli.video.workers.machine import cores
 from bike_cli.video.workers.pool import DecodePool
 
 SAMPLING = SamplingConfig(frames=4)
-HOSTILE = Path(__file__).parents[1] / "hostile"
+HOSTILE = Path(__file__).parents[2] / "hostile"
 needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux shows processes as files")
 
 

@@ -14,7 +14,7 @@ from bike_cli.records import Clip, Source
 from bike_cli.video.decoding import decode
 
 EIGHT = SamplingConfig(frames=8)
-CLIPS = Path(__file__).parents[2] / "shared" / "clips"
+CLIPS = Path(__file__).parents[3] / "shared" / "clips"
 needs_clips = pytest.mark.skipif(not CLIPS.is_dir(), reason=f"{CLIPS}: the real clips are not here")
 needs_decord = pytest.mark.skipif(find_spec("decord") is None, reason="decord is not installed")
 N, STEP = 40, 6  # frames of a generated film, and grey levels from one to the next

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.errors import ModelError
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 MEMORY = 2**30 + 2**29  # bytes on top of what a process has that has loaded the libraries
 SECONDS = 60  # of CPU time; each takes less than 3, on a machine that is not busy
 

@@ -14,7 +14,7 @@ from bike_cli.errors import ExitCode
 
 pytestmark = pytest.mark.usefixtures("one_store_for_all")
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
+GOLDEN = Path(__file__).parents[4] / "shared" / "golden"
 SPLITS = (
     {"red square": 0, "blue circle": 1, "green cross": 2},
     {"blue square": 0, "red square": 1, "green circle": 2},

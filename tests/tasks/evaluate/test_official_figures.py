@@ -19,7 +19,7 @@ from bike_cli.tasks.evaluate.official import Official, check_attributes, officia
 from bike_cli.tasks.evaluate.report import Judged, check_protocol, data_of, report_of
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
+GOLDEN = Path(__file__).parents[4] / "shared" / "golden"
 needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the official code's values are not here")
 PERCENT = 1e-4
 NO_FRAMES, NO_CLASSES = np.zeros((0, 1, 1)), np.zeros((0, 1))
@@ -94,7 +94,7 @@ def test_charades_has_the_running_figure_alone() -> None:
     assert found == pytest.approx({"running_map": chain["reported_mAP_percent"]}, abs=PERCENT)
     assert round(found["running_map"], 1) == 38.2
     assert round(100 * mean_average_precision(views.mean(axis=1), present), 1) == 46.6
-    page = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "evaluate.md").read_text(encoding="utf-8")
     assert "| 38.2 and 46.6 |" in page
 
 

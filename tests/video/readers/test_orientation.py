@@ -25,7 +25,7 @@ from bike_cli.video.decoding import decode
 from bike_cli.video.readers.footage import Request
 from bike_cli.video.readers.sequential import read_through
 
-FAULTS = Path(__file__).parents[3] / "shared" / "faults"
+FAULTS = Path(__file__).parents[4] / "shared" / "faults"
 HEIGHT, WIDTH, N = 96, 128, 24
 COLOURS = {"R": (255, 0, 0), "G": (0, 255, 0), "B": (0, 0, 255), "W": (255, 255, 255)}
 

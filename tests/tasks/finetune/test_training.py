@@ -23,7 +23,7 @@ from bike_cli.tasks.finetune.losses import nce_loss
 from bike_cli.tasks.finetune.sharding import whole
 from bike_cli.tasks.finetune.video_branch import freeze
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
+GOLDEN = Path(__file__).parents[4] / "shared" / "golden"
 needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the official code's values are not here")
 LABELS = ["red square", "blue circle", "green cross", "yellow star"]
 

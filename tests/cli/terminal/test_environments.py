@@ -15,7 +15,7 @@ from invoke import BIKE, ONE_THREAD, Ran, shell
 from bike_cli.errors import ExitCode
 
 LABELS = "-L 'red square,blue circle,green cross'"
-HOSTILE = Path(__file__).parents[1] / "hostile"
+HOSTILE = Path(__file__).parents[2] / "hostile"
 CLOSED = ["<&-", ">&-", "2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-"]
 
 

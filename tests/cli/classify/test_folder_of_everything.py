@@ -14,8 +14,8 @@ from films import drawn, write_video
 from invoke import BIKE, ONE_THREAD
 from mutations import mutated
 
-REAL = Path(__file__).parents[3] / "shared" / "clips"
-HOSTILE = Path(__file__).parents[1] / "hostile"
+REAL = Path(__file__).parents[4] / "shared" / "clips"
+HOSTILE = Path(__file__).parents[2] / "hostile"
 MUTATED = 84
 
 KINDS = {  # what a video that behaves as its name says comes to

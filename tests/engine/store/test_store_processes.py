@@ -19,7 +19,7 @@ from store_cases import SOURCE, sql
 from bike_cli.engine.store import file as store_file
 from bike_cli.engine.store.store import Store
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
 
 
 def writer(folder: Path, *arguments: int) -> subprocess.Popen[str]:
