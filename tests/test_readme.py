@@ -264,7 +264,8 @@ def test_the_documented_fields_are_those_of_the_json(monkeypatch: pytest.MonkeyP
     section = WRITTEN["output.md"].split("## One record per video")[1].split("\n## ")[0]
     documented = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
     monkeypatch.chdir(ROOT)
-    done = in_this_process("bike classify examples -m tiny -l examples/labels.txt --explain -f jsonl --device cpu")
+    line = "bike classify examples/clips -m tiny -l examples/labels.txt --explain -f jsonl --device cpu"
+    done = in_this_process(line)
 
     written = set(json.loads(done.stdout.splitlines()[0]))
 
@@ -276,7 +277,7 @@ def test_the_documented_columns_are_those_of_the_csv(monkeypatch: pytest.MonkeyP
     documented = next(block.text for block in BLOCKS if block.comment == "columns: 2")
     monkeypatch.chdir(ROOT)
 
-    done = in_this_process("bike classify examples -m tiny -l examples/labels.txt -k 2 -f csv --device cpu")
+    done = in_this_process("bike classify examples/clips -m tiny -l examples/labels.txt -k 2 -f csv --device cpu")
 
     assert done.stdout.splitlines()[0] == documented
 

@@ -12,7 +12,7 @@ from bike_cli.cli.app import app
 from bike_cli.errors import ExitCode
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-CLASSIFY = ["classify", str(EXAMPLES / "blue_star_spinning.mp4"), "-m", "tiny", "-L", "blue star, red circle"]
+CLASSIFY = ["classify", str(EXAMPLES / "clips" / "blue_star_spinning.mp4"), "-m", "tiny", "-L", "blue star, red circle"]
 
 
 def test_asking_for_decord_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from bike_cli.data.labels import read_labels
 from bike_cli.engine.engine import Engine, load
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted((ROOT / "examples").glob("*.mp4"))
+EXAMPLES = sorted((ROOT / "examples" / "clips").glob("*.mp4"))
 SEED = 3_000_000  # neither trained, validated nor measured on
 
 

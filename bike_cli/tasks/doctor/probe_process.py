@@ -18,7 +18,7 @@ from types import TracebackType
 Facts = Mapping[str, object]
 
 ERROR, COMPLETE = "exception", "complete"  # keys of what a probe prints last: why it ended, or that nothing is missing
-SELF_TEST_CLIP = "red_circle_moving_left.mp4"
+SELF_TEST_CLIP = "clips/red_circle_moving_left.mp4"
 SELF_TEST_LABELS = ("red circle", "blue star", "green square", "yellow triangle")
 SELF_TEST_ANSWER = "red circle"
 
