@@ -142,14 +142,17 @@ def run_drill(kind: type[Job], data: Path, folder: Path, *, kills: int, seed: in
         n_jobs += 1
         job = kind(data, folder / f"killed-{n_jobs}")
         for i in range(min(KILLS_EACH, kills - drill.kills.total())):
-            if not drill.kill(job.out, *job.command(again=i > 0), within_s=took_s):
-                break  # it was complete before its moment came
+            complete_after_s = drill.kill(job.out, *job.command(again=i > 0), within_s=took_s)
+            if complete_after_s is not None:
+                if i == 0:  # the machine may have been busier while the first run was timed
+                    took_s = min(took_s, complete_after_s)
+                break
         else:
             drill.run(job.out, *job.command(again=True))
         if not drill.faults and job.result() != expected:
             drill.faults.append(f"job {n_jobs}: not what an unkilled run makes")
         assert drill.faults == [], f"KILL_SEED={seed}, {dict(drill.kills)}"
-        assert n_jobs <= kills, "runs are too short to be killed"
+        assert n_jobs <= 4 * kills, "runs are too short to be killed"
     print(  # noqa: T201
         f"\n{kind.__name__}: KILL_SEED={seed}, {drill.kills.total()} kills {dict(drill.kills)} over {n_jobs} jobs, "
         f"{drill.n_left} left files that a later run removed; a whole run takes {took_s:.1f} s"

@@ -55,19 +55,21 @@ class Drill:
             self.faults.append(f"{shown}: exit code {process.returncode}: {stderr.decode()[-300:]}")
         return took_s
 
-    def kill(self, place: Path, *arguments: object, within_s: float) -> bool:
+    def kill(self, place: Path, *arguments: object, within_s: float) -> float | None:
         """Start bike and kill it at a random moment, alone or with its whole process group.
 
         Returns:
-            Whether it still ran at that moment.
+            The seconds of a run that was complete before that moment; None if the signal reached it.
         """
         number, with_group = self.dice.choice(SIGNALS), self.dice.random() < 0.5
         moment_s = self.dice.random() * within_s
         shown = f"{arguments[0]}, {number.name} to the {'group' if with_group else 'process'} after {moment_s:.2f} s"
         was_alive = False
+        start_s = time.monotonic()
         with self._started(place, arguments) as process:
             try:
                 process.wait(moment_s)
+                took_s = time.monotonic() - start_s
             except subprocess.TimeoutExpired:
                 (os.killpg if with_group else os.kill)(process.pid, number)
                 was_alive = True
@@ -76,13 +78,13 @@ class Drill:
             except subprocess.TimeoutExpired:
                 process.kill()
                 self.faults.append(f"{shown}: still runs after {LIMIT_S:.0f} s")
-                return was_alive
+                return None
         if was_alive:
             self.kills[number.name] += 1
         elif process.returncode != 0:
             self.faults.append(f"{shown}, not reached: exit code {process.returncode}: {stderr.decode()[-300:]}")
         self._check(process, stderr, shown, is_killed=was_alive and number == signal.SIGKILL)
-        return was_alive
+        return None if was_alive else took_s
 
     def _started(self, place: Path, arguments: tuple[object, ...]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
@@ -376,6 +376,11 @@ def change_of(head: Head, text: Tensor, spread: float) -> Floats:
     return changed
 
 
+def is_text_alone(head: Head) -> bool:
+    """Return whether the text classifies the shots so well that nothing is fitted."""
+    return "hold" not in head.chosen
+
+
 @few
 @given(seed=seeds)
 def test_the_probe_is_at_the_bottom_of_its_loss(seed: int) -> None:
@@ -384,6 +389,7 @@ def test_the_probe_is_at_the_bottom_of_its_loss(seed: int) -> None:
 
     head = linear_probe(shots, classes, text, SCALE)
 
+    assume(not is_text_alone(head))
     seen, _, spread = standard(shots, classes)
     base, change = head.chosen["trust"] * cosines(shots, text), change_of(head, text, spread)
     gradient, _ = slopes(seen, base, classes.tolist(), head.chosen["hold"], change)
@@ -399,6 +405,7 @@ def test_the_probe_of_several_shots_is_at_the_bottom_of_its_loss(seed: int) -> N
 
     head = linear_probe(single(shots), classes, text.float(), SCALE)
 
+    assume(not is_text_alone(head))
     seen, _, spread = standard(shots, classes)
     best = slow_change(seen, head.chosen["trust"] * cosines(shots, text), classes.tolist(), head.chosen["hold"])
     assert np.allclose(change_of(head, text.float(), spread), best, atol=2e-2 * np.abs(best).max())
@@ -436,10 +443,11 @@ def test_the_hold_is_the_likeliest_among_shots_that_were_left_out(seed: int, noi
     shots, classes, *_, looks = world(seed, (1, 0, 2, 0, 1, 2, 0, 2, 1, 0), noise)
     text = looks[[1, 2, 0]]
 
-    hold = linear_probe(single(shots), classes, text.float(), SCALE).chosen["hold"]
+    head = linear_probe(single(shots), classes, text.float(), SCALE)
 
+    assume(not is_text_alone(head))
     found = slow_validation(shots, classes, text)
-    assert found[hold] == pytest.approx(max(found.values()), abs=2e-2)
+    assert found[head.chosen["hold"]] == pytest.approx(max(found.values()), abs=2e-2)
 
 
 def test_holds_differ_by_more_than_the_test_above_forgives() -> None:
@@ -455,8 +463,10 @@ def test_holds_differ_by_more_than_the_test_above_forgives() -> None:
 def test_at_one_shot_the_hold_is_the_firmer_the_more_the_text_is_trusted(seed: int, scale: float) -> None:
     shots, classes, *_, looks = world(seed, (*MUDDLED, 0, 0))  # one shot of some classes is enough
 
-    chosen = linear_probe(shots, classes, half_right(looks), scale).chosen
+    head = linear_probe(shots, classes, half_right(looks), scale)
 
+    assume(not is_text_alone(head))
+    chosen = head.chosen
     share = chosen["trust"] / scale
     assert math.log(chosen["hold"]) == pytest.approx(math.log(LOOSE) + share * (math.log(FIRM) - math.log(LOOSE)))
 
