@@ -35,12 +35,13 @@ from bike_cli.engine.engine import assemble
 from bike_cli.engine.heads.bike import TemporalTransformer
 from bike_cli.engine.models.parts import Checkpoint, build_clip, new_temporal
 from bike_cli.engine.scoring import unit
+from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.towers.placement import place
 from bike_cli.engine.towers.transforms import ImageRecipe, normalise
 from bike_cli.engine.voters import Voters
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Prompt, Sample, Source
-from bike_cli.tasks.finetune.learner import Batch, Learner, Texts
+from bike_cli.tasks.finetune.learner import Batch, Learner
 from bike_cli.tasks.finetune.loading import Loaded, Plan
 from bike_cli.tasks.finetune.sharding import copy_that_learns
 from bike_cli.tasks.finetune.video_branch import VideoTraining, freeze
@@ -234,7 +235,7 @@ def bike_training(
     engine.encoder.model.set_grad_checkpointing(options.grad_checkpointing)
     freeze(engine, "text")
     text = engine.encode_texts(prompts(), positions="all")
-    texts = Texts(unit(text.classes), Voters.among(unit(text.tokens), None), engine.recipe.temperature)
+    texts = ClassTexts(unit(text.classes), Voters.among(unit(text.tokens), None), engine.recipe.temperature)
     if strategy == "fsdp":
         engine = copy_that_learns(engine)
     learner = Learner(engine, texts, parts=options.accumulate or 1, processes=by, compiled=compiled, strategy=strategy)

@@ -38,7 +38,8 @@ def main() -> None:
     classifier = prepare(engine, labels(options.labels), config())
     encode_ms, score_ms = in_turns(engine, classifier)
     share = score_ms / encode_ms
-    voters = sum(len(block.tokens) for block in classifier.voters.blocks)
+    assert classifier.texts.voters is not None
+    voters = sum(len(block.tokens) for block in classifier.texts.voters.blocks)
     print(f"{options.model}, {engine.encoder.placement}, {options.labels} labels, {voters} tokens that vote")
     print(f"encoding  {encode_ms:8.2f} ms a video")
     print(f"scoring   {score_ms:8.2f} ms a video   {share:.1%}; target: under {SHARE_TARGET:.0%}")
@@ -76,7 +77,8 @@ def in_turns(engine: Engine, classifier: Classifier) -> tuple[float, float]:
 def seen_videos(classifier: Classifier) -> list[Seen]:
     """Return features of videos, on the device."""
     rng = torch.Generator().manual_seed(0)
-    raw = torch.randn(VIDEOS, 1, FRAMES, classifier.classes.shape[1], generator=rng).to(classifier.classes.device)
+    classes = classifier.texts.classes
+    raw = torch.randn(VIDEOS, 1, FRAMES, classes.shape[1], generator=rng).to(classes.device)
     times_s = np.zeros((1, FRAMES))
     return [Seen((VideoFeatures(Source.at(str(i)), frames, times_s),)) for i, frames in enumerate(raw)]
 

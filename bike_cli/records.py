@@ -135,6 +135,11 @@ class VideoFeatures(_ShowsShapes):
         if self.frames.shape[0] % self.times_s.shape[0]:
             raise ValueError(f"{self.frames.shape[0]} views are no whole crops of {self.times_s.shape[0]} clips")
 
+    @property
+    def scored_frames(self) -> Tensor:
+        """The frames to compare with texts: `informed` where the model has a temporal head, otherwise `frames`."""
+        return self.frames if self.informed is None else self.informed
+
 
 @dataclass(frozen=True)
 class Prompt:

@@ -5,10 +5,34 @@ Source: BIKE (arXiv:2301.00182), Video Concept Spotting; official modules/video_
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from bike_cli.engine.scoring import unit
 from bike_cli.engine.voters import Voters, spotted
+
+
+@dataclass(frozen=True, eq=False)
+class ClassTexts:
+    """The text features that videos are scored against.
+
+    Args:
+        classes: [C, D] unit vectors.
+        voters: unit vectors of the tokens that weight the frames; None: mean pooling, every frame counts the same.
+        temperature: of the spotting; not used with mean pooling.
+    """
+
+    classes: Tensor
+    voters: Voters | None
+    temperature: float
+
+    def scores(self, frames: Tensor) -> Tensor:
+        """Return the cosine of each view with each class, for raw frames [K, T, D]: [K, C]."""
+        if self.voters is None:
+            return mean_scores(frames, self.classes)
+        frames = unit(frames)
+        return concept_scores(frames, spotted(frames, self.voters, self.temperature), self.classes)
 
 
 def saliency(frames: Tensor, tokens: Tensor, temperature: float, mask: Tensor | None = None) -> Tensor:

@@ -17,8 +17,8 @@ from bike_cli.engine.attributes import associate, attribute_scores, attribute_se
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.few_shot import Head, Views, as_views, join_logits
 from bike_cli.engine.scoring import fuse, match_spread, probabilities, rank, unit
-from bike_cli.engine.spotting import concept_scores, mean_scores, saliency
-from bike_cli.engine.voters import Voters, spotted
+from bike_cli.engine.spotting import ClassTexts, saliency
+from bike_cli.engine.voters import Voters
 from bike_cli.errors import ModelError
 from bike_cli.inference.features import Seen
 from bike_cli.records import Attribute, Clip, Lexicon, Prediction, Ranked, VideoFeatures
@@ -89,18 +89,16 @@ class Classifier:
     """All that does not change from video to video.
 
     Args:
-        classes: [C, D] unit vectors.
-        voters: unit vectors of the tokens that vote on frames.
-        words: those that explain: padding may vote, but it points at any frame, and is never shown to people.
+        texts: the labels' text features.
+        words: the tokens that explain an answer; None with mean pooling. Padding may vote on frames, but it points at
+            any frame and must not be shown to people.
         head: learnt for the first of the labels, in their order; the others are told from the text. None: all are.
     """
 
     engine: Engine
     labels: tuple[str, ...]
-    classes: Tensor
-    voters: Voters
-    words: Voters
-    temperature: float
+    texts: ClassTexts
+    words: Voters | None
     branch: AttributeBranch | None
     config: ClassifyConfig
     head: Head | None = None
@@ -152,7 +150,7 @@ class Classifier:
         """Return the scores of videos of one shape, at most as many as go together."""
         own = [one.features[0] for one in seen]
         informed = self._informed(own)
-        cosines = self._scores(informed.flatten(0, 1)).reshape(*informed.shape[:2], -1)[: len(own)]  # [V, K, C]
+        cosines = self.texts.scores(informed.flatten(0, 1)).reshape(*informed.shape[:2], -1)[: len(own)]  # [V, K, C]
         logits = self.engine.logit_scale * cosines.mean(dim=1)
         if self.head is not None:
             logits = join_logits(self.head.logits(self._seen_by_class(informed)[: len(own)]), logits)
@@ -162,7 +160,7 @@ class Classifier:
         return Told(cosines, logits, tuple(attributes))
 
     def _informed(self, own: Sequence[VideoFeatures]) -> Tensor:
-        return self._stacked([f.frames if f.informed is None else f.informed for f in own])  # [V, K, T, D]
+        return self._stacked([features.scored_frames for features in own])  # [V, K, T, D]
 
     def _answers(self, seen: Sequence[Seen]) -> list[Prediction]:
         """Return the answers for videos of one shape, at most as many as go together."""
@@ -208,18 +206,10 @@ class Classifier:
             positions=None if features.positions is None else features.positions.ravel()[order],
         )
 
-    def _scores(self, frames: Tensor) -> Tensor:
-        """Return the score of each class for frames [K, T, D]: [K, C]."""
-        if self.config.spotting.pool == "mean":
-            return mean_scores(frames, self.classes)
-        frames = unit(frames)
-        return concept_scores(frames, spotted(frames, self.voters, self.temperature), self.classes)
-
     def _seen_by_class(self, informed: Tensor) -> Views:
         """Return videos [V, K, T, D] as the classes of the head see them."""
         assert self.head is not None
-        voters = None if self.config.spotting.pool == "mean" else self.voters
-        seen = [as_views(frames, voters, self.temperature) for frames in informed]
+        seen = [as_views(frames, self.texts) for frames in informed]
         classes = len(self.head.weight)
         weights = torch.stack([weights.expand(len(self.labels), -1)[:classes] for _, weights in seen])
         return Views(torch.stack([frames for frames, _ in seen]), weights)
@@ -232,11 +222,11 @@ class Classifier:
 
     def _together(self, views: int) -> int:
         """Return how many videos of so many views are scored together."""
-        return max(1, VIEWS_TOGETHER.get(self.classes.device.type, VIEWS_TOGETHER_ELSEWHERE) // views)
+        return max(1, VIEWS_TOGETHER.get(self.texts.classes.device.type, VIEWS_TOGETHER_ELSEWHERE) // views)
 
     def _stacked(self, frames: Sequence[Tensor]) -> Tensor:
         """Return the frames of videos [K, T, D], and zeros up to as many as go together: [V, K, T, D]."""
-        device = self.classes.device
+        device = self.texts.classes.device
         nothing = torch.zeros(frames[0].shape, device=device)
         # Those from the store lie elsewhere than those just encoded.
         there = [one.to(device, non_blocking=True) for one in frames]
@@ -251,11 +241,11 @@ class Classifier:
             for each: [clips, T].
         """
         clips, length = features[0].times_s.shape
-        if self.config.spotting.pool == "mean":
+        if self.words is None:
             return [np.full((clips, length), 1 / length) for _ in features]
         weights = []
         for frames, i in zip(unit(views).chunk(self._together(len(features[0].frames))), best, strict=False):
-            by_word = saliency(frames, self.words.of_class(i)[None], self.temperature)[:, 0]  # [K, T]
+            by_word = saliency(frames, self.words.of_class(i)[None], self.texts.temperature)[:, 0]  # [K, T]
             weights.append(by_word.reshape(-1, clips, length).mean(dim=0).double().cpu().numpy())
         return weights
 

@@ -19,6 +19,7 @@ from bike_cli.engine.attributes import encode_lexicon
 from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.heads.saved_classifier import Learnt
 from bike_cli.engine.scoring import normalise_in_place, unit
+from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.store.store import Store, recipe_key
 from bike_cli.engine.voters import Voters, voters
 from bike_cli.errors import UsageError
@@ -76,17 +77,18 @@ def prepare(
     text = encode_labels(engine, labels, template=config.template, spot=spot)
     _warn_of_unknown(engine, labels[from_videos:])
     branch = _branch(engine, text, config, learnt)
-    tokens, mask = voters(text, spot)
-    # With `eot` the class embedding itself votes, and it is needed unmodified later.
-    tokens = unit(tokens) if spot == "eot" else normalise_in_place(tokens)
-    voting = Voters.among(tokens, mask)
+    voting = words = None
+    if config.spotting.pool != "mean":
+        tokens, mask = voters(text, spot)
+        # With `eot` the class embedding itself votes, and it is needed unmodified later.
+        tokens = unit(tokens) if spot == "eot" else normalise_in_place(tokens)
+        voting = Voters.among(tokens, mask)
+        words = Voters.among(tokens, text.token_mask) if spot == "all" else voting
     return Classifier(
         engine=engine,
         labels=tuple(labels),
-        classes=unit(text.classes),
-        voters=voting,
-        words=Voters.among(tokens, text.token_mask) if spot == "all" else voting,
-        temperature=temperature,
+        texts=ClassTexts(unit(text.classes), voting, temperature),
+        words=words,
         branch=branch,
         config=config,
         head=None if learnt is None else learnt.head.to(engine.encoder.placement.device),

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from bike_cli.engine.scoring import unit
-from bike_cli.engine.spotting import concept_scores
-from bike_cli.engine.voters import Voters, spotted
+from bike_cli.engine.spotting import ClassTexts, concept_scores
+from bike_cli.engine.voters import spotted
 
 # Tip-Adapter's own defaults, for one shot a class: nothing is left then to choose others by.
 TIP_ALPHA, TIP_BETA = 1.0, 5.5
@@ -97,21 +97,21 @@ class Head:
         return near.new_zeros(len(views), len(self.weight)).index_add_(1, self.key_classes, near)
 
 
-def as_views(frames: Tensor, voters: Voters | None, temperature: float) -> tuple[Tensor, Tensor]:
-    """Return one video's frames and their weights for each class, its views one behind the other.
+def as_views(frames: Tensor, texts: ClassTexts) -> tuple[Tensor, Tensor]:
+    """Return one video's frames and their weights for each class; views follow one another.
 
     Args:
         frames: [K, T, D], raw.
-        voters: the labels' tokens; None: the mean of raw frames stands for a view, whatever the class.
     Returns:
-        frames [K * T, D], weights [C, K * T]; without voters [K, D] and [1, K].
+        frames [K * T, D], weights [C, K * T]. With mean pooling, the mean of raw frames stands for each view, whatever
+        the class: [K, D] and [1, K].
     """
     views = len(frames)
-    if voters is None:
+    if texts.voters is None:
         pooled = unit(frames.mean(dim=1))
         return pooled, pooled.new_full((1, views), 1 / views)
     frames = unit(frames)
-    weights = spotted(frames, voters, temperature) / views  # [K, C, T]
+    weights = spotted(frames, texts.voters, texts.temperature) / views  # [K, C, T]
     return frames.flatten(0, 1), weights.transpose(0, 1).flatten(1)
 
 

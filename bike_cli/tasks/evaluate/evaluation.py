@@ -168,7 +168,7 @@ class Evaluation:
             [found for row in rows if (found := getattr(row, name)) is not None]
             for name in ("views", "frames", "attributes")
         )
-        classes = self._classifiers[i].classes.double().cpu().numpy()
+        classes = self._classifiers[i].texts.classes.double().cpu().numpy()
         told = np.stack(attributes) if attributes else None
         return Official(np.stack(views), _filled_up(frames), classes, told)
 
@@ -235,7 +235,7 @@ def made_of(classifier: Classifier) -> dict[str, object]:
         "template": config.template or recipe.template,
         "pool": config.spotting.pool,
         "spot": config.spotting.spot or recipe.spot,
-        "temperature": classifier.temperature,
+        "temperature": classifier.texts.temperature,
         "attributes": None if branch is None else recipe.lexicon if asked == "auto" else asked,
         "attribute_weight": 0.0 if branch is None else branch.weight,
         "attribute_model": None if branch is None or branch.engine is engine else branch.engine.name,

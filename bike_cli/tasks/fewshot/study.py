@@ -43,7 +43,6 @@ from bike_cli.tasks.evaluate.score_table import ScoreTable
 from bike_cli.tasks.fewshot.methods import BASELINE, METHODS, TRAINED, parse_methods, parse_shots
 from bike_cli.tasks.fewshot.outcomes import Outcome, Report
 from bike_cli.tasks.fewshot.tower_training import ShotTraining
-from bike_cli.tasks.finetune.learner import Texts
 from bike_cli.video.workers.pool import DecodePool
 
 logger = logging.getLogger(__name__)
@@ -123,7 +122,7 @@ class Study:
         own = replace(
             recipe,
             spot=spotting.spot or recipe.spot,
-            temperature=self._classifier.temperature,
+            temperature=self._classifier.texts.temperature,
             template=self.config.template or recipe.template,
         )
         return replace(self._trained_engine, recipe=own).as_checkpoint(name=f"{self.engine.name}, few-shot")
@@ -184,10 +183,8 @@ class Study:
     @torch.no_grad()
     def _viewed(self, seen: Seen) -> _View:
         own, classifier = seen.features[0], self._classifier
-        device = classifier.classes.device
-        raw = (own.frames if own.informed is None else own.informed).to(device)
-        voters = None if self.config.spotting.pool == "mean" else classifier.voters
-        frames, weights = as_views(raw, voters, classifier.temperature)
+        device = classifier.texts.classes.device
+        frames, weights = as_views(own.scored_frames.to(device), classifier.texts)
         branch, told = self._branch, None
         if branch is not None:
             raw = seen.features[-1].frames.to(device)  # of the branch's engine, the last
@@ -202,7 +199,7 @@ class Study:
             if isinstance(one, Failure):
                 self._failures[place] = one
             else:
-                self._views[place] = one.to(self._classifier.classes.device)
+                self._views[place] = one.to(self._classifier.texts.classes.device)
 
     def _digest(self, places: Sequence[int], store: Store | None) -> None:
         """Note the content of videos; a copy of one that is tested on, or seen before, is left out."""
@@ -417,7 +414,7 @@ class Study:
             sampling=config.sampling,
             pool=config.spotting.pool,
             spot=config.spotting.spot or recipe.spot,
-            temperature=classifier.temperature,
+            temperature=classifier.texts.temperature,
             template=config.template or recipe.template,
             templates=read_templates(config.template or recipe.template),
             attributes=replace(config.attributes, attribute_weight=self._branch.weight if self._branch else 0.0),
@@ -435,8 +432,9 @@ class Study:
 
     def _fitted(self, method: str, drawn: Draw, shots: int) -> Head:
         places = [place for of_class in drawn.shots for place in of_class[:shots]]
-        classes = torch.tensor([self.samples[place].label for place in places], device=self._classifier.classes.device)
-        return METHODS[method](self._stacked(places), classes, self._classifier.classes, self.engine.logit_scale)
+        text = self._classifier.texts.classes
+        classes = torch.tensor([self.samples[place].label for place in places], device=text.device)
+        return METHODS[method](self._stacked(places), classes, text, self.engine.logit_scale)
 
     def _outcome(self, method: str, shots: int, trial: int, drawn: Draw) -> Outcome:
         logits, chosen = self._scored(method, shots, trial, drawn)
@@ -479,8 +477,7 @@ class Study:
     def _trained(self, drawn: Draw, shots: int, trial: int) -> tuple[Head, Views]:
         """Return the text's own head, and the test set as an image tower sees it that was trained on the shots."""
         places = [place for of_class in drawn.shots for place in of_class[:shots]]
-        classifier, mean = self._classifier, self.config.spotting.pool == "mean"
-        texts = Texts(classifier.classes, None if mean else classifier.voters, classifier.temperature)
+        texts = self._classifier.texts
         clips = [self._again(came).frames[0] for came in self._decoded(places)]
         labels = torch.tensor([self.samples[place].label for place in places])
         training = ShotTraining(self.engine, clips, labels, texts, seed=self.config.seed + trial)
@@ -497,9 +494,7 @@ class Study:
             spent=self.spent,
         )
         seen = [self._again(came).features[0] for batch in features for came in batch]
-        device = classifier.classes.device
-        raw = [(one.frames if one.informed is None else one.informed).to(device) for one in seen]
-        views = [as_views(frames, texts.voters, texts.temperature) for frames in raw]
+        views = [as_views(features.scored_frames.to(texts.classes.device), texts) for features in seen]
         return zero_shot(texts.classes, self.engine.logit_scale), self._together(views)
 
     def _decoded(self, places: Sequence[int]) -> list[Clip | Failure]:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bike_cli.engine.engine import Engine
+from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.towers.augmentation import Augmentation, augment
-from bike_cli.tasks.finetune.learner import Batch, Learner, Texts
+from bike_cli.tasks.finetune.learner import Batch, Learner
 from bike_cli.tasks.finetune.loading import PIXELS, plans_of, steps_of
 from bike_cli.tasks.finetune.losses import rate_of_step
 from bike_cli.tasks.finetune.video_branch import freeze
@@ -58,7 +59,7 @@ class ShotTraining:
         engine: Engine,
         clips: Sequence[NDArray[np.uint8]],
         labels: Tensor,
-        texts: Texts,
+        texts: ClassTexts,
         *,
         recipe: Recipe | None = None,
         seed: int = 0,

@@ -25,13 +25,14 @@ from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.bike import AttributeHead
 from bike_cli.engine.models.parts import new_attribute
 from bike_cli.engine.scoring import fuse
+from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.store.store import open_store
 from bike_cli.errors import ConfigError, UsageError
 from bike_cli.inference.features import Features
 from bike_cli.inference.prepare import encode_labels, shelf_of
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Failure, Sample, Spent
-from bike_cli.tasks.finetune.learner import IN_BATCH, Texts
+from bike_cli.tasks.finetune.learner import IN_BATCH
 from bike_cli.tasks.finetune.loading import plans_of, steps_of
 from bike_cli.tasks.finetune.losses import bce_loss, ce_loss, rate_of_step
 from bike_cli.tasks.finetune.validation import metrics_of, scores_of
@@ -76,7 +77,12 @@ def lexicon_of(engine: Engine, config: FinetuneConfig) -> str:
 
 @torch.no_grad()
 def told_of(
-    engine: Engine, texts: Texts, samples: Sequence[Sample], config: FinetuneConfig, pool: DecodePool, by: Processes
+    engine: Engine,
+    texts: ClassTexts,
+    samples: Sequence[Sample],
+    config: FinetuneConfig,
+    pool: DecodePool,
+    by: Processes,
 ) -> Told:
     """Return what a model sees in videos; its features are kept in the store, as those of `classify` are.
 

@@ -22,10 +22,10 @@ from torch.nn.parallel import DistributedDataParallel
 from bike_cli.config import Spot, Strategy
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.scoring import unit
-from bike_cli.engine.spotting import concept_scores, mean_scores
+from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.towers.speedups import pack
 from bike_cli.engine.towers.transforms import normalise
-from bike_cli.engine.voters import Voters, spotted
+from bike_cli.engine.voters import Voters
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Prompt
 from bike_cli.tasks.finetune.losses import bce_loss, ce_loss, ds_loss, nce_loss
@@ -52,22 +52,6 @@ class Learning:
     positions: Spot
     mask: Tensor | None
     length: int
-
-
-@dataclass(frozen=True, eq=False)
-class Texts:
-    """The labels' texts as they are compared with videos, all of them.
-
-    Args:
-        classes: [C, D] unit vectors.
-        voters: unit vectors of the tokens that spot; None: mean pooling.
-        learning: how to read them again; None: the text tower stays as it is.
-    """
-
-    classes: Tensor
-    voters: Voters | None
-    temperature: float
-    learning: Learning | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,14 +97,16 @@ class Branch(nn.Module):
     """What learns of a model: image tower and temporal head, and the text tower where it does.
 
     Args:
-        texts: their prompts are what `forward` reads.
+        learning: its prompts are what `forward` reads.
         by_block: compile blocks and not the whole tower: between them, weights are put together.
     """
 
-    def __init__(self, engine: Engine, texts: Texts, *, compiled: bool = False, by_block: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, learning: Learning | None, *, compiled: bool = False, by_block: bool = False
+    ) -> None:
         super().__init__()
         self.clip, self.head = engine.encoder.model, engine.temporal_head
-        self._encoder, self._texts = engine.encoder, texts
+        self._encoder, self._learning = engine.encoder, learning
         if engine.encoder.placement.device.type == "cuda":  # a CPU's numbers stay as they are, to the last bit
             pack(self.clip.visual)
         # One size: for any size, as torch would compile at the second, torch 2.11 fails on CUDA (an assertion).
@@ -138,7 +124,7 @@ class Branch(nn.Module):
         Returns:
             frames [n, T, D], classes [M, D] and tokens [M, L, D], raw; M is 0 where nothing is read.
         """
-        encoder, texts = self._encoder, self._texts.learning
+        encoder, learning = self._encoder, self._learning
         flat = pixels.flatten(0, 1)
         with encoder.placement.autocast():
             features = self._see(self._filled(flat))[: len(flat)]
@@ -147,11 +133,11 @@ class Branch(nn.Module):
             frames = self.head(frames)
         if not read:
             return frames, frames.new_zeros(0, frames.shape[2]), frames.new_zeros(0, 1, frames.shape[2])
-        assert texts is not None
-        text = encoder.read_texts([texts.prompts[i] for i in read], positions=texts.positions)
-        if texts.positions == "eot":
+        assert learning is not None
+        text = encoder.read_texts([learning.prompts[i] for i in read], positions=learning.positions)
+        if learning.positions == "eot":
             return frames, text.classes, text.classes[:, None]
-        missing = texts.length - text.tokens.shape[1]
+        missing = learning.length - text.tokens.shape[1]
         return frames, text.classes, nn.functional.pad(text.tokens, (0, 0, 0, missing))
 
     def _features(self, pixels: Tensor) -> Tensor:
@@ -173,6 +159,7 @@ class Learner:
     """What is needed to learn from batches.
 
     Args:
+        learning: texts to read again for each batch; None: the text tower stays as it is, and `texts` is what counts.
         loss: nce, ds, ce or bce.
         parts: that a batch goes through the model in.
         strategy: with `fsdp` and several processes, the engine's learning weights are in shares from now on.
@@ -181,8 +168,9 @@ class Learner:
     def __init__(
         self,
         engine: Engine,
-        texts: Texts,
+        texts: ClassTexts,
         *,
+        learning: Learning | None = None,
         loss: str = "nce",
         parts: int = 1,
         processes: Processes | None = None,
@@ -191,10 +179,11 @@ class Learner:
         strategy: Strategy = "ddp",
     ) -> None:
         placement = engine.encoder.placement
-        self.processes, self.loss, self.parts, self.texts = processes or Processes(), loss, parts, texts
+        self.processes, self.loss, self.parts = processes or Processes(), loss, parts
+        self.texts, self._learning = texts, learning
         self.device = placement.device
         self.is_sharded = strategy == "fsdp" and self.processes.count > 1
-        branch = Branch(engine, texts, compiled=compiled, by_block=self.is_sharded)
+        branch = Branch(engine, learning, compiled=compiled, by_block=self.is_sharded)
         # Beside the branch: its gradient is the same on all processes, not a part of one.
         self.scale = nn.Parameter(branch.clip.logit_scale.detach().clone(), requires_grad=scale_learns)
         branch.clip.logit_scale.requires_grad_(False)
@@ -240,19 +229,16 @@ class Learner:
             with torch.no_grad():
                 self.scale.clamp_(max=HIGHEST_SCALE)
 
-    def logits(self, frames: Tensor, classes: Tensor, voters: Voters | None) -> Tensor:
-        """Return the scaled scores [N, M] of raw frames [N, T, D] with texts [M, D], unit vectors, as voters spot."""
-        if voters is None:
-            return self.scale.exp() * mean_scores(frames, classes)
-        frames = unit(frames)
-        return self.scale.exp() * concept_scores(frames, spotted(frames, voters, self.texts.temperature), classes)
+    def logits(self, frames: Tensor, texts: ClassTexts) -> Tensor:
+        """Return the scaled scores of raw frames [N, T, D] with M texts: [N, M]."""
+        return self.scale.exp() * texts.scores(frames)
 
     # -- forward -------------------------------------------------------------------------------------------------
 
     def _to_read(self, labels: Tensor) -> tuple[Tensor, list[int]]:
         """Return the labels on the device, and which texts this process reads: a share of those that are needed."""
         labels = labels.to(self.device, non_blocking=True)
-        learning = self.texts.learning
+        learning = self._learning
         if learning is None:
             return labels, []
         rank, count = self.processes.rank, self.processes.count
@@ -285,11 +271,11 @@ class Learner:
 
     def _loss(self, frames: Tensor, classes: Tensor, tokens: Tensor, *, labels: Tensor, present: Tensor) -> Tensor:
         in_batch = self.loss in IN_BATCH
-        learning = self.texts.learning
+        learning = self._learning
         if learning is not None:
             logits = self._against_learning(frames, classes, tokens, learning, labels if in_batch else None)
         else:
-            logits = self.logits(frames, self.texts.classes, self.texts.voters)
+            logits = self.logits(frames, self.texts)
             logits = logits[:, labels] if in_batch else logits
         if not bool(present.all()):
             logits, labels = logits[present], labels[present]
@@ -306,7 +292,7 @@ class Learner:
         voters = None
         if self.texts.voters is not None:
             voters = Voters.among(unit(tokens), None if learning.mask is None else learning.mask[rows])
-        return self.logits(frames, unit(classes), voters)
+        return self.logits(frames, ClassTexts(unit(classes), voters, self.texts.temperature))
 
     def _bias(self, logits: Tensor, present: Tensor) -> Tensor:
         """Return what is added to all logits; at first so much that labels are as likely as they are frequent."""

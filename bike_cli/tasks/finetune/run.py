@@ -31,6 +31,7 @@ from bike_cli.engine.models.checkpoints import BIKE_RECIPE
 from bike_cli.engine.models.folder import CONFIG_FILE, load_folder, save_folder
 from bike_cli.engine.models.weights import UNWRITABLE, first_line
 from bike_cli.engine.scoring import unit
+from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.towers.augmentation import Augmentation
 from bike_cli.engine.voters import Voters, voters
 from bike_cli.errors import ConfigError, UsageError
@@ -46,7 +47,7 @@ from bike_cli.tasks.finetune.attribute_branch import (
     lexicon_of,
     told_of,
 )
-from bike_cli.tasks.finetune.learner import Learner, Learning, Texts
+from bike_cli.tasks.finetune.learner import Learner, Learning
 from bike_cli.tasks.finetune.loading import Loader, plans_of
 from bike_cli.tasks.finetune.plan import FREE, SIDED, _with_head, loss_of
 from bike_cli.tasks.finetune.rehearsal import Rehearsal
@@ -99,7 +100,7 @@ class Finetuning:
         self.engine.check_frames(config.sampling.frames)
         freeze(self.engine, config.learning.freeze)
         self.recipe = self._recipe()
-        self.texts = self._texts()
+        self.texts, self._text_learning = self._texts()
         self.folder = RunFolder(folder, self.by, resume=resume)
         with ExitStack() as refused:
             refused.callback(self.folder.close)
@@ -143,7 +144,7 @@ class Finetuning:
             lexicon=learnt if learnt in lexicon_names() else own.lexicon,  # a file may not be there later
         )
 
-    def _texts(self) -> Texts:
+    def _texts(self) -> tuple[ClassTexts, Learning | None]:
         recipe, labels = self.recipe, self.labelled.labels
         text = encode_labels(self.engine, labels, template=recipe.template, spot=recipe.spot)
         tokens, mask = voters(text, recipe.spot)
@@ -155,7 +156,7 @@ class Finetuning:
             prompts = tuple(fill(templates[0], label) for label in labels)
             learning = Learning(prompts, recipe.spot, mask, tokens.shape[1])
         self._warn_of_unknown(labels, text_learns=learning is not None)
-        return self._compared(text.classes, tokens, mask, learning)
+        return self._class_texts(text.classes, tokens, mask), learning
 
     def _warn_of_unknown(self, labels: Sequence[str], *, text_learns: bool) -> None:
         unknown = self.engine.encoder.unknown(labels)
@@ -165,9 +166,9 @@ class Finetuning:
             text = "label %r%s: %s knows none of its words, so texts may be alike; --freeze none lets it learn them"
             logger.warning(text, labels[unknown[0]], more, self.engine.name)
 
-    def _compared(self, classes: Tensor, tokens: Tensor, mask: Tensor | None, learning: Learning | None) -> Texts:
+    def _class_texts(self, classes: Tensor, tokens: Tensor, mask: Tensor | None) -> ClassTexts:
         voting = None if self.config.spotting.pool == "mean" else Voters.among(unit(tokens), mask)
-        return Texts(unit(classes), voting, self.recipe.temperature, learning)
+        return ClassTexts(unit(classes), voting, self.recipe.temperature)
 
     def _video(self) -> VideoTraining:
         config, batches = self.config, self.config.batches
@@ -179,6 +180,7 @@ class Finetuning:
         learner = Learner(
             engine,
             self.texts,
+            learning=self._text_learning,
             loss=self.loss,
             parts=batches.accumulate or 1,
             processes=self.by,
@@ -305,13 +307,13 @@ class Finetuning:
                 if self.by.is_first:
                     logger.warning("%s", failure.message)
 
-    def texts_now(self) -> Texts:
+    def texts_now(self) -> ClassTexts:
         """Return the texts as the text tower reads them now."""
-        learning = self.texts.learning
+        learning = self._text_learning
         if learning is None:
             return self.texts
         text = self.engine.encode_texts(learning.prompts, positions=learning.positions)
-        return self._compared(text.classes, *voters(text, learning.positions), learning)
+        return self._class_texts(text.classes, *voters(text, learning.positions))
 
     def _mixed(self, share: float) -> Validated:
         """Go back towards the weights it began with, and keep that; the best as it was lies beside."""

@@ -9,21 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from bike_cli.config import SamplingConfig
 from bike_cli.data.labelled.draws import deal
 from bike_cli.data.labelled.train_sets import LabelledSet
 from bike_cli.engine.engine import Engine
-from bike_cli.engine.scoring import unit
-from bike_cli.engine.spotting import concept_scores, mean_scores
-from bike_cli.engine.voters import spotted
+from bike_cli.engine.spotting import ClassTexts
 from bike_cli.errors import UsageError
 from bike_cli.inference.features import Features, Seen
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Failure, Sample, Spent
 from bike_cli.tasks.evaluate.metrics import confusion, hits_among, macro, mean_average_precision
-from bike_cli.tasks.finetune.learner import Texts
 from bike_cli.video.workers.pool import DecodePool
 
 logger = logging.getLogger(__name__)
@@ -74,17 +70,14 @@ class Scored:
     failures: tuple[Failure, ...]
 
 
-def video_scores(informed: Tensor, texts: Texts) -> Tensor:
-    """Return the score of each class, the mean over views of raw frames [K, T, D]: [C]."""
-    if texts.voters is None:
-        return mean_scores(informed, texts.classes).mean(dim=0)
-    frames = unit(informed)
-    return concept_scores(frames, spotted(frames, texts.voters, texts.temperature), texts.classes).mean(dim=0)
-
-
 @torch.no_grad()
 def scored(
-    engine: Engine, texts: Texts, samples: Sequence[Sample], sampling: SamplingConfig, pool: DecodePool, by: Processes
+    engine: Engine,
+    texts: ClassTexts,
+    samples: Sequence[Sample],
+    sampling: SamplingConfig,
+    pool: DecodePool,
+    by: Processes,
 ) -> Scored:
     """Return the scores of videos, each process having looked at its share of them.
 
@@ -107,11 +100,10 @@ def scored(
     return Scored(scores, tuple(samples[i] for i in read), failures)
 
 
-def scores_of(seen: Seen, texts: Texts) -> NDArray[np.float32]:
-    """Return the scores of one video that the first engine saw: [C]."""
-    own = seen.features[0]
-    informed = (own.frames if own.informed is None else own.informed).to(texts.classes.device)
-    return video_scores(informed, texts).float().cpu().numpy()
+def scores_of(seen: Seen, texts: ClassTexts) -> NDArray[np.float32]:
+    """Return the scores of one video that the first engine saw, averaged over its views: [C]."""
+    frames = seen.features[0].scored_frames.to(texts.classes.device)
+    return texts.scores(frames).mean(dim=0).float().cpu().numpy()
 
 
 def metrics_of(scores: NDArray[np.float64], samples: Sequence[Sample], *, multi_label: bool) -> Mapping[str, float]:

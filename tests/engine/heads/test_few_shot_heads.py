@@ -34,7 +34,7 @@ from bike_cli.engine.heads.few_shot import (
     zero_shot,
 )
 from bike_cli.engine.scoring import unit
-from bike_cli.engine.spotting import concept_scores, mean_scores, saliency
+from bike_cli.engine.spotting import ClassTexts, concept_scores, mean_scores, saliency
 from bike_cli.engine.voters import Voters
 
 Floats = NDArray[np.float64]
@@ -258,7 +258,7 @@ def test_a_head_moves_with_all_that_it_holds() -> None:
 def test_views_one_behind_the_other_score_as_their_mean(seed: int, views: int, length: int) -> None:
     raw, tokens, text = 3 * vectors(seed, views, length, DIM), vectors(seed + 1, 3, 2, DIM), vectors(seed + 2, 3, DIM)
 
-    frames, weights = as_views(raw, Voters.among(tokens, None), 0.1)
+    frames, weights = as_views(raw, ClassTexts(text, Voters.among(tokens, None), 0.1))
 
     frames_of_views = unit(raw)
     of_views = concept_scores(frames_of_views, saliency(frames_of_views, tokens, 0.1), text)
@@ -272,7 +272,7 @@ def test_without_voters_a_view_is_the_mean_of_its_raw_frames(seed: int, views: i
     raw = torch.randn(views, 4, DIM, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     text = vectors(seed + 1, 3, DIM)
 
-    frames, weights = as_views(raw, None, 0.1)
+    frames, weights = as_views(raw, ClassTexts(text, None, 0.1))
 
     assert (frames.shape, weights.shape) == ((views, DIM), (1, views))
     scores = Views(frames[None], weights[None]).scores(text)[0]

@@ -7,11 +7,11 @@ from films import drawn
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bike_cli.config import ClassifyConfig
+from bike_cli.config import ClassifyConfig, SpottingConfig
 from bike_cli.engine.engine import Engine
+from bike_cli.engine.spotting import ClassTexts
 from bike_cli.inference.prepare import prepare
 from bike_cli.tasks.fewshot.tower_training import Recipe, ShotTraining
-from bike_cli.tasks.finetune.learner import Texts
 
 LABELS = ["red square", "blue circle", "green cross"]
 SHORT = Recipe(epochs=4, batch=6, rate=1e-4, head_rate=1e-4, warm_up=1)
@@ -23,9 +23,8 @@ def clips() -> tuple[list[NDArray[np.uint8]], Tensor]:
     return films, torch.tensor([1, 1, 2, 2, 0, 0])
 
 
-def texts(engine: Engine, *, mean: bool = False) -> Texts:
-    classifier = prepare(engine, LABELS, ClassifyConfig())
-    return Texts(classifier.classes, None if mean else classifier.voters, classifier.temperature)
+def texts(engine: Engine, *, mean: bool = False) -> ClassTexts:
+    return prepare(engine, LABELS, ClassifyConfig(spotting=SpottingConfig(pool="mean" if mean else "tcs"))).texts
 
 
 def trained(engine: Engine, *, seed: int = 0, mean: bool = False) -> tuple[ShotTraining, list[float]]:

@@ -12,6 +12,7 @@ from bike_cli.config import AttributeConfig, ClassifyConfig, Recipe, SamplingCon
 from bike_cli.engine.engine import Engine, assemble
 from bike_cli.engine.models.parts import Checkpoint, build_clip
 from bike_cli.engine.scoring import unit
+from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.towers.placement import place
 from bike_cli.engine.towers.transforms import ImageRecipe
 from bike_cli.engine.voters import Voters
@@ -45,10 +46,8 @@ def classifier(engine: Engine, *, positions: int, sampling: SamplingConfig) -> C
     return Classifier(
         engine=engine,
         labels=tuple(f"label {i}" for i in range(LABELS)),
-        classes=unit(torch.randn(LABELS, DIM, generator=rng)),
-        voters=voters,
+        texts=ClassTexts(unit(torch.randn(LABELS, DIM, generator=rng)), voters, 0.01),
         words=voters,
-        temperature=0.01,
         branch=None,
         config=ClassifyConfig(sampling=sampling, attributes=AttributeConfig("off"), explain=True),
     )

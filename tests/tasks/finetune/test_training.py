@@ -14,11 +14,12 @@ from torch import Tensor
 from bike_cli.config import Spot
 from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.scoring import unit
+from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.towers.transforms import normalise
 from bike_cli.engine.voters import Voters, voters
 from bike_cli.errors import ConfigError
 from bike_cli.records import Prompt
-from bike_cli.tasks.finetune.learner import Batch, Learner, Learning, Texts
+from bike_cli.tasks.finetune.learner import Batch, Learner, Learning
 from bike_cli.tasks.finetune.losses import nce_loss
 from bike_cli.tasks.finetune.sharding import whole
 from bike_cli.tasks.finetune.video_branch import freeze
@@ -28,14 +29,15 @@ needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the official code
 LABELS = ["red square", "blue circle", "green cross", "yellow star"]
 
 
-def texts_of(
-    engine: Engine, labels: list[str], spot: Spot = "all", *, learn: bool = False, mean: bool = False
-) -> Texts:
+def learner_of(
+    engine: Engine, labels: list[str], spot: Spot = "all", *, learn: bool = False, loss: str = "nce", parts: int = 1
+) -> Learner:
     prompts = tuple(Prompt(f"This is a video about {label}", 22, 22 + len(label)) for label in labels)
     text = engine.encode_texts(prompts, positions=spot)
     tokens, mask = voters(text, spot)
     learning = Learning(prompts, spot, mask, tokens.shape[1]) if learn else None
-    return Texts(unit(text.classes), None if mean else Voters.among(unit(tokens), mask), 0.01, learning)
+    texts = ClassTexts(unit(text.classes), Voters.among(unit(tokens), mask), 0.01)
+    return Learner(engine, texts, learning=learning, loss=loss, parts=parts)
 
 
 def gradients(engine: Engine, learner: Learner) -> dict[str, Tensor]:
@@ -68,7 +70,7 @@ def test_every_gradient_is_the_official_one(parts: int) -> None:
     with np.load(GOLDEN / "golden_losses.npz") as file:
         wanted = {key: file[key] for key in file.files if key.startswith("e2e_")}
     freeze(engine, "text")
-    learner = Learner(engine, texts_of(engine, names), parts=parts)
+    learner = learner_of(engine, names, parts=parts)
     pixels = torch.from_numpy(frames).permute(0, 1, 4, 2, 3).contiguous()
 
     loss = float(learner.gradients(Batch(torch.from_numpy(labels), pixels, torch.ones(3, dtype=torch.bool))))
@@ -124,7 +126,7 @@ def in_double(engine: Engine) -> Engine:
 def step_of(
     engine: Engine, batch: Batch, *, loss: str, parts: int = 1, learn: bool = False, spot: Spot = "words"
 ) -> tuple[float, dict[str, Tensor]]:
-    learner = Learner(engine, texts_of(engine, LABELS, spot, learn=learn), loss=loss, parts=parts)
+    learner = learner_of(engine, LABELS, spot, learn=learn, loss=loss, parts=parts)
     return float(learner.gradients(batch)), gradients(engine, learner)
 
 
@@ -201,7 +203,7 @@ def test_a_video_that_could_not_be_read_has_no_say(tiny: Engine) -> None:
 
 def test_a_batch_of_nothing_teaches_nothing(tiny: Engine) -> None:
     engine = own_copy(tiny)
-    learner = Learner(engine, texts_of(engine, LABELS, "words"))
+    learner = learner_of(engine, LABELS, "words")
 
     loss = float(learner.gradients(Batch(SINGLE, batch_of(SINGLE).pixels, torch.zeros(5, dtype=torch.bool))))
 

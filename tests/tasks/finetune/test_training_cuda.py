@@ -16,10 +16,11 @@ from torch import Tensor
 from bike_cli.config import BatchConfig, FinetuneConfig, LearningConfig, Strategy
 from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.scoring import unit
+from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.voters import Voters
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Prompt, Sample, Source
-from bike_cli.tasks.finetune.learner import Batch, Learner, Texts
+from bike_cli.tasks.finetune.learner import Batch, Learner
 from bike_cli.tasks.finetune.loading import Loaded
 from bike_cli.tasks.finetune.video_branch import VideoTraining, fitting_batch, freeze
 
@@ -37,7 +38,7 @@ def learner_of(
     engine = load("tiny", device=device, precision=precision, compile=compiled)  # type: ignore[arg-type]
     freeze(engine, "text")
     text = engine.encode_texts([Prompt.plain(label) for label in LABELS], positions="all")
-    texts = Texts(unit(text.classes), Voters.among(unit(text.tokens), None), 0.01)
+    texts = ClassTexts(unit(text.classes), Voters.among(unit(text.tokens), None), 0.01)
     return Learner(engine, texts, parts=parts, compiled=compiled), engine
 
 
