@@ -9,7 +9,7 @@ learnt heads read them before normalisation; unit vectors are made once, in `eng
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,52 +80,99 @@ class Sample:
 
 
 @dataclass(frozen=True, repr=False)
-class Clip(_ShowsShapes):
+class Timeline(_ShowsShapes):
+    """Where the frames read from a video lie in it, and what the reader reports about the video.
+
+    Args:
+        times_s: float64 [K, T], seconds from the start of the video; NaN where a source has no clock.
+        positions: int64 [K, T], place of each frame in the video, from 0; None where it is not known.
+        duration_s: length of the whole video; None where a source has no clock.
+        warning: what a user should know about these frames, in one line.
+    """
+
+    times_s: NDArray[np.float64]
+    positions: NDArray[np.int64] | None = None
+    duration_s: float | None = None
+    warning: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.positions is not None:
+            _check("Timeline.positions", self.positions.shape, *self.times_s.shape)
+
+    @property
+    def order(self) -> NDArray[np.intp]:
+        """The order in which the frames of all clips follow one another: indices into the flat arrays, [K * T]."""
+        clock = self.times_s if self.positions is None else self.positions
+        return clock.argsort(axis=None, kind="stable")
+
+    def in_order(self) -> Timeline:
+        """Return the timeline with the frames of all clips in one row, in time order: [K * T]."""
+        positions = None if self.positions is None else self.positions.ravel()[self.order]
+        return replace(self, times_s=self.times_s.ravel()[self.order], positions=positions)
+
+
+class _OnTimeline:
+    """Give the fields of `timeline` as attributes."""
+
+    timeline: Timeline
+
+    @property
+    def times_s(self) -> NDArray[np.float64]:
+        """Seconds from the start of the video; NaN where a source has no clock. float64, shaped as in `timeline`."""
+        return self.timeline.times_s
+
+    @property
+    def positions(self) -> NDArray[np.int64] | None:
+        """Place of each frame in the video, from 0; None where it is not known. int64, shaped as in `timeline`."""
+        return self.timeline.positions
+
+    @property
+    def duration_s(self) -> float | None:
+        """Length of the whole video; None where a source has no clock."""
+        return self.timeline.duration_s
+
+    @property
+    def warning(self) -> str | None:
+        """What a user should know about the frames, in one line."""
+        return self.timeline.warning
+
+
+@dataclass(frozen=True, repr=False)
+class Clip(_ShowsShapes, _OnTimeline):
     """The frames read from one source.
 
     Args:
         frames: uint8 [K, T, H, W, 3], RGB; K counts clips in time (crops are cut by the encoder).
-        times_s: float64 [K, T], seconds from the start of the video; NaN where a source has no clock.
-        duration_s: length of the whole video; None where a source has no clock.
-        warning: what the reader should know about these frames, in one line.
-        positions: int64 [K, T], place of each frame in the video, from 0; None where it is not known.
+        timeline: of the frames, [K, T].
         details: how the source was read, for the log of `-v`.
     """
 
     source: Source
     frames: NDArray[np.uint8]
-    times_s: NDArray[np.float64]
-    duration_s: float | None
-    warning: str | None = None
-    positions: NDArray[np.int64] | None = None
+    timeline: Timeline
     details: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.positions is not None:
-            _check("Clip.positions", self.positions.shape, *self.frames.shape[:2])
         _check("Clip.frames", self.frames.shape, None, None, None, None, 3)
-        _check("Clip.times_s", self.times_s.shape, *self.frames.shape[:2])
+        _check("Clip.timeline", self.times_s.shape, *self.frames.shape[:2])
         if str(self.frames.dtype) != "uint8":
             raise ValueError(f"Clip.frames is {self.frames.dtype}; expected uint8")
 
 
 @dataclass(frozen=True, repr=False)
-class VideoFeatures(_ShowsShapes):
-    """One clip as the image tower sees it.
+class VideoFeatures(_ShowsShapes, _OnTimeline):
+    """The features of one clip from one model's image tower.
 
     Args:
         frames: float32 [crops * K, T, D], raw; views in crop-major order, as in the official code.
-        times_s, duration_s, warning, positions: the clip's own, [K, T].
-        informed: float32 of the shape of `frames`: each frame as the temporal head sees it among the others; None
-            where the model has no such head.
+        timeline: of the clip's frames, [K, T].
+        informed: float32 of the shape of `frames`, the output of the temporal head, which relates the frames of a view
+            to one another; None where the model has no such head.
     """
 
     source: Source
     frames: Tensor
-    times_s: NDArray[np.float64]
-    duration_s: float | None = None
-    warning: str | None = None
-    positions: NDArray[np.int64] | None = None
+    timeline: Timeline
     informed: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -133,7 +180,7 @@ class VideoFeatures(_ShowsShapes):
         if self.informed is not None:
             _check("VideoFeatures.informed", tuple(self.informed.shape), *self.frames.shape)
         if self.frames.shape[0] % self.times_s.shape[0]:
-            raise ValueError(f"{self.frames.shape[0]} views are no whole crops of {self.times_s.shape[0]} clips")
+            raise ValueError(f"{self.frames.shape[0]} views cannot be whole crops of {self.times_s.shape[0]} clips")
 
     @property
     def scored_frames(self) -> Tensor:
@@ -212,28 +259,24 @@ class Attribute:
 
 
 @dataclass(frozen=True, repr=False)
-class Prediction(_ShowsShapes):
+class Prediction(_ShowsShapes, _OnTimeline):
     """The answer for one video.
 
     Args:
-        ranked: best first; at least one.
-        saliency: float64 [T], weight of each frame for the best label, in time order, summing to 1; with several
-            clips their frames follow one another by time. None unless asked for.
-        times_s: float64 [T], beside `saliency`; NaN where the video has no clock.
-        frames: frames a clip.
-        positions: int64 [T], beside `saliency`: places in the video, from 0; None where they are not known.
+        ranked: labels, best first; at least one.
+        saliency: float64 [T], weight of each frame for the best label, in time order, summing to 1; the frames of
+            several clips are sorted by time. None unless `explain` is set.
+        timeline: of the frames of `saliency`, [T].
+        frames: frames per clip.
     """
 
     source: Source
     ranked: tuple[Ranked, ...]
     attributes: tuple[Attribute, ...]
     saliency: NDArray[np.float64] | None
-    times_s: NDArray[np.float64]
+    timeline: Timeline
     frames: int
-    duration_s: float | None
     model: str
-    warning: str | None = None
-    positions: NDArray[np.int64] | None = None
 
     @property
     def best(self) -> Ranked:

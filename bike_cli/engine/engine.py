@@ -74,7 +74,7 @@ class Engine:
     def _features(self, clip: Clip, features: Tensor) -> VideoFeatures:
         frames = features.reshape(-1, clip.frames.shape[1], features.shape[-1])  # [crops * K, T, D]
         informed = None if self.temporal_head is None else self.temporal(frames)
-        return VideoFeatures(clip.source, frames, clip.times_s, clip.duration_s, clip.warning, clip.positions, informed)
+        return VideoFeatures(clip.source, frames, clip.timeline, informed)
 
     def as_checkpoint(self, *, name: str | None = None) -> Checkpoint:
         """Return the model as it would lie in a file; `save_folder` writes it. The modules are the engine's own."""

@@ -185,7 +185,6 @@ class Classifier:
         attributes: tuple[Attribute, ...],
         weights: NDArray[np.float64] | None,
     ) -> Prediction:
-        order = _in_time(features)
         numbers = [*chances, *cosines, *(attribute.cosine for attribute in attributes)]
         if not all(map(math.isfinite, numbers)) or (weights is not None and not np.isfinite(weights).all()):
             raise ModelError(
@@ -197,13 +196,10 @@ class Classifier:
             ranked=tuple(map(Ranked, (self.labels[i] for i in best), chances, cosines)),
             attributes=attributes,
             # Clips share a sum of 1.
-            saliency=None if weights is None else weights.ravel()[order] / len(features.times_s),
-            times_s=features.times_s.ravel()[order],
+            saliency=None if weights is None else weights.ravel()[features.timeline.order] / len(weights),
+            timeline=features.timeline.in_order(),
             frames=features.frames.shape[1],
-            duration_s=features.duration_s,
             model=self.engine.name,
-            warning=features.warning,
-            positions=None if features.positions is None else features.positions.ravel()[order],
         )
 
     def _seen_by_class(self, informed: Tensor) -> Views:
@@ -248,9 +244,3 @@ class Classifier:
             by_word = saliency(frames, self.words.of_class(i)[None], self.texts.temperature)[:, 0]  # [K, T]
             weights.append(by_word.reshape(-1, clips, length).mean(dim=0).double().cpu().numpy())
         return weights
-
-
-def _in_time(features: VideoFeatures) -> NDArray[np.intp]:
-    """Return the order in which the frames of all clips follow one another."""
-    clock = features.positions if features.positions is not None else features.times_s
-    return np.argsort(clock, axis=None, kind="stable")

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from bike_cli.config import Decoder, SamplingConfig
 from bike_cli.errors import VideoError
 from bike_cli.media import missing_message
-from bike_cli.records import Clip, Source
+from bike_cli.records import Clip, Source, Timeline
 from bike_cli.video.readers.decord import GaveUpError, decord_is_exact, read_decord
 from bike_cli.video.readers.footage import Footage, Request, reason
 from bike_cli.video.readers.frame_folder import read_folder
@@ -90,7 +90,7 @@ def clip_from_array(frames: NDArray[np.uint8], config: SamplingConfig, *, name: 
         )
     positions = positions_of(config, len(frames))
     times_s = np.full(positions.shape, np.nan)
-    footage = Footage(frames[positions], positions, times_s, len(frames), None)
+    footage = Footage(frames[positions], Timeline(times_s, positions), len(frames))
     return _clip(Source.at(name), footage, config)
 
 
@@ -98,15 +98,8 @@ def _clip(source: Source, footage: Footage, config: SamplingConfig) -> Clip:
     for detail in footage.details:  # a worker has no log: there the pool logs them
         logger.info("%s: %s", source.id, detail)
     notes = [*footage.notes, *_repeats(footage, asked=config.frames)]
-    return Clip(
-        source,
-        frames=footage.frames,
-        times_s=footage.times_s,
-        duration_s=footage.duration_s,
-        warning="; ".join(notes) or None,
-        positions=footage.positions,
-        details=tuple(footage.details),
-    )
+    timeline = replace(footage.timeline, warning="; ".join(notes) or None)
+    return Clip(source, footage.frames, timeline, tuple(footage.details))
 
 
 def _repeats(footage: Footage, *, asked: int) -> list[str]:

@@ -14,38 +14,32 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bike_cli.records import Source, VideoFeatures
+from bike_cli.records import Source, Timeline, VideoFeatures
 
 FLOAT32, FLOAT64, INT64 = np.dtype("<f4"), np.dtype("<f8"), np.dtype("<i8")
 TEXT_ERRORS = "surrogatepass"  # texts may quote file names that are no UTF-8
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
-    """The features of one content by one recipe; of which source, the reader says.
+class StoredFeatures:
+    """What the store holds of one file content under one recipe.
 
     Args:
         frames: float32 [crops * K, T, D].
         informed: of the same shape, or None.
-        times_s: float64 [K, T].
-        positions: int64 [K, T], or None.
+        timeline: of the frames, [K, T].
     """
 
     frames: NDArray[np.float32]
     informed: NDArray[np.float32] | None
-    times_s: NDArray[np.float64]
-    positions: NDArray[np.int64] | None
-    duration_s: float | None
-    warning: str | None
+    timeline: Timeline
 
     def of(self, source: Source) -> VideoFeatures:
         """Return them as the features of `source`."""
-        from torch import from_numpy  # here, for `bike cache` has no use for torch
+        from torch import from_numpy  # here, because `bike cache` does not need torch
 
         informed = None if self.informed is None else from_numpy(self.informed)
-        return VideoFeatures(
-            source, from_numpy(self.frames), self.times_s, self.duration_s, self.warning, self.positions, informed
-        )
+        return VideoFeatures(source, from_numpy(self.frames), self.timeline, informed)
 
 
 class Row(NamedTuple):
@@ -95,7 +89,7 @@ def pack(content: bytes, recipe: bytes, features: VideoFeatures) -> Row:
     return row._replace(checksum=checksum((content, recipe, *row[:-2]), row.features))
 
 
-def unpack(content: bytes, recipe: bytes, cells: Sequence[object]) -> Kept:
+def unpack(content: bytes, recipe: bytes, cells: Sequence[object]) -> StoredFeatures:
     """Return the features in a row's cells.
 
     Raises:
@@ -113,14 +107,14 @@ def unpack(content: bytes, recipe: bytes, cells: Sequence[object]) -> Kept:
         raise ValueError("the cells do not fit the shape")
     # Copied into arrays that may be written to: torch warns of others.
     copied = bytearray(raw)
-    return Kept(
-        frames=np.ndarray((views, frames, dim), FLOAT32, copied),
-        informed=np.ndarray((views, frames, dim), FLOAT32, copied, size) if len(raw) > size else None,
+    timeline = Timeline(
         times_s=np.ndarray((clips, frames), FLOAT64, bytearray(row.times_s)),
         positions=None if row.positions is None else np.ndarray((clips, frames), INT64, bytearray(row.positions)),
         duration_s=None if row.duration_s is None else struct.unpack("<d", row.duration_s)[0],
         warning=None if row.warning is None else row.warning.decode("utf-8", TEXT_ERRORS),
     )
+    informed = np.ndarray((views, frames, dim), FLOAT32, copied, size) if len(raw) > size else None
+    return StoredFeatures(np.ndarray((views, frames, dim), FLOAT32, copied), informed, timeline)
 
 
 def checksum(cells: tuple[object, ...], raw: bytes = b"") -> int:

@@ -21,11 +21,11 @@ from pathlib import Path
 
 from bike_cli.config import SamplingConfig, StoreConfig
 from bike_cli.engine.store.file import DAMAGED, OutOfReachError, connect, damaged, store_file
-from bike_cli.engine.store.rows import COLUMNS, Kept, Row, checksum, pack, unpack
+from bike_cli.engine.store.rows import COLUMNS, Row, StoredFeatures, checksum, pack, unpack
 from bike_cli.engine.store.upkeep import Pruned, StoreInfo, evict, survey
 from bike_cli.records import VideoFeatures
 
-__all__ = ["Found", "Kept", "Pruned", "Store", "StoreInfo", "open_store", "recipe_key"]
+__all__ = ["Found", "Pruned", "Store", "StoreInfo", "StoredFeatures", "open_store", "recipe_key"]
 
 READER_VERSION = 2  # raised when decoding or preprocessing give other pixels; what was kept before is not found then
 BATCH_ROWS, BATCH_BYTES, BATCH_S = 256, 16 * 2**20, 1.0
@@ -50,7 +50,7 @@ class Found:
     """What is known of a file: nothing, its content's hash, or its features, too."""
 
     content: bytes | None = None
-    features: Kept | None = None
+    features: StoredFeatures | None = None
 
 
 @dataclass
@@ -133,7 +133,7 @@ class Store:
             self._pending.files[os.fsencode(path)] = (stamp, content)
             self._write_if_due()
 
-    def features(self, content: bytes, recipe: bytes) -> Kept | None:
+    def features(self, content: bytes, recipe: bytes) -> StoredFeatures | None:
         """Return what is kept of a content by a recipe; None where nothing is.
 
         Raises:
@@ -231,7 +231,7 @@ class Store:
             raise damaged(self.file, e) from e
         return row
 
-    def _kept(self, content: bytes, recipe: bytes, found: Sequence[object]) -> Kept | None:
+    def _kept(self, content: bytes, recipe: bytes, found: Sequence[object]) -> StoredFeatures | None:
         """Return the features in a found row (id, last use, cells), else those that are pending."""
         row_id, *rest = found
         if isinstance(row_id, int):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.config import SamplingConfig
+from bike_cli.records import Timeline
 from bike_cli.video.sampling import positions_of
 
 
@@ -30,20 +31,16 @@ class Footage:
 
     Args:
         frames: uint8 [K, T, H, W, 3].
-        positions: int64 [K, T], from 0.
-        times_s: float64 [K, T]; NaN without a clock.
+        timeline: of the frames, [K, T]; positions are known, and the duration is the end of the last frame.
         n_frames: frames in the whole video.
-        duration_s: end of the last frame; None without a clock.
-        notes: what differs from the request, for the clip's warning.
+        notes: what differs from the request; they become the timeline's warning.
         ends_at_s: end of the last frame on the file's own clock; None where that is not known or was corrected.
         details: how the file was read, for the log of `-v`; such as the reader and a second video track.
     """
 
     frames: NDArray[np.uint8]
-    positions: NDArray[np.int64]
-    times_s: NDArray[np.float64]
+    timeline: Timeline
     n_frames: int
-    duration_s: float | None
     notes: Sequence[str] = ()
     details: Sequence[str] = ()
     ends_at_s: float | None = None

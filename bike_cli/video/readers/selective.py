@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from bike_cli.config import SamplingConfig
+from bike_cli.records import Timeline
 from bike_cli.video.readers.footage import Footage, Request
 from bike_cli.video.readers.nearest import fewer, nearest, without_repeats
 from bike_cli.video.readers.packets import PacketTable, UnforeseenError, demux, list_packets, table_of
@@ -61,12 +62,11 @@ def read_selected(file: VideoFile, request: Request) -> Footage:
         raise UnforeseenError("frames are missing at the end")
     asked = request.positions(len(table.shown))  # [K, T]
     positions, frames = _read(file, table, asked, config=request.config)
+    times_s = np.float64(time_base) * (table.shown_pts[positions] - first)
     return Footage(
         frames=frames,
-        positions=positions,
-        times_s=np.float64(time_base) * (table.shown_pts[positions] - first),
+        timeline=Timeline(times_s, positions, duration_s),
         n_frames=len(table.shown),
-        duration_s=duration_s,
         notes=fewer(positions, asked, config=request.config),
         details=["read with PyAV, selective"],
         ends_at_s=ends_at_s,

@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from bike_cli.errors import VideoError
-from bike_cli.records import Source
+from bike_cli.records import Source, Timeline
 from bike_cli.video.containers.gif_delays import browser_times
 from bike_cli.video.readers.damage import Losses, Survey, choose
 from bike_cli.video.readers.footage import Footage, Request, reason
@@ -53,10 +53,8 @@ def read_through(source: Source, request: Request) -> Footage:
     passes = "once" if frames is not None else "twice"
     return Footage(
         frames=_fetch(source, readable) if frames is None else frames,
-        positions=survey.places()[readable],
-        times_s=survey.clock.starts_s[readable],
+        timeline=Timeline(survey.clock.starts_s[readable], survey.places()[readable], survey.clock.duration_s),
         n_frames=survey.n_frames,
-        duration_s=survey.clock.duration_s,
         notes=[*choice.notes, *survey.notes(), *fewer(readable, asked, config=request.config)],
         details=[f"read with PyAV, decoded in full {passes}"],
         ends_at_s=survey.clock.ends_at_s,

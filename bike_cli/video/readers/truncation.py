@@ -29,7 +29,7 @@ def early_end(source: Source, footage: Footage, *, header_s: float | None) -> li
     Args:
         header_s: duration that the file states.
     """
-    ends_s, ends_at_s = footage.duration_s, footage.ends_at_s
+    ends_s, ends_at_s = footage.timeline.duration_s, footage.ends_at_s
     if header_s is None or ends_s is None or ends_at_s is None:
         return []
     missing_s, margin_s = header_s - max(ends_s, ends_at_s), max(1.0, 0.1 * ends_s)

@@ -291,8 +291,7 @@ def _decoded(source: Source, result: object, handover: Handover) -> Decoded:
     if isinstance(result, worker.Refusal):
         return Decoded(Failure(source, result.kind, result.message), result.spent_s)
     assert isinstance(result, worker.Parcel)
-    pixels = handover.pixels(result.shape)
-    clip = Clip(source, pixels, result.times_s, result.duration_s, result.warning, result.positions, result.details)
+    clip = Clip(source, handover.pixels(result.shape), result.timeline, result.details)
     for detail in result.details:
         logger.info("%s: %s", source.id, detail)
     logger.debug("%s: decoded in %.2f s", source.id, result.spent_s)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bike_cli.config import Decoder, SamplingConfig
 from bike_cli.errors import FailureKind, VideoError
-from bike_cli.records import Source
+from bike_cli.records import Source, Timeline
 from bike_cli.video.content import digest_of
 from bike_cli.video.decoding import decode
 from bike_cli.video.workers.descriptors import STANDARD
@@ -34,17 +34,14 @@ class Parcel:
 
     Args:
         shape: of the pixels, [K, T, H, W, 3].
+        timeline, details: of the clip.
         spent_s: seconds that decoding took.
-        details: how the source was read, for the log of `-v`.
     """
 
     shape: tuple[int, ...]
-    times_s: NDArray[np.float64]
-    duration_s: float | None
-    warning: str | None
-    positions: NDArray[np.int64] | None
+    timeline: Timeline
+    details: tuple[str, ...]
     spent_s: float
-    details: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,8 +84,7 @@ def read(
     except VideoError as e:
         return Refusal(e.kind, str(e), time.perf_counter() - start_s)
     _write(clip.frames, path)
-    spent_s = time.perf_counter() - start_s
-    return Parcel(clip.frames.shape, clip.times_s, clip.duration_s, clip.warning, clip.positions, spent_s, clip.details)
+    return Parcel(clip.frames.shape, clip.timeline, clip.details, time.perf_counter() - start_s)
 
 
 def digest(source: Source) -> bytes | Refusal:

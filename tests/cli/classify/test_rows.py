@@ -52,7 +52,8 @@ def test_a_failure_has_its_type_and_message() -> None:
 
 
 def test_what_is_no_number_is_null() -> None:
-    clockless = replace(prediction(), times_s=np.full(3, np.nan), duration_s=None)
+    record = prediction()
+    clockless = replace(record, timeline=replace(record.timeline, times_s=np.full(3, np.nan), duration_s=None))
 
     found = json.loads(as_json(as_object(clockless)))
 

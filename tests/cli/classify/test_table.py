@@ -10,7 +10,7 @@ from answers import HOSTILE, cells, failure, prediction, steering
 from invoke import Terminal
 
 from bike_cli.cli.classify.table import ASCII_BARS, BARS, SPARK_CELLS, TableWriter, sparkline
-from bike_cli.records import Failure, Prediction
+from bike_cli.records import Failure, Prediction, Timeline
 
 LONG = "a person " + "assembling and disassembling a computer keyboard " * 6
 WIDE = "日本語の動画を見ている人" * 12
@@ -93,11 +93,8 @@ def test_one_explained_video_names_the_moments_that_decided(monkeypatch: pytest.
 
 
 def test_a_frame_that_is_read_twice_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    repeated = replace(
-        prediction(weights=(0.46, 0.45, 0.0, 0.09)),
-        positions=np.array([0, 0, 1, 1]),
-        times_s=np.array([0.0, 0.0, 1.0, 1.0]),
-    )
+    timeline = Timeline(np.array([0.0, 0.0, 1.0, 1.0]), np.array([0, 0, 1, 1]))
+    repeated = replace(prediction(weights=(0.46, 0.45, 0.0, 0.09)), timeline=timeline)
 
     text = plain_screen(monkeypatch, repeated, names=["a.mp4"])
 
@@ -105,7 +102,8 @@ def test_a_frame_that_is_read_twice_is_named_once(monkeypatch: pytest.MonkeyPatc
 
 
 def test_without_a_clock_moments_are_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    clockless = replace(prediction(), times_s=np.full(3, np.nan), duration_s=None)
+    record = prediction()
+    clockless = replace(record, timeline=replace(record.timeline, times_s=np.full(3, np.nan), duration_s=None))
 
     text = plain_screen(monkeypatch, clockless, names=["a.mp4"])
 

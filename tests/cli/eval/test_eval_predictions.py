@@ -18,7 +18,7 @@ from bike_cli.cli.classify.writers import make_writer
 from bike_cli.cli.options import Format
 from bike_cli.data.predictions.records import looked_at
 from bike_cli.errors import ExitCode
-from bike_cli.records import Prediction, Ranked, Source
+from bike_cli.records import Prediction, Ranked, Source, Timeline
 
 LABELS = tuple(f"class {letter}" for letter in "abcdefgh")
 VIDEOS, NONE = 60, 10  # videos, of which so many are of none of the labels
@@ -220,7 +220,9 @@ def test_small_scores_keep_their_order(form: Format) -> None:
         for i, c in enumerate(truth.tolist()):
             small = [Ranked(LABELS[d], (3 if c == d else 1 + i / 100) * 1e-9, 0.0) for d in range(7)]
             ranked = (Ranked(LABELS[7], 1.0, 0.0), *sorted(small, key=lambda r: -r.score))
-            writer.write(Prediction(Source.at(f"{i}.mp4"), ranked, (), None, np.zeros(0), 8, 1.0, "tiny"))
+            writer.write(
+                Prediction(Source.at(f"{i}.mp4"), ranked, (), None, Timeline(np.zeros(0), None, 1.0), 8, "tiny")
+            )
         writer.close()
 
     assert evaluated(f"p.{form}", "--names", "names.txt").exit_code == ExitCode.DONE

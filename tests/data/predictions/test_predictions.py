@@ -15,13 +15,15 @@ from bike_cli.data.labelled.eval_sets import Tested as Truth  # pytest takes wha
 from bike_cli.data.predictions import records as record_files
 from bike_cli.data.predictions.predictions import Failed, Joined, join, read_predictions
 from bike_cli.errors import UsageError
-from bike_cli.records import Failure, Prediction, Ranked, Sample, Source
+from bike_cli.records import Failure, Prediction, Ranked, Sample, Source, Timeline
 
 TOP = (Ranked("run", 0.7, 0.25), Ranked("jump", 0.3, 0.125))
 
 
 def prediction(path: str, *ranked: Ranked) -> Prediction:
-    return Prediction(Source.at(path), ranked or TOP, (), None, np.zeros(0), frames=8, duration_s=1.5, model="tiny")
+    return Prediction(
+        Source.at(path), ranked or TOP, (), None, Timeline(np.zeros(0), duration_s=1.5), frames=8, model="tiny"
+    )
 
 
 def failure(path: str) -> Failure:

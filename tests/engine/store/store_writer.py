@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.engine.store.store import Store
-from bike_cli.records import Source, VideoFeatures
+from bike_cli.records import Source, Timeline, VideoFeatures
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +59,9 @@ def main(folder: Path, first: int, count: int) -> None:
         for i in range(first, first + count):
             found += store.lookup(f"/videos/{i}.mp4", STAMP, RECIPE).features is not None
             store.remember(f"/videos/{i}.mp4", STAMP, content(i))
-            store.keep(content(i), RECIPE, VideoFeatures(SOURCE, cast("Tensor", Frames(frames(i))), np.zeros((1, 4))))
+            store.keep(
+                content(i), RECIPE, VideoFeatures(SOURCE, cast("Tensor", Frames(frames(i))), Timeline(np.zeros((1, 4))))
+            )
     os.write(1, b"%d found\n" % found)
 
 

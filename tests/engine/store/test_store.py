@@ -17,6 +17,7 @@ from bike_cli.config import SamplingConfig
 from bike_cli.engine.store import file as store_file
 from bike_cli.engine.store import store as store_module
 from bike_cli.engine.store.store import Found, Store, recipe_key
+from bike_cli.records import Timeline
 
 
 @pytest.fixture
@@ -56,7 +57,8 @@ def test_what_is_kept_comes_back_to_the_bit(
     given_.frames[-1, -1, -1] = number
     given_.times_s[0, 0] = np.nan
     positions = given_.positions if has_positions else None
-    given_ = dataclasses.replace(given_, warning=warning, duration_s=duration_s, positions=positions)
+    timeline = Timeline(given_.times_s, positions, duration_s, warning)
+    given_ = dataclasses.replace(given_, timeline=timeline)
 
     with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder)) as store:
         store.remember(path, b"stamp", CONTENT)

@@ -136,7 +136,7 @@ def test_each_frame_alone_is_the_one_of_a_full_decode(film: Path) -> None:
 
     assert {f.n_frames for f in found} == {len(expected)}
     np.testing.assert_array_equal(np.concatenate([f.frames[0] for f in found]), expected)
-    np.testing.assert_allclose(np.concatenate([f.times_s[0] for f in found]), times_s, atol=1e-9)
+    np.testing.assert_allclose(np.concatenate([f.timeline.times_s[0] for f in found]), times_s, atol=1e-9)
 
 
 def test_frames_together_are_those_of_a_full_decode(film: Path) -> None:

@@ -49,12 +49,12 @@ def check(film: Path, expected: np.ndarray) -> None:
     """Check each reader and request: the frame at each position carries the number that is shown there."""
     for name, config in REQUESTS.items():
         for reader, found in readings(film, config):
-            assert found.positions is not None
+            assert found.timeline.positions is not None
             seen = numbers_of(found.frames).tolist()
-            assert seen == expected[found.positions].tolist(), f"{film.name}: {name}, {reader}"
+            assert seen == expected[found.timeline.positions].tolist(), f"{film.name}: {name}, {reader}"
             if name in {"uniform", "several clips", "dense"}:
                 asked = Request(config).positions(len(expected))
-                assert found.positions.tolist() == asked.tolist(), f"{film.name}: {name}, {reader}"
+                assert found.timeline.positions.tolist() == asked.tolist(), f"{film.name}: {name}, {reader}"
 
 
 def readings(film: Path, config: SamplingConfig) -> Iterator[tuple[str, Clip | Footage]]:
