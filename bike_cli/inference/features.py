@@ -4,11 +4,11 @@ Three parties, so that none waits for another more than it must:
 
     feeder (a thread)    takes inputs as they come
     this generator       looks each up in the store, asks workers for the others, encodes whatever clips are ready,
-                         together, and hands features on in the order of the inputs
+                         together, and yields features in the order of the inputs
     workers (processes)  read files, decode
 
-Clips take memory, so only a few are under way at a time. Features take little: they may wait for thousands of places,
-and a video that hangs until its time is up does not keep the others from being decoded and encoded.
+Clips take memory, so only a few are in flight at a time. Features take little: thousands may wait for their turn, so a
+video that hangs until its time limit does not keep the others from being decoded and encoded.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -38,70 +40,47 @@ from bike_cli.video.decoding import clip_from_array
 from bike_cli.video.workers.pool import Decoded, DecodePool
 
 Input = str | Path | Source | Clip | NDArray[np.uint8] | Failure
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
 AHEAD = 4096  # inputs that may be taken before the first of them has its answer
 CLIPS_A_WORKER = 2  # that are decoded or wait to be encoded; so many more that a batch may form
 CLIP_BYTES = 512 * 2**20  # that clips may take together; but each worker may always hold one
-AT_ONCE = 256  # features that are handed on together
+AT_ONCE = 256  # features that are yielded together
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What each engine saw of one video, in the order of the engines."""
+    """The features of one video, from each engine in the order of the engines."""
 
     features: tuple[VideoFeatures, ...]
 
 
-@dataclass(frozen=True)
-class _Arrival:
-    """What came of the input at a place.
+@dataclass(eq=False)
+class _Job:
+    """One input on its way to features. Each step fills in what it finds out.
 
     Args:
-        content: digest of its bytes; None: it is not kept.
-        stamp: of the file before it was read.
-        has_slot: it holds one of the few places of clips under way.
+        place: of the input, from 0.
+        stamp: of the file before it was read; None: the store has no use for it.
+        content: digest of the file's bytes; None: not known, and the features are not kept.
+        outcome: of reading the input.
+        has_slot: it holds one of the few slots for clips in flight.
         is_read: a worker was asked for it.
-    """
-
-    place: int
-    came: Clip | Failure | Seen
-    content: bytes | None = None
-    stamp: bytes | None = None
-    has_slot: bool = True
-    is_read: bool = False
-    spent_s: float | None = None
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A video that the store may know.
-
-    Args:
-        stamp: None: of no use to the store.
-        content: digest of its bytes, where the store remembers it.
+        seen: its features, once the towers were started on them.
+        ready: when `seen` has come out of the device; None: at once.
     """
 
     place: int
     source: Source
-    stamp: bytes | None
+    stamp: bytes | None = None
     content: bytes | None = None
-
-
-@dataclass(frozen=True)
-class _Digested:
-    asked: _Asked
-    found: bytes | Failure
-
-
-@dataclass(frozen=True)
-class _Launched:
-    """Features on their way out of a device; `ready` tells when they have come, None: they have."""
-
-    arrivals: list[_Arrival]
-    seen: list[Seen]
-    ready: torch.cuda.Event | None
+    outcome: Clip | Failure | None = None
+    has_slot: bool = False
+    is_read: bool = False
+    seen: Seen | None = None
+    ready: torch.cuda.Event | None = None
 
 
 @dataclass(frozen=True)
@@ -112,20 +91,20 @@ class Shelf:
     recipes: tuple[bytes, ...]
 
     def lookup(self, source: Source, stamp: bytes) -> tuple[bytes | None, Seen | None]:
-        """Return the content that is remembered of a source, and what was seen of it if all engines have seen it."""
+        """Return the content that the store remembers for a source, and its features if those of all engines exist."""
         path = str(source.path.absolute())
-        found = [self.store.lookup(path, stamp, recipe) for recipe in self.recipes]
-        kept = [one.features for one in found if one.features is not None]
-        content = found[0].content
-        return content, Seen(tuple(one.of(source) for one in kept)) if len(kept) == len(found) else None
+        rows = [self.store.lookup(path, stamp, recipe) for recipe in self.recipes]
+        stored = [row.features for row in rows if row.features is not None]
+        content = rows[0].content
+        return content, Seen(tuple(one.of(source) for one in stored)) if len(stored) == len(rows) else None
 
     def of_content(self, source: Source, content: bytes) -> Seen | None:
-        """Return what was seen of the same bytes under another name."""
-        kept = [self.store.features(content, recipe) for recipe in self.recipes]
-        return Seen(tuple(one.of(source) for one in kept if one is not None)) if all(kept) else None
+        """Return the features of a file with the same bytes under another name."""
+        stored = [self.store.features(content, recipe) for recipe in self.recipes]
+        return Seen(tuple(one.of(source) for one in stored if one is not None)) if all(stored) else None
 
     def keep(self, content: bytes, seen: Seen) -> None:
-        """Keep what was seen."""
+        """Keep the features of a content."""
         for recipe, features in zip(self.recipes, seen.features, strict=True):
             self.store.keep(content, recipe, features)
 
@@ -134,10 +113,32 @@ class Features:
     """The features of inputs, as they come, in the order of the inputs.
 
     Args:
-        engines: each sees every video.
+        engines: each encodes every video.
         shelf: None: nothing is looked up or kept.
         spent: added to as the work goes on.
     """
+
+    # How a video travels. Its `_Job` is passed from step to step; every step runs in the caller's thread:
+    #
+    #     _look_up ──────────────► _finish      in the store: done
+    #        │ waits for a slot
+    #        ├──► _identify ─────► _finish      bytes hashed by a worker; in the store under another name: done
+    #        │       │
+    #        └───────┴──► _arrive ──► _launch ──► _land ──► _finish
+    #                     decoded     encoding    encoded, stored
+    #
+    # The other threads, which are the feeder and those of the pool that complete its futures, touch no job after they
+    # handed it on: all they do is to put the next step, as a call, on the queue `_calls`. `_receive` takes calls from
+    # it until there are clips for a batch or answers to yield. A call that raises (no worker can decode) ends the run.
+    #
+    # Two semaphores limit what is in flight. `_ahead` counts inputs without a yielded answer: the feeder takes one for
+    # each input, `_next` gives it back. `_slots` counts clips in memory: a job takes one before a worker gets it (the
+    # feeder, for clips that come as inputs), and `_finish` gives it back. The number of jobs with workers is limited
+    # further once the size of a clip is known. `__iter__` releases both when the caller stops early, so that a feeder
+    # that waits for one notices `_is_over` and ends.
+    #
+    # Why not the feeder's thread for the store: SQLite and torch hand the interpreter over at each step, and two
+    # threads that do so all the time are slower than one.
 
     def __init__(
         self,
@@ -151,38 +152,38 @@ class Features:
     ) -> None:
         self._inputs, self._engines, self._sampling = inputs, engines, sampling
         self._pool, self._shelf, self._spent = pool, shelf, spent
-        self._came: SimpleQueue[_Arrival | _Asked | _Digested | Future[None] | BaseException] = SimpleQueue()
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._ahead = threading.Semaphore(AHEAD)
         self._slots = threading.Semaphore(CLIPS_A_WORKER * (pool.workers + 1))
         self._taken = 0  # inputs so far
-        self._is_fed = False  # there are no more
+        self._is_fed = False  # there are no more inputs
         self._is_over = False  # nobody waits for the rest
-        self._waiting: deque[_Asked] = deque()  # for a slot
-        self._reading = 0  # of those that workers were asked for, have no answer yet
+        self._waiting: deque[_Job] = deque()  # for a slot
+        self._reading = 0  # jobs that workers have
         self._largest = 1  # bytes of a clip so far
+        self._clips: list[_Job] = []  # decoded, for the next batch
         self._ready: dict[int, Seen | Failure] = {}
-        self._place = 0  # of the next to be handed on
+        self._place = 0  # of the next answer to yield
 
     def __iter__(self) -> Iterator[list[Seen | Failure]]:
-        """Yield what is ready: one item an input, at least one at a time.
+        """Yield what is ready: one item per input, at least one at a time.
 
         Raises:
-            Whatever the inputs raise, behind what came before it.
+            Whatever the inputs raise, after the answers for the inputs before it.
             WorkerError: no worker can decode; what was decoded before is kept.
         """
         feeder: Future[None] = concurrent.thread(self._feed)()
-        feeder.add_done_callback(self._came.put)
-        launched: _Launched | None = None
+        feeder.add_done_callback(lambda _: self._calls.put(self._end_of_inputs))
+        launched: list[_Job] = []
         try:
-            while not (self._is_fed and self._place == self._taken):
-                clips = self._receive(wait=launched is None)
+            while not self._is_done:
+                clips = self._receive(wait=not launched)
                 # The device gets its next batch before this one waits for the last.
                 before, launched = launched, self._launch(clips)
-                if before is not None:
-                    self._land(before)
-                if launched is not None and launched.ready is None:
+                self._land(before)
+                if launched and launched[0].ready is None:
                     self._land(launched)
-                    launched = None
+                    launched = []
                 while batch := self._next():
                     yield batch
         finally:
@@ -193,6 +194,10 @@ class Features:
         error = feeder.exception()
         if error is not None:
             raise error
+
+    @property
+    def _is_done(self) -> bool:
+        return self._is_fed and self._place == self._taken
 
     def _log_times(self) -> None:
         spent, read = self._spent, self._place
@@ -212,59 +217,50 @@ class Features:
             self._taken += 1
 
     def _begin(self, place: int, given: Input) -> None:
-        if isinstance(given, Failure):
-            self._came.put(_Arrival(place, given, has_slot=False))
-        elif isinstance(given, Clip):
+        if isinstance(given, (Clip, np.ndarray)):
             self._slots.acquire()
-            self._came.put(_Arrival(place, given))
-        elif isinstance(given, np.ndarray):
-            self._slots.acquire()
-            clip = clip_from_array(given, self._sampling, name=f"array {place + 1}")
-            self._came.put(_Arrival(place, clip))
+            name = f"array {place + 1}"
+            clip = given if isinstance(given, Clip) else clip_from_array(given, self._sampling, name=name)
+            job, step = _Job(place, clip.source, outcome=clip, has_slot=True), self._arrive
+        elif isinstance(given, Failure):
+            job, step = _Job(place, given.source, outcome=given), self._arrive
         elif isinstance(given, str) and not given.strip():  # Path("") would be the current folder
-            failure = Failure(Source.at(given), "missing", missing_message(given))
-            self._came.put(_Arrival(place, failure, has_slot=False))
+            source = Source.at(given)
+            job, step = _Job(place, source, outcome=Failure(source, "missing", missing_message(given))), self._arrive
         else:
             source = given if isinstance(given, Source) else Source.at(given)
-            self._came.put(_Asked(place, source, None if self._shelf is None else stamp_of(source.path)))
+            job, step = _Job(place, source, None if self._shelf is None else stamp_of(source.path)), self._look_up
+        self._calls.put(partial(step, job))
 
     # -- in the caller's thread ----------------------------------------------------------------------------------
 
-    def _receive(self, *, wait: bool) -> list[_Arrival]:
-        """Return the clips that have come, as many as make a batch; all else is put in its place."""
-        clips: list[_Arrival] = []
+    def _receive(self, *, wait: bool) -> list[_Job]:
+        """Run the steps that are due, and return the jobs whose clips have come, as many as make a batch."""
         most = self._clips_at_once()
-        while len(clips) < most and not self._has_batch():
-            must_wait = wait and not clips and self._place not in self._ready
-            if must_wait and self._is_fed and self._place == self._taken:
+        while len(self._clips) < most and not self._has_batch():
+            must_wait = wait and not self._clips and self._place not in self._ready
+            if must_wait and self._is_done:
                 break
             try:
-                one = self._wait() if must_wait else self._came.get_nowait()
+                call = self._wait() if must_wait else self._calls.get_nowait()
             except Empty:
                 break
-            if isinstance(one, BaseException):  # no worker can decode
-                raise one
-            if isinstance(one, Future):
-                self._is_fed = True
-            elif isinstance(one, _Asked):
-                self._find(one)
-            elif isinstance(one, _Digested):
-                self._identify(one)
-            elif isinstance(one.came, Clip):
-                clips.append(one)
-            else:
-                self._put(one, one.came)
+            call()
+        clips, self._clips = self._clips, []
         return clips
 
+    def _end_of_inputs(self) -> None:
+        self._is_fed = True
+
     def _has_batch(self) -> bool:
-        """Say whether so much is ready that it must not wait for more."""
+        """Return whether so many answers are ready that they must not wait for more."""
         return len(self._ready) >= AT_ONCE and self._place in self._ready
 
-    def _wait(self) -> _Arrival | _Asked | _Digested | Future[None] | BaseException:
+    def _wait(self) -> Callable[[], None]:
         start_s = time.perf_counter()
-        one = self._came.get()
+        call = self._calls.get()
         self._spent.wait_s += time.perf_counter() - start_s
-        return one
+        return call
 
     def _clips_at_once(self) -> int:
         encoder = self._engines[0].encoder
@@ -273,112 +269,105 @@ class Features:
             return 1
         return max(1, encoder.batches.at_once // (self._sampling.frames * self._sampling.clips * self._sampling.crops))
 
-    # Here, not in the feeder's thread: SQLite and torch hand the interpreter over at each step, and two threads that
-    # do so all the time are slower than one.
-    def _find(self, asked: _Asked) -> None:
-        """Look a video up, or have it read."""
-        if self._shelf is not None and asked.stamp is not None:
-            content, seen = self._shelf.lookup(asked.source, asked.stamp)
+    def _then(self, future: Future[Result], step: Callable[[Result], None]) -> None:
+        """Have the caller's thread take the result of a future, or raise its error."""
+        future.add_done_callback(lambda done: self._calls.put(lambda: step(done.result())))
+
+    def _look_up(self, job: _Job) -> None:
+        if self._shelf is not None and job.stamp is not None:
+            job.content, seen = self._shelf.lookup(job.source, job.stamp)
             if seen is not None:
-                logger.info("%s: features from the cache", asked.source.id)
-                self._put(_Arrival(asked.place, seen, has_slot=False), seen)
+                logger.info("%s: features from the cache", job.source.id)
+                self._finish(job, seen)
                 return
-            asked = replace(asked, content=content)
-        self._waiting.append(asked)
+        self._waiting.append(job)
         self._begin_waiting()
 
     def _begin_waiting(self) -> None:
-        """Have workers read what waits, as far as there are slots."""
+        """Have workers read the jobs that wait, as far as there are slots."""
         most = max(self._pool.workers, CLIP_BYTES // self._largest)
         while self._waiting and self._reading < most and self._slots.acquire(blocking=False):
             self._reading += 1
-            asked = self._waiting.popleft()
-            if asked.stamp is None or asked.content is not None:
-                self._decode(asked)
+            job = self._waiting.popleft()
+            job.has_slot = job.is_read = True
+            if job.stamp is None or job.content is not None:
+                self._decode(job)
             else:
-                self._digest(asked)
+                self._then(self._pool.digest(job.source), partial(self._identify, job))
 
-    def _digest(self, asked: _Asked) -> None:
-        def digested(future: Future[bytes | Failure]) -> None:
-            error = future.exception()
-            self._came.put(_Digested(asked, future.result()) if error is None else error)
-
-        self._pool.digest(asked.source).add_done_callback(digested)
-
-    def _decode(self, asked: _Asked) -> None:
-        if self._shelf is not None:
-            logger.info("%s: not in the cache, will be decoded", asked.source.id)
-
-        def decoded(future: Future[Decoded]) -> None:
-            error = future.exception()
-            if error is not None:
-                self._came.put(error)
-                return
-            done = future.result()
-            arrival = _Arrival(
-                asked.place, done.outcome, asked.content, asked.stamp, is_read=True, spent_s=done.spent_s
-            )
-            self._came.put(arrival)
-
-        self._pool.decode(asked.source).add_done_callback(decoded)
-
-    def _identify(self, digested: _Digested) -> None:
-        """Look up what is known by its bytes now, or have it decoded."""
-        shelf, asked, content = self._shelf, digested.asked, digested.found
-        if shelf is None or asked.stamp is None or isinstance(content, Failure):
-            self._decode(replace(asked, stamp=None))  # the decoder says what is wrong with it
+    def _identify(self, job: _Job, content: bytes | Failure) -> None:
+        """Look a video up by its bytes, or have it decoded."""
+        if isinstance(content, Failure) or self._shelf is None or job.stamp is None:
+            self._decode(job)  # the decoder reports what is wrong with it
             return
-        if not changed_lately(asked.source.path):
-            shelf.store.remember(str(asked.source.path.absolute()), asked.stamp, content)
-        seen = shelf.of_content(asked.source, content)
+        if not changed_lately(job.source.path):
+            self._shelf.store.remember(str(job.source.path.absolute()), job.stamp, content)
+        job.content = content
+        seen = self._shelf.of_content(job.source, content)
         if seen is None:
-            self._decode(replace(asked, content=content))
+            self._decode(job)
         else:
-            logger.info("%s: features from the cache, of a file with the same content", asked.source.id)
-            self._put(_Arrival(asked.place, seen, is_read=True), seen)
+            logger.info("%s: features from the cache, of a file with the same content", job.source.id)
+            self._finish(job, seen)
 
-    def _launch(self, arrivals: list[_Arrival]) -> _Launched | None:
-        """Set the towers to work on clips."""
-        if not arrivals:
-            return None
+    def _decode(self, job: _Job) -> None:
+        if self._shelf is not None:
+            logger.info("%s: not in the cache, will be decoded", job.source.id)
+        self._then(self._pool.decode(job.source), partial(self._take_decoded, job))
+
+    def _take_decoded(self, job: _Job, decoded: Decoded) -> None:
+        self._spent.decode_s += decoded.spent_s
+        self._spent.decoded += 1
+        job.outcome = decoded.outcome
+        self._arrive(job)
+
+    def _arrive(self, job: _Job) -> None:
+        if isinstance(job.outcome, Clip):
+            self._largest = max(self._largest, job.outcome.frames.nbytes)
+            self._clips.append(job)
+        elif job.outcome is not None:
+            self._finish(job, job.outcome)
+
+    def _launch(self, jobs: list[_Job]) -> list[_Job]:
+        """Start the towers on the clips of some jobs, and return the jobs."""
+        if not jobs:
+            return jobs
         start_s = time.perf_counter()
-        clips = [arrival.came for arrival in arrivals if isinstance(arrival.came, Clip)]
+        clips = [job.outcome for job in jobs if isinstance(job.outcome, Clip)]
         views = [engine.encode_clips(clips, crops=self._sampling.crops) for engine in self._engines]
         ready = self._engines[0].encoder.placement.mark()
+        for job, features in zip(jobs, zip(*views, strict=True), strict=True):
+            job.seen, job.ready = Seen(features), ready
         self._spent.encode_s += time.perf_counter() - start_s
-        return _Launched(arrivals, [Seen(features) for features in zip(*views, strict=True)], ready)
+        return jobs
 
-    def _land(self, launched: _Launched) -> None:
-        """Wait for the towers, and keep what they saw."""
+    def _land(self, jobs: list[_Job]) -> None:
+        """Wait for the towers, and keep the features."""
         start_s = time.perf_counter()
-        if launched.ready is not None:
-            launched.ready.synchronize()
-        for arrival, seen in zip(launched.arrivals, launched.seen, strict=True):
-            self._keep(arrival, seen)
-            self._put(arrival, seen)
+        if jobs and jobs[0].ready is not None:
+            jobs[0].ready.synchronize()
+        for job in jobs:
+            assert job.seen is not None
+            self._keep(job, job.seen)
+            self._finish(job, job.seen)
         self._spent.encode_s += time.perf_counter() - start_s
 
-    def _keep(self, arrival: _Arrival, seen: Seen) -> None:
-        if self._shelf is None or arrival.content is None:
+    def _keep(self, job: _Job, seen: Seen) -> None:
+        if self._shelf is None or job.content is None:
             return
         # A file that changed meanwhile may have been decoded as other bytes than were digested.
-        if stamp_of(seen.features[0].source.path) == arrival.stamp:
-            self._shelf.keep(arrival.content, seen)
+        if stamp_of(job.source.path) == job.stamp:
+            self._shelf.keep(job.content, seen)
 
-    def _put(self, arrival: _Arrival, outcome: Seen | Failure) -> None:
-        self._ready[arrival.place] = outcome
-        if isinstance(arrival.came, Clip):
-            self._largest = max(self._largest, arrival.came.frames.nbytes)
-        if arrival.has_slot:
+    def _finish(self, job: _Job, outcome: Seen | Failure) -> None:
+        self._ready[job.place] = outcome
+        if job.has_slot:
             self._slots.release()
-            self._reading -= arrival.is_read
+            self._reading -= job.is_read
             self._begin_waiting()
-        if arrival.spent_s is not None:
-            self._spent.decode_s += arrival.spent_s
-            self._spent.decoded += 1
 
     def _next(self) -> list[Seen | Failure]:
-        """Return what can be handed on, up to the first that is missing."""
+        """Return the answers that are due, up to the first that is missing."""
         batch: list[Seen | Failure] = []
         while len(batch) < AT_ONCE and self._place in self._ready:
             batch.append(self._ready.pop(self._place))

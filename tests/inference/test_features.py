@@ -292,12 +292,12 @@ def test_answers_wait_for_a_slow_one_and_not_with_it(
     # A named pipe is refused at once, so a slow one is made: workers' answers are held back for one name.
     slow = str(shutil.copy(films[0], tmp_path / "slow.mp4"))
     gate = threading.Event()
-    put = features.Features._put
+    finish = features.Features._finish
     landed = []
 
-    def counting(self: features.Features, arrival: object, outcome: object) -> None:
+    def counting(self: features.Features, job: object, outcome: object) -> None:
         landed.append(outcome)
-        put(self, arrival, outcome)  # type: ignore[arg-type]
+        finish(self, job, outcome)  # type: ignore[arg-type]
 
     decode = features.DecodePool.decode
 
@@ -314,7 +314,7 @@ def test_answers_wait_for_a_slow_one_and_not_with_it(
         threading.Thread(target=release, daemon=True).start()
         return held
 
-    monkeypatch.setattr(features.Features, "_put", counting)
+    monkeypatch.setattr(features.Features, "_finish", counting)
     monkeypatch.setattr(features.DecodePool, "decode", holding)
     answers = bike.classify(tiny, [slow, *films * 8], LABELS, config(None))
 
