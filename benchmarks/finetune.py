@@ -43,7 +43,7 @@ from bike_cli.inference.processes import Processes
 from bike_cli.records import Prompt, Sample, Source
 from bike_cli.tasks.finetune.learner import Batch, Learner
 from bike_cli.tasks.finetune.loading import Loaded, Plan
-from bike_cli.tasks.finetune.sharding import copy_that_learns
+from bike_cli.tasks.finetune.sharding import copy_trained_weights
 from bike_cli.tasks.finetune.video_branch import VideoTraining, freeze
 
 CLASSES, PREFIX = 400, "This is a video about "
@@ -237,8 +237,8 @@ def bike_training(
     text = engine.encode_texts(prompts(), positions="all")
     texts = ClassTexts(unit(text.classes), Voters.among(unit(text.tokens), None), engine.recipe.temperature)
     if strategy == "fsdp":
-        engine = copy_that_learns(engine)
-    learner = Learner(engine, texts, parts=options.accumulate or 1, processes=by, compiled=compiled, strategy=strategy)
+        engine = copy_trained_weights(engine)
+    learner = Learner(engine, texts, parts=options.accumulate or 1, group=by, compiled=compiled, strategy=strategy)
     config = FinetuneConfig(
         learning=LearningConfig(epochs=1),
         batches=BatchConfig(options.batch, options.accumulate, checkpointing=options.grad_checkpointing),
@@ -252,7 +252,7 @@ def bike_training(
         samples,
         config,
         batch_size=options.batch,
-        processes=by,
+        group=by,
     )
 
 

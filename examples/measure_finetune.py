@@ -50,7 +50,7 @@ from bike_cli.records import Prediction, Sample
 from bike_cli.tasks.classify import classify
 from bike_cli.tasks.evaluate.metrics import mean_of
 from bike_cli.tasks.finetune.run import Finetuning
-from bike_cli.tasks.finetune.validation import Validated
+from bike_cli.tasks.finetune.validation import Validation
 from bike_cli.video.workers.machine import cores
 from bike_cli.video.workers.pool import DecodePool
 
@@ -198,7 +198,7 @@ def run(job: Job) -> Outcome:
         with closing(training.folder):
             best: dict[str, float] = {}
             for record in training:
-                if isinstance(record, Validated) and record.epoch:
+                if isinstance(record, Validation) and record.epoch:
                     best[record.what] = max(best.get(record.what, 0.0), record.metrics["top1"])
         validated = {row.name: best["fused" if row.branch == "both" else "video"] for row in rows_of(job.row)}
         engine, right = load(str(Path(folder, "model")), device=job.device), {}

@@ -17,9 +17,9 @@ from bike_cli.cli.classify.summary import rate
 from bike_cli.cli.terminal.console import plain
 
 if TYPE_CHECKING:
-    from bike_cli.tasks.finetune.events import Events
+    from bike_cli.tasks.finetune.events import TensorBoardLog
     from bike_cli.tasks.finetune.rehearsal import Rehearsal
-    from bike_cli.tasks.finetune.validation import Validated
+    from bike_cli.tasks.finetune.validation import Validation
     from bike_cli.tasks.finetune.video_branch import Step
 
 logger = logging.getLogger(__name__)
@@ -39,16 +39,16 @@ class View:
 
     def __init__(self, console: Console, *, events: Path | None = None, done: int = 0) -> None:
         self._steps: deque[Step] = deque(maxlen=SEEN)
-        self._validations: list[Validated] = []
+        self._validations: list[Validation] = []
         self._last: dict[str, Step] = {}
         self._failures = 0
         self.is_stopping = False
         self._live = Live(console=console, refresh_per_second=4, transient=False, get_renderable=self._shown)
-        self._events: Events | None = None
+        self._events: TensorBoardLog | None = None
         if events is not None:
-            from bike_cli.tasks.finetune.events import Events
+            from bike_cli.tasks.finetune.events import TensorBoardLog
 
-            self._events = Events(events, done=done)
+            self._events = TensorBoardLog(events, done=done)
 
     def __enter__(self) -> View:
         self._live.__enter__()
@@ -61,7 +61,7 @@ class View:
         if self._events is not None:
             self._events.close()
 
-    def add(self, record: Step | Validated) -> None:
+    def add(self, record: Step | Validation) -> None:
         """Show a record."""
         from bike_cli.tasks.finetune.video_branch import Step
 
@@ -80,7 +80,7 @@ class View:
 
     def _tell(self, tag: str, value: float, step: int) -> None:
         if self._events is not None:
-            self._events.tell(tag, value, step)
+            self._events.add_scalar(tag, value, step)
 
     def _shown(self) -> Group:
         # In a thread of its own, beside `add`.

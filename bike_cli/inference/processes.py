@@ -1,9 +1,9 @@
-"""The processes that train or test together, one a GPU; a launcher starts them, one process needs none."""
+"""The processes that train or evaluate together, one per GPU. A launcher such as torchrun starts them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -19,16 +19,18 @@ from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.towers.placement import place
 from bike_cli.errors import UsageError
 
-Thing = TypeVar("Thing")
-PATIENCE = timedelta(hours=2)  # the others wait while one of them tests, reads texts or writes
+Item = TypeVar("Item")
+TIMEOUT = timedelta(hours=2)  # the others wait while one process validates, encodes texts or writes
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Who this process is among those that work together.
+    """This process's place among the processes that work together.
 
     Args:
-        local: its number on its machine, which is that of its GPU.
+        rank: from 0.
+        count: number of processes.
+        local: rank on this machine, which is the index of the process's GPU.
     """
 
     rank: int = 0
@@ -37,74 +39,77 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one that writes files and talks."""
+        """Whether this process writes the files and reports to the user."""
         return self.rank == 0
 
-    def gather(self, own: Tensor) -> Tensor:
-        """Return the rows of all processes in their order; each gives as many, without a gradient."""
+    def gather(self, rows: Tensor) -> Tensor:
+        """Return the rows of all processes by rank, without a gradient; each process passes the same number."""
         if self.count == 1:
-            return own.detach()
-        parts = [torch.empty_like(own) for _ in range(self.count)]
-        dist.all_gather(parts, own.detach().contiguous())
+            return rows.detach()
+        parts = [torch.empty_like(rows) for _ in range(self.count)]
+        dist.all_gather(parts, rows.detach().contiguous())
         return torch.cat(parts)
 
-    def gather_things(self, own: Thing) -> list[Thing]:
-        """Return what each process gives, in their order: anything that can be pickled."""
+    def gather_things(self, item: Item) -> list[Item]:
+        """Return what each process passes, by rank; items are pickled."""
         if self.count == 1:
-            return [own]
-        things: list[Thing | None] = [None] * self.count
-        dist.all_gather_object(things, own)
-        return things  # type: ignore[return-value]
+            return [item]
+        items: list[Item | None] = [None] * self.count
+        dist.all_gather_object(items, item)
+        return items  # type: ignore[return-value]
 
-    def share(self, things: list[Thing]) -> list[Thing]:
-        """Return this process's part of a list: every count-th."""
-        return things[self.rank :: self.count]
+    def share(self, items: Sequence[Item]) -> list[Item]:
+        """Return this process's shard of a list: every `count`-th item."""
+        return list(items[self.rank :: self.count])
 
-    def unshare(self, own: list[Thing]) -> list[Thing]:
-        """Return the whole list of which each process has its `share`."""
-        parts = [iter(part) for part in self.gather_things(own)]
-        total = sum(self.gather_things(len(own)))
-        return [next(parts[i % self.count]) for i in range(total)]
+    def unshare(self, items: Sequence[Item]) -> list[Item]:
+        """Return the whole list, in its order, from the shard that each process passes."""
+        shards = self.gather_things(list(items))
+        iterators = [iter(shard) for shard in shards]
+        return [next(iterators[i % self.count]) for i in range(sum(map(len, shards)))]
 
-    def from_first(self, thing: Thing) -> Thing:
-        """Return what the first process has."""
+    def any_flags(self, *flags: bool) -> tuple[bool, ...]:
+        """Return for each flag whether it is set in any process."""
         if self.count == 1:
-            return thing
-        things = [thing]
-        dist.broadcast_object_list(things, src=0)
-        return things[0]
+            return flags
+        return tuple(self.gather(torch.tensor([flags])).any(dim=0).tolist())
+
+    def from_first(self, item: Item) -> Item:
+        """Return what the first process passes; it is pickled."""
+        if self.count == 1:
+            return item
+        items = [item]
+        dist.broadcast_object_list(items, src=0)
+        return items[0]
 
     def as_first(self, module: nn.Module) -> None:
-        """Give a module the weights that it has in the first process."""
+        """Copy a module's weights from the first process to the others."""
         if self.count > 1:
             for tensor in module.state_dict().values():
                 dist.broadcast(tensor, src=0)
 
     def average(self, tensor: Tensor) -> None:
-        """Make a tensor the mean over processes, in place."""
+        """Replace a tensor by its mean over processes, in place."""
         if self.count > 1:
             dist.all_reduce(tensor)
             tensor /= self.count
 
-    def wait(self) -> None:
-        """Wait until all are here."""
-        if self.count > 1:
-            dist.barrier()
-
     def wrap(self, module: nn.Module, device: torch.device) -> nn.Module:
-        """Return a module whose gradients become the mean over processes."""
+        """Return the module, with its gradients averaged over processes where there are several."""
         if self.count == 1:
             return module
-        where = [device.index or 0] if device.type == "cuda" else None
-        # Buffers are constants here.
-        return DistributedDataParallel(module, device_ids=where, gradient_as_bucket_view=True, broadcast_buffers=False)
+        devices = [device.index or 0] if device.type == "cuda" else None
+        # The model's buffers are constants.
+        return DistributedDataParallel(
+            module, device_ids=devices, gradient_as_bucket_view=True, broadcast_buffers=False
+        )
 
 
-def found(environment: dict[str, str] | os._Environ[str] = os.environ) -> Processes:
-    """Return who this process is by the variables that torchrun sets.
+def found(environment: Mapping[str, str] = os.environ) -> Processes:
+    """Return this process's place from the variables that torchrun sets.
 
     Raises:
-        UsageError: variables that are no numbers, or only some of them.
+        UsageError: the variables are not numbers, or do not fit together.
     """
     if "WORLD_SIZE" not in environment:
         return Processes()
@@ -112,36 +117,36 @@ def found(environment: dict[str, str] | os._Environ[str] = os.environ) -> Proces
         rank, count, local = (int(environment.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     except ValueError as e:
         raise UsageError(
-            f"RANK, WORLD_SIZE, LOCAL_RANK: are no numbers ({e}); start with torchrun, or unset them"
+            f"RANK, WORLD_SIZE, LOCAL_RANK: must be numbers ({e}); start with torchrun, or unset them"
         ) from e
     if not 0 <= rank < count:
         raise UsageError(f"RANK is {rank} of WORLD_SIZE {count}; start with torchrun, or unset them")
     return Processes(rank, count, local)
 
 
-def load_among(wanted: EngineConfig, by: Processes) -> Engine:
-    """Return an engine of one of several processes: each has a GPU of its own. It is not compiled."""
-    if by.count > 1 and wanted.device in ("auto", "cuda") and place(wanted.device, "fp32").device.type == "cuda":
-        wanted = replace(wanted, device=f"cuda:{by.local}")
-    return load(wanted.model, wanted.device, wanted.precision, offline=wanted.offline)
+def load_among(config: EngineConfig, group: Processes) -> Engine:
+    """Load the engine of this process; each process of a group has a GPU of its own. It is not compiled."""
+    if group.count > 1 and config.device in ("auto", "cuda") and place(config.device, "fp32").device.type == "cuda":
+        config = replace(config, device=f"cuda:{group.local}")
+    return load(config.model, config.device, config.precision, offline=config.offline)
 
 
 @contextmanager
-def together(processes: Processes, device: torch.device) -> Iterator[None]:
-    """Join the processes, and part when all is done.
+def together(group: Processes, device: torch.device) -> Iterator[None]:
+    """Connect the processes of a group for the time of the context.
 
     Raises:
-        UsageError: the others cannot be reached.
+        UsageError: the other processes cannot be reached.
     """
-    if processes.count == 1:
+    if group.count == 1:
         yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
-        # Things that are no tensors of the device go the other way.
+        # Pickled objects and CPU tensors travel over gloo.
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, rank=processes.rank, world_size=processes.count, timeout=PATIENCE)
+        dist.init_process_group(backend, rank=group.rank, world_size=group.count, timeout=TIMEOUT)
     except (RuntimeError, ValueError) as e:
         raise UsageError(f"processes: cannot reach one another ({e}); start them with torchrun") from e
     try:

@@ -425,14 +425,14 @@ def test_tensorboard_is_told_what_the_log_is(data: Path, out: Path, monkeypatch:
         def __init__(self, folder: Path, *, done: int) -> None:
             assert (folder, done) == (out / "tensorboard", 0)
 
-        def tell(self, tag: str, value: float, step: int) -> None:
+        def add_scalar(self, tag: str, value: float, step: int) -> None:
             heard.append((tag, value, step))
 
         def close(self) -> None:
             heard.append(("closed", 0, 0))
 
     monkeypatch.setattr(command, "find_spec", lambda _: object())
-    monkeypatch.setattr(events, "Events", Heard)
+    monkeypatch.setattr(events, "TensorBoardLog", Heard)
 
     assert finetune(data, "-o", out, *FAST, "--tensorboard").exit_code == ExitCode.DONE
 
@@ -460,10 +460,10 @@ def test_tensorboard_finds_its_events(data: Path, out: Path) -> None:
 def test_tensorboard_is_told_once_of_steps_that_were_lost(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     for done, steps in ((0, range(1, 6)), (3, range(4, 8))):  # killed behind step 5, with a checkpoint of step 3
-        told = events.Events(tmp_path, done=done)
+        log = events.TensorBoardLog(tmp_path, done=done)
         for step in steps:
-            told.tell("loss", 10.0 * done + step, step)
-        told.close()
+            log.add_scalar("loss", 10.0 * done + step, step)
+        log.close()
 
     read = accumulator.EventAccumulator(str(tmp_path))
     read.Reload()
@@ -524,8 +524,10 @@ def test_a_bad_clip_is_named_once_counted_and_never_replaced(own: Path, data: Pa
     ran = finetune(own, "--val", data, "-o", out, *FAST, "--epochs", "2", "--branch", branch)
 
     assert ran.exit_code == ExitCode.SOME_FAILED == 3
-    assert {line.split(": ")[1] for line in ran.stderr.splitlines()} == {str(bad)}
+    assert [line.split(": ")[1] for line in ran.stderr.splitlines()] == [str(bad)]
     assert report_of(out)["failures"] == {"attributes": 1, "both": 3}[branch]
+    assert report_of(out)["unread"] == 0  # of those to validate on
+    assert ran.stdout.startswith("On 12 videos ")
     steps = [one for one in log_of(out) if one["kind"] == "step" and one["branch"] == "video"]
     assert [sum(one["videos"] for one in steps[i : i + 3]) for i in range(0, len(steps), 3)] == [11] * (len(steps) // 3)  # type: ignore[misc]
 
@@ -617,11 +619,11 @@ def test_a_process_that_is_told_to_end_leaves_a_checkpoint_and_the_next_one_goes
     ran = finetune(data, "-o", out, "--resume", "auto")
 
     assert beside.exit_code == ExitCode.USAGE
-    assert told(beside) == f"{out}: another run is writing it; wait for that, or choose a new folder"
+    assert told(beside) == f"{out}: another run is using it; wait until it ends, or choose a new folder"
     assert (process.returncode, stdout) == (ExitCode.INTERRUPTED, "")
     assert stderr == f"warning: {out}: is not complete; go on with --resume auto\n"
     assert again.exit_code == ExitCode.USAGE
-    assert told(again) == f"{out}: holds an unfinished run; go on with --resume auto, or choose a new folder"
+    assert told(again) == f"{out}: contains an unfinished run; continue it with --resume auto, or choose a new folder"
     assert ran == whole[1]
     assert outcome(out) == outcome(whole[0])
 
@@ -684,10 +686,10 @@ def test_a_terminal_sees_that_it_was_heard(data: Path, out: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--epochs", "3"), "its run was begun with epochs 2, and this one's is 3; go on with the same, or begin in"),
-        (("--lr", "0.5"), "its run was begun with lr 0.001, and this one's is 0.5; go on with the same, or begin in"),
-        (("--head", "none"), 'its run was begun with head "auto", and this one\'s is "none"; go on with the same'),
-        (("--val", "{more}"), "its run was begun with data "),
+        (("--epochs", "3"), "the run was started with epochs 2, and epochs is now 3; use the same, or start over in"),
+        (("--lr", "0.5"), "the run was started with lr 0.001, and lr is now 0.5; use the same, or start over in"),
+        (("--head", "none"), 'the run was started with head "auto", and head is now "none"; use the same'),
+        (("--val", "{more}"), "the run was started with data "),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
@@ -708,7 +710,7 @@ def test_a_complete_run_is_not_taken_for_another(whole: tuple[Path, Ran], data: 
     ran = finetune(data, "-o", whole[0], "--resume", "auto", "--epochs", "3")
 
     assert ran.exit_code == ExitCode.USAGE
-    assert told(ran).startswith(f"{whole[0]}: its run was begun with epochs 2, and this one's is 3; go on with the")
+    assert told(ran).startswith(f"{whole[0]}: the run was started with epochs 2, and epochs is now 3; use the")
     assert len(log_of(whole[0])) == 9
 
 
@@ -728,7 +730,7 @@ def test_a_complete_run_is_not_overwritten(whole: tuple[Path, Ran], data: Path) 
     ran = finetune(data, "-o", whole[0])
 
     assert ran.exit_code == ExitCode.USAGE
-    assert told(ran) == f"{whole[0]}: holds a complete run; choose a new folder, or remove it"
+    assert told(ran) == f"{whole[0]}: contains a complete run; choose a new folder, or remove it"
 
 
 def test_the_report_of_a_complete_run_may_be_damaged(whole: tuple[Path, Ran], data: Path, out: Path) -> None:
@@ -755,7 +757,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(
     ran = finetune(data, "-o", unfinished, "--resume", "auto")
 
     assert ran.exit_code == ExitCode.DONE
-    assert ran.stderr == f"warning: {last}: is damaged or not whole; remove it; going back to the one before\n"
+    assert ran.stderr == f"warning: {last}: is damaged or incomplete; remove it; using the one before\n"
     assert outcome(unfinished) == outcome(whole[0])
 
 
@@ -768,7 +770,7 @@ def test_where_no_checkpoint_is_whole_nothing_begins_anew_in_silence(unfinished:
 
     assert ran.exit_code == ExitCode.NO_MODEL
     assert ran.stderr.splitlines()[-1] == (
-        f"error: {unfinished}/checkpoints: none of its 2 checkpoints is whole; begin in another folder"
+        f"error: {unfinished}/checkpoints: all 2 checkpoints are damaged; start over in another folder"
     )
     assert (unfinished / "metrics.jsonl").read_bytes() == before
 
@@ -802,12 +804,12 @@ def test_no_run_lies_among_the_videos(own: Path, tmp_path: Path, place: str, mes
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("{here}/file", "{here}/file: is a file, and a run is a folder; choose another name"),
-        ("{here}/pipe", "{here}/pipe: is a file, and a run is a folder; choose another name"),
-        ("{here}/file/run", "{here}/file/run: cannot be made a folder (Not a directory); choose another name"),
-        ("{here}/strange", "{here}/strange: holds 'thesis.doc', which is no run's; choose a new folder"),
-        ("{here}/model", "{here}/model: holds a model; choose a new folder"),
-        ("/proc/run", "/proc/run: cannot be made a folder (No such file or directory); choose another name"),
+        ("{here}/file", "{here}/file: is a file, but a run needs a folder; choose another name"),
+        ("{here}/pipe", "{here}/pipe: is a file, but a run needs a folder; choose another name"),
+        ("{here}/file/run", "{here}/file/run: cannot be created (Not a directory); choose another name"),
+        ("{here}/strange", "{here}/strange: contains 'thesis.doc', which is not part of a run; choose a new folder"),
+        ("{here}/model", "{here}/model: contains a model; choose a new folder"),
+        ("/proc/run", "/proc/run: cannot be created (No such file or directory); choose another name"),
     ],
 )
 def test_what_is_there_is_not_lost(
@@ -862,7 +864,7 @@ def test_a_disk_too_full_is_told_before_the_first_step(data: Path, out: Path, mo
 
     assert ran.exit_code == ExitCode.USAGE
     assert re.fullmatch(
-        rf"{re.escape(str(out))}: its disk has 1 MiB free, and a run needs \d+; make room, or choose another folder",
+        rf"{re.escape(str(out))}: the disk has 1 MiB free, but the run needs \d+; free some space, or choose .*",
         told(ran),
     )
     assert not MODEL & there(out)
@@ -917,18 +919,24 @@ def test_wrong_use_is_told_before_the_model_is_loaded(
     [
         (("--loss", "bce"), "loss is bce, but each video has one label; leave it out, or give --multi-label"),
         (("--loss", "nce", "--multi-label"), "loss is nce, but videos have several labels; leave it out, or give bce"),
-        (("--freeze", "imago"), "freeze is 'imago': 'imago' is no part; name text, image, image:6, head, scale or"),
-        (("--freeze", "image:99"), "freeze is image:99: the image tower has 4 blocks; name fewer, or image"),
-        (("--freeze", "image,head,scale"), "freeze is 'image,head,scale': nothing is left to learn; name less"),
+        (
+            ("--freeze", "imago"),
+            "freeze is 'imago': unknown part 'imago'; choose from text, image, image:6",
+        ),
+        (("--freeze", "image:99"), "freeze is image:99: the image tower has 4 blocks; give fewer, or image"),
+        (("--freeze", "image,head,scale"), "freeze is 'image,head,scale': nothing is left to train; freeze less"),
         (("--frames", "78"), "frames is 78, but the temporal head of tiny has positions for 77; ask for fewer frames"),
         (("--template", "bikes"), "bikes: no such set of templates; the nearest is 'bike'"),
         (
             ("--template", "action", "--freeze", "none"),
-            "template 'action': is a set, and a text tower learns from one;",
+            "template 'action': is a set, but a text tower is trained with one template;",
         ),
-        (("--branch", "both", "--attributes", "off"), "branch is both, but attributes are off; a branch learns from"),
+        (
+            ("--branch", "both", "--attributes", "off"),
+            "branch is both, but attributes are off; a model trains the",
+        ),
         (("--branch", "both", "--attributes", "shape"), "shape: no such lexicon; the nearest is 'shapes'"),
-        (("--branch", "attributes", "--dry-run"), "--dry-run: tries a step of the video branch, and only attributes"),
+        (("--branch", "attributes", "--dry-run"), "--dry-run: tries a step of the video branch, but only attributes"),
         (("--device", "cuda:99"), "device 'cuda:99': is not on this machine; choose auto, cpu"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -949,7 +957,7 @@ def test_one_video_a_class_leaves_none_to_validate_on(own: Path, out: Path) -> N
 
     assert ran.exit_code == ExitCode.USAGE
     assert ran.stderr.splitlines()[-1] == (
-        "error: val_fraction: every class has one video, so none can be validated on; add videos, or give --val"
+        "error: val_fraction: every class has a single video, so none is left for validation; add videos, or give --val"
     )
 
 

@@ -1,4 +1,4 @@
-"""What TensorBoard reads; it is an extra."""
+"""Event files for TensorBoard, which is an optional dependency."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 
 
-class Events:
-    """The events of a training in a folder.
+class TensorBoardLog:
+    """The event files of a training run.
 
     Args:
-        done: steps; what the folder says of later ones, of a run that was lost behind its checkpoint, is told anew.
+        done: completed steps; events of later steps, written by a run that was killed, are discarded.
     """
 
     def __init__(self, folder: Path, *, done: int = 0) -> None:
@@ -18,11 +18,11 @@ class Events:
 
         self._writer = SummaryWriter(str(folder), purge_step=done + 1)
 
-    def tell(self, tag: str, value: float, step: int) -> None:
-        """Add a number; what is none is left out."""
+    def add_scalar(self, tag: str, value: float, step: int) -> None:
+        """Log a scalar; non-finite values are skipped."""
         if math.isfinite(value):
             self._writer.add_scalar(tag, value, step)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close the files."""
         self._writer.close()

@@ -1,7 +1,7 @@
-"""Labelled videos become batches to learn from: drawn, decoded and varied ahead of the model.
+"""Labelled videos become training batches: drawn, decoded and augmented ahead of the model.
 
-Everything random about a video follows from the seed, the epoch and its place, whatever process, worker or batch it is
-in: so a resumed run, more workers or more GPUs see the same pixels.
+Everything random about a video follows from the seed, the epoch and its place, whichever process, worker or batch it is
+in. A resumed run, more workers or more GPUs therefore see the same pixels.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from bike_cli.video.workers.pool import Decoded, DecodePool
 
 logger = logging.getLogger(__name__)
 
-AHEAD = 2  # batches that lie ready
-CLIPS_A_WORKER = 2  # that are decoded or wait to be varied
-NOTHING = -1  # a place that no video is at
-ORDER, FRAMES, PIXELS = range(3)  # what dice are for
+BATCHES_AHEAD = 2
+CLIPS_PER_WORKER = 2  # being decoded, or waiting to be augmented
+NO_VIDEO = -1  # a place without a video
+ORDER, FRAMES, PIXELS = range(3)  # purposes of random numbers, as part of their seed
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A batch to be.
+    """The videos of a batch.
 
     Args:
-        places: among the samples, of all processes; a multiple of their number, filled up with `NOTHING`.
+        places: among the samples, for all processes; padded with `NO_VIDEO` to a multiple of their number.
     """
 
     epoch: int
@@ -49,14 +49,14 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A batch, and what of it could not be read in this process."""
+    """A batch, and the failures of the videos that this process could not read."""
 
     batch: Batch
     failures: tuple[Failure, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class _Ready:
+class _Prepared:
     loaded: Loaded
     event: torch.cuda.Event | None
 
@@ -64,39 +64,55 @@ class _Ready:
 def plans_of(
     epoch: int, labels: Sequence[int], *, batch_size: int, seed: int, balanced: bool, processes: int = 1
 ) -> list[Plan]:
-    """Return the batches of an epoch, alike in size to one video: none is so small that it teaches little.
+    """Return the batches of an epoch; their sizes differ by at most one video, so that no small batch is left over.
 
     Args:
         labels: of each sample.
-        balanced: samples are drawn with repetition, each class as often as any other.
+        balanced: draw with replacement, each class equally often.
     """
-    dice = np.random.Generator(np.random.PCG64([seed, epoch, ORDER]))
+    rng = np.random.Generator(np.random.PCG64([seed, epoch, ORDER]))
     if balanced:
         counts = np.bincount(labels)
         chances = 1 / counts[np.asarray(labels)]
-        order = dice.choice(len(labels), size=len(labels), p=chances / chances.sum())
+        order = rng.choice(len(labels), size=len(labels), p=chances / chances.sum())
     else:
-        order = dice.permutation(len(labels))
+        order = rng.permutation(len(labels))
     batches = np.array_split(order, steps_of(len(labels), batch_size))
     width = -(-len(batches[0]) // processes) * processes
     return [_plan(epoch, batch.tolist(), width if processes > 1 else len(batch)) for batch in batches]
 
 
 def steps_of(samples: int, batch_size: int) -> int:
-    """Return how many batches an epoch has."""
+    """Return the number of batches in an epoch."""
     return max(1, -(-samples // batch_size))
 
 
+def multi_hot(samples: Sequence[Sample], classes: int) -> Tensor:
+    """Return the labels of samples as bool [N, C]."""
+    present = torch.zeros(len(samples), classes, dtype=torch.bool)
+    for row, sample in zip(present, samples, strict=True):
+        row[list(sample.labels)] = True
+    return present
+
+
+def warn_once(failures: Iterable[Failure], reported: set[str]) -> None:
+    """Log the failures of videos whose ids are not in `reported`, and add them to it."""
+    for failure in failures:
+        if failure.source.id not in reported:
+            reported.add(failure.source.id)
+            logger.warning("%s", failure.message)
+
+
 def _plan(epoch: int, places: list[int], width: int) -> Plan:
-    return Plan(epoch, tuple(places + [NOTHING] * (width - len(places))))
+    return Plan(epoch, tuple(places + [NO_VIDEO] * (width - len(places))))
 
 
 class Loader:
-    """Batches on the device, made in a thread while the model learns.
+    """Makes batches on the device, in a thread, while the model is trained.
 
     Args:
-        classes: C, where videos have several labels; None: each has one.
-        augmentation: None: the evaluation's crop of the evaluation's frames.
+        classes: C, if videos have several labels; None: each has one.
+        augmentation: None: the frames and the crop of inference.
     """
 
     def __init__(
@@ -109,126 +125,119 @@ class Loader:
         seed: int,
         augmentation: Augmentation | None,
         classes: int | None = None,
-        processes: Processes | None = None,
+        group: Processes | None = None,
     ) -> None:
         self._engine, self._samples, self._pool = engine, samples, pool
         self._frames, self._seed, self._augmentation = frames, seed, augmentation
-        self._processes = processes or Processes()
-        self._labels = _labels(samples, classes)
-        self._told: set[str] = set()
+        self._group = group or Processes()
+        self._labels = (
+            torch.tensor([sample.label for sample in samples]) if classes is None else multi_hot(samples, classes)
+        )
+        self._warned: set[str] = set()
 
     def batches(self, plans: Iterable[Plan]) -> Iterator[Loaded]:
-        """Yield the batches of these plans, in their order; close it before the pool."""
-        ended = threading.Event()
-        made = self._all_made(iter(plans), ended)
+        """Yield the batches of these plans, in order. Close the iterator before the pool."""
+        is_over = threading.Event()
+        prepared = self._prepare_all(iter(plans), is_over)
         with ThreadPoolExecutor(1, thread_name_prefix="bike batches") as thread:
-            coming = deque(thread.submit(next, made, None) for _ in range(AHEAD))
+            pending = deque(thread.submit(next, prepared, None) for _ in range(BATCHES_AHEAD))
             try:
-                while (ready := coming.popleft().result()) is not None:
-                    coming.append(thread.submit(next, made, None))
-                    yield self._received(ready)
+                while (batch := pending.popleft().result()) is not None:
+                    pending.append(thread.submit(next, prepared, None))
+                    yield self._received(batch)
             finally:
-                ended.set()
+                is_over.set()
                 thread.shutdown(cancel_futures=True)
 
-    def _received(self, ready: _Ready) -> Loaded:
-        if ready.event is not None:
+    def _received(self, prepared: _Prepared) -> Loaded:
+        if prepared.event is not None:
             stream = torch.cuda.current_stream()
-            stream.wait_event(ready.event)
-            ready.loaded.batch.pixels.record_stream(stream)
-        return ready.loaded
+            stream.wait_event(prepared.event)
+            prepared.loaded.batch.pixels.record_stream(stream)
+        return prepared.loaded
 
     # -- in the thread -------------------------------------------------------------------------------------------
 
-    def _all_made(self, plans: Iterator[Plan], ended: threading.Event) -> Iterator[_Ready]:
-        """Make one batch after the other, with more clips under way than are in it."""
-        coming: deque[tuple[int, Future[Decoded] | None]] = deque()
-        asked: deque[Plan] = deque()
-        asking = self._asked(plans, asked, coming)
-        window = CLIPS_A_WORKER * self._pool.workers + 1
+    def _prepare_all(self, plans: Iterator[Plan], is_over: threading.Event) -> Iterator[_Prepared]:
+        """Make the batches one after the other, while clips of later ones are being decoded."""
+        pending: deque[tuple[int, Future[Decoded] | None]] = deque()
+        requested: deque[Plan] = deque()
+        requests = self._request_clips(plans, requested, pending)
+        window = CLIPS_PER_WORKER * self._pool.workers + 1
 
         def clips(count: int) -> Iterator[tuple[int, Clip | Failure | None]]:
             for _ in range(count):
-                while len(coming) < window and next(asking, None) is not None:
+                while len(pending) < window and next(requests, None) is not None:
                     pass
-                place, future = coming.popleft()
-                yield place, None if future is None else _outcome(future, ended)
+                place, future = pending.popleft()
+                yield place, None if future is None else _outcome(future, is_over)
 
-        while coming or next(asking, None) is not None:
-            plan = asked.popleft()
-            yield self._made(plan, clips(len(self._own(plan))))
+        while pending or next(requests, None) is not None:
+            plan = requested.popleft()
+            yield self._prepare(plan, clips(len(self._own_places(plan))))
 
-    def _asked(
-        self, plans: Iterator[Plan], asked: deque[Plan], coming: deque[tuple[int, Future[Decoded] | None]]
+    def _request_clips(
+        self, plans: Iterator[Plan], requested: deque[Plan], pending: deque[tuple[int, Future[Decoded] | None]]
     ) -> Iterator[bool]:
-        """Ask for one clip after the other of this process's places."""
+        """Request this process's clips from the pool, one for each item that is taken from this iterator."""
         for plan in plans:
-            asked.append(plan)
-            for place in self._own(plan):
+            requested.append(plan)
+            for place in self._own_places(plan):
                 dice = None if self._augmentation is None else (self._seed, plan.epoch, place, FRAMES)
                 source = self._samples[place].source
-                coming.append((place, None if place == NOTHING else self._pool.decode(source, dice=dice)))
+                pending.append((place, None if place == NO_VIDEO else self._pool.decode(source, dice=dice)))
                 yield True
 
-    def _own(self, plan: Plan) -> tuple[int, ...]:
-        rank, width = self._processes.rank, len(plan.places) // self._processes.count
+    def _own_places(self, plan: Plan) -> tuple[int, ...]:
+        rank, width = self._group.rank, len(plan.places) // self._group.count
         return plan.places[rank * width : (rank + 1) * width]
 
-    def _made(self, plan: Plan, clips: Iterable[tuple[int, Clip | Failure | None]]) -> _Ready:
+    def _prepare(self, plan: Plan, clips: Iterable[tuple[int, Clip | Failure | None]]) -> _Prepared:
         placement = self._engine.encoder.placement
         with placement.side_stream():
-            seen: list[Tensor | None] = []
+            videos: list[Tensor | None] = []
             failures = []
             for place, outcome in clips:
                 if isinstance(outcome, Failure):
                     failures.append(outcome)
-                seen.append(self._varied(outcome, plan.epoch, place) if isinstance(outcome, Clip) else None)
-            loaded = Loaded(self._batch(plan, seen), tuple(failures))
-            return _Ready(loaded, placement.mark())
+                videos.append(self._pixels(outcome, plan.epoch, place) if isinstance(outcome, Clip) else None)
+            loaded = Loaded(self._batch(plan, videos), tuple(failures))
+            return _Prepared(loaded, placement.mark())
 
-    def _varied(self, clip: Clip, epoch: int, place: int) -> Tensor:
-        """Return a clip as the model sees it: uint8 [T, 3, S, S]."""
-        if clip.warning is not None and clip.source.id not in self._told:
-            self._told.add(clip.source.id)
+    def _pixels(self, clip: Clip, epoch: int, place: int) -> Tensor:
+        """Return a clip as the model takes it, augmented: uint8 [T, 3, S, S]."""
+        if clip.warning is not None and clip.source.id not in self._warned:
+            self._warned.add(clip.source.id)
             logger.warning("%s: %s", clip.source.id, clip.warning)
-        frames = _of_length(clip.frames[0], self._frames)
+        frames = _repeat_frames(clip.frames[0], self._frames)
         encoder = self._engine.encoder
         if self._augmentation is None:
             return encoder.pixels(frames)
         device = encoder.placement.device
-        there = to_cuda(frames, device) if device.type == "cuda" else torch.from_numpy(frames).to(device)
-        dice = np.random.Generator(np.random.PCG64([self._seed, epoch, place, PIXELS]))
-        return augment(there, encoder.recipe, self._augmentation, dice)
+        pixels = to_cuda(frames, device) if device.type == "cuda" else torch.from_numpy(frames).to(device)
+        rng = np.random.Generator(np.random.PCG64([self._seed, epoch, place, PIXELS]))
+        return augment(pixels, encoder.recipe, self._augmentation, rng)
 
-    def _batch(self, plan: Plan, seen: list[Tensor | None]) -> Batch:
+    def _batch(self, plan: Plan, videos: list[Tensor | None]) -> Batch:
         side, device = self._engine.encoder.recipe.side, self._engine.encoder.placement.device
-        nothing = torch.zeros(self._frames, 3, side, side, dtype=torch.uint8, device=device)
-        present = torch.tensor([one is not None for one in seen])
+        blank = torch.zeros(self._frames, 3, side, side, dtype=torch.uint8, device=device)
+        present = torch.tensor([video is not None for video in videos])
         labels = self._labels[[max(place, 0) for place in plan.places]]
-        if self._processes.count == 1:  # others wait for as many rows
-            seen, labels = [one for one in seen if one is not None], labels[present]
+        if self._group.count == 1:  # other processes would wait for the missing rows
+            videos, labels = [video for video in videos if video is not None], labels[present]
             present = present[present]
-        pixels = [nothing if one is None else one for one in seen]
-        return Batch(labels, torch.stack(pixels) if pixels else nothing[None][:0], present)
+        pixels = [blank if video is None else video for video in videos]
+        return Batch(labels, torch.stack(pixels) if pixels else blank[None][:0], present)
 
 
-def _of_length(frames: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """Return so many frames, some of them more than once where there are fewer."""
+def _repeat_frames(frames: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """Return `count` frames, repeating some of them if there are fewer."""
     return frames if len(frames) == count else frames[np.arange(count) * len(frames) // count]
 
 
-def _labels(samples: Sequence[Sample], classes: int | None) -> Tensor:
-    if classes is None:
-        return torch.tensor([sample.label for sample in samples])
-    present = torch.zeros(len(samples), classes, dtype=torch.bool)
-    for row, sample in zip(present, samples, strict=True):
-        row[list(sample.labels)] = True
-    return present
-
-
-def _outcome(future: Future[Decoded], ended: threading.Event) -> Clip | Failure | None:
-    """Return what came of a video; None where nobody waits for it any more."""
-    while not ended.is_set():
+def _outcome(future: Future[Decoded], is_over: threading.Event) -> Clip | Failure | None:
+    """Return the outcome of decoding a video; None once nobody needs it any more."""
+    while not is_over.is_set():
         with suppress(TimeoutError):
             return future.result(timeout=0.5).outcome
     return None

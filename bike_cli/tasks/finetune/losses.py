@@ -1,13 +1,14 @@
-"""What training minimises, and how fast it goes: a line up, then half a cosine down."""
+"""The losses of training, and the schedule of the learning rate: linear warm-up, then half a cosine."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-SHARPNESS = 10.0  # of the targets: e^10 for the right texts against e^0 for each of the others
+SHARPNESS = 10.0  # of the targets: e^10 for the correct texts, e^0 for each of the others
 DUAL_TEMPERATURE = 1000.0
 
 
@@ -21,7 +22,7 @@ def nce_loss(logits: Tensor, labels: Tensor) -> Tensor:
         logits: [N, N], video i against the text of video k, scaled.
         labels: int64 [N].
     Returns:
-        a scalar, 0 where the softmax is the targets.
+        A scalar; 0 if the softmax equals the targets.
     Source: BIKE, official utils/KLLoss.py and train.py.
     """
     same = (labels[:, None] == labels[None]).to(logits.dtype)
@@ -30,7 +31,7 @@ def nce_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def ds_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return `nce_loss` of logits that are first weighed by a softmax over the other axis of the batch.
+    """Return `nce_loss` of logits that are first weighted by a softmax over the other axis of the batch.
 
     Source: BIKE, `DS`; official utils/KLLoss.py, after dual softmax (CAMoE, arXiv:2109.04290).
     """
@@ -50,8 +51,12 @@ def bce_loss(logits: Tensor, present: Tensor) -> Tensor:
     Args:
         present: bool [N, C], the labels of each video.
     """
-    wrong = torch.nn.functional.binary_cross_entropy_with_logits(logits, present.to(logits.dtype), reduction="sum")
-    return wrong / max(1, len(logits))
+    total = torch.nn.functional.binary_cross_entropy_with_logits(logits, present.to(logits.dtype), reduction="sum")
+    return total / max(1, len(logits))
+
+
+# These compare the videos with the texts of their own batch, the others with all classes.
+IN_BATCH_LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"nce": nce_loss, "ds": ds_loss}
 
 
 def _dual(logits: Tensor) -> Tensor:
@@ -63,9 +68,9 @@ def _divergence(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def rate_at(epoch: float, *, epochs: int, warm_up: float) -> float:
-    """Return the share of the highest rate at a point of training, in epochs from the start.
+    """Return the learning rate as a share of the highest one, at a point of training in epochs from the start.
 
-    Source: BIKE, official utils/lr_scheduler.py, whose values this has wherever that one moves.
+    Source: BIKE, official utils/lr_scheduler.py; equal to it at the steps where the official rate changes.
     """
     if epoch < warm_up:
         return epoch / warm_up
@@ -73,9 +78,12 @@ def rate_at(epoch: float, *, epochs: int, warm_up: float) -> float:
 
 
 def rate_of_step(step: int, *, steps: int, epochs: int, warm_up: float) -> float:
-    """Return the share of the highest rate for a step from 0, of `steps` an epoch.
+    """Return the learning rate of a step, as a share of the highest one: the rate at the middle of the step.
 
-    It is the one at the middle of the step. The official schedule only moves at every tenth step, and is at 0 for the
-    first nine, which teach nothing.
+    The official schedule changes only every tenth step, so its first nine steps run at a rate of 0.
+
+    Args:
+        step: from 0, over all epochs.
+        steps: per epoch.
     """
     return rate_at((step + 0.5) / steps, epochs=epochs, warm_up=warm_up)

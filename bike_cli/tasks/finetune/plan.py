@@ -1,46 +1,269 @@
-"""What a run is asked for: its loss, its head, and the settings that may change when it goes on."""
+"""What a run is going to train, on which videos, and with which loss, recipe and texts."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from bike_cli.config import FinetuneConfig
+import numpy as np
+from torch import Tensor
+
+from bike_cli.config import FinetuneConfig, Recipe
+from bike_cli.data.labelled.draws import deal
+from bike_cli.data.labelled.train_sets import LabelledSet
+from bike_cli.data.labels import fill, read_templates
+from bike_cli.data.lexicons import lexicon_names, read_lexicon
 from bike_cli.engine.engine import Engine
+from bike_cli.engine.models.checkpoints import BIKE_RECIPE
 from bike_cli.engine.models.parts import new_temporal
-from bike_cli.errors import ConfigError
+from bike_cli.engine.scoring import unit
+from bike_cli.engine.spotting import ClassTexts
+from bike_cli.engine.towers.augmentation import Augmentation
+from bike_cli.engine.voters import Voters, voters
+from bike_cli.errors import ConfigError, UsageError
+from bike_cli.inference.prepare import encode_labels
+from bike_cli.records import Sample
+from bike_cli.settings import flatten
+from bike_cli.tasks.finetune.learner import TextTraining
+from bike_cli.tasks.finetune.video_branch import freeze
 
-SIDED = ("left", "right", "clockwise", "counterclockwise", "anticlockwise")
-# What may change when a run goes on: it has no say in what is computed.
+logger = logging.getLogger(__name__)
+
+SIDED_WORDS = {"left", "right", "clockwise", "counterclockwise", "anticlockwise"}
+# These may differ when a run is resumed: they do not change what is computed.
 FREE = {
     *("workers", "decode_timeout", "decode_memory", "cache", "cache_dir", "save_minutes"),
     *("accumulate", "checkpointing", "strategy", "compile", "offline", "model", "device"),
 }
 
 
-def loss_of(config: FinetuneConfig, *, multi_label: bool) -> str:
-    """Return the loss that is meant.
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """The videos to train on and those to validate on; test videos are never among them."""
+
+    train: tuple[Sample, ...]
+    val: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class RunPlan:
+    """What a run is going to do.
+
+    Args:
+        engine: with the temporal head to train; frozen weights take no gradient.
+        loss: nce, ds, ce or bce.
+        recipe: of the model that is written.
+        texts: the labels, as the engine encoded them at the start.
+        text_training: how to encode them again; None if the text tower is frozen.
+        settings: what must stay the same when the run is resumed, as JSON values.
+    """
+
+    engine: Engine
+    config: FinetuneConfig
+    labelled: LabelledSet
+    sides: Sides
+    loss: str
+    recipe: Recipe
+    texts: ClassTexts
+    text_training: TextTraining | None
+    settings: Mapping[str, object]
+
+    @property
+    def trains_video(self) -> bool:
+        """Whether the video branch is trained."""
+        return self.config.learning.branch != "attributes"
+
+    @property
+    def trains_attributes(self) -> bool:
+        """Whether the attribute branch is trained."""
+        return self.config.learning.branch != "video"
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides which model is the best."""
+        return "map" if self.labelled.multi_label else "top1"
+
+    @property
+    def has_new_head(self) -> bool:
+        """Whether the temporal head starts untrained."""
+        return bool(self.settings["new_head"])
+
+    @property
+    def sided_label(self) -> str | None:
+        """The first label that names a side or a direction of rotation, which mirroring would turn into another."""
+        return next((label for label in self.labelled.labels if SIDED_WORDS & set(label.lower().split())), None)
+
+    @property
+    def augmentation(self) -> Augmentation | None:
+        """How training videos are varied; None: not at all."""
+        batches = self.config.batches
+        if not batches.augment:
+            return None
+        flips = batches.flip == "yes" or (batches.flip == "auto" and self.sided_label is None)
+        return Augmentation(crops=True, flip=flips, jitter=batches.jitter)
+
+    def current_texts(self) -> ClassTexts:
+        """Return the texts as the engine encodes them with its current weights."""
+        training = self.text_training
+        if training is None:
+            return self.texts
+        text = self.engine.encode_texts(training.prompts, positions=training.positions)
+        return _class_texts(text.classes, *voters(text, training.positions), self.config, self.recipe)
+
+
+def plan_run(engine: Engine, labelled: LabelledSet, config: FinetuneConfig) -> RunPlan:
+    """Return the plan of a run; the engine's frozen weights take no gradient from now on.
 
     Raises:
-        ConfigError: one for a single label where videos have several, or the other way round.
+        ConfigError, UsageError: settings that contradict one another, the data or the model.
+    """
+    loss = loss_of(config, multi_label=labelled.multi_label)
+    sides = sides_of(labelled, fraction=config.keeping.val_fraction, seed=config.learning.seed)
+    settings = _settings(engine, labelled, sides, config)
+    engine = with_temporal_head(engine, config)
+    engine.check_frames(config.sampling.frames)
+    freeze(engine, config.learning.freeze)
+    recipe = _recipe(engine, config)
+    texts, text_training = _encode_texts(engine, labelled.labels, config, recipe)
+    return RunPlan(engine, config, labelled, sides, loss, recipe, texts, text_training, settings)
+
+
+def loss_of(config: FinetuneConfig, *, multi_label: bool) -> str:
+    """Return the name of the loss.
+
+    Raises:
+        ConfigError: a loss for a single label per video where videos have several, or the reverse.
     """
     loss = config.learning.loss
     if loss == "auto":
         return "bce" if multi_label else "nce"
     if multi_label != (loss == "bce"):
-        fact = "videos have several labels" if multi_label else "each video has one label"
-        way_out = "leave it out, or give bce" if multi_label else "leave it out, or give --multi-label"
-        raise ConfigError(f"loss is {loss}, but {fact}; {way_out}")
+        problem = "videos have several labels" if multi_label else "each video has one label"
+        fix = "leave it out, or give bce" if multi_label else "leave it out, or give --multi-label"
+        raise ConfigError(f"loss is {loss}, but {problem}; {fix}")
     return loss
 
 
-def _with_head(engine: Engine, config: FinetuneConfig) -> Engine:
-    """Return the engine with the temporal head that is asked for."""
-    kind = config.learning.head
+def sides_of(labelled: LabelledSet, *, fraction: float, seed: int) -> Sides:
+    """Return the sides of a set; without a validation side, a share of each class's training videos is held back.
+
+    Raises:
+        UsageError: every class has a single video, so none is left for validation.
+    """
+    if labelled.val is not None:
+        return Sides(labelled.train, labelled.val)
+    counts = np.bincount([sample.label for sample in labelled.train], minlength=len(labelled.labels))
+    single = [labelled.names[i] for i in np.flatnonzero(counts == 1)]
+    if single:
+        more = f" and {len(single) - 1} more" if len(single) > 1 else ""
+        logger.warning(
+            "class %r%s: has a single video, which is used for training, not for validation", single[0], more
+        )
+    dealt = deal(labelled.train, labelled.names, seed=seed, trial=0, test_fraction=fraction)
+    held = {place for places, count in zip(dealt.held or (), counts, strict=True) if count > 1 for place in places}
+    if not held:
+        raise UsageError(
+            "val_fraction: every class has a single video, so none is left for validation; add videos, or give --val"
+        )
+    train = tuple(sample for place, sample in enumerate(labelled.train) if place not in held)
+    return Sides(train, tuple(sample for place, sample in enumerate(labelled.train) if place in held))
+
+
+def with_temporal_head(engine: Engine, config: FinetuneConfig) -> Engine:
+    """Return the engine with the temporal head that `config` asks for: its own, a new one, or none."""
+    head = config.learning.head
     if config.learning.branch == "attributes":
         return engine
-    if kind == "none":
+    if head == "none":
         return replace(engine, temporal_head=None)
     if engine.temporal_head is not None:
         return engine
-    head = new_temporal(engine.encoder.model, seed=config.learning.seed)
-    return replace(engine, temporal_head=head.to(engine.encoder.placement.device))
+    new_head = new_temporal(engine.encoder.model, seed=config.learning.seed)
+    return replace(engine, temporal_head=new_head.to(engine.encoder.placement.device))
+
+
+def lexicon_of(engine: Engine, config: FinetuneConfig) -> str:
+    """Return the name of the lexicon that the attribute branch uses.
+
+    Raises:
+        ConfigError: attributes are off, or come from another model.
+        UsageError: there is no such lexicon.
+    """
+    wanted = config.attributes
+    if wanted.attributes == "off" or wanted.attribute_model is not None:
+        problem = "attributes are off" if wanted.attributes == "off" else "attribute_model is another model"
+        raise ConfigError(
+            f"branch is {config.learning.branch}, but {problem}; a model trains the branch with its own attributes: "
+            "leave that out, or train the other model with --branch attributes and classify with --attribute-model"
+        )
+    name = engine.recipe.lexicon if wanted.attributes == "auto" else wanted.attributes
+    read_lexicon(name)  # report a wrong name now, not after hours of training the video branch
+    return name
+
+
+def _settings(engine: Engine, labelled: LabelledSet, sides: Sides, config: FinetuneConfig) -> dict[str, object]:
+    values = {name: value for name, value in flatten(config).items() if name not in FREE}
+    data = hashlib.sha256()
+    for side in (sides.train, sides.val):
+        for sample in side:
+            data.update(f"{sample.source.id}\0{sample.labels}\0".encode("utf-8", "surrogateescape"))
+        data.update(b"\1")
+    return {
+        **values,
+        "weights": engine.fingerprint,
+        "data": data.hexdigest()[:16],
+        "labels": list(labelled.labels),
+        "new_head": config.learning.head != "none" and engine.temporal_head is None,
+    }
+
+
+def _recipe(engine: Engine, config: FinetuneConfig) -> Recipe:
+    recipe, spotting = engine.recipe, config.spotting
+    if recipe == Recipe(lexicon=recipe.lexicon):  # a CLIP without video training is trained as in the paper
+        recipe = replace(BIKE_RECIPE, lexicon=recipe.lexicon)
+    lexicon = recipe.lexicon if config.learning.branch == "video" else lexicon_of(engine, config)
+    return Recipe(
+        spot=spotting.spot or recipe.spot,
+        temperature=recipe.temperature if spotting.temperature is None else spotting.temperature,
+        template=config.template or recipe.template,
+        # A lexicon in a file may be missing when the model is used.
+        lexicon=lexicon if lexicon in lexicon_names() else recipe.lexicon,
+    )
+
+
+def _encode_texts(
+    engine: Engine, labels: Sequence[str], config: FinetuneConfig, recipe: Recipe
+) -> tuple[ClassTexts, TextTraining | None]:
+    text = encode_labels(engine, labels, template=recipe.template, spot=recipe.spot)
+    tokens, mask = voters(text, recipe.spot)
+    training = None
+    text_tower = engine.encoder.model.transformer
+    if config.learning.branch != "attributes" and any(p.requires_grad for p in text_tower.parameters()):
+        templates = read_templates(recipe.template)
+        if len(templates) > 1:
+            raise ConfigError(
+                f"template {recipe.template!r}: is a set, but a text tower is trained with one template; name one"
+            )
+        prompts = tuple(fill(templates[0], label) for label in labels)
+        training = TextTraining(prompts, recipe.spot, mask, tokens.shape[1])
+    else:
+        _warn_of_unknown_words(engine, labels)
+    return _class_texts(text.classes, tokens, mask, config, recipe), training
+
+
+def _warn_of_unknown_words(engine: Engine, labels: Sequence[str]) -> None:
+    unknown = engine.encoder.unknown(labels)
+    if unknown:
+        # The features of such labels are nearly equal, and a frozen text tower leaves them so.
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        message = "label %r%s: %s knows none of its words, so labels may look alike; --freeze none trains their words"
+        logger.warning(message, labels[unknown[0]], more, engine.name)
+
+
+def _class_texts(
+    classes: Tensor, tokens: Tensor, mask: Tensor | None, config: FinetuneConfig, recipe: Recipe
+) -> ClassTexts:
+    voting = None if config.spotting.pool == "mean" else Voters.among(unit(tokens), mask)
+    return ClassTexts(unit(classes), voting, recipe.temperature)

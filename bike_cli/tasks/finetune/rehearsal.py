@@ -1,20 +1,40 @@
-"""What a dry run of training finds."""
+"""Trying steps without training: the largest batch that fits, and the dry run."""
 
 from __future__ import annotations
 
+import logging
+import time
 from dataclasses import dataclass
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from bike_cli.engine.engine import Engine
+from bike_cli.tasks.finetune.learner import Learner
+from bike_cli.tasks.finetune.loading import plans_of
+from bike_cli.tasks.finetune.plan import RunPlan
+from bike_cli.tasks.finetune.video_branch import MIB, PAPER_BATCH, VideoTraining
+
+logger = logging.getLogger(__name__)
+
+BATCH_WITHOUT_GPU = 32
+MEMORY_SHARE = 0.9  # of a device's memory that a batch may take
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What a dry run found.
+    """The result of a dry run.
 
     Args:
-        batch_size, parts: what would be trained with.
-        step_s: of one step, its videos ready.
-        load_s: that a batch takes to be decoded and varied.
-        hours: of all epochs, validation left out.
-        memory_mib: most that the device held; 0 where it does not tell.
+        train, val: numbers of videos.
+        batch_size, parts: of the batches of the run.
+        steps: of the whole run.
+        step_s: seconds per step, without loading.
+        load_s: seconds to decode and augment a batch.
+        hours: for all epochs, without validation.
+        memory_mib: peak memory of the device; 0 if unknown.
+        disk_mib: disk space that the run needs.
+        failures: videos of the batch that could not be read.
     """
 
     train: int
@@ -28,3 +48,77 @@ class Rehearsal:
     memory_mib: int
     disk_mib: int
     failures: int
+
+
+def rehearse(plan: RunPlan, video: VideoTraining, *, disk_bytes: int) -> Rehearsal:
+    """Decode a batch and take its gradients twice, without a step of the optimizer; the second time is measured."""
+    learning, train, group = plan.config.learning, plan.sides.train, video.learner.group
+    labels = [sample.label for sample in train]
+    first, *_ = plans_of(
+        0, labels, batch_size=video.batch_size, seed=learning.seed, balanced=False, processes=group.count
+    )
+    start_s = time.monotonic()
+    loaded = next(iter(video.loader.batches([first])))
+    load_s = time.monotonic() - start_s
+    for failure in loaded.failures:
+        logger.warning("%s", failure.message)
+    device, step_s = video.learner.device, 0.0
+    for _ in range(2):
+        start_s = time.monotonic()
+        video.gradients(loaded)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        step_s = time.monotonic() - start_s
+    video.optimizer.zero_grad()
+    steps = video.steps * learning.epochs
+    return Rehearsal(
+        train=len(train),
+        val=len(plan.sides.val),
+        batch_size=video.batch_size,
+        parts=video.learner.parts,
+        steps=steps,
+        step_s=step_s,
+        load_s=load_s,
+        hours=steps * max(step_s, load_s) / 3600,
+        memory_mib=torch.cuda.max_memory_allocated(device) // MIB if device.type == "cuda" else 0,
+        disk_mib=disk_bytes // MIB,
+        failures=len(loaded.failures),
+    )
+
+
+def fitting_batch(learner: Learner, engine: Engine, frames: int, *, most: int) -> int:
+    """Return how many videos fit on the devices at once, found by doubling from 2; at most 32 without a GPU.
+
+    Args:
+        most: number of training videos. The result is at most this, and at most the 256 of the paper.
+    """
+    device, group = learner.device, learner.group
+    most = max(2, min(PAPER_BATCH, most))
+    if device.type != "cuda":
+        return min(most, BATCH_WITHOUT_GPU)
+    size = 2
+    while size * group.count <= most and _fits(learner, engine, frames, size):
+        size *= 2
+    fitting = int(group.gather(torch.tensor([max(2, size // 2)])).min()) * group.count
+    logger.warning("batch_size auto: %d videos", min(fitting, most))
+    return min(fitting, most)
+
+
+def _fits(learner: Learner, engine: Engine, frames: int, videos: int) -> bool:
+    side, device = engine.encoder.recipe.side, learner.device
+    branch = learner.branch.module if isinstance(learner.branch, DistributedDataParallel) else learner.branch
+    trained = sum(p.numel() * p.element_size() for p in branch.parameters() if p.requires_grad)
+    torch.cuda.reset_peak_memory_stats(device)
+    try:
+        pixels = torch.zeros(videos, frames, 3, side, side, dtype=torch.uint8, device=device)
+        # A compiled model would need less memory, but each size would be compiled.
+        with torch.compiler.set_stance("force_eager"):
+            branch(pixels)[0].sum().backward()
+    except torch.OutOfMemoryError:
+        return False
+    finally:
+        branch.zero_grad()
+        torch.cuda.empty_cache()
+    # The optimizer will hold two more numbers for each trained one.
+    needed = torch.cuda.max_memory_reserved(device) + 2 * trained
+    return needed < MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory

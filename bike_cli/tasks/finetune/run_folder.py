@@ -1,4 +1,4 @@
-"""The folder of a fine-tuning run: one run at a time writes it, and a run that ended anywhere can go on."""
+"""The folder of a fine-tuning run. One run at a time writes it, and a run that was killed can be resumed."""
 
 from __future__ import annotations
 
@@ -8,143 +8,145 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from bike_cli.config import FinetuneConfig
 from bike_cli.engine.models.folder import CONFIG_FILE, WEIGHTS_FILE
 from bike_cli.engine.models.weights import read_json
-from bike_cli.errors import ModelError, UsageError, shorten
+from bike_cli.errors import ModelError, UsageError
 from bike_cli.inference.processes import Processes
 from bike_cli.locks import acquire_lock
 from bike_cli.settings import dump
-from bike_cli.tasks.finetune.snapshots import Snapshot, last_snapshot, snapshots_in, write_snapshot
+from bike_cli.tasks.finetune.snapshots import UNFINISHED, Snapshot, last_snapshot, snapshots_in, write_snapshot
+
+if TYPE_CHECKING:
+    from bike_cli.tasks.finetune.validation import Validation
+    from bike_cli.tasks.finetune.video_branch import Step
 
 METRICS, REPORT, CONFIG, CHECKPOINTS, LOCK = "metrics.jsonl", "report.json", "config.yaml", "checkpoints", ".lock"
 FINE_TUNED, LABELS = "fine_tuned", "labels.txt"
-UNFINISHED = ".unfinished-"  # what is being written, and becomes visible when it is whole
 OURS = {
-    METRICS,
-    REPORT,
-    CONFIG,
-    CHECKPOINTS,
-    LOCK,
-    FINE_TUNED,
-    LABELS,
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    "training.png",
-    "tensorboard",
+    *(METRICS, REPORT, CONFIG, CHECKPOINTS, LOCK, FINE_TUNED, LABELS, CONFIG_FILE, WEIGHTS_FILE),
+    *("training.png", "tensorboard"),
 }
 MIB = 2**20
 
 
-ANEW = "begin in another folder"
-
-
 class RunFolder:
-    """What lies on disk of a run; only the first of several processes writes.
+    """The files of a run; only the first of several processes writes them. The folder is locked until `close`.
 
     Args:
-        resume: go on with what is there; otherwise the folder must hold no run.
+        resume: continue the run in the folder, if there is one; otherwise the folder must not contain a run.
     Raises:
-        UsageError: a file, a folder of something else, of a run that is not to be resumed, or of one under way.
+        UsageError: the path is a file, or a folder with other content, with a run that is not to be resumed, or with
+            a run that is under way.
     """
 
-    def __init__(self, path: Path, by: Processes, *, resume: bool) -> None:
-        self.path, self._by, self._resume = path, by, resume
+    def __init__(self, path: Path, group: Processes, *, resume: bool) -> None:
+        self.path, self._group, self._resume = path, group, resume
         self._log: IO[str] | None = None
         self._logged = 0
         self._lock: FileLock | None = None
-        if by.is_first:
-            self._check()
-            self._take()
-        self.is_complete = by.from_first(resume and (path / REPORT).is_file())
+        if group.is_first:
+            self._check_content()
+            self._acquire_lock()
+        self.is_complete = group.from_first(resume and (path / REPORT).is_file())
 
-    def check_room(self, needed: int) -> None:
-        """Raise UsageError where the disk has fewer bytes free than are going to be written."""
+    def check_disk_space(self, needed: int) -> None:
+        """Raise UsageError if the disk has fewer free bytes than are needed."""
         free = shutil.disk_usage(self.path).free
         if free < needed:
             raise UsageError(
-                f"{self.path}: its disk has {free // MIB:,} MiB free, and a run needs {needed // MIB:,}; "
-                "make room, or choose another folder"
+                f"{self.path}: the disk has {free // MIB:,} MiB free, but the run needs {needed // MIB:,}; "
+                "free some space, or choose another folder"
             )
 
-    def snapshot(self, settings: Mapping[str, object]) -> Snapshot | None:
-        """Return where the run stands; None where it begins.
+    def begin(self, config: FinetuneConfig, labels: Sequence[str], settings: Mapping[str, object]) -> Snapshot | None:
+        """Return the checkpoint to continue from, None at the start of a run, and write the configuration.
 
+        Every process must call this at the same time. A complete run is left as it is.
+
+        Args:
+            settings: what must be the same as when the run was started.
         Raises:
-            UsageError: it was begun with other settings, data or weights.
-            ModelError: none of its checkpoints is whole, or the report of a complete run.
+            UsageError: settings, data or weights differ.
+            ModelError: all checkpoints are damaged, or the report of a complete run is.
         """
+        snapshot = None
+        if self._group.is_first:
+            snapshot = self._last_snapshot(settings)
+            if not self.is_complete:
+                self._write_start(config, labels)
+        return self._group.from_first(snapshot)
+
+    def _last_snapshot(self, settings: Mapping[str, object]) -> Snapshot | None:
         if self.is_complete:
             self._check_same(read_json(self.path / REPORT).get("settings"), settings)
             return None
-        found = last_snapshot(self.path / CHECKPOINTS) if self._resume else None
-        if found is None:
-            return None
-        self._check_same(found.state.get("settings"), settings)
-        self._logged = _check_state(found.state, self.path / CHECKPOINTS)
-        return found
+        snapshot = last_snapshot(self.path / CHECKPOINTS) if self._resume else None
+        if snapshot is not None:
+            self._check_same(snapshot.state.settings, settings)
+            self._logged = snapshot.state.logged
+        return snapshot
 
     def _check_same(self, before: object, settings: Mapping[str, object]) -> None:
         now = json.loads(json.dumps(settings))
         if not isinstance(before, dict):
-            raise ModelError(f"{self.path}: its run does not say with what settings it was begun; {ANEW}")
+            raise ModelError(f"{self.path / REPORT}: lacks the settings of the run; start over in another folder")
         for name in now:
             if before.get(name) != now[name]:
-                was, is_now = _short(before.get(name)), _short(now[name])
                 raise UsageError(
-                    f"{self.path}: its run was begun with {name} {was}, and this one's is {is_now}; go on with the "
-                    "same, or begin in another folder"
+                    f"{self.path}: the run was started with {name} {_shorten(before.get(name))}, and {name} is now "
+                    f"{_shorten(now[name])}; use the same, or start over in another folder"
                 )
 
-    def begin(self, config: object, labels: Sequence[str]) -> None:
-        """Write what is asked for, and let the log end where the run stands; a complete run stays as it is."""
-        if self.is_complete:
-            return
-        with self._writing():
+    def _write_start(self, config: FinetuneConfig, labels: Sequence[str]) -> None:
+        with self._errors_named():
             for left in [*self.path.glob(f"{UNFINISHED}*"), *(self.path / CHECKPOINTS).glob(f"{UNFINISHED}*")]:
-                shutil.rmtree(left)  # of a run that was killed while it wrote
+                shutil.rmtree(left)  # of a run that was killed while writing
             (self.path / CONFIG).write_text(dump(config), encoding="utf-8")
             (self.path / LABELS).write_text("\n".join(labels) + "\n", encoding="utf-8")
+            # Lines of steps after the checkpoint are dropped: these steps are done again.
             file = self.path / METRICS
             lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
             file.write_text("".join(lines[: self._logged]), encoding="utf-8")
             self._logged = min(self._logged, len(lines))
 
     def save(self, step: int, snapshot: Snapshot) -> None:
-        """Write where the run stands."""
-        state = {**snapshot.state, "logged": self._logged}
-        write_snapshot(self.path / CHECKPOINTS, step, Snapshot(state, snapshot.tensors))
+        """Write a checkpoint."""
+        if self._group.is_first:
+            write_snapshot(self.path / CHECKPOINTS, step, snapshot.with_log(self._logged))
 
-    def log(self, record: object) -> None:
-        """Add a record to the log."""
-        if not self._by.is_first or not is_dataclass(record) or isinstance(record, type):
+    def log(self, record: Step | Validation) -> None:
+        """Append a record to the log."""
+        if not self._group.is_first:
             return
-        values = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(record).items()}
-        with self._writing():
+        values = asdict(record)
+        values = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+        with self._errors_named():
             if self._log is None:
                 self._log = (self.path / METRICS).open("a", encoding="utf-8")
-            self._log.write(json.dumps({"kind": type(record).__name__.lower(), **values}) + "\n")
+            self._log.write(json.dumps({"kind": record.kind, **values}) + "\n")
             self._log.flush()
         self._logged += 1
 
     def finish(self, report: Mapping[str, object]) -> None:
-        """Write what it came to; where it stood is of no use any more."""
-        if not self._by.is_first:
+        """Write the report, remove the checkpoints, and close the folder."""
+        if not self._group.is_first:
             return
-        with self._writing(), tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=self.path) as unfinished:
-            whole = Path(unfinished, REPORT)
-            whole.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-            whole.replace(self.path / REPORT)
+        with self._errors_named(), tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=self.path) as unfinished:
+            written = Path(unfinished, REPORT)
+            written.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            written.replace(self.path / REPORT)
         shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
         self.close()
 
     def close(self) -> None:
-        """Let others write the folder."""
+        """Release the lock."""
         if self._log is not None:
             self._log.close()
         if self._lock is not None:
@@ -152,59 +154,48 @@ class RunFolder:
         self._log = self._lock = None
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _errors_named(self) -> Iterator[None]:
         try:
             yield
         except OSError as e:
-            fact = f"{e.filename or self.path}: cannot be written ({e.strerror})"
-            raise UsageError(f"{fact}; fix that, and go on with --resume auto") from e
+            file = e.filename or self.path
+            raise UsageError(
+                f"{file}: cannot be written ({e.strerror}); fix that, and continue with --resume auto"
+            ) from e
 
-    def _check(self) -> None:
+    def _check_content(self) -> None:
         if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"{self.path}: is a file, and a run is a folder; choose another name")
+            raise UsageError(f"{self.path}: is a file, but a run needs a folder; choose another name")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            there = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(UNFINISHED)}
+            names = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(UNFINISHED)}
         except OSError as e:
-            raise UsageError(f"{self.path}: cannot be made a folder ({e.strerror}); choose another name") from e
-        strange = sorted(there - OURS)
-        if strange:
-            raise UsageError(f"{self.path}: holds {strange[0]!r}, which is no run's; choose a new folder")
-        if (self.path / REPORT).exists() and not self._resume:
-            raise UsageError(f"{self.path}: holds a complete run; choose a new folder, or remove it")
-        if snapshots_in(self.path / CHECKPOINTS) and not self._resume:
-            raise UsageError(f"{self.path}: holds an unfinished run; go on with --resume auto, or choose a new folder")
-        if not self._resume and (self.path / WEIGHTS_FILE).exists():
-            raise UsageError(f"{self.path}: holds a model; choose a new folder")
+            raise UsageError(f"{self.path}: cannot be created ({e.strerror}); choose another name") from e
+        unknown = sorted(names - OURS)
+        if unknown:
+            raise UsageError(f"{self.path}: contains {unknown[0]!r}, which is not part of a run; choose a new folder")
+        if self._resume:
+            return
+        if REPORT in names:
+            raise UsageError(f"{self.path}: contains a complete run; choose a new folder, or remove it")
+        if snapshots_in(self.path / CHECKPOINTS):
+            raise UsageError(
+                f"{self.path}: contains an unfinished run; continue it with --resume auto, or choose a new folder"
+            )
+        if WEIGHTS_FILE in names:
+            raise UsageError(f"{self.path}: contains a model; choose a new folder")
 
-    def _take(self) -> None:
+    def _acquire_lock(self) -> None:
         try:
             self._lock = acquire_lock(self.path / LOCK, timeout_s=0)
         except Timeout as e:
-            raise UsageError(f"{self.path}: another run is writing it; wait for that, or choose a new folder") from e
+            raise UsageError(f"{self.path}: another run is using it; wait until it ends, or choose a new folder") from e
         except OSError as e:
-            raise UsageError(f"{self.path}: cannot be written ({e.strerror}); choose a folder that is yours") from e
+            raise UsageError(
+                f"{self.path}: cannot be written ({e.strerror}); choose a folder that you can write to"
+            ) from e
 
 
-def _short(value: object) -> str:
+def _shorten(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:60]}…"
-
-
-def _check_state(state: Mapping[str, object], where: Path) -> int:
-    """Check the counts of a checkpoint, which a damaged file may lack; return the lines that its log has.
-
-    Raises:
-        ModelError: it names what is missing or of another type.
-    """
-    for name in ("epoch", "batch", "failures", "logged", "since_best"):
-        value = state.get(name)
-        if type(value) is not int or value < 0:
-            shown = shorten(repr(value), 60)
-            raise ModelError(f"{where}: {name} of its last checkpoint is {shown}, not a whole number; {ANEW}")
-    for name in ("best", "scaler"):
-        if not isinstance(state.get(name), dict):
-            raise ModelError(f"{where}: {name} of its last checkpoint is not an object; {ANEW}")
-    logged = state["logged"]
-    assert isinstance(logged, int)
-    return logged

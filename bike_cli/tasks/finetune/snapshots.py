@@ -1,7 +1,7 @@
-"""Where training stands, on disk: whole or not at all, the last two of them, and nothing in them is ever executed.
+"""Checkpoints of training: written whole or not at all, the last two are kept, and nothing in them is executed.
 
-A folder `step-000000123` holds `state.json` (counts, settings, SHA-256 of the other) and `tensors.safetensors` (learnt
-weights, optimizer). It takes its name when both are on disk.
+The folder `step-000000123` holds `state.json` (counts, settings, the SHA-256 of the other file) and
+`tensors.safetensors` (trained weights, optimizer state). It gets its name once both are on disk.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -25,70 +25,160 @@ logger = logging.getLogger(__name__)
 
 STATE, TENSORS = "state.json", "tensors.safetensors"
 PREFIX = "step-"
+UNFINISHED = ".unfinished-"  # prefix of what is being written; it is renamed when it is whole
 KEPT = 2
 VERSION = 1
 BLOCK = 2**22
 
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """The results of a run so far; `report.json` lists those that it has, in this order.
+
+    Args:
+        start: metrics before training.
+        epoch, value, metrics: the best epoch, its deciding metric, and all its metrics.
+        wise_ft: metrics of the interpolated weights.
+        attributes: metrics of the attribute branch alone, in its best epoch.
+        fused, attribute_weight: metrics of both branches together, and the weight of the attribute branch.
+    """
+
+    start: Metrics | None = None
+    epoch: int | None = None
+    value: float | None = None
+    metrics: Metrics | None = None
+    wise_ft: Metrics | None = None
+    attributes: Metrics | None = None
+    fused: Metrics | None = None
+    attribute_weight: float | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the results that there are."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """The counts and settings of a checkpoint.
+
+    Args:
+        epoch, batch: the next ones, from 0.
+        failures: how many times a video could not be read.
+        scaler: state of the gradient scaler; empty if the run has none.
+        settings: what must not change on resume.
+        best: results of the video branch.
+        since_best: epochs since the best one.
+        logged: lines of the log.
+    """
+
+    epoch: int
+    batch: int
+    failures: int
+    scaler: Mapping[str, object]
+    settings: Mapping[str, object]
+    best: RunResults
+    since_best: int
+    logged: int = 0
+
+    def to_json(self) -> dict[str, object]:
+        """Return the state as `state.json` holds it."""
+        return {**vars(self), "best": self.best.to_json()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, object], path: Path) -> TrainingState:
+        """Return the state in the `state.json` of a checkpoint.
+
+        Raises:
+            ModelError: a value is missing or has another type.
+        """
+
+        def count(name: str) -> int:
+            value = values.get(name)
+            if type(value) is not int or value < 0:
+                raise ModelError(f"{path}: {name} is {shorten(repr(value), 60)}, not a whole number; remove it")
+            return value
+
+        def mapping(name: str) -> Mapping[str, object]:
+            value = values.get(name)
+            if not isinstance(value, dict):
+                raise ModelError(f"{path}: {name} is not an object; remove it")
+            return value
+
+        return cls(
+            epoch=count("epoch"),
+            batch=count("batch"),
+            failures=count("failures"),
+            scaler=mapping("scaler"),
+            settings=mapping("settings"),
+            best=_results(mapping("best"), path),
+            since_best=count("since_best"),
+            logged=count("logged"),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """Where training stands.
+    """A checkpoint: trained weights under `weights.`, the state of the optimizer under `optimizer.`."""
 
-    Args:
-        state: counts and settings, as JSON has them.
-    """
-
-    state: Mapping[str, object]
+    state: TrainingState
     tensors: Mapping[str, Tensor]
+
+    def with_log(self, lines: int) -> Snapshot:
+        """Return the snapshot of a run with so many lines in its log."""
+        return replace(self, state=replace(self.state, logged=lines))
 
 
 def write_snapshot(folder: Path, step: int, snapshot: Snapshot) -> Path:
-    """Write a checkpoint of so many steps, and remove all but the last two.
+    """Write a checkpoint after a step, and remove all but the last two.
 
     Raises:
-        UsageError: it cannot be written; the earlier ones are as they were.
+        UsageError: it cannot be written; earlier checkpoints are unchanged.
     """
-    name = folder / f"{PREFIX}{step:09d}"
+    target = folder / f"{PREFIX}{step:09d}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder, ignore_cleanup_errors=True) as unfinished:
-            there = Path(unfinished, "checkpoint")
-            there.mkdir()
-            save_tensors(snapshot.tensors, there / TENSORS)
-            _to_disk(there / TENSORS)
-            state = {"version": VERSION, "sha256": _digest(there / TENSORS), **snapshot.state}
-            (there / STATE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-            _to_disk(there / STATE)
-            if name.exists():  # of a run whose end was lost
-                shutil.rmtree(name)
-            there.rename(name)
-        _to_disk(folder)
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder, ignore_cleanup_errors=True) as unfinished:
+            written = Path(unfinished, "checkpoint")
+            written.mkdir()
+            save_tensors(snapshot.tensors, written / TENSORS)
+            _sync_to_disk(written / TENSORS)
+            state = {"version": VERSION, "sha256": _digest(written / TENSORS), **snapshot.state.to_json()}
+            (written / STATE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+            _sync_to_disk(written / STATE)
+            if target.exists():  # left by a run that was resumed from an earlier checkpoint
+                shutil.rmtree(target)
+            written.rename(target)
+        _sync_to_disk(folder)
         for old in snapshots_in(folder)[:-KEPT]:
             shutil.rmtree(old)
     except UNWRITABLE as e:
-        raise UsageError(f"{name}: cannot be written ({first_line(e)}); make room, and go on with --resume auto") from e
-    return name
+        raise UsageError(
+            f"{target}: cannot be written ({first_line(e)}); free some space, and continue with --resume auto"
+        ) from e
+    return target
 
 
 def snapshots_in(folder: Path) -> list[Path]:
-    """Return the checkpoints of a folder, the last one last."""
+    """Return the checkpoints in a folder, the latest last."""
     return sorted(path for path in folder.glob(f"{PREFIX}*") if path.is_dir())
 
 
 def last_snapshot(folder: Path) -> Snapshot | None:
-    """Return the last checkpoint of a folder that is whole, with a warning for each later one; None: there is none.
+    """Return the latest intact checkpoint in a folder, with a warning for each later one; None if it has none.
 
     Raises:
-        ModelError: there are some, and none is whole: who begins again from the start shall know it.
+        ModelError: all checkpoints are damaged. The caller must decide whether to start over.
     """
-    there = snapshots_in(folder)
-    for path in reversed(there):
+    paths = snapshots_in(folder)
+    for path in reversed(paths):
         try:
             return read_snapshot(path)
         except ModelError as e:
-            logger.warning("%s%s", e, "" if path == there[0] else "; going back to the one before")
-    if there:
-        raise ModelError(f"{folder}: none of its {len(there)} checkpoints is whole; begin in another folder")
+            logger.warning("%s%s", e, "" if path == paths[0] else "; using the one before")
+    if paths:
+        raise ModelError(f"{folder}: all {len(paths)} checkpoints are damaged; start over in another folder")
     return None
 
 
@@ -96,21 +186,35 @@ def read_snapshot(path: Path) -> Snapshot:
     """Return a checkpoint.
 
     Raises:
-        ModelError: a file of it is missing, damaged or of another version, or a tensor holds NaN or infinity.
+        ModelError: a file is missing, damaged or of another version, or a tensor holds NaN or infinity.
     """
-    state = read_json(path / STATE)
-    version = state.get("version")
+    values = read_json(path / STATE)
+    version = values.get("version")
     if type(version) is not int or version != VERSION:
-        raise ModelError(f"{path}: is of version {shorten(version)}, this bike reads {VERSION}; start anew")
+        raise ModelError(f"{path}: has version {shorten(version)}, but this bike reads {VERSION}; start over")
     try:
-        is_whole = (path / TENSORS).is_file() and _digest(path / TENSORS) == state.get("sha256")
+        is_whole = (path / TENSORS).is_file() and _digest(path / TENSORS) == values.get("sha256")
     except OSError as e:
         raise ModelError(f"{path / TENSORS}: cannot be read ({e.strerror}); check its permissions") from e
     if not is_whole:
-        raise ModelError(f"{path}: is damaged or not whole; remove it")
-    tensors = read_tensors(path / TENSORS)
+        raise ModelError(f"{path}: is damaged or incomplete; remove it")
+    state, tensors = TrainingState.from_json(values, path), read_tensors(path / TENSORS)
     check_finite(tensors, origin=str(path))
     return Snapshot(state, tensors)
+
+
+def _results(values: Mapping[str, object], path: Path) -> RunResults:
+    start, metrics = _metrics(values.get("start")), _metrics(values.get("metrics"))
+    epoch, value = values.get("epoch"), values.get("value")
+    if epoch is None:
+        return RunResults(start)
+    if type(epoch) is not int or not isinstance(value, float) or metrics is None:
+        raise ModelError(f"{path}: its best epoch has no metrics; remove it")
+    return RunResults(start, epoch, value, metrics)
+
+
+def _metrics(value: object) -> Metrics | None:
+    return {str(k): float(v) for k, v in value.items() if isinstance(v, float)} if isinstance(value, dict) else None
 
 
 def _digest(file: Path) -> str:
@@ -121,7 +225,7 @@ def _digest(file: Path) -> str:
     return digest.hexdigest()
 
 
-def _to_disk(path: Path) -> None:
+def _sync_to_disk(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on disk and not only in memory."""
     try:
         handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)  # Windows syncs no file opened to be read
@@ -131,7 +235,7 @@ def _to_disk(path: Path) -> None:
         return  # Windows opens no folder
     try:
         os.fsync(handle)
-    except OSError:  # a file system that has no such thing for folders
+    except OSError:  # some file systems cannot sync a folder
         if path.is_file():
             raise
     finally:

@@ -29,7 +29,7 @@ from bike_cli.errors import ConfigError, UsageError
 from bike_cli.tasks.finetune.run import Finetuning
 from bike_cli.tasks.finetune.run_folder import CHECKPOINTS, FINE_TUNED
 from bike_cli.tasks.finetune.snapshots import STATE, TENSORS, snapshots_in
-from bike_cli.tasks.finetune.validation import Validated
+from bike_cli.tasks.finetune.validation import Validation
 from bike_cli.tasks.finetune.video_branch import Step
 from bike_cli.video.workers.pool import DecodePool
 
@@ -90,12 +90,12 @@ def begin(data: Path) -> Callable[..., Finetuning]:
     return begun
 
 
-def losses(records: list[Step | Validated]) -> list[tuple[int, float]]:
+def losses(records: list[Step | Validation]) -> list[tuple[int, float]]:
     return [(one.step, one.loss) for one in records if isinstance(one, Step)]
 
 
-def validations(records: list[Step | Validated]) -> list[tuple[str, int, float]]:
-    return [(one.what, one.epoch, one.metrics["top1"]) for one in records if isinstance(one, Validated)]
+def validations(records: list[Step | Validation]) -> list[tuple[str, int, float]]:
+    return [(one.what, one.epoch, one.metrics["top1"]) for one in records if isinstance(one, Validation)]
 
 
 def report_of(folder: Path) -> dict[str, object]:
@@ -118,7 +118,7 @@ def whole(begin: Callable[..., Finetuning], tmp_path_factory: pytest.TempPathFac
 def test_it_yields_every_step_and_validates_before_and_after_each_epoch(whole: tuple[Path, list[object]]) -> None:
     _, records = whole
 
-    assert [type(one).__name__ for one in records] == ["Validated", *(["Step"] * 3 + ["Validated"]) * 2]
+    assert [type(one).__name__ for one in records] == ["Validation", *(["Step"] * 3 + ["Validation"]) * 2]
     assert [one.step for one in records if isinstance(one, Step)] == [1, 2, 3, 4, 5, 6]
     assert {one.videos for one in records if isinstance(one, Step)} == {4}
 
@@ -208,7 +208,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_is_used(
     after = list(run)
 
     assert before.name == "step-000000004"
-    assert "going back to the one before" in caplog.text
+    assert "using the one before" in caplog.text
     assert losses(after) == [one for one in losses(whole[1]) if one[0] > 4]  # type: ignore[arg-type]
 
 
@@ -221,10 +221,10 @@ def test_another_recipe_or_other_data_do_not_go_on(
 ) -> None:
     stopped(begin, tmp_path / "run", at=1)
 
-    with pytest.raises(UsageError, match=r"begun with lr 0\.001, and this one's is 0\.01"):
+    with pytest.raises(UsageError, match=r"started with lr 0\.001, and lr is now 0\.01"):
         begin(tmp_path / "run", resume=True, lr=0.01)
     labelled = read_labelled(data, keep_val=True)
-    with pytest.raises(UsageError, match="begun with data"):
+    with pytest.raises(UsageError, match="started with data"):
         begin(tmp_path / "run", resume=True, labelled=replace(labelled, train=labelled.train[:-1]))
 
 
@@ -398,7 +398,7 @@ def test_several_labels_are_learnt_by_the_sigmoid_loss(
 
     records = list(begin(tmp_path / "run", labelled=labelled, epochs=6))
 
-    told = [one.metrics["map"] for one in records if isinstance(one, Validated)]
+    told = [one.metrics["map"] for one in records if isinstance(one, Validation)]
     steps = [one.loss for one in records if isinstance(one, Step)]
     assert max(told[1:]) > told[0]
     assert np.mean(steps[-3:]) < np.mean(steps[:3])

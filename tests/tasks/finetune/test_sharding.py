@@ -9,7 +9,13 @@ from torch import nn
 
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
-from bike_cli.tasks.finetune.sharding import check_sharding, copy_that_learns, learning_blocks, share_of, whole
+from bike_cli.tasks.finetune.sharding import (
+    check_sharding,
+    copy_trained_weights,
+    distribute_like,
+    full_tensor,
+    trained_blocks,
+)
 
 # -- what is taken apart ------------------------------------------------------------------------------------------
 
@@ -17,7 +23,7 @@ from bike_cli.tasks.finetune.sharding import check_sharding, copy_that_learns, l
 def test_what_learns_is_copied_and_what_is_frozen_is_not(tiny: Engine) -> None:
     engine = own_copy(tiny, "text,image:1")
 
-    copied = copy_that_learns(engine)
+    copied = copy_trained_weights(engine)
 
     for module, other in ((engine.encoder.model, copied.encoder.model), (engine.temporal_head, copied.temporal_head)):
         assert isinstance(module, nn.Module)
@@ -34,20 +40,20 @@ def test_blocks_that_learn_are_the_towers_own(tiny: Engine, frozen: str, left_ou
     engine = own_copy(tiny, frozen)
     blocks = list(engine.encoder.model.visual.transformer.resblocks)
 
-    assert list(learning_blocks(engine.encoder.model)) == blocks[left_out:]
+    assert list(trained_blocks(engine.encoder.model)) == blocks[left_out:]
 
 
 def test_a_text_tower_that_learns_is_taken_apart_too(tiny: Engine) -> None:
     model = own_copy(tiny, "none").encoder.model
 
-    assert list(learning_blocks(model)) == [*model.visual.transformer.resblocks, *model.transformer.resblocks]
+    assert list(trained_blocks(model)) == [*model.visual.transformer.resblocks, *model.transformer.resblocks]
 
 
 def test_a_tensor_that_nobody_took_apart_is_whole() -> None:
     tensor = torch.ones(3)
 
-    assert whole(tensor) is tensor
-    assert share_of(tensor, torch.zeros(3)) is tensor
+    assert full_tensor(tensor) is tensor
+    assert distribute_like(tensor, torch.zeros(3)) is tensor
 
 
 # -- what does not go together ------------------------------------------------------------------------------------
@@ -58,5 +64,5 @@ def test_half_precision_has_no_scaler_for_shares(tiny: Engine) -> None:
     halved = replace(tiny, encoder=replace(tiny.encoder, placement=placement))
 
     check_sharding(tiny)
-    with pytest.raises(UsageError, match="strategy fsdp: goes with bf16 and fp32, and this is fp16; give --precision"):
+    with pytest.raises(UsageError, match="strategy fsdp: needs bf16 or fp32, and this is fp16; give --precision"):
         check_sharding(halved)

@@ -19,9 +19,9 @@ from bike_cli.engine.towers.transforms import normalise
 from bike_cli.engine.voters import Voters, voters
 from bike_cli.errors import ConfigError
 from bike_cli.records import Prompt
-from bike_cli.tasks.finetune.learner import Batch, Learner, Learning
+from bike_cli.tasks.finetune.learner import Batch, Learner, TextTraining
 from bike_cli.tasks.finetune.losses import nce_loss
-from bike_cli.tasks.finetune.sharding import whole
+from bike_cli.tasks.finetune.sharding import full_tensor
 from bike_cli.tasks.finetune.video_branch import freeze
 
 GOLDEN = Path(__file__).parents[4] / "shared" / "golden"
@@ -30,21 +30,21 @@ LABELS = ["red square", "blue circle", "green cross", "yellow star"]
 
 
 def learner_of(
-    engine: Engine, labels: list[str], spot: Spot = "all", *, learn: bool = False, loss: str = "nce", parts: int = 1
+    engine: Engine, labels: list[str], spot: Spot = "all", *, learn: bool = False, **options: object
 ) -> Learner:
     prompts = tuple(Prompt(f"This is a video about {label}", 22, 22 + len(label)) for label in labels)
     text = engine.encode_texts(prompts, positions=spot)
     tokens, mask = voters(text, spot)
-    learning = Learning(prompts, spot, mask, tokens.shape[1]) if learn else None
+    training = TextTraining(prompts, spot, mask, tokens.shape[1]) if learn else None
     texts = ClassTexts(unit(text.classes), Voters.among(unit(tokens), mask), 0.01)
-    return Learner(engine, texts, learning=learning, loss=loss, parts=parts)
+    return Learner(engine, texts, text_training=training, **options)  # type: ignore[arg-type]
 
 
 def gradients(engine: Engine, learner: Learner) -> dict[str, Tensor]:
     """Return what was found by a step, and forget it."""
     parts = {"clip": engine.encoder.model, "head": engine.temporal_head}
     found = {
-        f"{part}.{name}": whole(p.grad).clone()
+        f"{part}.{name}": full_tensor(p.grad).clone()
         for part, module in parts.items()
         if module is not None
         for name, p in module.named_parameters()

@@ -11,13 +11,13 @@ from typing import get_args
 
 import torch
 from safetensors.torch import save_file
-from test_training import CASES, LABELS, batch_of, gradients, own_copy, texts_of
+from test_training import CASES, LABELS, batch_of, gradients, learner_of, own_copy
 from torch.distributed.tensor import DTensor
 
 from bike_cli.config import Strategy
 from bike_cli.engine.engine import load
 from bike_cli.inference.processes import found, together
-from bike_cli.tasks.finetune.learner import Batch, Learner
+from bike_cli.tasks.finetune.learner import Batch
 
 VIDEOS = 5  # of which the last process has one less
 
@@ -36,8 +36,10 @@ def main(out: str, loss: str, learn: str, parts: str, device: str = "cpu") -> No
     with together(by, torch.device(device)):
         for strategy in get_args(Strategy):
             engine = own_copy(bundled, frozen)
-            texts = texts_of(engine, LABELS, "words", learn=learn == "learn")
-            learner = Learner(engine, texts, loss=loss, parts=int(parts), processes=by, strategy=strategy)
+            is_trained = learn == "learn"
+            learner = learner_of(
+                engine, LABELS, "words", learn=is_trained, loss=loss, parts=int(parts), group=by, strategy=strategy
+            )
             value = float(learner.gradients(batch))
             taken = gradients(engine, learner)
             learnt = [p for p in learner.branch.parameters() if isinstance(p, DTensor)]

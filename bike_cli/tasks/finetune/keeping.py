@@ -1,0 +1,122 @@
+"""The model that a run writes: the best one by validation, and WiSE-FT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from bike_cli.config import Recipe
+from bike_cli.engine.engine import Engine
+from bike_cli.engine.models.folder import CONFIG_FILE, load_folder, save_folder
+from bike_cli.engine.models.weights import UNWRITABLE, first_line
+from bike_cli.errors import UsageError
+from bike_cli.inference.processes import Processes
+from bike_cli.tasks.finetune.run_folder import FINE_TUNED, RunFolder
+from bike_cli.tasks.finetune.snapshots import RunResults
+from bike_cli.tasks.finetune.validation import Validation
+
+DISK_MARGIN = 1.1  # times what a run is known to write
+
+
+class BestModel:
+    """The best model of a run, and its results.
+
+    Args:
+        engine: the model is written with its weights; `restore` and `mix` change them.
+        initial: weights before training, by name, which `mix` goes back to; empty without WiSE-FT.
+        results, since_best: results so far, and epochs since the best one; of a checkpoint, if the run is resumed.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        folder: RunFolder,
+        group: Processes,
+        *,
+        initial: Mapping[str, Tensor],
+        results: RunResults,
+        since_best: int,
+    ) -> None:
+        self._engine, self._folder, self._group, self._initial = engine, folder, group, initial
+        self.results, self.since_best = results, since_best
+
+    def add_start(self, validation: Validation) -> None:
+        """Note the metrics before training."""
+        self.results = replace(self.results, start=validation.metrics)
+
+    def add_epoch(self, validation: Validation, metric: str, recipe: Recipe) -> None:
+        """Note the result of an epoch; write the model if it is the best one."""
+        self.since_best = 0 if validation.is_best else self.since_best + 1
+        if validation.is_best:
+            metrics = validation.metrics
+            self.results = replace(
+                self.results, epoch=validation.epoch, value=metrics[metric], metrics=validation.metrics
+            )
+            self.write(self._engine, recipe)
+
+    def write(self, engine: Engine, recipe: Recipe, subfolder: str = "") -> None:
+        """Write a model into the run's folder, or into a folder in it."""
+        if not self._group.is_first:
+            return
+        folder = self._folder.path / subfolder
+        checkpoint = replace(engine, recipe=recipe).as_checkpoint(name=self._folder.path.resolve().name)
+        try:
+            save_folder(folder, checkpoint)
+        except UNWRITABLE as e:
+            raise UsageError(
+                f"{folder}: cannot be written ({first_line(e)}); free some space, and continue with --resume auto"
+            ) from e
+
+    def restore(self) -> None:
+        """Restore the weights of the best epoch."""
+        model, head = self._engine.encoder.model, self._engine.temporal_head
+        if self._group.is_first:
+            # If the run was killed after WiSE-FT, its folder already holds the mixed weights.
+            fine_tuned = self._folder.path / FINE_TUNED
+            best = load_folder(fine_tuned if (fine_tuned / CONFIG_FILE).exists() else self._folder.path)
+            model.load_state_dict(best.clip.state_dict())
+            if head is not None and best.temporal_head is not None:
+                head.load_state_dict(best.temporal_head.state_dict())
+        self._group.as_first(model)
+        if head is not None:
+            self._group.as_first(head)
+
+    @torch.no_grad()
+    def mix(self, share: float, recipe: Recipe) -> None:
+        """Interpolate between the initial weights (0) and the best ones (1); those are written to `fine_tuned/` first.
+
+        Source: WiSE-FT, arXiv:2109.01903.
+        """
+        self.write(self._engine, recipe, FINE_TUNED)
+        weights = weights_of(self._engine)
+        for name, initial in self._initial.items():
+            weights[name].lerp_(initial.to(weights[name].device), 1 - share)
+
+
+def weights_of(engine: Engine) -> dict[str, Tensor]:
+    """Return the parameters of a model by name: `clip.*`, then `head.*`."""
+    weights: dict[str, Tensor] = {f"clip.{name}": p for name, p in engine.encoder.model.named_parameters()}
+    if engine.temporal_head is not None:
+        weights |= {f"head.{name}": p for name, p in engine.temporal_head.named_parameters()}
+    return weights
+
+
+def initial_weights(engine: Engine, trained: Iterable[str], *, has_new_head: bool) -> dict[str, Tensor]:
+    """Return copies of the trained weights before training; a new head has none to go back to."""
+    weights, prefixes = weights_of(engine), ("clip.",) if has_new_head else ("clip.", "head.")
+    return {n: weights[n].detach().cpu().clone() for n in trained if n in weights and n.startswith(prefixes)}
+
+
+def disk_space_needed(engine: Engine, trained: Iterable[Tensor], *, models: int) -> int:
+    """Return the bytes that a run writes.
+
+    Args:
+        models: that are left at the end.
+    """
+    weights = sum(p.numel() * p.element_size() for p in engine.encoder.model.parameters())
+    state = 3 * sum(p.numel() * p.element_size() for p in trained)  # a weight and two numbers of the optimizer
+    # While a file is replaced, there is one model and one checkpoint more than are kept.
+    return int(DISK_MARGIN * ((models + 1) * weights + 3 * state))
