@@ -260,7 +260,7 @@ def test_a_terminal_sees_a_table_that_grows(data: Path, out: Path) -> None:
 
     shown = " ".join(re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", ran.stderr).split())
     assert "9 videos of 3 labels to learn from, 3 to validate on" in shown
-    assert "Branch Epoch Step Loss Rate Videos Waiting Left Memory Failed video 1 3/3" in shown
+    assert "Branch Epoch Step Loss Rate Speed Waiting Left Memory Failed video 1 3/3" in shown
     assert "Validated Epoch top-1 top-5 macro video 0 " in shown
     assert f"use it with bike classify -m {out} --frames 2 -l {out}/labels.txt" in shown
     assert "for testing" not in shown
@@ -485,7 +485,7 @@ def test_a_dry_run_tells_what_is_to_come_and_leaves_the_folder_to_the_run_that_a
     ran = finetune(data, "--config", whole[0] / "config.yaml", "-o", out, settings=())
 
     assert (tried.exit_code, tried.stderr) == (ExitCode.DONE, "")
-    assert "9 to learn from, 3 to validate on" in tried.stdout
+    assert "9 for training, 3 for validation" in tried.stdout
     assert re.search(r"Steps +6\b", tried.stdout)
     assert not left & {*MODEL, "report.json", "checkpoints"}
     assert ran == whole[1]
@@ -680,7 +680,7 @@ def test_a_terminal_sees_that_it_was_heard(data: Path, out: Path) -> None:
 
     assert heard
     assert ran.exit_code == ExitCode.INTERRUPTED
-    assert "stopping after this step, with a checkpoint; a second time stops at once" in ran.stderr
+    assert "stopping after this step, with a checkpoint; a second signal stops at once" in ran.stderr
 
 
 @pytest.mark.parametrize(
