@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bike_cli.tasks.evaluate.figures import compared, measured
+from bike_cli.tasks.evaluate.metric_table import compare, measure
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 TARGET_S = 20
@@ -26,11 +26,11 @@ def main() -> None:
     options = parser.parse_args()
     table = table_of(options.videos, options.classes, seed=0)
     sort_s = timed(lambda: table.logits.argsort(axis=0))
-    figures_s = timed(lambda: measured(table, resamples=options.resamples))
+    figures_s = timed(lambda: measure(table, resamples=options.resamples))
     other = table_of(options.videos, options.classes, seed=1)
-    compared_s = timed(lambda: compared(table, other, resamples=options.resamples))
+    compared_s = timed(lambda: compare(table, other, resamples=options.resamples))
     several = several_of(options.videos, options.classes)
-    several_s = timed(lambda: measured(several, resamples=options.resamples))
+    several_s = timed(lambda: measure(several, resamples=options.resamples))
     print(f"{options.videos} predictions, {options.classes} classes, {options.resamples} resamples")
     print(f"one argsort     {sort_s:6.1f} s")
     print(f"figures         {figures_s:6.1f} s   {figures_s / sort_s:.1f} sorts; target: under {TARGET_S} s")

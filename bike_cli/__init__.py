@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         BatchConfig,
         ClassifyConfig,
         EngineConfig,
+        EvalConfig,
         FewshotConfig,
         FinetuneConfig,
         KeepingConfig,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
         VideoFeatures,
     )
     from bike_cli.tasks.classify import classify
+    from bike_cli.tasks.evaluate.evaluation import System, evaluate
+    from bike_cli.tasks.evaluate.report import EvaluationReport
     from bike_cli.tasks.fewshot.study import Study
     from bike_cli.tasks.finetune.run import Finetuning
     from bike_cli.video.workers.pool import DecodePool
@@ -59,6 +62,8 @@ __all__ = [
     "DecodePool",
     "Engine",
     "EngineConfig",
+    "EvalConfig",
+    "EvaluationReport",
     "Failure",
     "FewshotConfig",
     "FinetuneConfig",
@@ -76,11 +81,13 @@ __all__ = [
     "Source",
     "SpottingConfig",
     "Study",
+    "System",
     "TextFeatures",
     "UsageError",
     "VideoError",
     "VideoFeatures",
     "classify",
+    "evaluate",
     "load",
     "load_learnt",
     "read_labelled",
@@ -90,14 +97,16 @@ __all__ = [
 # Importing torch and open_clip takes seconds, and `bike --help` needs neither: names are looked up when first used.
 _HOMES = {
     "bike_cli.config": (
-        *("AttributeConfig", "BatchConfig", "ClassifyConfig", "EngineConfig", "FewshotConfig", "FinetuneConfig"),
-        *("KeepingConfig", "LearningConfig", "SamplingConfig", "SpottingConfig"),
+        *("AttributeConfig", "BatchConfig", "ClassifyConfig", "EngineConfig", "EvalConfig", "FewshotConfig"),
+        *("FinetuneConfig", "KeepingConfig", "LearningConfig", "SamplingConfig", "SpottingConfig"),
     ),
     "bike_cli.data.labelled.train_sets": ("LabelledSet", "read_labelled"),
     "bike_cli.engine.engine": ("Engine", "load"),
     "bike_cli.engine.heads.saved_classifier": ("Learnt", "load_learnt", "save_learnt"),
     "bike_cli.errors": ("BikeError", "ConfigError", "ModelError", "UsageError", "VideoError"),
     "bike_cli.tasks.classify": ("classify",),
+    "bike_cli.tasks.evaluate.evaluation": ("System", "evaluate"),
+    "bike_cli.tasks.evaluate.report": ("EvaluationReport",),
     "bike_cli.tasks.fewshot.study": ("Study",),
     "bike_cli.tasks.finetune.run": ("Finetuning",),
     "bike_cli.video.workers.pool": ("DecodePool",),

@@ -46,6 +46,8 @@ HOMES = {  # library -> the modules that may import it
     "typer": ("cli",),
     "click": ("cli",),
     "rich": ("cli",),
+    "jinja2": ("cli.eval.page",),
+    "markupsafe": ("cli.eval.page",),
 }
 LONGEST = 60  # lines of a function
 MOST_FILES = 15  # Python files in a folder

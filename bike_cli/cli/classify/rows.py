@@ -50,7 +50,11 @@ def as_object(record: Prediction | Failure, settings: str | None = None) -> dict
 
 def as_json(value: object) -> str:
     """Return one line of JSON that is safe to print; reading it gives back every character."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return escaped(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def escaped(text: str) -> str:
+    """Return JSON with every character escaped that could steer a terminal or is not UTF-8."""
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 

@@ -14,7 +14,7 @@ from bike_cli.cli import options as o
 from bike_cli.cli.eval.arguments import OUTPUTS, labels_of, targets_of, tested_of
 from bike_cli.cli.eval.few_shot import check_shots, of_shots
 from bike_cli.cli.eval.predictions import of_predictions
-from bike_cli.cli.eval.repeat import compared_with, config_of_before, read_before, take_over
+from bike_cli.cli.eval.repeat import arguments_of, compared_with, config_of_before, read_before, take_over
 from bike_cli.cli.eval.systems import MANY, systems_of
 from bike_cli.cli.terminal.console import (
     check_stdout,
@@ -37,6 +37,7 @@ from bike_cli.settings import dump, flatten, resolve
 if TYPE_CHECKING:
     from bike_cli.tasks.evaluate.evaluation import Evaluation
     from bike_cli.tasks.evaluate.mistakes import Mistakes
+    from bike_cli.tasks.evaluate.report import EvaluationReport
 
 FIGURES = "Figures"
 MODEL_CONFIG = "config.json"  # of a folder that is a model
@@ -227,9 +228,7 @@ def _run(given: dict[str, object]) -> ExitCode:
     _write(report, mistakes, given)
     if before is not None and (code := compared_with(before, report)) is not ExitCode.DONE:
         return code
-    data = report["data"]
-    assert isinstance(data, dict)
-    return ExitCode.SOME_FAILED if data["failed"] or report["systems_left_out"] else ExitCode.DONE
+    return ExitCode.SOME_FAILED if report.data.failed or report.systems_left_out else ExitCode.DONE
 
 
 # -- what is asked for -------------------------------------------------------------------------------------------------
@@ -295,7 +294,7 @@ def _read_files(given: dict[str, object], files: Sequence[str], config: EvalConf
 
 def _of_videos(
     given: dict[str, object], config: EvalConfig, many: Mapping[str, list[str]], files: Sequence[str]
-) -> tuple[dict[str, object], Mistakes] | None:
+) -> tuple[EvaluationReport, Mistakes] | None:
     from bike_cli.video.workers.pool import DecodePool
 
     tested = tested_of(given, files, names=labels_of(given))
@@ -306,8 +305,8 @@ def _of_videos(
         pool.warm_up()  # while torch and the models are loaded
         from bike_cli.inference.processes import found, together
         from bike_cli.tasks.evaluate.evaluation import Evaluation
-        from bike_cli.tasks.evaluate.official import check_attributes
-        from bike_cli.tasks.evaluate.report import Judged, check_protocol, data_of, report_of
+        from bike_cli.tasks.evaluate.mistakes import Mistakes
+        from bike_cli.tasks.evaluate.summary import check_protocol
 
         check_protocol(config, tested)
         by, quiet = found(), bool(given["quiet"])
@@ -315,26 +314,12 @@ def _of_videos(
         with loading(", ".join(models), quiet=quiet):
             systems = systems_of(config, many, by)
         with together(by, systems[0].engine.encoder.placement.device):
-            evaluation = Evaluation(systems, tested, pool, config.store, official=config.official, by=by)
-            check_attributes(config, evaluation.attribute_weight)
+            evaluation = Evaluation(systems, tested, config, pool, by=by)
             _watch(evaluation, quiet=quiet)
-            if not by.is_first:
-                return None
-            tables = evaluation.tables()
-        told = zip(evaluation.sound, tables, evaluation.made_of(), strict=True)
-        judged = [Judged(s.name, table, official, made_of=made) for s, (table, official), made in told]
-        first = evaluation.sound[0].engine
-        figures = report_of(judged, tested, evaluation.kept, config)
-        failed = [{"path": f.path, "type": f.kind, "message": f.message} for f in evaluation.failures]
-        data = data_of(tested, files, failed, len(evaluation.kept), evaluation.contents)
-        from bike_cli.cli.eval.tables import whole_report
-        from bike_cli.tasks.evaluate.mistakes import Mistakes, mistakes_of
-
-        report = whole_report(given, config, data, figures, engine=first, model=first.name)
-        report["systems_left_out"] = [one.name for one in systems if one not in evaluation.sound]
-        # Their frames are read once more, as long as there are workers.
-        wrong = mistakes_of(judged[0].table, evaluation.look) if given["report"] is not None else []
-    return report, Mistakes(wrong, judged[0].name if len(judged) > 1 else "")
+        if not by.is_first:
+            return None
+        report = evaluation.report(files, arguments_of(given))
+        return report, evaluation.mistakes() if given["report"] is not None else Mistakes()
 
 
 def _watch(evaluation: Evaluation, *, quiet: bool) -> None:
@@ -349,7 +334,7 @@ def _watch(evaluation: Evaluation, *, quiet: bool) -> None:
 # -- out ---------------------------------------------------------------------------------------------------------------
 
 
-def _write(report: dict[str, object], mistakes: Mistakes, given: dict[str, object]) -> None:
+def _write(report: EvaluationReport, mistakes: Mistakes, given: dict[str, object]) -> None:
     """Write and print what was found; what cannot be written keeps nothing else back."""
     from bike_cli.cli.eval.page import write_html
     from bike_cli.cli.eval.tables import print_tables, write_confusion, write_json

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bike_cli.cli.eval.arguments import OUTPUTS, labels_of, one_of, targets_of
+from bike_cli.cli.eval.repeat import arguments_of
 from bike_cli.cli.eval.systems import systems_of
 from bike_cli.cli.session import watched
 from bike_cli.cli.terminal.console import download_aliases, loading
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from bike_cli.inference.processes import Processes
     from bike_cli.tasks.evaluate.evaluation import System
     from bike_cli.tasks.evaluate.mistakes import Mistakes
-    from bike_cli.tasks.evaluate.report import Judged
+    from bike_cli.tasks.evaluate.report import EvaluationReport
+    from bike_cli.tasks.evaluate.summary import SystemScores
     from bike_cli.tasks.fewshot.study import Study
     from bike_cli.video.workers.pool import DecodePool
 
@@ -50,7 +52,7 @@ def check_shots(given: Mapping[str, object], config: EvalConfig, *, is_predicted
 
 def of_shots(
     given: dict[str, object], config: EvalConfig, many: Mapping[str, list[str]], files: Sequence[str]
-) -> tuple[dict[str, object], Mistakes] | None:
+) -> tuple[EvaluationReport, Mistakes] | None:
     """Return the report on every method with every number of shots; its tables are of the first draw.
 
     The mistakes are the first system's, of its last method with the most shots. None: another process tells.
@@ -77,15 +79,15 @@ def of_shots(
         with together(by, systems[0].engine.encoder.placement.device):
             with loading("labels", quiet=quiet):
                 studies = [_study(one, labelled, config, pool, by) for one in systems]
-            judged = []
+            scores: list[list[SystemScores]] = []
             for system, study in zip(systems, studies, strict=True):
                 for _ in watched(study, quiet=quiet):
                     pass
-                judged.append(_judged(study, system.name if len(systems) > 1 else ""))
+                scores.append(_scores(study, system.name if len(systems) > 1 else ""))
         if not by.is_first:
             return None
-        report = _report(given, config, files, studies, [one for of_study in judged for one in of_study])
-        last = judged[0][-1]
+        report = _report(given, config, files, studies, [one for of_study in scores for one in of_study])
+        last = scores[0][-1]
         mistakes = mistakes_of(last.table, studies[0].look) if given["report"] is not None else []
     return report, Mistakes(mistakes, last.name)
 
@@ -99,15 +101,15 @@ def _study(system: System, labelled: LabelledSet, config: EvalConfig, pool: Deco
     return Study(system.engine, labelled, wanted, pool, by)
 
 
-def _judged(study: Study, system: str) -> list[Judged]:
-    from bike_cli.tasks.evaluate.report import Judged
+def _scores(study: Study, system: str) -> list[SystemScores]:
+    from bike_cli.tasks.evaluate.summary import SystemScores
     from bike_cli.tasks.fewshot.methods import BASELINE
 
     found = []
     for (method, shots), draws in study.tables().items():
-        told = method if method == BASELINE else f"{method}, {shots} shot{'s' * (shots > 1)}"
-        name = f"{system}, {told}" if system else told
-        found.append(Judged(name, draws[0], draws=tuple(draws), made_of=study.made_of))
+        described = method if method == BASELINE else f"{method}, {shots} shot{'s' * (shots > 1)}"
+        name = f"{system}, {described}" if system else described
+        found.append(SystemScores(name, draws[0], draws=tuple(draws), provenance=study.provenance))
     return found
 
 
@@ -116,15 +118,16 @@ def _report(
     config: EvalConfig,
     files: Sequence[str],
     studies: Sequence[Study],
-    judged: Sequence[Judged],
-) -> dict[str, object]:
-    from bike_cli.cli.eval.tables import whole_report
+    scores: Sequence[SystemScores],
+) -> EvaluationReport:
     from bike_cli.data.labelled.eval_sets import Tested
-    from bike_cli.tasks.evaluate.report import data_of, report_of
+    from bike_cli.tasks.evaluate.report import FailedVideo
+    from bike_cli.tasks.evaluate.summary import describe_data, manifest_of, summarize
 
     study, labelled = studies[0], studies[0].labelled
     tested = Tested(labelled.labels, labelled.names, tuple(study.samples))
-    figures = report_of(judged, tested, range(len(judged[0].table.videos)), config)
-    failed = [{"path": f.source.id, "type": f.kind, "message": f.message} for f in study.failures.values()]
-    data = data_of(tested, files, failed, study.used, study.contents)
-    return whole_report(given, config, data, figures, engine=study.engine, model=study.engine.name)
+    failed = [FailedVideo(f.source.id, f.kind, f.message) for f in study.failures.values()]
+    data = describe_data(tested, files, failed, study.used, study.contents)
+    engine = study.engine
+    manifest = manifest_of(config, engine=engine, model=engine.name, arguments=arguments_of(given))
+    return summarize(scores, tested, range(len(scores[0].table.videos)), config, data=data, manifest=manifest)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bike_cli.cli.eval.arguments import OUTPUTS, labels_of, one_of, targets_of, tested_of
+from bike_cli.cli.eval.repeat import arguments_of
 from bike_cli.cli.terminal.targets import check_videos
 from bike_cli.config import EvalConfig
 from bike_cli.data.predictions.records import _CHUNK, Piped, _there
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bike_cli.data.labelled.eval_sets import Tested
     from bike_cli.data.predictions.predictions import Joined, Predictions
     from bike_cli.tasks.evaluate.mistakes import Mistakes
+    from bike_cli.tasks.evaluate.report import EvaluationReport
     from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 logger = logging.getLogger(__name__)
@@ -36,15 +38,15 @@ def _digest(files: Iterable[Path]) -> str:
 
 def of_predictions(
     given: dict[str, object], config: EvalConfig, files: Sequence[str]
-) -> tuple[dict[str, object], Mistakes] | None:
+) -> tuple[EvaluationReport, Mistakes] | None:
     """Return the report on predictions, and no mistakes: there is nothing to look at.
 
     Of processes that a launcher started the first one tells; None for the others.
     """
-    from bike_cli.cli.eval.tables import whole_report
     from bike_cli.inference.processes import found
     from bike_cli.tasks.evaluate.mistakes import Mistakes
-    from bike_cli.tasks.evaluate.report import Judged, check_protocol, data_of, report_of
+    from bike_cli.tasks.evaluate.report import FailedVideo
+    from bike_cli.tasks.evaluate.summary import SystemScores, check_protocol, describe_data, manifest_of, summarize
 
     if not found().is_first:
         return None
@@ -57,16 +59,15 @@ def of_predictions(
     names = _named(files[: len(read)])
     for one, its in zip(read, joined, strict=True):
         _tell_left_out(one.origin, its, config)
-    judged = [Judged(name, _table(its, tested)) for name, its in zip(names, joined, strict=True)]
-    known = {sample.source.id: i for i, sample in enumerate(tested.samples)}
-    kept = [known[video] for video in judged[0].table.videos]
-    figures = report_of(judged, tested, kept, config)
-    failed = [{"path": f.path, "type": f.type, "message": f.message} for f in joined[0].failures]
+    systems = [SystemScores(name, _table(its, tested)) for name, its in zip(names, joined, strict=True)]
+    places = {sample.source.id: i for i, sample in enumerate(tested.samples)}
+    evaluated = [places[video] for video in systems[0].table.videos]
+    failed = [FailedVideo(*failure) for failure in joined[0].failures]
     contents = _digest([*map(_there, files), labels])
-    data = data_of(tested, [*files, str(labels)], failed, len(kept), contents)
+    data = describe_data(tested, [*files, str(labels)], failed, len(evaluated), contents)
     models = dict.fromkeys(model for one in read for model in one.models)
-    report = whole_report(given, config, data, figures, engine=None, model=", ".join(models))
-    return report, Mistakes()
+    manifest = manifest_of(config, engine=None, model=", ".join(models), arguments=arguments_of(given))
+    return summarize(systems, tested, evaluated, config, data=data, manifest=manifest), Mistakes()
 
 
 def _truth(given: Mapping[str, object], config: EvalConfig, file: str) -> Path:
@@ -121,7 +122,7 @@ def _tell_left_out(file: str, joined: Joined, config: EvalConfig) -> None:
     Raises:
         UsageError: what is asked for needs the scores of all labels.
     """
-    from bike_cli.tasks.evaluate.figures import TOP
+    from bike_cli.tasks.evaluate.answers import TOP
 
     sides = {"have no label": joined.only_predicted, "are not predicted": joined.only_labelled}
     for fact, videos in sides.items():

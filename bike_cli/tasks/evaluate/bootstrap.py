@@ -17,19 +17,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from bike_cli.tasks.evaluate.metrics import Ranking
+from bike_cli.tasks.evaluate.report import Metric
 
 BLOCK = 64  # resamples at once: their counts of a video fill a few cache lines
 MOST_POSITIVES, MOST_NEGATIVES = 2**13, 2**24  # of the classes that are looked at together
 LOWEST, HIGHEST = 2.5, 97.5  # percentiles of a 95 % interval
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -61,16 +53,16 @@ def each_once(videos: int) -> Tensor:
     return torch.ones(videos, 1)
 
 
-def interval(value: float, drawn: NDArray[np.float64]) -> Interval:
+def interval(value: float, drawn: NDArray[np.float64]) -> Metric:
     """Return the percentile interval of resamples [R], wide enough for the value itself.
 
     A calibration error grows by resampling, so that its percentiles may all be above it. Resamples without a figure
     (NaN) are left out.
     """
     if np.isnan(drawn).all():
-        return Interval(value, value, value)
+        return Metric(value, value, value)
     low, high = np.nanpercentile(drawn, (LOWEST, HIGHEST))
-    return Interval(value, min(float(low), value), max(float(high), value))
+    return Metric(value, min(float(low), value), max(float(high), value))
 
 
 def sign_test(wins: int, losses: int) -> float:

@@ -1,19 +1,20 @@
-"""How right models are on videos whose labels are known: every way to classify looks at the same decoded clips."""
+"""Evaluate systems on labelled videos. Each video is decoded once for all of them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bike_cli.config import ClassifyConfig, StoreConfig
-from bike_cli.data.labelled.entries import LeftOut
-from bike_cli.data.labelled.eval_sets import NONE, Tested
+from bike_cli.config import ClassifyConfig, EvalConfig
+from bike_cli.data.labelled.eval_sets import NONE, Tested, read_tested
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.store.store import open_store
 from bike_cli.errors import UsageError
@@ -23,8 +24,12 @@ from bike_cli.inference.features import Features, Seen
 from bike_cli.inference.prepare import prepare, shelf_of
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Clip, Failure, Prediction, Spent
-from bike_cli.tasks.evaluate.official import Official
+from bike_cli.settings import build, flatten
+from bike_cli.tasks.evaluate.mistakes import MISTAKES_SHOWN, Mistakes, mistakes_of
+from bike_cli.tasks.evaluate.official import OfficialInputs, check_attributes
+from bike_cli.tasks.evaluate.report import EvaluationReport, FailedVideo, Provenance, Value
 from bike_cli.tasks.evaluate.score_table import ScoreTable
+from bike_cli.tasks.evaluate.summary import SystemScores, check_protocol, describe_data, manifest_of, summarize
 from bike_cli.video.workers.pool import DecodePool
 
 logger = logging.getLogger(__name__)
@@ -32,11 +37,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """One way to classify.
+    """A model with a configuration: what an evaluation compares.
 
     Args:
-        name: what reports call it.
-        config: of its sampling, decoding and store, those of the first of all systems count.
+        name: its name in reports.
+        engine: a loaded model.
+        config: how it classifies. The first system's sampling, decoding and store count for all systems.
     """
 
     name: str
@@ -44,202 +50,271 @@ class System:
     config: ClassifyConfig
 
 
+def evaluate(
+    systems: Engine | System | Sequence[Engine | System],
+    data: Tested | str | Path | Sequence[str | Path],
+    config: EvalConfig | None = None,
+    *,
+    pool: DecodePool | None = None,
+) -> EvaluationReport:
+    """Evaluate one or more systems on labelled videos, and compare each with the first.
+
+        engine = bike.load("tiny")
+        report = bike.evaluate(engine, "examples/by_shape.csv")
+        print(report.systems[0].metrics["top1"])  # Metric(value=1.0, low=1.0, high=1.0)
+        Path("report.json").write_text(report.to_json())
+
+    Args:
+        systems: engines, or `System`s if they differ in more than the model.
+        data: class folders, CSV files (`path,label`) or annotation files, or the set that `read_tested` returns.
+        config: None: the defaults. Its `engine` section does not count.
+        pool: workers that are running already, made with the sampling and decoding of the config; they keep running.
+            None: workers of this call's own.
+    Raises:
+        UsageError: no system or two of the same name, malformed data, videos that do not fit the protocol, the protocol
+            `fewshot` (use `Study`), or no video that can be evaluated. A video that cannot be read is in
+            `report.data.failed` instead.
+    """
+    config = config or EvalConfig()
+    if config.protocol == "fewshot":
+        raise UsageError("protocol fewshot: learns from some of the videos; use bike.Study, or bike eval")
+    files = () if isinstance(data, Tested) else (data,) if isinstance(data, str | Path) else tuple(data)
+    tested = data if isinstance(data, Tested) else read_tested(files, multi_label=config.protocol == "multilabel")
+    some = (systems,) if isinstance(systems, Engine | System) else tuple(systems)
+    whole = [_as_system(one, config) for one in some]
+    config = replace(config, engine=replace(config.engine, model=whole[0].engine.name)) if whole else config
+    names = tuple(map(str, files))
+    with ExitStack() as stack:
+        if pool is None:
+            pool = stack.enter_context(DecodePool(config.sampling, config.decoding, most=len(tested.samples)))
+        evaluation = Evaluation(whole, tested, config, pool)
+        for _ in evaluation.read():
+            pass
+        models = tuple(dict.fromkeys(system.engine.name for system in whole))
+        return evaluation.report(names, {"data": names, "model": models, "multi_label": tested.multi_label})
+
+
+def _as_system(system: Engine | System, config: EvalConfig) -> System:
+    if isinstance(system, System):
+        return system
+    return System(system.name, system, classify_config(config))
+
+
+def classify_config(config: EvalConfig) -> ClassifyConfig:
+    """Return the part of a configuration that says how to classify."""
+    return replace(build(ClassifyConfig, flatten(config)), top=1)
+
+
 @dataclass(frozen=True, eq=False)
-class _Row:
+class _VideoScores:
+    """What one system says of one video.
+
+    Args:
+        logits: [C].
+        views: [K, C], cosines; like the other fields, only for official metrics.
+        frames: [T, D], raw.
+        attributes: [C], cosines of the attribute sentence; None where attributes do not count.
+    """
+
     logits: NDArray[np.float64]
-    views: NDArray[np.float32] | None
-    frames: NDArray[np.float64] | None
-    attributes: NDArray[np.float64] | None
+    views: NDArray[np.float32] | None = None
+    frames: NDArray[np.float64] | None = None
+    attributes: NDArray[np.float64] | None = None
 
 
 @dataclass(eq=False)
 class Evaluation:
-    """A look at labelled videos through several systems: `read` first, then `tables`.
+    """An evaluation in steps: exhaust `read`, then ask for the `report`.
 
     Args:
-        pool: workers that run already, made with the sampling of the systems.
-        official: keep what the official figures are made of, too.
-        by: the processes that share the videos; each ends with all figures.
+        pool: running workers, made with the sampling and decoding of the config.
+        by: the processes that share the videos.
+    Raises:
+        UsageError: no system or two of the same name, videos that do not fit the protocol, unusable settings.
     """
 
     systems: Sequence[System]
     tested: Tested
+    config: EvalConfig
     pool: DecodePool
-    store: StoreConfig
-    official: bool = False
     by: Processes = field(default_factory=Processes)
     spent: Spent = field(default_factory=Spent)
 
     def __post_init__(self) -> None:
-        if not self.systems:
-            raise ValueError("systems is empty; give one way to classify or more")
-        labels = self.tested.labels
-        self._classifiers = [prepare(one.engine, labels, one.config) for one in self.systems]
+        names = [system.name for system in self.systems]
+        if not names:
+            raise UsageError("systems: none given; give at least one")
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise UsageError(f"systems: two are named {twice!r}; give each its own name")
+        check_protocol(self.config, self.tested)
+        self._classifiers = [prepare(one.engine, self.tested.labels, one.config) for one in self.systems]
+        weights = [0.0 if one.branch is None else one.branch.weight for one in self._classifiers]
+        check_attributes(self.config, max(weights))
         self._engines = list(dict.fromkeys(engine for c in self._classifiers for engine in c.engines))
-        self._rows: list[tuple[_Row, ...] | LeftOut] = []
-        self._sound = list(range(len(self.systems)))  # those that give numbers
+        self._rows: list[tuple[_VideoScores, ...] | FailedVideo] = []  # a video each
+        self._finite = list(range(len(self.systems)))  # the systems whose scores are not all NaN
         self._digests: list[bytes | None] = []
 
     def read(self) -> Iterator[tuple[int, int, Failure | None]]:
-        """Look at this process's videos; yield how many are done, of how many, and what failed."""
-        own = self.by.share(list(self.tested.samples))
-        config = self.systems[0].config
-        found: list[tuple[_Row, ...] | Failure] = []
+        """Score this process's videos; yield how many are done, how many there are, and the failure if there is one."""
+        samples = self.by.share(list(self.tested.samples))
+        sources, config = [sample.source for sample in samples], self.systems[0].config
+        rows: list[tuple[_VideoScores, ...] | FailedVideo] = []
         with ExitStack() as stack:
-            store = open_store(self.store)
+            store = open_store(self.config.store)
             shelf = None if store is None else shelf_of(stack.enter_context(store), self._engines, config)
-            sources = [sample.source for sample in own]
-            for batch in Features(
-                sources, self._engines, config.sampling, pool=self.pool, shelf=shelf, spent=self.spent
-            ):
-                rows = iter(self._scored([one for one in batch if isinstance(one, Seen)]))
-                for one in batch:
-                    found.append(one if isinstance(one, Failure) else next(rows))
-                    yield len(found), len(own), one if isinstance(one, Failure) else None
+            features = Features(sources, self._engines, config.sampling, pool=self.pool, shelf=shelf, spent=self.spent)
+            for batch in features:
+                scores = iter(self._score([video for video in batch if isinstance(video, Seen)]))
+                for video in batch:
+                    failure = video if isinstance(video, Failure) else None
+                    rows.append(_failed(failure) if failure is not None else next(scores))
+                    yield len(rows), len(samples), failure
             digests = [d if isinstance(d, bytes) else None for d in digests_of(sources, self.pool, store)]
-        told = [LeftOut(one.source.id, one.kind, one.message) if isinstance(one, Failure) else one for one in found]
-        self._rows, self._digests = self.by.unshare(told), self.by.unshare(digests)
-        self._leave_out_what_is_no_number()
+        self._rows, self._digests = self.by.unshare(rows), self.by.unshare(digests)
+        self._drop_nan()
 
-    def _leave_out_what_is_no_number(self) -> None:
-        """Leave out systems whose scores never are numbers, and videos of which another's are none."""
-        rows = [row for row in self._rows if not isinstance(row, LeftOut)]
-        finite = np.array([[np.isfinite(one.logits).all() for one in row] for row in rows], dtype=np.bool_)
+    def report(self, files: Sequence[str] = (), arguments: Mapping[str, Value] | None = None) -> EvaluationReport:
+        """Return the report on what was read.
+
+        Args:
+            files: that name the videos.
+            arguments: that `bike eval --from` repeats.
+        Raises:
+            UsageError: no video can be evaluated.
+        """
+        systems, rows = self._scores, self._places
+        failed = [row for row in self._rows if isinstance(row, FailedVideo)]
+        contents = digest_of_all(self._digests, [sample.labels for sample in self.tested.samples])
+        data = describe_data(self.tested, files, failed, len(rows), contents)
+        engine = self._first.engine
+        manifest = manifest_of(self.config, engine=engine, model=engine.name, arguments=arguments)
+        report = summarize(systems, self.tested, rows, self.config, data=data, manifest=manifest)
+        left_out = tuple(one.name for i, one in enumerate(self.systems) if i not in self._finite)
+        return replace(report, systems_left_out=left_out)
+
+    def mistakes(self, most: int = MISTAKES_SHOWN) -> Mistakes:
+        """Return the first system's most confident mistakes; their videos are decoded once more."""
+        first = self._scores[0]
+        return Mistakes(mistakes_of(first.table, self._explain, most=most), first.name if len(self._finite) > 1 else "")
+
+    @cached_property
+    def _scores(self) -> list[SystemScores]:
+        """The scores of each system that does not only produce NaN, for the videos that could be evaluated."""
+        rows = [row for row in self._rows if not isinstance(row, FailedVideo)]
+        if not rows:
+            why = next((row.message for row in self._rows if isinstance(row, FailedVideo)), "there is none")
+            raise UsageError(f"videos: none of {len(self._rows)} can be evaluated ({why}); fix them")
+        names, truth = names_of(self.tested, self._places), truth_of(self.tested, self._places)
+        found = []
+        for i in self._finite:
+            own = [row[i] for row in rows]
+            table = ScoreTable(self.tested.labels, names, np.stack([scores.logits for scores in own]), truth)
+            official = self._official_inputs(own, self._classifiers[i]) if self.config.official else None
+            system = SystemScores(self.systems[i].name, table, official, provenance=provenance(self._classifiers[i]))
+            found.append(system)
+        return found
+
+    @property
+    def _first(self) -> System:
+        return self.systems[self._finite[0]]
+
+    @property
+    def _places(self) -> tuple[int, ...]:
+        """The samples that could be evaluated."""
+        return tuple(i for i, row in enumerate(self._rows) if not isinstance(row, FailedVideo))
+
+    def _drop_nan(self) -> None:
+        """Drop systems that only produce NaN, then videos for which any remaining system does."""
+        rows = [row for row in self._rows if not isinstance(row, FailedVideo)]
+        finite = np.array([[np.isfinite(scores.logits).all() for scores in row] for row in rows], dtype=np.bool_)
         if not rows:
             return
-        if not finite.any():  # of which each video tells
+        if not finite.any():  # then every video fails, and says so
             finite[:] = True
         for i in np.flatnonzero(~finite.any(axis=0)):
             if self.by.is_first:
                 name = self.systems[int(i)].name
                 logger.warning("%s: its scores are no numbers, and it is left out; look at its weights", name)
-        self._sound = [int(i) for i in np.flatnonzero(finite.any(axis=0))]
+        self._finite = [int(i) for i in np.flatnonzero(finite.any(axis=0))]
         for place, row in enumerate(self._rows):
-            bad = () if isinstance(row, LeftOut) else [i for i in self._sound if not np.isfinite(row[i].logits).all()]
-            if bad:
-                video, name = self.tested.samples[place].source.id, self.systems[bad[0]].name
+            if isinstance(row, FailedVideo):
+                continue
+            nan = next((i for i in self._finite if not np.isfinite(row[i].logits).all()), None)
+            if nan is not None:
+                video, name = self.tested.samples[place].source.id, self.systems[nan].name
                 message = f"{video}: the scores of {name} are no numbers; try --precision fp32"
-                self._rows[place] = LeftOut(video, "no_number", message)
+                self._rows[place] = FailedVideo(video, "no_number", message)
 
-    @property
-    def attribute_weight(self) -> float:
-        """How much attributes count, in the system where they count most."""
-        return max(0.0 if one.branch is None else one.branch.weight for one in self._classifiers)
-
-    @property
-    def contents(self) -> str:
-        """The hash of what all videos hold, and of their labels."""
-        return digest_of_all(self._digests, [sample.labels for sample in self.tested.samples])
-
-    @property
-    def failures(self) -> tuple[LeftOut, ...]:
-        """What could not be read or scored, of all processes."""
-        return tuple(one for one in self._rows if isinstance(one, LeftOut))
-
-    @property
-    def sound(self) -> list[System]:
-        """The systems that give numbers, of which `tables` has one each."""
-        return [self.systems[i] for i in self._sound]
-
-    @property
-    def kept(self) -> tuple[int, ...]:
-        """Places among the samples of the videos that could be read and scored."""
-        return tuple(i for i, one in enumerate(self._rows) if not isinstance(one, LeftOut))
-
-    def tables(self) -> list[tuple[ScoreTable, Official | None]]:
-        """Return what each sound system says of the videos that are kept.
-
-        Raises:
-            UsageError: there is no such video.
-        """
-        rows = [one for one in self._rows if not isinstance(one, LeftOut)]
-        if not rows:
-            why = self.failures[0].message if self.failures else "there is none"
-            raise UsageError(f"videos: none of {len(self._rows)} can be evaluated ({why}); fix them")
-        names, truth = names_of(self.tested, self.kept), truth_of(self.tested, self.kept)
-        found = []
-        for i in self._sound:
-            table = ScoreTable(self.tested.labels, names, np.stack([row[i].logits for row in rows]), truth)
-            found.append((table, self._official([row[i] for row in rows], i) if self.official else None))
-        return found
-
-    def _official(self, rows: Sequence[_Row], i: int) -> Official:
-        views, frames, attributes = (
-            [found for row in rows if (found := getattr(row, name)) is not None]
-            for name in ("views", "frames", "attributes")
-        )
-        classes = self._classifiers[i].texts.classes.double().cpu().numpy()
-        told = np.stack(attributes) if attributes else None
-        return Official(np.stack(views), _filled_up(frames), classes, told)
-
-    def made_of(self) -> list[dict[str, object]]:
-        """Return what the answers of each sound system depend on."""
-        return [made_of(self._classifiers[i]) for i in self._sound]
-
-    def look(self, rows: Sequence[int]) -> list[tuple[Clip, Prediction]]:
-        """Return some videos' frames and the first system's answers with what decided; without those not read now.
-
-        Args:
-            rows: of the tables.
-        """
-        kept = self.kept
-        first = self._classifiers[self._sound[0]]
-        config = first.config
-        classifier = replace(first, config=replace(config, explain=True, top=1))
-        coming = [self.pool.decode(self.tested.samples[kept[row]].source) for row in rows]
-        clips = [one.result().outcome for one in coming]
+    def _explain(self, rows: Sequence[int]) -> list[tuple[Clip, Prediction]]:
+        """Return the frames of videos and the first system's explained answers; without videos that cannot be read."""
+        classifier = self._classifiers[self._finite[0]]
+        classifier = replace(classifier, config=replace(classifier.config, explain=True, top=1))
+        futures = [self.pool.decode(self.tested.samples[self._places[row]].source) for row in rows]
+        clips = [future.result().outcome for future in futures]
         return [(clip, classifier.answer(clip)) for clip in clips if isinstance(clip, Clip)]
 
-    def _scored(self, seen: Sequence[Seen]) -> list[tuple[_Row, ...]]:
-        by_system = [self._by_one(classifier, seen) for classifier in self._classifiers]
+    def _score(self, videos: Sequence[Seen]) -> list[tuple[_VideoScores, ...]]:
+        by_system = [self._score_by(classifier, videos) for classifier in self._classifiers]
         return list(zip(*by_system, strict=True))
 
-    def _by_one(self, classifier: Classifier, seen: Sequence[Seen]) -> list[_Row]:
+    def _score_by(self, classifier: Classifier, videos: Sequence[Seen]) -> list[_VideoScores]:
         places = [self._engines.index(engine) for engine in classifier.engines]
-        own = [Seen(tuple(one.features[place] for place in places)) for one in seen]
+        videos = [Seen(tuple(video.features[place] for place in places)) for video in videos]
         rows = []
-        for one, told in zip(own, classifier.tell(own), strict=True):
-            logits = told.logits[0].double().numpy()
-            if not self.official:
-                rows.append(_Row(logits, None, None, None))
+        for video, scores in zip(videos, classifier.tell(videos), strict=True):
+            logits = scores.logits[0].double().numpy()
+            if not self.config.official:
+                rows.append(_VideoScores(logits))
                 continue
-            frames = one.features[0].frames.flatten(0, 1).double().cpu().numpy()
-            views = told.view_cosines[0].float().numpy()
-            rows.append(_Row(logits, views, frames, _attribute_cosines(classifier, told)))
+            frames = video.features[0].frames.flatten(0, 1).double().cpu().numpy()
+            views = scores.view_cosines[0].float().numpy()
+            rows.append(_VideoScores(logits, views, frames, _attribute_cosines(classifier, scores)))
         return rows
 
+    def _official_inputs(self, rows: Sequence[_VideoScores], classifier: Classifier) -> OfficialInputs:
+        views = [row.views for row in rows if row.views is not None]
+        frames = [row.frames for row in rows if row.frames is not None]
+        attributes = [row.attributes for row in rows if row.attributes is not None]
+        classes = classifier.texts.classes.double().cpu().numpy()
+        return OfficialInputs(np.stack(views), _padded(frames), classes, np.stack(attributes) if attributes else None)
 
-def _filled_up(frames: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return the frames of all videos, each [T of the video, D], with NaN behind the last: [V, T, D]."""
-    filled = np.full((len(frames), max(map(len, frames)), frames[0].shape[1]), np.nan)
-    for row, own in zip(filled, frames, strict=True):
-        row[: len(own)] = own
-    return filled
+
+def _failed(failure: Failure) -> FailedVideo:
+    return FailedVideo(failure.source.id, failure.kind, failure.message)
+
+
+def _padded(frames: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return the frames of all videos, each [T of the video, D], padded with NaN: [V, T, D]."""
+    padded = np.full((len(frames), max(map(len, frames)), frames[0].shape[1]), np.nan)
+    for row, of_video in zip(padded, frames, strict=True):
+        row[: len(of_video)] = of_video
+    return padded
 
 
 @torch.no_grad()
-def _attribute_cosines(classifier: Classifier, told: Told) -> NDArray[np.float64] | None:
+def _attribute_cosines(classifier: Classifier, scores: Told) -> NDArray[np.float64] | None:
     """Return the cosine of a video's attribute sentence with each class, [C]; None where attributes do not count."""
     if classifier.branch is None or classifier.branch.weight == 0:
         return None
-    return np.asarray(classifier.branch.scores(told.attributes[0])[0].double().cpu())
+    return np.asarray(classifier.branch.scores(scores.attributes[0])[0].double().cpu())
 
 
-def made_of(classifier: Classifier) -> dict[str, object]:
-    """Return what a classifier's answers depend on, as it is: what the model's recipe chose, too."""
+def provenance(classifier: Classifier) -> Provenance:
+    """Return what a classifier's answers depend on, with the values that the model's recipe chose."""
     engine, config, branch = classifier.engine, classifier.config, classifier.branch
     recipe, asked = engine.recipe, config.attributes.attributes
-    return {
-        "model": engine.name,
-        "fingerprint": engine.fingerprint,
-        "template": config.template or recipe.template,
-        "pool": config.spotting.pool,
-        "spot": config.spotting.spot or recipe.spot,
-        "temperature": classifier.texts.temperature,
-        "attributes": None if branch is None else recipe.lexicon if asked == "auto" else asked,
-        "attribute_weight": 0.0 if branch is None else branch.weight,
-        "attribute_model": None if branch is None or branch.engine is engine else branch.engine.name,
-    }
+    return Provenance(
+        model=engine.name,
+        fingerprint=engine.fingerprint,
+        template=config.template or recipe.template,
+        pool=config.spotting.pool,
+        spot=config.spotting.spot or recipe.spot,
+        temperature=classifier.texts.temperature,
+        attributes=None if branch is None else recipe.lexicon if asked == "auto" else asked,
+        attribute_weight=0.0 if branch is None else branch.weight,
+        attribute_model=None if branch is None or branch.engine is engine else branch.engine.name,
+    )
 
 
 def names_of(tested: Tested, places: Sequence[int]) -> tuple[str, ...]:
@@ -248,7 +323,7 @@ def names_of(tested: Tested, places: Sequence[int]) -> tuple[str, ...]:
 
 
 def truth_of(tested: Tested, places: Sequence[int]) -> NDArray[np.int64] | NDArray[np.bool_]:
-    """Return what is true of the videos at some places of the samples, as a `ScoreTable` has it."""
+    """Return the labels of the videos at some places of the samples, as a `ScoreTable` has them."""
     if not tested.multi_label:
         return np.array([tested.samples[place].label for place in places], dtype=np.int64)
     present = np.zeros((len(places), len(tested.labels)), dtype=np.bool_)

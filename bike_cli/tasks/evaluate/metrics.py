@@ -159,3 +159,8 @@ def best_places(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
 def hits_among(scores: NDArray[np.float64], truth: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
     """Return whether each video's class is among its k best of scores [V, C], ties in the order of classes: [V]."""
     return np.asarray((best_places(scores, k) == truth[:, None]).any(axis=1))
+
+
+def top1_and_top5(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> dict[str, float]:
+    """Return `top1` and `top5` of scores [V, C], for the true classes [V]."""
+    return {f"top{k}": float(hits_among(scores, truth, k).mean()) for k in (1, 5)}

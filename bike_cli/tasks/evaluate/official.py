@@ -1,7 +1,7 @@
-"""What the official code would print of the same videos, by the names of its scripts.
+"""Metrics as the official code would print them for the same videos, by the names of its scripts.
 
-Its figures are named so where our own are defined otherwise. All are shares from 0 to 1; the official code prints
-percent.
+They are shares from 0 to 1 (the official code prints per cent). Functions whose name starts with `official` compute a
+metric or score that bike itself defines differently; their docstrings say how.
 """
 
 from __future__ import annotations
@@ -15,99 +15,87 @@ from numpy.typing import NDArray
 
 from bike_cli.config import EvalConfig
 from bike_cli.errors import UsageError
-from bike_cli.tasks.evaluate.metrics import average_precisions, hits_among, softmax
-from bike_cli.tasks.evaluate.protocols import HALVES, HalfSplits, Part, _over_halves, spread
+from bike_cli.tasks.evaluate.metrics import average_precisions, softmax, top1_and_top5
+from bike_cli.tasks.evaluate.protocols import HALVES, HalfSplits, Part, over_halves, over_splits
+from bike_cli.tasks.evaluate.report import Estimate
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
-OFFICIAL_SCALE = 100.0  # of frame vectors times class vectors, whatever logit scale was learnt
+OFFICIAL_SCALE = 100.0  # of the cosines of frames and classes, whatever logit scale was trained
 OFFICIAL_VIDEO_WEIGHT = 0.7
+OFFICIAL_NAMES = {  # of the metrics that only the official code has
+    "running_map": "running mAP",
+    "half_top1": "top-1 on halves",
+    "half_top5": "top-5 on halves",
+    "splits_top1": "top-1 on splits",
+    "splits_top5": "top-5 on splits",
+    "attributes_top1": "top-1 of attributes",
+    "attributes_top5": "top-5 of attributes",
+    "fused_top1": "top-1 with attributes",
+}
 
 
 def check_attributes(config: EvalConfig, weight: float) -> None:
-    """Raise UsageError where attributes count, and the official code has no figure that they count in.
+    """Raise UsageError where attributes count, and the official code has no metric with attributes.
 
     Args:
-        weight: of the attributes in the answer.
+        weight: of the attributes in the score.
     """
     if config.official and weight > 0 and config.protocol != "standard":
         fact = f"the official code has no attributes in the protocol {config.protocol}, and here they count"
         raise UsageError(f"--official: {fact} ({weight:g}); leave it out, or give --attribute-weight 0")
 
 
-def official_figures(
-    table: ScoreTable, official: Official, config: EvalConfig, parts: Sequence[Part] = ()
-) -> dict[str, float]:
-    """Return the figures of the official code of a protocol, by the names of its scripts.
-
-    Those of `standard` are of the video branch (`top1`, `top5`); where attributes count, of the attribute branch
-    (`attributes_top1`, `attributes_top5`) and of both in the official shares (`fused_top1`), too.
+def official_metrics(
+    table: ScoreTable, official: OfficialInputs, config: EvalConfig, parts: Sequence[Part] = ()
+) -> dict[str, Estimate]:
+    """Return the metrics that the official code prints for a protocol, by the names of its scripts.
 
     Args:
-        parts: the splits of `k600`, whose mean and population standard deviation are told, as of ours; the official
-            code does one split a run, and leaves both to the reader.
+        parts: the splits of `k600`. The official code evaluates one split per run; the mean and the population standard
+            deviation over splits are computed as for bike's own metrics.
     """
+    if config.protocol == "k600":
+        splits = [official_part(official.views, table, part) for part in parts]
+        return {f"splits_{name}": over_splits([split[name] for split in splits]) for name in ("top1", "top5")}
+    if config.protocol == "zeroshot-half":
+        halves = official_zeroshot_half(official.frames, official.classes, table)
+        return {"half_top1": halves.top1, "half_top5": halves.top5}
+    return {name: Estimate(value) for name, value in _whole_set_metrics(table, official, config).items()}
+
+
+def _whole_set_metrics(table: ScoreTable, official: OfficialInputs, config: EvalConfig) -> dict[str, float]:
     if config.protocol == "multilabel":
         return {"running_map": running_map(official.test, table.present, config.official_batch)}
-    if config.protocol == "k600":
-        return _spread_of_parts([official_part(official.views, table, part) for part in parts])
-    if config.protocol == "zeroshot-half":
-        return _spread(official_zeroshot_half(official.frames, official.classes, table))
-    places = np.asarray(table.truth, dtype=np.int64)
-    known = places >= 0
-    truth = places[known]
+    labels = np.asarray(table.truth, dtype=np.int64)
+    known = labels >= 0
+    truth = labels[known]
     if config.protocol == "zeroshot-full":
-        return top(official_zeroshot_probabilities(official.frames[known], official.classes), truth)
-    found = top(official.test[known], truth)
+        return top1_and_top5(official_zeroshot_probabilities(official.frames[known], official.classes), truth)
+    metrics = top1_and_top5(official.test[known], truth)
     if config.protocol == "anet":
-        return found | {"map": official_map(official.test[known], truth)}
-    if official.attributes is not None:
-        found |= _with_attributes(official.views[known].astype(np.float64), official.attributes[known], truth)
-    return found
-
-
-def top(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> dict[str, float]:
-    """Return top-1 and top-5."""
-    return {f"top{k}": float(hits_among(probabilities, truth, k).mean()) for k in (1, 5)}
-
-
-def _with_attributes(
-    views: NDArray[np.float64], attributes: NDArray[np.float64], truth: NDArray[np.int64]
-) -> dict[str, float]:
-    alone = {f"attributes_{name}": value for name, value in top(softmax(attributes), truth).items()}
-    return alone | {"fused_top1": top(official_fusion(views, attributes), truth)["top1"]}
-
-
-def _spread_of_parts(figures: Sequence[dict[str, float]]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for name in ("top1", "top5"):
-        over = spread([one[name] for one in figures])
-        found |= {f"splits_{name}": over.mean, f"splits_{name}_std": over.std}
-    return found
-
-
-def _spread(halves: HalfSplits) -> dict[str, float]:
-    return {
-        "half_top1": halves.top1.mean,
-        "half_top1_std": halves.top1.std,
-        "half_top5": halves.top5.mean,
-        "half_top5_std": halves.top5.std,
-    }
+        return metrics | {"map": official_map(official.test[known], truth)}
+    if official.attributes is None:
+        return metrics
+    attributes = official.attributes[known]
+    alone = top1_and_top5(softmax(attributes), truth)
+    fused = top1_and_top5(official_fusion(official.views[known].astype(np.float64), attributes), truth)
+    metrics |= {f"attributes_{name}": value for name, value in alone.items()}
+    return metrics | {"fused_top1": fused["top1"]}
 
 
 def official_part(views: NDArray[np.float32], table: ScoreTable, part: Part) -> dict[str, float]:
-    """Return the top-1 and top-5 that the official test script prints of one split, in a run of its own.
+    """Return the top-1 and top-5 that the official test script prints for one split, in a run of its own.
 
-    That is how its Kinetics-600 figures come about: `test.py` on each list with the split's own classes, thus with the
-    temporal head and concept spotting, other than its zero-shot script (see `official_zeroshot_probabilities`).
+    The official Kinetics-600 results come from `test.py`, run on each list with the classes of the split. Unlike the
+    zero-shot script (see `official_zeroshot_probabilities`), it uses the temporal head and concept spotting.
 
     Args:
         views: [V, K, C], the cosines of all videos of the table with all classes.
     """
     rows = part.known(table)
-    own = views[np.ix_(rows, np.arange(views.shape[1]), part.classes)].astype(np.float64)
-    probabilities = official_test_probabilities(own)
+    cosines = views[np.ix_(rows, np.arange(views.shape[1]), part.classes)].astype(np.float64)
     truth = np.asarray(part.of(table).truth, dtype=np.int64)
-    return {f"top{k}": float(hits_among(probabilities, truth, k).mean()) for k in (1, 5)}
+    return top1_and_top5(official_test_probabilities(cosines), truth)
 
 
 def official_zeroshot_half(
@@ -127,7 +115,7 @@ def official_zeroshot_half(
         probabilities = official_zeroshot_probabilities(frames[rows], classes[candidates])
         return ScoreTable(own.labels, own.videos, _logarithm(probabilities), own.truth)
 
-    return _over_halves(table, splits, rescored)
+    return over_halves(table, splits, rescored)
 
 
 def _logarithm(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -205,7 +193,7 @@ def running_map(probabilities: NDArray[np.float64], present: NDArray[np.bool_], 
 
 
 @dataclass(frozen=True, eq=False)
-class Official:
+class OfficialInputs:
     """What the official code computes its figures of, for the same videos.
 
     Args:

@@ -9,23 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.errors import UsageError
-from bike_cli.tasks.evaluate.metrics import hits_among
+from bike_cli.tasks.evaluate.metrics import top1_and_top5
+from bike_cli.tasks.evaluate.report import Estimate
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 HALVES = 10
 
 
-@dataclass(frozen=True)
-class Spread:
-    """The mean over splits, and their population standard deviation, as papers print them."""
-
-    mean: float
-    std: float
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Return the mean of at least one split's values with their population standard deviation."""
-    return Spread(float(np.mean(values)), float(np.std(values)))
+def over_splits(values: Sequence[float]) -> Estimate:
+    """Return the mean of the values of splits with their population standard deviation, as papers print them."""
+    return Estimate(float(np.mean(values)), float(np.std(values)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +41,8 @@ class HalfSplits:
     """All halves, and how far they spread."""
 
     splits: tuple[HalfSplit, ...]
-    top1: Spread
-    top5: Spread
+    top1: Estimate
+    top5: Estimate
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,16 +100,17 @@ def zeroshot_half(table: ScoreTable, splits: int = HALVES) -> HalfSplits:
         UsageError: a split without a video.
         ValueError: several labels a video.
     """
-    return _over_halves(table, splits, table.restricted)
+    return over_halves(table, splits, table.restricted)
 
 
-def _over_halves(table: ScoreTable, splits: int, scored: Callable[[NDArray[np.int64]], ScoreTable]) -> HalfSplits:
+def over_halves(table: ScoreTable, splits: int, scored: Callable[[NDArray[np.int64]], ScoreTable]) -> HalfSplits:
+    """Return the metrics of each half, whose table `scored` returns for its classes; see `zeroshot_half`."""
     if table.multi_label:
         raise ValueError("halves of the classes are for one label a video")
     found = []
     for drawn in half_draws(len(table.labels), splits):
         half = scored(candidates_of(drawn, table))
         truth = np.asarray(half.truth, dtype=np.int64)
-        top1, top5 = (float(hits_among(half.logits, truth, k).mean()) for k in (1, 5))
-        found.append(HalfSplit(drawn, half, top1, top5))
-    return HalfSplits(tuple(found), spread([s.top1 for s in found]), spread([s.top5 for s in found]))
+        metrics = top1_and_top5(half.logits, truth)
+        found.append(HalfSplit(drawn, half, metrics["top1"], metrics["top5"]))
+    return HalfSplits(tuple(found), over_splits([s.top1 for s in found]), over_splits([s.top5 for s in found]))

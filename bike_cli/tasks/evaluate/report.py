@@ -1,207 +1,391 @@
-"""The figures of an evaluation as one JSON object: what `bike eval -o` writes, and its page shows."""
+"""The report of an evaluation: typed values, and the only code that writes and reads their JSON."""
 
 from __future__ import annotations
 
-import hashlib
-import logging
+import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from typing import Any
 
-import numpy as np
+VERSION = 2  # of the JSON; bike 0.1 wrote the same keys without `version`
+DIGITS = 9  # more differ between machines
+SAMENESS = 1e-6  # metrics closer than this agree: another machine may differ in the last digits
+LONGEST_SHOWN = 60  # characters of a value in a message
 
-from bike_cli.config import TRAINED_ATTRIBUTE_WEIGHT, EvalConfig
-from bike_cli.data.labelled.eval_sets import Tested
-from bike_cli.errors import UsageError
-from bike_cli.tasks.evaluate.figures import Measured, compared, measured
-from bike_cli.tasks.evaluate.official import Official, check_attributes, official_figures, official_part, top
-from bike_cli.tasks.evaluate.protocols import Part, spread, zeroshot_half
-from bike_cli.tasks.evaluate.score_table import ScoreTable
-
-logger = logging.getLogger(__name__)
-
-DIGITS = 9  # more differ from machine to machine
-SPREADS = ("zeroshot-half", "k600", "fewshot")  # protocols whose figure is a mean over splits
+Value = str | int | float | bool | None | tuple[str, ...]  # of an argument or a setting
 
 
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """One system's table, and what official figures are made of; None: of predictions there is nothing.
+@dataclass(frozen=True)
+class Metric:
+    """A metric with its 95 % confidence interval.
 
     Args:
-        draws: of the protocol fewshot, a table for each, of which `table` is the first.
-        made_of: model, prompt and what else answers depend on; None: predictions do not say.
+        value: computed on the videos as they are.
+        low: lower end of the interval.
+        high: upper end of the interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric without an interval.
+
+    Args:
+        value: the metric, or its mean over splits.
+        std: population standard deviation over splits; None for a single value. The JSON has it under `NAME_std`.
+    """
+
+    value: float
+    std: float | None = None
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """The metrics of one class; None where they are undefined.
+
+    Args:
+        label: the class.
+        videos: number of its videos.
+        recall: share of its videos that are classified correctly.
+        precision: share of the videos classified as this class that are of it.
+        f1: harmonic mean of precision and recall.
+        average_precision: without interpolation; of equal scores, videos of other classes count first.
+    """
+
+    label: str
+    videos: int
+    recall: float | None
+    precision: float | None
+    f1: float | None
+    average_precision: float | None = field(metadata={"key": "ap"})
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What the answers of a system depend on.
+
+    Args:
+        model: its name.
+        fingerprint: hash of its weights.
+        template: prompt template.
+        pool: how frames are pooled.
+        spot: which tokens weight the frames.
+        temperature: of the softmax that weights the frames.
+        attributes: the lexicon; None without attributes.
+        attribute_weight: weight of the attributes in the score.
+        attribute_model: the model that finds attributes, if it is another one.
+    """
+
+    model: str
+    fingerprint: str
+    template: str
+    pool: str
+    spot: str
+    temperature: float
+    attributes: str | None
+    attribute_weight: float
+    attribute_model: str | None
+
+
+@dataclass(frozen=True)
+class SystemResult:
+    """What one system achieves.
+
+    Args:
+        name: what distinguishes it from the other systems.
+        metrics: by key (`top1`, `mean_class`, …), the most important first.
+        per_class: in the order of the labels.
+        confusion: number of videos of each class (row) that were classified as each class (column), in the order of
+            `per_class`; None if videos may have several labels.
+        official: metrics as the official code would print them; None without `--official`.
+        provenance: what its answers depend on; None for predictions that were made earlier.
     """
 
     name: str
-    table: ScoreTable
-    official: Official | None = None
-    draws: tuple[ScoreTable, ...] = ()
-    made_of: Mapping[str, object] | None = None
+    metrics: Mapping[str, Metric]
+    per_class: tuple[ClassMetrics, ...]
+    confusion: tuple[tuple[int, ...], ...] | None = None
+    official: Mapping[str, Estimate] | None = None
+    provenance: Provenance | None = field(default=None, metadata={"key": "made_of"})
+
+    def __post_init__(self) -> None:
+        classes = len(self.per_class)
+        if self.confusion is not None and [len(row) for row in self.confusion] != [classes] * classes:
+            raise ValueError(f"{self.name}: confusion is not square; expected a row and a column per class ({classes})")
 
 
-def check_protocol(config: EvalConfig, tested: Tested) -> None:
-    """Raise UsageError where videos are not those of a protocol, or official figures of another one are asked for."""
-    told = config.attributes
-    trusted = TRAINED_ATTRIBUTE_WEIGHT if told.attribute_model is not None else 0.0  # a trained branch is known later
-    check_attributes(config, trusted if told.attribute_weight is None else told.attribute_weight)
-    if (config.protocol == "multilabel") != tested.multi_label:
-        fact = "have one label each" if config.protocol == "multilabel" else "have several labels"
-        way = "give --multi-label" if config.protocol == "multilabel" else "give --protocol multilabel"
-        raise UsageError(f"protocol {config.protocol}: the videos {fact}; {way}, or check the data")
-    if config.protocol == "k600" and len(tested.splits) < 2:
-        raise UsageError("protocol k600: is a mean over splits, and one was given; name a list file for each")
-    if config.protocol == "zeroshot-half" and len(tested.labels) < 4:
-        raise UsageError(f"protocol zeroshot-half: {len(tested.labels)} classes have no halves; give four or more")
-
-
-def report_of(judged: Sequence[Judged], tested: Tested, kept: Sequence[int], config: EvalConfig) -> dict[str, object]:
-    """Return all figures of the systems, and of each against the first; the log tells what is left out.
+@dataclass(frozen=True)
+class Comparison:
+    """How one metric of a system differs from that of the first system, on the videos that both have.
 
     Args:
-        kept: places among the samples of the videos of the tables.
+        baseline: name of the first system.
+        system: name of the other system.
+        metric: key of the metric.
+        difference: metric of `system` minus metric of `baseline`.
+        low: lower end of its 95 % interval.
+        high: upper end of its 95 % interval.
+        p: two-sided p-value.
+        videos: number of videos that both systems have.
+        left_out: number of videos that only one of them has.
     """
-    systems, splits = [], []
-    parts = _parts(tested, kept) if config.protocol == "k600" else []
-    for one in judged:
-        figures = measured(one.table, seed=config.seed, resamples=config.resamples)
-        system = {"name": one.name, **_measured(figures, one.table.labels), "official": None, "made_of": one.made_of}
+
+    baseline: str = field(metadata={"key": "a"})
+    system: str = field(metadata={"key": "b"})
+    metric: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    videos: int
+    left_out: int
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """The metrics of one system on one split, or their mean over splits.
+
+    Args:
+        system: name of the system.
+        name: name of the split.
+        classes: number of its classes; None for the mean.
+        videos: number of its videos; None for the mean.
+        metrics: by key.
+        official: metrics as the official code would print them; None without `--official`.
+    """
+
+    system: str
+    name: str
+    classes: int | None
+    videos: int | None
+    metrics: Mapping[str, Estimate]
+    official: Mapping[str, Estimate] | None = None
+
+
+@dataclass(frozen=True)
+class FailedVideo:
+    """A video that could not be evaluated.
+
+    Args:
+        path: as given.
+        kind: the type of error.
+        message: what is wrong.
+    """
+
+    path: str
+    kind: str = field(metadata={"key": "type"})
+    message: str
+
+
+@dataclass(frozen=True)
+class EvalData:
+    """What was evaluated on.
+
+    Args:
+        files: as given.
+        sha256: hash of the names and labels of all videos.
+        contents: hash of what the files hold, and of the labels.
+        videos: number of videos that were evaluated.
+        classes: number of classes.
+        failed: videos that could not be evaluated.
+        classes_without_videos: labels of the classes that no video has.
+    """
+
+    files: tuple[str, ...]
+    sha256: str
+    contents: str | None
+    videos: int
+    classes: int
+    failed: tuple[FailedVideo, ...] = ()
+    classes_without_videos: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is needed to repeat an evaluation. The JSON has these fields at its top level.
+
+    Args:
+        model: name of the first model.
+        fingerprint: hash of its weights; None for predictions that were made earlier.
+        device: where it ran.
+        dtype: precision in which it ran.
+        arguments: data, labels and options as given.
+        settings: the configuration that resulted.
+        versions: of bike, Python and packages; None for a package that is not installed.
+        seed: of the bootstrap.
+    """
+
+    model: str
+    fingerprint: str | None
+    device: str | None
+    dtype: str | None
+    arguments: Mapping[str, Value]
+    settings: Mapping[str, Value]
+    versions: Mapping[str, str | None]
+    seed: int
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """The result of an evaluation. All metrics are shares from 0 to 1.
+
+    Args:
+        protocol: the evaluation protocol.
+        manifest: what is needed to repeat it.
+        data: what was evaluated on.
+        systems: the first one is what others are compared with.
+        comparisons: for each further system and each metric that both have.
+        splits: of protocols with splits.
+        systems_left_out: names of the systems that could not be evaluated.
+    """
+
+    protocol: str
+    manifest: Manifest
+    data: EvalData
+    systems: tuple[SystemResult, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    splits: tuple[SplitResult, ...] = ()
+    systems_left_out: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """Return the report as one line of JSON."""
+        return json.dumps(_report_object(self), ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> EvaluationReport:
+        """Return the report that `to_json` or `bike eval -o` wrote, of this version or an older one.
+
+        Raises:
+            ValueError: not such a report, or one of a newer version.
+        """
         try:
-            splits += _splits(one, parts, config)
-            if one.official is not None:
-                system["official"] = official_figures(one.table, one.official, config, parts)
-        except UsageError as e:  # which keeps the other figures from nobody
-            logger.warning("%s: has no figures of its own (%s)", config.protocol, e)
-        systems.append(system)
-    comparisons = [row for other in judged[1:] for row in _compared(judged[0], other, config)]
-    return _rounded({"systems": systems, "comparisons": comparisons, "splits": splits})  # type: ignore[return-value]
+            found = json.loads(text)
+        except RecursionError as e:
+            raise ValueError("nested too deeply") from e
+        if not isinstance(found, dict):
+            raise ValueError("not a JSON object")
+        version = found.get("version", 1)
+        if version not in range(1, VERSION + 1):
+            raise ValueError(f"version is {_shown(version)}, and this bike reads up to {VERSION}")
+        return _decoded(cls, {**found, "manifest": found}, "")  # type: ignore[no-any-return]
 
 
-def data_of(
-    tested: Tested,
-    files: Sequence[str],
-    failed: Sequence[Mapping[str, str]],
-    videos: int,
-    contents: str | None = None,
-) -> dict[str, object]:
-    """Return what was evaluated on: files, a hash of all names and labels, one of contents, counts, failures.
-
-    Videos that annotations name and that were left out are failures, too.
-    """
-    digest = hashlib.sha256()
-    for label in tested.labels:
-        digest.update(_bytes(f"{label}\0"))
-    for sample in tested.samples:
-        digest.update(_bytes(f"\1{sample.source.id}\0{sample.labels}"))
-    used = {label for sample in tested.samples for label in sample.labels}
-    return {
-        "files": list(files),
-        "sha256": digest.hexdigest(),
-        "contents": contents,
-        "videos": videos,
-        "classes": len(tested.labels),
-        "failed": [*failed, *({"path": f.path, "type": f.kind, "message": f.message} for f in tested.left_out)],
-        "classes_without_videos": [label for i, label in enumerate(tested.labels) if i not in used],
-    }
+# -- JSON --------------------------------------------------------------------------------------------------------------
 
 
-def _bytes(text: str) -> bytes:
-    """Return a text's bytes: those of a file's name where it is none, which JSON can write; never raises."""
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a character, such as "\ud800"
-        return text.encode("utf-8", "surrogatepass")
+def key_of(one: Field[Any]) -> str:
+    """Return the key of a dataclass field in the JSON."""
+    return str(one.metadata.get("key", one.name))
 
 
-def _measured(figures: Measured, labels: Sequence[str]) -> dict[str, object]:
-    own = figures.per_class
-    per_class = [
-        {"label": label, "videos": int(own.videos[i]), "recall": own.recall[i], "precision": own.precision[i]}
-        | {"f1": own.f1[i], "ap": own.average_precision[i]}
-        for i, label in enumerate(labels)
-    ]
-    confusion = None if figures.confusion is None else figures.confusion.tolist()
-    return {
-        "metrics": {name: asdict(value) for name, value in figures.values.items()},
-        "per_class": per_class,
-        "confusion": confusion,
-    }
+def differing_metrics(before: EvaluationReport, now: EvaluationReport) -> list[str]:
+    """Return where the metrics of two reports differ, in words; what the first one lacks is not compared."""
+    then, today = _report_object(before), _report_object(now)
+    return [text for name in ("systems", "splits", "comparisons") for text in _differing(then[name], today[name], name)]
 
 
-def _compared(first: Judged, other: Judged, config: EvalConfig) -> list[dict[str, object]]:
-    try:
-        found = compared(first.table, other.table, seed=config.seed, resamples=config.resamples)
-    except UsageError as e:
-        logger.warning("%s: is not compared with %s (%s)", other.name, first.name, e)
-        return []
-    pair: dict[str, object] = {"a": first.name, "b": other.name}
-    counts = {"videos": found.videos, "left_out": found.left_out}
-    return [pair | {"metric": name, **_difference(gain), **counts} for name, gain in found.differences.items()]
+def _report_object(report: EvaluationReport) -> dict[str, Any]:
+    whole = _encoded(report)
+    return {"version": VERSION, "command": "eval", **whole.pop("manifest"), **whole}
 
 
-def _difference(difference: object) -> dict[str, float]:
-    values = asdict(difference)  # type: ignore[call-overload]
-    return {"difference": values["value"], "low": values["low"], "high": values["high"], "p": values["p"]}
-
-
-# -- splits ----------------------------------------------------------------------------------------------------------
-
-
-def _splits(one: Judged, parts: Sequence[Part], config: EvalConfig) -> list[dict[str, object]]:
-    if config.protocol == "zeroshot-half":
-        halves = zeroshot_half(one.table)
-        rows = [_split(one.name, f"half {i}", half.table) for i, half in enumerate(halves.splits)]
-    elif config.protocol == "k600":
-        rows = [_of_part(one, part) for part in parts]
-    elif config.protocol == "fewshot":
-        rows = [_split(one.name, f"draw {i + 1}", table) for i, table in enumerate(one.draws)]
-    else:
-        return []
-    mean: dict[str, object] = {"system": one.name, "name": "mean ± std", "classes": None, "videos": None}
-    return [*rows, mean | {figures: _mean(rows, figures) for figures in ("metrics", "official") if figures in rows[0]}]
-
-
-def _of_part(one: Judged, part: Part) -> dict[str, object]:
-    row = _split(one.name, part.name, part.of(one.table))
-    return row if one.official is None else row | {"official": official_part(one.official.views, one.table, part)}
-
-
-def _mean(rows: Sequence[Mapping[str, object]], figures: str) -> dict[str, float]:
-    """Return the mean over splits of their figures, and the population standard deviation."""
-    found: dict[str, float] = {}
-    for name in ("top1", "top5"):
-        over = spread([row[figures][name] for row in rows])  # type: ignore[index]
-        found |= {name: over.mean, f"{name}_std": over.std}
-    return found
-
-
-def _parts(tested: Tested, kept: Sequence[int]) -> list[Part]:
-    """Return the splits as rows and classes of the tables, whose videos are at the places `kept`."""
-    row_of = {place: row for row, place in enumerate(kept)}
-    parts = []
-    for i, places in enumerate(tested.splits):
-        rows = [row_of[place] for place in places if place in row_of]
-        if not rows:
-            logger.warning("split %d: none of its %d videos can be evaluated; it is left out", i + 1, len(places))
-            continue
-        classes = np.array(tested.classes_of(i), dtype=np.int64)
-        parts.append(Part(np.array(rows, dtype=np.int64), classes, f"split {i + 1}"))
-    return parts
-
-
-def _split(system: str, name: str, table: ScoreTable) -> dict[str, object]:
-    truth = np.asarray(table.truth, dtype=np.int64)
-    metrics = top(table.logits, truth)
-    counts = {"classes": len(table.labels), "videos": len(table.videos)}
-    return {"system": system, "name": name, **counts, "metrics": metrics}
-
-
-def _rounded(value: object) -> object:
-    """Return a value as JSON has it: numbers of so many digits, null for what is none."""
-    if isinstance(value, dict):
-        return {key: _rounded(one) for key, one in value.items()}
+def _encoded(value: Any) -> Any:  # noqa: ANN401
+    if is_dataclass(value):
+        return {key_of(one): _encoded(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, Mapping):
+        return dict(pair for key, one in value.items() for pair in _encoded_item(key, one))
     if isinstance(value, list | tuple):
-        return [_rounded(one) for one in value]
-    if isinstance(value, float | np.floating):
-        return round(float(value), DIGITS) + 0.0 if math.isfinite(value) else None
-    return int(value) if isinstance(value, np.integer) else value
+        return [_encoded(one) for one in value]
+    if isinstance(value, float):
+        return round(value, DIGITS) + 0.0 if math.isfinite(value) else None
+    return value
+
+
+def _encoded_item(key: str, value: object) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, Estimate):
+        yield key, _encoded(value)
+        return
+    yield key, _encoded(value.value)
+    if value.std is not None:
+        yield f"{key}_std", _encoded(value.std)
+
+
+def _decoded(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401
+    """Return a JSON value as the declared type of a field."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        kind = next((one for one in arguments if _is_a(value, one)), arguments[0])
+        return _decoded(kind, value, where)
+    if not _is_a(value, kind):
+        raise ValueError(f"{where} is {_shown(value)}, expected {_name_of(kind)}")
+    if is_dataclass(kind):
+        return _decoded_dataclass(kind, value, where)
+    if origin is tuple:
+        return tuple(_decoded(arguments[0], one, f"{where}[{i}]") for i, one in enumerate(value))
+    if origin is None:
+        return value
+    if arguments[1] is Estimate:
+        return _decoded_estimates(value, where)
+    return {key: _decoded(arguments[1], one, f"{where}.{key}") for key, one in value.items()}
+
+
+def _decoded_dataclass(kind: Any, found: dict[str, Any], where: str) -> Any:  # noqa: ANN401
+    hints, values = typing.get_type_hints(kind), {}
+    for one in fields(kind):
+        place = f"{where}.{key_of(one)}".removeprefix(".").removeprefix("manifest.")
+        if key_of(one) in found:
+            values[one.name] = _decoded(hints[one.name], found[key_of(one)], place)
+        elif one.default is MISSING:
+            raise ValueError(f"{place} is missing")
+    return kind(**values)
+
+
+def _decoded_estimates(found: dict[str, Any], where: str) -> dict[str, Estimate]:
+    numbers = {key: _decoded(float, value, f"{where}.{key}") for key, value in found.items()}
+    names = [key for key in numbers if not (key.endswith("_std") and key.removesuffix("_std") in numbers)]
+    return {name: Estimate(numbers[name], numbers.get(f"{name}_std")) for name in names}
+
+
+def _is_a(value: object, kind: Any) -> bool:  # noqa: ANN401
+    origin = typing.get_origin(kind)
+    if is_dataclass(kind) or origin is Mapping:
+        return isinstance(value, dict)
+    if origin is tuple:
+        return isinstance(value, list)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _name_of(kind: Any) -> str:  # noqa: ANN401
+    if is_dataclass(kind) or typing.get_origin(kind) is Mapping:
+        return "an object"
+    if typing.get_origin(kind) is tuple:
+        return "an array"
+    return {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "null")
+
+
+def _differing(before: Any, now: Any, where: str) -> Iterator[str]:  # noqa: ANN401
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in before:
+            yield from _differing(before[key], now.get(key), f"{where}.{key}")
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for i, (one, other) in enumerate(zip(before, now, strict=True)):
+            yield from _differing(one, other, f"{where}[{i}]")
+    elif _is_a(before, float) and _is_a(now, float):
+        if abs(before - now) > SAMENESS:
+            yield f"{where}: {before} before, {now} now"
+    elif before != now:
+        yield f"{where}: {_shown(before)} before, {_shown(now)} now"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"

@@ -130,3 +130,56 @@ class ScoreTable:
         kept = np.asarray(rows, dtype=np.int64)
         named = None if self.named is None else self.named[kept]
         return ScoreTable(self.labels, tuple(self.videos[i] for i in kept), self.logits[kept], self.truth[kept], named)
+
+
+# -- the same videos ----------------------------------------------------------------------------------------------
+
+
+def aligned(first: ScoreTable, second: ScoreTable) -> tuple[ScoreTable, ScoreTable, int]:
+    """Return both tables with the first one's order of videos and labels, and how many videos only one has."""
+    a, b = first, _with_labels_of(first, second)
+    left_out = 0
+    if a.videos != b.videos:
+        places = [_place_of(table) for table in (a, b)]
+        common = [video for video in a.videos if video in places[1]]
+        if not common:
+            raise UsageError(f"{a.videos[0]}: is in the first table only, as are all its videos; compare the same ones")
+        a, b = (table.of_videos([place[v] for v in common]) for table, place in zip((a, b), places, strict=True))
+        left_out = len(first.videos) + len(second.videos) - 2 * len(common)
+    same = (a.present == b.present).all(axis=1)
+    if not same.all():
+        i = int(np.argmin(same))
+        told = " but ".join(_shown(table, i) for table in (a, b))
+        raise UsageError(f"{a.videos[i]}: is {told} in the other table; compare with the same truth")
+    return a, b, left_out
+
+
+def _with_labels_of(first: ScoreTable, second: ScoreTable) -> ScoreTable:
+    if first.multi_label != second.multi_label:
+        raise UsageError("truth: one table has several labels a video, the other one; compare with the same truth")
+    lone = sorted(set(first.labels) ^ set(second.labels))
+    if lone:
+        raise UsageError(f"label {lone[0]!r}: is in one of the tables only; compare predictions of the same labels")
+    if first.labels == second.labels:
+        return second
+    place = {label: i for i, label in enumerate(second.labels)}
+    order = np.array([place[label] for label in first.labels])
+    if second.multi_label:
+        truth: NDArray[np.int64] | NDArray[np.bool_] = second.present[:, order]
+    else:
+        renumbered = np.append(np.argsort(order), NONE)  # the last one is that of -1
+        truth = renumbered[second.truth.astype(np.int64)]
+    return ScoreTable(first.labels, second.videos, second.logits[:, order], truth, second.named)
+
+
+def _place_of(table: ScoreTable) -> dict[str, int]:
+    places: dict[str, int] = {}
+    for i, video in enumerate(table.videos):
+        if places.setdefault(video, i) != i:
+            raise UsageError(f"{video}: is in a table twice, so it is not clear which to compare; keep one")
+    return places
+
+
+def _shown(table: ScoreTable, i: int) -> str:
+    own = [repr(table.labels[c]) for c in np.flatnonzero(table.present[i])]
+    return ", ".join(own) or "none of the labels"

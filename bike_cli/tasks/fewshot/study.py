@@ -37,8 +37,9 @@ from bike_cli.inference.features import Features, Seen
 from bike_cli.inference.prepare import prepare, shelf_of
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Clip, Failure, Prediction, Spent
-from bike_cli.tasks.evaluate.evaluation import made_of
+from bike_cli.tasks.evaluate.evaluation import provenance
 from bike_cli.tasks.evaluate.metrics import confusion
+from bike_cli.tasks.evaluate.report import Provenance
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 from bike_cli.tasks.fewshot.methods import BASELINE, METHODS, TRAINED, parse_methods, parse_shots
 from bike_cli.tasks.fewshot.outcomes import Outcome, Report
@@ -378,9 +379,9 @@ class Study:
         return self._failures
 
     @property
-    def made_of(self) -> dict[str, object]:
-        """What the answers depend on, beside the method."""
-        return made_of(self._classifier)
+    def provenance(self) -> Provenance:
+        """What the answers depend on, besides the method."""
+        return provenance(self._classifier)
 
     @property
     def contents(self) -> str:

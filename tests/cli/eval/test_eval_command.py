@@ -121,13 +121,14 @@ def test_a_video_that_failed_again_is_told_by_the_exit_code(data: Path, tmp_path
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"arguments": []}, "has no arguments"),
-        ({"systems": {}}, "has no systems"),
-        ({"data": None}, "has no data"),
-        ({"settings": 3}, "has no settings"),
+        ({"arguments": []}, "arguments is [], expected an object"),
+        ({"systems": {}}, "systems is {}, expected an array"),
+        ({"data": None}, "data is None, expected an object"),
+        ({"settings": 3}, "settings is 3, expected an object"),
+        ({"version": 3}, "version is 3, and this bike reads up to 2"),
         ({"settings": {"frames": "x"}}, "command line: frames is 'x'; give a whole number"),
         ({"settings": {"protocol": "zzz"}}, "command line: protocol is 'zzz'; give standard or"),
-        ({"arguments": {"data": [1]}}, "its argument data is none of eval"),
+        ({"arguments": {"data": [1]}}, "arguments.data[0] is 1, expected a string"),
         ({"arguments": {}}, "its argument data is none of eval"),
         ({"arguments": {"data": ["x"], "labels": 3}}, "its argument labels is none of eval"),
         ({"arguments": {"data": ["x"], "merge": "x"}}, "its argument merge is none of eval"),
@@ -426,15 +427,15 @@ def test_json_that_is_nested_too_deep_is_no_report(text: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("value", [math.nan, None, [1] * 10_000])
-def test_what_is_no_number_does_not_agree(value: object, report: Path, tmp_path: Path) -> None:
+def test_a_metric_that_is_not_a_number_is_not_of_a_report(value: object, report: Path, tmp_path: Path) -> None:
     changed = read(report)
     changed["systems"][0]["metrics"]["top1"]["value"] = value  # type: ignore[index]
     (tmp_path / "r.json").write_text(json.dumps(changed))
 
     ran = bike("eval", "--from", tmp_path / "r.json")
 
-    assert ran.exit_code == ExitCode.SOME_FAILED
-    assert "1 figures differ, first systems[0].metrics.top1.value" in ran.stderr
+    assert ran.exit_code == ExitCode.USAGE
+    assert "is no report of bike eval -o (systems[0].metrics.top1.value is " in ran.stderr
     assert len(ran.stderr) < 400
 
 

@@ -21,6 +21,7 @@ from bike_cli.errors import ExitCode
 from bike_cli.records import Prediction, Ranked, Source, Timeline
 
 LABELS = tuple(f"class {letter}" for letter in "abcdefgh")
+OLD_REPORT = Path(__file__).parents[2] / "tasks" / "evaluate" / "reports" / "predictions_0_1.json"
 VIDEOS, NONE = 60, 10  # videos, of which so many are of none of the labels
 
 Table = tuple[NDArray[np.float64], NDArray[np.int64]]  # probabilities [V, C], truth [V]
@@ -477,3 +478,23 @@ def test_quiet_says_nothing_of_what_is_left_out() -> None:
     write_truth(truth)
 
     assert evaluated(write("p.jsonl", records(shares[:50], 2)), "--unknown", "other", "-q").stderr == ""
+
+
+# -- reports of earlier versions ----------------------------------------------------------------------------------
+
+
+def test_a_report_of_0_1_is_repeated() -> None:
+    classes = ("jump", "run", "sit")
+    rows = [f"clip{i:02}.mp4,{classes[i % 3]}" for i in range(12)]
+    Path("truth.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    for name, answers in (("a", "jjsjrjjrrjrj"), ("b", "jrsjrssrsjrs")):
+        lines = []
+        for i, letter in enumerate(answers):
+            ranked = sorted(classes, key=lambda label, first=letter: label[0] != first)
+            top = [{"label": label, "score": score} for label, score in zip(ranked, (0.625, 0.25, 0.125), strict=True)]
+            lines.append({"path": f"clip{i:02}.mp4", "status": "ok", "top": top, "model": "tiny"})
+        write(f"{name}.jsonl", lines)
+
+    ran = bike("eval", "--from", OLD_REPORT)
+
+    assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "the digits agree with those of --from\n")

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bike_cli.errors import UsageError
-from bike_cli.tasks.evaluate.figures import compared
+from bike_cli.tasks.evaluate.metric_table import compare
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 LABELS = ("run", "jump", "sing")
@@ -194,7 +194,7 @@ def test_predictions_are_compared_whatever_the_order_of_their_labels() -> None:
         tuple(few.labels[c] for c in order), few.videos, few.logits[:, order], np.array([2, 2, 3]), few.named
     )
 
-    found = compared(few, turned, resamples=20).differences
+    found = compare(few, turned, resamples=20)
 
-    assert set(found) == {"top1", "mean_class", "macro_f1", "ece"}
-    assert [one.value for one in found.values()] == [0.0] * 4
+    assert {row.metric for row in found} == {"top1", "mean_class", "macro_f1", "ece"}
+    assert [row.difference for row in found] == [0.0] * 4

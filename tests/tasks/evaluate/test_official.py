@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,10 @@ from bike_cli.data.labelled.eval_sets import Tested as Truth  # pytest takes wha
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample, Source
 from bike_cli.tasks.evaluate.metrics import mean_average_precision
-from bike_cli.tasks.evaluate.official import Official, check_attributes, official_figures
-from bike_cli.tasks.evaluate.report import Judged, check_protocol, data_of, report_of
+from bike_cli.tasks.evaluate.official import OfficialInputs, check_attributes, official_metrics
+from bike_cli.tasks.evaluate.report import EvaluationReport
 from bike_cli.tasks.evaluate.score_table import ScoreTable
+from bike_cli.tasks.evaluate.summary import SystemScores, check_protocol, describe_data, manifest_of, summarize
 
 GOLDEN = Path(__file__).parents[4] / "shared" / "golden"
 needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the official code's values are not here")
@@ -37,10 +38,10 @@ def figures_of(
 ) -> dict[str, float]:
     """Return what is told of view cosines, in per cent."""
     given = views.astype(np.float32)
-    official = Official(given, NO_FRAMES, NO_CLASSES, attributes)
+    official = OfficialInputs(given, NO_FRAMES, NO_CLASSES, attributes)
     config = EvalConfig(protocol=protocol, official=True, official_batch=batch)
-    told = official_figures(table_of(given, np.asarray(truth)), official, config)
-    return {name: 100 * share for name, share in told.items()}
+    found = official_metrics(table_of(given, np.asarray(truth)), official, config)
+    return {name: 100 * metric.value for name, metric in found.items()}
 
 
 def golden_chain(name: str) -> dict[str, object]:
@@ -117,17 +118,17 @@ def test_zero_shot_figures_are_those_of_its_script(case: str) -> None:
         )
     printed = json.loads((GOLDEN / "golden_zeroshot.json").read_text())[case]
     views = np.zeros((len(truth), 1, len(classes)), dtype=np.float32)  # which do not count
-    official = Official(views, frames.astype(np.float64), classes.astype(np.float64))
+    official = OfficialInputs(views, frames.astype(np.float64), classes.astype(np.float64))
 
     full, halves = (
-        official_figures(table_of(views, truth), official, EvalConfig(protocol=protocol, official=True))
+        official_metrics(table_of(views, truth), official, EvalConfig(protocol=protocol, official=True))
         for protocol in ("zeroshot-full", "zeroshot-half")
     )
 
-    assert [100 * full[f"top{k}"] for k in (1, 5)] == pytest.approx([printed["full_top1"], printed["full_top5"]])
+    assert [100 * full[f"top{k}"].value for k in (1, 5)] == pytest.approx([printed["full_top1"], printed["full_top5"]])
     for name in ("top1", "top5"):
-        assert 100 * halves[f"half_{name}"] == pytest.approx(printed[f"half_{name}_mean"], abs=PERCENT)
-        assert 100 * halves[f"half_{name}_std"] == pytest.approx(printed[f"half_{name}_std"], abs=PERCENT)
+        assert 100 * halves[f"half_{name}"].value == pytest.approx(printed[f"half_{name}_mean"], abs=PERCENT)
+        assert 100 * (halves[f"half_{name}"].std or 0) == pytest.approx(printed[f"half_{name}_std"], abs=PERCENT)
 
 
 # -- the splits of Kinetics-600 --------------------------------------------------------------------------------------
@@ -182,23 +183,27 @@ class Splits:
             found.append(script_of_one_split(self.views[rows].tolist(), self.truth[rows].tolist(), classes))
         return found
 
-    def report(self) -> Mapping[str, object]:
+    def report(self) -> EvaluationReport:
         logits = 100 * self.views.mean(axis=1).astype(np.float64)
         videos = tuple(self.tested.samples[i].source.id for i in self.kept)
         table = ScoreTable(self.tested.labels, videos, logits, self.truth)
-        official = Official(self.views, NO_FRAMES, NO_CLASSES)
+        official = OfficialInputs(self.views, NO_FRAMES, NO_CLASSES)
         config = EvalConfig(protocol="k600", official=True, resamples=10)
-        return report_of([Judged("a", table, official)], self.tested, self.kept, config)
+        data = describe_data(self.tested, [], [], len(self.kept))
+        manifest = manifest_of(config, engine=None, model="tiny")
+        systems = [SystemScores("a", table, official)]
+        return summarize(systems, self.tested, self.kept, config, data=data, manifest=manifest)
 
 
 def test_each_split_is_a_run_of_its_own_among_its_own_classes() -> None:
     splits = Splits()
 
-    rows = splits.report()["splits"]
+    rows = splits.report().splits
 
-    assert [row["official"] for row in rows[:3]] == [pytest.approx(one) for one in splits.printed()]  # type: ignore[index]
-    assert [row["classes"] for row in rows[:3]] == [7, 7, 8]  # type: ignore[index]
-    assert [row["videos"] for row in rows[:3]] == [29, 31, 30]  # type: ignore[index]
+    for row, printed in zip(rows[:3], splits.printed(), strict=True):
+        assert {name: metric.value for name, metric in (row.official or {}).items()} == pytest.approx(printed)
+    assert [row.classes for row in rows[:3]] == [7, 7, 8]
+    assert [row.videos for row in rows[:3]] == [29, 31, 30]
 
 
 def test_splits_have_a_mean_and_the_spread_of_a_population() -> None:
@@ -206,28 +211,28 @@ def test_splits_have_a_mean_and_the_spread_of_a_population() -> None:
 
     report = splits.report()
 
-    official = report["systems"][0]["official"]  # type: ignore[index]
+    official, last = report.systems[0].official, report.splits[-1].official
+    assert official is not None
+    assert last is not None
     for name in ("top1", "top5"):
         printed = [one[name] for one in splits.printed()]
         mean = sum(printed) / 3
         deviation = math.sqrt(sum((one - mean) ** 2 for one in printed) / 3)
-        assert official[f"splits_{name}"] == pytest.approx(mean)
-        assert official[f"splits_{name}_std"] == pytest.approx(deviation)
-        last = report["splits"][-1]["official"]  # type: ignore[index]
-        assert (last[name], last[f"{name}_std"]) == pytest.approx((mean, deviation))
-    assert set(official) == {"splits_top1", "splits_top1_std", "splits_top5", "splits_top5_std"}
+        for metric in (official[f"splits_{name}"], last[name]):
+            assert (metric.value, metric.std) == pytest.approx((mean, deviation))
+    assert set(official) == {"splits_top1", "splits_top5"}
 
 
 def test_our_splits_are_among_their_own_classes_too() -> None:
     splits = Splits()
 
-    rows = splits.report()["splits"]
+    rows = splits.report().splits
 
-    for row, places, classes in zip(rows, splits.tested.splits, splits.classes, strict=False):  # type: ignore[call-overload]
+    for row, places, classes in zip(rows, splits.tested.splits, splits.classes, strict=False):
         own = [i for i, place in enumerate(splits.kept) if place in places and splits.truth[i] != NONE]
         means = splits.views.mean(axis=1)
         right = [max(classes, key=lambda c, i=i: means[i, c]) == splits.truth[i] for i in own]  # type: ignore[misc]
-        assert row["metrics"]["top1"] == pytest.approx(sum(right) / len(own))
+        assert row.metrics["top1"].value == pytest.approx(sum(right) / len(own))
 
 
 def test_a_split_without_a_video_that_can_be_read_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
@@ -239,7 +244,7 @@ def test_a_split_without_a_video_that_can_be_read_is_left_out(caplog: pytest.Log
     report = splits.report()
 
     assert "split 2: none of its 31 videos can be evaluated; it is left out" in caplog.text
-    assert [row["name"] for row in report["splits"]] == ["split 1", "split 3", "mean ± std"]  # type: ignore[attr-defined]
+    assert [row.name for row in report.splits] == ["split 1", "split 3", "mean ± std"]
 
 
 # -- what the official code has no figure for -------------------------------------------------------------------------
@@ -278,5 +283,5 @@ def test_attributes_that_are_asked_for_are_refused_before_a_model_is_loaded(attr
 def test_every_name_has_a_hash(name: str) -> None:
     tested = Truth(("run",), ("run",), (Sample(Source(Path("a"), name), 0),))
 
-    assert len(str(data_of(tested, [], [], 1)["sha256"])) == 64
-    assert data_of(tested, [], [], 1)["sha256"] != data_of(Truth(("run",), ("run",), ()), [], [], 1)["sha256"]
+    assert len(describe_data(tested, [], [], 1).sha256) == 64
+    assert describe_data(tested, [], [], 1).sha256 != describe_data(Truth(("run",), ("run",), ()), [], [], 1).sha256

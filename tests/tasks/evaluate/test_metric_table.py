@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 
 from bike_cli.errors import UsageError
 from bike_cli.tasks.evaluate.bootstrap import BLOCK, difference, interval, sign_test
-from bike_cli.tasks.evaluate.figures import Measured, compared, measured
+from bike_cli.tasks.evaluate.metric_table import compare, measure
 from bike_cli.tasks.evaluate.metrics import average_precisions
+from bike_cli.tasks.evaluate.report import Comparison, SystemResult
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 SINGLE = ["top1", "top5", "mean_class", "macro_f1", "ece", "auroc_none", "map"]
@@ -129,8 +131,8 @@ def by_loops(rows: Sequence[Row]) -> dict[str, float]:
     }
 
 
-def values_of(found: Measured) -> dict[str, float]:
-    return {name: one.value for name, one in found.values.items()}
+def values_of(found: SystemResult) -> dict[str, float]:
+    return {name: one.value for name, one in found.metrics.items()}
 
 
 @pytest.mark.parametrize("coarse", [False, True], ids=["distinct", "ties"])
@@ -138,7 +140,7 @@ def values_of(found: Measured) -> dict[str, float]:
 def test_every_figure_is_what_a_loop_finds(seed: int, coarse: bool) -> None:
     table = single(seed, coarse=coarse)
 
-    found = values_of(measured(table, resamples=0))
+    found = values_of(measure(table, resamples=0))
 
     assert list(found) == SINGLE
     assert found == pytest.approx(by_loops(rows_of(table)), abs=1e-12)
@@ -150,7 +152,7 @@ def test_intervals_are_those_of_loops_over_drawn_videos(coarse: bool) -> None:
     rows, rng = rows_of(table), np.random.default_rng(7)
 
     drawn = [by_loops([rows[i] for i in rng.integers(0, 30, 30)]) for _ in range(resamples)]
-    found = measured(table, seed=7, resamples=resamples).values
+    found = measure(table, seed=7, resamples=resamples).metrics
 
     for name in SINGLE:
         low, high = np.nanpercentile([one[name] for one in drawn], (2.5, 97.5))  # one has no video of none
@@ -176,29 +178,29 @@ def test_several_labels_a_video_are_what_loops_find() -> None:
     rng = np.random.default_rng(3)
 
     drawn = [multiple_by_loops(table, rng.integers(0, 40, 40).tolist()) for _ in range(50)]
-    found = measured(table, seed=3, resamples=50)
+    found = measure(table, seed=3, resamples=50)
 
-    assert list(found.values) == ["map", "top1", "top5"]
+    assert list(found.metrics) == ["map", "top1", "top5"]
     assert values_of(found) == pytest.approx(multiple_by_loops(table, range(40)), abs=1e-12)
-    for name, one in found.values.items():
+    for name, one in found.metrics.items():
         low, high = np.percentile([d[name] for d in drawn], (2.5, 97.5))
         assert (one.low, one.high) == pytest.approx((min(low, one.value), max(high, one.value)), abs=1e-12)
 
 
 def test_average_precision_is_the_same_in_however_many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = measured(single(), resamples=20).values["map"]
+    whole = measure(single(), resamples=20).metrics["map"]
     monkeypatch.setattr("bike_cli.tasks.evaluate.bootstrap.MOST_POSITIVES", 11)
 
-    assert measured(single(), resamples=20).values["map"] == whole
+    assert measure(single(), resamples=20).metrics["map"] == whole
 
 
 def test_a_very_large_table_has_the_interval_of_map_from_fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bike_cli.tasks.evaluate.figures.MOST_LOOKUPS", 1)
+    monkeypatch.setattr("bike_cli.tasks.evaluate.metric_table.MOST_LOOKUPS", 1)
 
-    found = measured(single(), resamples=10 * BLOCK).values
+    found = measure(single(), resamples=10 * BLOCK).metrics
 
-    assert found["map"] == measured(single(), resamples=4 * BLOCK).values["map"]
-    assert found["top1"] == measured(single(), resamples=10 * BLOCK).values["top1"]
+    assert found["map"] == measure(single(), resamples=4 * BLOCK).metrics["map"]
+    assert found["top1"] == measure(single(), resamples=10 * BLOCK).metrics["top1"]
 
 
 # -- per class --------------------------------------------------------------------------------------------------------
@@ -208,47 +210,49 @@ def test_each_class_has_its_own_figures() -> None:
     table = single()
     rows = known(rows_of(table))
 
-    own = measured(table, resamples=0).per_class
+    own = measure(table, resamples=0).per_class
 
-    assert own.videos.tolist() == [sum(truth == c for _, _, truth in rows) for c in range(8)]
+    assert [of_class.videos for of_class in own] == [sum(truth == c for _, _, truth in rows) for c in range(8)]
     for c in range(7):
         precisions = average_precision([p[c] for _, p, _ in rows], [truth == c for _, _, truth in rows])
         expected = (precision(rows, c), recall(rows, c), f1(rows, c), precisions)
-        assert (own.precision[c], own.recall[c], own.f1[c], own.average_precision[c]) == pytest.approx(expected)
+        found = own[c]
+        assert (found.precision, found.recall, found.f1, found.average_precision) == pytest.approx(expected)
 
 
-def test_a_class_without_a_video_has_nan_and_costs_nothing() -> None:
+def test_a_class_without_a_video_has_no_metrics_and_costs_nothing() -> None:
     table = table_of(np.array([[2.0, 1.0, 0.0], [0.0, 2.0, 1.0], [0.0, 1.0, 2.0]]), np.array([0, 1, 1]))
 
-    found = measured(table, resamples=0)
+    found = measure(table, resamples=0)
 
     own = found.per_class
-    assert own.precision.tolist() == [1, 1, 0]
-    assert all(math.isnan(column[2]) for column in (own.recall, own.f1, own.average_precision))
-    assert found.values["mean_class"].value == pytest.approx((1 + 0.5) / 2)
-    assert found.values["macro_f1"].value == pytest.approx((1 + 2 / 3) / 2)
+    assert [of_class.precision for of_class in own] == [1, 1, 0]
+    assert (own[2].recall, own[2].f1, own[2].average_precision) == (None, None, None)
+    assert found.metrics["mean_class"].value == pytest.approx((1 + 0.5) / 2)
+    assert found.metrics["macro_f1"].value == pytest.approx((1 + 2 / 3) / 2)
 
 
 def test_the_confusion_matrix_counts_the_labelled_videos() -> None:
     table = single()
     rows = known(rows_of(table))
 
-    counts = measured(table, resamples=0).confusion
+    counts = measure(table, resamples=0).confusion
 
     assert counts is not None
     pairs = [(truth, best(scores, 1)[0]) for scores, _, truth in rows]
-    assert counts.tolist() == [[pairs.count((truth, guess)) for guess in range(8)] for truth in range(8)]
+    assert [list(row) for row in counts] == [[pairs.count((truth, guess)) for guess in range(8)] for truth in range(8)]
 
 
 def test_several_labels_have_no_confusion_and_average_precision_alone() -> None:
     table = multiple()
 
-    found = measured(table, resamples=0)
+    found = measure(table, resamples=0)
 
     assert found.confusion is None
-    assert np.isnan(found.per_class.precision).all()
+    assert {(of_class.precision, of_class.recall, of_class.f1) for of_class in found.per_class} == {(None, None, None)}
     expected = average_precisions(table.probabilities, table.present)
-    assert found.per_class.average_precision.tolist() == pytest.approx(expected.tolist(), nan_ok=True)
+    shares = [math.nan if one.average_precision is None else one.average_precision for one in found.per_class]
+    assert shares == pytest.approx(expected.tolist(), nan_ok=True)
 
 
 def test_average_precision_of_ties_earns_nothing() -> None:
@@ -274,13 +278,13 @@ def test_auroc_tells_how_far_none_is_apart(of_known: list[float], of_none: list[
     logits = np.array([[best_logit, 0.0] for best_logit in of_known + of_none])
     table = table_of(logits, np.array([0] * len(of_known) + [-1] * len(of_none)))
 
-    assert measured(table, resamples=0).values["auroc_none"].value == expected
+    assert measure(table, resamples=0).metrics["auroc_none"].value == expected
 
 
 def test_auroc_of_chance_is_about_a_half() -> None:
     rng = np.random.default_rng(0)
 
-    found = measured(table_of(rng.normal(size=(4000, 3)), rng.integers(-1, 3, 4000))).values["auroc_none"]
+    found = measure(table_of(rng.normal(size=(4000, 3)), rng.integers(-1, 3, 4000))).metrics["auroc_none"]
 
     assert found.low < 0.5 < found.high
     assert found.high - found.low < 0.06
@@ -290,7 +294,7 @@ def test_none_of_these_counts_for_auroc_alone() -> None:
     table = single()
     without = table.of_videos(np.flatnonzero(table.truth >= 0))
 
-    with_none, alone = values_of(measured(table, resamples=0)), values_of(measured(without, resamples=0))
+    with_none, alone = values_of(measure(table, resamples=0)), values_of(measure(without, resamples=0))
 
     del with_none["auroc_none"]
     assert with_none == alone
@@ -301,18 +305,18 @@ def test_none_of_these_counts_for_auroc_alone() -> None:
 
 @pytest.mark.parametrize("table", [single(), single(coarse=True), multiple(), single(videos=2, none=0)])
 def test_an_interval_holds_its_value(table: ScoreTable) -> None:
-    assert all(one.low <= one.value <= one.high for one in measured(table, resamples=100).values.values())
+    assert all(one.low <= one.value <= one.high for one in measure(table, resamples=100).metrics.values())
 
 
 def test_the_same_seed_gives_the_same_digits() -> None:
-    assert measured(single(), seed=5).values == measured(single(), seed=5).values
-    assert measured(single(), seed=5).values != measured(single(), seed=6).values
+    assert measure(single(), seed=5).metrics == measure(single(), seed=5).metrics
+    assert measure(single(), seed=5).metrics != measure(single(), seed=6).metrics
 
 
 def test_always_right_has_no_width() -> None:
     table = table_of(np.eye(4)[[0, 1, 2, 3, 0]], np.array([0, 1, 2, 3, 0]))
 
-    found = measured(table, resamples=200).values
+    found = measure(table, resamples=200).metrics
 
     assert [(found[n].low, found[n].high) for n in ("top1", "mean_class", "macro_f1", "map")] == [(1, 1)] * 4
 
@@ -321,7 +325,7 @@ def test_the_interval_of_a_share_is_the_binomial_one() -> None:
     right = np.arange(400) % 4 > 0
     table = table_of(np.stack([right, ~right], axis=1).astype(np.float64), np.zeros(400, dtype=np.int64))
 
-    found = measured(table, resamples=2000).values["top1"]
+    found = measure(table, resamples=2000).metrics["top1"]
 
     margin = 1.96 * math.sqrt(0.75 * 0.25 / 400)
     assert (found.low, found.high) == pytest.approx((0.75 - margin, 0.75 + margin), abs=0.006)
@@ -347,40 +351,44 @@ def better(table: ScoreTable) -> ScoreTable:
     return ScoreTable(table.labels, table.videos, logits, table.truth)
 
 
-def test_a_table_gains_nothing_over_itself() -> None:
-    found = compared(single(), single(), resamples=100)
+def by_metric(rows: Sequence[Comparison]) -> dict[str, Comparison]:
+    return {row.metric: row for row in rows}
 
-    assert (found.videos, found.left_out) == (60, 0)
-    assert list(found.differences) == SINGLE
-    assert {(d.value, d.low, d.high, d.p) for d in found.differences.values()} == {(0, 0, 0, 1)}
+
+def test_a_table_gains_nothing_over_itself() -> None:
+    found = compare(single(), single(), resamples=100)
+
+    assert {(row.videos, row.left_out) for row in found} == {(60, 0)}
+    assert [row.metric for row in found] == SINGLE
+    assert {(row.difference, row.low, row.high, row.p) for row in found} == {(0, 0, 0, 1)}
 
 
 def test_a_gain_is_the_difference_of_the_figures() -> None:
     a, b = single(), better(single())
 
-    found = compared(a, b, resamples=100).differences
+    found = by_metric(compare(a, b, resamples=100))
 
-    gains = {name: values_of(measured(b))[name] - value for name, value in values_of(measured(a)).items()}
-    assert {name: one.value for name, one in found.items()} == pytest.approx(gains)
+    gains = {name: values_of(measure(b))[name] - value for name, value in values_of(measure(a)).items()}
+    assert {name: row.difference for name, row in found.items()} == pytest.approx(gains)
     assert found["top1"].low > 0
     assert found["top1"].p == 1 / 101
 
 
 def test_a_gain_turns_round_with_the_tables() -> None:
-    there, back = compared(single(), better(single())), compared(better(single()), single())
+    there, back = (by_metric(compare(*pair)) for pair in ((single(), better(single())), (better(single()), single())))
 
-    for name, one in there.differences.items():
-        assert (-one.value, -one.high, -one.low) == pytest.approx(
-            (back.differences[name].value, back.differences[name].low, back.differences[name].high)
+    for name, one in there.items():
+        assert (-one.difference, -one.high, -one.low) == pytest.approx(
+            (back[name].difference, back[name].low, back[name].high)
         )
-        assert one.p == back.differences[name].p
+        assert one.p == back[name].p
 
 
 def test_a_paired_interval_is_narrower_than_that_of_strangers() -> None:
     a = single(videos=400, none=0)
     b = ScoreTable(a.labels, a.videos, a.logits + 0.3 * np.random.default_rng(9).normal(size=a.logits.shape), a.truth)
 
-    paired, own = compared(a, b).differences["top1"], measured(a).values["top1"]
+    paired, own = by_metric(compare(a, b))["top1"], measure(a).metrics["top1"]
 
     assert paired.high - paired.low < own.high - own.low
 
@@ -413,7 +421,7 @@ def test_a_few_videos_settle_nothing(videos: int, p: float) -> None:
     wrong, right = np.eye(2)[np.ones(videos, dtype=int)], np.eye(2)[np.zeros(videos, dtype=int)]
     truth = np.zeros(videos, dtype=np.int64)
 
-    found = compared(table_of(wrong, truth), table_of(right, truth)).differences
+    found = by_metric(compare(table_of(wrong, truth), table_of(right, truth)))
 
     assert found["top1"].p == found["macro_f1"].p == found["ece"].p == pytest.approx(p)
     assert found["top5"].p == 1
@@ -425,9 +433,9 @@ def test_order_of_videos_and_labels_has_no_say() -> None:
     places = np.append(np.argsort(columns), -1)
     other = ScoreTable(tuple(b.labels[c] for c in columns), b.videos, b.logits[:, columns], places[b.truth])
 
-    found = compared(a, other.of_videos(range(59, -1, -1)), resamples=50)
+    found = compare(a, other.of_videos(range(59, -1, -1)), resamples=50)
 
-    assert found == compared(a, b, resamples=50)
+    assert found == compare(a, b, resamples=50)
 
 
 def test_several_labels_are_aligned_too() -> None:
@@ -435,19 +443,17 @@ def test_several_labels_are_aligned_too() -> None:
     columns = [6, 5, 4, 3, 2, 1, 0]
     other = ScoreTable(tuple(b.labels[c] for c in columns), b.videos, b.logits[:, columns], b.present[:, columns])
 
-    assert {one.value for one in compared(a, other.of_videos(range(39, -1, -1)), resamples=5).differences.values()} == {
-        0
-    }
+    assert {row.difference for row in compare(a, other.of_videos(range(39, -1, -1)), resamples=5)} == {0}
 
 
 def test_videos_that_one_table_has_are_left_out_and_counted() -> None:
     a, b = single(), better(single())
 
-    found = compared(a.of_videos(range(5, 60)), b.of_videos(range(50)), resamples=50)
+    found = compare(a.of_videos(range(5, 60)), b.of_videos(range(50)), resamples=50)
 
-    assert (found.videos, found.left_out) == (45, 15)
+    assert {(row.videos, row.left_out) for row in found} == {(45, 15)}
     kept = range(5, 50)
-    assert found.differences == compared(a.of_videos(kept), b.of_videos(kept), resamples=50).differences
+    assert [replace(row, left_out=0) for row in found] == compare(a.of_videos(kept), b.of_videos(kept), resamples=50)
 
 
 def test_another_truth_names_the_video() -> None:
@@ -457,7 +463,7 @@ def test_another_truth_names_the_video() -> None:
     was, now = a.labels[int(a.truth[20])], a.labels[int(truth[20])]
 
     with pytest.raises(UsageError, match=rf"^20\.mp4: is '{was}' but '{now}' in the other"):
-        compared(a, ScoreTable(a.labels, a.videos, a.logits, truth))
+        compare(a, ScoreTable(a.labels, a.videos, a.logits, truth))
 
 
 def test_none_of_these_is_another_truth_too() -> None:
@@ -466,43 +472,43 @@ def test_none_of_these_is_another_truth_too() -> None:
     truth[0] = 0
 
     with pytest.raises(UsageError, match=r"^0\.mp4: is none of the labels but 'label 0' in the other"):
-        compared(a, ScoreTable(a.labels, a.videos, a.logits, truth))
+        compare(a, ScoreTable(a.labels, a.videos, a.logits, truth))
 
 
 def test_other_labels_name_one() -> None:
     a = single()
 
     with pytest.raises(UsageError, match=r"^label 'label 7': is in one of the tables only"):
-        compared(a, ScoreTable((*a.labels[:-1], "other"), a.videos, a.logits, a.truth))
+        compare(a, ScoreTable((*a.labels[:-1], "other"), a.videos, a.logits, a.truth))
 
 
 def test_one_and_several_labels_are_not_compared() -> None:
     a = single()
 
     with pytest.raises(UsageError, match="several labels"):
-        compared(a, ScoreTable(a.labels, a.videos, a.logits, a.present))
+        compare(a, ScoreTable(a.labels, a.videos, a.logits, a.present))
 
 
 def test_no_video_in_common_is_refused() -> None:
     with pytest.raises(UsageError, match=r"^0\.mp4: is in the first table only"):
-        compared(single().of_videos(range(30)), single().of_videos(range(30, 60)))
+        compare(single().of_videos(range(30)), single().of_videos(range(30, 60)))
 
 
 def test_a_video_twice_cannot_be_aligned() -> None:
     with pytest.raises(UsageError, match=r"^1\.mp4: is in a table twice"):
-        compared(single(), single().of_videos([*range(1, 60), 1]))
+        compare(single(), single().of_videos([*range(1, 60), 1]))
 
 
 def test_a_table_without_a_labelled_video_is_refused() -> None:
     with pytest.raises(UsageError, match="no video has one of the labels"):
-        measured(table_of(np.zeros((2, 3)), np.array([-1, -1])))
+        measure(table_of(np.zeros((2, 3)), np.array([-1, -1])))
     with pytest.raises(UsageError, match="no video has one of the labels"):
-        measured(table_of(np.zeros((2, 3)), np.zeros((2, 3), dtype=np.bool_)))
+        measure(table_of(np.zeros((2, 3)), np.zeros((2, 3), dtype=np.bool_)))
 
 
 def test_predictions_of_some_labels_miss_the_others() -> None:
     logits = np.full((2, 8), -math.inf)
     logits[:, 1], logits[:, 2] = 1.0, 0.0
-    found = values_of(measured(table_of(logits, np.array([2, 5])), resamples=10))
+    found = values_of(measure(table_of(logits, np.array([2, 5])), resamples=10))
 
     assert (found["top1"], found["top5"]) == (0, 0.5)

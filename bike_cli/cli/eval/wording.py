@@ -1,0 +1,66 @@
+"""How reports are worded, in tables and on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from bike_cli.tasks.evaluate.metric_table import METRICS
+from bike_cli.tasks.evaluate.official import OFFICIAL_NAMES
+from bike_cli.tasks.evaluate.report import Comparison, EvaluationReport
+
+SETTLED = 0.05  # below this p
+COMPARED_ON = {  # what differences are of, where it is not the protocol's own figure
+    "fewshot": "of the first draw",
+    "zeroshot-half": "of all classes, not of halves",
+    "k600": "of all splits' classes together",
+}
+
+
+def metric_name(key: str) -> str:
+    """Return the name of a metric for people."""
+    return METRICS[key].name if key in METRICS else OFFICIAL_NAMES.get(key, key.replace("_", " "))
+
+
+def keys_of(metrics: Iterable[Mapping[str, object] | None]) -> list[str]:
+    """Return the keys that any of several mappings has, in order."""
+    return list(dict.fromkeys(key for some in metrics for key in some or ()))
+
+
+def winner(comparison: Comparison) -> str | None:
+    """Return the system that is better, if the difference is significant."""
+    low, high = comparison.low, comparison.high
+    if low <= 0 <= high or comparison.p >= SETTLED:
+        return None
+    metric = METRICS.get(comparison.metric)
+    smaller_is_better = metric is not None and metric.smaller_is_better
+    return comparison.system if (low > 0) != smaller_is_better else comparison.baseline
+
+
+def compared_on(report: EvaluationReport) -> str:
+    """Return on what systems are compared."""
+    scope = COMPARED_ON.get(report.protocol)
+    is_partial = any(comparison.left_out for comparison in report.comparisons)
+    videos = {comparison.videos for comparison in report.comparisons} if is_partial else set()
+    shared = f"on the {min(videos):,} videos that both have" if len(videos) == 1 else "on the same videos"
+    if len(videos) > 1:
+        shared = f"on the videos that both have, {min(videos):,} to {max(videos):,}"
+    return shared if scope is None else f"{shared}, {scope}"
+
+
+def percent(share: float | None) -> str:
+    """Return a share in per cent."""
+    return "–" if share is None else f"{_points(share):.1f}"
+
+
+def signed(share: float) -> str:
+    """Return a difference of shares in points."""
+    return f"{_points(share):+.1f}"
+
+
+def _points(share: float) -> float:
+    return round(100 * share, 1) + 0.0  # never -0.0
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

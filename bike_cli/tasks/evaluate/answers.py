@@ -1,0 +1,148 @@
+"""What metrics are computed from: the answers for labelled videos, and resamples of these videos."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bike_cli.errors import UsageError
+from bike_cli.tasks.evaluate.bootstrap import Groups, RankedClasses, divided
+from bike_cli.tasks.evaluate.metrics import Ranking, confusion, ranking
+from bike_cli.tasks.evaluate.score_table import NONE, ScoreTable
+
+BINS = 15  # of the calibration error
+TOP = 5
+
+
+class Answers:
+    """The answers of one table, prepared once for all resamples.
+
+    Videos of none of the labels (truth -1) are not among the `known` ones. Arrays over known videos have length n.
+
+    Raises:
+        UsageError: no video has a label.
+    """
+
+    def __init__(self, table: ScoreTable) -> None:
+        self.table = table
+        self.labelled = table.present.any(axis=1)  # bool [V]
+        if not self.labelled.any():
+            raise UsageError("truth: no video has one of the labels; check that predictions and labels belong together")
+        self.known = np.flatnonzero(self.labelled)  # int64 [n]
+        self.names_all = table.fewest == len(table.labels)
+        self.names_top = table.fewest >= min(TOP, len(table.labels))
+        best = table.ranked(TOP)[self.known]
+        hits = np.take_along_axis(table.present[self.known], np.maximum(best, 0), axis=1) & (best >= 0)
+        self.guesses = best[:, 0]  # int64 [n]
+        self.hits: NDArray[np.bool_] = hits[:, 0]  # [n]
+        self.hits5: NDArray[np.bool_] = np.asarray(hits.any(axis=1))  # [n]
+        self.confidence = table.probabilities.max(axis=1)  # float64 [V]
+
+    @cached_property
+    def truth(self) -> NDArray[np.int64]:
+        """The class of each known video, [n]; only with one label per video."""
+        return np.asarray(self.table.truth[self.known], dtype=np.int64)
+
+    def confusion(self) -> NDArray[np.int64]:
+        """Return the confusion matrix, [C, C]; only with one label per video."""
+        return confusion(self.truth, self.guesses, len(self.table.labels))
+
+    @cached_property
+    def rankings(self) -> list[Ranking]:
+        """The videos in the order of their scores, per class; only if `names_all`."""
+        # With several labels per video, a video without labels is a negative of every class; else it does not count.
+        probabilities, present = self.table.probabilities[self._ranked], self.table.present[self._ranked]
+        return [ranking(scores, is_of) for scores, is_of in zip(probabilities.T, present.T, strict=True)]
+
+    @cached_property
+    def ranked_classes(self) -> RankedClasses:
+        """The rankings, ready for resamples."""
+        return RankedClasses(self.rankings, self._ranked, videos=len(self.table.videos))
+
+    @property
+    def _ranked(self) -> NDArray[np.int64]:
+        return np.flatnonzero(self.labelled | self.table.multi_label)
+
+    # -- groups of videos whose counts metrics sum
+
+    @cached_property
+    def by_hit(self) -> Groups:
+        """Two groups: answers that are wrong, and those that are correct."""
+        return Groups.of(self.hits.astype(np.int64), groups=2, rows=self.known)
+
+    @cached_property
+    def by_hit5(self) -> Groups:
+        """Two groups: videos whose class is not among the five best answers, and those whose class is."""
+        return Groups.of(self.hits5.astype(np.int64), groups=2, rows=self.known)
+
+    @cached_property
+    def by_class(self) -> Groups:
+        """A group per class: its videos."""
+        return Groups.of(self.truth, groups=len(self.table.labels), rows=self.known)
+
+    @cached_property
+    def correct_by_class(self) -> Groups:
+        """A group per class: its videos whose answer is correct."""
+        return Groups.of(self.truth[self.hits], groups=len(self.table.labels), rows=self.known[self.hits])
+
+    @cached_property
+    def by_guess(self) -> Groups:
+        """A group per class: the videos classified as it."""
+        return Groups.of(self.guesses, groups=len(self.table.labels), rows=self.known)
+
+    @cached_property
+    def by_bin(self) -> tuple[Groups, Tensor]:
+        """A group per bin of confidence, and the excess of correctness over confidence in the order of the groups."""
+        confidence = self.confidence[self.known]
+        bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)  # each with its upper edge
+        order = np.argsort(bins, kind="stable")
+        groups = Groups.in_order(self.known[order], np.bincount(bins, minlength=BINS))
+        return groups, torch.from_numpy((self.hits - confidence)[order])
+
+    @cached_property
+    def by_doubt(self) -> tuple[Groups, Groups]:
+        """Known videos grouped by where their doubt lies among the levels of doubt of the others, and these by level.
+
+        The first has a group below the lowest level, one at it, one between it and the second, and so on.
+        """
+        doubt, none = 1 - self.confidence, np.flatnonzero(self.table.truth == NONE)
+        levels, level = np.unique(doubt[none], return_inverse=True)
+        place = np.searchsorted(levels, doubt[self.known], "left") + np.searchsorted(levels, doubt[self.known], "right")
+        by_place = Groups.of(place.astype(np.int64), groups=2 * len(levels) + 1, rows=self.known)
+        return by_place, Groups.of(np.asarray(level, dtype=np.int64), groups=len(levels), rows=none)
+
+
+class Resamples:
+    """Resamples of the videos: what a metric is a function of.
+
+    Args:
+        counts: float32 [V, R], how often each of V videos is drawn in each of R resamples.
+    """
+
+    def __init__(self, answers: Answers, counts: Tensor) -> None:
+        self.answers = answers
+        self.counts = counts
+
+    def share(self, groups: Groups) -> NDArray[np.float64]:
+        """Return the share of the second of two groups, [R]."""
+        first, second = groups.sums(self.counts)
+        return divided(second, first + second)
+
+    @cached_property
+    def videos(self) -> NDArray[np.float64]:
+        """The number of videos per class, [C, R]."""
+        return self.answers.by_class.sums(self.counts)
+
+    @cached_property
+    def correct(self) -> NDArray[np.float64]:
+        """The number of correctly classified videos per class, [C, R]."""
+        return self.answers.correct_by_class.sums(self.counts)
+
+    @cached_property
+    def guessed(self) -> NDArray[np.float64]:
+        """The number of videos classified as each class, [C, R]."""
+        return self.answers.by_guess.sums(self.counts)

@@ -1,0 +1,213 @@
+"""The scores of systems become a report."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bike_cli.config import PRIVATE, TRAINED_ATTRIBUTE_WEIGHT, EvalConfig
+from bike_cli.data.labelled.eval_sets import Tested
+from bike_cli.engine.engine import Engine
+from bike_cli.errors import UsageError
+from bike_cli.settings import flatten
+from bike_cli.tasks.evaluate.metric_table import compare, measure
+from bike_cli.tasks.evaluate.metrics import top1_and_top5
+from bike_cli.tasks.evaluate.official import OfficialInputs, check_attributes, official_metrics, official_part
+from bike_cli.tasks.evaluate.protocols import Part, over_splits, zeroshot_half
+from bike_cli.tasks.evaluate.report import (
+    Comparison,
+    Estimate,
+    EvalData,
+    EvaluationReport,
+    FailedVideo,
+    Manifest,
+    Provenance,
+    SplitResult,
+    SystemResult,
+    Value,
+)
+from bike_cli.tasks.evaluate.score_table import ScoreTable
+from bike_cli.versions import versions
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class SystemScores:
+    """The scores of one system.
+
+    Args:
+        official: what official metrics are computed from; None for predictions that were made earlier.
+        draws: of the protocol `fewshot`, a table per draw, the first of which is `table`.
+        provenance: what its answers depend on; None for predictions that were made earlier.
+    """
+
+    name: str
+    table: ScoreTable
+    official: OfficialInputs | None = None
+    draws: tuple[ScoreTable, ...] = ()
+    provenance: Provenance | None = None
+
+
+def check_protocol(config: EvalConfig, tested: Tested) -> None:
+    """Raise UsageError where videos do not fit the protocol, or the official code has no such metrics."""
+    asked = config.attributes
+    trusted = TRAINED_ATTRIBUTE_WEIGHT if asked.attribute_model is not None else 0.0  # a trained branch is known later
+    check_attributes(config, trusted if asked.attribute_weight is None else asked.attribute_weight)
+    if (config.protocol == "multilabel") != tested.multi_label:
+        fact = "have one label each" if config.protocol == "multilabel" else "have several labels"
+        way = "give --multi-label" if config.protocol == "multilabel" else "give --protocol multilabel"
+        raise UsageError(f"protocol {config.protocol}: the videos {fact}; {way}, or check the data")
+    if config.protocol == "k600" and len(tested.splits) < 2:
+        raise UsageError("protocol k600: is a mean over splits, and one was given; name a list file for each")
+    if config.protocol == "zeroshot-half" and len(tested.labels) < 4:
+        raise UsageError(f"protocol zeroshot-half: {len(tested.labels)} classes have no halves; give four or more")
+
+
+def summarize(
+    systems: Sequence[SystemScores],
+    tested: Tested,
+    places: Sequence[int],
+    config: EvalConfig,
+    *,
+    data: EvalData,
+    manifest: Manifest,
+) -> EvaluationReport:
+    """Return the metrics of the systems, and how they differ from those of the first.
+
+    Args:
+        places: the samples that the rows of the tables are of.
+    """
+    results: list[SystemResult] = []
+    splits: list[SplitResult] = []
+    parts = _parts(tested, places) if config.protocol == "k600" else []
+    for system in systems:
+        result = measure(system.table, system.name, seed=config.seed, resamples=config.resamples)
+        result = replace(result, provenance=system.provenance)
+        try:
+            splits += _splits(system, parts, config)
+            if system.official is not None:
+                result = replace(result, official=official_metrics(system.table, system.official, config, parts))
+        except UsageError as e:  # must not hide the other metrics
+            logger.warning("%s: has no figures of its own (%s)", config.protocol, e)
+        results.append(result)
+    comparisons = [row for other in systems[1:] for row in _compare(systems[0], other, config)]
+    return EvaluationReport(config.protocol, manifest, data, tuple(results), tuple(comparisons), tuple(splits))
+
+
+def manifest_of(
+    config: EvalConfig, *, engine: Engine | None, model: str, arguments: Mapping[str, Value] | None = None
+) -> Manifest:
+    """Return what is needed to repeat an evaluation.
+
+    Args:
+        engine: of the first system; None for predictions that were made earlier, whose settings are not known.
+        model: its name.
+    """
+    settings = {name: value for name, value in flatten(config).items() if name not in PRIVATE}
+    if engine is None:
+        settings = {name: settings[name] for name in ("protocol", "seed", "resamples")}
+    placement = None if engine is None else engine.encoder.placement
+    return Manifest(
+        model,
+        None if engine is None else engine.fingerprint,
+        None if placement is None else placement.device.type,
+        None if placement is None else str(placement.dtype).removeprefix("torch."),
+        arguments or {},
+        settings,  # type: ignore[arg-type]  # the fields of a config hold nothing else
+        versions(),
+        config.seed,
+    )
+
+
+def describe_data(
+    tested: Tested, files: Sequence[str], failed: Sequence[FailedVideo], videos: int, contents: str | None = None
+) -> EvalData:
+    """Return what was evaluated on. Videos that annotations name and that could not be used are failures, too."""
+    digest = hashlib.sha256()
+    for label in tested.labels:
+        digest.update(_bytes(f"{label}\0"))
+    for sample in tested.samples:
+        digest.update(_bytes(f"\1{sample.source.id}\0{sample.labels}"))
+    used = {label for sample in tested.samples for label in sample.labels}
+    return EvalData(
+        tuple(files),
+        digest.hexdigest(),
+        contents,
+        videos,
+        len(tested.labels),
+        (*failed, *(FailedVideo(*one) for one in tested.left_out)),
+        tuple(label for i, label in enumerate(tested.labels) if i not in used),
+    )
+
+
+def _bytes(text: str) -> bytes:
+    """Return the bytes of a text, which may hold those of a file name that is not UTF-8."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character, such as "\ud800"
+        return text.encode("utf-8", "surrogatepass")
+
+
+def _compare(first: SystemScores, other: SystemScores, config: EvalConfig) -> list[Comparison]:
+    names = (first.name, other.name)
+    try:
+        return compare(first.table, other.table, names, seed=config.seed, resamples=config.resamples)
+    except UsageError as e:
+        logger.warning("%s: is not compared with %s (%s)", other.name, first.name, e)
+        return []
+
+
+# -- splits ------------------------------------------------------------------------------------------------------------
+
+
+def _splits(system: SystemScores, parts: Sequence[Part], config: EvalConfig) -> list[SplitResult]:
+    if config.protocol == "zeroshot-half":
+        halves = zeroshot_half(system.table)
+        rows = [_split(system.name, f"half {i}", half.table) for i, half in enumerate(halves.splits)]
+    elif config.protocol == "k600":
+        rows = [_split_of_part(system, part) for part in parts]
+    elif config.protocol == "fewshot":
+        rows = [_split(system.name, f"draw {i + 1}", table) for i, table in enumerate(system.draws)]
+    else:
+        return []
+    official = None if rows[0].official is None else _mean([row.official or {} for row in rows])
+    return [*rows, SplitResult(system.name, "mean ± std", None, None, _mean([row.metrics for row in rows]), official)]
+
+
+def _split(system: str, name: str, table: ScoreTable) -> SplitResult:
+    metrics = top1_and_top5(table.logits, np.asarray(table.truth, dtype=np.int64))
+    return SplitResult(system, name, len(table.labels), len(table.videos), _estimates(metrics))
+
+
+def _split_of_part(system: SystemScores, part: Part) -> SplitResult:
+    row = _split(system.name, part.name, part.of(system.table))
+    if system.official is None:
+        return row
+    return replace(row, official=_estimates(official_part(system.official.views, system.table, part)))
+
+
+def _estimates(metrics: Mapping[str, float]) -> dict[str, Estimate]:
+    return {name: Estimate(value) for name, value in metrics.items()}
+
+
+def _mean(splits: Sequence[Mapping[str, Estimate]]) -> dict[str, Estimate]:
+    return {name: over_splits([metrics[name].value for metrics in splits]) for name in splits[0]}
+
+
+def _parts(tested: Tested, places: Sequence[int]) -> list[Part]:
+    """Return the splits as rows and classes of the tables."""
+    row_of = {place: row for row, place in enumerate(places)}
+    parts = []
+    for i, samples in enumerate(tested.splits):
+        rows = [row_of[place] for place in samples if place in row_of]
+        if not rows:
+            logger.warning("split %d: none of its %d videos can be evaluated; it is left out", i + 1, len(samples))
+            continue
+        classes = np.array(tested.classes_of(i), dtype=np.int64)
+        parts.append(Part(np.array(rows, dtype=np.int64), classes, f"split {i + 1}"))
+    return parts

@@ -1,0 +1,173 @@
+"""Metrics compared with scikit-learn and torchmetrics, on random scores."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn import metrics as sklearn
+from torchmetrics import functional as torchmetrics
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from bike_cli.tasks.evaluate.metric_table import METRICS, compare, measure
+from bike_cli.tasks.evaluate.metrics import average_precisions, confusion, hits_among, macro, recalls
+from bike_cli.tasks.evaluate.report import SystemResult
+from bike_cli.tasks.evaluate.score_table import ScoreTable
+
+Floats = NDArray[np.float64]
+SEEDS = st.integers(0, 2**32 - 1)
+random_tables = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def table_of(scores: Floats, truth: NDArray[np.int64] | NDArray[np.bool_]) -> ScoreTable:
+    labels, videos = (tuple(str(i) for i in range(count)) for count in reversed(scores.shape))
+    return ScoreTable(labels, videos, scores, truth)
+
+
+def single_label(seed: int, *, with_unknown: bool = False) -> tuple[ScoreTable, Floats, NDArray[np.int64]]:
+    """Return a table of 2 to 12 classes, some of which have no video, its probabilities and its truth."""
+    rng = np.random.default_rng(seed)
+    classes, videos = int(rng.integers(2, 13)), int(rng.integers(5, 80))
+    truth = rng.choice(rng.integers(0, classes, classes), videos)
+    scores = rng.normal(size=(videos, classes)) * rng.uniform(0.5, 4)
+    scores[np.arange(videos), truth] += rng.uniform(0, 3)
+    if with_unknown:
+        truth[: int(rng.integers(1, videos - 1))] = -1
+    powers = np.exp(scores)
+    return table_of(scores, truth), powers / powers.sum(axis=1, keepdims=True), truth
+
+
+def values_of(result: SystemResult) -> dict[str, float]:
+    return {key: metric.value for key, metric in result.metrics.items()}
+
+
+@random_tables
+@given(SEEDS)
+def test_single_label_metrics_are_those_of_scikit_learn(seed: int) -> None:
+    table, probabilities, truth = single_label(seed)
+    guesses, classes = probabilities.argmax(axis=1), probabilities.shape[1]
+    present = np.unique(truth)
+
+    result = measure(table, resamples=0)
+    found = values_of(result)
+
+    assert found["top1"] == pytest.approx(sklearn.accuracy_score(truth, guesses))
+    assert found["mean_class"] == pytest.approx(sklearn.recall_score(truth, guesses, labels=present, average="macro"))
+    f1 = sklearn.f1_score(truth, guesses, labels=present, average="macro", zero_division=0.0)
+    assert found["macro_f1"] == pytest.approx(f1)
+    top5 = sklearn.top_k_accuracy_score(truth, probabilities, k=5, labels=range(classes)) if classes > 5 else 1.0
+    assert found["top5"] == pytest.approx(top5)
+    averages = [sklearn.average_precision_score(truth == c, probabilities[:, c]) for c in present]
+    assert found["map"] == pytest.approx(np.mean(averages))
+    assert (
+        np.array(result.confusion).tolist() == sklearn.confusion_matrix(truth, guesses, labels=range(classes)).tolist()
+    )
+
+
+@random_tables
+@given(SEEDS)
+def test_class_metrics_are_those_of_scikit_learn(seed: int) -> None:
+    table, probabilities, truth = single_label(seed)
+    guesses = probabilities.argmax(axis=1)
+
+    result = measure(table, resamples=0)
+
+    rows = sklearn.precision_recall_fscore_support(
+        truth, guesses, labels=range(len(table.labels)), zero_division=np.nan
+    )
+    for of_class, precision, recall, f1, videos in zip(result.per_class, *rows, strict=True):
+        assert of_class.videos == videos
+        assert [of_class.precision, of_class.recall] == pytest.approx(
+            [None if np.isnan(value) else value for value in (precision, recall)]
+        )
+        assert of_class.f1 == (pytest.approx(np.nan_to_num(f1)) if videos else None)
+
+
+@random_tables
+@given(SEEDS)
+def test_single_label_metrics_are_those_of_torchmetrics(seed: int) -> None:
+    table, probabilities, truth = single_label(seed)
+    classes = probabilities.shape[1]
+    scores, labels = torch.from_numpy(probabilities), torch.from_numpy(truth)
+
+    found = values_of(measure(table, resamples=0))
+
+    top1, top5 = (
+        torchmetrics.accuracy(scores, labels, "multiclass", num_classes=classes, average="micro", top_k=k)
+        for k in (1, min(5, classes))
+    )
+    assert (found["top1"], found["top5"]) == pytest.approx((float(top1), float(top5)), abs=1e-6)
+    ece = multiclass_calibration_error(scores, labels, num_classes=classes, n_bins=15, norm="l1")
+    assert found["ece"] == pytest.approx(float(ece), abs=1e-6)
+
+
+@random_tables
+@given(SEEDS)
+def test_auroc_of_unknown_videos_is_that_of_scikit_learn(seed: int) -> None:
+    table, probabilities, truth = single_label(seed, with_unknown=True)
+
+    found = values_of(measure(table, resamples=0))
+
+    doubt = 1 - probabilities.max(axis=1)
+    assert found["auroc_none"] == pytest.approx(sklearn.roc_auc_score(truth < 0, doubt))
+
+
+@random_tables
+@given(SEEDS)
+def test_multi_label_map_is_that_of_both(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    videos, classes = int(rng.integers(5, 60)), int(rng.integers(2, 10))
+    present = rng.random((videos, classes)) < 0.4
+    present[0], present[1] = True, False  # so that each class has a video, and a negative
+    scores = rng.normal(size=present.shape) + present
+
+    result = measure(table_of(scores, present), resamples=0)
+
+    powers = np.exp(scores)
+    probabilities = powers / powers.sum(axis=1, keepdims=True)
+    averages = sklearn.average_precision_score(present, probabilities, average=None)
+    assert [of_class.average_precision for of_class in result.per_class] == pytest.approx(averages.tolist())
+    by_torchmetrics = torchmetrics.average_precision(
+        torch.from_numpy(probabilities), torch.from_numpy(present.astype(int)), "multilabel", num_labels=classes
+    )
+    assert values_of(result)["map"] == pytest.approx(float(by_torchmetrics), abs=1e-6)
+
+
+@random_tables
+@given(SEEDS)
+def test_the_pure_functions_are_those_of_scikit_learn(seed: int) -> None:
+    _, probabilities, truth = single_label(seed)
+    classes, guesses = probabilities.shape[1], probabilities.argmax(axis=1)
+    counts = confusion(truth, guesses, classes)
+
+    assert counts.tolist() == sklearn.confusion_matrix(truth, guesses, labels=range(classes)).tolist()
+    recall_of_present = sklearn.recall_score(truth, guesses, labels=np.unique(truth), average="macro")
+    assert macro(counts) == pytest.approx(recall_of_present)
+    recall = sklearn.recall_score(truth, guesses, labels=range(classes), average=None, zero_division=np.nan)
+    assert recalls(counts).tolist() == pytest.approx(recall.tolist(), nan_ok=True)
+    averages = average_precisions(probabilities, truth[:, None] == np.arange(classes))
+    for c in np.unique(truth):
+        assert averages[c] == pytest.approx(sklearn.average_precision_score(truth == c, probabilities[:, c]))
+    for k in range(1, classes if classes > 2 else 1):
+        top_k = sklearn.top_k_accuracy_score(truth, probabilities, k=k, labels=range(classes))
+        assert hits_among(probabilities, truth, k).mean() == pytest.approx(top_k)
+
+
+@random_tables
+@given(SEEDS)
+def test_differences_are_those_of_the_metrics(seed: int) -> None:
+    table, _, truth = single_label(seed)
+    other = table_of(table.logits + np.random.default_rng(seed).normal(size=table.logits.shape), truth)
+
+    rows = compare(table, other, resamples=20)
+
+    before, after = values_of(measure(table, resamples=0)), values_of(measure(other, resamples=0))
+    assert {row.metric: row.difference for row in rows} == pytest.approx(
+        {key: after[key] - before[key] for key in before}
+    )
+    assert all(0 < row.p <= 1 and row.low <= row.difference <= row.high for row in rows)
+
+
+def test_every_metric_of_the_table_is_compared_with_an_oracle() -> None:
+    assert set(METRICS) == {"top1", "top5", "mean_class", "macro_f1", "ece", "auroc_none", "map"}

@@ -1,0 +1,137 @@
+"""Reports as JSON: written, read again, and read from files that bike 0.1 wrote."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bike_cli.tasks.evaluate.report import (
+    VERSION,
+    ClassMetrics,
+    Comparison,
+    Estimate,
+    EvalData,
+    EvaluationReport,
+    FailedVideo,
+    Manifest,
+    Metric,
+    SplitResult,
+    SystemResult,
+    differing_metrics,
+)
+
+OLD = {name: Path(__file__).parent / "reports" / f"{name}_0_1.json" for name in ("predictions", "halves")}
+
+
+def a_report() -> EvaluationReport:
+    """A report with a value in every field that 0.1 leaves out or writes as null."""
+    manifest = Manifest("tiny", "f1", "cpu", "float32", {"data": ("a.csv",), "merge": False}, {"frames": 8}, {}, 3)
+    data = EvalData(("a.csv",), "ab", "cd", 2, 2, (FailedVideo("b.mp4", "damaged", "b.mp4: stops"),), ("sit",))
+    classes = (ClassMetrics("run", 2, 0.5, 1.0, 2 / 3, 0.75), ClassMetrics("sit", 0, None, None, None, None))
+    system = SystemResult("a", {"top1": Metric(0.5, 0.25, 0.75)}, classes, ((1, 1), (0, 0)), {"top1": Estimate(0.5)})
+    splits = (
+        SplitResult("a", "half 0", 1, 2, {"top1": Estimate(0.5)}, {"top1": Estimate(0.25)}),
+        SplitResult("a", "mean ± std", None, None, {"top1": Estimate(0.5, 0.125)}, {"top1": Estimate(0.25, 0.0)}),
+    )
+    comparison = Comparison("a", "b", "top1", 0.25, -0.5, 0.75, 0.5, 2, 1)
+    return EvaluationReport("zeroshot-half", manifest, data, (system,), (comparison,), splits, ("c",))
+
+
+def test_a_report_comes_back_from_json() -> None:
+    rounded = EvaluationReport.from_json(a_report().to_json())
+
+    assert EvaluationReport.from_json(rounded.to_json()) == rounded
+    assert rounded.systems[0].per_class[0].f1 == pytest.approx(2 / 3, abs=1e-9)
+    assert rounded.splits == a_report().splits
+    assert rounded.manifest == a_report().manifest
+
+
+def test_the_json_has_a_version_and_the_keys_of_0_1() -> None:
+    new, old = json.loads(a_report().to_json()), json.loads(OLD["predictions"].read_text())
+
+    assert new.pop("version") == VERSION == 2
+    assert new.keys() == old.keys()
+    assert new["data"].keys() == old["data"].keys()
+    assert new["systems"][0].keys() == old["systems"][0].keys()
+    assert new["systems"][0]["per_class"][0].keys() == old["systems"][0]["per_class"][0].keys()
+    assert new["comparisons"][0].keys() == old["comparisons"][0].keys()
+    assert new["data"]["failed"] == [{"path": "b.mp4", "type": "damaged", "message": "b.mp4: stops"}]
+    assert new["splits"][1]["metrics"] == {"top1": 0.5, "top1_std": 0.125}
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_a_file_of_0_1_is_read_whole(name: str) -> None:
+    old = json.loads(OLD[name].read_text())
+
+    again = json.loads(EvaluationReport.from_json(OLD[name].read_text()).to_json())
+
+    assert again.pop("version") == 2
+    splits = old.pop("splits"), again.pop("splits")
+    assert again == old
+    assert splits[1] == [{"official": None, **split} for split in splits[0]]  # which 0.1 leaves out
+
+
+def test_values_of_a_file_of_0_1() -> None:
+    report = EvaluationReport.from_json(OLD["halves"].read_text())
+
+    assert report.protocol == "zeroshot-half"
+    assert report.manifest.arguments["data"] == ("examples/by_shape.csv",)
+    assert report.manifest.settings["frames"] == 8
+    assert [system.name for system in report.systems] == ["pool tcs", "pool mean"]
+    assert report.systems[1].metrics["ece"].high == 0.032994771
+    official = report.systems[0].official
+    assert official is not None
+    assert official["half_top1"] == Estimate(0.925, 0.114564392)
+    provenance = report.systems[1].provenance
+    assert provenance is not None
+    assert (provenance.model, provenance.pool) == ("tiny", "mean")
+    assert report.splits[10].metrics["top1"] == Estimate(1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 3}, "version is 3, and this bike reads up to 2"),
+        ({"version": "2"}, "version is '2', and this bike reads up to 2"),
+        ({"protocol": None}, "protocol is None, expected a string"),
+        ({"seed": 1.5}, "seed is 1.5, expected a whole number"),
+        ({"seed": True}, "seed is True, expected a whole number"),
+        ({"settings": {"frames": {}}}, r"settings.frames is \{\}, expected a string"),
+        ({"systems": [{"name": "a", "metrics": {}}]}, r"systems\[0\].per_class is missing"),
+        ({"data": {}}, r"data.files is missing"),
+        ({"splits": [{}]}, r"splits\[0\].system is missing"),
+    ],
+)
+def test_what_is_not_a_report_names_the_place(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        EvaluationReport.from_json(json.dumps(json.loads(OLD["predictions"].read_text()) | change))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "[" * 100_000, "{"])
+def test_other_json_is_not_a_report(text: str) -> None:
+    with pytest.raises(ValueError, match=r"nested|Expecting|not a JSON object"):
+        EvaluationReport.from_json(text)
+
+
+def test_unknown_keys_are_ignored() -> None:
+    old = json.loads(OLD["predictions"].read_text())
+    old["systems"][0]["later"] = 1
+
+    assert EvaluationReport.from_json(json.dumps(old | {"later": {}})) == EvaluationReport.from_json(
+        OLD["predictions"].read_text()
+    )
+
+
+def test_differing_metrics_name_their_places() -> None:
+    before = a_report()
+    system = replace(before.systems[0], metrics={"top1": Metric(0.5, 0.25, 0.85)}, confusion=((2, 0), (0, 0)))
+
+    assert differing_metrics(before, before) == []
+    assert differing_metrics(before, replace(before, systems=(system,))) == [
+        "systems[0].metrics.top1.high: 0.75 before, 0.85 now",
+        "systems[0].confusion[0][0]: 1 before, 2 now",
+        "systems[0].confusion[0][1]: 1 before, 0 now",
+    ]
+    assert differing_metrics(before, replace(before, comparisons=()))[0].startswith("comparisons: [{")
+    assert differing_metrics(before, replace(before, protocol="standard", systems_left_out=())) == []
