@@ -22,7 +22,7 @@ from bike_cli.data.labelled.train_sets import read_labelled
 from bike_cli.engine.engine import Engine, load
 from bike_cli.tasks.evaluate.metrics import mean_of
 from bike_cli.tasks.fewshot.methods import BASELINE, METHODS
-from bike_cli.tasks.fewshot.outcomes import Report
+from bike_cli.tasks.fewshot.report import Report
 from bike_cli.tasks.fewshot.study import Study
 from bike_cli.video.workers.pool import DecodePool
 

@@ -28,7 +28,7 @@ from bike_cli.settings import dump, resolve
 
 if TYPE_CHECKING:
     from bike_cli.data.labelled.train_sets import LabelledSet
-    from bike_cli.tasks.fewshot.outcomes import Report
+    from bike_cli.tasks.fewshot.report import Report
     from bike_cli.tasks.fewshot.study import Study
 
 LABELS_FILE = "labels.txt"  # beside a model that is kept

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from bike_cli.tasks.fewshot.outcomes import Report
+    from bike_cli.tasks.fewshot.report import Report
 
 CURVE, CONFUSION, TRAINING = "learning_curve.png", "confusion_matrix.png", "training.png"
 NAMED = 60  # classes that a matrix has room to name
@@ -88,12 +88,10 @@ def write_training_plot(folder: Path) -> Path | None:
 def _curve(report: Report, file: Path) -> None:
     from matplotlib.figure import Figure
 
-    from bike_cli.tasks.fewshot.outcomes import over_trials
-
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
     for method in report.methods:
-        means = [over_trials(report.of(method, shots), "top1") for shots in report.shots]
+        means = [report.summary(method, shots).top1 for shots in report.shots]
         heights = [100 * mean.value for mean in means]
         errors = [100 * (mean.error or 0) for mean in means]
         axes.errorbar(report.shots, heights, yerr=errors, marker="o", capsize=3, label=method)
@@ -109,7 +107,7 @@ def _curve(report: Report, file: Path) -> None:
 
 def _matrix(report: Report, file: Path) -> None:
     method, shots = report.methods[-1], max(report.shots)
-    counts = np.sum([outcome.counts for outcome in report.of(method, shots)], axis=0)
+    counts = report.summary(method, shots).counts
     draw_matrix(counts, report.labels, title=f"{method}, {shots} shots", file=file)
 
 

@@ -108,9 +108,9 @@ def test_stdout_gets_the_tables_and_stderr_nothing(data: Path) -> None:
     ran = fewshot(data, "--shots", "1,2", "--method", "proto", "--trials", "2")
 
     assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
-    for text in ("per cent right, ± standard error over 2 draws", "zeroshot", "proto", "proto, 2 shots, by class"):
+    for text in ("accuracy in %, ± standard error over 2 draws", "zeroshot", "proto", "proto, 2 shots, per class"):
         assert text in " ".join(ran.stdout.split())
-    for text in (*LABELS, "3 classes · 9 videos tested on · seed 0 · model tiny"):
+    for text in (*LABELS, "3 classes · 9 test videos · seed 0 · model tiny"):
         assert text in ran.stdout
     assert "\x1b" not in ran.stdout
 
@@ -125,7 +125,7 @@ def test_a_terminal_sees_progress_and_quiet_the_tables_alone(data: Path, tmp_pat
 
     assert "loading tiny" in loud.stderr
     assert "use it with bike classify --classifier" in loud.stderr
-    assert "by class" in quiet.stdout
+    assert "per class" in quiet.stdout
     assert quiet.stderr == ""
 
 
@@ -226,7 +226,7 @@ def test_labels_and_test_side_may_be_given_apart(own: Path, tmp_path: Path) -> N
     ran = fewshot(own, *ONE_DRAW, "--test", tmp_path / "apart", "-l", names)
 
     assert "a square in red" in ran.stdout
-    assert "3 videos tested on" in ran.stdout
+    assert "3 test videos" in ran.stdout
 
 
 # -- the classifier -----------------------------------------------------------------------------------------------
@@ -458,7 +458,10 @@ def test_wrong_use_is_told_before_the_model_is_loaded(
         (["--method", ""], "method '': there is none; choose of zeroshot"),
         (["--frames", "78"], "frames is 78, but the temporal head of tiny has positions for 77; ask for fewer frames"),
         (["--template", "bikes"], "bikes: no such set of templates; the nearest is 'bike'"),
-        (["--save", "{here}/a", "--also", "juggling, Red Square"], "label 'Red Square': is learnt from videos already"),
+        (
+            ["--save", "{here}/a", "--also", "juggling, Red Square"],
+            "label 'Red Square': is already learned from videos",
+        ),
     ],
 )
 def test_wrong_use_leaves_no_file(data: Path, tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -9,7 +9,7 @@ from shapes import NEW_MOTIONS
 
 from bike_cli.engine.engine import Engine
 from bike_cli.tasks.evaluate.metrics import mean_of
-from bike_cli.tasks.fewshot.outcomes import Report
+from bike_cli.tasks.fewshot.report import Report
 
 
 def top1(report: Report, method: str, shots: int) -> float:

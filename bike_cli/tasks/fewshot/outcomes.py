@@ -1,4 +1,4 @@
-"""What a few-shot run found out."""
+"""The results of a few-shot study: per draw, and summarised over draws."""
 
 from __future__ import annotations
 
@@ -8,21 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bike_cli.config import FewshotConfig
-from bike_cli.data.labelled.draws import Draw
-from bike_cli.engine.engine import Engine
-from bike_cli.records import Failure, Sample, Spent
 from bike_cli.tasks.evaluate.metrics import Mean, macro, mean_of, top1
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What one method came to on one draw.
+    """The result of one method on one draw.
 
     Args:
-        counts: confusion matrix, int64 [C, C], a row a true class.
-        hits: bool [n], a video of the test set each, in its order.
-        chosen: what the fit chose by itself.
+        counts: confusion matrix, int64 [C, C]; rows are true classes.
+        hits: bool [V], whether each test video was classified correctly.
+        chosen: constants that the fit chose, by name.
     """
 
     method: str
@@ -34,69 +30,37 @@ class Outcome:
 
     @property
     def top1(self) -> float:
-        """Share of the videos that are right."""
+        """The share of test videos that were classified correctly."""
         return top1(self.counts)
 
     @property
-    def macro(self) -> float:
-        """Mean of the classes' own shares."""
+    def mean_class(self) -> float:
+        """The mean over classes of the share of their videos that were classified correctly."""
         return macro(self.counts)
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
-    """All that a few-shot run found out.
+class Summary:
+    """The results of one method with one number of shots, over all draws.
 
     Args:
-        outcomes: by method in the order asked for, shots and trial.
-        draws: one a trial.
-        samples: what places of draws mean.
-        digests: SHA-256 of each sample that was read, by place.
-        failures: by place.
-        left_out: place of a video that is another one's copy -> place of that one.
-        learnt: the first trial's classifier of the last method with the most shots; None where none was asked for.
+        top1: of a single draw, its error is that over the test videos.
+        gain: top-1 minus that of the baseline on the same draws; its interval is paired.
+        counts: the sum of the confusion matrices, int64 [C, C].
     """
 
-    labels: tuple[str, ...]
-    names: tuple[str, ...]
-    outcomes: tuple[Outcome, ...]
-    draws: tuple[Draw, ...]
-    samples: tuple[Sample, ...]
-    digests: Mapping[int, bytes]
-    failures: Mapping[int, Failure]
-    left_out: Mapping[int, int]
-    engine: Engine
-    config: FewshotConfig
-    spent: Spent
-    seconds: float
-
-    @property
-    def shots(self) -> tuple[int, ...]:
-        """The numbers of shots, ascending."""
-        return tuple(sorted({outcome.shots for outcome in self.outcomes}))
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """The methods, the baseline first."""
-        return tuple(dict.fromkeys(outcome.method for outcome in self.outcomes))
-
-    def of(self, method: str, shots: int) -> list[Outcome]:
-        """Return the outcomes of a method with so many shots, by trial."""
-        return [o for o in self.outcomes if (o.method, o.shots) == (method, shots)]
+    top1: Mean
+    mean_class: Mean
+    gain: Mean
+    counts: NDArray[np.int64]
 
 
-def over_trials(outcomes: Sequence[Outcome], figure: str) -> Mean:
-    """Return the mean of `top1` or `macro` over trials; of one trial's top-1 the error is that over its videos."""
-    if len(outcomes) == 1 and figure == "top1":
-        return mean_of(outcomes[0].hits.astype(np.float64))
-    return mean_of([getattr(outcome, figure) for outcome in outcomes])
-
-
-def gain(outcomes: Sequence[Outcome], baseline: Sequence[Outcome]) -> Mean:
-    """Return by how much outcomes are better than the baseline's on the same draws, in top-1.
-
-    Its interval is paired: over trials, or over the videos of a single one.
-    """
+def summarise(outcomes: Sequence[Outcome], baseline: Sequence[Outcome]) -> Summary:
+    """Return the summary of a method's outcomes; `baseline` has the outcomes of the baseline on the same draws."""
+    counts: NDArray[np.int64] = np.sum([outcome.counts for outcome in outcomes], axis=0)
+    mean_class = mean_of([outcome.mean_class for outcome in outcomes])
     if len(outcomes) == 1:
-        return mean_of(outcomes[0].hits.astype(np.float64) - baseline[0].hits)
-    return mean_of([o.top1 - b.top1 for o, b in zip(outcomes, baseline, strict=True)])
+        hits = outcomes[0].hits.astype(np.float64)
+        return Summary(mean_of(hits), mean_class, mean_of(hits - baseline[0].hits), counts)
+    gains = [outcome.top1 - base.top1 for outcome, base in zip(outcomes, baseline, strict=True)]
+    return Summary(mean_of([outcome.top1 for outcome in outcomes]), mean_class, mean_of(gains), counts)

@@ -33,7 +33,7 @@ from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Prediction, Spent
 from bike_cli.tasks.evaluate.metrics import confusion
 from bike_cli.tasks.fewshot import methods
-from bike_cli.tasks.fewshot.outcomes import Report
+from bike_cli.tasks.fewshot.report import Report
 from bike_cli.tasks.fewshot.study import Study
 from bike_cli.video.decoding import decode
 from bike_cli.video.workers.pool import DecodePool
@@ -637,6 +637,16 @@ def test_a_share_to_hold_back_is_refused_beside_a_test_side(tiny: Engine, sides:
         only_built(tiny, sides, config(test_fraction=0.3))
 
 
+def test_results_before_the_videos_are_read_are_an_error(tiny: Engine, folder: Path) -> None:
+    settings = config()
+    with DecodePool(settings.sampling, settings.decoding) as pool:
+        run = Study(tiny, read_labelled(folder), settings, pool)
+
+        for results in (run.report, run.tables, run.learnt, run.model, lambda: run.look([0])):
+            with pytest.raises(ValueError, match=r"the videos have not been read; iterate over read\(\) first"):
+                results()
+
+
 def test_one_class_is_refused(tiny: Engine, folder: Path) -> None:
     for name in CLASSES[1:]:
         shutil.rmtree(folder / name)
@@ -649,7 +659,7 @@ def test_one_video_a_class_is_refused_where_none_is_left_to_test_on(tiny: Engine
     for path in folder.rglob("[1-9].mp4"):
         path.unlink()
 
-    with pytest.raises(UsageError, match="the smallest class has one video, and none is left to test on; add videos"):
+    with pytest.raises(UsageError, match="the smallest class has one video, so none is left to test on; add videos"):
         only_built(tiny, folder, config(shots="auto"))
 
 
@@ -672,7 +682,7 @@ def test_further_labels_are_others(tiny: Engine, folder: Path, label: str) -> No
     with DecodePool(settings.sampling, settings.decoding) as pool:
         run = Study(tiny, read_labelled(folder), settings, pool)
 
-        with pytest.raises(UsageError, match="is learnt from videos already; leave it out of --also"):
+        with pytest.raises(UsageError, match="is already learned from videos; leave it out of --also"):
             run.check_also([part.strip() for part in label.split(",")])
         run.check_also(["juggling"])
 

@@ -1,0 +1,254 @@
+"""The fitting phase: every method learns from every draw and is scored on its test videos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bike_cli.config import FewshotConfig
+from bike_cli.data.labelled.draws import Draw
+from bike_cli.data.labels import read_templates
+from bike_cli.engine.engine import Engine
+from bike_cli.engine.heads.few_shot import Head, Views, as_views, zero_shot
+from bike_cli.engine.heads.saved_classifier import Learnt
+from bike_cli.engine.models.parts import Checkpoint
+from bike_cli.engine.scoring import fuse
+from bike_cli.errors import UsageError
+from bike_cli.inference.classifier import AttributeBranch, Classifier
+from bike_cli.inference.features import Features
+from bike_cli.inference.prepare import prepare
+from bike_cli.inference.processes import Processes
+from bike_cli.records import Clip, Failure, Prediction, Spent
+from bike_cli.tasks.evaluate.metrics import confusion
+from bike_cli.tasks.evaluate.score_table import ScoreTable
+from bike_cli.tasks.fewshot.drawing import Draws
+from bike_cli.tasks.fewshot.methods import BASELINE, METHODS, TRAINED
+from bike_cli.tasks.fewshot.outcomes import Outcome
+from bike_cli.tasks.fewshot.tower_training import ShotTraining
+from bike_cli.tasks.fewshot.videos import Videos, VideoView, stack_views
+from bike_cli.video.workers.pool import DecodePool
+
+Result = TypeVar("Result")
+
+
+class Fitting:
+    """Fits every method to every draw.
+
+    Args:
+        methods: the baseline first. The last one is the method to save.
+        videos: all videos of `draws` have been read.
+        processes: they share the fits of `tables`.
+        spent: the times of decoding and encoding are added to it.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        config: FewshotConfig,
+        methods: Sequence[str],
+        videos: Videos,
+        draws: Draws,
+        *,
+        pool: DecodePool,
+        processes: Processes,
+        spent: Spent,
+    ) -> None:
+        self._classifier, self._config, self._methods = classifier, config, tuple(methods)
+        self._videos, self.draws = videos, draws
+        self._pool, self._processes, self._spent = pool, processes, spent
+        self._trained_engine: Engine | None = None  # of the first draw with the most shots
+
+    # -- results -----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """Return the outcome of each method, number of shots and trial, in this order."""
+        return tuple(
+            self._outcome(method, shots, trial)
+            for method in self._methods
+            for shots in self.draws.shots
+            for trial in range(len(self.draws.trials))
+        )
+
+    def tables(self) -> Mapping[tuple[str, int], list[ScoreTable]]:
+        """Return the scores of each method and number of shots: one table per trial.
+
+        The baseline learns from no video, so it has one entry, with the most shots.
+        """
+        # In reverse, so that the first process trains the model that is saved and explained.
+        asked = [
+            (method, shots, trial)
+            for method in reversed(self._methods)
+            for shots in (reversed(self.draws.shots) if method != BASELINE else [max(self.draws.shots)])
+            for trial in range(len(self.draws.trials))
+        ]
+        tables = self._processes.unshare([self._table(*one) for one in self._processes.share(asked)])
+        by_method: dict[tuple[str, int], list[ScoreTable]] = {(method, shots): [] for method, shots, _ in asked[::-1]}
+        for (method, shots, _), table in zip(asked, tables, strict=True):
+            by_method[method, shots].append(table)
+        return by_method
+
+    def explain(self, rows: Sequence[int]) -> list[tuple[Clip, Prediction]]:
+        """Return frames and explained answers for some test videos of the first draw; see `Study.look`."""
+        config, labels = replace(self._config.classifying, explain=True, top=1), self._classifier.labels
+        if self._methods[-1] != TRAINED:
+            classifier = prepare(self._classifier.engine, labels, config, self.saved_classifier())
+        else:
+            classifier = prepare(self.trained_engine, labels, config, from_videos=len(labels))
+        test = self.draws.trials[0].test
+        clips = self._decode([test[row] for row in rows])
+        return [(clip, classifier.answer(clip)) for clip in clips if isinstance(clip, Clip)]
+
+    @property
+    def trained_engine(self) -> Engine:
+        """The engine that `bike` trained on the first draw with the most shots.
+
+        Raises:
+            ValueError: none was trained yet.
+        """
+        if self._trained_engine is None:
+            raise ValueError("no model was trained yet; call report or tables, with bike as the last method")
+        return self._trained_engine
+
+    def model(self) -> Checkpoint:
+        """Return the trained model; see `Study.model`."""
+        engine, config = self.trained_engine, self._config
+        recipe = replace(
+            engine.recipe,
+            spot=config.spotting.spot or engine.recipe.spot,
+            temperature=self._classifier.texts.temperature,
+            template=config.template or engine.recipe.template,
+        )
+        return replace(engine, recipe=recipe).as_checkpoint(name=f"{engine.name}, few-shot")
+
+    @torch.no_grad()
+    def saved_classifier(self, *, also: Sequence[str] = ()) -> Learnt:
+        """Return the classifier to save; see `Study.learnt`."""
+        method, shots, config = self._methods[-1], max(self.draws.shots), self._config
+        if method == TRAINED:
+            raise ValueError("bike trains a model, which is no classifier on frozen features; see model")
+        classifier, engine, branch = self._classifier, self._classifier.engine, self._branch
+        template = config.template or engine.recipe.template
+        drawn = self.draws.trials[0]
+        return Learnt(
+            labels=classifier.labels,
+            also=tuple(also),
+            method=method,
+            model=config.engine.model,
+            fingerprint=engine.fingerprint,
+            sampling=config.sampling,
+            pool=config.spotting.pool,
+            spot=config.spotting.spot or engine.recipe.spot,
+            temperature=classifier.texts.temperature,
+            template=template,
+            templates=read_templates(template),
+            attributes=replace(config.attributes, attribute_weight=0.0 if branch is None else branch.weight),
+            head=self._fit(method, drawn, shots),
+            manifest={
+                "seed": config.seed,
+                "shots": shots,
+                "videos": [
+                    {
+                        "path": self._videos.samples[place].source.id,
+                        "label": i,
+                        "sha256": self._videos.digests[place].hex(),
+                    }
+                    for i, places in enumerate(drawn.shots)
+                    for place in places[:shots]
+                ],
+            },
+        )
+
+    # -- one draw ----------------------------------------------------------------------------------------------------
+
+    def _outcome(self, method: str, shots: int, trial: int) -> Outcome:
+        logits, chosen = self._score(method, shots, trial)
+        guesses = logits.argmax(dim=1).cpu().numpy().astype(np.int64)
+        truth = self._truth(trial)
+        counts = confusion(truth, guesses, len(self._classifier.labels))
+        return Outcome(method, shots, trial, counts, guesses == truth, chosen)
+
+    @torch.no_grad()
+    def _table(self, method: str, shots: int, trial: int) -> ScoreTable:
+        names = tuple(self._videos.samples[place].source.id for place in self.draws.trials[trial].test)
+        logits = self._score(method, shots, trial)[0].double().cpu().numpy()
+        return ScoreTable(self._classifier.labels, names, logits, self._truth(trial))
+
+    def _truth(self, trial: int) -> NDArray[np.int64]:
+        test = self.draws.trials[trial].test
+        return np.array([self._videos.samples[place].label for place in test], dtype=np.int64)
+
+    def _score(self, method: str, shots: int, trial: int) -> tuple[Tensor, Mapping[str, float]]:
+        """Return the logits [V, C] of a draw's test videos, and the constants that the fit chose."""
+        drawn = self.draws.trials[trial]
+        if method == TRAINED:
+            head, views = self._train(drawn, shots, trial)
+        else:
+            head, views = self._fit(method, drawn, shots), self._views(drawn.test)
+        return self._fuse_attributes(head.logits(views), drawn.test), head.chosen
+
+    def _fit(self, method: str, drawn: Draw, shots: int) -> Head:
+        places, texts = _first_shots(drawn, shots), self._classifier.texts.classes
+        classes = torch.tensor([self._videos.samples[place].label for place in places], device=texts.device)
+        return METHODS[method](self._views(places), classes, texts, self._classifier.engine.logit_scale)
+
+    def _views(self, places: Sequence[int]) -> Views:
+        return stack_views([self._videos.views[place] for place in places], len(self._classifier.labels))
+
+    def _train(self, drawn: Draw, shots: int, trial: int) -> tuple[Head, Views]:
+        """Train an image tower; return the text head, and the test videos as this tower sees them."""
+        places, classifier, samples = _first_shots(drawn, shots), self._classifier, self._videos.samples
+        texts = classifier.texts
+        clips = [_still_readable(clip).frames[0] for clip in self._decode(places)]
+        labels = torch.tensor([samples[place].label for place in places])
+        training = ShotTraining(classifier.engine, clips, labels, texts, seed=self._config.seed + trial)
+        for _ in training:
+            pass
+        if trial == 0 and shots == max(self.draws.shots):
+            self._trained_engine = training.engine
+        features = Features(
+            [samples[place].source for place in drawn.test],
+            (training.engine,),
+            self._config.sampling,
+            pool=self._pool,
+            shelf=None,
+            spent=self._spent,
+        )
+        seen = [_still_readable(outcome).features[0] for batch in features for outcome in batch]
+        views = [VideoView(*as_views(video.scored_frames.to(texts.classes.device), texts)) for video in seen]
+        head = zero_shot(texts.classes, classifier.engine.logit_scale)
+        return head, stack_views(views, len(classifier.labels))
+
+    def _decode(self, places: Sequence[int]) -> list[Clip | Failure]:
+        pending = [self._pool.decode(self._videos.samples[place].source) for place in places]
+        return [decoded.result().outcome for decoded in pending]
+
+    @property
+    def _branch(self) -> AttributeBranch | None:
+        """The attribute branch, if it counts."""
+        branch = self._classifier.branch
+        return None if branch is None or not branch.weight else branch
+
+    def _fuse_attributes(self, logits: Tensor, places: Sequence[int]) -> Tensor:
+        if self._branch is None:
+            return logits
+        views = [self._videos.views[place] for place in places]
+        scores = torch.cat([view.attribute_scores for view in views if view.attribute_scores is not None])
+        return fuse(logits, self._branch.scaled(scores, like=logits), weight=1 - self._branch.weight)
+
+
+def _first_shots(drawn: Draw, shots: int) -> list[int]:
+    return [place for places in drawn.shots for place in places[:shots]]
+
+
+def _still_readable(outcome: Result | Failure) -> Result:
+    """Return the result for a video that could be read before, or raise UsageError if it no longer can."""
+    if isinstance(outcome, Failure):
+        raise UsageError(f"{outcome.message} (it was readable a moment ago; do not change the videos during the run)")
+    return outcome

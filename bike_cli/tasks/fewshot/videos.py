@@ -1,0 +1,209 @@
+"""The reading phase: each video that a trial needs is read once, and copies are left out."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bike_cli.config import FewshotConfig
+from bike_cli.data.labelled.train_sets import LabelledSet
+from bike_cli.engine.heads.few_shot import Views, as_views
+from bike_cli.engine.store.store import Store, open_store
+from bike_cli.errors import UsageError
+from bike_cli.inference.classifier import Classifier
+from bike_cli.inference.contents import digests_of
+from bike_cli.inference.features import Features, Seen, Shelf
+from bike_cli.inference.prepare import shelf_of
+from bike_cli.inference.processes import Processes
+from bike_cli.records import Failure, Sample, Spent
+from bike_cli.tasks.fewshot.drawing import Drawing
+from bike_cli.video.workers.pool import DecodePool
+
+logger = logging.getLogger(__name__)
+
+EMPTY = hashlib.sha256().digest()  # of a file without content
+
+
+@dataclass(frozen=True, eq=False)
+class VideoView:
+    """A video as the classes see it.
+
+    Args:
+        frames: float32 [K T, D], the frames of all views.
+        weights: float32 [C or 1, K T], the weight of each frame for each class.
+        attribute_scores: float32 [1, C]; None if attributes do not count.
+    """
+
+    frames: Tensor
+    weights: Tensor
+    attribute_scores: Tensor | None = None
+
+    def to(self, device: torch.device) -> VideoView:
+        """Return the view on a device."""
+        scores = None if self.attribute_scores is None else self.attribute_scores.to(device)
+        return VideoView(self.frames.to(device), self.weights.to(device), scores)
+
+
+def stack_views(views: Sequence[VideoView], classes: int) -> Views:
+    """Return views as a batch. Views with fewer frames than the longest are padded with frames of weight zero."""
+    length = max(len(view.frames) for view in views)
+    pad = torch.nn.functional.pad
+    frames = [pad(view.frames, (0, 0, 0, length - len(view.frames))) for view in views]
+    weights = [pad(view.weights.expand(classes, -1), (0, length - view.weights.shape[1])) for view in views]
+    return Views(torch.stack(frames), torch.stack(weights))
+
+
+@dataclass(frozen=True, eq=False)
+class Videos:
+    """What is known about the videos of a study, by their place among the samples.
+
+    Args:
+        views: of the videos that were read.
+        digests: SHA-256 of the content of each video that could be opened.
+        failures: of the videos that could not be read.
+        left_out: for each copy, the place of the video that is used instead.
+    """
+
+    samples: tuple[Sample, ...]
+    views: Mapping[int, VideoView]
+    digests: Mapping[int, bytes]
+    failures: Mapping[int, Failure]
+    left_out: Mapping[int, int]
+
+
+class Reading:
+    """Reads every video that some trial learns from or tests on; iterate to read.
+
+    A video that cannot be read, or that is a copy of another one, is replaced by the next in the order of the draw.
+
+    Args:
+        classifier: its engines encode the videos, and its class texts weight the frames.
+        processes: they share the work; afterwards each process has all videos.
+        spent: the times are added to it.
+    """
+
+    def __init__(
+        self,
+        labelled: LabelledSet,
+        drawing: Drawing,
+        classifier: Classifier,
+        config: FewshotConfig,
+        *,
+        pool: DecodePool,
+        processes: Processes,
+        spent: Spent,
+    ) -> None:
+        self._labelled, self._drawing, self._classifier, self._config = labelled, drawing, classifier, config
+        self._pool, self._processes, self._spent = pool, processes, spent
+        self._views: dict[int, VideoView] = {}
+        self._digests: dict[int, bytes] = {}
+        self._failures: dict[int, Failure] = {}
+        self._left_out: dict[int, int] = {}
+        self.videos = Videos(drawing.samples, self._views, self._digests, self._failures, self._left_out)
+
+    def __iter__(self) -> Iterator[tuple[int, int, Failure | None]]:
+        """Yield the number of videos done, their total, and the failure of the last one if it could not be read.
+
+        Raises:
+            UsageError: too few videos of a class can be read; copies of one video with different labels.
+        """
+        done = 0
+        with ExitStack() as stack:
+            store, shelf = open_store(self._config.store), None
+            if store is not None:
+                stack.enter_context(store)
+                shelf = shelf_of(store, self._classifier.engines, self._classifier.config)
+            # All videos, drawn or not: which copy is left out must not depend on the draw.
+            self._digest_all(store)
+            # A draw may fail because of these videos; report each of them first.
+            unreadable = sorted(self._failures)
+            for place in unreadable:
+                done += 1
+                yield done, len(unreadable), self._failures[place]
+            while missing := self._missing_places():
+                share = self._processes.share(missing)
+                total = done + len(share)
+                outcomes: list[VideoView | Failure] = []
+                for outcome in self._read(share, shelf):
+                    done += 1
+                    outcomes.append(outcome)
+                    yield done, total, outcome if isinstance(outcome, Failure) else None
+                self._add(missing, self._processes.unshare(outcomes))
+
+    def _missing_places(self) -> list[int]:
+        reasons = {place: failure.message for place, failure in self._failures.items()}
+        unusable = self._failures.keys() | self._left_out.keys()
+        draws = self._drawing.draws(unusable, reasons)
+        return [place for place in draws.places if place not in self._views]
+
+    def _read(self, places: Sequence[int], shelf: Shelf | None) -> Iterator[VideoView | Failure]:
+        sources = [self.videos.samples[place].source for place in places]
+        engines, sampling = self._classifier.engines, self._config.sampling
+        for batch in Features(sources, engines, sampling, pool=self._pool, shelf=shelf, spent=self._spent):
+            for outcome in batch:
+                yield outcome if isinstance(outcome, Failure) else self._view(outcome)
+
+    @torch.no_grad()
+    def _view(self, seen: Seen) -> VideoView:
+        features, classifier = seen.features[0], self._classifier
+        device = classifier.texts.classes.device
+        view = VideoView(*as_views(features.scored_frames.to(device), classifier.texts))
+        branch = classifier.branch
+        if branch is not None and branch.weight:
+            raw = seen.features[-1].frames.to(device)  # the branch's engine is the last
+            scores = branch.scores(branch.describe(raw.flatten(0, 1)[None])[0])
+            view = VideoView(view.frames, view.weights, scores)
+        if features.warning is not None:
+            logger.warning("%s: %s", features.source.id, features.warning)
+        # Only tensors on the CPU can be sent to other processes.
+        return view.to(torch.device("cpu")) if self._processes.count > 1 else view
+
+    def _add(self, places: Sequence[int], outcomes: Sequence[VideoView | Failure]) -> None:
+        for place, outcome in zip(places, outcomes, strict=True):
+            if isinstance(outcome, Failure):
+                self._failures[place] = outcome
+            else:
+                self._views[place] = outcome.to(self._classifier.texts.classes.device)
+
+    # -- copies ------------------------------------------------------------------------------------------------------
+
+    def _digest_all(self, store: Store | None) -> None:
+        sources = self._processes.share([sample.source for sample in self.videos.samples])
+        digests = self._processes.unshare(list(digests_of(sources, self._pool, store)))
+        for place, digest in enumerate(digests):
+            if isinstance(digest, Failure):
+                self._failures[place] = digest
+            else:
+                self._digests[place] = digest
+        self._leave_out_copies()
+
+    def _leave_out_copies(self) -> None:
+        """Leave out all copies of a video but one: one that is tested on, if there is any."""
+        samples, tested_from = self.videos.samples, len(self._labelled.train)
+        kept: dict[bytes, int] = {}
+        for place in sorted(self._digests, key=lambda place: (place < tested_from, place)):
+            digest = self._digests[place]
+            if digest == EMPTY:
+                continue  # the decoder will report it
+            first = kept.setdefault(digest, place)
+            if first == place or place in self._left_out:
+                continue
+            self._check_same_label(first, place)
+            self._left_out[place] = first
+            copy, original = samples[place].source.id, samples[first].source.id
+            logger.warning("%s: is the same video as %s, and is left out", copy, original)
+
+    def _check_same_label(self, first: int, second: int) -> None:
+        samples, labels = self.videos.samples, self._labelled.labels
+        original, copy = samples[first], samples[second]
+        if original.label != copy.label:
+            raise UsageError(
+                f"{copy.source.id}: is the same video as {original.source.id}, but one is {labels[copy.label]!r} and "
+                f"one {labels[original.label]!r}; keep the right one"
+            )
