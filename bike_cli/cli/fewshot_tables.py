@@ -49,7 +49,9 @@ def _curve(report: Report) -> Table:
 def _classes(report: Report) -> Table:
     """Return the accuracy per class of the last method with the most shots."""
     method, shots = report.methods[-1], max(report.shots)
-    table = Table(box=box.SIMPLE, title=plain(f"{method}, {shots} shot{'s' * (shots > 1)}, per class"), title_justify="left")
+    table = Table(
+        box=box.SIMPLE, title=plain(f"{method}, {shots} shot{'s' * (shots > 1)}, per class"), title_justify="left"
+    )
     table.add_column("class", overflow="fold")
     for column in ("accuracy", "zero-shot", "videos", "most often taken for"):
         table.add_column(column, justify="left" if column.startswith("most") else "right")
