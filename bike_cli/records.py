@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from bike_cli.errors import FailureKind
-
 
 def _show(value: object) -> str:
     shape = getattr(value, "shape", None)
@@ -303,8 +301,17 @@ class Spent:
 
 @dataclass(frozen=True)
 class Failure:
-    """One input without an answer, and why."""
+    """One input without an answer, and why.
+
+    Args:
+        kind: a `FailureKind`; `no_label`, `no_name` or `no_number` if the video cannot be evaluated; or what another
+            program wrote.
+    """
 
     source: Source
-    kind: FailureKind
+    kind: str
     message: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return the object that stands for the failure in reports."""
+        return {"path": self.source.id, "type": self.kind, "message": self.message}

@@ -30,7 +30,7 @@ from bike_cli.cli.terminal.console import (
 )
 from bike_cli.cli.terminal.targets import check_apart, check_target, check_videos
 from bike_cli.config import EvalConfig, Protocol
-from bike_cli.data.predictions.records import looked_at
+from bike_cli.data.predictions.files import inspect_files
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.settings import dump, flatten, resolve
 
@@ -213,15 +213,16 @@ def _run(given: dict[str, object]) -> ExitCode:
     _check_targets(given, files, config)
     if not targets_of(given, OUTPUTS):
         check_stdout("report", way_out="name a file with -o")
-    files, predicted = looked_at(files, merge=bool(given["merge"]))
-    check_shots(given, config, is_predicted=any(predicted))
-    _check_used(given, is_predicted=any(predicted))
+    inputs, is_predicted = inspect_files(files, merge=bool(given["merge"]))
+    check_shots(given, config, is_predicted=is_predicted)
+    _check_used(given, is_predicted=is_predicted)
+    paths = [file.path for file in inputs]
     if config.protocol == "fewshot":
-        made = of_shots(given, config, many, files)
-    elif all(predicted):
-        made = of_predictions(given, config, files)
+        made = of_shots(given, config, many, paths)
+    elif is_predicted:
+        made = of_predictions(given, config, inputs)
     else:
-        made = _of_videos(given, config, many, files)
+        made = _of_videos(given, config, many, paths)
     if made is None:  # another process tells
         return ExitCode.DONE
     report, mistakes = made

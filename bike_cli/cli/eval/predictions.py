@@ -12,12 +12,12 @@ from bike_cli.cli.eval.arguments import OUTPUTS, labels_of, one_of, targets_of, 
 from bike_cli.cli.eval.repeat import arguments_of
 from bike_cli.cli.terminal.targets import check_videos
 from bike_cli.config import EvalConfig
-from bike_cli.data.predictions.records import _CHUNK, Piped, _there
+from bike_cli.data.predictions.files import DataFile
 from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from bike_cli.data.labelled.eval_sets import Tested
-    from bike_cli.data.predictions.predictions import Joined, Predictions
+    from bike_cli.data.predictions.predictions import MatchedPredictions, Predictions
     from bike_cli.tasks.evaluate.mistakes import Mistakes
     from bike_cli.tasks.evaluate.report import EvaluationReport
     from bike_cli.tasks.evaluate.score_table import ScoreTable
@@ -31,13 +31,12 @@ def _digest(files: Iterable[Path]) -> str:
     for file in files:
         if file.is_file():
             with file.open("rb") as stream:
-                while chunk := stream.read(_CHUNK):
-                    digest.update(chunk)
+                hashlib.file_digest(stream, lambda: digest)
     return digest.hexdigest()
 
 
 def of_predictions(
-    given: dict[str, object], config: EvalConfig, files: Sequence[str]
+    given: dict[str, object], config: EvalConfig, files: Sequence[DataFile]
 ) -> tuple[EvaluationReport, Mistakes] | None:
     """Return the report on predictions, and no mistakes: there is nothing to look at.
 
@@ -50,21 +49,21 @@ def of_predictions(
 
     if not found().is_first:
         return None
-    labels, names_file = _truth(given, config, files[0]), given["names"]
+    labels, names_file = _truth(given, config, files[0].name), given["names"]
     tested = tested_of(given, [str(labels)], names=[names_file] if isinstance(names_file, Path) else [])
     check_protocol(config, tested)
     check_videos(*targets_of(given, OUTPUTS).values(), samples=tested.samples)
     read = _read(files, merge=bool(given["merge"]))
     joined = _joined(read, tested, given["unknown"])
-    names = _named(files[: len(read)])
+    names = _named([file.name for file in files[: len(read)]])
     for one, its in zip(read, joined, strict=True):
         _tell_left_out(one.origin, its, config)
     systems = [SystemScores(name, _table(its, tested)) for name, its in zip(names, joined, strict=True)]
     places = {sample.source.id: i for i, sample in enumerate(tested.samples)}
     evaluated = [places[video] for video in systems[0].table.videos]
-    failed = [FailedVideo(*failure) for failure in joined[0].failures]
-    contents = _digest([*map(_there, files), labels])
-    data = describe_data(tested, [*files, str(labels)], failed, len(evaluated), contents)
+    failed = [FailedVideo(f.source.id, f.kind, f.message) for f in joined[0].failures]
+    contents = _digest([*(Path(file.path) for file in files), labels])
+    data = describe_data(tested, [*(file.name for file in files), str(labels)], failed, len(evaluated), contents)
     models = dict.fromkeys(model for one in read for model in one.models)
     manifest = manifest_of(config, engine=None, model=", ".join(models), arguments=arguments_of(given))
     return summarize(systems, tested, evaluated, config, data=data, manifest=manifest), Mistakes()
@@ -85,23 +84,22 @@ def _truth(given: Mapping[str, object], config: EvalConfig, file: str) -> Path:
     return labels
 
 
-def _read(files: Sequence[str], *, merge: bool) -> list[Predictions]:
+def _read(files: Sequence[DataFile], *, merge: bool) -> list[Predictions]:
     """Return the predictions of each file, or of all as one."""
-    from bike_cli.data.predictions.merge import merged
+    from bike_cli.data.predictions.merge import merge_parts
     from bike_cli.data.predictions.predictions import read_predictions
 
-    copies = [_there(file) if isinstance(file, Piped) else None for file in files]
-    read = [read_predictions(file, copy=copy, is_part=merge) for file, copy in zip(files, copies, strict=True)]
-    return [merged(read)] if merge else read
+    read = [read_predictions(file, is_part=merge) for file in files]
+    return [merge_parts(read)] if merge else read
 
 
-def _joined(read: Sequence[Predictions], tested: Tested, unknown: object) -> list[Joined]:
-    from bike_cli.data.predictions.predictions import join
+def _joined(read: Sequence[Predictions], tested: Tested, unknown: object) -> list[MatchedPredictions]:
+    from bike_cli.data.predictions.predictions import match
 
-    return [join(one, tested, unknown=None if unknown is None else str(unknown)) for one in read]
+    return [match(one, tested, unknown=None if unknown is None else str(unknown)) for one in read]
 
 
-def _table(joined: Joined, tested: Tested) -> ScoreTable:
+def _table(joined: MatchedPredictions, tested: Tested) -> ScoreTable:
     from bike_cli.tasks.evaluate.evaluation import names_of, truth_of
     from bike_cli.tasks.evaluate.score_table import ScoreTable
 
@@ -116,7 +114,7 @@ def _named(files: Sequence[str]) -> list[str]:
     return stems if len(set(stems)) == len(stems) else list(files)
 
 
-def _tell_left_out(file: str, joined: Joined, config: EvalConfig) -> None:
+def _tell_left_out(file: str, joined: MatchedPredictions, config: EvalConfig) -> None:
     """Warn of videos and figures that are left out.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Predictions of several files that are parts of one, as `bike classify --shard` writes them."""
+"""Merge files of predictions that are parts of one run, as `bike classify --shard` writes them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.data.labelled.class_folders import count_of
-from bike_cli.data.predictions.predictions import Failed, Predictions
+from bike_cli.data.predictions.predictions import Predictions
 from bike_cli.errors import UsageError
+from bike_cli.records import Failure
 
 logger = logging.getLogger(__name__)
 
@@ -20,41 +21,41 @@ Number = TypeVar("Number", bound=np.generic)
 Rows = Sequence[NDArray[np.bool_]]  # for each part, which of its videos
 
 
-def merged(parts: Sequence[Predictions]) -> Predictions:
-    """Return the predictions of all parts as those of one file, in their order; a part may hold none.
+def merge_parts(parts: Sequence[Predictions]) -> Predictions:
+    """Return the predictions of all parts, in their order, as those of one file; parts may be empty.
 
-    The same answer in two parts is used once, with a warning. A video that failed in one part and has an answer in
-    another has that answer. Parts of other models or settings than the first are told.
+    Duplicate answers are used once, with a warning. An answer in one part replaces a failure in another. Parts with
+    different models or settings cause a warning.
 
     Raises:
-        UsageError: another answer for a video in another part; no part holds anything.
-        ValueError: no part.
+        UsageError: two different answers for a video; all parts are empty.
+        ValueError: `parts` is empty.
     """
     if not parts:
         raise ValueError("parts is empty; give one or more")
     if not any(part.videos or part.failures for part in parts):
-        raise UsageError(f"{parts[0].origin}: is empty, as are all parts; give what bike classify -o wrote")
-    _tell_strangers(parts)
+        raise UsageError(f"{parts[0].origin}: is empty, like all other parts; give the output of bike classify -o")
+    _warn_of_other_runs(parts)
     wheres: dict[str, tuple[str, int]] = {}
     for part in parts:
         for label, line in zip(part.labels, part.label_lines, strict=True):
             wheres.setdefault(label, (part.origin, line))
     place_of = {label: i for i, label in enumerate(wheres)}
     places = [np.array([place_of[label] for label in part.labels], dtype=np.int32)[part.places] for part in parts]
-    rows = _once(parts, places)
+    rows = _first_rows(parts, places)
     counts = [np.diff(part.starts) for part in parts]
-    labelled = [np.repeat(own, count) for own, count in zip(rows, counts, strict=True)]
-    videos = tuple(parts[p].videos[i] for p, own in enumerate(rows) for i in np.flatnonzero(own).tolist())
+    labelled = [np.repeat(mask, count) for mask, count in zip(rows, counts, strict=True)]
+    videos = tuple(parts[p].videos[i] for p, mask in enumerate(rows) for i in np.flatnonzero(mask).tolist())
     return Predictions(
         parts[0].origin,
         videos,
-        _joined([part.lines for part in parts], rows),
+        _concatenated([part.lines for part in parts], rows),
         tuple(wheres),
         tuple(line for _, line in wheres.values()),
-        np.append(0, np.cumsum(_joined(counts, rows))).astype(np.int64),
-        _joined(places, labelled),
-        _joined([part.scores for part in parts], labelled),
-        _joined([part.cosines for part in parts], labelled),
+        np.append(0, np.cumsum(_concatenated(counts, rows))).astype(np.int64),
+        _concatenated(places, labelled),
+        _concatenated([part.scores for part in parts], labelled),
+        _concatenated([part.cosines for part in parts], labelled),
         _failures(parts, videos),
         tuple(dict.fromkeys(chain.from_iterable(part.models for part in parts))),
         tuple(dict.fromkeys(chain.from_iterable(part.settings for part in parts))),
@@ -62,57 +63,57 @@ def merged(parts: Sequence[Predictions]) -> Predictions:
     )
 
 
-def _joined(arrays: Sequence[NDArray[Number]], masks: Rows) -> NDArray[Number]:
+def _concatenated(arrays: Sequence[NDArray[Number]], masks: Rows) -> NDArray[Number]:
     return np.concatenate([array[mask] for array, mask in zip(arrays, masks, strict=True)])
 
 
-def _once(parts: Sequence[Predictions], places: Sequence[NDArray[np.int32]]) -> Rows:
-    """Return which videos of each part no earlier one has, or raise UsageError where that has another answer."""
+def _first_rows(parts: Sequence[Predictions], places: Sequence[NDArray[np.int32]]) -> Rows:
+    """Return a mask per part of the videos that no earlier part has; raise UsageError if their answers differ."""
     rows = [np.ones(len(part.videos), dtype=np.bool_) for part in parts]
     first: dict[str, tuple[int, int]] = {}
-    again: list[str] = []
+    repeated: list[str] = []
     for p, part in enumerate(parts):
         for i, video in enumerate(part.videos):
             q, j = first.setdefault(video, (p, i))
             if (q, j) == (p, i):
                 continue
-            here, there = f"{part.origin}:{part.lines[i]}", f"{parts[q].origin}:{parts[q].lines[j]}"
+            second, earlier = f"{part.origin}:{part.lines[i]}", f"{parts[q].origin}:{parts[q].lines[j]}"
             if _answer(part, places[p], i) != _answer(parts[q], places[q], j):
-                raise UsageError(f"{here}: {video} has another answer at {there}; keep one")
+                raise UsageError(f"{second}: {video} has another answer at {earlier}; keep one")
             rows[p][i] = False
-            again.append(here)
-    if again:
-        logger.warning("%s: %s answered in another part, too, alike, used once", again[0], count_of(again))
+            repeated.append(second)
+    if repeated:
+        logger.warning("%s: %s with an identical answer in another part, used once", repeated[0], count_of(repeated))
     return rows
 
 
 def _answer(part: Predictions, places: NDArray[np.int32], i: int) -> list[bytes]:
-    """Return all numbers of an answer by their bytes, as NaN is unlike itself."""
-    its = slice(part.starts[i], part.starts[i + 1])
-    return [numbers[its].tobytes() for numbers in (places, part.scores, part.cosines)]
+    """Return the numbers of an answer as bytes, because NaN is not equal to itself."""
+    span = slice(part.starts[i], part.starts[i + 1])
+    return [numbers[span].tobytes() for numbers in (places, part.scores, part.cosines)]
 
 
-def _failures(parts: Sequence[Predictions], answered: Sequence[str]) -> tuple[Failed, ...]:
-    """Return the failures of videos without an answer; of several for a video, the first."""
+def _failures(parts: Sequence[Predictions], answered: Sequence[str]) -> tuple[Failure, ...]:
+    """Return the first failure of each video that has no answer."""
     known = set(answered)
-    first: dict[str, Failed] = {}
+    first: dict[str, Failure] = {}
     for failure in chain.from_iterable(part.failures for part in parts):
-        if failure.path not in known:
-            first.setdefault(failure.path, failure)
+        if failure.source.id not in known:
+            first.setdefault(failure.source.id, failure)
     return tuple(first.values())
 
 
-def _tell_strangers(parts: Sequence[Predictions]) -> None:
-    """Warn of the first part that is of another model than the first, or of other settings."""
-    said = [part for part in parts if part.models]
-    other = next((part for part in said if set(part.models) != set(said[0].models)), None)
+def _warn_of_other_runs(parts: Sequence[Predictions]) -> None:
+    """Warn about the first part with another model than the first, or with other settings."""
+    with_model = [part for part in parts if part.models]
+    other = next((part for part in with_model if set(part.models) != set(with_model[0].models)), None)
     if other is not None:
-        models, first_models = ", ".join(other.models), ", ".join(said[0].models)
-        text = "%s: is of model %s, %s of %s; are they parts of one run?"
-        logger.warning(text, other.origin, models, said[0].origin, first_models)
+        models, first_models = ", ".join(other.models), ", ".join(with_model[0].models)
+        text = "%s: has predictions of model %s, %s of %s; are they parts of one run?"
+        logger.warning(text, other.origin, models, with_model[0].origin, first_models)
         return
-    said = [part for part in parts if part.settings]
-    other = next((part for part in said if set(part.settings) != set(said[0].settings)), None)
+    with_settings = [part for part in parts if part.settings]
+    other = next((part for part in with_settings if set(part.settings) != set(with_settings[0].settings)), None)
     if other is not None:
-        text = "%s: is of other labels or settings than %s; are they parts of one run?"
-        logger.warning(text, other.origin, said[0].origin)
+        text = "%s: has other labels or settings than %s; are they parts of one run?"
+        logger.warning(text, other.origin, with_settings[0].origin)

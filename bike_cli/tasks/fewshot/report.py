@@ -82,7 +82,7 @@ class Report:
             "settings": {name: value for name, value in flatten(self.config).items() if name not in PRIVATE},
             "results": [self._result(method, shots) for method in self.methods for shots in self.shots],
             "draws": [self._draw(trial, drawn) for trial, drawn in enumerate(self.draws)],
-            "failures": [_failure(self.failures[place]) for place in sorted(self.failures)],
+            "failures": [self.failures[place].to_json() for place in sorted(self.failures)],
             "left_out": [
                 {"path": self.samples[place].source.id, "same_as": self.samples[original].source.id}
                 for place, original in sorted(self.left_out.items())
@@ -123,10 +123,6 @@ class Report:
     def _video(self, place: int) -> dict[str, str | None]:
         digest = self.digests.get(place)
         return {"path": self.samples[place].source.id, "sha256": None if digest is None else digest.hex()}
-
-
-def _failure(failure: Failure) -> dict[str, str]:
-    return {"path": failure.source.id, "type": failure.kind, "message": failure.message}
 
 
 def _mean(mean: Mean) -> dict[str, float | None]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bike_cli.cli.classify.writers import make_writer
 from bike_cli.cli.options import Format
-from bike_cli.data.predictions.records import looked_at
+from bike_cli.data.predictions.files import DataFile, inspect_files
 from bike_cli.errors import ExitCode
 from bike_cli.records import Prediction, Ranked, Source, Timeline
 
@@ -278,7 +278,7 @@ def test_a_file_whose_videos_all_failed_is_refused() -> None:
     ran = evaluated(write("p.jsonl", [failed("1.mp4")]), "--unknown", "other")
 
     assert ran.exit_code == ExitCode.USAGE
-    assert "p.jsonl: 1 video with labels failed, none has an answer; fix what failed first: 1.mp4: no" in ran.stderr
+    assert "p.jsonl: 1 video with labels failed, none was predicted; fix the first failure: 1.mp4: no" in ran.stderr
 
 
 def test_what_failed_in_one_part_only_is_no_failure() -> None:
@@ -302,7 +302,7 @@ def test_parts_that_overlap_count_a_video_once() -> None:
     ran = evaluated(write("1.jsonl", found[:40]), write("2.jsonl", found[30:]), "--merge", "--unknown", "other")
 
     assert ran.exit_code == ExitCode.DONE
-    assert ran.stderr == "warning: 2.jsonl:1: 10 videos answered in another part, too, alike, used once\n"
+    assert ran.stderr == "warning: 2.jsonl:1: 10 videos with an identical answer in another part, used once\n"
     assert report()["data"]["videos"] == VIDEOS  # type: ignore[index]
     assert figures()["top1"] == pytest.approx(counted(shares, truth)["top1"])
 
@@ -315,7 +315,7 @@ def test_parts_of_other_models_are_told_and_all_are_named() -> None:
 
     ran = evaluated(*files, "--merge", "--unknown", "other")
 
-    assert ran.stderr == "warning: 1.jsonl: is of model X, 0.jsonl of tiny; are they parts of one run?\n"
+    assert ran.stderr == "warning: 1.jsonl: has predictions of model X, 0.jsonl of tiny; are they parts of one run?\n"
     assert report()["model"] == "tiny, X, Y"
 
 
@@ -384,12 +384,13 @@ def test_a_list_of_videos_still_comes_through_a_pipe() -> None:
     text = "path,label\na.mp4,run\n"
 
     with pipe("list", text.encode()) as file:
-        (there,), predicted = looked_at([file], merge=False)
+        (inspected,), is_predicted = inspect_files([file], merge=False)
 
-    assert predicted == [False]
-    assert Path(there).read_text() == text
-    copy = str(there)
-    del there
+    assert not is_predicted
+    assert inspected.name == file
+    assert Path(inspected.path).read_text() == text
+    copy = inspected.path
+    del inspected
     assert not Path(copy).exists()
 
 
@@ -397,7 +398,7 @@ def test_annotations_are_no_predictions() -> None:
     database = {"v_1": {"subset": "validation", "annotations": [{"label": "run"}], "path": "v_1.mp4"}}
     for indent in (None, 2):
         Path("a.json").write_text(json.dumps({"database": database}, indent=indent))
-        assert looked_at(["a.json"], merge=False) == (["a.json"], [False])
+        assert inspect_files(["a.json"], merge=False) == ([DataFile("a.json", "a.json")], False)
 
 
 def test_what_files_hold_is_told_by_a_hash_of_their_bytes() -> None:
@@ -450,8 +451,8 @@ def test_an_unknown_label_tells_of_the_classes_that_may_be_named() -> None:
     ran = evaluated(write("p.jsonl", found))
 
     assert ran.exit_code == ExitCode.USAGE
-    assert "p.jsonl:4: label 'class z' is none of the 9 that videos may have" in ran.stderr
-    assert "--names, and with --unknown the one whose videos are of none of them" in ran.stderr
+    assert "p.jsonl:4: label 'class z' is not one of the 9 labels of the videos" in ran.stderr
+    assert "--names, and the class for videos without any of them with --unknown" in ran.stderr
     assert "--unknown" not in evaluated("p.jsonl", "--unknown", "other").stderr
 
 

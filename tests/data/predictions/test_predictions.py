@@ -12,8 +12,8 @@ from numpy.testing import assert_array_equal
 from bike_cli.cli.classify.writers import make_writer
 from bike_cli.cli.options import Format
 from bike_cli.data.labelled.eval_sets import Tested as Truth  # pytest takes what is called Test… for tests
-from bike_cli.data.predictions import records as record_files
-from bike_cli.data.predictions.predictions import Failed, Joined, join, read_predictions
+from bike_cli.data.predictions.files import DataFile, format_of
+from bike_cli.data.predictions.predictions import MatchedPredictions, match, read_predictions
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Prediction, Ranked, Sample, Source, Timeline
 
@@ -77,8 +77,28 @@ def test_every_form_that_is_written_is_read(name: str) -> None:
     assert predictions.labels == ("run", "jump")
     assert predictions.top(0) == list(TOP)
     assert predictions.top(1) == list(last)
-    assert predictions.failures == (Failed("gone.mp4", "missing", "gone.mp4: no such file;\tcheck the path"),)
+    assert predictions.failures == (failure("gone.mp4"),)
     assert predictions.models == ("tiny",)
+
+
+@pytest.mark.parametrize(
+    ("head", "format_"),
+    [
+        (b'{"path": "a"}\n', "jsonl"),
+        (b'\xef\xbb\xbf{"path": "a"}\n', "jsonl"),
+        (b"\0\0", "jsonl"),
+        (b"[\n]\n", "json"),
+        (b" \n[{", "json"),
+        (b'{\n  "path": "a"', "json"),
+        (b"path,status\n", "csv"),
+        (b"path\tstatus\n", "tsv"),
+        (b"path,status\na\tb,ok\n", "csv"),
+        (b"\xef\xbb\xbf\n ", None),
+        (b"", None),
+    ],
+)
+def test_the_format_is_told_by_the_first_bytes(head: bytes, format_: str | None) -> None:
+    assert format_of(head) == format_
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.json", "x.csv", "x.tsv"])
@@ -137,19 +157,6 @@ def test_an_array_is_read_however_it_is_laid_out() -> None:
     assert read_predictions("x.json").videos == ("a", "[b]")
 
 
-@pytest.mark.parametrize("size", [1, 7, 64])
-def test_an_array_is_read_in_pieces(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    write("x.json", [prediction('a\\"\u2028.mp4'), prediction("b.mp4"), failure("c.mp4")])
-    whole = read_predictions("x.json")
-
-    monkeypatch.setattr(record_files, "_CHUNK_CHARACTERS", size)
-
-    pieces = read_predictions("x.json")
-    assert pieces.videos == whole.videos == ('a\\"\u2028.mp4', "b.mp4")
-    assert_array_equal(pieces.scores, whole.scores)
-    assert_array_equal(pieces.lines, [2, 3])
-
-
 def test_a_name_that_is_no_utf8_survives() -> None:
     assert read_predictions(write("x.jsonl", [prediction("caf\udce9.mp4")])).videos == ("caf\udce9.mp4",)
 
@@ -158,7 +165,7 @@ def test_all_videos_may_have_failed() -> None:
     predictions = read_predictions(write("x.jsonl", [failure("a.mp4")]))
 
     assert predictions.videos == ()
-    assert [f.path for f in predictions.failures] == ["a.mp4"]
+    assert [f.source.id for f in predictions.failures] == ["a.mp4"]
 
 
 # -- what was cut short, or is there twice --------------------------------------------------------------------------
@@ -173,7 +180,7 @@ def test_a_last_record_that_is_torn_is_left_out_aloud(name: str, left: int, capl
 
     assert read_predictions(name).videos == ("a.mp4",)
     number = 2 if name == "x.jsonl" else 3
-    assert caplog.messages == [f"{name}:{number}: the file was cut short here; what is not whole is left out"]
+    assert caplog.messages == [f"{name}:{number}: the file was cut short here; the incomplete record is left out"]
 
 
 @pytest.mark.parametrize("end", ["", ",", ",\n", "\n"])
@@ -188,14 +195,14 @@ def test_zeros_of_a_power_cut_are_left_out_aloud(caplog: pytest.LogCaptureFixtur
     write_text("x.jsonl", f"{line('a')}\n\0\0\0\0")
 
     assert read_predictions("x.jsonl").videos == ("a",)
-    assert caplog.messages == ["x.jsonl:2: the file was cut short here; what is not whole is left out"]
+    assert caplog.messages == ["x.jsonl:2: the file was cut short here; the incomplete record is left out"]
 
 
 def test_an_array_that_is_cut_behind_a_bracket_is_torn(caplog: pytest.LogCaptureFixture) -> None:
     write_text("x.json", f"[\n{line('a')},\n{line('b').partition(']')[0]}]")
 
     assert read_predictions("x.json").videos == ("a",)
-    assert caplog.messages == ["x.json:3: the file was cut short here; what is not whole is left out"]
+    assert caplog.messages == ["x.json:3: the file was cut short here; the incomplete record is left out"]
 
 
 def test_a_last_line_that_begins_no_record_is_refused() -> None:
@@ -217,7 +224,7 @@ def test_the_same_answer_twice_is_used_once_aloud(name: str, caplog: pytest.LogC
     assert len(predictions.failures) == 1
     assert_array_equal(predictions.starts, [0, 2, 4])
     number = 4 if name == "x.jsonl" else 5
-    assert caplog.messages == [f"{name}:{number}: 2 videos answered more than once, alike, used once"]
+    assert caplog.messages == [f"{name}:{number}: 2 videos with more than one identical answer, used once"]
 
 
 def test_no_cosine_is_like_no_cosine() -> None:
@@ -247,8 +254,8 @@ def test_two_answers_are_refused_with_both_lines(first: Prediction | Failure, se
 # -- what is refused ------------------------------------------------------------------------------------------------
 
 GOOD = line("good")
-NO_ANSWER = r"^x.jsonl:2: is no answer of bike: 'ok' with a 'top', or 'error'; remove it"
-NO_TOP = "^x.jsonl:2: has a 'top' without labels, each with a number as its score; remove it"
+NO_ANSWER = r"^x.jsonl:2: is not a prediction: status must be 'ok', with a 'top', or 'error'; remove it"
+NO_TOP = "^x.jsonl:2: has a 'top' that is not a list of labels with scores; remove it"
 
 
 @pytest.mark.parametrize(
@@ -259,9 +266,9 @@ NO_TOP = "^x.jsonl:2: has a 'top' without labels, each with a number as its scor
         ("path,label", "^x.jsonl:2: is not valid JSON"),
         ("[" * 100000, r"^x.jsonl:2: is not valid JSON \(maximum recursion depth"),
         ('{"path": ' + "9" * 5000 + "}", "^x.jsonl:2: is not valid JSON"),
-        ("3", "^x.jsonl:2: is no answer of bike, as it has no 'path'; remove it"),
-        ("{}", "^x.jsonl:2: is no answer of bike, as it has no 'path'"),
-        ('{"path": 3, "status": "ok"}', "^x.jsonl:2: is no answer of bike, as it has no 'path'"),
+        ("3", "^x.jsonl:2: is not a prediction, as it has no 'path'; remove it"),
+        ("{}", "^x.jsonl:2: is not a prediction, as it has no 'path'"),
+        ('{"path": 3, "status": "ok"}', "^x.jsonl:2: is not a prediction, as it has no 'path'"),
         ('{"path": "a"}', NO_ANSWER),
         ('{"path": "a", "status": "fine"}', NO_ANSWER),
         ('{"path": "a", "status": "ok"}', NO_ANSWER),
@@ -269,19 +276,19 @@ NO_TOP = "^x.jsonl:2: has a 'top' without labels, each with a number as its scor
         ('{"path": "a", "status": "ok", "top": {"run": 1}}', NO_ANSWER),
         ('{"path": "a", "status": "ok", "top": ["run"]}', NO_TOP),
         ('{"path": "a", "status": "ok", "top": [{"label": "run", "cosine": 0.5}]}', NO_TOP),
-        ('{"path": "a", "status": "error"}', "^x.jsonl:2: has the status 'error', and no 'error' with its type"),
-        ('{"path": "a", "status": "error", "error": {"type": 3}}', "^x.jsonl:2: has the status 'error', and no"),
+        ('{"path": "a", "status": "error"}', "^x.jsonl:2: has the status 'error' but no 'error' with a type"),
+        ('{"path": "a", "status": "error", "error": {"type": 3}}', "^x.jsonl:2: has the status 'error' but no"),
         (line("a", ("run", None, 0.5)), NO_TOP),
         (line("a", ("run", "0.5", 0.5)), NO_TOP),
         (line("a", ("run", 10**400, 0.5)), NO_TOP),
         (line("a", ("run", 0.5, "near")), NO_TOP),
-        (line("a", (3, 0.5, 0.5)), "^x.jsonl:2: has a label that is no text"),  # type: ignore[arg-type]
+        (line("a", (3, 0.5, 0.5)), "^x.jsonl:2: label must be a string"),  # type: ignore[arg-type]
         (line("a", ([], 0.5, 0.5)), NO_TOP),  # type: ignore[arg-type]
         (line("a", ("run", math.nan, 0.5)), "^x.jsonl:2: score nan of 'run' is not from 0 to 1; fix or remove"),
         (line("a", ("run", 0.5, 0.5), ("fly", -0.1, 0)), "^x.jsonl:2: score -0.1 of 'fly' is not from 0 to 1"),
         (line("a", ("run", 1.000001, 0.5)), "^x.jsonl:2: score 1.000001 of 'run' is not from 0 to 1"),
         (line("a", ("run", math.inf, 0.5)), "^x.jsonl:2: score inf of 'run' is not from 0 to 1"),
-        (line("a", ("run", 0.5, 0), ("fly", 0.2, 0), ("run", 0.1, 0)), "^x.jsonl:2: names the label 'run' twice"),
+        (line("a", ("run", 0.5, 0), ("fly", 0.2, 0), ("run", 0.1, 0)), "^x.jsonl:2: has the label 'run' twice"),
     ],
 )
 def test_a_wrong_record_is_refused_by_line(bad: str, message: str) -> None:
@@ -303,11 +310,11 @@ def test_bytes_that_are_no_utf8_are_named_by_line(name: str) -> None:
     [
         (
             "[\n" + GOOD + "\n" + GOOD + "\n]",
-            r"^x.json:3: is not valid JSON \('{' where ',' or '\]' was due\); fix the array",
+            r"^x.json:3: is not valid JSON \(expected ',' or '\]' before '{'\); fix it",
         ),
-        ("[" + GOOD + "]\n[" + GOOD + "]\n", "^x.json:2: goes on behind the end of the array"),
+        ("[" + GOOD + "]\n[" + GOOD + "]\n", "^x.json:2: continues after the end of the array"),
         ("[" + GOOD + ",\n{]", "^x.json:2: is not valid JSON"),
-        ("[\n]\n", "^x.json: is empty, it holds no answer; give what bike classify -o wrote"),
+        ("[\n]\n", "^x.json: is empty; give the output of bike classify -o"),
     ],
 )
 def test_a_wrong_array_is_refused_by_line(text: str, message: str) -> None:
@@ -316,7 +323,7 @@ def test_a_wrong_array_is_refused_by_line(text: str, message: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "\n\n", "  ", "\ufeff", '{"path": "a'])
 def test_a_file_without_an_answer_is_refused(text: str) -> None:
-    refused(write_text("x.jsonl", text), "^x.jsonl: is empty, it holds no answer; give what bike classify -o wrote")
+    refused(write_text("x.jsonl", text), "^x.jsonl: is empty; give the output of bike classify -o")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "path,status,label,score\n"])
@@ -330,12 +337,10 @@ def test_what_is_no_file_of_predictions_is_refused() -> None:
     Path("film.mp4").write_bytes(b"\x00\x00\x00\x20ftypisom" + bytes(100))
     Path("folder").mkdir()
 
-    refused("nowhere.jsonl", "^nowhere.jsonl: no such file; give what bike classify -o wrote")
+    refused("nowhere.jsonl", "^nowhere.jsonl: no such file; give the output of bike classify -o")
     refused("folder", r"^folder: cannot be read \(Is a directory\)")
-    refused("film.mp4", "^film.mp4: is a video, no predictions")
-    refused(
-        write_text("x.txt", "a.mp4 3\n"), "^x.txt:1: is no answer of bike: no JSON, and no row of columns with 'path'"
-    )
+    refused("film.mp4", "^film.mp4: is a video, not predictions")
+    refused(write_text("x.txt", "a.mp4 3\n"), "^x.txt:1: is neither JSON nor a table with the column 'path'")
 
 
 CELLS = "path,status,label,score,cosine,label_2,score_2,cosine_2,model,error,message"
@@ -344,13 +349,13 @@ CELLS = "path,status,label,score,cosine,label_2,score_2,cosine_2,model,error,mes
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (("a,ok,run,much,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: 'much' is no number"),
+        (("a,ok,run,much,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: 'much' is not a number"),
         (("a,ok,run,nan,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: score nan of 'run' is not from 0 to 1"),
-        (("a,ok,run,,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: has a 'top' without labels, each with a number"),
+        (("a,ok,run,,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: has a 'top' that is not a list of labels with scores"),
         (("a,ok,run,0.7",), "^x.csv:2: has 4 cells, not 11; fix or remove the row"),
-        (("a,fine,run,0.7,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: is no answer of bike"),
+        (("a,fine,run,0.7,0.2,fly,0.3,0.1,tiny,,",), "^x.csv:2: is not a prediction"),
         (('"a"b,ok',), "^x.csv:2: is not valid CSV"),
-        ((), "^x.csv: is empty, it holds no answer"),
+        ((), "^x.csv: is empty"),
     ],
 )
 def test_wrong_rows_are_refused_by_line(rows: tuple[str, ...], message: str) -> None:
@@ -383,9 +388,7 @@ def test_labels_with_scores_are_enough() -> None:
 
 
 @pytest.mark.parametrize("indent", [0, 2, "\t"])
-@pytest.mark.parametrize("chunk", [5, 1 << 20])
-def test_records_that_are_laid_out_are_read(indent: int | str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_files, "_CHUNK_CHARACTERS", chunk)
+def test_records_that_are_laid_out_are_read(indent: int | str) -> None:
     records = [json.loads(one) for one in (line("a"), line("b\n{", ("fly", 1.0, None)), line("c"))]
     write_text("x.jsonl", "".join(json.dumps(one, indent=indent) + "\n" for one in records))
 
@@ -397,6 +400,21 @@ def test_records_that_are_laid_out_are_read(indent: int | str, chunk: int, monke
     assert_array_equal(predictions.lines, [1, 1 + height, 1 + 2 * height])
 
 
+def test_an_array_on_one_line_that_is_torn_is_read_up_to_there(caplog: pytest.LogCaptureFixture) -> None:
+    text = json.dumps([json.loads(line("a")), json.loads(line("b"))], separators=(",", ":"))
+    write_text("x.json", text[:-30])
+
+    assert read_predictions("x.json").videos == ("a",)
+    assert caplog.messages == ["x.json:1: the file was cut short here; the incomplete record is left out"]
+
+
+def test_an_invalid_record_before_a_torn_one_is_refused() -> None:
+    text = json.dumps([json.loads(line("a")), json.loads(line("b"))], indent=1)
+    torn = text.replace('"status": "ok"', '"status" "ok"', 1)[:-40]
+
+    refused(write_text("x.json", torn), "^x.json:2: is not valid JSON")
+
+
 @pytest.mark.parametrize("left", [1, 20, 60, 100])
 def test_a_laid_out_record_that_is_torn_is_left_out_aloud(left: int, caplog: pytest.LogCaptureFixture) -> None:
     text = json.dumps(json.loads(line("a")), indent=2) + "\n"
@@ -404,7 +422,7 @@ def test_a_laid_out_record_that_is_torn_is_left_out_aloud(left: int, caplog: pyt
 
     assert read_predictions("x.jsonl").videos == ("a",)
     number = 1 + text.count("\n")
-    assert caplog.messages == [f"x.jsonl:{number}: the file was cut short here; what is not whole is left out"]
+    assert caplog.messages == [f"x.jsonl:{number}: the file was cut short here; the incomplete record is left out"]
 
 
 def test_a_wrong_laid_out_record_is_refused_by_line() -> None:
@@ -412,18 +430,18 @@ def test_a_wrong_laid_out_record_is_refused_by_line() -> None:
     number = 1 + text.count("\n")
 
     refused(write_text("x.jsonl", text + '{"path" "a"}\n' + text), f"^x.jsonl:{number}: is not valid JSON")
-    refused(write_text("x.jsonl", text + "{\n}\n" + text), f"^x.jsonl:{number}: is no answer of bike, as it has no")
+    refused(write_text("x.jsonl", text + "{\n}\n" + text), f"^x.jsonl:{number}: is not a prediction, as it has no")
 
 
 def test_what_came_through_a_pipe_is_read_where_it_lies() -> None:
     write_text("copy", f"{GOOD}\n{line('b')}\n")
 
-    predictions = read_predictions("/dev/fd/63", copy=Path("copy"))
+    predictions = read_predictions(DataFile("/dev/fd/63", "copy"))
 
     assert (predictions.origin, predictions.videos) == ("/dev/fd/63", ("good", "b"))
     write_text("copy", f"{GOOD}\n{{}}\n")
-    with pytest.raises(UsageError, match=r"^/dev/fd/63:2: is no answer of bike"):
-        read_predictions("/dev/fd/63", copy=Path("copy"))
+    with pytest.raises(UsageError, match=r"^/dev/fd/63:2: is not a prediction"):
+        read_predictions(DataFile("/dev/fd/63", "copy"))
 
 
 # -- beside the truth -----------------------------------------------------------------------------------------------
@@ -434,9 +452,9 @@ def truth(*samples: tuple[str, int], splits: tuple[tuple[int, ...], ...] = ()) -
     return Truth(labels, ("Jump", "Run", "TaiChi"), tuple(Sample(Source.at(p), i) for p, i in samples), splits=splits)
 
 
-def joined(lines: Sequence[str], known: Truth) -> Joined:
+def joined(lines: Sequence[str], known: Truth) -> MatchedPredictions:
     write_text("x.jsonl", "".join(f"{one}\n" for one in lines))
-    return join(read_predictions("x.jsonl"), known)
+    return match(read_predictions("x.jsonl"), known)
 
 
 def test_scores_become_logits_of_the_labels_of_the_truth() -> None:
@@ -476,8 +494,8 @@ def test_labels_are_found_however_they_are_spelled(caplog: pytest.LogCaptureFixt
 def test_labels_that_are_never_named_are_told(caplog: pytest.LogCaptureFixture) -> None:
     joined([line("a", ("run", 1.0, 0))], truth(("a", 0)))
 
-    way = "if its videos are of none of the labels, name it with --unknown"
-    assert caplog.messages == [f"x.jsonl: names 1 of 3 labels, so no video can be found to be 'jump'; {way}"]
+    way = "if its videos have none of the labels, give it with --unknown"
+    assert caplog.messages == [f"x.jsonl: has 1 of 3 labels, so no video is predicted to be 'jump'; {way}"]
 
 
 @pytest.mark.parametrize("unknown", [None, "other"])
@@ -485,9 +503,9 @@ def test_that_a_class_may_be_unknown_is_told_to_those_who_did_not_say_so(unknown
     write_text("x.jsonl", line("a", ("runn", 1.0, 0)) + "\n")
 
     with pytest.raises(UsageError) as told:
-        join(read_predictions("x.jsonl"), truth(("a", 0)), unknown=unknown)
+        match(read_predictions("x.jsonl"), truth(("a", 0)), unknown=unknown)
 
-    assert "name all classes with --names" in str(told.value)
+    assert "give all classes with --names" in str(told.value)
     assert ("--unknown" in str(told.value)) == (unknown is None)
 
 
@@ -500,8 +518,11 @@ def test_how_many_labels_are_named_is_counted_by_video() -> None:
 @pytest.mark.parametrize(
     ("top", "message"),
     [
-        ((("runn", 0.5, 0),), "^x.jsonl:2: label 'runn' is none of the 3 that videos may have; the nearest is 'run'"),
-        ((("TaiChi", 0.5, 0), ("tai chi", 0.5, 0)), "^x.jsonl:2: labels 'TaiChi' and 'tai chi' are both 'tai chi' of"),
+        (
+            (("runn", 0.5, 0),),
+            "^x.jsonl:2: label 'runn' is not one of the 3 labels of the videos; the nearest is 'run'",
+        ),
+        ((("TaiChi", 0.5, 0), ("tai chi", 0.5, 0)), "^x.jsonl:2: labels 'TaiChi' and 'tai chi' both mean 'tai chi' of"),
     ],
 )
 def test_labels_that_do_not_do_are_refused(top: tuple[tuple[str, float, float], ...], message: str) -> None:
@@ -514,7 +535,7 @@ def test_a_label_that_is_a_number_is_no_id() -> None:
 
     found = joined([line("a", ("1", 0.5, 0), ("one", 0.5, 0))], by_id)
     assert np.isfinite(found.logits).all()
-    with pytest.raises(UsageError, match=r"^x.jsonl:1: label '0' is none of the 2 that"):
+    with pytest.raises(UsageError, match=r"^x.jsonl:1: label '0' is not one of the 2 labels"):
         joined([line("a", ("0", 0.5, 0))], by_id)
 
 
@@ -526,7 +547,7 @@ def test_videos_of_one_side_are_told() -> None:
 
     assert found.truth == truth(("b", 1), splits=((0,), (0,)))
     assert found.logits.shape == (1, 3)
-    assert found.failures == (Failed("f", "missing", "gone"),)
+    assert found.failures == (Failure(Source.at("f"), "missing", "gone"),)
     assert found.only_predicted == ("x/only", "g")
     assert found.only_labelled == ("a", "c")
 
@@ -569,13 +590,14 @@ def test_the_same_file_may_be_spelled_otherwise(
 def test_file_names_that_come_more_than_once_are_told_with_one_of_each_side() -> None:
     lines = [line(path) for path in ("other.mp4", "1/a.mp4", "2/a.mp4")]
 
-    with pytest.raises(UsageError, match=r"names come more than once: 1/a.mp4 here, run/a.mp4 there; name videos"):
+    with pytest.raises(UsageError, match=r"names are not unique: 1/a.mp4 is predicted, run/a.mp4 is labelled; use"):
         joined(lines, truth(("run/x.mp4", 0), ("run/a.mp4", 0), ("jump/a.mp4", 1)))
 
 
 def test_nothing_in_common_is_refused() -> None:
     with pytest.raises(
-        UsageError, match=r"^x.jsonl: has no video in common with the labelled ones: a here, b there; name"
+        UsageError,
+        match=r"^x.jsonl: has no video in common with the labelled videos: a is predicted, b is labelled; use",
     ):
         joined([line("a")], truth(("b", 0)))
 
@@ -584,7 +606,7 @@ def test_nothing_but_failures_in_common_is_refused() -> None:
     failed = '{"path": "a", "status": "error", "error": {"type": "missing", "message": "a: no such file; fix it"}}'
 
     with pytest.raises(
-        UsageError, match=r"^x.jsonl: 1 video with labels failed, none has an answer; .* a: no such file"
+        UsageError, match=r"^x.jsonl: 1 video with labels failed, none was predicted; .* a: no such file"
     ):
         joined([failed, line("c")], truth(("a", 0)))
 

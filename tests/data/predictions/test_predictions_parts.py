@@ -8,10 +8,10 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from bike_cli.data.labelled.eval_sets import Tested as Truth  # pytest takes what is called Test… for tests
-from bike_cli.data.predictions.merge import merged
-from bike_cli.data.predictions.predictions import Failed, Predictions, join, read_predictions
+from bike_cli.data.predictions.merge import merge_parts
+from bike_cli.data.predictions.predictions import Predictions, match, read_predictions
 from bike_cli.errors import UsageError
-from bike_cli.records import Sample, Source
+from bike_cli.records import Failure, Sample, Source
 
 LABELS = ("run", "jump", "fly")
 
@@ -53,7 +53,7 @@ def test_parts_are_as_one_file_of_all_their_lines() -> None:
     ]
     whole = parts(lines)[0]
 
-    one = merged(parts(lines[:1], [], lines[1:2], lines[2:]))
+    one = merge_parts(parts(lines[:1], [], lines[1:2], lines[2:]))
 
     assert told(one) == told(whole)
     assert (one.videos, one.labels, one.failures) == (whole.videos, whole.labels, whole.failures)
@@ -67,41 +67,41 @@ def test_parts_that_were_dealt_out_have_the_answers_of_the_whole() -> None:
     rng = np.random.default_rng(0)
     lines = [answer(str(i), *np.round(rng.dirichlet(np.ones(3)), 6).tolist()) for i in range(20)]
 
-    one = merged(parts(*(lines[i::6] for i in range(6))))
+    one = merge_parts(parts(*(lines[i::6] for i in range(6))))
 
     assert told(one) == told(parts(lines)[0])
 
 
 def test_what_failed_in_one_part_and_has_an_answer_in_another_is_answered() -> None:
-    one = merged(parts([failure("1"), answer("2", 1.0)], [answer("1", 0.5), failure("2"), failure("3")]))
+    one = merge_parts(parts([failure("1"), answer("2", 1.0)], [answer("1", 0.5), failure("2"), failure("3")]))
 
     assert told(one) == {"2": [("run", 1.0)], "1": [("run", 0.5)]}
-    assert one.failures == (Failed("3", "missing", "gone"),)
+    assert one.failures == (Failure(Source.at("3"), "missing", "gone"),)
 
 
 def test_of_two_failures_of_a_video_the_first_is_told() -> None:
-    one = merged(parts([answer("1", 1.0), failure("2", "first")], [failure("2", "second")]))
+    one = merge_parts(parts([answer("1", 1.0), failure("2", "first")], [failure("2", "second")]))
 
-    assert one.failures == (Failed("2", "missing", "first"),)
+    assert one.failures == (Failure(Source.at("2"), "missing", "first"),)
 
 
 def test_a_part_of_failures_alone_is_counted() -> None:
-    one = merged(parts([failure("1")], [answer("2", 1.0)], [failure("3")]))
+    one = merge_parts(parts([failure("1")], [answer("2", 1.0)], [failure("3")]))
 
     assert told(one) == {"2": [("run", 1.0)]}
-    assert [failed.path for failed in one.failures] == ["1", "3"]
+    assert [failed.source.id for failed in one.failures] == ["1", "3"]
 
 
 def test_the_same_answer_in_two_parts_is_used_once_aloud(caplog: pytest.LogCaptureFixture) -> None:
     first = [answer("1", 0.5, 0.25), answer("2", 1.0)]
     second = [answer("3", 1.0, labels=("fly",)), answer("2", 1.0), answer("1", 0.5, 0.25)]
 
-    one = merged(parts(first, second))
+    one = merge_parts(parts(first, second))
 
     assert one.videos == ("1", "2", "3")
     assert_array_equal(one.starts, [0, 2, 3, 4])
     assert told(one) == {"1": [("run", 0.5), ("jump", 0.25)], "2": [("run", 1.0)], "3": [("fly", 1.0)]}
-    assert caplog.messages == ["b:2: 2 videos answered in another part, too, alike, used once"]
+    assert caplog.messages == ["b:2: 2 videos with an identical answer in another part, used once"]
 
 
 @pytest.mark.parametrize(
@@ -114,39 +114,39 @@ def test_the_same_answer_in_two_parts_is_used_once_aloud(caplog: pytest.LogCaptu
 )
 def test_another_answer_in_another_part_is_refused_with_both_places(other: str) -> None:
     with pytest.raises(UsageError, match=r"^b:2: 1 has another answer at a:1; keep one"):
-        merged(parts([answer("1", 0.5, 0.25)], [answer("2", 1.0), other]))
+        merge_parts(parts([answer("1", 0.5, 0.25)], [answer("2", 1.0), other]))
 
 
 def test_parts_of_nothing_are_empty() -> None:
-    with pytest.raises(UsageError, match=r"^a: is empty, as are all parts; give what bike classify -o wrote"):
-        merged(parts([], []))
+    with pytest.raises(UsageError, match=r"^a: is empty, like all other parts; give the output of bike classify -o"):
+        merge_parts(parts([], []))
     with pytest.raises(ValueError, match="parts is empty"):
-        merged([])
+        merge_parts([])
 
 
 def test_other_models_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    one = merged(parts([], [answer("1", 1.0)], [answer("2", 1.0, model="big")], [answer("3", 1.0, model="huge")]))
+    one = merge_parts(parts([], [answer("1", 1.0)], [answer("2", 1.0, model="big")], [answer("3", 1.0, model="huge")]))
 
     assert one.models == ("tiny", "big", "huge")
-    assert caplog.messages == ["c: is of model big, b of tiny; are they parts of one run?"]
+    assert caplog.messages == ["c: has predictions of model big, b of tiny; are they parts of one run?"]
 
 
 def test_other_settings_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    one = merged(parts([answer("1", 1.0)], [answer("2", 1.0)], *([answer(v, 1.0, settings="2")] for v in "34")))
+    one = merge_parts(parts([answer("1", 1.0)], [answer("2", 1.0)], *([answer(v, 1.0, settings="2")] for v in "34")))
 
     assert one.settings == ("1", "2")
-    assert caplog.messages == ["c: is of other labels or settings than a; are they parts of one run?"]
+    assert caplog.messages == ["c: has other labels or settings than a; are they parts of one run?"]
 
 
 def test_parts_that_do_not_say_what_made_them_are_no_strangers(caplog: pytest.LogCaptureFixture) -> None:
-    merged(parts([answer("1", 1.0)], [answer("2", 1.0, model=None, settings=None)]))
+    merge_parts(parts([answer("1", 1.0)], [answer("2", 1.0, model=None, settings=None)]))
 
     assert caplog.messages == []
 
 
 def test_a_label_of_a_part_is_refused_by_the_line_of_its_file() -> None:
-    one = merged(parts([answer("1", 1.0)], [answer("2", 1.0), answer("3", 1.0, labels=("hop",))]))
+    one = merge_parts(parts([answer("1", 1.0)], [answer("2", 1.0), answer("3", 1.0, labels=("hop",))]))
     samples = tuple(Sample(Source.at(video), 0) for video in "123")
 
-    with pytest.raises(UsageError, match=r"^b:2: label 'hop' is none of the 3"):
-        join(one, Truth(LABELS, LABELS, samples))
+    with pytest.raises(UsageError, match=r"^b:2: label 'hop' is not one of the 3"):
+        match(one, Truth(LABELS, LABELS, samples))
