@@ -15,7 +15,7 @@ import bike_cli
 PACKAGE = Path(bike_cli.__file__).parent
 SOURCES = {".".join(f.relative_to(PACKAGE.parent).with_suffix("").parts): f.read_text() for f in PACKAGE.rglob("*.py")}
 
-BASE = {"records", "config", "errors", "locks", "media", "scratch", "settings", "time_limits", "versions"}
+BASE = {"records", "config", "errors", "locks", "media", "scratch", "settings", "time_limits", "versions", "wording"}
 MAY_KNOW = {
     "cli": {"tasks", "inference", "engine", "video", "data", *BASE, "bike_cli"},
     "tasks": {"inference", "engine", "video", "data", *BASE},
@@ -32,6 +32,7 @@ MAY_KNOW = {
     "settings": BASE,
     "time_limits": BASE,
     "versions": BASE,
+    "wording": BASE,
 }
 HOMES = {  # library -> the modules that may import it
     "torch": ("engine", "inference", "tasks"),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from bike_cli.errors import UsageError
+from bike_cli.wording import nearest
 
 
 class Row(NamedTuple):
@@ -57,7 +57,7 @@ def by_column(
     known, begin = (*needed, *further), f"begin the file with {','.join(needed)}"
     for cell, column in zip(header, columns, strict=True):
         if column not in known:
-            near = difflib.get_close_matches(column, known, n=1, cutoff=0.0)[0]
+            near = nearest(column, known)
             raise UsageError(f"{where}: column {cell!r} is unknown, the nearest is {near!r}; {begin}")
     for column in known:
         if columns.count(column) > 1 or (column in needed and column not in columns):

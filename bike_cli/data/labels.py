@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import logging
 import os
@@ -15,6 +14,7 @@ from bike_cli.data.label_files import read_table
 from bike_cli.data.lines import Line, check, key, read_lines, read_text, tidy
 from bike_cli.errors import UsageError
 from bike_cli.records import Prompt
+from bike_cli.wording import nearest
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def _is_there(given: str | Path) -> bool:
 def _existing(given: str) -> Path:
     path = Path(given)
     if not _is_there(given) and not path.suffix and path.name == given:
-        near = difflib.get_close_matches(given, TEMPLATES, n=1, cutoff=0.0)[0]
+        near = nearest(given, TEMPLATES)
         known = f"the nearest is {near!r} (of {', '.join(TEMPLATES)})"
         raise UsageError(f"{given}: no such set of templates; {known}, or give a file, or a text with {{}} in it")
     return path

@@ -229,6 +229,22 @@ def test_labels_and_test_side_may_be_given_apart(own: Path, tmp_path: Path) -> N
     assert "3 test videos" in ran.stdout
 
 
+def test_annotations_of_activitynet_are_read(data: Path, tmp_path: Path) -> None:
+    database = {}
+    for film in sorted(data.rglob("*.mp4")):
+        id_ = f"{film.parent.name}-{film.stem}"
+        shutil.copyfile(film, tmp_path / f"v_{id_}.mp4")
+        subset = "training" if film.stem < "3" else "validation"
+        database[id_] = {"subset": subset, "annotations": [{"segment": [0, 1], "label": film.parent.name}]}
+    (tmp_path / "anet.json").write_text(json.dumps({"database": database}))
+
+    ran = fewshot(tmp_path / "anet.json", *ONE_DRAW, "-o", tmp_path / "report.json")
+
+    assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
+    tested = report_of(tmp_path / "report.json")["draws"][0]["test"]  # type: ignore[index]
+    assert sorted(Path(one["path"]).name for one in tested) == [f"v_{n}-{i}.mp4" for n in CLASSES for i in (3, 4)]
+
+
 # -- the classifier -----------------------------------------------------------------------------------------------
 
 

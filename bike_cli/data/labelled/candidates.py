@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -70,11 +69,6 @@ def finder(*lists: Sequence[str]) -> Find:
         return next((place for place in found if place is not None), None)
 
     return find
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the text that is spelled most like a name, of one or more."""
-    return difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)[0]
 
 
 def _places(spelled: Iterable[str]) -> dict[str, int | None]:

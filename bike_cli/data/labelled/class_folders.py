@@ -12,6 +12,7 @@ from bike_cli.data.inputs import find_sources
 from bike_cli.data.search import Listing, Omissions, holds_frames, list_folder
 from bike_cli.errors import UsageError
 from bike_cli.records import Source
+from bike_cli.wording import count
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +59,6 @@ def is_folder(path: str | Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - False where the system refuses; Path.is_dir raises
 
 
-def count_of(videos: Sequence[object]) -> str:
-    """Return the number of videos in words for a message: "1 video", "2 videos"."""
-    return f"{len(videos)} video{'s' if len(videos) > 1 else ''}"
-
-
 def visible_in(folder: str) -> list[str]:
     """Return the names in a folder, sorted, without hidden and system ones; UsageError where it cannot be read."""
     return [name for name, _ in _listed(folder).entries]
@@ -89,7 +85,7 @@ def _folders_in(given: str, omissions: Omissions) -> list[str]:
         else:
             omissions.add("file", path)
     if not folders:
-        fact = f"holds {count_of(videos)} and no class folder" if videos else "holds no class folder"
+        fact = f"holds {count(len(videos), 'video')} and no class folder" if videos else "holds no class folder"
         ways = "make a folder for each class, such as running/clip.mp4, or give a CSV file that begins with path,label"
         raise UsageError(f"{given}: {fact}; {ways}")
     for name in videos:

@@ -10,6 +10,7 @@ import numpy as np
 
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample
+from bike_cli.wording import count
 
 
 @dataclass(frozen=True)
@@ -97,14 +98,16 @@ def draw(
         if test is None and dealt.held is None:
             if len(usable) == most:
                 raise UsageError(
-                    f"class {name!r}: has {_count(most)} to draw from, and {most} shots leave none to test on; add "
-                    f"videos, give --test, or ask for fewer --shots"
+                    f"class {name!r}: has {count(most, 'video')} to draw from, and {most} shots leave none to test on; "
+                    f"add videos, give --test, or ask for fewer --shots"
                 )
             tested += usable[most:]
     for name, held in zip(names, dealt.held or (), strict=dealt.held is not None):
         usable = [place for place in held if place not in unusable]
         if not usable:
-            raise UsageError(f"class {name!r}: none of the {_count(len(held))} held back can be read; fix or add some")
+            raise UsageError(
+                f"class {name!r}: none of the {count(len(held), 'video')} held back can be read; fix or add some"
+            )
         tested += usable
     return Draw(tuple(shots), tuple(sorted(tested) if test is None else (p for p in test if p not in unusable)))
 
@@ -113,13 +116,9 @@ def _too_few(name: str, usable: int, unusable: int, most: int, reason: str | Non
     first = "" if reason is None else f"; the first: {reason}"
     lost = f" ({unusable} more cannot be used{first})" if unusable else ""
     return UsageError(
-        f"class {name!r}: has {_count(usable)} to draw from{lost}, and {most} shots need {most}; add videos, or ask "
-        f"for fewer --shots"
+        f"class {name!r}: has {count(usable, 'video')} to draw from{lost}, and {most} shots need {most}; add videos, "
+        f"or ask for fewer --shots"
     )
-
-
-def _count(videos: int) -> str:
-    return "1 video" if videos == 1 else f"{videos} videos"
 
 
 def _dice(seed: int, trial: int, name: str) -> np.random.Generator:

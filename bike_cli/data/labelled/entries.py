@@ -1,4 +1,4 @@
-"""Videos and their classes as folders, CSV files and BIKE's list files name them."""
+"""Entries of labelled videos, and the CSV and list files that hold them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from bike_cli.data.columns import LABELLED_COLUMNS
 from bike_cli.data.csv_rows import Row, by_column, csv_rows
-from bike_cli.data.labelled.class_folders import SIDES, Side, below, class_folders, is_folder
-from bike_cli.data.lines import Line, nfc, read_text, tidy
+from bike_cli.data.labelled.class_folders import SIDES, Side, below
+from bike_cli.data.lines import Line, nfc, tidy
 from bike_cli.data.path_lists import existing_path
 from bike_cli.errors import UsageError
 from bike_cli.media import url_problem
-from bike_cli.records import Source
+from bike_cli.records import Failure, Source
 
 logger = logging.getLogger(__name__)
 
@@ -25,31 +24,30 @@ ID = re.compile(r"[0-9]{1,9}")
 
 
 class Entry(NamedTuple):
-    """One video of one class or more, while classes have no numbers yet."""
-
-    where: str
-    names: tuple[str, ...]  # as they are written, each once
-    source: Source
-    place: str  # the path below the folder, or as the file writes it: what the order goes by
-    side: Side | None  # None: nobody said
-
-
-class LeftOut(NamedTuple):
-    """A video that a file names and that cannot be tested on, and why: it keeps the others back from nothing."""
-
-    path: str
-    kind: str  # of a failure; or no_label, no_name, no_number
-    message: str
-
-
-class Found(NamedTuple):
-    """What one folder or file names.
+    """One labelled video, before classes have numbers.
 
     Args:
-        by_id: its classes are numbers, as in BIKE's list files.
-        multi_label: its videos may have several classes or none, whether or not that was asked for.
-        further: classes it names beside those of the entries.
-        left_out: videos it names beside those of the entries.
+        where: the place of the entry, for messages: `all.csv:3`.
+        names: the names of its classes, each once.
+        place: the path below the folder, or as the file writes it; entries are sorted by it.
+        side: None if the source does not say.
+    """
+
+    where: str
+    names: tuple[str, ...]
+    source: Source
+    place: str
+    side: Side | None
+
+
+class Listing(NamedTuple):
+    """The labelled videos of one folder or file.
+
+    Args:
+        by_id: classes are numbers, as in BIKE's list files.
+        multi_label: the format gives videos several classes, or none.
+        further: classes that the file names in addition to those of the entries.
+        left_out: further videos, which cannot be used.
     """
 
     origin: str
@@ -57,26 +55,40 @@ class Found(NamedTuple):
     by_id: bool = False
     multi_label: bool = False
     further: tuple[str, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[Failure, ...] = ()
+
+
+class ReadOptions(NamedTuple):
+    """How to read a file of labelled videos.
+
+    Args:
+        base: the folder that relative paths start at.
+        multi_label: whether a CSV cell holds classes separated by `;`, and a line of a list file ids separated by `,`.
+        subset: which subset of an annotation file to read; None: all, marked as sides.
+    """
+
+    base: str
+    multi_label: bool = False
+    subset: str | None = None
 
 
 class _Form(NamedTuple):
-    """The two patterns that lines of a list file may have, without frame counts and with, and how to write one."""
+    """The patterns of a line in a list file, without and with a frame count, and how to fix another line."""
 
     listed: re.Pattern[str]
     counted: re.Pattern[str]
-    way: str
+    fix: str
 
     @classmethod
-    def of(cls, path: str, ids: str, way: str) -> _Form:
+    def of(cls, path: str, ids: str, fix: str) -> _Form:
         listed = rf"(?P<path>{path})\s+(?P<ids>{ids})"
         counted = rf"(?P<whole>(?P<path>{path})\s+[0-9]+)\s+(?P<ids>{ids})"
-        return cls(re.compile(listed), re.compile(counted), way)
+        return cls(re.compile(listed), re.compile(counted), fix)
 
 
 _ONE_ID = _Form.of(r".*\S", "-?[0-9]+", "write path and id, a whole number from 0")
-# Ids that are missing or negative match too, so that they are refused for what they are; a path that ended in a comma
-# would have taken the first of the ids in `clip 3, 5`.
+# Missing and negative ids match too, so that the error can name them. A path must not end in a comma, or it would take
+# the first of the ids in `clip 3, 5`.
 _IDS = _Form.of(
     r".*[^\s,]",
     r"-?[0-9]+(?:\s*,(?:\s*-?[0-9]+)?)*",
@@ -84,75 +96,33 @@ _IDS = _Form.of(
 )
 
 
-def find_entries(given: str, *, root: str | Path | None, multi_label: bool = False) -> Found:
-    """Return what a folder or a file names; see `read_labelled` for what these may be.
-
-    Args:
-        root: the folder that relative paths in a file begin at; None: the file's own.
-        multi_label: whether a cell holds classes with `;` between, and a line of a list file ids with commas.
-    Raises:
-        UsageError: nothing there, no video, a file that is malformed.
-    """
-    if is_folder(given):
-        logger.info("%s: read as class folders", given)
-        return Found(given, list(_in_folder(given)))
-    return entries_in(read_listing(given), given, root=root, multi_label=multi_label)
-
-
-def read_listing(given: str) -> str:
-    """Return the text of a file that names videos; once, as it may be a pipe.
-
-    Raises:
-        UsageError: nothing there, a video, no UTF-8.
-    """
-    if not os.path.lexists(given):
-        ways = "give a folder of class folders, a CSV file that begins with path,label, or a list file"
-        raise UsageError(f"{given}: no such file or folder; {ways}")
-    return read_text(Path(given), of="labelled videos")
-
-
-def base_of(given: str, root: str | Path | None) -> str:
-    """Return the folder that relative paths in the file `given` begin at: the root, or the file's own."""
-    return os.path.dirname(given) if root is None else str(root)  # noqa: PTH120 - Path.parent drops a leading ./
-
-
-def entries_in(text: str, given: str, *, root: str | Path | None, multi_label: bool = False) -> Found:
-    """Return what the text of a CSV or list file names, read from `given`; see `find_entries`."""
-    base = base_of(given, root)
-    form = _IDS if multi_label else _ONE_ID
-    by_id = _is_list(text, given, form)
-    in_file = _in_list(text, given, base, form) if by_id else _in_csv(text, given, base, multi_label=multi_label)
-    entries = list(in_file)
-    logger.info("%s: %d videos, read as a %s", given, len(entries), "list file" if by_id else "CSV file")
-    if not entries:
-        raise UsageError(f"{given}: holds no video; write one per line below the line path,label")
-    return Found(given, entries, by_id)
-
-
-def _in_folder(given: str) -> Iterator[Entry]:
-    for path, name, videos, side in class_folders(given):
-        for video in videos:
-            yield Entry(path, (nfc(name),), video, video.id.removeprefix(given), side)
-
-
 # -- CSV files ----------------------------------------------------------------------------------------------------
 
 
-def _in_csv(text: str, given: str, base: str, *, multi_label: bool) -> Iterator[Entry]:
+def read_csv(text: str, given: str, options: ReadOptions) -> Listing:
+    """Return the videos of a CSV file with the columns `path`, `label` and perhaps `split`.
+
+    Raises:
+        UsageError: malformed CSV, missing columns or cells, an unknown split.
+    """
+    return Listing(given, list(_csv_entries(text, given, options)))
+
+
+def _csv_entries(text: str, given: str, options: ReadOptions) -> Iterator[Entry]:
     for where, row in by_column(_rows_of(text, given), given, needed=("path", "label"), further=("split",)):
         side = SIDES.get(row["split"].strip().lower()) if "split" in row else None
         if "split" in row and side is None:
             raise UsageError(f"{where}: split {row['split']!r} is unknown; write train, test or val")
-        names = _names(where, row["label"]) if multi_label else (nfc(tidy(row["label"])),)
-        source, place = _located(base, row["path"])
+        names = _names(where, row["label"]) if options.multi_label else (nfc(tidy(row["label"])),)
+        source, place = _located(options.base, row["path"])
         yield Entry(where, names, source, place, side)
 
 
 def _rows_of(text: str, given: str) -> Iterator[Row]:
-    """Yield the rows of a CSV text with any usual delimiter; the columns of the first have the names that bike uses."""
+    """Yield the rows of a CSV text with any usual delimiter; the header has the column names that bike uses."""
     lines = text.split("\n")
     start = next((i for i, line in enumerate(lines) if line.strip()), 0)
-    declared = re.fullmatch(r"sep=(.)", lines[start].strip(), re.IGNORECASE)  # Excel writes it, and reads it
+    declared = re.fullmatch(r"sep=(.)", lines[start].strip(), re.IGNORECASE)  # as Excel writes
     if declared is not None:
         lines[start] = ""
         text, start = "\n".join(lines), min(start + 1, len(lines) - 1)
@@ -169,7 +139,7 @@ def _rows_of(text: str, given: str) -> Iterator[Row]:
 
 
 def _delimiter_of(header: str) -> str:
-    """Return the delimiter that makes a path and a label of a header; a comma where none does."""
+    """Return the delimiter that splits a header into columns with a path and a label; a comma if none does."""
     for delimiter in ",;\t|":
         try:
             cells = next(csv.reader([header], delimiter=delimiter), [])
@@ -181,7 +151,7 @@ def _delimiter_of(header: str) -> str:
 
 
 def _columns(cells: Sequence[str]) -> list[str]:
-    """Return column names as bike has them; a usual other name counts where bike's own is not there."""
+    """Return the column names that bike uses; a common alternative stands in for a missing one."""
     columns = [cell.strip().lower() for cell in cells]
     for column, others in LABELLED_COLUMNS.items():
         if column not in columns:
@@ -192,7 +162,7 @@ def _columns(cells: Sequence[str]) -> list[str]:
 def _located(base: str, path: str) -> tuple[Source, str]:
     """Return the source at a path that a file names, and the path; see `existing_path`."""
     if url_problem(path) is not None and not os.path.lexists(below(base, path)):
-        return Source.at(path), path  # its failure says that it is a URL
+        return Source.at(path), path  # it will fail as a URL
     place = existing_path(path, base)
     if place != path:
         logger.info("%s: does not exist, read as %s", path, place)
@@ -209,39 +179,45 @@ def _names(where: str, label: str) -> tuple[str, ...]:
 
 
 def _once(where: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names, or raise UsageError where one comes twice."""
-    again = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if again is not None:
-        raise UsageError(f"{where}: class {again!r} is named twice; remove one")
+    """Return the names, or raise UsageError if one is there twice."""
+    repeated = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if repeated is not None:
+        raise UsageError(f"{where}: class {repeated!r} is named twice; remove one")
     return tuple(names)
 
 
 # -- BIKE's list files --------------------------------------------------------------------------------------------
 
 
-def _is_list(text: str, given: str, form: _Form) -> bool:
-    first = next((line.strip() for line in text.split("\n") if line.strip()), "")
-    is_csv = given.lower().endswith(".csv") and "," in first  # `a.mp4, 3` below no header
-    return form.listed.fullmatch(first) is not None and not is_csv
+def read_list_file(text: str, given: str, options: ReadOptions) -> Listing | None:
+    """Return the videos of a list file, `path id` or `path frames id` per line; None if the text has another format.
 
-
-def _in_list(text: str, given: str, base: str, form: _Form) -> Iterator[Entry]:
+    Raises:
+        UsageError: a malformed line.
+    """
+    form = _IDS if options.multi_label else _ONE_ID
     lines = [Line(f"{given}:{i}", line.strip()) for i, line in enumerate(text.split("\n"), start=1) if line.strip()]
-    is_counted = _has_frame_counts([line.text for line in lines], base, form)
+    first = lines[0].text if lines else ""
+    is_csv = given.lower().endswith(".csv") and "," in first  # `a.mp4, 3` without a header
+    if is_csv or not form.listed.fullmatch(first):
+        return None
+    pattern = form.counted if _has_frame_counts([line.text for line in lines], options.base, form) else form.listed
+    entries = []
     for line in lines:
-        path, ids = _path_and_ids(line, form.counted if is_counted else form.listed, form.way)
-        source, place = _located(base, path)
-        yield Entry(line.where, ids, source, place, None)
+        path, ids = _path_and_ids(line, pattern, form.fix)
+        source, place = _located(options.base, path)
+        entries.append(Entry(line.where, ids, source, place, None))
+    return Listing(given, entries, by_id=True)
 
 
-def _path_and_ids(line: Line, pattern: re.Pattern[str], way: str) -> tuple[str, tuple[str, ...]]:
+def _path_and_ids(line: Line, pattern: re.Pattern[str], fix: str) -> tuple[str, tuple[str, ...]]:
     where, text = line
     match = pattern.fullmatch(text)
     ids = [] if match is None else [part.strip() for part in match["ids"].split(",")]
     if "" in ids:
         raise UsageError(f"{where}: {text!r} has an empty id; write one comma between two ids, and none at the end")
     if match is None or not all(ID.fullmatch(id_) for id_ in ids):
-        raise UsageError(f"{where}: {text!r} ends in no class id; {way}")
+        raise UsageError(f"{where}: {text!r} does not end in a class id; {fix}")
     return match["path"], _once(where, [str(int(id_)) for id_ in ids])
 
 

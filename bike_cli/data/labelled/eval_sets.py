@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bike_cli.data.labelled.annotations import read_annotations
-from bike_cli.data.labelled.candidates import Candidates, Find, finder, nearest, read_candidates
-from bike_cli.data.labelled.class_folders import Side, below, count_of, is_folder
-from bike_cli.data.labelled.entries import Entry, Found, LeftOut, entries_in, find_entries, read_listing
+from bike_cli.data.labelled.candidates import Candidates, Find, finder, read_candidates
+from bike_cli.data.labelled.class_folders import Side, below
+from bike_cli.data.labelled.entries import Entry, Listing
+from bike_cli.data.labelled.formats import find_listing, keep_labelled
 from bike_cli.data.labelled.train_sets import PURPOSES, check_labels, check_root, distinct, label_of
 from bike_cli.data.lines import Line, key, nfc
 from bike_cli.errors import UsageError
-from bike_cli.records import Sample, Source
+from bike_cli.records import Failure, Sample, Source
+from bike_cli.wording import count, nearest
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Tested:
     side: Side | None = None
     splits: tuple[tuple[int, ...], ...] = ()
     candidates: tuple[tuple[int, ...], ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[Failure, ...] = ()
 
     def classes_of(self, split: int) -> tuple[int, ...]:
         """Return the places of the labels that the videos of a split may be of, ascending.
@@ -94,7 +95,7 @@ def read_tested(
     origins = [str(name) for name in given]
     names_files = _names_files(names_file, origins)
     check_root(root, origins)
-    founds = [_found(origin, root=root, multi_label=multi_label, subset=subset) for origin in origins]
+    founds = [_read(origin, root=root, multi_label=multi_label, subset=subset) for origin in origins]
     _check_forms(founds)
     multi_label = any(found.multi_label for found in founds) or multi_label
     taken = _side_of(founds, side)
@@ -130,15 +131,12 @@ def _names_files(given: str | Path | Sequence[str | Path] | None, origins: Seque
     return files
 
 
-def _found(given: str, *, root: str | Path | None, multi_label: bool, subset: str) -> Found:
-    if is_folder(given):
-        return find_entries(given, root=root, multi_label=multi_label)
-    text = read_listing(given)
-    annotated = read_annotations(text, given, root=root, multi_label=multi_label, subset=subset)
-    return annotated or entries_in(text, given, root=root, multi_label=multi_label)
+def _read(given: str, *, root: str | Path | None, multi_label: bool, subset: str) -> Listing:
+    listing = find_listing(given, root=root, multi_label=multi_label, subset=subset)
+    return listing if multi_label or listing.multi_label else keep_labelled(listing, multi_label=False)
 
 
-def _check_forms(founds: Sequence[Found]) -> None:
+def _check_forms(founds: Sequence[Listing]) -> None:
     other = next((found for found in founds if found.by_id != founds[0].by_id), None)
     if other is not None:
         ids, names = (other, founds[0]) if other.by_id else (founds[0], other)
@@ -148,7 +146,7 @@ def _check_forms(founds: Sequence[Found]) -> None:
 # -- sides ----------------------------------------------------------------------------------------------------------
 
 
-def _side_of(founds: Sequence[Found], wanted: Literal["auto"] | Side) -> Side | None:
+def _side_of(founds: Sequence[Listing], wanted: Literal["auto"] | Side) -> Side | None:
     """Return the side to take; None where no video is marked."""
     marked = {entry.side for found in founds for entry in found.entries if entry.side is not None}
     if not marked or wanted != "auto":
@@ -158,15 +156,19 @@ def _side_of(founds: Sequence[Found], wanted: Literal["auto"] | Side) -> Side | 
     return "test" if "test" in marked else "val"
 
 
-def _taken(found: Found, side: Side | None, *, tell: bool) -> list[Entry]:
+def _taken(found: Listing, side: Side | None, *, tell: bool) -> list[Entry]:
     """Return the entries of one side, and those that nobody marked, as all of that side."""
     entries = [entry._replace(side=side) for entry in found.entries if entry.side in (None, side)]
     others = [e for e in found.entries if e.side not in (None, side)]
-    counts = " and ".join(f"{count_of(n)} {PURPOSES[s]}" for s in PURPOSES if (n := [e for e in others if e.side == s]))
+    counts = " and ".join(
+        f"{count(len(n), 'video')} {PURPOSES[s]}" for s in PURPOSES if (n := [e for e in others if e.side == s])
+    )
     if side is not None and not entries:
         raise UsageError(f"{found.origin}: holds no video {PURPOSES[side]}, but {counts}; choose another side")
     if side is not None and others and tell:
-        logger.warning("%s: takes %s %s; leaves out %s", found.origin, count_of(entries), PURPOSES[side], counts)
+        logger.warning(
+            "%s: takes %s %s; leaves out %s", found.origin, count(len(entries), "video"), PURPOSES[side], counts
+        )
     return entries
 
 
@@ -252,7 +254,7 @@ def _places_of(own: Sequence[Candidates], united: Candidates) -> tuple[tuple[int
     return tuple(tuple(sorted(found for found in places if found is not None)) for places in alike)
 
 
-def _candidates(founds: Sequence[Found], names_file: Path | None) -> Candidates:
+def _candidates(founds: Sequence[Listing], names_file: Path | None) -> Candidates:
     by_id = founds[0].by_id
     if names_file is not None:
         return read_candidates(names_file, by_id=by_id)
@@ -266,7 +268,7 @@ def _candidates(founds: Sequence[Found], names_file: Path | None) -> Candidates:
     return Candidates(tuple(names), tuple(line.text for line in lines))
 
 
-def _named(founds: Sequence[Found]) -> Iterator[tuple[str, str]]:
+def _named(founds: Sequence[Listing]) -> Iterator[tuple[str, str]]:
     """Yield each class of what was given, and where it stands; the first time comes first."""
     for found in founds:
         yield from ((name, entry.where) for entry in found.entries for name in entry.names)

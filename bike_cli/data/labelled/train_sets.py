@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from bike_cli.data.csv_rows import by_column, csv_rows
 from bike_cli.data.label_files import read_table
-from bike_cli.data.labelled.class_folders import Side, below, count_of, is_folder
-from bike_cli.data.labelled.entries import ID, Entry, Found, find_entries
+from bike_cli.data.labelled.class_folders import Side, below, is_folder
+from bike_cli.data.labelled.entries import ID, Entry, Listing
+from bike_cli.data.labelled.formats import find_listing, keep_labelled
 from bike_cli.data.lines import Line, check, is_comment, key, nfc, read_text, tidy
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample
+from bike_cli.wording import count, nearest
 
 logger = logging.getLogger(__name__)
 
@@ -86,16 +86,21 @@ def read_labelled(
             is malformed.
     """
     check_root(root, [str(name) for name in (given, test, val) if name is not None])
-    find = partial(find_entries, root=root, multi_label=multi_label)
-    found = find(str(given))
+
+    def read(name: str | Path) -> Listing:
+        return keep_labelled(find_listing(str(name), root=root, multi_label=multi_label), multi_label=multi_label)
+
+    listing = read(given)
     sides: dict[Side, str | Path | None] = {"test": test, "val": val}
-    apart = {side: find(str(name)) for side, name in sides.items() if name is not None}
-    entries = distinct(_sides(found, apart, keep_val=keep_val or val is not None), multi_label=multi_label)
-    names = _names(entries, origin=found.origin, by_id=found.by_id)
-    labels = _labels(names, entries, names_file=names_file, by_id=found.by_id)
+    separate = {side: read(name) for side, name in sides.items() if name is not None}
+    entries = distinct(_sides(listing, separate, keep_val=keep_val or val is not None), multi_label=multi_label)
+    names = _names(entries, origin=listing.origin, by_id=listing.by_id)
+    labels = _labels(names, entries, names_file=names_file, by_id=listing.by_id)
     number = {name: i for i, name in enumerate(names)}
-    train, tested, kept = (tuple(_sample(e, number) for e in entries if e.side == side) for side in PURPOSES)
-    return LabelledSet(labels, tuple(names), train, tested or None, kept or None, multi_label)
+    train_side, test_side, val_side = (
+        tuple(_sample(entry, number) for entry in entries if entry.side == side) for side in PURPOSES
+    )
+    return LabelledSet(labels, tuple(names), train_side, test_side or None, val_side or None, multi_label)
 
 
 def label_of(name: str) -> str:
@@ -140,7 +145,7 @@ def check_root(root: str | Path | None, given: Sequence[str]) -> None:
         raise UsageError(f"{root}: is a root for the paths in a file, but {given[0]} is a folder; leave the root out")
 
 
-def _sides(found: Found, apart: Mapping[Side, Found], *, keep_val: bool) -> list[Entry]:
+def _sides(found: Listing, apart: Mapping[Side, Listing], *, keep_val: bool) -> list[Entry]:
     """Return the videos of all sides, each marked with its own."""
     sides = _split(found, keep_val=keep_val)
     if not sides["train"]:
@@ -155,7 +160,7 @@ def _sides(found: Found, apart: Mapping[Side, Found], *, keep_val: bool) -> list
     return [entry._replace(side=side) for side, entries in sides.items() for entry in entries]
 
 
-def _split(found: Found, *, keep_val: bool) -> dict[Side, list[Entry]]:
+def _split(found: Listing, *, keep_val: bool) -> dict[Side, list[Entry]]:
     sides: dict[Side, list[Entry]] = {
         side: [e for e in found.entries if (e.side or "train") == side] for side in PURPOSES
     }
@@ -163,11 +168,13 @@ def _split(found: Found, *, keep_val: bool) -> dict[Side, list[Entry]]:
         return sides
     test, val = sides["test"], sides["val"]
     if test and val:
-        logger.warning("%s: leaves out %s for validation, as others are for testing", found.origin, count_of(val))
+        logger.warning(
+            "%s: leaves out %s for validation, as others are for testing", found.origin, count(len(val), "video")
+        )
     return {"train": sides["train"], "test": test or val, "val": []}
 
 
-def _check_apart(apart: Found, found: Found, *, side: Side, keep_val: bool) -> None:
+def _check_apart(apart: Listing, found: Listing, *, side: Side, keep_val: bool) -> None:
     if apart.by_id != found.by_id:
         ids, names = (apart, found) if apart.by_id else (found, apart)
         raise UsageError(f"{ids.origin}: has class ids, but {names.origin} class names; give both in one form")
@@ -188,7 +195,7 @@ def distinct(entries: Sequence[Entry], *, multi_label: bool) -> list[Entry]:
             _check_again(entry, first, multi_label=multi_label)
             again.append(entry)
     if again:
-        logger.warning("%s: %s named more than once, used once", again[0].where, count_of(again))
+        logger.warning("%s: %s named more than once, used once", again[0].where, count(len(again), "video"))
     return list(seen.values())
 
 
@@ -289,7 +296,7 @@ def _check_unused(given: Mapping[str, Line], names: Sequence[str], *, by_id: boo
         text = "%s: no video to train on, so class %s is none of the labels (%d of %d)"
         logger.warning(text, given[unused[0]].where, unused[0], len(unused), len(given))
     elif unused:
-        near = difflib.get_close_matches(unused[0], sorted(known), n=1, cutoff=0.0)[0]
+        near = nearest(unused[0], known)
         raise UsageError(f"{given[unused[0]].where}: no class is named {unused[0]!r}; the nearest is {near!r}")
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from bike_cli.data.lines import key, read_lines
 from bike_cli.errors import UsageError
+from bike_cli.wording import nearest
 
 _FOLDER = Path(__file__).parent
 
@@ -36,7 +36,7 @@ def _file(name_or_file: str) -> Path:
     if name_or_file in names:
         return _FOLDER / f"{name_or_file}.txt"
     if not path.exists() and not path.suffix and path.name == name_or_file:
-        near = difflib.get_close_matches(name_or_file, names, n=1, cutoff=0.0)[0]
+        near = nearest(name_or_file, names)
         known = f"the nearest is {near!r} (of {', '.join(names)})"
         raise UsageError(f"{name_or_file}: no such lexicon; {known}, or give a file of phrases")
     return path

@@ -10,10 +10,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bike_cli.data.labelled.class_folders import count_of
 from bike_cli.data.predictions.predictions import Predictions
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure
+from bike_cli.wording import count
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,9 @@ def _first_rows(parts: Sequence[Predictions], places: Sequence[NDArray[np.int32]
             rows[p][i] = False
             repeated.append(second)
     if repeated:
-        logger.warning("%s: %s with an identical answer in another part, used once", repeated[0], count_of(repeated))
+        logger.warning(
+            "%s: %s with an identical answer in another part, used once", repeated[0], count(len(repeated), "video")
+        )
     return rows
 
 

@@ -14,13 +14,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from bike_cli.data.labelled.candidates import finder, nearest
-from bike_cli.data.labelled.class_folders import count_of
+from bike_cli.data.labelled.candidates import finder
 from bike_cli.data.labelled.eval_sets import Tested
 from bike_cli.data.predictions.files import DataFile
 from bike_cli.data.predictions.records import Answer, read_answers
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Ranked, Sample, Source
+from bike_cli.wording import count, nearest
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ def match(predictions: Predictions, truth: Tested, *, unknown: str | None = None
     by_name = [(id_, name) for id_, name in matched.items() if id_ != name and _from_here(id_) != _from_here(name)]
     if by_name:
         text = "%s: %s matched with labels by file name alone, first %s with %s"
-        logger.warning(text, predictions.origin, count_of(by_name), by_name[0][1], by_name[0][0])
+        logger.warning(text, predictions.origin, count(len(by_name), "video"), by_name[0][1], by_name[0][0])
     row_of = {name: i for i, name in enumerate(predictions.videos)}
     kept = [i for i, id_ in enumerate(ids) if matched.get(id_) in row_of]
     if not kept:
@@ -197,7 +197,7 @@ class _Collector:
         """Return everything that was added."""
         if self._repeated:
             text = "%s:%d: %s with more than one identical answer, used once"
-            logger.warning(text, self.origin, self._repeated[0], count_of(self._repeated))
+            logger.warning(text, self.origin, self._repeated[0], count(len(self._repeated), "video"))
         return Predictions(
             self.origin,
             tuple(self._rows),
@@ -344,7 +344,7 @@ def _unique(paths: Iterable[str], form: Callable[[str], str]) -> Mapping[str, st
 
 def _nothing_in_common(predictions: Predictions, ids: Sequence[str], matched: Mapping[str, str]) -> UsageError:
     if matched:
-        reason = f"{count_of(list(matched))} with labels failed, none was predicted"
+        reason = f"{count(len(matched), 'video')} with labels failed, none was predicted"
         return UsageError(f"{predictions.origin}: {reason}; fix the first failure: {predictions.failures[0].message}")
     names = (*predictions.videos, *(failure.source.id for failure in predictions.failures))
     by_file = {_file_name(id_): id_ for id_ in reversed(ids)}

@@ -140,7 +140,7 @@ def describe_data(
         contents,
         videos,
         len(tested.labels),
-        (*failed, *(FailedVideo(*one) for one in tested.left_out)),
+        (*failed, *(FailedVideo(f.source.id, f.kind, f.message) for f in tested.left_out)),
         tuple(label for i, label in enumerate(tested.labels) if i not in used),
     )
 

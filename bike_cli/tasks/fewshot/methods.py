@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 
 from bike_cli.engine.heads.few_shot import Head, Views, linear_probe, prototypes, tip_adapter, zero_shot
-from bike_cli.errors import UsageError
+from bike_cli.errors import UsageError, shorten
 
 Fit = Callable[[Views, Tensor, Tensor, float], Head]
 METHODS: Mapping[str, Fit] = {
@@ -28,8 +28,7 @@ def parse_shots(text: str) -> tuple[int, ...]:
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and len(part) < 10 and int(part) for part in parts):
-        shown = text if len(text) <= 40 else f"{text[:40]}…"
-        raise UsageError(f"shots is {shown!r}; give whole numbers above 0, such as 1,2,4")
+        raise UsageError(f"shots is {shorten(text, 41)!r}; give whole numbers above 0, such as 1,2,4")
     return tuple(sorted({int(part) for part in parts}))
 
 

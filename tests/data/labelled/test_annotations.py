@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from bike_cli.data.labelled.eval_sets import read_tested
+from bike_cli.data.labelled.train_sets import read_labelled
 from bike_cli.errors import UsageError
-from bike_cli.records import Sample, Source
+from bike_cli.records import Failure, Sample, Source
 
 HEADER = "id,subject,scene,quality,relevance,verified,script,objects,descriptions,actions,length"
 
@@ -107,10 +108,10 @@ def test_the_video_is_the_first_of_the_usual_kinds(classes: Path) -> None:
         ((charades("A", "c004 0.00 1.00"),), "^test.csv:2: id 4 is none of the 4 classes of Charades_v1_classes.txt"),
         (
             (charades("A", "c01 0.00 1.00"),),
-            "^test.csv:2: action 'c01 0.00 1.00' is no class with two times; write it as",
+            "^test.csv:2: action 'c01 0.00 1.00' is not a class with two times; write it as",
         ),
-        ((charades("A", "c001 0.00"),), "^test.csv:2: action 'c001 0.00' is no class"),
-        ((charades("A", "c001 0.00 1.00;"),), "^test.csv:2: action '' is no class"),
+        ((charades("A", "c001 0.00"),), "^test.csv:2: action 'c001 0.00' is not a class"),
+        ((charades("A", "c001 0.00 1.00;"),), "^test.csv:2: action '' is not a class"),
         ((charades("A", ""), charades("", "c001 0.00 1.00")), "^test.csv:3: id is empty"),
         ((charades("A", "", script="one, two"),), "^test.csv:2: has 12 cells, not 11; put quotes"),
         ((charades("A", "", script='"open'),), "^test.csv:2: is not valid CSV"),
@@ -236,9 +237,7 @@ def test_of_several_labels_that_of_the_first_annotation_counts(caplog: pytest.Lo
         ("v_b.mp4", 1, ()),
         ("v_c.mp4", 2, ()),
     ]
-    assert caplog.messages == [
-        "anet.json: holds 2 videos with several labels, first a; that of the first annotation counts"
-    ]
+    assert caplog.messages == ["anet.json: 2 videos with several labels, first v_a.mp4; only the first label counts"]
 
 
 def test_a_video_without_a_label_keeps_no_other_back(caplog: pytest.LogCaptureFixture) -> None:
@@ -248,8 +247,8 @@ def test_a_video_without_a_label_keeps_no_other_back(caplog: pytest.LogCaptureFi
 
     assert [s.source.id for s in tested.samples] == ["v_b.mp4"]
     assert tested.left_out == (
-        ("v_a.mp4", "no_label", "anet.json, video a: has no label; annotate it"),
-        ("v_c.mp4", "no_label", "anet.json, video c: has no label; annotate it"),
+        Failure(Source.at("v_a.mp4"), "no_label", "anet.json, video a: has no label; annotate it"),
+        Failure(Source.at("v_c.mp4"), "no_label", "anet.json, video c: has no label; annotate it"),
     )
     assert caplog.messages == ["anet.json, video a: has no label; annotate it; 2 videos left out"]
 
@@ -262,8 +261,8 @@ def test_an_id_that_is_no_file_name_keeps_no_other_back(id_: str, shown: str) ->
     tested = read_tested([path])
 
     assert [s.source.id for s in tested.samples] == ["v_b.mp4"]
-    message = f"anet.json, video {shown}: has an id that no file can be named by; fix it"
-    assert tested.left_out == ((f"v_{shown}.mp4", "no_name", message),)
+    message = f"anet.json, video {shown}: has an id that cannot be a file name; fix it"
+    assert tested.left_out == (Failure(Source.at(f"v_{shown}.mp4"), "no_name", message),)
 
 
 def test_an_id_may_be_bytes_that_are_no_text() -> None:
@@ -275,9 +274,7 @@ def test_an_id_may_be_bytes_that_are_no_text() -> None:
 
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_a_subset_without_labels_names_those_that_have_some(multi_label: bool) -> None:
-    message = (
-        "^anet.json: the subset 'testing' has no labels, so nothing to test against; choose validation or training$"
-    )
+    message = "^anet.json: the subset 'testing' has no labels; choose validation or training$"
 
     with pytest.raises(UsageError, match=message):
         read_tested([activitynet(SOME)], subset="testing", multi_label=multi_label)
@@ -306,7 +303,7 @@ def test_a_names_file_orders_the_labels() -> None:
     [
         (
             {"none": ("validation", ())},
-            "^anet.json: the subset 'validation' has no labels, .*; give a file with labels",
+            "^anet.json: the subset 'validation' has no labels; give a file with labels",
         ),
         (
             {"a": ("training", ("run",)), "b": ("testing", ())},
@@ -331,8 +328,8 @@ def test_labels_that_do_not_do_are_refused(videos: Mapping[str, tuple[str, tuple
         ('{"database": {"a": {"subset": "validation"', "^anet.json:1: is not valid JSON"),
         ('{"database": ["a"]}', "^anet.json: has no object 'database'"),
         ('{"other": "\\"database\\"", "x": {"database": {}}}', "^anet.json: has no object 'database'"),
-        ('{"database": {"a": 3}}', "^anet.json, video a: has no text 'subset'"),
-        ('{"database": {"a": {"subset": 3}}}', "^anet.json, video a: has no text 'subset'"),
+        ('{"database": {"a": 3}}', "^anet.json, video a: has no string 'subset'"),
+        ('{"database": {"a": {"subset": 3}}}', "^anet.json, video a: has no string 'subset'"),
         (
             '{"database": {"a": {"subset": "validation", "annotations": "x"}}}',
             "^anet.json, video a: has an annotation with",
@@ -360,3 +357,71 @@ def test_a_root_that_cannot_be_listed_is_named(monkeypatch: pytest.MonkeyPatch) 
 
     with pytest.raises(UsageError, match=r"^videos: cannot be read \(Permission denied\); check its permissions"):
         read_tested([activitynet(SOME)], root="videos")
+
+
+# -- as training data -------------------------------------------------------------------------------------------------
+
+
+TO_TRAIN = {
+    "a": ("training", ("run", "jump")),
+    "b": ("training", ("jump",)),
+    "c": ("training", ()),
+    "d": ("validation", ("jump",)),
+    "e": ("testing", ()),
+}
+
+
+def test_subsets_of_activitynet_are_sides(caplog: pytest.LogCaptureFixture) -> None:
+    touch("videos/a.webm")
+
+    kept, tested_on = (read_labelled(activitynet(TO_TRAIN), root="videos", keep_val=keep) for keep in (True, False))
+
+    assert kept.labels == ("jump", "run")
+    assert kept.train == (Sample(Source.at("videos/a.webm"), 1), Sample(Source.at("videos/v_b.mp4"), 0))
+    assert (kept.test, kept.val) == (None, (Sample(Source.at("videos/v_d.mp4"), 0),))
+    assert (tested_on.train, tested_on.test, tested_on.val) == (kept.train, kept.val, None)
+    assert caplog.messages[:2] == [
+        "anet.json, video c: has no label; annotate it; 2 videos left out",
+        "anet.json: 1 video with several labels, first videos/a.webm; only the first label counts",
+    ]
+
+
+def test_all_labels_of_activitynet_are_learned_if_so_said() -> None:
+    labelled = read_labelled(activitynet(TO_TRAIN), multi_label=True)
+
+    assert [sample.labels for sample in labelled.train] == [(0, 1), (0,)]
+
+
+def test_a_side_that_bike_does_not_know_is_refused() -> None:
+    path = activitynet({"a": ("training", ("run",)), "b": ("holdout", ("jump",))})
+
+    with pytest.raises(
+        UsageError, match=r"^anet.json, video b: subset 'holdout' is unknown; write training, validation"
+    ):
+        read_labelled(path)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_charades_is_learned_from(multi_label: bool, classes: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch("videos/B.mkv")
+    rows = (charades("A", "c003 8.60 14.20;c001 0.00 11.70"), charades("B", "c001 11.90 21.20"), charades("C", ""))
+    write("train.csv", HEADER, *rows, charades("D", "c003 0.00 1.00"))
+    write("test.csv", HEADER, charades("E", "c001 0.00 1.00"))
+
+    labelled = read_labelled("train.csv", test="test.csv", names_file=classes, root="videos", multi_label=multi_label)
+
+    assert labelled.labels == ("Putting clothes somewhere", "Opening a door, wide")
+    assert [(s.source.id, s.labels) for s in labelled.train] == [
+        ("videos/A.mp4", (0, 1) if multi_label else (1,)),
+        ("videos/B.mkv", (0,)),
+        ("videos/D.mp4", (1,)),
+    ]
+    assert labelled.test == (Sample(Source.at("videos/E.mp4"), 0),)
+    assert caplog.messages[0] == "train.csv:4: has no label; annotate it; 1 video left out"
+    several = "train.csv: 1 video with several labels, first videos/A.mp4; only the first label counts"
+    assert (several in caplog.messages) != multi_label
+
+
+def test_annotations_without_a_label_hold_nothing_to_train_on() -> None:
+    with pytest.raises(UsageError, match=r"^anet.json: holds no video to train on; mark some as train"):
+        read_labelled(activitynet({"e": ("testing", ())}))

@@ -262,12 +262,15 @@ def test_a_file_that_exists_says_whether_a_number_before_ids_is_a_frame_count(
         (("a 3", "b 9,"), "^all.txt:2: 'b 9,' has an empty id; write one comma between two ids, and none at the end"),
         (("a 3,,9",), "^all.txt:1: 'a 3,,9' has an empty id"),
         (("a 3, ,9",), "^all.txt:1: 'a 3, ,9' has an empty id"),
-        (("a 3", "b ,9"), "^all.txt:2: 'b ,9' ends in no class id; write path and ids, whole numbers from 0 with a"),
-        (("a 3", "b 9;17"), "^all.txt:2: 'b 9;17' ends in no class id"),
-        (("a 3", "b 9,one"), "^all.txt:2: 'b 9,one' ends in no class id"),
-        (("a 3", "b 9,-1"), "^all.txt:2: 'b 9,-1' ends in no class id"),
-        (("a 3", "b 9," + "9" * 5000), "^all.txt:2: 'b 9,9999.* ends in no class id"),
-        (("a 3", "b"), "^all.txt:2: 'b' ends in no class id"),
+        (
+            ("a 3", "b ,9"),
+            "^all.txt:2: 'b ,9' does not end in a class id; write path and ids, whole numbers from 0 with a",
+        ),
+        (("a 3", "b 9;17"), "^all.txt:2: 'b 9;17' does not end in a class id"),
+        (("a 3", "b 9,one"), "^all.txt:2: 'b 9,one' does not end in a class id"),
+        (("a 3", "b 9,-1"), "^all.txt:2: 'b 9,-1' does not end in a class id"),
+        (("a 3", "b 9," + "9" * 5000), "^all.txt:2: 'b 9,9999.* does not end in a class id"),
+        (("a 3", "b"), "^all.txt:2: 'b' does not end in a class id"),
         (("a 3,9,03",), "^all.txt:1: class '3' is named twice; remove one"),
         (("a 3,5", "b 9"), "^all.txt:1: id 5 has no name in names.csv; add it there"),
         (("a 3", "b 3"), "^all.txt: holds one class, '3'; give two or more"),
@@ -282,7 +285,7 @@ def test_several_ids_are_refused_where_videos_have_one_class(names: Path) -> Non
     write("all.txt", "a 3", "b 9,17")
 
     with pytest.raises(
-        UsageError, match=r"^all.txt:2: 'b 9,17' ends in no class id; write path and id, a whole number"
+        UsageError, match=r"^all.txt:2: 'b 9,17' does not end in a class id; write path and id, a whole number"
     ):
         read_labelled("all.txt", names_file=names)
 
@@ -290,7 +293,7 @@ def test_several_ids_are_refused_where_videos_have_one_class(names: Path) -> Non
 def test_a_long_line_of_blanks_and_commas_is_refused_at_once(names: Path) -> None:
     write("all.txt", "a 3", "b 9" + " , " * 2000 + "x")
 
-    refused("all.txt", "^all.txt:2: .* ends in no class id", names_file=names)
+    refused("all.txt", "^all.txt:2: .* does not end in a class id", names_file=names)
 
 
 # -- class folders --------------------------------------------------------------------------------------------------
