@@ -51,7 +51,25 @@ HOMES = {  # library -> the modules that may import it
     "markupsafe": ("cli.eval.page",),
 }
 LONGEST = 60  # lines of a function
+LONGEST_FILE = 400  # lines
+MOST_METHODS = 20  # of a class
 MOST_FILES = 15  # Python files in a folder
+TO_BE_CUT = {  # modules that exceed a limit today
+    "bike_cli.cli.eval.page",
+    "bike_cli.cli.finetune",
+    "bike_cli.data.label_files",
+    "bike_cli.engine.download.hub",
+    "bike_cli.tasks.fewshot.study",
+    "bike_cli.tasks.finetune.run",
+    "bike_cli.video.containers.bitstreams",
+}
+PRYING = {  # modules that import a private name from another module today
+    "bike_cli.cli.eval.predictions",
+    "bike_cli.cli.fewshot_tables",
+    "bike_cli.tasks.evaluate.official",
+    "bike_cli.tasks.finetune.run",
+    "bike_cli.video.workers.pool",
+}
 
 
 # -- the checks: each returns what is wrong with one module -------------------------------------------------------
@@ -129,6 +147,35 @@ def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef
     return (node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
 
 
+def large(module: str, source: str) -> list[str]:
+    """Files and classes that are too large to know."""
+    lines = len(source.splitlines())
+    classes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)]
+    counts = {
+        c.name: sum(isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) for node in c.body) for c in classes
+    }
+    return [f"{module} has {lines} lines"] * (lines > LONGEST_FILE) + [
+        f"{module}.{name} has {count} methods" for name, count in counts.items() if count > MOST_METHODS
+    ]
+
+
+def private_imports(module: str, source: str) -> list[str]:
+    """Private names of other modules of ours, imported or reached through the module."""
+    ours = [i for i in imports(module, source) if i.name.split(".")[0] == "bike_cli"]
+    found = [f"{module}:{i.line} imports {i.name}" for i in ours if _is_private(i.name.split(".")[-1])]
+    modules = {i.name.split(".")[-1] for i in ours if i.name in SOURCES}
+    return found + [
+        f"{module}:{node.lineno} uses {node.value.id}.{node.attr}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        if node.value.id in modules and _is_private(node.attr)
+    ]
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
 def unexplained(module: str, source: str) -> list[str]:
     """Public functions and methods without a docstring, an argument's type or the result's."""
     public = list(_public_functions(ast.parse(source)))
@@ -186,6 +233,14 @@ def test_only_the_public_face_imports_by_name() -> None:
 
 def test_no_function_is_longer_than_a_screen() -> None:
     assert [long for module, source in SOURCES.items() for long in long_functions(module, source)] == []
+
+
+def test_no_file_or_class_is_too_large_to_know() -> None:
+    assert [fault for m, s in SOURCES.items() if m not in TO_BE_CUT for fault in large(m, s)] == []
+
+
+def test_no_module_uses_a_private_name_of_another() -> None:
+    assert [fault for m, s in SOURCES.items() if m not in PRYING for fault in private_imports(m, s)] == []
 
 
 def test_no_folder_is_crowded() -> None:
@@ -268,6 +323,34 @@ def test_a_long_function_is_seen(lines: int, wrong: int) -> None:
     source = "class A:\n    def f(self):\n" + "        pass\n" * (lines - 1)
 
     assert len(long_functions("m", source)) == wrong
+
+
+@pytest.mark.parametrize(("lines", "wrong"), [(LONGEST_FILE, 0), (LONGEST_FILE + 1, 1)])
+def test_a_long_file_is_seen(lines: int, wrong: int) -> None:
+    assert len(large("m", "pass\n" * lines)) == wrong
+
+
+@pytest.mark.parametrize(("methods", "wrong"), [(MOST_METHODS, 0), (MOST_METHODS + 1, 1)])
+def test_a_class_of_many_methods_is_seen(methods: int, wrong: int) -> None:
+    source = "class A:\n" + "".join(f"    def f{i}(self): ...\n" for i in range(methods))
+
+    assert len(large("m", source)) == wrong
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from bike_cli.engine.scoring import _secret",
+        "def f():\n    from bike_cli.engine.scoring import _secret",
+        "from bike_cli.engine import scoring\nscoring._secret()",
+    ],
+)
+def test_a_private_name_of_another_module_is_seen(source: str) -> None:
+    assert len(private_imports("bike_cli.tasks.classify", source)) == 1
+
+
+def test_private_names_of_ones_own_and_of_libraries_are_no_fault() -> None:
+    assert private_imports("bike_cli.tasks.classify", "import os\nos._exit(1)\nself._secret = row._replace()") == []
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,11 @@ class Features:
             self._is_over = True
             self._ahead.release()
             self._slots.release()
-            self._log_times()
+            spent = self._spent
+            logger.info(
+                "%d videos: %d decoded in %.2f s of %d workers, encoded in %.2f s, waited %.2f s for videos",
+                *(self._place, spent.decoded, spent.decode_s, self._pool.workers, spent.encode_s, spent.wait_s),
+            )
         error = feeder.exception()
         if error is not None:
             raise error
@@ -198,13 +202,6 @@ class Features:
     @property
     def _is_done(self) -> bool:
         return self._is_fed and self._place == self._taken
-
-    def _log_times(self) -> None:
-        spent, read = self._spent, self._place
-        logger.info(
-            "%d videos: %d decoded in %.2f s of %d workers, encoded in %.2f s, waited %.2f s for videos",
-            *(read, spent.decoded, spent.decode_s, self._pool.workers, spent.encode_s, spent.wait_s),
-        )
 
     # -- in the feeder's thread ----------------------------------------------------------------------------------
 
@@ -236,38 +233,23 @@ class Features:
 
     def _receive(self, *, wait: bool) -> list[_Job]:
         """Run the steps that are due, and return the jobs whose clips have come, as many as make a batch."""
-        most = self._clips_at_once()
-        while len(self._clips) < most and not self._has_batch():
+        most = _clips_at_once(self._engines[0], self._sampling)
+        while len(self._clips) < most and not (len(self._ready) >= AT_ONCE and self._place in self._ready):
             must_wait = wait and not self._clips and self._place not in self._ready
             if must_wait and self._is_done:
                 break
+            start_s = time.perf_counter()
             try:
-                call = self._wait() if must_wait else self._calls.get_nowait()
+                call = self._calls.get(must_wait)
             except Empty:
                 break
+            self._spent.wait_s += (time.perf_counter() - start_s) if must_wait else 0
             call()
         clips, self._clips = self._clips, []
         return clips
 
     def _end_of_inputs(self) -> None:
         self._is_fed = True
-
-    def _has_batch(self) -> bool:
-        """Return whether so many answers are ready that they must not wait for more."""
-        return len(self._ready) >= AT_ONCE and self._place in self._ready
-
-    def _wait(self) -> Callable[[], None]:
-        start_s = time.perf_counter()
-        call = self._calls.get()
-        self._spent.wait_s += time.perf_counter() - start_s
-        return call
-
-    def _clips_at_once(self) -> int:
-        encoder = self._engines[0].encoder
-        # A CPU gains nothing from batches, and a person waits for the first answer.
-        if encoder.placement.device.type != "cuda":
-            return 1
-        return max(1, encoder.batches.at_once // (self._sampling.frames * self._sampling.clips * self._sampling.crops))
 
     def _then(self, future: Future[Result], step: Callable[[Result], None]) -> None:
         """Have the caller's thread take the result of a future, or raise its error."""
@@ -348,16 +330,11 @@ class Features:
             jobs[0].ready.synchronize()
         for job in jobs:
             assert job.seen is not None
-            self._keep(job, job.seen)
+            # A file that changed meanwhile may have been decoded as other bytes than were digested.
+            if self._shelf is not None and job.content is not None and stamp_of(job.source.path) == job.stamp:
+                self._shelf.keep(job.content, job.seen)
             self._finish(job, job.seen)
         self._spent.encode_s += time.perf_counter() - start_s
-
-    def _keep(self, job: _Job, seen: Seen) -> None:
-        if self._shelf is None or job.content is None:
-            return
-        # A file that changed meanwhile may have been decoded as other bytes than were digested.
-        if stamp_of(job.source.path) == job.stamp:
-            self._shelf.keep(job.content, seen)
 
     def _finish(self, job: _Job, outcome: Seen | Failure) -> None:
         self._ready[job.place] = outcome
@@ -375,3 +352,11 @@ class Features:
         if batch:
             self._ahead.release(len(batch))
         return batch
+
+
+def _clips_at_once(engine: Engine, sampling: SamplingConfig) -> int:
+    """Return how many clips make a batch."""
+    # A CPU gains nothing from batches, and a person waits for the first answer.
+    if engine.encoder.placement.device.type != "cuda":
+        return 1
+    return max(1, engine.encoder.batches.at_once // (sampling.frames * sampling.clips * sampling.crops))

@@ -29,6 +29,7 @@ __all__ = ["Found", "Pruned", "Store", "StoreInfo", "StoredFeatures", "open_stor
 
 READER_VERSION = 2  # raised when decoding or preprocessing give other pixels; what was kept before is not found then
 BATCH_ROWS, BATCH_BYTES, BATCH_S = 256, 16 * 2**20, 1.0
+DAMAGED_ROW = "holds a damaged row, which is computed anew"
 USED_EVERY_S = 24 * 3600  # a row's last use is written at most once a day
 
 _CELLS = ", ".join(f"x.{column}" for column in COLUMNS)
@@ -119,7 +120,7 @@ class Store:
             content, written = row[:2]
             if not isinstance(content, bytes) or checksum((name, stamp, content)) != written:
                 self._pending.bad_files.add(name)
-                self._warn_of_damage()
+                self._warn("row", DAMAGED_ROW)
                 return Found()
             return Found(content, self._kept(content, recipe, row[2:]))
 
@@ -154,13 +155,6 @@ class Store:
             self._pending.rows[content, recipe] = row
             self._pending.size += len(row.features)
             self._write_if_due()
-
-    def knows(self, content: bytes) -> bool:
-        """Say whether any features of a content are kept, whatever the recipe."""
-        with self._lock:
-            if any(key == content for key, _ in self._pending.rows):
-                return True
-            return self._one("SELECT 1 FROM features WHERE content = ? LIMIT 1", (content,)) is not None
 
     def describe(self, recipe: bytes, text: str) -> None:
         """Say in words what a recipe is, for `info`."""
@@ -239,7 +233,7 @@ class Store:
                 kept = unpack(content, recipe, rest[1:])
             except ValueError:
                 self._pending.bad_rows.add(row_id)
-                self._warn_of_damage()
+                self._warn("row", DAMAGED_ROW)
             else:
                 self._note_use(row_id, rest[0])
                 return kept
@@ -276,9 +270,6 @@ class Store:
             # An error leaves the transaction open, Ctrl-C too; the lock is others' to have.
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-
-    def _warn_of_damage(self) -> None:
-        self._warn("row", "holds a damaged row, which is computed anew")
 
     def _warn(self, kind: str, fact: str) -> None:
         if kind not in self._warned:

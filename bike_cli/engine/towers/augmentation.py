@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from bike_cli.engine.towers.transforms import WIDEST, Box, ImageRecipe, _corners, _crops, _on_cuda, _resized, _windows
+from bike_cli.engine.towers.transforms import Box, ImageRecipe, crop_corners, cut_squares, size_after_resize
 
 SCALES = (1.0, 0.875, 0.75, 0.66)  # of the short side
 MAX_DISTORT = 1  # steps between the scales of width and height
@@ -108,12 +108,12 @@ def _draw(rng: np.random.Generator) -> _Draws:
 
 
 def _centre(frames: Tensor, recipe: ImageRecipe) -> Tensor:
-    resized = _resized(frames.shape[2], frames.shape[1], recipe)
-    return _square(frames, resized, _corners(resized, recipe, 1)[0], recipe)
+    resized = size_after_resize(frames.shape[2], frames.shape[1], recipe)
+    return _square(frames, resized, crop_corners(resized, recipe, 1)[0], recipe)
 
 
 def _cropped(frames: Tensor, recipe: ImageRecipe, draws: _Draws) -> Tensor:
-    resized = _resized(frames.shape[2], frames.shape[1], recipe)
+    resized = size_after_resize(frames.shape[2], frames.shape[1], recipe)
     if recipe.resize_mode == "shortest":
         crop, short = _crop(resized, recipe.side, draws), min(resized)
         # The square that holds the crop: of a long strip, no more than that is resized.
@@ -121,7 +121,7 @@ def _cropped(frames: Tensor, recipe: ImageRecipe, draws: _Draws) -> Tensor:
         inside = crop._replace(left=crop.left - corner[0], top=crop.top - corner[1])
     else:
         inside, short = _crop((recipe.side, recipe.side), recipe.side, draws), recipe.side
-        corner = _corners(resized, recipe, 1)[0]
+        corner = crop_corners(resized, recipe, 1)[0]
     square = _square(frames, resized, corner, replace(recipe, side=short, resize_side=None))
     left, top, width, height = inside
     part = square[:, :, top : top + height, left : left + width]
@@ -143,12 +143,7 @@ def _crop(size: tuple[int, int], side: int, draws: _Draws) -> _Crop:
 
 def _square(frames: Tensor, resized: tuple[int, int], corner: Box, recipe: ImageRecipe) -> Tensor:
     """Return a square of `recipe.side` of the resized frames, as `views` cuts it: float32 [T, 3, S, S] in [0, 1]."""
-    is_strip = max(resized) > WIDEST * recipe.side
-    if frames.is_cuda and not is_strip:
-        return _on_cuda(frames, resized, [corner], recipe) / 255
-    cut = _windows if is_strip else _crops
-    squares = np.concatenate([cut(frame, resized, [corner], recipe) for frame in frames.cpu().numpy()])
-    return torch.from_numpy(squares).to(frames.device).permute(0, 3, 1, 2).contiguous() / 255
+    return cut_squares(frames, resized, [corner], recipe) / 255
 
 
 def _recoloured(pixels: Tensor, draws: _Draws) -> Tensor:

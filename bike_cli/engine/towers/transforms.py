@@ -21,7 +21,7 @@ ResizeMode = Literal["shortest", "longest", "squash"]
 Triple = tuple[float, float, float]
 Box = tuple[int, int]  # left, top: a corner of a crop in the resized frame
 
-# A strip 16 sides long would be resized to fill memory, to throw nearly all of it away.
+# Resizing a whole strip that is longer than this many sides would fill memory, and nearly all of it is cut away.
 WIDEST = 16
 MAX_SIDE = 2048  # pixels; 32 frames of it take 1.6 GB in a tower
 SMALLEST_STD = 0.001  # of values in [0, 1]; models that see 0 to 255 divide by 1/255
@@ -100,15 +100,32 @@ def views(frames: NDArray[np.uint8], recipe: ImageRecipe, *, crops: int, device:
         UsageError: three crops of a model that sees whole frames.
     """
     height, width = frames.shape[1:3]
-    resized = _resized(width, height, recipe)
-    corners = _corners(resized, recipe, crops)
-    if max(resized) > WIDEST * recipe.side:
-        cut = np.stack([_windows(frame, resized, corners, recipe) for frame in frames], axis=1)
-    elif device.type == "cuda":
-        return _on_cuda(to_cuda(frames, device), resized, corners, recipe)
-    else:
-        cut = np.stack([_crops(frame, resized, corners, recipe) for frame in frames], axis=1)
-    return torch.from_numpy(cut).flatten(0, 1).permute(0, 3, 1, 2).contiguous().to(device)
+    size = size_after_resize(width, height, recipe)
+    corners = crop_corners(size, recipe, crops)
+    moved = to_cuda(frames, device) if device.type == "cuda" and not _is_strip(size, recipe) else frames
+    return cut_squares(moved, size, corners, recipe).to(device)
+
+
+def cut_squares(
+    frames: NDArray[np.uint8] | Tensor, size: tuple[int, int], corners: list[Box], recipe: ImageRecipe
+) -> Tensor:
+    """Return squares of the resized frames: uint8 [corners * B, 3, S, S], on the frames' device.
+
+    Args:
+        frames: uint8 [B, H, W, 3].
+        size: width and height that frames are resized to.
+    """
+    if isinstance(frames, Tensor) and frames.is_cuda and not _is_strip(size, recipe):
+        return _on_cuda(frames, size, corners, recipe)
+    device = frames.device if isinstance(frames, Tensor) else None
+    cut = _windows if _is_strip(size, recipe) else _crops
+    arrays = frames.cpu().numpy() if isinstance(frames, Tensor) else frames
+    squares = np.stack([cut(frame, size, corners, recipe) for frame in arrays], axis=1)
+    return torch.from_numpy(squares).flatten(0, 1).permute(0, 3, 1, 2).contiguous().to(device)
+
+
+def _is_strip(size: tuple[int, int], recipe: ImageRecipe) -> bool:
+    return max(size) > WIDEST * recipe.side
 
 
 def normalise(pixels: Tensor, recipe: ImageRecipe) -> Tensor:
@@ -121,7 +138,8 @@ def normalise(pixels: Tensor, recipe: ImageRecipe) -> Tensor:
     return (pixels.float() / 255 - mean) / std
 
 
-def _resized(width: int, height: int, recipe: ImageRecipe) -> tuple[int, int]:
+def size_after_resize(width: int, height: int, recipe: ImageRecipe) -> tuple[int, int]:
+    """Return the width and height that frames of a size are resized to before they are cropped."""
     side = recipe.side
     if recipe.resize_mode == "squash":
         return side, side
@@ -133,9 +151,13 @@ def _resized(width: int, height: int, recipe: ImageRecipe) -> tuple[int, int]:
     return int(target * width / short), int(target * height / short)
 
 
-def _corners(resized: tuple[int, int], recipe: ImageRecipe, crops: int) -> list[Box]:
-    # Negative corners pad.
-    across, down = resized[0] - recipe.side, resized[1] - recipe.side
+def crop_corners(size: tuple[int, int], recipe: ImageRecipe, crops: int) -> list[Box]:
+    """Return the corner of each crop of frames of a size; negative corners pad.
+
+    Raises:
+        UsageError: three crops of a model that sees whole frames.
+    """
+    across, down = size[0] - recipe.side, size[1] - recipe.side
     if crops == 1 and recipe.resize_mode == "longest":
         return [(-(-across // 2), -(-down // 2))]
     if crops == 1:

@@ -108,16 +108,6 @@ def test_a_changed_file_is_remembered_anew(store: Store) -> None:
     assert store.content("/a.mp4", b"2") == OTHER
 
 
-@pytest.mark.parametrize("is_written", [True, False])
-def test_a_content_is_known_whatever_the_recipe(store: Store, is_written: bool) -> None:
-    store.keep(CONTENT, RECIPE, features())
-    if is_written:
-        store.flush()
-
-    assert store.knows(CONTENT)
-    assert not store.knows(OTHER)
-
-
 def test_recipes_do_not_mix(store: Store) -> None:
     store.keep(CONTENT, RECIPE, features(1))
     store.keep(CONTENT, OTHER, features(2, frames=4))
@@ -221,7 +211,7 @@ def test_a_store_that_is_removed_under_a_run_is_started_afresh(tmp_path: Path) -
     with Store.open(tmp_path) as store:
         assert same_bits(kept(store, OTHER), features(2))
         assert same_bits(kept(store, b"y" * 32), features(4))
-        assert not store.knows(CONTENT)
+        assert store.features(CONTENT, RECIPE) is None
     assert sql(tmp_path, "PRAGMA integrity_check") == [("ok",)]
 
 

@@ -152,12 +152,12 @@ def test_no_frame_size_breaks_the_crop(width: int, height: int, crops: int) -> N
 
 def test_the_tensor_road_agrees_with_pil_within_a_rounding() -> None:
     # CUDA's road, run on the CPU.
-    from bike_cli.engine.towers.transforms import _corners, _on_cuda, _resized
+    from bike_cli.engine.towers.transforms import _on_cuda, crop_corners, size_after_resize
 
     frames, recipe = noise(340, 200, 2), bike_recipe(224)
-    size = _resized(340, 200, recipe)
+    size = size_after_resize(340, 200, recipe)
 
-    ours = _on_cuda(torch.from_numpy(frames), size, _corners(size, recipe, 3), recipe)
+    ours = _on_cuda(torch.from_numpy(frames), size, crop_corners(size, recipe, 3), recipe)
 
     expected = views(frames, recipe, crops=3, device=CPU)
     difference = (ours.int() - expected.int()).abs()
