@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from bike_cli.versions import __version__ as __version__  # where the field looks for it
+from bike_cli.versions import __version__ as __version__  # the usual place
 
 if TYPE_CHECKING:
     from bike_cli.config import (

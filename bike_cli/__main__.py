@@ -22,7 +22,7 @@ def run() -> None:
 
 
 def _end_silently_when_interrupted() -> None:
-    """Let Ctrl-C end the process without a traceback while there is nothing to tidy up: see `error_room`."""
+    """Let Ctrl-C end the process without a traceback while there is nothing to clean up yet."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -1,15 +1,15 @@
-"""Every error of bike, and what it does to the exit code.
+"""Every error of bike, with its exit code.
 
     BikeError
     ├── UsageError      2   a flag, a label list, a lexicon, a template or a config file is wrong
     │   ├── ConfigError 2   a config file, an environment variable or a value in one
-    │   └── StoreError  2   the store of features is damaged, of another format, or no store of ours
+    │   └── StoreError  2   the store of features is damaged, of another format, or not a store of bike
     ├── WorkerError     2   no worker process can decode here, whatever the video; the run stops
-    ├── VideoError      3   one input cannot be read; becomes a Failure, the run goes on
+    ├── VideoError      3   one input cannot be read; it becomes a Failure, and the run continues
     └── ModelError      5   a model or its weights are missing, damaged or of a kind bike cannot run
 
-Messages name the thing, the fact and the way out, in that order. Bugs are not BikeErrors: they keep their
-traceback and exit with 1.
+Messages have the form `subject: what is wrong; what to do`. Bugs are not BikeErrors: they keep their traceback and
+exit with 1.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class ExitCode(IntEnum):
     BUG = 1
     USAGE = 2
     SOME_FAILED = 3  # the other inputs have their records
-    ALL_FAILED = 4  # or there was no input at all
+    ALL_FAILED = 4  # or there were no inputs
     NO_MODEL = 5
     PIPE_CLOSED = 141  # the reader of stdout went away (128 + SIGPIPE), as `bike … | head` does
     INTERRUPTED = 130  # 128 + SIGINT, as shells report it; what was written is valid
@@ -51,7 +51,7 @@ class ConfigError(UsageError):
 
 
 class StoreError(UsageError):
-    """The store of features cannot be used: damaged, of another format, not ours, or out of reach."""
+    """The store of features cannot be used: damaged, of another format, not a store of bike, or out of reach."""
 
 
 class WorkerError(BikeError):
@@ -95,6 +95,6 @@ class VideoError(BikeError):
 
 
 def shorten(text: object, length: int = 200) -> str:
-    """Return what stands for a long text in a message: its start, and `…` for the rest."""
+    """Return a text for a message, cut to a length; `…` stands for the rest."""
     full = str(text)
     return full if len(full) <= length else f"{full[: length - 1]}…"

@@ -1,4 +1,4 @@
-"""What names say about files: the extensions of videos and images, and names that are not paths at all."""
+"""What names say about files: the extensions of videos and images, and names that are URLs, not paths."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _STREAMS = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "udp", "tc
 
 
 def url_problem(name: str) -> str | None:
-    """Return what is wrong with a name that is a URL, and what to do; None for names that may be paths."""
+    """Return what is wrong with a name that is a URL, and what to do; None if the name may be a path."""
     if _VIDEO_SITE.match(name):
         return f"bike does not read URLs; download it first, e.g. yt-dlp -f mp4 '{name}'"
     match = _URL.match(name)

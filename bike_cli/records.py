@@ -4,7 +4,7 @@
     C classes     L token positions         D embedding         P phrases of a lexicon
 
 Arrays of pixels and times are NumPy, features are torch tensors. Features are raw encoder output, because the
-learnt heads read them before normalisation; unit vectors are made once, in `engine/scoring.py`.
+trained heads read them before normalisation; unit vectors are made once, in `engine/scoring.py`.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def _check(name: str, actual: tuple[int, ...], *expected: int | None) -> None:
 
 @dataclass(frozen=True)
 class Source:
-    """One video to be: a file or a folder of frames.
+    """One input: a video file or a folder of frames.
 
-    `id` is the name the user gave it, unchanged, and is what records and messages show.
+    `id` is the name the user gave it, unchanged; records and messages show it.
     """
 
     path: Path
@@ -50,17 +50,17 @@ class Source:
 
     @classmethod
     def at(cls, path: str | Path) -> Source:
-        """Return the source at `path`, named by it."""
+        """Return the source at `path`, with the path as its name."""
         return cls(Path(path), str(path))
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One video whose class is known, or whose classes are.
+    """One labelled video.
 
     Args:
-        label: the class's place among the labels, from 0; of several, the smallest.
-        others: places of its further classes, ascending.
+        label: index of its class among the labels; with several classes, the smallest.
+        others: indices of its further classes, ascending.
     """
 
     source: Source
@@ -69,11 +69,11 @@ class Sample:
 
     def __post_init__(self) -> None:
         if self.others and sorted(set(self.labels)) != list(self.labels):
-            raise ValueError(f"Sample.labels are {self.labels}; expected ascending places, each once")
+            raise ValueError(f"Sample.labels are {self.labels}; expected ascending indices without repeats")
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """All its places among the labels, ascending."""
+        """The indices of all its classes, ascending."""
         return (self.label, *self.others)
 
 
@@ -196,18 +196,18 @@ class Prompt:
 
     @classmethod
     def plain(cls, text: str) -> Prompt:
-        """Return `text` as a prompt that is all label."""
+        """Return `text` as a prompt in which every word is the label's."""
         return cls(text, 0, len(text))
 
 
 @dataclass(frozen=True, repr=False)
 class TextFeatures(_ShowsShapes):
-    """Texts as the text tower sees them.
+    """The features of texts from one model's text tower.
 
     Args:
         texts: C texts.
         classes: float32 [C, D], raw feature at the end-of-text token.
-        tokens: float32 [C, L, D], the same projection at every position kept.
+        tokens: float32 [C, L, D], the same projection at each of the positions that are kept.
         token_mask: bool [C, L], True on the tokens of the label's own words.
     """
 
@@ -241,7 +241,7 @@ class Lexicon(_ShowsShapes):
 
 @dataclass(frozen=True)
 class Ranked:
-    """One label's place in an answer: probability over the given labels, and the cosine-scale score behind it."""
+    """One label of an answer: its probability among the given labels, and the cosine that it comes from."""
 
     label: str
     score: float
@@ -250,7 +250,7 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Attribute:
-    """One phrase seen in a video, with its mean cosine over the frames."""
+    """One phrase that fits a video, with its mean cosine over the frames."""
 
     phrase: str
     cosine: float
@@ -284,13 +284,13 @@ class Prediction(_ShowsShapes, _OnTimeline):
 
 @dataclass
 class Spent:
-    """Where a run's time went, in seconds; added to while it runs.
+    """How a run spent its time, in seconds; updated while it runs.
 
     Args:
-        decode_s: inside the workers, all of them together.
-        encode_s: towers and scores.
-        wait_s: neither; the next clip was still being decoded, or the next input had not come.
-        decoded: videos that were decoded; all others came from the store.
+        decode_s: inside the workers, summed over them.
+        encode_s: in towers and scores.
+        wait_s: waiting for the next clip to be decoded, or for the next input.
+        decoded: number of videos that were decoded; all others came from the store.
     """
 
     decode_s: float = 0.0

@@ -1,7 +1,7 @@
-"""Temporary folders of bike, which no run leaves behind: `bike-` in the name, and a lock that their owner holds.
+"""Temporary folders, which no run leaves on disk: their names begin with `bike-tmp-`, and their process holds a lock.
 
-A folder is removed when its process exits. What a killed process leaves is removed by the fork server, or else by the
-next run: it is recognised by its name, its owner and a lock that nobody holds, so that process numbers do not matter.
+A folder is removed when its process exits. The fork server, or else the next run, removes the folder of a killed
+process. It recognises the folder by its name, its owner and a lock that nobody holds, not by a process number.
 """
 
 from __future__ import annotations

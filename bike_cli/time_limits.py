@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-FILE_LIMIT_S = 5.0  # to look at a file; a disk that has to start up needs some seconds
-RETRY_S = 60.0  # how long nobody asks again for what did not answer
+FILE_LIMIT_S = 5.0  # to query a file; a disk that has to start up needs some seconds
+RETRY_S = 60.0  # how long a path that did not answer is not tried again
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 def call_with_timeout(limit_s: float, function: Callable[[], T], *, default: T) -> T:
     """Return what a function returns, or `default` if it takes longer than `limit_s`.
 
-    A function that takes longer goes on in a daemon thread, which does not keep the program from ending.
+    A function that takes longer continues in a daemon thread, which does not keep the program from ending.
 
     Raises:
         BaseException: whatever the function raises in time.
@@ -94,7 +94,7 @@ class _UnresponsivePaths:
     """The files and folders that did not answer lately."""
 
     def __init__(self) -> None:
-        self._marked: dict[str, float] = {}  # path: when it is asked again, in seconds of the monotonic clock
+        self._marked: dict[str, float] = {}  # path: when it is tried again, in seconds of the monotonic clock
 
     def clear(self) -> None:
         """Forget all paths."""

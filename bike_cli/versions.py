@@ -1,4 +1,4 @@
-"""The version of bike, and those of what its results depend on."""
+"""The version of bike, and of the packages that its results depend on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PACKAGES = ("torch", "open_clip_torch", "numpy", "av", "decord")
 
 def versions() -> dict[str, str | None]:
     """Return the versions of bike, of Python and of the packages that decode and compute; None: not installed."""
-    # Not on top: `bike --help` has no need of it.
+    # Imported here because `bike --help` does not need it.
     import platform
     from importlib.metadata import PackageNotFoundError, version
 

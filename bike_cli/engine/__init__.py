@@ -1,1 +1,1 @@
-"""Frames and texts become scores. Knows torch and open_clip; never a path of the user, never a terminal."""
+"""Turns frames and texts into scores. Uses torch and open_clip; knows nothing of inputs, commands or terminals."""

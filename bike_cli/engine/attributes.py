@@ -1,4 +1,4 @@
-"""What else is in a video: the phrases of a lexicon that fit its frames, and the sentence they make."""
+"""Attributes: the phrases of a lexicon that fit a video's frames, and the sentence made of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bike_cli.records import Attribute, Lexicon
 
 
 def encode_lexicon(encoder: Encoder, phrases: Sequence[str]) -> Lexicon:
-    """Return the phrases with their features, each read inside BIKE's prompt as the labels are."""
+    """Return the phrases with their features, each inside BIKE's prompt as labels are."""
     features = encoder.encode_texts([PROMPT.format(phrase) for phrase in phrases], positions="eot").classes
     return Lexicon(tuple(phrases), unit(features))
 
@@ -38,7 +38,7 @@ def associate(frames: Tensor, lexicon: Lexicon, k: int) -> list[tuple[Attribute,
 def attribute_sentence(phrases: Sequence[str]) -> str:
     """Return the sentence of these phrases: "This is a video about a,b,c".
 
-    Source: BIKE, official attributes branch; no blank after the commas.
+    Source: BIKE, official attributes branch; no space after the commas.
     """
     return PROMPT.format(",".join(phrases))
 

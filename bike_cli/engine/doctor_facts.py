@@ -1,6 +1,6 @@
 """What `bike doctor` reports about torch, its devices, models, the model hub and the cache.
 
-Each function imports what it describes, so that one broken library does not hide the others.
+Each function imports the library it describes, so that one broken library does not hide the others.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOUNTS = Path("/proc/self/mountinfo")
 
 
 def describe_torch() -> dict[str, object]:
-    """Return the version of torch, how it was built and what it uses of the processor; no device is touched.
+    """Return the version and build of torch, and the processor features that it uses; no device is touched.
 
     Raises:
         ImportError, OSError: torch, or a library that it needs, is missing or broken.
@@ -47,7 +47,7 @@ def describe_torch() -> dict[str, object]:
 def describe_devices() -> dict[str, object]:
     """Return the device and precision that `auto` chooses and why, and every GPU; each is tried with a small product.
 
-    A driver that hangs makes this hang.
+    If a driver hangs, so does this.
 
     Raises:
         ImportError: torch is broken.
@@ -104,7 +104,7 @@ def _try_device(device: str) -> str | None:
 
 
 def describe_models() -> dict[str, object]:
-    """Return the version of open_clip, where downloaded models lie, and which models are on this disk.
+    """Return the version of open_clip, the folder of downloaded models, and which models are on this disk.
 
     Raises:
         ImportError, OSError, RuntimeError: open_clip or one of its libraries is missing or broken.
@@ -156,9 +156,9 @@ def describe_cache(folder: str | None) -> dict[str, object]:
     """Return where the cache is, what it holds, and whether it can be written; nothing is created.
 
     Args:
-        folder: as it was configured; None: the default folder.
+        folder: from the configuration; None: the default folder.
     Raises:
-        StoreError: it is damaged or foreign, or there is no default folder.
+        StoreError: it is damaged or not a store of bike, or the user has no home folder.
     """
     from bike_cli.engine.store.file import bytes_on_disk, origin, store_file
     from bike_cli.engine.store.store import Store

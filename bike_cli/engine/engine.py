@@ -1,4 +1,4 @@
-"""What is loaded once: a model with its heads and its recipe, in its place."""
+"""An engine: a model with its heads and its recipe, on its device."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Engine:
-    """A model, ready to see and read.
+    """A model, ready to encode videos and texts.
 
     Args:
-        recipe: the defaults the model brings along.
+        recipe: the defaults that come with the model.
         name: what records call it.
         logit_scale: what cosines are multiplied by before the softmax over classes.
         clip_config: the open_clip configuration of its CLIP.
@@ -54,7 +54,7 @@ class Engine:
         return self.encoder.encode_frames(frames, crops=crops)
 
     def encode_texts(self, texts: Sequence[str | Prompt], *, positions: Spot | None = None) -> TextFeatures:
-        """Return the features of texts; `positions` None: those that the model's recipe spots with."""
+        """Return the features of texts; `positions` None: those that the model's recipe uses for spotting."""
         return self.encoder.encode_texts(texts, positions=positions or self.recipe.spot)
 
     def encode_clip(self, clip: Clip, *, crops: int = 1) -> VideoFeatures:
@@ -77,7 +77,7 @@ class Engine:
         return VideoFeatures(clip.source, frames, clip.timeline, informed)
 
     def as_checkpoint(self, *, name: str | None = None) -> Checkpoint:
-        """Return the model as it would lie in a file; `save_folder` writes it. The modules are the engine's own."""
+        """Return the model as a checkpoint, which `save_folder` writes; it shares the engine's modules."""
         return Checkpoint(
             name=name or self.name,
             clip=self.encoder.model,
@@ -91,15 +91,15 @@ class Engine:
 
     @cached_property
     def identity(self) -> str:
-        """What `VideoFeatures` depend on, in one word: the encoder and the temporal head."""
+        """A hash of all that `VideoFeatures` depend on: the encoder and the temporal head."""
         head = {} if self.temporal_head is None else self.temporal_head.state_dict()
         return f"{self.encoder.identity} {digest_of_weights(head)}"
 
     @cached_property
     def fingerprint(self) -> str:
-        """What scores depend on, wherever they are computed: all weights, the activation and how images are prepared.
+        """A hash of all that scores depend on: the weights, the activation and how images are prepared.
 
-        Unlike `identity` it is the same on every device and in every precision.
+        Unlike `identity`, it is the same on every device and in every precision.
         """
         model = self.encoder.model
         activations = sorted({type(m).__name__ for m in model.modules() if type(m).__name__.endswith("GELU")})
@@ -108,7 +108,7 @@ class Engine:
         return f"{how[:16]}-{digest_of_weights(model.state_dict())[:32]}-{digest_of_weights(head)[:16]}"
 
     def check_frames(self, frames: int) -> None:
-        """Raise UsageError where a clip of so many frames is more than the temporal head has positions for."""
+        """Raise UsageError if a clip of this many frames is too long for the temporal head."""
         if self.temporal_head is not None and frames > MAX_FRAMES:
             raise UsageError(
                 f"frames is {frames}, but the temporal head of {self.name} has positions for {MAX_FRAMES}; "
@@ -117,7 +117,7 @@ class Engine:
 
     @torch.no_grad()
     def temporal(self, frames: Tensor) -> Tensor:
-        """Return frames [V, T, D] as the temporal head sees them; the same ones where the model has no head.
+        """Return the output of the temporal head for frames [V, T, D]; the frames themselves if the model has no head.
 
         Raises:
             UsageError: more frames than the head has positions.
@@ -140,7 +140,7 @@ def load(
     """Return the engine that `model` names; see `models/checkpoints.py` for the names.
 
     Args:
-        compile: the image tower, with `torch.compile`: a minute here, faster after.
+        compile: compile the image tower with `torch.compile`: takes a minute, encodes faster.
     Raises:
         ModelError: no such model, or weights that are missing, damaged or of a kind bike cannot run.
         UsageError: a device or precision that this machine does not have.
@@ -155,7 +155,7 @@ def load(
 
 
 def load_configured(config: EngineConfig) -> Engine:
-    """Return the engine that a program's config names; see `load`, and `spare_threads`."""
+    """Return the engine that the config of a program names; see `load` and `spare_threads`."""
     engine = load(
         config.model,
         device=config.device,
@@ -168,7 +168,7 @@ def load_configured(config: EngineConfig) -> Engine:
 
 
 def assemble(checkpoint: Checkpoint, placement: Placement, *, compiled: bool = False) -> Engine:
-    """Return the engine of a checkpoint, moved to its place.
+    """Return the engine of a checkpoint, moved to its device.
 
     Raises:
         ModelError: a model that is not a plain CLIP, or has weights that are infinite in fp16 where that is asked for.

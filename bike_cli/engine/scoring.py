@@ -1,4 +1,4 @@
-"""Numbers that end an answer: unit vectors, fusion, probabilities, ranking. Pure tensors."""
+"""Unit vectors, fusion, probabilities and ranking, on tensors alone."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch import Tensor
 
 def unit(x: Tensor) -> Tensor:
     """Return `x` scaled to length 1 over its last axis; a zero vector stays zero."""
-    # Only a true zero is guarded: an epsilon would bend the raw features of small norm that BIKE's heads give.
+    # Only an exact zero is guarded: an epsilon would distort the raw features of small norm that BIKE's heads give.
     length = x.norm(dim=-1, keepdim=True)
     directions: Tensor = x / length.masked_fill(length == 0, 1)
     return directions
 
 
 def normalise_in_place(x: Tensor) -> Tensor:
-    """Return `x` [N, ..., D] itself, its vectors made unit vectors: token features are too large to hold twice."""
+    """Scale the vectors of `x` [N, ..., D] to length 1 in place, and return it: tokens are too large to copy."""
     for i in range(0, len(x), 1024):
         x[i : i + 1024] = unit(x[i : i + 1024])
     return x
@@ -24,7 +24,7 @@ def normalise_in_place(x: Tensor) -> Tensor:
 def match_spread(scores: Tensor, like: Tensor) -> Tensor:
     """Return `scores` [V, C] moved and scaled, per video, to the mean and spread over classes of `like` [V, C].
 
-    Text-text cosines vary far more than image-text ones: fused as they are they would drown the video branch.
+    Text-text cosines vary far more than image-text ones: without this, they would dominate the fusion.
     """
     if scores.shape[-1] < 2:
         return like.clone()
@@ -43,7 +43,7 @@ def fuse(video: Tensor, attributes: Tensor, weight: float) -> Tensor:
 
 
 def probabilities(scores: Tensor, logit_scale: float) -> Tensor:
-    """Return the one softmax over classes, of logit_scale * cosine: [V, C] -> [V, C]."""
+    """Return the softmax over classes of logit_scale * cosine: [V, C] -> [V, C]."""
     return torch.softmax(logit_scale * scores, dim=-1)
 
 

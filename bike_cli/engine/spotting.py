@@ -1,4 +1,4 @@
-"""Temporal concept spotting: a label's words find the frames that matter, without a parameter.
+"""Temporal concept spotting: a label's words find the frames that matter, without learned parameters.
 
 Source: BIKE (arXiv:2301.00182), Video Concept Spotting; official modules/video_clip.py, `get_logits`.
 """
@@ -57,7 +57,7 @@ def saliency(frames: Tensor, tokens: Tensor, temperature: float, mask: Tensor | 
 def concept_scores(frames: Tensor, weights: Tensor, classes: Tensor) -> Tensor:
     """Return the score of each class: the saliency-weighted mean of its cosine with the frames.
 
-    The same number as BIKE's weighted video vector times the class, without a vector for each video and class.
+    This equals the product of BIKE's weighted video vector and the class, without a vector per video and class.
 
     Args:
         frames: [V, T, D] unit vectors.
@@ -70,5 +70,5 @@ def concept_scores(frames: Tensor, weights: Tensor, classes: Tensor) -> Tensor:
 
 
 def mean_scores(frames: Tensor, classes: Tensor) -> Tensor:
-    """Return the baseline's scores, unit(mean of the frames) . class, for raw frames [V, T, D]: [V, C]."""
+    """Return the scores of mean pooling, unit(mean of the frames) . class, for raw frames [V, T, D]: [V, C]."""
     return unit(frames.mean(dim=1)) @ classes.T

@@ -1,4 +1,4 @@
-"""The tokens of labels that vote on frames, in blocks."""
+"""Voters: the tokens of labels that weight frames, in blocks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from bike_cli.config import Spot
 from bike_cli.records import TextFeatures
 
-# Numbers held at once for token-frame similarities: 64 MiB of fp32; and the tokens they are of, at most.
+# Most token-frame similarities held at once, 64 MiB of fp32, and most tokens of a block.
 CHUNK_NUMBERS = 2**24
 BLOCK_TOKENS = 2**14
 
@@ -21,9 +21,10 @@ class Block:
 
     Args:
         tokens: [N, D].
-        counts: [C'], of each class's tokens.
-        layers: how many classes have a first token, a second, and so on. All first tokens come first, then all second
-            ones; a class with more tokens stands before one with fewer. None: class by class, as many tokens for each.
+        counts: [C'], tokens per class.
+        layers: how many classes have a first token, a second, and so on. The first tokens of all classes come first,
+            then all second ones; classes are sorted by their number of tokens, most first. None: the tokens are sorted
+            by class, the same number for each.
     """
 
     tokens: Tensor
@@ -32,9 +33,9 @@ class Block:
 
     @classmethod
     def layered(cls, tokens: Tensor, mask: Tensor) -> Block:
-        """Return the tokens [C', L, D] that are in the mask [C', L], of classes that are sorted by their number."""
+        """Return the tokens [C', L, D] that are in the mask [C', L], of classes sorted by their number of tokens."""
         counts = mask.sum(dim=1)
-        # Each class's own at the front.
+        # The tokens of each class move to the front.
         front = torch.sort(mask.int(), dim=1, descending=True, stable=True)
         present = front.values.bool().T  # [L, C']
         rows = torch.arange(len(tokens), device=tokens.device).expand_as(present)[present]
@@ -72,10 +73,10 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Voters:
-    """The tokens that vote on frames, without those that do not.
+    """The tokens that vote on frames.
 
     Args:
-        places: int64 [C], where each class stands among the classes of all blocks, one block behind the other.
+        places: int64 [C], index of each class among the classes of all blocks in sequence.
     """
 
     blocks: tuple[Block, ...]
@@ -83,7 +84,7 @@ class Voters:
 
     @classmethod
     def among(cls, tokens: Tensor, mask: Tensor | None) -> Voters:
-        """Return the voters among tokens [C, L, D]; mask: bool [C, L], those that vote; None: all do, and are shared.
+        """Return the voters among tokens [C, L, D]; mask: bool [C, L], those that vote; None: all, without a copy.
 
         Raises:
             ValueError: a class without a voting token.
@@ -109,7 +110,7 @@ class Voters:
             if place < len(block.counts):
                 return block.of_class(place)
             place -= len(block.counts)
-        raise IndexError(f"there is no class {i}")
+        raise IndexError(f"no class {i}")
 
 
 def spotted(frames: Tensor, voters: Voters, temperature: float) -> Tensor:
@@ -128,7 +129,7 @@ def _full(tokens: Tensor) -> Tensor:
 
 
 def voters(text: TextFeatures, spot: Spot) -> tuple[Tensor, Tensor | None]:
-    """Return the token features [C, L, D] and the mask [C, L] that vote under `spot`.
+    """Return the token features [C, L, D] that vote under `spot`, and their mask [C, L].
 
     `words`: the label's own words. `eot`: the end-of-text feature alone. `all`: every position, as official BIKE.
     """

@@ -1,1 +1,1 @@
-"""What every job shares: features of videos, classifiers, and the processes of a run."""
+"""What all tasks share: features of videos, classifiers, and the processes of a run."""

@@ -1,4 +1,4 @@
-"""Features in, answers out: all of a classifier that does not change from video to video."""
+"""A classifier: video features in, scores and predictions out."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ from bike_cli.errors import ModelError
 from bike_cli.inference.features import Seen
 from bike_cli.records import Attribute, Clip, Lexicon, Prediction, Ranked, VideoFeatures
 
-# Views that are scored together, always so many: the last bits of a matrix product depend on its size, and an answer
-# must not depend on the company it is found in. On CUDA it may, a little: many small steps cost more than a large one.
+# Views are scored in batches of a fixed size, padded with zeros: the last bits of a matrix product depend on its size,
+# and an answer must not depend on which other videos are in its batch. On CUDA it may, a little: many small steps cost
+# more than a large one.
 VIEWS_TOGETHER = {"cuda": 128}
 VIEWS_TOGETHER_ELSEWHERE = 8
 
 
-One = TypeVar("One")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
 class Told:
-    """What a classifier says of videos.
+    """The scores of videos.
 
     Args:
         view_cosines: [V, K, C], of the video branch.
-        logits: [V, C], what the softmax over classes is taken of: views averaged, head and attributes in it.
-        attributes: of each video.
+        logits: [V, C], the input of the softmax over classes: averaged over views, with head and attributes.
+        attributes: per video.
     """
 
     view_cosines: Tensor
@@ -49,11 +50,12 @@ class Told:
 
 @dataclass(frozen=True, eq=False)
 class AttributeBranch:
-    """A lexicon, and the model that finds its phrases in a video.
+    """A lexicon, and the model that finds its phrases in videos.
 
     Args:
         classes: [C, D], raw; None where the weight is 0.
-        weight: of this branch in the answer; 0: attributes are shown and do not count.
+        weight: of this branch in the answer; 0: attributes are shown, but do not count.
+        count: phrases per video.
     """
 
     engine: Engine
@@ -67,9 +69,9 @@ class AttributeBranch:
         return associate(frames, self.lexicon, self.count)
 
     def logits(self, attributes: Sequence[Sequence[Attribute]], like: Tensor) -> Tensor:
-        """Return what the attribute sentences say of each class, on the scale of the videos' logits `like` [V, C]."""
-        # One by one, for the reason that views are scored in groups of one size.
-        return self.scaled(torch.cat([self.scores(of_one) for of_one in attributes]), like)
+        """Return the logits [V, C] of the attribute sentences, on the scale of the videos' logits `like` [V, C]."""
+        # One by one, for the same reason as batches have a fixed size.
+        return self.scaled(torch.cat([self.scores(phrases) for phrases in attributes]), like)
 
     def scaled(self, scores: Tensor, like: Tensor) -> Tensor:
         """Return scores [V, C] on the scale of the videos' logits `like` [V, C]."""
@@ -86,13 +88,13 @@ class AttributeBranch:
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """All that does not change from video to video.
+    """A model, its labels and their text features: everything that all videos share.
 
     Args:
         texts: the labels' text features.
         words: the tokens that explain an answer; None with mean pooling. Padding may vote on frames, but it points at
             any frame and must not be shown to people.
-        head: learnt for the first of the labels, in their order; the others are told from the text. None: all are.
+        head: trained for the first labels, in their order; the others are scored by their text. None: all are.
     """
 
     engine: Engine
@@ -105,7 +107,7 @@ class Classifier:
 
     @property
     def engines(self) -> tuple[Engine, ...]:
-        """The models that see each video: the classifier's own, and another that sees the attributes."""
+        """The models that encode each video: the classifier's own and, if another one finds attributes, that one."""
         if self.branch is None or self.branch.engine is self.engine:
             return (self.engine,)
         return self.engine, self.branch.engine
@@ -118,42 +120,42 @@ class Classifier:
 
     @torch.no_grad()
     def answers(self, seen: Sequence[Seen]) -> list[Prediction]:
-        """Return the answer for each of several videos, which do not depend on one another."""
-        return self._together_alike(seen, self._answers)
+        """Return the answer for each video; answers do not depend on one another."""
+        return self._in_batches(seen, self._answers)
 
     @torch.no_grad()
     def tell(self, seen: Sequence[Seen]) -> list[Told]:
-        """Return all scores of each of several videos, which do not depend on one another."""
+        """Return all scores of each video; they do not depend on one another."""
 
         def each(some: Sequence[Seen]) -> list[Told]:
             told = self._told(some)
             rows = zip(told.view_cosines.cpu(), told.logits.cpu(), told.attributes, strict=True)
             return [Told(views[None], logits[None], (attributes,)) for views, logits, attributes in rows]
 
-        return self._together_alike(seen, each)
+        return self._in_batches(seen, each)
 
-    def _together_alike(self, seen: Sequence[Seen], function: Callable[[Sequence[Seen]], list[One]]) -> list[One]:
-        """Return what a function makes of videos, called with as many of one shape as go together."""
+    def _in_batches(self, seen: Sequence[Seen], function: Callable[[Sequence[Seen]], list[Result]]) -> list[Result]:
+        """Return the results of a function on videos, called with batches of one shape."""
         alike: dict[tuple[int, ...], list[int]] = {}
-        for i, one in enumerate(seen):
-            alike.setdefault(tuple(one.features[0].frames.shape), []).append(i)
-        found: dict[int, One] = {}
+        for i, video in enumerate(seen):
+            alike.setdefault(tuple(video.features[0].frames.shape), []).append(i)
+        results: dict[int, Result] = {}
         with self.engine.encoder.placement.side_stream():
-            for (views, *_), places in alike.items():
-                together = self._together(views)
-                for start in range(0, len(places), together):
-                    group = places[start : start + together]
-                    found.update(zip(group, function([seen[i] for i in group]), strict=True))
-        return [found[i] for i in range(len(seen))]
+            for (views, *_), indices in alike.items():
+                size = self._batch_size(views)
+                for start in range(0, len(indices), size):
+                    group = indices[start : start + size]
+                    results.update(zip(group, function([seen[i] for i in group]), strict=True))
+        return [results[i] for i in range(len(seen))]
 
     def _told(self, seen: Sequence[Seen]) -> Told:
-        """Return the scores of videos of one shape, at most as many as go together."""
-        own = [one.features[0] for one in seen]
+        """Return the scores of videos of one shape, at most a batch."""
+        own = [video.features[0] for video in seen]
         informed = self._informed(own)
         cosines = self.texts.scores(informed.flatten(0, 1)).reshape(*informed.shape[:2], -1)[: len(own)]  # [V, K, C]
         logits = self.engine.logit_scale * cosines.mean(dim=1)
         if self.head is not None:
-            logits = join_logits(self.head.logits(self._seen_by_class(informed)[: len(own)]), logits)
+            logits = join_logits(self.head.logits(self._head_views(self.head, informed)[: len(own)]), logits)
         attributes = self._attributes(seen)
         if self.branch is not None and self.branch.weight > 0:
             logits = fuse(logits, self.branch.logits(attributes, like=logits), weight=1 - self.branch.weight)
@@ -163,8 +165,8 @@ class Classifier:
         return self._stacked([features.scored_frames for features in own])  # [V, K, T, D]
 
     def _answers(self, seen: Sequence[Seen]) -> list[Prediction]:
-        """Return the answers for videos of one shape, at most as many as go together."""
-        own, told = [one.features[0] for one in seen], self._told(seen)
+        """Return the answers for videos of one shape, at most a batch."""
+        own, told = [video.features[0] for video in seen], self._told(seen)
         best = rank(told.logits, self.config.top)  # [V, k]
         chances = probabilities(told.logits.double(), logit_scale=1).gather(1, best).tolist()
         cosines = told.view_cosines.mean(dim=1).gather(1, best).tolist()
@@ -195,38 +197,36 @@ class Classifier:
             source=features.source,
             ranked=tuple(map(Ranked, (self.labels[i] for i in best), chances, cosines)),
             attributes=attributes,
-            # Clips share a sum of 1.
+            # The weights of all clips together sum to 1.
             saliency=None if weights is None else weights.ravel()[features.timeline.order] / len(weights),
             timeline=features.timeline.in_order(),
             frames=features.frames.shape[1],
             model=self.engine.name,
         )
 
-    def _seen_by_class(self, informed: Tensor) -> Views:
-        """Return videos [V, K, T, D] as the classes of the head see them."""
-        assert self.head is not None
-        seen = [as_views(frames, self.texts) for frames in informed]
-        classes = len(self.head.weight)
-        weights = torch.stack([weights.expand(len(self.labels), -1)[:classes] for _, weights in seen])
-        return Views(torch.stack([frames for frames, _ in seen]), weights)
+    def _head_views(self, head: Head, informed: Tensor) -> Views:
+        """Return videos [V, K, T, D] with the frame weights of the head's classes."""
+        views = [as_views(frames, self.texts) for frames in informed]
+        classes = len(head.weight)
+        weights = torch.stack([weights.expand(len(self.labels), -1)[:classes] for _, weights in views])
+        return Views(torch.stack([frames for frames, _ in views]), weights)
 
     def _attributes(self, seen: Sequence[Seen]) -> list[tuple[Attribute, ...]]:
         if self.branch is None:
             return [()] * len(seen)
-        raw = self._stacked([one.features[-1].frames for one in seen])  # of the branch's engine, the last
+        raw = self._stacked([video.features[-1].frames for video in seen])  # of the branch's engine, the last
         return self.branch.describe(raw.flatten(1, 2))[: len(seen)]
 
-    def _together(self, views: int) -> int:
-        """Return how many videos of so many views are scored together."""
+    def _batch_size(self, views: int) -> int:
+        """Return how many videos with this number of views are scored together."""
         return max(1, VIEWS_TOGETHER.get(self.texts.classes.device.type, VIEWS_TOGETHER_ELSEWHERE) // views)
 
     def _stacked(self, frames: Sequence[Tensor]) -> Tensor:
-        """Return the frames of videos [K, T, D], and zeros up to as many as go together: [V, K, T, D]."""
+        """Return the frames of videos [K, T, D], padded with zeros to a batch: [V, K, T, D]."""
         device = self.texts.classes.device
-        nothing = torch.zeros(frames[0].shape, device=device)
-        # Those from the store lie elsewhere than those just encoded.
-        there = [one.to(device, non_blocking=True) for one in frames]
-        return torch.stack([*there, *[nothing] * (self._together(len(frames[0])) - len(frames))])
+        padding = [torch.zeros(frames[0].shape, device=device)] * (self._batch_size(len(frames[0])) - len(frames))
+        # Features from the store are on the CPU, those just encoded on the device.
+        return torch.stack([*(video.to(device, non_blocking=True) for video in frames), *padding])
 
     def _weights(
         self, views: Tensor, features: Sequence[VideoFeatures], best: Sequence[int]
@@ -240,7 +240,7 @@ class Classifier:
         if self.words is None:
             return [np.full((clips, length), 1 / length) for _ in features]
         weights = []
-        for frames, i in zip(unit(views).chunk(self._together(len(features[0].frames))), best, strict=False):
+        for frames, i in zip(unit(views).chunk(self._batch_size(len(features[0].frames))), best, strict=False):
             by_word = saliency(frames, self.words.of_class(i)[None], self.texts.temperature)[:, 0]  # [K, T]
             weights.append(by_word.reshape(-1, clips, length).mean(dim=0).double().cpu().numpy())
         return weights

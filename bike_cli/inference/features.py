@@ -1,10 +1,10 @@
 """Inputs become frame features: found in the store, or decoded in worker processes and encoded in batches.
 
-Three parties, so that none waits for another more than it must:
+Three parties share the work, so that each waits as little as possible for the others:
 
     feeder (a thread)    takes inputs as they come
-    this generator       looks each up in the store, asks workers for the others, encodes whatever clips are ready,
-                         together, and yields features in the order of the inputs
+    this generator       looks each up in the store, asks workers for those it does not find, encodes the clips that
+                         are ready in batches, and yields features in the order of the inputs
     workers (processes)  read files, decode
 
 Clips take memory, so only a few are in flight at a time. Features take little: thousands may wait for their turn, so a
@@ -45,8 +45,8 @@ Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 AHEAD = 4096  # inputs that may be taken before the first of them has its answer
-CLIPS_A_WORKER = 2  # that are decoded or wait to be encoded; so many more that a batch may form
-CLIP_BYTES = 512 * 2**20  # that clips may take together; but each worker may always hold one
+CLIPS_A_WORKER = 2  # that are being decoded or wait to be encoded, so that a batch can form
+CLIP_BYTES = 512 * 2**20  # of all clips in flight; each worker may always have one
 AT_ONCE = 256  # features that are yielded together
 
 
@@ -63,13 +63,13 @@ class _Job:
 
     Args:
         place: of the input, from 0.
-        stamp: of the file before it was read; None: the store has no use for it.
-        content: digest of the file's bytes; None: not known, and the features are not kept.
+        stamp: of the file before it was read; None: the store cannot use it.
+        content: digest of the file's bytes; None: not known, and the features are not stored.
         outcome: of reading the input.
         has_slot: it holds one of the few slots for clips in flight.
         is_read: a worker was asked for it.
-        seen: its features, once the towers were started on them.
-        ready: when `seen` has come out of the device; None: at once.
+        seen: its features, from the start of their encoding.
+        ready: event at which the device has computed `seen`; None: already.
     """
 
     place: int
@@ -104,7 +104,7 @@ class Shelf:
         return Seen(tuple(one.of(source) for one in stored if one is not None)) if all(stored) else None
 
     def keep(self, content: bytes, seen: Seen) -> None:
-        """Keep the features of a content."""
+        """Store the features of a content."""
         for recipe, features in zip(self.recipes, seen.features, strict=True):
             self.store.keep(content, recipe, features)
 
@@ -115,7 +115,7 @@ class Features:
     Args:
         engines: each encodes every video.
         shelf: None: nothing is looked up or kept.
-        spent: added to as the work goes on.
+        spent: updated during the work.
     """
 
     # How a video travels. Its `_Job` is passed from step to step; every step runs in the caller's thread:
@@ -127,17 +127,17 @@ class Features:
     #        └───────┴──► _arrive ──► _launch ──► _land ──► _finish
     #                     decoded     encoding    encoded, stored
     #
-    # The other threads, which are the feeder and those of the pool that complete its futures, touch no job after they
-    # handed it on: all they do is to put the next step, as a call, on the queue `_calls`. `_receive` takes calls from
-    # it until there are clips for a batch or answers to yield. A call that raises (no worker can decode) ends the run.
+    # Other threads (the feeder, and those of the pool that complete futures) do not run steps: they put the next step
+    # on the queue `_calls`, as a call, and leave the job alone from then on. `_receive` runs calls from the queue until
+    # it has clips for a batch or answers to yield. A call that raises, because no worker can decode, ends the run.
     #
-    # Two semaphores limit what is in flight. `_ahead` counts inputs without a yielded answer: the feeder takes one for
-    # each input, `_next` gives it back. `_slots` counts clips in memory: a job takes one before a worker gets it (the
-    # feeder, for clips that come as inputs), and `_finish` gives it back. The number of jobs with workers is limited
-    # further once the size of a clip is known. `__iter__` releases both when the caller stops early, so that a feeder
-    # that waits for one notices `_is_over` and ends.
+    # Two semaphores limit what is in flight. `_ahead` limits the inputs without a yielded answer: the feeder acquires
+    # it for each input, `_next` releases it. `_slots` limits the clips in memory: a job acquires it before it goes to a
+    # worker (the feeder does, for inputs that are clips), and `_finish` releases it. Once the size of a clip is known,
+    # `CLIP_BYTES` limits the jobs with workers further. When the caller stops early, `__iter__` releases both, so that
+    # a waiting feeder sees `_is_over` and ends.
     #
-    # Why not the feeder's thread for the store: SQLite and torch hand the interpreter over at each step, and two
+    # The feeder does not look videos up itself: SQLite and torch release the interpreter lock at each step, and two
     # threads that do so all the time are slower than one.
 
     def __init__(
@@ -157,7 +157,7 @@ class Features:
         self._slots = threading.Semaphore(CLIPS_A_WORKER * (pool.workers + 1))
         self._taken = 0  # inputs so far
         self._is_fed = False  # there are no more inputs
-        self._is_over = False  # nobody waits for the rest
+        self._is_over = False  # the caller stopped
         self._waiting: deque[_Job] = deque()  # for a slot
         self._reading = 0  # jobs that workers have
         self._largest = 1  # bytes of a clip so far
@@ -232,7 +232,7 @@ class Features:
     # -- in the caller's thread ----------------------------------------------------------------------------------
 
     def _receive(self, *, wait: bool) -> list[_Job]:
-        """Run the steps that are due, and return the jobs whose clips have come, as many as make a batch."""
+        """Run the steps on the queue, and return the jobs whose clips are ready, at most a batch."""
         most = _clips_at_once(self._engines[0], self._sampling)
         while len(self._clips) < most and not (len(self._ready) >= AT_ONCE and self._place in self._ready):
             must_wait = wait and not self._clips and self._place not in self._ready
@@ -266,7 +266,7 @@ class Features:
         self._begin_waiting()
 
     def _begin_waiting(self) -> None:
-        """Have workers read the jobs that wait, as far as there are slots."""
+        """Give waiting jobs to workers, as far as there are slots."""
         most = max(self._pool.workers, CLIP_BYTES // self._largest)
         while self._waiting and self._reading < most and self._slots.acquire(blocking=False):
             self._reading += 1
@@ -311,7 +311,7 @@ class Features:
             self._finish(job, job.outcome)
 
     def _launch(self, jobs: list[_Job]) -> list[_Job]:
-        """Start the towers on the clips of some jobs, and return the jobs."""
+        """Start encoding the clips of some jobs, and return the jobs."""
         if not jobs:
             return jobs
         start_s = time.perf_counter()
@@ -324,13 +324,13 @@ class Features:
         return jobs
 
     def _land(self, jobs: list[_Job]) -> None:
-        """Wait for the towers, and keep the features."""
+        """Wait until some jobs are encoded, and store their features."""
         start_s = time.perf_counter()
         if jobs and jobs[0].ready is not None:
             jobs[0].ready.synchronize()
         for job in jobs:
             assert job.seen is not None
-            # A file that changed meanwhile may have been decoded as other bytes than were digested.
+            # A file that changed meanwhile may have been hashed before and decoded after.
             if self._shelf is not None and job.content is not None and stamp_of(job.source.path) == job.stamp:
                 self._shelf.keep(job.content, job.seen)
             self._finish(job, job.seen)
@@ -344,7 +344,7 @@ class Features:
             self._begin_waiting()
 
     def _next(self) -> list[Seen | Failure]:
-        """Return the answers that are due, up to the first that is missing."""
+        """Return the answers that can be yielded now, up to the first that is missing."""
         batch: list[Seen | Failure] = []
         while len(batch) < AT_ONCE and self._place in self._ready:
             batch.append(self._ready.pop(self._place))

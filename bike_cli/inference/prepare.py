@@ -1,4 +1,4 @@
-"""What every job prepares once for all videos: checks, encoded labels, a classifier, and its place in the store."""
+"""What a task prepares once for all videos: checks, encoded labels, a classifier, and its recipes in the store."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SHOWN = 60  # characters of a label in a message
 
 
 def shelf_of(store: Store, engines: Sequence[Engine], config: ClassifyConfig) -> Shelf:
-    """Return the place in the store of what these engines see under a config."""
+    """Return the shelf of the store for the features of these engines under a config."""
     recipes = []
     for engine in engines:
         recipe = recipe_key(engine.identity, config.sampling, config.decoding.decoder)
@@ -44,7 +44,7 @@ def shelf_of(store: Store, engines: Sequence[Engine], config: ClassifyConfig) ->
 
 
 def _described(engine: Engine, config: ClassifyConfig) -> str:
-    """Return what features depend on, for people: "tiny, float32 on cpu, 8 uniform frames"."""
+    """Describe what features depend on, as in "tiny, float32 on cpu, 8 uniform frames"."""
     sampling, placement = config.sampling, engine.encoder.placement
     parts = [engine.name, f"{str(placement.dtype).removeprefix('torch.')} on {placement.device.type}"]
     parts.append(f"{sampling.frames} {sampling.sampling} frames")
@@ -62,10 +62,10 @@ def prepare(
     *,
     from_videos: int = 0,
 ) -> Classifier:
-    """Return the classifier for these labels; texts are encoded here, once.
+    """Return the classifier for these labels; encodes their texts.
 
     Args:
-        from_videos: how many labels, counted from the first, are also learned from videos.
+        from_videos: number of labels, from the first, that are also learned from videos.
     Raises:
         UsageError: see `classify`.
     """
@@ -98,8 +98,8 @@ def prepare(
 def encode_labels(engine: Engine, labels: Sequence[str], *, template: str | None, spot: Spot) -> TextFeatures:
     """Return the features of labels inside a template, or inside all templates of a set.
 
-    The classes of a set are the mean of unit vectors; its tokens stand side by side, so that every template votes.
-    A label longer than the model's context is cut, and the log says what was lost.
+    With a set, class vectors are the mean of unit vectors, and the tokens of all templates vote. A label longer than
+    the model's context is cut, with a warning.
     """
     start_s = time.perf_counter()
     name = template or engine.recipe.template
@@ -112,7 +112,7 @@ def encode_labels(engine: Engine, labels: Sequence[str], *, template: str | None
     if len(parts) == 1:
         return TextFeatures(tuple(labels), parts[0].classes, parts[0].tokens, parts[0].token_mask)
     classes = torch.stack([unit(part.classes) for part in parts]).mean(dim=0)
-    if spot == "eot":  # the averaged class votes; side by side its parts would only take memory
+    if spot == "eot":  # the averaged class votes; the tokens of each template would only take memory
         return TextFeatures(tuple(labels), classes, classes[:, None], parts[0].token_mask)
     tokens = torch.cat([part.tokens for part in parts], dim=1)
     return TextFeatures(tuple(labels), classes, tokens, torch.cat([part.token_mask for part in parts], dim=1))
@@ -150,18 +150,18 @@ def _check(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> Non
     counts = Counter(key(label) for label in labels)
     twice = next((label for label in labels if counts[key(label)] > 1), None)
     if twice is not None:
-        raise UsageError(f"label {twice!r}: is given twice, case and space aside; remove one")
+        raise UsageError(f"label {twice!r}: is given twice, ignoring case and spaces; remove one")
     engine.check_frames(config.sampling.frames)
 
 
 def _check_learnt(learnt: Learnt, engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> None:
-    """Raise UsageError where videos would be seen in another way than the classifier's were."""
+    """Raise UsageError if videos would be encoded or scored differently than for the classifier's training."""
     if tuple(labels[: len(learnt.labels)]) != learnt.labels:
-        raise UsageError("classifier: its own labels come first, in its order; others go behind them")
+        raise UsageError("classifier: its own labels must come first, in its order; put others after them")
     if engine.fingerprint != learnt.fingerprint:
         raise UsageError(
-            f"classifier: was learnt with the model {learnt.model} ({learnt.fingerprint}), and this run's is "
-            f"{engine.name} ({engine.fingerprint}); give --model {learnt.model}, or learn it again with this one"
+            f"classifier: was trained with the model {learnt.model} ({learnt.fingerprint}), but this run uses "
+            f"{engine.name} ({engine.fingerprint}); give --model {learnt.model}, or train it again with this one"
         )
     spot, temperature = _spotting(config.spotting, engine)
     now = {
@@ -173,7 +173,9 @@ def _check_learnt(learnt: Learnt, engine: Engine, labels: Sequence[str], config:
     }
     changed = read_templates(str(now["template"])) != learnt.templates
     if changed and now["template"] == learnt.template:
-        raise UsageError(f"classifier: was learnt with other templates than {learnt.template} holds; learn it again")
+        raise UsageError(
+            f"classifier: was trained with other templates than {learnt.template} holds now; train it again"
+        )
     own = learnt.attributes
     if own.attribute_weight:
         now |= {name: getattr(config.attributes, name) for name in ("attributes", "attribute_model", "attribute_count")}
@@ -182,8 +184,8 @@ def _check_learnt(learnt: Learnt, engine: Engine, labels: Sequence[str], config:
     for name, value in now.items():
         if value != learnt.settings[name]:
             raise UsageError(
-                f"classifier: was learnt with {name} {learnt.settings[name]}, and this run's is {value}; leave {name} "
-                f"out, or learn it again"
+                f"classifier: was trained with {name} {learnt.settings[name]}, but this run has {value}; leave {name} "
+                "out, or train it again"
             )
 
 
@@ -202,7 +204,7 @@ def _branch(
         if wanted.attribute_weight:
             raise UsageError(f"attribute_weight is {wanted.attribute_weight}, but attributes are off; give a lexicon")
         return None
-    seer = engine if wanted.attribute_model is None else _load_beside(engine, wanted.attribute_model, config)
+    seer = engine if wanted.attribute_model is None else _load_attribute_model(engine, wanted.attribute_model, config)
     name = seer.recipe.lexicon if wanted.attributes == "auto" else wanted.attributes
     lexicon = encode_lexicon(seer.encoder, read_lexicon(name))
     weight = _attribute_weight(wanted, seer) if learnt is None else learnt.attributes.attribute_weight or 0.0
@@ -213,7 +215,7 @@ def _branch(
     return AttributeBranch(seer, lexicon, classes, weight, wanted.attribute_count)
 
 
-def _load_beside(engine: Engine, model: str, config: ClassifyConfig) -> Engine:
+def _load_attribute_model(engine: Engine, model: str, config: ClassifyConfig) -> Engine:
     device = str(engine.encoder.placement.device)
     return load(model, device=device, precision=config.engine.precision, offline=config.engine.offline)
 

@@ -36,28 +36,27 @@ def classify(
 
     Args:
         sources: paths of videos or frame folders, sources, clips, or arrays uint8 [T, H, W, 3] that hold every frame
-            of a video. A failure passes through, in its place. They are taken in a thread of their own, ahead of the
-            answers.
+            of a video. A failure is yielded as it is, in its place. A thread takes them ahead of the answers.
         labels: at least one, each once.
         config: None: the defaults. Of its `engine` section, only precision and offline count, for an `attribute_model`.
-        pool: workers that are running already, made with the sampling and decoding of the config; they are left
-            running. None: workers of this call's own.
-        spent: told where the time goes.
-        learnt: a classifier that `load_learnt` returns; the labels are its own, in their order, and may be followed by
-            others, which the text alone tells.
+        pool: running workers, started with the sampling and decoding of the config; they are left running. None: this
+            call starts its own.
+        spent: updated with the time that each stage takes.
+        learnt: a classifier that `load_learnt` returns; `labels` must begin with its own, in its order, and further
+            labels are scored by their text alone.
     Raises:
-        TypeError: a single source or label that is no list.
-        UsageError: no label, one twice, an unknown template or lexicon, more frames than the model has positions for,
-            a store that cannot be used, a classifier of another model or of other settings. Raised at once, before the
-            first source is read.
+        TypeError: `sources` or `labels` is a single path or text.
+        UsageError: no label, a repeated label, an unknown template or lexicon, more frames than the model has positions
+            for, a store that cannot be used, a classifier of another model or with other settings. Raised at once,
+            before the first source is read.
     """
     if isinstance(sources, (str, Path)) or isinstance(labels, str):
-        raise TypeError("sources and labels are lists; put a single one into brackets")
+        raise TypeError("sources and labels must be lists; put a single one in brackets")
     config = config or ClassifyConfig()
     classifier = prepare(engine, labels, config, learnt)
     if len(labels) == 1:
-        fact = "is the only label, so its score is 1.0 whatever a video shows"
-        logger.warning("label %r: %s; add labels of what else videos may show", labels[0], fact)
+        problem = "is the only label, so its score is 1.0 whatever a video shows"
+        logger.warning("label %r: %s; add labels of what else videos may show", labels[0], problem)
     answers = _answers(classifier, sources, pool, spent or Spent())
     next(answers)
     return cast("Iterator[Prediction | Failure]", answers)
@@ -66,7 +65,7 @@ def classify(
 def _answers(
     classifier: Classifier, sources: Iterable[Input], pool: DecodePool | None, spent: Spent
 ) -> Iterator[Prediction | Failure | None]:
-    """Open the store and yield None; then yield the answers. Whoever closes the iterator closes the store."""
+    """Open the store and yield None, then yield the answers. Closing the iterator closes the store."""
     config, engines = classifier.config, classifier.engines
     with ExitStack() as stack:
         store = open_store(config.store)

@@ -89,7 +89,7 @@ def test_a_foreign_file_is_wrong_use(tmp_path: Path) -> None:
         ran = bike("cache", *arguments, "--cache-dir", tmp_path)
 
         assert ran.exit_code == ExitCode.USAGE
-        assert f"error: {tmp_path / FILE}: is no store of bike" in ran.stderr.replace("\n", " ")
+        assert f"error: {tmp_path / FILE}: is not a store of bike" in ran.stderr.replace("\n", " ")
 
     assert (tmp_path / FILE).read_text() == "notes"
 

@@ -337,15 +337,15 @@ def test_settings_of_the_classifier_need_no_flag(kept: Callable[[str], Kept]) ->
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--frames", "8"), "classifier: was learnt with frames 4, and this run's is 8; leave frames out, or learn it"),
-        (("--crops", "3"), "classifier: was learnt with crops 1, and this run's is 3; leave crops out"),
-        (("--pool", "mean"), "classifier: was learnt with pool tcs, and this run's is mean; leave pool out"),
-        (("--spot", "eot"), "classifier: was learnt with spot words, and this run's is eot; leave spot out"),
-        (("--temperature", "0.5"), "classifier: was learnt with temperature 0.1, and this run's is 0.5; leave"),
-        (("--template", "class"), "classifier: was learnt with template bike, and this run's is class; leave"),
+        (("--frames", "8"), "classifier: was trained with frames 4, but this run has 8; leave frames out, or train it"),
+        (("--crops", "3"), "classifier: was trained with crops 1, but this run has 3; leave crops out"),
+        (("--pool", "mean"), "classifier: was trained with pool tcs, but this run has mean; leave pool out"),
+        (("--spot", "eot"), "classifier: was trained with spot words, but this run has eot; leave spot out"),
+        (("--temperature", "0.5"), "classifier: was trained with temperature 0.1, but this run has 0.5; leave"),
+        (("--template", "class"), "classifier: was trained with template bike, but this run has class; leave"),
         (("-L", "a, b"), "labels: {file} has its own; leave -l and -L out, or add labels with --also"),
         (("-l", "{file}"), "labels: {file} has its own; leave -l and -L out, or add labels with --also"),
-        (("--also", "Red  square"), "label 'red square': is given twice, case and space aside; remove one"),
+        (("--also", "Red  square"), "label 'red square': is given twice, ignoring case and spaces; remove one"),
         (("--also", "juggling, juggling"), "--also, label 2: label 'juggling' is 'juggling' of --also, label 1 again"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
@@ -371,8 +371,8 @@ def test_the_classifier_of_another_model_is_refused_with_both_named(
 
     assert ran.exit_code == ExitCode.USAGE
     assert told(ran) == (
-        f"classifier: was learnt with the model tiny ({tiny.fingerprint}), and this run's is another "
-        f"({other.fingerprint}); give --model tiny, or learn it again with this one"
+        f"classifier: was trained with the model tiny ({tiny.fingerprint}), but this run uses another "
+        f"({other.fingerprint}); give --model tiny, or train it again with this one"
     )
 
 

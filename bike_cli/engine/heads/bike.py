@@ -1,4 +1,4 @@
-"""The learnt modules that BIKE adds to CLIP; parameter names are the official checkpoints'."""
+"""The trained modules that BIKE adds to CLIP; parameter names are those of official checkpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bike_cli.engine.scoring import unit
 
 TEMPORAL_LAYERS = 6  # BIKE's, whatever the depth of the CLIP below
 MAX_FRAMES = 77  # the official position table has CLIP's context length
-LAYER_NORM_EPS = 1e-12  # not CLIP's 1e-5: shows on features of small norm
+LAYER_NORM_EPS = 1e-12  # not CLIP's 1e-5; the difference shows on features of small norm
 
 
 class QuickGELU(nn.Module):
@@ -54,7 +54,7 @@ class Transformer(nn.Module):
 
 
 class TemporalTransformer(nn.Module):
-    """Let the frames of a video see one another: F + Blocks(F + positions).
+    """Relate the frames of a video to one another: F + Blocks(F + positions).
 
     Args:
         width: embedding size D.
@@ -70,7 +70,7 @@ class TemporalTransformer(nn.Module):
         self.apply(_initialise)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Return frames: [V, T, D] raw features, informed of one another; same shape.
+        """Return raw features [V, T, D] after attention over the frames; same shape.
 
         Raises:
             ValueError: more frames than positions.
@@ -83,7 +83,7 @@ class TemporalTransformer(nn.Module):
 
 
 class AttributeHead(nn.Module):
-    """Learnt map of attribute sentences and class texts into a common space.
+    """A trained map of attribute sentences and class texts into a common space.
 
     Source: BIKE, attributes branch; official `query_fc` (class side) and `sentence_fc` (sentence side).
     """
@@ -106,7 +106,7 @@ def _two_layers(width: int) -> nn.Sequential:
 
 
 def _initialise(module: nn.Module) -> None:
-    # As the official code: the fused qkv matrix is no Linear and keeps PyTorch's Xavier values.
+    # As the official code: the fused qkv matrix is not a Linear and keeps PyTorch's Xavier values.
     if isinstance(module, (nn.Linear, nn.Embedding)):
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear):

@@ -1,8 +1,8 @@
-"""What a few labelled videos teach on frozen features: heads that are fitted in seconds.
+"""Few-shot heads, fitted to a few labelled videos on frozen features in seconds.
 
-A video is its frames' unit vectors and, for each class, how much each frame weighs: z_c = sum_t weight[c, t] frame[t]
-is the video as class c sees it. Every head here reads z_c alone, so frames are spotted by the label's words in all of
-them, and no vector for each video and class is ever held.
+A video is the unit vectors of its frames and, for each class, a weight per frame: z_c = sum_t weight[c, t] frame[t] is
+the video's vector for class c. Every head here depends on z_c alone, so all of them spot frames by the label's words,
+and no vector per video and class is ever stored.
 
 Letters: N labelled videos, V videos, T frames (of all views together), C classes, D embedding, M keys.
 """
@@ -20,23 +20,24 @@ from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import ClassTexts, concept_scores
 from bike_cli.engine.voters import spotted
 
-# Tip-Adapter's own defaults, for one shot a class: nothing is left then to choose others by.
+# Tip-Adapter's own defaults, for one shot per class, which leaves no shots to choose other values with.
 TIP_ALPHA, TIP_BETA = 1.0, 5.5
 TIP_ALPHAS, TIP_BETAS = (0.0, 0.3, 1.0, 3.0, 10.0), (1.0, 3.0, 5.5, 10.0, 20.0)
-# How firmly a probe is held to the text, from firm to loose; and with one shot a class, where it is trusted, and not.
+# Strengths of the pull towards the text, from firm to loose; the others are for one shot per class, where the text is
+# trusted fully (FIRM) or not at all (LOOSE).
 HOLDS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
 FIRM, LOOSE = 30.0, 0.1
 FOLDS = 5
 TRUST_STEPS = 200
-ROUNDING = 1e-6  # of unit vectors; what is less apart is the same
-SLACK = 0.25  # in nats; a text is trusted as far as the shots do not speak against it by more
-GOOD = 0.9  # share of the shots; a text that is right on so many is only changed by a probe that is right on more
+ROUNDING = 1e-6  # of unit vectors; a smaller distance counts as 0
+SLACK = 0.25  # nats of log-likelihood of the shots that trust in the text may cost
+GOOD = 0.9  # accuracy of the text on the shots from which a probe must be more accurate to replace it
 PROBE_STEPS = 100
 
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Videos as classes see them.
+    """Videos with the frame weights of each class.
 
     Args:
         frames: [V, T, D] unit vectors; zeros where a video has fewer.
@@ -57,7 +58,7 @@ class Views:
         return concept_scores(self.frames, self.weights, directions)
 
     def own(self, classes: Tensor) -> Tensor:
-        """Return each video as one class sees it, the one in `classes` [V]: [V, D]."""
+        """Return each video's vector z_c for one class, the one in `classes` [V]: [V, D]."""
         weights = self.weights[torch.arange(len(self), device=classes.device), classes]  # [V, T]
         return (weights[:, None] @ self.frames)[:, 0]
 
@@ -71,7 +72,7 @@ class Head:
         bias: [C].
         keys: [M, D] unit vectors; M is 0 for all heads but Tip-Adapter's.
         key_classes: int64 [M].
-        chosen: what the fit chose by itself, by name, for reports.
+        chosen: hyper-parameters that the fit chose, by name, for reports.
     """
 
     weight: Tensor
@@ -118,15 +119,15 @@ def as_views(frames: Tensor, texts: ClassTexts) -> tuple[Tensor, Tensor]:
 def join_logits(trained: Tensor, text: Tensor) -> Tensor:
     """Return logits on one scale for trained classes and for others that only have a text.
 
-    The text divides the probability between all trained classes together and each other class; the head divides the
-    trained classes' part among them. So the others do not change how trained classes compare, and the text only changes
-    the trained classes' sum.
+    The text divides the probability between the trained classes as a group and each other class; the head divides the
+    group's share among its classes. So other classes do not change how trained classes compare, and the text changes
+    only the sum over trained classes.
 
     Args:
         trained: [V, C], the head's logits.
         text: [V, C + others], the text's logits, trained classes first.
     Returns:
-        [V, C + others]; `trained` itself if there are no others.
+        [V, C + others]; `trained` itself without others.
     """
     classes = trained.shape[1]
     if text.shape[1] == classes:
@@ -136,15 +137,15 @@ def join_logits(trained: Tensor, text: Tensor) -> Tensor:
 
 
 def zero_shot(text: Tensor, logit_scale: float) -> Head:
-    """Return the head that asks the text alone: logit_scale * text [C, D], unit vectors."""
+    """Return the head of the text alone: logit_scale * text [C, D], unit vectors."""
     return _linear(logit_scale * text)
 
 
 def prototypes(shots: Views, classes: Tensor, text: Tensor, logit_scale: float) -> Head:
-    """Return the head of the nearest class mean: logit_scale * unit(mean of a class's videos, as it sees them).
+    """Return the head of the nearest class mean: logit_scale * unit(mean of z_c over the videos of class c).
 
     Args:
-        classes: int64 [N]; each class has a shot.
+        classes: int64 [N]; every class has a shot.
         text: [C, D]; only its shape is used.
     Source: Snell et al., Prototypical Networks (NeurIPS 2017), by cosine.
     """
@@ -155,20 +156,20 @@ def prototypes(shots: Views, classes: Tensor, text: Tensor, logit_scale: float) 
 def tip_adapter(shots: Views, classes: Tensor, text: Tensor, logit_scale: float) -> Head:
     """Return Tip-Adapter's training-free head: the text's logits, and a cache of the shots.
 
-    alpha and beta are those under which the shots, each left out of the cache in turn, are likeliest; with one shot a
-    class, which would leave its class without any, they are the paper's.
+    alpha and beta maximise the likelihood of the shots, each left out of the cache in turn. With one shot per class,
+    which would leave its class without any, they are the paper's.
 
     Source: Zhang et al., Tip-Adapter (ECCV 2022).
     """
     keys = unit(shots.own(classes))
     chosen = {"alpha": TIP_ALPHA, "beta": TIP_BETA}
-    told = logit_scale * text
-    head = Head(told, told.new_zeros(len(told)), keys, classes, TIP_ALPHA, TIP_BETA, chosen)
+    weight = logit_scale * text
+    head = Head(weight, weight.new_zeros(len(weight)), keys, classes, TIP_ALPHA, TIP_BETA, chosen)
     if int(classes.bincount(minlength=len(text)).min()) < 2:
         return head
-    base = shots.scores(told)
+    base = shots.scores(weight)
     affinity = _affinity(shots, keys, classes).fill_diagonal_(-torch.inf)
-    # The class of a shot that is left out has one key less than it will have, and the others have not.
+    # The class of a shot that is left out has one key fewer than later; the factor makes up for it.
     counts = classes.bincount(minlength=len(text))
     missing = torch.ones_like(base).scatter_(
         1, classes[:, None], (counts / (counts - 1)).to(base.dtype)[classes][:, None]
@@ -178,48 +179,55 @@ def tip_adapter(shots: Views, classes: Tensor, text: Tensor, logit_scale: float)
         cached = torch.zeros_like(base).index_add_(1, classes, torch.exp(-beta * (1 - affinity)))
         cached = cached * missing
         for alpha in TIP_ALPHAS:
-            best = max(best, (_likelihood(base + alpha * cached, classes), alpha, beta), key=lambda found: found[0])
+            best = max(
+                best, (_likelihood(base + alpha * cached, classes), alpha, beta), key=lambda candidate: candidate[0]
+            )
     return replace(head, alpha=best[1], beta=best[2], chosen={"alpha": best[1], "beta": best[2]})
 
 
 def linear_probe(shots: Views, classes: Tensor, text: Tensor, logit_scale: float) -> Head:
-    """Return a linear probe that begins at the class text features and is held to them.
+    """Return a linear probe that starts at the class text features and is regularised towards them.
 
-    weight_c = trust * text_c + change_c / spread. The text is no child of the shots, so how well it does on them is
-    an honest measure of it: `trust` is the largest scale, from 0 to logit_scale, under which the shots are as good as
-    likeliest (`SLACK`). A text that misleads gets none, one that is right all of its own scale. `change` minimises the
-    cross-entropy of the shots plus hold / 2 * |change|^2, on features less their mean and over their spread, so that
-    `hold` means the same for every model; it is chosen by cross-validation among the shots. One shot a class leaves
-    nothing to validate on: then the hold is the firmer, the more the text is trusted. A text that is right on nearly
-    all shots (`GOOD`) stays as it is, unless the probe is right on more of them when it has not seen them: there is
-    little to gain and something to lose. No validation set is needed.
+    weight_c = trust * text_c + change_c / spread.
 
-    Source: the family of CLAP (Silva-Rodriguez et al., CVPR 2024: begin at the text and be held to it, no validation
-    set) and LP++ (Huang et al., CVPR 2024: a learnt multiplier for the text). CLAP's hold by class is fixed beforehand
-    and keeps a probe at texts that mean nothing; LP++ learns its multipliers together with the rest, from so few shots.
+    `trust` is the largest scale, from 0 to logit_scale, under which the likelihood of the shots is within `SLACK` of
+    the best. The text does not depend on the shots, so its accuracy on them is an unbiased measure: a misleading text
+    gets a trust of 0, a correct one logit_scale.
+
+    `change` minimises the cross-entropy of the shots plus hold / 2 * |change|^2, on features that are centred and
+    divided by their spread, so that `hold` means the same for every model. `hold` is chosen by cross-validation on the
+    shots, so no validation set is needed. One shot per class leaves nothing to validate on; then `hold` is larger the
+    more the text is trusted.
+
+    A text that is correct on nearly all shots (`GOOD`) is not changed unless the probe is correct on more of them in
+    cross-validation: there is little to gain and something to lose.
+
+    Source: the family of CLAP (Silva-Rodriguez et al., CVPR 2024: start at the text, stay near it, no validation set)
+    and LP++ (Huang et al., CVPR 2024: a learned multiplier for the text). CLAP's penalty per class is fixed beforehand
+    and keeps a probe at meaningless texts; LP++ learns its multipliers together with the rest, from the few shots.
     """
     centre, spread = _centre(shots, classes)
-    seen = _Standard(shots, centre, spread)
-    told = shots.scores(text)
+    standard = _Standard(shots, centre, spread)
+    cosines = shots.scores(text)
     folds = min(int(classes.bincount(minlength=len(text)).min()), FOLDS)
-    trust = _trust(told, classes, logit_scale)
-    hits = _hits(told, classes)
+    trust = _trust(cosines, classes, logit_scale)
+    hits = _hits(cosines, classes)
     if folds < 2:
         share, best = trust / logit_scale, 0
         hold = LOOSE ** (1 - share) * FIRM**share
     else:
-        hold, best = _best_hold(seen, told, classes, logit_scale, folds)
+        hold, best = _best_hold(standard, cosines, classes, logit_scale, folds)
     if hits >= max(GOOD * len(classes), best):
-        trust = max(trust, logit_scale / TRUST_STEPS)  # at 0 it would say nothing
+        trust = max(trust, logit_scale / TRUST_STEPS)  # at 0, all classes would score the same
         return replace(_linear(trust * text), chosen={"trust": trust})
-    change = _fit_change(seen, trust * told, classes, hold, torch.zeros_like(text)) / spread
+    change = _fit_change(standard, trust * cosines, classes, hold, torch.zeros_like(text)) / spread
     head = _linear(trust * text + change)
     return replace(head, bias=-(change @ centre), chosen={"trust": trust, "hold": hold})
 
 
 @dataclass(frozen=True, eq=False)
 class _Standard:
-    """Videos whose features are seen less a mean [D] and over a spread."""
+    """Videos with features that are centred on a mean [D] and divided by a spread."""
 
     views: Views
     centre: Tensor
@@ -229,7 +237,7 @@ class _Standard:
         return _Standard(self.views[chosen], self.centre, self.spread)
 
     def scores(self, directions: Tensor) -> Tensor:
-        """Return [V, C]; weights sum to 1 over frames, so the mean may be taken off behind."""
+        """Return [V, C]; weights sum to 1 over frames, so the mean can be subtracted afterwards."""
         return (self.views.scores(directions) - directions @ self.centre) / self.spread
 
 
@@ -244,19 +252,19 @@ def _affinity(views: Views, keys: Tensor, key_classes: Tensor) -> Tensor:
 
 
 def _likelihood(logits: Tensor, classes: Tensor) -> float:
-    """Return the sum of the log-probabilities of the right classes."""
+    """Return the sum of the log-probabilities of the true classes."""
     return float(torch.log_softmax(logits.double(), dim=1).gather(1, classes[:, None]).sum())
 
 
-def _trust(told: Tensor, classes: Tensor, most: float) -> float:
-    """Return the largest scale of the text's cosines [N, C] under which the right classes are as good as likeliest."""
-    scales = np.linspace(0, most, TRUST_STEPS)
-    found = np.array([_likelihood(float(scale) * told, classes) for scale in scales])
-    return float(scales[found >= found.max() - SLACK].max())
+def _trust(cosines: Tensor, classes: Tensor, highest: float) -> float:
+    """Return the largest scale of the text's cosines [N, C] with a likelihood of the shots near the best."""
+    scales = np.linspace(0, highest, TRUST_STEPS)
+    likelihoods = np.array([_likelihood(float(scale) * cosines, classes) for scale in scales])
+    return float(scales[likelihoods >= likelihoods.max() - SLACK].max())
 
 
 def _centre(shots: Views, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean of the shots as their classes see them, [D], and their mean distance from it."""
+    """Return the mean of the shots' vectors for their own classes, [D], and their mean distance from it."""
     own = shots.own(classes)
     centre = own.mean(dim=0)
     spread = (own - centre).square().sum(dim=1).mean().sqrt()
@@ -267,25 +275,25 @@ def _hits(logits: Tensor, classes: Tensor) -> int:
     return int((logits.argmax(dim=1) == classes).sum())
 
 
-def _best_hold(seen: _Standard, told: Tensor, classes: Tensor, most: float, folds: int) -> tuple[float, int]:
-    """Return the hold under which shots that a probe has not seen are likeliest, and how many of them are right."""
+def _best_hold(standard: _Standard, cosines: Tensor, classes: Tensor, highest: float, folds: int) -> tuple[float, int]:
+    """Return the hold with the best likelihood in cross-validation, and how many shots it gets right there."""
     fold = _folds(classes, folds)
-    found, hits = dict.fromkeys(HOLDS, 0.0), dict.fromkeys(HOLDS, 0)
+    likelihoods, hits = dict.fromkeys(HOLDS, 0.0), dict.fromkeys(HOLDS, 0)
     for i in range(folds):
-        kept, out = fold != i, fold == i
-        trust = _trust(told[kept], classes[kept], most)
-        change = told.new_zeros(told.shape[1], len(seen.centre))
-        for hold in HOLDS:  # each begins where the firmer one ended
-            change = _fit_change(seen[kept], trust * told[kept], classes[kept], hold, change)
-            logits = trust * told[out] + seen[out].scores(change)
-            found[hold] += _likelihood(logits, classes[out])
-            hits[hold] += _hits(logits, classes[out])
-    best = max(HOLDS, key=lambda hold: found[hold])
+        train, test = fold != i, fold == i
+        trust = _trust(cosines[train], classes[train], highest)
+        change = cosines.new_zeros(cosines.shape[1], len(standard.centre))
+        for hold in HOLDS:  # each starts where the firmer one ended
+            change = _fit_change(standard[train], trust * cosines[train], classes[train], hold, change)
+            logits = trust * cosines[test] + standard[test].scores(change)
+            likelihoods[hold] += _likelihood(logits, classes[test])
+            hits[hold] += _hits(logits, classes[test])
+    best = max(HOLDS, key=lambda hold: likelihoods[hold])
     return best, hits[best]
 
 
 def _folds(classes: Tensor, folds: int) -> Tensor:
-    """Return the fold of each shot: each class is dealt out evenly, in its order."""
+    """Return the fold of each shot; the shots of a class are spread evenly over the folds, in order."""
     fold = torch.empty_like(classes)
     for c in set(classes.tolist()):
         places = (classes == c).nonzero().flatten()
@@ -294,7 +302,7 @@ def _folds(classes: Tensor, folds: int) -> Tensor:
 
 
 @torch.enable_grad()
-def _fit_change(seen: _Standard, base: Tensor, classes: Tensor, hold: float, begin: Tensor) -> Tensor:
+def _fit_change(standard: _Standard, base: Tensor, classes: Tensor, hold: float, begin: Tensor) -> Tensor:
     """Return the change [C, D] that minimises cross-entropy(base + scores(change)) + hold / 2 * |change|^2."""
     change = begin.clone().requires_grad_()
     search = torch.optim.LBFGS(
@@ -303,7 +311,7 @@ def _fit_change(seen: _Standard, base: Tensor, classes: Tensor, hold: float, beg
 
     def loss() -> Tensor:
         search.zero_grad()
-        wrong = torch.nn.functional.cross_entropy(base + seen.scores(change), classes, reduction="sum")
+        wrong = torch.nn.functional.cross_entropy(base + standard.scores(change), classes, reduction="sum")
         value = wrong + hold / 2 * change.square().sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value

@@ -1,8 +1,8 @@
-"""A classifier to keep: one safetensors file with the head's tensors and, as JSON in its header, what it belongs to.
+"""Saved classifiers: one safetensors file with the tensors of a head, and its settings as JSON in the header.
 
-The header's metadata hold `bike`, a JSON object with exactly the fields of `Learnt` but `head`, whose numbers are under
-`alpha`, `beta` and `chosen`, and `version` 1. Tensors: `weight` [C, D], `bias` [C], `keys` [M, D], `key_classes` [M].
-Nothing in the file is ever executed.
+The header's metadata have the key `bike`, a JSON object with `version` 1, the fields of `Learnt` except `head`, and the
+head's `alpha`, `beta` and `chosen`. Tensors: `weight` [C, D], `bias` [C], `keys` [M, D], `key_classes` [M]. Nothing in
+the file is ever executed.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ TENSORS = ("weight", "bias", "keys", "key_classes")
 
 @dataclass(frozen=True, eq=False)
 class Learnt:
-    """A head fitted to labelled videos, and all that its scores depend on.
+    """A head fitted to labelled videos, with all settings that its scores depend on.
 
     Args:
         labels: C classes, in the order of the head.
-        also: further labels, told from the text alone.
+        also: further labels, which are scored by their text alone.
         method: how the head was fitted.
-        model: as it was asked for.
+        model: as the user named it.
         fingerprint: of the model, see `Engine.fingerprint`.
-        sampling, pool, spot, temperature, template: how videos were seen and labels read.
-        templates: the texts that `template` stood for.
-        attributes: which words may describe a video, and how much they count; the weight is a number.
-        manifest: what it was fitted to.
+        sampling, pool, spot, temperature, template: how videos and labels were encoded and compared.
+        templates: the texts behind `template`.
+        attributes: the lexicon, and the weight of attributes; the weight is a number.
+        manifest: the videos that it was fitted to.
     """
 
     labels: tuple[str, ...]
@@ -66,17 +66,17 @@ class Learnt:
 
     @property
     def digest(self) -> str:
-        """What scores depend on, in one word."""
+        """A hash of all that scores depend on."""
         tensors = {name: getattr(self.head, name) for name in TENSORS}
         labels = (self.labels, self.templates, self.fingerprint)
-        told = repr((labels, self.head.alpha, self.head.beta, sorted(self.settings.items())))
-        return hashlib.sha256(f"{told} {digest_of_weights(tensors)}".encode()).hexdigest()
+        description = repr((labels, self.head.alpha, self.head.beta, sorted(self.settings.items())))
+        return hashlib.sha256(f"{description} {digest_of_weights(tensors)}".encode()).hexdigest()
 
     @property
     def settings(self) -> dict[str, object]:
-        """What a config must say to see videos as this classifier did, by the names of its fields."""
-        own = {name: getattr(self, name) for name in ("model", "pool", "spot", "temperature", "template")}
-        return {**asdict(self.sampling), **asdict(self.attributes), **own}
+        """The settings under which this classifier can be used, by the names of config fields."""
+        others = {name: getattr(self, name) for name in ("model", "pool", "spot", "temperature", "template")}
+        return {**asdict(self.sampling), **asdict(self.attributes), **others}
 
 
 def save_learnt(learnt: Learnt, file: Path) -> None:
@@ -87,11 +87,11 @@ def save_learnt(learnt: Learnt, file: Path) -> None:
     """
     head = learnt.head.to(torch.device("cpu"))
     tensors = {name: getattr(head, name).contiguous() for name in TENSORS}
-    told = {f.name: getattr(learnt, f.name) for f in dataclasses.fields(learnt) if f.name != "head"}
-    told |= {"sampling": asdict(learnt.sampling), "attributes": asdict(learnt.attributes)}
-    told |= {"version": VERSION, "alpha": head.alpha, "beta": head.beta, "chosen": dict(head.chosen)}
-    text = json.dumps(told, ensure_ascii=True, sort_keys=True)
-    file = file.resolve()  # a link stays one
+    header = {f.name: getattr(learnt, f.name) for f in dataclasses.fields(learnt) if f.name != "head"}
+    header |= {"sampling": asdict(learnt.sampling), "attributes": asdict(learnt.attributes)}
+    header |= {"version": VERSION, "alpha": head.alpha, "beta": head.beta, "chosen": dict(head.chosen)}
+    text = json.dumps(header, ensure_ascii=True, sort_keys=True)
+    file = file.resolve()  # a symbolic link stays a link
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=file.parent) as unfinished:
         written = Path(unfinished, file.name)
         save_file(tensors, written, metadata={KEY: text})
@@ -112,72 +112,72 @@ def load_learnt(file: Path) -> Learnt:
     check_safetensors(file, way_out, kind="bike classifier")
     try:
         with safe_open(file, framework="pt") as opened:
-            told = parse_json((opened.metadata() or {})[KEY])
+            header = parse_json((opened.metadata() or {})[KEY])
             tensors = {name: opened.get_tensor(name) for name in TENSORS}
     except UNREADABLE as e:
         raise ModelError(f"{file}: is not a complete bike classifier ({first_line(e)}); {way_out}") from e
-    told = told if isinstance(told, dict) else {}
-    version = told.get("version")
+    header = header if isinstance(header, dict) else {}
+    version = header.get("version")
     if type(version) is not int or version != VERSION:
         shown = shorten(version)
-        raise ModelError(f"{file}: is a classifier of version {shown}, and this bike reads {VERSION}; update bike")
+        raise ModelError(f"{file}: is a classifier of version {shown}, but this bike reads {VERSION}; update bike")
     check_finite(tensors, origin=str(file))
     try:
-        alpha, beta = _number(told, "alpha"), _number(told, "beta")
-        return _learnt(told, Head(**tensors, alpha=alpha, beta=beta, chosen=_chosen(told)))
+        alpha, beta = _number(header, "alpha"), _number(header, "beta")
+        return _from_header(header, Head(**tensors, alpha=alpha, beta=beta, chosen=_chosen(header)))
     except (*UNREADABLE, ConfigError) as e:
         raise ModelError(f"{file}: is not a complete bike classifier ({first_line(e)}); save it again") from e
 
 
-def _learnt(told: Mapping[str, object], head: Head) -> Learnt:
-    given = {f.name: told[f.name] for f in dataclasses.fields(Learnt) if f.name != "head"}
-    labels = _texts(told, "labels")
-    given |= {"labels": labels, "also": _texts(told, "also"), "templates": _texts(told, "templates")}
+def _from_header(header: Mapping[str, object], head: Head) -> Learnt:
+    given = {f.name: header[f.name] for f in dataclasses.fields(Learnt) if f.name != "head"}
+    labels = _texts(header, "labels")
+    given |= {"labels": labels, "also": _texts(header, "also"), "templates": _texts(header, "templates")}
     sampling, attributes = given["sampling"], given["attributes"]
     if not isinstance(sampling, dict) or not isinstance(attributes, dict) or not isinstance(given["manifest"], dict):
         raise TypeError("its header is malformed")
-    # As a config file would be checked: types, choices and ranges.
+    # The settings are checked like a config file: types, choices and ranges.
     for name in ("method", "fingerprint"):
         if not isinstance(given[name], str):
-            raise TypeError(f"its {name} is not a text")
+            raise TypeError(f"its {name} is not a string")
     fields = {name: given[name] for name in ("model", "pool", "spot", "temperature", "template")}
     config = resolve(ClassifyConfig, flags={**sampling, **attributes, **fields}, environment={})
     if None in fields.values() or (asdict(config.sampling), asdict(config.attributes)) != (sampling, attributes):
-        raise ValueError("its settings are not whole")
+        raise ValueError("its settings are incomplete")
     _check_head(head, len(labels))
     return Learnt(**{**given, "sampling": config.sampling, "attributes": config.attributes}, head=head)  # type: ignore[arg-type]
 
 
-def _number(told: Mapping[str, object], name: str) -> float:
-    value = told[name]
+def _number(header: Mapping[str, object], name: str) -> float:
+    value = header[name]
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"its {name} is {shorten(repr(value), 60)}, not a number")
     return value
 
 
-def _chosen(told: Mapping[str, object]) -> dict[str, float]:
-    chosen = told["chosen"]
+def _chosen(header: Mapping[str, object]) -> dict[str, float]:
+    chosen = header["chosen"]
     if not isinstance(chosen, dict):
         raise TypeError("its chosen is not an object")
     return {name: _number(chosen, name) for name in chosen}
 
 
-def _texts(told: Mapping[str, object], name: str) -> tuple[str, ...]:
-    texts = told[name]
+def _texts(header: Mapping[str, object], name: str) -> tuple[str, ...]:
+    texts = header[name]
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise TypeError(f"its {name} are no texts")
+        raise TypeError(f"its {name} are not strings")
     return tuple(texts)
 
 
 def _check_head(head: Head, classes: int) -> None:
-    """Raise ValueError or TypeError where a head's parts do not fit one another."""
+    """Raise ValueError or TypeError if the parts of a head do not fit together."""
     numbers = (head.weight, head.bias, head.keys)
     if any(tensor.dtype != torch.float32 for tensor in numbers) or head.key_classes.dtype != torch.int64:
-        raise TypeError("its tensors are of other types")
+        raise TypeError("its tensors have other types")
     if head.weight.ndim != 2 or head.key_classes.ndim != 1 or not math.isfinite(head.alpha + head.beta):
         raise ValueError("its tensors are malformed")
     fits = head.bias.shape == (len(head.weight),) and head.keys.shape == (len(head.key_classes), head.weight.shape[1])
     if not fits or len(head.weight) != classes:
-        raise ValueError("its tensors do not fit one another")
+        raise ValueError("its tensors do not fit together")
     if len(head.keys) and not 0 <= int(head.key_classes.min()) <= int(head.key_classes.max()) < classes:
-        raise ValueError("its keys are of classes that it does not have")
+        raise ValueError("its keys have classes that it does not have")

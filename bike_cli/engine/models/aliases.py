@@ -1,4 +1,4 @@
-"""Short names of models, and what is known about their weights without importing torch or open_clip."""
+"""Short names of models, and facts about their weights that need neither torch nor open_clip."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Alias:
 
     Args:
         repository: where the weights are on the hub.
-        size: of `hub.WEIGHTS_FILES[0]` there, in bytes.
+        size: of its `hub.WEIGHTS_FILES[0]`, in bytes.
     """
 
     arch: str
@@ -80,7 +80,7 @@ def alias_weights(name: str) -> hub.Weights:
 
 
 def download_missing(models: Iterable[str | None], *, offline: bool) -> None:
-    """Download the weights of those models that are aliases and are not on this disk.
+    """Download the weights of models that are aliases and are not on this disk yet.
 
     Commands call this before they import torch, which takes seconds: without a network the error comes at once.
     Other names are left to `open_checkpoint`.

@@ -1,8 +1,8 @@
 """Check an architecture that a file describes before anything of its size is built.
 
-A configuration from outside may ask for ten million layers, or give a text where a number belongs. It is checked in
+A configuration from outside may ask for ten million layers, or have a string in place of a number. It is checked in
 three steps that take no memory: types and ranges of its values, the size of the position table, and a copy of the model
-on PyTorch's `meta` device, whose names and shapes must be those of the tensors in the file.
+on PyTorch's `meta` device, which must have the names and shapes of the tensors in the file.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LIMITS: Mapping[str, tuple[int, int]] = {  # lowest and highest value
     "attn_pooler_heads": (1, MAX_WIDTH),
     "mlp_ratio": (0, 64),
 }
-# With these alone, a CLIP that can be built can also be run.
+# With these keys alone, a CLIP that can be built can also be run.
 USUAL = {"image_size", "layers", "width", "head_width", "patch_size", "context_length", "vocab_size", "heads"}
 UNBUILDABLE = (TypeError, ValueError, LookupError, AssertionError, ArithmeticError, AttributeError, RuntimeError)
 RANDOM = {Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_}
@@ -52,7 +52,7 @@ def check_config(config: Mapping[str, object], origin: str) -> None:
     """Check the types and ranges of an open_clip configuration; `origin` begins the message.
 
     Raises:
-        ModelError: an unknown or missing key, a value of another type or out of range; it names the key.
+        ModelError: an unknown or missing key, a value of another type or out of range; the message names the key.
     """
     hints = typing.get_type_hints(CLIP.__init__)
     towers = {"vision_cfg": CLIPVisionCfg, "text_cfg": CLIPTextCfg}
@@ -103,7 +103,7 @@ def check_outputs(clip: CLIP, config: Mapping[str, Any], *, origin: str) -> None
 
 
 def outline(build: Callable[[], Module], state: Mapping[str, Tensor], *, origin: str) -> Module:
-    """Return a module on the `meta` device, where it takes no memory, that `state` fits.
+    """Return a module on the `meta` device, where it takes no memory, after checking that `state` fits it.
 
     Args:
         state: tensors of any device; only their shapes count.
@@ -117,12 +117,12 @@ def outline(build: Callable[[], Module], state: Mapping[str, Tensor], *, origin:
 
 
 def build_and_fill(build: Callable[[], Module], state: Mapping[str, Tensor], *, origin: str) -> Module:
-    """Return a module with the tensors of `state`, without the random numbers that it would begin with.
+    """Return a module with the tensors of `state`, without drawing random initial weights.
 
     Drawing these takes 1.5 s for a ViT-B/16.
 
     Args:
-        build: must not draw numbers until they meet a condition, as `torch.nn.init.trunc_normal_` does.
+        build: must not redraw numbers until they meet a condition, as `torch.nn.init.trunc_normal_` does.
     Raises:
         ModelError: tensors that do not fit, or hold NaN or infinity.
     """
@@ -194,7 +194,7 @@ def _check_value(name: str, value: object, hint: object, origin: str) -> None:
 
 
 def _accepts(hint: object, value: object) -> bool:
-    """Return whether a value of a JSON file has a type; a list stands for a tuple, a whole number for a float."""
+    """Return whether a value of a JSON file has a type; a list may be a tuple, a whole number a float."""
     origin, choices = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Union or origin is types.UnionType:
         return any(_accepts(choice, value) for choice in choices)

@@ -1,4 +1,4 @@
-"""What can stand after --model, and what of it is on this disk already."""
+"""The models that --model accepts, and which of them are on this disk."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def known_models() -> list[KnownModel]:
 
 
 def bundled_folder() -> Path | None:
-    """Return where the bundled model lies: in the installed package, or in the checkout beside it."""
+    """Return the folder of the bundled model: in the installed package, or next to it in a checkout."""
     package = Path(__file__).parents[2]
     places = (package / "weights" / BUNDLED, package.parent / "weights" / BUNDLED)
     return next((place for place in places if (place / "model.safetensors").is_file()), None)
@@ -69,7 +69,7 @@ def architecture(arch: str) -> dict[str, object]:
     """Return open_clip's configuration of an architecture.
 
     Raises:
-        ModelError: a name open_clip does not know; it names the nearest.
+        ModelError: an architecture that open_clip does not know; the message suggests similar names.
     """
     # With `hf-hub:` and `local-dir:`, open_clip would download or read a file.
     config = None if ":" in arch else open_clip.get_model_config(arch)
@@ -80,7 +80,7 @@ def architecture(arch: str) -> dict[str, object]:
 
 
 def tag_preprocessing(arch: str, tag: str) -> dict[str, object]:
-    """Return what open_clip says of the weights `arch,tag`: where they lie, how frames are prepared.
+    """Return open_clip's description of the weights `arch,tag`: where they are, how frames are prepared.
 
     Raises:
         ModelError: an unknown tag; weights trained with another activation than the architecture's.
@@ -88,7 +88,7 @@ def tag_preprocessing(arch: str, tag: str) -> dict[str, object]:
     config, tags = architecture(arch), open_clip.list_pretrained_tags_by_model(arch)
     pretrained: dict[str, object] = open_clip.get_pretrained_cfg(arch, tag)
     twin = arch.removesuffix("-quickgelu") if arch.endswith("-quickgelu") else f"{arch}-quickgelu"
-    # open_clip only warns: the features would be quietly worse.
+    # open_clip only warns, but the features would be silently worse.
     if pretrained and bool(pretrained.get("quick_gelu")) != bool(config.get("quick_gelu")):
         raise ModelError(f"model '{arch},{tag}': trained with another activation (QuickGELU); use {twin},{tag}")
     if not pretrained and open_clip.get_pretrained_cfg(twin, tag):
@@ -100,7 +100,7 @@ def tag_preprocessing(arch: str, tag: str) -> dict[str, object]:
 
 
 def is_plain(config: Mapping[str, object]) -> bool:
-    """Say whether an open_clip configuration is a plain CLIP with OpenAI's tokenizer and causal text tower."""
+    """Return whether an open_clip configuration is a plain CLIP with OpenAI's tokenizer and causal text tower."""
     text = config["text_cfg"]
     assert isinstance(text, dict)
     strange = ("hf_model_name", "hf_tokenizer_name", "no_causal_mask", "embed_cls", "tokenizer_kwargs")
@@ -109,7 +109,7 @@ def is_plain(config: Mapping[str, object]) -> bool:
 
 
 def check_plain(arch: str, tag: str) -> None:
-    """Raise ModelError where bike cannot run an architecture, or open_clip does not know it."""
+    """Raise ModelError if bike cannot run an architecture, or open_clip does not know it."""
     if not is_plain(architecture(arch)):
         raise ModelError(f"model '{arch},{tag}': uses a non-standard text tower; {PLAIN_ONLY}")
 
@@ -130,7 +130,7 @@ def weights_of(arch: str, tag: str, *, model: str = "") -> hub.Weights | None:
 
 
 def with_estimated_size(weights: hub.Weights) -> hub.Weights:
-    """Return the same weights with a size: four bytes per parameter, where none is known."""
+    """Return the weights with a size; an unknown one is estimated at four bytes per parameter."""
     if weights.size is not None:
         return weights
     with torch.device("meta"):
@@ -139,7 +139,7 @@ def with_estimated_size(weights: hub.Weights) -> hub.Weights:
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """Return the way out of a misspelt name."""
+    """Return a suggestion for a misspelt name, to end a message with."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     return f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known[:8])}{', …' if len(known) > 8 else ''}"
 

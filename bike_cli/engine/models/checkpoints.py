@@ -3,9 +3,9 @@
 tiny                        the bundled model
 small base large large-336  short names of tags
 ARCH,TAG                    open_clip weights: found in the cache, or downloaded as open_clip does
-ARCH,FILE                   weights on this disk for an open_clip architecture; how it wants its frames is read from
-                            open_clip_config.json beside the file, where there is one
-FILE                        an official BIKE checkpoint or an OpenAI state dict: shapes tell the architecture
+ARCH,FILE                   weights on this disk for an open_clip architecture; how it prepares frames is read from an
+                            open_clip_config.json next to the file, if there is one
+FILE                        an official BIKE checkpoint or an OpenAI state dict; its shapes give the architecture
 FOLDER                      bike's own, see `folder.py`; or a repository of open_clip weights, as the hub has them and
                             `bike models pull --to` writes them
 """
@@ -125,7 +125,7 @@ def _tagged(arch: str, tag: str, *, model: str, offline: bool) -> Checkpoint:
     file = _weights_file(arch, tag, model=model, offline=offline)
     logger.info("model %s: weights from %s", name, file)
     try:
-        # open_clip's own road: it knows every form its tags were ever written in.
+        # open_clip loads them itself: it knows every format that its tags were ever written in.
         clip = open_clip.create_model(arch, pretrained=str(file), weights_only=True)
     except UNREADABLE as e:
         raise ModelError(
@@ -161,7 +161,7 @@ def _for_architecture(arch: str, file: Path) -> Checkpoint:
     if is_openais and not config.get("quick_gelu"):
         raise ModelError(f"{file}: was trained with QuickGELU, {arch} computes another; use {arch}-quickgelu,{file}")
     clip = _filled(config, state, origin=f"{file} as {arch}")
-    image = _image_recipe(_preprocessing_beside(file), clip.visual.image_size, arch)
+    image = _image_recipe(_preprocessing_next_to(file), clip.visual.image_size, arch)
     plain = Checkpoint(f"{arch},{file}", clip, config, image, Recipe())
     return plain if state.head is None else _with_head(plain, state.head, str(file))
 
@@ -191,8 +191,8 @@ def _with_activation(config: Mapping[str, object]) -> dict[str, object]:
     return {**config, "quick_gelu": bool(config.get("quick_gelu"))}
 
 
-def _preprocessing_beside(file: Path) -> Mapping[str, object]:
-    # Repositories of open_clip weights carry it; without it OpenAI's mean and std stand, as in open_clip.
+def _preprocessing_next_to(file: Path) -> Mapping[str, object]:
+    # Repositories of open_clip weights have it; without it OpenAI's mean and std apply, as in open_clip.
     config = file.with_name(CONFIG_FILE)
     preprocess = read_json(config).get("preprocess_cfg", {}) if file_status(config) is not None else {}
     if not isinstance(preprocess, dict):
@@ -214,7 +214,7 @@ def _with_head(plain: Checkpoint, head: Mapping[str, Tensor], origin: str) -> Ch
     is_temporal, is_attribute = "frame_position_embeddings.weight" in head, "query_fc.0.weight" in head
     if head and not is_temporal and not is_attribute:
         raise ModelError(
-            f"{origin}: has a head of a kind not known ({shorten(next(iter(head)))}, …); retrain with Transf or None"
+            f"{origin}: has a head of an unknown kind ({shorten(next(iter(head)))}, …); retrain with Transf or None"
         )
     clip = plain.clip
     return replace(
@@ -237,13 +237,13 @@ def _without_sizes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _inferred(state: State, file: Path) -> dict[str, object]:
     try:
         config = infer_config(state.clip)
-        check_config(config, str(file))  # so many layers, so wide
+        check_config(config, str(file))
     except (LookupError, ValueError, AttributeError, ArithmeticError) as e:
-        raise ModelError(f"{file}: is no CLIP ({first_line(e)} is missing or wrong); {WAY_OUT}") from e
+        raise ModelError(f"{file}: is not a CLIP ({first_line(e)} is missing or wrong); {WAY_OUT}") from e
     if state.head is None and "input_resolution" not in state.clip:
-        # The activation leaves no trace in the tensors, and the wrong one gives quietly worse features.
+        # The activation leaves no trace in the tensors, and a wrong one makes features silently worse.
         fits = " or ".join(f"{arch},{file}" for arch in _fitting(config)) or f"ARCH,{file}"
-        raise ModelError(f"{file}: does not tell its architecture's activation; use --model {fits}")
+        raise ModelError(f"{file}: does not say its activation; use --model {fits}")
     return config
 
 
@@ -251,7 +251,7 @@ def infer_config(state: Mapping[str, Tensor]) -> dict[str, object]:
     """Return the open_clip configuration of an OpenAI CLIP, from the shapes of its tensors.
 
     Raises:
-        LookupError: a tensor without which it is no CLIP.
+        LookupError: a tensor that every CLIP has is missing.
     Source: OpenAI CLIP, `build_model`; its twin in open_clip rounds weights to fp16.
     """
     width = state["ln_final.weight"].shape[0]

@@ -1,4 +1,4 @@
-"""bike's own model folder: `config.json` and `model.safetensors`, a model that explains itself.
+"""bike's own model folder: `config.json`, which describes the model, and `model.safetensors`.
 
 config.json, an object with exactly these keys:
 
@@ -9,12 +9,12 @@ config.json, an object with exactly these keys:
     clip            open_clip's model configuration: embed_dim, vision_cfg, text_cfg, quick_gelu, ...
     image           the fields of `ImageRecipe`
     recipe          the fields of `config.Recipe`
-    temporal_heads  attention heads of the temporal transformer; null where there is none
-    attribute_head  true where there is one
+    temporal_heads  attention heads of the temporal transformer; null without one
+    attribute_head  whether there is an attribute head
 
 model.safetensors, fp32 or fp16, under `clip.`, `temporal.` and `attribute.`. Where most rows of the token embedding are
 zero, `clip.token_embedding.rows` (int32 [R]) and `clip.token_embedding.values` ([R, width]) stand for
-`clip.token_embedding.weight`: the rows that are not.
+`clip.token_embedding.weight` and hold the other rows.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ logger = logging.getLogger(__name__)
 
 
 def save_folder(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = torch.float32) -> None:
-    """Write a checkpoint into a folder; each of the two files appears whole or not at all, others are left alone.
+    """Write a checkpoint into a folder; each of the two files is replaced atomically, other files stay.
 
     Args:
         dtype: of the floating-point tensors on disk; `logit_scale` stays fp32.
     Raises:
-        ModelError: a tensor that holds NaN or infinity, or does in `dtype`.
+        ModelError: a tensor holds NaN or infinity, or would in `dtype`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as unfinished:
@@ -78,7 +78,7 @@ def save_folder(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = to
         save_file(tensors, Path(unfinished, WEIGHTS_FILE))
         text = json.dumps(_config(checkpoint), indent=2, ensure_ascii=False)
         Path(unfinished, CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
-        # safetensors writes for the owner alone; a model is as readable as the text beside it.
+        # safetensors makes a file readable by the owner alone; the model gets the same permissions as config.json.
         Path(unfinished, WEIGHTS_FILE).chmod(Path(unfinished, CONFIG_FILE).stat().st_mode)
         for name in (WEIGHTS_FILE, CONFIG_FILE):
             Path(unfinished, name).replace(folder / name)
@@ -156,7 +156,7 @@ def _config(checkpoint: Checkpoint) -> dict[str, object]:
         "licence": checkpoint.licence,
         "clip": dict(checkpoint.clip_config),
         "image": asdict(checkpoint.image),
-        # What training has not chosen is left out: models without it are as they were.
+        # Unset values are left out, so that models without them stay readable for older versions.
         "recipe": {name: value for name, value in asdict(checkpoint.recipe).items() if value is not None},
         "temporal_heads": None if head is None else head.heads,
         "attribute_head": checkpoint.attribute_head is not None,
@@ -186,7 +186,7 @@ def _compact(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _outlined(tensors: dict[str, Tensor], vocabulary: int, folder: Path) -> dict[str, Tensor]:
-    """Return the tensors, and a token embedding on the `meta` device for one that is stored by its rows."""
+    """Return the tensors, with a token embedding on the `meta` device in place of its stored rows."""
     if ROWS not in tensors:
         return tensors
     rows, values = tensors[ROWS], tensors.get(VALUES, torch.zeros(0, 0))

@@ -1,8 +1,8 @@
-"""A checkpoint becomes a file of the official BIKE code, where that code can hold it.
+"""Write a checkpoint as a file of the official BIKE code, if that code can run the model.
 
-The official code tells an architecture from the shapes of its tensors and takes the rest for granted: OpenAI's CLIP,
-QuickGELU, 64 wide attention heads, OpenAI's frames. What it would compute otherwise is refused; what it would only be
-fed otherwise (frames, prompts, spotting) is a warning.
+The official code derives an architecture from the shapes of its tensors and assumes the rest: OpenAI's CLIP, QuickGELU,
+attention heads of width 64, OpenAI's preprocessing. A model that it would compute differently is refused; different
+inputs (frames, prompts, spotting) are a warning.
 
 Source: BIKE, official clip/model.py `build_model`, modules/video_clip.py, test.py and train_attributes.py.
 """
@@ -30,11 +30,11 @@ from bike_cli.errors import ModelError, UsageError
 
 logger = logging.getLogger(__name__)
 
-EPOCH = 0  # the official code prints it; what trained these weights may not have counted any
+EPOCH = 0  # the official code only prints it
 VOCABULARY = 49408  # of the one tokenizer that the official code has
 BIKE_INTERPOLATION = "bicubic"
 SHOWN = 3  # differences that a message names
-WAY_OUT = "leave --official out and name a folder: one of bike's own holds every model"
+WAY_OUT = "leave --official out and name a folder: bike's own format holds every model"
 
 # The models that the official code downloads, and open_clip's names for them.
 OFFICIAL_ARCHS: Mapping[str, str] = {
@@ -45,7 +45,7 @@ OFFICIAL_ARCHS: Mapping[str, str] = {
     "ViT-L/14-336px": "ViT-L-14-336-quickgelu",
 }
 
-# What open_clip's configurations say that no feature depends on: training alone, another tokenizer's, other towers'.
+# Keys of open_clip's configurations that do not affect features: for training, other tokenizers or other towers.
 IDLE_VISION = {"patch_dropout", "timm_model_pretrained", "timm_pool", "timm_proj", "timm_proj_bias", "timm_drop"}
 IDLE_VISION |= {"timm_drop_path", "attn_pooler_queries", "attn_pooler_heads"}
 IDLE_TEXT = {"pad_id", "eos_id", "tokenizer_mode", "hf_model_pretrained", "hf_proj_type", "hf_pooler_type"}
@@ -54,12 +54,13 @@ RESNET = {"timm_model_name", "layers", "width", "head_width", "image_size"}  # w
 
 
 def save_official(checkpoint: Checkpoint, branch: OneBranch, file: Path) -> None:
-    """Write one branch of a checkpoint as an official BIKE file, in fp32; it appears whole or not at all.
+    """Write one branch of a checkpoint as an official BIKE file, in fp32; the file is replaced atomically.
 
-    Without optimizer state: the official code tests such a file, or trains on from it as `pretrain`. What that code
-    would do otherwise with the right weights is logged as warnings.
+    It has no optimizer state: the official code can test it, or continue training from it as `pretrain`. Settings that
+    differ in the official code are logged as warnings.
+
     Raises:
-        ModelError: a model that the official code would compute otherwise.
+        ModelError: a model that the official code would compute differently.
         UsageError: a branch that the model does not have.
         OSError: a file that cannot be written.
     """
@@ -73,17 +74,17 @@ def save_official(checkpoint: Checkpoint, branch: OneBranch, file: Path) -> None
         "fusion_model_state_dict": {} if head is None else _fp32(head),
         "optimizer_state_dict": {},
     }
-    file = file.resolve()  # a link stays one
+    file = file.resolve()  # a symbolic link stays a link
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=file.parent) as unfinished:
         _write(content, Path(unfinished, file.name))
         Path(unfinished, file.name).replace(file)
 
 
 def choose_branch(checkpoint: Checkpoint, asked: OneBranch | None) -> OneBranch:
-    """Return the branch to write: the one asked for, or the only one that the model has a head for; else video.
+    """Return the branch to write: the one asked for, or the only one with a head, or video without heads.
 
     Raises:
-        UsageError: two heads and none asked for; a branch that the model does not have.
+        UsageError: the model has two heads and no branch is asked for, or it does not have that branch.
     """
     temporal, attribute = checkpoint.temporal_head is not None, checkpoint.attribute_head is not None
     if asked == "attributes" and not attribute:
@@ -97,10 +98,10 @@ def choose_branch(checkpoint: Checkpoint, asked: OneBranch | None) -> OneBranch:
 
 
 def check_official(checkpoint: Checkpoint, branch: OneBranch) -> None:
-    """Raise where the official code cannot hold this branch, or would compute it otherwise.
+    """Check that the official code can run this branch, and would compute the same.
 
     Raises:
-        ModelError: see there; it names what differs.
+        ModelError: it cannot; the message names the differences.
         UsageError: a branch that the model does not have.
     """
     choose_branch(checkpoint, branch)
@@ -114,7 +115,7 @@ def check_official(checkpoint: Checkpoint, branch: OneBranch) -> None:
 
 
 def official_arch(checkpoint: Checkpoint) -> str | None:
-    """Return what the official config calls this architecture, `network.arch`; None: OpenAI has none of these sizes."""
+    """Return `network.arch` of the official config for this architecture; None: OpenAI has no model of these sizes."""
     ours = _effective(checkpoint.clip_config)
     known = ((name, open_clip.get_model_config(arch)) for name, arch in OFFICIAL_ARCHS.items())
     return next((name for name, config in known if config and _effective(config) == ours), None)
@@ -124,7 +125,7 @@ def official_arch(checkpoint: Checkpoint) -> str | None:
 
 
 def _faults(checkpoint: Checkpoint, branch: OneBranch) -> list[str]:
-    """Say where a model differs from the one that the official code makes of its tensors."""
+    """Return how a model differs from the one that the official code builds from its tensors."""
     ours = _effective(checkpoint.clip_config)
     if ours["vision_cfg.timm_model_name"]:
         return [f"its image tower is timm's {ours['vision_cfg.timm_model_name']}"]
@@ -147,7 +148,7 @@ def _difference(name: str, ours: object, theirs: object) -> str:
 
 
 def _effective(config: Mapping[str, object]) -> dict[str, object]:
-    """Return all that features depend on, by name, open_clip's defaults included."""
+    """Return the settings that features depend on, by name, including open_clip's defaults."""
     vision_cfg, text_cfg = config["vision_cfg"], config["text_cfg"]
     assert isinstance(vision_cfg, Mapping)
     assert isinstance(text_cfg, Mapping)
@@ -164,7 +165,7 @@ def _effective(config: Mapping[str, object]) -> dict[str, object]:
 
 
 def _plain(value: object) -> object:
-    """Return one value for each way of writing it: 224 and [224, 224], no arguments and {}."""
+    """Return the same value for all ways of writing it: 224 and [224, 224], None and {}."""
     if isinstance(value, (list, tuple)):
         return value[0] if len(value) == 2 and value[0] == value[1] else tuple(value)
     return None if value == {} else value
@@ -177,25 +178,25 @@ def _warnings(checkpoint: Checkpoint, branch: OneBranch) -> Iterator[str]:
     recipe = checkpoint.recipe
     if official_arch(checkpoint) is None:
         yield (
-            "has sizes that no model of OpenAI's has; save its model_state_dict alone, and let network.arch of the "
-            "official config name that file"
+            "has sizes that no model of OpenAI has; save its model_state_dict alone, and set network.arch of the "
+            "official config to that file"
         )
     if recipe.template != BIKE_RECIPE.template:
         yield f"reads labels with template {recipe.template}, the official code with bike's; change text_prompt.py"
     if branch == "attributes":
         if recipe.attribute_weight not in (None, TRAINED_ATTRIBUTE_WEIGHT):
             yield (
-                f"weighs attributes by {recipe.attribute_weight}, the official code by {TRAINED_ATTRIBUTE_WEIGHT}; "
-                "change fusion_acc there"
+                f"weights attributes by {recipe.attribute_weight}, the official code by {TRAINED_ATTRIBUTE_WEIGHT}; "
+                "change its fusion_acc"
             )
-        return  # which sees no frames
+        return  # this branch has no frames
     frames = list(_frame_differences(checkpoint))
     if frames:
         yield f"wants other frames than the official code prepares ({', '.join(frames)}); change its test.py"
     if (recipe.spot, recipe.temperature) != (BIKE_RECIPE.spot, BIKE_RECIPE.temperature):
         yield (
             f"spots by {recipe.spot} at temperature {recipe.temperature}, the official code by {BIKE_RECIPE.spot} at "
-            f"{BIKE_RECIPE.temperature}; expect other scores there"
+            f"{BIKE_RECIPE.temperature}; expect different scores"
         )
 
 
@@ -218,7 +219,7 @@ def _frame_differences(checkpoint: Checkpoint) -> Iterator[str]:
 
 def _clip_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
     state = _fp32(checkpoint.clip)
-    # Some open_clip architectures hold it as a list of one.
+    # In some open_clip architectures it has shape [1].
     return {**state, "logit_scale": state["logit_scale"].reshape(())}
 
 
@@ -233,7 +234,7 @@ def _write(content: Mapping[str, object], file: Path) -> None:
         try:
             torch.save(dict(content), stream)
         except RuntimeError as e:
-            # torch tells where in its own code writing stopped, not what the system said.
+            # torch reports a place in its own code, not the system's error.
             if not isinstance(e.__context__, OSError):
                 raise
             raise OSError(e.__context__.errno, e.__context__.strerror) from e

@@ -1,4 +1,4 @@
-"""What a model is made of, built from a description and filled from a file."""
+"""The parts of a model, built from a configuration and filled with tensors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HEAD_WIDTH = 64  # of every attention head of OpenAI's towers
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A model as it lies in a file: on the CPU, in fp32.
+    """A model as loaded from a file: on the CPU, in fp32.
 
     Args:
         name: what records call it.
@@ -53,13 +53,13 @@ class Checkpoint:
 
 
 def build_clip(config: Mapping[str, object], origin: str) -> CLIP:
-    """Return a CLIP of this open_clip configuration, with random weights; `origin` begins the message.
+    """Return a CLIP of this open_clip configuration, with random weights; errors begin with `origin`.
 
     Raises:
         ModelError: a configuration that is not a plain CLIP's, or that open_clip cannot build.
     """
     check_plain(config, origin)
-    # The towers' pretrained weights would be downloaded, to be overwritten.
+    # Pretrained weights of a tower would be downloaded, only to be overwritten.
     towers = {name: dict(tower) for name, tower in config.items() if isinstance(tower, Mapping)}
     towers["vision_cfg"]["timm_model_pretrained"] = False
     try:
@@ -70,7 +70,7 @@ def build_clip(config: Mapping[str, object], origin: str) -> CLIP:
 
 
 def check_plain(config: Mapping[str, object], origin: str) -> None:
-    """Raise ModelError where an open_clip configuration is not a plain CLIP's, or needs a download."""
+    """Raise ModelError if an open_clip configuration is not a plain CLIP's, or needs a download."""
     vision, text = config.get("vision_cfg"), config.get("text_cfg")
     if not isinstance(vision, Mapping) or not isinstance(text, Mapping) or not is_plain(config):
         raise ModelError(f"{origin}: uses a non-standard text tower; {PLAIN_ONLY}")
@@ -79,11 +79,11 @@ def check_plain(config: Mapping[str, object], origin: str) -> None:
 
 
 def outline_clip(config: Mapping[str, object], state: Mapping[str, Tensor], *, origin: str, described: bool) -> CLIP:
-    """Return a CLIP on the `meta` device, where it takes no memory, that `state` fits.
+    """Return a CLIP on the `meta` device, where it takes no memory, after checking that `state` fits it.
 
     Args:
         state: tensors of any device; only their shapes count.
-        described: the configuration comes from outside, not from open_clip or from the tensors.
+        described: the configuration comes from a file, not from open_clip or from the tensors.
     Raises:
         ModelError: a configuration that is not a plain CLIP's, or that open_clip cannot build; tensors that do not fit.
     """
@@ -101,7 +101,7 @@ def fill_clip(config: Mapping[str, object], state: Mapping[str, Tensor], *, orig
     """Return a CLIP with these tensors, which `outline_clip` has accepted.
 
     Raises:
-        ModelError: a tensor that holds NaN or infinity, or a scale of its scores that is not a number.
+        ModelError: a tensor holds NaN or infinity, or the scale of the scores is infinite.
     """
     vision = config["vision_cfg"]
     if isinstance(vision, Mapping) and vision.get("timm_model_name"):
@@ -116,7 +116,7 @@ def fill_clip(config: Mapping[str, object], state: Mapping[str, Tensor], *, orig
 
 
 def build_temporal(state: Mapping[str, Tensor], clip: CLIP, *, heads: object, origin: str) -> TemporalTransformer:
-    """Return the temporal head of these tensors, fit for `clip`; `origin` begins the message.
+    """Return the temporal head with these tensors, for `clip`; errors begin with `origin`.
 
     Raises:
         ModelError: tensors that do not fit or hold NaN; a number of attention heads that does not divide D.
@@ -134,7 +134,7 @@ def _head(build: Callable[[], Head], state: Mapping[str, Tensor], *, origin: str
 
 
 def new_temporal(clip: CLIP, *, seed: int) -> TemporalTransformer:
-    """Return a temporal head that has learnt nothing, of the official size: text width / 64 attention heads."""
+    """Return an untrained temporal head of the official size: text width / 64 attention heads."""
     width, heads = width_of(clip), max(1, int(clip.ln_final.weight.shape[0]) // HEAD_WIDTH)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -142,14 +142,14 @@ def new_temporal(clip: CLIP, *, seed: int) -> TemporalTransformer:
 
 
 def new_attribute(clip: CLIP, *, seed: int) -> AttributeHead:
-    """Return an attribute head that has learnt nothing."""
+    """Return an untrained attribute head."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return AttributeHead(width_of(clip)).eval()
 
 
 def build_attribute(state: Mapping[str, Tensor], clip: CLIP, *, origin: str) -> AttributeHead:
-    """Return the attribute head of these tensors, fit for `clip`; `origin` begins the message.
+    """Return the attribute head with these tensors, for `clip`; errors begin with `origin`.
 
     Raises:
         ModelError: tensors that do not fit or hold NaN.

@@ -1,9 +1,9 @@
 """Check the pickle inside a PyTorch file before torch runs it.
 
 `torch.load(weights_only=True)` runs no code of the file, but a few bytes of pickle can still make it allocate or
-compute without end: `bytearray(10**12)`, a set of such an array, a dict key made of tuples that share their parts, a
-storage that is larger than the file. This module walks through the opcodes, which takes milliseconds, and builds
-nothing.
+compute without end: `bytearray(10**12)`, a set of that array, a dict key made of tuples that share their parts, a
+storage that is larger than the file. This module interprets the opcodes without building anything, which takes
+milliseconds.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ MAX_WORK = 10**7  # objects that are hashed or copied
 MAX_DEPTH = 100  # of nested tuples; hashing recurses in C without a check
 LEGACY_PICKLES = 5  # magic number, protocol, system, content, keys of the storages
 
-# Of what torch.load(weights_only=True) allows to be called, that which state dicts have a use for.
+# The functions that torch.load(weights_only=True) allows and that state dicts need.
 COPYING = {"collections OrderedDict", "collections Counter", "torch Size", "_codecs encode"}
 REBUILDING = {"torch._utils _rebuild_tensor", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_tensor_v3"}
 REBUILDING |= {"torch._utils _rebuild_parameter", "torch._utils _rebuild_parameter_with_state"}
 REBUILDING |= {"torch.nn.parameter Parameter", "torch device"}
 INDIRECT = "torch._tensor _rebuild_from_type_v2"  # (function, type, arguments, state)
 
-# Opcodes of torch's unpickler, by what they do to its stack; any other is refused.
+# Opcodes of torch's unpickler, by their effect on its stack; all others are refused.
 PUSH = {"NONE", "NEWFALSE", "NEWTRUE", "BINUNICODE", "SHORT_BINSTRING", "BINFLOAT", "LONG1"}
 PUSH |= {"EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET", "BININT", "BININT1", "BININT2"}
 TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
@@ -42,10 +42,10 @@ class UnsafePickleError(ValueError):
 
 @dataclass(eq=False, slots=True)
 class _Value:
-    """What is known of an object that the pickle would build.
+    """What is known about an object that the pickle would build.
 
     Args:
-        size: the objects that hashing or copying it visits.
+        size: number of objects that hashing or copying it visits.
         is_built: made by a call, such as a tensor; iterating over it may never end.
     """
 
@@ -58,14 +58,14 @@ class _Value:
 
 
 def check_pickle(content: bytes, file_bytes: int, *, pickles: int = 1) -> None:
-    """Raise where unpickling would take much more time or memory than the file is large.
+    """Raise if unpickling would take far more time or memory than the size of the file justifies.
 
     Args:
-        content: begins with the pickle; at most `MAX_PICKLE_BYTES` of it are looked at.
+        content: begins with the pickle; at most `MAX_PICKLE_BYTES` of it are read.
         file_bytes: the size of the whole file; no storage can hold more numbers.
-        pickles: how many follow one another; `LEGACY_PICKLES` in a file that is not a ZIP archive.
+        pickles: number of pickles in sequence; `LEGACY_PICKLES` in a file that is not a ZIP archive.
     Raises:
-        UnsafePickleError: see there. A malformed pickle raises nothing: torch refuses it by itself.
+        UnsafePickleError: see its description. A malformed pickle is not an error here: torch refuses it.
     """
     stream = io.BytesIO(content[:MAX_PICKLE_BYTES])
     machine = _Machine(file_bytes)
@@ -80,7 +80,7 @@ def _opcodes(stream: io.BytesIO) -> Iterator[tuple[str, object]]:
     try:
         for opcode, argument, _ in pickletools.genops(stream):
             yield opcode.name, argument
-    except (ValueError, IndexError, OverflowError):  # cut short or malformed, which torch finds, too
+    except (ValueError, IndexError, OverflowError):  # cut short or malformed, which torch detects too
         if stream.tell() >= MAX_PICKLE_BYTES:
             raise UnsafePickleError(f"more than {MAX_PICKLE_BYTES // 2**20} MiB of Python objects") from None
         yield "malformed", None
@@ -96,7 +96,7 @@ class _Machine:
         self._memo: dict[object, _Value] = {}
 
     def run(self, opcodes: Iterator[tuple[str, object]]) -> bool:
-        """Return whether the pickle comes to its end; False: torch will refuse it."""
+        """Return whether the pickle ends properly; False: torch will refuse it."""
         self._stack, self._marks, self._memo = [], [], {}
         try:
             for name, argument in opcodes:
@@ -150,7 +150,7 @@ class _Machine:
         elif name == "BUILD":
             self._spend(stack.pop().size)
         else:
-            # Today's torch refuses these itself; a later version may learn some.
+            # Today's torch refuses these itself; a later version may support some.
             raise UnsafePickleError(f"the pickle opcode {name}, which no state dict needs")
 
     def _pop_mark(self) -> list[_Value]:

@@ -1,6 +1,6 @@
-"""Look at a file before any library opens it: what kind of file it is, and how much it would unpack to.
+"""Check a file before any library opens it: its kind, and how much it would unpack to.
 
-Every check reads a few kilobytes, so that hostile files are refused in seconds and without the memory they ask for.
+Every check reads a few kilobytes, so hostile files are refused in seconds and without the memory they ask for.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _ZIP64_END = struct.Struct("<4sQ2H2L4Q")
 
 
 def file_status(path: Path) -> os.stat_result | None:
-    """Return what the system says about a path; None where there is nothing of this name.
+    """Return the status of a path; None if it does not exist.
 
     Raises:
-        ModelError: the system refuses to say: no permission, a loop of symbolic links.
+        ModelError: the system cannot tell: no permission, a loop of symbolic links.
     """
     try:
         return path.stat()
@@ -67,7 +67,7 @@ def check_regular(path: Path, way_out: str) -> int:
 
 
 def check_safetensors(path: Path, way_out: str, *, kind: str = "safetensors file") -> None:
-    """Raise ModelError where the header of a safetensors file is larger than the file, or than any model needs.
+    """Raise ModelError if the header of a safetensors file is larger than the file, or than any model needs.
 
     Args:
         kind: what the file should be, for the message.
@@ -85,7 +85,7 @@ def check_safetensors(path: Path, way_out: str, *, kind: str = "safetensors file
 
 
 def check_pytorch(path: Path, way_out: str, *, zipped: bool) -> None:
-    """Raise ModelError where `torch.load` would take far more memory or time than the file is large.
+    """Raise ModelError if `torch.load` would take far more memory or time than the size of the file justifies.
 
     Args:
         zipped: whether the file is a ZIP archive, as torch writes today; else a pickle with storages after it.
@@ -119,7 +119,7 @@ def read_start(path: Path, count: int, way_out: str) -> bytes:
 
 
 def _pickle_in_archive(file: BinaryIO, path: Path, size: int) -> bytes:
-    """Return the pickle of an archive whose records lie uncompressed, and next to each other, in the file."""
+    """Return the pickle of an archive, after checking that its records are uncompressed and do not overlap."""
     if _directory_bytes(file, size) > MAX_DIRECTORY_BYTES:
         raise ModelError(f"{path}: holds far more records than a model has tensors; save its state dict alone")
     with zipfile.ZipFile(file) as archive:
@@ -153,11 +153,10 @@ def _pickle_in_archive(file: BinaryIO, path: Path, size: int) -> bytes:
 
 
 def _directory_bytes(file: BinaryIO, size: int) -> int:
-    """Return how long the end of an archive says its list of records is, without reading the list.
+    """Return the size of an archive's list of records, as its end states it, without reading the list.
 
     Raises:
-        zipfile.BadZipFile: the list does not end where it should. Where it does not, Python and PyTorch may read
-            different lists.
+        zipfile.BadZipFile: the list does not end where it should, so Python and PyTorch may read different lists.
     """
     length = min(size, _END_OF_ARCHIVE.size + 2**16)
     file.seek(size - length)

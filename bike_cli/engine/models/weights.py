@@ -1,4 +1,4 @@
-"""Tensors out of files that nobody vouches for: nothing in them is ever executed."""
+"""Load tensors from untrusted files; nothing in them is ever executed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ZIP_START, PICKLE_START = b"PK\x03\x04", b"\x80"
 SAFETENSORS_START = b"\0\0\0\0{"  # from byte 4: the upper half of a length, then a JSON object
 WAY_OUT = "give open_clip or BIKE weights, or a folder written by bike"
 
-# What torch's unpickler has been seen to raise on damaged files, with weights_only=True.
+# What torch's unpickler raises on damaged files, with weights_only=True.
 UNREADABLE = (
     *(RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, OSError, ImportError),
     *(ArithmeticError, AssertionError, MemoryError, struct.error, pickle.UnpicklingError, SafetensorError),
@@ -38,11 +38,11 @@ MAX_NAME = 80  # characters of a tensor's name in a message
 
 
 class State(NamedTuple):
-    """What a weights file holds.
+    """The tensors of a weights file.
 
     Args:
-        clip: the CLIP's tensors.
-        head: the tensors of BIKE's head; empty where it has none. None: the file is not BIKE's.
+        clip: tensors of the CLIP.
+        head: tensors of BIKE's head; empty without a head. None: the file is not a BIKE checkpoint.
     """
 
     clip: dict[str, Tensor]
@@ -80,24 +80,23 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors, wherever they lie, as safetensors, in a file as readable as others of the user's."""
+    """Write tensors of any device as safetensors, in a file with the usual permissions."""
     save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path)
-    path.chmod(0o666 & ~umask())  # safetensors writes for the owner alone
+    path.chmod(0o666 & ~umask())  # safetensors makes it readable by the owner alone
 
 
 def umask() -> int:
-    """Return the bits that new files of this process do not get."""
+    """Return the permission bits that new files of this process do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], *, origin: str) -> None:
-    """Copy every tensor of `state` into its place in `module`, in the module's own types.
+    """Copy every tensor of `state` into `module`, converted to the module's types; errors begin with `origin`.
 
     Raises:
-        ModelError: a tensor that is missing, has no place, another shape or type, or holds NaN or infinity; `origin`
-            begins the message.
+        ModelError: a tensor that is missing, unexpected, has another shape or type, or holds NaN or infinity.
     """
     check_fit(module, state, origin=origin)
     wanted = module.state_dict()
@@ -107,7 +106,7 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], *, origin: str) -> None
 
 
 def check_fit(module: nn.Module, state: Mapping[str, Tensor], *, origin: str) -> None:
-    """Raise ModelError where `fill` would find a tensor missing, without a place, or of another shape or type.
+    """Raise ModelError if `fill` would find a tensor that is missing, unexpected, or has another shape or type.
 
     Args:
         module: may be on the `meta` device, which takes no memory.
@@ -126,9 +125,9 @@ def check_fit(module: nn.Module, state: Mapping[str, Tensor], *, origin: str) ->
 
 
 def check_finite(tensors: Mapping[str, Tensor], *, origin: str) -> None:
-    """Raise ModelError where a tensor holds NaN or infinity; the message begins with `origin` and names the tensor.
+    """Raise ModelError if a tensor holds NaN or infinity; the message begins with `origin` and names the tensor.
 
-    It reads each number once: 0.1 s for the 150 million of a ViT-B/16.
+    This takes 0.1 s for the 150 million numbers of a ViT-B/16.
     """
     spoilt = sorted(name for name, tensor in tensors.items() if not _is_finite(tensor))
     if spoilt:
@@ -137,7 +136,7 @@ def check_finite(tensors: Mapping[str, Tensor], *, origin: str) -> None:
 
 
 def check_range(tensors: Mapping[str, Tensor], dtype: torch.dtype, *, origin: str) -> None:
-    """Raise ModelError where a tensor holds a number that would be infinite in `dtype`; see `check_finite`."""
+    """Raise ModelError if a tensor holds a number that would be infinite in `dtype`; see `check_finite`."""
     highest = torch.finfo(dtype).max
     floats = {n: t.detach() for n, t in tensors.items() if t.is_floating_point() and t.numel()}
     beyond = sorted(n for n, t in floats.items() if max(map(abs, map(float, torch.aminmax(t)))) > highest)
@@ -152,7 +151,7 @@ def _is_finite(tensor: Tensor) -> bool:
     if not tensor.is_floating_point():
         return True
     tensor = tensor.detach()
-    # A sum is five times faster than a look at each number, and only finite if all are. It may overflow by itself.
+    # A sum is five times faster than `isfinite`. A finite sum means finite numbers; an infinite one may be an overflow.
     return math.isfinite(tensor.sum()) or bool(torch.isfinite(tensor).all())
 
 
@@ -194,12 +193,12 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in content if names.count(name) > 1)
-        raise ValueError(f"the key {shorten(repr(twice), MAX_NAME)} is there twice")
+        raise ValueError(f"the key {shorten(repr(twice), MAX_NAME)} occurs twice")
     return content
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an error says first, for a message of ours."""
+    """Return the first line of an error's message."""
     return (str(error) or type(error).__name__).strip().split("\n")[0][:200].rstrip(".")
 
 
@@ -215,7 +214,7 @@ def _unpickled(path: Path) -> object:
     check_pytorch(path, WAY_OUT, zipped=zipped)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about how the file was pickled; whether it can be read is what counts
+            warnings.simplefilter("ignore")  # about how the file was pickled
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as e:
         raise ModelError(
@@ -226,7 +225,7 @@ def _unpickled(path: Path) -> object:
         raise ModelError(f"{path}: is damaged or is not a PyTorch file ({first_line(e)}); download it again") from e
 
 
-# Sizes that OpenAI's state dicts carry beside the weights.
+# Sizes that OpenAI's state dicts hold next to the weights.
 OPENAI_SIZES = ("input_resolution", "context_length", "vocab_size")
 
 
@@ -253,9 +252,9 @@ def _is_dense(tensor: Tensor) -> bool:
 
 
 def _check_extent(tensors: Iterable[tuple[str, object]], path: Path) -> None:
-    """Raise ModelError where tensors show far more numbers than the file has: a stride of 0, many views of a storage.
+    """Raise ModelError if tensors are far larger than the file: a stride of 0, many views of one storage.
 
-    Some do so to be small on disk: the file may double, and grow by `MAX_EXPANSION`.
+    Some files use this to be small on disk, so tensors may take twice the file's size plus `MAX_EXPANSION`.
     """
     size = path.stat().st_size
     most, total = 2 * size + MAX_EXPANSION, 0
@@ -283,7 +282,7 @@ def _listed(names: list[str]) -> str:
 
 
 def digest_of_weights(weights: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of tensors and their names, in hexadecimal digits; it does not depend on where they lie."""
+    """Return the SHA-256 of tensors and their names in hexadecimal; it does not depend on their device."""
     digest = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

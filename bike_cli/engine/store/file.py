@@ -1,7 +1,7 @@
-"""The file of the store: where it is, whether it is ours, how it is opened and removed.
+"""The file of the store: where it is, whether it is a store of bike, how it is opened and removed.
 
-SQLite's `application_id` tells our file from another program's, `user_version` tells its format, and the schema must be
-ours to the letter, so that nothing a foreign file brings along is ever run.
+SQLite's `application_id` identifies a store of bike, `user_version` is its format, and the schema must be the expected
+one to the letter, so that no trigger or view of a foreign file ever runs.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ SCHEMA = (
     "CREATE UNIQUE INDEX features_by_key ON features (content, recipe)",
     "CREATE TABLE recipes (recipe BLOB PRIMARY KEY, description BLOB NOT NULL) WITHOUT ROWID",
 )
-DAMAGED = (sqlite3.DatabaseError, UnicodeDecodeError)  # SQLite's message may quote what is no text any more
+DAMAGED = (sqlite3.DatabaseError, UnicodeDecodeError)  # SQLite's message may quote bytes that are not text
 _MAGIC = b"SQLite format 3\0"
 
 Origin = Literal["none", "ours", "foreign"]
 
 
 class OutOfReachError(StoreError):
-    """No store can be there: the folder cannot be made, or the file cannot be opened.
+    """The store cannot be used: its folder cannot be created, or its file cannot be opened.
 
     Args:
-        fact: what is wrong, without the way out.
+        fact: what is wrong, without what to do.
     """
 
     def __init__(self, fact: str) -> None:
@@ -55,10 +55,10 @@ def default_folder() -> Path:
     """Return the user's cache folder of bike.
 
     Raises:
-        OutOfReachError: a user without a home.
+        OutOfReachError: the user has no home folder.
     """
     chosen = os.environ.get("XDG_CACHE_HOME", "")
-    if Path(chosen).is_absolute():  # others are to be ignored, says the XDG specification
+    if Path(chosen).is_absolute():  # the XDG specification says to ignore others
         return Path(chosen) / "bike"
     try:
         home = Path.home()
@@ -72,15 +72,15 @@ def default_folder() -> Path:
 
 
 def store_file(folder: Path | None) -> Path:
-    """Return where the store of `folder` is, whether there is one or not; None: the default folder."""
+    """Return the path of the store in `folder`, which need not exist; None: the default folder."""
     try:
         return (folder.expanduser() if folder else default_folder()) / FILE
-    except RuntimeError as e:  # ~ of a user who does not exist
+    except RuntimeError as e:  # ~ of an unknown user
         raise OutOfReachError(f"{folder}: cannot be found ({e})") from e
 
 
 def origin(file: Path) -> Origin:
-    """Return whose file this is, by its header alone: nothing is opened, nothing locked.
+    """Return whose file this is, from its header alone; SQLite neither opens nor locks it.
 
     Raises:
         OutOfReachError: it cannot be read.
@@ -97,23 +97,24 @@ def origin(file: Path) -> Origin:
     application, changes_of_schema = header[68:72], header[40:44]
     if header.startswith(_MAGIC) and application == struct.pack(">I", APPLICATION):
         return "ours"
-    # Being created, or its creator was killed: empty, or a first page before any table.
+    # Empty, or without a table: another process is creating it, or was killed while it did.
     is_begun = not header or (header.startswith(_MAGIC) and application == changes_of_schema == bytes(4))
     return "none" if is_begun else "foreign"
 
 
 def connect(file: Path) -> sqlite3.Connection:
-    """Return a connection to the store in `file`, which is created where there is none.
+    """Return a connection to the store in `file`, which is created if it does not exist.
 
     Raises:
-        StoreError: damaged, of another format or foreign; OutOfReachError where folder or file cannot be opened.
+        StoreError: damaged, of another format or foreign.
+        OutOfReachError: the folder or file cannot be opened.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise out_of_reach(file, e) from e
     if origin(file) == "foreign":
-        raise StoreError(f"{file}: is no store of bike; move it away, or name another folder with --cache-dir")
+        raise StoreError(f"{file}: is not a store of bike; move it away, or name another folder with --cache-dir")
     try:
         return _prepared(file, str(file))
     except sqlite3.OperationalError as e:
@@ -122,20 +123,20 @@ def connect(file: Path) -> sqlite3.Connection:
     except DAMAGED as e:
         raise damaged(file, e) from e
     try:
-        # Where no file may be made, SQLite cannot share; where nothing can be written, it need not.
+        # In a read-only folder SQLite cannot create its shared files, and does not need them.
         return _prepared(file, f"{file.absolute().as_uri()}?immutable=1")
     except DAMAGED as e:
         raise out_of_reach(file, e) from e
 
 
 def remove(file: Path) -> int:
-    """Remove a store, damaged or not, and return the bytes that it took; a run that has it open goes on without.
+    """Remove a store, damaged or not, and return the bytes that it took; a run that has it open continues without.
 
     Raises:
         StoreError: it is not ours, or cannot be removed.
     """
     if origin(file) == "foreign":
-        raise StoreError(f"{file}: is no store of bike, and is left alone; remove it yourself")
+        raise StoreError(f"{file}: is not a store of bike, so it is left alone; remove it yourself")
     freed = bytes_on_disk(file)
     try:
         for part in _parts(file):
@@ -146,7 +147,7 @@ def remove(file: Path) -> int:
 
 
 def bytes_on_disk(file: Path) -> int:
-    """Return the size of the store, with the rows that SQLite still keeps beside it."""
+    """Return the size of the store, including SQLite's write-ahead log."""
     sizes = 0
     for part in _parts(file)[:2]:
         with contextlib.suppress(OSError):
@@ -155,12 +156,12 @@ def bytes_on_disk(file: Path) -> int:
 
 
 def damaged(file: Path, fact: object) -> StoreError:
-    """Return the error of a store that is not as it was written."""
+    """Return the error for a damaged store."""
     return StoreError(f"{file}: is damaged ({fact}); {_afresh(file)}, or go without: --no-cache")
 
 
 def out_of_reach(file: Path, fact: object) -> OutOfReachError:
-    """Return the error of a store that cannot be opened."""
+    """Return the error for a store that cannot be opened."""
     return OutOfReachError(f"{file}: cannot be opened ({fact})")
 
 
@@ -169,7 +170,7 @@ def _afresh(file: Path) -> str:
 
 
 def _parts(file: Path) -> list[Path]:
-    # The file itself first: SQLite ignores what lies beside an empty one.
+    # The file itself first: without it, SQLite ignores the others.
     return [file, *(file.with_name(file.name + ending) for ending in ("-wal", "-shm", "-journal"))]
 
 
@@ -183,13 +184,13 @@ def _prepared(file: Path, name: str) -> sqlite3.Connection:
     uri = name.startswith("file:")
     connection = sqlite3.connect(name, timeout=BUSY_S, isolation_level=None, check_same_thread=False, uri=uri)
     try:
-        connection.text_factory = bytes  # a damaged cell may say it is a text
+        connection.text_factory = bytes  # a damaged cell may be marked as text
         for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "synchronous=NORMAL"):
             connection.execute(f"PRAGMA {pragma}")
         if _pragma(connection, "application_id") == 0:
             _create(connection)
         _check_format(file, connection)
-        # Some file systems cannot; then the mode stays what it is. Another process that opens it now may hold it up.
+        # Some file systems do not support WAL, and another process may hold the lock; then the mode stays as it is.
         with contextlib.suppress(sqlite3.OperationalError):
             if connection.execute("PRAGMA journal_mode=WAL").fetchone() != (b"wal",):
                 connection.execute("PRAGMA synchronous=FULL")  # without WAL, NORMAL may not outlive a power cut
@@ -215,12 +216,12 @@ def _check_format(file: Path, connection: sqlite3.Connection) -> None:
     version = _pragma(connection, "user_version")
     if version != FORMAT:
         raise StoreError(
-            f"{file}: is a store of format {version}, and this bike reads {FORMAT}; "
+            f"{file}: is a store of format {version}, but this bike reads {FORMAT}; "
             f"{_afresh(file)}, name another folder with --cache-dir, or go without: --no-cache"
         )
     statements = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
     if {sql for (sql,) in statements} != {sql.encode() for sql in SCHEMA}:
-        raise damaged(file, "its tables are not ours")
+        raise damaged(file, "its tables are not those of bike")
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

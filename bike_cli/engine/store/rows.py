@@ -1,6 +1,6 @@
-"""One video's features as the cells of a row, and back, to the bit.
+"""Conversion of a video's features to the cells of a row and back, bit by bit.
 
-A checksum over all cells and the key they are asked by tells a row that something else has written over.
+A checksum over all cells and their key detects rows that were overwritten.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bike_cli.records import Source, Timeline, VideoFeatures
 
 FLOAT32, FLOAT64, INT64 = np.dtype("<f4"), np.dtype("<f8"), np.dtype("<i8")
-TEXT_ERRORS = "surrogatepass"  # texts may quote file names that are no UTF-8
+TEXT_ERRORS = "surrogatepass"  # texts may quote file names that are not UTF-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +45,8 @@ class StoredFeatures:
 class Row(NamedTuple):
     """The cells of one video's features, in the order of the table's columns.
 
-    `duration_s` is eight bytes, because SQLite has no NaN. `features` holds the frames and, behind them, the informed
-    ones where there are any.
+    `duration_s` is eight bytes, because SQLite has no NaN. `features` holds the frames, followed by the informed
+    ones if there are any.
     """
 
     views: int
@@ -93,7 +93,7 @@ def unpack(content: bytes, recipe: bytes, cells: Sequence[object]) -> StoredFeat
     """Return the features in a row's cells.
 
     Raises:
-        ValueError: cells that are not as they were written, or of another key.
+        ValueError: damaged cells, or cells of another key.
     """
     *head, raw, written = cells
     if type(raw) is not bytes or checksum((content, recipe, *head), raw) != written:
@@ -105,7 +105,7 @@ def unpack(content: bytes, recipe: bytes, cells: Sequence[object]) -> StoredFeat
     sizes = (len(row.times_s), places if row.positions is None else len(row.positions))
     if len(raw) not in (size, 2 * size) or sizes != (places, places) or clips < 1 or views % clips:
         raise ValueError("the cells do not fit the shape")
-    # Copied into arrays that may be written to: torch warns of others.
+    # Copied into writable arrays: torch warns about read-only ones.
     copied = bytearray(raw)
     timeline = Timeline(
         times_s=np.ndarray((clips, frames), FLOAT64, bytearray(row.times_s)),
@@ -118,7 +118,7 @@ def unpack(content: bytes, recipe: bytes, cells: Sequence[object]) -> StoredFeat
 
 
 def checksum(cells: tuple[object, ...], raw: bytes = b"") -> int:
-    """Return the CRC of some cells and of the largest."""
+    """Return the CRC of some cells and of the largest one."""
     return zlib.crc32(raw, zlib.crc32(repr(cells).encode()))
 
 

@@ -1,8 +1,8 @@
 """Frame features on disk, so that a second run with other labels decodes nothing.
 
-A file is remembered by path and stamp as its content's hash; features are kept by content and recipe. What is found has
-the bits that were kept. A store may be shared by threads and by processes. It never holds a run back: what cannot be
-kept is not kept, with one warning; only a store that is damaged or not ours is an error.
+The store maps a file's path and stamp to the hash of its content, and content and recipe to features, which come back
+bit by bit. Threads and processes may share a store. It never stops a run: features that cannot be written are dropped
+with one warning; only a damaged or foreign store is an error.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from bike_cli.records import VideoFeatures
 
 __all__ = ["Found", "Pruned", "Store", "StoreInfo", "StoredFeatures", "open_store", "recipe_key"]
 
-READER_VERSION = 2  # raised when decoding or preprocessing give other pixels; what was kept before is not found then
+READER_VERSION = 2  # raise it when decoding or preprocessing give other pixels, so that old features are not found
 BATCH_ROWS, BATCH_BYTES, BATCH_S = 256, 16 * 2**20, 1.0
-DAMAGED_ROW = "holds a damaged row, which is computed anew"
+DAMAGED_ROW = "has a damaged row, which is computed again"
 USED_EVERY_S = 24 * 3600  # a row's last use is written at most once a day
 
 _CELLS = ", ".join(f"x.{column}" for column in COLUMNS)
@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Found:
-    """What is known of a file: nothing, its content's hash, or its features, too."""
+    """What the store knows about a file: nothing, the hash of its content, or its features as well."""
 
     content: bytes | None = None
     features: StoredFeatures | None = None
@@ -56,7 +56,7 @@ class Found:
 
 @dataclass
 class _Pending:
-    """What the next transaction writes."""
+    """Changes that the next transaction writes."""
 
     files: dict[bytes, tuple[bytes, bytes]] = field(default_factory=dict)  # path -> stamp, content
     rows: dict[tuple[bytes, bytes], Row] = field(default_factory=dict)  # content, recipe -> cells
@@ -89,7 +89,7 @@ class Store:
 
     @classmethod
     def open(cls, folder: Path | None) -> Store:
-        """Return the store in `folder`, which is created where there is none; None: the user's cache folder.
+        """Return the store in `folder`, which is created if it does not exist; None: the user's cache folder.
 
         Raises:
             StoreError: damaged, foreign, of another format, or out of reach.
@@ -104,7 +104,7 @@ class Store:
         self.close()
 
     def lookup(self, path: str, stamp: bytes, recipe: bytes) -> Found:
-        """Return what is known of the file at `path`, if it is still as its stamp says.
+        """Return what the store knows about the file at `path` with this stamp.
 
         Raises:
             StoreError: the store is damaged.
@@ -125,17 +125,17 @@ class Store:
             return Found(content, self._kept(content, recipe, row[2:]))
 
     def content(self, path: str, stamp: bytes) -> bytes | None:
-        """Return the hash of the file's content, or None where it is not known."""
+        """Return the hash of the file's content; None if it is not known."""
         return self.lookup(path, stamp, b"").content
 
     def remember(self, path: str, stamp: bytes, content: bytes) -> None:
-        """Remember the content of the file at `path` as long as its stamp is this one."""
+        """Remember the content of the file at `path` with this stamp."""
         with self._lock:
             self._pending.files[os.fsencode(path)] = (stamp, content)
             self._write_if_due()
 
     def features(self, content: bytes, recipe: bytes) -> StoredFeatures | None:
-        """Return what is kept of a content by a recipe; None where nothing is.
+        """Return the features of a content under a recipe; None if there are none.
 
         Raises:
             StoreError: the store is damaged.
@@ -144,7 +144,7 @@ class Store:
             return self._kept(content, recipe, self._one(_FEATURES, (content, recipe)) or (None,))
 
     def keep(self, content: bytes, recipe: bytes, features: VideoFeatures) -> None:
-        """Keep features, to the bit.
+        """Store features.
 
         Raises:
             StoreError: the store is damaged.
@@ -157,12 +157,12 @@ class Store:
             self._write_if_due()
 
     def describe(self, recipe: bytes, text: str) -> None:
-        """Say in words what a recipe is, for `info`."""
+        """Store a description of a recipe, which `info` shows."""
         with self._lock:
             self._pending.recipes[recipe] = text
 
     def flush(self) -> None:
-        """Write what is pending; what cannot be written is let go with a warning.
+        """Write pending changes; those that cannot be written are dropped with a warning.
 
         Raises:
             StoreError: the store is damaged.
@@ -179,12 +179,12 @@ class Store:
             except sqlite3.OperationalError as e:
                 self._keeps = False
                 if pending.has_news:
-                    self._warn("write", f"cannot be written ({e}); going on without keeping features")
+                    self._warn("write", f"cannot be written ({e}); continuing without the cache")
             except DAMAGED as e:
                 raise damaged(self.file, e) from e
 
     def close(self) -> None:
-        """Write what is pending and let go of the file."""
+        """Write pending changes, and close the file."""
         with self._lock:
             try:
                 self.flush()
@@ -202,7 +202,7 @@ class Store:
             return survey(self._connection, self.file)
 
     def prune(self, max_bytes: int | None, unused_days: float | None) -> Pruned:
-        """Let go of features: those unused for so many days, then the least recently used until the rest fits.
+        """Delete features that were unused for this many days, then the least recently used until the rest fits.
 
         Raises:
             StoreError: the store is damaged, or cannot be written now.
@@ -216,17 +216,17 @@ class Store:
         try:
             row: Sequence[object] | None = self._connection.execute(query, parameters).fetchone()
         except sqlite3.ProgrammingError:
-            raise  # a bug: the store was closed
+            raise  # a bug: the store is closed
         except sqlite3.OperationalError as e:
-            if self._keeps:  # else a full disk, say, was reported already
-                self._warn("read", f"cannot be read now ({e}); going on without it")
+            if self._keeps:  # otherwise a full disk, say, was reported before
+                self._warn("read", f"cannot be read now ({e}); continuing without it")
             return None
         except DAMAGED as e:
             raise damaged(self.file, e) from e
         return row
 
     def _kept(self, content: bytes, recipe: bytes, found: Sequence[object]) -> StoredFeatures | None:
-        """Return the features in a found row (id, last use, cells), else those that are pending."""
+        """Return the features in a row (id, last use, cells), or else the pending ones."""
         row_id, *rest = found
         if isinstance(row_id, int):
             try:
@@ -242,7 +242,7 @@ class Store:
 
     def _note_use(self, row_id: int, last_used: object) -> None:
         now = int(time.time())
-        # A last use in the future is that of a clock that was wrong, or of a damaged cell.
+        # A last use in the future comes from a wrong clock or a damaged cell.
         if not isinstance(last_used, int) or abs(now - last_used) >= USED_EVERY_S:
             self._pending.used[row_id] = now
             if self._pending.is_full:
@@ -267,7 +267,7 @@ class Store:
             run("INSERT OR REPLACE INTO recipes (recipe, description) VALUES (?, ?)", texts)
             self._connection.execute("COMMIT")
         finally:
-            # An error leaves the transaction open, Ctrl-C too; the lock is others' to have.
+            # An error or Ctrl-C leaves the transaction open, and its lock would block other processes.
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
 
@@ -278,7 +278,7 @@ class Store:
 
 
 def open_store(config: StoreConfig) -> Store | None:
-    """Return the store that a config asks for; None where it asks for none, or its folder cannot be used.
+    """Return the store that a config names; None if the cache is off, or its folder cannot be used.
 
     Raises:
         StoreError: a store that is damaged, foreign or of another format.
@@ -291,11 +291,11 @@ def open_store(config: StoreConfig) -> Store | None:
         _log.info("cache: %s", store.file)
         return store
     except OutOfReachError as e:
-        _log.warning("%s; going on without keeping features", e.fact)
+        _log.warning("%s; continuing without the cache", e.fact)
         return None
 
 
 def recipe_key(identity: str, sampling: SamplingConfig, decoder: str) -> bytes:
-    """Return the hash of all that features depend on but for the content: model, sampling, decoder, our own code."""
+    """Return a hash of all that features depend on apart from the content: model, sampling, decoder, reader code."""
     recipe = {"reader": READER_VERSION, "model": identity, "decoder": decoder, **dataclasses.asdict(sampling)}
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).digest()

@@ -1,4 +1,4 @@
-"""What the store holds, and how it is made smaller."""
+"""Reports what the store holds, and makes it smaller."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RecipeInfo:
     """The features of one recipe.
 
     Args:
-        recipe: what it is in words; its hash where nobody said.
+        recipe: its description, or its hash without one.
         last_used: seconds since 1970.
     """
 
@@ -42,8 +42,8 @@ class StoreInfo:
 
     Args:
         bytes: on disk.
-        videos: different contents.
-        files: paths whose content is remembered.
+        videos: number of different contents.
+        files: number of remembered paths.
         last_used: seconds since 1970; None while the store is empty.
     """
 
@@ -57,10 +57,10 @@ class StoreInfo:
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was let go.
+    """What was deleted.
 
     Args:
-        features: rows, each one video by one recipe; None where a store was removed unread.
+        features: rows, each of one video under one recipe; None if the store was removed without reading it.
         files: remembered paths; None likewise.
         bytes_before, bytes_after: on disk.
     """
@@ -89,8 +89,8 @@ def survey(connection: sqlite3.Connection, file: Path) -> StoreInfo:
 def evict(connection: sqlite3.Connection, file: Path, *, max_bytes: int | None, unused_since: float | None) -> Pruned:
     """Delete rows last used before a time, then the least recently used until the file fits; shrink it.
 
-    What is remembered of files goes with their last features. Features stay when their file is gone from its path: it
-    may have been moved, and is found again by its content.
+    A remembered path is deleted with the last features of its content. Features stay when their file has disappeared:
+    it may have been moved, and is found by its content.
     """
     before = bytes_on_disk(file)
     features = 0

@@ -1,4 +1,4 @@
-"""Training frames are varied, each clip in its own way: a crop, a mirror, other colours, grey."""
+"""Augmentation of training clips: a crop, a mirror image, other colours, grey."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _COLOURS: list[tuple[_Change, float, float]] = [  # how, lowest and highest fact
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Which variations clips are trained on.
+    """Which augmentations are applied to clips.
 
     Args:
-        crops: a part of the frame, of one of four scales, stretched by up to a sixth; without, the centre.
-        flip: half of the clips mirrored. Wrong where left and right are what classes differ in.
-        jitter: four in five clips in other colours, one in five grey.
+        crops: a part of the frame, at one of four scales, stretched by up to a sixth; otherwise the centre.
+        flip: mirror half of the clips. Turn it off if classes differ in left and right.
+        jitter: change the colours of four in five clips, make one in five grey.
     """
 
     crops: bool = True
@@ -55,7 +55,7 @@ class _Crop(NamedTuple):
 
 @dataclass(frozen=True)
 class _Draws:
-    """What is drawn for one clip; the changes of colour are in the order to make them, none for a clip left alone."""
+    """The random choices for one clip; colour changes are in the order to apply them."""
 
     shape: tuple[int, int]
     place: tuple[int, int]
@@ -65,24 +65,24 @@ class _Draws:
 
 
 def augment(frames: Tensor, recipe: ImageRecipe, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
-    """Return the pixels of one variation of a clip, before normalisation.
+    """Return the pixels of one augmentation of a clip, before normalisation.
 
-    The frames are resized as for classification (`shortest` to its resize_side, `longest` to the padded square,
-    `squash` to the square); the crop is taken from that, and resized to the square the tower sees. With all
-    variations off, the answer is `transforms.views`' centre crop.
+    Frames are resized as for classification (`shortest` to its resize_side, `longest` to the padded square, `squash` to
+    the square); then a crop is resized to the square that the tower takes. With everything off, the result is the
+    centre crop of `transforms.views`.
 
     Args:
-        frames: uint8 [T, H, W, 3]; CUDA computes where they lie, all other devices on the CPU.
-        rng: moved on by the same number of draws each time, whatever is switched on and whatever they say: the
-            variations that are on do not depend on those that are off.
+        frames: uint8 [T, H, W, 3]; computed on their device if it is CUDA, otherwise on the CPU.
+        rng: advances by the same number of draws each time, so that the augmentations that are on do not depend on
+            those that are off.
     Returns:
         uint8 [T, 3, S, S], on the frames' device.
     Source: ActionCLIP (arXiv:2109.08472), official utils/Augmentation.py, `get_augmentation`, and
-        datasets/transforms_ss.py, all of which is in BIKE's datasets/transforms.py, too. ActionCLIP crops the frame
+        datasets/transforms_ss.py, which are also in BIKE's datasets/transforms.py. ActionCLIP crops the frame
         at its own size; the resize before is BIKE's. BIKE itself trains on GroupRandomSizedCrop, flip and grey, with
         no jitter (its utils/Augmentation.py).
     """
-    # Drawn once a clip. The official code draws every frame's colours anew: frames that flicker teach nothing.
+    # Drawn once per clip. The official code draws new colours for every frame, but flickering frames teach nothing.
     draws = _draw(rng)
     here = frames if frames.is_cuda else frames.cpu()
     pixels = _cropped(here, recipe, draws) if augmentation.crops else _centre(here, recipe)
@@ -94,7 +94,7 @@ def augment(frames: Tensor, recipe: ImageRecipe, augmentation: Augmentation, rng
 
 
 def _draw(rng: np.random.Generator) -> _Draws:
-    # Uniform numbers only: `integers` draws again now and then, so the generator's next state would vary.
+    # Uniform numbers only: `integers` sometimes draws twice, so the generator's next state would vary.
     shape, place, flip, jitter, grey, *rest = rng.random(5 + 2 * len(_COLOURS)).tolist()
     shares, order = rest[: len(_COLOURS)], np.argsort(rest[len(_COLOURS) :])
     changes = [(change, low + u * (high - low)) for (change, low, high), u in zip(_COLOURS, shares, strict=True)]
@@ -116,7 +116,7 @@ def _cropped(frames: Tensor, recipe: ImageRecipe, draws: _Draws) -> Tensor:
     resized = size_after_resize(frames.shape[2], frames.shape[1], recipe)
     if recipe.resize_mode == "shortest":
         crop, short = _crop(resized, recipe.side, draws), min(resized)
-        # The square that holds the crop: of a long strip, no more than that is resized.
+        # Of a long strip, only the square around the crop is resized.
         corner = min(crop.left, resized[0] - short), min(crop.top, resized[1] - short)
         inside = crop._replace(left=crop.left - corner[0], top=crop.top - corner[1])
     else:
@@ -130,7 +130,7 @@ def _cropped(frames: Tensor, recipe: ImageRecipe, draws: _Draws) -> Tensor:
 
 
 def _crop(size: tuple[int, int], side: int, draws: _Draws) -> _Crop:
-    """Return the crop drawn, of frames of a size (width, height).
+    """Return the drawn crop of frames of a size (width, height).
 
     Source: official datasets/transforms_ss.py, `GroupMultiScaleCrop` with fix_crop and more_fix_crop.
     """
@@ -147,10 +147,10 @@ def _square(frames: Tensor, resized: tuple[int, int], corner: Box, recipe: Image
 
 
 def _recoloured(pixels: Tensor, draws: _Draws) -> Tensor:
-    """Return pixels in [0, 1] in the colours drawn.
+    """Return pixels in [0, 1] in the drawn colours.
 
     Source: official datasets/transforms_ss.py, `GroupRandomColorJitter`, `GroupRandomGrayscale`; torchvision's
-        ColorJitter, whose order is random, too.
+        ColorJitter, which has a random order too.
     """
     for change, factor in draws.colours:
         pixels = change(pixels, factor)

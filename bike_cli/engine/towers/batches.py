@@ -1,4 +1,4 @@
-"""How much goes through a device at once: as much as fills it, less once its memory was too small."""
+"""Batch sizes that fill a device, and shrink when its memory is too small."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Rows = TypeVar("Rows", Tensor, NDArray[np.uint8])
 
 
 class Batches:
-    """A size that shrinks when the device runs out of memory, and stays so.
+    """A batch size that shrinks when the device runs out of memory, and stays small.
 
     Args:
-        at_once: what rows may cost together.
+        at_once: total cost of the rows of a batch.
     """
 
     def __init__(self, at_once: int) -> None:
         self.at_once = at_once
 
     def run(self, function: Callable[[Rows], Tensor], rows: Rows, *, cost: int = 1) -> list[Tensor]:
-        """Return what `function` makes of the rows, batch by batch, in order.
+        """Return the results of `function` on the rows, batch by batch, in order.
 
         Args:
             cost: of a row.
@@ -54,4 +54,4 @@ class Batches:
             raise ModelError(message) from error
         self.at_once = rows // 2 * cost
         torch.cuda.empty_cache()
-        logger.warning("out of memory on the device: going on with %d frames at once", rows // 2)
+        logger.warning("out of memory on the device: continuing with %d frames at once", rows // 2)

@@ -25,24 +25,24 @@ from bike_cli.engine.towers.transforms import ImageRecipe, normalise, views
 from bike_cli.errors import ModelError, UsageError
 from bike_cli.records import Prompt, TextFeatures
 
-# Frames and texts that go through a tower at once: enough to fill the device, little enough for its memory.
+# Frames or texts that go through a tower at once: enough to fill the device, few enough for its memory.
 AT_ONCE = {"cuda": 128}
 AT_ONCE_ELSEWHERE = 32
-# Pixels that are resized at once on a GPU, in frames of 1080p or any other size: 800 MB as it computes them.
+# Pixels that are resized at once on a GPU, whatever the size of frames; the computation takes 800 MB.
 PIXELS_AT_ONCE = 2**26
 
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """A plain CLIP with its tokenizer, its image recipe and its place. Made by `adapt`.
+    """A plain CLIP with its tokenizer, its image recipe and its device. Made by `adapt`.
 
-    Features come out raw, float32, on the encoder's device and without a gradient.
+    Features are raw, float32, on the encoder's device and without a gradient.
 
     Args:
-        batches: of frames in a tower.
-        resizing: of pixels.
-        tower: the image tower of `model`, compiled or as it is.
-        pads: whether its batches are filled up to one size: a compiled tower is made for one.
+        batches: frames per batch of a tower.
+        resizing: pixels per batch of resizing.
+        tower: the image tower of `model`, possibly compiled.
+        pads: pad batches to one size, which a compiled tower is made for.
     """
 
     model: CLIP
@@ -61,7 +61,7 @@ class Encoder:
 
     @property
     def context(self) -> int:
-        """The positions of a text, start and end included."""
+        """The number of positions of a text, including start and end."""
         return int(self.model.context_length)
 
     @torch.no_grad()
@@ -84,7 +84,7 @@ class Encoder:
         """Return the features of the frames of several videos, as `encode_frames` would of each.
 
         On CUDA frames of different videos share batches, and this returns before the device is done. On a CPU batches
-        gain nothing, and a video's features do not depend on what it is encoded beside.
+        gain nothing, and a video's features do not depend on the other videos.
 
         Args:
             videos: each uint8 [B, H, W, 3]; sizes may differ from video to video.
@@ -99,18 +99,18 @@ class Encoder:
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str | Prompt], *, positions: Spot = "eot") -> TextFeatures:
-        """Return the features of texts, and of those of their tokens that `positions` names.
+        """Return the features of texts, and of their tokens at `positions`.
 
         Args:
-            texts: a plain text is all label. One longer than the context is cut; `truncated` tells which.
+            texts: in a plain string, every word is the label's. Texts longer than the context are cut; see `truncated`.
             positions: `all` keeps every position, padding too: [C, 77, D] · `words` keeps the label's own words,
-                moved to the left and followed by zeros: [C, most words of a label, D] · `eot` keeps the end of text:
+                moved to the left and padded with zeros: [C, most words of a label, D] · `eot` keeps the end of text:
                 [C, 1, D].
         """
         return self.read_texts(texts, positions=positions)
 
     def read_texts(self, texts: Sequence[str | Prompt], *, positions: Spot) -> TextFeatures:
-        """Return what `encode_texts` does, with a gradient where the text tower learns."""
+        """Return the same as `encode_texts`, with a gradient if the text tower is trained."""
         prompts = [Prompt.plain(text) if isinstance(text, str) else text for text in texts]
         read = [tokenise(self.tokenizer, prompt, context=self.context) for prompt in prompts]
         kept = [_kept(tokens, positions, self.context) for tokens in read]
@@ -128,24 +128,24 @@ class Encoder:
         return TextFeatures(tuple(p.text for p in prompts), classes, tokens, mask.reshape(-1, length).to(device))
 
     def truncated(self, texts: Sequence[str | Prompt]) -> list[Truncated]:
-        """Return the texts that are longer than the context, with what is read of them and what is not."""
+        """Return the texts that are longer than the context, with the parts that are read and cut."""
         prompts = [Prompt.plain(text) if isinstance(text, str) else text for text in texts]
         read = [tokenise(self.tokenizer, prompt, context=self.context) for prompt in prompts]
         show = self.tokenizer.decode
         return [Truncated(i, show(t.ids[1:-1]).strip(), show(t.cut).strip()) for i, t in enumerate(read) if t.cut]
 
     def unknown(self, texts: Sequence[str]) -> list[int]:
-        """Return the places of texts of which the model knows no word: its embedding of every token is zero.
+        """Return the indices of texts without a word that the model knows: its embedding of every token is zero.
 
-        That is so where a model was trained on few words, as the bundled one; a CLIP knows a little of everything.
+        Models that were trained on few words have such texts, such as the bundled one; a CLIP knows every token.
         """
         known = self.model.token_embedding.weight.detach().any(dim=1).tolist()
         return [i for i, text in enumerate(texts) if not any(known[token] for token in self.tokenizer.encode(text))]
 
     @cached_property
     def identity(self) -> str:
-        """What features of frames depend on, in one word: the image tower, the recipe, the numbers, who resizes."""
-        # The modules, too: an activation has no weights.
+        """A hash of all that frame features depend on: image tower, recipe, precision and device type."""
+        # Includes the modules, because an activation has no weights.
         how = repr((self.recipe, self.placement.dtype, self.placement.device.type, self.model.visual)).encode()
         return f"{hashlib.sha256(how).hexdigest()} {digest_of_weights(self.model.visual.state_dict())}"
 
@@ -176,13 +176,13 @@ class Encoder:
         return features[:count].float()
 
     def encode_tokens(self, texts: Sequence[Sequence[int]], *, padded: bool) -> Tensor:
-        """Return every position [b, l, D] of texts given as token ids; with a gradient where the text tower learns.
+        """Return every position [b, l, D] of texts given as token ids, with a gradient if the text tower is trained.
 
         Args:
-            padded: l is the context; otherwise it is the longest text's.
+            padded: l is the context; otherwise the length of the longest text.
         """
-        # open_clip's `encode_text`, projected at every position. A position sees only those before it, so a batch is
-        # exact when it stops at its longest text: seven times less work for labels than 77 positions.
+        # open_clip's `encode_text`, projected at every position. A position attends only to those before it, so the
+        # longest text of a batch is enough: for labels a seventh of the work of 77 positions.
         length = self.context if padded else max(len(ids) for ids in texts)
         rows = [[*ids, *[0] * (length - len(ids))] for ids in texts]
         model = self.model
@@ -197,7 +197,7 @@ class Encoder:
 def adapt(
     model: CLIP, *, tokenizer: SimpleTokenizer, recipe: ImageRecipe, placement: Placement, compiled: bool = False
 ) -> Encoder:
-    """Return the encoder that runs this kind of model: the one door for kinds still to come.
+    """Return the encoder for a model; other kinds of models would be added here.
 
     Raises:
         ModelError: a model that is not a plain CLIP.
@@ -208,7 +208,7 @@ def adapt(
         raise ModelError(f"{type(model).__name__}: uses a non-standard text tower; {PLAIN_ONLY}")
     if model.vocab_size < tokenizer.vocab_size:
         raise ModelError(
-            f"{type(model).__name__}: knows {model.vocab_size:,} tokens, and the tokenizer of all texts has "
+            f"{type(model).__name__}: knows {model.vocab_size:,} tokens, but the tokenizer has "
             f"{tokenizer.vocab_size:,}; {PLAIN_ONLY}"
         )
     model = model.to(placement.device).eval()
@@ -223,7 +223,7 @@ def _compiled(encoder: Encoder) -> Encoder:
     compiled = replace(encoder, tower=tower, pads=True)
     side = encoder.recipe.side
     try:
-        # Here, not at the first video: a minute of silence belongs to loading, and so does a missing compiler.
+        # Compile now, not at the first video: a minute of waiting and a missing compiler belong to loading.
         compiled.encode_videos([np.zeros((1, side, side, 3), np.uint8)])
     except torch._dynamo.exc.TorchDynamoException as e:
         fact = str(e).strip().splitlines()[0]
@@ -250,6 +250,6 @@ def _kept(tokens: Tokens, positions: Spot, context: int) -> range:
 
 
 def _mask(tokens: Tokens, kept: range, length: int) -> list[bool]:
-    # With the end of text alone there is one position, and it votes.
+    # With the end of text alone, the one position votes.
     words = tokens.words if tokens.words[0] in kept else kept
     return [i < len(kept) and kept[i] in words for i in range(length)]

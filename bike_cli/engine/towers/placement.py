@@ -1,4 +1,4 @@
-"""Where a model runs, and in which numbers."""
+"""The device and the precision that a model runs with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Placement:
-    """A device, and the type its matrix products are done in; weights and features stay float32."""
+    """A device, and the data type of its matrix products; weights and features stay float32."""
 
     device: torch.device
     dtype: torch.dtype
@@ -29,31 +29,31 @@ class Placement:
         return nullcontext() if self.dtype is torch.float32 else torch.autocast(self.device.type, self.dtype)
 
     def mark(self) -> torch.cuda.Event | None:
-        """Return what tells when the device has done all it was asked for until now; None: it has."""
+        """Return an event that completes when the device has done all queued work; None: it has none."""
         if self.device.type != "cuda":
             return None
-        # Blocking: a thread that spins while it waits takes a core from the decoders: 7 % fewer videos on 16 cores.
+        # Blocking: a spinning thread would take a core from the decoders, 7 % fewer videos on 16 cores.
         event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self.device))
         return event
 
     def side_stream(self) -> AbstractContextManager[object]:
-        """Return a context whose work runs in parallel with what is queued on the device, not after it."""
+        """Return a context in which work runs in parallel with what is queued on the device, not after it."""
         if self.device.type != "cuda":
             return nullcontext()
         return torch.cuda.stream(_side_stream(self.device))
 
 
-@functools.cache  # each stream has memory of its own, which it keeps
+@functools.cache  # a new stream each time would hold more memory
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def place(device: Device, precision: Precision) -> Placement:
-    """Return the placement that these two words mean on this machine.
+    """Return the placement for a device and a precision on this machine.
 
     Raises:
-        UsageError: a device that is misspelt or not here; fp16 on a CPU.
+        UsageError: an unknown or missing device; fp16 on a CPU.
     """
     chosen = _device(device)
     if precision == "auto":
@@ -64,7 +64,7 @@ def place(device: Device, precision: Precision) -> Placement:
 
 
 def explain(placement: Placement, device: Device, precision: Precision) -> str:
-    """Return why `place` chose this placement for these two words."""
+    """Return why `place` chose this placement."""
     if device != "auto":
         why_device = f"--device {device}"
     elif placement.device.type == "cpu":
@@ -77,9 +77,9 @@ def explain(placement: Placement, device: Device, precision: Precision) -> str:
 
 
 def why_no_gpu() -> str:
-    """Return why torch has no GPU to compute on, in a few words.
+    """Return in a few words why torch cannot use a GPU.
 
-    A build of torch for CUDA says itself what it misses: a driver, a newer driver, a visible GPU.
+    A build of torch for CUDA reports itself what is missing: a driver, a newer driver, a visible GPU.
     """
     if torch.version.cuda is None and getattr(torch.version, "hip", None) is None:
         return "torch is built without CUDA"
@@ -97,10 +97,10 @@ def first_sentence(text: str) -> str:
 
 
 def spare_threads(model: nn.Module) -> None:
-    """Let torch compute on one core where the model is so small that a second one is only waited for.
+    """Let torch compute on one core if the model is so small that more cores only wait for one another.
 
-    It concerns the whole process, so a program decides for itself; `bike` does it. On two cores, of which one was busy,
-    a clip with `tiny` took 0.04 s instead of 0.6 s.
+    This affects the whole process, so it is the program's decision; `bike` does it. On two cores, one of them busy, a
+    clip took `tiny` 0.04 s instead of 0.6 s.
     """
     if sum(parameter.numel() for parameter in model.parameters()) < SMALL:
         torch.set_num_threads(1)

@@ -1,8 +1,8 @@
-"""A Vision Transformer in a shape that computes faster; the features and the weights stay the same.
+"""Faster forms of parts of a Vision Transformer, with the same features and weights.
 
-The last block is computed for the one token that is read of it. Other parts take a shape that a GPU trains faster:
-ViT-B/16 cut to four blocks, 256 videos of 8 frames on an H200, bf16, compiled: forward and backward take 166 ms as they
-are, 156 ms with packed attention, 132 ms with patches as a product, too.
+The last block is computed only for the one token that CLIP reads. Other forms train faster on a GPU: for ViT-B/16 cut
+to four blocks, 256 videos of 8 frames on an H200, bf16, compiled, forward and backward take 166 ms without them, 156 ms
+with packed attention, and 132 ms with patches as a matrix product as well.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 
 class PackedAttention(nn.Module):
-    """What `attention` computes, its weights under their names, with a frame's tokens side by side in memory.
+    """The same as `attention`, with the same parameter names and a frame's tokens next to each other in memory.
 
-    `nn.MultiheadAttention` puts the tokens of all frames in a row first, then copies queries, keys and values apart. A
-    large batch's are gigabytes.
+    `nn.MultiheadAttention` first puts the tokens of all frames in a row, then copies queries, keys and values into
+    tensors of their own, which are gigabytes in a large batch.
     """
 
     def __init__(self, attention: nn.MultiheadAttention) -> None:
@@ -39,16 +39,16 @@ class PackedAttention(nn.Module):
         return F.linear(seen.transpose(1, 2).flatten(2), self.out_proj.weight, self.out_proj.bias), None
 
     def _by_head(self, projected: Tensor, count: int) -> tuple[Tensor, ...]:
-        """Return views [B, heads, L, width / heads] of what lies in one piece: [B, L, count * width]."""
+        """Return `count` views [B, heads, L, width / heads] of a tensor [B, L, count * width]."""
         rows, length, width = projected.shape
         apart = projected.view(rows, length, count, self.heads, width // count // self.heads)
         return apart.permute(2, 0, 3, 1, 4).unbind()
 
 
 class PatchProduct(nn.Module):
-    """A convolution whose patches neither overlap nor leave gaps, as one matrix product; its weight under its name.
+    """A convolution of patches without overlap or gaps, as one matrix product with the same parameter names.
 
-    For three channels in 16 bits cuDNN falls back to plain arithmetic: 17 ms for what takes 1 ms on tensor cores.
+    For three channels in 16 bits, cuDNN does not use tensor cores: it takes 17 ms instead of 1 ms.
     """
 
     def __init__(self, convolution: nn.Conv2d) -> None:
@@ -65,7 +65,7 @@ class PatchProduct(nn.Module):
 
 
 def pack(tower: nn.Module) -> None:
-    """Give a tower these parts, in place, where it has those they stand for; features stay the same."""
+    """Replace parts of a tower by these forms, in place, where they apply; features stay the same."""
     if not isinstance(tower, VisionTransformer):
         return
     for block in tower.transformer.resblocks:
@@ -83,10 +83,10 @@ def _tiles(convolution: nn.Conv2d, size: tuple[int, int]) -> bool:
 
 
 class ClassTokenBlock(ResidualAttentionBlock):  # type: ignore[misc]
-    """A block that answers for the class token alone, which looks at all tokens; the weights are those of `block`."""
+    """A block that computes the class token alone, which attends to all tokens; it has the weights of `block`."""
 
     def __init__(self, block: ResidualAttentionBlock) -> None:
-        nn.Module.__init__(self)  # the parts are there already
+        nn.Module.__init__(self)  # the parts exist already
         for name, part in block.named_children():
             self.add_module(name, part)
 
@@ -101,10 +101,10 @@ class ClassTokenBlock(ResidualAttentionBlock):  # type: ignore[misc]
 
 
 def answer_for_class_token(tower: nn.Module) -> None:
-    """Let a tower's last block leave out what nobody reads, where that is so; the features stay the same.
+    """Let a tower's last block compute only its class token, if nothing else is read; features stay the same.
 
-    CLIP reads the class token of the last block; queries, output and MLP of the patches are thrown away. That is five
-    sixths of the block's work: a fifth of a tower of 4 blocks, 7 % of ViT-B/16.
+    The queries, output and MLP of the patches would be discarded. They are five sixths of the block's work: a fifth of
+    a tower of 4 blocks, 7 % of ViT-B/16.
     """
     if not isinstance(tower, VisionTransformer):
         return

@@ -1,4 +1,4 @@
-"""Texts become token ids, and a label's place in its prompt becomes a span of them."""
+"""Tokenisation: texts become token ids, and a label's position in its prompt becomes a span of tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bike_cli.records import Prompt
 
 
 class Tokenizer(Protocol):
-    """What is needed of open_clip's `SimpleTokenizer`."""
+    """The part of open_clip's `SimpleTokenizer` that bike uses."""
 
     sot_token_id: int
     eot_token_id: int
@@ -23,7 +23,7 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True)
 class Truncated:
-    """A text, at `index` in its list, that is longer than the context: what the model sees of it, and what not."""
+    """A text, at `index` in its list, that is longer than the context, in the parts that are kept and cut."""
 
     index: int
     kept: str
@@ -32,11 +32,11 @@ class Truncated:
 
 @dataclass(frozen=True)
 class Tokens:
-    """One text as the text tower reads it.
+    """The tokens of one text.
 
     Args:
         ids: start of text, at most context - 2 tokens, end of text.
-        words: positions in `ids` of the label's own words; the end of text where nothing of the label is left.
+        words: positions in `ids` of the label's own words; the end of text if none of them is left.
         cut: ids that did not fit.
     """
 
@@ -48,9 +48,9 @@ class Tokens:
 def tokenise(tokenizer: Tokenizer, prompt: Prompt, *, context: int) -> Tokens:
     """Return the tokens of `prompt`, cut to `context` positions as the official tokenizer cuts sentences.
 
-    The label's words are what is left between the tokens that its prompt shares with the text before the label and
-    with the text after it. Cleaning, lower case and merges may reach over the label's edges; a token that straddles
-    an edge then counts as the label's.
+    The label's words are the tokens between those that the prompt shares with the text before the label and those that
+    it shares with the text after it. The tokenizer may merge across the label's edges; a token that straddles an edge
+    counts as the label's.
     """
     ids = tokenizer.encode(prompt.text)
     first = _shared(ids, tokenizer.encode(prompt.text[: prompt.start]))

@@ -1,4 +1,4 @@
-"""Video frames become what the image tower was trained on: resize, crop, normalise."""
+"""Preprocessing of video frames as the image tower was trained with: resize, crop, normalise."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _TORCH = {"bicubic": InterpolationMode.BICUBIC, "bilinear": InterpolationMode.BI
 
 @dataclass(frozen=True)
 class ImageRecipe:
-    """How one model wants its frames; every value comes with its weights, none is ours.
+    """How a model's frames are prepared; all values come with its weights.
 
     Args:
-        side: S, pixels of the square the tower sees.
+        side: S, pixels of the square that the tower takes.
         mean: subtracted per channel, of values in [0, 1].
         std: divided by per channel.
         resize_mode: `shortest` fits the short side and crops · `longest` fits the long side and pads ·
             `squash` fits both sides.
-        resize_side: what `shortest` fits the short side to before the crop, pixels; None: `side`.
-        fill: 0..255, around a frame that `longest` pads.
+        resize_side: pixels that `shortest` fits the short side to before the crop; None: `side`.
+        fill: 0 to 255, the padding of `longest`.
     Raises:
         ValueError: a value out of range.
     """
@@ -92,8 +92,8 @@ def views(frames: NDArray[np.uint8], recipe: ImageRecipe, *, crops: int, device:
 
     Args:
         frames: uint8 [B, H, W, 3].
-        crops: 1, the centre, or 3, as BIKE orders them: left, right, centre.
-        device: where the answer goes. CUDA resizes there, within a rounding of PIL; all others use PIL itself.
+        crops: 1, the centre, or 3, in BIKE's order: left, right, centre.
+        device: of the result. CUDA resizes on the device, to within rounding of PIL; other devices use PIL itself.
     Returns:
         uint8 [crops * B, 3, S, S]: all frames of crop 0, then all of crop 1.
     Raises:
@@ -130,7 +130,7 @@ def _is_strip(size: tuple[int, int], recipe: ImageRecipe) -> bool:
 
 def normalise(pixels: Tensor, recipe: ImageRecipe) -> Tensor:
     """Return float32 [B, 3, S, S], (pixels / 255 - mean) / std, of uint8 pixels of that shape."""
-    # Made there, they would wait for all that the device was asked for before.
+    # If the device made them, they would wait for all work that is queued on it.
     mean, std = (
         torch.tensor(of_each)[:, None, None].to(pixels.device, non_blocking=True)
         for of_each in (recipe.mean, recipe.std)
@@ -145,7 +145,7 @@ def size_after_resize(width: int, height: int, recipe: ImageRecipe) -> tuple[int
         return side, side
     if recipe.resize_mode == "longest":
         longest = max(width, height)
-        # open_clip rounds a thin strip to 0 pixels, which nothing can resize to.
+        # open_clip rounds a thin strip to 0 pixels, which is not a valid size.
         return max(1, round(width * side / longest)), max(1, round(height * side / longest))
     short, target = min(width, height), recipe.resize_side or side
     return int(target * width / short), int(target * height / short)
@@ -179,7 +179,7 @@ def _crops(
 def _windows(
     frame: NDArray[np.uint8], size: tuple[int, int], corners: list[Box], recipe: ImageRecipe
 ) -> NDArray[np.uint8]:
-    # The same resize, computed only inside each crop; equal up to a rounding of its corners to float.
+    # The same resize, computed only inside each crop; equal up to rounding of its corners to float.
     scale_x, scale_y, side = frame.shape[1] / size[0], frame.shape[0] / size[1], recipe.side
     image = Image.fromarray(frame)
     boxes = [(x * scale_x, y * scale_y, (x + side) * scale_x, (y + side) * scale_y) for x, y in corners]
@@ -197,8 +197,8 @@ def _cut(whole: NDArray[np.uint8], corner: Box, recipe: ImageRecipe) -> NDArray[
 
 
 def to_cuda(frames: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Return frames on a CUDA device, copied beside what it does."""
-    # Pinned and on a stream of its own, the copy passes while the tower is busy with the frames before.
+    """Return frames on a CUDA device, copied in parallel with its work."""
+    # From pinned memory and on its own stream, the copy runs while the tower computes earlier frames.
     pinned = torch.empty(frames.shape, dtype=torch.uint8, pin_memory=True)
     pinned.numpy()[...] = frames
     copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -213,7 +213,7 @@ def to_cuda(frames: NDArray[np.uint8], device: torch.device) -> Tensor:
 def _on_cuda(frames: Tensor, size: tuple[int, int], corners: list[Box], recipe: ImageRecipe) -> Tensor:
     mode, side = _TORCH[recipe.interpolation], recipe.side
     pixels = frames.permute(0, 3, 1, 2)  # [B, 3, H, W]
-    # PIL resizes along the width, rounds to uint8, then along the height: overshoots are cut twice.
+    # PIL resizes along the width, rounds to uint8, then along the height, so overshoots are clipped twice.
     for height, width in ((pixels.shape[2], size[0]), (size[1], size[0])):
         pixels = F.resize(pixels.float(), [height, width], mode, antialias=True).round().clamp(0, 255)
     cuts = []
@@ -231,7 +231,7 @@ def _pair(size: object) -> tuple[int, int]:
 
 
 def _triple(values: object) -> Triple:
-    """Return a value per channel; one number stands for all three."""
+    """Return a value per channel; a single number applies to all three."""
     if _is_number(values):
         values = (values, values, values)
     return tuple(values) if isinstance(values, list) else values  # type: ignore[return-value]

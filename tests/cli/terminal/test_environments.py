@@ -173,7 +173,7 @@ def test_a_cache_that_cannot_be_made_is_a_warning(by: str, name: str, clips: Pat
     assert [record["status"] for record in done.records] == ["ok"] * 3
     assert (done.exit_code, done.stderr.count("\n")) == (ExitCode.DONE, 1)
     assert done.stderr.startswith(f"warning: {folder}")
-    assert done.stderr.endswith("going on without keeping features\n")
+    assert done.stderr.endswith("continuing without the cache\n")
 
 
 # -- workers ------------------------------------------------------------------------------------------------------

@@ -260,7 +260,7 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_another_version_is_refused(file: Path, version: object) -> None:
     rewritten(file, lambda told, _: told.update(version=version))
 
-    assert_refused(file, f"version {re.escape(str(version))}, and this bike reads 1; update bike")
+    assert_refused(file, f"version {re.escape(str(version))}, but this bike reads 1; update bike")
 
 
 @pytest.mark.parametrize("told", [[], 1, None, "x", {}], ids=repr)

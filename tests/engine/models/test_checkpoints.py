@@ -238,7 +238,7 @@ def test_openai_weights_under_another_activation_are_refused(tmp_path: Path) -> 
 def test_a_state_dict_that_is_no_clip_is_refused(tmp_path: Path) -> None:
     torch.save(torch.nn.Linear(3, 3).state_dict(), tmp_path / "a.pt")
 
-    with pytest.raises(ModelError, match=r"a\.pt: is no CLIP"):
+    with pytest.raises(ModelError, match=r"a\.pt: is not a CLIP"):
         open_checkpoint(str(tmp_path / "a.pt"))
 
 
@@ -250,11 +250,11 @@ def drop(state: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
     ("damage", "said"),
     [
         (lambda s: drop(s, "ln_final.bias"), "1 missing: ln_final.bias"),
-        (lambda s: drop(s, "visual.conv1.weight"), "is no CLIP"),
+        (lambda s: drop(s, "visual.conv1.weight"), "is not a CLIP"),
         (lambda s: s | {"extra": torch.zeros(2)}, "1 unexpected: extra"),
         (lambda s: s | {"ln_final.bias": torch.zeros(3)}, "1 with a different shape: ln_final.bias"),
         (lambda s: s | {"visual.positional_embedding": torch.zeros(4, 64)}, "a square number of positions"),
-        (lambda s: s | {"visual.conv1.weight": torch.zeros(4)}, "is no CLIP"),
+        (lambda s: s | {"visual.conv1.weight": torch.zeros(4)}, "is not a CLIP"),
     ],
 )
 def test_a_clip_with_wrong_tensors_is_told_which(
@@ -296,7 +296,7 @@ def test_official_models_of_224_pixels_resize_to_256(tmp_path: Path) -> None:
 def test_another_head_is_named(tmp_path: Path) -> None:
     file = bike_file(tmp_path / "a.pt", {"lstm_visual.weight_ih_l0": torch.zeros(2, 2)})
 
-    with pytest.raises(ModelError, match=r"a head of a kind not known \(lstm_visual.weight_ih_l0"):
+    with pytest.raises(ModelError, match=r"a head of an unknown kind \(lstm_visual.weight_ih_l0"):
         open_checkpoint(file)
 
 

@@ -363,7 +363,7 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     config = tmp_path / "m" / "config.json"
     config.write_text(config.read_text().replace('"version": 1', '"version": 1, "version": 1'))
 
-    with pytest.raises(ModelError, match="the key 'version' is there twice"):
+    with pytest.raises(ModelError, match="the key 'version' occurs twice"):
         open_checkpoint(str(tmp_path / "m"))
 
 

@@ -320,7 +320,7 @@ def test_the_official_frames_are_no_matter(
         (replace(BIKE, spot="words"), "video", "spots by words at temperature 0.01, the official code by all at 0.01"),
         (replace(BIKE, temperature=0.1), "video", "spots by all at temperature 0.1, the official code by all at 0.01"),
         (replace(BIKE, template="class"), "attributes", "reads labels with template class, the official code with"),
-        (replace(BIKE, attribute_weight=0.5), "attributes", "weighs attributes by 0.5, the official code by 0.3"),
+        (replace(BIKE, attribute_weight=0.5), "attributes", "weights attributes by 0.5, the official code by 0.3"),
     ],
 )
 def test_a_recipe_of_its_own_is_told(
@@ -348,7 +348,7 @@ def test_sizes_that_openai_has_not_are_told(
     with caplog.at_level(logging.WARNING):
         save_official(small, "video", tmp_path / "a.pt")
 
-    assert [line.split(";")[0] for line in warned(caplog)] == ["small: has sizes that no model of OpenAI's has"]
+    assert [line.split(";")[0] for line in warned(caplog)] == ["small: has sizes that no model of OpenAI has"]
 
 
 @pytest.mark.parametrize(

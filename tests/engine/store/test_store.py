@@ -192,7 +192,7 @@ def test_a_store_that_stays_locked_is_read_and_not_written(
 
     assert found is not None
     assert [r.message for r in caplog.records] == [
-        f"{tmp_path / store_file.FILE}: cannot be written (database is locked); going on without keeping features"
+        f"{tmp_path / store_file.FILE}: cannot be written (database is locked); continuing without the cache"
     ]
 
 

@@ -34,7 +34,7 @@ def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path, kind: str) -> 
         file.write_bytes({"text": b"notes\n" * 999, "short": b"x", "random": random.Random(1).randbytes(9999)}[kind])
     before = None if kind == "folder" else file.read_bytes()
 
-    with pytest.raises(StoreError, match=r"features\.sqlite: is no store of bike; move it away"):
+    with pytest.raises(StoreError, match=r"features\.sqlite: is not a store of bike; move it away"):
         Store.open(tmp_path)
     with pytest.raises(StoreError, match="left alone"):
         store_file.remove(file)
@@ -59,7 +59,7 @@ def test_another_format_is_refused(tmp_path: Path, version: int) -> None:
     Store.open(tmp_path).close()
     sql(tmp_path, f"PRAGMA user_version={version}")
 
-    with pytest.raises(StoreError, match=f"format {version}, and this bike reads 1; start afresh with `bike cache"):
+    with pytest.raises(StoreError, match=f"format {version}, but this bike reads 1; start afresh with `bike cache"):
         Store.open(tmp_path)
 
 
@@ -67,7 +67,7 @@ def test_a_file_with_more_than_our_tables_is_refused(tmp_path: Path) -> None:
     Store.open(tmp_path).close()
     sql(tmp_path, "CREATE TRIGGER t AFTER INSERT ON files BEGIN DELETE FROM features; END")
 
-    with pytest.raises(StoreError, match="its tables are not ours"):
+    with pytest.raises(StoreError, match="its tables are not those of bike"):
         Store.open(tmp_path)
 
 

@@ -98,7 +98,7 @@ def test_a_full_disk_is_one_warning(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("going on without keeping features") == 1
+    assert done.stderr.count("continuing without the cache") == 1
     assert len(done.stderr.splitlines()) == 1
     assert sql(tmp_path, "PRAGMA integrity_check") == [("ok",)]
 
@@ -125,5 +125,5 @@ def test_a_read_only_store_is_read_and_not_written(read_only: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert done.stdout == "ready\n20 found\n"
-    assert done.stderr.count("going on without keeping features") == 1
+    assert done.stderr.count("continuing without the cache") == 1
     assert len(done.stderr.splitlines()) == 1

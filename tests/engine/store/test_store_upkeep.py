@@ -190,7 +190,7 @@ def test_a_named_folder_that_cannot_be_is_a_warning(tmp_path: Path, caplog: pyte
 
     assert open_store(StoreConfig(cache_dir=str(tmp_path / "file" / "cache"))) is None
     assert "cannot be opened" in caplog.text
-    assert caplog.text.rstrip().endswith("going on without keeping features")
+    assert caplog.text.rstrip().endswith("continuing without the cache")
 
 
 def test_a_default_folder_that_cannot_be_is_a_warning(home: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -204,5 +204,5 @@ def test_a_damaged_store_in_the_default_folder_is_an_error(home: Path) -> None:
     Store.open(None).close()
     store_file.store_file(None).write_bytes(b"text")
 
-    with pytest.raises(StoreError, match="no store of bike"):
+    with pytest.raises(StoreError, match="not a store of bike"):
         open_store(StoreConfig())

@@ -45,8 +45,8 @@ def test_a_size_that_was_too_large_is_not_tried_again(caplog: pytest.LogCaptureF
 
     assert [size for size in device.asked if size > device.holds] == [AT_ONCE, AT_ONCE // 2]
     assert caplog.messages == [
-        "out of memory on the device: going on with 16 frames at once",
-        "out of memory on the device: going on with 8 frames at once",
+        "out of memory on the device: continuing with 16 frames at once",
+        "out of memory on the device: continuing with 8 frames at once",
     ]
 
 
