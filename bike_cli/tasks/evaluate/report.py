@@ -23,7 +23,7 @@ class Metric:
     """A metric with its 95 % confidence interval.
 
     Args:
-        value: computed on the videos as they are.
+        value: the metric of all videos.
         low: lower end of the interval.
         high: upper end of the interval.
     """
@@ -39,7 +39,7 @@ class Estimate:
 
     Args:
         value: the metric, or its mean over splits.
-        std: population standard deviation over splits; None for a single value. The JSON has it under `NAME_std`.
+        std: population standard deviation over splits; None for a single value. The JSON has it under `KEY_std`.
     """
 
     value: float
@@ -51,12 +51,12 @@ class ClassMetrics:
     """The metrics of one class; None where they are undefined.
 
     Args:
-        label: the class.
+        label: label of the class.
         videos: number of its videos.
         recall: share of its videos that are classified correctly.
-        precision: share of the videos classified as this class that are of it.
+        precision: share of the videos classified as this class that belong to it.
         f1: harmonic mean of precision and recall.
-        average_precision: without interpolation; of equal scores, videos of other classes count first.
+        average_precision: average precision without interpolation; of equal scores, videos of other classes rank first.
     """
 
     label: str
@@ -72,15 +72,15 @@ class Provenance:
     """What the answers of a system depend on.
 
     Args:
-        model: its name.
+        model: name of the model.
         fingerprint: hash of its weights.
         template: prompt template.
         pool: how frames are pooled.
         spot: which tokens weight the frames.
-        temperature: of the softmax that weights the frames.
-        attributes: the lexicon; None without attributes.
+        temperature: temperature of the softmax that weights the frames.
+        attributes: lexicon of attributes; None without attributes.
         attribute_weight: weight of the attributes in the score.
-        attribute_model: the model that finds attributes, if it is another one.
+        attribute_model: model that finds attributes; None if it is `model`.
     """
 
     model: str
@@ -99,13 +99,13 @@ class SystemResult:
     """What one system achieves.
 
     Args:
-        name: what distinguishes it from the other systems.
-        metrics: by key (`top1`, `mean_class`, …), the most important first.
-        per_class: in the order of the labels.
+        name: name of the system.
+        metrics: metrics by key (`top1`, `mean_class`, …), the most important first.
+        per_class: metrics of each class, in the order of the labels.
         confusion: number of videos of each class (row) that were classified as each class (column), in the order of
             `per_class`; None if videos may have several labels.
         official: metrics as the official code would print them; None without `--official`.
-        provenance: what its answers depend on; None for predictions that were made earlier.
+        provenance: what its answers depend on; None for saved predictions.
     """
 
     name: str
@@ -129,7 +129,7 @@ class Comparison:
         baseline: name of the first system.
         system: name of the other system.
         metric: key of the metric.
-        difference: metric of `system` minus metric of `baseline`.
+        difference: metric of the other system minus metric of the first.
         low: lower end of its 95 % interval.
         high: upper end of its 95 % interval.
         p: two-sided p-value.
@@ -157,7 +157,7 @@ class SplitResult:
         name: name of the split.
         classes: number of its classes; None for the mean.
         videos: number of its videos; None for the mean.
-        metrics: by key.
+        metrics: top-1 and top-5 by key.
         official: metrics as the official code would print them; None without `--official`.
     """
 
@@ -174,9 +174,9 @@ class FailedVideo:
     """A video that could not be evaluated.
 
     Args:
-        path: as given.
-        kind: the type of error.
-        message: what is wrong.
+        path: path as given.
+        kind: type of the error.
+        message: description of the error.
     """
 
     path: str
@@ -186,12 +186,12 @@ class FailedVideo:
 
 @dataclass(frozen=True)
 class EvalData:
-    """What was evaluated on.
+    """The videos of an evaluation.
 
     Args:
-        files: as given.
+        files: files and folders as given.
         sha256: hash of the names and labels of all videos.
-        contents: hash of what the files hold, and of the labels.
+        contents: hash of the contents and labels of all videos.
         videos: number of videos that were evaluated.
         classes: number of classes.
         failed: videos that could not be evaluated.
@@ -213,13 +213,13 @@ class Manifest:
 
     Args:
         model: name of the first model.
-        fingerprint: hash of its weights; None for predictions that were made earlier.
-        device: where it ran.
-        dtype: precision in which it ran.
+        fingerprint: hash of its weights; None for saved predictions.
+        device: device that computed the scores; None for saved predictions.
+        dtype: precision of the scores; None for saved predictions.
         arguments: data, labels and options as given.
-        settings: the configuration that resulted.
-        versions: of bike, Python and packages; None for a package that is not installed.
-        seed: of the bootstrap.
+        settings: the resulting configuration.
+        versions: versions of bike, Python and packages; None for a package that is not installed.
+        seed: seed of the bootstrap.
     """
 
     model: str
@@ -237,13 +237,13 @@ class EvaluationReport:
     """The result of an evaluation. All metrics are shares from 0 to 1.
 
     Args:
-        protocol: the evaluation protocol.
-        manifest: what is needed to repeat it.
-        data: what was evaluated on.
-        systems: the first one is what others are compared with.
-        comparisons: for each further system and each metric that both have.
-        splits: of protocols with splits.
-        systems_left_out: names of the systems that could not be evaluated.
+        protocol: evaluation protocol.
+        manifest: what is needed to repeat the evaluation.
+        data: the videos.
+        systems: results of each system; the others are compared with the first.
+        comparisons: a comparison for each further system and each metric.
+        splits: results on each split, for protocols that have splits.
+        systems_left_out: names of systems that could not be evaluated.
     """
 
     protocol: str

@@ -4,8 +4,12 @@ import base64
 import hashlib
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +23,7 @@ from answers import HOSTILE, steering
 from browser import Browser, browsing, find_browser
 from PIL import Image
 
+import bike_cli
 from bike_cli.cli.eval.page import CONFUSIONS_SHOWN, FAILURES_SHOWN, write_html
 from bike_cli.errors import UsageError
 from bike_cli.tasks.evaluate.mistakes import Mistake, Mistakes
@@ -842,3 +847,37 @@ def test_even_markup_that_got_in_would_neither_run_nor_load(browser: Browser, fi
     assert browser.value_of("document.title") == "bike eval: standard, tiny"
     assert any("Content Security Policy" in complaint for complaint in browser.complaints)
     assert browser.value_of("document.querySelector('img').naturalWidth") == 0
+
+
+# -- in a package that is not a folder ----------------------------------------------------------------------------
+
+
+@pytest.mark.slow  # compiles the whole package
+def test_template_and_style_are_found_in_an_archive(tmp_path: Path) -> None:
+    """As in an installed wheel, they are package data: no path next to a source file is needed."""
+    package, archive = Path(bike_cli.__file__).parent, tmp_path / "package.zip"
+    with zipfile.ZipFile(archive, "w") as made:
+        for path in package.rglob("*"):
+            if path.suffix in (".py", ".css", ".jinja"):
+                made.write(path, path.relative_to(package.parent))
+    (tmp_path / "report.json").write_text(json.dumps(a_report(a_system())))
+    program = """
+import sys
+from pathlib import Path
+import bike_cli
+from bike_cli.cli.eval.page import write_html
+from bike_cli.tasks.evaluate.mistakes import Mistakes
+from bike_cli.tasks.evaluate.report import EvaluationReport
+write_html(EvaluationReport.from_json(Path("report.json").read_text()), Mistakes(), Path("report.html"))
+print(bike_cli.__file__)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(archive)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(str(archive))
+    written(a_report(a_system()), [], tmp_path / "here.html")
+    assert (tmp_path / "report.html").read_text() == (tmp_path / "here.html").read_text()
