@@ -42,7 +42,7 @@ from bike_cli.engine.voters import Voters
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Prompt, Sample, Source
 from bike_cli.tasks.finetune.learner import Batch, Learner
-from bike_cli.tasks.finetune.loading import Loaded, Plan
+from bike_cli.tasks.finetune.loading import BatchPlan, LoadedBatch
 from bike_cli.tasks.finetune.sharding import copy_trained_weights
 from bike_cli.tasks.finetune.video_branch import VideoTraining, freeze
 
@@ -77,9 +77,9 @@ class OnDevice:
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
 
-    def batches(self, plans: Iterable[Plan]) -> Iterator[Loaded]:
+    def batches(self, plans: Iterable[BatchPlan]) -> Iterator[LoadedBatch]:
         """Yield a batch for each plan."""
-        yield from (Loaded(self._batch, ()) for _ in plans)
+        yield from (LoadedBatch(self._batch, ()) for _ in plans)
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from benchmarks.material import copies, engine_of
 from bike_cli.config import BatchConfig, FinetuneConfig, LearningConfig, StoreConfig
 from bike_cli.data.labelled.train_sets import LabelledSet
 from bike_cli.records import Sample, Source
-from bike_cli.tasks.finetune.loading import Plan
+from bike_cli.tasks.finetune.loading import BatchPlan
 from bike_cli.tasks.finetune.run import Finetuning
 from bike_cli.tasks.finetune.video_branch import Step
 from bike_cli.video.workers.machine import cores
@@ -73,7 +73,7 @@ def measured(run: Finetuning, decode: BareDecode, files: list[str], batch: int) 
     assert run.video is not None
     decode_s = decode.seconds(files)
     places = list(range(len(files)))
-    plans = [Plan(0, tuple(places[i : i + batch])) for i in range(0, len(files), batch)]
+    plans = [BatchPlan(0, tuple(places[i : i + batch])) for i in range(0, len(files), batch)]
     start_s = time.perf_counter()
     with closing(run.video.loader.batches(plans)) as batches:  # type: ignore[type-var]
         loaded, *_ = batches

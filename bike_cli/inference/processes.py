@@ -125,7 +125,7 @@ def found(environment: Mapping[str, str] = os.environ) -> Processes:
 
 
 def load_among(config: EngineConfig, group: Processes) -> Engine:
-    """Load the engine of this process; each process of a group has a GPU of its own. It is not compiled."""
+    """Load the engine of this process, without compiling it; each process of a group uses another GPU."""
     if group.count > 1 and config.device in ("auto", "cuda") and place(config.device, "fp32").device.type == "cuda":
         config = replace(config, device=f"cuda:{group.local}")
     return load(config.model, config.device, config.precision, offline=config.offline)

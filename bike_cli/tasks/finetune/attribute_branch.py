@@ -32,9 +32,9 @@ from bike_cli.inference.processes import Processes
 from bike_cli.records import Failure, Sample, Spent
 from bike_cli.tasks.finetune.loading import multi_hot, plans_of, steps_of
 from bike_cli.tasks.finetune.losses import IN_BATCH_LOSSES, bce_loss, ce_loss, rate_of_step
-from bike_cli.tasks.finetune.plan import RunPlan, lexicon_of
+from bike_cli.tasks.finetune.plan import RunPlan, choose_lexicon
 from bike_cli.tasks.finetune.snapshots import Metrics
-from bike_cli.tasks.finetune.validation import Validation, metrics_of, scores_of
+from bike_cli.tasks.finetune.validation import Validation, compute_metrics, score_video
 from bike_cli.tasks.finetune.video_branch import PAPER_BATCH, Step
 from bike_cli.video.workers.pool import DecodePool
 
@@ -66,7 +66,7 @@ def describe_videos(
         UsageError: none of the videos can be read.
     """
     config, sources = plan.config, [sample.source for sample in group.share(samples)]
-    lexicon = encode_lexicon(engine.encoder, read_lexicon(lexicon_of(engine, config)))
+    lexicon = encode_lexicon(engine.encoder, read_lexicon(choose_lexicon(engine, config)))
     outcomes: list[tuple[str, NDArray[np.float32]] | Failure] = []
     with ExitStack() as stack:
         store = open_store(config.store)
@@ -79,7 +79,7 @@ def describe_videos(
                 frames = video.features[0].frames.flatten(0, 1).to(lexicon.features.device)
                 attributes = associate(frames[None], lexicon, config.attributes.attribute_count)[0]
                 sentence = attribute_sentence([attribute.phrase for attribute in attributes])
-                outcomes.append((sentence, scores_of(video, texts)))
+                outcomes.append((sentence, score_video(video, texts)))
     outcomes = group.unshare(outcomes)
     read = [(s, outcome) for s, outcome in zip(samples, outcomes, strict=True) if not isinstance(outcome, Failure)]
     failures = tuple(outcome for outcome in outcomes if isinstance(outcome, Failure))
@@ -193,7 +193,7 @@ class AttributeTraining:
         return self._metrics(fused.numpy())
 
     def _metrics(self, scores: NDArray[np.float64]) -> Metrics:
-        return metrics_of(scores, self._val.samples, multi_label=self._plan.labelled.multi_label)
+        return compute_metrics(scores, self._val.samples, multi_label=self._plan.labelled.multi_label)
 
     def _validation(self, what: str, epoch: int, metrics: Metrics, *, is_best: bool) -> Validation:
         return Validation(what, epoch, metrics, is_best, len(self._val.samples), len(self._val.failures))

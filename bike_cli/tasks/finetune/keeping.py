@@ -91,12 +91,12 @@ class BestModel:
         Source: WiSE-FT, arXiv:2109.01903.
         """
         self.write(self._engine, recipe, FINE_TUNED)
-        weights = weights_of(self._engine)
+        weights = named_weights(self._engine)
         for name, initial in self._initial.items():
             weights[name].lerp_(initial.to(weights[name].device), 1 - share)
 
 
-def weights_of(engine: Engine) -> dict[str, Tensor]:
+def named_weights(engine: Engine) -> dict[str, Tensor]:
     """Return the parameters of a model by name: `clip.*`, then `head.*`."""
     weights: dict[str, Tensor] = {f"clip.{name}": p for name, p in engine.encoder.model.named_parameters()}
     if engine.temporal_head is not None:
@@ -106,7 +106,7 @@ def weights_of(engine: Engine) -> dict[str, Tensor]:
 
 def initial_weights(engine: Engine, trained: Iterable[str], *, has_new_head: bool) -> dict[str, Tensor]:
     """Return copies of the trained weights before training; a new head has none to go back to."""
-    weights, prefixes = weights_of(engine), ("clip.",) if has_new_head else ("clip.", "head.")
+    weights, prefixes = named_weights(engine), ("clip.",) if has_new_head else ("clip.", "head.")
     return {n: weights[n].detach().cpu().clone() for n in trained if n in weights and n.startswith(prefixes)}
 
 

@@ -36,7 +36,7 @@ ORDER, FRAMES, PIXELS = range(3)  # purposes of random numbers, as part of their
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """The videos of a batch.
 
     Args:
@@ -48,7 +48,7 @@ class Plan:
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
+class LoadedBatch:
     """A batch, and the failures of the videos that this process could not read."""
 
     batch: Batch
@@ -56,14 +56,14 @@ class Loaded:
 
 
 @dataclass(frozen=True, eq=False)
-class _Prepared:
-    loaded: Loaded
+class _PreparedBatch:
+    loaded: LoadedBatch
     event: torch.cuda.Event | None
 
 
 def plans_of(
     epoch: int, labels: Sequence[int], *, batch_size: int, seed: int, balanced: bool, processes: int = 1
-) -> list[Plan]:
+) -> list[BatchPlan]:
     """Return the batches of an epoch; their sizes differ by at most one video, so that no small batch is left over.
 
     Args:
@@ -79,7 +79,7 @@ def plans_of(
         order = rng.permutation(len(labels))
     batches = np.array_split(order, steps_of(len(labels), batch_size))
     width = -(-len(batches[0]) // processes) * processes
-    return [_plan(epoch, batch.tolist(), width if processes > 1 else len(batch)) for batch in batches]
+    return [_batch_plan(epoch, batch.tolist(), width if processes > 1 else len(batch)) for batch in batches]
 
 
 def steps_of(samples: int, batch_size: int) -> int:
@@ -96,15 +96,15 @@ def multi_hot(samples: Sequence[Sample], classes: int) -> Tensor:
 
 
 def warn_once(failures: Iterable[Failure], reported: set[str]) -> None:
-    """Log the failures of videos whose ids are not in `reported`, and add them to it."""
+    """Log failures, except of videos with an id in `reported`, and add the ids to it."""
     for failure in failures:
         if failure.source.id not in reported:
             reported.add(failure.source.id)
             logger.warning("%s", failure.message)
 
 
-def _plan(epoch: int, places: list[int], width: int) -> Plan:
-    return Plan(epoch, tuple(places + [NO_VIDEO] * (width - len(places))))
+def _batch_plan(epoch: int, places: list[int], width: int) -> BatchPlan:
+    return BatchPlan(epoch, tuple(places + [NO_VIDEO] * (width - len(places))))
 
 
 class Loader:
@@ -135,7 +135,7 @@ class Loader:
         )
         self._warned: set[str] = set()
 
-    def batches(self, plans: Iterable[Plan]) -> Iterator[Loaded]:
+    def batches(self, plans: Iterable[BatchPlan]) -> Iterator[LoadedBatch]:
         """Yield the batches of these plans, in order. Close the iterator before the pool."""
         is_over = threading.Event()
         prepared = self._prepare_all(iter(plans), is_over)
@@ -149,7 +149,7 @@ class Loader:
                 is_over.set()
                 thread.shutdown(cancel_futures=True)
 
-    def _received(self, prepared: _Prepared) -> Loaded:
+    def _received(self, prepared: _PreparedBatch) -> LoadedBatch:
         if prepared.event is not None:
             stream = torch.cuda.current_stream()
             stream.wait_event(prepared.event)
@@ -158,10 +158,10 @@ class Loader:
 
     # -- in the thread -------------------------------------------------------------------------------------------
 
-    def _prepare_all(self, plans: Iterator[Plan], is_over: threading.Event) -> Iterator[_Prepared]:
+    def _prepare_all(self, plans: Iterator[BatchPlan], is_over: threading.Event) -> Iterator[_PreparedBatch]:
         """Make the batches one after the other, while clips of later ones are being decoded."""
         pending: deque[tuple[int, Future[Decoded] | None]] = deque()
-        requested: deque[Plan] = deque()
+        requested: deque[BatchPlan] = deque()
         requests = self._request_clips(plans, requested, pending)
         window = CLIPS_PER_WORKER * self._pool.workers + 1
 
@@ -177,7 +177,10 @@ class Loader:
             yield self._prepare(plan, clips(len(self._own_places(plan))))
 
     def _request_clips(
-        self, plans: Iterator[Plan], requested: deque[Plan], pending: deque[tuple[int, Future[Decoded] | None]]
+        self,
+        plans: Iterator[BatchPlan],
+        requested: deque[BatchPlan],
+        pending: deque[tuple[int, Future[Decoded] | None]],
     ) -> Iterator[bool]:
         """Request this process's clips from the pool, one for each item that is taken from this iterator."""
         for plan in plans:
@@ -188,11 +191,11 @@ class Loader:
                 pending.append((place, None if place == NO_VIDEO else self._pool.decode(source, dice=dice)))
                 yield True
 
-    def _own_places(self, plan: Plan) -> tuple[int, ...]:
+    def _own_places(self, plan: BatchPlan) -> tuple[int, ...]:
         rank, width = self._group.rank, len(plan.places) // self._group.count
         return plan.places[rank * width : (rank + 1) * width]
 
-    def _prepare(self, plan: Plan, clips: Iterable[tuple[int, Clip | Failure | None]]) -> _Prepared:
+    def _prepare(self, plan: BatchPlan, clips: Iterable[tuple[int, Clip | Failure | None]]) -> _PreparedBatch:
         placement = self._engine.encoder.placement
         with placement.side_stream():
             videos: list[Tensor | None] = []
@@ -201,8 +204,8 @@ class Loader:
                 if isinstance(outcome, Failure):
                     failures.append(outcome)
                 videos.append(self._pixels(outcome, plan.epoch, place) if isinstance(outcome, Clip) else None)
-            loaded = Loaded(self._batch(plan, videos), tuple(failures))
-            return _Prepared(loaded, placement.mark())
+            loaded = LoadedBatch(self._batch(plan, videos), tuple(failures))
+            return _PreparedBatch(loaded, placement.mark())
 
     def _pixels(self, clip: Clip, epoch: int, place: int) -> Tensor:
         """Return a clip as the model takes it, augmented: uint8 [T, 3, S, S]."""
@@ -218,7 +221,7 @@ class Loader:
         rng = np.random.Generator(np.random.PCG64([self._seed, epoch, place, PIXELS]))
         return augment(pixels, encoder.recipe, self._augmentation, rng)
 
-    def _batch(self, plan: Plan, videos: list[Tensor | None]) -> Batch:
+    def _batch(self, plan: BatchPlan, videos: list[Tensor | None]) -> Batch:
         side, device = self._engine.encoder.recipe.side, self._engine.encoder.placement.device
         blank = torch.zeros(self._frames, 3, side, side, dtype=torch.uint8, device=device)
         present = torch.tensor([video is not None for video in videos])

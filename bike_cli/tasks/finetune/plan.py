@@ -119,8 +119,8 @@ def plan_run(engine: Engine, labelled: LabelledSet, config: FinetuneConfig) -> R
     Raises:
         ConfigError, UsageError: settings that contradict one another, the data or the model.
     """
-    loss = loss_of(config, multi_label=labelled.multi_label)
-    sides = sides_of(labelled, fraction=config.keeping.val_fraction, seed=config.learning.seed)
+    loss = choose_loss(config, multi_label=labelled.multi_label)
+    sides = split_sides(labelled, fraction=config.keeping.val_fraction, seed=config.learning.seed)
     settings = _settings(engine, labelled, sides, config)
     engine = with_temporal_head(engine, config)
     engine.check_frames(config.sampling.frames)
@@ -130,7 +130,7 @@ def plan_run(engine: Engine, labelled: LabelledSet, config: FinetuneConfig) -> R
     return RunPlan(engine, config, labelled, sides, loss, recipe, texts, text_training, settings)
 
 
-def loss_of(config: FinetuneConfig, *, multi_label: bool) -> str:
+def choose_loss(config: FinetuneConfig, *, multi_label: bool) -> str:
     """Return the name of the loss.
 
     Raises:
@@ -146,7 +146,7 @@ def loss_of(config: FinetuneConfig, *, multi_label: bool) -> str:
     return loss
 
 
-def sides_of(labelled: LabelledSet, *, fraction: float, seed: int) -> Sides:
+def split_sides(labelled: LabelledSet, *, fraction: float, seed: int) -> Sides:
     """Return the sides of a set; without a validation side, a share of each class's training videos is held back.
 
     Raises:
@@ -184,7 +184,7 @@ def with_temporal_head(engine: Engine, config: FinetuneConfig) -> Engine:
     return replace(engine, temporal_head=new_head.to(engine.encoder.placement.device))
 
 
-def lexicon_of(engine: Engine, config: FinetuneConfig) -> str:
+def choose_lexicon(engine: Engine, config: FinetuneConfig) -> str:
     """Return the name of the lexicon that the attribute branch uses.
 
     Raises:
@@ -223,7 +223,7 @@ def _recipe(engine: Engine, config: FinetuneConfig) -> Recipe:
     recipe, spotting = engine.recipe, config.spotting
     if recipe == Recipe(lexicon=recipe.lexicon):  # a CLIP without video training is trained as in the paper
         recipe = replace(BIKE_RECIPE, lexicon=recipe.lexicon)
-    lexicon = recipe.lexicon if config.learning.branch == "video" else lexicon_of(engine, config)
+    lexicon = recipe.lexicon if config.learning.branch == "video" else choose_lexicon(engine, config)
     return Recipe(
         spot=spotting.spot or recipe.spot,
         temperature=recipe.temperature if spotting.temperature is None else spotting.temperature,

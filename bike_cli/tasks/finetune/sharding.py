@@ -1,8 +1,8 @@
 """Sharded training (FSDP2), for models whose weights and optimizer state do not fit on each GPU.
 
 A copy of the model is trained, and its blocks are sharded over the processes. Each block is gathered for its
-computation and then freed. The engine keeps whole weights of its own: every process validates with them at its own
-pace, and the first one writes them.
+computation and then freed. The engine itself keeps whole weights. Every process validates with these at its own pace,
+and the first one writes them.
 
 Source: torch.distributed.fsdp.fully_shard; Zhao et al. 2023, arXiv:2304.11277.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,6 +20,7 @@ from bike_cli.records import Failure, Sample, Spent
 from bike_cli.tasks.evaluate.metrics import confusion, hits_among, macro, mean_average_precision
 from bike_cli.tasks.finetune.loading import multi_hot, warn_once
 from bike_cli.tasks.finetune.plan import RunPlan
+from bike_cli.tasks.finetune.snapshots import Metrics
 from bike_cli.video.workers.pool import DecodePool
 
 
@@ -36,7 +37,7 @@ class Validation:
 
     what: str
     epoch: int
-    metrics: Mapping[str, float]
+    metrics: Metrics
     is_best: bool
     videos: int
     failures: int
@@ -73,7 +74,7 @@ class Validator:
         """Return how well the current weights classify.
 
         Args:
-            best: the deciding metric of the best weights so far, which these are compared with; None: there are none.
+            best: deciding metric of the best weights so far; None: these are the first ones.
         Raises:
             UsageError: none of the videos can be read.
         """
@@ -81,7 +82,7 @@ class Validator:
         texts, sampling = plan.current_texts(), plan.config.sampling
         result = score_videos(plan.engine, texts, plan.sides.val, sampling, self._pool, self._group)
         self.report(result.failures)
-        metrics = metrics_of(result.scores, result.samples, multi_label=plan.labelled.multi_label)
+        metrics = compute_metrics(result.scores, result.samples, multi_label=plan.labelled.multi_label)
         is_best = best is None or metrics[plan.metric] > best
         return Validation(what, epoch, metrics, is_best, len(result.samples), len(result.failures))
 
@@ -110,24 +111,24 @@ def score_videos(
     sources = [sample.source for sample in group.share(samples)]
     outcomes: list[NDArray[np.float32] | Failure] = []
     for batch in Features(sources, (engine,), sampling, pool=pool, shelf=None, spent=Spent()):
-        outcomes += [video if isinstance(video, Failure) else scores_of(video, texts) for video in batch]
+        outcomes += [video if isinstance(video, Failure) else score_video(video, texts) for video in batch]
     outcomes = group.unshare(outcomes)
     scores = [outcome.astype(np.float64) for outcome in outcomes if not isinstance(outcome, Failure)]
     failures = tuple(outcome for outcome in outcomes if isinstance(outcome, Failure))
     if not scores:
-        reason = failures[0].message if failures else "there are none"
+        reason = failures[0].message if failures else "the validation side is empty"
         raise UsageError(f"validation: none of {len(samples)} videos can be read ({reason})")
     read = [s for s, outcome in zip(samples, outcomes, strict=True) if not isinstance(outcome, Failure)]
     return VideoScores(np.stack(scores), tuple(read), failures)
 
 
-def scores_of(video: Seen, texts: ClassTexts) -> NDArray[np.float32]:
+def score_video(video: Seen, texts: ClassTexts) -> NDArray[np.float32]:
     """Return the scores of one video, from the features of the first engine, averaged over views: [C]."""
     frames = video.features[0].scored_frames.to(texts.classes.device)
     return texts.scores(frames).mean(dim=0).float().cpu().numpy()
 
 
-def metrics_of(scores: NDArray[np.float64], samples: Sequence[Sample], *, multi_label: bool) -> Mapping[str, float]:
+def compute_metrics(scores: NDArray[np.float64], samples: Sequence[Sample], *, multi_label: bool) -> Metrics:
     """Return the metrics of scores [V, C]: `top1`, `top5` and `macro`, or `map` with several labels per video."""
     if multi_label:
         return {"map": mean_average_precision(scores, multi_hot(samples, scores.shape[1]).numpy())}

@@ -21,7 +21,7 @@ from bike_cli.errors import ConfigError, ModelError, UsageError
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Sample
 from bike_cli.tasks.finetune.learner import DeferredScalar, Learner
-from bike_cli.tasks.finetune.loading import Loaded, Loader, plans_of, steps_of, warn_once
+from bike_cli.tasks.finetune.loading import LoadedBatch, Loader, plans_of, steps_of, warn_once
 from bike_cli.tasks.finetune.losses import rate_of_step
 from bike_cli.tasks.finetune.sharding import distribute_like, full_tensor
 from bike_cli.tasks.finetune.snapshots import RunResults, Snapshot, TrainingState
@@ -162,7 +162,7 @@ class VideoTraining:
         return self.position.epoch * self.steps + self.position.batch
 
     def epoch(self) -> Iterator[Step]:
-        """Train for the rest of an epoch; yield its steps. `end_epoch` goes on to the next one."""
+        """Train for the rest of an epoch; yield its steps. Call `end_epoch` afterwards."""
         learning, position = self._config.learning, self.position
         plans = plans_of(
             position.epoch,
@@ -202,7 +202,7 @@ class VideoTraining:
                 )
 
     def end_epoch(self) -> None:
-        """Go on to the next epoch."""
+        """Move the position to the next epoch."""
         self.position.epoch += 1
         self.position.batch = 0
 
@@ -214,7 +214,7 @@ class VideoTraining:
             for name, parameter in trained_parameters(engine, self.learner).items():
                 parameter.copy_(full_tensor(self.trained[name]))
 
-    def gradients(self, loaded: Loaded) -> DeferredScalar:
+    def gradients(self, loaded: LoadedBatch) -> DeferredScalar:
         """Take the gradients of a batch and return its loss; use more parts if the device runs out of memory.
 
         Raises:
@@ -227,7 +227,7 @@ class VideoTraining:
                 reason = str(e).split(". ")[0]
             self._use_more_parts(len(loaded.batch.pixels), reason)
 
-    def _train_step(self, loaded: Loaded, planned: int) -> tuple[float, float, int]:
+    def _train_step(self, loaded: LoadedBatch, planned: int) -> tuple[float, float, int]:
         """Return the loss, the learning rate, and the number of videos that could be read."""
         learning, position = self._config.learning, self.position
         share = rate_of_step(self.done, steps=self.steps, epochs=learning.epochs, warm_up=learning.warm_up)

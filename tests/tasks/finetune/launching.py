@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 
 
 def on_two(program: str, *arguments: object) -> str:
-    """Run a program beside this file on two processes; return what they say on stderr."""
+    """Run a program in this folder on two processes; return their stderr."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     path = os.pathsep.join([str(HERE), str(HERE.parents[1] / "support"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(

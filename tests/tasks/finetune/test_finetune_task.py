@@ -1,4 +1,4 @@
-"""Fine-tuning through real files: that it learns, goes on where it stood, and keeps what is best."""
+"""Fine-tuning on real files: it learns, resumes where it stopped, and keeps the best model."""
 
 import json
 from collections.abc import Callable
@@ -34,12 +34,12 @@ from bike_cli.tasks.finetune.video_branch import Step
 from bike_cli.video.workers.pool import DecodePool
 
 LABELS = ("blue circle", "green cross", "red square")
-CLASSES = ("green star", "red ring", "blue heart")  # what they are called: words of other things
+CLASSES = ("green star", "red ring", "blue heart")  # their folders' names, which are words for other things
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes of four films to learn from and two to validate on."""
+    """Three classes of four films for training and two for validation."""
     folder = tmp_path_factory.mktemp("finetune")
     for label, name in zip(LABELS, CLASSES, strict=True):
         for i in range(6):
@@ -50,7 +50,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fresh() -> Engine:
-    """Return a small model that knows nothing."""
+    """Return a small untrained model."""
     return assemble(replace(tiny_checkpoint(), attribute_head=None), place("cpu", "fp32"))
 
 
@@ -76,7 +76,7 @@ def begin(data: Path) -> Callable[..., Finetuning]:
     config = config_of()
     pool = DecodePool(config.sampling, config.decoding)
 
-    def begun(
+    def start(
         folder: Path,
         *,
         resume: bool = False,
@@ -87,7 +87,7 @@ def begin(data: Path) -> Callable[..., Finetuning]:
         labelled = labelled or read_labelled(data, keep_val=True)
         return Finetuning(model or fresh(), labelled, config_of(**changes), pool, folder, resume=resume)
 
-    return begun
+    return start
 
 
 def losses(records: list[Step | Validation]) -> list[tuple[int, float]]:
@@ -104,7 +104,7 @@ def report_of(folder: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="session")
 def whole(begin: Callable[..., Finetuning], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[object]]:
-    """A run that nothing interrupted."""
+    """A run without interruptions."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     run = begin(folder)
     records = list(run)
@@ -132,15 +132,15 @@ def test_the_log_holds_what_was_yielded(whole: tuple[Path, list[object]]) -> Non
     assert [one["epoch"] for one in logged if one["kind"] == "validated"] == [0, 1, 2]
 
 
-def test_what_comes_out_is_the_best_epochs_model(whole: tuple[Path, list[object]]) -> None:
+def test_the_best_epochs_model_is_written(whole: tuple[Path, list[object]]) -> None:
     folder, records = whole
-    told = validations(records)  # type: ignore[arg-type]
-    best = max(told[1:], key=lambda one: one[2])
+    results = validations(records)  # type: ignore[arg-type]
+    best = max(results[1:], key=lambda one: one[2])
 
     report = report_of(folder)
 
     assert (report["epoch"], report["value"]) == (best[1], best[2])
-    assert report["start"]["top1"] == told[0][2]  # type: ignore[index]
+    assert report["start"]["top1"] == results[0][2]  # type: ignore[index]
     assert not (folder / CHECKPOINTS).exists()
     assert load_folder(folder).recipe.spot == "words"
 
@@ -149,17 +149,17 @@ def test_what_comes_out_is_the_best_epochs_model(whole: tuple[Path, list[object]
 def test_it_learns_what_words_mean(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
     run = begin(tmp_path / "run", model=load("tiny", device="cpu", precision="fp32"), epochs=5)
 
-    told = validations(list(run))
+    results = validations(list(run))
 
-    assert told[0][2] < 0.9
-    assert max(value for _, _, value in told) == 1.0
+    assert results[0][2] < 0.9
+    assert max(value for _, _, value in results) == 1.0
 
 
-# -- going on -----------------------------------------------------------------------------------------------------
+# -- resuming -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stop_at", [2, 3])
-def test_a_run_that_was_stopped_goes_on_to_the_same_end(
+def test_a_stopped_run_is_resumed_to_the_same_end(
     begin: Callable[..., Finetuning], whole: tuple[Path, list[object]], tmp_path: Path, stop_at: int
 ) -> None:
     first = begin(tmp_path / "run")
@@ -183,7 +183,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(
 
 
 def stopped(begin: Callable[..., Finetuning], folder: Path, *, at: int, **changes: object) -> list[Path]:
-    """Return the checkpoints of a run that was stopped behind a step."""
+    """Return the checkpoints of a run that was stopped after a step."""
     run = begin(folder, save_minutes=1e-9, **changes)
     for record in run:
         run.stop = run.stop or (isinstance(record, Step) and record.step == at)
@@ -216,7 +216,7 @@ def test_two_checkpoints_are_kept(begin: Callable[..., Finetuning], tmp_path: Pa
     assert [path.name[-1] for path in stopped(begin, tmp_path / "run", at=5)] == ["4", "5"]
 
 
-def test_another_recipe_or_other_data_do_not_go_on(
+def test_a_run_is_not_resumed_with_another_recipe_or_other_data(
     begin: Callable[..., Finetuning], tmp_path: Path, data: Path
 ) -> None:
     stopped(begin, tmp_path / "run", at=1)
@@ -228,7 +228,7 @@ def test_another_recipe_or_other_data_do_not_go_on(
         begin(tmp_path / "run", resume=True, labelled=replace(labelled, train=labelled.train[:-1]))
 
 
-def test_what_has_no_say_may_change(
+def test_settings_without_effect_may_change_on_resume(
     begin: Callable[..., Finetuning], whole: tuple[Path, list[object]], tmp_path: Path
 ) -> None:
     stopped(begin, tmp_path / "run", at=3)
@@ -259,7 +259,7 @@ def alone(begin: Callable[..., Finetuning], tmp_path_factory: pytest.TempPathFac
 
 
 def assert_same_run(folder: Path, alone: Path) -> None:
-    """Assert that a run came to the same, up to what rounding becomes in an optimizer that divides by it."""
+    """Assert that two runs have the same result, up to rounding, which the optimizer amplifies."""
     ours, theirs = steps_in(folder), steps_in(alone)
     assert [step for step, _ in ours] == [step for step, _ in theirs]
     assert [loss for _, loss in ours] == pytest.approx([loss for _, loss in theirs], rel=1e-3)
@@ -272,7 +272,7 @@ def assert_same_run(folder: Path, alone: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_in_shares_and_back_in_one_piece(
+def test_a_run_is_resumed_sharded_and_then_whole_again(
     begin: Callable[..., Finetuning],
     data: Path,
     alone: Path,
@@ -295,13 +295,13 @@ def test_a_run_goes_on_in_shares_and_back_in_one_piece(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_processes_come_to_what_one_does(strategy: str, data: Path, alone: Path, tmp_path: Path) -> None:
+def test_two_processes_get_the_result_of_one(strategy: str, data: Path, alone: Path, tmp_path: Path) -> None:
     on_two("two_runs.py", data, tmp_path / "run", strategy, 99)
 
     assert_same_run(tmp_path / "run", alone)
 
 
-def test_one_process_has_nothing_to_share(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
+def test_a_single_process_is_not_sharded(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
     run = begin(tmp_path / "run", strategy="fsdp")
 
     assert run.video is not None
@@ -310,18 +310,18 @@ def test_one_process_has_nothing_to_share(begin: Callable[..., Finetuning], tmp_
     run.folder.close()
 
 
-def test_what_fits_is_not_tried_with_shares() -> None:
+def test_the_batch_size_is_not_found_with_sharding() -> None:
     with pytest.raises(ConfigError, match=r"batch_size is auto, .* strategy fsdp; give a number"):
         config_of(strategy="fsdp", batch_size="auto")
 
 
-# -- what is kept -------------------------------------------------------------------------------------------------
+# -- the model -----------------------------------------------------------------------------------------------------
 
 
 def test_wise_ft_lies_between_the_start_and_the_best(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
     run = begin(tmp_path / "run", wise_ft=0.25)
 
-    told = validations(list(run))
+    results = validations(list(run))
 
     start, tuned = fresh().encoder.model.state_dict(), load_folder(tmp_path / "run" / FINE_TUNED).clip.state_dict()
     mixed = load_folder(tmp_path / "run").clip.state_dict()
@@ -329,16 +329,16 @@ def test_wise_ft_lies_between_the_start_and_the_best(begin: Callable[..., Finetu
     assert len(moved) > 20
     for name in start:
         assert torch.allclose(mixed[name], start[name] + 0.25 * (tuned[name] - start[name]), atol=1e-6), name
-    assert told[-1][0] == "wise_ft"
+    assert results[-1][0] == "wise_ft"
     assert {"metrics", "wise_ft", "start"} <= report_of(tmp_path / "run").keys()
 
 
 def test_training_ends_early_when_nothing_gets_better(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
     run = begin(tmp_path / "run", epochs=9, lr=1e-12, early_stop=2)
 
-    told = validations(list(run))
+    results = validations(list(run))
 
-    assert [epoch for _, epoch, _ in told] == [0, 1, 2, 3]
+    assert [epoch for _, epoch, _ in results] == [0, 1, 2, 3]
     assert report_of(tmp_path / "run")["epoch"] == 1
 
 
@@ -356,7 +356,7 @@ def test_only_what_learns_changes(begin: Callable[..., Finetuning], tmp_path: Pa
     assert len(changed) > 50
 
 
-def test_without_a_head_none_comes_out(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
+def test_without_a_head_the_model_has_none(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
     list(begin(tmp_path / "run", head="none", pool="mean", epochs=1))
 
     assert load_folder(tmp_path / "run").temporal_head is None
@@ -367,13 +367,13 @@ def test_both_branches_are_fused_by_a_weight_that_validation_chooses(
 ) -> None:
     run = begin(tmp_path / "run", branch="both", epochs=1)
 
-    told = validations(list(run))
+    results = validations(list(run))
 
     report, kept = report_of(tmp_path / "run"), load_folder(tmp_path / "run")
-    assert [what for what, _, _ in told] == ["video", "video", "attributes", "fused"]
+    assert [what for what, _, _ in results] == ["video", "video", "attributes", "fused"]
     assert kept.attribute_head is not None
     assert kept.recipe.attribute_weight == report["attribute_weight"]
-    assert told[-1][2] >= max(told[1][2], told[2][2])  # weights 0 and 1 are among those tried
+    assert results[-1][2] >= max(results[1][2], results[2][2])  # weights 0 and 1 are among those tried
 
 
 def test_the_attribute_branch_alone_leaves_the_rest_as_it_is(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
@@ -385,7 +385,7 @@ def test_the_attribute_branch_alone_leaves_the_rest_as_it_is(begin: Callable[...
     assert all(torch.equal(tensor, start[n]) for n, tensor in kept.clip.state_dict().items())
 
 
-def test_several_labels_are_learnt_by_the_sigmoid_loss(
+def test_several_labels_per_video_use_the_sigmoid_loss(
     begin: Callable[..., Finetuning], data: Path, tmp_path: Path
 ) -> None:
     rows = ["path,label,split"]
@@ -398,9 +398,9 @@ def test_several_labels_are_learnt_by_the_sigmoid_loss(
 
     records = list(begin(tmp_path / "run", labelled=labelled, epochs=6))
 
-    told = [one.metrics["map"] for one in records if isinstance(one, Validation)]
+    results = [one.metrics["map"] for one in records if isinstance(one, Validation)]
     steps = [one.loss for one in records if isinstance(one, Step)]
-    assert max(told[1:]) > told[0]
+    assert max(results[1:]) > results[0]
     assert np.mean(steps[-3:]) < np.mean(steps[:3])
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from bike_cli.tasks.finetune.losses import bce_loss, ce_loss, ds_loss, nce_loss
 
 GOLDEN = Path(__file__).parents[4] / "shared" / "golden" / "golden_losses.npz"
-needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the official code's values are not here")
+needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the official code's values are missing")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_the_loss_is_that_of_a_plain_loop(labels: list[int]) -> None:
     assert nce_loss(logits, torch.tensor(labels)).item() == pytest.approx(slow_loss(logits.tolist(), labels))
 
 
-def test_what_hits_the_targets_costs_nothing() -> None:
+def test_the_loss_is_zero_at_the_targets() -> None:
     labels = torch.tensor([0, 1, 0])
 
     assert nce_loss(10.0 * (labels[:, None] == labels).double(), labels).item() == pytest.approx(0, abs=1e-12)

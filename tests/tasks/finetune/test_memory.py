@@ -1,4 +1,4 @@
-"""What ten thousand labels cost in memory while a video is answered."""
+"""The memory that ten thousand labels take while a video is classified."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ GIB = 2**30
 DIM, FRAMES, LABELS = 512, 8, 10_000
 POSITIONS = {"eot": 1, "words": 6, "all": 77}
 STATUS, RESET_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-needs_proc = pytest.mark.skipif(not RESET_PEAK.exists(), reason="only Linux tells a process its peak memory")
+needs_proc = pytest.mark.skipif(not RESET_PEAK.exists(), reason="only Linux reports the peak memory of a process")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Several processes are one: who they are, what they share, and that their gradients are those of one."""
+"""Process groups: rank and size, sharded lists, and gradients equal to those of one process."""
 
 from pathlib import Path
 from typing import get_args
@@ -28,35 +28,35 @@ def test_two_processes_find_the_gradients_of_one(
         two = load_file(tmp_path / "found" / strategy)
         assert bool(two.pop("shares")) == (strategy == "fsdp")
         assert two.pop("loss").item() == pytest.approx(value, rel=1e-6)
-        assert_alike(two, wanted, within=2e-6)  # in float32, where parts of one process differ by 1e-6, too
+        assert_alike(two, wanted, within=2e-6)  # in float32, the parts of one process differ by 1e-6 as well
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize("learn", ["fixed", "learn"])
 @pytest.mark.parametrize("loss", [loss for loss, _ in CASES])
-def test_two_processes_find_the_gradients_of_one_whatever_is_learnt(
+def test_two_processes_find_the_gradients_of_one_with_every_loss(
     tiny: Engine, tmp_path: Path, loss: str, learn: str, parts: int
 ) -> None:
     test_two_processes_find_the_gradients_of_one(tiny, tmp_path, loss, learn, parts)
 
 
-def test_without_a_launcher_there_is_one_process() -> None:
+def test_without_a_launcher_the_group_has_one_process() -> None:
     assert found({}) == Processes(rank=0, count=1, local=0)
 
 
-def test_a_launcher_tells_who_one_is() -> None:
+def test_a_launcher_sets_rank_and_count() -> None:
     assert found({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}) == Processes(rank=5, count=8, local=1)
 
 
 @pytest.mark.parametrize("rank", ["x", "8", "-1"])
-def test_a_launcher_that_makes_no_sense_is_told(rank: str) -> None:
+def test_bad_variables_of_a_launcher_are_a_usage_error(rank: str) -> None:
     with pytest.raises(UsageError, match="start with torchrun"):
         found({"RANK": rank, "WORLD_SIZE": "8"})
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_shares_are_all_of_a_list_and_nothing_twice(count: int) -> None:
+def test_shards_cover_a_list_without_overlap(count: int) -> None:
     things = list(range(7))
 
     shares = [Processes(rank, count).share(things) for rank in range(count)]

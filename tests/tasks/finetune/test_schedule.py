@@ -12,7 +12,7 @@ GOLDEN = Path(__file__).parents[4] / "shared" / "golden" / "golden_lr.json"
 EPOCHS, WARM_UP, HEAD, CLIP = 30, 5, 5e-5, 5e-6
 
 
-@pytest.mark.skipif(not GOLDEN.exists(), reason="the official code's values are not here")
+@pytest.mark.skipif(not GOLDEN.exists(), reason="the official code's values are missing")
 @pytest.mark.parametrize("steps", [20, 7, 33])
 def test_the_rate_is_the_official_one_wherever_that_one_moves(steps: int) -> None:
     official = json.loads(GOLDEN.read_text())[f"iters_{steps}"]

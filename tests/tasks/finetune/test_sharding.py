@@ -1,4 +1,4 @@
-"""Weights in shares: which are taken apart, and which are not. What is learned with them: `test_processes.py`."""
+"""Which weights are sharded, and which are not. For training with them see `test_processes.py`."""
 
 from dataclasses import replace
 
@@ -17,10 +17,10 @@ from bike_cli.tasks.finetune.sharding import (
     trained_blocks,
 )
 
-# -- what is taken apart ------------------------------------------------------------------------------------------
+# -- what is sharded ----------------------------------------------------------------------------------------------
 
 
-def test_what_learns_is_copied_and_what_is_frozen_is_not(tiny: Engine) -> None:
+def test_trained_weights_are_copied_and_frozen_ones_are_shared(tiny: Engine) -> None:
     engine = own_copy(tiny, "text,image:1")
 
     copied = copy_trained_weights(engine)
@@ -36,30 +36,30 @@ def test_what_learns_is_copied_and_what_is_frozen_is_not(tiny: Engine) -> None:
 
 
 @pytest.mark.parametrize(("frozen", "left_out"), [("text", 0), ("text,image:2", 2)])
-def test_blocks_that_learn_are_the_towers_own(tiny: Engine, frozen: str, left_out: int) -> None:
+def test_trained_blocks_are_those_of_the_tower(tiny: Engine, frozen: str, left_out: int) -> None:
     engine = own_copy(tiny, frozen)
     blocks = list(engine.encoder.model.visual.transformer.resblocks)
 
     assert list(trained_blocks(engine.encoder.model)) == blocks[left_out:]
 
 
-def test_a_text_tower_that_learns_is_taken_apart_too(tiny: Engine) -> None:
+def test_a_trained_text_tower_is_sharded_too(tiny: Engine) -> None:
     model = own_copy(tiny, "none").encoder.model
 
     assert list(trained_blocks(model)) == [*model.visual.transformer.resblocks, *model.transformer.resblocks]
 
 
-def test_a_tensor_that_nobody_took_apart_is_whole() -> None:
+def test_a_tensor_that_is_not_sharded_is_whole() -> None:
     tensor = torch.ones(3)
 
     assert full_tensor(tensor) is tensor
     assert distribute_like(tensor, torch.zeros(3)) is tensor
 
 
-# -- what does not go together ------------------------------------------------------------------------------------
+# -- what cannot be combined --------------------------------------------------------------------------------------
 
 
-def test_half_precision_has_no_scaler_for_shares(tiny: Engine) -> None:
+def test_fp16_cannot_be_sharded(tiny: Engine) -> None:
     placement = replace(tiny.encoder.placement, dtype=torch.float16)
     halved = replace(tiny, encoder=replace(tiny.encoder, placement=placement))
 

@@ -25,7 +25,7 @@ from bike_cli.tasks.finetune.sharding import full_tensor
 from bike_cli.tasks.finetune.video_branch import freeze
 
 GOLDEN = Path(__file__).parents[4] / "shared" / "golden"
-needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the official code's values are not here")
+needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the official code's values are missing")
 LABELS = ["red square", "blue circle", "green cross", "yellow star"]
 
 
@@ -84,7 +84,7 @@ def test_every_gradient_is_the_official_one(parts: int) -> None:
     theirs = {key.removeprefix("e2e_grad_"): value for key, value in wanted.items() if key.startswith("e2e_grad_")}
     compared = [name for name in found if name in theirs]
     assert len(compared) > 5
-    for name in compared:  # one element is off by so much as the processor's sums are, on either side
+    for name in compared:  # single elements differ by the rounding of the processor's sums
         length = np.linalg.norm(theirs[name])
         assert np.linalg.norm(found[name].numpy() - theirs[name]) <= 1e-5 * length, name
 
@@ -99,7 +99,7 @@ def batch_of(labels: Tensor, *, videos: int = 5, frames: int = 3, seed: int = 0)
 
 
 def own_copy(engine: Engine, frozen: str = "text") -> Engine:
-    """Return an engine whose weights a test may have gradients of."""
+    """Return a copy of an engine, to take gradients of its weights."""
     model = copy.deepcopy(engine.encoder.model)
     encoder = replace(engine.encoder, model=model, tower=model.encode_image)
     copied = replace(engine, encoder=encoder, temporal_head=copy.deepcopy(engine.temporal_head))
@@ -137,7 +137,7 @@ def assert_alike(found: dict[str, Tensor], wanted: dict[str, Tensor], within: fl
     for name, gradient in wanted.items():
         difference = float((found[name] - gradient).norm())
         assert difference <= within * length, name
-        # Sums of other sizes differ so much where a parameter's own gradient is small.
+        # Rounding weighs more where a parameter's own gradient is small.
         assert difference <= 5 * within * float(gradient.norm()) + 1e-9, name
 
 

@@ -21,7 +21,7 @@ from bike_cli.engine.voters import Voters
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Prompt, Sample, Source
 from bike_cli.tasks.finetune.learner import Batch, Learner
-from bike_cli.tasks.finetune.loading import Loaded
+from bike_cli.tasks.finetune.loading import LoadedBatch
 from bike_cli.tasks.finetune.rehearsal import fitting_batch
 from bike_cli.tasks.finetune.video_branch import VideoTraining, freeze
 
@@ -52,9 +52,9 @@ def batch_of(device: str, videos: int = VIDEOS) -> Batch:
 def gradient(learner: Learner, batch: Batch) -> tuple[float, Tensor]:
     """Return the loss and the whole gradient as one vector, and forget it."""
     loss = float(learner.gradients(batch))
-    learnt = [p for p in learner.branch.parameters() if p.requires_grad] + [learner.scale]
-    whole = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in learnt])
-    for p in learnt:
+    trained = [p for p in learner.branch.parameters() if p.requires_grad] + [learner.scale]
+    whole = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained])
+    for p in trained:
         p.grad = None
     return loss, whole.double().cpu() / learner.scaler.get_scale()
 
@@ -177,7 +177,7 @@ def test_a_batch_that_is_too_much_goes_on_in_more_parts(caplog: pytest.LogCaptur
     samples = [Sample(Source(Path("film"), "film"), 0)] * 256
     training = VideoTraining(engine, learner, None, samples, config, batch_size=256, group=Processes())  # type: ignore[arg-type]
 
-    loss = float(training.gradients(Loaded(batch, ())))
+    loss = float(training.gradients(LoadedBatch(batch, ())))
 
     assert learner.parts > 1
     assert "out of memory on the device" in caplog.text
@@ -186,7 +186,7 @@ def test_a_batch_that_is_too_much_goes_on_in_more_parts(caplog: pytest.LogCaptur
     torch.cuda.set_per_process_memory_fraction(1.0)
     whole, other = learner_of("cuda", "bf16")
     again = VideoTraining(other, whole, None, samples, config, batch_size=256, group=Processes())  # type: ignore[arg-type]
-    assert float(again.gradients(Loaded(batch, ()))) == pytest.approx(loss, rel=1e-2)
+    assert float(again.gradients(LoadedBatch(batch, ()))) == pytest.approx(loss, rel=1e-2)
     wanted = torch.cat([p.grad.flatten() for p in again.trained.values() if p.grad is not None]).double().cpu()
     assert whole.parts == 1
     assert cosine(found, wanted) > 0.999

@@ -1,6 +1,6 @@
-"""A program for torchrun: one training step on as many processes as it is started with, in both ways to share weights.
+"""A program for torchrun: one training step on several processes, with each strategy.
 
-The first process writes what it found to a file of a folder for each: OUT/ddp, OUT/fsdp.
+The first process writes loss and gradients to OUT/ddp and OUT/fsdp.
 
 torchrun --nproc-per-node 2 two_processes.py OUT LOSS LEARN PARTS [DEVICE]
 """
@@ -19,7 +19,7 @@ from bike_cli.engine.engine import load
 from bike_cli.inference.processes import found, together
 from bike_cli.tasks.finetune.learner import Batch
 
-VIDEOS = 5  # of which the last process has one less
+VIDEOS = 5  # the last process has one less
 
 
 def main(out: str, loss: str, learn: str, parts: str, device: str = "cpu") -> None:
@@ -42,12 +42,12 @@ def main(out: str, loss: str, learn: str, parts: str, device: str = "cpu") -> No
             )
             value = float(learner.gradients(batch))
             taken = gradients(engine, learner)
-            learnt = [p for p in learner.branch.parameters() if isinstance(p, DTensor)]
-            shares = sum(p.to_local().numel() < p.numel() for p in learnt)
+            trained = [p for p in learner.branch.parameters() if isinstance(p, DTensor)]
+            shares = sum(p.to_local().numel() < p.numel() for p in trained)
             if by.is_first:
                 Path(out).mkdir(exist_ok=True)
-                told = {"loss": torch.tensor(value), "shares": torch.tensor(shares)}
-                save_file(told | taken, Path(out, strategy))
+                values = {"loss": torch.tensor(value), "shares": torch.tensor(shares)}
+                save_file(values | taken, Path(out, strategy))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A program for torchrun: a fine-tuning run on as many processes as it is started with, which goes on where one stands.
+"""A program for torchrun: a fine-tuning run on several processes; it resumes the run in the folder.
 
 torchrun --nproc-per-node 2 two_runs.py DATA FOLDER STRATEGY STOP_AT
 """
