@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 RECENT = 20  # steps that the speed is averaged over
 ROWS = 8  # validations that are shown
-NAMES = {"top1": "top-1", "top5": "top-5", "macro": "macro", "map": "mAP"}
+NAMES = {"top1": "top-1", "top5": "top-5", "macro": "mean class", "map": "mAP"}
 
 
 class View:

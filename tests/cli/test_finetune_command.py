@@ -183,7 +183,7 @@ def test_stdout_gets_the_results_and_stderr_nothing(whole: tuple[Path, Ran]) -> 
 
     assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
     head, before, after = (" ".join(line.split()) for line in ran.stdout.splitlines())
-    assert head == "On 3 videos top-1 top-5 macro"
+    assert head == "On 3 videos top-1 top-5 mean class"
     assert before.startswith(f"before {100 * report['start']['top1']:.1f} %")  # type: ignore[index]
     assert after.startswith(f"fine-tuned, epoch {report['epoch']} {100 * report['metrics']['top1']:.1f} %")  # type: ignore[index]
 
@@ -261,7 +261,7 @@ def test_a_terminal_sees_a_table_that_grows(data: Path, out: Path) -> None:
     shown = " ".join(re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", ran.stderr).split())
     assert "9 videos of 3 labels to learn from, 3 to validate on" in shown
     assert "Branch Epoch Step Loss Rate Speed Waiting Left Memory Failed video 1 3/3" in shown
-    assert "Validated Epoch top-1 top-5 macro video 0 " in shown
+    assert "Validated Epoch top-1 top-5 mean class video 0 " in shown
     assert f"use it with bike classify -m {out} --frames 2 -l {out}/labels.txt" in shown
     assert "for testing" not in shown
 

@@ -43,17 +43,16 @@ class Finetuning:
 
     The engine's weights are trained in place. The folder is locked until the run is complete or closed.
 
-    Attributes:
-        engine: the model that is trained.
-        plan: what is trained, on which videos.
-        stop: set it to True to stop after the current step, with a checkpoint.
-        was_stopped: whether that happened.
-
     Args:
         pool: running decode workers.
         folder: where model, log and checkpoints are written.
         resume: continue the run in the folder, if there is one.
         processes: the processes that train together; None: this one alone.
+    Attributes:
+        engine: the model that is trained.
+        plan: what is trained, on which videos.
+        stop: set it to True to stop after the current step, with a checkpoint.
+        was_stopped: whether that happened.
     Raises:
         ConfigError, UsageError: before the first video is read: settings that contradict one another or the data, a
             folder with other content, a full disk.

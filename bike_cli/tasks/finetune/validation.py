@@ -137,5 +137,5 @@ def compute_metrics(scores: NDArray[np.float64], samples: Sequence[Sample], *, m
     return {
         "top1": float(hits_among(scores, truth, 1).mean()),
         "top5": float(hits_among(scores, truth, 5).mean()),
-        "macro": macro(counts),
+        "macro": macro(counts),  # mean class accuracy; the name in files of version 0.1
     }
