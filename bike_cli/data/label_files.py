@@ -6,49 +6,23 @@ remains is a list of distinct labels; a comma, a semicolon or a digit inside a l
 
 from __future__ import annotations
 
-import ast
 import csv
 import io
-import json
 import logging
 import re
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import yaml
-
-from bike_cli.data.columns import CLASS_ID_COLUMNS, CLASS_NAME_COLUMNS, PATH_COLUMNS, VIDEO_ID_COLUMNS
+from bike_cli.data.label_documents import read_document
+from bike_cli.data.label_tables import FIX, LabelTable, is_header, is_id, labels_by_header, pair_labels
 from bike_cli.data.lines import Line, check, is_comment, key, tidy
-from bike_cli.errors import UsageError, shorten
+from bike_cli.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
 _HEADER_ALONE = frozenset({"label", "labels", "name", "names", "class", "classes", "class_name", "classname"})
 _HEADER_ALONE |= {"class name", "class_names", "classnames", "category", "categories", "label_name"}
-_VIDEO_COLUMNS = PATH_COLUMNS | VIDEO_ID_COLUMNS
-_CONTAINERS = ("id2label", "labels", "names", "classes", "categories", "class_names", "label2id", "label_map")
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-_DEEPEST = 4  # lists in objects
-_WAY = "write one label per line, or a CSV file that begins with id,name"
-
-
-@dataclass(frozen=True)
-class LabelTable:
-    """The labels of a file, in its order.
-
-    Args:
-        lines: the labels and where each stands.
-        form: how the file was read, for people: "one label per line".
-        ids: next to `lines`, the number that the file gives each; empty where it gives none.
-        names: next to `lines`, another name that the file gives each; empty where it gives none.
-    """
-
-    lines: tuple[Line, ...]
-    form: str
-    ids: tuple[int, ...] = ()
-    names: tuple[str, ...] = ()
 
 
 def read_table(text: str, path: Path) -> LabelTable:
@@ -60,12 +34,12 @@ def read_table(text: str, path: Path) -> LabelTable:
     _refuse_code(text, path)
     lines = [Line(f"{path}:{i}", line.strip()) for i, line in enumerate(text.split("\n"), start=1)]
     lines = [line for line in lines if not is_comment(line.text)]
-    table = _structured(text, path, lines) or _table(text, path, lines) or _listed(path, lines)
+    table = read_document(text, path, lines) or _table(text, path, lines) or _listed(path, lines)
     check(list(table.lines), origin=str(path), of="labels")
     _check_plain(table.lines)
     logger.info("%s: read as %s, %d labels", path, table.form, len(table.lines))
     if len(table.lines) > 1 and all(line.text.isdecimal() for line in table.lines):
-        logger.warning("%s: all labels are numbers, which say nothing to a model; %s", path, _WAY)
+        logger.warning("%s: all labels are numbers, which say nothing to a model; %s", path, FIX)
     return table
 
 
@@ -98,166 +72,9 @@ def _check_plain(lines: Iterable[Line]) -> None:
     """Raise UsageError where brackets or signs alone are a label, or a line is of a form that nothing here reads."""
     for where, text in lines:
         if _ONLY_SIGNS.fullmatch(text):
-            raise UsageError(f"{where}: {text!r} is not a label; {_WAY}")
+            raise UsageError(f"{where}: {text!r} is not a label; {FIX}")
         if re.fullmatch(r"[\w\s\"']*[{\[]", text) or re.fullmatch(r"\"?\w+\"?\s*:\s*[\"{\[].*", text):
-            raise UsageError(f"{where}: {text!r} is a part of JSON or another format, not a label; {_WAY}")
-
-
-# -- JSON, YAML and literals of Python ------------------------------------------------------------------------------
-
-
-def _structured(text: str, path: Path, lines: Sequence[Line]) -> LabelTable | None:
-    """Return the labels of a file in JSON, YAML or Python's notation; None where it is neither."""
-    bare = text.strip()
-    suffix = path.suffix.lower()
-    value: object = None
-    form = "JSON"
-    if bare[:1] in ("[", "{", "("):
-        value = _json_lines(lines) or _parsed(bare)
-        if value is None and (suffix == ".json" or _is_open(lines)):
-            raise UsageError(f"{path}: begins like JSON, but is not valid; correct it, or {_WAY}")
-    elif suffix in (".yaml", ".yml") or _looks_like_yaml(lines):
-        value, form = _yaml(text), "YAML"
-        if value is None and suffix in (".yaml", ".yml"):
-            raise UsageError(f"{path}: is not valid YAML; correct it, or {_WAY}")
-    elif suffix == ".json":
-        value = _parsed(bare)
-    if value is None or isinstance(value, (str, bytes, int, float, complex)):
-        return None
-    return _of_value(value, str(path), form)
-
-
-def _is_deep(text: str) -> bool:
-    """Return whether brackets nest deeper than a list of labels does; YAML's time grows with the square of that."""
-    depth = 0
-    for bracket in re.findall(r"[\[\]{}]", text):
-        depth += 1 if bracket in "[{" else -1
-        if depth > 4 * _DEEPEST:
-            return True
-    return False
-
-
-def _parsed(text: str) -> object:
-    if _is_deep(text):
-        return None
-    parsers: list[Callable[[str], object]] = [json.loads, _yaml]
-    if not re.search(r"['\"]\s+['\"]", text):  # Python joins two texts without a comma between them
-        parsers.insert(1, ast.literal_eval)
-    for parse in parsers:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of Python's compiler, about escapes such as "\\d"
-                value = parse(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
-            continue
-        if value is not None:
-            return value
-    return None
-
-
-def _json_lines(lines: Sequence[Line]) -> list[object] | None:
-    """Return the objects of JSON lines, or None."""
-    if len(lines) < 2 or not all(line.text.startswith("{") and line.text.endswith("}") for line in lines):
-        return None
-    values = [_parsed(line.text) for line in lines]
-    return values if all(isinstance(value, dict) for value in values) else None
-
-
-def _yaml(text: str) -> object:
-    if _is_deep(text):
-        return None
-    try:
-        # Text stays text: `no` and `on` are labels, too.
-        value: object = yaml.load(text, Loader=yaml.BaseLoader)
-    except (yaml.YAMLError, RecursionError, ValueError):
-        return None
-    return value
-
-
-def _looks_like_yaml(lines: Sequence[Line]) -> bool:
-    first = lines[0].text if lines else ""
-    names = "|".join(_CONTAINERS)
-    return re.fullmatch(rf"---|({names})\s*:\s*([\[{{].*)?|-\s+\w+:\s.*", first) is not None
-
-
-def _is_open(lines: Sequence[Line]) -> bool:
-    """Return whether the first line opens a bracket that it does not close, or the whole text is in one."""
-    first, last = lines[0].text, lines[-1].text.rstrip(",;")
-    pairs = {"[": "]", "{": "}", "(": ")"}
-    closing = pairs[first[0]]
-    return first.count(first[0]) > first.count(closing) or (
-        len(lines) == 1 and last.endswith(closing) and first[0] != "("
-    )
-
-
-def _of_value(value: object, where: str, form: str, *, depth: int = 0) -> LabelTable:
-    """Return the labels of a parsed list or mapping."""
-    if depth > _DEEPEST:  # YAML may hold itself
-        raise UsageError(f"{where}: is nested too deeply to be a list of labels; {_WAY}")
-    if isinstance(value, Mapping):
-        inner = next((value[name] for name in _CONTAINERS if isinstance(value.get(name), (list, dict))), None)
-        if inner is not None:
-            return _of_value(inner, where, form, depth=depth + 1)
-        return _of_mapping({str(name): item for name, item in value.items()}, where, form)
-    items = (
-        sorted(value, key=str)
-        if isinstance(value, (set, frozenset))
-        else list(value)
-        if isinstance(value, (list, tuple))
-        else []
-    )
-    if items and all(isinstance(item, Mapping) for item in items):
-        return _of_objects(items, where, form)
-    if items and all(isinstance(item, (list, tuple)) and len(item) == 2 for item in items):
-        pairs = [[_text(cell) for cell in item] for item in items]
-        found = _pairs(
-            [Line(f"{where}, entry {i}", "") for i in range(1, len(pairs) + 1)], pairs, f"{form} list of pairs"
-        )
-        if found is not None:
-            return found
-    return _of_texts([_text(item) for item in items], where, f"{form} list")
-
-
-def _of_texts(texts: Sequence[str], where: str, form: str) -> LabelTable:
-    wrong = next((i for i, text in enumerate(texts, start=1) if not text.strip()), None)
-    if wrong is not None or not texts:
-        fact = f"entry {wrong} is not a text" if texts else "holds no labels"
-        raise UsageError(f"{where}: {fact}; {_WAY}")
-    return LabelTable(tuple(Line(f"{where}, entry {i}", tidy(t)) for i, t in enumerate(texts, start=1)), form)
-
-
-def _of_mapping(value: Mapping[str, object], where: str, form: str) -> LabelTable:
-    names, items = list(value), list(value.values())
-    if items and all(isinstance(i, (list, tuple)) and len(i) == 2 and re.match(r"n\d{8}$", str(i[0])) for i in items):
-        items = [i[1] for i in items if isinstance(i, (list, tuple))]  # ImageNet's index: [wnid, name]
-    texts = [_text(item) for item in items]
-    if all(item is None or item == "" for item in items):  # `{run, walk}` of YAML
-        return _of_texts(names, where, f"{form} set")
-    if not all(texts):
-        raise UsageError(f"{where}: a value is not a text; give a list of labels, or a map of ids to names")
-    lines = [Line(f"{where}, {name!r}", "") for name in names]
-    found = _pairs(lines, [[name, text] for name, text in zip(names, texts, strict=True)], f"{form} map")
-    if found is not None:
-        return found
-    if any(name.isdecimal() for name in names) or any(text.isdecimal() for text in texts):
-        raise UsageError(f"{where}: some ids are duplicated or are not whole numbers; give each label its own")
-    labelled = tuple(Line(line.where, tidy(text)) for line, text in zip(lines, texts, strict=True))
-    return LabelTable(labelled, f"{form} map of names to labels", names=tuple(names))
-
-
-def _of_objects(items: Sequence[Mapping[object, object]], where: str, form: str) -> LabelTable:
-    columns = list(dict.fromkeys(str(name) for item in items for name in item))
-    rows = [[_text(item.get(column, "")) for column in columns] for item in items]
-    lines = [Line(f"{where}, entry {i}", "") for i in range(1, len(rows) + 1)]
-    return _by_header(columns, rows, lines, where, f"{form} list of objects")
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        return ""
-    if isinstance(value, int) and value.bit_length() > 64:  # `str` refuses thousands of digits
-        return ""
-    return str(value)
+            raise UsageError(f"{where}: {text!r} is a part of JSON or another format, not a label; {FIX}")
 
 
 # -- tables ---------------------------------------------------------------------------------------------------------
@@ -269,18 +86,18 @@ def _table(text: str, path: Path, lines: Sequence[Line]) -> LabelTable | None:
         return None
     for delimiter, name in _DELIMITERS.items():
         header = _cells(lines[0].text, delimiter)
-        if len(header) > 1 and _is_header(header):
+        if len(header) > 1 and is_header(header):
             rows = _rows(text, path, delimiter)
             if header == ["id", "name"]:
                 _check_pairs(rows)
             wheres = [Line(where, "") for where, _ in rows[1:]]
-            return _by_header(header, [row for _, row in rows[1:]], wheres, str(path), f"{name}-separated table")
+            return labels_by_header(header, [row for _, row in rows[1:]], wheres, str(path), f"{name}-separated table")
     if len(lines) > 1 and _unquoted(lines[0].text).lower() in _HEADER_ALONE:
         logger.warning("%s: the first line %r is read as a header, not as a label", path, lines[0].text)
         below = _listed(path, lines[1:])
         return LabelTable(below.lines, f"one column below the header {lines[0].text}", below.ids)
     words = lines[0].text.lower().split()
-    if len(lines) > 1 and len(words) == 2 and _is_header(words):
+    if len(lines) > 1 and len(words) == 2 and is_header(words):
         spaced = _numbered(lines[1:])
         if spaced is not None:
             return spaced
@@ -297,11 +114,11 @@ def _pairs_of_lines(path: Path, lines: Sequence[Line]) -> LabelTable | None:
         if not is_sure or not all(of_rows) or _holds_numbers(rows, delimiter):
             continue
         _check_columns(path, rows, delimiter)
-        found = _pairs(rows, of_rows, f"{name}-separated ids and names")
+        found = pair_labels(rows, of_rows, f"{name}-separated ids and names")
         if found is not None:
             return found
         if delimiter in _DELIMITERS:
-            raise UsageError(f"{path}: every line has a number, but some are duplicated; {_WAY}")
+            raise UsageError(f"{path}: every line has a number, but some are duplicated; {FIX}")
     if all("\t" in line.text for line in lines):
         fact = "has several columns and no header that names them"
         raise UsageError(f"{path}: {fact}; begin the file with id,name or name,label, or keep the labels alone")
@@ -336,15 +153,6 @@ def _without_edges(row: list[str], delimiter: str) -> list[str]:
     return row[1:-1] if is_framed else row
 
 
-def _is_header(cells: Sequence[str]) -> bool:
-    """Return whether cells are column names: an id or a path, and a name, or two kinds of name."""
-    kinds = [cell in CLASS_ID_COLUMNS or cell in _VIDEO_COLUMNS for cell in cells]
-    named = [cell in CLASS_NAME_COLUMNS for cell in cells]
-    if any(kinds) and any(named):
-        return True
-    return len(cells) == 2 and all(named) and set(cells) & {"name", "label", "class_name", "display_name"} != set()
-
-
 def _check_pairs(rows: Sequence[tuple[str, list[str]]]) -> None:
     for where, row in rows[1:]:
         if len(row) != 2 or not row[1]:
@@ -352,60 +160,11 @@ def _check_pairs(rows: Sequence[tuple[str, list[str]]]) -> None:
             raise UsageError(f"{where}: has {len(row)} cells, not an id and a name; {way}")
 
 
-def _by_header(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], lines: Sequence[Line], where: str, form: str
-) -> LabelTable:
-    """Return the labels of rows below column names."""
-    small = [column.strip().lower() for column in columns]
-    if _VIDEO_COLUMNS & set(small):
-        raise UsageError(f"{where}: is a list of videos, not of labels; write each label once, one per line")
-    for line, row in zip(lines, rows, strict=True):
-        if len(row) != len(columns):
-            raise UsageError(
-                f"{line.where}: has {len(row)} cells, not {len(columns)}; put quotes around a name with a comma"
-            )
-    if not rows:
-        raise UsageError(f"{where}: holds no labels; write one per line")
-    cells = {column: [tidy(row[i]) for row in rows] for i, column in enumerate(small)}
-    named = sorted((c for c in small if c in CLASS_NAME_COLUMNS), key=CLASS_NAME_COLUMNS.index)
-    texts = [c for c in named if not all(cell.isdecimal() for cell in cells[c])]
-    if not texts:
-        raise UsageError(f"{where}: has no column of names (its columns: {', '.join(columns)}); {_WAY}")
-    labels, ids = cells[texts[0]], next((c for c in small if c in CLASS_ID_COLUMNS), None)
-    if ids is None:
-        ids = next((c for c in named if c not in texts), None)
-    empty = next((line.where for line, label in zip(lines, labels, strict=True) if not label), None)
-    if empty is not None:
-        raise UsageError(f"{empty}: {texts[0]} is empty; fill it in, or remove the row")
-    labelled = tuple(Line(line.where, label) for line, label in zip(lines, labels, strict=True))
-    names = tuple(cells[texts[1]]) if len(texts) > 1 else ()
-    numbers = _ids(cells[ids], labelled) if ids is not None else ()
-    return LabelTable(labelled, f"{form} with the column {texts[0]}", numbers, names)
-
-
-def _is_id(text: str) -> bool:
-    """Return whether a text is a whole number; Python refuses to convert thousands of digits."""
-    return re.fullmatch(r"\d{1,18}", text) is not None
-
-
-def _ids(cells: Sequence[str], lines: Sequence[Line]) -> tuple[int, ...]:
-    seen: dict[int, str] = {}
-    for cell, line in zip(cells, lines, strict=True):
-        if not _is_id(cell):
-            limit = " of at most 18 digits" if cell.isdecimal() else ""
-            fact = f"id {shorten(repr(cell), 60)} is not a whole number{limit}"
-            raise UsageError(f"{line.where}: {fact}; number the labels from 0")
-        first = seen.setdefault(int(cell), line.where)
-        if first != line.where:
-            raise UsageError(f"{line.where}: id {cell} is at {first} too; give each label its own")
-    return tuple(seen)
-
-
 def _split_once(line: str, delimiter: str) -> list[str]:
     """Return the two parts of a line, at its first or last delimiter, whichever leaves a number."""
     for parts in (line.split(delimiter, 1), line.rsplit(delimiter, 1)):
         cells = [_unquoted(part.strip().rstrip(",")) for part in parts]
-        if len(cells) == 2 and (_is_id(cells[0]) or _is_id(cells[1])):
+        if len(cells) == 2 and (is_id(cells[0]) or is_id(cells[1])):
             return cells
     return []
 
@@ -420,20 +179,6 @@ def _check_columns(path: Path, lines: Sequence[Line], delimiter: str) -> None:
     if delimiter in _DELIMITERS and all(len(_cells(line.text.rstrip(delimiter), delimiter)) > 2 for line in lines):
         way = "begin the file with the names of the columns, such as id,name, and put quotes around names with a comma"
         raise UsageError(f"{path}: has more than two columns and no header; {way}")
-
-
-def _pairs(lines: Sequence[Line], cells: Sequence[Sequence[str]], form: str) -> LabelTable | None:
-    """Return the labels of rows of two cells, one a whole number that is never the same; None where they are not."""
-    if not all(len(row) == 2 for row in cells):
-        return None
-    for numbered, named in ((0, 1), (1, 0)):
-        ids, names = [row[numbered].strip() for row in cells], [tidy(row[named]) for row in cells]
-        if not all(map(_is_id, ids)) or all(name.isdecimal() for name in names) or not all(names):
-            continue
-        if len(set(map(int, ids))) == len(ids):
-            labelled = tuple(Line(line.where, name) for line, name in zip(lines, names, strict=True))
-            return LabelTable(labelled, form, tuple(map(int, ids)))
-    return None
 
 
 # -- lines ----------------------------------------------------------------------------------------------------------
@@ -459,10 +204,10 @@ def _listed(path: Path, lines: Sequence[Line]) -> LabelTable:
         try:
             cells = next(csv.reader([lines[0].text.strip(",")], skipinitialspace=True), [])
         except csv.Error as e:  # a cell of over 131,072 characters
-            raise UsageError(f"{lines[0].where}: is not valid CSV ({e}); {_WAY}") from e
+            raise UsageError(f"{lines[0].where}: is not valid CSV ({e}); {FIX}") from e
         named = [tidy(cell) for cell in cells if cell.strip()]
         if len(named) > 1:
-            logger.warning("%s: one line with commas is read as %d labels; otherwise %s", path, len(named), _WAY)
+            logger.warning("%s: one line with commas is read as %d labels; otherwise %s", path, len(named), FIX)
         labelled = tuple(Line(f"{lines[0].where}, label {i}", name) for i, name in enumerate(named, start=1))
         return LabelTable(_without_quotes(labelled, []), "labels between commas")
     listed = list(lines)
