@@ -1,7 +1,7 @@
-"""YAML, environment and flags -> the dataclasses of `config.py`.
+"""Build the dataclasses of `config` from flags, environment and YAML.
 
-A value is looked for in this order: flag, `BIKE_*` environment variable, config file, the dataclass. Config files are
-flat YAML: the keys are the names of the fields, whatever section they stand in.
+A flag overrides the `BIKE_*` environment variable, which overrides the config file, which overrides the default of the
+dataclass. Config files are flat YAML: the keys are the names of the fields, whatever their section.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import logging
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from bike_cli.config import Affects, flag_of
 from bike_cli.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -27,24 +28,48 @@ Config = TypeVar("Config")
 def leaves(config: type[Config]) -> dict[str, object]:
     """Return the type of every field that holds a value, by name; sections are flattened."""
     hints = typing.get_type_hints(config)
-    found: dict[str, object] = {}
+    types_by_name: dict[str, object] = {}
     for name in (f.name for f in dataclasses.fields(config)):  # type: ignore[arg-type]
         hint = hints[name]
-        found |= leaves(hint) if dataclasses.is_dataclass(hint) else {name: hint}  # type: ignore[arg-type]
-    return found
+        types_by_name |= leaves(hint) if dataclasses.is_dataclass(hint) else {name: hint}  # type: ignore[arg-type]
+    return types_by_name
+
+
+def fields_and_values(config: object) -> Iterator[tuple[dataclasses.Field[object], object]]:
+    """Yield every field of a config that holds a value, and the value; sections are flattened."""
+    for f in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, f.name)
+        if dataclasses.is_dataclass(value):
+            yield from fields_and_values(value)
+        else:
+            yield f, value
 
 
 def flatten(config: object) -> dict[str, object]:
     """Return every value of a config by name; sections are flattened."""
-    found: dict[str, object] = {}
-    for f in dataclasses.fields(config):  # type: ignore[arg-type]
-        value = getattr(config, f.name)
-        found |= flatten(value) if dataclasses.is_dataclass(value) else {f.name: value}
-    return found
+    return {f.name: value for f, value in fields_and_values(config)}
+
+
+def settings_affecting(config: object, *effects: Affects) -> dict[str, object]:
+    """Return the values of a config that have one of these effects, by name.
+
+    `settings_affecting(config, *RESULTS)` are those on which the results of a run depend.
+
+    Raises:
+        TypeError: a field does not declare its effect.
+    """
+    values: dict[str, object] = {}
+    for f, value in fields_and_values(config):
+        described = flag_of(f)
+        if described is None or described.affects is None:
+            raise TypeError(f"{f.name}: does not declare what it affects; add metadata=flag(..., affects=...)")
+        if described.affects in effects:
+            values[f.name] = value
+    return values
 
 
 def build(config: type[Config], values: Mapping[str, object]) -> Config:
-    """Return a `config` with these values; whatever is not named keeps its default."""
+    """Return a config with these values; all other fields keep their defaults."""
     hints = typing.get_type_hints(config)
     arguments: dict[str, object] = {}
     for f in dataclasses.fields(config):  # type: ignore[arg-type]
@@ -63,26 +88,28 @@ def resolve(
     environment: Mapping[str, str] = os.environ,
     defaults: Mapping[str, object] | None = None,
 ) -> Config:
-    """Return the config that flags, environment, file and defaults add up to.
+    """Return the config that results from flags, environment, file and defaults.
 
     Args:
         flags: by field name; None means not given.
         file: flat YAML.
-        environment: `BIKE_FRAMES=16` sets `frames`; names that are no field are left alone.
-        defaults: stand in for the dataclass's own.
+        environment: `BIKE_FRAMES=16` sets `frames`; variables that match no field are ignored.
+        defaults: replace those of the dataclass.
     Raises:
-        ConfigError: an unknown key (with the nearest known one), a value of the wrong type, a file that is no YAML.
+        ConfigError: an unknown key (the message names the nearest known one), a value of the wrong type, invalid YAML.
     """
     known = leaves(config)
     values: dict[str, object] = {**(defaults or {})}
     if file is not None:
-        of_file = _checked({k: _typed(known.get(k), v) for k, v in _read_yaml(file).items()}, known, origin=str(file))
-        logger.info("%s: sets %s", file, ", ".join(of_file) or "nothing")
-        values |= of_file
-    of_environment = _checked(_from_environment(environment, known), known, origin="environment")
-    for name, value in of_environment.items():
+        from_file = _checked(
+            {k: parse_value(known.get(k), v) for k, v in _read_yaml(file).items()}, known, origin=str(file)
+        )
+        logger.info("%s: sets %s", file, ", ".join(from_file) or "nothing")
+        values |= from_file
+    from_environment = _checked(_from_environment(environment, known), known, origin="environment")
+    for name, value in from_environment.items():
         logger.info("BIKE_%s: sets %s to %s", name.upper(), name, value)
-    values |= of_environment
+    values |= from_environment
     values |= _checked({k: v for k, v in flags.items() if v is not None}, known, origin="command line")
     return build(config, values)
 
@@ -98,16 +125,16 @@ def _read_yaml(file: Path) -> Mapping[str, object]:
     import yaml
 
     try:
-        # As texts: YAML's own types would make False of `attributes: off`.
+        # As strings: YAML would read `attributes: off` as False.
         content = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"{file}: cannot be read ({e}); give a YAML file") from e
     except yaml.YAMLError as e:
-        raise ConfigError(f"{file}: is not YAML ({' '.join(str(e).split())}); fix it") from e
+        raise ConfigError(f"{file}: invalid YAML ({' '.join(str(e).split())}); fix it") from e
     if not content:
         return {}
     if not isinstance(content, dict):
-        raise ConfigError(f"{file}: holds a {type(content).__name__}, not `key: value` lines; see --dump-config")
+        raise ConfigError(f"{file}: contains a {type(content).__name__}, not `key: value` lines; see --dump-config")
     return {str(key): value for key, value in content.items()}
 
 
@@ -116,12 +143,12 @@ def _from_environment(environment: Mapping[str, str], known: Mapping[str, object
     for name, hint in known.items():
         text = environment.get(f"BIKE_{name.upper()}")
         if text is not None:
-            values[name] = _typed(hint, text)
+            values[name] = parse_value(hint, text)
     return values
 
 
-def _typed(hint: object, value: object) -> object:
-    """Return a text as the type that a field wants: `no` is a name for one and False for another."""
+def parse_value(hint: object, value: object) -> object:
+    """Convert a string to the type of a field: `no` is a name for one field and False for another."""
     import yaml
 
     if not isinstance(value, str):
@@ -136,7 +163,7 @@ def _typed(hint: object, value: object) -> object:
     try:
         return yaml.safe_load(value)
     except yaml.YAMLError:
-        return value  # of no type that is wanted; the check of types says so
+        return value  # the type check reports it
 
 
 def _checked(values: Mapping[str, object], known: Mapping[str, object], *, origin: str) -> dict[str, object]:

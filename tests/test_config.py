@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
@@ -9,22 +10,27 @@ from typer.testing import CliRunner
 
 from bike_cli.cli.app import app
 from bike_cli.config import (
+    RESULTS,
+    Affects,
     AttributeConfig,
     ClassifyConfig,
     DecodingConfig,
     EngineConfig,
+    EvalConfig,
     FewshotConfig,
+    FinetuneConfig,
     SamplingConfig,
     SpottingConfig,
     StoreConfig,
+    flag_of,
 )
 from bike_cli.errors import ConfigError, ExitCode
-from bike_cli.settings import dump, flatten, leaves, resolve
+from bike_cli.settings import dump, fields_and_values, flatten, leaves, resolve, settings_affecting
 
 # Flags of `bike classify` that say what to classify and where answers go; all others are fields of the config.
 OF_THE_REQUEST = {
     *("videos", "labels", "label_list", "nul", "files_from"),
-    *("format_", "output", "quiet", "verbose", "config", "dump_config"),
+    *("format", "output", "quiet", "verbose", "config", "dump_config"),
     *("resume", "shard", "strict", "classifier", "also"),
 }
 OTHERS: dict[str, object] = {  # no field's default
@@ -151,9 +157,9 @@ def test_an_unknown_key_names_the_nearest(yaml_file: Path, wrong: str, near: str
         ("offline: 1", "offline is 1; give true or false"),
         ("template: [a, b]", r"template is \['a', 'b'\]; give a text or null"),
         ("draft: true\ndecoder: decord", "draft is on and decoder is decord, .*; give decoder auto, or no draft"),
-        ("- frames", "holds a list, not `key: value` lines"),
-        ("frames", "holds a str, not `key: value` lines"),
-        ("frames: [", "is not YAML"),
+        ("- frames", "contains a list, not `key: value` lines"),
+        ("frames", "contains a str, not `key: value` lines"),
+        ("frames: [", "invalid YAML"),
         ("a: !!python/object/apply:os.system [true]", "unknown key 'a'"),
     ],
 )
@@ -216,13 +222,99 @@ def test_every_field_is_a_flag_and_every_flag_a_field() -> None:
     assert flags - OF_THE_REQUEST == set(leaves(ClassifyConfig))
 
 
-def test_every_field_of_fewshot_is_a_flag_and_every_flag_a_field() -> None:
-    command = typer.main.get_command(app).commands["fewshot"]  # type: ignore[attr-defined]
-    of_the_request = {"data", "labels", "test", "root", "also", "output", "save", "plots", "quiet", "verbose", "config"}
+def flags_of(command: str) -> set[str]:
+    return {p.name for p in typer.main.get_command(app).commands[command].params}  # type: ignore[attr-defined]
 
-    flags = {parameter.name for parameter in command.params} - {"help", "dump_config"}
 
-    assert flags - of_the_request == set(leaves(FewshotConfig))
+@pytest.mark.parametrize(
+    ("command", "config", "hidden"),
+    [
+        ("classify", ClassifyConfig, set()),
+        ("fewshot", FewshotConfig, set()),
+        ("finetune", FinetuneConfig, {"clips", "crops", "attribute_weight", "attribute_model"}),
+        ("eval", EvalConfig, {"compile"}),
+    ],
+)
+def test_every_field_is_a_flag_of_its_command(command: str, config: type, hidden: set[str]) -> None:
+    assert set(leaves(config)) - flags_of(command) == hidden
+
+
+@pytest.mark.parametrize("command", ["classify", "fewshot", "finetune", "eval"])
+def test_every_command_that_decodes_has_the_flags_of_decoding(command: str) -> None:
+    wanted = {*leaves(DecodingConfig), *leaves(StoreConfig), "frames", "sampling", "draft"}
+
+    assert wanted <= flags_of(command)
+
+
+@pytest.mark.parametrize("config", [ClassifyConfig, FewshotConfig, FinetuneConfig, EvalConfig])
+def test_the_help_shows_the_default_of_the_dataclass(config: type) -> None:
+    command = config.__name__.removesuffix("Config").lower()
+    parameters = {p.name: p for p in typer.main.get_command(app).commands[command].params}  # type: ignore[attr-defined]
+    hidden_or_explained = (None, False)
+
+    for f, value in fields_and_values(config()):
+        described = flag_of(f)
+        assert described is not None
+        if f.name in parameters and value not in hidden_or_explained and described.default_text is None:
+            shown = parameters[f.name].show_default
+            assert shown is False or shown == "on" or float_or_text(shown) == value, f.name
+
+
+def float_or_text(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+# -- what settings affect ---------------------------------------------------------------------------------------------
+
+RECORDED_BY_FINETUNE_0_1 = {
+    *("attribute_count", "attribute_model", "attribute_weight", "attributes", "augment", "balanced", "batch_size"),
+    *("branch", "clip_ratio", "clips", "crops", "decoder", "draft", "early_stop", "epochs", "flip", "frames", "freeze"),
+    *("head", "jitter", "loss", "lr", "pool", "precision", "sampling", "seed", "spot", "temperature", "template"),
+    *("val_fraction", "warmup", "weight_decay", "wise_ft"),
+}
+RECORDED_BY_EVAL_0_1 = {
+    *("attribute_count", "attribute_model", "attribute_weight", "attributes", "clips", "crops", "decoder", "draft"),
+    *("frames", "method", "model", "official", "official_batch", "pool", "precision", "protocol", "resamples"),
+    *("sampling", "seed", "shots", "spot", "temperature", "template", "trials"),
+}
+RECORDED_BY_FEWSHOT_0_1 = (RECORDED_BY_EVAL_0_1 | {"test_fraction"}) - {
+    *("official", "official_batch", "protocol", "resamples"),
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "recorded"),
+    [
+        (FinetuneConfig(), RECORDED_BY_FINETUNE_0_1 | {"model"}),
+        (EvalConfig(), RECORDED_BY_EVAL_0_1),
+        (FewshotConfig(), RECORDED_BY_FEWSHOT_0_1),
+    ],
+)
+def test_results_depend_on_the_settings_that_version_0_1_recorded(config: object, recorded: set[str]) -> None:
+    assert set(settings_affecting(config, *RESULTS)) == recorded
+
+
+@pytest.mark.parametrize("config", [ClassifyConfig(), FewshotConfig(), FinetuneConfig(), EvalConfig()])
+def test_every_field_declares_its_effect(config: object) -> None:
+    by_effect = [settings_affecting(config, effect) for effect in get_args(Affects)]
+
+    assert sum(map(len, by_effect)) == len(flatten(config))
+
+
+def test_a_field_without_an_effect_is_refused() -> None:
+    config = dataclasses.make_dataclass("Config", [("depth", int, dataclasses.field(default=1))])
+
+    with pytest.raises(TypeError, match="depth: does not declare what it affects"):
+        settings_affecting(config(), *RESULTS)
+
+
+def test_settings_of_few_shot_learning_have_one_default() -> None:
+    shared = ("shots", "method", "trials", "seed")
+
+    assert [flatten(FewshotConfig())[name] for name in shared] == [flatten(EvalConfig())[name] for name in shared]
 
 
 def test_the_values_tried_below_are_no_defaults() -> None:

@@ -16,10 +16,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bike_cli.cli.app import app
-from bike_cli.cli.options import DEFAULTS
+from bike_cli.config import ClassifyConfig
 from bike_cli.data.lexicons import lexicon_names
 from bike_cli.errors import ExitCode, FailureKind
 from bike_cli.media import VIDEO_EXTENSIONS
+from bike_cli.settings import leaves
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -305,7 +306,7 @@ def test_every_lexicon_is_named(lexicon: str) -> None:
     assert f"| `{lexicon}` |" in WRITTEN["attributes.md"]
 
 
-@pytest.mark.parametrize("name", sorted(DEFAULTS))
+@pytest.mark.parametrize("name", sorted(leaves(ClassifyConfig)))
 def test_every_option_is_explained(name: str) -> None:
     assert any(f"--{name.replace('_', '-')}" in text for text in WRITTEN.values())
 

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from bike_cli.cli import options as o
 from bike_cli.cli.classify.rows import as_json
-from bike_cli.cli.terminal.console import check_stdout, error_room, plain, safe
+from bike_cli.cli.terminal.console import check_stdout, handle_errors, plain, safe
 from bike_cli.config import StoreConfig
 from bike_cli.errors import UsageError
 from bike_cli.settings import resolve
@@ -38,7 +38,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 @cache_app.command("info")
 def info_command(cache_dir: CacheDir = None, json_line: Json = False, verbose: o.Verbose = 0) -> None:
     """Show where the cache is, its size, and what is kept by which model and sampling."""
-    with error_room(verbose=verbose):
+    with handle_errors(verbose=verbose):
         check_stdout("answer", way_out="redirect it to a file")
         from bike_cli.engine.store.file import origin, store_file
         from bike_cli.engine.store.store import Store, StoreInfo
@@ -71,7 +71,7 @@ def prune_command(
     verbose: o.Verbose = 0,
 ) -> None:
     """Make the cache smaller."""
-    with error_room(verbose=verbose):
+    with handle_errors(verbose=verbose):
         from bike_cli.engine.store.file import origin, remove, store_file
         from bike_cli.engine.store.store import Pruned, Store
 

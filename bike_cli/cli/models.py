@@ -17,9 +17,9 @@ from bike_cli.cli import options as o
 from bike_cli.cli.classify.rows import as_json
 from bike_cli.cli.terminal.console import (
     check_stdout,
-    error_room,
+    handle_errors,
+    notice,
     plain,
-    say,
     stderr,
 )
 from bike_cli.config import EngineConfig
@@ -47,14 +47,14 @@ def models_command(
         list_command(everything, json_lines, verbose)
     elif everything or json_lines or verbose:
         command = context.invoked_subcommand
-        with error_room():
+        with handle_errors():
             raise UsageError(f"bike models {command}: flags go after {command}, not before it; move them")
 
 
 @models_app.command("list")
 def list_command(everything: Everything = False, json_lines: Json = False, verbose: o.Verbose = 0) -> None:
     """List the models; the same as bike models alone."""
-    with error_room(verbose=verbose):
+    with handle_errors(verbose=verbose):
         check_stdout("list", way_out="redirect it to a file")
         from bike_cli.engine.models.catalogue import known_models
 
@@ -92,7 +92,7 @@ def pull_command(
 
     An interrupted download continues where it stopped.
     """
-    with error_room(quiet=quiet, verbose=verbose):
+    with handle_errors(quiet=quiet, verbose=verbose):
         from bike_cli.cli.terminal.downloads import Downloads
         from bike_cli.engine.download.progress import reporting_to
         from bike_cli.engine.download.pull import pull
@@ -103,7 +103,7 @@ def pull_command(
             pulled = pull(model, offline=config.offline, folder=folder)
         typer.echo(str(pulled.path))
         if not pulled.is_verified:
-            say(f"{pulled.path}: is there already, but its checksum cannot be checked offline", level="warning")
+            notice(f"{pulled.path}: is there already, but its checksum cannot be checked offline", level="warning")
         stderr(quiet=quiet).print(plain(f"{model}: {_state(pulled)}{_usage(model, folder)}"))
 
 

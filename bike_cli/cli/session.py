@@ -1,22 +1,84 @@
-"""What a command does while it works: videos are read under a bar on a terminal."""
+"""What a command starts before it works: decode workers, models, and the processes of a launcher."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bike_cli.cli.terminal.console import display, plain, say, someone_watches, stderr
+from bike_cli.cli.terminal.console import display, download_aliases, loading, notice, plain, stderr, stderr_is_tty
+from bike_cli.config import VideoConfig
 
 if TYPE_CHECKING:
-    from bike_cli.tasks.fewshot.study import Study
+    from bike_cli.engine.engine import Engine
+    from bike_cli.inference.processes import Processes
+    from bike_cli.records import Failure
+    from bike_cli.video.workers.pool import DecodePool
 
 
-def watched(study: Study, *, quiet: bool) -> Iterator[tuple[int, int, object]]:
-    """Read the videos with a progress bar on a terminal; report failures as they occur."""
-    console = stderr(quiet=quiet or not someone_watches())
+class Session:
+    """The workers, models and processes of one run; see `session`.
+
+    Args:
+        quiet: show no progress; true for all processes but the first.
+    """
+
+    def __init__(self, config: VideoConfig, pool: DecodePool, stack: ExitStack, *, quiet: bool) -> None:
+        self.pool, self.quiet = pool, quiet
+        self._config, self._stack, self._has_started = config, stack, False
+
+    def start(self, models: Sequence[str | None]) -> None:
+        """Download models that are missing, and start the workers; imports that take seconds may follow meanwhile."""
+        if not self._has_started:
+            # Without a network this fails at once, before torch is imported.
+            download_aliases(models, offline=self._config.engine.offline, quiet=self.quiet)
+            self.pool.warm_up()
+            self._has_started = True
+
+    def load(self) -> Engine:
+        """Load the model of the configuration in this process alone."""
+        self.start([self._config.engine.model, self._config.attributes.attribute_model])
+        with loading(self._config.engine.model, quiet=self.quiet):
+            from bike_cli.engine.engine import load_configured
+
+            return load_configured(self._config.engine)
+
+    def load_in_each_process(self, models: Sequence[str]) -> tuple[dict[str, Engine], Processes]:
+        """Load models in every process that a launcher started, and connect the processes until the session ends."""
+        self.start(models)
+        from bike_cli.inference.processes import found, load_among, together
+
+        processes = found()
+        self.quiet = self.quiet or not processes.is_first
+        with loading(", ".join(models), quiet=self.quiet):
+            engines = {name: load_among(replace(self._config.engine, model=name), processes) for name in models}
+        device = engines[models[0]].encoder.placement.device
+        self._stack.enter_context(together(processes, device))
+        return engines, processes
+
+
+@contextmanager
+def session(config: VideoConfig, *, videos: int | None, quiet: bool) -> Iterator[Session]:
+    """Run decode workers, and yield what loads the models.
+
+    Args:
+        videos: how many there are; more workers would have nothing to do. None: not known.
+    """
+    from bike_cli.video.workers.pool import DecodePool
+
+    with DecodePool(config.sampling, config.decoding, most=videos) as pool, ExitStack() as stack:
+        yield Session(config, pool, stack, quiet=quiet)
+
+
+def show_reading(reading: Iterator[tuple[int, int, Failure | None]], *, quiet: bool) -> int:
+    """Read labelled videos with a status line on a terminal; report failures as they occur, return their number."""
+    console, failed = stderr(quiet=quiet or not stderr_is_tty()), 0
     with display(console), console.status(plain("reading videos")) as status:
-        for done, total, failure in study.read():
+        for done, total, failure in reading:
             status.update(plain(f"reading videos: {done:,}/{total:,}"))
-            if failure is not None and not quiet:
-                say(failure.message, level="warning")
-            yield done, total, failure
+            if failure is not None:
+                failed += 1
+                if not quiet:
+                    notice(failure.message, level="warning")
+    return failed

@@ -6,7 +6,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import torch
 from torch import Tensor
@@ -26,6 +25,7 @@ from bike_cli.errors import UsageError
 from bike_cli.inference.classifier import AttributeBranch, Classifier
 from bike_cli.inference.features import Shelf
 from bike_cli.records import Prompt, TextFeatures
+from bike_cli.settings import flatten, settings_affecting
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def shelf_of(store: Store, engines: Sequence[Engine], config: ClassifyConfig) ->
     """Return the shelf of the store for the features of these engines under a config."""
     recipes = []
     for engine in engines:
-        recipe = recipe_key(engine.identity, config.sampling, config.decoding.decoder)
+        recipe = recipe_key(engine.identity, config)
         store.describe(recipe, _described(engine, config))
         recipes.append(recipe)
     return Shelf(store, tuple(recipes))
@@ -164,25 +164,19 @@ def _check_learnt(learnt: Learnt, engine: Engine, labels: Sequence[str], config:
             f"{engine.name} ({engine.fingerprint}); give --model {learnt.model}, or train it again with this one"
         )
     spot, temperature = _spotting(config.spotting, engine)
-    now = {
-        **asdict(config.sampling),
-        "pool": config.spotting.pool,
-        "spot": spot,
-        "temperature": temperature,
-        "template": config.template or engine.recipe.template,
-    }
+    now = settings_affecting(config, "pixels", "scores")
+    now |= {"spot": spot, "temperature": temperature, "template": config.template or engine.recipe.template}
     changed = read_templates(str(now["template"])) != learnt.templates
     if changed and now["template"] == learnt.template:
         raise UsageError(
             f"classifier: was trained with other templates than {learnt.template} holds now; train it again"
         )
-    own = learnt.attributes
-    if own.attribute_weight:
-        now |= {name: getattr(config.attributes, name) for name in ("attributes", "attribute_model", "attribute_count")}
-    if config.attributes.attribute_weight is not None:
-        now["attribute_weight"] = config.attributes.attribute_weight
+    # Attributes that do not count may differ; without a flag, the classifier's own weight applies.
+    ignored = set() if learnt.attributes.attribute_weight else set(flatten(config.attributes)) - {"attribute_weight"}
+    if config.attributes.attribute_weight is None:
+        ignored.add("attribute_weight")
     for name, value in now.items():
-        if value != learnt.settings[name]:
+        if name in learnt.settings and name not in ignored and value != learnt.settings[name]:
             raise UsageError(
                 f"classifier: was trained with {name} {learnt.settings[name]}, but this run has {value}; leave {name} "
                 "out, or train it again"

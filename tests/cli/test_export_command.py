@@ -83,7 +83,7 @@ def test_the_bundled_model_becomes_a_folder_that_is_the_same_model(tmp_path: Pat
     ran = bike("export", "tiny", tmp_path / "mine")
 
     assert (ran.exit_code, ran.stdout) == (ExitCode.DONE, "")
-    assert ran.stderr == f"{tmp_path}/mine: tiny, as a folder of bike's own; use it with bike classify --model\n"
+    assert ran.stderr == f"{tmp_path}/mine: tiny, as a folder of bike; use it with bike classify --model\n"
     before, after = open_checkpoint("tiny"), load_folder(tmp_path / "mine")
     assert_same(before, after)
     assert (after.name, after.licence, after.image, after.recipe) == ("tiny", "MIT", before.image, before.recipe)
@@ -160,7 +160,7 @@ def test_a_branch_that_the_model_has_not_is_refused(video: Path, tmp_path: Path)
 def test_a_branch_of_a_folder_is_refused(tmp_path: Path) -> None:
     ran = bike("export", NO_SUCH_MODEL, tmp_path / "mine", "--branch", "video")
 
-    assert told(ran).startswith("--branch: chooses the head of an official file, and none is asked for; add --official")
+    assert told(ran).startswith("--branch: chooses the head of an official file; add --official")
 
 
 def test_the_bundled_model_is_refused_with_the_reason(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_terminal_is_told_too(video: Path, tmp_path: Path) -> None:
     ran = bike_on_terminal("export", video, tmp_path / "mine")
 
     assert ran.exit_code == ExitCode.DONE
-    assert "as a folder of bike's own" in ran.stderr
+    assert "as a folder of bike" in ran.stderr
 
 
 def test_an_unknown_model_names_the_nearest(tmp_path: Path) -> None:
@@ -209,22 +209,25 @@ def test_an_unknown_model_names_the_nearest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("{here}/file",), "{here}/file: is a file, a model of bike's own is a folder; name one, or add --official"),
-        (("{here}/a.pt",), "{here}/a.pt: is named as a file, a model of bike's own is a folder; add --official, or"),
-        (("{here}/no/mine",), "{here}/no/mine: lies in a folder that does not exist; make it, or choose another"),
-        (("{here}/file/mine",), "{here}/file/mine: lies in a folder that does not exist; make it, or choose another"),
-        (("{here}/other",), "{here}/other: holds files and is no model of bike; name a new or an empty folder"),
-        (("{here}/list",), "{here}/list: holds files and is no model of bike; name a new or an empty folder"),
-        (("{here}/text",), "{here}/text: holds files and is no model of bike; name a new or an empty folder"),
-        (("{here}/pipe",), "{here}/pipe: is neither file nor folder; give a name that bike can write"),
-        (("-",), "-: is neither file nor folder; give a name that bike can write"),
+        (("{here}/file",), "{here}/file: is a file, but a model of bike is a folder; name a folder, or add --official"),
+        (("{here}/a.pt",), "{here}/a.pt: is named like a file, but a model of bike is a folder; add --official, or"),
+        (("{here}/no/mine",), "{here}/no/mine: its folder does not exist; create it, or choose another"),
+        (("{here}/file/mine",), "{here}/file/mine: its folder does not exist; create it, or choose another"),
+        (("{here}/other",), "{here}/other: contains files and is not a model of bike; name a new or an empty folder"),
+        (("{here}/list",), "{here}/list: contains files and is not a model of bike; name a new or an empty folder"),
+        (("{here}/text",), "{here}/text: contains files and is not a model of bike; name a new or an empty folder"),
+        (("{here}/pipe",), "{here}/pipe: is neither a file nor a folder; give a name that bike can write"),
+        (("-",), "-: is neither a file nor a folder; give a name that bike can write"),
         (("{here}/" + "n" * 300,), "{here}/" + "n" * 300 + ": cannot be written (File name too long); make room, or"),
-        (("{here}/other", "--official"), "{here}/other: is a folder, an official model is a file; name one, such as "),
-        (("{here}/no/a.pt", "--official"), "{here}/no/a.pt: lies in a folder that does not exist; make it, or choose"),
-        (("{here}/mine", "--official"), "{here}/mine: has not the name of an official model; let it end in .pt or .p"),
-        (("{here}/a.safetensors", "--official"), "{here}/a.safetensors: has not the name of an official model; let"),
-        (("/dev/null", "--official"), "/dev/null: is neither file nor folder; give a name that bike can write"),
-        (("-", "--official"), "-: is neither file nor folder; give a name that bike can write"),
+        (
+            ("{here}/other", "--official"),
+            "{here}/other: is a folder, but an official model is a file; name",
+        ),
+        (("{here}/no/a.pt", "--official"), "{here}/no/a.pt: its folder does not exist; create it, or choose"),
+        (("{here}/mine", "--official"), "{here}/mine: must end in .pt or .pth; rename it"),
+        (("{here}/a.safetensors", "--official"), "{here}/a.safetensors: must end in .pt or .pth"),
+        (("/dev/null", "--official"), "/dev/null: is neither a file nor a folder; give a name that bike can write"),
+        (("-", "--official"), "-: is neither a file nor a folder; give a name that bike can write"),
     ],
 )
 def test_a_bad_target_is_told_before_the_model_is_loaded(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -249,7 +252,7 @@ def test_a_folder_of_somebody_else_is_told(
 
     ran = bike("export", NO_SUCH_MODEL, *(a.format(here=tmp_path) for a in arguments))
 
-    assert ": cannot be written; choose a folder that is yours" in told(ran)
+    assert ": cannot be written; choose a folder that you may write to" in told(ran)
 
 
 def test_the_folder_that_is_read_is_not_overwritten(video: Path, tmp_path: Path) -> None:
@@ -258,7 +261,7 @@ def test_the_folder_that_is_read_is_not_overwritten(video: Path, tmp_path: Path)
 
     for name in (video, tmp_path / "link"):
         assert told(bike("export", video, name)) == (
-            f"{name}: is the model that is read and would be overwritten; choose another name"
+            f"{name}: is the model to export and would be overwritten; choose another name"
         )
     assert (video / "config.json").stat().st_mtime_ns == before
 
@@ -267,7 +270,7 @@ def test_the_bundled_folder_is_not_overwritten() -> None:
     folder = bundled_folder()
     assert folder
 
-    assert "is the model that is read" in told(bike("export", "tiny", folder))
+    assert "is the model to export" in told(bike("export", "tiny", folder))
 
 
 @pytest.mark.parametrize("model_name", ["{file}", "ViT-B-32-quickgelu,{file}"])
@@ -276,7 +279,7 @@ def test_the_file_that_is_read_is_not_overwritten(tmp_path: Path, model_name: st
 
     ran = bike("export", model_name.format(file=tmp_path / "a.pt"), tmp_path / "a.pt", "--official")
 
-    assert "a.pt: is the model that is read and would be overwritten" in told(ran)
+    assert "a.pt: is the model to export and would be overwritten" in told(ran)
     assert (tmp_path / "a.pt").read_text() == "weights"
 
 

@@ -436,11 +436,11 @@ def test_without_matplotlib_the_way_to_it_is_told(data: Path, tmp_path: Path, mo
         (["{data}", "--test-frac", "0"], "test_fraction is 0.0; give a number between 0 and 1, such as 0.3"),
         (["{data}", "--test-frac", "nan"], "test_fraction is nan; give a number between 0 and 1, such as 0.3"),
         (["{data}", "--frames", "0"], "frames is 0; give a whole number of at least 1"),
-        (["{data}", "--also", "a"], "--also: adds labels to the classifier to keep, and none is kept; add --save"),
+        (["{data}", "--also", "a"], "--also: adds labels to the saved classifier, and none is saved; add --save"),
         (["{data}", "--also", " , ", "--save", "{here}/a"], "--also: holds no label; give some, such as --also 'run"),
-        (["{data}", "-o", "{here}/no/r.json"], "{here}/no/r.json: lies in a folder that does not exist; name a file"),
+        (["{data}", "-o", "{here}/no/r.json"], "{here}/no/r.json: its folder does not exist; name a file"),
         (["{data}", "-o", "{here}"], "{here}: is a folder; name a file in a folder that exists"),
-        (["{data}", "--save", "{here}/no/a.bike"], "{here}/no/a.bike: lies in a folder that does not exist; name a"),
+        (["{data}", "--save", "{here}/no/a.bike"], "{here}/no/a.bike: its folder does not exist; name a"),
         (["{data}", "--save", "{here}"], "{here}: is a folder; name a file in a folder that exists"),
         (["{data}", "--plots", "{here}/file"], "{here}/file: is a file; name a folder for the pictures"),
         (["{here}/none"], "{here}/none: no such file or folder; give a folder of class folders, a CSV file that"),
@@ -539,7 +539,7 @@ def test_what_is_no_ordinary_file_is_not_replaced(data: Path, tmp_path: Path, fl
 
     assert ran.exit_code == ExitCode.USAGE
     assert (tmp_path / "pipe").is_fifo()
-    assert "is no ordinary file; name one" in ran.stderr
+    assert "is not an ordinary file; name one" in ran.stderr
 
 
 def test_a_picture_that_cannot_be_written_costs_no_report(data: Path, tmp_path: Path) -> None:

@@ -259,7 +259,7 @@ def test_a_terminal_sees_a_table_that_grows(data: Path, out: Path) -> None:
     ran = finetune(data, "-o", out, *FAST, run=bike_on_terminal)
 
     shown = " ".join(re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", ran.stderr).split())
-    assert "9 videos of 3 labels to learn from, 3 to validate on" in shown
+    assert "9 videos of 3 labels for training, 3 for validation" in shown
     assert "Branch Epoch Step Loss Rate Speed Waiting Left Memory Failed video 1 3/3" in shown
     assert "Validated Epoch top-1 top-5 mean class video 0 " in shown
     assert f"use it with bike classify -m {out} --frames 2 -l {out}/labels.txt" in shown
@@ -286,7 +286,7 @@ def test_names_never_steer_the_terminal(own: Path, tmp_path: Path) -> None:
     assert "\x1b]" not in ran.stderr + ran.stdout
     assert "\x07" not in ran.stderr + ran.stdout
     assert ran.stderr.count("[red]\\x1b]0;x\\x07\\x0a.mp4: is not a video") == 1  # of two epochs
-    assert "videos are not mirrored: label 'turn left' says a side; --flip yes mirrors" in ran.stderr
+    assert "videos are not mirrored: label 'turn left' names a side; --flip yes mirrors them" in ran.stderr
     assert f"{tmp_path}/[red]\\x1b]0;y\\x07: use it with" in ran.stderr
     assert (tmp_path / "[red]\x1b]0;y\x07" / "training.png").read_bytes()[:8] == PNG
 
@@ -341,7 +341,7 @@ def test_several_labels_taken_for_one_are_a_warning(data: Path, tmp_path: Path, 
 
     assert ran.exit_code == ExitCode.DONE
     assert ran.stderr == (
-        "warning: label 'blue heart;small': holds a semicolon; give --multi-label if these are several labels\n"
+        "warning: label 'blue heart;small': has a semicolon; add --multi-label if these are several labels\n"
     )
 
 
@@ -358,14 +358,14 @@ def test_the_test_side_is_left_alone(sides: Path, out: Path) -> None:
     ran = finetune(sides, "-o", out, *FAST, run=bike_on_terminal)
 
     assert ran.exit_code == ExitCode.DONE
-    assert "12 videos of 3 labels to learn from, 12 to validate on; 12 for testing are left alone" in ran.stderr
+    assert "12 videos of 3 labels for training, 12 for validation; 12 for testing are not used" in ran.stderr
 
 
 def test_a_share_to_hold_back_is_refused_beside_a_validation_side(sides: Path, out: Path) -> None:
     ran = finetune(sides, "-o", out, *NO_SUCH_MODEL, "--val-frac", "0.3")
 
     assert ran.exit_code == ExitCode.USAGE
-    assert told(ran).startswith("val_fraction: holds videos back for validation, but the data have a validation side;")
+    assert told(ran).startswith("val_fraction: holds videos back for validation, but the data have a validation part;")
 
 
 def test_wise_ft_shows_both(data: Path, out: Path) -> None:
@@ -621,7 +621,7 @@ def test_a_process_that_is_told_to_end_leaves_a_checkpoint_and_the_next_one_goes
     assert beside.exit_code == ExitCode.USAGE
     assert told(beside) == f"{out}: another run is using it; wait until it ends, or choose a new folder"
     assert (process.returncode, stdout) == (ExitCode.INTERRUPTED, "")
-    assert stderr == f"warning: {out}: is not complete; go on with --resume auto\n"
+    assert stderr == f"warning: {out}: is not complete; continue with --resume auto\n"
     assert again.exit_code == ExitCode.USAGE
     assert told(again) == f"{out}: contains an unfinished run; continue it with --resume auto, or choose a new folder"
     assert ran == whole[1]
@@ -781,12 +781,15 @@ def test_where_no_checkpoint_is_whole_nothing_begins_anew_in_silence(unfinished:
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("{own}", "{own}: lies in {own}, which is read; name a folder outside of it"),
-        ("{own}/run", "{own}/run: lies in {own}, which is read; name a folder outside of it"),
-        ("{own}/red_ring/new/run", "{own}/red_ring/new/run: lies in {own}, which is read; name a folder outside of it"),
-        ("{here}/link/run", "{here}/link/run: lies in {own}, which is read; name a folder outside of it"),
-        ("{val}/run", "{val}/run: lies in {val}, which is read; name a folder outside of it"),
-        ("-", "-: is no folder; name one for the model, its log and its checkpoints"),
+        ("{own}", "{own}: is inside {own}, which is read; name a folder outside of it"),
+        ("{own}/run", "{own}/run: is inside {own}, which is read; name a folder outside of it"),
+        (
+            "{own}/red_ring/new/run",
+            "{own}/red_ring/new/run: is inside {own}, which is read; name",
+        ),
+        ("{here}/link/run", "{here}/link/run: is inside {own}, which is read; name a folder outside of it"),
+        ("{val}/run", "{val}/run: is inside {val}, which is read; name a folder outside of it"),
+        ("-", "-: is not a folder; name one for the model, its log and its checkpoints"),
     ],
 )
 def test_no_run_lies_among_the_videos(own: Path, tmp_path: Path, place: str, message: str) -> None:
@@ -885,7 +888,7 @@ def test_a_disk_too_full_is_told_before_the_first_step(data: Path, out: Path, mo
         (("--warmup", "nan"), "warmup is nan of 2 epochs; give fewer, or more epochs"),
         (("--seed", "-1"), "seed is -1; give a whole number of at least 0"),
         (("--batch-size", "1"), "batch_size is 1; give a whole number of at least 2"),
-        (("--batch-size", "all"), "batch_size is 'all'; give a whole number, or auto"),
+        (("--batch-size", "all"), "command line: batch_size is 'all'; give a whole number or auto"),
         (("--accumulate", "0"), "accumulate is 0; give a whole number of at least 1"),
         (("--early-stop", "0"), "early_stop is 0; give a whole number of at least 1"),
         (("--wise-ft", "1.5"), "wise_ft is 1.5; give a number from 0, the start, to 1, such as 0.5"),

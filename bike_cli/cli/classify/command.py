@@ -1,4 +1,4 @@
-"""`bike classify`: flags become a configuration and sources, answers become rows."""
+"""`bike classify`: label videos, and write a record for each as soon as it is known."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-import typer
-
-from bike_cli.cli import options as o
-from bike_cli.cli.classify.resume import Held, Shape, read_held, settings_of
+from bike_cli.cli.classify.resume import ExistingRecords, RecordFormat, read_existing, record_format
 from bike_cli.cli.classify.sources import Inputs, Sources, check_output, list_sources, name_of
 from bike_cli.cli.classify.summary import Tally, summary
-from bike_cli.cli.terminal.console import error_room, loading, plain, print_config, say, someone_watches, stderr
-from bike_cli.config import ClassifyConfig
+from bike_cli.cli.classify.writers import FORMATS_BY_SUFFIX, Format, format_of, make_writer
+from bike_cli.cli.flags import Flags, Request, command
+from bike_cli.cli.session import Session, session
+from bike_cli.cli.terminal.console import loading, notice, plain, stderr, stderr_is_tty
+from bike_cli.config import ClassifyConfig, flag
+from bike_cli.config.fields import OUTPUT
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.records import Failure, Prediction, Source, Spent
-from bike_cli.settings import dump, resolve
+from bike_cli.settings import resolve
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,88 +31,85 @@ if TYPE_CHECKING:
     from bike_cli.cli.classify.writers import Writer
     from bike_cli.data.shards import Shard
     from bike_cli.engine.heads.saved_classifier import Learnt
-    from bike_cli.video.workers.pool import DecodePool
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to classify and where the answers go; how is in `ClassifyConfig`."""
+@dataclass(frozen=True, kw_only=True)
+class ClassifyRequest(Request):
+    """What to classify, and where the answers go."""
 
-    inputs: Inputs
-    label_file: Path | None
-    label_list: str | None
-    output: Path | None
-    format_: o.Format | None
-    quiet: bool
-    classifier: Path | None = None
-    also: str | None = None
-    resume: bool = False
-    shard: str | None = None
-    strict: bool = False
+    videos: tuple[str, ...] = field(
+        default=(),
+        metadata=flag(help="Videos, folders (searched recursively), globs, frame folders; - reads paths from stdin."),
+    )
+    labels: Path | None = field(
+        default=None,
+        metadata=flag("-l", "--labels", help="File of labels: one per line, # starts a comment; or CSV id,name."),
+    )
+    label_list: str | None = field(
+        default=None, metadata=flag("-L", metavar="A,B,…", help="Labels, separated by commas.")
+    )
+    classifier: Path | None = field(
+        default=None,
+        metadata=flag(
+            "--classifier",
+            help="Classifier saved by bike fewshot --save, with its labels, its model and its settings.",
+        ),
+    )
+    also: str | None = field(
+        default=None,
+        metadata=flag(
+            "--also", metavar="A,B,…", help="Labels in addition to the classifier's own, recognised by their text."
+        ),
+    )
+    nul: bool = field(
+        default=False,
+        metadata=flag("-0", help="Paths from stdin or --files-from end with NUL, as find -print0 writes them."),
+    )
+    files_from: Path | None = field(
+        default=None, metadata=flag("--files-from", help="Read paths from this file, one per line; - is stdin.")
+    )
+    shard: str | None = field(
+        default=None,
+        metadata=flag(
+            "--shard",
+            metavar="I/N",
+            help="Process one of N parts of the videos, from 1/N to N/N; give each part its own -o.",
+        ),
+    )
+    format: Format | None = field(
+        default=None,
+        metadata=flag(
+            "-f",
+            "--format",
+            panel=OUTPUT,
+            default_text="by the name of the -o file; else a table on a terminal, jsonl elsewhere",
+            help="Output format.",
+        ),
+    )
+    output: Path | None = field(
+        default=None,
+        metadata=flag(
+            "-o",
+            "--output",
+            panel=OUTPUT,
+            help="Write to this file, which appears when it is complete.",
+        ),
+    )
+    resume: bool = field(
+        default=False,
+        metadata=flag("--resume", panel=OUTPUT, help="Add to the -o file the videos that it does not contain yet."),
+    )
+    strict: bool = field(
+        default=False, metadata=flag("--strict", panel=OUTPUT, help="Stop at the first failure, with exit code 3.")
+    )
+    saved: Learnt | None = None  # what `classifier` contains
 
-
-def classify_command(  # the signature is the manual
-    videos: o.Videos = None,
-    labels: o.LabelFile = None,
-    label_list: o.LabelList = None,
-    classifier: o.ClassifierFile = None,
-    also: o.Also = None,
-    nul: o.Nul = False,
-    files_from: o.FilesFrom = None,
-    shard: o.Shard = None,
-    model: o.Model = None,
-    device: o.Device = None,
-    precision: o.PrecisionOption = None,
-    offline: o.Offline = None,
-    compile: o.Compile = None,  # noqa: A002 - the field's own name
-    frames: o.Frames = None,
-    clips: o.Clips = None,
-    crops: o.Crops = None,
-    sampling: o.SamplingOption = None,
-    draft: o.Draft = None,
-    pool: o.PoolOption = None,
-    spot: o.SpotOption = None,
-    temperature: o.Temperature = None,
-    decoder: o.DecoderOption = None,
-    workers: o.Workers = None,
-    decode_timeout: o.DecodeTimeout = None,
-    decode_memory: o.DecodeMemory = None,
-    cache: o.Cache = None,
-    cache_dir: o.CacheDir = None,
-    template: o.Template = None,
-    attributes: o.Attributes = None,
-    attribute_weight: o.AttributeWeight = None,
-    attribute_model: o.AttributeModel = None,
-    attribute_count: o.AttributeCount = None,
-    top: o.Top = None,
-    explain: o.Explain = None,
-    format_: o.FormatOption = None,
-    output: o.OutputFile = None,
-    resume: o.Resume = False,
-    strict: o.Strict = False,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = 0,
-    config: o.ConfigFile = None,
-    dump_config: o.DumpConfig = False,
-) -> None:
-    """Tell which of your labels each video shows.
-
-    bike classify clip.mp4 -L "running, jumping"
-
-    find clips -name '*.mp4' -print0 | bike classify -0 - -l labels.txt > answers.jsonl
-    """
-    given = locals()
-    with error_room(quiet=quiet, verbose=verbose):
-        learnt, own = _learnt(classifier)
-        settings = resolve(ClassifyConfig, flags={name: given[name] for name in o.DEFAULTS}, file=config, defaults=own)
-        if dump_config:
-            print_config(dump(settings))
-            return
-        inputs = Inputs(tuple(videos or ()), files_from, nul)
-        request = Request(inputs, labels, label_list, output, format_, quiet, classifier, also, resume, shard, strict)
-        raise typer.Exit(run(request, settings, learnt))
+    @property
+    def inputs(self) -> Inputs:
+        """Where the paths of videos come from."""
+        return Inputs(self.videos, self.files_from, self.nul)
 
 
 @dataclass
@@ -125,125 +122,130 @@ class Done:
     stopped_by: Failure | None = None
 
 
-def run(request: Request, config: ClassifyConfig, learnt: Learnt | None = None) -> ExitCode:
-    """Classify what is asked for; return what the shell is told."""
-    from bike_cli.cli.classify.writers import format_of, make_writer
-    from bike_cli.cli.terminal.stdout import records_alone
-    from bike_cli.data.shards import parse_shard
-    from bike_cli.video.workers.pool import DecodePool
+def configure(flags: Flags, request: ClassifyRequest) -> tuple[ClassifyConfig, ClassifyRequest]:
+    """Return the configuration, with the settings of a saved classifier as defaults, and the request with it."""
+    if request.classifier is None:
+        return resolve(ClassifyConfig, flags=flags, file=request.config), request
+    from bike_cli.engine.heads.saved_classifier import load_learnt
 
-    labels = _labels(request, learnt)
+    saved = load_learnt(request.classifier)
+    config = resolve(ClassifyConfig, flags=flags, file=request.config, defaults=saved.settings)
+    return config, replace(request, saved=saved)
+
+
+def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
+    """Label each video with the best of your labels.
+
+    bike classify clip.mp4 -L "running, jumping"
+
+    find clips -name '*.mp4' -print0 | bike classify -0 - -l labels.txt > answers.jsonl
+    """
+    from bike_cli.cli.terminal.stdout import reserve_stdout
+    from bike_cli.data.shards import parse_shard
+
+    labels = _labels(request)
     shard = None if request.shard is None else parse_shard(request.shard)
-    format_ = format_of(request.format_, request.output)
-    _check_resume(request, format_)
-    read = (request.label_file, request.classifier, request.inputs.files_from)
+    format_ = format_of(request.format, request.output)
+    _check_format(config, request, format_)
+    read = (request.labels, request.classifier, request.files_from)
     check_output(request.output, read=read, inputs=request.inputs)
-    top, done = min(config.top, len(labels)), Done()
-    settings = settings_of(labels, config, learnt_by="" if learnt is None else learnt.digest)
-    shape = Shape(frozenset(labels), top, config.explain, settings)
+    wanted, done = record_format(labels, config, request.saved), Done()
     with (
         closing(list_sources(request.inputs)) as sources,
-        records_alone() as stdout,
-        _opened(request, stdout, shape) as (stream, held),
-        DecodePool(config.sampling, config.decoding, most=len(sources.first) if sources.are_known else None) as pool,
+        reserve_stdout() as stdout,
+        _opened(request, stdout, wanted) as (stream, existing),
+        session(config, videos=len(sources.first) if sources.are_known else None, quiet=request.quiet) as running,
     ):
-        left = sources.chosen(shard=shard, is_done=held.take, output=request.output)
-        begin = partial(_answers, labels=labels, config=config, held=held, pool=pool, spent=done.spent, learnt=learnt)
-        with loading(config.engine.model, quiet=request.quiet):
-            answers, names = _begun(left, sources, begin)
-        writer = make_writer(stream, format_, top=top, names=names, settings=settings)
+        left = sources.chosen(shard=shard, is_done=existing.take, output=request.output)
+        known = list(left) if sources.are_known else None
+        names = None if known is None else [name_of(source) for source in known]
+        # What arrives on stdin is not waited for.
+        first = list(islice(left, 0 if sources.arrive else 1)) if known is None else known
+        answers: Iterator[Prediction | Failure] = iter(())
+        if first or sources.arrive:  # else no model is loaded
+            answers = _answers(chain(first, left), labels, config, request, running, existing, done.spent)
+        writer = make_writer(stream, format_, top=wanted.top, names=names, settings=wanted.settings)
         console = _console_of_bar(stream, writer, quiet=request.quiet or (names is not None and len(names) == 1))
-        with closing(_seen(answers, console, lambda: _total(names, sources, shard, held))) as records:
+        with closing(_seen(answers, console, lambda: _total(names, sources, shard, existing))) as records:
             try:
                 _write(records, writer, done, strict=request.strict)
             except KeyboardInterrupt:
-                _tell(request, done, held, workers=pool.workers)
+                _report_end(request, done, existing, workers=running.pool.workers)
                 raise
-    _tell(request, done, held, workers=pool.workers)
+    _report_end(request, done, existing, workers=running.pool.workers)
     if sources.arrive and not sources.seen:
-        say("stdin: holds no path; pipe some in, one per line", level="error")
-    return _exit_code(done, held, is_empty_shard=shard is not None and sources.seen > 0)
+        notice("stdin: holds no path; pipe some in, one per line", level="error")
+    return _exit_code(done, existing, is_empty_shard=shard is not None and sources.seen > 0)
 
 
-def _check_resume(request: Request, format_: o.Format) -> None:
-    if not request.resume:
-        return
-    if request.output is None:
-        raise UsageError("--resume: goes on with a file, and none is named; add -o answers.jsonl")
-    if format_ != "jsonl":
-        raise UsageError(f"--resume: goes on with JSON lines, not with {format_}; name a file such as -o answers.jsonl")
+classify_command = command(classify, configure=configure)
+
+
+def _check_format(config: ClassifyConfig, request: ClassifyRequest, format_: Format) -> None:
+    """Raise UsageError where the format cannot be resumed; warn where it hides something or belies the file's name."""
+    if request.resume and request.output is None:
+        raise UsageError("--resume: needs the file of the earlier run; add -o answers.jsonl")
+    if request.resume and format_ != "jsonl":
+        raise UsageError(f"--resume: needs JSON lines, not {format_}; name a file such as -o answers.jsonl")
+    if config.explain and format_ in ("csv", "tsv"):
+        logger.warning("--explain: %s has no columns for frames and their weights; use -f jsonl", format_)
+    suffix = "" if request.output is None else request.output.suffix.lower()
+    if FORMATS_BY_SUFFIX.get(suffix, format_) != format_:
+        logger.warning("%s: --format makes its content %s, not %s", request.output, format_, suffix.removeprefix("."))
 
 
 @contextmanager
-def _opened(request: Request, stdout: TextIO | None, shape: Shape) -> Iterator[tuple[TextIO, Held]]:
-    """Yield the stream that takes the records, and what is in it already."""
+def _opened(
+    request: ClassifyRequest, stdout: TextIO | None, wanted: RecordFormat
+) -> Iterator[tuple[TextIO, ExistingRecords]]:
+    """Yield the stream that takes the records, and the records that are in it already."""
     from bike_cli.cli.terminal.output_file import open_output, open_resumed
 
     if request.output is None:
         if stdout is None:
             raise UsageError("stdout: is closed, so the answers have nowhere to go; name a file with -o")
-        yield stdout, Held()
+        yield stdout, ExistingRecords()
     elif not request.resume:
         with open_output(request.output) as stream:
-            yield stream, Held()
+            yield stream, ExistingRecords()
     else:
         with open_resumed(request.output) as resumed:
-            held = read_held(resumed.path, shape, named=request.output)
-            if held.n_tried_again:
-                logger.info("%s: %d internal failures are tried again", request.output, held.n_tried_again)
-            resumed.keep(held.ranges)
-            yield resumed.stream, held
-
-
-def _begun(
-    left: Iterator[Source | Failure],
-    sources: Sources,
-    begin: Callable[[Iterable[Source | Failure]], Iterator[Prediction | Failure]],
-) -> tuple[Iterator[Prediction | Failure], list[str] | None]:
-    """Return the answers, and the names of all videos where they are known; no model is loaded for none."""
-    known = list(left) if sources.are_known else None
-    # What arrives on stdin is not waited for.
-    first = list(islice(left, 0 if sources.arrive else 1)) if known is None else known
-    names = None if known is None else [name_of(source) for source in known]
-    if not first and not sources.arrive:
-        return iter(()), names
-    return begin(chain(first, left)), names
+            existing = read_existing(resumed.path, wanted, named=request.output)
+            if existing.n_retried:
+                logger.info("%s: %d internal failures are tried again", request.output, existing.n_retried)
+            resumed.keep(existing.ranges)
+            yield resumed.stream, existing
 
 
 def _answers(
     sources: Iterable[Source | Failure],
-    *,
     labels: tuple[str, ...],
     config: ClassifyConfig,
-    held: Held,
-    pool: DecodePool,
+    request: ClassifyRequest,
+    running: Session,
+    existing: ExistingRecords,
     spent: Spent,
-    learnt: Learnt | None,
 ) -> Iterator[Prediction | Failure]:
-    from bike_cli.engine.models.aliases import download_missing
+    engine = running.load()
+    existing.check_model(engine.name)
+    from bike_cli.tasks.classify import classify as run
 
-    download_missing([config.engine.model, config.attributes.attribute_model], offline=config.engine.offline)
-    pool.warm_up()  # while torch and the model are loaded
-    from bike_cli.engine.engine import load_configured
-    from bike_cli.tasks.classify import classify
-
-    engine = load_configured(config.engine)
-    held.check_model(engine.name)
-    return classify(engine, sources, labels, config, pool=pool, spent=spent, learnt=learnt)
+    with loading("labels", quiet=request.quiet):
+        return run(engine, sources, labels, config, pool=running.pool, spent=spent, learnt=request.saved)
 
 
-def _total(names: list[str] | None, sources: Sources, shard: Shard | None, held: Held) -> Total:
-    """Return how many videos there are to do, or as many things, found anew; None where that cannot be known."""
+def _total(names: list[str] | None, sources: Sources, shard: Shard | None, existing: ExistingRecords) -> Total:
+    """Return the number of videos to do, or an iterator that finds them once more; None where neither is possible."""
     if names is not None or sources.again is None:
         return None if names is None else len(names)
     again = (source for source in sources.again() if shard is None or shard.holds(name_of(source)))
-    return islice(again, held.tally.total, None)
+    return islice(again, existing.tally.total, None)
 
 
 def _console_of_bar(stream: TextIO, writer: Writer, *, quiet: bool) -> Console | None:
     from bike_cli.cli.classify.table import TableWriter
 
-    if quiet or not someone_watches():
+    if quiet or not stderr_is_tty():
         return None
     if not stream.isatty():
         return stderr()
@@ -263,7 +265,7 @@ def _seen(
 
 
 def _write(records: Iterable[Prediction | Failure], writer: Writer, done: Done, *, strict: bool) -> None:
-    begun = time.monotonic()
+    start_s = time.monotonic()
     try:
         for record in records:
             writer.write(record)
@@ -272,58 +274,49 @@ def _write(records: Iterable[Prediction | Failure], writer: Writer, done: Done, 
                 done.stopped_by = record
                 break
     finally:
-        done.seconds = time.monotonic() - begun
+        done.seconds = time.monotonic() - start_s
         writer.close()
 
 
-def _tell(request: Request, done: Done, held: Held, *, workers: int) -> None:
-    """Say on stderr how the run ended."""
+def _report_end(request: ClassifyRequest, done: Done, existing: ExistingRecords, *, workers: int) -> None:
+    """Write to stderr how the run ended."""
     if done.stopped_by is not None:
         videos = "1 video" if done.tally.total == 1 else f"{done.tally.total:,} videos"
         failed = f"{done.stopped_by.source.id}: failed ({done.stopped_by.kind})"
-        say(f"{failed}; --strict stopped here, {videos} done", level="error")
+        notice(f"{failed}; --strict stopped here, {videos} done", level="error")
     if request.quiet:
         return
-    before = held.tally.total
+    before = existing.tally.total
     if before and not done.tally.total:
         stderr().print(plain(f"{request.output}: nothing is left to do, all {before:,} records are there"))
-    elif someone_watches() and done.tally.total > 1:
+    elif stderr_is_tty() and done.tally.total > 1:
         line = summary(done.tally, seconds=done.seconds, spent=done.spent, workers=workers, before=before)
         stderr().print(plain(line, "dim"))
 
 
-def _exit_code(done: Done, held: Held, *, is_empty_shard: bool) -> ExitCode:
+def _exit_code(done: Done, existing: ExistingRecords, *, is_empty_shard: bool) -> ExitCode:
     if done.stopped_by is not None:
         return ExitCode.SOME_FAILED
-    tally = held.tally + done.tally
+    tally = existing.tally + done.tally
     return ExitCode.DONE if is_empty_shard and not tally.total else tally.exit_code()
 
 
-def _learnt(file: Path | None) -> tuple[Learnt | None, dict[str, object]]:
-    """Return a classifier, and the settings that it brings along."""
-    if file is None:
-        return None, {}
-    from bike_cli.engine.heads.saved_classifier import load_learnt
-
-    learnt = load_learnt(file)
-    return learnt, learnt.settings
-
-
-def _labels(request: Request, learnt: Learnt | None) -> tuple[str, ...]:
+def _labels(request: ClassifyRequest) -> tuple[str, ...]:
     from bike_cli.data.labels import parse_labels, read_labels
 
-    if learnt is not None:
-        if request.label_file is not None or request.label_list is not None:
+    saved = request.saved
+    if saved is not None:
+        if request.labels is not None or request.label_list is not None:
             raise UsageError(
                 f"labels: {request.classifier} has its own; leave -l and -L out, or add labels with --also"
             )
-        return (*learnt.labels, *learnt.also, *(parse_labels(request.also, "--also") if request.also else ()))
+        return (*saved.labels, *saved.also, *(parse_labels(request.also, "--also") if request.also else ()))
     if request.also is not None:
         raise UsageError("--also: adds labels to a classifier, and none is given; add --classifier, or use -L")
-    if request.label_file is not None and request.label_list is not None:
+    if request.labels is not None and request.label_list is not None:
         raise UsageError("labels: given by both -l and -L; choose one")
-    if request.label_file is not None:
-        return read_labels(request.label_file)
+    if request.labels is not None:
+        return read_labels(request.labels)
     if request.label_list is not None:
         return parse_labels(request.label_list)
     raise UsageError("labels: none given; add -l labels.txt, or -L 'running, jumping', or a --classifier")

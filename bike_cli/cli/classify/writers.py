@@ -1,4 +1,4 @@
-"""In which form answers are written: jsonl, json, csv, tsv; the table has a file of its own."""
+"""Write records as jsonl, json, csv or tsv; `table.py` has the table for people."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Literal, Protocol, TextIO
 
 from bike_cli.cli.classify.rows import Cell, as_cells, as_json, as_object, columns
 from bike_cli.cli.classify.table import TableWriter
-from bike_cli.cli.options import Format
 from bike_cli.cli.terminal.console import safe
 from bike_cli.records import Failure, Prediction
 
+Format = Literal["table", "jsonl", "json", "csv", "tsv"]
 FORMATS_BY_SUFFIX: dict[str, Format] = {".jsonl": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv"}
 
 _TSV_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})

@@ -39,7 +39,7 @@ from rich.text import Text
 import bike_cli
 from bike_cli.cli import options as o
 from bike_cli.cli.classify.rows import as_json
-from bike_cli.cli.terminal.console import display, error_room, plain, safe, someone_watches, stderr
+from bike_cli.cli.terminal.console import display, handle_errors, plain, safe, stderr, stderr_is_tty
 from bike_cli.cli.terminal.secrets import mask
 from bike_cli.config import ClassifyConfig
 from bike_cli.errors import ConfigError, ExitCode
@@ -86,9 +86,9 @@ def doctor_command(
     Each line is ok, a warning or a problem, with what to do. Passwords and tokens are never shown. The exit code is 1
     where bike does not work, else 0.
     """
-    with error_room(verbose=verbose):
+    with handle_errors(verbose=verbose):
         start_s = time.perf_counter()
-        console = stderr(quiet=not someone_watches())
+        console = stderr(quiet=not stderr_is_tty())
         with display(console), console.status(plain("checking this installation")):
             checks = [_cleaned(check) for check in run_checks(cache_dir=cache_dir, offline=offline)]
         if sys.stdout is not None:

@@ -1,108 +1,133 @@
-"""`bike eval --from`: a run of before, made again of what its report says, and whether the digits agree."""
+"""`bike eval --from`: repeat the run of a report, and check whether the metrics agree."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bike_cli.cli.eval.systems import MANY
-from bike_cli.cli.terminal.console import plain, say, stderr
-from bike_cli.config import PRIVATE, EvalConfig
+from bike_cli.cli.eval.request import EvalRequest
+from bike_cli.cli.flags import Flags
+from bike_cli.cli.terminal.console import notice, plain, stderr
+from bike_cli.config import RESULTS, EvalConfig, flag_of
 from bike_cli.errors import ConfigError, ExitCode, UsageError
-from bike_cli.settings import flatten, leaves, resolve
+from bike_cli.settings import leaves, resolve, settings_affecting
 
 if TYPE_CHECKING:
     from bike_cli.tasks.evaluate.report import EvaluationReport, Value
 
-LISTS, PATHS, FLAGS = ("data", "labels", *MANY), ("labels", "names", "root"), ("multi_label", "merge")
-# What says where and how to run, not what: it may be another one each time.
-OWN = ("output", "report", "confusion", "from_", "quiet", "verbose", "config", "dump_config", *PRIVATE)
+WAY_OUT = "name a file that bike eval -o wrote"
 
 
-def read_before(file: Path) -> EvaluationReport:
+def read_previous(file: Path) -> EvaluationReport:
     """Return the report to repeat.
 
     Raises:
-        UsageError: a file that `bike eval -o` did not write.
+        UsageError: the file is not a report of `bike eval -o`.
     """
     from bike_cli.tasks.evaluate.report import EvaluationReport
 
     try:
         report = EvaluationReport.from_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
-        raise UsageError(f"{file}: is no report of bike eval -o ({e}); name one") from e
-    strange = _strange(report.manifest.arguments)
-    if strange is not None:
-        raise UsageError(f"{file}: is no report of bike eval -o (its argument {strange} is none of eval); name one")
+        raise UsageError(f"{file}: is not a report of bike eval ({e}); {WAY_OUT}") from e
+    try:
+        is_complete = bool(_request_values(report.manifest.arguments).get("data"))
+    except TypeError as e:
+        raise UsageError(f"{file}: is not a report of bike eval (its argument {e} is invalid); {WAY_OUT}") from e
+    if not is_complete:
+        raise UsageError(f"{file}: is not a report of bike eval (its argument data is invalid); {WAY_OUT}")
     return report
 
 
-def arguments_of(given: Mapping[str, object]) -> dict[str, Value]:
-    """Return the arguments of a run that a report has and --from repeats."""
-    return {name: _as_written(value) for name, value in given.items() if name not in OWN and value is not None}
+def arguments_of(flags: Flags, request: EvalRequest) -> dict[str, Value]:
+    """Return the flags that were given and affect the metrics, as JSON writes them."""
+    values = {name: getattr(request, name) for name in _repeated_fields()}
+    written: dict[str, Value] = {}
+    for name, value in {**values, **_affecting_results(flags)}.items():
+        if isinstance(value, tuple):
+            written |= {name: tuple(map(str, value))} if value else {}
+        elif value is not None:
+            written[name] = value if isinstance(value, int | float) else str(value)
+    return written
 
 
-def _as_written(value: object) -> Value:
-    if isinstance(value, list):
-        return tuple(map(str, value))
-    return value if isinstance(value, int | float) else str(value)
-
-
-def _strange(arguments: Mapping[str, Value]) -> str | None:
-    """Return the first argument whose value is of another kind than eval's."""
-    for name, value in arguments.items():
-        some = value if isinstance(value, tuple) and name in LISTS else [value]
-        kind = bool if name in FLAGS else str if name in (*LISTS, *PATHS) else object
-        if not all(isinstance(one, kind) for one in some):
-            return name
-    return None if isinstance(arguments.get("data"), tuple) and arguments["data"] else "data"
-
-
-def take_over(given: dict[str, object], before: EvaluationReport, file: Path) -> None:
-    """Let a run be of what another was of.
+def apply_previous_arguments(
+    previous: EvaluationReport, flags: Flags, request: EvalRequest
+) -> tuple[EvalRequest, dict[str, Value]]:
+    """Return the request of an earlier run, with the outputs of this one, and the arguments of the earlier run.
 
     Raises:
-        UsageError: something was asked for that would make it another run.
+        UsageError: a flag would change what is evaluated.
     """
-    asked = [name for name, value in given.items() if name not in OWN and not (value is None or value is False)]
+    default = EvalRequest()
+    asked = [name for name in _repeated_fields() if getattr(request, name) != getattr(default, name)]
+    asked += [name for name, value in _affecting_results(flags).items() if value is not None]
     if asked:
         flag = "data" if asked[0] == "data" else f"--{asked[0].replace('_', '-')}"
-        raise UsageError(f"--from: repeats what {file} was made of, so {flag} cannot be given, too; leave it out")
-    for name, value in before.manifest.arguments.items():
-        if name not in OWN:
-            given[name] = _as_given(name, value)
+        raise UsageError(f"--from: repeats the run of {request.from_}, so {flag} cannot be given as well; leave it out")
+    arguments = previous.manifest.arguments
+    known = {*_repeated_fields(), *_affecting_results(dict.fromkeys(leaves(EvalConfig)))}
+    repeated = {name: value for name, value in arguments.items() if name in known}
+    return replace(request, **_request_values(arguments)), repeated  # type: ignore[arg-type]
 
 
-def _as_given(name: str, value: Value) -> object:
-    kind = Path if name in PATHS else str
-    if isinstance(value, tuple):
-        return [kind(one) for one in value]
-    return kind(value) if isinstance(value, str) else value
-
-
-def config_of_before(before: EvaluationReport, now: EvalConfig) -> EvalConfig:
-    """Return the config that a run had, whatever files and variables say today; where and how to run is today's."""
-    known = leaves(EvalConfig)
-    then = {k: value for k, value in before.manifest.settings.items() if k in known and k not in PRIVATE}
-    own = {name: value for name, value in flatten(now).items() if name in PRIVATE}
+def apply_previous_settings(previous: EvaluationReport, config: EvalConfig) -> EvalConfig:
+    """Return the configuration of an earlier run, whatever files and variables set now; only the runtime is today's."""
+    known = settings_affecting(config, *RESULTS)
+    then = {name: value for name, value in previous.manifest.settings.items() if name in known}
     try:
-        return resolve(EvalConfig, flags=own | then, environment={})
+        return resolve(EvalConfig, flags=settings_affecting(config, "runtime") | then, environment={})
     except ConfigError as e:
-        raise UsageError(f"--from: is no report of bike eval -o ({e}); name one") from e
+        raise UsageError(f"--from: is not a report of bike eval ({e}); {WAY_OUT}") from e
 
 
-def compared_with(before: EvaluationReport, report: EvaluationReport) -> ExitCode:
-    """Report whether metrics are those of before."""
+def _repeated_fields() -> list[str]:
+    """Return the fields of a request on which metrics depend."""
+    described = {f.name: flag_of(f) for f in dataclasses.fields(EvalRequest)}
+    return [name for name, flag in described.items() if flag is not None and flag.affects in RESULTS]
+
+
+def _affecting_results(flags: Flags) -> dict[str, object]:
+    affecting = settings_affecting(EvalConfig(), *RESULTS)
+    return {name: value for name, value in flags.items() if name in affecting}
+
+
+def _request_values(arguments: Mapping[str, Value]) -> dict[str, object]:
+    """Return the arguments of a report as the fields of a request.
+
+    Raises:
+        TypeError: a value of another type than its field; the message is its name.
+    """
+    values: dict[str, object] = {}
+    default = EvalRequest()
+    for name in _repeated_fields():
+        value = arguments.get(name)
+        if value is None:
+            continue
+        is_list = isinstance(getattr(default, name), tuple)
+        items = value if is_list and isinstance(value, tuple) else (value,)
+        if not all(isinstance(item, bool if isinstance(getattr(default, name), bool) else str) for item in items):
+            raise TypeError(name)
+        converted = [Path(str(item)) if name in ("labels", "names", "root") else item for item in items]
+        values[name] = tuple(converted) if is_list else converted[0]
+    return values
+
+
+def compare_with_previous(previous: EvaluationReport, report: EvaluationReport) -> ExitCode:
+    """Report on stderr whether the metrics agree with those of an earlier run."""
     from bike_cli.tasks.evaluate.report import differing_metrics
 
-    differing = differing_metrics(before, report)
+    differing = differing_metrics(previous, report)
     if not differing:
-        stderr().print(plain("the digits agree with those of --from", "dim"))
+        stderr().print(plain("the metrics agree with those of --from", "dim"))
         return ExitCode.DONE
     way_out = "compare data, model and versions"
-    if before.data.contents and report.data.contents:
-        is_same = before.data.contents == report.data.contents
-        way_out = "compare model and versions" if is_same else "videos or labels are others than before"
-    say(f"--from: {len(differing)} figures differ, first {differing[0]}; {way_out}", level="error")
+    if previous.data.contents and report.data.contents:
+        is_same = previous.data.contents == report.data.contents
+        way_out = "compare model and versions" if is_same else "the videos or labels have changed"
+    counted = "1 metric differs" if len(differing) == 1 else f"{len(differing)} metrics differ"
+    notice(f"--from: {counted}, first {differing[0]}; {way_out}", level="error")
     return ExitCode.SOME_FAILED

@@ -11,26 +11,22 @@ from bike_cli.config import ClassifyConfig, EvalConfig
 from bike_cli.settings import flatten, resolve
 
 if TYPE_CHECKING:
-    from bike_cli.inference.processes import Processes
+    from bike_cli.engine.engine import Engine
     from bike_cli.tasks.evaluate.evaluation import System
 
 MANY = ("model", "template", "pool", "attributes")  # what systems may differ in
 
 
-def systems_of(config: EvalConfig, many: Mapping[str, list[str]], by: Processes) -> list[System]:
+def systems_of(config: EvalConfig, many: Mapping[str, list[str]], engines: Mapping[str, Engine]) -> list[System]:
     """Return a system for each combination of what systems differ in."""
-    from bike_cli.inference.processes import load_among
     from bike_cli.tasks.evaluate.evaluation import System
 
     names = [name for name in MANY if len(many.get(name, [])) > 1]
-    engines = {}
     systems = []
     for values in product(*(many[name] for name in names)):
         flags = {**flatten(config), **dict(zip(names, values, strict=True))}
         flags = {k: flags[k] for k in flatten(ClassifyConfig()) if k in flags}
         wanted = resolve(ClassifyConfig, flags=flags, environment={})  # which the config has seen
-        if wanted.engine.model not in engines:
-            engines[wanted.engine.model] = load_among(wanted.engine, by)
         engine = engines[wanted.engine.model]
         told = [value if name == "model" else f"{name} {value}" for name, value in zip(names, values, strict=True)]
         systems.append(System(", ".join(told) or engine.name, engine, replace(wanted, top=1)))

@@ -38,7 +38,7 @@ def write_confusion(report: EvaluationReport, file: Path) -> None:
     system = report.systems[0]
     labels = [of_class.label for of_class in system.per_class]
     if system.confusion is None:
-        raise UsageError("--confusion: videos have several labels, so none is taken for another; leave it out")
+        raise UsageError("--confusion: needs videos with one label each, and these have several; leave it out")
     if file.suffix.lower() == ".png":
         from bike_cli.cli.plots import draw_matrix
 

@@ -44,7 +44,7 @@ def stderr(*, quiet: bool = False) -> Console:
     return Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
 
 
-def someone_watches() -> bool:
+def stderr_is_tty() -> bool:
     """Return whether stderr is a terminal, on which progress is for people and in nobody's way."""
     return sys.stderr is not None and sys.stderr.isatty()
 
@@ -61,19 +61,19 @@ def print_config(text: str) -> None:
     typer.echo(text, nl=False)
 
 
-def say(message: str, *, level: str) -> None:
+def notice(message: str, *, level: str) -> None:
     """Write `level: message` on stderr, as one line; above the progress, where some is displayed."""
     colour = {"error": "bold red", "warning": "yellow"}.get(level, "dim")
     console = _displays[-1] if _displays else stderr()
     console.print(Text.assemble((f"{level}: ", colour), plain(message)), soft_wrap=True, highlight=False)
 
 
-def say_error(error: BikeError) -> None:
+def notice_error(error: BikeError) -> None:
     """Write an error on stderr: one line, and an indented one for each of its details."""
     if not isinstance(error, ModelError):
-        say(str(error), level="error")
+        notice(str(error), level="error")
         return
-    say(str(error.args[0]), level="error")
+    notice(str(error.args[0]), level="error")
     for detail in error.details:
         stderr().print(plain(f"  {detail}"))
 
@@ -92,7 +92,7 @@ def display(console: Console) -> Iterator[Console]:
 
 
 @contextmanager
-def error_room(*, quiet: bool = False, verbose: int = 0) -> Iterator[None]:
+def handle_errors(*, quiet: bool = False, verbose: int = 0) -> Iterator[None]:
     """Turn what goes wrong inside into one line on stderr and an exit code; a bug keeps its traceback.
 
     Warnings that are logged inside become lines on stderr, too.
@@ -102,9 +102,9 @@ def error_room(*, quiet: bool = False, verbose: int = 0) -> Iterator[None]:
         verbose: 1 adds log records of level INFO, 2 those of level DEBUG.
     """
     if quiet and verbose:
-        say("--quiet: cannot be combined with --verbose; give one of them", level="error")
+        notice("--quiet: cannot be combined with --verbose; give one of them", level="error")
         raise typer.Exit(ExitCode.USAGE)
-    with logs_on_stderr(say, quiet=quiet, verbose=verbose), _errors_as_exit_codes():
+    with logs_on_stderr(notice, quiet=quiet, verbose=verbose), _errors_as_exit_codes():
         yield
 
 
@@ -114,7 +114,7 @@ def _errors_as_exit_codes() -> Iterator[None]:
     try:
         yield
     except BikeError as e:
-        say_error(e)
+        notice_error(e)
         raise typer.Exit(e.exit_code) from e
     except KeyboardInterrupt as e:
         raise typer.Exit(ExitCode.INTERRUPTED) from e
@@ -125,11 +125,15 @@ def _errors_as_exit_codes() -> Iterator[None]:
         raise typer.Exit(ExitCode.PIPE_CLOSED) from e
     except OSError as e:
         if e.errno == errno.ENAMETOOLONG:  # of whatever was looked for as a file
-            say(f"{str(e.filename)[:60]}…: is too long for the name of a file; name one that is there", level="error")
+            notice(
+                f"{str(e.filename)[:60]}…: is too long for the name of a file; name one that is there", level="error"
+            )
             raise typer.Exit(ExitCode.USAGE) from e
         if e.errno not in NO_ROOM:
             raise
-        say(f"the answers cannot be written ({e.strerror}); make room, and go on with -o and --resume", level="error")
+        notice(
+            f"the answers cannot be written ({e.strerror}); make room, and go on with -o and --resume", level="error"
+        )
         raise typer.Exit(ExitCode.USAGE) from e
     finally:
         for number, action in before.items():
@@ -178,7 +182,7 @@ def loading(model: str, *, quiet: bool) -> Iterator[None]:
     """Show a spinner on a terminal while a model is loaded, and the progress of its download."""
     from bike_cli.cli.terminal.downloads import Downloads
 
-    console = stderr(quiet=quiet or not someone_watches())
+    console = stderr(quiet=quiet or not stderr_is_tty())
     with (
         display(console),
         console.status(plain(f"loading {model}")) as status,

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.status import Status
 
-from bike_cli.cli.terminal.console import plain, someone_watches, stderr
+from bike_cli.cli.terminal.console import plain, stderr, stderr_is_tty
 from bike_cli.engine.download.progress import Reporter, Transfer
 
 STEP = 0.1  # of the file, between two lines
@@ -43,7 +43,7 @@ class Downloads(Reporter):
         resumed = f"; {_size(done)} are there already" if done else ""
         self._say(f"{transfer.model}: downloading {transfer.file}{_of(transfer)} from {transfer.source}{resumed}")
         self._transfer, self._line_s, self._line_at = transfer, time.monotonic(), done
-        if someone_watches() and not self._console.quiet:
+        if stderr_is_tty() and not self._console.quiet:
             if self._status is not None:
                 self._status.stop()
             self._bar = _bar(self._console)

@@ -17,7 +17,7 @@ from typing import NamedTuple, TextIO
 
 from filelock import FileLock, Timeout
 
-from bike_cli.cli.terminal.console import say
+from bike_cli.cli.terminal.console import notice
 from bike_cli.errors import UsageError
 
 # Elsewhere, a lock file next to each file keeps runs apart, and an open file cannot be moved or removed.
@@ -282,7 +282,7 @@ def _renamed_at_the_end(file: _Locked, stream: TextIO, output: Path) -> Iterator
             file.rename(output)
         elif file.has_written:
             kept = f"its records are kept in {file.path}, where --resume goes on"
-            say(f"{output}: is not complete; {kept}", level="warning")
+            notice(f"{output}: is not complete; {kept}", level="warning")
         else:
             _drop_if_empty(file)  # before the answers begin there is nothing to keep, and perhaps an older file to lose
 

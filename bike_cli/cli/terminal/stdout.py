@@ -15,7 +15,7 @@ STDOUT, STDERR = 1, 2
 
 
 @contextmanager
-def records_alone() -> Iterator[TextIO | None]:
+def reserve_stdout() -> Iterator[TextIO | None]:
     """Yield a stream onto stdout that nobody else has; None where stdout is closed.
 
     Meanwhile descriptor 1 leads to stderr, so that the printf of a C library, or a print in a dependency or a child

@@ -1,10 +1,11 @@
-"""Files that a command is to write: that they can be written, and that nothing is lost by it."""
+"""Check, before a command starts to work, that it can write its files and overwrites nothing that it reads."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,43 +14,110 @@ from bike_cli.errors import UsageError
 if TYPE_CHECKING:
     from bike_cli.records import Sample
 
+OFFICIAL_SUFFIXES = {".pt", ".pth"}
+
 
 def check_target(file: Path, read: Sequence[Path]) -> None:
-    """Raise UsageError where a file cannot be written, or is read by this command."""
+    """Raise UsageError if a file cannot be written, or is read by this command."""
     folder = file.absolute().parent
     try:
         file.lstat()
     except (FileNotFoundError, NotADirectoryError):
         pass
-    except OSError as e:  # a name that is too long, say
+    except OSError as e:  # such as a name that is too long
         shown = f"{str(file)[:60]}…" if len(str(file)) > 60 else str(file)
         raise UsageError(f"{shown}: cannot be a file ({e.strerror}); choose another name") from e
     if str(file) == "-" or (file.exists() and not file.is_file() and not file.is_dir()):
-        raise UsageError(f"{file}: is no ordinary file; name one, such as report.json")
+        raise UsageError(f"{file}: is not an ordinary file; name one, such as report.json")
     if file.is_dir() or not folder.is_dir():
-        fact = "is a folder" if file.is_dir() else "lies in a folder that does not exist"
-        raise UsageError(f"{file}: {fact}; name a file in a folder that exists")
+        problem = "is a folder" if file.is_dir() else "its folder does not exist"
+        raise UsageError(f"{file}: {problem}; name a file in a folder that exists")
     if not os.access(folder, os.W_OK):
-        raise UsageError(f"{file}: cannot be written; choose a folder that is yours")
+        raise UsageError(f"{file}: cannot be written; choose a folder that you may write to")
     if file.exists() and any(other.exists() and other.samefile(file) for other in read):
         raise UsageError(f"{file}: is read by this command and would be overwritten; choose another name")
 
 
 def check_apart(files: Mapping[str, Path | None]) -> None:
-    """Raise UsageError where two of the files to write, by the flags that name them, are one."""
-    there: dict[Path, str] = {}
+    """Raise UsageError if two flags name the same file to write."""
+    flag_of_file: dict[Path, str] = {}
     for flag, file in files.items():
-        other = flag if file is None else there.setdefault(file.resolve(), flag)
+        other = flag if file is None else flag_of_file.setdefault(file.resolve(), flag)
         if other != flag:
             raise UsageError(f"{file}: is named by both {other} and {flag}; give each its own file")
 
 
 def check_videos(*files: Path | None, samples: Sequence[Sample]) -> None:
-    """Raise UsageError where a file to write is one of the videos."""
-    there = [(file, file.stat()) for file in files if file is not None and file.exists()]
-    for sample in samples if there else ():
+    """Raise UsageError if a file to write is one of the videos."""
+    existing = [(file, file.stat()) for file in files if file is not None and file.exists()]
+    for sample in samples if existing else ():
         with suppress(OSError, ValueError):
-            seen = sample.source.path.stat()
-            file = next((file for file, status in there if os.path.samestat(seen, status)), None)
+            video = sample.source.path.stat()
+            file = next((file for file, status in existing if os.path.samestat(video, status)), None)
             if file is not None:
                 raise UsageError(f"{file}: is a video that this command reads; choose another name")
+
+
+# -- models -------------------------------------------------------------------------------------------------------
+
+
+def check_model_folder(folder: Path) -> None:
+    """Raise UsageError if no model can be saved in a folder, or other files in it would be lost."""
+    with explain_unwritable(folder):
+        _check_place(folder)
+        if folder.is_file():
+            raise UsageError(f"{folder}: is a file, but a model of bike is a folder; name a folder, or add --official")
+        if not folder.is_dir() and folder.suffix.lower() in OFFICIAL_SUFFIXES:
+            raise UsageError(
+                f"{folder}: is named like a file, but a model of bike is a folder; add --official, or rename it"
+            )
+        if folder.is_dir() and any(folder.iterdir()) and not _is_model(folder):
+            raise UsageError(f"{folder}: contains files and is not a model of bike; name a new or an empty folder")
+        _check_writable(folder)
+
+
+def check_official_file(file: Path) -> None:
+    """Raise UsageError if no official model can be saved as this file."""
+    with explain_unwritable(file):
+        _check_place(file)
+        if file.is_dir():
+            raise UsageError(
+                f"{file}: is a folder, but an official model is a file; name one, such as {file / 'model.pt'}"
+            )
+        if file.suffix.lower() not in OFFICIAL_SUFFIXES:
+            raise UsageError(f"{file}: must end in .pt or .pth; rename it")
+        _check_writable(file)
+
+
+@contextmanager
+def explain_unwritable(target: Path, errors: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
+    """Turn errors of writing a file or folder into a UsageError that names it."""
+    try:
+        yield
+    except errors as e:
+        problem = getattr(e, "strerror", None) or str(e)
+        raise UsageError(
+            f"{target}: cannot be written ({problem}); free some space, or choose a folder that you may write to"
+        ) from e
+
+
+def _check_place(target: Path) -> None:
+    if str(target) == "-" or (target.exists() and not target.is_file() and not target.is_dir()):
+        raise UsageError(f"{target}: is neither a file nor a folder; give a name that bike can write")
+    if not target.absolute().parent.is_dir():
+        raise UsageError(f"{target}: its folder does not exist; create it, or choose another")
+
+
+def _check_writable(target: Path) -> None:
+    if not os.access(target if target.is_dir() else target.absolute().parent, os.W_OK):
+        raise UsageError(f"{target}: cannot be written; choose a folder that you may write to")
+
+
+def _is_model(folder: Path) -> bool:
+    from bike_cli.engine.models.folder import CONFIG_FILE, FORMAT
+
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("format") == FORMAT

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bike_cli.config import SUBSET
 from bike_cli.data.labelled.candidates import Candidates, Find, finder, read_candidates
 from bike_cli.data.labelled.class_folders import Side, below
 from bike_cli.data.labelled.entries import Entry, Listing
@@ -68,7 +69,7 @@ def read_tested(
     multi_label: bool = False,
     side: Literal["auto"] | Side = "auto",
     none_of_these: str | None = None,
-    subset: str = "validation",
+    subset: str = SUBSET,
 ) -> Tested:
     """Return the labelled videos of folders and files, all of one side, and the classes they may be of.
 

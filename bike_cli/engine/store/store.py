@@ -7,7 +7,6 @@ with one warning; only a damaged or foreign store is an error.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -19,11 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bike_cli.config import SamplingConfig, StoreConfig
+from bike_cli.config import StoreConfig
 from bike_cli.engine.store.file import DAMAGED, OutOfReachError, connect, damaged, store_file
 from bike_cli.engine.store.rows import COLUMNS, Row, StoredFeatures, checksum, pack, unpack
 from bike_cli.engine.store.upkeep import Pruned, StoreInfo, evict, survey
 from bike_cli.records import VideoFeatures
+from bike_cli.settings import settings_affecting
 
 __all__ = ["Found", "Pruned", "Store", "StoreInfo", "StoredFeatures", "open_store", "recipe_key"]
 
@@ -295,7 +295,7 @@ def open_store(config: StoreConfig) -> Store | None:
         return None
 
 
-def recipe_key(identity: str, sampling: SamplingConfig, decoder: str) -> bytes:
-    """Return a hash of all that features depend on apart from the content: model, sampling, decoder, reader code."""
-    recipe = {"reader": READER_VERSION, "model": identity, "decoder": decoder, **dataclasses.asdict(sampling)}
+def recipe_key(identity: str, config: object) -> bytes:
+    """Return a hash of all that features depend on apart from the content: the model, the pixels, the reader code."""
+    recipe = {"reader": READER_VERSION, "model": identity, **settings_affecting(config, "pixels")}
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).digest()

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bike_cli.config import EvalConfig
 from bike_cli.tasks.evaluate.answers import Answers, Resamples
 from bike_cli.tasks.evaluate.bootstrap import BLOCK, difference, divided, each_once, interval, resamples_of, sign_test
 from bike_cli.tasks.evaluate.metrics import average_precision
 from bike_cli.tasks.evaluate.report import ClassMetrics, Comparison, SystemResult
 from bike_cli.tasks.evaluate.score_table import ScoreTable, aligned
 
-RESAMPLES = 1000
+RESAMPLES = EvalConfig.resamples
 MOST_LOOKUPS = 10**10  # what the interval of a costly metric may take
 FEWEST_BLOCKS = 4
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bike_cli.config import PRIVATE, TRAINED_ATTRIBUTE_WEIGHT, EvalConfig
+from bike_cli.config import RESULTS, TRAINED_ATTRIBUTE_WEIGHT, EvalConfig
 from bike_cli.data.labelled.eval_sets import Tested
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
-from bike_cli.settings import flatten
+from bike_cli.settings import settings_affecting
 from bike_cli.tasks.evaluate.metric_table import compare, measure
 from bike_cli.tasks.evaluate.metrics import top1_and_top5
 from bike_cli.tasks.evaluate.official import OfficialInputs, check_attributes, official_metrics, official_part
@@ -108,7 +108,7 @@ def manifest_of(
         engine: of the first system; None for predictions that were made earlier, whose settings are not known.
         model: its name.
     """
-    settings = {name: value for name, value in flatten(config).items() if name not in PRIVATE}
+    settings = settings_affecting(config, *RESULTS)
     if engine is None:
         settings = {name: settings[name] for name in ("protocol", "seed", "resamples")}
     placement = None if engine is None else engine.encoder.placement

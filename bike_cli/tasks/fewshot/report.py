@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from bike_cli.config import PRIVATE, FewshotConfig
+from bike_cli.config import RESULTS, FewshotConfig
 from bike_cli.data.labelled.draws import Draw
 from bike_cli.engine.engine import Engine
 from bike_cli.records import Failure, Sample, Spent
-from bike_cli.settings import flatten
+from bike_cli.settings import settings_affecting
 from bike_cli.tasks.evaluate.metrics import Mean, recalls
 from bike_cli.tasks.fewshot.methods import BASELINE
 from bike_cli.tasks.fewshot.outcomes import Outcome, Summary, summarise
@@ -79,7 +79,7 @@ class Report:
             "device": placement.device.type,
             "dtype": str(placement.dtype).removeprefix("torch."),
             "classes": [{"name": n, "label": label} for n, label in zip(self.names, self.labels, strict=True)],
-            "settings": {name: value for name, value in flatten(self.config).items() if name not in PRIVATE},
+            "settings": settings_affecting(self.config, *RESULTS),
             "results": [self._result(method, shots) for method in self.methods for shots in self.shots],
             "draws": [self._draw(trial, drawn) for trial, drawn in enumerate(self.draws)],
             "failures": [self.failures[place].to_json() for place in sorted(self.failures)],

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from bike_cli.config import FinetuneConfig, Recipe
+from bike_cli.config import RESULTS, FinetuneConfig, Recipe
 from bike_cli.data.labelled.draws import deal
 from bike_cli.data.labelled.train_sets import LabelledSet
 from bike_cli.data.labels import fill, read_templates
@@ -25,18 +25,13 @@ from bike_cli.engine.voters import Voters, voters
 from bike_cli.errors import ConfigError, UsageError
 from bike_cli.inference.prepare import encode_labels
 from bike_cli.records import Sample
-from bike_cli.settings import flatten
+from bike_cli.settings import settings_affecting
 from bike_cli.tasks.finetune.learner import TextTraining
 from bike_cli.tasks.finetune.video_branch import freeze
 
 logger = logging.getLogger(__name__)
 
 SIDED_WORDS = {"left", "right", "clockwise", "counterclockwise", "anticlockwise"}
-# These may differ when a run is resumed: they do not change what is computed.
-FREE = {
-    *("workers", "decode_timeout", "decode_memory", "cache", "cache_dir", "save_minutes"),
-    *("accumulate", "checkpointing", "strategy", "compile", "offline", "model", "device"),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +199,8 @@ def choose_lexicon(engine: Engine, config: FinetuneConfig) -> str:
 
 
 def _settings(engine: Engine, labelled: LabelledSet, sides: Sides, config: FinetuneConfig) -> dict[str, object]:
-    values = {name: value for name, value in flatten(config).items() if name not in FREE}
+    values = settings_affecting(config, *RESULTS)
+    del values["model"]  # a run may be resumed from a copy: the fingerprint identifies the weights
     data = hashlib.sha256()
     for side in (sides.train, sides.val):
         for sample in side:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -297,15 +298,15 @@ def test_another_model_is_refused(clips: Path, labels: Path, answers: Path) -> N
 
     ran = classify(clips / "red_square.mp4", clips / "x.mp4", "-l", labels, "-o", answers, "--resume")
 
-    assert told(ran).startswith(f"{answers}: holds answers of the model large, and this run's is tiny; choose")
+    assert told(ran).startswith(f"{answers}: contains answers of the model large, and this run uses tiny; use")
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["-L", "red square,dog,cat"], "holds the label 'blue circle', and this run's are cat, dog, red square"),
-        (["-l", "{labels}", "-k", "2"], "shows 3 labels, and this run 2; set --top"),
-        (["-l", "{labels}", "--explain"], "has no explanation, and this run gives one"),
+        (["-L", "red square,dog,cat"], "has the label 'blue circle', and this run has cat, dog, red square"),
+        (["-l", "{labels}", "-k", "2"], "has 3 labels, this run 2; set --top"),
+        (["-l", "{labels}", "--explain"], "has no explanation, unlike this run; remove --explain"),
     ],
 )
 def test_other_settings_that_show_are_refused(
@@ -327,7 +328,7 @@ def test_a_broken_line_in_the_middle_is_named(listed: Path, labels: Path, answer
 
     ran = resume(listed, labels, answers)
 
-    assert told(ran).startswith(f"{answers}:2: is no record of bike; remove the line, or leave --resume out")
+    assert told(ran).startswith(f"{answers}:2: is not a record of bike; remove the line, or leave --resume out")
     assert answers.read_bytes() == before
 
 
@@ -337,16 +338,16 @@ def test_a_file_that_is_no_answer_is_not_cut(clips: Path, labels: Path, tmp_path
 
     ran = classify(clips, "-l", labels, "-o", notes, "--resume")
 
-    assert "notes.jsonl:1: is no record of bike" in told(ran)
+    assert "notes.jsonl:1: is not a record of bike" in told(ran)
     assert notes.read_text() == "remember the milk"
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "--resume: goes on with a file, and none is named"),
-        (["-o", "a.csv"], "--resume: goes on with JSON lines, not with csv"),
-        (["-o", "a.jsonl", "-f", "table"], "--resume: goes on with JSON lines, not with table"),
+        ([], "--resume: needs the file of the earlier run; add -o"),
+        (["-o", "a.csv"], "--resume: needs JSON lines, not csv"),
+        (["-o", "a.jsonl", "-f", "table"], "--resume: needs JSON lines, not table"),
         (["-o", "/dev/null"], "/dev/null: is no ordinary file"),
     ],
 )
@@ -357,10 +358,11 @@ def test_resume_needs_a_file_of_json_lines(clips: Path, labels: Path, flags: lis
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--frames", 4), "was made with other labels or options"),
-        (("--attributes", "off"), "was made with other labels or options"),
-        (("--spot", "all"), "was made with other labels or options"),
-        (("--template", "class"), "was made with other labels or options"),
+        (("--frames", 4), "was made with other labels or settings"),
+        (("--attributes", "off"), "was made with other labels or settings"),
+        (("--spot", "all"), "was made with other labels or settings"),
+        (("--template", "class"), "was made with other labels or settings"),
+        (("--precision", "bf16"), "was made with other labels or settings"),
     ],
     ids=lambda value: value[0].strip("-") if isinstance(value, tuple) else "",
 )
@@ -376,6 +378,25 @@ def test_answers_of_other_settings_are_not_gone_on_with(
     assert answers.read_bytes() == before
 
 
+SETTINGS_0_1 = "63b6c65e"  # of the three labels and the defaults, as version 0.1 wrote it, whatever the precision
+
+
+def test_a_file_of_version_0_1_is_completed_and_its_precision_is_compared_from_then_on(
+    listed: Path, labels: Path, answers: Path
+) -> None:
+    lines = re.sub('"settings": "[0-9a-f]{8}"', f'"settings": "{SETTINGS_0_1}"', answers.read_text()).splitlines(True)
+    answers.write_text("".join(lines[:-2]))
+
+    done = resume(listed, labels, answers, "--precision", "bf16")
+    again = resume(listed, labels, answers, "--precision", "fp32")
+
+    assert done.exit_code == ExitCode.SOME_FAILED, done.stderr
+    marked = [record.get("settings") == SETTINGS_0_1 for record in read(answers)]
+    assert marked == [True, True, False, True, True, False, False]  # the third failed; the last two are new
+    assert again.exit_code == ExitCode.USAGE
+    assert f"{answers}:6: was made with other labels or settings" in again.stderr
+
+
 def test_answers_over_fewer_labels_are_not_gone_on_with(listed: Path, labels: Path, tmp_path: Path) -> None:
     answers = tmp_path / "best.jsonl"
     resume(listed, labels, answers, "--top", 1)
@@ -384,7 +405,7 @@ def test_answers_over_fewer_labels_are_not_gone_on_with(listed: Path, labels: Pa
     done = resume(listed, labels, answers, "--top", 1)
 
     assert done.exit_code == ExitCode.USAGE
-    assert "was made with other labels or options" in done.stderr
+    assert "was made with other labels or settings" in done.stderr
 
 
 def test_what_changes_no_score_may_change(listed: Path, labels: Path, answers: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_report_can_be_repeated_to_the_digit(report: Path) -> None:
     ran = bike("eval", "--from", report)
 
     assert ran.exit_code == ExitCode.DONE
-    assert "the digits agree" in ran.stderr
+    assert "the metrics agree" in ran.stderr
 
 
 def test_a_report_is_repeated_whatever_files_and_variables_say_today(
@@ -103,7 +103,7 @@ def test_a_report_is_repeated_whatever_files_and_variables_say_today(
 
     again = bike("eval", "--from", tmp_path / "r.json", "-o", tmp_path / "again.json")
 
-    assert "the digits agree" in again.stderr
+    assert "the metrics agree" in again.stderr
     assert read(tmp_path / "again.json")["settings"] == read(tmp_path / "r.json")["settings"]
 
 
@@ -115,7 +115,7 @@ def test_a_video_that_failed_again_is_told_by_the_exit_code(data: Path, tmp_path
 
     again = bike("eval", "--from", tmp_path / "r.json")
 
-    assert ("the digits agree" in again.stderr, again.exit_code) == (True, ExitCode.SOME_FAILED)
+    assert ("the metrics agree" in again.stderr, again.exit_code) == (True, ExitCode.SOME_FAILED)
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_a_video_that_failed_again_is_told_by_the_exit_code(data: Path, tmp_path
         ({"settings": {"frames": "x"}}, "command line: frames is 'x'; give a whole number"),
         ({"settings": {"protocol": "zzz"}}, "command line: protocol is 'zzz'; give standard or"),
         ({"arguments": {"data": [1]}}, "arguments.data[0] is 1, expected a string"),
-        ({"arguments": {}}, "its argument data is none of eval"),
-        ({"arguments": {"data": ["x"], "labels": 3}}, "its argument labels is none of eval"),
-        ({"arguments": {"data": ["x"], "merge": "x"}}, "its argument merge is none of eval"),
+        ({"arguments": {}}, "its argument data is invalid"),
+        ({"arguments": {"data": ["x"], "labels": 3}}, "its argument labels is invalid"),
+        ({"arguments": {"data": ["x"], "merge": "x"}}, "its argument merge is invalid"),
     ],
 )
 def test_a_report_that_cannot_be_repeated_is_told(
@@ -142,8 +142,8 @@ def test_a_report_that_cannot_be_repeated_is_told(
     ran = bike("eval", "--from", tmp_path / "r.json")
 
     assert ran.exit_code == ExitCode.USAGE
-    assert f"is no report of bike eval -o ({message}" in ran.stderr
-    assert ran.stderr.endswith("); name one\n")
+    assert f"is not a report of bike eval ({message}" in ran.stderr
+    assert ran.stderr.endswith("); name a file that bike eval -o wrote\n")
 
 
 def test_what_cannot_be_written_keeps_nothing_else_back(
@@ -172,7 +172,7 @@ def test_other_digits_of_splits_are_told(part: str, key: str, data: Path, tmp_pa
     ran = bike("eval", "--from", tmp_path / "r.json")
 
     assert ran.exit_code == ExitCode.SOME_FAILED
-    assert f"figures differ, first {part}[10].metrics.{key}" in ran.stderr
+    assert f"1 metric differs, first {part}[10].metrics.{key}" in ran.stderr
 
 
 def test_other_digits_are_told(report: Path, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_other_digits_are_told(report: Path, tmp_path: Path) -> None:
     ran = bike("eval", "--from", tmp_path / "other.json")
 
     assert ran.exit_code == ExitCode.SOME_FAILED
-    assert "figures differ, first systems[0].metrics.top1.value" in ran.stderr
+    assert "1 metric differs, first systems[0].metrics.top1.value" in ran.stderr
 
 
 def test_other_videos_under_the_same_names_are_told(data: Path, report: Path, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_other_videos_under_the_same_names_are_told(data: Path, report: Path, tm
     ran = bike("eval", "--from", tmp_path / "moved.json", "-o", tmp_path / "again.json")
 
     assert ran.exit_code == ExitCode.SOME_FAILED
-    assert "videos or labels are others than before" in ran.stderr
+    assert "the videos or labels have changed" in ran.stderr
     after = read(tmp_path / "again.json")
     assert after["data"]["sha256"] == before["data"]["sha256"]  # type: ignore[index]
     assert after["data"]["contents"] != before["data"]["contents"]  # type: ignore[index]
@@ -260,7 +260,7 @@ def test_few_shots_have_the_figures_of_the_few_shot_command(data: Path, tmp_path
     assert "probe, 2 shots" in (tmp_path / "page.html").read_text()
 
     again = bike("eval", "--from", tmp_path / "report.json")
-    assert (again.exit_code, "the digits agree" in again.stderr) == (ExitCode.DONE, True)
+    assert (again.exit_code, "the metrics agree" in again.stderr) == (ExitCode.DONE, True)
 
 
 @pytest.mark.parametrize("method", ["probe", pytest.param("bike", marks=pytest.mark.slow)])
@@ -423,7 +423,7 @@ def test_json_that_is_nested_too_deep_is_no_report(text: str, tmp_path: Path) ->
 
     ran = bike("eval", "--from", tmp_path / "r.json")
 
-    assert (ran.exit_code, "is no report of bike eval -o" in ran.stderr) == (ExitCode.USAGE, True)
+    assert (ran.exit_code, "is not a report of bike eval" in ran.stderr) == (ExitCode.USAGE, True)
 
 
 @pytest.mark.parametrize("value", [math.nan, None, [1] * 10_000])
@@ -435,7 +435,7 @@ def test_a_metric_that_is_not_a_number_is_not_of_a_report(value: object, report:
     ran = bike("eval", "--from", tmp_path / "r.json")
 
     assert ran.exit_code == ExitCode.USAGE
-    assert "is no report of bike eval -o (systems[0].metrics.top1.value is " in ran.stderr
+    assert "is not a report of bike eval (systems[0].metrics.top1.value is " in ran.stderr
     assert len(ran.stderr) < 400
 
 
@@ -578,7 +578,7 @@ def test_parts_are_merged_to_the_whole(predicted: tuple[Path, Path], tmp_path: P
     [
         ([], "data: none given; name labelled videos"),
         (["{data}", "{predicted}"], "{data}: holds no predictions, but {predicted} does; give files of one kind"),
-        (["{predicted}"], "{predicted}: holds predictions; name what is true with --labels truth.csv"),
+        (["{predicted}"], "{predicted}: contains predictions; name the true labels with --labels truth.csv"),
         (
             ["{predicted}", "-l", "{truth}", "--official"],
             "--official: needs the videos, and these are predictions",
@@ -588,19 +588,19 @@ def test_parts_are_merged_to_the_whole(predicted: tuple[Path, Path], tmp_path: P
             ["{data}", "--protocol", "multilabel"],
             "protocol multilabel: the videos have one label each; ",
         ),
-        (["{data}", "--shots", "1"], "--shots: is of --protocol fewshot, not of standard; give that, or leave it out"),
+        (["{data}", "--shots", "1"], "--shots: needs --protocol fewshot, not standard; give that, or leave it out"),
         (["{predicted}", "-l", "{truth}", "--protocol", "fewshot"], "protocol fewshot: learns from videos, and these"),
         (["{data}", "{data}", "--protocol", "fewshot"], "protocol fewshot: draws from one data set, and 2 were named"),
-        (["{data}", "--protocol", "fewshot", "--official"], "--official: the protocol fewshot has no such figure"),
+        (["{data}", "--protocol", "fewshot", "--official"], "--official: is not supported by the protocol fewshot"),
         (["{data}", "--resamples", "0"], "resamples is 0; give a whole number of at least 1"),
         (["{data}", "--sampling", "dense", "--frames", "200"], "frames is 200; a dense clip has at most 128"),
         (["{data}", "-o", "{truth}/x"], "{truth}/x: "),
         (
             ["{data}", "--confusion", "c.txt"],
-            "c.txt: is neither a table nor a picture; let its name end in .csv or .png",
+            "c.txt: is neither a table nor an image; end its name in .csv or .png",
         ),
-        (["--from", "{truth}"], "{truth}: is no report of bike eval -o"),
-        (["{data}", "--from", "{report}"], "--from: repeats what {report} was made of, so data cannot be given, too; "),
+        (["--from", "{truth}"], "{truth}: is not a report of bike eval"),
+        (["{data}", "--from", "{report}"], "--from: repeats the run of {report}, so data cannot be given as well; "),
         (["{data}/none"], "{data}/none: "),
         (["{data}", "-o", "same.csv", "--confusion", "same.csv"], "same.csv: is named by both -o and --confusion; "),
         (["{data}", "-o", "a", "--report", "./a"], "a: is named by both -o and --report; give each its own file"),
@@ -614,14 +614,14 @@ def test_parts_are_merged_to_the_whole(predicted: tuple[Path, Path], tmp_path: P
         (["{data}", "-o", "n" * 300], "n" * 60 + "…: cannot be a file (File name too long); choose another name"),
         (
             ["{data}", "--multi-label", "--protocol", "multilabel", "--confusion", "c.csv"],
-            "--confusion: videos have several labels, so none is taken for another; leave it out",
+            "--confusion: needs videos with one label each, and these have several; leave it out",
         ),
-        (["{data}", "--names", "{truth}"], "--names: is of predictions, and these are videos; leave it out"),
-        (["{data}", "--merge"], "--merge: is of predictions, and these are videos; leave it out"),
-        (["{predicted}", "-l", "{truth}", "--pool", "mean"], "--pool: these are predictions, made already; leave"),
-        (["{data}", "--resamples", "100001"], "resamples is 100001; at most 100000, which no interval needs"),
-        (["--from", "{report}", "--seed", "0"], "--from: repeats what {report} was made of, so --seed cannot be given"),
-        (["--from", "{report}", "--subset", "x"], "so --subset cannot be given, too; leave it out"),
+        (["{data}", "--names", "{truth}"], "--names: is for predictions, not for videos; leave it out"),
+        (["{data}", "--merge"], "--merge: is for predictions, not for videos; leave it out"),
+        (["{predicted}", "-l", "{truth}", "--pool", "mean"], "--pool: is for videos, and these are predictions; leave"),
+        (["{data}", "--resamples", "100001"], "resamples is 100001; it must be at most 100000"),
+        (["--from", "{report}", "--seed", "0"], "--from: repeats the run of {report}, so --seed cannot be given"),
+        (["--from", "{report}", "--subset", "x"], "so --subset cannot be given as well; leave it out"),
     ],
 )
 def test_what_cannot_work_is_told_before_a_model_is_loaded(

@@ -100,7 +100,7 @@ def test_splits_are_repeated_with_their_names_files(lists: tuple[list[Path], lis
 
     again = bike("eval", "--from", file)
 
-    assert (again.exit_code, "the digits agree" in again.stderr) == (ExitCode.DONE, True)
+    assert (again.exit_code, "the metrics agree" in again.stderr) == (ExitCode.DONE, True)
 
 
 @pytest.mark.parametrize("count", [2, 4])

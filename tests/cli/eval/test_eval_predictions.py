@@ -14,8 +14,7 @@ import pytest
 from invoke import Ran, bike
 from numpy.typing import NDArray
 
-from bike_cli.cli.classify.writers import make_writer
-from bike_cli.cli.options import Format
+from bike_cli.cli.classify.writers import Format, make_writer
 from bike_cli.data.predictions.files import DataFile, inspect_files
 from bike_cli.errors import ExitCode
 from bike_cli.records import Prediction, Ranked, Source, Timeline
@@ -155,7 +154,7 @@ def test_what_is_left_out_is_said_once_with_the_way_out() -> None:
 
     for k, left_out in ((5, "mAP is"), (2, "top-5 and mAP are")):
         ran = evaluated(write("p.jsonl", records(shares, k)), "--unknown", "other")
-        fact = f"p.jsonl: names {k} of 8 labels a video, so {left_out} left out; classify with -k 8"
+        fact = f"p.jsonl: has {k} of 8 labels per video, so {left_out} left out; classify with -k 8"
         assert ran.stderr.splitlines() == [f"warning: {fact}"]
     assert evaluated(write("p.jsonl", records(shares)), "--unknown", "other").stderr == ""
 
@@ -168,7 +167,7 @@ def test_one_video_with_fewer_labels_is_enough_to_leave_figures_out() -> None:
 
     ran = evaluated(write("p.jsonl", found), "--unknown", "other")
 
-    assert "names as few as 3 of 8 labels a video, so top-5 and mAP are left out" in ran.stderr
+    assert "has as few as 3 of 8 labels per video, so top-5 and mAP are left out" in ran.stderr
     assert set(figures()) == {"top1", "mean_class", "macro_f1", "ece", "auroc_none"}
 
 
@@ -207,7 +206,7 @@ def test_halves_of_the_classes_need_all_scores() -> None:
     ran = evaluated(write("p.jsonl", records(shares, 5)), "--unknown", "other", "--protocol", "zeroshot-half")
 
     assert ran.exit_code == ExitCode.USAGE
-    assert "p.jsonl: names 5 of 8 labels a video, and halves of them need all; classify with -k 8" in ran.stderr
+    assert "p.jsonl: has 5 of 8 labels per video, and the protocol zeroshot-half needs all; " in ran.stderr
 
 
 @pytest.mark.parametrize("form", ["jsonl", "json", "csv", "tsv"])
@@ -377,7 +376,7 @@ def test_a_pipe_of_a_bash_process_is_read() -> None:
     os.close(reader)
 
     assert ran.exit_code == ExitCode.DONE
-    assert f"/dev/fd/{reader}: names 1 of 8 labels" in ran.stderr
+    assert f"/dev/fd/{reader}: has 1 of 8 labels" in ran.stderr
 
 
 def test_a_list_of_videos_still_comes_through_a_pipe() -> None:

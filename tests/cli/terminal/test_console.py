@@ -11,14 +11,14 @@ import typer
 from answers import HOSTILE, steering
 from invoke import Terminal
 
-from bike_cli.cli.terminal.console import error_room, plain, safe, say
+from bike_cli.cli.terminal.console import handle_errors, notice, plain, safe
 from bike_cli.errors import BikeError, ConfigError, ExitCode, ModelError, UsageError, VideoError
 
 logger = logging.getLogger("bike_cli.somewhere")
 
 
 def exit_code_of(error: BaseException, *, quiet: bool = False) -> int:
-    with pytest.raises(typer.Exit) as caught, error_room(quiet=quiet):
+    with pytest.raises(typer.Exit) as caught, handle_errors(quiet=quiet):
         raise error
     return caught.value.exit_code
 
@@ -49,7 +49,7 @@ def test_markup_is_text() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_message_is_one_line_on_stderr(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    say(f"{text}: is wrong", level="error")
+    notice(f"{text}: is wrong", level="error")
 
     told = capsys.readouterr()
     assert told.out == ""
@@ -61,7 +61,7 @@ def test_a_long_message_stays_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("COLUMNS", "40")
 
-    say("word " * 40, level="warning")
+    notice("word " * 40, level="warning")
 
     assert screen.text.count("\n") == 1
 
@@ -91,7 +91,7 @@ def test_an_error_is_told_quiet_or_not(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_a_bug_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError), error_room():
+    with pytest.raises(ZeroDivisionError), handle_errors():
         raise ZeroDivisionError
 
 
@@ -99,7 +99,7 @@ def test_a_bug_keeps_its_traceback() -> None:
 def test_what_the_library_logs_is_a_warning_unless_quiet(
     quiet: bool, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with error_room(quiet=quiet):
+    with handle_errors(quiet=quiet):
         logger.warning("label %r is long", "x")
 
     assert capsys.readouterr().err == told
@@ -108,7 +108,7 @@ def test_what_the_library_logs_is_a_warning_unless_quiet(
 def test_the_room_takes_its_handler_along() -> None:
     before = list(logging.getLogger("bike_cli").handlers)
 
-    with error_room():
+    with handle_errors():
         assert logging.getLogger("bike_cli").handlers != before
 
     assert logging.getLogger("bike_cli").handlers == before

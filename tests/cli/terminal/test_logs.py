@@ -18,7 +18,7 @@ from invoke import Terminal, bike, shell
 from rich.console import Console
 
 from bike_cli.cli.terminal import console
-from bike_cli.cli.terminal.console import display, error_room, say
+from bike_cli.cli.terminal.console import display, handle_errors, notice
 from bike_cli.cli.terminal.secrets import mask, mask_address
 from bike_cli.errors import ExitCode
 
@@ -217,7 +217,7 @@ def test_a_record_cannot_steer_the_terminal(
     text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("bike_cli"), "propagate", False)  # pytest-xdist cannot send such a record
-    with error_room(verbose=1):
+    with handle_errors(verbose=1):
         logging.getLogger("bike_cli.somewhere").info("%s: chosen", text)
 
     written = capsys.readouterr().err
@@ -226,7 +226,7 @@ def test_a_record_cannot_steer_the_terminal(
 
 
 def test_libraries_are_named(capsys: pytest.CaptureFixture[str], hub_logger: logging.Logger) -> None:
-    with error_room(verbose=1):
+    with handle_errors(verbose=1):
         logging.getLogger("huggingface_hub.file_download").info("downloading")
         logging.getLogger("unknown_library").info("hello")
 
@@ -242,7 +242,7 @@ def test_the_handler_of_the_hub_prints_nothing(
 ) -> None:
     handlers = list(hub_logger.handlers)
     later = logging.StreamHandler()
-    with error_room(verbose=verbose):
+    with handle_errors(verbose=verbose):
         hub_logger.addHandler(later)  # as its import does
         hub_logger.warning("first\nsecond")
 
@@ -253,7 +253,7 @@ def test_the_handler_of_the_hub_prints_nothing(
 def test_a_library_that_prints_its_records_itself_does_not_appear_twice(capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("some_library")
     logger.addHandler(handler := logging.StreamHandler())
-    with error_room(verbose=1):
+    with handle_errors(verbose=1):
         logger.warning("first")
     logger.removeHandler(handler)
 
@@ -264,8 +264,8 @@ def test_records_through_the_root_logger_do_not_double_those_of_bike() -> None:
     # In a process of its own: under pytest the root logger has handlers.
     program = """
 import logging
-from bike_cli.cli.terminal.console import error_room
-with error_room():
+from bike_cli.cli.terminal.console import handle_errors
+with handle_errors():
     logging.info("open_clip does so, which installs a handler where the root logger has none")
     logging.getLogger("bike_cli.somewhere").warning("label: is long")
 """
@@ -275,7 +275,7 @@ with error_room():
 
 
 def test_a_python_warning_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with error_room(verbose=1), warnings.catch_warnings():
+    with handle_errors(verbose=1), warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.captureWarnings(True)  # catch_warnings has put Python's own display back
         warnings.warn("this is old", UserWarning, stacklevel=1)
@@ -287,7 +287,7 @@ def test_a_python_warning_is_one_line(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_an_exception_is_named_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with error_room(verbose=1):
+    with handle_errors(verbose=1):
         try:
             raise ValueError("no number")
         except ValueError:
@@ -300,7 +300,7 @@ def test_levels_and_handlers_are_as_before_afterwards() -> None:
     names = ("", "bike_cli", "huggingface_hub", "PIL", "matplotlib")
     before = [(logging.getLogger(name).level, list(logging.getLogger(name).handlers)) for name in names]
 
-    with error_room(verbose=2):
+    with handle_errors(verbose=2):
         assert logging.getLogger("bike_cli").level == logging.DEBUG
 
     assert [(logging.getLogger(name).level, list(logging.getLogger(name).handlers)) for name in names] == before
@@ -308,7 +308,7 @@ def test_levels_and_handlers_are_as_before_afterwards() -> None:
 
 
 def test_quiet_hides_warnings_of_libraries_too(capsys: pytest.CaptureFixture[str]) -> None:
-    with error_room(quiet=True):
+    with handle_errors(quiet=True):
         logging.getLogger("unknown_library").warning("hello")
 
     assert capsys.readouterr().err == ""
@@ -323,7 +323,7 @@ def test_a_message_goes_through_the_console_that_shows_progress(monkeypatch: pyt
     shown = console.stderr()
 
     with display(shown), rich.live.Live("progress bar", console=shown, auto_refresh=False, transient=True):
-        say("chosen", level="info")
+        notice("chosen", level="info")
 
     # The bar was drawn, taken away, and drawn again below the message, on a line of its own.
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.text)
@@ -333,7 +333,7 @@ def test_a_message_goes_through_the_console_that_shows_progress(monkeypatch: pyt
 
 def test_a_quiet_display_hides_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     with display(Console(stderr=True, quiet=True)):
-        say("x: is wrong", level="error")
+        notice("x: is wrong", level="error")
 
     assert capsys.readouterr().err == "error: x: is wrong\n"
 
@@ -380,7 +380,7 @@ def test_an_address_shows_no_password(address: str, shown: str) -> None:
 
 
 def test_a_log_line_shows_no_password(capsys: pytest.CaptureFixture[str], hub_logger: logging.Logger) -> None:
-    with error_room(verbose=1):
+    with handle_errors(verbose=1):
         hub_logger.info("HTTP Request: GET https://me:secret@hub/x")
 
     assert capsys.readouterr().err == "info: huggingface_hub: HTTP Request: GET https://***@hub/x\n"

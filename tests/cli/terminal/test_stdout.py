@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from invoke import ONE_THREAD, Terminal, shell
 
-from bike_cli.cli.terminal.stdout import records_alone
+from bike_cli.cli.terminal.stdout import reserve_stdout
 from bike_cli.errors import ExitCode
 
 
@@ -19,7 +19,7 @@ def test_a_pipe_gets_utf8_whatever_the_locale(monkeypatch: pytest.MonkeyPatch) -
     written = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="latin-1"))
 
-    with records_alone() as stream:
+    with reserve_stdout() as stream:
         assert stream
         stream.write("é日")
         stream.flush()
@@ -31,7 +31,7 @@ def test_a_terminal_keeps_its_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal(encoding="latin-1")
     monkeypatch.setattr("sys.stdout", screen)
 
-    with records_alone() as stream:
+    with reserve_stdout() as stream:
         assert stream
         stream.write("é日")
 
@@ -116,7 +116,7 @@ def test_stdout_is_itself_again_afterwards(tmp_path: Path, monkeypatch: pytest.M
     with file.open("w") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
 
-        with records_alone() as stream:
+        with reserve_stdout() as stream:
             assert stream
             stream.write("record\n")
             os.write(stdout.fileno(), b"noise\n")

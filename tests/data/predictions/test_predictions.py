@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from bike_cli.cli.classify.writers import make_writer
-from bike_cli.cli.options import Format
+from bike_cli.cli.classify.writers import Format, make_writer
 from bike_cli.data.labelled.eval_sets import Tested as Truth  # pytest takes what is called Test… for tests
 from bike_cli.data.predictions.files import DataFile, format_of
 from bike_cli.data.predictions.predictions import MatchedPredictions, match, read_predictions

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_cases import CONTENT, OTHER, RECIPE, SOURCE, features, kept, raw, same_bits, sql
 
-from bike_cli.config import SamplingConfig
+from bike_cli.config import ClassifyConfig, DecodingConfig, SamplingConfig, StoreConfig
 from bike_cli.engine.store import file as store_file
 from bike_cli.engine.store import store as store_module
 from bike_cli.engine.store.store import Found, Store, recipe_key
@@ -229,14 +229,37 @@ def test_all_that_changes_features_changes_the_recipe(monkeypatch: pytest.Monkey
     ]
     assert len(samplings) == len(dataclasses.fields(SamplingConfig))
 
-    keys = {recipe_key("m", sampling, "auto") for sampling in [plain, *samplings]}
-    keys |= {recipe_key("n", plain, "auto"), recipe_key("m", plain, "av")}
+    configs = [ClassifyConfig(sampling=sampling) for sampling in [plain, *samplings]]
+    keys = {recipe_key("m", config) for config in configs}
+    keys |= {recipe_key("n", configs[0]), recipe_key("m", ClassifyConfig(decoding=DecodingConfig(decoder="av")))}
     monkeypatch.setattr(store_module, "READER_VERSION", 0)
-    keys.add(recipe_key("m", plain, "auto"))
+    keys.add(recipe_key("m", configs[0]))
 
     assert len(keys) == 9
     assert {len(key) for key in keys} == {32}
 
 
-def test_a_recipe_has_one_key(tmp_path: Path) -> None:
-    assert recipe_key("m\udc80", SamplingConfig(), "av") == recipe_key("m\udc80", SamplingConfig(frames=8), "av")
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        (ClassifyConfig(), "6a26a45418558877b747a21494a3ebd2dbec3011d83b1f81497381d4a1330dda"),
+        (
+            ClassifyConfig(
+                sampling=SamplingConfig(frames=4, clips=2, crops=3, sampling="dense", draft=True),
+                decoding=DecodingConfig(decoder="av", workers=3),
+                template="class",
+            ),
+            "207107966cf079b9b31405eccc8d17bd7efbe617cdefb2df2386ebb5517cbd51",
+        ),
+    ],
+)
+def test_keys_are_those_of_version_0_1(config: ClassifyConfig, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "READER_VERSION", 2)  # as in 0.1; a higher one retires what was kept
+
+    assert recipe_key("m", config).hex() == key
+
+
+def test_settings_that_do_not_change_pixels_do_not_change_the_recipe() -> None:
+    other = ClassifyConfig(top=3, template="class", decoding=DecodingConfig(workers=1), store=StoreConfig(cache=False))
+
+    assert recipe_key("m\udc80", other) == recipe_key("m\udc80", ClassifyConfig())

@@ -1,0 +1,168 @@
+"""Turn dataclasses into Typer commands: each field of a configuration and of a request becomes a flag.
+
+A command is a function of two dataclasses, `def classify(config: ClassifyConfig, request: ClassifyRequest)`. The
+configuration says how to work; flags, `BIKE_*` variables and YAML files set its fields. The request names what to read
+and write; only flags set its fields. Both describe their flags in the metadata of their fields; see `config.flag`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import typer
+
+from bike_cli.cli.terminal.console import handle_errors, print_config
+from bike_cli.config import Flag, flag, flag_of
+from bike_cli.config.fields import DATA, OUTPUT, PANELS
+from bike_cli.errors import ExitCode
+from bike_cli.settings import dump, fields_and_values, leaves, parse_value, resolve
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asks for; every command with a configuration has these flags."""
+
+    quiet: bool = field(
+        default=False, metadata=flag("-q", "--quiet", panel=OUTPUT, help="Hide progress and warnings; errors remain.")
+    )
+    verbose: int = field(
+        default=0,
+        metadata=flag(
+            "-v", "--verbose", is_counted=True, help="Log choices and timings to stderr; -vv logs more details."
+        ),
+    )
+    config: Path | None = field(
+        default=None, metadata=flag("--config", panel=OUTPUT, help="YAML file; flags and BIKE_* variables override it.")
+    )
+    dump_config: bool = field(
+        default=False, metadata=flag("--dump-config", panel=OUTPUT, help="Print the configuration and exit.")
+    )
+
+
+Config = TypeVar("Config")
+Asked = TypeVar("Asked", bound=Request)
+Flags = Mapping[str, object]  # values of flags by field name; None for those that are not given
+COMMON = {f.name for f in dataclasses.fields(Request)}
+
+
+def command(
+    run: Callable[[Config, Asked], ExitCode],
+    *,
+    configure: Callable[[Flags, Asked], tuple[Config, Asked]] | None = None,
+    hidden: Collection[str] = (),
+) -> Callable[..., None]:
+    """Return the Typer command that builds a configuration and a request, and calls `run` with them.
+
+    Where both have a field of the same name, the flag sets that of the request.
+
+    Args:
+        run: its docstring becomes the help.
+        configure: builds the configuration, and may complete the request; None: `resolve` does.
+        hidden: configuration fields without a flag; a file or a variable still sets them.
+    """
+    config_type, request_type = list(typing.get_type_hints(run).values())[:2]
+    settings = {f.name: f for f, _ in fields_and_values(config_type()) if f.name not in hidden}
+    own_first = sorted(dataclasses.fields(request_type), key=lambda f: f.name in COMMON)
+    requested = {f.name: f for f in own_first if flag_of(f)}
+    fields = {**settings, **requested}
+    hints = {**leaves(config_type), **_hints(request_type, requested.values())}
+
+    def call(**given: Any) -> None:  # noqa: ANN401 - of the types of the fields
+        values = {name: _as_field(hints[name], value) for name, value in given.items()}
+        request: Asked = request_type(**{name: values[name] for name in requested})
+        with handle_errors(quiet=request.quiet, verbose=request.verbose):
+            flags = {name: values[name] for name in settings if name not in requested}
+            if configure is None:
+                config = resolve(config_type, flags=flags, file=request.config)
+            else:
+                config, request = configure(flags, request)
+            if request.dump_config:
+                print_config(dump(config))
+                return
+            raise typer.Exit(run(config, request))
+
+    in_order = sorted(fields.values(), key=lambda f: _place(f, is_setting=f.name in settings))
+    parameters = [_parameter(f, hints[f.name], is_setting=f.name not in requested) for f in in_order]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in parameters}
+    call.__doc__ = run.__doc__
+    return call
+
+
+def _hints(request_type: type, fields: Iterable[Field[Any]]) -> dict[str, object]:
+    """Return the types of these fields alone: those of fields without a flag may not be imported."""
+    written = types.SimpleNamespace(__annotations__={f.name: f.type for f in fields})
+    return typing.get_type_hints(written, {**globals(), **vars(sys.modules[request_type.__module__])})
+
+
+def _place(f: Field[Any], *, is_setting: bool) -> tuple[int, bool]:
+    """Return the place of a flag in the help: settings come first in each panel, but last in that of the data."""
+    described = flag_of(f)
+    assert described is not None
+    return PANELS.index(described.panel), is_setting == (described.panel == DATA)
+
+
+def _parameter(f: Field[Any], hint: object, *, is_setting: bool) -> inspect.Parameter:
+    default = None if is_setting or f.default == () else inspect.Parameter.empty if f.default is MISSING else f.default
+    parsed = typing.Optional[_parsed_type(hint)] if default is None else _parsed_type(hint)  # noqa: UP045 - no literal
+    annotation = Annotated[parsed, typer_info(f, is_setting=is_setting)]  # type: ignore[valid-type]
+    return inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def typer_info(f: Field[Any], *, is_setting: bool = True) -> Any:  # noqa: ANN401 - as typer.Option
+    """Return what Typer needs to know of the flag of a field, to annotate a parameter with."""
+    described = flag_of(f)
+    assert described is not None
+    make: Any = typer.Option if described.names else typer.Argument
+    return make(
+        *described.names,
+        help=described.help,
+        rich_help_panel=described.panel,
+        metavar="" if described.is_counted else described.metavar,
+        show_default=_default_text(f, described, is_setting=is_setting),
+        **({"count": True} if described.is_counted else {}),
+    )
+
+
+def _default_text(f: Field[Any], described: Flag, *, is_setting: bool) -> str | bool:
+    """Return the default that the help shows; False for none."""
+    if described.default_text is not None:
+        return described.default_text
+    if f.default is None or f.default is False or f.default in (MISSING, ()) or described.is_counted:
+        return False
+    if not is_setting:
+        return True  # Typer knows it
+    return "on" if f.default is True else f"{f.default:g}" if isinstance(f.default, float) else str(f.default)
+
+
+def _options(hint: object) -> list[object]:
+    """Return the types that a field allows, None aside."""
+    is_union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+    return [option for option in typing.get_args(hint) if option is not type(None)] if is_union else [hint]
+
+
+def _parsed_type(hint: object) -> Any:  # noqa: ANN401 - a type
+    """Return the type that Typer parses: text, where a field allows several types."""
+    options = _options(hint)
+    if len(options) > 1:
+        return str
+    if typing.get_origin(options[0]) is tuple:
+        return list[typing.get_args(options[0])[0]]  # type: ignore[misc]
+    choices = typing.get_args(options[0]) if typing.get_origin(options[0]) is Literal else ()
+    return type(choices[0]) if choices and not isinstance(choices[0], str) else options[0]
+
+
+def _as_field(hint: object, value: object) -> object:
+    """Return a value that Typer has parsed as a value of the type of its field."""
+    options = _options(hint)
+    if typing.get_origin(options[0]) is tuple:
+        return tuple(value) if isinstance(value, list) else ()
+    return parse_value(hint, value) if len(options) > 1 else value

@@ -1,0 +1,76 @@
+"""Every default of bike, and nowhere else: dataclasses whose fields carry their flags, help and effects.
+
+`fields.py` has the helper that describes a field, `sections.py` what commands share, `commands.py` and `finetune.py`
+the configurations of the commands. They import nothing but the standard library and `errors`.
+"""
+
+from bike_cli.config.commands import SUBSET, ClassifyConfig, EvalConfig, FewshotConfig, Protocol, VideoConfig
+from bike_cli.config.fields import RESULTS, Affects, Flag, flag, flag_of
+from bike_cli.config.finetune import (
+    BatchConfig,
+    Branch,
+    FinetuneConfig,
+    HeadKind,
+    KeepingConfig,
+    LearningConfig,
+    Loss,
+    OneBranch,
+    Strategy,
+)
+from bike_cli.config.sections import (
+    DENSE_WINDOW,
+    PROMPT,
+    TRAINED_ATTRIBUTE_WEIGHT,
+    AttributeConfig,
+    Decoder,
+    DecodingConfig,
+    Device,
+    EngineConfig,
+    Pool,
+    Precision,
+    Recipe,
+    Sampling,
+    SamplingConfig,
+    Spot,
+    SpottingConfig,
+    StoreConfig,
+)
+
+__all__ = [
+    "DENSE_WINDOW",
+    "PROMPT",
+    "RESULTS",
+    "SUBSET",
+    "TRAINED_ATTRIBUTE_WEIGHT",
+    "Affects",
+    "AttributeConfig",
+    "BatchConfig",
+    "Branch",
+    "ClassifyConfig",
+    "Decoder",
+    "DecodingConfig",
+    "Device",
+    "EngineConfig",
+    "EvalConfig",
+    "FewshotConfig",
+    "FinetuneConfig",
+    "Flag",
+    "HeadKind",
+    "KeepingConfig",
+    "LearningConfig",
+    "Loss",
+    "OneBranch",
+    "Pool",
+    "Precision",
+    "Protocol",
+    "Recipe",
+    "Sampling",
+    "SamplingConfig",
+    "Spot",
+    "SpottingConfig",
+    "StoreConfig",
+    "Strategy",
+    "VideoConfig",
+    "flag",
+    "flag_of",
+]

@@ -1,0 +1,175 @@
+"""The configurations of `bike classify`, `bike fewshot` and `bike eval`."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bike_cli.config.fields import DATA, LEARNING, METRICS, OUTPUT, TEXTS, check_at_least, flag
+from bike_cli.config.sections import (
+    AttributeConfig,
+    DecodingConfig,
+    EngineConfig,
+    SamplingConfig,
+    SpottingConfig,
+    StoreConfig,
+)
+from bike_cli.errors import ConfigError
+
+Protocol = Literal["standard", "zeroshot-full", "zeroshot-half", "k600", "fewshot", "multilabel", "anet"]
+
+MOST_RESAMPLES = 100_000
+SUBSET = "validation"  # of ActivityNet annotations
+
+
+@dataclass(frozen=True)
+class VideoConfig:
+    """How videos and labels are read: what all commands that read videos share."""
+
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
+    spotting: SpottingConfig = field(default_factory=SpottingConfig)
+    attributes: AttributeConfig = field(default_factory=AttributeConfig)
+    template: str | None = field(
+        default=None,
+        metadata=flag(
+            "--template",
+            panel=TEXTS,
+            affects="scores",
+            default_text="the model's own",
+            help="Prompt template: bike, class, action, a file of templates, or a text with {} in it; several "
+            "templates are averaged.",
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        if self.sampling.draft and self.decoding.decoder == "decord":
+            raise ConfigError("draft is on and decoder is decord, which skips no frame; give decoder auto, or no draft")
+
+    @property
+    def classifying(self) -> ClassifyConfig:
+        """The configuration with which `classify` reads videos and labels in the same way."""
+        return ClassifyConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(VideoConfig)})
+
+
+@dataclass(frozen=True)
+class ClassifyConfig(VideoConfig):
+    """The configuration of `bike classify`."""
+
+    top: int = field(
+        default=5,
+        metadata=flag("-k", "--top", panel=OUTPUT, affects="nothing", help="Labels to show per video."),
+    )
+    explain: bool = field(
+        default=False,
+        metadata=flag("--explain", panel=OUTPUT, affects="nothing", help="Show which frames decided the answer."),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(1, top=self.top)
+
+
+@dataclass(frozen=True)
+class _DrawConfig(VideoConfig):
+    """How training videos are drawn, and which few-shot methods learn from them."""
+
+    shots: str = field(
+        default="auto",
+        metadata=flag(
+            "--shots",
+            affects="training",
+            metavar="K,…",
+            help="Training videos per class; auto tries 1, 2, 4, 8 and 16, as far as the data allow.",
+        ),
+    )
+    method: str = field(
+        default="probe",
+        metadata=flag(
+            "--method",
+            panel=LEARNING,
+            affects="training",
+            metavar="NAME,…",
+            help="Few-shot methods: probe, proto, tip or all of these; bike trains the image tower. Zero-shot is "
+            "always reported.",
+        ),
+    )
+    trials: int = field(
+        default=3,
+        metadata=flag("--trials", panel=LEARNING, affects="training", help="Number of random draws."),
+    )
+    seed: int = field(
+        default=0,
+        metadata=flag("--seed", panel=LEARNING, affects="training", help="Seed of the random draws."),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(1, trials=self.trials)
+        check_at_least(0, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class FewshotConfig(_DrawConfig):
+    """The configuration of `bike fewshot`."""
+
+    test_fraction: float | None = field(
+        default=None,
+        metadata=flag(
+            "--test-fraction",
+            "--test-frac",
+            panel=DATA,
+            affects="training",
+            default_text="test on all videos that are not drawn",
+            help="Share of each class to hold back for testing.",
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.test_fraction is not None and not 0 < self.test_fraction < 1:
+            raise ConfigError(f"test_fraction is {self.test_fraction}; give a number between 0 and 1, such as 0.3")
+
+
+@dataclass(frozen=True)
+class EvalConfig(_DrawConfig):
+    """The configuration of `bike eval`; `shots`, `method` and `trials` belong to the protocol `fewshot`."""
+
+    seed: int = field(
+        default=_DrawConfig.seed,
+        metadata=flag("--seed", panel=METRICS, affects="scores", help="Seed of the bootstrap and of few-shot draws."),
+    )
+    protocol: Protocol = field(
+        default="standard",
+        metadata=flag("--protocol", panel=METRICS, affects="scores", help="Which metrics to compute, and how."),
+    )
+    official: bool = field(
+        default=False,
+        metadata=flag(
+            "--official", panel=METRICS, affects="scores", help="Also report what the official code would print."
+        ),
+    )
+    resamples: int = field(
+        default=1000,
+        metadata=flag(
+            "--resamples", panel=METRICS, affects="scores", help="Bootstrap resamples for confidence intervals."
+        ),
+    )
+    official_batch: int = field(
+        default=16,
+        metadata=flag(
+            "--official-batch",
+            panel=METRICS,
+            affects="scores",
+            help="Videos per batch in the official code's running mAP.",
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.resamples > MOST_RESAMPLES:
+            raise ConfigError(f"resamples is {self.resamples}; it must be at most {MOST_RESAMPLES}")
+        check_at_least(1, resamples=self.resamples, official_batch=self.official_batch)

@@ -1,0 +1,80 @@
+"""What a configuration field carries besides its type and default: its flag, its help, and what its value affects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import Field, dataclass
+from typing import Literal
+
+from bike_cli.errors import ConfigError
+
+# What changes with a value. `nothing`: only what is shown. `runtime`: speed, memory and places on disk. `pixels`: the
+# frames that are read. `features`: what a model makes of them. `scores`: what labels and metrics make of features.
+# `training`: the weights that are learned.
+Affects = Literal["nothing", "runtime", "pixels", "features", "scores", "training"]
+RESULTS: tuple[Affects, ...] = ("pixels", "features", "scores", "training")
+
+# Panels of the help, in the order in which they are shown; flags without a panel come first.
+DATA, METRICS, LEARNING, BATCHES = "Data", "Metrics", "Learning", "Batches"
+KEEPING, MODEL, FRAMES = "Validation and checkpoints", "Model", "Frames"
+DECODING, TEXTS, OUTPUT = "Decoding and cache", "Labels and scores", "Output"
+PANELS = (None, DATA, METRICS, LEARNING, BATCHES, KEEPING, MODEL, FRAMES, DECODING, TEXTS, OUTPUT)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How a field is given on the command line.
+
+    Args:
+        names: all its spellings; empty for a positional argument.
+        affects: None for fields of a request, which are not settings.
+        default_text: what the help shows as the default, where the value itself would not explain it.
+        is_counted: repeating the flag raises the number.
+    """
+
+    names: tuple[str, ...]
+    help: str
+    panel: str | None
+    affects: Affects | None
+    metavar: str | None
+    default_text: str | None
+    is_counted: bool
+
+
+def flag(
+    *names: str,
+    help: str,  # noqa: A002 - as argparse, click and Typer call it
+    panel: str | None = None,
+    affects: Affects | None = None,
+    metavar: str | None = None,
+    default_text: str | None = None,
+    is_counted: bool = False,
+) -> Mapping[str, Flag]:
+    """Return the metadata of a dataclass field that is set by a flag; see `Flag`."""
+    return {"flag": Flag(names, help, panel, affects, metavar, default_text, is_counted)}
+
+
+def flag_of(field: Field[object]) -> Flag | None:
+    """Return the flag of a dataclass field; None for a field without one."""
+    return field.metadata.get("flag")
+
+
+def check_at_least(lowest: int, **values: int) -> None:
+    """Raise ConfigError for the first value below `lowest`."""
+    for name, value in values.items():
+        if value < lowest:
+            raise ConfigError(f"{name} is {value}; give a whole number of at least {lowest}")
+
+
+def check_above(limit: float, **values: float) -> None:
+    """Raise ConfigError for the first value that is not a finite number above `limit`."""
+    for name, value in values.items():
+        if not limit < value < float("inf"):
+            raise ConfigError(f"{name} is {value}; give a number above {limit}")
+
+
+def check_not_below(lowest: float, **values: float) -> None:
+    """Raise ConfigError for the first value that is not a finite number of at least `lowest`."""
+    for name, value in values.items():
+        if not lowest <= value < float("inf"):
+            raise ConfigError(f"{name} is {value}; give a number of at least {lowest}")

@@ -1,0 +1,226 @@
+"""The configuration of `bike finetune`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+from bike_cli.config.commands import VideoConfig
+from bike_cli.config.fields import (
+    BATCHES,
+    DATA,
+    KEEPING,
+    LEARNING,
+    check_above,
+    check_at_least,
+    check_not_below,
+    flag,
+)
+from bike_cli.errors import ConfigError
+
+OneBranch = Literal["video", "attributes"]
+Branch = Literal["video", "attributes", "both"]
+HeadKind = Literal["auto", "transf", "none"]
+Loss = Literal["auto", "nce", "ds", "ce", "bce"]
+Strategy = Literal["ddp", "fsdp"]
+
+_learning = partial(flag, panel=LEARNING, affects="training")
+_batches = partial(flag, panel=BATCHES)
+_keeping = partial(flag, panel=KEEPING)
+
+
+@dataclass(frozen=True)
+class LearningConfig:
+    """What is trained, with which loss, and how fast; the defaults are the paper's recipe for Kinetics-400."""
+
+    branch: Branch = field(default="video", metadata=_learning("--branch", help="Which branch to train."))
+    head: HeadKind = field(
+        default="auto",
+        metadata=_learning("--head", help="Temporal head; auto is transf, newly made where the model has none."),
+    )
+    loss: Loss = field(
+        default="auto", metadata=_learning("--loss", help="Training loss; auto is nce, or bce with --multi-label.")
+    )
+    freeze: str = field(
+        default="text",
+        metadata=_learning(
+            "--freeze",
+            metavar="PART,…",
+            help="Parts to freeze, in addition to the text tower: image, image:6 (its first 6 blocks), head, scale. "
+            "none freezes nothing, not even the text tower.",
+        ),
+    )
+    epochs: int = field(default=30, metadata=_learning("--epochs", help="Passes over the training videos."))
+    lr: float = field(default=5e-5, metadata=_learning("--lr", help="Learning rate of the heads."))
+    clip_ratio: float = field(
+        default=0.1,
+        metadata=_learning(
+            "--clip-ratio", "--clip-lr-ratio", help="Learning rate of CLIP, as a fraction of that of the heads."
+        ),
+    )
+    weight_decay: float = field(
+        default=0.2, metadata=_learning("--weight-decay", "--wd", help="Weight decay of AdamW.")
+    )
+    warmup: float | None = field(
+        default=None,
+        metadata=_learning(
+            "--warmup", default_text="5, or a quarter of fewer than 20 epochs", help="Epochs of linear warm-up."
+        ),
+    )
+    seed: int = field(default=0, metadata=_learning("--seed", help="Seed of everything that is random."))
+
+    def __post_init__(self) -> None:
+        check_at_least(1, epochs=self.epochs)
+        check_at_least(0, seed=self.seed)
+        check_above(0, lr=self.lr)
+        check_not_below(0, clip_ratio=self.clip_ratio, weight_decay=self.weight_decay)
+        if self.warmup is not None and not 0 <= self.warmup < self.epochs:
+            raise ConfigError(f"warmup is {self.warmup} of {self.epochs} epochs; give fewer, or more epochs")
+
+    @property
+    def warm_up(self) -> float:
+        """Epochs of linear warm-up."""
+        return min(5.0, self.epochs / 4) if self.warmup is None else self.warmup
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """How videos are grouped into batches, and how they are augmented."""
+
+    batch_size: int | Literal["auto"] = field(
+        default=256,
+        metadata=_batches(
+            "--batch-size",
+            affects="training",
+            metavar="N|auto",
+            help="Videos per batch, over all GPUs; auto takes the most that fit.",
+        ),
+    )
+    accumulate: int | None = field(
+        default=None,
+        metadata=_batches(
+            "--accumulate",
+            "--accum",
+            affects="runtime",
+            metavar="PARTS",
+            default_text="as few as fit",
+            help="Parts into which a batch is split to save memory; the gradients stay the same.",
+        ),
+    )
+    augment: bool = field(
+        default=True,
+        metadata=_batches("--augment/--no-augment", affects="training", help="Vary crops, sides and colours."),
+    )
+    flip: Literal["auto", "yes", "no"] = field(
+        default="auto",
+        metadata=_batches(
+            "--flip", affects="training", help="Mirror videos; auto does so unless a label says left or right."
+        ),
+    )
+    jitter: bool = field(
+        default=True,
+        metadata=_batches("--jitter/--no-jitter", affects="training", help="Vary colours, including greyscale."),
+    )
+    balanced: bool = field(
+        default=False, metadata=_batches("--balanced", affects="training", help="Draw each class equally often.")
+    )
+    checkpointing: bool = field(
+        default=False,
+        metadata=_batches(
+            "--checkpointing",
+            "--grad-checkpointing",
+            affects="runtime",
+            help="Recompute activations instead of storing them: less memory, a third slower.",
+        ),
+    )
+    strategy: Strategy = field(
+        default="ddp",
+        metadata=_batches(
+            "--strategy",
+            affects="runtime",
+            help="What each of several processes holds: ddp, all trained weights; fsdp, a share of them (for ViT-L and "
+            "larger).",
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        if self.batch_size == "auto" and self.strategy == "fsdp":
+            raise ConfigError("batch_size is auto, and what fits is not tried with strategy fsdp; give a number")
+        if self.batch_size != "auto":
+            check_at_least(2, batch_size=self.batch_size)
+        if self.accumulate is not None:
+            check_at_least(1, accumulate=self.accumulate)
+
+
+@dataclass(frozen=True)
+class KeepingConfig:
+    """What the model is validated on, when training ends early, and what is saved."""
+
+    val_fraction: float = field(
+        default=0.1,
+        metadata=flag(
+            "--val-fraction",
+            "--val-frac",
+            panel=DATA,
+            affects="training",
+            help="Share of each class to hold back for validation, where the data have no validation part.",
+        ),
+    )
+    early_stop: int | None = field(
+        default=None,
+        metadata=_keeping(
+            "--early-stop",
+            affects="training",
+            metavar="EPOCHS",
+            help="Stop after this many epochs without a better validation result.",
+        ),
+    )
+    wise_ft: float | None = field(
+        default=None,
+        metadata=_keeping(
+            "--wise-ft",
+            affects="training",
+            metavar="SHARE",
+            help="Save weights between the initial ones (0) and the fine-tuned ones (1), to stay accurate on other "
+            "labels.",
+        ),
+    )
+    save_minutes: float = field(
+        default=10.0,
+        metadata=_keeping(
+            "--save-minutes",
+            affects="runtime",
+            help="Minutes between checkpoints; one is also written after each epoch.",
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 < self.val_fraction < 1:
+            raise ConfigError(f"val_fraction is {self.val_fraction}; give a number between 0 and 1, such as 0.1")
+        if self.wise_ft is not None and not 0 <= self.wise_ft <= 1:
+            raise ConfigError(f"wise_ft is {self.wise_ft}; give a number from 0, the start, to 1, such as 0.5")
+        if self.early_stop is not None:
+            check_at_least(1, early_stop=self.early_stop)
+        check_above(0, save_minutes=self.save_minutes)
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(VideoConfig):
+    """The configuration of `bike finetune`."""
+
+    learning: LearningConfig = field(default_factory=LearningConfig)
+    batches: BatchConfig = field(default_factory=BatchConfig)
+    keeping: KeepingConfig = field(default_factory=KeepingConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.learning.branch == "attributes" and self.keeping.wise_ft is not None:
+            raise ConfigError(
+                f"wise_ft is {self.keeping.wise_ft}, but branch is attributes, and it mixes weights of the video "
+                "branch; leave it out"
+            )
+        if self.sampling.clips != 1 or self.sampling.crops != 1:
+            raise ConfigError(
+                "clips and crops are for testing; leave them out, a video is trained on one view at a time"
+            )
