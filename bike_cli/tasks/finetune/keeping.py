@@ -14,25 +14,25 @@ from bike_cli.engine.models.folder import CONFIG_FILE, load_folder, save_folder
 from bike_cli.engine.models.weights import UNWRITABLE, first_line
 from bike_cli.errors import UsageError
 from bike_cli.inference.processes import Processes
+from bike_cli.tasks.finetune.plan import RunPlan
 from bike_cli.tasks.finetune.run_folder import FINE_TUNED, RunFolder
-from bike_cli.tasks.finetune.snapshots import RunResults
+from bike_cli.tasks.finetune.snapshots import Metrics, RunResults
 from bike_cli.tasks.finetune.validation import Validation
 
 DISK_MARGIN = 1.1  # times what a run is known to write
 
 
 class BestModel:
-    """The best model of a run, and its results.
+    """The best model of a run, and its results. `restore` and `mix` change the weights of the plan's engine.
 
     Args:
-        engine: the model is written with its weights; `restore` and `mix` change them.
         initial: weights before training, by name, which `mix` goes back to; empty without WiSE-FT.
         results, since_best: results so far, and epochs since the best one; of a checkpoint, if the run is resumed.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        plan: RunPlan,
         folder: RunFolder,
         group: Processes,
         *,
@@ -40,35 +40,37 @@ class BestModel:
         results: RunResults,
         since_best: int,
     ) -> None:
-        self._engine, self._folder, self._group, self._initial = engine, folder, group, initial
+        self._plan, self._engine, self._recipe = plan, plan.engine, plan.recipe
+        self._folder, self._group, self._initial = folder, group, initial
         self.results, self.since_best = results, since_best
 
     def add_start(self, validation: Validation) -> None:
         """Note the metrics before training."""
         self.results = replace(self.results, start=validation.metrics)
 
-    def add_epoch(self, validation: Validation, metric: str, recipe: Recipe) -> None:
+    def add_epoch(self, validation: Validation) -> None:
         """Note the result of an epoch; write the model if it is the best one."""
         self.since_best = 0 if validation.is_best else self.since_best + 1
         if validation.is_best:
-            metrics = validation.metrics
-            self.results = replace(
-                self.results, epoch=validation.epoch, value=metrics[metric], metrics=validation.metrics
-            )
-            self.write(self._engine, recipe)
+            epoch, metrics = validation.epoch, validation.metrics
+            self.results = replace(self.results, epoch=epoch, value=metrics[self._plan.metric], metrics=metrics)
+            self._write(self._engine, self._recipe)
 
-    def write(self, engine: Engine, recipe: Recipe, subfolder: str = "") -> None:
-        """Write a model into the run's folder, or into a folder in it."""
-        if not self._group.is_first:
-            return
-        folder = self._folder.path / subfolder
-        checkpoint = replace(engine, recipe=recipe).as_checkpoint(name=self._folder.path.resolve().name)
-        try:
-            save_folder(folder, checkpoint)
-        except UNWRITABLE as e:
-            raise UsageError(
-                f"{folder}: cannot be written ({first_line(e)}); free some space, and continue with --resume auto"
-            ) from e
+    def add_mixed(self, validation: Validation) -> None:
+        """Note the result of the mixed weights, and write them."""
+        self.results = replace(self.results, wise_ft=validation.metrics)
+        self._write(self._engine, self._recipe)
+
+    def add_fused(self, engine: Engine, weight: float, validation: Validation, *, attributes: Metrics | None) -> None:
+        """Note the result of both branches, and write the model.
+
+        Args:
+            engine: with the attribute head.
+            weight: of the attribute branch.
+            attributes: metrics of the attribute branch alone.
+        """
+        self.results = replace(self.results, attributes=attributes, fused=validation.metrics, attribute_weight=weight)
+        self._write(engine, replace(self._recipe, attribute_weight=weight))
 
     def restore(self) -> None:
         """Restore the weights of the best epoch."""
@@ -85,15 +87,27 @@ class BestModel:
             self._group.as_first(head)
 
     @torch.no_grad()
-    def mix(self, share: float, recipe: Recipe) -> None:
+    def mix(self, share: float) -> None:
         """Interpolate between the initial weights (0) and the best ones (1); those are written to `fine_tuned/` first.
 
         Source: WiSE-FT, arXiv:2109.01903.
         """
-        self.write(self._engine, recipe, FINE_TUNED)
+        self._write(self._engine, self._recipe, FINE_TUNED)
         weights = named_weights(self._engine)
         for name, initial in self._initial.items():
             weights[name].lerp_(initial.to(weights[name].device), 1 - share)
+
+    def _write(self, engine: Engine, recipe: Recipe, subfolder: str = "") -> None:
+        if not self._group.is_first:
+            return
+        folder = self._folder.path / subfolder
+        checkpoint = replace(engine, recipe=recipe).as_checkpoint(name=self._folder.path.resolve().name)
+        try:
+            save_folder(folder, checkpoint)
+        except UNWRITABLE as e:
+            raise UsageError(
+                f"{folder}: cannot be written ({first_line(e)}); free some space, and continue with --resume auto"
+            ) from e
 
 
 def named_weights(engine: Engine) -> dict[str, Tensor]:

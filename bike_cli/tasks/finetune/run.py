@@ -91,9 +91,7 @@ class Finetuning:
             if snapshot is not None and self.video is not None:
                 self.video.restore(snapshot)
                 results, since_best = snapshot.state.best, snapshot.state.since_best
-            self._best = BestModel(
-                plan.engine, self.folder, self.by, initial=initial, results=results, since_best=since_best
-            )
+            self._best = BestModel(plan, self.folder, self.by, initial=initial, results=results, since_best=since_best)
             on_error.pop_all()
 
     @property
@@ -175,7 +173,7 @@ class Finetuning:
             self._save(video, (video.position.epoch + 1) * video.steps)
             video.end_epoch()
             validation = self._validate(video, best=self._best.results.value)
-            self._best.add_epoch(validation, self.plan.metric, self.plan.recipe)
+            self._best.add_epoch(validation)
             yield validation
             self._save(video, video.done)
             saved_s = time.monotonic()
@@ -184,7 +182,10 @@ class Finetuning:
                 return
         self._best.restore()
         if keeping.wise_ft is not None:
-            yield self._mix(keeping.wise_ft)
+            self._best.mix(keeping.wise_ft)
+            mixed = self._validator.validate("wise_ft", self._best.results.epoch or 0, best=None)
+            self._best.add_mixed(mixed)
+            yield mixed
 
     def _stops_early(self) -> bool:
         early_stop = self.config.keeping.early_stop
@@ -197,14 +198,6 @@ class Finetuning:
     def _save(self, video: VideoTraining, step: int) -> None:
         if self.by.is_first or video.learner.is_sharded:
             self.folder.save(step, video.snapshot(self.plan.settings, self._best.results, self._best.since_best))
-
-    def _mix(self, share: float) -> Validation:
-        best, recipe = self._best, self.plan.recipe
-        best.mix(share, recipe)
-        validation = self._validator.validate("wise_ft", best.results.epoch or 0, best=None)
-        best.results = replace(best.results, wise_ft=validation.metrics)
-        best.write(self.plan.engine, recipe)
-        return validation
 
     def _train_attributes(self) -> Iterator[Step | Validation]:
         plan, epochs = self.plan, self.config.learning.epochs
@@ -230,11 +223,8 @@ class Finetuning:
             if training.is_over:
                 break
         weight, validation = training.fuse()
-        self._best.results = replace(
-            self._best.results, attributes=training.best_metrics, fused=validation.metrics, attribute_weight=weight
-        )
         self.engine = replace(engine, attribute_head=training.head)
-        self._best.write(self.engine, replace(plan.recipe, attribute_weight=weight))
+        self._best.add_fused(self.engine, weight, validation, attributes=training.best_metrics)
         yield validation
 
     def _report(self) -> dict[str, object]:
