@@ -1,4 +1,4 @@
-"""CSV files that begin with a line of column names: read by name, refused by line."""
+"""CSV files with a header."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from bike_cli.wording import nearest
 
 
 class Row(NamedTuple):
-    """The cells of one row, as they are written, and where it stands: `all.csv:3`."""
+    """The cells of one row as they are written, and its place for messages: `all.csv:3`."""
 
     where: str
     cells: list[str]
 
 
 def csv_rows(text: str | Iterable[str], origin: str, *, delimiter: str = ",") -> Iterator[Row]:
-    """Yield the rows of an RFC 4180 text that are not blank; spaces belong to cells.
+    """Yield the rows of an RFC 4180 text, without blank ones; spaces are part of cells.
 
     Args:
-        text: whole, or its lines with their ends, of which no more are taken than the row at hand needs.
-        origin: what the text was read from, for messages.
+        text: the whole text, or its lines with their ends, which are read as they are needed.
+        origin: the source of the text, for messages.
     Raises:
-        UsageError: a quote that is left open, or stands within a cell. Raised when its turn comes.
+        UsageError: a quote that is not closed, or is within a cell; raised when it is reached.
     """
     lines = io.StringIO(text, newline="") if isinstance(text, str) else text
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -42,14 +42,14 @@ def csv_rows(text: str | Iterable[str], origin: str, *, delimiter: str = ",") ->
 def by_column(
     rows: Iterable[Row], origin: str, *, needed: Sequence[str], further: Sequence[str] = ()
 ) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Yield where each row stands and its cells by the names in the first row, none of them empty.
+    """Yield the place of each row and its cells by column name; no cell is empty.
 
     Args:
-        origin: what the rows were read from, for messages.
-        needed, further: columns that must be there and that may be, in lower case.
+        origin: the source of the rows, for messages.
+        needed, further: required and optional columns, in lower case.
     Raises:
-        UsageError: a column that is unknown, missing or there twice; a row with an empty cell, or with more or fewer
-            than the first. Raised when its turn comes.
+        UsageError: a column that is unknown, missing or duplicated; a row with an empty cell, or with more or fewer
+            cells than the header; raised when it is reached.
     """
     rows = iter(rows)
     where, header = next(rows, Row(origin, []))
@@ -64,8 +64,8 @@ def by_column(
             raise UsageError(f"{where}: column {column!r} comes {columns.count(column)} times; {begin}")
     for where, cells in rows:
         if len(cells) != len(columns):
-            way = "put quotes around a cell with a comma in it"
-            raise UsageError(f"{where}: has {len(cells)} cells, not {len(columns)}; {way}")
+            fix = "put quotes around a cell with a comma in it"
+            raise UsageError(f"{where}: has {len(cells)} cells, not {len(columns)}; {fix}")
         row = dict(zip(columns, cells, strict=True))
         empty = next((column for column in columns if not row[column].strip()), None)
         if empty is not None:

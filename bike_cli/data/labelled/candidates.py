@@ -1,4 +1,4 @@
-"""The classes that a video may be of, as a names file gives them, and how one is found however it is spelled."""
+"""The candidate classes in a names file, and how to find a class by any of its spellings."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ Find = Callable[[str], int | None]
 
 
 class Candidates(NamedTuple):
-    """Classes, in the order of their places: the name that files call each by, and the label that a model reads."""
+    """Classes, in the order of their places: the name of each in files, and the label that a model reads."""
 
     names: tuple[str, ...]
     labels: tuple[str, ...]
 
 
 def read_candidates(path: Path, *, by_id: bool) -> Candidates:
-    """Return the classes of a names file, whether or not a video is of them.
+    """Return the classes of a names file, with videos or without.
 
-    A file is, whichever comes first: Charades' own (`c000 Holding some clothes` a line); a CSV file that begins with
-    `id,name`, whose ids are 0 to C - 1 in any order; one that begins with `name,label`; any other form that
-    `read_table` takes, such as one label per line.
+    A file is the first of these that fits: that of Charades (`c000 Holding some clothes` per line); a CSV file that
+    begins with `id,name`, with the ids 0 to C - 1 in any order; one that begins with `name,label`; any other format of
+    `read_table`, such as one label per line.
 
     Args:
-        by_id: the classes of videos are numbers, so that only the first two will do; these are their names then.
+        by_id: the classes of the videos are numbers, which only the first two formats have; they are the names then.
     Raises:
-        UsageError: the file cannot be read, is malformed, has an id too few, or the same label twice.
+        UsageError: the file cannot be read or is malformed, an id is missing, or a label is there twice.
     """
     text = read_text(path, of="labels")
     entries = [line.strip() for line in text.split("\n") if not is_comment(line)]
@@ -56,17 +56,17 @@ def read_candidates(path: Path, *, by_id: bool) -> Candidates:
 
 
 def finder(*lists: Sequence[str]) -> Find:
-    """Return what finds the place that a class has in all lists, by its name in one of them.
+    """Return a function that finds the place of a class by its name in any of several parallel lists.
 
-    Spellings count as alike in this order: but for space and Unicode form; but for case, too; by the label that a class
-    name stands for (see `label_of`). Where two classes are spelled alike, that spelling finds neither.
+    Names match if they are equal except for space and Unicode form; otherwise if they are equal ignoring case;
+    otherwise if their labels are (see `label_of`). A spelling that two classes share finds neither.
     """
     spellings: tuple[Callable[[str], str], ...] = (lambda text: nfc(tidy(text)), key, lambda text: key(label_of(text)))
     known = [(spell, _places(map(spell, names))) for spell in spellings for names in lists]
 
     def find(name: str) -> int | None:
-        found = (places.get(spell(name)) for spell, places in known)
-        return next((place for place in found if place is not None), None)
+        matches = (places.get(spell(name)) for spell, places in known)
+        return next((place for place in matches if place is not None), None)
 
     return find
 
@@ -82,7 +82,7 @@ def _coded_lines(text: str, path: Path) -> dict[str, Line]:
     lines: dict[str, Line] = {}
     for where, entry in as_lines(text, path, of="labels"):
         match = _CODED.fullmatch(entry)
-        assert match is not None  # all were looked at before
+        assert match is not None  # checked by the caller
         first = lines.setdefault(str(int(match["id"])), Line(where, match["name"]))
         if first.where != where:
             raise UsageError(f"{where}: code c{match['id']} is at {first.where} too; remove one")
@@ -93,7 +93,7 @@ def _in_order(lines: dict[str, Line], path: Path) -> list[Line]:
     missing = next((i for i in range(len(lines)) if str(i) not in lines), None)
     if missing is not None:
         highest = max(map(int, lines))
-        raise UsageError(f"{path}: has ids up to {highest}, but none is {missing}; name every class from 0 on")
+        raise UsageError(f"{path}: has ids up to {highest}, but not {missing}; name every class from 0")
     return [lines[str(i)] for i in range(len(lines))]
 
 

@@ -1,4 +1,4 @@
-"""Folders that sort videos by class, and perhaps by side before."""
+"""Folders of videos sorted by class, perhaps below folders for sides."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ class ClassFolder(NamedTuple):
     path: str
     name: str
     videos: list[Source]
-    side: Side | None  # None: nobody said
+    side: Side | None  # None if there are no folders for sides
 
 
 def class_folders(given: str) -> Iterator[ClassFolder]:
-    """Yield the class folders of a folder, or of its sides where its only subfolders are sides.
+    """Yield the class folders of a folder, or of its sides if all its subfolders are sides.
 
     Raises:
-        UsageError: no class folder, one without a video, a folder that cannot be read. Raised when its turn comes.
+        UsageError: no class folder, one without a video, or a folder that cannot be read; raised when it is reached.
     """
     omissions = Omissions()
     folders = _folders_in(given, omissions)
     sides = [SIDES.get(name.lower()) for name in folders]
-    # `Train` beside `train` are no two sides; as classes, they are refused for their labels.
+    # `Train` next to `train` are not two sides; as classes, they are refused for having the same label.
     if None in sides or "train" not in sides or len({name.lower() for name in folders}) < len(folders):
         yield from _classes_in(given, folders, omissions, side=None)
     else:
@@ -50,17 +50,17 @@ def class_folders(given: str) -> Iterator[ClassFolder]:
 
 
 def below(folder: str, name: str) -> str:
-    """Return the path of what lies in a folder, beginning as the folder is written: `./clips/a.mp4`."""
+    """Return the path of a file in a folder, starting as the folder is written: `./clips/a.mp4`."""
     return os.path.join(folder, name)  # noqa: PTH118 - Path drops a leading ./
 
 
 def is_folder(path: str | Path) -> bool:
-    """Return whether a folder is there, and can be looked at."""
-    return os.path.isdir(path)  # noqa: PTH112 - False where the system refuses; Path.is_dir raises
+    """Return whether a path is a folder that can be accessed."""
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises if access is denied
 
 
 def visible_in(folder: str) -> list[str]:
-    """Return the names in a folder, sorted, without hidden and system ones; UsageError where it cannot be read."""
+    """Return the names in a folder, sorted, without hidden and system ones; raise UsageError if it cannot be read."""
     return [name for name, _ in _listed(folder).entries]
 
 
@@ -72,7 +72,7 @@ def _listed(folder: str) -> Listing:
 
 
 def _folders_in(given: str, omissions: Omissions) -> list[str]:
-    """Return the names of the folders in a folder, without frame folders; count what else is there as left out."""
+    """Return the names of the folders in a folder, without frame folders; count everything else as left out."""
     listing = _listed(given)
     folders, videos = [], []
     for name, kind in listing.entries:
@@ -85,9 +85,9 @@ def _folders_in(given: str, omissions: Omissions) -> list[str]:
         else:
             omissions.add("file", path)
     if not folders:
-        fact = f"holds {count(len(videos), 'video')} and no class folder" if videos else "holds no class folder"
-        ways = "make a folder for each class, such as running/clip.mp4, or give a CSV file that begins with path,label"
-        raise UsageError(f"{given}: {fact}; {ways}")
+        reason = f"holds {count(len(videos), 'video')} and no class folder" if videos else "holds no class folder"
+        fix = "make a folder for each class, such as running/clip.mp4, or give a CSV file that begins with path,label"
+        raise UsageError(f"{given}: {reason}; {fix}")
     for name in videos:
         omissions.add("video", below(given, name))
     omissions.add_hidden(given, listing)
@@ -100,5 +100,5 @@ def _classes_in(given: str, names: Sequence[str], omissions: Omissions, *, side:
         try:
             videos = list(find_sources([folder], omissions))
         except UsageError as e:
-            raise UsageError(f"{folder}: is a class folder without a video; put some there, or remove it") from e
+            raise UsageError(f"{folder}: is a class folder without a video; add some, or remove it") from e
         yield ClassFolder(folder, name, videos, side)

@@ -1,4 +1,4 @@
-"""Which videos are learned from and which are tested on: a seed decides, and nothing else."""
+"""Random draws of training and test videos, which depend on a seed only."""
 
 from __future__ import annotations
 
@@ -15,29 +15,24 @@ from bike_cli.wording import count
 
 @dataclass(frozen=True)
 class Deal:
-    """The training videos of one trial in the order in which they are drawn.
+    """The order in which one trial draws its training videos.
 
     Args:
         order: for each class, places among the samples.
-        held: for each class, places that are tested on, whatever is drawn; None: those that are not drawn.
+        held: for each class, places that are held back for testing; None: the videos that are not drawn are tested on.
     """
 
     order: tuple[tuple[int, ...], ...]
     held: tuple[frozenset[int], ...] | None
 
-    @property
-    def held_back(self) -> frozenset[int] | None:
-        """All places that are tested on, whatever is drawn."""
-        return None if self.held is None else frozenset().union(*self.held)
-
 
 @dataclass(frozen=True)
 class Draw:
-    """What one trial learns from and is tested on.
+    """The training and test videos of one trial.
 
     Args:
-        shots: for each class, as many places as the largest number of shots; the first K of them are K shots.
-        test: places, in order.
+        shots: for each class, as many places as the largest number of shots; the first K are the draw of K shots.
+        test: places, ascending.
     """
 
     shots: tuple[tuple[int, ...], ...]
@@ -49,13 +44,13 @@ def deal(
 ) -> Deal:
     """Return the order of one trial's draw.
 
-    A class's order depends on the seed, the trial, its name and how many videos it has: other classes, workers, devices
-    and the file system have no say.
+    The order of a class depends on the seed, the trial, its name and its number of videos only, not on other classes,
+    workers, devices or the file system.
 
     Args:
         samples: in a stable order.
         names: of the classes.
-        test_fraction: of each class's videos that are held back for testing; None: what is not drawn is tested on.
+        test_fraction: the share of each class that is held back for testing; None: what is not drawn is tested on.
     """
     order: list[tuple[int, ...]] = []
     held: list[frozenset[int]] = []
@@ -77,14 +72,14 @@ def draw(
     test: Sequence[int] | None = None,
     reasons: Mapping[int, str] | None = None,
 ) -> Draw:
-    """Return a trial's draw: of each class the first `most` that can be used, and what is tested on.
+    """Return a trial's draw: the first `most` usable videos of each class, and the test videos.
 
     Args:
-        unusable: places that cannot be read, or are left out; the next in the order takes their turn.
-        test: places of a test side of its own; None: what is held back, or not drawn.
-        reasons: why unusable places are so, for the error.
+        unusable: places that cannot be read, or are left out; the next ones in the order replace them.
+        test: places of a separate test side; None: what is held back, or not drawn.
+        reasons: why places are unusable, for the error.
     Raises:
-        UsageError: a class with fewer than `most` usable videos, or with none left to test on.
+        UsageError: a class with fewer than `most` usable videos, or without a test video.
     """
     shots: list[tuple[int, ...]] = []
     tested: list[int] = []

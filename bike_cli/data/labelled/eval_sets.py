@@ -262,7 +262,7 @@ def _candidates(founds: Sequence[Listing], names_file: Path | None) -> Candidate
     where = dict(reversed(list(_named(founds))))
     if by_id:
         first = next((entry.where for found in founds for entry in found.entries if entry.names), founds[0].origin)
-        raise UsageError(f"{first}: has an id, no name; give --labels a CSV file that begins with id,name")
+        raise UsageError(f"{first}: has an id but no name; give --labels a CSV file that begins with id,name")
     names = sorted(where)
     lines = [Line(where[name], label_of(name)) for name in names]
     check_labels(names, lines)

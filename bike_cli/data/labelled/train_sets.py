@@ -1,4 +1,4 @@
-"""Videos whose class is known: class folders, CSV files and BIKE's list files become samples of two sides."""
+"""Labelled videos to train on, with test and validation sides."""
 
 from __future__ import annotations
 
@@ -28,14 +28,13 @@ _HYPHEN_BETWEEN_LETTERS = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """Videos to learn from and to test on, the same whatever order the file system or the file had.
+    """Labelled videos to train on, and perhaps to test and validate on. Their order does not depend on the source.
 
     Args:
-        labels: what the model reads, one for each class; no two are the same, case and space aside.
-        names: beside `labels`, the class as it was found: folder, id, CSV cell or part of one; in Unicode's NFC form,
-            sorted by code points, ids by value. Each has a sample in `train`.
-        train, test, val: in the order of paths below what was given; test and val are None where nobody said what is
-            for testing and for validation.
+        labels: the text that the model reads for each class; no two are equal, ignoring case and space.
+        names: for each of `labels`, the name of the class in the source: folder, id, or CSV cell or part of one. They
+            are in Unicode's NFC form, sorted by code points, or ids by value. Each has a sample in `train`.
+        train, test, val: sorted by path; test and val are None if the source does not say what they are.
         multi_label: whether a sample may have several labels.
     """
 
@@ -57,33 +56,34 @@ def read_labelled(
     keep_val: bool = False,
     multi_label: bool = False,
 ) -> LabelledSet:
-    """Return the labelled videos that a folder or a file names.
+    """Return the labelled videos of a folder or a file.
 
-    `given` is, whichever comes first:
-        a folder whose only subfolders are `train` and `test`, `val` or `validation` (in any case) or `train` alone,
-            each with class folders; unless it is kept, `val` is for testing where there is no `test`, and left out
-            where there is;
+    `given` is the first of these that fits:
+        a folder whose only subfolders are `train` and `test`, `val` or `validation` (in any case), or `train` alone,
+            each with class folders;
         a folder of class folders, with videos (see `find_sources`) at any depth;
-        a list file, whose first line ends in a space and a whole number, and holds no comma where the file is named
-            .csv: `path id` or `path frames id` a line;
+        Charades' CSV or ActivityNet's JSON annotations (see `read_charades`, `read_activitynet`);
+        a list file, `path id` or `path frames id` per line; its first line ends in a space and a whole number, and
+            contains no comma if the file is named .csv;
         a CSV file that begins with `path,label` or `path,label,split`, in any order; a split is one of the names above.
-    Spaces belong to a list file's path. Where every line ends in two whole numbers, the first is a count of frames,
-    unless files say otherwise: the first line of which only one reading exists (`clip 3` or `clip`) decides for all.
+    Paths in a list file may contain spaces. If every line ends in two whole numbers, the first is a frame count, unless
+    existing files say otherwise: the first line for which only one of `clip 3` and `clip` exists decides for all.
     Videos that do not exist are samples too, so that each gets its own failure.
 
     Args:
-        names_file: a CSV file. For list files it begins with `id,name` and is needed; for others with `name,label`,
-            and gives class names another label than `label_of` does.
-        test: what to test on, given apart; its classes are some of those of `given`.
-        root: the folder that relative paths in files begin at; otherwise the file's own.
-        val: what to validate on, given apart as `test` is; implies `keep_val`.
-        keep_val: give what is for validation a side of its own, never tested on.
-        multi_label: a video may have several classes: `running; jumping` in a CSV cell, `path 3,17` in a list file.
-            One in a class folder has one.
+        names_file: a CSV file. For list files it begins with `id,name` and is needed; for others it begins with
+            `name,label` and replaces the labels of `label_of`.
+        test: a separate source of test videos; its classes are among those of `given`.
+        root: the folder that relative paths in files start at; None: the folder of each file.
+        val: a separate source of validation videos; implies `keep_val`.
+        keep_val: whether validation videos are a side of their own. If not, they are the test side if there is no
+            other, and left out if there is.
+        multi_label: whether a video may have several classes: `running; jumping` in a CSV cell, `path 3,17` in a list
+            file. If not, the first label in annotations counts.
     Raises:
-        UsageError: nothing there, no two classes, a class without a video to train on, classes with the same label, a
-            video of other classes the second time or on two sides, test classes without training videos, a file that
-            is malformed.
+        UsageError: no such source, fewer than two classes, a class without a training video, classes with the same
+            label, a video with two different classes or sides, test classes without training videos, or a malformed
+            file.
     """
     check_root(root, [str(name) for name in (given, test, val) if name is not None])
 
@@ -104,13 +104,12 @@ def read_labelled(
 
 
 def label_of(name: str) -> str:
-    """Return the label that a class name stands for: `playing_guitar` is "playing guitar".
+    """Return the label for a class name: `playing_guitar` is "playing guitar".
 
-    Underscores become spaces, and runs of space one. A name with a space in it is changed no further. In others, a
-    hyphen between letters becomes a space, and each Latin word with a capital and a small letter is CamelCase: split
-    before each capital that begins a word and put in lower case, but for acronyms (`PlayingTV` is "playing TV"). A
-    word all in capitals keeps them, digits stay where they are, other scripts keep their case; a name of separators
-    only stays itself. The label is in Unicode's NFC form.
+    Underscores become spaces, and repeated spaces one. A name that contains a space is not changed further. In other
+    names, a hyphen between letters becomes a space, and Latin words in CamelCase are split and put in lower case,
+    except for acronyms (`PlayingTV` is "playing TV"). Words in capitals, digits and other scripts stay as they are, and
+    so does a name of separators only. The label is in Unicode's NFC form.
     """
     text = tidy(nfc(name))
     if " " in text:
@@ -125,7 +124,7 @@ def _humps(word: str) -> list[str]:
         return [word]
     starts = [0, *(i for i in range(1, len(word)) if _begins_hump(word, i))]
     humps = [word[start:stop] for start, stop in zip(starts, [*starts[1:], None], strict=True)]
-    # One capital is a word like others (`TakeAPhoto`), two are an acronym.
+    # A single capital is a word (`TakeAPhoto`); two are an acronym.
     return [hump if len(hump) > 1 and hump.isupper() else hump.lower() for hump in humps]
 
 
@@ -138,90 +137,90 @@ def _begins_hump(word: str, i: int) -> bool:
 
 
 def check_root(root: str | Path | None, given: Sequence[str]) -> None:
-    """Raise UsageError where the root is no folder, or where nothing given is a file with paths in it."""
+    """Raise UsageError if the root is not a folder, or if all sources are folders, which have no use for it."""
     if root is not None and not is_folder(root):
-        raise UsageError(f"{root}: no such folder; give the one that relative paths begin at")
+        raise UsageError(f"{root}: no such folder; give the folder that relative paths start at")
     if root is not None and all(is_folder(name) for name in given):
         raise UsageError(f"{root}: is a root for the paths in a file, but {given[0]} is a folder; leave the root out")
 
 
-def _sides(found: Listing, apart: Mapping[Side, Listing], *, keep_val: bool) -> list[Entry]:
-    """Return the videos of all sides, each marked with its own."""
-    sides = _split(found, keep_val=keep_val)
+def _sides(listing: Listing, separate: Mapping[Side, Listing], *, keep_val: bool) -> list[Entry]:
+    """Return the videos of all sides, each marked with its side."""
+    sides = _split(listing, keep_val=keep_val)
     if not sides["train"]:
-        raise UsageError(f"{found.origin}: holds no video to train on; mark some as train")
-    for side, other in apart.items():
-        _check_apart(other, found, side=side, keep_val=keep_val)
+        raise UsageError(f"{listing.origin}: holds no video to train on; mark some as train")
+    for side, other in separate.items():
+        _check_separate(other, listing, side=side, keep_val=keep_val)
         if sides[side]:
-            fact = f"has videos {PURPOSES[side]}, and so has {other.origin}"
-            raise UsageError(f"{found.origin}: {fact}; give one of the two")
+            raise UsageError(
+                f"{listing.origin}: has videos {PURPOSES[side]}, and so does {other.origin}; give one of the two"
+            )
         split = _split(other, keep_val=keep_val)
-        sides[side] = split["train"] or split[side]  # what is unmarked is what it was given as
+        sides[side] = split["train"] or split[side]  # videos without a side are of the side that they were given for
     return [entry._replace(side=side) for side, entries in sides.items() for entry in entries]
 
 
-def _split(found: Listing, *, keep_val: bool) -> dict[Side, list[Entry]]:
+def _split(listing: Listing, *, keep_val: bool) -> dict[Side, list[Entry]]:
     sides: dict[Side, list[Entry]] = {
-        side: [e for e in found.entries if (e.side or "train") == side] for side in PURPOSES
+        side: [entry for entry in listing.entries if (entry.side or "train") == side] for side in PURPOSES
     }
     if keep_val:
         return sides
     test, val = sides["test"], sides["val"]
     if test and val:
         logger.warning(
-            "%s: leaves out %s for validation, as others are for testing", found.origin, count(len(val), "video")
+            "%s: leaves out %s for validation, because there is a test side", listing.origin, count(len(val), "video")
         )
     return {"train": sides["train"], "test": test or val, "val": []}
 
 
-def _check_apart(apart: Listing, found: Listing, *, side: Side, keep_val: bool) -> None:
-    if apart.by_id != found.by_id:
-        ids, names = (apart, found) if apart.by_id else (found, apart)
-        raise UsageError(f"{ids.origin}: has class ids, but {names.origin} class names; give both in one form")
-    taken = {side} if keep_val else {side, "val"}
-    strange = next((e.side for e in apart.entries if e.side is not None and e.side not in taken), None)
-    if strange is not None:
-        fact = f"has videos {PURPOSES[strange]}, too"
-        raise UsageError(f"{apart.origin}: {fact}; give only those {PURPOSES[side]}")
+def _check_separate(separate: Listing, listing: Listing, *, side: Side, keep_val: bool) -> None:
+    if separate.by_id != listing.by_id:
+        ids, names = (separate, listing) if separate.by_id else (listing, separate)
+        raise UsageError(f"{ids.origin}: has class ids, but {names.origin} has class names; use the same in both")
+    allowed = {None, side} if keep_val else {None, side, "val"}
+    other = next((entry.side for entry in separate.entries if entry.side not in allowed), None)
+    if other is not None:
+        raise UsageError(f"{separate.origin}: also has videos {PURPOSES[other]}; give only those {PURPOSES[side]}")
 
 
 def distinct(entries: Sequence[Entry], *, multi_label: bool) -> list[Entry]:
-    """Return the entries in the order of their paths, each path once."""
-    here, seen, again = os.getcwd(), dict[str, Entry](), list[Entry]()  # noqa: PTH109
+    """Return the entries sorted by path, each path once."""
+    here, seen, repeated = os.getcwd(), dict[str, Entry](), list[Entry]()  # noqa: PTH109
     for entry in sorted(entries, key=lambda e: (nfc(e.place), e.place)):
         # Not Path.absolute(), which takes seconds for the 240,000 videos of Kinetics.
         first = seen.setdefault(below(here, str(entry.source.path)), entry)
         if first is not entry:
-            _check_again(entry, first, multi_label=multi_label)
-            again.append(entry)
-    if again:
-        logger.warning("%s: %s named more than once, used once", again[0].where, count(len(again), "video"))
+            _check_same(entry, first, multi_label=multi_label)
+            repeated.append(entry)
+    if repeated:
+        logger.warning("%s: %s named more than once, used once", repeated[0].where, count(len(repeated), "video"))
     return list(seen.values())
 
 
-def _check_again(entry: Entry, first: Entry, *, multi_label: bool) -> None:
-    """Raise UsageError where a path that was there before has other classes now, or another side."""
+def _check_same(entry: Entry, first: Entry, *, multi_label: bool) -> None:
+    """Raise UsageError if two entries for a path have different classes or sides."""
     if set(first.names) != set(entry.names):
         before = ", ".join(map(repr, first.names)) or "none"
-        classes = f"is of {_listed(entry.names)}, but of {before} at {first.where}"
-        way = "keep one, or name all classes on one line" if multi_label else "keep one"
-        raise UsageError(f"{entry.where}: {entry.source.id} {classes}; {way}")
+        reason = f"has {_listed(entry.names)}, but {before} at {first.where}"
+        fix = "keep one, or put all classes on one line" if multi_label else "keep one"
+        raise UsageError(f"{entry.where}: {entry.source.id} {reason}; {fix}")
     if first.side != entry.side:
         sides = f"is {_purpose(entry)}, but {_purpose(first)} at {first.where}"
         raise UsageError(f"{entry.where}: {entry.source.id} {sides}; keep one")
 
 
 def _names(entries: Sequence[Entry], *, origin: str, by_id: bool) -> list[str]:
-    """Return the classes to train on, in their order; those of other sides are among them."""
-    found = {name for e in entries if e.side == "train" for name in e.names}
-    names = sorted(found, key=int) if by_id else sorted(found)
-    strange = sorted((name, e.where, _purpose(e)) for e in entries for name in e.names if name not in found)
-    if strange:
-        _, where, purpose = strange[0]
-        classes = _listed(list(dict.fromkeys(name for name, _, other in strange if other == purpose)))
+    """Return the sorted classes of the training side; those of other sides must be among them."""
+    trained = {name for entry in entries if entry.side == "train" for name in entry.names}
+    names = sorted(trained, key=int) if by_id else sorted(trained)
+    others = sorted((name, e.where, _purpose(e)) for e in entries for name in e.names if name not in trained)
+    if others:
+        _, where, purpose = others[0]
+        classes = _listed(list(dict.fromkeys(name for name, _, other in others if other == purpose)))
         raise UsageError(f"{where}: {classes} {purpose}, but not in {origin} to train on; add or remove videos")
     if len(names) < 2:
-        raise UsageError(f"{origin}: holds one class, {names[0]!r}; give two or more to tell apart")
+        raise UsageError(f"{origin}: holds one class, {names[0]!r}; give two or more")
     return names
 
 
@@ -239,7 +238,7 @@ def _labels(
 ) -> tuple[str, ...]:
     where = {name: e.where for e in reversed(entries) for name in e.names}
     if by_id and names_file is None:
-        raise UsageError(f"{where[names[0]]}: has an id, no name; give --labels a CSV file that begins with id,name")
+        raise UsageError(f"{where[names[0]]}: has an id but no name; give --labels a CSV file that begins with id,name")
     path = None if names_file is None else Path(names_file)
     given = {} if path is None else labels_by_class(read_text(path, of="labels"), path, by_id=by_id)
     lines = [given.get(tidy(name)) or Line(where[name], label_of(name)) for name in names]
@@ -252,13 +251,13 @@ def _labels(
 
 
 def labels_by_class(text: str, path: Path, *, by_id: bool) -> dict[str, Line]:
-    """Return the labels of a file by the class they are for, with `#` comments left out as in any label file.
+    """Return the labels in a file by class.
 
     Args:
-        text: of `path`, a CSV file that begins with `id,name`, or without `by_id` with `name,label`; or another form
-            that gives ids or names (see `read_table`).
+        text: of `path`, a CSV file that begins with `id,name`, or without `by_id` with `name,label`, or another format
+            with ids or names (see `read_table`). Lines that begin with `#` are comments.
     Raises:
-        UsageError: another header, an id that is not a whole number, a class twice.
+        UsageError: another header, an id that is not a whole number, or a class twice.
     """
     header = ("id", "name") if by_id else ("name", "label")
     begin = next((line for line in text.split("\n") if not is_comment(line)), "")
@@ -292,25 +291,25 @@ def _by_key(keys: Sequence[str], lines: Sequence[Line], column: str) -> dict[str
 def _check_unused(given: Mapping[str, Line], names: Sequence[str], *, by_id: bool) -> None:
     known = {tidy(name) for name in names}
     unused = [name for name in given if name not in known]
-    if unused and by_id:  # a list of some classes goes with the names of all
-        text = "%s: no video to train on, so class %s is none of the labels (%d of %d)"
+    if unused and by_id:  # names of all classes are common, with videos of some
+        text = "%s: class %s has no video to train on, so it is not among the labels (%d of %d)"
         logger.warning(text, given[unused[0]].where, unused[0], len(unused), len(given))
     elif unused:
         near = nearest(unused[0], known)
-        raise UsageError(f"{given[unused[0]].where}: no class is named {unused[0]!r}; the nearest is {near!r}")
+        raise UsageError(f"{given[unused[0]].where}: there is no class {unused[0]!r}; the nearest is {near!r}")
 
 
 def check_labels(names: Sequence[str], lines: Sequence[Line]) -> None:
-    """Raise UsageError where the label of a class, and where it stands, is no text or that of another class."""
+    """Raise UsageError if the label of a class is empty, not valid text or that of another class."""
     check(list(lines), origin="", of="labels")
     seen: dict[str, str] = {}
     for name, (where, label) in zip(names, lines, strict=True):
         if any(unicodedata.category(c) == "Cs" for c in label):
-            raise UsageError(f"{where}: class {name!r} is no UTF-8, so no text for a model; rename it")
+            raise UsageError(f"{where}: class {name!r} is not valid UTF-8, so a model cannot read it; rename it")
         first = seen.setdefault(key(label), name)
         if first != name:
-            fact = f"classes {first!r} and {name!r} have the same label, {label!r}"
-            raise UsageError(f"{where}: {fact}; rename one, or tell them apart with --labels")
+            reason = f"classes {first!r} and {name!r} have the same label, {label!r}"
+            raise UsageError(f"{where}: {reason}; rename one, or give them different labels with --labels")
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:

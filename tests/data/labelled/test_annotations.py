@@ -118,11 +118,11 @@ def test_the_video_is_the_first_of_the_usual_kinds(classes: Path) -> None:
         ((), "^test.csv: holds no video"),
         (
             (charades("A", "c001 0.00 1.00"), charades("A", "")),
-            "^test.csv:3: A.mp4 is of no class, but of '1' at test.csv:2; keep one",
+            "^test.csv:3: A.mp4 has no class, but '1' at test.csv:2; keep one",
         ),
         (
             (charades("A", ""), charades("A", "c001 0.00 1.00")),
-            "^test.csv:3: A.mp4 is of class '1', but of none at test.csv:2; keep one",
+            "^test.csv:3: A.mp4 has class '1', but none at test.csv:2; keep one",
         ),
     ],
 )
@@ -137,7 +137,7 @@ def test_wrong_rows_are_refused_by_line(rows: tuple[str, ...], message: str, cla
     ("lines", "message"),
     [
         (("c000 Holding", "c000 Closing"), "^names.txt:2: code c000 is at names.txt:1 too; remove one"),
-        (("c000 Holding", "c002 Closing"), "^names.txt: has ids up to 2, but none is 1"),
+        (("c000 Holding", "c002 Closing"), "^names.txt: has ids up to 2, but not 1"),
     ],
 )
 def test_wrong_classes_of_charades_are_refused(lines: tuple[str, ...], message: str) -> None:
@@ -150,7 +150,7 @@ def test_wrong_classes_of_charades_are_refused(lines: tuple[str, ...], message: 
 def test_classes_of_charades_need_names() -> None:
     write("test.csv", HEADER, charades("A", ""), charades("B", "c000 0.00 1.00"))
 
-    with pytest.raises(UsageError, match=r"^test.csv:3: has an id, no name; give --labels a CSV file"):
+    with pytest.raises(UsageError, match=r"^test.csv:3: has an id but no name; give --labels a CSV file"):
         read_tested(["test.csv"])
 
 

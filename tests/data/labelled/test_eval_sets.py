@@ -157,7 +157,7 @@ def test_nothing_given_is_a_callers_mistake() -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (("path,label", "a.mp4,run", "a.mp4,jump"), "^all.csv:3: a.mp4 is of class 'jump', but of 'run' at all.csv:2"),
+        (("path,label", "a.mp4,run", "a.mp4,jump"), "^all.csv:3: a.mp4 has class 'jump', but 'run' at all.csv:2"),
         (("path,label", "a.mp4,run", "b.mp4,Run"), "classes 'Run' and 'run' have the same label, 'run'"),
         (("path,label",), "^all.csv: holds no video"),
         (("path,labels", "a,run"), "^all.csv:1: column 'labels' is unknown, the nearest is 'label'"),
@@ -223,8 +223,8 @@ def test_a_label_that_is_a_number_is_no_id() -> None:
             ("id,name", "0,run", "1,jump"),
             "^all.txt:2: id 3 is none of the 2 classes of names.csv, which end with 1; fix",
         ),
-        (("id,name", "0,run", "3,jump"), "^names.csv: has ids up to 3, but none is 1; name every class from 0 on"),
-        (("id,name", "1,run", "2,jump", "3,fly"), "^names.csv: has ids up to 3, but none is 0"),
+        (("id,name", "0,run", "3,jump"), "^names.csv: has ids up to 3, but not 1; name every class from 0"),
+        (("id,name", "1,run", "2,jump", "3,fly"), "^names.csv: has ids up to 3, but not 0"),
         (("id,name", "0,run", "0,jump"), "^names.csv:3: id '0' is at names.csv:2 too; remove one"),
         (("id,name", "0,run", "1,Run"), "^names.csv:3: classes '0' and '1' have the same label, 'Run'"),
         (("id,name", "zero,run"), "^names.csv:2: id 'zero' is not a whole number"),
@@ -242,7 +242,8 @@ def test_ids_without_a_name_are_refused(names: tuple[str, ...], message: str) ->
 
 def test_ids_need_a_names_file() -> None:
     refused(
-        [write("all.txt", "a 0")], "^all.txt:1: has an id, no name; give --labels a CSV file that begins with id,name"
+        [write("all.txt", "a 0")],
+        "^all.txt:1: has an id but no name; give --labels a CSV file that begins with id,name",
     )
 
 
@@ -374,7 +375,7 @@ def spellings() -> dict[str, str]:
 def test_one_file_of_two_classes_is_refused_however_it_is_spelled(way: str, spellings: dict[str, str]) -> None:
     write("all.csv", "path,label", "videos/a.mp4,run", f"{spellings[way]},jump")
 
-    refused(["all.csv"], r"^all.csv:\d: .* is of class '\w+', but of '\w+' at all.csv:\d; keep one")
+    refused(["all.csv"], r"^all.csv:\d: .* has class '\w+', but '\w+' at all.csv:\d; keep one")
 
 
 @pytest.mark.parametrize("way", ["dots", "dot", "whole", "link", "linked folder"])
@@ -461,7 +462,7 @@ def test_one_video_of_two_classes_by_two_names_files_is_refused(lists: tuple[lis
     given, names = lists
     write("s2.txt", "run.mp4 0")  # there 0 is hopping
 
-    refused(given, "^s2.txt:1: run.mp4 is of class 'hopping', but of 'running' at s1.txt:1; keep one", names_file=names)
+    refused(given, "^s2.txt:1: run.mp4 has class 'hopping', but 'running' at s1.txt:1; keep one", names_file=names)
 
 
 @pytest.mark.parametrize("count", [2, 4])

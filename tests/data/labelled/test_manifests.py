@@ -184,7 +184,7 @@ def test_validation_is_left_out_beside_test(caplog: pytest.LogCaptureFixture) ->
     labelled = read_labelled("data")
 
     assert shown(labelled, labelled.test) == [("data/test/run/c.mp4", "run")]
-    assert caplog.messages == ["data: leaves out 2 videos for validation, as others are for testing"]
+    assert caplog.messages == ["data: leaves out 2 videos for validation, because there is a test side"]
 
 
 def test_train_alone_has_nobody_say_what_is_for_testing() -> None:
@@ -230,7 +230,7 @@ def refused(given: str | Path, message: str, *, keep_val: bool = False, **more: 
         (("notes.txt",), "^data: holds no class folder;"),
         (("a.mp4", "b.mp4"), "^data: holds 2 videos and no class folder; make a folder for each class"),
         (("clip/1.jpg", "clip/2.jpg"), "^data: holds 1 video and no class folder;"),
-        (("run/a.mp4", "jump/notes.txt"), "^data/jump: is a class folder without a video; put some there"),
+        (("run/a.mp4", "jump/notes.txt"), "^data/jump: is a class folder without a video; add some"),
         (("run/a.mp4", "run/b.mp4"), "^data: holds one class, 'run'; give two"),
         (("tai_chi/a.mp4", "TaiChi/b.mp4"), "classes 'TaiChi' and 'tai_chi' have the same label, 'tai chi'; rename"),
         (("run/a.mp4", "RUN/b.mp4"), "classes 'RUN' and 'run' have the same label, 'run'"),
@@ -263,7 +263,7 @@ def test_a_class_name_that_is_no_utf8_is_refused() -> None:
         pytest.skip("this file system takes UTF-8 only")
     touch(os.fsdecode(b"data/caf\xe9"), "a.mp4")
 
-    refused("data", r"class 'caf\\udce9' is no UTF-8, so no text for a model; rename it")
+    refused("data", r"class 'caf\\udce9' is not valid UTF-8, so a model cannot read it; rename it")
 
 
 def test_a_class_folder_that_cannot_be_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,7 +356,7 @@ def test_rows_for_validation_are_left_out_beside_rows_for_testing(caplog: pytest
 
     assert labelled.names == ("jump", "run")
     assert shown(labelled, labelled.test) == [("d.mp4", "run")]
-    assert caplog.messages == ["all.csv: leaves out 1 video for validation, as others are for testing"]
+    assert caplog.messages == ["all.csv: leaves out 1 video for validation, because there is a test side"]
 
 
 def test_a_split_of_train_alone_says_nothing_of_testing() -> None:
@@ -395,8 +395,8 @@ def test_a_path_twice_with_one_label_is_used_once_aloud(caplog: pytest.LogCaptur
         (("path,label", "a,run", "b,run"), "all.csv: holds one class, 'run'; give two"),
         (("path,label", "a,run", "b,Run "), "all.csv:2: classes 'Run' and 'run' have the same label, 'run'"),
         (("path,label", "a,run", "b,ju\x1bmp"), r"all.csv:3: holds the control character '\\x1b'"),
-        (("path,label", "a,run", "b,run", "a,jump"), "all.csv:4: a is of class 'jump', but of 'run' at all.csv:2"),
-        (("path,label", "./a,run", "b,run", "a,jump"), "a is of class '.*', but of"),
+        (("path,label", "a,run", "b,run", "a,jump"), "all.csv:4: a has class 'jump', but 'run' at all.csv:2"),
+        (("path,label", "./a,run", "b,run", "a,jump"), "a has class '.*', but"),
         (("path,label,split", "a,run,train", "b,jump,train", "a,run,test"), "all.csv:4: a is to test on, but to train"),
         (("path,label,split", "a,run,train", "b,jump,train", "c,fly,test"), "all.csv:4: class 'fly' to test on, but"),
     ],
@@ -484,14 +484,14 @@ def test_names_without_a_video_are_no_labels_and_this_is_said(caplog: pytest.Log
 
     assert read_labelled("all.txt", names_file="names.csv").labels == ("run", "jump")
     assert caplog.messages == [
-        "names.csv:3: no video to train on, so class 1 is none of the labels (1 of 3)",
+        "names.csv:3: class 1 has no video to train on, so it is not among the labels (1 of 3)",
     ]
 
 
 def test_a_list_file_needs_names() -> None:
     write("all.txt", "a 0", "b 1")
 
-    refused("all.txt", "^all.txt:1: has an id, no name; give --labels a CSV file that begins with id,name")
+    refused("all.txt", "^all.txt:1: has an id but no name; give --labels a CSV file that begins with id,name")
 
 
 @pytest.mark.parametrize(
@@ -504,7 +504,7 @@ def test_a_list_file_needs_names() -> None:
         (("a 3 -1", "b 3 1"), "^all.txt:1: 'a 3 -1' does not end in a class id"),
         (("a 0", "b " + "9" * 5000), "^all.txt:2: 'b 9999.* does not end in a class id"),
         (("a 0", "b 0"), "^all.txt: holds one class, '0'"),
-        (("a 0", "b 1", "a 1"), "^all.txt:3: a is of class '1', but of '0' at all.txt:1"),
+        (("a 0", "b 1", "a 1"), "^all.txt:3: a has class '1', but '0' at all.txt:1"),
         (("", " "), "^all.txt: column 'path' comes 0 times"),
     ],
 )
@@ -556,7 +556,7 @@ def test_a_file_tells_classes_with_one_label_apart() -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (("name,label", "runn,x"), "^names.csv:2: no class is named 'runn'; the nearest is 'run'"),
+        (("name,label", "runn,x"), "^names.csv:2: there is no class 'runn'; the nearest is 'run'"),
         (("name,label", "run,x", "run,y"), "^names.csv:3: name 'run' is at names.csv:2 too; remove one"),
         (("name,label", "run,Jump"), "classes 'jump' and 'run' have the same label, 'Jump'"),
         (
@@ -607,11 +607,11 @@ def test_both_sides_can_be_list_files(names: Path) -> None:
     ("test", "message"),
     [
         ("nowhere", "^nowhere: no such file or folder"),
-        ("list.txt", "^list.txt: has class ids, but data class names; give both in one form"),
-        ("sides.csv", "^sides.csv: has videos to train on, too; give only those to test on"),
+        ("list.txt", "^list.txt: has class ids, but data has class names; use the same in both"),
+        ("sides.csv", "^sides.csv: also has videos to train on; give only those to test on"),
         ("strange.csv", "^strange.csv:3: classes 'Run', 'fly' to test on, but not in data to train on"),
         ("data", "^data/jump: data/jump/b.mp4 is to test on, but to train on at data/jump; keep one"),
-        ("other.csv", "data/run/a.mp4 is of class 'jump', but of 'run' at data/run|is of class 'run', but of 'jump'"),
+        ("other.csv", "data/run/a.mp4 has class 'jump', but 'run' at data/run|has class 'run', but 'jump'"),
     ],
 )
 def test_a_wrong_test_side_is_refused(test: str, message: str) -> None:
@@ -635,7 +635,7 @@ def test_two_test_sides_are_refused() -> None:
     touch("data", "train/run/a.mp4", "train/jump/b.mp4", "test/run/c.mp4")
     touch("held", "run/d.mp4")
 
-    refused("data", "^data: has videos to test on, and so has held; give one of the two", test="held")
+    refused("data", "^data: has videos to test on, and so does held; give one of the two", test="held")
 
 
 def test_a_root_without_a_file_is_refused() -> None:
@@ -647,7 +647,7 @@ def test_a_root_without_a_file_is_refused() -> None:
 def test_a_root_that_is_no_folder_is_refused() -> None:
     write("all.csv", "path,label", "a,run", "b,jump")
 
-    refused("all.csv", "^nowhere: no such folder; give the one that relative paths begin at", root="nowhere")
+    refused("all.csv", "^nowhere: no such folder; give the folder that relative paths start at", root="nowhere")
 
 
 def test_nothing_is_said_where_nothing_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
@@ -751,12 +751,12 @@ def test_all_sides_can_be_list_files_below_one_root(names: Path) -> None:
     ("val", "message"),
     [
         ("nowhere", "^nowhere: no such file or folder"),
-        ("list.txt", "^list.txt: has class ids, but data class names; give both in one form"),
-        ("trained.csv", "^trained.csv: has videos to train on, too; give only those for validation"),
-        ("tested.csv", "^tested.csv: has videos to test on, too; give only those for validation"),
+        ("list.txt", "^list.txt: has class ids, but data has class names; use the same in both"),
+        ("trained.csv", "^trained.csv: also has videos to train on; give only those for validation"),
+        ("tested.csv", "^tested.csv: also has videos to test on; give only those for validation"),
         ("strange.csv", "^strange.csv:3: classes 'Run', 'fly' for validation, but not in data to train on; add or"),
         ("again.csv", "^again.csv:2: data/run/a.mp4 is for validation, but to train on at data/run; keep one"),
-        ("other.csv", "data/run/a.mp4 is of class 'jump', but of 'run' at data/run|is of class 'run', but of 'jump'"),
+        ("other.csv", "data/run/a.mp4 has class 'jump', but 'run' at data/run|has class 'run', but 'jump'"),
     ],
 )
 def test_a_wrong_side_for_validation_is_refused(val: str, message: str) -> None:
@@ -802,7 +802,7 @@ def test_a_test_side_given_apart_holds_nothing_that_is_kept_for_validation() -> 
 
     refused(
         "data",
-        "^held.csv: has videos for validation, too; give only those to test on",
+        "^held.csv: also has videos for validation; give only those to test on",
         test="held.csv",
         keep_val=True,
     )
@@ -824,7 +824,7 @@ def test_two_sides_for_validation_are_refused() -> None:
     touch("data", "train/run/a.mp4", "train/jump/b.mp4", "val/run/c.mp4")
     touch("held", "run/d.mp4")
 
-    refused("data", "^data: has videos for validation, and so has held; give one of the two", val="held")
+    refused("data", "^data: has videos for validation, and so does held; give one of the two", val="held")
 
 
 def test_validation_alone_is_nothing_to_train_on() -> None:

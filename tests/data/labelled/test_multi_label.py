@@ -164,9 +164,9 @@ def test_a_path_twice_with_the_same_classes_is_used_once_aloud(caplog: pytest.Lo
         (("a, ",), "^all.csv:2: label is empty; fill it in, or remove the row"),
         (("a,run;jump; run ",), "^all.csv:2: class 'run' is named twice; remove one"),
         (("a,long jump;long  jump",), "^all.csv:2: class 'long jump' is named twice; remove one"),
-        (("a,run;Run",), "^all.csv:2: classes 'Run' and 'run' have the same label, 'run'; rename one, or tell them"),
+        (("a,run;Run",), "^all.csv:2: classes 'Run' and 'run' have the same label, 'run'; rename one, or give them"),
         (("a,run;ju\x1bmp",), r"^all.csv:2: holds the control character '\\x1b'"),
-        (("a,run", "b,run"), "^all.csv: holds one class, 'run'; give two or more to tell apart"),
+        (("a,run", "b,run"), "^all.csv: holds one class, 'run'; give two or more"),
         (("a,run;jump", "b,stop, drop"), "^all.csv:3: has 3 cells, not 2; put quotes"),
     ],
 )
@@ -183,9 +183,7 @@ def test_a_class_named_twice_in_two_unicode_forms_is_refused() -> None:
 def test_classes_of_one_path_stand_on_one_line() -> None:
     write("all.csv", "path,label", "a.mp4,run", "b.mp4,fly", "a.mp4,jump;run")
 
-    message = (
-        "^all.csv:4: a.mp4 is of classes 'jump', 'run', but of 'run' at all.csv:2; keep one, or name all classes on"
-    )
+    message = "^all.csv:4: a.mp4 has classes 'jump', 'run', but 'run' at all.csv:2; keep one, or put all classes on"
     refused("all.csv", message)
 
 
@@ -207,7 +205,7 @@ def test_labels_for_several_classes_at_once_are_refused() -> None:
 
     refused(
         "all.csv",
-        "^names.csv:2: no class is named 'run;jump'; the nearest is '(run|jump)'",
+        "^names.csv:2: there is no class 'run;jump'; the nearest is '(run|jump)'",
         names_file="names.csv",
     )
 
@@ -274,7 +272,7 @@ def test_a_file_that_exists_says_whether_a_number_before_ids_is_a_frame_count(
         (("a 3,9,03",), "^all.txt:1: class '3' is named twice; remove one"),
         (("a 3,5", "b 9"), "^all.txt:1: id 5 has no name in names.csv; add it there"),
         (("a 3", "b 3"), "^all.txt: holds one class, '3'; give two or more"),
-        (("a 3,9", "b 9", "a 3"), "^all.txt:3: a is of class '3', but of '3', '9' at all.txt:1; keep one, or name all"),
+        (("a 3,9", "b 9", "a 3"), "^all.txt:3: a has class '3', but '3', '9' at all.txt:1; keep one, or put all"),
     ],
 )
 def test_a_wrong_line_is_refused(lines: tuple[str, ...], message: str, names: Path) -> None:

@@ -651,7 +651,7 @@ def test_one_class_is_refused(tiny: Engine, folder: Path) -> None:
     for name in CLASSES[1:]:
         shutil.rmtree(folder / name)
 
-    with pytest.raises(UsageError, match="holds one class, 'blue_circle'; give two or more to tell apart"):
+    with pytest.raises(UsageError, match="holds one class, 'blue_circle'; give two or more"):
         study(tiny, folder)
 
 
