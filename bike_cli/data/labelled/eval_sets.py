@@ -1,4 +1,4 @@
-"""Videos to test on, of known classes: a class need have no video, and a video need be of no class."""
+"""Labelled videos to evaluate on. A class may have no video, and a video may have none of the classes."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from bike_cli.wording import count, nearest
 
 logger = logging.getLogger(__name__)
 
-NONE = -1  # Sample.label of a video that is of none of the labels
+NONE = -1  # Sample.label of a video without any of the labels
 
 
 @dataclass(frozen=True)
 class Tested:
-    """Videos to test on, the same whatever order the file system or a file had.
+    """Labelled videos to evaluate on. Their order does not depend on the source.
 
     Args:
-        labels: the candidates, as a model reads them; no two are the same, case and space aside.
-        names: beside `labels`, the class as files call it: folder, CSV cell, line of the names file, or id; of several
-            names files, the label.
-        samples: in the order of paths below what was given. `label` is `NONE` for a video of none of the labels.
+        labels: the candidates, as a model reads them; no two are equal, ignoring case and space.
+        names: for each of `labels`, the name of the class in the source: folder, CSV cell, line of the names file, or
+            id; with several names files, the label.
+        samples: sorted by path. `label` is `NONE` for a video without any of the labels.
         multi_label: whether a sample may have several labels, or none.
-        side: the side they are of; None where nobody said sides.
-        splits: for each folder or file given, the places of its samples, ascending; a video may be of several.
-        candidates: beside `splits`, the places of the labels of its own names file, ascending; empty where there is one
-            names file for all, or none.
-        left_out: videos that annotations name and that cannot be tested on.
+        side: the side of all samples; None if the source has no sides.
+        splits: for each source, the places of its samples, ascending; a video may be in several.
+        candidates: for each of `splits`, the places of the labels in its own names file, ascending; empty if there is
+            one names file for all, or none.
+        left_out: videos in annotations that cannot be evaluated.
     """
 
     labels: tuple[str, ...]
@@ -52,9 +52,9 @@ class Tested:
     left_out: tuple[Failure, ...] = ()
 
     def classes_of(self, split: int) -> tuple[int, ...]:
-        """Return the places of the labels that the videos of a split may be of, ascending.
+        """Return the places of the labels in a split, ascending.
 
-        They are those of its own names file; where it has none, those that its videos have.
+        They are those of its own names file or, if it has none, those of its videos.
         """
         if self.candidates:
             return self.candidates[split]
@@ -71,64 +71,63 @@ def read_tested(
     none_of_these: str | None = None,
     subset: str = SUBSET,
 ) -> Tested:
-    """Return the labelled videos of folders and files, all of one side, and the classes they may be of.
+    """Return the labelled videos of folders and files, all of one side, and the candidate classes.
 
-    What may be given is what `read_labelled` and `read_annotations` take. Without a names file, the candidates are all
-    classes that are named there, those of other sides and subsets too, as labels in the order of code points.
+    The formats are those of `read_labelled`. Without a names file, the candidates are all classes in the sources,
+    including those of other sides and subsets, sorted.
 
     Args:
-        names_file: what all candidates are, in its order, with videos or without; see `read_candidates`. Classes of
-            folders and files are looked up there as `finder` does. Needed where classes are ids, which it gives names.
-            Several are one for each of what is given, in its order: an id is a place in its own. Their labels are
-            united, in the order of the files; those alike but for case and space are one.
-        root: the folder that relative paths in files begin at; otherwise each file's own.
-        multi_label: a video may have several classes, or none; always so with Charades annotations.
-        side: which videos to take where some are marked with sides; auto: test, where there is none val.
-        none_of_these: a class that is no candidate; its videos are of none of the labels.
-        subset: which videos to take of ActivityNet annotations.
+        names_file: a file with all candidates, in its order, with videos or without; see `read_candidates`. Classes of
+            the sources are looked up in it as by `finder`. It is needed if classes are ids. Several files are one per
+            source, in the same order; an id is a place in its own file. Their labels are united, in the order of the
+            files, and count as one if they are equal, ignoring case and space.
+        root: the folder that relative paths in files start at; None: the folder of each file.
+        multi_label: whether a video may have several classes, or none; always so with Charades annotations.
+        side: the side to read if videos are marked with sides; auto: test, or val if there is no test side.
+        none_of_these: a class that is not a candidate; its videos have none of the labels.
+        subset: the subset of ActivityNet annotations to read.
     Raises:
-        UsageError: nothing there, no video of the side, a class or an id that is no candidate, ids with a gap, classes
-            with the same label, a video of other classes the second time, however its path is written, a file that is
-            malformed, names files for some of what is given.
+        UsageError: no such source, no video of the side, a class or id that is not a candidate, missing ids, classes
+            with the same label, a video with two different classes, a malformed file, or a wrong number of names files.
     """
     if not given:
         raise ValueError("given is empty; name a folder or a file of labelled videos")
     origins = [str(name) for name in given]
     names_files = _names_files(names_file, origins)
     check_root(root, origins)
-    founds = [_read(origin, root=root, multi_label=multi_label, subset=subset) for origin in origins]
-    _check_forms(founds)
-    multi_label = any(found.multi_label for found in founds) or multi_label
-    taken = _side_of(founds, side)
-    parts = _spelled_once([_taken(found, taken, tell=side == "auto") for found in founds])
-    by_id, own = founds[0].by_id, list[Candidates]()
+    listings = [_read(origin, root=root, multi_label=multi_label, subset=subset) for origin in origins]
+    _check_forms(listings)
+    multi_label = any(listing.multi_label for listing in listings) or multi_label
+    taken = _side_of(listings, side)
+    parts = _spelled_once([_entries_of(listing, taken, warn=side == "auto") for listing in listings])
+    by_id, own = listings[0].by_id, list[Candidates]()
     if len(names_files) > 1:
         own = [read_candidates(file, by_id=by_id) for file in names_files]
         candidates, by_id = _united(own), False
         ways = zip(parts, own, names_files, strict=True)
-        parts = [_renamed(*way, candidates, none_of_these, by_id=founds[0].by_id) for way in ways]
+        parts = [_renamed(*way, candidates, none_of_these, by_id=listings[0].by_id) for way in ways]
     else:
-        candidates = _candidates(founds, names_files[0] if names_files else None)
+        candidates = _candidates(listings, names_files[0] if names_files else None)
     entries = distinct([entry for part in parts for entry in part], multi_label=multi_label)
-    # A label may be a number, and no id.
+    # A label may be a number, which is not an id.
     find = finder(candidates.names) if by_id else finder(*candidates)
     if none_of_these is not None:
         candidates, find = _without(none_of_these, candidates, find, entries)
     samples = tuple(_sample(entry, find, candidates, names_files) for entry in entries)
-    splits, left_out = _splits(parts, entries), tuple(one for found in founds for one in found.left_out)
+    splits, left_out = _splits(parts, entries), tuple(one for listing in listings for one in listing.left_out)
     return Tested(
         candidates.labels, candidates.names, samples, multi_label, taken, splits, _places_of(own, candidates), left_out
     )
 
 
 def _names_files(given: str | Path | Sequence[str | Path] | None, origins: Sequence[str]) -> list[Path]:
-    """Return the names files: none, one for all, or one for each of the origins."""
+    """Return the names files: none, one for all sources, or one for each."""
     if given is None:
         return []
     files = [Path(file) for file in ([given] if isinstance(given, str | Path) else given)]
     if len(files) not in (0, 1, len(origins)):
-        counted = f"{len(files)} for {len(origins)} list{'s' * (len(origins) > 1)}"
-        raise UsageError(f"--labels: there are {counted}; give one for all, or one for each, in their order")
+        counts = f"{count(len(files), 'file')} for {count(len(origins), 'list')}"
+        raise UsageError(f"--labels: there are {counts}; give one for all, or one for each, in the same order")
     return files
 
 
@@ -137,38 +136,37 @@ def _read(given: str, *, root: str | Path | None, multi_label: bool, subset: str
     return listing if multi_label or listing.multi_label else keep_labelled(listing, multi_label=False)
 
 
-def _check_forms(founds: Sequence[Listing]) -> None:
-    other = next((found for found in founds if found.by_id != founds[0].by_id), None)
+def _check_forms(listings: Sequence[Listing]) -> None:
+    other = next((listing for listing in listings if listing.by_id != listings[0].by_id), None)
     if other is not None:
-        ids, names = (other, founds[0]) if other.by_id else (founds[0], other)
+        ids, names = (other, listings[0]) if other.by_id else (listings[0], other)
         raise UsageError(f"{ids.origin}: has class ids, but {names.origin} class names; give all in one form")
 
 
 # -- sides ----------------------------------------------------------------------------------------------------------
 
 
-def _side_of(founds: Sequence[Listing], wanted: Literal["auto"] | Side) -> Side | None:
-    """Return the side to take; None where no video is marked."""
-    marked = {entry.side for found in founds for entry in found.entries if entry.side is not None}
+def _side_of(listings: Sequence[Listing], wanted: Literal["auto"] | Side) -> Side | None:
+    """Return the side to read; None if no video is marked with a side."""
+    marked = {entry.side for listing in listings for entry in listing.entries if entry.side is not None}
     if not marked or wanted != "auto":
         return wanted if marked and wanted != "auto" else None
     if marked == {"train"}:
-        raise UsageError(f"{founds[0].origin}: holds videos to train on only; mark some as test, or choose the side")
+        raise UsageError(f"{listings[0].origin}: holds only videos to train on; mark some as test, or choose the side")
     return "test" if "test" in marked else "val"
 
 
-def _taken(found: Listing, side: Side | None, *, tell: bool) -> list[Entry]:
-    """Return the entries of one side, and those that nobody marked, as all of that side."""
-    entries = [entry._replace(side=side) for entry in found.entries if entry.side in (None, side)]
-    others = [e for e in found.entries if e.side not in (None, side)]
-    counts = " and ".join(
-        f"{count(len(n), 'video')} {PURPOSES[s]}" for s in PURPOSES if (n := [e for e in others if e.side == s])
-    )
+def _entries_of(listing: Listing, side: Side | None, *, warn: bool) -> list[Entry]:
+    """Return the entries of a side; entries without a side count as part of it."""
+    entries = [entry._replace(side=side) for entry in listing.entries if entry.side in (None, side)]
+    others = [e for e in listing.entries if e.side not in (None, side)]
+    by_side = {other: sum(entry.side == other for entry in others) for other in PURPOSES}
+    counts = " and ".join(f"{count(n, 'video')} {PURPOSES[other]}" for other, n in by_side.items() if n)
     if side is not None and not entries:
-        raise UsageError(f"{found.origin}: holds no video {PURPOSES[side]}, but {counts}; choose another side")
-    if side is not None and others and tell:
+        raise UsageError(f"{listing.origin}: holds no video {PURPOSES[side]}, but {counts}; choose another side")
+    if side is not None and others and warn:
         logger.warning(
-            "%s: takes %s %s; leaves out %s", found.origin, count(len(entries), "video"), PURPOSES[side], counts
+            "%s: takes %s %s; leaves out %s", listing.origin, count(len(entries), "video"), PURPOSES[side], counts
         )
     return entries
 
@@ -179,11 +177,11 @@ def _splits(parts: Sequence[Sequence[Entry]], entries: Sequence[Entry]) -> tuple
     return tuple(tuple(sorted({place[below(here, str(entry.source.path))] for entry in part})) for part in parts)
 
 
-# -- one file, many spellings ---------------------------------------------------------------------------------------
+# -- spellings of paths -----------------------------------------------------------------------------------------------
 
 
 def _spelled_once(parts: Sequence[Sequence[Entry]]) -> list[list[Entry]]:
-    """Return the entries, where each file has one source, however its path is written: `a/../b.mp4`, or by a link."""
+    """Return the entries with one source per file, however its path is written: `a/../b.mp4`, or through a link."""
     real = _RealPaths()
     entries = [entry for part in parts for entry in part]
     first: dict[str, Source] = {}
@@ -193,7 +191,7 @@ def _spelled_once(parts: Sequence[Sequence[Entry]]) -> list[list[Entry]]:
 
 
 class _RealPaths:
-    """Where files really are; each folder is looked at once, as Kinetics has 240,000 files in few."""
+    """Resolves paths; each folder only once, because Kinetics has 240,000 files in a few folders."""
 
     def __init__(self) -> None:
         self._here = os.getcwd()  # noqa: PTH109
@@ -202,17 +200,17 @@ class _RealPaths:
 
     def of(self, source: Source) -> str:
         if source.path not in self._known:
-            self._known[source.path] = self._found(below(self._here, str(source.path)))
+            self._known[source.path] = self._resolved(below(self._here, str(source.path)))
         return self._known[source.path]
 
-    def _found(self, path: str) -> str:
+    def _resolved(self, path: str) -> str:
         folder, name = os.path.split(path)
         try:
             if name == os.pardir or os.path.islink(path):  # noqa: PTH114 - a Path for each takes seconds
                 return os.path.realpath(path)
             if folder not in self._folders:
                 self._folders[folder] = os.path.realpath(folder)
-        except ValueError:  # a NUL: no file can be there
+        except ValueError:  # a NUL
             return path
         return below(self._folders[folder], name)
 
@@ -221,7 +219,7 @@ class _RealPaths:
 
 
 def _united(own: Sequence[Candidates]) -> Candidates:
-    """Return the labels of several names files, each once, case and space aside."""
+    """Return the labels of several names files, each once, ignoring case and space."""
     labels: dict[str, str] = {}
     for candidates in own:
         for label in candidates.labels:
@@ -233,7 +231,7 @@ def _united(own: Sequence[Candidates]) -> Candidates:
 def _renamed(
     part: Sequence[Entry], own: Candidates, names_file: Path, united: Candidates, out: str | None, *, by_id: bool
 ) -> list[Entry]:
-    """Return the entries of one list with the united labels for classes; its own names file says which these are."""
+    """Return the entries of one source with the united labels as their classes, looked up in its own names file."""
     find = finder(own.names) if by_id else finder(*own)
     labels = {key(label): label for label in united.labels}
 
@@ -249,19 +247,20 @@ def _renamed(
 
 
 def _places_of(own: Sequence[Candidates], united: Candidates) -> tuple[tuple[int, ...], ...]:
-    """Return where the labels of each names file are among all; one that is none of these is nowhere."""
+    """Return the places of the labels of each names file among all labels, without `none_of_these`."""
     place = {key(label): i for i, label in enumerate(united.labels)}
-    alike = ([place.get(key(label)) for label in one.labels] for one in own)
-    return tuple(tuple(sorted(found for found in places if found is not None)) for places in alike)
+    places = ([place.get(key(label)) for label in candidates.labels] for candidates in own)
+    return tuple(tuple(sorted(one for one in split if one is not None)) for split in places)
 
 
-def _candidates(founds: Sequence[Listing], names_file: Path | None) -> Candidates:
-    by_id = founds[0].by_id
+def _candidates(listings: Sequence[Listing], names_file: Path | None) -> Candidates:
+    by_id = listings[0].by_id
     if names_file is not None:
         return read_candidates(names_file, by_id=by_id)
-    where = dict(reversed(list(_named(founds))))
+    where = dict(reversed(list(_named(listings))))
     if by_id:
-        first = next((entry.where for found in founds for entry in found.entries if entry.names), founds[0].origin)
+        labelled = (entry.where for listing in listings for entry in listing.entries if entry.names)
+        first = next(labelled, listings[0].origin)
         raise UsageError(f"{first}: has an id but no name; give --labels a CSV file that begins with id,name")
     names = sorted(where)
     lines = [Line(where[name], label_of(name)) for name in names]
@@ -269,17 +268,17 @@ def _candidates(founds: Sequence[Listing], names_file: Path | None) -> Candidate
     return Candidates(tuple(names), tuple(line.text for line in lines))
 
 
-def _named(founds: Sequence[Listing]) -> Iterator[tuple[str, str]]:
-    """Yield each class of what was given, and where it stands; the first time comes first."""
-    for found in founds:
-        yield from ((name, entry.where) for entry in found.entries for name in entry.names)
-        yield from ((name, found.origin) for name in found.further)
+def _named(listings: Sequence[Listing]) -> Iterator[tuple[str, str]]:
+    """Yield each class of the sources and its place, in order."""
+    for listing in listings:
+        yield from ((name, entry.where) for entry in listing.entries for name in entry.names)
+        yield from ((name, listing.origin) for name in listing.further)
 
 
 def _without(
     none_of_these: str, given: Candidates, find_given: Find, entries: Sequence[Entry]
 ) -> tuple[Candidates, Find]:
-    """Return the candidates but for one class, and what finds the place of each, NONE for that class."""
+    """Return the candidates without one class, and a function that finds their places, `NONE` for that class."""
     out = key(label_of(none_of_these))
 
     def is_out(name: str) -> bool:
@@ -290,10 +289,10 @@ def _without(
     if not any(map(is_out, known)):
         near = nearest(none_of_these, known)
         raise UsageError(
-            f"no class is named {none_of_these!r}, for videos of none of the labels; the nearest is {near!r}"
+            f"there is no class {none_of_these!r}, for videos without any of the labels; the nearest is {near!r}"
         )
     if not kept:
-        raise UsageError(f"{entries[0].where}: no class is there but {none_of_these!r}; add videos of others")
+        raise UsageError(f"{entries[0].where}: {none_of_these!r} is the only class; add videos of others")
     new = {old: i for i, old in enumerate(kept)}
 
     def find(name: str) -> int | None:
@@ -310,14 +309,14 @@ def _sample(entry: Entry, find: Find, candidates: Candidates, names_files: Seque
         raise _unknown(entry.where, strange, candidates, names_files[0])
     label, *others = sorted({place for place in places.values() if place is not None}) or [NONE]
     if others and label == NONE:
-        raise UsageError(f"{entry.where}: {entry.source.id} is of none of the labels and of others; keep one")
+        raise UsageError(f"{entry.where}: {entry.source.id} has none of the labels and also has others; keep one")
     return Sample(entry.source, label, tuple(others))
 
 
 def _unknown(where: str, name: str, candidates: Candidates, names_file: Path) -> UsageError:
-    count = len(candidates.labels)
-    if name.isdecimal() and candidates.names == tuple(map(str, range(count))):
-        fact = f"id {name} is none of the {count} classes of {names_file}, which end with {count - 1}"
-        return UsageError(f"{where}: {fact}; fix the id, or name all classes there")
+    number = len(candidates.labels)
+    if name.isdecimal() and candidates.names == tuple(map(str, range(number))):
+        reason = f"id {name} is not in {names_file}, where the last of {number} classes is {number - 1}"
+        return UsageError(f"{where}: {reason}; fix the id, or name all classes there")
     near = nearest(name, {*candidates.names, *candidates.labels})
-    return UsageError(f"{where}: class {name!r} is none of the {count} of {names_file}; the nearest is {near!r}")
+    return UsageError(f"{where}: class {name!r} is not among the {number} in {names_file}; the nearest is {near!r}")

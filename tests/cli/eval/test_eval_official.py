@@ -110,7 +110,7 @@ def test_labels_are_one_file_or_one_for_each_list(count: int, lists: tuple[list[
     ran = evaluated(*given, *flags((names * 2)[:count]), "--protocol", "k600")
 
     assert ran.exit_code == ExitCode.USAGE
-    assert f"--labels: there are {count} for 3 lists; give one for all, or one for each" in ran.stderr
+    assert f"--labels: there are {count} files for 3 lists; give one for all, or one for each" in ran.stderr
 
 
 def test_few_shots_and_predictions_have_one_file_of_labels(

@@ -105,7 +105,10 @@ def test_the_video_is_the_first_of_the_usual_kinds(classes: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ((charades("A", "c004 0.00 1.00"),), "^test.csv:2: id 4 is none of the 4 classes of Charades_v1_classes.txt"),
+        (
+            (charades("A", "c004 0.00 1.00"),),
+            "^test.csv:2: id 4 is not in Charades_v1_classes.txt, where the last",
+        ),
         (
             (charades("A", "c01 0.00 1.00"),),
             "^test.csv:2: action 'c01 0.00 1.00' is not a class with two times; write it as",

@@ -139,7 +139,7 @@ def test_unmarked_videos_go_with_marked_ones() -> None:
 @pytest.mark.parametrize(
     ("side", "message"),
     [
-        ("auto", "^all.csv: holds videos to train on only; mark some as test, or choose the side"),
+        ("auto", "^all.csv: holds only videos to train on; mark some as test, or choose the side"),
         ("test", "^all.csv: holds no video to test on, but 2 videos to train on; choose another side"),
     ],
 )
@@ -213,7 +213,7 @@ def test_several_ids_of_a_video_are_its_labels() -> None:
 def test_a_label_that_is_a_number_is_no_id() -> None:
     write("names.csv", "id,name", "0,five", "1,5")
 
-    refused([write("all.txt", "a 5")], "^all.txt:1: id 5 is none of the 2 classes", names_file="names.csv")
+    refused([write("all.txt", "a 5")], "^all.txt:1: id 5 is not in names.csv", names_file="names.csv")
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_label_that_is_a_number_is_no_id() -> None:
     [
         (
             ("id,name", "0,run", "1,jump"),
-            "^all.txt:2: id 3 is none of the 2 classes of names.csv, which end with 1; fix",
+            "^all.txt:2: id 3 is not in names.csv, where the last of 2 classes is 1; fix",
         ),
         (("id,name", "0,run", "3,jump"), "^names.csv: has ids up to 3, but not 1; name every class from 0"),
         (("id,name", "1,run", "2,jump", "3,fly"), "^names.csv: has ids up to 3, but not 0"),
@@ -287,7 +287,10 @@ def test_the_spelling_that_is_most_alike_decides() -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (("running", "jumping"), "^all.csv:3: class 'jumpin' is none of the 2 of names.txt; the nearest is 'jumping'"),
+        (
+            ("running", "jumping"),
+            "^all.csv:3: class 'jumpin' is not among the 2 in names.txt; the nearest is",
+        ),
         (("running", "jumpin", "Running"), "classes 'running' and 'Running' have the same label, 'Running'"),
         (("# nothing",), "^names.txt: holds no labels"),
         (("name,label", "running,a", "running,b"), "^names.txt:3: name 'running' is at names.txt:2 too"),
@@ -344,9 +347,9 @@ def test_an_id_may_be_none_of_these_by_its_name() -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (("a,run", "b,unknwon"), "^no class is named 'unknown', for videos of none .*; the nearest is 'unknwon'"),
-        (("a,unknown",), "^all.csv:2: no class is there but 'unknown'; add videos of others"),
-        (("a,run;unknown", "b,run"), "^all.csv:2: a is of none of the labels and of others; keep one"),
+        (("a,run", "b,unknwon"), "^there is no class 'unknown', for videos without any .*; the nearest is 'unknwon'"),
+        (("a,unknown",), "^all.csv:2: 'unknown' is the only class; add videos of others"),
+        (("a,run;unknown", "b,run"), "^all.csv:2: a has none of the labels and also has others; keep one"),
     ],
 )
 def test_a_wrong_name_for_none_of_these_is_refused(lines: tuple[str, ...], message: str) -> None:
@@ -470,16 +473,20 @@ def test_names_files_are_one_or_as_many_as_lists(count: int, lists: tuple[list[P
     given, names = lists
 
     refused(
-        given, f"^--labels: there are {count} for 3 lists; give one for all, or one", names_file=(names * 2)[:count]
+        given,
+        f"^--labels: there are {count} files for 3 lists; give one for all, or one",
+        names_file=(names * 2)[:count],
     )
-    refused(given[:1], "^--labels: there are 2 for 1 list; give one for all, or one for each", names_file=names[:2])
+    refused(
+        given[:1], "^--labels: there are 2 files for 1 list; give one for all, or one for each", names_file=names[:2]
+    )
 
 
 def test_an_id_that_its_own_names_file_lacks_is_refused(lists: tuple[list[Path], list[Path]]) -> None:
     given, names = lists
     write("s3.txt", "more/swim.mp4 0", "more/fly.mp4 2")
 
-    refused(given, "^s3.txt:2: id 2 is none of the 2 classes of n3.csv, which end with 1; fix the id", names_file=names)
+    refused(given, "^s3.txt:2: id 2 is not in n3.csv, where the last of 2 classes is 1; fix the id", names_file=names)
 
 
 def test_class_names_are_looked_up_in_their_own_names_file() -> None:

@@ -59,7 +59,7 @@ def test_a_sample_of_several_classes_has_their_labels_in_order() -> None:
 
 @pytest.mark.parametrize("others", [(1,), (0,), (6, 4), (4, 4)])
 def test_labels_of_a_sample_ascend(others: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"^Sample.labels are \(1, .*\); expected ascending places, each once$"):
+    with pytest.raises(ValueError, match=r"^Sample.labels are \(1, .*\); expected ascending indices without repeats$"):
         Sample(Source.at("a.mp4"), 1, others)
 
 
