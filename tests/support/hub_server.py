@@ -1,4 +1,4 @@
-"""A model hub on this machine: it answers as the real one does, and fails in every way that a network fails."""
+"""A local model hub that answers as the real one does, and can simulate the failures of a network."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ BLOCK = 16_384
 
 @dataclass
 class Hub:
-    """What the server has, what it was asked, and how it misbehaves.
+    """The files of the server, the requests it received, and how it misbehaves.
 
     Args:
         files: content by `owner/repository/file`.
-        prefix: a path before all others, as some mirrors have.
-        has_cdn: large files are on another host, behind a redirect.
-        status: for all requests; with `error_code`, the hub's own name for it.
-        download_status: for GET alone.
-        content: what GET sends instead of the right bytes.
-        ignores_range: sends the whole file where a part was asked for.
-        drops: after how many bytes each of the next downloads breaks.
-        stalls_after: after how many bytes downloads send nothing more.
-        pause_s: between blocks.
-        is_page: answers everything with a web page, as the login of a hotel does.
+        prefix: a path in front of all others, as some mirrors have.
+        has_cdn: redirect downloads to another host.
+        status, error_code: HTTP status of all requests, and the hub's name for it.
+        download_status: HTTP status of GET requests.
+        content: bytes that GET sends instead of the correct ones.
+        ignores_range: send the whole file if a part is requested.
+        drops: number of bytes after which each of the next downloads breaks off.
+        stalls_after: number of bytes after which downloads stall.
+        hangs: never answer.
+        pause_s: pause between blocks.
+        is_page: answer with a web page, like the login page of a hotel.
+        etag: instead of the SHA-256 of the content.
+        requests: received so far, such as `GET open_clip_model.safetensors bytes=100-`.
+        released: set to end all pauses.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -46,18 +50,18 @@ class Hub:
     pause_s: float = 0.0
     is_page: bool = False
     etag: str | None = None
-    asked: list[str] = field(default_factory=list)  # "GET open_clip_model.safetensors bytes=100-"
+    requests: list[str] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
     url: str = ""
 
     def downloads(self) -> list[str]:
         """Return the requests for content."""
-        return [line for line in self.asked if line.startswith("GET")]
+        return [line for line in self.requests if line.startswith("GET")]
 
 
 @contextmanager
 def serving(hub: Hub) -> Iterator[str]:
-    """Yield the URL of the hub."""
+    """Serve the hub; yield its URL."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
@@ -89,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.hub
         match = re.fullmatch(rf"{hub.prefix}/(?:cdn/)?([^/]+/[^/]+)/resolve/[^/]+/([^/?]+)", self.path)
         name = f"{match[1]}/{match[2]}" if match else ""
-        hub.asked.append(" ".join(filter(None, (self.command, name.rpartition("/")[2], self.headers.get("Range")))))
+        hub.requests.append(" ".join(filter(None, (self.command, name.rpartition("/")[2], self.headers.get("Range")))))
         if hub.hangs:
             hub.released.wait(60)
             self.close_connection = True
@@ -109,25 +113,25 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, name: str, *, has_body: bool) -> None:
         hub = self.hub
-        right = hub.files[name]
-        etag = hub.etag or hashlib.sha256(right).hexdigest()
-        headers = {"X-Repo-Commit": COMMIT, "X-Linked-ETag": f'"{etag}"', "X-Linked-Size": str(len(right))}
+        content = hub.files[name]
+        etag = hub.etag or hashlib.sha256(content).hexdigest()
+        headers = {"X-Repo-Commit": COMMIT, "X-Linked-ETag": f'"{etag}"', "X-Linked-Size": str(len(content))}
         if hub.has_cdn and "/cdn/" not in self.path:
-            # "localhost" is another host than 127.0.0.1: clients must not send it their token.
+            # "localhost" and 127.0.0.1 are different hosts: clients must not send their token to this one.
             target = f"http://localhost:{self.server.server_address[1]}{hub.prefix}/cdn{self.path[len(hub.prefix) :]}"
             self._send(302, {**headers, "ETag": '"of the redirect"', "Location": target}, b"", has_body=has_body)
             return
         if hub.has_cdn and self.headers.get("Authorization"):
             self._send(400, {}, b"a token", has_body=has_body)
             return
-        content = right if hub.content is None else hub.content
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        start = int(asked[1]) if asked and not hub.ignores_range else 0
+        content = content if hub.content is None else hub.content
+        requested = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(requested[1]) if requested and not hub.ignores_range else 0
         headers["ETag"] = f'"{etag}"'
-        if asked and not hub.ignores_range and start >= len(content):
+        if requested and not hub.ignores_range and start >= len(content):
             self._send(416, {"Content-Range": f"bytes */{len(content)}"}, b"", has_body=has_body)
             return
-        if asked and not hub.ignores_range:
+        if requested and not hub.ignores_range:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         self._send(206 if "Content-Range" in headers else 200, headers, content[start:], has_body=has_body)
 

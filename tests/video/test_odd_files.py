@@ -65,7 +65,7 @@ def test_a_change_of_size_keeps_the_first_size(tmp_path: Path) -> None:
 
     assert clip.frames.shape == (1, 8, 48, 64, 3)
     assert positions_seen(clip).tolist() == (sample_positions(2 * N, 8, clips=1) % N).tolist()
-    assert clip.warning == "the file has no timestamps: times and duration are not known"
+    assert clip.warning == "the file has no timestamps: times and duration are unknown"
 
 
 def test_a_frame_that_declares_an_absurd_size_is_damage(tmp_path: Path) -> None:

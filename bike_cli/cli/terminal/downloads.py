@@ -90,6 +90,6 @@ def _of(transfer: Transfer) -> str:
 
 
 def _size(size: int) -> str:
-    from bike_cli.engine.download.hub import readable_size
+    from bike_cli.engine.download.transfer import readable_size
 
     return readable_size(size)

@@ -1,4 +1,4 @@
-"""A file that grows over several attempts, and the digest of its content."""
+"""A download that grows over several attempts, and its checksum."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Self
 
 from bike_cli.errors import ModelError
 
-BLOCK = 2**20  # bytes read at a time
+BLOCK_BYTES = 2**20  # read at a time
 
 
 class Partial:
-    """An incomplete download. It is unbuffered: what was written survives a killed process.
+    """An incomplete download. It is unbuffered, so that no data is lost if the process is killed.
 
     Raises:
         ModelError: the file cannot be read or written; see `report_write_errors`.
@@ -31,7 +31,7 @@ class Partial:
             self._file.seek(0)
             self._digest = hashlib.sha256()
             self.size = 0
-            while block := self._file.read(BLOCK):
+            while block := self._file.read(BLOCK_BYTES):
                 self._digest.update(block)
                 self.size += len(block)
 
@@ -43,11 +43,11 @@ class Partial:
 
     @property
     def sha256(self) -> str:
-        """The digest of the content so far, in hexadecimal."""
+        """The SHA-256 of the content so far, in hexadecimal."""
         return self._digest.hexdigest()
 
     def append(self, chunk: bytes) -> None:
-        """Write a chunk to the end."""
+        """Append a chunk."""
         with report_write_errors(self.path.parent):
             rest = memoryview(chunk)
             while rest:  # an unbuffered write may be short
@@ -56,17 +56,17 @@ class Partial:
         self.size += len(chunk)
 
     def restart(self) -> None:
-        """Drop the content."""
+        """Delete the content."""
         with report_write_errors(self.path.parent):
             self._file.truncate(0)
         self._digest = hashlib.sha256()
         self.size = 0
 
     def rename(self, target: Path) -> None:
-        """Close the file and move it to its final name, where it appears complete or not at all.
+        """Close the file and give it its final name, which appears complete or not at all.
 
         Raises:
-            ModelError: another process wrote to the file, so that its content is not what the digest covers.
+            ModelError: another process wrote to the file, so the checksum does not cover its content.
         """
         with report_write_errors(target.parent):
             os.fsync(self._file.fileno())
@@ -83,13 +83,13 @@ class Partial:
 
 
 def sha256_of(file: Path) -> str:
-    """Return the digest of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def check_space(folder: Path, size: int, *, subject: str) -> None:
-    """Raise ModelError where a file system has no room for `size` more bytes."""
+    """Raise ModelError if a file system has less than `size` free bytes."""
     free = shutil.disk_usage(folder).free
     if free < size:
         raise ModelError(
@@ -100,12 +100,14 @@ def check_space(folder: Path, size: int, *, subject: str) -> None:
 
 @contextmanager
 def report_write_errors(folder: Path) -> Iterator[None]:
-    """Turn an error of the file system into a ModelError that names the folder and says what to do."""
+    """Turn an OSError into a ModelError that names the folder and says what to do."""
     try:
         yield
     except OSError as e:
-        full = e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        way_out = "make room and run the command again: it continues" if full else "choose a folder that you can write"
+        is_full = e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        advice = (
+            "make room and run the command again to continue" if is_full else "choose a folder that you can write to"
+        )
         raise ModelError(
-            f"{folder}: weights cannot be written there ({e.strerror or e}); {way_out}, or set HF_HOME to another one"
+            f"{folder}: weights cannot be written ({e.strerror or e}); {advice}, or set HF_HOME to another one"
         ) from e

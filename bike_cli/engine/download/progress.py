@@ -1,4 +1,4 @@
-"""Progress of downloads: the library reports it, and whoever runs the library may show it."""
+"""Progress of downloads: the library reports it to a `Reporter`, which the command line shows."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Transfer:
 
     Args:
         model: the model's name as the user gave it.
-        file: the name of the file.
-        source: the URL it comes from, without a query.
-        size: in bytes; None where the server does not say.
+        file: file name.
+        source: URL of the repository, or path of the file, that is copied.
+        size: in bytes; None if the server does not report it.
     """
 
     model: str
@@ -29,29 +29,29 @@ class Reporter:
     """Receives the progress of downloads. This one ignores it; subclasses show it."""
 
     def started(self, transfer: Transfer, done: int) -> None:
-        """A download starts; `done` bytes are there from an earlier attempt."""
+        """A download starts; `done` bytes exist from an earlier attempt."""
 
     def progressed(self, done: int) -> None:
-        """`done` bytes of the file are there; fewer than before where the server starts again from the beginning."""
+        """`done` bytes of the file exist; fewer than before if the server starts over."""
 
     def waiting(self, transfer: Transfer) -> None:
         """Another process downloads the same file; this one waits for it."""
 
     def stopped(self, transfer: Transfer, done: int, *, is_complete: bool) -> None:
-        """The download ended: complete and verified, or with `done` bytes that a later attempt continues from."""
+        """The download ended: complete and verified, or with `done` bytes from which a later attempt continues."""
 
 
 _reporter: ContextVar[Reporter | None] = ContextVar("reporter", default=None)
 
 
 def current_reporter() -> Reporter:
-    """Return the reporter that is installed here, or one that ignores everything."""
+    """Return the reporter set by `reporting_to`, or one that ignores everything."""
     return _reporter.get() or Reporter()
 
 
 @contextmanager
 def reporting_to(reporter: Reporter) -> Iterator[None]:
-    """Send the progress of downloads inside the block to `reporter`."""
+    """Send the progress of downloads within the context to `reporter`."""
     token = _reporter.set(reporter)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Get the weights of a model before they are needed, or for another machine."""
+"""Download the weights of a model in advance, or for another machine."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bike_cli.engine.download import hub
-from bike_cli.engine.download.partial_file import BLOCK, Partial, check_space, report_write_errors, sha256_of
+from bike_cli.engine.download.partial_file import BLOCK_BYTES, Partial, check_space, report_write_errors, sha256_of
 from bike_cli.engine.download.progress import Transfer
+from bike_cli.engine.download.remote_file import offline_reason
 from bike_cli.engine.models.aliases import ALIASES, BUNDLED, alias_weights
 from bike_cli.errors import ModelError, UsageError
 
 logger = logging.getLogger(__name__)
 
-CONFIG_FILE = "open_clip_config.json"  # describes the weights next to it; repositories on the hub have it, too
+CONFIG_FILE = "open_clip_config.json"  # describes the weights next to it; repositories on the hub contain it as well
 
 
 @dataclass(frozen=True)
@@ -34,23 +35,23 @@ class Pulled:
 
 
 def pull(model: str, *, offline: bool, folder: Path | None = None) -> Pulled:
-    """Download the weights of an alias or an ARCH,TAG, unless they are there and intact.
+    """Download the weights of an alias or an ARCH,TAG, unless an intact copy exists.
 
     Args:
-        folder: where to write a copy that `open_checkpoint` loads on any machine; None: the cache.
+        folder: where to write a copy that works on any machine; None: the cache.
 
     Raises:
-        ModelError: no such model, or its weights cannot be downloaded or written.
-        UsageError: `folder` is a file, or the model is the bundled one, which no folder needs.
+        ModelError: the model does not exist, or its weights cannot be downloaded or written.
+        UsageError: `folder` is a file, or `model` is the bundled one, which needs no copy.
     """
     if model == BUNDLED:
         return _bundled(folder)
     if folder is not None and folder.exists() and not folder.is_dir():
-        raise UsageError(f"--to {folder}: is a file; name a folder")
+        raise UsageError(f"--to {folder}: is a file; give a folder")
     weights = _weights(model)
     cached = hub.cached_file(weights)
     is_intact = None if cached is None else hub.is_intact(cached, weights, offline=offline)
-    if is_intact is False and hub.offline_reason(offline=offline) is None:
+    if is_intact is False and offline_reason(offline=offline) is None:
         logger.warning("%s: is damaged; downloading it again", cached)
         cached = None
     elif is_intact is False:
@@ -68,7 +69,7 @@ def _bundled(folder: Path | None) -> Pulled:
 
     source = bundled_folder()
     if folder is not None or source is None:
-        raise UsageError("model 'tiny': comes with every installation of bike; use -m tiny")
+        raise UsageError("model 'tiny': is part of every installation of bike; use -m tiny")
     return Pulled(source / "model.safetensors", was_there=True, is_verified=True)
 
 
@@ -78,7 +79,7 @@ def _weights(model: str) -> hub.Weights:
     from bike_cli.engine.models import catalogue  # imports torch
 
     arch, comma, tag = model.partition(",")
-    arch = arch.replace("/", "-")  # OpenAI's own spelling, ViT-B/32
+    arch = arch.replace("/", "-")  # OpenAI spells it ViT-B/32
     if not comma:
         known = [*ALIASES, *(f"{arch},{tag}" for arch, tag in catalogue.runnable_tags())]
         raise ModelError(f"model {model!r}: is not an alias or ARCH,TAG; {catalogue.nearest(model, known)}")
@@ -117,7 +118,7 @@ def _copy(source: Path, folder: Path, weights: hub.Weights) -> Path:
         with Partial(partial) as part, source.open("rb") as stream:
             part.restart()
             check_space(folder, size, subject=f"model {weights.model!r}")
-            while block := stream.read(BLOCK):
+            while block := stream.read(BLOCK_BYTES):
                 part.append(block)
             if part.sha256 != digest:
                 part.discard()
@@ -127,7 +128,7 @@ def _copy(source: Path, folder: Path, weights: hub.Weights) -> Path:
 
 
 def _write_config(folder: Path, weights: hub.Weights) -> None:
-    """Describe the model as repositories on the hub do, from the table that open_clip reads for the tag."""
+    """Write the description of the model that repositories on the hub have, from open_clip's table of tags."""
     from bike_cli.engine.models import catalogue
 
     alias = ALIASES.get(weights.model)

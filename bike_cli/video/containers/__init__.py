@@ -1,1 +1,1 @@
-"""What the bytes of video files say, read without a decoder."""
+"""Facts read from the bytes of video files, without decoding them."""

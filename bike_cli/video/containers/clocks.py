@@ -1,4 +1,4 @@
-"""When each frame is shown, from clocks that may restart, jump, run backwards or have gaps: arithmetic, no decoder."""
+"""Compute when each frame is shown, from timestamps that may restart, jump, run backwards or have gaps."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-JUMP_S = 10.0  # a longer step is a fault of the clock where a format allows such faults; FFmpeg's threshold, too
-_MOST_REORDERED = 16  # frames by which a time can be out of place without meaning a restart
-_MOST_REPEATED = 0.1  # part of the frames that get a time between their neighbours' where they repeat one
-_ROUNDING_S = 0.001  # a step back no longer than this is a rounding error
+_JUMP_S = 10.0  # where a format allows jumps, a longer step is one; FFmpeg's threshold
+_MAX_REORDERED = 16  # frames by which a time can be out of place without a restart of the clock
+_MAX_REPEATED = 0.1  # largest share of repeated times that are replaced by a time between the neighbours'
+_ROUNDING_S = 0.001  # a step back of at most this size is a rounding error
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,11 @@ class Clock:
     """When M frames are shown.
 
     Args:
-        starts_s: float64 [M], from 0 on, never decreasing; frames share a time where the file's clock is too coarse for
-            them; all NaN where not known.
-        duration_s: end of the last frame; None where not known.
-        ends_at_s: the same on the file's own clock; None where that is not known or was corrected.
-        note: why nothing is known.
+        starts_s: float64 [M], starting at 0, never decreasing; equal where the file's clock is too coarse; all NaN if
+            unknown.
+        duration_s: end of the last frame; None if unknown.
+        ends_at_s: the same on the file's own clock; None if that is unknown or was corrected.
+        note: why the times are unknown.
     """
 
     starts_s: NDArray[np.float64]
@@ -34,20 +34,20 @@ class Clock:
 def clock_of(
     starts: NDArray[np.float64], lengths: NDArray[np.float64], is_key: NDArray[np.bool_], *, may_jump: bool
 ) -> Clock:
-    """Return when frames are shown that follow each other in this order.
+    """Return when frames are shown, given in presentation order.
 
     Args:
-        starts, lengths: float64 [M], seconds; starts are NaN and lengths 0 where not known.
+        starts, lengths: float64 [M], seconds; starts are NaN and lengths 0 if unknown.
         is_key: bool [M]; only at a keyframe can a clock restart.
         may_jump: whether the format allows jumps (MPEG-TS and MPEG-PS); elsewhere a long step is a long frame.
     """
     known = ~np.isnan(starts)
     if not known.any():
-        note = "the file has no timestamps: times and duration are not known" if len(starts) else None
+        note = "the file has no timestamps: times and duration are unknown" if len(starts) else None
         return Clock(np.full(len(starts), np.nan), None, note=note)
     rising = _rising(starts, lengths, is_key, may_jump=may_jump)
     if rising is None:
-        reason = "the file's clock runs backwards: times and duration are not known"
+        reason = "the file's timestamps run backwards: times and duration are unknown"
         return Clock(np.full(len(starts), np.nan), None, note=reason)
     last_s = float(lengths[-1]) or (float(rising[-1] - rising[-2]) if len(rising) > 1 else 0.0)
     duration_s = float(rising[-1] - rising[0]) + max(last_s, 0.0)
@@ -64,12 +64,12 @@ def _rising(
     if filled is None:
         return None
     steps = np.diff(filled)
-    is_jump = np.abs(steps) > JUMP_S if may_jump else np.zeros(len(steps), bool)
+    is_jump = np.abs(steps) > _JUMP_S if may_jump else np.zeros(len(steps), bool)
     if (steps > 0).all() and not is_jump.any():
         return filled
-    # A clock can restart at the time at which it stopped; one that often stands still is too coarse.
+    # A clock can restart at the time where it stopped. One that often repeats a time is just too coarse.
     is_repeat = steps == 0
-    is_step_back = (steps < -_ROUNDING_S) | (is_repeat & (is_repeat.mean() <= _MOST_REPEATED))
+    is_step_back = (steps < -_ROUNDING_S) | (is_repeat & (is_repeat.mean() <= _MAX_REPEATED))
     is_restart = is_jump | (is_step_back & is_key[1:])
     is_disorder = bool(((steps <= 0) & ~is_restart).any()) and not is_jump.any()
     if is_disorder and (reordered := _reordered(filled, lengths)) is not None:
@@ -79,7 +79,7 @@ def _rising(
 
 
 def _filled(starts: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Return times for frames without one, from those around them; None where there are too few to tell from."""
+    """Interpolate the times of frames without one; None if fewer than two times are known."""
     known = np.flatnonzero(~np.isnan(starts))
     if len(known) == len(starts):
         return starts
@@ -93,35 +93,35 @@ def _filled(starts: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArra
 
 
 def _step(starts: NDArray[np.float64], lengths: NDArray[np.float64]) -> float:
-    """Return the time from one frame to the next, as it mostly is."""
+    """Return the typical time from one frame to the next."""
     steps = np.diff(starts)
     steps = steps[steps > 0]  # False for NaN
     return float(np.median(steps if len(steps) else lengths))
 
 
 def _reordered(starts: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Return the times sorted, where only neighbours were out of order; None where it is something else."""
+    """Return the sorted times if frames were only slightly out of order; otherwise None."""
     order = np.argsort(starts, kind="stable")
-    if len(order) and np.abs(order - np.arange(len(order))).max() > _MOST_REORDERED:
+    if len(order) and np.abs(order - np.arange(len(order))).max() > _MAX_REORDERED:
         return None
     ascending = starts[order]
     repeated = np.append(False, np.diff(ascending) <= 0)
-    if repeated.sum() > max(1.0, _MOST_REPEATED * len(starts)):
+    if repeated.sum() > max(1.0, _MAX_REPEATED * len(starts)):
         return ascending if ascending[-1] > ascending[0] else None
     filled = _filled(np.where(repeated, np.nan, ascending), lengths) if repeated.any() else ascending
     return None if filled is None or not (np.diff(filled) > 0).all() else filled
 
 
 def _joined(parts: list[NDArray[np.float64]], lengths: list[NDArray[np.float64]]) -> NDArray[np.float64] | None:
-    """Return the times of parts that follow one another without a gap, each with a clock of its own."""
+    """Join parts with separate clocks so that they follow one another without a gap."""
     joined: list[NDArray[np.float64]] = []
-    begin = float(parts[0][0])
+    start = float(parts[0][0])
     for part, part_lengths in zip(parts, lengths, strict=True):
         ordered = part if (np.diff(part) > 0).all() else _reordered(part, part_lengths)
         if ordered is None:
             return None
-        joined.append(ordered - ordered[0] + begin)
+        joined.append(ordered - ordered[0] + start)
         length = float(part_lengths[-1]) or _step(np.concatenate(parts), np.concatenate(lengths))
-        begin = float(joined[-1][-1]) + length
+        start = float(joined[-1][-1]) + length
     rising = np.concatenate(joined)
     return rising if (np.diff(rising) >= 0).all() else None

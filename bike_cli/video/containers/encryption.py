@@ -1,4 +1,4 @@
-"""Whether a video is encrypted; FFmpeg decodes such a file to noise or to nothing, without saying why."""
+"""Detect encrypted videos, which FFmpeg decodes to noise or to nothing without an error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_encrypted(path: Path, container: str, stream: VideoStream, tracks: Sequen
 
     Args:
         container: FFmpeg's name of the format.
-        tracks: of an MP4 or QuickTime file; none otherwise.
+        tracks: the tracks of an MP4 or QuickTime file; empty for other formats.
     """
     if any(track.is_encrypted and track.id == stream.id for track in tracks):
         return True
@@ -53,7 +53,7 @@ def _stream_type(stream: VideoStream) -> int | None:
         return None
     try:
         return stream.codec_context.codec_tag.encode()[0]
-    except UnicodeDecodeError as e:  # PyAV takes tags for ASCII
+    except UnicodeDecodeError as e:  # PyAV expects tags to be ASCII
         return e.object[0]
 
 
@@ -62,7 +62,7 @@ def _is_scrambled_ts(path: Path, stream: VideoStream) -> bool:
         return True
     head = _head(path, _HEAD_BYTES)
     start = next((i for i in range(_TS_PACKET) if head[i::_TS_PACKET][:5] == bytes([_TS_SYNC] * 5)), None)
-    if start is None:  # packets of another length, as of Blu-ray discs
+    if start is None:  # packets of another length, as on Blu-ray discs
         return False
     headers = [head[at : at + 4] for at in range(start, len(head) - 3, _TS_PACKET)]
     controls = [h[3] >> 6 for h in headers if h[0] == _TS_SYNC and (h[1] & 0x1F) << 8 | h[2] == stream.id]
@@ -70,11 +70,11 @@ def _is_scrambled_ts(path: Path, stream: VideoStream) -> bool:
 
 
 def _is_scrambled_ps(head: bytes) -> bool:
-    """Return whether most packets of pictures are scrambled, as on DVDs."""
+    """Return whether most video packets are scrambled, as on DVDs."""
     flags: list[int] = []
     at = head.find(b"\0\0\1")
     while 0 <= at < len(head) - 6:
-        if 0xE0 <= head[at + 3] <= 0xEF and head[at + 6] >> 6 == 2:  # else it is MPEG-1, or no header of a packet
+        if 0xE0 <= head[at + 3] <= 0xEF and head[at + 6] >> 6 == 2:  # otherwise it is MPEG-1, or not a packet header
             flags.append(head[at + 6] >> 4 & 3)
         at = head.find(b"\0\0\1", at + 4)
     return bool(flags) and 2 * sum(flag > 0 for flag in flags) > len(flags)

@@ -1,4 +1,4 @@
-"""FFmpeg formats that bike opens: those that read nothing but the file itself."""
+"""FFmpeg formats that bike opens: only those that cannot make FFmpeg read other files."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 import av
 
 # fmt: off
-_OPEN_OTHERS = frozenset({  # what they play is in other files or on the network
+_REFER_TO_OTHERS = frozenset({  # these play other files, or streams from the network
     "applehttp", "avisynth", "concat", "dash", "dvdvideo", "hls", "imf", "lavfi", "libcdio", "mlv", "rtp", "rtsp",
     "sap", "sdp", "vapoursynth", "vobsub", "webm_dash_manifest",
     "image2",  # a name with % or * stands for many files; `foo.Y` brings `foo.U` and `foo.V`
     "svg_pipe",  # an SVG may refer to files
 })
-_TAKE_TEXT = frozenset({"adf", "bin", "idf", "lrc", "sbg", "tty", "xbin"})  # and draw it, or play it
+_RENDER_TEXT = frozenset({"adf", "bin", "idf", "lrc", "sbg", "tty", "xbin"})  # as pictures or sound
 _DEVICES = frozenset({
     "alsa", "android_camera", "avfoundation", "bktr", "decklink", "dshow", "fbdev", "gdigrab", "iec61883", "jack",
     "kmsgrab", "libdc1394", "openal", "oss", "pulse", "sndio", "v4l2", "vfwcap", "video4linux2", "video4linux2,v4l2",
@@ -22,19 +22,19 @@ _DEVICES = frozenset({
 })
 # fmt: on
 
-FORMATS = frozenset(av.formats_available) - _OPEN_OTHERS - _TAKE_TEXT - _DEVICES
+FORMATS = frozenset(av.formats_available) - _REFER_TO_OTHERS - _RENDER_TEXT - _DEVICES
 
-_MAGIC_LANTERN = b"MLVI"  # such a video may go on in other files, which are left alone when the name is withheld
-PATTERN_CHARACTERS = frozenset("%*?{")  # in names, to FFmpeg's reader of image sequences
+_MAGIC_LANTERN = b"MLVI"  # such a video may continue in other files, which FFmpeg cannot find without the name
+PATTERN_CHARACTERS = frozenset("%*?{")  # FFmpeg's reader of image sequences interprets these in names
 
 
 def must_hide_name(path: Path, first_bytes: bytes) -> bool:
-    """Return whether FFmpeg would look for other files if it knew the name of this one."""
+    """Return whether FFmpeg would look for other files if it knew the name of this file."""
     return bool(PATTERN_CHARACTERS & set(os.fspath(path.absolute()))) or first_bytes.startswith(_MAGIC_LANTERN)
 
 
 class NamelessFile:
-    """A file for PyAV to read, of which FFmpeg learns no more than the extension; it guesses some formats by that."""
+    """A file object for PyAV that hides the name from FFmpeg, except for the extension that some formats need."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb", buffering=0)
@@ -46,11 +46,11 @@ class NamelessFile:
         return self._file.read(size)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to a place in the file, and return it."""
+        """Change the position in the file, and return it."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
-        """Return the place in the file."""
+        """Return the position in the file."""
         return self._file.tell()
 
     def close(self) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-# IDs of elements (RFC 9559).
+# Element IDs (RFC 9559).
 _SEGMENT, _TRACKS, _TRACK_ENTRY = 0x18538067, 0x1654AE6B, 0xAE
 _TRACK_TYPE, _CODEC_ID = 0x83, 0x86
 _ENCODINGS, _ENCODING, _ENCODING_TYPE = 0x6D80, 0x6240, 0x5033
-_STREAM_TYPES = frozenset({0x01, 0x02, 0x11, 0x21})  # video, audio, subtitles, metadata: FFmpeg ignores other tracks
-_ENCRYPTION = 1  # a value of the encoding type; 0 is compression
-_MAX_ELEMENTS = 10_000  # before the tracks; a damaged file may seem to have any number
+_STREAM_TYPES = frozenset({0x01, 0x02, 0x11, 0x21})  # video, audio, subtitles, metadata; FFmpeg ignores other tracks
+_ENCRYPTION = 1  # encoding type; 0 is compression
+_MAX_ELEMENTS = 10_000  # to search for the tracks in a damaged file
 _MAX_TRACKS_BYTES = 2**20
 
 
@@ -24,13 +24,15 @@ class _Element(NamedTuple):
 
 
 def encrypted_streams(path: Path) -> frozenset[int]:
-    """Return the indices of FFmpeg's streams that are encrypted; none where the tracks cannot be found."""
+    """Return the indices of encrypted streams as FFmpeg counts them; empty if the file has no track list."""
     try:
         with path.open("rb") as file:
             tracks = _read_tracks(file)
     except OSError:
         return frozenset()
-    entries = (_children(tracks, entry) for entry in _children(tracks, _whole(tracks)) if entry.id == _TRACK_ENTRY)
+    entries = (
+        _children(tracks, entry) for entry in _children(tracks, _Element(0, 0, len(tracks))) if entry.id == _TRACK_ENTRY
+    )
     streams = [fields for fields in map(list, entries) if _is_stream(tracks, fields)]
     return frozenset(i for i, fields in enumerate(streams) if _is_encrypted(tracks, fields))
 
@@ -41,13 +43,13 @@ def _is_stream(content: bytes, fields: list[_Element]) -> bool:
 
 
 def _is_encrypted(content: bytes, fields: list[_Element]) -> bool:
-    encodings = (one for field in fields if field.id == _ENCODINGS for one in _children(content, field))
-    settings = (one for encoding in encodings if encoding.id == _ENCODING for one in _children(content, encoding))
-    return any(one.id == _ENCODING_TYPE and _number(content, one) == _ENCRYPTION for one in settings)
+    encodings = (child for field in fields if field.id == _ENCODINGS for child in _children(content, field))
+    settings = (child for encoding in encodings if encoding.id == _ENCODING for child in _children(content, encoding))
+    return any(s.id == _ENCODING_TYPE and _number(content, s) == _ENCRYPTION for s in settings)
 
 
 def _read_tracks(file: BinaryIO) -> bytes:
-    """Return the content of the Tracks element; empty where there is none."""
+    """Return the content of the Tracks element; empty if there is none."""
     at, end = 0, file.seek(0, os.SEEK_END)
     for _ in range(_MAX_ELEMENTS):
         file.seek(at)
@@ -63,10 +65,6 @@ def _read_tracks(file: BinaryIO) -> bytes:
     return b""
 
 
-def _whole(content: bytes) -> _Element:
-    return _Element(0, 0, len(content))
-
-
 def _children(content: bytes, parent: _Element) -> Iterator[_Element]:
     at = parent.start
     while at < parent.end and (element := _element(content, at)) is not None:
@@ -75,7 +73,7 @@ def _children(content: bytes, parent: _Element) -> Iterator[_Element]:
 
 
 def _element(content: bytes, at: int) -> _Element | None:
-    """Return the element that begins at a place; None where none does. One of unknown length seems to be huge."""
+    """Return the element at an offset, None if it is invalid. An element of unknown length gets a huge one."""
     id_bytes = _vint_bytes(content, at)
     size_bytes = _vint_bytes(content, at + id_bytes)
     if not id_bytes or not size_bytes:
@@ -86,7 +84,7 @@ def _element(content: bytes, at: int) -> _Element | None:
 
 
 def _vint_bytes(content: bytes, at: int) -> int:
-    """Return the length of the variable-length integer at a place; 0 where it is invalid or cut off."""
+    """Return the length of the variable-length integer at an offset; 0 if it is invalid or truncated."""
     length = 9 - content[at].bit_length() if at < len(content) else 9
     return length if length <= 8 and at + length <= len(content) else 0
 

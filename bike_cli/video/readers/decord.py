@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from bike_cli.errors import UsageError
 from bike_cli.records import Timeline
-from bike_cli.video.containers.bitstreams import Start
 from bike_cli.video.containers.formats import PATTERN_CHARACTERS
+from bike_cli.video.containers.packet_content import StartPoint
 from bike_cli.video.readers.footage import Footage, Request
 from bike_cli.video.readers.nearest import fewer, nearest, without_repeats
 from bike_cli.video.readers.orientation import decord_orientation, display_matrix, orientation_from
@@ -72,7 +72,7 @@ def decord_is_exact(file: VideoFile, packets: PacketList) -> bool:
         and header.codec in {"h264", "vp8", "vp9"}
         and header.pixels in {"yuv420p", "yuvj420p"}
         and context.width % 2 == context.height % 2 == 0
-        and not (packets.is_keyframe & (packets.starts < Start.BARE)).any()
+        and not (packets.is_keyframe & (packets.starts < StartPoint.NEEDS_PARAMETERS)).any()
     )
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from bike_cli.video.containers.bitstreams import Content, Start, inspector_of
+from bike_cli.video.containers.bitstreams import inspector_of
+from bike_cli.video.containers.packet_content import PacketContent, StartPoint
 from bike_cli.video.readers.video_file import VideoFile
 
 # What PyAV raises for broken files: FFmpeg's errors, and those of its own code where it did not expect such a file.
@@ -45,8 +46,8 @@ class PacketList:
         is_keyframe: bool [N], marked as a keyframe by the container.
         is_discarded: bool [N], decoded but not shown, such as those outside of an edit list.
         is_corrupt: bool [N], marked by the container; the decoder may still find nothing wrong.
-        is_field, is_closed, is_shown_earlier: bool [N], see `Content`.
-        starts: int64 [N], values of `Start`.
+        is_field, is_closed, is_shown_earlier: bool [N], see `PacketContent`.
+        starts: int64 [N], values of `StartPoint`.
         is_understood: whether the headers of this codec are read; otherwise each packet counts as one frame.
         error: the container's error that ended the list early.
     """
@@ -166,7 +167,7 @@ def list_packets(file: VideoFile) -> PacketList:
     """Read all packets of the picture, from where the file stands; an error of the container ends the list."""
     rows = array("q")
     inspect = inspector_of(file.header.codec, bytes(file.stream.codec_context.extradata or b""))
-    content = Content(1, Start.NO)
+    content = PacketContent(1, StartPoint.NONE)
     error: Exception | None = None
     packets = demux(file)
     while True:
@@ -227,7 +228,7 @@ def table_of(packets: PacketList) -> PacketTable:
         raise UnforeseenError("no packet shows a frame")
     if (packets.pts == NO_PTS).any() or packets.is_corrupt.any():
         raise UnforeseenError("packets lack times or are marked as corrupt")
-    if packets.starts[0] < Start.BARE:
+    if packets.starts[0] < StartPoint.NEEDS_PARAMETERS:
         raise UnforeseenError("the first packet is not a point where decoding can start")
     _check_order(packets)
     order = np.argsort(packets.pts, kind="stable")
@@ -240,7 +241,7 @@ def table_of(packets: PacketList) -> PacketTable:
         dts=np.where(packets.dts == NO_PTS, packets.pts, packets.dts),
         durations=packets.durations,
         sizes=packets.sizes,
-        is_key=packets.is_keyframe & (packets.starts >= Start.ALONE) & is_shown,
+        is_key=packets.is_keyframe & (packets.starts >= StartPoint.OPEN_GOP) & is_shown,
         is_start=is_start,
         shown=shown,
         shown_pts=packets.pts[shown],

@@ -85,13 +85,13 @@ def test_pull_prints_the_path_and_says_how_to_use_it(server: Hub, weights: bytes
 
 def test_a_second_pull_finds_it_there_and_verifies_it_without_the_network(server: Hub) -> None:
     first = bike("models", "pull", "base")
-    server.asked.clear()
+    server.requests.clear()
 
     ran = bike("models", "pull", "base")
 
     assert (ran.exit_code, ran.stdout) == (0, first.stdout)
     assert ran.stderr == "base: already there, verified; use it with -m base\n"
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_pull_repairs_a_damaged_file(server: Hub, weights: bytes) -> None:
@@ -373,7 +373,7 @@ def test_without_a_network_the_default_model_says_so_before_torch_is_imported(cl
     modules = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "bike_cli.engine.download.hub" in modules
     assert not {"torch", "open_clip"} & modules
-    assert len(hangs.asked) == 1  # what waits 3 s is done once
+    assert len(hangs.requests) == 1  # what waits 3 s is done once
 
 
 # -- offline

@@ -1,4 +1,4 @@
-"""Weights come from a hub, whole and verified, or an error says at once how to get them."""
+"""Downloads from a hub are complete and verified, or fail quickly with advice on how to get the weights."""
 
 import errno
 import hashlib
@@ -19,7 +19,7 @@ import pytest
 from hub_server import Hub, serving
 from huggingface_hub import constants
 
-from bike_cli.engine.download import hub
+from bike_cli.engine.download import hub, transfer
 from bike_cli.engine.download.partial_file import Partial
 from bike_cli.engine.download.progress import Reporter, Transfer, reporting_to
 from bike_cli.errors import ExitCode, ModelError
@@ -66,19 +66,19 @@ def forget_session() -> None:
         huggingface_hub.close_session()
 
 
-class Told(Reporter):
-    """Keeps what it is told."""
+class RecordingReporter(Reporter):
+    """Records the calls that it receives."""
 
     def __init__(self, *, interrupt_at: int | None = None) -> None:
         self.lines: list[str] = []
-        self.seen: list[int] = []
+        self.sizes: list[int] = []
         self._interrupt_at = interrupt_at
 
     def started(self, transfer: Transfer, done: int) -> None:
         self.lines.append(f"started {transfer.file} at {done} of {transfer.size} from {transfer.source}")
 
     def progressed(self, done: int) -> None:
-        self.seen.append(done)
+        self.sizes.append(done)
         if self._interrupt_at is not None and done >= self._interrupt_at:
             raise KeyboardInterrupt
 
@@ -101,10 +101,10 @@ def refused(match: str) -> ModelError:
     """Expect a refusal within five seconds that says how to get the weights."""
     if OLD_CLIENT:
         match += "|does not answer within 3 s"
-    begun = time.monotonic()
+    start_s = time.monotonic()
     with pytest.raises(ModelError, match=match) as caught:
         fetch()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - start_s < 5
     assert caught.value.exit_code == ExitCode.NO_MODEL
     details = "\n".join(caught.value.details)
     for part in (SAFE, REPOSITORY, "1 MB", "HF_ENDPOINT", "HF_HOME", "bike models pull base --to DIR"):
@@ -117,8 +117,8 @@ def refused(match: str) -> ModelError:
 
 
 def test_a_download_is_where_the_client_of_the_hub_finds_it(server: Hub, tmp_path: Path) -> None:
-    told = Told()
-    with reporting_to(told):
+    reporter = RecordingReporter()
+    with reporting_to(reporter):
         file = fetch()
 
     assert file.read_bytes() == CONTENT
@@ -127,10 +127,10 @@ def test_a_download_is_where_the_client_of_the_hub_finds_it(server: Hub, tmp_pat
     # The client itself takes it without downloading anything.
     assert Path(huggingface_hub.hf_hub_download(REPOSITORY, SAFE)).read_bytes() == CONTENT
     assert server.downloads().count(f"GET {SAFE}") == 1
-    assert told.lines[0] == f"started {SAFE} at 0 of {len(CONTENT)} from {server.url}/{REPOSITORY}"
-    assert told.lines[-1] == f"stopped at {len(CONTENT)}, complete"
-    assert told.seen == sorted(told.seen)
-    assert told.seen[-1] == len(CONTENT)
+    assert reporter.lines[0] == f"started {SAFE} at 0 of {len(CONTENT)} from {server.url}/{REPOSITORY}"
+    assert reporter.lines[-1] == f"stopped at {len(CONTENT)}, complete"
+    assert reporter.sizes == sorted(reporter.sizes)
+    assert reporter.sizes[-1] == len(CONTENT)
     assert partials(tmp_path) == []
 
 
@@ -161,19 +161,19 @@ def test_a_mirror_may_have_a_path_and_a_slash(ending: str, monkeypatch: pytest.M
         assert fetch().read_bytes() == CONTENT
 
 
-def test_where_the_preferred_file_is_missing_the_other_is_taken(server: Hub) -> None:
+def test_the_second_file_is_used_if_the_preferred_one_is_missing(server: Hub) -> None:
     server.files = {f"{REPOSITORY}/{PICKLE}": CONTENT}
 
     assert fetch().name == PICKLE
 
 
-def test_a_mirror_with_checksums_of_its_own_kind_is_used(server: Hub) -> None:
+def test_a_mirror_with_another_kind_of_checksum_is_used(server: Hub) -> None:
     server.etag = "5f:1-abc"
 
     assert fetch().read_bytes() == CONTENT
 
 
-def test_a_folder_gets_the_file_alone(server: Hub, tmp_path: Path) -> None:
+def test_a_folder_receives_the_file_and_nothing_else(server: Hub, tmp_path: Path) -> None:
     file = fetch(tmp_path / "stick" / "base")
 
     assert file.read_bytes() == CONTENT
@@ -181,7 +181,7 @@ def test_a_folder_gets_the_file_alone(server: Hub, tmp_path: Path) -> None:
     assert not (tmp_path / "hub").exists()
 
 
-def test_where_there_are_no_links_the_file_itself_is_in_the_cache(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_symbolic_links_the_file_itself_is_in_the_cache(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError("a privilege is not held")
 
@@ -199,23 +199,23 @@ def test_where_there_are_no_links_the_file_itself_is_in_the_cache(server: Hub, m
 
 def test_an_interrupted_download_continues(server: Hub, tmp_path: Path) -> None:
     server.pause_s = 0.001
-    with reporting_to(Told(interrupt_at=300_000)) as _, pytest.raises(KeyboardInterrupt):
+    with reporting_to(RecordingReporter(interrupt_at=300_000)) as _, pytest.raises(KeyboardInterrupt):
         fetch()
     (partial,) = partials(tmp_path)
     size = partial.stat().st_size
     assert 300_000 <= size < len(CONTENT)
     assert hub.cached_file(WEIGHTS) is None  # nothing that could be taken for weights
-    told = Told()
+    reporter = RecordingReporter()
 
-    with reporting_to(told):
+    with reporting_to(reporter):
         file = fetch()
 
     assert file.read_bytes() == CONTENT
     assert server.downloads() == [f"GET {SAFE}", f"GET {SAFE} bytes={size}-"]
-    assert f"at {size} of" in told.lines[0]
+    assert f"at {size} of" in reporter.lines[0]
 
 
-KILLED = """
+DOWNLOAD_PROGRAM = """
 import sys
 from bike_cli.engine.download import hub
 hub.download(hub.Weights("base", "A", sys.argv[1]), offline=False)
@@ -225,7 +225,7 @@ hub.download(hub.Weights("base", "A", sys.argv[1]), offline=False)
 def test_a_killed_download_continues(server: Hub, tmp_path: Path) -> None:
     server.pause_s = 0.02
     environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HUB_CACHE": str(tmp_path / "hub")}
-    process = subprocess.Popen([sys.executable, "-c", KILLED, REPOSITORY], env=environment)
+    process = subprocess.Popen([sys.executable, "-c", DOWNLOAD_PROGRAM, REPOSITORY], env=environment)
     end_s = time.monotonic() + 60
     while not any(file.stat().st_size > 200_000 for file in partials(tmp_path)) and time.monotonic() < end_s:
         time.sleep(0.01)
@@ -241,7 +241,7 @@ def test_a_killed_download_continues(server: Hub, tmp_path: Path) -> None:
     assert server.downloads()[-1] == f"GET {SAFE} bytes={size}-"
 
 
-def test_a_connection_that_drops_is_made_again(server: Hub) -> None:
+def test_a_dropped_connection_is_resumed(server: Hub) -> None:
     server.drops = [10 * BLOCK, 5 * BLOCK, 20 * BLOCK]
 
     assert fetch().read_bytes() == CONTENT
@@ -249,7 +249,7 @@ def test_a_connection_that_drops_is_made_again(server: Hub) -> None:
     assert ranges == ["", *(f"{blocks * BLOCK}-" for blocks in (10, 15, 35))]
 
 
-def test_a_server_that_stops_sending_is_asked_again(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stalled_transfer_is_resumed(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     server.stalls_after = 400_000
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
 
@@ -257,24 +257,24 @@ def test_a_server_that_stops_sending_is_asked_again(server: Hub, monkeypatch: py
     assert len(server.downloads()) == 3
 
 
-def test_a_server_that_never_goes_on_is_given_up(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_without_progress_is_given_up(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     server.drops = [10 * BLOCK, 0, 0, 0, 0, 0]
-    monkeypatch.setattr(hub, "ATTEMPTS", 2)
+    monkeypatch.setattr(transfer, "ATTEMPTS", 2)
 
-    refused(r"the connection to .* was lost; 81.9 kB of 1 MB are there; the next attempt continues")
+    refused(r"the connection to .* was lost; 81.9 kB of 1 MB are downloaded; the next attempt continues")
 
 
-def test_a_server_that_knows_no_ranges_starts_again(server: Hub, tmp_path: Path) -> None:
+def test_a_server_without_ranges_starts_over(server: Hub, tmp_path: Path) -> None:
     server.drops, server.ignores_range = [300_000], True
-    told = Told()
+    reporter = RecordingReporter()
 
-    with reporting_to(told):
+    with reporting_to(reporter):
         assert fetch().read_bytes() == CONTENT
-    assert told.seen[-1] == len(CONTENT)
+    assert reporter.sizes[-1] == len(CONTENT)
 
 
 @pytest.mark.parametrize("left", [b"x" * 5000, b"x" * len(CONTENT), b"x" * (len(CONTENT) + 1)])
-def test_a_partial_of_something_else_is_dropped(
+def test_a_partial_file_with_other_content_is_replaced(
     left: bytes, server: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     blobs = tmp_path / "hub" / f"models--{REPOSITORY.replace('/', '--')}" / "blobs"
@@ -282,28 +282,28 @@ def test_a_partial_of_something_else_is_dropped(
     (blobs / f"{hashlib.sha256(CONTENT).hexdigest()}.bike.incomplete").write_bytes(left)
 
     assert fetch().read_bytes() == CONTENT
-    assert ("the earlier part was damaged" in caplog.text) == (len(left) <= len(CONTENT))
+    assert ("from an earlier download was damaged" in caplog.text) == (len(left) <= len(CONTENT))
 
 
 def test_two_processes_do_not_download_the_same_file_twice(server: Hub, tmp_path: Path) -> None:
     server.pause_s = 0.01
     environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HUB_CACHE": str(tmp_path / "hub")}
-    process = subprocess.Popen([sys.executable, "-c", KILLED, REPOSITORY], env=environment)
+    process = subprocess.Popen([sys.executable, "-c", DOWNLOAD_PROGRAM, REPOSITORY], env=environment)
     end_s = time.monotonic() + 60
     while not partials(tmp_path) and time.monotonic() < end_s:
         time.sleep(0.01)
-    told = Told()
+    reporter = RecordingReporter()
 
-    with reporting_to(told):
+    with reporting_to(reporter):
         assert fetch().read_bytes() == CONTENT
 
     assert process.wait() == 0
-    assert told.lines == ["waiting"]
+    assert reporter.lines == ["waiting"]
     assert len(server.downloads()) == 1
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
-def test_a_file_system_without_locks_is_enough(
+def test_a_file_system_without_locks_works(
     number: int, server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -340,7 +340,7 @@ def test_a_partial_file_that_another_process_wrote_to_is_never_kept(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_the_client_logs_is_not_logged_again(
+def test_log_messages_of_the_client_are_not_repeated(
     server: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     look_up = huggingface_hub.get_hf_file_metadata
@@ -356,7 +356,7 @@ def test_what_the_client_logs_is_not_logged_again(
     assert caplog.text.count("a retry") <= 1
 
 
-# -- content that is wrong
+# -- wrong content
 
 
 @pytest.mark.parametrize(
@@ -384,16 +384,16 @@ def test_a_damaged_file_in_the_cache_is_noticed_and_replaced(server: Hub) -> Non
     assert hub.is_intact(file, WEIGHTS, offline=True) is True
 
 
-# -- hubs that do not give it
+# -- hubs that do not serve the file
 
 
-def test_a_missing_file_is_named(server: Hub) -> None:
+def test_a_missing_file_is_reported(server: Hub) -> None:
     server.files = {f"{REPOSITORY}/README.md": b"hello"}
 
     refused(f"has no {SAFE} or {PICKLE} in {REPOSITORY}, HTTP 404")
 
 
-def test_a_missing_repository_is_named(server: Hub) -> None:
+def test_a_missing_repository_is_reported(server: Hub) -> None:
     server.files = {}
 
     refused(f"has no public repository {REPOSITORY}, HTTP 401")
@@ -408,33 +408,33 @@ def test_a_gated_repository_asks_for_its_terms_and_a_token(status: int, server: 
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 418, 429, 500, 502, 503, 504])
-def test_a_status_is_named(status: int, server: Hub) -> None:
+def test_an_http_status_is_reported(status: int, server: Hub) -> None:
     server.status = status
 
-    # Some versions of the client ask again when they are told that they ask too often.
+    # Some versions of the client retry after HTTP 429.
     refused(f"HTTP {status}" if status != 429 else "HTTP 429|does not answer within 3 s")
 
 
 @pytest.mark.parametrize("status", [403, 404, 416, 500, 503])
-def test_a_status_of_the_download_alone_is_named(status: int, server: Hub) -> None:
+def test_a_status_of_only_the_download_is_reported(status: int, server: Hub) -> None:
     server.download_status = status
 
     refused(f"HTTP {status}")
 
 
-def test_a_login_page_is_no_hub(server: Hub) -> None:
+def test_a_login_page_is_not_a_hub(server: Hub) -> None:
     server.is_page = True
 
     refused("does not answer as a model hub: a login page")
 
 
-def test_a_hub_that_does_not_answer_is_left_after_three_seconds(server: Hub) -> None:
+def test_a_hub_that_does_not_answer_is_given_up_after_three_seconds(server: Hub) -> None:
     server.hangs = True
 
     refused("does not answer within 3 s; HF_HUB_ETAG_TIMEOUT=30 waits longer")
 
 
-def test_a_name_that_is_looked_up_for_ever_is_left_after_three_seconds(
+def test_a_host_name_that_never_resolves_is_given_up_after_three_seconds(
     server: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def hang(*_: object, **__: object) -> None:
@@ -447,13 +447,13 @@ def test_a_name_that_is_looked_up_for_ever_is_left_after_three_seconds(
     server.released.set()
 
 
-def test_an_unknown_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_host_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     point_to("https://hub.invalid", monkeypatch)
 
     refused("hub.invalid cannot be reached: ")
 
 
-def test_a_closed_port_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_port_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         point_to(f"http://127.0.0.1:{closed.getsockname()[1]}", monkeypatch)
@@ -461,14 +461,14 @@ def test_a_closed_port_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         refused("cannot be reached: Connection refused")
 
 
-def test_a_server_without_tls_is_told(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_without_tls_is_reported(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     point_to(server.url.replace("http:", "https:"), monkeypatch)
 
     refused("cannot be reached: .*SSL")
 
 
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "nonsense://x", "socks5://127.0.0.1:9"])
-def test_a_broken_proxy_is_told(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_proxy_is_reported(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     point_to("http://hub.invalid", monkeypatch)
     forget_session()
     monkeypatch.setenv("HTTP_PROXY", proxy)
@@ -478,7 +478,7 @@ def test_a_broken_proxy_is_told(proxy: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://", "ftp://x", "http://[bad", "http://x:99999", ""])
-def test_an_endpoint_that_is_no_url_is_told(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_endpoint_is_reported(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", url)
 
     with pytest.raises(ModelError, match=r"^HF_ENDPOINT: .* is not a URL; use one such as https://"):
@@ -495,7 +495,7 @@ def test_a_password_in_the_endpoint_is_not_shown(monkeypatch: pytest.MonkeyPatch
 # -- disks
 
 
-def test_a_disk_without_room_is_told_before_anything_is_sent(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_before_the_download(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
 
     with pytest.raises(ModelError, match=r"model 'base': needs 1 MB in .*, where 0 MB are free; make room, or set HF_"):
@@ -503,13 +503,13 @@ def test_a_disk_without_room_is_told_before_anything_is_sent(server: Hub, monkey
     assert server.downloads() == []
 
 
-def test_a_disk_that_fills_up_is_told_and_the_rest_continues(
+def test_a_disk_that_fills_up_is_reported_and_the_download_resumes(
     server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
     try:
-        with pytest.raises(ModelError, match=r"cannot be written there .*make room and run the command again"):
+        with pytest.raises(ModelError, match=r"cannot be written .*make room and run the command again"):
             fetch()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -519,41 +519,43 @@ def test_a_disk_that_fills_up_is_told_and_the_rest_continues(
     assert server.downloads()[-1].endswith("bytes=400000-")
 
 
-def test_a_cache_that_cannot_be_written_is_named(server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_cache_is_reported(server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
 
-    with pytest.raises(ModelError, match=r"weights cannot be written there \(.*\); choose a folder .*HF_HOME"):
+    with pytest.raises(ModelError, match=r"weights cannot be written \(.*\); choose a folder .*HF_HOME"):
         fetch()
 
 
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_cache_is_named(server: Hub, tmp_path: Path) -> None:
+def test_a_read_only_cache_is_reported(server: Hub, tmp_path: Path) -> None:
     (tmp_path / "hub").mkdir(mode=0o555)
 
-    with pytest.raises(ModelError, match=r"weights cannot be written there"):
+    with pytest.raises(ModelError, match=r"weights cannot be written"):
         fetch()
 
 
 # -- offline, and logs
 
 
-def test_offline_asks_nobody(server: Hub) -> None:
+def test_offline_sends_no_request(server: Hub) -> None:
     with pytest.raises(ModelError, match="are not on this disk, and --offline forbids downloading them"):
         hub.download(WEIGHTS, offline=True)
-    assert server.asked == []
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("name", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
-def test_the_clients_own_variables_mean_offline(name: str, server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_offline_variables_of_the_client_are_respected(
+    name: str, server: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, "1")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
     refused(f"are not on this disk, and {name} forbids downloading them")
-    assert server.asked == []
+    assert server.requests == []
 
 
-def test_what_the_client_logs_is_no_noise(
+def test_retries_print_nothing(
     server: Hub, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     server.drops = [BLOCK, BLOCK]

@@ -66,13 +66,13 @@ def test_a_clock_that_makes_no_sense_is_no_clock() -> None:
 
     assert np.isnan(found.starts_s).all()
     assert found.duration_s is None
-    assert found.note == "the file's clock runs backwards: times and duration are not known"
+    assert found.note == "the file's timestamps run backwards: times and duration are unknown"
 
 
 def test_missing_times_are_reported() -> None:
     found = clock([None, None])
 
-    assert (found.duration_s, found.note) == (None, "the file has no timestamps: times and duration are not known")
+    assert (found.duration_s, found.note) == (None, "the file has no timestamps: times and duration are unknown")
 
 
 @pytest.mark.parametrize("keys", [(0,), range(40)])
@@ -102,7 +102,7 @@ def test_raw_streams_have_no_times_and_say_so(tmp_path: Path, name: str, codec: 
 
     assert np.isnan(clip.times_s).all()
     assert clip.duration_s is None
-    assert "the file has no timestamps: times and duration are not known" in (clip.warning or "")
+    assert "the file has no timestamps: times and duration are unknown" in (clip.warning or "")
     assert numbers_of(clip.frames)[0].tolist() == [0, 5, 10, 15, 20, 25, 30, 35]
 
 
@@ -284,7 +284,7 @@ def test_a_raw_stream_without_its_first_keyframe_says_how_much_is_lost(tmp_path:
     clip = read(film)
 
     assert numbers_of(clip.frames)[0, 0] == 12
-    no_times = "the file has no timestamps: times and duration are not known"
+    no_times = "the file has no timestamps: times and duration are unknown"
     assert clip.warning == f"{no_times}; the first 11 of 39 frames cannot be decoded"
 
 

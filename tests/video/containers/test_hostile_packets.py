@@ -11,7 +11,8 @@ from films import drawn, write_video
 from numbered_films import write_film
 
 from bike_cli.records import Source
-from bike_cli.video.containers.bitstreams import Content, Inspector, Start, inspector_of
+from bike_cli.video.containers.bitstreams import inspector_of
+from bike_cli.video.containers.packet_content import Inspector, PacketContent, StartPoint
 from bike_cli.video.readers import packets
 from bike_cli.video.readers.packets import list_packets
 from bike_cli.video.readers.video_file import open_video
@@ -58,9 +59,9 @@ def built(codec: str, extradata: bytes) -> Inspector:
     return inspect
 
 
-def check(content: Content) -> None:
+def check(content: PacketContent) -> None:
     assert content.frames is None or content.frames >= 0
-    assert content.start in Start
+    assert content.start in StartPoint
 
 
 @pytest.mark.parametrize(("codec", "encoder"), ENCODERS)
@@ -124,12 +125,12 @@ def test_a_damaged_sps_is_ignored() -> None:
     finally:
         tracemalloc.stop()
 
-    assert found == Content(1, Start.NO)
+    assert found == PacketContent(1, StartPoint.NONE)
     assert peak < MIB
 
 
 def test_a_bug_of_an_inspector_is_not_taken_for_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(content: memoryview, is_key: bool) -> Content:
+    def broken(content: memoryview, is_key: bool) -> PacketContent:
         raise IndexError("a bug")
 
     monkeypatch.setattr(packets, "inspector_of", lambda codec, extradata: broken)

@@ -16,7 +16,8 @@ from numbered_films import CLIPS
 from bike_cli.config import Decoder, SamplingConfig
 from bike_cli.errors import VideoError
 from bike_cli.records import Clip, Source
-from bike_cli.video.containers.bitstreams import Start, inspector_of
+from bike_cli.video.containers.bitstreams import inspector_of
+from bike_cli.video.containers.packet_content import StartPoint
 from bike_cli.video.decoding import decode
 from bike_cli.video.readers.decord import decord_is_exact
 from bike_cli.video.readers.footage import Footage, Request
@@ -261,11 +262,11 @@ def test_a_temporal_unit_of_av1_shows_the_frames_that_its_headers_say() -> None:
     }
 
     assert {name: (one.frames, one.start) for name, one in found.items()} == {
-        "key": (1, Start.FULL),
-        "no sequence": (1, Start.BARE),
-        "forward key": (1, Start.NO),
-        "hidden": (0, Start.NO),
-        "two": (2, Start.FULL),
+        "key": (1, StartPoint.COMPLETE),
+        "no sequence": (1, StartPoint.NEEDS_PARAMETERS),
+        "forward key": (1, StartPoint.NONE),
+        "hidden": (0, StartPoint.NONE),
+        "two": (2, StartPoint.COMPLETE),
     }
 
 

@@ -27,8 +27,8 @@ EXPECTED_NOTES = (  # warnings that intact files may have
 )
 # Notes that are right for some files: those that begin in mid-GOP, and those whose timestamps repeat.
 CUT_NOTE = re.compile(r"(the first )?\d+ of \d+ frames cannot be decoded")
-NO_CLOCK_NOTE = re.compile(r"the file has no timestamps: times and duration are not known")
-CLOCK_NOTE = re.compile(r"the file's clock runs backwards: times and duration are not known")
+NO_CLOCK_NOTE = re.compile(r"the file has no timestamps: times and duration are unknown")
+CLOCK_NOTE = re.compile(r"the file's timestamps run backwards: times and duration are unknown")
 DECORD_NOTE = re.compile(r"decord may be some frames off in such files; --decoder auto is exact")
 
 
