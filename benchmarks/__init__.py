@@ -1,1 +1,1 @@
-"""Speed, measured side by side in one run."""
+"""Measurements of speed and memory; each compares bike with a baseline in the same run."""

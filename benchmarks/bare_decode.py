@@ -1,4 +1,4 @@
-"""What decoding costs with nothing around it: decord, in processes that do nothing else."""
+"""A baseline for decoding: decord, in processes that do nothing else."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ decord.logging.set_level(decord.logging.QUIET)
 
 
 class BareDecode:
-    """Processes that decode the frames bike would, and throw them away."""
+    """Processes that decode the same frames as bike, and discard them."""
 
     def __init__(self, processes: int, frames: int) -> None:
         self._pool = multiprocessing.get_context("spawn").Pool(processes)
         self._frames = frames
-        self._pool.map(_read, [("", frames)] * processes)  # they have started
+        self._pool.map(_read, [("", frames)] * processes)  # wait for the processes to start
 
     def seconds(self, files: Sequence[str]) -> float:
-        """Return how long all files take."""
+        """Return the seconds that decoding all files takes."""
         start_s = time.perf_counter()
         for _ in self._pool.imap_unordered(_read, [(file, self._frames) for file in files]):
             pass
@@ -33,8 +33,8 @@ class BareDecode:
         self._pool.join()
 
 
-def _read(asked: tuple[str, int]) -> None:
-    file, frames = asked
+def _read(request: tuple[str, int]) -> None:
+    file, frames = request
     if not file:
         return
     reader = decord.VideoReader(file, num_threads=1)

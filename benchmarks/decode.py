@@ -1,8 +1,8 @@
-"""CPU time of reading a clip, against bare decord: `python -m benchmarks.decode FOLDER`.
+"""Compare the CPU time of bike's readers with bare decord: `python -m benchmarks.decode`.
 
-Each reader reads the same 8 frames, in turns, in one thread; bare decord opens the file and reads them with nothing
-around it, as does TorchCodec where --torchcodec asks for it. The shift is how far the frames read lie from those asked
-for, the difference how far their pixels are from the exact ones.
+All readers take turns to read the same 8 frames of each video in one thread. "decord" only opens the file and reads the
+frames; so does TorchCodec with --torchcodec. "Shift" is the distance of a frame read from the requested one,
+"difference" that of its pixels from the exact ones.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ import decord
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.material import add_folder_argument, find_videos
 from bike_cli.config import SamplingConfig
 from bike_cli.records import Clip, Source
 from bike_cli.video.decoding import decode
@@ -34,26 +36,31 @@ MODES: Mapping[str, SamplingConfig] = {
 
 
 def main() -> None:
-    """Print CPU ms a video of each reader, the ratio to bare decord, and the shift of the frames."""
+    """Print the CPU time of each reader per video, the ratio to bare decord, and the shift of the frames."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("videos", nargs="+", type=Path, help="folders, of which all files are read, or files")
-    parser.add_argument("--runs", type=int, default=9)
-    parser.add_argument("--torchcodec", action="store_true", help="read with it, too; it must be installed")
+    add_folder_argument(parser)
+    parser.add_argument("--runs", type=int, default=9, help="runs of each reader per video (default: %(default)s)")
+    parser.add_argument("--torchcodec", action="store_true", help="also measure TorchCodec, which must be installed")
     options = parser.parse_args()
     others = {"torchcodec": torchcodec_reader()} if options.torchcodec else {}
     decord.logging.set_level(decord.logging.QUIET)
-    videos = [f for path in options.videos for f in ([path] if path.is_file() else sorted(path.iterdir()))]
+    with tempfile.TemporaryDirectory() as scratch:
+        report(find_videos(options.folder, Path(scratch)), options.runs, others)
+
+
+def report(videos: list[Path], runs: int, others: Mapping[str, Callable[[Path], object]]) -> None:
+    """Measure and print everything."""
     print(f"{'CPU ms':28}{'decord':>8}" + "".join(f"{name:>11}{'ratio':>7}" for name in (*MODES, *others)))
-    ratios = [row(video, options.runs, others) for video in videos]
+    ratios = [row(video, runs, others) for video in videos]
     means = "".join(f"{statistics.mean(column):18.2f}" for column in zip(*ratios, strict=True))
     print(f"{'mean ratio':36}{means}")
     for mode in ("draft", "keyframe"):
-        print(mode, "shift in frames: mean {:.2f}, max {:d}; frames a clip {:.1f}".format(*shifts(videos, mode)))
-    print(f"draft, difference of pixels at the same position: mean {difference(videos):.2f} of 255")
+        print(mode, "shift in frames: mean {:.2f}, max {:d}; frames per clip {:.1f}".format(*shifts(videos, mode)))
+    print(f"draft, difference of pixels in the same frames: mean {difference(videos):.2f} of 255")
 
 
 def row(video: Path, runs: int, others: Mapping[str, Callable[[Path], object]]) -> list[float]:
-    """Print one video's line; return the ratio to bare decord of each mode and of the other readers."""
+    """Print the row of a video; return the ratios of all modes and other readers to bare decord."""
     work: dict[str, Callable[[], object]] = {"decord": lambda: read_bare(video)}
     for mode in MODES:
         work[mode] = lambda mode=mode: read(video, mode)  # type: ignore[misc]
@@ -69,21 +76,21 @@ def row(video: Path, runs: int, others: Mapping[str, Callable[[Path], object]]) 
 
 
 def cpu_ms(work: Callable[[], object]) -> float:
-    """Return the CPU milliseconds that some work takes, in all threads."""
+    """Return the CPU time of some work in milliseconds, over all threads."""
     start = time.process_time()
     work()
     return (time.process_time() - start) * 1e3
 
 
 def read_bare(video: Path) -> NDArray[np.uint8]:
-    """Return the frames that decord reads, with nothing around it."""
+    """Read the frames with decord alone."""
     reader = decord.VideoReader(str(video), num_threads=1)
     frames: NDArray[np.uint8] = reader.get_batch(sample_positions(len(reader), FRAMES, clips=1)[0].tolist()).asnumpy()
     return frames
 
 
 def torchcodec_reader() -> Callable[[Path], object]:
-    """Return what reads a video's frames with TorchCodec, with nothing around it."""
+    """Return a function that reads the frames of a video with TorchCodec alone."""
     decoders = importlib.import_module("torchcodec.decoders")
 
     def reader(video: Path) -> object:
@@ -95,29 +102,29 @@ def torchcodec_reader() -> Callable[[Path], object]:
 
 
 def read(video: Path, mode: str) -> Clip:
-    """Return the clip that bike reads."""
+    """Read a clip with bike."""
     return decode(Source.at(video), MODES[mode])
 
 
 def shifts(videos: list[Path], mode: str) -> tuple[float, int, float]:
-    """Return the mean and the largest distance from a frame asked for to the nearest one read, and frames a clip."""
-    found: list[int] = []
+    """Return the mean and largest distance of a requested frame to the nearest one read, and the frames per clip."""
+    distances: list[int] = []
     frames: list[int] = []
     for video in videos:
         asked, given = positions(read(video, "exact")), positions(read(video, mode))
-        found += np.abs(asked[:, None] - given[None]).min(axis=1).tolist()
+        distances += np.abs(asked[:, None] - given[None]).min(axis=1).tolist()
         frames.append(len(given))
-    return statistics.mean(found), max(found), statistics.mean(frames)
+    return statistics.mean(distances), max(distances), statistics.mean(frames)
 
 
 def positions(clip: Clip) -> NDArray[np.int64]:
-    """Return where the frames of a clip's first view lie in the video."""
+    """Return the positions of the frames in the first view of a clip."""
     assert clip.positions is not None
     return clip.positions[0]
 
 
 def difference(videos: list[Path]) -> float:
-    """Return the mean difference between a draft's pixels and the exact ones of the same frames."""
+    """Return the mean difference between the pixels of a draft and of the exact frames."""
     means: list[float] = []
     for video in videos:
         exact, draft = read(video, "exact"), read(video, "draft")

@@ -1,14 +1,13 @@
-"""Videos a second through a training step, against the device's matrix rate: `python -m benchmarks.finetune`.
+"""Compare training steps, in videos per second, with the matrix rate of the device: `python -m benchmarks.finetune`.
 
-    matrix rate   a large square product, in the same numbers
-    bike          a step of `bike finetune`: the gradients of a batch, and the optimizer's step; eager and compiled
+    matrix rate   a product of large square matrices, in bf16
+    bike          a step of `bike finetune`: gradients of a batch and the optimizer's step; eager and compiled
     peer          the official code's loop: fp16 with a scaler, nothing compiled or fused, concept spotting as einsums
 
-All in one run, on one device. Pixels are decoded and lie on the device; weights of an architecture are random: speed
-depends on neither. A video's FLOPs are three forwards of bike's image tower, as torch's counter counts one: what is
-computed a second time counts once, and head, texts, loss and optimizer count nothing. Where a batch is too much for the
-device's memory, bike computes it in parts for the same gradients. The peer, as the official code, then takes each
-part's own loss, which is less work and another gradient.
+All run on one device, in one run. Frames are decoded and on the device, and weights are random; neither affects speed.
+The FLOPs of a video are three forward passes of bike's image tower by torch's counter: recomputation, the head, texts,
+loss and optimizer do not count. If a batch does not fit into memory, bike computes it in parts with the same gradients.
+The peer, like the official code, then uses the loss of each part, which is less work and gives another gradient.
 """
 
 from __future__ import annotations
@@ -55,13 +54,13 @@ RECIPE = ImageRecipe(224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 @dataclass(frozen=True)
 class Measured:
-    """Training, once it has warmed up.
+    """Measurements of training.
 
     Args:
-        first_s: until the end of the first step.
-        step_s: the median.
-        memory: GiB, at most.
-        parts: that a batch went through the model in.
+        first_s: seconds to the end of the first step.
+        step_s: median seconds per step after a warm-up.
+        memory: peak in GiB.
+        parts: number of parts into which a batch was split.
     """
 
     name: str
@@ -72,7 +71,7 @@ class Measured:
 
 
 class OnDevice:
-    """A loader whose batches are all the same one, which lies there already."""
+    """A loader that yields the same batch, already on the device, for every plan."""
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
@@ -93,7 +92,7 @@ def main() -> None:
     print(f"matrix rate {rate / 1e12:.1f} TFLOP/s in bf16; a video is {flops / 1e12:.3f} TFLOP\n")
     print(f"{'':22}{'videos/s':>9}{'step ms':>9}{'first s':>9}{'TFLOP/s':>9}{'share':>7}{'GiB':>7}{'parts':>7}")
 
-    def told(measured: Measured) -> float:
+    def report(measured: Measured) -> float:
         videos: float = options.batch / measured.step_s
         print(
             f"{measured.name:22}{videos:9.1f}{1000 * measured.step_s:9.1f}{measured.first_s:9.1f}"
@@ -103,35 +102,35 @@ def main() -> None:
         _let_go()
         return videos
 
-    ways = [False, True] if options.compile else [False]
-    ours = max(told(bike_trained(options, compiled=compiled)) for compiled in ways)
+    modes = [False, True] if options.compile else [False]
+    ours = max(report(bike_trained(options, compiled=compiled)) for compiled in modes)
     ratio = ""
     if options.peer:
-        theirs = told(peer_trained(options))
-        ratio = f"; {ours / theirs:.2f} x the peer, target: {PEER_TARGET:g} x"
+        theirs = report(peer_trained(options))
+        ratio = f"; {ours / theirs:.2f} times the peer, target: {PEER_TARGET:g} times"
     print(f"\nbike: {ours * flops / rate:.2f} of the matrix rate, target: {SHARE_TARGET}{ratio}")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
-    parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True, help="also measure the peer")
     parser.add_argument("--profile", action="store_true", help="also print where bike's time goes")
-    parser.add_argument("--matrix-side", type=int, default=MATRIX_SIDE)
+    parser.add_argument("--matrix-side", type=int, default=MATRIX_SIDE, help="their size (default: %(default)s)")
     return parser.parse_args()
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Let a program be told what trains on what."""
-    parser.add_argument("--arch", default="ViT-B-16-quickgelu", help="of open_clip (default: %(default)s)")
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=10, help="after the first three (default: %(default)s)")
-    parser.add_argument("--accumulate", type=int, help="parts of a batch (default: as few as fit)")
-    parser.add_argument("--grad-checkpointing", action="store_true")
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--precision", default="bf16")
-    parser.add_argument("--device", default="cuda")
+    """Add the options for the model and the batches."""
+    parser.add_argument("--arch", default="ViT-B-16-quickgelu", help="architecture of open_clip (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=8, help="frames per video (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=256, help="videos per batch (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=10, help="steps after the warm-up (default: %(default)s)")
+    parser.add_argument("--accumulate", type=int, help="parts per batch (default: as few as fit into memory)")
+    parser.add_argument("--grad-checkpointing", action="store_true", help="as in bike finetune")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="also measure compiled")
+    parser.add_argument("--precision", default="bf16", help="fp32, fp16 or bf16 (default: %(default)s)")
+    parser.add_argument("--device", default="cuda", help="(default: %(default)s)")
 
 
 # -- the device, the model, the videos ----------------------------------------------------------------------------
@@ -149,11 +148,11 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
     """Return the seconds that some work takes on the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    begun_s = time.perf_counter()
+    start_s = time.perf_counter()
     work()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - begun_s
+    return time.perf_counter() - start_s
 
 
 def random_engine(options: argparse.Namespace) -> bike.Engine:

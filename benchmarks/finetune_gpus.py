@@ -1,12 +1,12 @@
-"""Videos a second of training on several GPUs against one: `python -m benchmarks.finetune_gpus`.
+"""Compare training on several GPUs with one, in videos per second: `python -m benchmarks.finetune_gpus`.
 
     one        a step of `bike finetune` on one GPU
-    several    the same batch, shared out among processes of a GPU each; gradients are those of one process
-    grown      a batch as many times larger as there are GPUs
-    shares     as several, with --strategy fsdp: less memory, more to be sent
+    several    the same batch split over several GPUs, with the same gradients
+    grown      a batch that is larger by the number of GPUs
+    shares     like several, with --strategy fsdp: less memory, more communication
 
-Each is measured in processes of its own, one after the other, on a batch that lies on the devices. Weights of an
-architecture are random: speed does not depend on them.
+Each is measured in separate processes, one after the other, on a batch that is already on the devices. Weights are
+random, which does not affect speed.
 """
 
 from __future__ import annotations
@@ -26,34 +26,35 @@ from bike_cli.config import Strategy
 from bike_cli.engine.towers.placement import place
 from bike_cli.inference.processes import found, together
 
-TARGET = 1.9  # for two
+TARGET = 1.9  # for two GPUs
 
 
 def main() -> None:
     """Print the rates and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
-    parser.add_argument("--gpus", type=int, default=2)
-    parser.add_argument("--profile", action="store_true", help="print what takes the first device's time")
+    parser.add_argument("--gpus", type=int, default=2, help="number of GPUs (default: %(default)s)")
+    parser.add_argument("--profile", action="store_true", help="also print where the time of the first GPU goes")
     options = parser.parse_args()
     is_cuda = options.device == "cuda"
     where = torch.cuda.get_device_name() if is_cuda else options.device
     print(f"{options.gpus} x {where}, torch {torch.__version__}; {options.arch}, {options.frames} frames")
     print(f"{'':10}{'processes':>10}{'batch':>7}{'videos/s':>10}{'step ms':>9}{'GiB':>7}{'parts':>7}")
     batch: int = options.batch
-    ways: dict[str, tuple[int, int, Strategy]] = {
+    setups: dict[str, tuple[int, int, Strategy]] = {
         "one": (1, batch, "ddp"),
         "several": (options.gpus, batch, "ddp"),
         "grown": (options.gpus, options.gpus * batch, "ddp"),
         "shares": (options.gpus, batch, "fsdp"),
     }
     rates = {}
-    for name, (count, batch, strategy) in ways.items():
+    for name, (count, batch, strategy) in setups.items():
         options.batch = batch
-        it = trained(options, count, strategy)
-        rates[name] = batch / it.step_s
+        result = trained(options, count, strategy)
+        rates[name] = batch / result.step_s
         print(
-            f"{name:10}{count:10}{batch:7}{rates[name]:10.1f}{1000 * it.step_s:9.1f}{it.memory:7.1f}{it.parts:7}",
+            f"{name:10}{count:10}{batch:7}{rates[name]:10.1f}"
+            f"{1000 * result.step_s:9.1f}{result.memory:7.1f}{result.parts:7}",
             flush=True,
         )
     ratio, grown, shares = (rates[name] / rates["one"] for name in ("several", "grown", "shares"))

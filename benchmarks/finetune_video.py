@@ -1,12 +1,12 @@
-"""Videos a second through a training from raw video, against its ceilings: `python -m benchmarks.finetune_video`.
+"""Compare training from raw video, in videos per second, with its limits: `python -m benchmarks.finetune_video`.
 
-    bare decode   processes that only call decord, at positions as many as bike reads
-    bare load     bike's batches, decoded and varied, and nothing learns from them
-    bare learn    bike's steps, on one batch that lies on the device
-    bike          all of it
+    bare decode   processes that only call decord, for as many frames as bike reads
+    bare load     bike's batches, decoded and augmented, without training on them
+    bare learn    bike's training steps, on one batch that is already on the device
+    bike          everything
 
-They run in turns, in one process and on copies of the same files. On a CPU all of them need the same cores. Weights of
-an architecture are random: speed does not depend on them.
+They take turns in one process, on copies of the same files. On a CPU, all of them share the cores. The weights of
+architectures are random, which does not affect speed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 
 import bike_cli as bike
 from benchmarks.bare_decode import BareDecode
-from benchmarks.material import copies, engine_of
+from benchmarks.material import add_folder_argument, add_model_argument, copies, engine_of
 from bike_cli.config import BatchConfig, FinetuneConfig, LearningConfig, StoreConfig
 from bike_cli.data.labelled.train_sets import LabelledSet
 from bike_cli.records import Sample, Source
@@ -38,7 +38,7 @@ TARGET = 0.9
 
 
 def main() -> None:
-    """Print the four rates and the ratio to the lowest ceiling."""
+    """Print the four rates, and the ratio to the lowest limit."""
     options = _options()
     engine = engine_of(options.model, precision=options.precision)
     config = FinetuneConfig(
@@ -65,11 +65,11 @@ def main() -> None:
     print(f"bare decode  {bare:8.1f} videos/s")
     print(f"bare load    {load:8.1f} videos/s")
     print(f"bare learn   {learn:8.1f} videos/s")
-    print(f"bike         {ours:8.1f} videos/s   {ours / lowest:.2f} of the lowest one; target: at least {TARGET}")
+    print(f"bike         {ours:8.1f} videos/s   {ours / lowest:.2f} of the lowest limit; target: at least {TARGET}")
 
 
 def measured(run: Finetuning, decode: BareDecode, files: list[str], batch: int) -> tuple[float, ...]:
-    """Return the rates of one round: an epoch of each."""
+    """Return the rates of one round, an epoch of each."""
     assert run.video is not None
     decode_s = decode.seconds(files)
     places = list(range(len(files)))
@@ -102,14 +102,14 @@ def _synchronise() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", help="of videos (default: seven ordinary clips)")
-    parser.add_argument("-m", "--model", default="tiny", help="of bike, or ViT-B-16, ViT-L-14, … (default: tiny)")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--videos", type=int, default=56, help="copies (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=14)
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=3)
+    add_folder_argument(parser)
+    add_model_argument(parser)
+    parser.add_argument("--precision", default="auto", help="auto, fp32, fp16 or bf16 (default: auto)")
+    parser.add_argument("--compile", action="store_true", help="compile the training step")
+    parser.add_argument("--videos", type=int, default=56, help="videos, copied as needed (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=14, help="videos per step (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=8, help="frames per video (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=3, help="(default: %(default)s)")
     return parser.parse_args()
 
 

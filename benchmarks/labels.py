@@ -1,7 +1,7 @@
-"""What ten thousand labels cost beside encoding: `python -m benchmarks.labels`.
+"""Compare the cost of ten thousand labels with that of encoding: `python -m benchmarks.labels`.
 
-Each label's own words spot the frames. Scoring is timed on features that are there, encoding on frames in memory, in
-turns; extra memory is what scoring takes at its peak, beyond the labels' own features.
+Frames are spotted by the words of each label. Scoring runs on finished features and encoding on frames in memory, in
+turns. Extra memory is the peak of scoring, not counting the features of the labels.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from bike_cli.records import Source, Timeline, VideoFeatures
 
 SHARE_TARGET, MEMORY_TARGET_GIB = 0.05, 2
 VIDEOS, FRAMES = 64, 8
-CALLS = 40  # more than CUDA has streams to give out
+CALLS = 40  # more than CUDA has streams
 
 
 def main() -> None:
     """Print both times, their ratio, and the memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-m", "--model", default="ViT-B-16")
-    parser.add_argument("--labels", type=int, default=10_000)
+    parser.add_argument("-m", "--model", default="ViT-B-16", help="model or architecture (default: %(default)s)")
+    parser.add_argument("--labels", type=int, default=10_000, help="number of labels (default: %(default)s)")
     options = parser.parse_args()
     engine = engine_of(options.model)
     classifier = prepare(engine, labels(options.labels), config())
@@ -40,28 +40,28 @@ def main() -> None:
     share = score_ms / encode_ms
     assert classifier.texts.voters is not None
     voters = sum(len(block.tokens) for block in classifier.texts.voters.blocks)
-    print(f"{options.model}, {engine.encoder.placement}, {options.labels} labels, {voters} tokens that vote")
-    print(f"encoding  {encode_ms:8.2f} ms a video")
-    print(f"scoring   {score_ms:8.2f} ms a video   {share:.1%}; target: under {SHARE_TARGET:.0%}")
+    print(f"{options.model}, {engine.encoder.placement}, {options.labels} labels, {voters} voting tokens")
+    print(f"encoding  {encode_ms:8.2f} ms per video")
+    print(f"scoring   {score_ms:8.2f} ms per video   {share:.1%}; target: under {SHARE_TARGET:.0%}")
     if engine.encoder.placement.device.type == "cuda":
         extra = extra_memory(classifier)
         print(f"extra     {extra / 2**30:8.2f} GiB           target: under {MEMORY_TARGET_GIB} GiB")
 
 
 def config() -> ClassifyConfig:
-    """Return a config in which labels' words spot, and nothing else is looked for."""
+    """Return a config with spotting by the words of labels, and without attributes."""
     return ClassifyConfig(spotting=SpottingConfig(spot="words"), attributes=AttributeConfig("off"))
 
 
 def labels(count: int) -> list[str]:
-    """Return as many labels of one to some words."""
+    """Return different labels of a few words each."""
     words = read_lexicon("common")
     made = [f"{first} {second}" for first in read_lexicon("kinetics400") for second in words]
     return made[:: len(made) // count][:count]
 
 
 def in_turns(engine: Engine, classifier: Classifier) -> tuple[float, float]:
-    """Return the median milliseconds a video of encoding and of scoring."""
+    """Return the median milliseconds per video of encoding and of scoring."""
     rng = np.random.default_rng(0)
     few = 2 if engine.encoder.placement.device.type == "cpu" else VIDEOS
     frames = [rng.integers(0, 256, (FRAMES, 240, 320, 3), dtype=np.uint8) for _ in range(few)]
@@ -84,7 +84,7 @@ def seen_videos(classifier: Classifier) -> list[Seen]:
 
 
 def extra_memory(classifier: Classifier) -> int:
-    """Return the bytes that scoring keeps from others on the device, after many calls."""
+    """Return the bytes that scoring reserves on the device, after many calls."""
     seen = seen_videos(classifier)
     torch.cuda.empty_cache()
     before = torch.cuda.memory_reserved()
@@ -94,7 +94,7 @@ def extra_memory(classifier: Classifier) -> int:
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Return the seconds that some work takes, on the device too."""
+    """Return the seconds that some work takes, including work on the device."""
     start_s = time.perf_counter()
     work()
     if torch.cuda.is_available():

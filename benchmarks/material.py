@@ -1,11 +1,15 @@
-"""What the benchmarks run on: folders of clips, and models whose weights do not matter."""
+"""Videos and models for the benchmarks."""
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import struct
+from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
 import open_clip
 import torch
 
@@ -17,39 +21,66 @@ from bike_cli.engine.models.parts import Checkpoint, build_clip
 from bike_cli.engine.towers.placement import place, spare_threads
 from bike_cli.engine.towers.transforms import ImageRecipe
 
-CLIPS = Path(__file__).parents[2] / "shared" / "clips"
-ORDINARY = (  # 9 to 10 s, H.264, 240 to 320 px high
-    *("arm_wrestling.mp4", "flipping_pancake.mkv", "hitting_baseball.mp4", "yoga.mp4"),
-    *("playing_guitar.mp4", "shooting_basketball.mp4", "face_close_up.mp4"),
-)
+CLIPS, CLIP_S, FPS, HEIGHT, WIDTH = 7, 10, 30, 240, 320  # of the generated videos
+
+
+def add_folder_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the argument for a folder of videos."""
+    help_text = f"folder of videos (default: {CLIPS} generated clips of {CLIP_S} s)"
+    parser.add_argument("folder", type=Path, nargs="?", help=help_text)
+
+
+def find_videos(folder: Path | None, into: Path) -> list[Path]:
+    """Return the videos in a folder; None: generate clips, and write them to `into`."""
+    if folder is not None:
+        return [source.path for source in find_sources([folder])]
+    return [write_clip(into / f"generated_{seed}.mp4", seed) for seed in range(CLIPS)]
+
+
+def write_clip(path: Path, seed: int) -> Path:
+    """Write 10 s of H.264 that take about as long to decode as a real video: moving textures with a little noise."""
+    rng = np.random.default_rng(seed)
+    layers = [rng.normal(size=(HEIGHT * 2 // cell, WIDTH * 2 // cell)) for cell in (80, 16, 4)]
+    texture = sum(np.kron(layer, np.ones((cell, cell))) for layer, cell in zip(layers, (80, 16, 4), strict=True))
+    noise = rng.normal(scale=2, size=(8, HEIGHT, WIDTH))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(FPS))
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for i in range(CLIP_S * FPS):
+            y, x = (HEIGHT * 0.5 * (1 + np.sin([i / 40 + seed, i / 60]))).astype(int)
+            grey = np.clip(128 + 35 * texture[y : y + HEIGHT, x : x + WIDTH] + noise[i % 8], 0, 255).astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(grey, format="gray")
+            container.mux(stream.encode(frame.reformat(format="yuv420p")))
+        container.mux(stream.encode())
+    return path
+
+
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option for a model."""
+    help_text = "model of bike, or an architecture of open_clip such as ViT-B-16 (default: %(default)s)"
+    parser.add_argument("-m", "--model", default="tiny", help=help_text)
 
 
 def copies(folder: Path | None, count: int, into: Path, *, different: bool = False) -> list[str]:
-    """Write `count` copies of the videos of a folder, or of seven ordinary clips, and return their paths.
+    """Write `count` copies of the videos in a folder, or of generated clips, and return their paths.
 
     Args:
-        different: a few bytes at the end, which no decoder reads, tell each copy from the others.
+        different: append some bytes that no decoder reads, so that the content of all copies differs.
     """
-    if folder is None:
-        videos = [CLIPS / name for name in ORDINARY]
-    else:
-        videos = [source.path for source in find_sources([folder])]
-    missing = [video for video in videos if not video.is_file()]
-    if missing:
-        raise SystemExit(f"{missing[0]}: no such file; name a folder of videos")
+    videos = find_videos(folder, into)
     paths = []
     for i in range(count):
         video = videos[i % len(videos)]
         copy = shutil.copyfile(video, into / f"{i:06d}{video.suffix}")
         if different:
             with copy.open("ab") as file:
-                file.write(struct.pack(">I4sI", 12, b"free", i))  # to an MP4, an empty box; to others, waste
+                file.write(struct.pack(">I4sI", 12, b"free", i))  # an empty box in an MP4, junk in other formats
         paths.append(str(copy))
     return paths
 
 
 def engine_of(model: str, *, precision: str = "auto", compiled: bool = False) -> bike.Engine:
-    """Return the engine of a model of bike, or of an architecture of open_clip with random weights."""
+    """Load a model of bike, or build an architecture of open_clip with random weights."""
     config = open_clip.get_model_config(model)
     if config is None:
         engine = bike.load(model, precision=precision, compile=compiled)

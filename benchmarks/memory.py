@@ -1,7 +1,7 @@
-"""Whether memory grows with the number or the length of videos: `python -m benchmarks.memory`.
+"""Check that memory does not grow with the number or the length of videos: `python -m benchmarks.memory`.
 
-Each count runs in a process of its own, whose peak resident memory, workers included, is read from the kernel. The long
-file is the first clip, its packets repeated without decoding them.
+Each run is a separate process; the kernel reports the peak resident memory of it and of its workers. The long video
+repeats the packets of a short one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import av
 
-from benchmarks.material import copies
+from benchmarks.material import add_folder_argument, add_model_argument, copies
 
 MIB = 2**20
 GROWTH_TARGET = 1.1
@@ -26,10 +26,12 @@ GROWTH_TARGET = 1.1
 def main() -> None:
     """Print peaks and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", help="of videos (default: seven ordinary clips)")
-    parser.add_argument("-m", "--model", default="tiny")
-    parser.add_argument("--counts", type=int, nargs=2, default=[200, 2000])
-    parser.add_argument("--hours", type=float, default=2.0, help="of the long file (default: %(default)s)")
+    add_folder_argument(parser)
+    add_model_argument(parser)
+    parser.add_argument(
+        "--counts", type=int, nargs=2, default=[200, 2000], help="numbers of videos (default: 200 2000)"
+    )
+    parser.add_argument("--hours", type=float, default=2.0, help="length of the long video (default: %(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -47,7 +49,7 @@ def main() -> None:
 
 
 def peak(files: list[str], model: str) -> tuple[int, int]:
-    """Return the peak resident memory of bike, and the largest sum that its workers had, in bytes."""
+    """Return the peak resident memory of bike, and of the sum of its workers, in bytes."""
     listed = "\0".join(files).encode()
     command = [sys.executable, "-m", "bike_cli", "classify", "-0", "-", "-m", model, "-L", "a red square,b", "-q"]
     ours = workers = 0
@@ -63,7 +65,7 @@ def peak(files: list[str], model: str) -> tuple[int, int]:
             time.sleep(0.05)
         feeder.join()
     if process.returncode:
-        raise SystemExit(f"bike ended with {process.returncode}")
+        raise SystemExit(f"bike: ended with exit code {process.returncode}")
     return ours, workers
 
 
@@ -74,7 +76,7 @@ def _feed(process: subprocess.Popen[bytes], listed: bytes) -> None:
 
 
 def _resident(root: int) -> dict[int, int]:
-    """Return the resident memory of a process and of all below it, without what they share with others, in bytes."""
+    """Return the resident memory of a process and of its descendants, these without shared memory, in bytes."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -82,20 +84,20 @@ def _resident(root: int) -> dict[int, int]:
                 parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
             except OSError:
                 continue
-    below, found = {root}, {}
-    while more := {pid for pid, parent in parents.items() if parent in below} - below:
-        below |= more
-    for pid in below:
+    tree, memory = {root}, {}
+    while children := {pid for pid, parent in parents.items() if parent in tree} - tree:
+        tree |= children
+    for pid in tree:
         try:
             _, resident, shared = (Path("/proc") / str(pid) / "statm").read_text().split()[:3]
         except OSError:
             continue
-        found[pid] = 4096 * (int(resident) if pid == root else int(resident) - int(shared))
-    return found
+        memory[pid] = 4096 * (int(resident) if pid == root else int(resident) - int(shared))
+    return memory
 
 
 def big_picture(path: Path, *, seconds: int) -> Path:
-    """Write a 1080p film of moving noise bands."""
+    """Write a 1080p video of moving noise bands."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -111,7 +113,7 @@ def big_picture(path: Path, *, seconds: int) -> Path:
 
 
 def repeated(clip: Path, path: Path, *, times: int) -> Path:
-    """Write a film that shows a clip so many times; its packets are copied, not decoded."""
+    """Write a video that repeats a clip; packets are copied without decoding."""
     with av.open(path, "w") as out, av.open(clip) as source:
         stream = source.streams.video[0]
         copy = out.add_stream_from_template(stream)

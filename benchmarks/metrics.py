@@ -1,6 +1,6 @@
-"""What all figures of 100,000 predictions cost beside one sort of the scores: `python -m benchmarks.metrics`.
+"""Compare the time of all metrics of 100,000 predictions with one sort of the scores: `python -m benchmarks.metrics`.
 
-The ceiling is one argsort of the scores, which anything that ranks videos within classes would have to pay for.
+The lower limit is one argsort of the scores, which every ranking of videos within classes needs.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ TARGET_S = 20
 
 
 def main() -> None:
-    """Print the seconds of a sort, of all figures with their intervals, and of a comparison."""
+    """Print the time of a sort, of all metrics with their intervals, and of a comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=int, default=100_000)
-    parser.add_argument("--classes", type=int, default=400)
-    parser.add_argument("--resamples", type=int, default=1000)
+    parser.add_argument("--videos", type=int, default=100_000, help="number of predictions (default: %(default)s)")
+    parser.add_argument("--classes", type=int, default=400, help="number of classes (default: %(default)s)")
+    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples (default: %(default)s)")
     options = parser.parse_args()
     table = table_of(options.videos, options.classes, seed=0)
     sort_s = timed(lambda: table.logits.argsort(axis=0))
     figures_s = timed(lambda: measure(table, resamples=options.resamples))
     other = table_of(options.videos, options.classes, seed=1)
     compared_s = timed(lambda: compare(table, other, resamples=options.resamples))
-    several = several_of(options.videos, options.classes)
+    several = multi_label_table(options.videos, options.classes)
     several_s = timed(lambda: measure(several, resamples=options.resamples))
     print(f"{options.videos} predictions, {options.classes} classes, {options.resamples} resamples")
     print(f"one argsort     {sort_s:6.1f} s")
-    print(f"figures         {figures_s:6.1f} s   {figures_s / sort_s:.1f} sorts; target: under {TARGET_S} s")
-    print(f"several labels  {several_s:6.1f} s   {several_s / sort_s:.1f} sorts")
+    print(f"metrics         {figures_s:6.1f} s   {figures_s / sort_s:.1f} sorts; target: under {TARGET_S} s")
+    print(f"multi-label     {several_s:6.1f} s   {several_s / sort_s:.1f} sorts")
     print(f"comparison      {compared_s:6.1f} s   {compared_s / sort_s:.1f} sorts")
 
 
 def table_of(videos: int, classes: int, *, seed: int) -> ScoreTable:
-    """Return a classifier that is right on half of its videos, a twentieth of which are of none of its labels."""
+    """Return the scores of a fairly accurate classifier; a twentieth of the videos belong to no class."""
     truth = np.random.default_rng(0).integers(0, classes, videos)
     logits = np.random.default_rng(seed).standard_normal((videos, classes))
     logits[np.arange(videos), truth] += 3
@@ -47,8 +47,8 @@ def table_of(videos: int, classes: int, *, seed: int) -> ScoreTable:
     return ScoreTable(*names(videos, classes), logits, truth)
 
 
-def several_of(videos: int, classes: int) -> ScoreTable:
-    """Return a table of four labels a video, about."""
+def multi_label_table(videos: int, classes: int) -> ScoreTable:
+    """Return the scores for videos with about four labels each."""
     rng = np.random.default_rng(0)
     truth = rng.random((videos, classes)) < 4 / classes
     return ScoreTable(*names(videos, classes), rng.standard_normal(truth.shape) + 2 * truth, truth)

@@ -1,10 +1,12 @@
-"""Whether a GPU's video engines add to the CPU's decoding: `python -m benchmarks.nvdec FOLDER`; needs PyNvVideoCodec.
+"""Measure whether the video decoders of a GPU add to those of the CPU: `python -m benchmarks.nvdec`.
 
-    cpu    bike's workers, one a core
-    nvdec  PyNvVideoCodec in threads, each with a decoder that is pointed at one file after another
-    both   side by side on their shares of the files
+Needs PyNvVideoCodec.
 
-Making a decoder anew for each file costs more than decoding it, so that is not measured.
+    cpu    bike's workers, one per core
+    nvdec  PyNvVideoCodec in threads, each with one decoder that is reused for all files
+    both   in parallel, each on its share of the files
+
+Creating a decoder per file takes longer than decoding the file, so that is not measured.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pathlib import Path
 import PyNvVideoCodec as nvc  # noqa: N813
 import torch
 
-from benchmarks.material import copies
+from benchmarks.material import add_folder_argument, copies
 from bike_cli.config import DecodingConfig, SamplingConfig
 from bike_cli.records import Source
 from bike_cli.video.sampling import sample_positions
@@ -32,11 +34,11 @@ _mine = threading.local()
 
 
 def main() -> None:
-    """Print the rates of each alone and of both together."""
+    """Print the videos per second of each alone and of both together."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", help="of videos (default: seven ordinary clips)")
-    parser.add_argument("--videos", type=int, default=420)
-    parser.add_argument("--threads", type=int, default=8, help="that drive the engines (default: %(default)s)")
+    add_folder_argument(parser)
+    parser.add_argument("--videos", type=int, default=420, help="videos, copied as needed (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=8, help="threads for the GPU (default: %(default)s)")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -49,31 +51,31 @@ def main() -> None:
         on_engines(threads, warm)
         cpu = seconds(lambda: on_cpu(pool, files)) / len(files)
         nvdec = seconds(lambda: on_engines(threads, files)) / len(files)
-        share = round(len(files) * cpu / (cpu + nvdec))  # both end at about the same time
+        share = round(len(files) * cpu / (cpu + nvdec))  # so that both finish at about the same time
         both = seconds(lambda: side_by_side(pool, threads, files[share:], files[:share])) / len(files)
     for name, each in (("cpu", cpu), ("nvdec", nvdec), ("both", both)):
-        print(f"{name:6} {1 / each:8.1f} videos/s   {cpu / each:.2f} of the CPU alone")
+        print(f"{name:6} {1 / each:8.1f} videos/s   {cpu / each:.2f} times the CPU alone")
 
 
 def side_by_side(
     pool: DecodePool, threads: ThreadPoolExecutor, cpu_files: Sequence[str], nvdec_files: Sequence[str]
 ) -> None:
-    """Decode both shares at the same time."""
-    with ThreadPoolExecutor(1) as beside:
-        engines = beside.submit(on_engines, threads, nvdec_files)
+    """Decode both shares in parallel."""
+    with ThreadPoolExecutor(1) as executor:
+        engines = executor.submit(on_engines, threads, nvdec_files)
         on_cpu(pool, cpu_files)
         engines.result()
 
 
 def on_cpu(pool: DecodePool, files: Sequence[str]) -> None:
-    """Decode in workers, a few ahead, and drop what comes."""
-    coming: deque[Future[Decoded]] = deque()
+    """Decode in workers, a few videos ahead, and discard the frames."""
+    pending: deque[Future[Decoded]] = deque()
     for file in files:
-        coming.append(pool.decode(Source.at(file)))
-        if len(coming) > 2 * pool.workers:
-            coming.popleft().result()
-    for one in coming:
-        one.result()
+        pending.append(pool.decode(Source.at(file)))
+        if len(pending) > 2 * pool.workers:
+            pending.popleft().result()
+    for future in pending:
+        future.result()
 
 
 def on_engines(threads: ThreadPoolExecutor, files: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What others do with one video and some labels: the loops that people write today."""
+"""Other ways to classify a video with some labels, for comparison."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Answer = Callable[[str], object]
 
 
 def plain_loop(engine: bike.Engine, labels: Sequence[str], frames: int) -> Answer:
-    """Return the loop of open_clip's README over frames from decord: PIL, one video at a time."""
+    """Return the loop from open_clip's README on frames from decord: PIL, one video at a time."""
     model, recipe = engine.encoder.model, engine.encoder.recipe
     device = engine.encoder.placement.device
     preprocess = open_clip.image_transform(recipe.side, is_train=False, mean=recipe.mean, std=recipe.std)
@@ -29,15 +29,15 @@ def plain_loop(engine: bike.Engine, labels: Sequence[str], frames: int) -> Answe
         pictures = [Image.fromarray(frame) for frame in frames_of(file, frames)]
         pixels = torch.stack([preprocess(picture) for picture in pictures]).to(device)
         with engine.encoder.placement.autocast():
-            seen = model.encode_image(pixels, normalize=True).float().mean(dim=0)
-        scores: list[float] = (100 * seen @ texts.T).softmax(dim=-1).tolist()
+            features = model.encode_image(pixels, normalize=True).float().mean(dim=0)
+        scores: list[float] = (100 * features @ texts.T).softmax(dim=-1).tolist()
         return scores
 
     return answer
 
 
 def x_clip(engine: bike.Engine, labels: Sequence[str], frames: int) -> Answer:
-    """Return X-CLIP as its model card runs it, base size, patches of 16 pixels, random weights, in fp32."""
+    """Return X-CLIP, run as in its model card: base size, patches of 16 pixels, random weights, fp32."""
     from transformers import VideoMAEImageProcessor, XCLIPConfig, XCLIPModel
 
     config = XCLIPConfig(vision_config={"patch_size": 16, "num_frames": frames})
@@ -57,7 +57,7 @@ def x_clip(engine: bike.Engine, labels: Sequence[str], frames: int) -> Answer:
 
 
 def frames_of(file: str, frames: int) -> NDArray[np.uint8]:
-    """Return uint8 [T, H, W, 3], spread over the video, as both READMEs read them."""
+    """Read frames spread over the video, uint8 [T, H, W, 3], as both READMEs do."""
     reader = decord.VideoReader(file)
     positions = np.linspace(0, len(reader) - 1, frames).astype(int)
     pixels: NDArray[np.uint8] = reader.get_batch(positions.tolist()).asnumpy()

@@ -1,8 +1,8 @@
-"""What a second run with other labels costs, when the store knows the videos: `python -m benchmarks.relabel`.
+"""Compare a second run with other labels, on cached features, with the first: `python -m benchmarks.relabel`.
 
-Each video is another file, made so by a few bytes at its end, which no decoder reads. The first run decodes and keeps,
-the second only looks up and scores; both write JSON lines. Rates are from the first record on: starting, and reading
-400 labels, cost the same in both.
+All videos have different content, through bytes at the end that no decoder reads. The first run decodes and fills the
+cache; the second only looks up and scores. Both write JSON lines. Rates count from the first record, because the
+start-up and the encoding of 400 labels take the same time in both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import bike_cli as bike
-from benchmarks.material import copies, engine_of
+from benchmarks.material import add_folder_argument, add_model_argument, copies, engine_of
 from bike_cli.cli.classify.rows import as_json, as_object
 from bike_cli.config import ClassifyConfig, StoreConfig
 from bike_cli.data.lexicons import read_lexicon
@@ -27,12 +27,12 @@ RATE_TARGET, RATIO_TARGET = 3000, 50
 def main() -> None:
     """Print both rates and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", help="of videos (default: seven ordinary clips)")
-    parser.add_argument("-m", "--model", default="tiny")
-    parser.add_argument("--videos", type=int, default=300, help="files (default: %(default)s)")
-    parser.add_argument("--times", type=int, default=20, help="each is asked for again (default: %(default)s)")
+    add_folder_argument(parser)
+    add_model_argument(parser)
+    parser.add_argument("--videos", type=int, default=300, help="videos, copied as needed (default: %(default)s)")
+    parser.add_argument("--times", type=int, default=20, help="repetitions in the second run (default: %(default)s)")
     options = parser.parse_args()
-    logging.disable(logging.WARNING)  # labels that the model does not know
+    logging.disable(logging.WARNING)  # about labels that the model does not know
     engine = engine_of(options.model)
     labels = list(read_lexicon("kinetics400"))
     with tempfile.TemporaryDirectory() as folder:
@@ -47,12 +47,12 @@ def main() -> None:
 
 
 def rate(engine: bike.Engine, files: list[str], labels: list[str], config: ClassifyConfig) -> tuple[float, int]:
-    """Return the videos a second, and how many were decoded."""
-    spent, written, begun_s = Spent(), io.StringIO(), 0.0
+    """Return the videos per second, and how many were decoded."""
+    spent, written, start_s = Spent(), io.StringIO(), 0.0
     for answer in bike.classify(engine, files, labels, config, spent=spent):
-        begun_s = begun_s or time.perf_counter()
+        start_s = start_s or time.perf_counter()
         print(as_json(as_object(answer)), file=written, flush=True)
-    return (len(files) - 1) / (time.perf_counter() - begun_s), spent.decoded
+    return (len(files) - 1) / (time.perf_counter() - start_s), spent.decoded
 
 
 if __name__ == "__main__":

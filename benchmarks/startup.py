@@ -1,6 +1,6 @@
-"""What a start of bike costs: `python -m benchmarks.startup`.
+"""Measure how long bike takes to start: `python -m benchmarks.startup`.
 
-bike and what it is compared with run in turns, so that a busy moment of the machine meets both; figures are medians.
+bike and each baseline take turns, so that other load on the machine affects both. Times are medians.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import av
 import numpy as np
 
 RUNS = 5
-HELP_TARGET = 4.0  # times the import of typer and rich
-RECORD_TARGET_S = 1.5  # beyond the import of torch and open_clip
+HELP_TARGET = 4.0  # relative to the import of typer and rich
+RECORD_TARGET_S = 1.5  # in addition to the import of torch and open_clip
 BIKE = [sys.executable, "-m", "bike_cli"]
 IMPORT_BOTH = "import torch, open_clip; print('imported', flush=True)"
 
 
 def main() -> None:
-    """Print both figures beside their targets."""
+    """Print both times next to their targets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=RUNS, help="of each command (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=RUNS, help="runs of each command (default: %(default)s)")
     runs = parser.parse_args().runs
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, medians of {runs} runs in turns")
 
@@ -51,20 +51,20 @@ def main() -> None:
 
 
 def in_turns(measures: Sequence[Callable[[], float]], runs: int) -> list[float]:
-    """Return the median of each measure, in seconds; a round that fills the disk's cache is not counted."""
+    """Return the median of each measure in seconds, not counting a first round that fills the disk cache."""
     rounds = [[measure() for measure in measures] for _ in range(runs + 1)]
     return [statistics.median(column) for column in zip(*rounds[1:], strict=True)]
 
 
 def whole_run(*command: str) -> float:
-    """Return how long a command runs, in seconds."""
+    """Return the run time of a command in seconds."""
     start_s = time.perf_counter()
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - start_s
 
 
 def first_line(*command: str) -> float:
-    """Return the seconds from the start of a command to the first line it prints; what its end takes is left out."""
+    """Return the seconds from the start of a command to the first line it prints."""
     start_s = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -76,7 +76,7 @@ def first_line(*command: str) -> float:
 
 
 def write_clip(path: Path) -> Path:
-    """Write a red square that drifts for 2 s."""
+    """Write a clip of a drifting red square, 2 s long."""
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=8)
         stream.width, stream.height, stream.pix_fmt = 128, 128, "yuv420p"

@@ -124,8 +124,8 @@ def describe_models() -> dict[str, object]:
     }
 
 
-def describe_hub(limit_s: float) -> dict[str, object]:
-    """Return whether the model hub answers within `limit_s` seconds, whatever hangs: name look-up, proxy or server.
+def describe_hub(timeout_s: float) -> dict[str, object]:
+    """Return whether the model hub answers within `timeout_s` seconds, even if name resolution, proxy or server hang.
 
     Raises:
         ImportError: huggingface_hub is broken. Whatever its HTTP client raises where the hub cannot be reached.
@@ -137,15 +137,15 @@ def describe_hub(limit_s: float) -> dict[str, object]:
     endpoint = huggingface_hub.constants.ENDPOINT
 
     def ask() -> int:
-        return int(get_session().head(endpoint, timeout=limit_s).status_code)
+        return int(get_session().head(endpoint, timeout=timeout_s).status_code)
 
     start_s = time.perf_counter()
     # In a daemon thread: the resolver of the system cannot be interrupted, and must not be waited for.
     answer: Future[int] = concurrent.thread(ask)()
     try:
-        status = answer.result(timeout=limit_s)
+        status = answer.result(timeout=timeout_s)
     except FutureTimeout:
-        return {"endpoint": endpoint, "status": None, "seconds": limit_s}
+        return {"endpoint": endpoint, "status": None, "seconds": timeout_s}
     return {"endpoint": endpoint, "status": status, "seconds": round(time.perf_counter() - start_s, 3)}
 
 

@@ -1,1 +1,1 @@
-"""A path becomes frames. NumPy and the decoders only; never torch."""
+"""Read frames from video files. This package never imports torch."""

@@ -1,4 +1,4 @@
-"""Whether a video is the same as before: a stamp that costs a look, and a digest that costs reading it."""
+"""Recognise unchanged videos: a stamp from file metadata, and a digest of the content."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from bike_cli.errors import VideoError
@@ -15,14 +14,13 @@ from bike_cli.records import Source
 from bike_cli.time_limits import call_on_path
 from bike_cli.video.readers.footage import reason
 
-READ_BYTES = 2**20
-SETTLED_S = 2.0  # the coarsest clock of a file system in use, FAT's
+_CLOCK_STEP_S = 2.0  # resolution of modification times on FAT, the coarsest of the file systems in use
 
 
 def stamp_of(path: Path) -> bytes | None:
-    """Return what changes when the file does, or any frame of the folder: sizes and times of change. Reads no content.
+    """Return a value that changes when the file, or a frame in the folder, changes: a digest of sizes and times.
 
-    None where there is nothing to look at, or not soon; the decoder says why.
+    None if the path cannot be read or does not respond; the decoder then reports why. Content is not read.
     """
     return call_on_path(path, lambda: _stamp_of(path), default=None)
 
@@ -32,33 +30,33 @@ def _stamp_of(path: Path) -> bytes | None:
         status = path.stat()
         if stat.S_ISREG(status.st_mode):
             return _stamp(status)
-        if not stat.S_ISDIR(status.st_mode):  # reading a pipe may wait for ever, and takes what it reads
+        if not stat.S_ISDIR(status.st_mode):  # reading from a pipe may block, and consumes its data
             return None
-        looked_at = hashlib.sha256()
+        digest = hashlib.sha256()
         for entry in _frames(path):
-            looked_at.update(os.fsencode(entry.name) + b"\0" + _stamp(entry.stat()) + b"\0")
+            digest.update(os.fsencode(entry.name) + b"\0" + _stamp(entry.stat()) + b"\0")
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return None
-    return looked_at.digest()
+    return digest.digest()
 
 
 def changed_lately(path: Path) -> bool:
-    """Return whether a file, or a frame of a folder, changed so lately that its clock may not tell the next change."""
+    """Return whether a file, or a frame in a folder, changed so recently that its time may not show the next change."""
     return call_on_path(path, lambda: _changed_lately(path), default=True)
 
 
 def _changed_lately(path: Path) -> bool:
     try:
         status = path.stat()
-        seen = [entry.stat() for entry in _frames(path)] if stat.S_ISDIR(status.st_mode) else [status]
+        statuses = [entry.stat() for entry in _frames(path)] if stat.S_ISDIR(status.st_mode) else [status]
     except (OSError, ValueError):
         return True
-    newest_s = max((max(one.st_mtime, one.st_ctime) for one in seen), default=0.0)
-    return time.time() - newest_s < SETTLED_S
+    newest_s = max((max(each.st_mtime, each.st_ctime) for each in statuses), default=0.0)
+    return time.time() - newest_s < _CLOCK_STEP_S
 
 
 def digest_of(source: Source) -> bytes:
-    """Return the SHA-256 of a file's bytes, or of the names and bytes of the frames of a folder.
+    """Return the SHA-256 of a file, or of the names and content of the frames in a folder.
 
     Raises:
         VideoError: kind `missing` or `unreadable`.
@@ -66,17 +64,12 @@ def digest_of(source: Source) -> bytes:
     digest = hashlib.sha256()
     try:
         if not source.path.is_dir():
-            for block in _blocks(source.path):
-                digest.update(block)
-            return digest.digest()
+            return _sha256_of(source.path)
         digest.update(b"a folder of frames\0")
         for entry in _frames(source.path):
             if not entry.is_file():
                 continue
-            inside = hashlib.sha256()
-            for block in _blocks(Path(entry.path)):
-                inside.update(block)
-            digest.update(os.fsencode(entry.name) + b"\0" + inside.digest())
+            digest.update(os.fsencode(entry.name) + b"\0" + _sha256_of(Path(entry.path)))
     except FileNotFoundError as e:
         raise VideoError(missing_message(source.id), kind="missing") from e
     except (OSError, ValueError) as e:
@@ -85,7 +78,7 @@ def digest_of(source: Source) -> bytes:
 
 
 def _stamp(status: os.stat_result) -> bytes:
-    # The time of the last change of the entry, too: copying with `cp -p` or `rsync -t` sets the other one back.
+    # Both times: copying with `cp -p` or `rsync -t` resets the modification time, but not the change time.
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}".encode()
 
 
@@ -95,7 +88,6 @@ def _frames(folder: Path) -> list[os.DirEntry[str]]:
     return sorted(frames, key=lambda entry: os.fsencode(entry.name))
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def _sha256_of(path: Path) -> bytes:
     with path.open("rb", buffering=0) as file:
-        while block := file.read(READ_BYTES):
-            yield block
+        return hashlib.file_digest(file, "sha256").digest()

@@ -1,21 +1,21 @@
-"""One source becomes one clip: its frames at exact positions, with their times.
+"""Decode a source into a clip: frames at exact positions, with their times.
 
-The readers share one form, a request becomes footage:
+All readers turn a `Request` into `Footage`:
 
-    selective     PyAV decodes what the frames asked for need and little else; for the pairs of container and codec on
-                  which tests compare it, frame by frame, with a full decode
-    sequential    PyAV decodes all of the file: everything else, whatever the selective reader gives up on, and
-                  files that are damaged inside, of which it reads what can be read
-    decord        on demand only
+    selective     PyAV decodes little more than the requested frames need. Used for combinations of container and codec
+                  for which tests compare it with a full decode, frame by frame.
+    sequential    PyAV decodes the whole file. Used for everything else, including files that the selective reader
+                  cannot handle, and damaged files, of which it reads as much as possible.
+    decord        only on request
     frame folder  Pillow (a dependency of torchvision), one image per frame
 
-`auto` never takes decord: the selective reader takes three quarters of its CPU time on H.264, about the same on
-10 s of VP8 or VP9 and half of it on short ones (`python -m benchmarks.decode`), and what decord hides in silence, as
-FFmpeg's error concealment does, PyAV tells: which frames of a damaged stream are partly guessed.
+`auto` never uses decord: the selective reader needs three quarters of its CPU time on H.264, about the same on 10 s of
+VP8 or VP9, and half on shorter ones (`python -m benchmarks.decode`). In a damaged stream, PyAV also reports which
+frames FFmpeg has concealed errors in; decord does not.
 
-A frame's position is its place in presentation order among the frames a player shows: frames outside an edit list do
-not count. Its time is counted from the first such frame. Rotation in the metadata is applied, pixels are not resized,
-an alpha channel is dropped without blending, as FFmpeg's conversion to RGB does.
+A frame's position is its index, in presentation order, among the frames that a player shows: frames outside an edit
+list do not count. Its time counts from the first such frame. Rotation in the metadata is applied, and pixels are not
+resized. An alpha channel is dropped without blending, like in FFmpeg's conversion to RGB.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from bike_cli.config import Decoder, SamplingConfig
 from bike_cli.errors import VideoError
 from bike_cli.media import missing_message
 from bike_cli.records import Clip, Source, Timeline
-from bike_cli.video.readers.decord import GaveUpError, decord_is_exact, read_decord
+from bike_cli.video.readers.decord import UnsupportedFileError, decord_is_exact, read_decord
 from bike_cli.video.readers.footage import Footage, Request, reason
 from bike_cli.video.readers.frame_folder import read_folder
-from bike_cli.video.readers.packets import READING_ERRORS, UnforeseenError, list_packets
+from bike_cli.video.readers.packets import READING_ERRORS, UnpredictableFileError, list_packets
 from bike_cli.video.readers.selective import read_selected, reads_selectively
 from bike_cli.video.readers.sequential import read_through
-from bike_cli.video.readers.truncation import early_end
+from bike_cli.video.readers.truncation import truncation_notes
 from bike_cli.video.readers.video_file import VideoFile, open_video
 from bike_cli.video.sampling import positions_of
 
@@ -51,22 +51,21 @@ def decode(
     decoder: Decoder = "auto",
     rng: np.random.Generator | None = None,
 ) -> Clip:
-    """Return the frames of `source` that `config` asks for.
+    """Decode the frames of `source` that `config` selects.
 
-    A clip of fewer frames than asked for says so in its warning: keyframes that fell together, or damage.
+    If the clip has fewer frames than requested, because of shared keyframes or damage, its warning says so.
 
     Args:
-        config: `crops` is not used here; the encoder cuts them. `draft` counts where frames can be left out without
-            harm to others, elsewhere the frames are the exact ones.
-        decoder: `auto` takes the fastest reader that is exact on the file, so far always one of PyAV's, as `av` does;
-            `decord` takes that or nothing. Frame folders have a reader of their own.
-        rng: training jitter; None reads the same frames each time.
+        config: `crops` is not used here: the encoder cuts them. `draft` only has an effect where frames can be skipped
+            without harm to others.
+        decoder: `auto` and `av` use PyAV; `decord` uses decord or fails. Frame folders always use Pillow.
+        rng: jitter for training; None reads the same frames each time.
     Raises:
-        VideoError: kind `missing`, `unreadable`, `not_video`, `no_picture` or `damaged`; see there. `unreadable` is
-            a draft from decord, too, which cannot leave frames out.
+        VideoError: kind `missing`, `unreadable`, `not_video`, `no_picture` or `damaged`. `unreadable` includes a
+            draft with decord, which cannot skip frames.
     """
     if config.draft and decoder == "decord":
-        message = f"{source.id}: --draft needs PyAV, decord decodes every frame; leave it to --decoder auto"
+        message = f"{source.id}: --draft does not work with decord, which decodes every frame; use --decoder auto"
         raise VideoError(message, kind="unreadable")
     request = Request(config, rng)
     if _is_folder(source):
@@ -76,13 +75,13 @@ def decode(
 
 
 def clip_from_array(frames: NDArray[np.uint8], config: SamplingConfig, *, name: str) -> Clip:
-    """Return the clip of a video that is in memory already; it has no clock.
+    """Return a clip of a video that is already in memory; it has no timestamps.
 
     Args:
         frames: uint8 [T, H, W, 3], RGB, every frame of the video.
         name: what records and messages call it.
     Raises:
-        ValueError: another shape or type of number, or no frame.
+        ValueError: `frames` has another shape or type, or is empty.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape or frames.dtype != np.uint8:
         raise ValueError(
@@ -95,7 +94,7 @@ def clip_from_array(frames: NDArray[np.uint8], config: SamplingConfig, *, name: 
 
 
 def _clip(source: Source, footage: Footage, config: SamplingConfig) -> Clip:
-    for detail in footage.details:  # a worker has no log: there the pool logs them
+    for detail in footage.details:  # for callers in this process; workers do not log, their pool does
         logger.info("%s: %s", source.id, detail)
     notes = [*footage.notes, *_repeats(footage, asked=config.frames)]
     timeline = replace(footage.timeline, warning="; ".join(notes) or None)
@@ -107,11 +106,11 @@ def _repeats(footage: Footage, *, asked: int) -> list[str]:
     if n_frames >= asked or footage.frames.shape[1] < asked:
         return []
     noun = "frame" if n_frames == 1 else "frames"
-    return [f"{n_frames} {noun} in the video, {asked} asked for: some are read more than once"]
+    return [f"the video has {n_frames} {noun}, {asked} are requested: some are repeated"]
 
 
 def _is_folder(source: Source) -> bool:
-    """Return whether the source is a folder; raise VideoError where it is neither a folder nor an ordinary file."""
+    """Return whether the source is a folder; raise VideoError if it is neither a folder nor a regular file."""
     try:
         mode = source.path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as e:
@@ -126,14 +125,14 @@ def _is_folder(source: Source) -> bool:
 
 
 def _read_video(source: Source, request: Request, decoder: Decoder) -> Footage:
-    # PyAV looks first: decord prints what it cannot open, and opens text as ANSI art.
+    # PyAV checks the file first: decord prints errors to the terminal, and reads text files as ANSI art.
     with open_video(source) as file:
-        stated_s = file.header.duration_s
+        header_s = file.header.duration_s
         footage = _read_with_decord(source, request, file) if decoder == "decord" else _read_selectively(file, request)
     if not isinstance(footage, Footage):
         why_not, footage = footage, _read_through(source, request)
         footage = replace(footage, details=[f"{footage.details[0]} ({why_not})", *footage.details[1:]])
-    notes = [*footage.notes, *early_end(source, footage, header_s=stated_s)]
+    notes = [*footage.notes, *truncation_notes(source, footage, header_s=header_s)]
     return replace(footage, notes=notes, details=[*file.details, *footage.details])
 
 
@@ -143,7 +142,7 @@ def _read_selectively(file: VideoFile, request: Request) -> Footage | str:
         return f"{file.header.codec} in {file.header.container}"
     try:
         return read_selected(file, request)
-    except UnforeseenError as e:
+    except UnpredictableFileError as e:
         return str(e)
     except MemoryError:
         raise
@@ -167,10 +166,10 @@ def _read_with_decord(source: Source, request: Request, file: VideoFile) -> Foot
     is_exact = decord_is_exact(file, packets)
     try:
         footage = read_decord(source.path, request, file=file, packets=packets if is_exact else None)
-    except GaveUpError as e:
-        message = f"{source.id}: decord cannot read it, or not exactly; leave it to --decoder auto"
+    except UnsupportedFileError as e:
+        message = f"{source.id}: decord cannot read it reliably; use --decoder auto"
         raise VideoError(message, kind="not_video") from e
     if is_exact:
         return footage
-    note = "decord may be some frames off in such files; --decoder auto is exact"
+    note = "decord may be off by some frames in such files; --decoder auto is exact"
     return replace(footage, notes=[*footage.notes, note])

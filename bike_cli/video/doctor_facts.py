@@ -1,4 +1,4 @@
-"""What `bike doctor` reports about the decoders."""
+"""Facts about the decoders for `bike doctor`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DECORD_PACKAGES = ("decord", "decord2", "eva-decord")
 
 
 def describe_av() -> dict[str, object]:
-    """Return the versions of PyAV and of the FFmpeg libraries in it, and which common codecs it cannot decode.
+    """Return the versions of PyAV and its FFmpeg libraries, and the common codecs that it cannot decode.
 
     Raises:
         ImportError: PyAV, or a library that it needs, is missing or broken.
@@ -36,7 +36,7 @@ def describe_decord() -> dict[str, object]:
     """Return the version of decord.
 
     Raises:
-        ImportError, OSError: it is broken. A library of another processor may end this process.
+        ImportError, OSError: it is broken. A library for another processor may crash this process.
     """
     import decord
 
@@ -44,7 +44,7 @@ def describe_decord() -> dict[str, object]:
 
 
 def decord_package() -> str | None:
-    """Return the installed package that provides decord, and its version; None where there is none."""
+    """Return the installed package that provides decord, and its version; None if there is none."""
     for name in DECORD_PACKAGES:
         try:
             return f"{name} {version(name)}"
@@ -54,7 +54,7 @@ def decord_package() -> str | None:
 
 
 def describe_images() -> dict[str, object]:
-    """Return the versions of what reads and holds pictures.
+    """Return the versions of NumPy and Pillow.
 
     Raises:
         ImportError: one of them is missing or broken.
@@ -67,14 +67,14 @@ def describe_images() -> dict[str, object]:
 
 
 def describe_workers(workers: int | None) -> dict[str, object]:
-    """Return how many processes decode, and how many open files this needs.
+    """Return the number of worker processes, and of open files that they need.
 
     Args:
         workers: as configured; None: one per core.
     Raises:
         ImportError: a decoder is broken.
     """
-    from bike_cli.video.workers.machine import HANDLES, HANDLES_A_WORKER, cores
+    from bike_cli.video.workers.machine import FILES_PER_WORKER, OTHER_FILES, cores
 
     workers = workers or cores()
-    return {"workers": workers, "open_files_needed": HANDLES + HANDLES_A_WORKER * workers}
+    return {"workers": workers, "open_files_needed": OTHER_FILES + FILES_PER_WORKER * workers}

@@ -1,7 +1,7 @@
-"""Which frames of a video are read: index arithmetic, nothing else.
+"""Choose the frames to read.
 
-Every rule is the official BIKE code's (datasets/video.py, `_sample_indices`, `_get_val_indices`, `_get_test_indices`),
-in 0-based positions; tests compare each with values computed by that code.
+Every rule is that of the official BIKE code (`_sample_indices`, `_get_val_indices` and `_get_test_indices` in
+datasets/video.py), with 0-based positions. Tests compare each with values computed by that code.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bike_cli.config import DENSE_WINDOW, SamplingConfig
 
 
 def positions_of(config: SamplingConfig, n_frames: int, rng: np.random.Generator | None = None) -> NDArray[np.int64]:
-    """Return where the frames that a config asks for lie in a video of `n_frames` frames: [K, T]."""
+    """Return the positions of the frames that a config selects from a video of `n_frames` frames: [K, T]."""
     spread = dense_positions if config.sampling == "dense" else sample_positions
     return spread(n_frames, config.frames, clips=config.clips, rng=rng)
 
@@ -23,19 +23,19 @@ def sample_positions(
 ) -> NDArray[np.int64]:
     """Return the positions of the frames to read, spread over the whole video.
 
-    The video is cut into `frames` equal segments. Without `rng` a clip reads the start of each segment, and further
-    clips start evenly later, the last one a segment later less one frame. With `rng` each frame is drawn from its
-    segment, ends included: neighbouring segments share an end, so a frame can be read twice.
+    The video is split into `frames` equal segments. Without `rng`, the first clip reads the start of each segment;
+    further clips are shifted by equal steps, the last one by a segment minus one frame. With `rng`, each frame is drawn
+    from its segment, both ends included: neighbouring segments share an end, so a frame can be read twice.
 
-    A video with fewer than `frames` frames is read with repeats. With several clips its later ones start at -1: they
-    wrap around to the last frame, as the official code does since NumPy 1.20.
+    In a video with fewer than `frames` frames, some are repeated. If there are several clips, the later ones start at
+    -1: they wrap around to the last frame, as in the official code since NumPy 1.20.
 
     Args:
         n_frames: frames in the video; at least 1.
     Returns:
         [K, T], each in 0..n_frames-1; sorted within a clip except where it wraps around.
     Raises:
-        ValueError: a count below 1.
+        ValueError: a count is below 1.
     """
     _check_counts(n_frames=n_frames, frames=frames, clips=clips)
     if rng is not None:
@@ -50,10 +50,10 @@ def sample_positions(
 
 
 def segment_bounds(n_frames: int, frames: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the first and the last position, both included, that training may draw for each frame.
+    """Return the first and the last position, both inclusive, that training may draw for each frame.
 
     Returns:
-        two of [T].
+        two arrays of shape [T].
     """
     _check_counts(n_frames=n_frames, frames=frames)
     # rint rounds halves to even, as the `round` of the official code does.
@@ -64,18 +64,18 @@ def segment_bounds(n_frames: int, frames: int) -> tuple[NDArray[np.int64], NDArr
 def dense_positions(
     n_frames: int, frames: int, *, clips: int, rng: np.random.Generator | None = None
 ) -> NDArray[np.int64]:
-    """Return the positions of clips that each span 128 neighbouring frames; a shorter video is read round and round.
+    """Return the positions of clips that each span 128 consecutive frames; a shorter video is read in a loop.
 
-    Without `rng` the clips' windows are spread from the first to the last that fits. One clip takes the window in the
-    middle, where the official code divides by zero. With `rng` each window starts anywhere but at the very last place,
-    which the official code never draws.
+    Without `rng`, the windows are spread from the first to the last that fits. A single clip takes the middle window,
+    where the official code divides by zero. With `rng`, a window starts anywhere except at the last position, which the
+    official code never draws.
 
     Args:
         frames: at most 128.
     Returns:
         [K, T], each in 0..n_frames-1.
     Raises:
-        ValueError: a count below 1, or more frames than the window has.
+        ValueError: a count is below 1, or `frames` is larger than the window.
     """
     _check_counts(n_frames=n_frames, frames=frames, clips=clips)
     if frames > DENSE_WINDOW:

@@ -199,7 +199,7 @@ def test_a_wrong_label_is_a_problem() -> None:
     check = doctor_checks.check_self_test(ProbeResult(facts))
 
     assert check.state == "problem"
-    assert "blue star wins" in check.message
+    assert "the answer is blue star" in check.message
 
 
 def test_a_wrong_setting_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:

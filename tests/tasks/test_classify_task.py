@@ -246,7 +246,7 @@ def test_a_model_without_a_head_sees_any_number_of_frames(tiny: Engine) -> None:
 def test_a_video_with_fewer_frames_than_asked_for_carries_a_warning(tiny: Engine) -> None:
     short, enough = drawn("red square", frames=3), drawn("red square", frames=4)
 
-    assert "3 frames in the video, 4 asked for" in (ask(tiny, short, config()).warning or "")
+    assert "the video has 3 frames, 4 are requested" in (ask(tiny, short, config()).warning or "")
     assert ask(tiny, enough, config()).warning is None
 
 

@@ -1,7 +1,7 @@
-"""The checks of `bike doctor` that look at libraries, devices, files and the network.
+"""The checks of `bike doctor` for libraries, devices, files and the network.
 
-Each check judges what a probe reported. A `problem` stops bike; a `warning` takes something away from it. Both say what
-to do.
+Each check evaluates the facts of a probe. A `problem` prevents bike from working; a `warning` limits it. Both come with
+a fix.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from bike_cli.video.doctor_facts import decord_package
 State = Literal["ok", "warning", "problem"]
 
 HUB_LIMIT_S = 3.0
-START_S = 20.0  # that a process may take to start and import a small library, on a busy machine
-TORCH_LIMIT_S = 60.0  # to import torch from a cold disk takes ten seconds and more
+START_S = 20.0  # time to start a process and import a small library on a busy machine
+TORCH_LIMIT_S = 60.0  # importing torch from a cold disk can take more than ten seconds
 SELF_TEST_LIMIT_S = 120.0
 LITTLE_SPACE = 10**9  # bytes
-# What the self-test takes over from the settings in force: where and how things are computed.
+# The configured settings that the self-test uses.
 SELF_TEST_SETTINGS = ("device", "precision", "decoder", "workers", "decode_timeout", "decode_memory")
 
 logger = logging.getLogger(__name__)
@@ -36,10 +36,10 @@ class Check:
     """One line of the report.
 
     Args:
-        name: stable; the key in the JSON report.
-        message: what was found, in one line.
-        fix: what to do about a warning or a problem.
-        details: the facts behind the message, as JSON holds them.
+        name: key in the JSON report, which never changes.
+        message: the result in one line.
+        fix: advice for a warning or a problem.
+        details: the underlying facts, for the JSON report.
     """
 
     name: str
@@ -50,11 +50,11 @@ class Check:
 
 
 def diagnose(config: ClassifyConfig, *, why_offline: str | None) -> Iterator[Check]:
-    """Yield the checks, each as soon as it and those before it are done; no library is imported into this process.
+    """Yield the checks in order, each as soon as it is done; this process imports no library.
 
     Args:
-        config: the settings in force.
-        why_offline: why the model hub must not be asked; None: it may.
+        config: the configured settings.
+        why_offline: why the model hub must not be contacted; None: it may.
     """
     with probing() as prober:
         results = _start_probes(prober, config, is_offline=why_offline is not None)
@@ -68,7 +68,7 @@ def diagnose(config: ClassifyConfig, *, why_offline: str | None) -> Iterator[Che
         yield check_cache(_result_of(results, "cache"))
         yield check_temporary_folder(_result_of(results, "temporary_folder"))
         yield check_hub(_result_of(results, "hub") if "hub" in results else None, why_offline)
-        # Alone, so that its time means something.
+        # Alone, so that its time is meaningful.
         settings = {name: value for name, value in flatten(config).items() if name in SELF_TEST_SETTINGS}
         results["self_test"] = prober.start("self_test", limit_s=SELF_TEST_LIMIT_S, settings=settings)
         self_test = _result_of(results, "self_test")
@@ -90,7 +90,7 @@ def _start_probes(prober: Prober, config: ClassifyConfig, *, is_offline: bool) -
     if decord_package() is not None:
         results["decord"] = start("decord", limit_s=START_S)
     if not is_offline:
-        results["hub"] = start("hub", limit_s=HUB_LIMIT_S + START_S, patience_s=HUB_LIMIT_S)
+        results["hub"] = start("hub", limit_s=HUB_LIMIT_S + START_S, timeout_s=HUB_LIMIT_S)
     return results
 
 
@@ -104,7 +104,7 @@ def _result_of(results: Mapping[str, Future[ProbeResult]], name: str) -> ProbeRe
 
 
 def check_torch(result: ProbeResult) -> Check:
-    """Judge whether torch can be imported."""
+    """Check that torch can be imported."""
     facts = result.facts
     if "version" not in facts:
         return _broken("torch", "torch", result, "problem")
@@ -116,7 +116,7 @@ def check_torch(result: ProbeResult) -> Check:
 
 
 def check_open_clip(result: ProbeResult) -> Check:
-    """Judge whether open_clip, torchvision and huggingface_hub can be imported."""
+    """Check that open_clip, torchvision and huggingface_hub can be imported."""
     if "version" not in result.facts:
         return _broken("open_clip", "open_clip_torch torchvision huggingface-hub", result, "problem")
     facts = result.facts
@@ -126,7 +126,7 @@ def check_open_clip(result: ProbeResult) -> Check:
 
 
 def check_av(result: ProbeResult) -> Check:
-    """Judge whether PyAV can be imported, and decodes what users have."""
+    """Check that PyAV can be imported, and decodes common codecs."""
     if result.error is not None:
         return _broken("av", "av", result, "problem")
     facts, missing = result.facts, result.facts["missing_codecs"]
@@ -142,18 +142,18 @@ def check_av(result: ProbeResult) -> Check:
 
 
 def check_decord(result: ProbeResult | None) -> Check:
-    """Judge whether decord can be imported; None: it is not installed."""
+    """Check that decord can be imported; None: it is not installed."""
     if result is None:
         return Check("decord", "ok", "not installed (optional)", details={"version": None})
     if result.error is not None:
         check = _broken("decord", "decord", result, "warning")
-        fix = "leave it: only --decoder decord needs it; or python -m pip uninstall decord"
+        fix = "ignore it, because only --decoder decord needs it, or remove it: python -m pip uninstall decord"
         return Check("decord", "warning", check.message, fix, check.details)
     return Check("decord", "ok", str(result.facts["package"] or result.facts["version"]), details=result.facts)
 
 
 def check_images(result: ProbeResult) -> Check:
-    """Judge whether NumPy and Pillow can be imported."""
+    """Check that NumPy and Pillow can be imported."""
     if result.error is not None:
         return _broken("images", "numpy pillow", result, "problem")
     facts = result.facts
@@ -163,12 +163,12 @@ def check_images(result: ProbeResult) -> Check:
 def _broken(name: str, packages: str, result: ProbeResult, state: State) -> Check:
     error = first_line(result.error)
     if result.error_type is None:
-        message = f"{error} while it was imported"
+        message = f"{error} during the import"
     else:
         message = f"cannot be imported ({result.error_type}: {error})"
     fix = f"reinstall it: python -m pip install --force-reinstall {packages}"
     if "cannot open shared object file" in error or "DLL load failed" in error:
-        fix += "; if that does not help, install the system library that it names"
+        fix += "; if that does not help, install the system library named in the message"
     return Check(name, state, message, fix, {"error": result.error, "error_type": result.error_type})
 
 
@@ -176,17 +176,17 @@ def _broken(name: str, packages: str, result: ProbeResult, state: State) -> Chec
 
 
 def check_device(result: ProbeResult) -> Check:
-    """Judge where models run with `--device auto`."""
+    """Check on which device models run with `--device auto`."""
     facts = result.facts
     if "version" not in facts:
-        return Check("device", "warning", "not known, as torch cannot be used", "see torch")
+        return Check("device", "warning", "unknown, because torch does not work", "see torch")
     if "device" not in facts:
-        fix = "check the GPU driver (nvidia-smi); CUDA_VISIBLE_DEVICES=-1 makes torch leave the GPU alone"
-        return Check("device", "problem", f"torch {first_line(result.error)} about its devices", fix)
+        fix = "check the GPU driver (nvidia-smi); CUDA_VISIBLE_DEVICES=-1 makes torch ignore the GPU"
+        return Check("device", "problem", f"torch cannot list its devices: {first_line(result.error)}", fix)
     details = {key: value for key, value in facts.items() if key in _DEVICE_KEYS}
     message = f"auto chooses {facts['device']} in {facts['precision']}"
     if facts["error"]:
-        fix = "give --device cpu, or install a build of torch for this GPU: https://pytorch.org/get-started/locally"
+        fix = "use --device cpu, or install a build of torch for this GPU: https://pytorch.org/get-started/locally"
         return Check("device", "problem", f"{message}, which fails: {facts['error']}", fix, details)
     gpus = facts["gpus"]
     assert isinstance(gpus, list)
@@ -198,7 +198,7 @@ def check_device(result: ProbeResult) -> Check:
         return Check("device", "ok", f"{message} (CUDA_VISIBLE_DEVICES={hidden})", details=details)
     if facts["device"] == "cpu" and facts["has_nvidia_gpu"]:
         if hidden is not None:
-            fix = "unset CUDA_VISIBLE_DEVICES, or let it name a GPU that exists (nvidia-smi -L)"
+            fix = "unset CUDA_VISIBLE_DEVICES, or set it to an existing GPU (nvidia-smi -L)"
             message = f"{message} (CUDA_VISIBLE_DEVICES={hidden})"
             return Check("device", "warning", message, fix, details)
         fix = "update the NVIDIA driver, or install a build of torch for it: https://pytorch.org/get-started/locally"
@@ -218,33 +218,33 @@ def _check_gpus(gpus: list[Mapping[str, object]], message: str, details: Mapping
     message = "; ".join([message, *shown])
     broken = [f"cuda:{i} fails: {gpu['error']}" for i, gpu in enumerate(gpus) if gpu["error"]]
     if broken:
-        fix = "do not choose these, or install a build of torch for them: https://pytorch.org/get-started/locally"
+        fix = "do not use these, or install a build of torch for them: https://pytorch.org/get-started/locally"
         return Check("device", "warning", "; ".join([message, *broken]), fix, details)
     return Check("device", "ok", message, details=details)
 
 
 def check_workers(result: ProbeResult) -> Check:
-    """Judge how many processes decode, on how many cores, with how many open files."""
+    """Check the number of decode workers, cores and open files."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     limits = _open_file_limits()
     details: dict[str, object] = {"cores": os.cpu_count(), "usable_cores": affinity, "open_file_limits": limits}
     cores = f"{_count(os.cpu_count(), 'core')}" + (f", {affinity} usable" if affinity is not None else "")
     if result.error is not None:
-        fix = "see the libraries that are broken"
-        return Check("workers", "warning", f"{cores}; workers not known ({first_line(result.error)})", fix, details)
+        fix = "see the broken libraries above"
+        return Check("workers", "warning", f"{cores}; workers unknown ({first_line(result.error)})", fix, details)
     workers, needed = result.facts["workers"], result.facts["open_files_needed"]
     details |= result.facts
     message = f"{_count(workers, 'worker')} decode; {cores}"
     if limits is not None:
         message += f"; open files: {_limit(limits[0])}, at most {_limit(limits[1])}"
         if limits[1] is not None and isinstance(needed, int) and limits[1] < needed:
-            fix = f"raise the limit of open files (ulimit -n {needed}), or give fewer --workers"
+            fix = f"raise the limit of open files (ulimit -n {needed}), or use fewer --workers"
             return Check("workers", "problem", f"{message}, but {needed} are needed", fix, details)
     return Check("workers", "ok", message, details=details)
 
 
 def _open_file_limits() -> tuple[int | None, int | None] | None:
-    """Return the soft and the hard limit of open files, each None where there is none; None: not known."""
+    """Return the soft and the hard limit of open files, None if unlimited; None: unknown."""
     try:
         import resource
     except ImportError:  # Windows
@@ -262,18 +262,18 @@ def _limit(limit: int | None) -> str:
 
 
 def check_cache(result: ProbeResult) -> Check:
-    """Judge whether features can be kept."""
+    """Check that the cache can be used."""
     if result.error is not None:
-        fact, _, fix = first_line(result.error).partition("; ")
-        stops = result.error_type == "StoreError"
-        fallback = "name another folder with --cache-dir or BIKE_CACHE_DIR, or use --no-cache"
-        message = fact if result.error_type is not None else f"the file system of the cache folder {fact}"
-        return Check("cache", "problem" if stops else "warning", message, fix or fallback, {"error": result.error})
+        error, _, fix = first_line(result.error).partition("; ")
+        is_problem = result.error_type == "StoreError"
+        fallback = "choose another folder with --cache-dir or BIKE_CACHE_DIR, or use --no-cache"
+        message = error if result.error_type is not None else f"the file system of the cache folder {error}"
+        return Check("cache", "problem" if is_problem else "warning", message, fix or fallback, {"error": result.error})
     facts = result.facts
     message = f"{facts['folder']}, {size(facts['bytes'])}, {_count(facts['videos'], 'video')}"
     message += f", {size(facts['free_bytes'])} free"
     if facts["error"]:
-        fix = "name a folder that can be written with --cache-dir or BIKE_CACHE_DIR; until then nothing is kept"
+        fix = "choose a writable folder with --cache-dir or BIKE_CACHE_DIR; until then nothing is cached"
         return Check("cache", "warning", f"{message}; cannot be written ({facts['error']})", fix, facts)
     if facts["is_network"]:
         fix = "choose a local folder with BIKE_CACHE_DIR; SQLite's locks are slow and unreliable over a network"
@@ -282,8 +282,8 @@ def check_cache(result: ProbeResult) -> Check:
 
 
 def check_temporary_folder(result: ProbeResult) -> Check:
-    """Judge whether temporary files can be written."""
-    fix = "make room, or set TMPDIR to a folder that can be written"
+    """Check that temporary files can be written."""
+    fix = "free some space, or set TMPDIR to a writable folder"
     if result.error is not None or result.facts["error"]:
         reason = first_line(result.error or str(result.facts["error"]))
         folder = f"{result.facts['folder']}: " if "folder" in result.facts else ""
@@ -295,14 +295,14 @@ def check_temporary_folder(result: ProbeResult) -> Check:
 def _with_space(name: str, message: str, facts: Mapping[str, object]) -> Check:
     free = facts["free_bytes"]
     if isinstance(free, int) and free < LITTLE_SPACE:
-        return Check(name, "warning", f"{message}: the disk is almost full", "make room", facts)
+        return Check(name, "warning", f"{message}: the disk is almost full", "free some space", facts)
     return Check(name, "ok", message, details=facts)
 
 
 def check_models(result: ProbeResult) -> Check:
-    """Judge which models can be used at once."""
+    """Check which models are available without a download."""
     if "version" not in result.facts:
-        return Check("models", "warning", "not known, as open_clip cannot be used", "see open_clip")
+        return Check("models", "warning", "unknown, because open_clip does not work", "see open_clip")
     on_disk = result.facts["on_disk"]
     assert isinstance(on_disk, Mapping)
     details = {key: result.facts[key] for key in ("bundled_model", "hub_cache", "on_disk")}
@@ -310,17 +310,17 @@ def check_models(result: ProbeResult) -> Check:
         fix = "reinstall bike: its bundled model is missing"
         return Check("models", "problem", "the bundled model tiny is missing", fix, details)
     names = ", ".join(name for name in on_disk if "," not in name)
-    return Check("models", "ok", f"on this disk: {names}; downloads go to {details['hub_cache']}", details=details)
+    return Check("models", "ok", f"available: {names}; downloads go to {details['hub_cache']}", details=details)
 
 
 # -- the network -------------------------------------------------------------------------------------------------------
 
 
 def check_hub(result: ProbeResult | None, why_offline: str | None) -> Check:
-    """Judge whether models can be downloaded; None: the hub was not asked."""
+    """Check that models can be downloaded; None: the hub was not contacted."""
     if result is None:
         return Check("hub", "ok", f"not checked: {why_offline}", details={"reachable": None, "reason": why_offline})
-    fix = "check the network, HTTPS_PROXY and HF_ENDPOINT; models that are on this disk work without it"
+    fix = "check the network, HTTPS_PROXY and HF_ENDPOINT; models on this disk work without it"
     if result.error is not None:
         message = f"cannot be reached ({first_line(result.error)})"
         return Check("hub", "warning", message, fix, {"reachable": False, "error": result.error})
@@ -334,14 +334,14 @@ def check_hub(result: ProbeResult | None, why_offline: str | None) -> Check:
     return Check("hub", "ok", f"{endpoint} answers in {facts['seconds']:.1f} s", details=details)
 
 
-# -- all together ------------------------------------------------------------------------------------------------------
+# -- self-test ---------------------------------------------------------------------------------------------------------
 
 
 _SELF_TEST_KEYS = ("label", "score", "expected", "load_s", "classify_s", "error")
 
 
 def check_self_test(result: ProbeResult) -> Check:
-    """Judge whether a clip is decoded and classified as it should be."""
+    """Check that the example clip is decoded and classified correctly."""
     facts = {key: value for key, value in result.facts.items() if key in _SELF_TEST_KEYS}
     fix = "see the problems above; if there are none, report this as a bug"
     error = result.error or facts.get("error")
@@ -351,16 +351,16 @@ def check_self_test(result: ProbeResult) -> Check:
         return Check("self_test", "problem", f"failed ({kind}{first_line(str(error))})", fix, details)
     seconds = f"{facts['load_s']:.1f} s to load, {facts['classify_s']:.1f} s to classify"
     if facts["label"] != facts["expected"]:
-        message = f"the example is a {facts['expected']}, but {facts['label']} wins ({facts['score']:.1%})"
+        message = f"the example is a {facts['expected']}, but the answer is {facts['label']} ({facts['score']:.1%})"
         return Check("self_test", "problem", message, fix, facts)
     return Check("self_test", "ok", f"{facts['label']} {facts['score']:.1%}; {seconds}", details=facts)
 
 
-# -- words -------------------------------------------------------------------------------------------------------------
+# -- formatting --------------------------------------------------------------------------------------------------------
 
 
 def first_line(text: str | None) -> str:
-    """Return the first line of a message that says something."""
+    """Return the first non-empty line of a message."""
     return next((line.strip() for line in (text or "").splitlines() if line.strip()), "no reason given")
 
 

@@ -1,8 +1,7 @@
-"""One check of `bike doctor`, run in a process of its own: what it touches may raise, crash or hang.
+"""Run one probe of `bike doctor` in a separate process, because it may raise, crash or hang.
 
-Nothing is imported before it is asked for. `main` runs the probe that its arguments name, and prints each set of facts
-as one line of JSON as soon as it is known: what was printed before a hang or a crash counts. Whatever a library prints
-goes to stderr.
+`main` runs the probe named by its arguments. It prints each set of facts as one line of JSON as soon as it is known, so
+that facts survive a later hang or crash. Only the probes that need a library import it; its output goes to stderr.
 """
 
 from __future__ import annotations
@@ -11,21 +10,34 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from bike_cli.engine import doctor_facts as engine_facts
+from bike_cli.video import doctor_facts as video_facts
+
 Facts = Mapping[str, object]
 
-ERROR, COMPLETE = "exception", "complete"  # keys of what a probe prints last: why it ended, or that nothing is missing
+ERROR, COMPLETE = "exception", "complete"  # keys of the last line: why the probe failed, or that it is complete
 SELF_TEST_CLIP = "clips/red_circle_moving_left.mp4"
 SELF_TEST_LABELS = ("red circle", "blue star", "green square", "yellow triangle")
 SELF_TEST_ANSWER = "red circle"
+PROBES: Mapping[str, Sequence[Callable[..., Facts]]] = {  # `self_test` is below
+    "torch": (engine_facts.describe_torch, engine_facts.describe_devices),
+    "hub": (engine_facts.describe_hub,),
+    "cache": (engine_facts.describe_cache,),
+    "temporary_folder": (engine_facts.describe_temporary_folder,),
+    "av": (video_facts.describe_av,),
+    "decord": (video_facts.describe_decord,),
+    "images": (video_facts.describe_images,),
+    "workers": (video_facts.describe_workers,),
+}
 
 
 def main(arguments: list[str]) -> None:
-    """Run the probe that the first argument names, with the second as its keyword arguments in JSON."""
-    name, keywords = arguments
+    """Run the probe named by the first argument; the second contains its keyword arguments as JSON."""
+    name, keywords = arguments[0], json.loads(arguments[1])
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -37,79 +49,32 @@ def main(arguments: list[str]) -> None:
         send({ERROR: {"type": kind.__name__, "message": str(error)}})
 
     sys.excepthook = report
-    for facts in PROBES[name](**json.loads(keywords)):
-        send(facts)
-    send({COMPLETE: True})  # a library that crashes as the process ends takes nothing away from its facts
+    if name == "self_test":
+        for facts in _self_test(**keywords):
+            send(facts)
+    else:
+        for describe in PROBES[name]:
+            send(describe(**keywords))
+    send({COMPLETE: True})  # a library may still crash when the process ends
 
 
 def self_test_clip() -> Path | None:
-    """Return the example clip that comes with bike: in the installed package, or in the checkout around it."""
+    """Return the path of the example clip in the installed package or in the checkout; None if it is missing."""
     package = Path(__file__).parents[2]
-    places = (package / "examples" / SELF_TEST_CLIP, package.parent / "examples" / SELF_TEST_CLIP)
-    return next((place for place in places if place.is_file()), None)
-
-
-def _torch() -> Iterator[Facts]:
-    from bike_cli.engine.doctor_facts import describe_devices, describe_torch
-
-    yield describe_torch()
-    yield describe_devices()
-
-
-def _hub(patience_s: float) -> Iterator[Facts]:
-    from bike_cli.engine.doctor_facts import describe_hub
-
-    yield describe_hub(patience_s)
-
-
-def _cache(folder: str | None) -> Iterator[Facts]:
-    from bike_cli.engine.doctor_facts import describe_cache
-
-    yield describe_cache(folder)
-
-
-def _temporary_folder() -> Iterator[Facts]:
-    from bike_cli.engine.doctor_facts import describe_temporary_folder
-
-    yield describe_temporary_folder()
-
-
-def _av() -> Iterator[Facts]:
-    from bike_cli.video.doctor_facts import describe_av
-
-    yield describe_av()
-
-
-def _decord() -> Iterator[Facts]:
-    from bike_cli.video.doctor_facts import describe_decord
-
-    yield describe_decord()
-
-
-def _images() -> Iterator[Facts]:
-    from bike_cli.video.doctor_facts import describe_images
-
-    yield describe_images()
-
-
-def _workers(workers: int | None) -> Iterator[Facts]:
-    from bike_cli.video.doctor_facts import describe_workers
-
-    yield describe_workers(workers)
+    paths = (package / "examples" / SELF_TEST_CLIP, package.parent / "examples" / SELF_TEST_CLIP)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _self_test(settings: dict[str, object]) -> Iterator[Facts]:
-    """Describe the models, and classify the example clip with the bundled one, through worker processes.
+    """Describe the models, and classify the example clip with the bundled one through worker processes.
 
-    Both import open_clip, which takes seconds.
+    One probe does both, because importing open_clip takes seconds.
 
     Args:
-        settings: device, precision, decoder, workers and limits that are in force, by field name.
+        settings: the configured device, precision, decoder, workers and limits, by field name.
     """
     start_s = time.perf_counter()
-    from bike_cli.engine.doctor_facts import describe_models
-
-    yield describe_models()
+    yield engine_facts.describe_models()
     clip = self_test_clip()
     if clip is None:
         yield {"error": f"examples/{SELF_TEST_CLIP}: is missing from this installation"}
@@ -131,16 +96,3 @@ def _self_test(settings: dict[str, object]) -> Iterator[Facts]:
         yield {"error": answer.message, **seconds}
     else:
         yield {"label": answer.best.label, "score": answer.best.score, "expected": SELF_TEST_ANSWER, **seconds}
-
-
-PROBES: Mapping[str, Callable[..., Iterator[Facts]]] = {
-    "torch": _torch,
-    "hub": _hub,
-    "cache": _cache,
-    "temporary_folder": _temporary_folder,
-    "av": _av,
-    "decord": _decord,
-    "images": _images,
-    "workers": _workers,
-    "self_test": _self_test,
-}

@@ -1,4 +1,4 @@
-"""Probes in processes of their own, with a time limit that holds whatever they touch."""
+"""Run probes in separate processes, with a time limit that holds even if they hang."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 
 from bike_cli.tasks.doctor.probe_process import COMPLETE, ERROR, Facts
 
-# The probe imports what this process would import: `-P` and the path keep the current folder out unless it is in use.
+# A probe has the same import path as this process; `-P` keeps the current folder out.
 _CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from bike_cli.tasks.doctor.probe_process import main; main(sys.argv[2:])"
 )
-_AT_ONCE = 3
-_END_S = 1.0  # that a killed process may take to end; one that waits for a dead file server never does
+_MAX_PROCESSES = 3
+_END_S = 1.0  # time for a killed process to end; it never does while it waits for a dead file server
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class ProbeResult:
     """What a probe reported.
 
     Args:
-        facts: all that it knew before it ended.
-        error: why it did not come to its end; None: it did.
-        error_type: the class of the exception that ended it; None where it crashed or took too long.
-        seconds: it took, with the start of its process.
+        facts: everything reported before it ended.
+        error: why it failed; None: it did not.
+        error_type: class name of the exception; None if the process crashed or took too long.
+        seconds: duration, including the start of the process.
     """
 
     facts: Facts
@@ -44,7 +44,7 @@ class ProbeResult:
 
 @dataclass
 class Prober:
-    """Runs probes side by side; see `probing`."""
+    """Runs probes in parallel; see `probing`."""
 
     _threads: ThreadPoolExecutor
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -52,11 +52,11 @@ class Prober:
     _is_closed: bool = False
 
     def start(self, name: str, *, limit_s: float, **keywords: object) -> Future[ProbeResult]:
-        """Start a probe of `probe.PROBES`; its result comes within about `limit_s` seconds once it runs."""
+        """Start the probe `name`; the result arrives within about `limit_s` seconds after it has started to run."""
         return self._threads.submit(self._run, name, limit_s, keywords)
 
     def kill(self) -> None:
-        """Kill all probes that run, and start no more."""
+        """Kill all running probes, and start no more."""
         with self._lock:
             self._is_closed = True
             processes = list(self._processes)
@@ -72,20 +72,20 @@ class Prober:
                 process = _start(name, keywords)
                 self._processes.append(process)
         except OSError as e:
-            return ProbeResult({}, f"cannot be checked in a process of its own ({e.strerror or e})")
+            return ProbeResult({}, f"cannot be checked in a separate process ({e.strerror or e})")
         try:
             out, _ = process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired:
             _kill(process)
-            out = _rest(process)
+            out = _remaining_output(process)
             return _result(out, f"did not answer within {limit_s:g} s", time.perf_counter() - start_s)
         return _result(out, _describe_end(process.returncode), time.perf_counter() - start_s)
 
 
 @contextmanager
 def probing() -> Iterator[Prober]:
-    """Yield a prober; whatever still runs in the end is killed."""
-    threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="bike probe")
+    """Yield a prober; kill the probes that are still running at the end."""
+    threads = ThreadPoolExecutor(_MAX_PROCESSES, thread_name_prefix="bike probe")
     prober = Prober(threads)
     try:
         yield prober
@@ -102,7 +102,7 @@ def _start(name: str, keywords: Mapping[str, object]) -> subprocess.Popen[str]:
         stderr=subprocess.DEVNULL,
         encoding="utf-8",
         errors="replace",
-        start_new_session=os.name == "posix",  # so that its own children can be killed with it
+        start_new_session=os.name == "posix",  # so that its children are killed as well
     )
 
 
@@ -116,12 +116,12 @@ def _kill(process: subprocess.Popen[str]) -> None:
             process.kill()
 
 
-def _rest(process: subprocess.Popen[str]) -> str:
-    """Return what a killed process wrote before its end."""
+def _remaining_output(process: subprocess.Popen[str]) -> str:
+    """Return what a killed process wrote before it ended."""
     try:
         return process.communicate(timeout=_END_S)[0]
     except subprocess.TimeoutExpired as e:
-        # It cannot even be killed. What it wrote is given as bytes here, whatever the encoding.
+        # It cannot be killed. Here the output is bytes, despite the encoding.
         written: str | bytes = e.stdout or b""
         return written if isinstance(written, str) else written.decode(errors="replace")
 
@@ -129,7 +129,7 @@ def _rest(process: subprocess.Popen[str]) -> str:
 def _result(out: str, error: str | None, seconds: float) -> ProbeResult:
     facts: dict[str, object] = {}
     for line in out.splitlines():
-        with suppress(ValueError):  # cut off in the middle
+        with suppress(ValueError):  # a line that was cut off
             facts |= json.loads(line)
     raised = facts.pop(ERROR, None)
     if facts.pop(COMPLETE, False):

@@ -1,8 +1,8 @@
-"""What is done with a file of which only a part can be read: arithmetic on a survey, no decoder.
+"""Choose the frames of a clip from a file that can only be read in part.
 
-A frame is whole where the decoder neither failed on it nor had to guess a part of it. Frames are taken from the whole
-ones if there are enough for a clip; else from these and the partly guessed ones; else, down to half a clip, each frame
-that there is is read once. The clip's warning says which it was.
+A frame is intact if the decoder neither failed on it nor concealed errors in it. If there are enough intact frames for
+a clip, only those are used; otherwise also frames with concealed errors; otherwise, down to half a clip, each readable
+frame once. The clip's warning says which.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from bike_cli.video.readers.video_file import Header
 
 @dataclass(frozen=True)
 class Losses:
-    """What was lost in decoding a file.
+    """What was lost while decoding a file.
 
     Args:
         n_announced: frames that the file's packets announce.
-        is_exact: whether each of these should come out; False for codecs whose packets are not understood.
-        n_before_first: packets that the decoder took before the first frame came out.
-        errors: packets that could not be decoded after the first frame came out.
+        is_exact: whether that count is exact; False for codecs whose packets are not inspected.
+        n_before_first: packets that were decoded before the first frame.
+        errors: packets after the first frame that could not be decoded.
         read_error: why the container could not be read to its end.
     """
 
@@ -42,20 +42,20 @@ class Losses:
 
 @dataclass(frozen=True)
 class Survey:
-    """What one decoding of a whole file met: M frames, in the order in which they came out.
+    """The result of decoding a whole file: M frames, in the order in which they were decoded.
 
     Args:
-        starts, lengths: float64 [M], seconds; `starts` is NaN without a clock, `lengths` 0 where not known.
-        is_whole, is_key: bool [M].
-        packet_starts: float64 [P], sorted, of the packets with a time that announce a frame.
-        n_packets: packets in the file, those that are not shown included.
-        n_discarded: frames among those announced by the header that a player does not show.
-        may_jump: whether the format allows jumps of its clock.
+        starts, lengths: float64 [M], seconds; `starts` is NaN without timestamps, `lengths` 0 if unknown.
+        is_intact, is_key: bool [M].
+        packet_starts: float64 [P], sorted: times of the packets that announce a frame and have a time.
+        n_packets: packets in the file, including those that are not shown.
+        n_discarded: frames counted by the header that a player does not show.
+        may_jump: whether timestamps of the format may jump.
     """
 
     starts: NDArray[np.float64]
     lengths: NDArray[np.float64]
-    is_whole: NDArray[np.bool_]
+    is_intact: NDArray[np.bool_]
     is_key: NDArray[np.bool_]
     packet_starts: NDArray[np.float64]
     n_packets: int
@@ -66,12 +66,12 @@ class Survey:
 
     @property
     def n_read(self) -> int:
-        """Frames that came out."""
+        """Number of decoded frames."""
         return len(self.starts)
 
     @cached_property
     def n_leading(self) -> int:
-        """Frames at the beginning that cannot be decoded, as where a recording begins between two keyframes."""
+        """Number of frames at the start that cannot be decoded, as in a recording that starts between keyframes."""
         lost = max(0, self.losses.n_announced - self.n_read)
         if not self.n_read:
             return 0
@@ -81,22 +81,22 @@ class Survey:
 
     @cached_property
     def is_damaged(self) -> bool:
-        """Whether frames were lost or guessed after the first one."""
+        """Whether frames after the first one were lost or have concealed errors."""
         n_after = self.losses.n_announced - self.n_leading
         if not self.n_read:
             return n_after > 0
-        return (self.losses.errors > 0 and self.n_read < n_after) or not self.is_whole.all() or self._is_cut()
+        return (self.losses.errors > 0 and self.n_read < n_after) or not self.is_intact.all() or self._is_cut()
 
     @property
     def n_frames(self) -> int:
-        """Frames of the video from the first that can be decoded, with those that are lost after it."""
+        """Number of frames from the first that can be decoded, including those lost after it."""
         if not self.is_damaged:
             return self.n_read
         promised = self.header.frames - self.n_discarded if self._is_cut() else self.losses.n_announced
         return max(self.n_read, promised - self.n_leading)
 
     def places(self) -> NDArray[np.int64]:
-        """Return where in the video each frame read is shown; without a clock, where among those that can be read."""
+        """Return the position of each frame in the video; without timestamps, among the frames that can be read."""
         counted = np.arange(self.n_read)
         places = np.searchsorted(self.packet_starts, self.starts) - self.n_leading
         if not self.is_damaged or np.isnan(self.starts).any() or not (np.diff(places) > 0).all():
@@ -105,11 +105,11 @@ class Survey:
 
     @cached_property
     def clock(self) -> Clock:
-        """When each frame is shown, counted from the first one."""
+        """When each frame is shown, relative to the first one."""
         return clock_of(self.starts, self.lengths, self.is_key, may_jump=self.may_jump)
 
     def notes(self) -> list[str]:
-        """Return what is to be said of frames that are missing without damage, and of the clock."""
+        """Return notes about frames that are missing without damage, and about the clock."""
         announced, leading = self.losses.n_announced, self.n_leading
         lost = announced - self.n_read - leading
         notes = [self.clock.note] if self.clock.note else []
@@ -126,21 +126,21 @@ class Survey:
         if not is_known.any():
             return False
         starts, lengths = self.starts[is_known], self.lengths[is_known]
-        # AVI has no presentation times, so the last frame may not have the latest.
+        # AVI has no presentation times, so the last frame may not have the latest time.
         ends_at_s = float((starts + lengths).max())
-        # Where edits follow one another, FFmpeg can let the times of the second begin before the first ends.
+        # FFmpeg can start the times of a second edit before the first one ends.
         lasts_s = max(ends_at_s - float(starts.min()), float(self.lengths.sum()))
         return self.header.promises_more(self.n_packets, max(ends_at_s, lasts_s))
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Which of the frames that can be read make the clip.
+class FrameChoice:
+    """The frames of a clip, as indices of decoded frames.
 
     Args:
-        frames: int64 [K, T], among all frames read.
-        usable: int64 [U], sorted, the frames that were to choose from.
-        notes: what the clip's warning says of it.
+        frames: int64 [K, T].
+        usable: int64 [U], sorted: the frames to choose from.
+        notes: for the clip's warning.
     """
 
     frames: NDArray[np.int64]
@@ -148,32 +148,32 @@ class Choice:
     notes: Sequence[str] = ()
 
 
-def choose(survey: Survey, request: Request, *, source: Source) -> Choice:
+def choose(survey: Survey, request: Request, *, source: Source) -> FrameChoice:
     """Choose the frames of a clip from those that can be read.
 
     Raises:
-        VideoError: kind `damaged`; fewer than half a clip can be read.
+        VideoError: kind `damaged`: fewer than half the frames of a clip can be read.
     """
-    every = np.arange(survey.n_read)
+    all_frames = np.arange(survey.n_read)
     if not survey.is_damaged:
-        return Choice(request.positions(survey.n_read), every)
-    asked, whole = request.config.frames, every[survey.is_whole]
-    if len(whole) >= asked:
-        fact = f"{len(whole)} of {survey.n_frames} frames can be read; the frames are taken from those"
-        return Choice(whole[request.positions(len(whole))], whole, [f"damaged: {fact}"])
+        return FrameChoice(request.positions(survey.n_read), all_frames)
+    asked, intact = request.config.frames, all_frames[survey.is_intact]
+    if len(intact) >= asked:
+        problem = f"{len(intact)} of {survey.n_frames} frames can be read; only those are used"
+        return FrameChoice(intact[request.positions(len(intact))], intact, [f"damaged: {problem}"])
     if survey.n_read * 2 < asked or not survey.n_read:
-        fact = f"{survey.n_read} of {survey.n_frames} frames can be read, {asked} are asked for"
-        raise VideoError(f"{source.id}: is damaged inside ({fact}); repair or replace the file", kind="damaged")
+        problem = f"{survey.n_read} of {survey.n_frames} frames can be read, {asked} are requested"
+        raise VideoError(f"{source.id}: is damaged ({problem}); repair or replace the file", kind="damaged")
     if survey.n_read >= asked:
         frames = request.positions(survey.n_read)
-        note = f"damaged: {len(whole)} of {survey.n_frames} frames are whole"
+        note = f"damaged: {len(intact)} of {survey.n_frames} frames are intact"
     else:
-        frames = np.tile(every, (request.config.clips, 1))  # each frame once, in every clip
-        note = f"damaged: asked {asked} frames, read {survey.n_read}"
-    return Choice(frames, every, [note, *_guessed(survey, frames)])
+        frames = np.tile(all_frames, (request.config.clips, 1))  # each frame once, in every clip
+        note = f"damaged: {asked} frames requested, {survey.n_read} read"
+    return FrameChoice(frames, all_frames, [note, *_concealment_notes(survey, frames)])
 
 
-def _guessed(survey: Survey, frames: NDArray[np.int64]) -> list[str]:
+def _concealment_notes(survey: Survey, frames: NDArray[np.int64]) -> list[str]:
     read = np.unique(frames)
-    guessed = int((~survey.is_whole[read]).sum())
-    return [f"{guessed} of the {len(read)} frames read are partly guessed"] if guessed else []
+    concealed = int((~survey.is_intact[read]).sum())
+    return [f"{concealed} of the {len(read)} frames read have concealed errors"] if concealed else []

@@ -1,4 +1,4 @@
-"""What every reader takes and returns: a request for frames, and the footage that answers it."""
+"""The input and output of all readers: a request for frames, and footage."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from bike_cli.video.sampling import positions_of
 
 @dataclass(frozen=True)
 class Request:
-    """Which frames are asked for; `rng` is training jitter, None reads the same frames each time."""
+    """The frames to read; `rng` is the jitter for training, None reads the same frames each time."""
 
     config: SamplingConfig
     rng: np.random.Generator | None = None
 
     def positions(self, n_frames: int) -> NDArray[np.int64]:
-        """Return where the frames asked for lie in a video of `n_frames` frames: [K, T]."""
+        """Return the positions of the requested frames in a video of `n_frames` frames: [K, T]."""
         return positions_of(self.config, n_frames, self.rng)
 
 
@@ -33,9 +33,9 @@ class Footage:
         frames: uint8 [K, T, H, W, 3].
         timeline: of the frames, [K, T]; positions are known, and the duration is the end of the last frame.
         n_frames: frames in the whole video.
-        notes: what differs from the request; they become the timeline's warning.
-        ends_at_s: end of the last frame on the file's own clock; None where that is not known or was corrected.
-        details: how the file was read, for the log of `-v`; such as the reader and a second video track.
+        notes: what differs from the request; becomes the timeline's warning.
+        ends_at_s: end of the last frame on the file's own clock; None if it is unknown or was corrected.
+        details: how the file was read, for the log of `-v`: the reader, ignored video streams.
     """
 
     frames: NDArray[np.uint8]
@@ -47,5 +47,5 @@ class Footage:
 
 
 def reason(error: Exception) -> str:
-    """Return what an error of a decoder or of the system says, for a message of ours."""
+    """Return the text of a decoder's or the system's error, for use in a message."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""A folder of images as a video, one image a frame, read with Pillow; torchvision brings it."""
+"""Read a folder of images as a video, with Pillow, a dependency of torchvision."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from bike_cli.video.readers.images import read_images
 
 
 def read_folder(folder: Path, request: Request) -> Footage:
-    """Read a folder that holds one image a frame, img_2.jpg before img_10.jpg; it has no clock.
+    """Read a folder with one image per frame, img_2.jpg before img_10.jpg; it has no timestamps.
 
-    Every image is a keyframe, and none can be left out of a draft.
+    Every image is a keyframe, and a draft skips none.
+
+    Raises:
+        VideoError: kind `unreadable`, `not_video` or `damaged`.
     """
     images = _frame_files(folder)
     if not images:

@@ -1,4 +1,4 @@
-"""Image files as 8-bit RGB, read with Pillow; torchvision brings it."""
+"""Read image files as 8-bit RGB with Pillow, a dependency of torchvision."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bike_cli.video.readers.orientation import Orientation
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Pillow tries no other format: some of them start programs, such as Ghostscript for PostScript.
+# Pillow tries no other formats: some of them start programs, such as Ghostscript for PostScript.
 _FORMATS = tuple(IMAGE_FORMATS)
 
 _EXIF_ORIENTATION = 0x0112
@@ -32,7 +32,7 @@ _ORIENTATIONS = {
     7: Orientation(swaps_axes=True, flips_rows=True, flips_columns=True),
     8: Orientation(swaps_axes=True, flips_rows=True),
 }
-# What Pillow's plugins raise on broken files, next to OSError.
+# Errors of Pillow's plugins on broken files, in addition to OSError.
 _ERRORS = (
     ArithmeticError,
     AttributeError,
@@ -50,13 +50,13 @@ _16_BIT = 257  # 65535 / 255
 
 
 def read_images(paths: Iterable[Path]) -> list[NDArray[np.uint8]]:
-    """Read the images of one clip: uint8 [H, W, 3] each, upright as EXIF says, alpha dropped without blending.
+    """Read the images of one clip: uint8 [H, W, 3] each, rotated as EXIF says, alpha dropped without blending.
 
-    16-bit grey is scaled to 8 bits, and so are floats from 0 to 1. What 32-bit integers mean no file says: they are
-    taken as 8-bit values where none in the clip is above 255, and as 16-bit values otherwise.
+    16-bit grey and floats from 0 to 1 are scaled to 8 bits. No file says what 32-bit integers mean: they are read as
+    8-bit values if none in the clip is above 255, and as 16-bit values otherwise.
 
     Raises:
-        VideoError: kind `unreadable`, or `damaged` for what is not an image, or not a whole one, or has values beyond
+        VideoError: kind `unreadable`, or `damaged` if a file is not an image, is incomplete, or has values outside
             these ranges.
     """
     images = [(path, *_read(path)) for path in paths]
@@ -66,7 +66,7 @@ def read_images(paths: Iterable[Path]) -> list[NDArray[np.uint8]]:
 
 
 def _read(path: Path) -> tuple[NDArray[np.generic], Orientation]:
-    """Return the pixels as stored: uint8 [H, W, 3], or [H, W] of uint16, int32 or float32; and how they are shown."""
+    """Return the stored pixels, uint8 [H, W, 3] or [H, W] of uint16, int32 or float32, and their orientation."""
     from PIL import Image, UnidentifiedImageError
     from PIL.Image import DecompressionBombError
 
@@ -80,12 +80,12 @@ def _read(path: Path) -> tuple[NDArray[np.generic], Orientation]:
         formats = ", ".join(_FORMATS)
         raise VideoError(f"{path}: is not an image ({formats}); extract the frames again", kind="damaged") from e
     except (OSError, DecompressionBombError, *_ERRORS) as e:
-        raise VideoError(f"{path}: is not a whole image ({reason(e)}); extract the frames again", kind="damaged") from e
+        raise VideoError(f"{path}: is a broken image ({reason(e)}); extract the frames again", kind="damaged") from e
 
 
 def _pixels(image: Image) -> NDArray[np.generic]:
     if image.mode.startswith("I;16"):
-        return np.asarray(image).astype(np.uint16)  # of any byte order
+        return np.asarray(image).astype(np.uint16)
     if image.mode == "I":
         integers = np.asarray(image, np.int32)
         # Only TIFF has 32-bit integers; Pillow reads 16-bit PNG and PGM as such, and scales PGM to 16 bits.
@@ -104,7 +104,7 @@ def _pixels(image: Image) -> NDArray[np.generic]:
 def _orientation(image: Image) -> Orientation:
     try:
         return _ORIENTATIONS.get(image.getexif().get(_EXIF_ORIENTATION, 1), Orientation())
-    except (OSError, *_ERRORS):  # broken EXIF data; the picture is there all the same
+    except (OSError, *_ERRORS):  # broken EXIF data; the picture is still usable
         return Orientation()
 
 

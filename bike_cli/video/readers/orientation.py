@@ -1,4 +1,4 @@
-"""Which way up a decoded picture is shown: the display matrix of the file, or of the frame, applied as ffmpeg does."""
+"""Rotate and flip decoded pictures by the display matrix of the file or frame, like ffmpeg does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from av.sidedata.sidedata import SideData, Type
 from numpy.typing import NDArray
 
-DisplayMatrix = tuple[int, ...]  # nine numbers, row by row as in ISO/IEC 14496-12
+DisplayMatrix = tuple[int, ...]  # nine numbers, in rows as in ISO/IEC 14496-12
 
 _MATRIX = struct.Struct("=9i")
 _TOLERANCE_DEG = 1.0  # as in ffmpeg; phones write angles such as 89.9
@@ -20,7 +20,7 @@ _TOLERANCE_DEG = 1.0  # as in ffmpeg; phones write angles such as 89.9
 
 @dataclass(frozen=True)
 class Orientation:
-    """One of the eight ways to show a picture: an exchange of rows and columns first, then the flips."""
+    """One of the eight ways to show a picture: axes are swapped first, then flipped."""
 
     swaps_axes: bool = False
     flips_rows: bool = False
@@ -41,11 +41,11 @@ _CLOCKWISE = {  # by degrees
 
 
 def orientation_from(matrix: DisplayMatrix | None) -> Orientation:
-    """Return how a picture with this matrix is shown; as it is stored where the matrix is degenerate or oblique."""
+    """Return the orientation for a matrix; that of the stored picture if it is degenerate or not a multiple of 90°."""
     angle = _angle_deg(matrix)
     if matrix is None or angle is None:
         return _STORED
-    a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]  # x' = a x + c y and y' = b x + d y, with y downwards
+    a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]  # x' = a x + c y and y' = b x + d y; y points down
     quarter = round(angle / 90)
     if abs(angle - 90 * quarter) >= _TOLERANCE_DEG:
         return _STORED
@@ -55,13 +55,13 @@ def orientation_from(matrix: DisplayMatrix | None) -> Orientation:
 
 
 def decord_orientation(matrix: DisplayMatrix | None) -> Orientation:
-    """Return how decord 0.6.0 shows a picture: it turns by whole quarters, rounded down, and knows no mirrors."""
+    """Return how decord 0.6.0 shows a picture: it rotates by multiples of 90°, rounded down, and never flips."""
     angle = _angle_deg(matrix)
     return _STORED if angle is None else _CLOCKWISE.get(int(angle), _STORED)
 
 
 def display_matrix(picture: av.VideoFrame) -> DisplayMatrix | None:
-    """Return the display matrix of a decoded picture: its own, or that of its stream, which FFmpeg copies to it."""
+    """Return the display matrix of a decoded picture, to which FFmpeg also copies the one of its stream."""
     entry = cast("SideData | None", picture.side_data.get("DISPLAYMATRIX"))
     if entry is None or entry.buffer_size < _MATRIX.size:
         return None
@@ -69,7 +69,7 @@ def display_matrix(picture: av.VideoFrame) -> DisplayMatrix | None:
 
 
 def _angle_deg(matrix: DisplayMatrix | None) -> float | None:
-    """Return the clockwise turn of the picture in [0, 360); None for a matrix that shows no area."""
+    """Return the clockwise rotation in degrees, in [0, 360); None for a degenerate matrix."""
     if matrix is None:
         return None
     a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
@@ -78,8 +78,8 @@ def _angle_deg(matrix: DisplayMatrix | None) -> float | None:
     return math.degrees(math.atan2(b / math.hypot(b, d), a / math.hypot(a, c))) % 360
 
 
-# PyAV 18 raises ValueError for all side data of a frame when it has no name for one type, such as EXIF; PyAV 19 names
-# such a type after its number.
+# PyAV 18 raises ValueError for all side data of a frame if it does not know one type, such as EXIF. PyAV 19 names
+# unknown types by their number.
 if "_missing_" not in vars(Type):
 
     def _name_unknown_type(cls: type[Type], value: object) -> Type | None:

@@ -1,4 +1,4 @@
-"""The packets of a video, read without decoding one: which frames there are, when, and where decoding can start."""
+"""Read the packets of a video without decoding: which frames it has, when, and where decoding can start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bike_cli.video.containers.bitstreams import inspector_of
 from bike_cli.video.containers.packet_content import PacketContent, StartPoint
 from bike_cli.video.readers.video_file import VideoFile
 
-# What PyAV raises for broken files: FFmpeg's errors, and those of its own code where it did not expect such a file.
+# What PyAV raises on broken files: FFmpeg's errors, and errors in its own code on unexpected files.
 READING_ERRORS: tuple[type[Exception], ...] = (
     av.error.FFmpegError,
     ArithmeticError,
@@ -27,11 +27,11 @@ READING_ERRORS: tuple[type[Exception], ...] = (
     ValueError,
 )
 NO_PTS = int(np.iinfo(np.int64).min)
-_MOST_REORDERED = 16  # frames that H.264 and HEVC may hold back, at most
+_MAX_REORDERED = 16  # frames that H.264 and HEVC may reorder
 
 
-class UnforeseenError(Exception):
-    """The file's packets do not describe it, or decoding does not match them; only a full decode shows its frames."""
+class UnpredictableFileError(Exception):
+    """The packets do not say which frames the file has, or decoding contradicts them: it must be decoded in full."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,16 @@ class PacketList:
     """All N packets of the video stream, in decoding order.
 
     Args:
-        pts, dts: int64 [N], in the stream's time base; `NO_PTS` where a packet has none.
-        durations: int64 [N], 0 where not known.
+        pts, dts: int64 [N], in the stream's time base; `NO_PTS` if a packet has none.
+        durations: int64 [N], 0 if unknown.
         sizes: int64 [N], bytes.
-        frames: int64 [N], frames that the decoder outputs for the packet; -1 where its headers do not say.
+        frames: int64 [N], frames that the decoder outputs for the packet; -1 if its headers do not say.
         is_keyframe: bool [N], marked as a keyframe by the container.
-        is_discarded: bool [N], decoded but not shown, such as those outside of an edit list.
-        is_corrupt: bool [N], marked by the container; the decoder may still find nothing wrong.
+        is_discarded: bool [N], decoded but not shown, such as those outside an edit list.
+        is_corrupt: bool [N], marked by the container; may still decode without an error.
         is_field, is_closed, is_shown_earlier: bool [N], see `PacketContent`.
         starts: int64 [N], values of `StartPoint`.
-        is_understood: whether the headers of this codec are read; otherwise each packet counts as one frame.
+        is_understood: whether packets of this codec are inspected; otherwise each counts as one frame.
         error: the container's error that ended the list early.
     """
 
@@ -72,17 +72,17 @@ class PacketList:
 
     @property
     def n_announced(self) -> int:
-        """Frames that the packets announce, all in all."""
+        """Total number of frames that the packets announce."""
         return int(np.abs(self.frames[~self.is_discarded]).sum())
 
     @property
     def counts_exactly(self) -> bool:
-        """Whether the headers of every packet say how many frames it holds."""
+        """Whether the headers of every packet say how many frames it contains."""
         return self.is_understood and bool((self.frames >= 0).all())
 
     @property
     def is_expected(self) -> NDArray[np.bool_]:
-        """Whether the frames of a packet should come out: bool [N]. Those before the first keyframe cannot."""
+        """Whether the frames of a packet can be decoded: bool [N]; not those before the first keyframe."""
         is_expected = ~self.is_discarded
         keys = np.flatnonzero(self.is_keyframe)
         if len(keys) and keys[0] > 0:
@@ -97,14 +97,14 @@ class PacketList:
 
 @dataclass(frozen=True)
 class PacketTable:
-    """What is known of N packets, in decoding order, at most one shown frame each.
+    """The frames of N packets, in decoding order; each packet shows at most one frame.
 
     Args:
         pts, dts: int64 [N], in the stream's time base; `dts` falls back to `pts`.
-        durations, sizes: int64 [N]; durations are 0 where not known.
+        durations, sizes: int64 [N]; durations are 0 if unknown.
         is_key: bool [N], shown and marked as a keyframe.
-        is_start: bool [N], no packet behind it that is shown later refers to one before it.
-        shown: int64 [M], the packets that a player shows, in presentation order; no pts twice.
+        is_start: bool [N], no later packet that is shown later refers to one before it.
+        shown: int64 [M], the packets that a player shows, in presentation order; each pts is unique.
         shown_pts: int64 [M], sorted.
     """
 
@@ -118,27 +118,27 @@ class PacketTable:
     shown_pts: NDArray[np.int64]
 
     def start_of(self, packet: int) -> int:
-        """Return where decoding must start to get one packet's frame.
+        """Return the packet at which decoding must start to get the frame of `packet`.
 
-        A frame shown before a keyframe but stored behind it refers to frames before that keyframe.
+        A frame shown before a keyframe but stored after it refers to frames before that keyframe.
 
         Raises:
-            UnforeseenError: there is no such place.
+            UnpredictableFileError: there is no such packet.
         """
         starts = np.flatnonzero(self.is_start[: packet + 1] & (self.pts[: packet + 1] <= self.pts[packet]))
         if not len(starts):
-            raise UnforeseenError("decoding cannot start before a frame asked for")
+            raise UnpredictableFileError("decoding cannot start before a requested frame")
         return int(starts[-1])
 
     def position_of(self, pts: int) -> int:
-        """Return the place in the video of the frame shown at `pts`.
+        """Return the position of the frame shown at `pts`.
 
         Raises:
-            UnforeseenError: there is none.
+            UnpredictableFileError: there is no such frame.
         """
         position = int(np.searchsorted(self.shown_pts, pts))
         if position == len(self.shown_pts) or self.shown_pts[position] != pts:
-            raise UnforeseenError("the decoder output a frame that no packet announced")
+            raise UnpredictableFileError("the decoder output a frame that no packet announced")
         return position
 
     def end(self) -> int:
@@ -148,10 +148,10 @@ class PacketTable:
 
 
 def demux(file: VideoFile) -> Iterator[av.Packet[VideoStream]]:
-    """Yield the packets of the picture that hold data, from where the file stands.
+    """Yield the non-empty packets of the video stream, from the current position of the file.
 
-    Stops at PyAV's flush packet. Going on would make it look for streams that appeared since the file was opened,
-    which raises IndexError.
+    Stops at PyAV's flush packet: afterwards, PyAV would look for streams that appeared since the file was opened, and
+    raise IndexError.
 
     Raises:
         READING_ERRORS: the container cannot be read further.
@@ -164,14 +164,14 @@ def demux(file: VideoFile) -> Iterator[av.Packet[VideoStream]]:
 
 
 def list_packets(file: VideoFile) -> PacketList:
-    """Read all packets of the picture, from where the file stands; an error of the container ends the list."""
+    """Read all packets of the video stream, from the current position; an error of the container ends the list."""
     rows = array("q")
     inspect = inspector_of(file.header.codec, bytes(file.stream.codec_context.extradata or b""))
     content = PacketContent(1, StartPoint.NONE)
     error: Exception | None = None
     packets = demux(file)
     while True:
-        try:  # around PyAV's code only: an error of the code below is a bug, not damage
+        try:  # only around PyAV's code: an error in the code below is a bug, not damage
             packet = next(packets)
         except StopIteration:
             break
@@ -215,25 +215,25 @@ def table_of(packets: PacketList) -> PacketTable:
     """Return the frames that the packets announce.
 
     Raises:
-        UnforeseenError: they do not say which frames there are and when, or decoding cannot start at the first one.
+        UnpredictableFileError: they do not say which frames there are and when, or decoding cannot start at the first.
     """
     if packets.error is not None:
-        raise UnforeseenError("the container cannot be read to its end")
+        raise UnpredictableFileError("the container cannot be read to its end")
     if not packets.is_understood or not np.isin(packets.frames, (0, 1)).all():
-        raise UnforeseenError("packets do not say how many frames they hold")
+        raise UnpredictableFileError("packets do not say how many frames they contain")
     if packets.is_field.any():
-        raise UnforeseenError("fields are stored in packets of their own")
+        raise UnpredictableFileError("fields are stored in separate packets")
     is_shown = (packets.frames == 1) & ~packets.is_discarded
     if not is_shown.any():
-        raise UnforeseenError("no packet shows a frame")
+        raise UnpredictableFileError("no packet shows a frame")
     if (packets.pts == NO_PTS).any() or packets.is_corrupt.any():
-        raise UnforeseenError("packets lack times or are marked as corrupt")
+        raise UnpredictableFileError("packets lack timestamps or are marked as corrupt")
     if packets.starts[0] < StartPoint.NEEDS_PARAMETERS:
-        raise UnforeseenError("the first packet is not a point where decoding can start")
+        raise UnpredictableFileError("the first packet is not a point where decoding can start")
     _check_order(packets)
     order = np.argsort(packets.pts, kind="stable")
     shown = order[is_shown[order]]
-    # Where some starts bring parameter sets along, the others may need sets that a skipped packet brought.
+    # If some starting points contain parameter sets, the others may need sets from a packet that is skipped.
     is_start = packets.starts == packets.starts.max()
     is_start[0] = True
     return PacketTable(
@@ -249,22 +249,22 @@ def table_of(packets: PacketList) -> PacketTable:
 
 
 def _check_order(packets: PacketList) -> None:
-    """Raise UnforeseenError where a decoder's order is not the order of the times, as where a clock restarts."""
+    """Raise UnpredictableFileError if the decoder's order is not that of the times, as when a clock restarts."""
     pts = packets.pts[packets.frames == 1]
-    # Decoders skip pictures that need one before the first keyframe (an open GOP). All other readings must do so, too,
-    # also those that never decode such a picture, so that every reading counts the same frames.
+    # Decoders skip pictures that need one before the first keyframe (an open GOP). A reader that never decodes these
+    # pictures must not count them either.
     if (pts < pts[0]).any():
-        raise UnforeseenError("the first frames may refer to frames before the first keyframe")
+        raise UnpredictableFileError("the first frames may refer to frames before the first keyframe")
     if _has_decoding_times(pts, packets.is_shown_earlier[packets.frames == 1]):
-        raise UnforeseenError("times are those of decoding, not of presentation")
+        raise UnpredictableFileError("timestamps are in decoding order")
     latest_before = np.maximum.accumulate(pts)
-    if len(np.unique(pts)) < len(pts) or (pts[_MOST_REORDERED:] < latest_before[:-_MOST_REORDERED]).any():
-        raise UnforeseenError("times repeat or go backwards")
+    if len(np.unique(pts)) < len(pts) or (pts[_MAX_REORDERED:] < latest_before[:-_MAX_REORDERED]).any():
+        raise UnpredictableFileError("timestamps repeat or run backwards")
     closed = np.flatnonzero(packets.is_closed[packets.frames == 1])
     closed = closed[closed > 0]
     earliest_after = np.minimum.accumulate(pts[::-1])[::-1]
     if (earliest_after[closed] <= latest_before[closed - 1]).any():
-        raise UnforeseenError("times go backwards")
+        raise UnpredictableFileError("timestamps run backwards")
 
 
 def _has_decoding_times(pts: NDArray[np.int64], is_shown_earlier: NDArray[np.bool_]) -> bool:

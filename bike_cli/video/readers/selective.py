@@ -1,13 +1,12 @@
-"""Reads the frames asked for with PyAV and decodes little else.
+"""Read the requested frames with PyAV, decoding little else.
 
-The packets, read once without decoding, tell which frames there are. Then, for each frame asked for, decoding starts
-at the last place where it can and stops behind that frame; in between, frames on which no other depends are dropped
-before they are decoded. On ordinary 10 s H.264 clips this takes about three quarters of decord's CPU time for the
-same pixels (`python -m benchmarks.decode`), and a film of two hours costs as many groups of pictures as frames are
-asked for.
+First, all packets are read without decoding, which shows which frames exist. Then, for each requested frame, decoding
+starts at the last possible packet and stops after the frame; in between, frames that no other frame depends on are
+skipped. On 10 s clips in H.264 this takes about three quarters of decord's CPU time for the same pixels
+(`python -m benchmarks.decode`), and in a film of two hours at most one group of pictures per requested frame.
 
-What comes out is compared with what was foreseen: each frame asked for must come, once, whole, in order. Where one
-does not, the caller reads the whole file (`sequential_reader`).
+The output is compared with the prediction: each requested frame must appear once, intact and in order. Otherwise the
+caller decodes the whole file (see `sequential`).
 """
 
 from __future__ import annotations
@@ -23,43 +22,43 @@ from numpy.typing import NDArray
 from bike_cli.config import SamplingConfig
 from bike_cli.records import Timeline
 from bike_cli.video.readers.footage import Footage, Request
-from bike_cli.video.readers.nearest import fewer, nearest, without_repeats
-from bike_cli.video.readers.packets import PacketTable, UnforeseenError, demux, list_packets, table_of
-from bike_cli.video.readers.video_file import Album, Header, VideoFile
+from bike_cli.video.readers.nearby_frames import nearest, shortage_notes, without_repeats
+from bike_cli.video.readers.packets import PacketTable, UnpredictableFileError, demux, list_packets, table_of
+from bike_cli.video.readers.video_file import FrameBuffer, Header, VideoFile
 
-# Tests compare each pair with a full decode, frame by frame. Missing on purpose: AVI and MPEG-TS, whose packets lack
-# times or begin in mid-group.
+# Tests compare each pair with a full decode, frame by frame. AVI and MPEG-TS are deliberately missing: their packets
+# lack times, or start in the middle of a group of pictures.
 _CONTAINERS = frozenset({"mov", "matroska"})
 _CODECS = frozenset({"h264", "hevc", "av1", "mpeg4", "mpeg2video", "vp8", "vp9", "mjpeg"})
-# Not HEVC: a frame that says it is no reference may still be one to a higher temporal layer.
-_DROPS_SAFELY = frozenset({"h264", "mpeg4", "mpeg2video", "vp8"})
+# Not HEVC: a frame marked as "not a reference" may still be one for a higher temporal layer.
+_SKIPPING_CODECS = frozenset({"h264", "mpeg4", "mpeg2video", "vp8"})
 
 
 def reads_selectively(header: Header) -> bool:
-    """Return whether such files are known to decode as their packets foretell."""
+    """Return whether files of this container and codec are known to decode as their packets predict."""
     return bool(_CONTAINERS & set(header.container.split(","))) and header.codec in _CODECS
 
 
 def read_selected(file: VideoFile, request: Request) -> Footage:
-    """Read what is asked for, from a file just opened.
+    """Read the requested frames from a file that was just opened.
 
     Raises:
-        UnforeseenError: the file is not as its packets say; some or all frames may still be there.
+        UnpredictableFileError: the frames differ from what the packets predict; a full decode may still find them.
         av.error.FFmpegError: it cannot be read or decoded.
     """
     table = table_of(list_packets(file))
-    # Readings that decode no B-frame cannot notice that its time is wrong. MPEG-4 says which packets hold B-frames.
+    # Without decoding B-frames, wrong times would go unnoticed. In MPEG-4, packets say which of them are B-frames.
     may_reorder = bool(file.stream.codec_context.has_b_frames) and file.header.codec != "mpeg4"
     if may_reorder and (np.diff(table.pts) > 0).all():
-        raise UnforeseenError("times may be those of decoding, not of presentation")
+        raise UnpredictableFileError("timestamps may be in decoding order")
     time_base = file.stream.time_base
-    if not time_base:  # PyAV 18 returns None where there is none, PyAV 19 zero
-        raise UnforeseenError("the stream has no time base")
+    if not time_base:  # PyAV 18 returns None if there is none, PyAV 19 zero
+        raise UnpredictableFileError("the stream has no time base")
     first = int(table.shown_pts[0])
     duration_s = float((table.end() - first) * time_base)
     ends_at_s = float(table.end() * time_base)
     if file.header.promises_more(len(table.pts), max(duration_s, ends_at_s)):
-        raise UnforeseenError("frames are missing at the end")
+        raise UnpredictableFileError("frames are missing at the end")
     asked = request.positions(len(table.shown))  # [K, T]
     positions, frames = _read(file, table, asked, config=request.config)
     times_s = np.float64(time_base) * (table.shown_pts[positions] - first)
@@ -67,7 +66,7 @@ def read_selected(file: VideoFile, request: Request) -> Footage:
         frames=frames,
         timeline=Timeline(times_s, positions, duration_s),
         n_frames=len(table.shown),
-        notes=fewer(positions, asked, config=request.config),
+        notes=shortage_notes(positions, asked, config=request.config),
         details=["read with PyAV, selective"],
         ends_at_s=ends_at_s,
     )
@@ -77,7 +76,7 @@ def _read(
     file: VideoFile, table: PacketTable, asked: NDArray[np.int64], *, config: SamplingConfig
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Return the positions read, [K, T], and their frames."""
-    album = Album()
+    buffer = FrameBuffer()
     if config.sampling == "keyframe":
         positions = _keyframes_near(table, asked)
         runs = [Run(int(packet), np.array([packet])) for packet in np.unique(table.shown[positions])]
@@ -85,23 +84,23 @@ def _read(
         runs = _runs(table, np.unique(table.shown[asked]))
         positions = asked
     if config.draft:
-        # The context opens at its first packet; later the option would not count.
+        # The decoder opens with its first packet; later, the option would have no effect.
         file.stream.codec_context.options = {"skip_loop_filter": "all"}
     if config.draft and config.sampling == "uniform":
-        positions = _read_draft(file, table, runs, asked=asked, album=album)
+        positions = _read_draft(file, table, runs, asked=asked, buffer=buffer)
     else:
         for run in runs:
-            _read_run(file, table, run, album)
-    frames = album.frames(positions)
+            _read_run(file, table, run, buffer)
+    frames = buffer.frames(positions)
     if frames is None:
-        raise UnforeseenError("a frame asked for did not come out of the decoder")
+        raise UnpredictableFileError("the decoder did not output a requested frame")
     return positions, frames
 
 
 def _keyframes_near(table: PacketTable, asked: NDArray[np.int64]) -> NDArray[np.int64]:
     keys = np.flatnonzero(table.is_key[table.shown])
     if not len(keys):
-        raise UnforeseenError("no packet is a keyframe")
+        raise UnpredictableFileError("no packet is a keyframe")
     return without_repeats(nearest(asked, keys), asked)
 
 
@@ -110,18 +109,18 @@ def _keyframes_near(table: PacketTable, asked: NDArray[np.int64]) -> NDArray[np.
 
 @dataclass(frozen=True)
 class Run:
-    """Packets that are decoded one after another: from `start` to the last of those wanted, which are sorted."""
+    """Packets that are decoded one after another: from `start` to the last wanted one. `wanted` is sorted."""
 
     start: int
     wanted: NDArray[np.int64]
 
 
 def _runs(table: PacketTable, wanted: NDArray[np.int64]) -> list[Run]:
-    """Return what to decode for these packets, in decoding order; what lies between two runs is left out."""
+    """Return the runs to decode for these packets, in decoding order; packets between two runs are skipped."""
     runs: list[Run] = []
     for packet in wanted.tolist():
         run = Run(table.start_of(packet), np.array([packet]))
-        # A frame that is shown before a keyframe and stored behind it reaches back over a run that began there.
+        # A frame shown before a keyframe but stored after it starts before a run that begins at the keyframe.
         while runs and run.start <= runs[-1].wanted[-1] + 1:
             before = runs.pop()
             run = Run(min(before.start, run.start), np.append(before.wanted, run.wanted))
@@ -129,34 +128,34 @@ def _runs(table: PacketTable, wanted: NDArray[np.int64]) -> list[Run]:
     return runs
 
 
-def _read_run(file: VideoFile, table: PacketTable, run: Run, album: Album) -> None:
+def _read_run(file: VideoFile, table: PacketTable, run: Run, buffer: FrameBuffer) -> None:
     wanted = {table.position_of(pts) for pts in table.pts[run.wanted].tolist()}
     for position, picture in _pictures(file, table, run, spared=run.wanted):
         if position in wanted:
-            album.put(position, picture)
+            buffer.put(position, picture)
 
 
 def _read_draft(
-    file: VideoFile, table: PacketTable, runs: Sequence[Run], *, asked: NDArray[np.int64], album: Album
+    file: VideoFile, table: PacketTable, runs: Sequence[Run], *, asked: NDArray[np.int64], buffer: FrameBuffer
 ) -> NDArray[np.int64]:
-    """Put the decoded pictures nearest to those wanted into the album; return their positions, [K, T]."""
+    """Put the decoded pictures nearest to the wanted ones into the buffer; return their positions, [K, T]."""
     read: list[int] = []
-    # What these could be replaced with lies outside the edit list.
+    # Pictures beyond these are outside the edit list, so none could replace them.
     ends = table.shown[[0, -1]]
     for run in runs:
         waiting = sorted(table.position_of(pts) for pts in table.pts[run.wanted].tolist())
         before: tuple[int, av.VideoFrame] | None = None
-        for here in _pictures(file, table, run, spared=ends):
-            while waiting and waiting[0] <= here[0]:
-                position, chosen = _nearer(waiting.pop(0), before or here, here)
-                album.put(position, chosen)
+        for current in _pictures(file, table, run, spared=ends):
+            while waiting and waiting[0] <= current[0]:
+                position, chosen = _nearer(waiting.pop(0), before or current, current)
+                buffer.put(position, chosen)
                 read.append(position)
-            before = here
+            before = current
         if waiting and before is not None:
-            album.put(*before)
+            buffer.put(*before)
             read.append(before[0])
     if not read:
-        raise UnforeseenError("no frame came out of the decoder")
+        raise UnpredictableFileError("the decoder output no frame")
     return without_repeats(nearest(asked, np.unique(read)), asked)
 
 
@@ -169,39 +168,39 @@ def _nearer(
 def _pictures(
     file: VideoFile, table: PacketTable, run: Run, *, spared: NDArray[np.int64]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Yield a run's pictures with their positions, in order; those no other depends on only of the packets `spared`."""
+    """Yield the pictures of a run with their positions, in order; skip unreferenced ones except in `spared` packets."""
     context = file.stream.codec_context
-    drops, kept = file.header.codec in _DROPS_SAFELY, set(spared.tolist())
+    can_skip, kept = file.header.codec in _SKIPPING_CODECS, set(spared.tolist())
     before = -1
     for i, packet in _packets(file, table, run):
-        # One thread, so this is what the decoder heeds for this very packet.
-        context.skip_frame = "NONREF" if drops and i not in kept else "DEFAULT"
+        # With one thread, this applies to exactly this packet.
+        context.skip_frame = "NONREF" if can_skip and i not in kept else "DEFAULT"
         is_last = i == run.wanted[-1]
         for picture in [*context.decode(packet), *(context.decode(None) if is_last else [])]:
             position = -1 if picture.pts is None else table.position_of(picture.pts)
-            # An interlaced frame can be two packets, one a field; only of H.264 are fields told from frames before.
+            # The two fields of an interlaced frame can be two packets, which are only recognised in H.264.
             is_doubtful = picture.interlaced_frame and file.header.codec != "h264"
             if picture.is_corrupt or is_doubtful or position <= before:
-                raise UnforeseenError("a frame is damaged, interlaced or out of order")
+                raise UnpredictableFileError("a frame is damaged, interlaced or out of order")
             before = position
             yield position, picture
 
 
 def _packets(file: VideoFile, table: PacketTable, run: Run) -> Iterator[tuple[int, av.Packet[VideoStream]]]:
-    """Yield a run's packets with their places in the table; how exact a seek is depends on the container."""
+    """Yield the packets of a run with their indices in the table. Seeking may lead to an earlier packet."""
     file.container.seek(int(table.dts[run.start]), stream=file.stream)
     i: int | None = None
     for packet in demux(file):
         if i is None:
-            is_here = (table.pts == packet.pts) & (table.sizes == packet.size)
-            i = next(iter(np.flatnonzero(is_here).tolist()), len(table.pts))
-            if i > run.start:  # such as in Matroska that begins below 0
-                raise UnforeseenError("seeking leads behind the place asked for")
+            is_match = (table.pts == packet.pts) & (table.sizes == packet.size)
+            i = next(iter(np.flatnonzero(is_match).tolist()), len(table.pts))
+            if i > run.start:  # for example in Matroska with negative times
+                raise UnpredictableFileError("seeking leads past the requested position")
         if i == len(table.pts) or packet.pts != table.pts[i] or packet.size != table.sizes[i]:
-            raise UnforeseenError("seeking leads to packets that were not there before")
+            raise UnpredictableFileError("seeking leads to unknown packets")
         if i >= run.start:
             yield i, packet
         if i == run.wanted[-1]:
             return
         i += 1
-    raise UnforeseenError("the file ends before its last packet")
+    raise UnpredictableFileError("the file ends before its last packet")

@@ -1,9 +1,8 @@
-"""Reads any file that FFmpeg opens, by decoding all of it; what is damaged inside is stepped over and counted.
+"""Read any file that FFmpeg opens by decoding all of it; damaged parts are skipped and counted.
 
-Which frames there are is known for certain only after the last one. So the packets are counted first, which costs
-little, and the frames that are then to be expected are kept while all of the file is decoded. Where other frames come
-out, as where a file is damaged, it is decoded once more, up to the last frame wanted. Nothing else is kept, however
-long the video.
+Which frames exist is only certain after the last one. So the packets are counted first, which is cheap, and the frames
+that the count predicts are kept during the full decode. If other frames appear, for example because of damage, the file
+is decoded a second time, up to the last wanted frame. Memory does not grow with the length of the video.
 """
 
 from __future__ import annotations
@@ -23,53 +22,53 @@ from bike_cli.records import Source, Timeline
 from bike_cli.video.containers.gif_delays import browser_times
 from bike_cli.video.readers.damage import Losses, Survey, choose
 from bike_cli.video.readers.footage import Footage, Request, reason
-from bike_cli.video.readers.nearest import fewer, nearest, without_repeats
+from bike_cli.video.readers.nearby_frames import nearest, shortage_notes, without_repeats
 from bike_cli.video.readers.packets import NO_PTS, READING_ERRORS, PacketList, demux, list_packets
-from bike_cli.video.readers.truncation import clock_may_jump
-from bike_cli.video.readers.video_file import Album, VideoFile, open_video
+from bike_cli.video.readers.truncation import timestamps_may_jump
+from bike_cli.video.readers.video_file import FrameBuffer, VideoFile, open_video
 
-_MOST_ERRORS = 100  # of the container, one after another, before the rest of a file is given up
+_MAX_ERRORS = 100  # consecutive errors of the container before the rest of a file is given up
 
 
 def read_through(source: Source, request: Request) -> Footage:
-    """Read what is asked for, or as much of it as can be read.
+    """Read the requested frames, or as many as possible.
 
     Raises:
-        VideoError: kind `no_picture`, or `damaged` where too few frames can be read.
+        VideoError: kind `no_picture`, or `damaged` if too few frames can be read.
         MemoryError: too few frames can be read because memory ran out.
     """
     with open_video(source) as file:
         packets = list_packets(file)
-    kept = Album()
-    survey = _survey(source, request, packets, kept)
+    buffer = FrameBuffer()
+    survey = _survey(source, request, packets, buffer)
     if not survey.n_read and not survey.is_damaged:
-        raise VideoError(f"{source.id}: holds no frame; give a file with a picture", kind="no_picture")
+        raise VideoError(f"{source.id}: has no frame; give a file with a picture", kind="no_picture")
     choice = choose(survey, request, source=source)
     asked = readable = choice.frames  # [K, T]
     if request.config.sampling == "keyframe" and (keys := choice.usable[survey.is_key[choice.usable]]).size:
         readable = without_repeats(nearest(asked, keys), asked)
-    frames = kept.frames(readable)
-    del kept
+    frames = buffer.frames(readable)
+    del buffer
     passes = "once" if frames is not None else "twice"
     return Footage(
         frames=_fetch(source, readable) if frames is None else frames,
         timeline=Timeline(survey.clock.starts_s[readable], survey.places()[readable], survey.clock.duration_s),
         n_frames=survey.n_frames,
-        notes=[*choice.notes, *survey.notes(), *fewer(readable, asked, config=request.config)],
+        notes=[*choice.notes, *survey.notes(), *shortage_notes(readable, asked, config=request.config)],
         details=[f"read with PyAV, decoded in full {passes}"],
         ends_at_s=survey.clock.ends_at_s,
     )
 
 
-# -- what is to be expected ------------------------------------------------------------------------------------------
+# -- prediction ------------------------------------------------------------------------------------------------------
 
 
 def _expected(packets: PacketList, request: Request) -> set[int]:
-    """Return the places of the frames that will be wanted if the decoder outputs what the packets announce."""
+    """Return the positions of the frames to keep if the decoder outputs what the packets announce."""
     n_frames = packets.n_expected()
     if not n_frames:
         return set()
-    # The generator of the request must draw the same positions again when the frames are known.
+    # A copy of the generator, so that it draws the same positions again once the frames are known.
     asked = replace(request, rng=copy.deepcopy(request.rng)).positions(n_frames)
     if request.config.sampling == "keyframe" and (keys := _expected_keyframes(packets)).size:
         asked = without_repeats(nearest(asked, keys), asked)
@@ -87,8 +86,8 @@ def _expected_keyframes(packets: PacketList) -> NDArray[np.int64]:
 # -- decoding --------------------------------------------------------------------------------------------------------
 
 
-class _Playthrough:
-    """One decoding of a whole file: yields what comes out, and counts what does not."""
+class _FullDecode:
+    """One decoding of a whole file: yields pictures, and counts errors."""
 
     def __init__(self, file: VideoFile) -> None:
         self._file = file
@@ -101,15 +100,15 @@ class _Playthrough:
         """Yield every picture that can be decoded, in the decoder's order."""
         for packet in self._packets():
             self.packets += 1
-            # The decoder passes the mark on to its frames, where it says nothing about what was decoded.
+            # The decoder would copy this mark to its frames, where it says nothing about the decoding.
             packet.is_corrupt = False
             yield from self._decoded(packet)
         yield from self._decoded(None)
 
     def _packets(self) -> Iterator[av.Packet[VideoStream]]:
-        """Yield the packets; behind an error of the container, those that it finds then."""
+        """Yield the packets; after an error of the container, continue with those that it finds next."""
         errors_in_a_row = 0
-        while errors_in_a_row < _MOST_ERRORS:
+        while errors_in_a_row < _MAX_ERRORS:
             try:
                 for packet in demux(self._file):
                     errors_in_a_row = 0
@@ -129,74 +128,74 @@ class _Playthrough:
             return []
 
     def _note_memory(self, error: Exception) -> None:
-        if isinstance(error, MemoryError):  # PyAV's is an FFmpegError too; a changed bit can ask for gigabytes
+        if isinstance(error, MemoryError):  # PyAV's is also an FFmpegError; a single changed bit can request gigabytes
             self.memory_error = error
 
 
-def _survey(source: Source, request: Request, packets: PacketList, album: Album) -> Survey:
-    """Decode all of a file; put the frames that are likely to be asked for into the album."""
+def _survey(source: Source, request: Request, packets: PacketList, buffer: FrameBuffer) -> Survey:
+    """Decode a whole file; put the frames that are probably requested into the buffer."""
     wanted = _expected(packets, request)
     with open_video(source) as file:
-        play = _Playthrough(file)
-        pts, durations, is_whole, is_key = array("q"), array("q"), array("b"), array("b")
+        decoding = _FullDecode(file)
+        pts, durations, is_intact, is_key = array("q"), array("q"), array("b"), array("b")
         n_before_first = early_errors = 0
-        for i, picture in enumerate(play.pictures()):
+        for i, picture in enumerate(decoding.pictures()):
             if not i:
-                n_before_first, early_errors = play.packets, play.errors
+                n_before_first, early_errors = decoding.packets, decoding.errors
             if i in wanted:
-                _put(source, album, i, picture)
+                _put(source, buffer, i, picture)
             pts.append(NO_PTS if picture.pts is None else picture.pts)
             durations.append(picture.duration or 0)
-            is_whole.append(not picture.is_corrupt)
+            is_intact.append(not picture.is_corrupt)
             is_key.append(picture.key_frame)
-        if play.memory_error is not None and len(pts) < request.config.frames:
-            raise play.memory_error
+        if decoding.memory_error is not None and len(pts) < request.config.frames:
+            raise decoding.memory_error
         announcing = ~packets.is_discarded & (packets.frames != 0)
         tick_s = float(file.stream.time_base or 0)
         starts = np.where(np.array(pts, np.int64) == NO_PTS, np.nan, np.array(pts, np.float64) * tick_s)
         lengths = np.array(durations, np.float64) * tick_s
-        if file.header.container == "gif" and len(starts) == play.packets:
+        if file.header.container == "gif" and len(starts) == decoding.packets:
             starts, lengths = browser_times(starts, lengths)
         return Survey(
             starts=starts,
             lengths=lengths,
-            is_whole=np.array(is_whole, bool),
+            is_intact=np.array(is_intact, bool),
             is_key=np.array(is_key, bool),
             packet_starts=np.unique(packets.pts[announcing & (packets.pts != NO_PTS)].astype(np.float64)) * tick_s,
-            n_packets=play.packets,
+            n_packets=decoding.packets,
             n_discarded=int(packets.is_discarded.sum()),
             losses=Losses(
                 packets.n_announced,
                 is_exact=packets.counts_exactly,
                 n_before_first=n_before_first,
-                errors=play.errors - early_errors,
-                read_error=None if play.read_error is None else reason(play.read_error),
+                errors=decoding.errors - early_errors,
+                read_error=None if decoding.read_error is None else reason(decoding.read_error),
             ),
             header=file.header,
-            may_jump=clock_may_jump(file),
+            may_jump=timestamps_may_jump(file),
         )
 
 
 def _fetch(source: Source, readable: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return the pictures of these places among all that can be read: [K, T, H, W, 3]."""
-    album, wanted = Album(), set(readable.ravel().tolist())
+    """Return the pictures at these indices among all that can be read: [K, T, H, W, 3]."""
+    buffer, wanted = FrameBuffer(), set(readable.ravel().tolist())
     with open_video(source) as file:
-        for i, picture in enumerate(_Playthrough(file).pictures()):
+        for i, picture in enumerate(_FullDecode(file).pictures()):
             if i in wanted:
-                _put(source, album, i, picture)
+                _put(source, buffer, i, picture)
                 wanted.discard(i)
             if not wanted:
                 break
-    frames = album.frames(readable)
+    frames = buffer.frames(readable)
     if frames is None:
-        message = f"{source.id}: does not decode the same way twice; repair or replace the file"
+        message = f"{source.id}: decodes differently each time; repair or replace the file"
         raise VideoError(message, kind="damaged")
     return frames
 
 
-def _put(source: Source, album: Album, place: int, picture: av.VideoFrame) -> None:
+def _put(source: Source, buffer: FrameBuffer, place: int, picture: av.VideoFrame) -> None:
     try:
-        album.put(place, picture)
+        buffer.put(place, picture)
     except MemoryError:
         raise
     except (av.error.FFmpegError, ValueError) as e:

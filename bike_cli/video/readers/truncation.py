@@ -15,12 +15,12 @@ from bike_cli.video.readers.video_file import VideoFile, open_video
 _AVFMT_TS_DISCONT = 0x0200  # libavformat: timestamps of this format may jump
 
 
-def clock_may_jump(file: VideoFile) -> bool:
+def timestamps_may_jump(file: VideoFile) -> bool:
     """Return whether timestamps of the format may jump, as in MPEG-TS and MPEG-PS."""
     return bool(file.container.format.flags & _AVFMT_TS_DISCONT)
 
 
-def early_end(source: Source, footage: Footage, *, header_s: float | None) -> list[str]:
+def truncation_notes(source: Source, footage: Footage, *, header_s: float | None) -> list[str]:
     """Return a note if the picture ends long before the duration in the header.
 
     A duration can count from 0 or from the first frame, and the container's is that of its longest stream. So the video
@@ -43,7 +43,7 @@ def early_end(source: Source, footage: Footage, *, header_s: float | None) -> li
 
 def _is_short(path: Path, file: VideoFile, *, ends_at_s: float, stated_s: float) -> bool:
     """Return whether the other streams end early as well."""
-    if clock_may_jump(file):  # FFmpeg estimated the duration from the same timestamps
+    if timestamps_may_jump(file):  # FFmpeg estimated the duration from the same timestamps
         return False
     containers = file.header.container.split(",")
     if "matroska" in containers and file.stream.duration:  # PyAV 18: None without one; PyAV 19: 0

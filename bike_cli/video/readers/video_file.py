@@ -1,4 +1,4 @@
-"""A video file, opened: its picture stream, and what its header says before anything is decoded."""
+"""Open video files: choose the video stream, and read the header."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from bike_cli.video.containers.mp4_tracks import Mp4Track, read_tracks
 from bike_cli.video.readers.footage import reason
 from bike_cli.video.readers.orientation import DisplayMatrix, display_matrix, orientation_from
 
-THREADS = 1  # per video: many videos are decoded side by side, and two threads gain 10 % on a short clip
+THREADS = 1  # per video: many videos are decoded in parallel, and a second thread gains only 10 % on a short clip
 
-# PyAV 18 refuses metadata that is not UTF-8 unless asked not to; PyAV 19 always reads it so, and has no such argument.
+# PyAV 18 rejects metadata that is not UTF-8 without this argument, which PyAV 19 does not have.
 _METADATA: dict[str, Any] = {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 _WHITELIST = ",".join(sorted(FORMATS))
 _HEAD_BYTES = 64
 # fmt: off
-# FFmpeg finds these streams anywhere in a file, so that one may follow the text of a playlist.
+# FFmpeg finds these streams anywhere in a file, so one may follow the text of a playlist.
 _FOUND_ANYWHERE = frozenset({
     "apv", "av1", "avs2", "avs3", "cavsvideo", "dirac", "dnxhd", "evc", "h261", "h263", "h264", "hevc", "m4v", "mjpeg",
     "mjpeg_2000", "mpeg", "mpegts", "mpegvideo", "obu", "vc1", "vvc",
 })
 # fmt: on
 _NOT_SHOWN = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.dependent
-_DEFAULT_PIXELS = 5_000_000  # what ffmpeg holds the default disposition to be worth when it chooses a stream
+_DEFAULT_PIXELS = 5_000_000  # weight that ffmpeg gives the default disposition when it chooses a stream
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its picture: `frames` is 0 and `duration_s` None where it says nothing."""
+    """Metadata of the video stream: `frames` is 0 and `duration_s` None if missing."""
 
     container: str
     codec: str
@@ -54,10 +54,10 @@ class Header:
     duration_s: float | None
 
     def promises_more(self, n_packets: int, end_s: float) -> bool:
-        """Return whether frames are missing at the end of a file whose last frame ends at `end_s`.
+        """Return whether frames are missing at the end of a file with its last frame ending at `end_s`.
 
         `end_s` counts from 0 or from the first frame, whichever is later: an edit list can delay the first frame.
-        A count alone proves nothing: frames outside an edit list are counted, but those do not lengthen the video.
+        The frame count alone proves nothing: it includes frames outside an edit list, but the duration does not.
         """
         if self.frames <= n_packets or self.duration_s is None or not n_packets:
             return False
@@ -66,7 +66,7 @@ class Header:
 
 @dataclass(frozen=True)
 class VideoFile:
-    """An open file and the stream that a player shows; `details` are for the log of `-v`."""
+    """An open file and the video stream that a player shows; `details` are for the log of `-v`."""
 
     container: InputContainer
     stream: VideoStream
@@ -76,15 +76,15 @@ class VideoFile:
 
 @contextmanager
 def open_file(path: Path, first_bytes: bytes = b"") -> Iterator[InputContainer]:
-    """Open a file with FFmpeg, and no other file, whatever this one says; close it afterwards.
+    """Open a file with FFmpeg, which cannot open other files from here; close it afterwards.
 
     Args:
-        first_bytes: the beginning of the file, where the caller knows it.
+        first_bytes: the beginning of the file, if known.
     Raises:
         av.error.FFmpegError: it is not a video.
     """
     options = {"format_whitelist": _WHITELIST, "protocol_whitelist": "file"}
-    file: str | NamelessFile = os.fspath(path.absolute())  # absolute, so that no name is read as a protocol
+    file: str | NamelessFile = os.fspath(path.absolute())  # absolute, so that no name looks like a protocol
     with ExitStack() as stack:
         if must_hide_name(path, first_bytes):
             file = stack.enter_context(closing(NamelessFile(path)))
@@ -94,19 +94,19 @@ def open_file(path: Path, first_bytes: bytes = b"") -> Iterator[InputContainer]:
 
 @contextmanager
 def open_video(source: Source) -> Iterator[VideoFile]:
-    """Open a file that has a picture; close it afterwards.
+    """Open a file that has a video stream; close it afterwards.
 
     Raises:
-        VideoError: kind `unreadable`, also of an encrypted file, `not_video`, `no_picture`, or `damaged` for an MP4
+        VideoError: kind `unreadable`, also for an encrypted file, `not_video`, `no_picture`, or `damaged` for an MP4
             without its index.
     """
     first_bytes = _first_bytes(source)
     with ExitStack() as stack:
         try:
             container = stack.enter_context(open_file(source.path, first_bytes))
-        except MemoryError:  # PyAV's is an FFmpegError too
+        except MemoryError:  # PyAV's is also an FFmpegError
             raise
-        except (av.error.FFmpegError, ValueError) as e:  # ValueError: a codec or a format that PyAV has no name for
+        except (av.error.FFmpegError, ValueError) as e:  # ValueError: PyAV does not know the codec or format
             raise _not_opened(source, first_bytes, e) from e
         except OSError as e:
             raise _unreadable(source, e) from e
@@ -123,8 +123,8 @@ def _with_picture(source: Source, container: InputContainer, first_bytes: bytes)
     stream, *others = streams
     if is_encrypted(source.path, container.format.name, stream, tracks):
         raise _encrypted(source)
-    if cast(object, stream.codec_context) is None:  # its type says it never is
-        raise VideoError(f"{source.id}: FFmpeg has no decoder for its picture; convert it", kind="not_video")
+    if cast(object, stream.codec_context) is None:  # despite its type
+        raise VideoError(f"{source.id}: FFmpeg has no decoder for its codec; convert it", kind="not_video")
     if container.format.name == "webp_pipe" and _is_animated_webp(first_bytes):
         message = (
             f"{source.id}: is an animated WebP, which this version of FFmpeg cannot decode; convert it, for example "
@@ -137,7 +137,7 @@ def _with_picture(source: Source, container: InputContainer, first_bytes: bytes)
 
 def _without_picture(source: Source, container: InputContainer) -> VideoError:
     if any(stream.disposition & Disposition.dependent for stream in container.streams.video):
-        message = f"{source.id}: is an image in tiles, which bike does not put together; convert it to JPEG or PNG"
+        message = f"{source.id}: is a tiled image, which bike does not support; convert it to JPEG or PNG"
         return VideoError(message, kind="not_video")
     return VideoError(f"{source.id}: has no video stream; give a file with a picture", kind="no_picture")
 
@@ -183,14 +183,12 @@ def _is_animated_webp(first_bytes: bytes) -> bool:
 
 def _not_opened(source: Source, first_bytes: bytes, error: Exception) -> VideoError:
     if not isinstance(error, av.error.FFmpegError):
-        message = f"{source.id}: holds what this version of FFmpeg cannot decode ({error}); convert it"
+        message = f"{source.id}: uses features that this version of FFmpeg cannot decode ({error}); convert it"
         return VideoError(message, kind="not_video")
     if first_bytes[4:8] == b"ftyp":
         if any(track.is_encrypted for track in read_tracks(source.path)):
             return _encrypted(source)
-        message = (
-            f"{source.id}: begins like an MP4 but its index is missing or broken; it may be cut off, copy it again"
-        )
+        message = f"{source.id}: is an MP4 with a missing or broken index; it may be cut off, copy it again"
         return VideoError(message, kind="damaged")
     if _is_text(first_bytes):
         return _text_file(source)
@@ -210,7 +208,7 @@ def _encrypted(source: Source) -> VideoError:
 
 def _header(container: InputContainer, stream: VideoStream) -> Header:
     duration_s = None if container.duration is None else container.duration / av.time_base
-    if stream.duration is not None and stream.time_base:  # PyAV 18: None where there is none; PyAV 19: 0
+    if stream.duration is not None and stream.time_base:  # PyAV 18: None if there is none; PyAV 19: 0
         duration_s = float(stream.duration * stream.time_base)
     context = stream.codec_context
     codec = context.codec.canonical_name
@@ -218,15 +216,15 @@ def _header(container: InputContainer, stream: VideoStream) -> Header:
 
 
 def picture_streams(container: InputContainer, tracks: Sequence[Mp4Track] = ()) -> list[VideoStream]:
-    """Return the video streams, the one that ffmpeg would show first; no cover pictures, alpha or depth.
+    """Return the video streams, the one that ffmpeg would show first; without cover pictures, alpha and depth.
 
     Args:
-        tracks: of an MP4 or QuickTime file.
+        tracks: the tracks of an MP4 or QuickTime file.
     """
     auxiliary = {track.id for track in tracks if track.is_auxiliary}
     streams = [s for s in container.streams.video if not s.disposition & _NOT_SHOWN]
     pictures = [stream for stream in streams if stream.id not in auxiliary]
-    return sorted(pictures or streams, key=_rank, reverse=True)  # sorted keeps the order of those that rank alike
+    return sorted(pictures or streams, key=_rank, reverse=True)  # stable
 
 
 def _rank(stream: VideoStream) -> tuple[bool, int, int, int]:
@@ -237,34 +235,34 @@ def _rank(stream: VideoStream) -> tuple[bool, int, int, int]:
     return (True, context.width * context.height + weight, stream.frames, context.bit_rate or 0)
 
 
-class Album:
-    """The pixels of a clip while they are being read, all shown at the size of the first picture put in."""
+class FrameBuffer:
+    """Collects the frames of a clip, scaled to the size of the first one."""
 
     def __init__(self) -> None:
         self._pixels: dict[int, NDArray[np.uint8]] = {}
         self._matrix: DisplayMatrix | None = None
 
-    def put(self, place: int, picture: av.VideoFrame) -> None:
-        """Convert a picture, turn it the way it is shown and keep it under its place in the video."""
-        if place in self._pixels:
+    def put(self, position: int, picture: av.VideoFrame) -> None:
+        """Convert a picture to RGB, rotate it, and store it under its position in the video."""
+        if position in self._pixels:
             return
-        # What a stream says inside, it may say once and mean of all that follows (ISO/IEC 14496-10, D.2.27).
+        # A matrix inside the stream may appear once and apply to all later pictures (ISO/IEC 14496-10, D.2.27).
         self._matrix = display_matrix(picture) or self._matrix
         orientation = orientation_from(self._matrix)
         size = (picture.height, picture.width)
         if self._pixels:
             height, width, _ = next(iter(self._pixels.values())).shape
             size = (width, height) if orientation.swaps_axes else (height, width)
-        # FFmpeg would start a thread per core for each picture, which costs more than it saves and meets limits.
-        # Like ffmpeg; it counts where chroma is interpolated: for 4:2:2, more than 8 bits and odd sizes.
+        # By default, FFmpeg starts a thread per core for each picture: that costs more than it saves, and may exceed
+        # limits. The interpolation is that of ffmpeg; it matters for chroma in 4:2:2, more than 8 bits and odd sizes.
         rgb = picture.reformat(size[1], size[0], format="rgb24", interpolation="BICUBIC", threads=THREADS).to_ndarray()
-        self._pixels[place] = orientation.apply(cast("NDArray[np.uint8]", rgb))
+        self._pixels[position] = orientation.apply(cast("NDArray[np.uint8]", rgb))
 
-    def frames(self, places: NDArray[np.int64]) -> NDArray[np.uint8] | None:
-        """Return the pictures put at [K, T] places, as uint8 [K, T, H, W, 3]; None where one is missing."""
-        if not self._pixels.keys() >= set(places.ravel().tolist()):
+    def frames(self, positions: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+        """Return the frames at [K, T] positions as uint8 [K, T, H, W, 3]; None if one is missing."""
+        if not self._pixels.keys() >= set(positions.ravel().tolist()):
             return None
-        frames = np.empty((*places.shape, *next(iter(self._pixels.values())).shape), np.uint8)
-        for place, pixels in self._pixels.items():
-            frames[places == place] = pixels
+        frames = np.empty((*positions.shape, *next(iter(self._pixels.values())).shape), np.uint8)
+        for position, pixels in self._pixels.items():
+            frames[positions == position] = pixels
         return frames

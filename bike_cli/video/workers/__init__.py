@@ -1,1 +1,1 @@
-"""The processes that decode."""
+"""Decode in worker processes."""

@@ -1,7 +1,7 @@
-"""Standard descriptors: 0, 1 and 2 must be open before anything else is, or the next file takes their place.
+"""Keep file descriptors 0, 1 and 2 open.
 
-Daemons and job launchers start programs with stdin, stdout or stderr closed. A pipe or socket that then receives the
-number of a standard stream is written to by whatever prints, and closed by whatever redirects.
+Daemons and job launchers start programs with stdin, stdout or stderr closed. The next pipe or socket then gets such a
+number: every print writes to it, and every redirection closes it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def is_open(descriptor: int) -> bool:
 
 
 def reserve_standard_descriptors() -> None:
-    """Open the null device on each of the descriptors 0, 1 and 2 that is closed."""
+    """Open the null device on descriptors 0, 1 and 2 if they are closed."""
     for descriptor in STANDARD:
         if not is_open(descriptor):
             opened = os.open(os.devnull, os.O_RDWR)
@@ -34,9 +34,9 @@ def reserve_standard_descriptors() -> None:
 
 @contextmanager
 def inherited_standard_descriptors() -> Iterator[None]:
-    """Let processes that start meanwhile inherit the descriptors 0, 1 and 2, whatever they lead to.
+    """Let processes that start within the context inherit descriptors 0, 1 and 2.
 
-    In a process that inherits none of them, its own pipes would take their numbers.
+    Otherwise, the pipes of the new process could get their numbers.
     """
     reserve_standard_descriptors()
     if os.name != "posix":  # descriptors are not inherited by number there

@@ -1,4 +1,4 @@
-"""What the fork server imports, once for all of the workers that are forked from it. Nothing else imports this."""
+"""Imported by the fork server, once for all workers that it forks. Not imported anywhere else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bike_cli.video.workers import processes, worker  # noqa: F401 - likewise
 
 
 def _remove_folder(server: int) -> None:
-    """Remove the folder of the socket where the program that made it was killed."""
+    """Remove the folder of the socket if the program that created it was killed."""
     address = forkserver._forkserver._forkserver_address  # type: ignore[attr-defined]
     folder = Path(address or "").parent
     if os.getpid() == server and folder.name.startswith(scratch.PREFIX):
@@ -24,7 +24,7 @@ def _remove_folder(server: int) -> None:
 
 
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print what went wrong, unless the program that wanted a worker was killed while it started one."""
+    """Print an error, unless the main program was killed while it started a worker."""
     if not issubclass(kind, (EOFError, BrokenPipeError, ConnectionError)):
         sys.__excepthook__(kind, error, trace)
 

@@ -1,4 +1,4 @@
-"""What this machine has: cores for workers, and handles for their pipes."""
+"""Resources of this machine: cores for workers, and open files for their pipes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 from bike_cli.errors import UsageError
 
-HANDLES_A_WORKER, HANDLES = 8, 64  # open files: of a worker and its clips, and of all the rest
+FILES_PER_WORKER, OTHER_FILES = 8, 64  # open files: for a worker and its clips, and for everything else
 
 
 def cores() -> int:
-    """Return how many cores this process may use: of the machine, in a container too, and among those of a launcher."""
-    here = os.environ.get("LOCAL_WORLD_SIZE", "")
-    return max(1, _cores_of_all() // int(here)) if here.isdecimal() and int(here) else _cores_of_all()
+    """Return how many cores this process may use, within the limits of its container and its share of a launcher's."""
+    processes = os.environ.get("LOCAL_WORLD_SIZE", "")  # set by torchrun
+    return max(1, _all_cores() // int(processes)) if processes.isdecimal() and int(processes) else _all_cores()
 
 
-def _cores_of_all() -> int:
+def _all_cores() -> int:
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -26,21 +26,25 @@ def _cores_of_all() -> int:
     return available if quota == "max" else max(1, min(available, round(int(quota) / int(period))))
 
 
-def _allow_handles(workers: int) -> None:
-    """Raise this process's limit of open files to what so many workers need."""
+def raise_open_file_limit(workers: int) -> None:
+    """Raise the limit of open files to what this number of workers needs.
+
+    Raises:
+        UsageError: the system does not allow as many.
+    """
     try:
         import resource
-    except ImportError:  # Windows counts them otherwise
+    except ImportError:  # Windows has no such limit
         return
-    needed = HANDLES + HANDLES_A_WORKER * workers
+    needed = OTHER_FILES + FILES_PER_WORKER * workers
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
     if hard != resource.RLIM_INFINITY and hard < needed:
-        fits = max(1, (hard - HANDLES) // HANDLES_A_WORKER)
+        fits = max(1, (hard - OTHER_FILES) // FILES_PER_WORKER)
         raise UsageError(
             f"workers is {workers}: they need {needed} open files, and the system allows {hard}; "
             f"give --workers {fits}, or raise the limit (ulimit -n)"
         )
-    with suppress(OSError, ValueError):  # macOS has a lower limit than it says
+    with suppress(OSError, ValueError):  # the limit of macOS is lower than it reports
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -1,7 +1,7 @@
-"""Decoding in processes that can be killed: a video that hangs, crashes or eats memory costs only itself.
+"""Decode in processes that can be killed: a video that hangs, crashes or exhausts memory affects no other video.
 
-The processes come from pebble's pool. A failure is only put down to a video when a worker that gets another one lives:
-where no worker can decode anything, the run stops, and no video is blamed.
+The processes come from pebble's pool. A crash is only blamed on a video if a worker can decode another one. If no
+worker can decode anything, the run stops.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from bike_cli.errors import WorkerError
 from bike_cli.records import Clip, Failure, Source
 from bike_cli.video.readers.decord import check_decord_is_installed
 from bike_cli.video.workers import worker
-from bike_cli.video.workers.machine import _allow_handles, cores
+from bike_cli.video.workers.machine import cores, raise_open_file_limit
 from bike_cli.video.workers.processes import out_of_reach_of_signals, worker_context
 from bike_cli.video.workers.shared_memory import Handover
 
 logger = logging.getLogger(__name__)
 
-END_S = 10.0  # that a pool may take to end
-TASKS_A_WORKER = 500  # then a new one takes its place: decoders leak
-GRACE_S = 30.0  # beyond its time limit, after which a task that has not ended is considered lost
-TRIES = 3  # of a task during which the pool broke down, which is not the video's fault
-CHECK_S = 60.0  # that a worker may take for a video that is known to be intact
-CRASHES = 2  # of workers that get the same video, before it is blamed
+_END_S = 10.0  # time for a pool to end
+TASKS_PER_WORKER = 500  # before it is replaced, because decoders leak memory
+GRACE_S = 30.0  # after its time limit, before a task is considered lost
+TRIES = 3  # for a task during which the pool broke, which is not the fault of the video
+CHECK_S = 60.0  # time to decode a video that is known to be intact
+CRASHES = 2  # of workers on the same video, before it is blamed
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What came of a video, and the seconds of a worker it took."""
+    """The clip of a video or the reason for its failure, and the seconds that a worker spent on it."""
 
     outcome: Clip | Failure
     spent_s: float
@@ -49,14 +49,14 @@ class Decoded:
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """Work for a worker, and what to do with its end.
+    """Work for a worker, and callbacks for its end.
 
     Args:
-        finish: takes the result.
-        refuse: takes the error, when it is no use to try again.
-        fail: takes the error where all tasks would fail.
-        broken: how often the pool broke down during it.
-        crashes: how many workers died of it.
+        finish: receives the result.
+        refuse: receives the error if another attempt is pointless.
+        fail: receives the error if all tasks would fail.
+        broken: how often the pool broke during the task.
+        crashes: how many workers crashed during the task.
     """
 
     function: Callable[..., object]
@@ -71,22 +71,22 @@ class _Task:
 
 @dataclass(frozen=True)
 class _Underway:
-    """A task that a pool has, and what is done when it ends."""
+    """A task that a pool is working on, and the callback for its end."""
 
     pool: ProcessPool
     settle: Callable[[Future[object]], None]
 
 
 class DecodePool:
-    """Worker processes that decode, and can be killed.
+    """Worker processes that decode videos, and can be killed.
 
-    Every future ends with a result, whatever happens to its worker, or with a WorkerError where no worker can decode;
-    only `close` leaves some undone for ever.
+    Every future ends with a result, whatever happens to its worker, or with a WorkerError if no worker can decode.
+    After `close`, unfinished futures never end.
 
     Args:
-        most: videos there will be, where that is known: more workers would have nothing to do.
+        most: number of videos, if known: the pool never has more workers.
     Raises:
-        UsageError: more workers than the system allows open files for, or decord is asked for and not installed.
+        UsageError: the system allows too few open files for the workers, or decord is requested but not installed.
     """
 
     def __init__(self, sampling: SamplingConfig, decoding: DecodingConfig, *, most: int | None = None) -> None:
@@ -95,14 +95,14 @@ class DecodePool:
         self.workers = decoding.workers or cores()
         if most is not None:
             self.workers = max(1, min(self.workers, most))
-        _allow_handles(self.workers)
+        raise_open_file_limit(self.workers)
         logger.info("decoding: %d workers on %d cores, decoder %s", self.workers, cores(), decoding.decoder)
         self._sampling, self._decoding = sampling, decoding
         self._lock = threading.Lock()
         self._is_closed = False
         self._fatal: WorkerError | None = None
         self._underway: dict[object, _Underway] = {}
-        self._stirred_s = 0.0  # when a task last ended, or began after a pause
+        self._active_s = 0.0  # when a task last ended, or started after a pause
         self._closing = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
         self._handovers: set[Handover] = set()
@@ -117,14 +117,14 @@ class DecodePool:
         self.close()
 
     def warm_up(self) -> None:
-        """Start the processes now, and not when the first video comes."""
-        with out_of_reach_of_signals(), suppress(BrokenProcessPool):  # which the first task reports
-            assert self._pool.active  # asking starts them
+        """Start the processes now instead of with the first video."""
+        with out_of_reach_of_signals(), suppress(BrokenProcessPool):  # the first task reports it
+            assert self._pool.active  # this starts them
 
     def decode(self, source: Source, *, dice: tuple[int, ...] | None = None) -> Future[Decoded]:
-        """Return the clip of a source to come, or why there is none; `dice` seed the jitter of training.
+        """Start to decode a source; return a future. `dice` seeds the jitter for training.
 
-        The future raises WorkerError where no worker can decode.
+        The future raises WorkerError if no worker can decode.
         """
         done: Future[Decoded] = Future()
         try:
@@ -139,8 +139,8 @@ class DecodePool:
             with handover:
                 try:
                     decoded = _decoded(source, result, handover)
-                except (OSError, ValueError, MemoryError) as e:  # no memory, or no handle, to take it over
-                    message = f"{source.id}: its frames could not be taken over ({e}); ask for fewer frames"
+                except (OSError, ValueError, MemoryError) as e:  # no memory, or no file handle, to receive the frames
+                    message = f"{source.id}: its frames cannot be received from the worker ({e}); ask for fewer frames"
                     decoded = Decoded(Failure(source, "out_of_memory", message), 0.0)
             done.set_result(decoded)
 
@@ -154,9 +154,9 @@ class DecodePool:
         return done
 
     def digest(self, source: Source) -> Future[bytes | Failure]:
-        """Return the digest of a source's bytes to come, or why there is none.
+        """Start to compute the digest of a source's content; return a future.
 
-        The future raises WorkerError where no worker can read anything.
+        The future raises WorkerError if no worker can read anything.
         """
         done: Future[bytes | Failure] = Future()
 
@@ -171,7 +171,7 @@ class DecodePool:
         return done
 
     def close(self) -> None:
-        """Kill what still runs."""
+        """Kill the workers."""
         with self._lock:
             self._is_closed = True
         self._closing.set()
@@ -184,7 +184,7 @@ class DecodePool:
     def _start(self) -> ProcessPool:
         return ProcessPool(
             max_workers=self.workers,
-            max_tasks=TASKS_A_WORKER,
+            max_tasks=TASKS_PER_WORKER,
             initializer=worker.set_up,
             initargs=(self._decoding.decode_memory,),
             context=worker_context(),
@@ -198,7 +198,7 @@ class DecodePool:
         finish: Callable[[object], None],
         fail: Callable[[WorkerError], None],
     ) -> None:
-        """Have a worker do something with a source; whatever happens, `finish` or `fail` is called once."""
+        """Run a function on a source in a worker; `finish` or `fail` is called exactly once."""
 
         def refuse(error: BaseException) -> None:
             refusal = _refusal(source, error, self._decoding)
@@ -212,7 +212,7 @@ class DecodePool:
         self._schedule(_Task(function, arguments, self._decoding.decode_timeout, finish, refuse, fail))
 
     def _check(self, blame: Callable[[], None], fail: Callable[[WorkerError], None]) -> None:
-        """Call `blame` if a worker decodes a video that is known to be intact, else `fail`."""
+        """Call `blame` if a worker can decode a video that is known to be intact, otherwise `fail`."""
 
         def refuse(error: BaseException) -> None:
             self._fail(fail, _no_workers(_described(error)))
@@ -229,14 +229,14 @@ class DecodePool:
             task.fail(self._fatal)
             return
         pool = self._pool
-        # What `settle` holds on to, a clip in the end, is let go of at once: it knows its ticket, and not itself.
+        # A ticket, not `settle` itself, is the key: without a reference cycle, the clip is freed at once.
         ticket = object()
 
         def settle(future: Future[object]) -> None:
             with self._lock:
                 if self._is_closed or self._underway.pop(ticket, None) is None:
                     return
-                self._stirred_s = time.monotonic()
+                self._active_s = time.monotonic()
             error = future.exception()
             if error is None:
                 task.finish(future.result())
@@ -247,13 +247,13 @@ class DecodePool:
 
         with self._lock:
             if not self._underway:
-                self._stirred_s = time.monotonic()
+                self._active_s = time.monotonic()
             self._underway[ticket] = _Underway(pool, settle)
         future: Future[object]
         try:
             with out_of_reach_of_signals():
                 future = pool.schedule(task.function, args=task.arguments, timeout=task.timeout_s)
-        except (RuntimeError, OSError):  # it has broken down, or was closed, since
+        except (RuntimeError, OSError):  # the pool broke or was closed in the meantime
             future = _broken()
         future.add_done_callback(settle)
 
@@ -269,21 +269,21 @@ class DecodePool:
             task.refuse(error)
 
     def _watch(self) -> None:
-        """Reschedule tasks that the pool lost, as it may when a worker is killed while it takes one."""
+        """Reschedule tasks that the pool lost, which can happen if a worker is killed while it takes one."""
         limit_s = self._decoding.decode_timeout + GRACE_S
         while not self._closing.wait(limit_s / 10):
             with self._lock:
-                is_lost = bool(self._underway) and time.monotonic() - self._stirred_s > limit_s
-                lost = [one for one in self._underway.values() if is_lost and one.pool is self._pool]
-            for underway in lost:
-                underway.settle(_broken())
+                is_lost = bool(self._underway) and time.monotonic() - self._active_s > limit_s
+                lost = [task for task in self._underway.values() if is_lost and task.pool is self._pool]
+            for task in lost:
+                task.settle(_broken())
 
     def _replace(self, broken: ProcessPool) -> None:
         with self._lock:
             if self._pool is not broken or self._is_closed:
                 return
             self._pool = self._start()
-        # Not here: this may be one of the broken pool's own threads.
+        # In another thread: this may be one of the broken pool's.
         threading.Thread(target=_end, args=(broken,), daemon=True).start()
 
 
@@ -301,20 +301,20 @@ def _decoded(source: Source, result: object, handover: Handover) -> Decoded:
 def _refusal(source: Source, error: BaseException, decoding: DecodingConfig) -> worker.Refusal:
     limit_s, limit_mib = decoding.decode_timeout, decoding.decode_memory
     if isinstance(error, FutureTimeout):
-        fact = f"takes longer than {limit_s:g} s to decode; raise --decode-timeout, or use --sampling keyframe"
-        return worker.Refusal("timeout", f"{source.id}: {fact}", limit_s)
+        problem = f"takes longer than {limit_s:g} s to decode; raise --decode-timeout, or use --sampling keyframe"
+        return worker.Refusal("timeout", f"{source.id}: {problem}", limit_s)
     if isinstance(error, MemoryError):
-        fact = f"takes more than {limit_mib} MiB to decode; raise --decode-memory, or ask for fewer frames"
-        return worker.Refusal("out_of_memory", f"{source.id}: {fact}", 0.0)
+        problem = f"needs more than {limit_mib} MiB to decode; raise --decode-memory, or ask for fewer frames"
+        return worker.Refusal("out_of_memory", f"{source.id}: {problem}", 0.0)
     if isinstance(error, ProcessExpired):
-        fact = f"crashes its decoder ({_described(error)}); repair or convert the file"
-        return worker.Refusal("crashed", f"{source.id}: {fact}", 0.0)
-    fact = f"cannot be read because of a bug in bike ({_described(error)}); please report it"
-    return worker.Refusal("internal", f"{source.id}: {fact}", 0.0)
+        problem = f"crashes the decoder ({_described(error)}); repair or convert the file"
+        return worker.Refusal("crashed", f"{source.id}: {problem}", 0.0)
+    problem = f"cannot be read because of a bug in bike ({_described(error)}); please report it"
+    return worker.Refusal("internal", f"{source.id}: {problem}", 0.0)
 
 
 def _described(error: BaseException) -> str:
-    """Return how a worker ended, in words: `signal SIGSEGV`, `KeyError: 'width'`."""
+    """Describe how a worker ended: `signal SIGSEGV`, `KeyError: 'width'`."""
     if not isinstance(error, ProcessExpired):
         return f"{type(error).__name__}: {error}".removesuffix(": ")
     code = error.exitcode
@@ -324,12 +324,12 @@ def _described(error: BaseException) -> str:
         return f"exit code {code}"
 
 
-def _no_workers(fact: str) -> WorkerError:
-    return WorkerError(f"decode workers: cannot decode any video here ({fact}); run `bike doctor`, or reinstall bike")
+def _no_workers(reason: str) -> WorkerError:
+    return WorkerError(f"decode workers: cannot decode any video ({reason}); run `bike doctor`, or reinstall bike")
 
 
-def _no_room(fact: str) -> WorkerError:
-    return WorkerError(f"temporary folder: has no room for the frames of videos ({fact}); free some, or set TMPDIR")
+def _no_room(reason: str) -> WorkerError:
+    return WorkerError(f"temporary folder: has no room for video frames ({reason}); free some space, or set TMPDIR")
 
 
 def _broken() -> Future[object]:
@@ -340,5 +340,5 @@ def _broken() -> Future[object]:
 
 def _end(pool: ProcessPool) -> None:
     pool.stop()  # type: ignore[no-untyped-call]
-    with suppress(FutureTimeout):  # one that has lost tasks may wait for them for ever
-        pool.join(END_S)
+    with suppress(FutureTimeout):  # a pool that lost tasks would wait for them forever
+        pool.join(_END_S)

@@ -1,8 +1,11 @@
-"""How worker processes start: without the calling program's main module, out of reach of signals, and silently.
+"""Start worker processes: without the main module of the calling program, and protected from signals.
 
-On Linux and macOS they are forked from a server that has imported the decoders and never torch, so that a new one costs
-milliseconds and nothing of the calling program, its locks and threads least of all, is in it. Where there is no fork
-server, or no folder for its socket, each process starts from scratch.
+On Linux and macOS, a fork server that has imported the decoders, but not torch, forks them. So a worker starts within
+milliseconds, and inherits no threads or locks from the calling program. Without a fork server, or without a folder for
+its socket, each process starts a new interpreter.
+
+This is the only module that overrides internals of multiprocessing (`_Popen`, `RLock`, `_config`): its public interface
+can neither skip the main module nor avoid named semaphores.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ logger = logging.getLogger(__name__)
 HAS_FORK_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
 HAS_SIGNAL_MASKS = hasattr(signal, "pthread_sigmask")
 FORK_SERVER_MODULE = "bike_cli.video.workers.fork_server"
-# What a terminal, an init system or a job scheduler sends to a whole group of processes to end it.
+# Signals that a terminal, an init system or a job scheduler sends to end a whole group of processes.
 _ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGALRM")
 ENDING_SIGNALS = frozenset(signal.Signals[name] for name in _ENDING if hasattr(signal, name))
 
@@ -45,24 +48,24 @@ def worker_context() -> context.BaseContext:
     try:
         scratch_folder(for_sockets=True)
     except OSError as e:
-        logger.info("worker processes start slowly, because the fork server has no folder for its socket (%s)", e)
+        logger.info("worker processes start slowly: the fork server has no folder for its socket (%s)", e)
         return _SpawnContext()
     return _fork_server_context()
 
 
 @contextmanager
 def out_of_reach_of_signals() -> Iterator[None]:
-    """Let processes that start meanwhile, and all of theirs, never receive a signal that asks them to end.
+    """Block the signals that ask a process to end, for all processes that start within the context.
 
-    A terminal sends Ctrl-C to all processes of a run, and an init system SIGTERM. A worker that dies of it would look
-    like one that its video has crashed. This process receives the signals afterwards, and ends the others itself.
+    A terminal sends Ctrl-C to all processes of a run, and an init system SIGTERM. A worker that they end would look
+    as if its video had crashed it. This process receives the signals afterwards, and ends the workers itself.
     """
     if not HAS_SIGNAL_MASKS:
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
     try:
-        resource_tracker.ensure_running()  # which unblocks some of them when it starts
+        resource_tracker.ensure_running()  # starting it unblocks some of them
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         yield
     finally:
@@ -71,9 +74,9 @@ def out_of_reach_of_signals() -> Iterator[None]:
 
 @contextmanager
 def _clean_start() -> Iterator[None]:
-    """Start a process that does not import the caller's main module and keeps its temporary files in our folder."""
-    # multiprocessing imports a program's main module into each process, unless it is a package's `__main__`. Programs
-    # that use bike need no `if __name__ == "__main__"`.
+    """Start a process without the main module of the caller, with temporary files in bike's scratch folder."""
+    # multiprocessing imports the main module of a program into each process, unless it is a package's `__main__`.
+    # Without that, programs that use bike need no `if __name__ == "__main__"`.
     main = sys.modules["__main__"]
     settings = process.current_process()._config  # type: ignore[attr-defined]
     with _starting, inherited_standard_descriptors():
@@ -95,9 +98,9 @@ def _socket_folder() -> str | None:
 
 
 class _PipeLock:
-    """A lock between processes, which the one that took the byte out of a pipe holds; recursive within a thread.
+    """A lock between processes, held by the one that took the byte out of a pipe; recursive within a thread.
 
-    The semaphores of multiprocessing have names: they need /dev/shm, and stay behind when all processes are killed.
+    The semaphores of multiprocessing have names: they need /dev/shm, and remain if all processes are killed.
     """
 
     def __init__(self, pipe: Callable[[bool], tuple[connection.Connection, connection.Connection]]) -> None:
@@ -143,11 +146,11 @@ class _PipeLock:
 
 class _SpawnProcess(context.SpawnProcess):
     def terminate(self) -> None:
-        """End the process, which does not receive SIGTERM."""
+        """End the process, which ignores SIGTERM."""
         self.kill()
 
     @staticmethod
-    def _Popen(process_obj: BaseProcess) -> object:  # type: ignore[override]  # noqa: N802 - multiprocessing's own name
+    def _Popen(process_obj: BaseProcess) -> object:  # type: ignore[override]  # noqa: N802 - name in multiprocessing
         with _clean_start():
             return context.SpawnProcess._Popen(process_obj)
 
@@ -157,7 +160,7 @@ class _SpawnContext(context.SpawnContext):
 
     if os.name == "posix":
 
-        def RLock(self) -> _PipeLock:  # type: ignore[override]  # noqa: N802 - multiprocessing's own name
+        def RLock(self) -> _PipeLock:  # type: ignore[override]  # noqa: N802 - name in multiprocessing
             return _PipeLock(self.Pipe)
 
 
@@ -165,7 +168,7 @@ if sys.platform != "win32":
 
     class _ForkServerProcess(context.ForkServerProcess):
         def terminate(self) -> None:
-            """End the process, which does not receive SIGTERM."""
+            """End the process, which ignores SIGTERM."""
             self.kill()
 
         @staticmethod

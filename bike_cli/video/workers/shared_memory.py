@@ -1,6 +1,6 @@
-"""A place in memory, or in a temporary file, through which a worker hands over the pixels of one clip.
+"""Shared memory, or a temporary file, through which a worker passes the pixels of one clip.
 
-Through a pipe they would be copied six times: 9 ms a clip of 320x240 pixels, here 1.5 ms.
+A pipe would copy them six times: 9 ms for a clip of 320x240 pixels instead of 1.5 ms.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from bike_cli.scratch import scratch_folder
 
 
 class Handover:
-    """A place for one clip. Nothing of it outlives this process, however it ends.
+    """Storage for one clip, which never outlives this process.
 
-    On Linux it is memory, which a worker opens by its name in /proc; elsewhere a file in this process's own temporary
+    On Linux this is memory, which a worker opens by its name in /proc; elsewhere a file in this process's scratch
     folder.
 
     Attributes:
-        path: what a worker opens and writes to.
+        path: the file that a worker writes to.
 
     Raises:
-        OSError: there is neither memory nor a temporary folder that can be used.
+        OSError: neither memory nor a temporary folder is available.
     """
 
     def __init__(self) -> None:
@@ -50,31 +50,31 @@ class Handover:
         self.close()
 
     def pixels(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """Return uint8 pixels of a shape that a worker wrote; they stay valid after `close`. Memory is not copied.
+        """Return the uint8 pixels that a worker wrote; they stay valid after `close`. Memory is not copied.
 
         Raises:
             ValueError: less was written than the shape requires.
         """
         if self._memory is None:
-            # Not mapped: Windows cannot remove a file that is.
+            # Not mapped: Windows cannot remove a mapped file.
             return np.fromfile(self.path, dtype=np.uint8, count=math.prod(shape)).reshape(shape)
-        # All pages at once: a fault for each takes longer than the copy they save.
+        # Load all pages at once: a page fault for each takes longer than the copy that is saved.
         flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
         memory = mmap.mmap(self._memory, math.prod(shape), flags=flags)
         return np.frombuffer(memory, dtype=np.uint8).reshape(shape)
 
     def close(self) -> None:
-        """Give up the place."""
+        """Free the storage."""
         if self._memory is not None:
             os.close(self._memory)
         else:
-            with suppress(OSError):  # a worker that is being killed may have it open; the folder is removed in the end
+            with suppress(OSError):  # a worker that is being killed may have it open; the folder is removed at the end
                 Path(self.path).unlink(missing_ok=True)
 
 
 @cache
 def shares_memory() -> bool:
-    """Return whether another process can open memory of this one by name: on Linux, where /proc is mounted."""
+    """Return whether another process can open memory of this one by name: on Linux, if /proc is mounted."""
     if not hasattr(os, "memfd_create"):
         return False
     try:

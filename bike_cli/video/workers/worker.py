@@ -1,4 +1,4 @@
-"""What runs in a decode worker: a process that never imports torch and may be killed at any moment."""
+"""The code that runs in a decode worker: a process that never imports torch and may be killed at any time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STATM = Path("/proc/self/statm")
 
 @dataclass(frozen=True)
 class Parcel:
-    """A clip on its way out of a worker; its pixels lie in shared memory.
+    """A clip that a worker returns; its pixels are in shared memory.
 
     Args:
         shape: of the pixels, [K, T, H, W, 3].
@@ -46,7 +46,7 @@ class Parcel:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why there is no clip; a VideoError that can travel."""
+    """Why a source failed: a VideoError as plain data."""
 
     kind: FailureKind
     message: str
@@ -54,12 +54,12 @@ class Refusal:
 
 
 class HandoverError(Exception):
-    """The pixels of a clip could not be written to where the main process reads them."""
+    """The pixels of a clip could not be written to shared memory."""
 
 
 def set_up(memory_mib: int) -> None:
-    """Make this process one that prints nothing, ends with its parent and takes no more than its share of memory."""
-    # The parent ends it; a signal to the whole group must not look like a crash of the video.
+    """Prepare this process: it prints nothing, ends with its parent, and uses a limited amount of memory."""
+    # The parent ends this process. A signal to the whole group must not look like a crash caused by the video.
     for number in ENDING_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     _print_nothing()
@@ -68,15 +68,15 @@ def set_up(memory_mib: int) -> None:
 
 
 def check(sampling: SamplingConfig, decoder: Decoder) -> None:
-    """Decode a small video that is known to be intact, so that a worker that survives can decode at all."""
-    with suppress(VideoError):  # a decoder that refuses it works all the same
+    """Decode a small intact video, to find out whether a worker can decode at all."""
+    with suppress(VideoError):  # a decoder that rejects it still works
         decode(Source.at(SELF_TEST), sampling, decoder=decoder)
 
 
 def read(
     source: Source, sampling: SamplingConfig, decoder: Decoder, path: str, dice: tuple[int, ...] | None = None
 ) -> Parcel | Refusal:
-    """Decode one source, and write its pixels to the shared memory at `path`; `dice` seed the jitter of training."""
+    """Decode a source, and write its pixels to the shared memory at `path`; `dice` seeds the jitter for training."""
     start_s = time.perf_counter()
     rng = None if dice is None else np.random.Generator(np.random.PCG64(dice))
     try:
@@ -88,7 +88,7 @@ def read(
 
 
 def digest(source: Source) -> bytes | Refusal:
-    """Return the digest of a source's bytes."""
+    """Return the digest of a source's content."""
     start_s = time.perf_counter()
     try:
         return digest_of(source)
@@ -110,16 +110,16 @@ def _write(pixels: NDArray[np.uint8], path: str) -> None:
 
 
 def _print_nothing() -> None:
-    # Native decoders print what they like, at the level of file descriptors.
-    nowhere = os.open(os.devnull, os.O_RDWR)
+    # Native decoders print directly to file descriptors.
+    null = os.open(os.devnull, os.O_RDWR)
     for stream in STANDARD:
-        os.dup2(nowhere, stream)
-    if nowhere not in STANDARD:
-        os.close(nowhere)
+        os.dup2(null, stream)
+    if null not in STANDARD:
+        os.close(null)
 
 
 def _die_with_parent() -> None:
-    """End when the process that wants the clips is gone, even if it was killed and even in the middle of a hang."""
+    """End this process when its parent ends, even if the parent was killed or a decoder hangs."""
     parent = parent_process()
     if parent is None:
         return
@@ -140,14 +140,14 @@ def _limit_memory(memory_mib: int) -> None:
     except ImportError:  # Python was built without it
         return
 
-    # Address space, not resident memory, is what a kernel can limit; libraries take a part of it before any video.
+    # The kernel can only limit address space, not resident memory; libraries already use a part of it.
     try:
-        now = int(STATM.read_text().split()[0]) * resource.getpagesize()
+        used = int(STATM.read_text().split()[0]) * resource.getpagesize()
     except OSError:  # /proc is not mounted
         return
-    limit = now + memory_mib * MIB
+    limit = used + memory_mib * MIB
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash of a decoder is no reason to fill the disk
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no core dumps: crashes of decoders must not fill the disk

@@ -189,7 +189,7 @@ def test_where_no_worker_can_decode_no_video_is_blamed(fault: str, clips: Path, 
     again = classify_in("", clips, "-o", file, "--resume", "--no-cache")
 
     assert done.exit_code == ExitCode.USAGE
-    assert done.stderr.startswith("error: decode workers: cannot decode any video here (")
+    assert done.stderr.startswith("error: decode workers: cannot decode any video (")
     assert done.stderr.count("\n") == 1
     assert (again.exit_code, again.stderr) == (ExitCode.DONE, "")
     assert [record["status"] for record in records(file)] == ["ok"] * 3

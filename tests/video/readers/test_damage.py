@@ -27,13 +27,13 @@ X264_B_FRAMES = {"x264-params": "keyint=12:bframes=3:b-adapt=0"}
 X265_B_FRAMES = {"x265-params": "log-level=none:keyint=12:min-keyint=12:bframes=3:b-adapt=0:open-gop=0"}
 
 
-def survey(whole: int, guessed: int = 0, *, packets: int = 300) -> Survey:
+def survey(intact: int, concealed: int = 0, *, packets: int = 300) -> Survey:
     """Return the survey of a film that lost frames at its end; the guessed ones come last."""
-    n_read = whole + guessed
+    n_read = intact + concealed
     return Survey(
         starts=np.arange(n_read) / 25,
         lengths=np.full(n_read, 1 / 25),
-        is_whole=np.arange(n_read) < whole,
+        is_intact=np.arange(n_read) < intact,
         is_key=np.arange(n_read) == 0,
         packet_starts=np.arange(packets) / 25,
         n_packets=packets,
@@ -46,35 +46,35 @@ def survey(whole: int, guessed: int = 0, *, packets: int = 300) -> Survey:
 # -- the rule ---------------------------------------------------------------------------------------------------------
 
 
-def test_with_enough_whole_frames_the_clip_is_taken_from_those() -> None:
-    choice = choose(survey(whole=212), Request(EIGHT), source=FILE)
+def test_a_clip_is_taken_from_intact_frames_if_there_are_enough() -> None:
+    choice = choose(survey(intact=212), Request(EIGHT), source=FILE)
 
     assert choice.frames.tolist() == sample_positions(212, 8, clips=1).tolist()
-    assert choice.notes == ["damaged: 212 of 300 frames can be read; the frames are taken from those"]
+    assert choice.notes == ["damaged: 212 of 300 frames can be read; only those are used"]
 
 
 def test_partly_guessed_frames_fill_a_clip_and_are_counted() -> None:
-    choice = choose(survey(whole=6, guessed=2), Request(EIGHT), source=FILE)
+    choice = choose(survey(intact=6, concealed=2), Request(EIGHT), source=FILE)
 
     assert choice.frames.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7]]
     assert choice.notes == [
-        "damaged: 6 of 300 frames are whole",
-        "2 of the 8 frames read are partly guessed",
+        "damaged: 6 of 300 frames are intact",
+        "2 of the 8 frames read have concealed errors",
     ]
 
 
 @pytest.mark.parametrize("clips", [1, 3])
 def test_half_a_clip_is_read_once_each(clips: int) -> None:
-    choice = choose(survey(whole=5), Request(replace(EIGHT, clips=clips)), source=FILE)
+    choice = choose(survey(intact=5), Request(replace(EIGHT, clips=clips)), source=FILE)
 
     assert choice.frames.tolist() == [[0, 1, 2, 3, 4]] * clips
-    assert choice.notes == ["damaged: asked 8 frames, read 5"]
+    assert choice.notes == ["damaged: 8 frames requested, 5 read"]
 
 
-@pytest.mark.parametrize("whole", [0, 3])
-def test_less_than_half_a_clip_is_a_failure_that_counts(whole: int) -> None:
-    with pytest.raises(VideoError, match=f"{whole} of 300 frames can be read, 8 are asked for") as caught:
-        choose(survey(whole=whole), Request(EIGHT), source=FILE)
+@pytest.mark.parametrize("intact", [0, 3])
+def test_less_than_half_a_clip_is_a_failure_with_counts(intact: int) -> None:
+    with pytest.raises(VideoError, match=f"{intact} of 300 frames can be read, 8 are requested") as caught:
+        choose(survey(intact=intact), Request(EIGHT), source=FILE)
 
     assert caught.value.kind == "damaged"
 
@@ -113,7 +113,7 @@ def test_frames_around_a_hole_keep_their_places_and_times(tmp_path: Path) -> Non
     assert (clip.warning or "").startswith(f"damaged: {N - 12} of {N} frames can be read")
 
 
-def test_what_no_frame_asked_for_needs_may_be_broken(tmp_path: Path) -> None:
+def test_damage_that_no_requested_frame_depends_on_is_ignored(tmp_path: Path) -> None:
     film = with_zeros(write_film(tmp_path / "film.mp4"), packets=range(25, 36))
 
     clip = read(film, SamplingConfig(frames=2))  # frames 0 and 20; the third group of pictures is left out
@@ -147,7 +147,7 @@ def test_keyframes_of_a_damaged_film_come_from_what_can_be_read(tmp_path: Path) 
     clip = read(film, replace(EIGHT, sampling="keyframe"))
 
     assert positions_seen(clip).tolist() == [[0, 24, 36]]
-    assert "read 3: the video has no more keyframes near them" in (clip.warning or "")
+    assert "3 read: the video has no more keyframes near them" in (clip.warning or "")
 
 
 def test_a_film_without_a_readable_frame_is_damaged(tmp_path: Path) -> None:
@@ -173,11 +173,11 @@ def test_a_corrupt_file_is_read_but_for_its_broken_frames() -> None:
     clip = read(CLIPS / "corrupted.mp4")
 
     assert clip.frames.shape == (1, 8, 720, 1280, 3)
-    assert clip.warning == "damaged: 48 of 50 frames can be read; the frames are taken from those"
+    assert clip.warning == "damaged: 48 of 50 frames can be read; only those are used"
 
 
 @needs_clips
-def test_guessed_pixels_are_not_passed_off_as_whole(tmp_path: Path) -> None:
+def test_concealed_errors_are_reported(tmp_path: Path) -> None:
     film = tmp_path / "yoga.mp4"
     content = bytearray((CLIPS / "yoga.mp4").read_bytes())
     content[200_000:200_200] = np.random.default_rng(0).bytes(200)
@@ -220,7 +220,7 @@ def test_headers_of_a_chained_ogg_are_not_damage() -> None:
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg to encode Theora")
-def test_a_chained_ogg_is_whole(tmp_path: Path) -> None:
+def test_a_chained_ogg_is_intact(tmp_path: Path) -> None:
     single, film = tmp_path / "single.ogv", tmp_path / "film.ogv"
     source = "testsrc=size=64x48:rate=25:duration=1"
     command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-c:v", "libtheora", str(single)]

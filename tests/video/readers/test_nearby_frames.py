@@ -13,6 +13,7 @@ from bike_cli.config import Decoder, SamplingConfig
 from bike_cli.errors import VideoError
 from bike_cli.records import Clip, Source
 from bike_cli.video.decoding import decode
+from bike_cli.video.readers.nearby_frames import nearest, without_repeats
 
 KEYFRAMES = replace(EIGHT, sampling="keyframe")
 DRAFT = replace(EIGHT, draft=True)
@@ -53,7 +54,7 @@ def test_a_keyframe_is_read_once(tmp_path: Path, name: str, codec: str) -> None:
     t = clip.frames.shape[1]
     assert t < 8
     assert positions_seen(clip).tolist() == np.array(clip.positions).tolist()
-    assert clip.warning == f"asked 8 frames, read {t}: the video has no more keyframes near them"
+    assert clip.warning == f"8 frames requested, {t} read: the video has no more keyframes near them"
 
 
 def test_clips_of_keyframes_have_equally_many(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_a_draft_is_exact_where_nothing_can_be_left_out(tmp_path: Path) -> None:
 def test_a_draft_from_decord_is_refused(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.mp4")
 
-    with pytest.raises(VideoError, match="--draft needs PyAV"):
+    with pytest.raises(VideoError, match="--draft does not work with decord"):
         read(film, DRAFT, "decord")
 
 
@@ -149,7 +150,7 @@ def test_what_decord_cannot_read_names_the_way_out(tmp_path: Path) -> None:
 def test_files_that_decord_misreads_carry_a_warning(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.mp4", codec="libx265")
 
-    assert "decord may be some frames off" in (read(film, EIGHT, "decord").warning or "")
+    assert "decord may be off by some frames" in (read(film, EIGHT, "decord").warning or "")
 
 
 def test_decord_never_sees_a_text(tmp_path: Path) -> None:
@@ -172,3 +173,34 @@ def test_auto_leaves_decord_unloaded(tmp_path: Path) -> None:
     )
 
     assert subprocess.run([sys.executable, "-c", program, str(film)], check=False).returncode == 0
+
+
+# -- index arithmetic --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("position", "expected"),
+    [(0, 3), (3, 3), (6, 3), (7, 10), (9, 10), (99, 20), (15, 10)],  # 15 lies as near to 10 as to 20
+)
+def test_the_nearest_candidate_is_chosen_or_the_earlier_of_two(position: int, expected: int) -> None:
+    assert nearest(np.array([position]), np.array([3, 10, 20])).tolist() == [expected]
+
+
+def test_coinciding_positions_are_read_once() -> None:
+    found = without_repeats(np.array([[0, 0, 5, 5]]), np.array([[0, 2, 4, 6]]))
+
+    assert found.tolist() == [[0, 5]]
+
+
+def test_all_clips_have_as_many_frames_as_the_shortest() -> None:
+    moved = np.array([[0, 5, 9, 9], [3, 3, 9, 9]])
+
+    found = without_repeats(moved, np.arange(8).reshape(2, 4))
+
+    assert found.tolist() == [[0, 5], [3, 9]]
+
+
+def test_requested_repeats_stay() -> None:
+    moved = asked = np.array([[0, 0, 1, 1]])
+
+    assert without_repeats(moved, asked).tolist() == [[0, 0, 1, 1]]

@@ -236,7 +236,7 @@ def test_decord_reads_what_it_shows_upright(tmp_path: Path, matrix: tuple[float,
 def test_decord_never_shows_a_picture_the_wrong_way_up(tmp_path: Path, matrix: tuple[float, ...]) -> None:
     film = with_matrix(write_film(tmp_path / "film.mp4"), matrix)
 
-    with pytest.raises(VideoError, match="leave it to --decoder auto") as caught:
+    with pytest.raises(VideoError, match="use --decoder auto") as caught:
         decord_frames(film)
 
     assert caught.value.kind == "not_video"

@@ -13,7 +13,7 @@ from bike_cli.config import SamplingConfig
 from bike_cli.records import Source
 from bike_cli.video.decoding import decode
 from bike_cli.video.readers.footage import Footage, Request
-from bike_cli.video.readers.packets import UnforeseenError
+from bike_cli.video.readers.packets import UnpredictableFileError
 from bike_cli.video.readers.selective import read_selected, reads_selectively
 from bike_cli.video.readers.video_file import open_video
 
@@ -154,7 +154,7 @@ def test_interlaced_films_of_other_codecs_are_left_to_a_full_decode(tmp_path: Pa
     film = write_film(tmp_path / "interlaced.mp4", "mpeg2video", options={"flags": "+ildct+ilme", "top": "1"})
     expected, _ = plainly_decoded(film)
 
-    with pytest.raises(UnforeseenError):
+    with pytest.raises(UnpredictableFileError):
         selected(film, Request(SamplingConfig()))
     clip = decode(Source.at(film), SamplingConfig(frames=N))
 

@@ -176,7 +176,7 @@ def test_hidden_frames_of_vp9_are_not_counted(tmp_path: Path) -> None:
 
     check(film, np.delete(np.arange(40), [12, 24]))
     assert warning_of(film) == ""
-    with pytest.raises(VideoError, match="decord cannot read it, or not exactly; leave it to --decoder auto"):
+    with pytest.raises(VideoError, match="decord cannot read it reliably; use --decoder auto"):
         decode(Source.at(film), EIGHT, decoder="decord")
 
 
@@ -390,7 +390,7 @@ def test_every_reading_counts_alike_where_the_first_frames_cannot_be_decoded(
 
 # -- decord ----------------------------------------------------------------------------------------------------------
 
-NOTE = "decord may be some frames off in such files; --decoder auto is exact"
+NOTE = "decord may be off by some frames in such files; --decoder auto is exact"
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
@@ -443,5 +443,5 @@ def test_decord_is_refused_files_with_two_pictures(tmp_path: Path) -> None:
 
 def check_only_refused_by_decord(film: Path) -> None:
     assert NOTE not in warning_of(film)
-    with pytest.raises(VideoError, match="decord cannot read it, or not exactly; leave it to --decoder auto"):
+    with pytest.raises(VideoError, match="decord cannot read it reliably; use --decoder auto"):
         decode(Source.at(film), EIGHT, decoder="decord")

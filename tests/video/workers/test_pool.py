@@ -80,7 +80,7 @@ def test_a_clip_that_cannot_be_taken_over_is_a_failure(
     outcome = pool.decode(film).result(timeout=20).outcome
 
     assert isinstance(outcome, Failure)
-    assert "could not be taken over" in outcome.message
+    assert "cannot be received from the worker" in outcome.message
 
 
 def open_files() -> int:
@@ -99,7 +99,7 @@ def test_clips_leave_no_open_file_behind(pool: DecodePool, film: Source, tmp_pat
 
 
 def test_workers_are_replaced_and_nothing_is_lost(film: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "TASKS_A_WORKER", 2)
+    monkeypatch.setattr(pools, "TASKS_PER_WORKER", 2)
 
     with DecodePool(SAMPLING, DecodingConfig(workers=2)) as short_lived:
         coming = [short_lived.decode(film) for _ in range(11)]
