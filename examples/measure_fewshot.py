@@ -3,9 +3,9 @@
     python examples/measure_fewshot.py                the table: known and new motions, every method, 1 to 16 shots
     python examples/measure_fewshot.py --keep DIR     keep the clips, for bike fewshot DIR/new
 
-Known motions are those that the bundled model has words for; of new ones no caption ever spoke, so the text means
-little and zero-shot is near chance. All figures are means over draws with their standard errors; every method sees the
-same draws, and is tested on all clips that are not drawn.
+The bundled model has words for the known motions. No caption in its training described the new ones, so their text
+means little and zero-shot accuracy is near chance. All results are means over draws with standard errors. Every method
+gets the same draws, and is tested on all clips that are not drawn.
 """
 
 from __future__ import annotations
@@ -92,12 +92,14 @@ def print_worse(report: Report, task: str) -> None:
 def main() -> None:
     """Render, learn, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=56, help="a class; 16 are drawn (default: %(default)s)")
-    parser.add_argument("--trials", type=int, default=40, help="draws (default: %(default)s)")
-    parser.add_argument("--method", default="all", help=f"of {', '.join(METHODS)} (default: %(default)s)")
-    parser.add_argument("--pool", choices=("tcs", "mean"), default="tcs")
-    parser.add_argument("--device", default="cpu", help="of the model (default: %(default)s)")
-    parser.add_argument("--keep", type=Path, help="folder for the clips; those that are there already are used")
+    parser.add_argument(
+        "--clips", type=int, default=56, help="clips per class, of which up to 16 are drawn (default: %(default)s)"
+    )
+    parser.add_argument("--trials", type=int, default=40, help="number of draws (default: %(default)s)")
+    parser.add_argument("--method", default="all", help=f"all, or one of {', '.join(METHODS)} (default: %(default)s)")
+    parser.add_argument("--pool", choices=("tcs", "mean"), default="tcs", help="as in bike fewshot")
+    parser.add_argument("--device", default="cpu", help="device of the model (default: %(default)s)")
+    parser.add_argument("--keep", type=Path, help="folder for the clips; existing ones are reused")
     options = parser.parse_args()
     engine = load("tiny", device=options.device)
     reports: dict[str, Report] = {}

@@ -1,16 +1,16 @@
 """Measure `bike finetune` on rendered clips, through real H.264 files, and print one table in Markdown.
 
     python examples/measure_finetune.py                       the table: what each part of BIKE adds
-    python examples/measure_finetune.py --choose 3e-4,1e-3    which rate to train at, on validation clips alone
+    python examples/measure_finetune.py --choose 3e-4,1e-3    choose the learning rate on validation clips
     python examples/measure_finetune.py --keep DIR            keep the clips, for bike finetune DIR
 
-Known motions are those that the bundled model has words for; of new ones no caption ever spoke. Each is shown in many
-shapes and colours. The clips that are tested on have compositions of the two that no clip which is learned from or
-validated on has, nor any that the bundled model was trained on.
+The bundled model has words for the known motions; no caption in its training described the new ones. Each motion is
+shown with many shapes and colours. Test clips combine shapes and colours that are combined neither in the training and
+validation clips nor in the training of the bundled model.
 
-Its temporal head knows the known motions already, so the rows of the ablation begin without it: the head is either
-left out or begins anew. All else begins as it is bundled. Every row is trained in the same way, on the same clips, with
-the same seeds; figures are means over seeds, with the standard errors of those.
+The temporal head of the model already knows the known motions, so the ablation either omits it or starts with a new
+one. All other weights start from the bundled model. Every row is trained in the same way, on the same clips and with
+the same seeds. Results are means over seeds with standard errors.
 """
 
 from __future__ import annotations
@@ -306,16 +306,26 @@ def jobs_of(options: argparse.Namespace, clips: Path) -> list[Job]:
 def main() -> None:
     """Render, learn, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--motions", nargs="+", choices=MOTIONS_OF, default=list(MOTIONS_OF), help="default: both")
-    parser.add_argument("--clips", type=int, default=64, help="a motion, to learn from (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=20, help="default: %(default)s")
-    parser.add_argument("--batch-size", type=int, default=16, help="default: %(default)s")
-    parser.add_argument("--lr", type=float, default=3e-3, help="of heads; CLIP's a tenth (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each row (default: %(default)s)")
-    parser.add_argument("--choose", metavar="LR,…", help="try these rates on validation clips, and test nothing")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="of the model (default: %(default)s)")
-    parser.add_argument("--keep", type=Path, help="folder for the clips; those that are there already are used")
+    parser.add_argument(
+        "--motions",
+        nargs="+",
+        choices=MOTIONS_OF,
+        default=list(MOTIONS_OF),
+        help="known or new motions (default: both)",
+    )
+    parser.add_argument("--clips", type=int, default=64, help="training clips per motion (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=20, help="training epochs (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=16, help="videos per step (default: %(default)s)")
+    parser.add_argument(
+        "--lr", type=float, default=3e-3, help="learning rate of heads, ten times that of CLIP (default: %(default)s)"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="runs per row (default: %(default)s)")
+    parser.add_argument(
+        "--choose", metavar="LR,…", help="compare these learning rates on validation clips, without a test"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="parallel runs (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="device of the model (default: %(default)s)")
+    parser.add_argument("--keep", type=Path, help="folder for the clips; existing ones are reused")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         folder = options.keep or Path(made)

@@ -1,11 +1,11 @@
 """Measure the bundled model on fresh clips, through real H.264 files, and print one table in Markdown.
 
-    python examples/measure_tiny.py                   the table, on clips of a seed apart from all others
-    python examples/measure_tiny.py --choose          which spotting to ship, on validation clips of another seed
-    python examples/measure_tiny.py --clips FOLDER    clips of another renderer, beside a truth.csv as shapes.py writes
+    python examples/measure_tiny.py                   the table, on clips of a seed used nowhere else
+    python examples/measure_tiny.py --choose          choose the spotting options on validation clips of another seed
+    python examples/measure_tiny.py --clips FOLDER    clips of another renderer, with a truth.csv like that of shapes.py
 
-Every figure comes with its standard error: binomial for an accuracy, paired for a difference on the same clips.
-Labels stand in BIKE's prompt, always.
+Every result has a standard error: binomial for an accuracy, paired for a difference on the same clips. Labels are
+always used within BIKE's prompt.
 """
 
 from __future__ import annotations
@@ -431,11 +431,13 @@ def measure_folder(engine: Engine, folder: Path, way: str) -> None:
 def main() -> None:
     """Print what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="tiny")
-    parser.add_argument("--count", type=int, default=384, help="clips of a film; twice as many of plain ones")
-    parser.add_argument("--seed", type=int, default=TEST_SEED)
-    parser.add_argument("--choose", action="store_true", help="choose the way to spot, on validation clips")
-    parser.add_argument("--clips", type=Path, metavar="FOLDER", help="clips of another renderer")
+    parser.add_argument("--model", default="tiny", help="model to measure (default: %(default)s)")
+    parser.add_argument(
+        "--count", type=int, default=384, help="clips per kind, twice as many plain ones (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=TEST_SEED, help="seed of the clips (default: %(default)s)")
+    parser.add_argument("--choose", action="store_true", help="choose the spotting options on validation clips")
+    parser.add_argument("--clips", type=Path, metavar="FOLDER", help="measure clips of another renderer")
     options = parser.parse_args()
     start = time.perf_counter()
     engine = load(options.model, device="cpu")

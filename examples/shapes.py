@@ -1,10 +1,10 @@
-"""A small world of moving shapes: scenes drawn by chance from a seed, rendered to frames, written as H.264 clips.
+"""Render clips of moving shapes: random scenes from a seed, as frames or H.264 files.
 
     python examples/shapes.py OUT --kind single --count 12 --seed 0     clips and truth.csv
-    python examples/shapes.py examples --gallery                        the clips that lie beside this file
+    python examples/shapes.py examples/clips --gallery                  the clips in examples/clips
 
-A scene is one or more objects on a background. Every object has a shape, a colour, a size, a motion and a window of
-time in which it is there. Everything is a tensor over a batch of scenes, so the same code renders one clip on a
+A scene is one or more objects on a background. Every object has a shape, a colour, a size, a motion and a time window
+in which it is visible. Everything is a tensor over a batch of scenes, so the same code renders one clip on a
 laptop and a hundred thousand frames a second on a GPU.
 
 Letters: B scenes, O objects, T frames, S side of a frame in pixels. Lengths are fractions of the side, y points down,
@@ -737,7 +737,7 @@ GALLERY = (  # kind, colour, shape, motion, background
 
 
 def write_gallery(folder: Path) -> None:
-    """Write the clips of GALLERY, named by what they show."""
+    """Write the example clips, named after what they show."""
     for seed, (kind, colour, shape, motion, background) in enumerate(GALLERY):
         scenes = draw_scenes(Dice(seed), 50_000, kind, held_out=None, apart=kind == "passers")
         fits = (
@@ -747,7 +747,7 @@ def write_gallery(folder: Path) -> None:
             & (scenes.background == BACKGROUNDS.index(background))
             & (scenes.mark[:, 0] == 0)
         )
-        # Noise does not compress, and these clips lie in the repository.
+        # Noise does not compress, and these clips are part of the repository.
         calmest = int(scenes.noise.masked_fill(~fits, torch.inf).argmin())
         what = "among others" if kind == "passers" else motion
         write_clip_of(scenes, calmest, folder / f"{colour}_{shape}_{what}.mp4".replace(" ", "_"), seed=seed)
@@ -756,11 +756,11 @@ def write_gallery(folder: Path) -> None:
 def main() -> None:
     """Write clips and `truth.csv` into a folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--kind", choices=KINDS, default="single")
-    parser.add_argument("--count", type=int, default=12)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--gallery", action="store_true", help="write the clips of GALLERY, named by what they show")
+    parser.add_argument("folder", type=Path, help="where to write the clips")
+    parser.add_argument("--kind", choices=KINDS, default="single", help="kind of scenes (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=12, help="number of clips (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the scenes (default: %(default)s)")
+    parser.add_argument("--gallery", action="store_true", help="write the example clips, named after what they show")
     options = parser.parse_args()
     if options.gallery:
         write_gallery(options.folder)

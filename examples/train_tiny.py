@@ -1,12 +1,12 @@
-"""Train the bundled model `tiny` from nothing, on scenes rendered on the GPU.
+"""Train the bundled model `tiny` from scratch, on scenes rendered on the GPU.
 
     python examples/train_tiny.py weights/tiny
 
-writes the model folder, with its log beside it: ten minutes on one H200.
+This writes the model folder and a log, and takes ten minutes on one H200.
 
-Two stages. First CLIP alone: frames against captions. Then BIKE's video branch: the temporal head, spotting and CLIP
-together, videos against captions that name motions, with the first stage's loss kept beside it. Captions are partial
-descriptions, so many are true of other scenes in the batch; a contrast is made only against captions that are false.
+Training has two stages. The first trains CLIP on frames and captions. The second trains BIKE's video branch (temporal
+head, spotting and CLIP together) on videos and captions that name motions, in addition to the loss of the first stage.
+Captions are partial descriptions, so many also fit other scenes in the batch; only those that do not fit are negatives.
 """
 
 from __future__ import annotations
@@ -565,7 +565,7 @@ def save(trainer: Trainer, folder: Path) -> None:
 def main() -> None:
     """Train, and write the folder after each stage; `examples/measure_tiny.py` measures it through real files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where to write the model and training.log")
+    parser.add_argument("folder", type=Path, help="folder for the model and training.log")
     for field in dataclasses.fields(Plan):
         parser.add_argument("--" + field.name.replace("_", "-"), type=type(field.default), default=field.default)
     options = vars(parser.parse_args())

@@ -1,4 +1,4 @@
-"""Films whose frames carry their own number as black and white bars, which survive any codec."""
+"""Videos whose frames show their number as black and white bars, which survive any codec."""
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -19,7 +19,7 @@ def barcode(number: int) -> NDArray[np.uint8]:
 
 
 def numbers_of(frames: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return the numbers that frames carry, for frames of shape [..., 64, 64, 3]."""
+    """Read the numbers from frames of shape [..., 64, 64, 3]."""
     bars = frames[..., 16:48, :, :].mean(axis=(-3, -1)).reshape(*frames.shape[:-3], BITS, -1)[..., 2:6].mean(axis=-1)
     numbers: NDArray[np.int64] = ((bars > 126) << np.arange(BITS)).sum(axis=-1)
     return numbers
@@ -37,7 +37,7 @@ def write_barcodes(
     options: Mapping[str, str] | None = None,
     muxer: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write frames numbered from 0, each at its own tick of 1 / `fps` seconds."""
+    """Write frames numbered from 0, at the given multiples of 1 / `fps` seconds."""
     with av.open(str(path), "w", options=dict(muxer or {})) as container:
         stream = container.add_stream(codec, rate=fps, options=dict(options or {}))
         stream.width, stream.height, stream.gop_size = SIDE, SIDE, gop
@@ -54,6 +54,6 @@ def write_barcodes(
 
 
 def packet_places(film: Path) -> list[tuple[int, int]]:
-    """Return where each packet of the picture begins, and its size, in the order of the file."""
+    """Return the file offset and size of each video packet, in file order."""
     with av.open(str(film)) as container:
         return [(p.pos or 0, p.size) for p in container.demux(video=0) if p.size]

@@ -1,4 +1,4 @@
-"""Films of the bundled model's world, drawn in a few lines: nothing here is shared with the program that trained it."""
+"""Videos of simple shapes that the bundled model recognises; independent of the program that trained it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ SHAPES = {
 
 
 def drawn(label: str, *, frames: int = 16) -> NDArray[np.uint8]:
-    """Return a film of the object that `label` names, such as "red square", drifting over black: [T, 64, 64, 3]."""
+    """Draw a video of the object named by `label`, such as "red square", moving on black: [T, 64, 64, 3]."""
     colour, shape = label.split()
     y, x = np.mgrid[:64, :64]
     film = np.zeros((frames, 64, 64, 3), np.uint8)
@@ -27,7 +27,7 @@ def drawn(label: str, *, frames: int = 16) -> NDArray[np.uint8]:
 
 
 def write_video(path: Path, film: NDArray[np.uint8], *, codec: str = "libx264", container: str = "mp4") -> Path:
-    """Write frames, `FPS` a second."""
+    """Write frames to a file, at `FPS` frames per second."""
     with av.open(path, "w", format=container) as out:
         stream = out.add_stream(codec, rate=FPS)
         stream.width, stream.height, stream.pix_fmt = film.shape[2], film.shape[1], "yuv420p"

@@ -1,4 +1,4 @@
-"""Model files made to do harm: each function writes one file or folder below a path and returns what -m takes."""
+"""Malicious model files: each function writes a file or folder below a path, and returns the value for -m."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Runs of bike that are killed at random moments, and what they leave behind."""
+"""Kill runs of bike at random times, and check what they leave behind."""
 
 import os
 import random
@@ -43,7 +43,7 @@ class Drill:
         return self.folder / "tmp"
 
     def run(self, place: Path, *arguments: object) -> float:
-        """Run bike to its end and return the seconds it took; no temporary file may be left, by earlier runs either."""
+        """Run bike to the end and return its seconds; no temporary file may be left, not even from earlier runs."""
         start_s = time.monotonic()
         with self._started(place, arguments) as process:
             _, stderr = process.communicate(timeout=LIMIT_S)
@@ -56,7 +56,7 @@ class Drill:
         return took_s
 
     def kill(self, place: Path, *arguments: object, within_s: float) -> float | None:
-        """Start bike and kill it at a random moment, alone or with its whole process group.
+        """Start bike and kill it at a random time, alone or with its whole process group.
 
         Returns:
             The seconds of a run that was complete before that moment; None if the signal reached it.
@@ -105,7 +105,7 @@ class Drill:
         )
 
     def _check(self, process: subprocess.Popen[bytes], stderr: bytes, shown: str, *, is_killed: bool = False) -> None:
-        """Add to the faults what a run left: processes, traces on stderr, temporary files of its own."""
+        """Record what a run left behind: processes, tracebacks on stderr, temporary files."""
         left = processes_of(process.pid, within_s=20)
         if left:
             self.faults.append(f"{shown}: processes left: {left}")
@@ -120,7 +120,7 @@ class Drill:
 
 
 def processes_of(group: int, *, within_s: float) -> list[str]:
-    """Return the command lines of the processes of a session that still live after a while."""
+    """Return the command lines of a session's processes that are still alive after some time."""
     end_s = time.monotonic() + within_s
     while (found := _members(group)) and time.monotonic() < end_s:
         time.sleep(0.05)

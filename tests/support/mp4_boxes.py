@@ -1,4 +1,4 @@
-"""Takes MP4 files apart into boxes and puts them together again."""
+"""Split MP4 files into boxes, change them, and reassemble the file."""
 
 import struct
 from collections.abc import Callable
@@ -11,7 +11,7 @@ def box(kind: bytes, content: bytes) -> bytes:
 
 
 def boxes(content: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the boxes of a file or of a box: kind and content."""
+    """Return the kind and content of each box in a file or box."""
     found, at = [], 0
     while at < len(content):
         size, kind = struct.unpack_from(">I4s", content, at)
@@ -21,7 +21,7 @@ def boxes(content: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def rewrite(content: bytes, kind: bytes, change: Callable[[bytes], bytes]) -> bytes:
-    """Change the content of each box of a kind, at any depth; the media data must stand before the index."""
+    """Change the content of all boxes of a kind, at any depth; media data must come before the index."""
     parts = []
     for name, inside in boxes(content):
         if name == kind:

@@ -1,4 +1,4 @@
-"""What happens to files on their way: cut off, flipped, zeroed, spliced, buried in garbage. Seeded."""
+"""Seeded damage to files: truncated, flipped bits, zeroed ranges, spliced, inserted garbage."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -43,12 +43,12 @@ MUTATIONS: tuple[Mutation, ...] = (cut_off, flip_bits, zero_a_range, splice, ins
 
 
 def mutated(originals: Sequence[bytes], i: int) -> bytes:
-    """Return the i-th mutation of some files; the same one each time."""
+    """Return the i-th mutation of some files; always the same for the same `i`."""
     rng = random.Random(i)
     mutation = MUTATIONS[i % len(MUTATIONS)]
     return mutation(bytearray(originals[original_of(i, n_originals=len(originals))]), rng, originals)
 
 
 def original_of(i: int, *, n_originals: int) -> int:
-    """Return which file the i-th mutation is one of."""
+    """Return the index of the file that the i-th mutation is based on."""
     return i // len(MUTATIONS) % n_originals

@@ -1,4 +1,4 @@
-"""Films that show their own frame numbers, and the way to the real clips."""
+"""Videos that show their frame numbers as grey levels, and the location of the real clips."""
 
 from fractions import Fraction
 from importlib.util import find_spec
@@ -33,7 +33,7 @@ def write_film(
     pixels: str = "yuv420p",
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Write a film whose frame i is a grey field of level 16 + 6 i, with a key frame every 12."""
+    """Write a video in which frame i is grey with level 16 + 6 i, with a keyframe every 12 frames."""
     with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream(codec, rate=fps, options={"x265-params": "log-level=none"})
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 48, pixels, 12
@@ -47,7 +47,7 @@ def write_film(
 
 
 def positions_seen(clip: Clip) -> np.ndarray:
-    """Return which frame of a generated film each frame shows, read from its grey level."""
+    """Return the frame numbers of a generated video, read from the grey levels."""
     return np.rint((clip.frames.mean(axis=(2, 3, 4)) - 16) / STEP).astype(int)
 
 

@@ -1,4 +1,4 @@
-"""A short loop over FFmpeg's libraries that takes what comes: the other road to what a damaged file still holds."""
+"""A minimal decoding loop over FFmpeg's libraries: an independent count of the readable frames of damaged files."""
 
 import av
 
@@ -8,7 +8,7 @@ MOST_ERRORS = 100  # of the container
 
 
 def frames_read(path: str) -> int:
-    """Return how many frames of its best picture a file gives; errors are stepped over."""
+    """Return the number of frames that can be decoded from the best video stream; errors are skipped."""
     try:
         container = av.open(path, **_METADATA)
     except (av.error.FFmpegError, ValueError):

@@ -1,4 +1,4 @@
-"""Small models with random weights, one of each kind of image tower."""
+"""Small models with random weights, one for each kind of image tower."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,7 +50,7 @@ def tiny_checkpoint(tower: str = "vit") -> Checkpoint:
 
 
 def register(patch: pytest.MonkeyPatch) -> None:
-    """Give open_clip an architecture and a tag of our own."""
+    """Register an architecture and a tag for tests with open_clip."""
     pretrained = {"hf_hub": "nobody/bike-test/", "quick_gelu": True, **INCEPTION}
     patch.setitem(open_clip.factory._MODEL_CONFIGS, ARCH, tiny_config())
     patch.setitem(open_clip.factory._MODEL_CONFIGS, "bike-test", {**tiny_config(), "quick_gelu": False})

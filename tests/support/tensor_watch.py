@@ -1,4 +1,4 @@
-"""How large the tensors of a computation get."""
+"""Measure the largest tensor of a computation."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class LargestTensor(TorchDispatchMode):
-    """Remember the most numbers that any operation inside returned at once."""
+    """Records the largest number of elements that any operation within the context returns."""
 
     numbers = 0
 

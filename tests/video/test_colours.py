@@ -1,4 +1,4 @@
-"""Pixels are those of ffmpeg, also where chroma is interpolated."""
+"""Pixels match those of ffmpeg, even where chroma is interpolated."""
 
 import shutil
 import subprocess

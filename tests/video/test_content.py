@@ -1,4 +1,4 @@
-"""Stamps and digests of videos: what a cached result depends on."""
+"""Stamps and digests of videos, on which cached results depend."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Files damaged at random: each has one outcome, and where FFmpeg's libraries read a clip's worth, so does bike."""
+"""Randomly damaged files have exactly one result each, a clip if FFmpeg's libraries decode enough frames."""
 
 import multiprocessing
 from collections import Counter

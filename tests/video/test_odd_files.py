@@ -1,4 +1,4 @@
-"""Files as they come, each with the frames a player would show."""
+"""Unusual files, compared with the frames that a player would show."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""Clocks that restart, jump, run backwards or start anywhere, and what is said of the end of a file."""
+"""Timestamps that restart, jump, run backwards or start anywhere, and warnings about early ends."""
 
 from collections.abc import Sequence
 from pathlib import Path

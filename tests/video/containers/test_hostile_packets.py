@@ -1,4 +1,4 @@
-"""Random and damaged packets: every inspector answers, in bounded time and memory."""
+"""Every inspector handles random and damaged packets in bounded time and memory."""
 
 import time
 import tracemalloc

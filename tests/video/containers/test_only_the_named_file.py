@@ -1,4 +1,4 @@
-"""Nothing but the named file is ever opened, whatever it is called and whatever it says."""
+"""Only the named file is opened, whatever its name and its content."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Of several streams, the one that ffmpeg would show is read; what cannot be read says why."""
+"""The stream that ffmpeg would show is read; files that cannot be read are reported with a reason."""
 
 import struct
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Files of every container, cut off inside and after their headers: a clip or a VideoError, never another exception."""
+"""Files truncated inside or after their headers give a clip or a VideoError, never another exception."""
 
 import struct
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What becomes of files of which only a part can be read."""
+"""Files that can only be read in part."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Frames of a folder in every form in which Pillow has them."""
+"""Folders of frames in all pixel formats of Pillow."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Keyframes and drafts: frames near those asked for, at less cost, with their own positions and times."""
+"""Keyframes and drafts: cheaper frames near the requested ones, with their actual positions and times."""
 
 from dataclasses import replace
 from pathlib import Path

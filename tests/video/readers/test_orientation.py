@@ -1,4 +1,4 @@
-"""Every picture is shown the way up that ffmpeg shows it, whichever reader decodes it."""
+"""All readers give pictures the same orientation as ffmpeg."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""What is read selectively is compared, frame by frame, with a plain decode of the whole file."""
+"""Compare the selective reader, frame by frame, with a full decode of the file."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

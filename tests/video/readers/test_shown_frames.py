@@ -1,4 +1,4 @@
-"""The promise of positions: the frame given at a position is the one that a player shows there, whatever is asked."""
+"""The frame returned for a position is the one that a player shows there, for every kind of request."""
 
 import struct
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Workers that decode: they return what decoding returns, and nothing a video does reaches beyond its worker."""
+"""Decode workers return the same clips as decoding in process, and isolate faults of single videos."""
 
 import multiprocessing
 import os
