@@ -173,7 +173,7 @@ def random_clip(arch: str) -> CLIP:
 
 
 def forward_flops(arch: str) -> int:
-    """Return the FLOPs of bike's image tower for a frame; attention counts as the products that it is."""
+    """Return the FLOPs of bike's image tower per frame; attention counts as its matrix products."""
     clip = random_clip(arch)
     engine = assemble(Checkpoint(arch, clip, {}, RECIPE, Recipe()), place("cpu", "fp32"))
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
@@ -182,12 +182,12 @@ def forward_flops(arch: str) -> int:
 
 
 def random_batch(options: argparse.Namespace, device: torch.device, *, processes: int = 1) -> Batch:
-    """Return noise under random labels, of which this process has its part."""
+    """Return this process's part of a batch of noise with random labels."""
     torch.manual_seed(0)
-    own = options.batch // processes
-    shape = (own, options.frames, 3, RECIPE.side, RECIPE.side)
+    videos = options.batch // processes
+    shape = (videos, options.frames, 3, RECIPE.side, RECIPE.side)
     pixels = torch.randint(256, shape, dtype=torch.uint8, device=device)
-    return Batch(torch.randint(CLASSES, (options.batch,)), pixels, torch.ones(own, dtype=torch.bool))
+    return Batch(torch.randint(CLASSES, (options.batch,)), pixels, torch.ones(videos, dtype=torch.bool))
 
 
 def prompts() -> list[Prompt]:
@@ -292,8 +292,8 @@ class PlainTraining:
         for name, parameter in self.clip.named_parameters():
             parameter.requires_grad_(name.startswith("visual.") or name == "logit_scale")
         self.tokens = open_clip.SimpleTokenizer()([prompt.text for prompt in prompts()]).to(device)
-        learnt = [p for p in self.clip.parameters() if p.requires_grad]
-        groups = [{"params": learnt, "lr": 5e-6}, {"params": list(self.head.parameters()), "lr": 5e-5}]
+        trained = [p for p in self.clip.parameters() if p.requires_grad]
+        groups = [{"params": trained, "lr": 5e-6}, {"params": list(self.head.parameters()), "lr": 5e-5}]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.2)
         self.scaler = torch.amp.GradScaler(device.type)
 

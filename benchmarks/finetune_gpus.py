@@ -72,14 +72,14 @@ def trained(options: argparse.Namespace, count: int, strategy: Strategy) -> Meas
         free.close()
         out = Path(folder, "measured")
         multiprocessing.spawn(train, (options, count, strategy, port, out), nprocs=count)  # type: ignore[no-untyped-call]
-        it: Measured = pickle.loads(out.read_bytes())
-        return it
+        result: Measured = pickle.loads(out.read_bytes())
+        return result
 
 
 def train(rank: int, options: argparse.Namespace, count: int, strategy: Strategy, port: int, out: Path) -> None:
-    """Train as one of so many processes; the first writes what it measured."""
-    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ |= {name: str(value) for name, value in told.items()}
+    """Train as one of `count` processes; the first one writes the measurements."""
+    variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in variables.items()}
     by = found()
     if options.device == "cuda":
         options.device = f"cuda:{by.local}"

@@ -161,7 +161,7 @@ class DecodePool:
         done: Future[bytes | Failure] = Future()
 
         def finish(result: object) -> None:
-            if isinstance(result, worker.Refusal):
+            if isinstance(result, worker.WorkerFailure):
                 done.set_result(Failure(source, result.kind, result.message))
             else:
                 assert isinstance(result, bytes)
@@ -201,13 +201,13 @@ class DecodePool:
         """Run a function on a source in a worker; `finish` or `fail` is called exactly once."""
 
         def refuse(error: BaseException) -> None:
-            refusal = _refusal(source, error, self._decoding)
+            failure = _describe_failure(source, error, self._decoding)
             if isinstance(error, worker.HandoverError):
                 self._fail(fail, _no_room(str(error)))
-            elif refusal.kind in ("timeout", "out_of_memory"):
-                finish(refusal)
+            elif failure.kind in ("timeout", "out_of_memory"):
+                finish(failure)
             else:
-                self._check(lambda: finish(refusal), fail)
+                self._check(lambda: finish(failure), fail)
 
         self._schedule(_Task(function, arguments, self._decoding.decode_timeout, finish, refuse, fail))
 
@@ -288,9 +288,9 @@ class DecodePool:
 
 
 def _decoded(source: Source, result: object, handover: Handover) -> Decoded:
-    if isinstance(result, worker.Refusal):
+    if isinstance(result, worker.WorkerFailure):
         return Decoded(Failure(source, result.kind, result.message), result.spent_s)
-    assert isinstance(result, worker.Parcel)
+    assert isinstance(result, worker.SharedClip)
     clip = Clip(source, handover.pixels(result.shape), result.timeline, result.details)
     for detail in result.details:
         logger.info("%s: %s", source.id, detail)
@@ -298,19 +298,19 @@ def _decoded(source: Source, result: object, handover: Handover) -> Decoded:
     return Decoded(clip, result.spent_s)
 
 
-def _refusal(source: Source, error: BaseException, decoding: DecodingConfig) -> worker.Refusal:
+def _describe_failure(source: Source, error: BaseException, decoding: DecodingConfig) -> worker.WorkerFailure:
     limit_s, limit_mib = decoding.decode_timeout, decoding.decode_memory
     if isinstance(error, FutureTimeout):
         problem = f"takes longer than {limit_s:g} s to decode; raise --decode-timeout, or use --sampling keyframe"
-        return worker.Refusal("timeout", f"{source.id}: {problem}", limit_s)
+        return worker.WorkerFailure("timeout", f"{source.id}: {problem}", limit_s)
     if isinstance(error, MemoryError):
         problem = f"needs more than {limit_mib} MiB to decode; raise --decode-memory, or ask for fewer frames"
-        return worker.Refusal("out_of_memory", f"{source.id}: {problem}", 0.0)
+        return worker.WorkerFailure("out_of_memory", f"{source.id}: {problem}", 0.0)
     if isinstance(error, ProcessExpired):
         problem = f"crashes the decoder ({_described(error)}); repair or convert the file"
-        return worker.Refusal("crashed", f"{source.id}: {problem}", 0.0)
+        return worker.WorkerFailure("crashed", f"{source.id}: {problem}", 0.0)
     problem = f"cannot be read because of a bug in bike ({_described(error)}); please report it"
-    return worker.Refusal("internal", f"{source.id}: {problem}", 0.0)
+    return worker.WorkerFailure("internal", f"{source.id}: {problem}", 0.0)
 
 
 def _described(error: BaseException) -> str:

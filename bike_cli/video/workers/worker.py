@@ -29,7 +29,7 @@ STATM = Path("/proc/self/statm")
 
 
 @dataclass(frozen=True)
-class Parcel:
+class SharedClip:
     """A clip that a worker returns; its pixels are in shared memory.
 
     Args:
@@ -45,7 +45,7 @@ class Parcel:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class WorkerFailure:
     """Why a source failed: a VideoError as plain data."""
 
     kind: FailureKind
@@ -75,25 +75,25 @@ def check(sampling: SamplingConfig, decoder: Decoder) -> None:
 
 def read(
     source: Source, sampling: SamplingConfig, decoder: Decoder, path: str, dice: tuple[int, ...] | None = None
-) -> Parcel | Refusal:
+) -> SharedClip | WorkerFailure:
     """Decode a source, and write its pixels to the shared memory at `path`; `dice` seeds the jitter for training."""
     start_s = time.perf_counter()
     rng = None if dice is None else np.random.Generator(np.random.PCG64(dice))
     try:
         clip = decode(source, sampling, decoder=decoder, rng=rng)
     except VideoError as e:
-        return Refusal(e.kind, str(e), time.perf_counter() - start_s)
+        return WorkerFailure(e.kind, str(e), time.perf_counter() - start_s)
     _write(clip.frames, path)
-    return Parcel(clip.frames.shape, clip.timeline, clip.details, time.perf_counter() - start_s)
+    return SharedClip(clip.frames.shape, clip.timeline, clip.details, time.perf_counter() - start_s)
 
 
-def digest(source: Source) -> bytes | Refusal:
+def digest(source: Source) -> bytes | WorkerFailure:
     """Return the digest of a source's content."""
     start_s = time.perf_counter()
     try:
         return digest_of(source)
     except VideoError as e:
-        return Refusal(e.kind, str(e), time.perf_counter() - start_s)
+        return WorkerFailure(e.kind, str(e), time.perf_counter() - start_s)
 
 
 def _write(pixels: NDArray[np.uint8], path: str) -> None:
