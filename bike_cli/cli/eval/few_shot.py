@@ -114,15 +114,13 @@ def _report(
 ) -> tuple[EvaluationReport, Mistakes]:
     """Return the report on the scores of each study, and the mistakes of the first study."""
     from bike_cli.data.labelled.eval_sets import Tested
-    from bike_cli.tasks.evaluate.mistakes import Mistakes, mistakes_of
-    from bike_cli.tasks.evaluate.report import FailedVideo
+    from bike_cli.tasks.evaluate.mistakes import Mistakes, find_mistakes
     from bike_cli.tasks.evaluate.summary import describe_data, manifest_of, summarize
 
     labelled, engine, last = study.labelled, study.engine, scores[0][-1]
     tested = Tested(labelled.labels, labelled.names, tuple(study.samples))
-    failed = [FailedVideo(f.source.id, f.kind, f.message) for f in study.failures.values()]
-    data = describe_data(tested, files, failed, study.used, study.contents)
+    data = describe_data(tested, files, list(study.failures.values()), study.used, study.contents)
     manifest = manifest_of(config, engine=engine, model=engine.name, arguments=request.arguments)
     systems = [system for of_study in scores for system in of_study]
     report = summarize(systems, tested, range(len(last.table.videos)), config, data=data, manifest=manifest)
-    return report, Mistakes(mistakes_of(last.table, study.look) if request.report is not None else [], last.name)
+    return report, Mistakes(find_mistakes(last.table, study.look) if request.report is not None else [], last.name)

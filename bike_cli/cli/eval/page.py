@@ -55,14 +55,14 @@ def as_page(report: EvaluationReport, mistakes: Mistakes) -> str:
     """Return the page; see `write_html`."""
     style = f"\n{_resource(STYLE).strip()}\n"
     headings = {
-        "figures": "Figures",
+        "metrics": "Metrics",
         "differences": "Differences" if report.comparisons else "",
         "splits": "Splits" if report.splits else "",
         "classes": "Classes, worst first" if any(system.per_class for system in report.systems) else "",
         "confusions": "Confusions" if any(system.confusion for system in report.systems) else "",
-        "mistakes": "The most confident mistakes",
-        "failures": "Not among the figures",
-        "manifest": "To repeat it",
+        "mistakes": "Most confident mistakes",
+        "failures": "Not evaluated",
+        "manifest": "Repeat this evaluation",
     }
     return (
         _environment()
@@ -75,7 +75,7 @@ def as_page(report: EvaluationReport, mistakes: Mistakes) -> str:
             headings={name: heading for name, heading in headings.items() if heading},
             class_tables=[(system, _ClassTable.of(system)) for system in report.systems if system.per_class],
             confusions=[(system, _confusion(system)) for system in report.systems if system.confusion],
-            mistakes=sorted(mistakes.found, key=lambda mistake: -mistake.score),
+            mistakes=sorted(mistakes.videos, key=lambda mistake: -mistake.score),
             mistakes_of=mistakes.system,
             known=_known(report),
         )
@@ -112,7 +112,7 @@ def _environment() -> Environment:
         "CLASS_METRICS": CLASS_METRICS,
         "FAILURES_SHOWN": FAILURES_SHOWN,
         "METRICS": METRICS,
-        "SETTLED": wording.SETTLED,
+        "SIGNIFICANT": wording.SIGNIFICANT,
         "SHADES": SHADES,
         "asdict": asdict,
         "compared_on": wording.compared_on,
@@ -128,12 +128,12 @@ def _environment() -> Environment:
 
 
 def _without_controls(value: object) -> object:
-    """Write out what could steer a reader's screen, in every text that the template prints: `\\x1b`, `\\u202e`."""
+    """Escape control characters in every text that the template prints: `\\x1b`, `\\u202e`."""
     return safe(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _name(text: str) -> Markup:
-    """Return a name from outside: of its own direction, and shortened in its middle."""
+    """Return a name from outside, isolated from the direction of the text around it, and shortened in the middle."""
     return Markup("<bdi>{}</bdi>").format(safe(_shortened(text)))
 
 
@@ -181,7 +181,7 @@ class _ClassTable:
         shares = {one: getattr(one, measure) for one in system.per_class}
         ranked = sorted(system.per_class, key=lambda one: (shares[one] is None, shares[one] or 0.0))
         known = [share for share in shares.values() if share is not None]
-        return cls(measure, tuple(key for key in shown if key != measure), tuple(ranked), _spread(known))
+        return cls(measure, tuple(key for key in shown if key != measure), tuple(ranked), _summary(known))
 
     @property
     def worst(self) -> tuple[ClassMetrics, ...]:
@@ -189,12 +189,12 @@ class _ClassTable:
         return self.ranked[:CLASSES_SHOWN] if len(self.ranked) > CLASSES_OPEN else ()
 
 
-def _spread(shares: Sequence[float]) -> str:
+def _summary(shares: Sequence[float]) -> str:
     if not shares:
-        return "No class has a figure."
+        return "No class has videos."
     low = sum(share < 0.5 for share in shares)
-    median = f"Half of the classes have {wording.percent(statistics.median(shares))} % or more"
-    return f"{median}; {low} of {len(shares)} have less than 50 %."
+    median = wording.percent(statistics.median(shares))
+    return f"The median class reaches {median} %; {low} of {len(shares)} classes are below 50 %."
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ class _Confusion:
     Args:
         labels: of the rows and columns.
         rows: of each class, counts with their shades; empty if there are too many classes.
-        pairs: class, class it was taken for, number of videos and share of its class.
+        pairs: class, class it was classified as, number of videos and share of the class's videos.
     """
 
     labels: tuple[str, ...]
@@ -218,7 +218,7 @@ def _confusion(system: SystemResult) -> _Confusion:
     totals = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     if len(labels) <= MATRIX_CLASSES:
         shades = np.ceil(SHADES * counts / totals).astype(int).tolist()
-        kinds = [["right" if i == j else "wrong" for j in range(len(labels))] for i in range(len(labels))]
+        kinds = [["correct" if i == j else "wrong" for j in range(len(labels))] for i in range(len(labels))]
         rows = (zip(*row, strict=True) for row in zip(counts.tolist(), kinds, shades, strict=True))
         return _Confusion(labels, tuple(tuple((n, f"{kind}{shade}") for n, kind, shade in row) for row in rows))
     wrong = counts.copy()
@@ -239,13 +239,13 @@ class _Frame:
 
 def _frames(mistake: Mistake) -> list[_Frame]:
     heaviest = max(mistake.weights, default=0.0) or 1.0
-    found = []
+    shown = []
     rows = zip(mistake.frames, mistake.times_s, mistake.weights, strict=True)
     for number, (frame, time_s, weight) in enumerate(rows, start=1):
         when = f"{time_s:.2f} s" if math.isfinite(time_s) else f"frame {number}"
         jpeg = base64.b64encode(as_jpeg(frame, side_px=THUMBNAIL_PX)).decode()
-        found.append(_Frame(f"data:image/jpeg;base64,{jpeg}", when, weight, weight / heaviest))
-    return found
+        shown.append(_Frame(f"data:image/jpeg;base64,{jpeg}", when, weight, weight / heaviest))
+    return shown
 
 
 def _known(report: EvaluationReport) -> Mapping[str, str]:

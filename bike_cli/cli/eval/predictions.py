@@ -43,7 +43,6 @@ def evaluate_predictions(
     """
     from bike_cli.inference.processes import found
     from bike_cli.tasks.evaluate.mistakes import Mistakes
-    from bike_cli.tasks.evaluate.report import FailedVideo
     from bike_cli.tasks.evaluate.summary import SystemScores, check_protocol, describe_data, manifest_of, summarize
 
     if not found().is_first:
@@ -60,9 +59,9 @@ def evaluate_predictions(
     systems = [SystemScores(name, _table(matched, tested)) for name, matched in zip(names, joined, strict=True)]
     places = {sample.source.id: i for i, sample in enumerate(tested.samples)}
     evaluated = [places[video] for video in systems[0].table.videos]
-    failed = [FailedVideo(f.source.id, f.kind, f.message) for f in joined[0].failures]
     contents = _digest([*(Path(file.path) for file in files), truth])
-    data = describe_data(tested, [*(file.name for file in files), str(truth)], failed, len(evaluated), contents)
+    names = [*(file.name for file in files), str(truth)]
+    data = describe_data(tested, names, joined[0].failures, len(evaluated), contents)
     models = ", ".join(dict.fromkeys(model for read in predictions for model in read.models))
     manifest = manifest_of(config, engine=None, model=models, arguments=request.arguments)
     return summarize(systems, tested, evaluated, config, data=data, manifest=manifest), Mistakes()
@@ -78,7 +77,7 @@ def _truth(config: EvalConfig, request: EvalRequest, file: str) -> Path:
             "--official: needs the videos, and these are predictions; leave it out, or evaluate the videos"
         )
     if config.protocol == "k600":
-        problem = "is a mean over splits, and predictions have none"
+        problem = "averages over splits, but predictions have no splits"
         raise UsageError(f"protocol k600: {problem}; evaluate the videos, with a list file for each split")
     return truth
 
@@ -121,7 +120,7 @@ def _warn_of_left_out(file: str, joined: MatchedPredictions, config: EvalConfig)
     """
     from bike_cli.tasks.evaluate.answers import TOP
 
-    sides = {"have no label": joined.only_predicted, "are not predicted": joined.only_labelled}
+    sides = {"have no label": joined.only_predicted, "have no prediction": joined.only_labelled}
     for problem, videos in sides.items():
         if videos:
             logger.warning("%s: %d videos %s, first %s; they are left out", file, len(videos), problem, videos[0])
@@ -131,6 +130,6 @@ def _warn_of_left_out(file: str, joined: MatchedPredictions, config: EvalConfig)
     few = "" if fewest == joined.named.max() else "as few as "
     problem, way_out = f"has {few}{fewest} of {classes} labels per video", f"classify with -k {classes}"
     if config.protocol == "zeroshot-half":
-        raise UsageError(f"{file}: {problem}, and the protocol zeroshot-half needs all; {way_out}")
+        raise UsageError(f"{file}: {problem}, but zeroshot-half needs all; {way_out}")
     lost = "top-5 and mAP are" if fewest < min(TOP, classes) else "mAP is"
     logger.warning("%s: %s, so %s left out; %s", file, problem, lost, way_out)

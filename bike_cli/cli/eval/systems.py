@@ -1,4 +1,4 @@
-"""What `bike eval` compares: a system for each combination of the values that were given."""
+"""The systems that `bike eval` compares: one for each combination of the given values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MANY = ("model", "template", "pool", "attributes")  # what systems may differ in
 
 
 def systems_of(config: EvalConfig, many: Mapping[str, list[str]], engines: Mapping[str, Engine]) -> list[System]:
-    """Return a system for each combination of what systems differ in."""
+    """Return a system for each combination of the values in which systems differ."""
     from bike_cli.tasks.evaluate.evaluation import System
 
     names = [name for name in MANY if len(many.get(name, [])) > 1]
@@ -26,8 +26,8 @@ def systems_of(config: EvalConfig, many: Mapping[str, list[str]], engines: Mappi
     for values in product(*(many[name] for name in names)):
         flags = {**flatten(config), **dict(zip(names, values, strict=True))}
         flags = {k: flags[k] for k in flatten(ClassifyConfig()) if k in flags}
-        wanted = resolve(ClassifyConfig, flags=flags, environment={})  # which the config has seen
+        wanted = resolve(ClassifyConfig, flags=flags, environment={})  # already part of the config
         engine = engines[wanted.engine.model]
-        told = [value if name == "model" else f"{name} {value}" for name, value in zip(names, values, strict=True)]
-        systems.append(System(", ".join(told) or engine.name, engine, replace(wanted, top=1)))
+        parts = [value if name == "model" else f"{name} {value}" for name, value in zip(names, values, strict=True)]
+        systems.append(System(", ".join(parts) or engine.name, engine, replace(wanted, top=1)))
     return systems

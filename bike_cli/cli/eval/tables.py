@@ -1,4 +1,4 @@
-"""The result of `bike eval`: tables for people, JSON for programs."""
+"""The results of `bike eval` as tables, JSON and a confusion matrix."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write_confusion(report: EvaluationReport, file: Path) -> None:
     """Write the first system's confusion matrix, a row per true class, as CSV or PNG by the file's name.
 
     Raises:
-        UsageError: videos have several labels, so there is none.
+        UsageError: there is none, because videos have several labels.
     """
     system = report.systems[0]
     labels = [of_class.label for of_class in system.per_class]
@@ -51,7 +51,7 @@ def write_confusion(report: EvaluationReport, file: Path) -> None:
 
 
 def print_tables(report: EvaluationReport) -> None:
-    """Print the metrics on stdout."""
+    """Print all tables on stdout."""
     console = Console(file=sys.stdout, highlight=False)
     console.width = max(console.width, NARROWEST)
     console.print(_headline(report))
@@ -66,7 +66,8 @@ def print_tables(report: EvaluationReport) -> None:
 
 
 def _title(report: EvaluationReport) -> str:
-    return f"per cent{', of the first draw' * (report.protocol == 'fewshot')}, with 95 % intervals"
+    scope = " for the first draw" if report.protocol == "fewshot" else ""
+    return f"in per cent{scope}, with 95 % confidence intervals"
 
 
 def _headline(report: EvaluationReport) -> Table:
@@ -119,14 +120,14 @@ def _both(metrics: Mapping[str, Estimate]) -> list[str]:
 
 
 def _comparisons(report: EvaluationReport) -> Table:
-    title = f"against {report.comparisons[0].baseline}, in points, {compared_on(report)}"
+    title = f"compared with {report.comparisons[0].baseline}, in percentage points, {compared_on(report)}"
     table = Table(box=box.SIMPLE, title=plain(title), title_justify="left")
-    for column in ("system", "figure", "difference", "95 % interval", "p", ""):
-        table.add_column(column, justify="left" if column in ("system", "figure", "") else "right")
+    for column in ("system", "metric", "difference", "95 % interval", "p", ""):
+        table.add_column(column, justify="left" if column in ("system", "metric", "") else "right")
     for row in report.comparisons:
         better = winner(row)
         cells = (signed(row.difference), f"{signed(row.low)} to {signed(row.high)}", f"{row.p:.3f}")
-        verdict = "" if better is None else f"real: {better} is better"
+        verdict = "" if better is None else f"significant: {better} is better"
         table.add_row(*map(plain, (row.system, metric_name(row.metric), *cells, verdict)))
     return table
 

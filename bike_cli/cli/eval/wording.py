@@ -8,11 +8,11 @@ from bike_cli.tasks.evaluate.metric_table import METRICS
 from bike_cli.tasks.evaluate.official import OFFICIAL_NAMES
 from bike_cli.tasks.evaluate.report import Comparison, EvaluationReport
 
-SETTLED = 0.05  # below this p
-COMPARED_ON = {  # what differences are of, where it is not the protocol's own figure
-    "fewshot": "of the first draw",
-    "zeroshot-half": "of all classes, not of halves",
-    "k600": "of all splits' classes together",
+SIGNIFICANT = 0.05  # below this p
+SCOPES = {  # of comparisons, where they are not of the protocol's own metrics
+    "fewshot": "for the first draw",
+    "zeroshot-half": "over all classes, not halves",
+    "k600": "over the classes of all splits together",
 }
 
 
@@ -29,7 +29,7 @@ def keys_of(metrics: Iterable[Mapping[str, object] | None]) -> list[str]:
 def winner(comparison: Comparison) -> str | None:
     """Return the system that is better, if the difference is significant."""
     low, high = comparison.low, comparison.high
-    if low <= 0 <= high or comparison.p >= SETTLED:
+    if low <= 0 <= high or comparison.p >= SIGNIFICANT:
         return None
     metric = METRICS.get(comparison.metric)
     smaller_is_better = metric is not None and metric.smaller_is_better
@@ -37,13 +37,13 @@ def winner(comparison: Comparison) -> str | None:
 
 
 def compared_on(report: EvaluationReport) -> str:
-    """Return on what systems are compared."""
-    scope = COMPARED_ON.get(report.protocol)
+    """Return on which videos systems are compared."""
+    scope = SCOPES.get(report.protocol)
     is_partial = any(comparison.left_out for comparison in report.comparisons)
     videos = {comparison.videos for comparison in report.comparisons} if is_partial else set()
     shared = f"on the {min(videos):,} videos that both have" if len(videos) == 1 else "on the same videos"
     if len(videos) > 1:
-        shared = f"on the videos that both have, {min(videos):,} to {max(videos):,}"
+        shared = f"on the videos that both have ({min(videos):,} to {max(videos):,})"
     return shared if scope is None else f"{shared}, {scope}"
 
 

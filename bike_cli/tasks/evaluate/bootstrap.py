@@ -1,7 +1,7 @@
-"""How sure a figure is: videos drawn again and again, with replacement (the bootstrap).
+"""The bootstrap: confidence intervals and p-values from videos that are drawn again and again, with replacement.
 
-A resample is how often each video was drawn. Figures take many at once, as counts [V, R], and sum them over groups of
-videos: whole numbers below 2^24, which float32 holds exactly, in any order.
+A resample says how often each video was drawn. Metrics are computed for many resamples at once, from counts [V, R] that
+are summed over groups of videos. The sums are whole numbers below 2^24, which float32 holds exactly in any order.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from torch.nn import functional
 from bike_cli.tasks.evaluate.metrics import Ranking
 from bike_cli.tasks.evaluate.report import Metric
 
-BLOCK = 64  # resamples at once: their counts of a video fill a few cache lines
-MOST_POSITIVES, MOST_NEGATIVES = 2**13, 2**24  # of the classes that are looked at together
+BLOCK = 64  # resamples at once; their counts of one video fill a few cache lines
+MOST_POSITIVES, MOST_NEGATIVES = 2**13, 2**24  # of the classes that are processed together
 LOWEST, HIGHEST = 2.5, 97.5  # percentiles of a 95 % interval
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much a figure gains, with its 95 % interval.
+    """The difference of a metric between two systems, with its 95 % interval.
 
     Args:
-        p: two-sided: twice the share of resamples in which the gain is 0 or of the other sign; from 1/(resamples + 1)
-            to 1. No less than the sign test's: where a few videos differ, and all in favour of one, resamples agree.
+        p: two-sided p-value, from 1/(resamples + 1) to 1: twice the share of resamples in which the difference is 0 or
+            has the other sign. At least that of the sign test: if only a few videos differ, and all in favour of one
+            system, all resamples agree.
     """
 
     value: float
@@ -40,7 +41,7 @@ class Difference:
 
 
 def resamples_of(videos: int, *, seed: int, resamples: int) -> Iterator[Tensor]:
-    """Yield how often each video is drawn: float32 [V, R] of at most `BLOCK` resamples, all of them by one seed."""
+    """Yield how often each video is drawn, float32 [V, R], in blocks of at most `BLOCK` resamples."""
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, BLOCK):
         drawn = [rng.integers(0, videos, videos, dtype=np.int64) for _ in range(min(BLOCK, resamples - start))]
@@ -49,15 +50,14 @@ def resamples_of(videos: int, *, seed: int, resamples: int) -> Iterator[Tensor]:
 
 
 def each_once(videos: int) -> Tensor:
-    """Return the counts of the videos as they are: [V, 1]."""
+    """Return the counts in which each video is drawn once: [V, 1]."""
     return torch.ones(videos, 1)
 
 
 def interval(value: float, drawn: NDArray[np.float64]) -> Metric:
-    """Return the percentile interval of resamples [R], wide enough for the value itself.
+    """Return the percentile interval of resamples [R], widened to include the value itself.
 
-    A calibration error grows by resampling, so that its percentiles may all be above it. Resamples without a figure
-    (NaN) are left out.
+    Resampling increases a calibration error, so all percentiles may lie above it. NaN resamples are ignored.
     """
     if np.isnan(drawn).all():
         return Metric(value, value, value)
@@ -66,7 +66,7 @@ def interval(value: float, drawn: NDArray[np.float64]) -> Metric:
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """Return how likely fair coins come out as one-sided as these, or more, to either side: the exact two-sided p."""
+    """Return the exact two-sided p of the sign test: how likely fair coins fall at least as one-sided as this."""
     count = wins + losses
     heads = torch.arange(min(wins, losses) + 1, dtype=torch.float64)
     total = torch.tensor(count, dtype=torch.float64)
@@ -75,7 +75,7 @@ def sign_test(wins: int, losses: int) -> float:
 
 
 def difference(value: float, drawn: NDArray[np.float64], *, least_p: float = 0.0) -> Difference:
-    """Return the interval and p of paired gains [R], one a resample; NaN ones are left out."""
+    """Return the interval and p of paired differences [R], one per resample; NaN differences are ignored."""
     known = drawn[~np.isnan(drawn)]
     if not len(known):
         return Difference(value, value, value, 1.0)

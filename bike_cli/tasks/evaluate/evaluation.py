@@ -25,9 +25,9 @@ from bike_cli.inference.prepare import prepare, shelf_of
 from bike_cli.inference.processes import Processes
 from bike_cli.records import Clip, Failure, Prediction, Spent
 from bike_cli.settings import build, flatten
-from bike_cli.tasks.evaluate.mistakes import MISTAKES_SHOWN, Mistakes, mistakes_of
+from bike_cli.tasks.evaluate.mistakes import MISTAKES_SHOWN, Mistakes, find_mistakes
 from bike_cli.tasks.evaluate.official import OfficialInputs, check_attributes
-from bike_cli.tasks.evaluate.report import EvaluationReport, FailedVideo, Provenance, Value
+from bike_cli.tasks.evaluate.report import EvaluationReport, Provenance, Value
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 from bike_cli.tasks.evaluate.summary import SystemScores, check_protocol, describe_data, manifest_of, summarize
 from bike_cli.video.workers.pool import DecodePool
@@ -40,7 +40,7 @@ class System:
     """A model with a configuration: what an evaluation compares.
 
     Args:
-        name: its name in reports.
+        name: name in reports.
         engine: a loaded model.
         config: how it classifies. The first system's sampling, decoding and store count for all systems.
     """
@@ -69,7 +69,7 @@ def evaluate(
         data: class folders, CSV files (`path,label`) or annotation files, or the set that `read_tested` returns.
         config: None: the defaults. Its `engine` section does not count.
         pool: workers that are running already, made with the sampling and decoding of the config; they keep running.
-            None: workers of this call's own.
+            None: the call starts workers and stops them.
     Raises:
         UsageError: no system or two of the same name, malformed data, videos that do not fit the protocol, the protocol
             `fewshot` (use `Study`), or no video that can be evaluated. A video that cannot be read is in
@@ -151,7 +151,7 @@ class Evaluation:
         weights = [0.0 if one.branch is None else one.branch.weight for one in self._classifiers]
         check_attributes(self.config, max(weights))
         self._engines = list(dict.fromkeys(engine for c in self._classifiers for engine in c.engines))
-        self._rows: list[tuple[_VideoScores, ...] | FailedVideo] = []  # a video each
+        self._rows: list[tuple[_VideoScores, ...] | Failure] = []  # a video each
         self._finite = list(range(len(self.systems)))  # the systems whose scores are not all NaN
         self._digests: list[bytes | None] = []
 
@@ -159,7 +159,7 @@ class Evaluation:
         """Score this process's videos; yield how many are done, how many there are, and the failure if there is one."""
         samples = self.by.share(list(self.tested.samples))
         sources, config = [sample.source for sample in samples], self.systems[0].config
-        rows: list[tuple[_VideoScores, ...] | FailedVideo] = []
+        rows: list[tuple[_VideoScores, ...] | Failure] = []
         with ExitStack() as stack:
             store = open_store(self.config.store)
             shelf = None if store is None else shelf_of(stack.enter_context(store), self._engines, config)
@@ -167,9 +167,8 @@ class Evaluation:
             for batch in features:
                 scores = iter(self._score([video for video in batch if isinstance(video, Seen)]))
                 for video in batch:
-                    failure = video if isinstance(video, Failure) else None
-                    rows.append(_failed(failure) if failure is not None else next(scores))
-                    yield len(rows), len(samples), failure
+                    rows.append(video if isinstance(video, Failure) else next(scores))
+                    yield len(rows), len(samples), video if isinstance(video, Failure) else None
             digests = [d if isinstance(d, bytes) else None for d in digests_of(sources, self.pool, store)]
         self._rows, self._digests = self.by.unshare(rows), self.by.unshare(digests)
         self._drop_nan()
@@ -184,7 +183,7 @@ class Evaluation:
             UsageError: no video can be evaluated.
         """
         systems, rows = self._scores, self._places
-        failed = [row for row in self._rows if isinstance(row, FailedVideo)]
+        failed = [row for row in self._rows if isinstance(row, Failure)]
         contents = digest_of_all(self._digests, [sample.labels for sample in self.tested.samples])
         data = describe_data(self.tested, files, failed, len(rows), contents)
         engine = self._first.engine
@@ -196,24 +195,25 @@ class Evaluation:
     def mistakes(self, most: int = MISTAKES_SHOWN) -> Mistakes:
         """Return the first system's most confident mistakes; their videos are decoded once more."""
         first = self._scores[0]
-        return Mistakes(mistakes_of(first.table, self._explain, most=most), first.name if len(self._finite) > 1 else "")
+        return Mistakes(
+            find_mistakes(first.table, self._explain, most=most), first.name if len(self._finite) > 1 else ""
+        )
 
     @cached_property
     def _scores(self) -> list[SystemScores]:
         """The scores of each system that does not only produce NaN, for the videos that could be evaluated."""
-        rows = [row for row in self._rows if not isinstance(row, FailedVideo)]
+        rows = [row for row in self._rows if not isinstance(row, Failure)]
         if not rows:
-            why = next((row.message for row in self._rows if isinstance(row, FailedVideo)), "there is none")
+            why = next((row.message for row in self._rows if isinstance(row, Failure)), "no videos")
             raise UsageError(f"videos: none of {len(self._rows)} can be evaluated ({why}); fix them")
         names, truth = names_of(self.tested, self._places), truth_of(self.tested, self._places)
-        found = []
+        systems = []
         for i in self._finite:
-            own = [row[i] for row in rows]
-            table = ScoreTable(self.tested.labels, names, np.stack([scores.logits for scores in own]), truth)
-            official = self._official_inputs(own, self._classifiers[i]) if self.config.official else None
-            system = SystemScores(self.systems[i].name, table, official, provenance=provenance(self._classifiers[i]))
-            found.append(system)
-        return found
+            videos, classifier = [row[i] for row in rows], self._classifiers[i]
+            table = ScoreTable(self.tested.labels, names, np.stack([video.logits for video in videos]), truth)
+            official = self._official_inputs(videos, classifier) if self.config.official else None
+            systems.append(SystemScores(self.systems[i].name, table, official, provenance=provenance(classifier)))
+        return systems
 
     @property
     def _first(self) -> System:
@@ -222,11 +222,11 @@ class Evaluation:
     @property
     def _places(self) -> tuple[int, ...]:
         """The samples that could be evaluated."""
-        return tuple(i for i, row in enumerate(self._rows) if not isinstance(row, FailedVideo))
+        return tuple(i for i, row in enumerate(self._rows) if not isinstance(row, Failure))
 
     def _drop_nan(self) -> None:
         """Drop systems that only produce NaN, then videos for which any remaining system does."""
-        rows = [row for row in self._rows if not isinstance(row, FailedVideo)]
+        rows = [row for row in self._rows if not isinstance(row, Failure)]
         finite = np.array([[np.isfinite(scores.logits).all() for scores in row] for row in rows], dtype=np.bool_)
         if not rows:
             return
@@ -235,16 +235,16 @@ class Evaluation:
         for i in np.flatnonzero(~finite.any(axis=0)):
             if self.by.is_first:
                 name = self.systems[int(i)].name
-                logger.warning("%s: its scores are no numbers, and it is left out; look at its weights", name)
+                logger.warning("%s: all its scores are NaN or infinite, so it is left out; check its weights", name)
         self._finite = [int(i) for i in np.flatnonzero(finite.any(axis=0))]
         for place, row in enumerate(self._rows):
-            if isinstance(row, FailedVideo):
+            if isinstance(row, Failure):
                 continue
             nan = next((i for i in self._finite if not np.isfinite(row[i].logits).all()), None)
             if nan is not None:
-                video, name = self.tested.samples[place].source.id, self.systems[nan].name
-                message = f"{video}: the scores of {name} are no numbers; try --precision fp32"
-                self._rows[place] = FailedVideo(video, "no_number", message)
+                sample, name = self.tested.samples[place], self.systems[nan].name
+                message = f"{sample.source.id}: the scores of {name} are NaN or infinite; try --precision fp32"
+                self._rows[place] = Failure(sample.source, "no_number", message)
 
     def _explain(self, rows: Sequence[int]) -> list[tuple[Clip, Prediction]]:
         """Return the frames of videos and the first system's explained answers; without videos that cannot be read."""
@@ -278,10 +278,6 @@ class Evaluation:
         attributes = [row.attributes for row in rows if row.attributes is not None]
         classes = classifier.texts.classes.double().cpu().numpy()
         return OfficialInputs(np.stack(views), _padded(frames), classes, np.stack(attributes) if attributes else None)
-
-
-def _failed(failure: Failure) -> FailedVideo:
-    return FailedVideo(failure.source.id, failure.kind, failure.message)
 
 
 def _padded(frames: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -318,12 +314,12 @@ def provenance(classifier: Classifier) -> Provenance:
 
 
 def names_of(tested: Tested, places: Sequence[int]) -> tuple[str, ...]:
-    """Return the names of the videos at some places of the samples."""
+    """Return the names of some samples."""
     return tuple(tested.samples[place].source.id for place in places)
 
 
 def truth_of(tested: Tested, places: Sequence[int]) -> NDArray[np.int64] | NDArray[np.bool_]:
-    """Return the labels of the videos at some places of the samples, as a `ScoreTable` has them."""
+    """Return the labels of some samples, as a `ScoreTable` has them."""
     if not tested.multi_label:
         return np.array([tested.samples[place].label for place in places], dtype=np.int64)
     present = np.zeros((len(places), len(tested.labels)), dtype=np.bool_)

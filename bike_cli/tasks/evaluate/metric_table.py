@@ -118,7 +118,7 @@ METRICS = {
         MetricDefinition(
             "top1",
             "top-1",
-            "share of the videos whose best answer is right",
+            "share of videos whose best answer is correct",
             _top1,
             applies=lambda answers: True,
             evidence=lambda answers: answers.hits,
@@ -126,43 +126,43 @@ METRICS = {
         MetricDefinition(
             "top5",
             "top-5",
-            "share of the videos whose class is among the five best answers",
+            "share of videos whose class is among the five best answers",
             _top5,
             applies=lambda answers: answers.names_top,
             evidence=lambda answers: answers.hits5,
         ),
         MetricDefinition(
             "mean_class",
-            "mean class",
-            "mean of the classes' own shares right; each class counts the same",
+            "mean class accuracy",
+            "mean over classes of the share of correctly classified videos; each class counts the same",
             _mean_class,
             evidence=_guesses,
         ),
         MetricDefinition(
             "macro_f1",
             "macro F1",
-            "mean over classes of the harmonic mean of precision and recall",
+            "mean over classes of F1, the harmonic mean of precision and recall",
             _macro_f1,
             evidence=_guesses,
         ),
         MetricDefinition(
             "ece",
             "calibration error",
-            "mean distance between the score and the share that is right; smaller is better",
+            "mean distance between confidence and accuracy; smaller is better",
             _calibration_error,
             smaller_is_better=True,
         ),
         MetricDefinition(
             "auroc_none",
             "AUROC, none of these",
-            "how well scores tell known classes from unknown ones; 50 is chance",
+            "how well confidence separates known classes from unknown ones; 50 is chance",
             _auroc_none,
             applies=lambda answers: _single_label(answers) and not answers.labelled.all(),
         ),
         MetricDefinition(
             "map",
             "mAP",
-            "mean over classes of the average precision",
+            "mean over classes of average precision",
             _mean_average_precision,
             applies=lambda answers: answers.names_all,
             is_costly=True,
@@ -173,8 +173,8 @@ METRICS = {
 
 def metrics_of(answers: Answers) -> list[MetricDefinition]:
     """Return the metrics that apply, the most important first: with several labels per video that is mAP."""
-    found = [metric for metric in METRICS.values() if metric.applies(answers)]
-    return sorted(found, key=lambda metric: metric.key != "map") if answers.table.multi_label else found
+    metrics = [metric for metric in METRICS.values() if metric.applies(answers)]
+    return sorted(metrics, key=lambda metric: metric.key != "map") if answers.table.multi_label else metrics
 
 
 # -- what is computed from it ------------------------------------------------------------------------------------------
@@ -215,13 +215,13 @@ def compare(
     *tables, left_out = aligned(first, second)
     answers = [Answers(table) for table in tables]
     (values, drawn), (others, others_drawn) = (_bootstrap(one, seed=seed, resamples=resamples) for one in answers)
-    found = []
+    rows = []
     for key in (key for key in values if key in others):
         least_p = _sign_test(*(METRICS[key].evidence(one) for one in answers))
         gain = difference(others[key] - values[key], others_drawn[key] - drawn[key], least_p=least_p)
         row = Comparison(*names, key, gain.value, gain.low, gain.high, gain.p, len(tables[0].videos), left_out)
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
 def _bootstrap(answers: Answers, *, seed: int, resamples: int) -> tuple[dict[str, float], dict[str, Values]]:
@@ -240,7 +240,7 @@ def _bootstrap(answers: Answers, *, seed: int, resamples: int) -> tuple[dict[str
 
 
 def _sign_test(a: Evidence, b: Evidence) -> float:
-    """Return the p of the sign test; a video for which both are alike is no sign."""
+    """Return the p of the sign test; videos for which both are equal do not count."""
     if a.dtype == np.bool_:
         return sign_test(int((b > a).sum()), int((a > b).sum()))
     return sign_test(int((a != b).reshape(len(a), -1).any(axis=1).sum()), 0)

@@ -1,4 +1,4 @@
-"""How right a classifier is, and how sure that figure is."""
+"""Metrics as pure functions of arrays, and means with their standard errors."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Student's t, two-sided 95 %, by degrees of freedom; beyond the last, right to 0.003.
+# Student's t, two-sided 95 %, by degrees of freedom. Beyond the last one, an approximation is accurate to 0.003.
 _T95 = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
     *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
     *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )
 _NORMAL95 = 1.960
-FEW = 20  # places that are found faster one after the other than by sorting
+FEW = 20  # up to this k, repeated maxima are faster than sorting
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Mean:
     """A mean over trials or over videos.
 
     Args:
-        error: its standard error; None for a single value.
-        margin: half the width of its 95 % interval, by Student's t; None likewise.
+        error: standard error of the mean; None for a single value.
+        margin: half the width of the 95 % interval, by Student's t; None for a single value.
     """
 
     value: float
@@ -34,14 +34,14 @@ class Mean:
 
 
 def mean_of(values: Sequence[float] | NDArray[np.float64]) -> Mean:
-    """Return the mean of independent values with its error.
+    """Return the mean of independent values with its standard error.
 
     Raises:
-        ValueError: no value.
+        ValueError: no values.
     """
     numbers = np.asarray(values, dtype=np.float64)
     if not len(numbers):
-        raise ValueError("there is no mean of no values")
+        raise ValueError("values is empty; give at least one")
     value, count = float(numbers.mean()), len(numbers)
     if count < 2:
         return Mean(value, None, None)
@@ -50,37 +50,37 @@ def mean_of(values: Sequence[float] | NDArray[np.float64]) -> Mean:
 
 
 def confusion(truth: NDArray[np.int64], guesses: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """Return how many videos of each class (row) were taken for each (column): [C, C]."""
+    """Return how many videos of each class (row) were classified as each class (column): [C, C]."""
     counts = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(counts, (truth, guesses), 1)
     return counts
 
 
 def top1(counts: NDArray[np.int64]) -> float:
-    """Return the share of videos that are right, of a confusion matrix with at least one video."""
+    """Return the share of correctly classified videos, for a confusion matrix with at least one video."""
     return float(np.trace(counts) / counts.sum())
 
 
 def recalls(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the share of each class's videos that are right, [C]; NaN for a class without a video."""
+    """Return the share of each class's videos that are classified correctly, [C]; NaN for a class without videos."""
     totals = counts.sum(axis=1)
     shares: NDArray[np.float64] = np.divide(np.diag(counts), totals, out=np.full(len(counts), np.nan), where=totals > 0)
     return shares
 
 
 def macro(counts: NDArray[np.int64]) -> float:
-    """Return the mean of the classes' own shares, so that each class counts the same; those without a video do not."""
+    """Return mean class accuracy: the mean of the recalls of all classes that have videos."""
     return float(np.nanmean(recalls(counts)))
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """The order of a class's videos by score, as far as average precision has a use for it.
+    """The videos of one class and the others that rank ahead of them: what average precision needs.
 
     Args:
-        positives: int64 [n], places of the videos of the class, best first.
-        negatives: int32 [N], places of the others that are ahead of one of them, in the order of the gaps.
-        gaps: int64 [n], how many of these are between a video of the class and the one before it.
+        positives: int64 [n], indices of the videos of the class, best first.
+        negatives: int32 [N], indices of the other videos that rank ahead of one of them, grouped by gap.
+        gaps: int64 [n], number of negatives between a positive and the one before it.
     """
 
     positives: NDArray[np.int64]
@@ -89,13 +89,13 @@ class Ranking:
 
 
 def ranking(scores: NDArray[np.float64], present: NDArray[np.bool_]) -> Ranking:
-    """Return the order of one class's videos.
+    """Return the ranking of one class.
 
-    Only the videos of the class are sorted, the others are put between them: that is faster than to sort all.
+    Only the videos of the class are sorted, and the others inserted between them. That is faster than sorting all.
 
     Args:
-        scores: [V]; of equal scores, videos that are not of the class come first, so that ties earn nothing.
-        present: bool [V], whether each video is of the class.
+        scores: [V]; of equal scores, videos of other classes rank first, so ties earn nothing.
+        present: bool [V], whether each video belongs to the class.
     """
     positives = np.flatnonzero(present)
     positives = positives[np.argsort(-scores[positives], kind="stable")]
@@ -103,13 +103,13 @@ def ranking(scores: NDArray[np.float64], present: NDArray[np.bool_]) -> Ranking:
     gap = np.searchsorted(-scores[positives], -scores[others], side="left")
     ahead = gap < len(positives)
     gap, others = gap[ahead], others[ahead]
-    narrow = gap.astype(np.uint16) if len(positives) < 2**16 else gap  # sorted by digits, in a tenth of the time
+    narrow = gap.astype(np.uint16) if len(positives) < 2**16 else gap  # radix sort: a tenth of the time
     gaps = np.bincount(gap, minlength=len(positives)).astype(np.int64)
     return Ranking(positives, others[np.argsort(narrow, kind="stable")], gaps)
 
 
 def average_precision(ranked: Ranking) -> float:
-    """Return the mean, over the videos of the class, of the precision at their rank; NaN if it has none."""
+    """Return the mean of the precisions at the ranks of the class's videos; NaN for a class without videos."""
     if not len(ranked.positives):
         return math.nan
     found = np.arange(1, len(ranked.positives) + 1)
@@ -117,31 +117,31 @@ def average_precision(ranked: Ranking) -> float:
 
 
 def average_precisions(scores: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return each class's average precision, without interpolation, [C]; NaN for a class without a video.
+    """Return the average precision of each class, without interpolation, [C]; NaN for a class without videos.
 
     Args:
-        scores: [V, C]; of equal scores, videos that are not of the class come first, so that ties earn nothing.
+        scores: [V, C]; of equal scores, videos of other classes rank first, so ties earn nothing.
         present: bool [V, C], the labels of each video.
     """
     return np.array([average_precision(ranking(s, p)) for s, p in zip(scores.T, present.T, strict=True)])
 
 
 def mean_average_precision(scores: NDArray[np.float64], present: NDArray[np.bool_]) -> float:
-    """Return the mean of the average precisions of the classes that have a video; see `average_precisions`."""
+    """Return the mean average precision over the classes that have videos; see `average_precisions`."""
     return float(np.nanmean(average_precisions(scores, present)))
 
 
 def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the softmax over the last axis; each must have a finite score, others may be -inf."""
+    """Return the softmax over the last axis, in which at least one score is finite; others may be -inf."""
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
     powers /= powers.sum(axis=-1, keepdims=True)
     return np.asarray(powers, dtype=np.float64)
 
 
 def best_places(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
-    """Return the places of the k best of scores [V, C], best first, ties in the order of classes: [V, at most k].
+    """Return the classes of the k best scores of [V, C], best first, ties in the order of classes: [V, at most k].
 
-    A score of -inf is none: where fewer than k are left, the place is -1.
+    A score of -inf counts as missing: where fewer than k scores remain, the class is -1.
     """
     k = min(k, scores.shape[1])
     if k > FEW:

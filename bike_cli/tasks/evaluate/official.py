@@ -41,8 +41,8 @@ def check_attributes(config: EvalConfig, weight: float) -> None:
         weight: of the attributes in the score.
     """
     if config.official and weight > 0 and config.protocol != "standard":
-        fact = f"the official code has no attributes in the protocol {config.protocol}, and here they count"
-        raise UsageError(f"--official: {fact} ({weight:g}); leave it out, or give --attribute-weight 0")
+        fact = f"the official code has no attributes in the protocol {config.protocol}, but their weight is {weight:g}"
+        raise UsageError(f"--official: {fact}; leave it out, or give --attribute-weight 0")
 
 
 def official_metrics(
@@ -101,54 +101,58 @@ def official_part(views: NDArray[np.float32], table: ScoreTable, part: Part) -> 
 def official_zeroshot_half(
     frames: NDArray[np.float64], classes: NDArray[np.float64], table: ScoreTable, splits: int = HALVES
 ) -> HalfSplits:
-    """Return the official half-class figures: of raw frames, without the temporal head and concept spotting.
+    """Return the official metrics on halves of the classes, from raw frames without temporal head and spotting.
 
     Args:
         frames: [V, T, D], raw.
         classes: [C, D], unit vectors.
-        table: of the same videos and classes; only its truth counts.
+        table: of the same videos and classes; only its truth is used.
     """
 
     def rescored(candidates: NDArray[np.int64]) -> ScoreTable:
-        own = table.restricted(candidates)
+        half = table.restricted(candidates)
         rows = np.flatnonzero(table.present[:, candidates].any(axis=1))
         probabilities = official_zeroshot_probabilities(frames[rows], classes[candidates])
-        return ScoreTable(own.labels, own.videos, _logarithm(probabilities), own.truth)
+        return ScoreTable(half.labels, half.videos, _logarithm(probabilities), half.truth)
 
     return over_halves(table, splits, rescored)
 
 
 def _logarithm(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(divide="ignore"):  # an underflown probability names no label
+    with np.errstate(divide="ignore"):  # a probability that underflowed becomes -inf
         return np.asarray(np.log(probabilities))
 
 
 def official_zeroshot_probabilities(frames: NDArray[np.float64], classes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean over frames of softmax(100 <frame, class>), [..., C]; ours normalises frames, pools, then scores.
+    """Return the mean over frames of softmax(100 <frame, class>), [..., C].
+
+    bike normalises frames, pools them, and then scores.
 
     Args:
-        frames: [..., T, D], raw: their length sharpens the softmax. Those of NaN are none.
+        frames: [..., T, D], raw: their length sharpens the softmax. NaN frames are ignored.
         classes: [C, D], unit vectors.
     """
     return np.asarray(np.nanmean(softmax(OFFICIAL_SCALE * (frames @ classes.T)), axis=-2))
 
 
 def official_test_probabilities(view_cosines: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return softmax(mean over views of softmax) of [V, K, C]: [V, C]; ours is one softmax of the scaled mean score.
+    """Return softmax(mean over views of softmax) of [V, K, C]: [V, C].
 
-    Twice softmaxed for one view, too, and nearly uniform, as cosines are not scaled: the order of a video's labels is
-    that of its mean, the order of videos within a class is not.
+    bike takes one softmax of the scaled mean score. Even with one view, the official code takes two, of cosines that
+    are not scaled, so the result is nearly uniform. It ranks the labels of a video as their mean does, but not the
+    videos of a class.
     """
     return softmax(softmax(view_cosines).mean(axis=1))
 
 
 def official_fusion(view_cosines: NDArray[np.float64], attribute_cosines: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return 0.7 softmax(video) + 0.3 softmax(attributes), [V, C]; ours fuses scores, by a weight one can choose.
+    """Return 0.7 softmax(video) + 0.3 softmax(attributes), [V, C].
 
-    Each is softmaxed once, although the official test of the video branch alone does it twice.
+    bike fuses scores, with a configurable weight. The official code takes one softmax of each here, but two when it
+    tests the video branch alone.
 
     Args:
-        view_cosines: [V, K, C]; the official code has one view here, the probabilities of several are averaged.
+        view_cosines: [V, K, C]; the official code has one view here. The probabilities of several views are averaged.
         attribute_cosines: [V, C].
     """
     video = softmax(view_cosines).mean(axis=1)
@@ -158,15 +162,15 @@ def official_fusion(view_cosines: NDArray[np.float64], attribute_cosines: NDArra
 
 
 def official_average_precisions(probabilities: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return each class's average precision, [C]; 0 for a class without a video, where ours leaves it out."""
+    """Return the average precision of each class, [C]; 0 for a class without videos, which bike leaves out."""
     return np.nan_to_num(average_precisions(probabilities, present), nan=0.0)
 
 
 def official_map(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
-    """Return ActivityNet's mAP: of another softmax of [V, C] probabilities, absent classes being 0; ours has neither.
+    """Return mAP as for ActivityNet: after a further softmax, with 0 for classes without videos. bike does neither.
 
     Args:
-        probabilities: of `official_test_probabilities`, so that this softmax is the third.
+        probabilities: [V, C], of `official_test_probabilities`, so this softmax is the third.
         truth: int64 [V], the class of each video.
     """
     present = truth[:, None] == np.arange(probabilities.shape[1])
@@ -176,16 +180,16 @@ def official_map(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -
 def running_maps(
     probabilities: NDArray[np.float64], present: NDArray[np.bool_], batch_size: int
 ) -> NDArray[np.float64]:
-    """Return the mAP of the videos seen so far after each batch, absent classes being 0; ours is over all videos."""
-    seen = [*range(batch_size, len(probabilities), batch_size), len(probabilities)]
-    return np.array([official_average_precisions(probabilities[:n], present[:n]).mean() for n in seen])
+    """Return the mAP of the videos so far after each batch, with 0 for classes without videos."""
+    ends = [*range(batch_size, len(probabilities), batch_size), len(probabilities)]
+    return np.array([official_average_precisions(probabilities[:n], present[:n]).mean() for n in ends])
 
 
 def running_map(probabilities: NDArray[np.float64], present: NDArray[np.bool_], batch_size: int) -> float:
-    """Return Charades' printed mAP: the mean of `running_maps`, each counted with the size of its batch; ours is true.
+    """Return mAP as printed for Charades: the mean of `running_maps`, weighted by batch size.
 
-    It depends on the batch size, and on the order of the videos: ours is that of their paths, the official test's
-    DistributedSampler shuffles them.
+    bike computes mAP over all videos. The running mean depends on the batch size and on the order of the videos: here
+    they are in the order of their paths, but the official DistributedSampler shuffles them.
     """
     maps = running_maps(probabilities, present, batch_size)
     sizes = np.diff([0, *range(batch_size, len(probabilities), batch_size), len(probabilities)])
@@ -194,14 +198,13 @@ def running_map(probabilities: NDArray[np.float64], present: NDArray[np.bool_], 
 
 @dataclass(frozen=True, eq=False)
 class OfficialInputs:
-    """What the official code computes its figures of, for the same videos.
+    """What the official code computes its metrics from, for the same videos.
 
     Args:
-        views: float32 [V, K, C], the cosines of each view, of the video branch alone.
-        frames: float64 [V, T, D], raw, of which its zero-shot script makes its own scores; NaN where a video has fewer
-            than others, as keyframes are.
+        views: float32 [V, K, C], cosines of each view, of the video branch alone.
+        frames: float64 [V, T, D], raw, for the zero-shot script; padded with NaN, as videos may have fewer keyframes.
         classes: float64 [C, D], unit vectors.
-        attributes: float64 [V, C], the cosines of the attribute sentences; None where attributes do not count.
+        attributes: float64 [V, C], cosines of the attribute sentences; None if attributes do not count.
     """
 
     views: NDArray[np.float32]
@@ -211,5 +214,5 @@ class OfficialInputs:
 
     @cached_property
     def test(self) -> NDArray[np.float64]:
-        """The probabilities of its test script, softmaxed twice, [V, C]."""
+        """The probabilities of its test script, [V, C]."""
         return official_test_probabilities(self.views.astype(np.float64))

@@ -1,4 +1,4 @@
-"""Zero-shot on half of the classes, and splits of a table. All figures are shares from 0 to 1."""
+"""Protocols that evaluate parts of a table: zero-shot on halves of the classes, and splits."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def over_splits(values: Sequence[float]) -> Estimate:
 
 @dataclass(frozen=True, eq=False)
 class HalfSplit:
-    """One half of the classes, and how right its videos are among them.
+    """One half of the classes with its metrics.
 
     Args:
         drawn: int64 [C/2], the classes in the order in which they were drawn.
-        table: of those that have a video, ascending.
+        table: scores among the drawn classes that have videos, in ascending order.
     """
 
     drawn: NDArray[np.int64]
@@ -38,7 +38,7 @@ class HalfSplit:
 
 @dataclass(frozen=True, eq=False)
 class HalfSplits:
-    """All halves, and how far they spread."""
+    """All halves with their mean metrics."""
 
     splits: tuple[HalfSplit, ...]
     top1: Estimate
@@ -47,11 +47,11 @@ class HalfSplits:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One split: some videos of a table, and the classes that they are told apart among.
+    """One split: some videos of a table, and the candidate classes.
 
     Args:
-        rows: int64, the places of its videos in the table.
-        classes: int64 [C of the split], the places of its classes there, whether or not they have a video.
+        rows: int64, its rows of the table.
+        classes: int64 [C of the split], indices of its classes in the table; they need not have videos.
     """
 
     rows: NDArray[np.int64]
@@ -59,46 +59,46 @@ class Part:
     name: str = ""
 
     def of(self, table: ScoreTable) -> ScoreTable:
-        """Return the table of the split: of its videos that are of its classes, among these.
+        """Return the table of the split: its classes, and its videos that belong to one of them.
 
         Raises:
-            UsageError: none of them is in the table.
+            UsageError: there is no such video.
         """
         return table.of_videos(self.known(table)).restricted(self.classes)
 
     def known(self, table: ScoreTable) -> NDArray[np.int64]:
-        """Return the rows whose videos are of its classes."""
+        """Return the rows whose videos belong to one of its classes."""
         return self.rows[table.present[np.ix_(self.rows, self.classes)].any(axis=1)]
 
 
 def half_draws(classes: int, splits: int = HALVES) -> list[NDArray[np.int64]]:
-    """Return the classes of each split in the order drawn, floor(C/2) of them, by NumPy's legacy generator.
+    """Return the classes of each split, floor(C/2) of them, in the order drawn.
 
-    Ours are the official ones: split i is seeded with i.
+    They are those of the official code: NumPy's legacy generator, seeded with the number of the split.
     """
     return [np.random.RandomState(i).permutation(classes)[: classes // 2].astype(np.int64) for i in range(splits)]
 
 
 def candidates_of(drawn: NDArray[np.int64], table: ScoreTable) -> NDArray[np.int64]:
-    """Return the drawn classes that have a video, ascending; ours are the official ones.
+    """Return the drawn classes that have videos, in ascending order, as the official code does.
 
     Raises:
-        UsageError: none has one.
+        UsageError: none of them has videos.
     """
     candidates = np.sort(drawn[table.present[:, drawn].any(axis=0)])
     if not len(candidates):
-        raise UsageError(f"zeroshot-half: a split of {len(drawn)} classes has no video; add videos")
+        raise UsageError(f"zeroshot-half: none of the {len(drawn)} classes of a split has videos; add videos")
     return candidates
 
 
 def zeroshot_half(table: ScoreTable, splits: int = HALVES) -> HalfSplits:
-    """Return how right a table is on each half of its classes, softmax anew; for the model's own scores.
+    """Return the metrics on each half of the classes, with a softmax over the half.
 
-    The official figure ignores these: see `official_zeroshot_half`.
+    The official code uses other scores: see `official_zeroshot_half`.
 
     Raises:
-        UsageError: a split without a video.
-        ValueError: several labels a video.
+        UsageError: a half without videos.
+        ValueError: several labels per video.
     """
     return over_halves(table, splits, table.restricted)
 
@@ -106,7 +106,7 @@ def zeroshot_half(table: ScoreTable, splits: int = HALVES) -> HalfSplits:
 def over_halves(table: ScoreTable, splits: int, scored: Callable[[NDArray[np.int64]], ScoreTable]) -> HalfSplits:
     """Return the metrics of each half, whose table `scored` returns for its classes; see `zeroshot_half`."""
     if table.multi_label:
-        raise ValueError("halves of the classes are for one label a video")
+        raise ValueError("halves of the classes need one label per video")
     found = []
     for drawn in half_draws(len(table.labels), splits):
         half = scored(candidates_of(drawn, table))

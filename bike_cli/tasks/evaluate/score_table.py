@@ -1,4 +1,4 @@
-"""The scores of labelled videos: what every figure of an evaluation is computed from."""
+"""The scores of labelled videos, from which all metrics are computed."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ NONE = -1  # the truth of a video that is of none of the labels
 
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
-    """What was said of each video, and what is true.
+    """The scores and the true labels of videos.
 
     Args:
-        labels: C of them, each once.
+        labels: C distinct labels.
         videos: names of V videos, as given.
-        logits: float64 [V, C], what the softmax over labels is taken of; -inf where a prediction does not name a label.
-        truth: int64 [V], the place of the label, -1 for none of these; or, with several labels a video, bool [V, C].
-        named: int64 [V], how many labels the prediction of each video names, whose `logits` are the logs of their
-            probabilities among all labels; None: logits of a model, which says all.
+        logits: float64 [V, C], the input of the softmax over labels; -inf where a prediction lacks a label.
+        truth: int64 [V], index of the true label, or -1 for none of the labels; with several labels per video, bool
+            [V, C].
+        named: int64 [V], for saved predictions: how many labels each of them has. Their `logits` are log-probabilities
+            among all labels. None: the logits of a model, which scores all labels.
     Raises:
-        UsageError: no video, a score that is not a number, a prediction that names no label.
-        ValueError: shapes or places that do not fit each other, or a label that appears twice.
+        UsageError: no videos, a score that is not finite, a prediction without labels.
+        ValueError: shapes or indices that do not match, or a label that appears twice.
     """
 
     labels: tuple[str, ...]
@@ -39,7 +40,9 @@ class ScoreTable:
 
     def __post_init__(self) -> None:
         if not self.videos:
-            raise UsageError("predictions: no video is left to evaluate; give some whose labels are known")
+            raise UsageError(
+                "predictions: no video has a known label; check that predictions and labels belong together"
+            )
         self._check_shapes()
         self._check_scores()
 
@@ -50,11 +53,13 @@ class ScoreTable:
         if len(set(self.labels)) < len(self.labels):
             raise ValueError("ScoreTable.labels has a label twice")
         if self.truth.shape != (shape if self.multi_label else shape[:1]):
-            raise ValueError(f"ScoreTable.truth has shape {list(self.truth.shape)} beside logits {list(shape)}")
+            raise ValueError(
+                f"ScoreTable.truth has shape {list(self.truth.shape)}, but logits have shape {list(shape)}"
+            )
         if self.named is not None and not np.array_equal(self.named, (self.logits > -np.inf).sum(axis=1)):
-            raise ValueError("ScoreTable.named is another number than that of the logits that are not -inf")
+            raise ValueError("ScoreTable.named must be the number of logits that are not -inf")
         if not self.multi_label and not ((self.truth >= NONE) & (self.truth < len(self.labels))).all():
-            raise ValueError(f"ScoreTable.truth has a place outside of -1..{len(self.labels) - 1}")
+            raise ValueError(f"ScoreTable.truth must be within -1..{len(self.labels) - 1}")
 
     def _check_scores(self) -> None:
         best = self.logits.max(axis=1, initial=-np.inf)  # NaN where any is
@@ -63,11 +68,11 @@ class ScoreTable:
         i = int(np.argmin(np.isfinite(best)))
         if best[i] == -np.inf:
             raise UsageError(
-                f"{self.videos[i]}: the prediction names none of the {len(self.labels)} labels; write all labels of "
-                f"each video"
+                f"{self.videos[i]}: the prediction has none of the {len(self.labels)} labels; save all labels of each "
+                f"video (classify -k {len(self.labels)})"
             )
         label = self.labels[int(np.argmax(np.isnan(self.logits[i]) | (self.logits[i] == np.inf)))]
-        raise UsageError(f"{self.videos[i]}: the score of {label!r} is {best[i]}, no finite number; predict it again")
+        raise UsageError(f"{self.videos[i]}: the score of {label!r} is {best[i]}; classify the video again")
 
     @property
     def multi_label(self) -> bool:
@@ -76,22 +81,22 @@ class ScoreTable:
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
-        """The softmax of each video's logits over the labels, [V, C]; of predictions, what they say.
+        """The softmax of each video's logits over the labels, [V, C]; for saved predictions, their own scores.
 
-        What these leave of 1 is spread evenly over the labels that they do not name, none of which gets more than one
-        that is named.
+        The rest of the probability is spread evenly over the labels that a prediction lacks, but none of them gets more
+        than a label it has.
         """
         if self.named is None:
             return softmax(self.logits)
-        told, is_named = np.exp(self.logits), self.logits > -np.inf
+        scores, is_named = np.exp(self.logits), self.logits > -np.inf
         others = np.maximum(len(self.labels) - self.named, 1)
-        least = np.where(is_named, told, np.inf).min(axis=1)
-        left = np.minimum(np.maximum(1 - told.sum(axis=1), 0) / others, least)
-        return np.where(is_named, told, left[:, None])
+        least = np.where(is_named, scores, np.inf).min(axis=1)
+        rest = np.minimum(np.maximum(1 - scores.sum(axis=1), 0) / others, least)
+        return np.where(is_named, scores, rest[:, None])
 
     @property
     def fewest(self) -> int:
-        """How many labels are named of each video at least."""
+        """The smallest number of labels that a prediction has."""
         return len(self.labels) if self.named is None else int(self.named.min())
 
     @cached_property
@@ -102,20 +107,20 @@ class ScoreTable:
         return np.asarray(self.truth[:, None] == np.arange(len(self.labels)))
 
     def ranked(self, k: int) -> NDArray[np.int64]:
-        """Return the places of each video's k best labels, -1 where a prediction names fewer: [V, at most k]."""
+        """Return the indices of each video's k best labels, -1 where a prediction has fewer: [V, at most k]."""
         return best_places(self.logits, k)
 
     def restricted(self, classes: Sequence[int] | NDArray[np.int64]) -> ScoreTable:
-        """Return the table of some classes, numbered in their order: of their videos only, softmax anew.
+        """Return the table of some classes, in the given order, and of their videos; the softmax is over these classes.
 
         Raises:
-            UsageError: none of the videos is of them, or a prediction does not name all labels.
+            UsageError: these classes have no videos, or a prediction lacks labels.
             ValueError: a class twice.
         """
         if self.fewest < len(self.labels):
             raise UsageError(
-                f"predictions: name {self.fewest} of {len(self.labels)} labels, so which of some is best is not known; "
-                f"write all labels of each video"
+                f"predictions: have {self.fewest} of {len(self.labels)} labels, but ranking some of the labels needs "
+                f"all; classify with -k {len(self.labels)}"
             )
         chosen = np.asarray(classes, dtype=np.int64)
         present = self.present[:, chosen]
@@ -126,40 +131,46 @@ class ScoreTable:
         return ScoreTable(labels, tuple(self.videos[i] for i in rows), self.logits[np.ix_(rows, chosen)], truth)
 
     def of_videos(self, rows: Sequence[int] | NDArray[np.int64]) -> ScoreTable:
-        """Return the table of the videos at some places, in their order."""
+        """Return the table of some videos, in the given order."""
         kept = np.asarray(rows, dtype=np.int64)
         named = None if self.named is None else self.named[kept]
         return ScoreTable(self.labels, tuple(self.videos[i] for i in kept), self.logits[kept], self.truth[kept], named)
 
 
-# -- the same videos ----------------------------------------------------------------------------------------------
+# -- two tables of the same videos -------------------------------------------------------------------------------
 
 
 def aligned(first: ScoreTable, second: ScoreTable) -> tuple[ScoreTable, ScoreTable, int]:
-    """Return both tables with the first one's order of videos and labels, and how many videos only one has."""
+    """Return both tables in the first one's order of videos and labels, and how many videos only one of them has.
+
+    Raises:
+        UsageError: different labels, a different truth, no video in common, or a video twice in a table.
+    """
     a, b = first, _with_labels_of(first, second)
     left_out = 0
     if a.videos != b.videos:
         places = [_place_of(table) for table in (a, b)]
         common = [video for video in a.videos if video in places[1]]
         if not common:
-            raise UsageError(f"{a.videos[0]}: is in the first table only, as are all its videos; compare the same ones")
+            raise UsageError(f"{a.videos[0]}: the tables have no video in common; compare systems on the same videos")
         a, b = (table.of_videos([place[v] for v in common]) for table, place in zip((a, b), places, strict=True))
         left_out = len(first.videos) + len(second.videos) - 2 * len(common)
     same = (a.present == b.present).all(axis=1)
     if not same.all():
         i = int(np.argmin(same))
-        told = " but ".join(_shown(table, i) for table in (a, b))
-        raise UsageError(f"{a.videos[i]}: is {told} in the other table; compare with the same truth")
+        labels = " in one table and ".join(_shown(table, i) for table in (a, b))
+        raise UsageError(f"{a.videos[i]}: is {labels} in the other; compare systems on the same labels")
     return a, b, left_out
 
 
 def _with_labels_of(first: ScoreTable, second: ScoreTable) -> ScoreTable:
     if first.multi_label != second.multi_label:
-        raise UsageError("truth: one table has several labels a video, the other one; compare with the same truth")
-    lone = sorted(set(first.labels) ^ set(second.labels))
-    if lone:
-        raise UsageError(f"label {lone[0]!r}: is in one of the tables only; compare predictions of the same labels")
+        raise UsageError(
+            "truth: one table has several labels per video, the other has one; compare systems on the same labels"
+        )
+    unshared = sorted(set(first.labels) ^ set(second.labels))
+    if unshared:
+        raise UsageError(f"label {unshared[0]!r}: is in one table only; compare systems on the same labels")
     if first.labels == second.labels:
         return second
     place = {label: i for i, label in enumerate(second.labels)}
@@ -167,7 +178,7 @@ def _with_labels_of(first: ScoreTable, second: ScoreTable) -> ScoreTable:
     if second.multi_label:
         truth: NDArray[np.int64] | NDArray[np.bool_] = second.present[:, order]
     else:
-        renumbered = np.append(np.argsort(order), NONE)  # the last one is that of -1
+        renumbered = np.append(np.argsort(order), NONE)  # the last entry is for -1
         truth = renumbered[second.truth.astype(np.int64)]
     return ScoreTable(first.labels, second.videos, second.logits[:, order], truth, second.named)
 
@@ -176,10 +187,10 @@ def _place_of(table: ScoreTable) -> dict[str, int]:
     places: dict[str, int] = {}
     for i, video in enumerate(table.videos):
         if places.setdefault(video, i) != i:
-            raise UsageError(f"{video}: is in a table twice, so it is not clear which to compare; keep one")
+            raise UsageError(f"{video}: is in a table twice; keep one of its rows")
     return places
 
 
 def _shown(table: ScoreTable, i: int) -> str:
-    own = [repr(table.labels[c]) for c in np.flatnonzero(table.present[i])]
-    return ", ".join(own) or "none of the labels"
+    labels = [repr(table.labels[c]) for c in np.flatnonzero(table.present[i])]
+    return ", ".join(labels) or "none of the labels"

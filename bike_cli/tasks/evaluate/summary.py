@@ -1,4 +1,4 @@
-"""The scores of systems become a report."""
+"""Summarize the scores of systems in a report."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from bike_cli.config import RESULTS, TRAINED_ATTRIBUTE_WEIGHT, EvalConfig
 from bike_cli.data.labelled.eval_sets import Tested
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
+from bike_cli.records import Failure
 from bike_cli.settings import settings_affecting
 from bike_cli.tasks.evaluate.metric_table import compare, measure
 from bike_cli.tasks.evaluate.metrics import top1_and_top5
@@ -41,9 +42,9 @@ class SystemScores:
     """The scores of one system.
 
     Args:
-        official: what official metrics are computed from; None for predictions that were made earlier.
-        draws: of the protocol `fewshot`, a table per draw, the first of which is `table`.
-        provenance: what its answers depend on; None for predictions that were made earlier.
+        official: what official metrics are computed from; None for saved predictions.
+        draws: for the protocol `fewshot`, a table per draw; the first is `table`.
+        provenance: what its answers depend on; None for saved predictions.
     """
 
     name: str
@@ -60,12 +61,12 @@ def check_protocol(config: EvalConfig, tested: Tested) -> None:
     check_attributes(config, trusted if asked.attribute_weight is None else asked.attribute_weight)
     if (config.protocol == "multilabel") != tested.multi_label:
         fact = "have one label each" if config.protocol == "multilabel" else "have several labels"
-        way = "give --multi-label" if config.protocol == "multilabel" else "give --protocol multilabel"
-        raise UsageError(f"protocol {config.protocol}: the videos {fact}; {way}, or check the data")
+        fix = "give --multi-label" if config.protocol == "multilabel" else "give --protocol multilabel"
+        raise UsageError(f"protocol {config.protocol}: the videos {fact}; {fix}, or check the data")
     if config.protocol == "k600" and len(tested.splits) < 2:
-        raise UsageError("protocol k600: is a mean over splits, and one was given; name a list file for each")
+        raise UsageError(f"protocol k600: needs at least 2 splits, got {len(tested.splits)}; give a list file for each")
     if config.protocol == "zeroshot-half" and len(tested.labels) < 4:
-        raise UsageError(f"protocol zeroshot-half: {len(tested.labels)} classes have no halves; give four or more")
+        raise UsageError(f"protocol zeroshot-half: needs at least 4 classes, got {len(tested.labels)}; check the data")
 
 
 def summarize(
@@ -77,10 +78,10 @@ def summarize(
     data: EvalData,
     manifest: Manifest,
 ) -> EvaluationReport:
-    """Return the metrics of the systems, and how they differ from those of the first.
+    """Return the report on the systems, each compared with the first.
 
     Args:
-        places: the samples that the rows of the tables are of.
+        places: index of the sample of each row of the tables.
     """
     results: list[SystemResult] = []
     splits: list[SplitResult] = []
@@ -93,7 +94,7 @@ def summarize(
             if system.official is not None:
                 result = replace(result, official=official_metrics(system.table, system.official, config, parts))
         except UsageError as e:  # must not hide the other metrics
-            logger.warning("%s: has no figures of its own (%s)", config.protocol, e)
+            logger.warning("protocol %s: its own metrics are left out (%s)", config.protocol, e)
         results.append(result)
     comparisons = [row for other in systems[1:] for row in _compare(systems[0], other, config)]
     return EvaluationReport(config.protocol, manifest, data, tuple(results), tuple(comparisons), tuple(splits))
@@ -105,8 +106,8 @@ def manifest_of(
     """Return what is needed to repeat an evaluation.
 
     Args:
-        engine: of the first system; None for predictions that were made earlier, whose settings are not known.
-        model: its name.
+        engine: engine of the first system; None for saved predictions, whose settings are unknown.
+        model: name of its model.
     """
     settings = settings_affecting(config, *RESULTS)
     if engine is None:
@@ -125,9 +126,9 @@ def manifest_of(
 
 
 def describe_data(
-    tested: Tested, files: Sequence[str], failed: Sequence[FailedVideo], videos: int, contents: str | None = None
+    tested: Tested, files: Sequence[str], failed: Sequence[Failure], videos: int, contents: str | None = None
 ) -> EvalData:
-    """Return what was evaluated on. Videos that annotations name and that could not be used are failures, too."""
+    """Describe the videos of an evaluation. Videos that annotations name but that cannot be used count as failed."""
     digest = hashlib.sha256()
     for label in tested.labels:
         digest.update(_bytes(f"{label}\0"))
@@ -140,13 +141,13 @@ def describe_data(
         contents,
         videos,
         len(tested.labels),
-        (*failed, *(FailedVideo(f.source.id, f.kind, f.message) for f in tested.left_out)),
+        tuple(FailedVideo(f.source.id, f.kind, f.message) for f in (*failed, *tested.left_out)),
         tuple(label for i, label in enumerate(tested.labels) if i not in used),
     )
 
 
 def _bytes(text: str) -> bytes:
-    """Return the bytes of a text, which may hold those of a file name that is not UTF-8."""
+    """Return the bytes of a text; it may contain a file name that is not UTF-8."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # half a character, such as "\ud800"
@@ -158,7 +159,7 @@ def _compare(first: SystemScores, other: SystemScores, config: EvalConfig) -> li
     try:
         return compare(first.table, other.table, names, seed=config.seed, resamples=config.resamples)
     except UsageError as e:
-        logger.warning("%s: is not compared with %s (%s)", other.name, first.name, e)
+        logger.warning("%s: cannot be compared with %s (%s)", other.name, first.name, e)
         return []
 
 
@@ -206,7 +207,7 @@ def _parts(tested: Tested, places: Sequence[int]) -> list[Part]:
     for i, samples in enumerate(tested.splits):
         rows = [row_of[place] for place in samples if place in row_of]
         if not rows:
-            logger.warning("split %d: none of its %d videos can be evaluated; it is left out", i + 1, len(samples))
+            logger.warning("split %d: none of its %d videos can be evaluated, so it is left out", i + 1, len(samples))
             continue
         classes = np.array(tested.classes_of(i), dtype=np.int64)
         parts.append(Part(np.array(rows, dtype=np.int64), classes, f"split {i + 1}"))

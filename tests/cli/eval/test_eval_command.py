@@ -256,7 +256,7 @@ def test_few_shots_have_the_figures_of_the_few_shot_command(data: Path, tmp_path
         assert [one["metrics"]["top1"] for one in of_draws[:-1]] == pytest.approx(wanted, abs=1e-6)
         assert of_draws[-1]["metrics"]["top1"] == pytest.approx(np.mean(wanted), abs=1e-6)
         assert system["metrics"]["top1"]["value"] == pytest.approx(wanted[0], abs=1e-6)
-    assert "of the first draw" in tested.stdout
+    assert "for the first draw" in tested.stdout
     assert "probe, 2 shots" in (tmp_path / "page.html").read_text()
 
     again = bike("eval", "--from", tmp_path / "report.json")
@@ -272,11 +272,11 @@ def test_mistakes_of_few_shots_are_those_of_the_last_method(method: str, data: P
     system = read(tmp_path / "r.json")["systems"][-1]  # type: ignore[index]
     counts, labels = np.array(system["confusion"]), [one["label"] for one in system["per_class"]]
     page = (tmp_path / "r.html").read_text().split('id="mistakes"')[1].split("</section>")[0]
-    shown = re.findall(r"<bdi>([^<]*)</bdi> taken for <bdi>([^<]*)</bdi>", page)
+    shown = re.findall(r"<bdi>([^<]*)</bdi> classified as <bdi>([^<]*)</bdi>", page)
     wrong = [(labels[i], labels[j]) for i, j in np.argwhere(counts) for _ in range(counts[i, j]) if i != j]
     assert wrong
     assert sorted(shown) == sorted(wrong)
-    assert f"Of <bdi>{method}, 1 shot</bdi>." in page
+    assert f"By <bdi>{method}, 1 shot</bdi>." in page
     assert page.count("<img ") == 4 * len(wrong)
     assert page.count('class="attributes"') == len(wrong)
 
@@ -339,7 +339,9 @@ def test_a_system_whose_scores_are_no_numbers_keeps_no_other_back(
     ran = evaluated(data, "--pool", "tcs", "--pool", "mean", "-o", tmp_path / "r.json", "--report", tmp_path / "r.html")
 
     assert ran.exit_code == ExitCode.SOME_FAILED
-    assert ran.stderr == "warning: pool mean: its scores are no numbers, and it is left out; look at its weights\n"
+    assert (
+        ran.stderr == "warning: pool mean: all its scores are NaN or infinite, so it is left out; check its weights\n"
+    )
     told = read(tmp_path / "r.json")
     assert [one["name"] for one in told["systems"]] == ["pool tcs"]  # type: ignore[attr-defined]
     assert told["systems_left_out"] == ["pool mean"]
@@ -352,7 +354,7 @@ def test_where_no_system_has_numbers_it_is_told(data: Path, monkeypatch: pytest.
     ran = evaluated(data)
 
     assert ran.exit_code == ExitCode.USAGE
-    assert "the scores of tiny are no numbers; try --precision fp32" in ran.stderr
+    assert "the scores of tiny are NaN or infinite; try --precision fp32" in ran.stderr
 
 
 def test_a_video_whose_scores_are_no_numbers_is_a_failure(
@@ -378,7 +380,7 @@ def test_what_a_protocol_lacks_keeps_other_figures_from_nobody(data: Path, tmp_p
     )
 
     assert ran.exit_code == ExitCode.DONE
-    assert "zeroshot-half: has no figures of its own (" in ran.stderr
+    assert "protocol zeroshot-half: its own metrics are left out (" in ran.stderr
     told = read(tmp_path / "r.json")
     assert (told["splits"], "top1" in told["systems"][0]["metrics"]) == ([], True)  # type: ignore[index]
 
@@ -581,9 +583,9 @@ def test_parts_are_merged_to_the_whole(predicted: tuple[Path, Path], tmp_path: P
         (["{predicted}"], "{predicted}: contains predictions; name the true labels with --labels truth.csv"),
         (
             ["{predicted}", "-l", "{truth}", "--official"],
-            "--official: needs the videos, and these are predictions",
+            "--official: needs videos, but these are predictions",
         ),
-        (["{data}", "--protocol", "k600"], "protocol k600: is a mean over splits, and one was given; name a list file"),
+        (["{data}", "--protocol", "k600"], "protocol k600: needs at least 2 splits, got 1; give a list file for each"),
         (
             ["{data}", "--protocol", "multilabel"],
             "protocol multilabel: the videos have one label each; ",

@@ -220,7 +220,7 @@ def test_a_trained_branch_counts_unasked_and_is_refused_before_a_video_is_read(
     ran = bike("eval", "-m", branch, given[0], "-l", names[0], "--protocol", "zeroshot-full", *asked)
 
     assert ran.exit_code == ExitCode.USAGE
-    assert "and here they count (0.3); leave it out, or give --attribute-weight 0" in ran.stderr
+    assert "but their weight is 0.3; leave it out, or give --attribute-weight 0" in ran.stderr
 
 
 # -- ActivityNet ----------------------------------------------------------------------------------------------------

@@ -206,7 +206,7 @@ def test_halves_of_the_classes_need_all_scores() -> None:
     ran = evaluated(write("p.jsonl", records(shares, 5)), "--unknown", "other", "--protocol", "zeroshot-half")
 
     assert ran.exit_code == ExitCode.USAGE
-    assert "p.jsonl: has 5 of 8 labels per video, and the protocol zeroshot-half needs all; " in ran.stderr
+    assert "p.jsonl: has 5 of 8 labels per video, but zeroshot-half needs all; " in ran.stderr
 
 
 @pytest.mark.parametrize("form", ["jsonl", "json", "csv", "tsv"])
@@ -438,7 +438,7 @@ def test_splits_are_refused_where_there_are_none() -> None:
     ran = evaluated(write("p.jsonl", records(shares)), "--unknown", "other", "--protocol", "k600")
 
     assert ran.exit_code == ExitCode.USAGE
-    assert "protocol k600: is a mean over splits, and predictions have none; evaluate the videos" in ran.stderr
+    assert "protocol k600: averages over splits, but predictions have no splits; evaluate the videos" in ran.stderr
 
 
 def test_an_unknown_label_tells_of_the_classes_that_may_be_named() -> None:

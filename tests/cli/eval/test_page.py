@@ -321,7 +321,7 @@ def test_an_official_figure_says_so_in_its_own_head_and_above(file: Path) -> Non
 
     assert [row["official top-1"] for row in rows_of(page, "headline")] == ["75.1", "–"]
     groups = {g.text: g.attributes["colspan"] for g in page.one("div", id="headline").all("th", scope="colgroup")}
-    assert groups == {"": "1", "as bike defines them": "3", "as BIKE's official code counts": "1"}
+    assert groups == {"": "1", "bike": "3", "official BIKE code": "1"}
 
 
 def test_without_official_figures_nothing_is_called_official(file: Path) -> None:
@@ -341,13 +341,13 @@ def test_a_metric_that_a_system_lacks_is_a_dash(file: Path) -> None:
 @pytest.mark.parametrize(
     ("metric", "low", "high", "p", "verdict"),
     [
-        ("top1", 0.01, 0.03, 0.01, "real: other is better"),
-        ("top1", -0.03, -0.01, 0.01, "real: tiny is better"),
-        ("ece", 0.01, 0.03, 0.01, "real: tiny is better"),  # a smaller error
-        ("ece", -0.03, -0.01, 0.01, "real: other is better"),
-        ("top1", -0.01, 0.03, 0.01, "not settled"),
-        ("top1", 0.0, 0.03, 0.01, "not settled"),
-        ("top1", 0.01, 0.03, 0.05, "not settled"),  # of a few videos
+        ("top1", 0.01, 0.03, 0.01, "significant: other is better"),
+        ("top1", -0.03, -0.01, 0.01, "significant: tiny is better"),
+        ("ece", 0.01, 0.03, 0.01, "significant: tiny is better"),  # a smaller error
+        ("ece", -0.03, -0.01, 0.01, "significant: other is better"),
+        ("top1", -0.01, 0.03, 0.01, "not significant"),
+        ("top1", 0.0, 0.03, 0.01, "not significant"),
+        ("top1", 0.01, 0.03, 0.05, "not significant"),  # of a few videos
     ],
 )
 def test_a_difference_is_real_when_its_interval_leaves_out_zero_and_p_is_small(
@@ -362,10 +362,10 @@ def test_a_difference_is_real_when_its_interval_leaves_out_zero_and_p_is_small(
 @pytest.mark.parametrize(
     ("protocol", "left_out", "said"),
     [
-        ("standard", 0, "in points, on the same videos; real"),
-        ("standard", 3, "in points, on the 1,200 videos that both have; real"),
-        ("fewshot", 0, "in points, on the same videos, of the first draw; real"),
-        ("k600", 0, "in points, on the same videos, of all splits' classes together; real"),
+        ("standard", 0, "In percentage points, on the same videos; significant"),
+        ("standard", 3, "In percentage points, on the 1,200 videos that both have; significant"),
+        ("fewshot", 0, "In percentage points, on the same videos, for the first draw; significant"),
+        ("k600", 0, "In percentage points, on the same videos, over the classes of all splits together; significant"),
     ],
 )
 def test_what_differences_are_of_is_said(protocol: str, left_out: int, said: str, file: Path) -> None:
@@ -381,7 +381,7 @@ def test_pairs_that_share_different_numbers_of_videos_are_told(file: Path) -> No
 
     page = written(a_report(a_system(), comparisons=pairs), [], file)
 
-    assert "on the videos that both have, 2 to 8; real" in page.one("section", id="differences").text
+    assert "on the videos that both have (2 to 8); significant" in page.one("section", id="differences").text
 
 
 def test_a_difference_has_its_sign_its_interval_and_its_p(file: Path) -> None:
@@ -393,7 +393,7 @@ def test_a_difference_has_its_sign_its_interval_and_its_p(file: Path) -> None:
         ("−2.1", "−4.2 to +0.0", "0.040"),
         ("+0.0", "+0.0 to +0.0", "< 0.001"),
     ]
-    assert rows[0]["compared"] == "other against tiny"
+    assert rows[0]["systems"] == "other vs. tiny"
 
 
 def test_each_split_has_a_row(file: Path) -> None:
@@ -402,7 +402,7 @@ def test_each_split_has_a_row(file: Path) -> None:
         for i in (1, 2)
     ]
 
-    rows = rows_of(written(a_report(a_system(), splits=splits), [], file), "split-figures")
+    rows = rows_of(written(a_report(a_system(), splits=splits), [], file), "split-metrics")
 
     assert [(row["split"], row["classes"], row["videos"], row["top-1"].strip()) for row in rows] == [
         ("half 1", "51", "1,501", "25.0"),
@@ -417,7 +417,7 @@ def test_a_mean_over_splits_has_its_deviation_beside_it(file: Path) -> None:
 
     page = written(a_report(system, splits=splits), [], file)
 
-    (row,) = rows_of(page, "split-figures")
+    (row,) = rows_of(page, "split-metrics")
     assert (row["system"], row["classes"], row["top-1"], row["top-5"]) == ("tiny", "–", "50.0 ± 2.1", "75.0 ± 0.0")
     assert rows_of(page, "headline")[0]["official top-1 on halves"] == "60.0 ± 1.3"
 
@@ -472,7 +472,7 @@ def test_a_cell_is_the_stronger_the_larger_its_share(file: Path) -> None:
     page = written(a_report(a_system()), [], file)
 
     shades = [cell.attributes.get("class") for cell in page.one("div", id="matrix-0").one("tbody").all("td")]
-    assert shades == ["right3", "wrong2", "wrong1", None, "right5", None, "wrong2", "wrong2", "right3"]
+    assert shades == ["correct3", "wrong2", "wrong1", None, "correct5", None, "wrong2", "wrong2", "correct3"]
 
 
 def test_of_many_classes_the_most_frequent_confusions_are_told(file: Path) -> None:
@@ -484,15 +484,15 @@ def test_of_many_classes_the_most_frequent_confusions_are_told(file: Path) -> No
 
     told = Counter({(labels[i], labels[j]): int(n) for (i, j), n in np.ndenumerate(counts) if i != j})
     assert [int(row["videos"]) for row in rows] == [n for _, n in told.most_common(CONFUSIONS_SHOWN)]
-    assert [told[row["is"], row["taken for"]] for row in rows] == [int(row["videos"]) for row in rows]
-    assert float(rows[0]["% of its class"]) == pytest.approx(100 * 50 / counts[3].sum(), abs=0.05)
+    assert [told[row["class"], row["classified as"]] for row in rows] == [int(row["videos"]) for row in rows]
+    assert float(rows[0]["% of class"]) == pytest.approx(100 * 50 / counts[3].sum(), abs=0.05)
 
 
 def test_many_classes_without_a_confusion_say_so(file: Path) -> None:
     labels = many_classes(70)[0]
     page = written(a_report(a_system(labels=labels, counts=np.eye(70, dtype=int).tolist())), [], file)
 
-    assert "No video was taken for another class." in page.one("section", id="confusions").text
+    assert "No video was misclassified." in page.one("section", id="confusions").text
 
 
 def test_of_several_systems_each_has_its_classes_and_the_first_is_open(file: Path) -> None:
@@ -513,12 +513,12 @@ def test_a_matrix_of_another_size_than_its_classes_is_refused(file: Path) -> Non
 
 
 def test_whose_mistakes_they_are_is_said_where_there_are_several_systems(file: Path) -> None:
-    for system, said in (("<b>probe</b>, 2 shots", ["Of <b>probe</b>, 2 shots."]), ("", [])):
+    for system, said in (("<b>probe</b>, 2 shots", ["By <b>probe</b>, 2 shots."]), ("", [])):
         for mistakes in ([a_mistake()], []):
             write_html(typed(a_report(a_system())), Mistakes(mistakes, system), file)
 
             told = [p.text for p in Reader(file.read_text()).root.one("section", id="mistakes").all("p")]
-            assert [text for text in told if text.startswith("Of ")] == said
+            assert [text for text in told if text.startswith("By ")] == said
 
 
 def test_the_surest_mistake_comes_first(file: Path) -> None:
@@ -527,8 +527,8 @@ def test_the_surest_mistake_comes_first(file: Path) -> None:
     cards = written(a_report(a_system()), mistakes, file).all("article")
 
     assert [card.one("code").text for card in cards] == ["c.mp4", "a.mp4", "b.mp4"]
-    assert cards[0].one("h3").text == "red square taken for blue circle"
-    assert "99.0 % sure" in cards[0].text
+    assert cards[0].one("h3").text == "red square classified as blue circle"
+    assert "99.0 % confident" in cards[0].text
     assert [chip.text for chip in cards[0].one("ul", class_="attributes").all("li")] == ["grass", "two dogs"]
 
 
@@ -541,7 +541,7 @@ def test_a_frame_is_a_small_picture_with_its_time_and_its_weight(file: Path) -> 
     assert second.size == (40, 30)
     assert np.abs(np.asarray(first).astype(int) - (10, 200, 10)).max() < 6
     assert [told.text for told in card.all("figcaption")] == ["0.50 s · 40 %", "2.25 s · 10 %"]
-    assert card.all("img")[1].attributes["alt"] == "red square, taken for blue circle: 2.25 s, weight 10%"
+    assert card.all("img")[1].attributes["alt"] == "red square, classified as blue circle: 2.25 s, weight 10%"
     assert [bar.attributes["width"] for bar in card.one("ul", class_="frames").all("rect", class_="share")] == [
         "100",
         "25",
@@ -598,8 +598,8 @@ def test_failures_are_counted_at_the_top_and_told_below(file: Path) -> None:
     failed = [{"path": "x.mp4", "type": "damaged", "message": "x.mp4: stops inside"}]
     page = written(a_report(a_system(), data=the_data(failed=failed, classes_without_videos=["b", "c"])), [], file)
 
-    assert page.one("p", class_="note").text == "1 video could not be read. 2 classes have no video. Which?"
-    assert rows_of(page, "failed") == [{"video": "x.mp4", "kind": "damaged", "why": "x.mp4: stops inside"}]
+    assert page.one("p", class_="note").text == "1 video could not be read. 2 classes have no video. Details"
+    assert rows_of(page, "failed") == [{"video": "x.mp4", "type": "damaged", "message": "x.mp4: stops inside"}]
     assert [item.text for item in page.one("ul", class_="names").all("li")] == ["b", "c"]
 
 
@@ -615,7 +615,7 @@ def test_of_very_many_failures_the_first_are_told(file: Path) -> None:
     page = written(a_report(a_system(), data=the_data(failed=failed)), [], file)
 
     assert len(rows_of(page, "failed")) == FAILURES_SHOWN
-    assert page.one("caption", id="failed-caption").text == "1,000 videos; the first 200, the JSON has all"
+    assert page.one("caption", id="failed-caption").text == "1,000 videos; the first 200 are shown, the JSON has all"
 
 
 def test_the_manifest_tells_how_to_repeat_it(file: Path) -> None:
@@ -623,7 +623,7 @@ def test_the_manifest_tells_how_to_repeat_it(file: Path) -> None:
 
     section = page.one("section", id="manifest")
     told = {pair.one("dt").text: pair.one("dd").text for pair in section.one("dl").all("div")}
-    assert section.one("pre").text == "bike eval --from manifest.json"
+    assert section.one("pre").text == "bike eval --from report.json"
     assert told == {
         "model": "tiny",
         "fingerprint": "f1" * 32,
@@ -675,10 +675,10 @@ def test_a_name_is_read_as_it_is_wherever_it_stands(hostile: str, file: Path) ->
     shown = NAMES[hostile]
     assert page.one("title").text == f"bike eval: {shown}, {shown}"
     assert rows_of(page, "headline")[0]["system"] == shown
-    assert rows_of(page, "failed") == [{"video": shown, "kind": shown, "why": shown}]
+    assert rows_of(page, "failed") == [{"video": shown, "type": shown, "message": shown}]
     assert page.one("div", id="matrix-0").all("th", scope="row")[0].text == shown
-    assert page.one("article").one("h3").text == f"{shown} taken for {shown}"
-    assert str(page.all("img")[0].attributes["alt"]).startswith(f"{shown}, taken for {shown}: ")
+    assert page.one("article").one("h3").text == f"{shown} classified as {shown}"
+    assert str(page.all("img")[0].attributes["alt"]).startswith(f"{shown}, classified as {shown}: ")
     assert rows_of(page, "settings")[0] == {"name": shown, "value": shown}
 
 
@@ -821,7 +821,7 @@ def test_every_word_stands_out_from_what_is_behind_it(scheme: str, browser: Brow
     browser.value_of(UNFOLD)
 
     used = {cell.attributes.get("class") for cell in Reader(file.read_text()).root.all("td")}
-    assert {f"{kind}{shade}" for kind in ("right", "wrong") for shade in range(1, 6)} <= used
+    assert {f"{kind}{shade}" for kind in ("correct", "wrong") for shade in range(1, 6)} <= used
     assert browser.value_of(LOWEST_CONTRAST)[0] >= 4.5  # type: ignore[index]
 
 

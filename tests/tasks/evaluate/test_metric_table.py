@@ -462,7 +462,7 @@ def test_another_truth_names_the_video() -> None:
     truth[20] = (truth[20] + 1) % 7
     was, now = a.labels[int(a.truth[20])], a.labels[int(truth[20])]
 
-    with pytest.raises(UsageError, match=rf"^20\.mp4: is '{was}' but '{now}' in the other"):
+    with pytest.raises(UsageError, match=rf"^20\.mp4: is '{was}' in one table and '{now}' in the other"):
         compare(a, ScoreTable(a.labels, a.videos, a.logits, truth))
 
 
@@ -471,14 +471,14 @@ def test_none_of_these_is_another_truth_too() -> None:
     truth = a.truth.copy()
     truth[0] = 0
 
-    with pytest.raises(UsageError, match=r"^0\.mp4: is none of the labels but 'label 0' in the other"):
+    with pytest.raises(UsageError, match=r"^0\.mp4: is none of the labels in one table and 'label 0' in the other"):
         compare(a, ScoreTable(a.labels, a.videos, a.logits, truth))
 
 
 def test_other_labels_name_one() -> None:
     a = single()
 
-    with pytest.raises(UsageError, match=r"^label 'label 7': is in one of the tables only"):
+    with pytest.raises(UsageError, match=r"^label 'label 7': is in one table only"):
         compare(a, ScoreTable((*a.labels[:-1], "other"), a.videos, a.logits, a.truth))
 
 
@@ -490,7 +490,7 @@ def test_one_and_several_labels_are_not_compared() -> None:
 
 
 def test_no_video_in_common_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"^0\.mp4: is in the first table only"):
+    with pytest.raises(UsageError, match=r"^0\.mp4: the tables have no video in common"):
         compare(single().of_videos(range(30)), single().of_videos(range(30, 60)))
 
 

@@ -89,7 +89,7 @@ def test_hits_and_misses_are_values_too() -> None:
 
 
 def test_no_values_have_no_mean() -> None:
-    with pytest.raises(ValueError, match="no mean of no values"):
+    with pytest.raises(ValueError, match="values is empty"):
         mean_of([])
 
 

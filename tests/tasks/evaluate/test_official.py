@@ -243,7 +243,7 @@ def test_a_split_without_a_video_that_can_be_read_is_left_out(caplog: pytest.Log
 
     report = splits.report()
 
-    assert "split 2: none of its 31 videos can be evaluated; it is left out" in caplog.text
+    assert "split 2: none of its 31 videos can be evaluated, so it is left out" in caplog.text
     assert [row.name for row in report.splits] == ["split 1", "split 3", "mean ± std"]
 
 

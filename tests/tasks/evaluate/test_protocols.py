@@ -140,7 +140,7 @@ def test_the_spread_is_that_of_a_population() -> None:
 
 
 def test_a_half_without_a_video_is_refused() -> None:
-    with pytest.raises(UsageError, match="no video"):
+    with pytest.raises(UsageError, match="none of the 4 classes of a split has videos"):
         zeroshot_half(table_of(np.zeros((3, 8)), np.array([0, 0, 0])))
 
 

@@ -84,7 +84,7 @@ def test_a_score_that_is_no_number_names_the_video_and_the_label(value: float) -
 
 
 def test_a_prediction_that_names_no_label_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"^b\.mp4: the prediction names none of the 3 labels"):
+    with pytest.raises(UsageError, match=r"^b\.mp4: the prediction has none of the 3 labels"):
         table_of(np.array([[0.0, 1.0, 2.0], [-math.inf] * 3]))
 
 
@@ -174,7 +174,7 @@ def test_the_fewest_labels_named_count() -> None:
 
 
 def test_some_classes_of_predictions_need_the_scores_of_all() -> None:
-    with pytest.raises(UsageError, match="name 2 of 3 labels"):
+    with pytest.raises(UsageError, match="have 2 of 3 labels"):
         said((0.5, 0.25, None), truth=(0,)).restricted([0, 1])
 
     half = said((0.5, 0.25, 0.25), truth=(0,)).restricted([0, 1])
