@@ -142,7 +142,7 @@ def _evaluate_videos(
     with session(config, videos=len(tested.samples), quiet=request.quiet) as running:
         evaluation = _evaluation(config, request, tested, running)
         show_reading(evaluation.read(), quiet=running.quiet)
-        if not evaluation.by.is_first:
+        if not evaluation.processes.is_first:
             return None
         report = evaluation.report(files, request.arguments)
         return report, Mistakes() if request.report is None else evaluation.mistakes()
@@ -157,7 +157,7 @@ def _evaluation(config: EvalConfig, request: EvalRequest, tested: Tested, runnin
     check_protocol(config, tested)
     engines, processes = running.load_in_each_process(models)
     systems = systems_of(config, request.compared, engines)
-    return Evaluation(systems, tested, config, running.pool, by=processes)
+    return Evaluation(systems, tested, config, running.pool, processes)
 
 
 # -- output ---

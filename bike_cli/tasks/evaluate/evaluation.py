@@ -42,7 +42,7 @@ class System:
     Args:
         name: name in reports.
         engine: a loaded model.
-        config: how it classifies. The first system's sampling, decoding and store count for all systems.
+        config: how it classifies. `evaluate` uses the sampling, decoding and store of its own config instead.
     """
 
     name: str
@@ -80,29 +80,25 @@ def evaluate(
         raise UsageError("protocol fewshot: learns from some of the videos; use bike.Study, or bike eval")
     files = () if isinstance(data, Tested) else (data,) if isinstance(data, str | Path) else tuple(data)
     tested = data if isinstance(data, Tested) else read_tested(files, multi_label=config.protocol == "multilabel")
-    some = (systems,) if isinstance(systems, Engine | System) else tuple(systems)
-    whole = [_as_system(one, config) for one in some]
-    config = replace(config, engine=replace(config.engine, model=whole[0].engine.name)) if whole else config
+    given = (systems,) if isinstance(systems, Engine | System) else tuple(systems)
+    compared = [_as_system(system, config) for system in given]
+    models = tuple(dict.fromkeys(system.engine.name for system in compared))
+    config = replace(config, engine=replace(config.engine, model=models[0])) if models else config
     names = tuple(map(str, files))
     with ExitStack() as stack:
         if pool is None:
             pool = stack.enter_context(DecodePool(config.sampling, config.decoding, most=len(tested.samples)))
-        evaluation = Evaluation(whole, tested, config, pool)
+        evaluation = Evaluation(compared, tested, config, pool)
         for _ in evaluation.read():
             pass
-        models = tuple(dict.fromkeys(system.engine.name for system in whole))
         return evaluation.report(names, {"data": names, "model": models, "multi_label": tested.multi_label})
 
 
 def _as_system(system: Engine | System, config: EvalConfig) -> System:
-    if isinstance(system, System):
-        return system
-    return System(system.name, system, classify_config(config))
-
-
-def classify_config(config: EvalConfig) -> ClassifyConfig:
-    """Return the part of a configuration that says how to classify."""
-    return replace(build(ClassifyConfig, flatten(config)), top=1)
+    if isinstance(system, Engine):
+        return System(system.name, system, replace(build(ClassifyConfig, flatten(config)), top=1))
+    shared = {"sampling": config.sampling, "decoding": config.decoding, "store": config.store}
+    return replace(system, config=replace(system.config, top=1, **shared))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +124,7 @@ class Evaluation:
 
     Args:
         pool: running workers, made with the sampling and decoding of the config.
-        by: the processes that share the videos.
+        processes: those that share the videos.
     Raises:
         UsageError: no system or two of the same name, videos that do not fit the protocol, unusable settings.
     """
@@ -137,7 +133,7 @@ class Evaluation:
     tested: Tested
     config: EvalConfig
     pool: DecodePool
-    by: Processes = field(default_factory=Processes)
+    processes: Processes = field(default_factory=Processes)
     spent: Spent = field(default_factory=Spent)
 
     def __post_init__(self) -> None:
@@ -157,7 +153,7 @@ class Evaluation:
 
     def read(self) -> Iterator[tuple[int, int, Failure | None]]:
         """Score this process's videos; yield how many are done, how many there are, and the failure if there is one."""
-        samples = self.by.share(list(self.tested.samples))
+        samples = self.processes.share(list(self.tested.samples))
         sources, config = [sample.source for sample in samples], self.systems[0].config
         rows: list[tuple[_VideoScores, ...] | Failure] = []
         with ExitStack() as stack:
@@ -170,7 +166,7 @@ class Evaluation:
                     rows.append(video if isinstance(video, Failure) else next(scores))
                     yield len(rows), len(samples), video if isinstance(video, Failure) else None
             digests = [d if isinstance(d, bytes) else None for d in digests_of(sources, self.pool, store)]
-        self._rows, self._digests = self.by.unshare(rows), self.by.unshare(digests)
+        self._rows, self._digests = self.processes.unshare(rows), self.processes.unshare(digests)
         self._drop_nan()
 
     def report(self, files: Sequence[str] = (), arguments: Mapping[str, Value] | None = None) -> EvaluationReport:
@@ -233,7 +229,7 @@ class Evaluation:
         if not finite.any():  # then every video fails, and says so
             finite[:] = True
         for i in np.flatnonzero(~finite.any(axis=0)):
-            if self.by.is_first:
+            if self.processes.is_first:
                 name = self.systems[int(i)].name
                 logger.warning("%s: all its scores are NaN or infinite, so it is left out; check its weights", name)
         self._finite = [int(i) for i in np.flatnonzero(finite.any(axis=0))]

@@ -66,13 +66,14 @@ def test_a_report_from_python_can_be_written_and_read(tiny: Engine, data: Path, 
 
 
 def test_systems_are_compared_with_the_first(tiny: Engine, data: Path, pool: DecodePool) -> None:
-    config = bike.ClassifyConfig(sampling=CONFIG.sampling, store=CONFIG.store)
-    mean = bike.ClassifyConfig(sampling=CONFIG.sampling, store=CONFIG.store, spotting=SpottingConfig(pool="mean"))
-    systems = [bike.System("tcs", tiny, config), bike.System("mean", tiny, mean)]
+    tcs = bike.ClassifyConfig(sampling=SamplingConfig(frames=2))  # of which the evaluation has its own
+    mean = bike.ClassifyConfig(spotting=SpottingConfig(pool="mean"))
+    systems = [bike.System("tcs", tiny, tcs), bike.System("mean", tiny, mean)]
 
     report = bike.evaluate(systems, read_tested([data]), CONFIG, pool=pool)
 
     assert [system.name for system in report.systems] == ["tcs", "mean"]
+    assert report.systems[0].metrics == bike.evaluate(tiny, data, CONFIG, pool=pool).systems[0].metrics
     assert {(row.baseline, row.system) for row in report.comparisons} == {("tcs", "mean")}
     values = [system.metrics["ece"].value for system in report.systems]
     (row,) = [row for row in report.comparisons if row.metric == "ece"]
