@@ -1,4 +1,4 @@
-"""`bike finetune`, run in this process with the bundled model: what a person sees, gets, and may do wrong."""
+"""`bike finetune` with the bundled model, run in this process: output, files and errors."""
 
 import copy
 import functools
@@ -30,13 +30,13 @@ from bike_cli.inference import processes
 from bike_cli.tasks.finetune import events
 from bike_cli.tasks.finetune.run_folder import RunFolder
 
-SHOWN = {"green_star": "blue circle", "red_ring": "green cross", "blue_heart": "red square"}  # words of other things
+SHOWN = {"green_star": "blue circle", "red_ring": "green cross", "blue_heart": "red square"}  # words for other things
 LABELS = ("blue heart", "green star", "red ring")
 EACH = 4  # videos of a class
 SMALL = ("-m", "tiny", "--device", "cpu", "--frames", "2", "--batch-size", "4", "--workers", "1")
 SMALL = (*SMALL, "--epochs", "2", "--warmup", "0", "--lr", "1e-3")
 FAST = ("--epochs", "1", "--freeze", "image,scale")
-NO_SUCH_MODEL = ("-m", "no-such-model")  # whatever is told before this was found out before the model is loaded
+NO_SUCH_MODEL = ("-m", "no-such-model")  # errors before this one are found before the model is loaded
 PNG = b"\x89PNG\r\n\x1a\n"
 MODEL = {"config.json", "model.safetensors"}
 RUN = MODEL | {".lock", "config.yaml", "labels.txt", "metrics.jsonl", "report.json", "training.png"}
@@ -46,14 +46,14 @@ read_once = functools.cache(inspect.unwrap(engines.load))
 
 
 def loaded(*arguments: object, **options: object) -> engines.Engine:
-    """Return a model as it is on disk: others are trained in place."""
+    """Return a model as it is on disk: runs train theirs in place."""
     engine = read_once(*arguments, **options)
-    tokenizer = engine.encoder.tokenizer  # nothing is learnt there, and to copy it takes longer than to load the model
+    tokenizer = engine.encoder.tokenizer  # it never changes, and copying it takes longer than loading the model
     return copy.deepcopy(engine, {id(tokenizer): tokenizer})
 
 
 def sketched(folder: Path) -> Path:
-    """Draw nothing: pictures take a third of the time of these runs."""
+    """Draw nothing: the picture takes a third of the time of these runs."""
     (folder / "training.png").touch()
     return folder / "training.png"
 
@@ -68,8 +68,8 @@ def finetune(
         return run("finetune", *settings, *arguments)
 
 
-def told(ran: Ran) -> str:
-    """Return the one line that says what is wrong: thing, fact and way out."""
+def error_of(ran: Ran) -> str:
+    """Return the error, which is one line: what is wrong with what, and how to fix it."""
     assert ran.stdout == ""
     assert ran.stderr.count("\n") == 1
     message = ran.stderr.removeprefix("error: ").rstrip("\n")
@@ -92,13 +92,13 @@ def film_folder(folder: Path, each: int) -> Path:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes of four films, called what they do not show."""
+    """Three classes of four films, named after what they do not show."""
     return film_folder(tmp_path_factory.mktemp("finetune") / "data", EACH)
 
 
 @pytest.fixture
 def own(data: Path, tmp_path: Path) -> Path:
-    """The same videos, which a test may change."""
+    """A copy of these videos, which a test may change."""
     return Path(shutil.copytree(data, tmp_path / "data"))
 
 
@@ -122,13 +122,13 @@ def log_of(folder: Path) -> list[dict[str, object]]:
 
 
 def course(folder: Path) -> list[tuple[object, ...]]:
-    """Return all of a log but the seconds, which no two runs share."""
+    """Return a log without the times, which differ between runs."""
     keys = ("kind", "branch", "epoch", "step", "loss", "rate", "videos", "failures", "what", "metrics", "is_best")
     return [tuple(record.get(key) for key in keys) for record in log_of(folder)]
 
 
 def outcome(folder: Path) -> tuple[object, ...]:
-    """Return all that a run came to."""
+    """Return the results of a run."""
     report = report_of(folder)
     return course(folder), report | {"seconds": 0}, (folder / "model.safetensors").read_bytes()
 
@@ -139,20 +139,20 @@ def there(folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def whole(data: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
-    """A run that nothing interrupted."""
+    """A run without interruptions."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     return folder, finetune(data, "-o", folder, draws=True)
 
 
 @pytest.fixture(scope="module")
 def stopped(data: Path, whole: tuple[Path, Ran], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
-    """A run that was told to stop in its second epoch: its checkpoints are of steps 3 and 4."""
+    """A run that was stopped in its second epoch: its checkpoints are of steps 3 and 4."""
     folder = tmp_path_factory.mktemp("stopped") / "run"
     return folder, stop(signal.SIGTERM, "-o", folder, data, record=6)
 
 
 def stop(number: signal.Signals, *arguments: object, record: int, times: int = 1) -> Ran:
-    """Return a run that gets a signal when so many records are in its log."""
+    """Return a run that gets a signal after a number of records in its log."""
     seen = 0
 
     def log(folder: RunFolder, one: object) -> None:
@@ -188,7 +188,7 @@ def test_stdout_gets_the_results_and_stderr_nothing(whole: tuple[Path, Ran]) -> 
     assert after.startswith(f"fine-tuned, epoch {report['epoch']} {100 * report['metrics']['top1']:.1f} %")  # type: ignore[index]
 
 
-def test_the_folder_holds_a_model_and_all_that_is_known_of_it(whole: tuple[Path, Ran]) -> None:
+def test_the_folder_holds_the_model_and_its_records(whole: tuple[Path, Ran]) -> None:
     folder, _ = whole
 
     log = log_of(folder)
@@ -206,7 +206,7 @@ def test_the_folder_holds_a_model_and_all_that_is_known_of_it(whole: tuple[Path,
     ("branch", "flags"),
     [("video", ("--pool", "mean", "--head", "none")), pytest.param("both", (), marks=pytest.mark.slow)],
 )
-def test_classify_told_as_the_note_says_is_as_right_as_the_report_says(
+def test_the_command_in_the_note_is_as_accurate_as_the_report_says(
     data: Path, tmp_path: Path, out: Path, branch: str, flags: tuple[str, ...]
 ) -> None:
     val = film_folder(tmp_path / "val", 2)
@@ -252,7 +252,7 @@ def test_a_picture_that_cannot_be_written_costs_no_results(data: Path, out: Path
     assert ran.stderr.startswith(f"error: {out}: cannot be written to (")
 
 
-# -- what one sees ------------------------------------------------------------------------------------------------
+# -- the terminal ------------------------------------------------------------------------------------------------
 
 
 def test_a_terminal_sees_a_table_that_grows(data: Path, out: Path) -> None:
@@ -302,10 +302,10 @@ def test_no_torch_for_a_dumped_config(tmp_path: Path) -> None:
     assert there(tmp_path) == set()
 
 
-# -- what learns, and from what -----------------------------------------------------------------------------------
+# -- what is trained, on what --------------------------------------------------------------------------------------
 
 
-def test_attributes_learn_alone(data: Path, out: Path) -> None:
+def test_the_attribute_branch_is_trained_alone(data: Path, out: Path) -> None:
     ran = finetune(data, "-o", out, *FAST, "--branch", "attributes")
 
     report = report_of(out)
@@ -336,7 +336,7 @@ def test_videos_may_have_several_labels(data: Path, tmp_path: Path, out: Path) -
     assert (out / "labels.txt").read_text().splitlines() == [*LABELS, "small"]
 
 
-def test_several_labels_taken_for_one_are_a_warning(data: Path, tmp_path: Path, out: Path) -> None:
+def test_a_label_with_a_semicolon_is_a_warning(data: Path, tmp_path: Path, out: Path) -> None:
     ran = finetune(multi_label(data, tmp_path), "-o", out, "--dry-run")
 
     assert ran.exit_code == ExitCode.DONE
@@ -347,25 +347,27 @@ def test_several_labels_taken_for_one_are_a_warning(data: Path, tmp_path: Path, 
 
 @pytest.fixture
 def sides(data: Path, tmp_path: Path) -> Path:
-    """Data with three sides; nothing can be read of the one for testing."""
+    """Data with three sides; no video of the test side can be read."""
     for side in ("train", "val", "test"):
         shutil.copytree(data, tmp_path / "sides" / side)
     cut(*(tmp_path / "sides" / "test").rglob("*.mp4"))
     return tmp_path / "sides"
 
 
-def test_the_test_side_is_left_alone(sides: Path, out: Path) -> None:
+def test_the_test_side_is_not_used(sides: Path, out: Path) -> None:
     ran = finetune(sides, "-o", out, *FAST, run=bike_on_terminal)
 
     assert ran.exit_code == ExitCode.DONE
     assert "12 videos of 3 labels for training, 12 for validation; 12 for testing are not used" in ran.stderr
 
 
-def test_a_share_to_hold_back_is_refused_beside_a_validation_side(sides: Path, out: Path) -> None:
+def test_val_frac_is_refused_with_a_validation_side(sides: Path, out: Path) -> None:
     ran = finetune(sides, "-o", out, *NO_SUCH_MODEL, "--val-frac", "0.3")
 
     assert ran.exit_code == ExitCode.USAGE
-    assert told(ran).startswith("val_fraction: holds videos back for validation, but the data have a validation part;")
+    assert error_of(ran).startswith(
+        "val_fraction: holds videos back for validation, but the data have a validation part;"
+    )
 
 
 def test_wise_ft_shows_both(data: Path, out: Path) -> None:
@@ -408,47 +410,47 @@ def test_recipes_run(data: Path, out: Path, flags: tuple[str, ...]) -> None:
 # -- TensorBoard --------------------------------------------------------------------------------------------------
 
 
-def test_without_tensorboard_the_way_to_it_is_told(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_says_how_to_install_tensorboard(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "find_spec", lambda _: None)
 
     ran = finetune(data, "-o", out, *NO_SUCH_MODEL, "--tensorboard")
 
     assert ran.exit_code == ExitCode.USAGE
-    assert told(ran) == "--tensorboard: is not installed; pip install 'bike-cli[tensorboard]'"
+    assert error_of(ran) == "--tensorboard: is not installed; pip install 'bike-cli[tensorboard]'"
     assert not out.exists()
 
 
-def test_tensorboard_is_told_what_the_log_is(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[tuple[str, object, object]] = []
+def test_tensorboard_gets_the_values_of_the_log(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded: list[tuple[str, object, object]] = []
 
-    class Heard:
+    class Recorder:
         def __init__(self, folder: Path, *, done: int) -> None:
             assert (folder, done) == (out / "tensorboard", 0)
 
         def add_scalar(self, tag: str, value: float, step: int) -> None:
-            heard.append((tag, value, step))
+            recorded.append((tag, value, step))
 
         def close(self) -> None:
-            heard.append(("closed", 0, 0))
+            recorded.append(("closed", 0, 0))
 
     monkeypatch.setattr(command, "find_spec", lambda _: object())
-    monkeypatch.setattr(events, "TensorBoardLog", Heard)
+    monkeypatch.setattr(events, "TensorBoardLog", Recorder)
 
     assert finetune(data, "-o", out, *FAST, "--tensorboard").exit_code == ExitCode.DONE
 
     log = log_of(out)
-    assert [one for one in heard if one[0] == "video/loss"] == [
+    assert [event for event in recorded if event[0] == "video/loss"] == [
         ("video/loss", one["loss"], one["step"]) for one in log if one["kind"] == "step"
     ]
-    assert [one[1] for one in heard if one[0] == "video/top1"] == [
+    assert [event[1] for event in recorded if event[0] == "video/top1"] == [
         one["metrics"]["top1"]  # type: ignore[index]
         for one in log
         if one["kind"] == "validated"
     ]
-    assert heard[-1][0] == "closed"
+    assert recorded[-1][0] == "closed"
 
 
-def test_tensorboard_finds_its_events(data: Path, out: Path) -> None:
+def test_event_files_are_written(data: Path, out: Path) -> None:
     pytest.importorskip("tensorboard")
 
     assert finetune(data, "-o", out, *FAST, "--tensorboard").exit_code == ExitCode.DONE
@@ -457,9 +459,9 @@ def test_tensorboard_finds_its_events(data: Path, out: Path) -> None:
     assert file.name.startswith("events.out.tfevents.")
 
 
-def test_tensorboard_is_told_once_of_steps_that_were_lost(tmp_path: Path) -> None:
+def test_events_of_lost_steps_are_replaced(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    for done, steps in ((0, range(1, 6)), (3, range(4, 8))):  # killed behind step 5, with a checkpoint of step 3
+    for done, steps in ((0, range(1, 6)), (3, range(4, 8))):  # killed after step 5, with a checkpoint of step 3
         log = events.TensorBoardLog(tmp_path, done=done)
         for step in steps:
             log.add_scalar("loss", 10.0 * done + step, step)
@@ -477,7 +479,7 @@ def test_tensorboard_is_told_once_of_steps_that_were_lost(tmp_path: Path) -> Non
 # -- a dry run ----------------------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_tells_what_is_to_come_and_leaves_the_folder_to_the_run_that_a_config_repeats(
+def test_a_dry_run_leaves_the_folder_to_the_run_and_the_config_repeats_it(
     data: Path, out: Path, whole: tuple[Path, Ran]
 ) -> None:
     tried = finetune(data, "-o", out, "--dry-run")
@@ -493,7 +495,7 @@ def test_a_dry_run_tells_what_is_to_come_and_leaves_the_folder_to_the_run_that_a
 
 
 @pytest.mark.parametrize("side", ["one", "all"])
-def test_a_dry_run_names_what_cannot_be_read(own: Path, data: Path, out: Path, side: str) -> None:
+def test_a_dry_run_names_unreadable_videos(own: Path, data: Path, out: Path, side: str) -> None:
     broken = [own / "red_ring" / "1.mp4"] if side == "one" else sorted(own.rglob("*.mp4"))
     cut(*broken)
 
@@ -504,7 +506,7 @@ def test_a_dry_run_names_what_cannot_be_read(own: Path, data: Path, out: Path, s
     assert sorted(line.split(": ")[1] for line in ran.stderr.splitlines()) == [str(path) for path in broken]
 
 
-def test_a_dry_run_loses_nothing_of_a_run_that_is_to_go_on(unfinished: Path, data: Path) -> None:
+def test_a_dry_run_leaves_an_unfinished_run_unchanged(unfinished: Path, data: Path) -> None:
     before = {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()}
 
     tried = finetune(data, "-o", unfinished, "--dry-run", "--resume", "auto")
@@ -526,13 +528,13 @@ def test_a_bad_clip_is_named_once_counted_and_never_replaced(own: Path, data: Pa
     assert ran.exit_code == ExitCode.SOME_FAILED == 3
     assert [line.split(": ")[1] for line in ran.stderr.splitlines()] == [str(bad)]
     assert report_of(out)["failures"] == {"attributes": 1, "both": 3}[branch]
-    assert report_of(out)["unread"] == 0  # of those to validate on
+    assert report_of(out)["unread"] == 0  # of the validation videos
     assert ran.stdout.startswith("On 12 videos ")
     steps = [one for one in log_of(out) if one["kind"] == "step" and one["branch"] == "video"]
     assert [sum(one["videos"] for one in steps[i : i + 3]) for i in range(0, len(steps), 3)] == [11] * (len(steps) // 3)  # type: ignore[misc]
 
 
-def test_a_bad_clip_to_validate_on_is_named_once_and_counted(own: Path, data: Path, out: Path) -> None:
+def test_a_bad_validation_clip_is_named_once_and_counted(own: Path, data: Path, out: Path) -> None:
     cut(own / "red_ring" / "1.mp4")
 
     ran = finetune(data, "--val", own, "-o", out, *FAST)
@@ -544,7 +546,7 @@ def test_a_bad_clip_to_validate_on_is_named_once_and_counted(own: Path, data: Pa
     assert report_of(out)["failures"] == 1
 
 
-def test_a_class_may_be_lost_whole(own: Path, data: Path, out: Path) -> None:
+def test_a_class_may_have_no_readable_video(own: Path, data: Path, out: Path) -> None:
     cut(*(own / "red_ring").iterdir())
 
     ran = finetune(own, "--val", data, "-o", out, *FAST, "--batch-size", "2")
@@ -563,7 +565,7 @@ def test_a_class_may_be_lost_whole(own: Path, data: Path, out: Path) -> None:
         ("train", "attributes", "attributes: none of 12 videos can be read ("),
     ],
 )
-def test_where_nothing_can_be_read_there_is_no_model(
+def test_without_a_readable_video_no_model_is_written(
     own: Path, data: Path, out: Path, side: str, branch: str, message: str
 ) -> None:
     cut(*own.rglob("*.mp4"))
@@ -579,10 +581,10 @@ def test_where_nothing_can_be_read_there_is_no_model(
     assert not MODEL & there(out)
 
 
-# -- stops, and going on ------------------------------------------------------------------------------------------
+# -- stopping and resuming -----------------------------------------------------------------------------------------
 
 
-def begun(folder: Path, data: Path, *flags: object) -> subprocess.Popen[str]:
+def start(folder: Path, data: Path, *flags: object) -> subprocess.Popen[str]:
     command = [*BIKE, "finetune", *SMALL, str(data), "-o", str(folder), *map(str, flags)]
     return subprocess.Popen(
         command,
@@ -595,7 +597,7 @@ def begun(folder: Path, data: Path, *flags: object) -> subprocess.Popen[str]:
 
 
 def wait_for(records: int, folder: Path) -> None:
-    """Wait until a log has so many lines."""
+    """Wait until a log has a number of lines."""
     end_s = time.monotonic() + 60
     while time.monotonic() < end_s:
         if (folder / "metrics.jsonl").exists() and len((folder / "metrics.jsonl").read_bytes().splitlines()) >= records:
@@ -605,32 +607,32 @@ def wait_for(records: int, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_process_that_is_told_to_end_leaves_a_checkpoint_and_the_next_one_goes_on(
+def test_a_process_that_gets_sigterm_leaves_a_checkpoint_and_is_resumed(
     data: Path, out: Path, whole: tuple[Path, Ran]
 ) -> None:
-    with begun(out, data) as process:
+    with start(out, data) as process:
         wait_for(2, out)
         os.killpg(process.pid, signal.SIGSTOP)
-        beside = finetune(data, "-o", out, "--resume", "auto")
+        second = finetune(data, "-o", out, "--resume", "auto")
         os.killpg(process.pid, signal.SIGTERM)  # its workers, too, as a cluster does
         os.killpg(process.pid, signal.SIGCONT)
         stdout, stderr = process.communicate(timeout=60)
     again = finetune(data, "-o", out)
     ran = finetune(data, "-o", out, "--resume", "auto")
 
-    assert beside.exit_code == ExitCode.USAGE
-    assert told(beside) == f"{out}: another run is using it; wait until it ends, or choose a new folder"
+    assert second.exit_code == ExitCode.USAGE
+    assert error_of(second) == f"{out}: another run is using it; wait until it ends, or choose a new folder"
     assert (process.returncode, stdout) == (ExitCode.INTERRUPTED, "")
     assert stderr == f"warning: {out}: is not complete; continue with --resume auto\n"
     assert again.exit_code == ExitCode.USAGE
-    assert told(again) == f"{out}: contains an unfinished run; continue it with --resume auto, or choose a new folder"
+    assert error_of(again).startswith(f"{out}: contains an unfinished run; continue it with --resume auto, or")
     assert ran == whole[1]
     assert outcome(out) == outcome(whole[0])
 
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_at_any_step_loses_nothing(data: Path, out: Path, whole: tuple[Path, Ran]) -> None:
-    with begun(out, data, "--save-minutes", "1e-9") as process:
+    with start(out, data, "--save-minutes", "1e-9") as process:
         wait_for(random.randint(1, 7), out)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate(timeout=60)
@@ -648,7 +650,7 @@ def test_a_process_that_is_killed_at_any_step_loses_nothing(data: Path, out: Pat
     ("number", "branch", "record"),
     [("SIGHUP", "video", 1), pytest.param("SIGINT", "both", 6, marks=pytest.mark.slow)],
 )
-def test_a_run_that_was_stopped_goes_on_to_the_same_end(
+def test_a_stopped_run_is_resumed_to_the_same_end(
     data: Path, tmp_path: Path, out: Path, number: str, branch: str, record: int
 ) -> None:
     flags = (data, *FAST, "--branch", branch)
@@ -672,7 +674,7 @@ def test_a_second_ctrl_c_ends_at_once_and_the_folder_is_free(data: Path, out: Pa
     assert tried.exit_code == ExitCode.DONE
 
 
-def test_a_terminal_sees_that_it_was_heard(data: Path, out: Path) -> None:
+def test_the_terminal_shows_that_the_run_stops(data: Path, out: Path) -> None:
     heard: list[bool] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RunFolder, "save", lambda *_: os.kill(os.getpid(), signal.SIGINT) or heard.append(True))
@@ -693,7 +695,7 @@ def test_a_terminal_sees_that_it_was_heard(data: Path, out: Path) -> None:
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
-def test_a_run_goes_on_as_it_was_begun(
+def test_a_run_is_resumed_with_the_same_settings_only(
     unfinished: Path, data: Path, tmp_path: Path, flags: tuple[str, ...], message: str
 ) -> None:
     more = film_folder(tmp_path / "more", 1) if flags[0] == "--val" else None
@@ -702,7 +704,7 @@ def test_a_run_goes_on_as_it_was_begun(
     ran = finetune(data, "-o", unfinished, "--resume", "auto", *(flag.format(more=more) for flag in flags))
 
     assert ran.exit_code == ExitCode.USAGE
-    assert told(ran).startswith(f"{unfinished}: {message}")
+    assert error_of(ran).startswith(f"{unfinished}: {message}")
     assert {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()} == before
 
 
@@ -710,7 +712,7 @@ def test_a_complete_run_is_not_taken_for_another(whole: tuple[Path, Ran], data: 
     ran = finetune(data, "-o", whole[0], "--resume", "auto", "--epochs", "3")
 
     assert ran.exit_code == ExitCode.USAGE
-    assert told(ran).startswith(f"{whole[0]}: the run was started with epochs 2, and epochs is now 3; use the")
+    assert error_of(ran).startswith(f"{whole[0]}: the run was started with epochs 2, and epochs is now 3; use the")
     assert len(log_of(whole[0])) == 9
 
 
@@ -730,7 +732,7 @@ def test_a_complete_run_is_not_overwritten(whole: tuple[Path, Ran], data: Path) 
     ran = finetune(data, "-o", whole[0])
 
     assert ran.exit_code == ExitCode.USAGE
-    assert told(ran) == f"{whole[0]}: contains a complete run; choose a new folder, or remove it"
+    assert error_of(ran) == f"{whole[0]}: contains a complete run; choose a new folder, or remove it"
 
 
 def test_the_report_of_a_complete_run_may_be_damaged(whole: tuple[Path, Ran], data: Path, out: Path) -> None:
@@ -740,7 +742,7 @@ def test_the_report_of_a_complete_run_may_be_damaged(whole: tuple[Path, Ran], da
     ran = finetune(data, "-o", out, "--resume", "auto")
 
     assert ran.exit_code == ExitCode.NO_MODEL
-    assert told(ran).startswith(f"{out}/report.json: cannot be read as JSON (")
+    assert error_of(ran).startswith(f"{out}/report.json: cannot be read as JSON (")
 
 
 def halve(checkpoint: Path) -> None:
@@ -748,7 +750,7 @@ def halve(checkpoint: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(
+def test_a_damaged_checkpoint_is_a_warning_and_the_one_before_is_used(
     unfinished: Path, data: Path, whole: tuple[Path, Ran]
 ) -> None:
     last = unfinished / "checkpoints" / "step-000000004"
@@ -761,7 +763,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(
     assert outcome(unfinished) == outcome(whole[0])
 
 
-def test_where_no_checkpoint_is_whole_nothing_begins_anew_in_silence(unfinished: Path, data: Path) -> None:
+def test_a_run_with_only_damaged_checkpoints_is_not_started_over(unfinished: Path, data: Path) -> None:
     for checkpoint in (unfinished / "checkpoints").iterdir():
         halve(checkpoint)
     before = (unfinished / "metrics.jsonl").read_bytes()
@@ -775,7 +777,7 @@ def test_where_no_checkpoint_is_whole_nothing_begins_anew_in_silence(unfinished:
     assert (unfinished / "metrics.jsonl").read_bytes() == before
 
 
-# -- where it may lie ---------------------------------------------------------------------------------------------
+# -- the output folder --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -792,7 +794,7 @@ def test_where_no_checkpoint_is_whole_nothing_begins_anew_in_silence(unfinished:
         ("-", "-: is not a folder; name one for the model, its log and its checkpoints"),
     ],
 )
-def test_no_run_lies_among_the_videos(own: Path, tmp_path: Path, place: str, message: str) -> None:
+def test_a_run_among_the_videos_is_refused(own: Path, tmp_path: Path, place: str, message: str) -> None:
     (tmp_path / "link").symlink_to(own)
     (tmp_path / "val").mkdir()
     places = {"own": own, "here": tmp_path, "val": tmp_path / "val"}
@@ -800,7 +802,7 @@ def test_no_run_lies_among_the_videos(own: Path, tmp_path: Path, place: str, mes
     ran = finetune(own, *NO_SUCH_MODEL, "--val", tmp_path / "val", "-o", place.format(**places))
 
     assert ran.exit_code == ExitCode.USAGE
-    assert told(ran) == message.format(**places)
+    assert error_of(ran) == message.format(**places)
     assert there(own) == set(SHOWN)
 
 
@@ -815,7 +817,7 @@ def test_no_run_lies_among_the_videos(own: Path, tmp_path: Path, place: str, mes
         ("/proc/run", "/proc/run: cannot be created (No such file or directory); choose another name"),
     ],
 )
-def test_what_is_there_is_not_lost(
+def test_existing_files_are_not_overwritten(
     data: Path, tmp_path: Path, whole: tuple[Path, Ran], place: str, message: str
 ) -> None:
     (tmp_path / "file").touch()
@@ -829,10 +831,10 @@ def test_what_is_there_is_not_lost(
     ran = finetune(data, "-o", place.format(**here), *FAST)
 
     assert ran.exit_code == ExitCode.USAGE
-    assert told(ran) == message.format(**here)
+    assert error_of(ran) == message.format(**here)
 
 
-def test_parents_of_the_folder_are_made_and_there_may_be_nothing_yet_to_go_on_with(data: Path, out: Path) -> None:
+def test_missing_parent_folders_are_created_and_resume_auto_may_start_a_run(data: Path, out: Path) -> None:
     ran = finetune(data, "-o", out / "of" / "today", *FAST, "--resume", "auto")
 
     assert ran.exit_code == ExitCode.DONE
@@ -840,26 +842,26 @@ def test_parents_of_the_folder_are_made_and_there_may_be_nothing_yet_to_go_on_wi
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root writes everywhere")
-def test_a_folder_that_cannot_be_written_is_told_before_the_first_step(data: Path, out: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error_before_the_first_step(data: Path, out: Path) -> None:
     out.mkdir(mode=0o555)
 
     ran = finetune(data, "-o", out)
 
     assert ran.exit_code == ExitCode.USAGE
-    assert told(ran).startswith(f"{out}: cannot be written (")
+    assert error_of(ran).startswith(f"{out}: cannot be written (")
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl"])
-def test_a_file_that_cannot_be_written_is_told_in_a_line(data: Path, out: Path, name: str) -> None:
+def test_a_file_that_cannot_be_written_is_an_error_of_one_line(data: Path, out: Path, name: str) -> None:
     (out / name).mkdir(parents=True)
 
     ran = finetune(data, "-o", out)
 
     assert ran.exit_code == ExitCode.USAGE
-    assert told(ran).startswith(f"{out}/{name}: cannot be written (Is a directory); fix that")
+    assert error_of(ran).startswith(f"{out}/{name}: cannot be written (Is a directory); fix that")
 
 
-def test_a_disk_too_full_is_told_before_the_first_step(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error_before_the_first_step(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2**30, 2**30 - 2**20, 2**20))
 
@@ -868,12 +870,12 @@ def test_a_disk_too_full_is_told_before_the_first_step(data: Path, out: Path, mo
     assert ran.exit_code == ExitCode.USAGE
     assert re.fullmatch(
         rf"{re.escape(str(out))}: the disk has 1 MiB free, but the run needs \d+; free some space, or choose .*",
-        told(ran),
+        error_of(ran),
     )
     assert not MODEL & there(out)
 
 
-# -- wrong use ----------------------------------------------------------------------------------------------------
+# -- usage errors -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -905,7 +907,7 @@ def test_a_disk_too_full_is_told_before_the_first_step(data: Path, out: Path, mo
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_wrong_use_is_told_before_the_model_is_loaded(
+def test_usage_errors_are_found_before_the_model_is_loaded(
     data: Path, tmp_path: Path, flags: tuple[str, ...], message: str
 ) -> None:
     places = {"data": data, "here": tmp_path}
@@ -913,7 +915,7 @@ def test_wrong_use_is_told_before_the_model_is_loaded(
     ran = finetune(data, "-o", tmp_path / "run", *NO_SUCH_MODEL, *(flag.format(**places) for flag in flags))
 
     assert ran.exit_code == ExitCode.USAGE == 2
-    assert told(ran).startswith(message.format(**places))
+    assert error_of(ran).startswith(message.format(**places))
     assert there(tmp_path) == set()
 
 
@@ -944,15 +946,15 @@ def test_wrong_use_is_told_before_the_model_is_loaded(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_wrong_use_leaves_no_model(data: Path, out: Path, flags: tuple[str, ...], message: str) -> None:
+def test_usage_errors_leave_no_model(data: Path, out: Path, flags: tuple[str, ...], message: str) -> None:
     ran = finetune(data, "-o", out, *flags)
 
     assert ran.exit_code == ExitCode.USAGE
-    assert told(ran).startswith(message)
+    assert error_of(ran).startswith(message)
     assert not out.exists() or not MODEL & there(out)
 
 
-def test_one_video_a_class_leaves_none_to_validate_on(own: Path, out: Path) -> None:
+def test_single_videos_per_class_leave_none_for_validation(own: Path, out: Path) -> None:
     for video in own.rglob("[1-9].mp4"):
         video.unlink()
 
@@ -971,7 +973,7 @@ def test_one_video_a_class_leaves_none_to_validate_on(own: Path, out: Path) -> N
         ("base", "model 'base': its weights are not on this disk, and --offline forbids downloading them"),
     ],
 )
-def test_a_model_that_is_not_there_is_an_error_of_its_own(
+def test_a_missing_model_has_its_own_exit_code(
     data: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, message: str
 ) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
