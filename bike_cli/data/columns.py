@@ -1,4 +1,4 @@
-"""The names that people give the columns of tables of videos and labels, in lower case."""
+"""Common names of the columns in tables of videos and labels, in lower case."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ CLASS_ID_COLUMNS = frozenset(
     | {"class_idx", "label_idx", "category_id", "number", "no", "no.", "nr", "#", "target", "class_number"}
 )
 # fmt: off
-CLASS_NAME_COLUMNS = (  # of a list of labels; the likeliest to hold what a model should read comes first
+CLASS_NAME_COLUMNS = (  # of a list of labels, in order of preference
     "label", "display_name", "name", "class_name", "classname", "class name", "label_name", "class", "category",
     "category_name", "action", "action_name", "action_label", "activity", "title", "text", "names", "labels",
     "classes", "categories", "class_names", "classnames",
 )
 # fmt: on
 
-# The columns of a file of labelled videos, and what else people call them.
+# The columns of a file of labelled videos, and their common alternatives.
 LABELLED_COLUMNS: Mapping[str, frozenset[str]] = {
     "path": PATH_COLUMNS,
     "label": CLASS_COLUMNS,

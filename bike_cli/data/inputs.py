@@ -1,4 +1,4 @@
-"""What the user names becomes sources: files, folders, globs, lists, frame folders."""
+"""Find the videos that the user names: files, folders, globs and frame folders."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ logger = logging.getLogger(__name__)
 def find_sources(inputs: Iterable[str | Path], omissions: Omissions | None = None) -> Iterator[Source]:
     """Yield the videos that the inputs name, in the order given, as soon as each input arrives.
 
-    An input is, whichever comes first:
+    An input is the first of these that fits:
         a frame folder (see `is_frame_folder`): one source;
         a folder: every video below it, in the order of names, with `VIDEO_EXTENSIONS` in any case and frame folders;
-        a glob, where nothing has that very name: what a shell makes of it (`**` is any depth);
-        anything else: itself, so that a file missing or of another kind gets its own failure.
-    Searches and globs leave out hidden files and the folders of systems and NAS boxes; a folder that is named is read.
-    What is named twice, or reached by two ways, is yielded twice. Links are followed, each folder once, and never back
-    to one above.
+        a glob, if no file has this name: its matches, as in a shell (`**` is any depth);
+        anything else: itself, so that a missing file, or one of another kind, gets its own failure.
+    Searches and globs leave out hidden files and the folders of systems and NAS boxes, except if they are named. An
+    input that is named twice, or reached in two ways, is yielded twice. Links are followed, each folder once, and never
+    back to a parent.
 
     Args:
-        omissions: takes what searches leave out; None: a warning says so when the last input is done.
+        omissions: collects what searches leave out; None: a warning reports it after the last input.
     Raises:
-        UsageError: a folder without a video, a glob without a match, a URL, an empty name. Raised when its turn comes.
+        UsageError: a folder without a video, a glob without a match, a URL or an empty name; raised when it is reached.
     """
     left_out = Omissions() if omissions is None else omissions
     for given in inputs:
         if not _answers(str(given)):
-            yield Source.at(str(given))  # its own failure says so, and the others need not wait
+            yield Source.at(str(given))  # becomes a failure; the other inputs need not wait
             continue
         for name in _expanded(str(given), left_out):
             yield from _sources_in(name, left_out) if _is_folder(name) else [Source.at(name)]
@@ -49,8 +49,8 @@ def find_sources(inputs: Iterable[str | Path], omissions: Omissions | None = Non
 
 
 def looks_like_text(path: str | Path) -> bool:
-    """Return whether the file begins like UTF-8 text; False for one that is empty or cannot be read."""
-    # Incremental: a character that the end of the head cuts in two is no fault of the text.
+    """Return whether the file begins like UTF-8 text; False if it is empty or cannot be read."""
+    # Incremental, because the head may end within a character.
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         text = decoder.decode(_head(path))
@@ -60,7 +60,7 @@ def looks_like_text(path: str | Path) -> bool:
 
 
 def looks_like_video(path: str | Path) -> bool:
-    """Return whether the file begins like a video, or is named like one and is no text."""
+    """Return whether the file begins like a video, or is named like one and is not text."""
     if describe_content(_head(path)) == VIDEO:
         return True
     return Path(path).suffix.lower() in VIDEO_EXTENSIONS and not looks_like_text(path)
@@ -70,10 +70,10 @@ _HEAD_BYTES = 4096
 
 
 def _head(path: str | Path) -> bytes:
-    """Return the beginning of a file; nothing where it cannot be read, or not soon."""
+    """Return the beginning of a file; empty if it cannot be read, or not soon."""
 
     def read() -> bytes:
-        if not Path(path).is_file():  # a pipe would wait, and what is read of it is gone
+        if not Path(path).is_file():  # reading a pipe would block and consume it
             return b""
         with Path(path).open("rb") as file:
             return file.read(_HEAD_BYTES)
@@ -85,7 +85,7 @@ def _head(path: str | Path) -> bytes:
 
 
 def _answers(name: str) -> bool:
-    """Return whether the file system says anything at all about a name; one that is gone may not."""
+    """Return whether the file system responds; one that is unreachable may not."""
     return call_on_path(name, lambda: os.path.lexists(name) is not None, default=False)
 
 
@@ -108,7 +108,7 @@ def _expanded(given: str, omissions: Omissions) -> list[str]:
 
 
 def _without_system_folders(pattern: str, names: list[str], omissions: Omissions) -> list[str]:
-    """Return what a pattern matches, without what it reaches through system folders that it does not name."""
+    """Return the matches of a pattern, except those in system folders that it does not name."""
     named = set(PurePath(pattern).parts)
     found, reached = [], dict[str, None]()
     for name in names:
@@ -128,7 +128,7 @@ def _sources_in(given: str, omissions: Omissions) -> Iterator[Source]:
     if is_frame_folder(folder):
         yield Source.at(given)
         return
-    # Videos are yielded while the folder is still being searched: the first answer waits for no million of names.
+    # Yield videos during the search, so that the first answer does not wait for a million names.
     n_videos, left_out = 0, Omissions()
     for path in videos_below(folder, left_out):
         n_videos += 1
@@ -139,7 +139,7 @@ def _sources_in(given: str, omissions: Omissions) -> Iterator[Source]:
 
 
 def _without_video(given: str, left_out: Omissions) -> str:
-    """Return the message about a folder in which a search finds no video."""
+    """Return the message for a folder without a video."""
     counts = {kind: count for kind, count in left_out.counts.items() if kind != "empty"}
     if not counts:
         return f"{given}: holds no file (.mp4, .mkv, .webm, …); name the files, or a folder that holds videos"
@@ -155,9 +155,9 @@ def _without_video(given: str, left_out: Omissions) -> str:
 
 
 def _joined(given: str, below: Path) -> str:
-    """Return the name of what lies below a folder, beginning as the user wrote the folder: `./clips/a.mp4`."""
+    """Return the path below a folder, starting as the user wrote the folder: `./clips/a.mp4`."""
     return given if below == Path() else os.path.join(given, below)  # noqa: PTH118
 
 
 def _is_folder(path: str | Path) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112 - False where the system refuses; Path.is_dir raises
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises if access is denied

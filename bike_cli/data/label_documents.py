@@ -20,7 +20,7 @@ _DEEPEST = 4  # lists in objects
 
 
 def read_document(text: str, path: Path, lines: Sequence[Line]) -> LabelTable | None:
-    """Return the labels of a file in JSON, YAML or Python's notation; None where it is neither."""
+    """Return the labels of a file in JSON, YAML or Python's notation; None if it has another format."""
     bare = text.strip()
     suffix = path.suffix.lower()
     value: object = None
@@ -41,7 +41,7 @@ def read_document(text: str, path: Path, lines: Sequence[Line]) -> LabelTable | 
 
 
 def _is_deep(text: str) -> bool:
-    """Return whether brackets nest deeper than a list of labels does; YAML's time grows with the square of that."""
+    """Return whether brackets nest deeper than in a list of labels; YAML takes time quadratic in the depth."""
     depth = 0
     for bracket in re.findall(r"[\[\]{}]", text):
         depth += 1 if bracket in "[{" else -1
@@ -80,7 +80,7 @@ def _yaml(text: str) -> object:
     if _is_deep(text):
         return None
     try:
-        # Text stays text: `no` and `on` are labels, too.
+        # BaseLoader keeps text: `no` and `on` may be labels.
         value: object = yaml.load(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, RecursionError, ValueError):
         return None
@@ -94,7 +94,7 @@ def _looks_like_yaml(lines: Sequence[Line]) -> bool:
 
 
 def _is_open(lines: Sequence[Line]) -> bool:
-    """Return whether the first line opens a bracket that it does not close, or the whole text is in one."""
+    """Return whether the first line opens a bracket and does not close it, or the whole text is in brackets."""
     first, last = lines[0].text, lines[-1].text.rstrip(",;")
     pairs = {"[": "]", "{": "}", "(": ")"}
     closing = pairs[first[0]]
@@ -105,7 +105,7 @@ def _is_open(lines: Sequence[Line]) -> bool:
 
 def _of_value(value: object, where: str, form: str, *, depth: int = 0) -> LabelTable:
     """Return the labels of a parsed list or mapping."""
-    if depth > _DEEPEST:  # YAML may hold itself
+    if depth > _DEEPEST:  # YAML may contain itself
         raise UsageError(f"{where}: is nested too deeply to be a list of labels; {FIX}")
     if isinstance(value, Mapping):
         inner = next((value[name] for name in _CONTAINERS if isinstance(value.get(name), (list, dict))), None)

@@ -1,7 +1,7 @@
-"""Files of class names in the forms people have them: lines, numbered lists, tables, JSON and YAML.
+"""Label files in all common formats: lines, numbered lists, tables, JSON and YAML.
 
-The form is decided by the whole file. A number, a quote or a header is removed only where every line shares it and what
-remains is a list of distinct labels; a comma, a semicolon or a digit inside a label stays.
+The format is decided by the whole file. A number, a quote or a header is removed only if every line has it and the rest
+is a list of distinct labels. A comma, a semicolon or a digit within a label stays.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 
 def read_table(text: str, path: Path) -> LabelTable:
-    """Return the labels of a text that was read from `path`, whatever form it has.
+    """Return the labels of a text that was read from `path`, in any format.
 
     Raises:
-        UsageError: a form that is not a list of labels (HTML, code, a list of videos), or one with an error.
+        UsageError: the text is not a list of labels (HTML, code, a list of videos), or is malformed.
     """
     _refuse_code(text, path)
     lines = [Line(f"{path}:{i}", line.strip()) for i, line in enumerate(text.split("\n"), start=1)]
@@ -69,7 +69,7 @@ _ONLY_SIGNS = re.compile(r"[\s{}\[\]()<>,;:|\"'`\\/=_*.-]+")
 
 
 def _check_plain(lines: Iterable[Line]) -> None:
-    """Raise UsageError where brackets or signs alone are a label, or a line is of a form that nothing here reads."""
+    """Raise UsageError if a label has only signs, or is part of another format."""
     for where, text in lines:
         if _ONLY_SIGNS.fullmatch(text):
             raise UsageError(f"{where}: {text!r} is not a label; {FIX}")
@@ -81,7 +81,7 @@ def _check_plain(lines: Iterable[Line]) -> None:
 
 
 def _table(text: str, path: Path, lines: Sequence[Line]) -> LabelTable | None:
-    """Return the labels of a table of ids and names, with a header or without; None where the file is not one."""
+    """Return the labels of a table of ids and names, with a header or without; None if the file is not a table."""
     if not lines:
         return None
     for delimiter, name in _DELIMITERS.items():
@@ -105,7 +105,7 @@ def _table(text: str, path: Path, lines: Sequence[Line]) -> LabelTable | None:
 
 
 def _pairs_of_lines(path: Path, lines: Sequence[Line]) -> LabelTable | None:
-    """Return the labels of lines of an id and a name with one delimiter; the first line may be a header."""
+    """Return the labels of lines with an id, a delimiter and a name; the first line may be a header."""
     for delimiter, name in {**_DELIMITERS, ":": "colon", "=": "equals sign"}.items():
         cells = [_split_once(line.text, delimiter) for line in lines]
         has_header = len(lines) > 2 and not cells[0] and len(_cells(lines[0].text, delimiter)) == 2
@@ -161,7 +161,7 @@ def _check_pairs(rows: Sequence[tuple[str, list[str]]]) -> None:
 
 
 def _split_once(line: str, delimiter: str) -> list[str]:
-    """Return the two parts of a line, at its first or last delimiter, whichever leaves a number."""
+    """Split a line at its first or last delimiter, so that one of the two parts is a number."""
     for parts in (line.split(delimiter, 1), line.rsplit(delimiter, 1)):
         cells = [_unquoted(part.strip().rstrip(",")) for part in parts]
         if len(cells) == 2 and (is_id(cells[0]) or is_id(cells[1])):
@@ -170,12 +170,12 @@ def _split_once(line: str, delimiter: str) -> list[str]:
 
 
 def _holds_numbers(lines: Sequence[Line], delimiter: str) -> bool:
-    """Return whether the sign stands within numbers, as in 10,000 and 9:15."""
+    """Return whether the delimiter is within numbers, as in 10,000 and 9:15."""
     return delimiter in ",:" and all(re.search(rf"\d{delimiter}\d", line.text) for line in lines)
 
 
 def _check_columns(path: Path, lines: Sequence[Line], delimiter: str) -> None:
-    """Raise UsageError for `0,run,sports`: nobody can tell which of its columns is the label."""
+    """Raise UsageError for lines such as `0,run,sports`, in which any column may be the label."""
     if delimiter in _DELIMITERS and all(len(_cells(line.text.rstrip(delimiter), delimiter)) > 2 for line in lines):
         way = "begin the file with the names of the columns, such as id,name, and put quotes around names with a comma"
         raise UsageError(f"{path}: has more than two columns and no header; {way}")
@@ -195,7 +195,7 @@ _QUOTES = (('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u2018", "\u2019"), (
 
 
 def _listed(path: Path, lines: Sequence[Line]) -> LabelTable:
-    """Return the labels of lines, without what all of them have around the label."""
+    """Return the labels of lines, without the signs that all of them have around the label."""
     forms = ["one label per line"]
     table = _numbered(lines)
     if table is not None:
@@ -225,7 +225,7 @@ def _listed(path: Path, lines: Sequence[Line]) -> LabelTable:
 
 
 def _warn_of_numbers(path: Path, lines: Sequence[Line]) -> None:
-    """Warn where every label begins with a number of its own: these may be ids, or belong to the labels."""
+    """Warn if every label begins with a different number, which may be an id or a part of the label."""
     numbers = [match[1] for line in lines if (match := re.match(r"[(\[#]?(\d+)[.:)\]]*\s+[^\W\d]", line.text))]
     if len(lines) > 1 and len(numbers) == len(set(numbers)) == len(lines):
         fact = "every label begins with a number, which stays a part of it"
@@ -233,7 +233,7 @@ def _warn_of_numbers(path: Path, lines: Sequence[Line]) -> None:
 
 
 def _without_quotes(lines: Sequence[Line], forms: list[str]) -> tuple[Line, ...]:
-    """Return lines without the quotes around them: double ones of any line, others where all lines have them."""
+    """Return lines without quotes around them: double quotes of any line, others if all lines have them."""
     are_quoted = bool(lines) and all(_unquoted(line.text, _QUOTES) != line.text for line in lines)
     quotes = _QUOTES if are_quoted else _QUOTES[:1]
     bare = tuple(Line(line.where, _unquoted(line.text, quotes)) for line in lines)
@@ -253,7 +253,7 @@ def _unquoted(text: str, quotes: Sequence[tuple[str, str]] = _QUOTES) -> str:
 
 
 def _numbered(lines: Sequence[Line]) -> LabelTable | None:
-    """Return the labels of lines that all begin or end with a number of their own; None where they do not."""
+    """Return the labels of lines that all begin or end with a different number; None if they do not."""
     if len(lines) < 2:
         return None
     for form, pattern, in_order in _NUMBERED:
@@ -265,7 +265,7 @@ def _numbered(lines: Sequence[Line]) -> LabelTable | None:
         consecutive = sorted(ids) == list(range(min(ids), min(ids) + len(ids)))
         is_wordnet = all(re.match(r"[a-z]\d{8}\s", line.text) for line in lines)
         is_order = (consecutive and min(ids) in (0, 1)) if in_order else len(codes) == 1 and (consecutive or is_wordnet)
-        # "1 person, 2 people", "1 on 1, 2 on 2" and "zone 1, zone 2" are labels as they stand.
+        # "1 person, 2 people", "1 on 1, 2 on 2" and "zone 1, zone 2" are labels.
         are_distinct = len({key(label) for label in labels}) == len(labels)
         repeat = all(re.search(rf"\b{id_}\b", label) for id_, label in zip(ids, labels, strict=True))
         if is_order and are_distinct and not repeat and not all(label.isdecimal() for label in labels):

@@ -20,10 +20,10 @@ class LabelTable:
     """The labels of a file, in its order.
 
     Args:
-        lines: the labels and where each stands.
-        form: how the file was read, for people: "one label per line".
-        ids: next to `lines`, the number that the file gives each; empty where it gives none.
-        names: next to `lines`, another name that the file gives each; empty where it gives none.
+        lines: the labels and their places.
+        form: how the file was read, for the log: "one label per line".
+        ids: for each of `lines`, its number in the file; empty if there are none.
+        names: for each of `lines`, another name in the file; empty if there are none.
     """
 
     lines: tuple[Line, ...]
@@ -73,7 +73,7 @@ def labels_by_header(
 
 
 def pair_labels(lines: Sequence[Line], cells: Sequence[Sequence[str]], form: str) -> LabelTable | None:
-    """Return the labels of rows of two cells, one a whole number that is never the same; None where they are not."""
+    """Return the labels of rows with two cells, one of them a unique whole number; None if they are not like that."""
     if not all(len(row) == 2 for row in cells):
         return None
     for numbered, named in ((0, 1), (1, 0)):
@@ -87,7 +87,7 @@ def pair_labels(lines: Sequence[Line], cells: Sequence[Sequence[str]], form: str
 
 
 def is_id(text: str) -> bool:
-    """Return whether a text is a whole number; Python refuses to convert thousands of digits."""
+    """Return whether a text is a whole number with few enough digits for Python to convert."""
     return re.fullmatch(r"\d{1,18}", text) is not None
 
 

@@ -1,4 +1,4 @@
-"""The labels a video may get, and the sentences they are put in."""
+"""Candidate labels, and the sentences that they are put in."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     has all forms, and logs which it is at INFO.
 
     Raises:
-        UsageError: the file cannot be read as UTF-8 text, is something other than a list of labels, holds no label, a
-            label twice (case and space aside), a control character, or an id that is not a whole number or not unique.
+        UsageError: the file is not UTF-8 text or not a list of labels; it has no label, a label twice (ignoring case
+            and space), a control character, or an id that is not a whole number or not unique.
     """
     path = Path(path)
     if not _is_there(path) and (not path.suffix or "," in str(path)):
@@ -63,7 +63,7 @@ def parse_labels(text: str, named: str = "-L") -> tuple[str, ...]:
     Args:
         named: the flag that gave the text, for messages.
     Raises:
-        UsageError: no label, a label twice, a control character, a quote left open, the name of a file.
+        UsageError: no label, a label twice, a control character, an open quote, or the name of a file.
     """
     rows = _csv_rows(text, origin=named)
     labels = [tidy(cell) for _, row in rows for cell in row if cell.strip()]
@@ -75,10 +75,10 @@ def parse_labels(text: str, named: str = "-L") -> tuple[str, ...]:
 
 
 def read_templates(name_or_file: str | Path) -> tuple[str, ...]:
-    """Return the templates of a set in `TEMPLATES`, of a file with one per line, or the template given itself.
+    """Return the templates of a set in `TEMPLATES`, of a file with one per line, or the given template.
 
     Raises:
-        UsageError: an unknown name, a file that cannot be read, a template without exactly one `{}`.
+        UsageError: an unknown name, a file that cannot be read, or a template without exactly one `{}`.
     """
     given = str(name_or_file)
     if given in TEMPLATES:
@@ -94,13 +94,13 @@ def read_templates(name_or_file: str | Path) -> tuple[str, ...]:
 
 
 def fill(template: str, label: str) -> Prompt:
-    """Return the sentence about a label, knowing where the label stands in it; other braces are plain text."""
+    """Return a template with its label, and the place of the label; other braces are plain text."""
     before, after = template.split("{}")
     return Prompt(f"{before}{label}{after}", len(before), len(before) + len(label))
 
 
 def _refuse_files(labels: Sequence[str], named: str) -> None:
-    """Raise UsageError where a label is the name of a file of labels."""
+    """Raise UsageError if a label is the name of a file of labels."""
     for label in labels:
         suffix = Path(label).suffix.lower()
         is_file = bool(suffix or os.sep in label) and os.path.isfile(label)  # noqa: PTH113 - a label may be too long
@@ -115,7 +115,7 @@ def _is_template(given: str) -> bool:
 
 
 def _is_there(given: str | Path) -> bool:
-    return os.path.exists(given)  # noqa: PTH110 - a Path raises where a text is too long for a name
+    return os.path.exists(given)  # noqa: PTH110 - a Path raises if a text is too long for a name
 
 
 def _existing(given: str) -> Path:

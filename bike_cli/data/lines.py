@@ -1,4 +1,4 @@
-"""Text files of one entry per line: how label lists, templates and lexicons are read and refused alike."""
+"""Text files with one entry per line: label lists, templates and lexicons."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from bike_cli.errors import UsageError
 
 
 class Line(NamedTuple):
-    """One entry and where it stands: `labels.txt:3`."""
+    """One entry, and its place for messages: `labels.txt:3`."""
 
     where: str
     text: str
 
 
 def read_lines(path: Path, *, of: str) -> list[Line]:
-    """Return the entries of a file: comments (`#` first) and blank lines left out, runs of space made one.
+    """Return the entries of a file, without comments (`#` first) and blank lines, and with single spaces.
 
     Args:
         of: what the entries are, in the plural, for messages: "labels".
     Raises:
-        UsageError: no such file, a folder, a video, no UTF-8, a control character, no entry at all.
+        UsageError: no such file, a folder, a video, invalid UTF-8, a control character, or no entry.
     """
     return as_lines(read_text(path, of=of), path, of=of)
 
@@ -67,27 +67,27 @@ def read_text(path: Path, *, of: str) -> str:
 
 
 def is_comment(text: str) -> bool:
-    """Return whether a line holds no entry: blank, or `#` comes first."""
+    """Return whether a line is blank or a comment, which begins with `#`."""
     return not text.strip() or text.lstrip().startswith("#")
 
 
 def tidy(text: str) -> str:
-    """Return the text without space around it, and with one space where there is more."""
+    """Return the text without surrounding space, and with single spaces."""
     return " ".join(text.split())
 
 
 def key(text: str) -> str:
-    """Return what two entries share when they differ in case, space or Unicode form only."""
+    """Return a key that is equal for texts that differ only in case, space or Unicode form."""
     return nfc(tidy(text).casefold())
 
 
 def nfc(text: str) -> str:
-    """Return the text in Unicode's composed form, whichever way its accents were written."""
+    """Return the text in Unicode's composed form."""
     return unicodedata.normalize("NFC", text)
 
 
 def check(lines: list[Line], *, origin: str, of: str) -> list[Line]:
-    """Return the lines, or raise UsageError where there is none or one holds a control character."""
+    """Return the lines, or raise UsageError if there are none or one has a control character."""
     if not lines:
         raise UsageError(f"{origin}: holds no {of}; write one per line")
     for where, text in lines:

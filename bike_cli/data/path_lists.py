@@ -1,4 +1,4 @@
-"""Lists of paths, as `find` and other programs write them, and names that were changed on their way."""
+"""Lists of paths, as `find` and other programs write them, and names that were altered on the way."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _HEAD_BYTES = 4096
 
 
 def read_paths(stream: BinaryIO, *, nul: bool, origin: str = "stdin") -> Iterator[str]:
-    """Yield paths from a stream as they arrive, one per line, or with `nul` each ended by a NUL as `find -print0` does.
+    """Yield paths from a stream as they arrive, one per line; with `nul`, each ends in a NUL, as with `find -print0`.
 
-    Bytes that are not UTF-8 survive, as `os.fsdecode` keeps them. Blank lines and a byte order mark are left out;
-    spaces belong to the name.
+    Invalid UTF-8 is kept as `os.fsdecode` does. Blank lines and a byte order mark are left out; spaces are part of the
+    name.
 
     Args:
         origin: what the stream is, for messages.
     Raises:
-        UsageError: a NUL in a line; something other than a list of paths: a video, an archive, UTF-16, CSV, JSON.
+        UsageError: a NUL in a line, or another kind of file: a video, an archive, UTF-16, CSV or JSON.
     """
     records = _ended_by(b"\0" if nul else b"\n", stream, lambda head: _check_head(head, origin, nul=nul))
     first = True
@@ -48,13 +48,13 @@ def read_paths(stream: BinaryIO, *, nul: bool, origin: str = "stdin") -> Iterato
 
 
 def existing_path(name: str, base: str = "") -> str:
-    """Return the path of an existing file that a name stands for, or the name itself if no such file exists.
+    """Return the path of the existing file that a name means, or the name itself if there is no such file.
 
-    A name is what it says where such a file exists. Else it may have gained spaces or quotes on its way, be a
-    `file://` URL, begin with `~`, or hold the backslashes of Windows.
+    If no file has the name itself, the name may have gained spaces or quotes, be a `file://` URL, begin with `~`, or
+    have the backslashes of Windows.
 
     Args:
-        base: the folder that a relative name begins at.
+        base: the folder that a relative name starts at.
     """
     if not _MAY_BE_CHANGED.search(name) or os.path.lexists(os.path.join(base, name)):  # noqa: PTH118
         return name
@@ -64,13 +64,13 @@ def existing_path(name: str, base: str = "") -> str:
     return name
 
 
-# A few names in a million are looked for; the others cost nothing.
+# Only the few names that match are looked for; the others cost nothing.
 _MAY_BE_CHANGED = re.compile(r"^[\s\"'<~\u201c\u2018]|[\s\"'>\u201d\u2019]$|\\|^file:", re.IGNORECASE)
 _QUOTES = (('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u2018", "\u2019"), ("<", ">"))
 
 
 def _candidates(name: str) -> Iterator[str]:
-    """Yield what a name may have been before it was changed, the likeliest first."""
+    """Yield what a name may have been before it was altered, the likeliest first."""
     bare = name.strip()
     for opening, closing in _QUOTES:
         if len(bare) > 2 and bare.startswith(opening) and bare.endswith(closing):
@@ -82,7 +82,7 @@ def _candidates(name: str) -> Iterator[str]:
     if bare.startswith("~"):
         yield os.path.expanduser(bare)  # noqa: PTH111 - Path.expanduser raises for a user that does not exist
     if "\\" in bare and os.sep == "/":
-        yield bare.replace("\\ ", " ")  # a space that a shell's quoting left there
+        yield bare.replace("\\ ", " ")  # a space that was quoted for a shell
         yield bare.replace("\\", "/")
 
 
@@ -98,7 +98,7 @@ def _path_of_url(url: str) -> str:
 
 
 def _check_head(head: bytes, origin: str, *, nul: bool) -> None:
-    """Raise UsageError where the first bytes of a list are those of something else."""
+    """Raise UsageError if the first bytes are those of another kind of file."""
     encoding = utf_encoding(head)
     if encoding is not None and (not nul or _is_surely_wide(head)):
         raise UsageError(f"{origin}: is {encoding}; save it as UTF-8")
@@ -109,7 +109,7 @@ def _check_head(head: bytes, origin: str, *, nul: bool) -> None:
 
 
 def _is_surely_wide(head: bytes) -> bool:
-    """Return whether UTF-16 is more likely than names with a NUL after each: names of one letter look like it."""
+    """Return whether UTF-16 is more likely than NUL-terminated names; names of one letter look like UTF-16."""
     has_mark = head.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0"))
     return b"\n\0" in head or b"\0\n" in head or (has_mark and 3 * head.count(0) >= len(head))
 
@@ -122,7 +122,7 @@ def _with_nul(name: bytes, origin: str) -> UsageError:
 
 
 def _check_first(path: str, origin: str) -> None:
-    """Raise UsageError where the first line of a list shows that the file is of another form."""
+    """Raise UsageError if the first line shows that the file has another format."""
     if os.path.lexists(path):
         return
     if path.startswith("#EXTM3U"):
@@ -161,28 +161,28 @@ def _cells(line: str) -> Callable[[str], list[str]]:
 
 
 def _is_blank(name: bytes) -> bool:
-    """Return whether an entry names nothing; never let one mean the current folder."""
+    """Return whether an entry is blank, so that it never means the current folder."""
     return not name.strip() and not (name and os.path.lexists(name))
 
 
 def _ended_by(end: bytes, stream: BinaryIO, check: Callable[[bytes], None]) -> Iterator[bytes]:
-    """Yield what `end` ends, without waiting for more than has arrived; `check` sees the first bytes before that."""
+    """Yield the records that `end` terminates as they arrive; `check` gets the first bytes before that."""
     read_some = getattr(stream, "read1", stream.read)
-    begun, head = b"", b""
+    partial, head = b"", b""
     while (arrived := read_some(READ_BYTES)) != b"":
-        if arrived is None:  # a pipe that does not wait by itself
+        if arrived is None:  # a non-blocking pipe
             _wait_for(stream)
             continue
         if len(head) < _HEAD_BYTES:
             head += arrived[: _HEAD_BYTES - len(head)]
             check(head)
-        *records, begun = (begun + arrived).split(end)
+        *records, partial = (partial + arrived).split(end)
         yield from records
-    yield begun
+    yield partial
 
 
 def _wait_for(stream: BinaryIO) -> None:
-    """Wait until a non-blocking pipe has more to read; for a moment where pipes cannot be waited for."""
+    """Wait until a non-blocking pipe has more to read, or for a moment if select does not support pipes."""
     try:
         select.select([stream], [], [])
     except (OSError, ValueError):  # select takes only sockets on Windows, and at most 1,024 files elsewhere

@@ -1,4 +1,4 @@
-"""Folders: what counts as a video in them, what counts as a folder of frames, and what a search leaves out."""
+"""Search folders for videos: what counts as a video or a frame folder, and what is left out."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ logger = logging.getLogger(__name__)
 
 Kind = Literal["folder", "video", "image", "other"]
 
-# Folders that systems, NAS boxes and tools make for themselves, in lower case. What they hold is a copy, a thumbnail
-# or a deleted file.
+# Folders that systems, NAS boxes and tools create, in lower case. They hold copies, thumbnails or deleted files.
 # fmt: off
 SYSTEM_FOLDERS = frozenset({
     # Synology, QNAP and other NAS boxes
@@ -56,15 +55,15 @@ def _is_system_file(small: str) -> bool:
 
 
 class Named(NamedTuple):
-    """The name of a file or folder, and what the name says it is."""
+    """The name of a file or folder, and its kind by this name."""
 
     name: str
     kind: Kind
 
 
 @dataclass(frozen=True)
-class Listing:
-    """The contents of one folder, sorted by name; hidden entries and those of the system are kept apart."""
+class FolderListing:
+    """The contents of one folder, sorted by name; hidden and system entries are separate."""
 
     entries: tuple[Named, ...]
     hidden: tuple[str, ...]
@@ -75,7 +74,7 @@ class Listing:
         return [entry.name for entry in self.entries if entry.kind == kind]
 
 
-def list_folder(folder: str | Path) -> Listing:
+def list_folder(folder: str | Path) -> FolderListing:
     """Return the contents of a folder.
 
     Raises:
@@ -84,7 +83,7 @@ def list_folder(folder: str | Path) -> Listing:
     entries: list[Named] = []
     hidden: list[str] = []
     system: list[str] = []
-    # The system's own listing knows folders from files: to ask for each of 200,000 names takes seconds on a network.
+    # scandir returns the file types; a request for each of 200,000 names takes seconds on a network.
     with os.scandir(folder) as found:
         for entry in found:
             if is_system_name(entry.name):
@@ -93,7 +92,7 @@ def list_folder(folder: str | Path) -> Listing:
                 hidden.append(entry.name)
             else:
                 entries.append(Named(entry.name, "folder" if _is_dir(entry) else kind_of(entry.name)))
-    return Listing(tuple(sorted(entries)), tuple(sorted(hidden)), tuple(sorted(system)))
+    return FolderListing(tuple(sorted(entries)), tuple(sorted(hidden)), tuple(sorted(system)))
 
 
 def kind_of(name: str) -> Kind:
@@ -113,11 +112,11 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
 
 
 def is_frame_folder(folder: str | Path) -> bool:
-    """Return whether a folder is one video, an image per frame; False where it cannot be listed.
+    """Return whether a folder is one video, an image per frame; False if it cannot be listed.
 
-    A frame folder holds images, and no video and no folder with images or videos in it. Other files may lie beside the
-    frames (a caption, features, sound): any number where the images are numbered or each file is named after one,
-    else fewer than there are images. Hidden files and those of the system do not count.
+    A frame folder holds images, but no video and no folder with images or videos. It may hold other files (a caption,
+    features, sound): any number if the images are numbered or each file is named after one, otherwise fewer than
+    images. Hidden and system files do not count.
     """
     try:
         listing = list_folder(folder)
@@ -126,14 +125,14 @@ def is_frame_folder(folder: str | Path) -> bool:
     return holds_frames(folder, listing)
 
 
-def holds_frames(folder: str | Path, listing: Listing) -> bool:
+def holds_frames(folder: str | Path, listing: FolderListing) -> bool:
     """Return whether a folder of these contents is a frame folder; see `is_frame_folder`."""
     if not _look_like_frames(listing) or listing.names("video"):
         return False
     return not any(_holds_media(os.path.join(folder, name)) for name in listing.names("folder"))  # noqa: PTH118
 
 
-def _look_like_frames(listing: Listing) -> bool:
+def _look_like_frames(listing: FolderListing) -> bool:
     images = listing.names("image")
     stems = {_stem(name) for name in images}
     companions = [name for name in listing.names("other") if _stem(name) not in stems]
@@ -141,7 +140,7 @@ def _look_like_frames(listing: Listing) -> bool:
 
 
 def _are_numbered(stems: set[str]) -> bool:
-    """Return whether names differ in their numbers only, as those of extracted frames do."""
+    """Return whether names differ only in their numbers, like those of extracted frames."""
     patterns = {re.sub(r"\d+", "0", stem) for stem in stems}
     return len(patterns) == 1 and "0" in next(iter(patterns))
 
@@ -151,7 +150,7 @@ def _stem(name: str) -> str:
 
 
 def _holds_media(folder: str) -> bool:
-    """Return whether images or videos lie in a folder or below it, or may, as it cannot be listed."""
+    """Return whether images or videos are in or below a folder, or may be, because it cannot be listed."""
     left = [folder]
     while left:
         here = left.pop()
@@ -191,7 +190,7 @@ class Omissions:
         self.first.setdefault(kind, path)
         logger.info("%s: left out, %s", path, _PHRASES[kind][0])
 
-    def add_hidden(self, folder: str | Path, listing: Listing) -> None:
+    def add_hidden(self, folder: str | Path, listing: FolderListing) -> None:
         """Count the hidden entries and the system folders of a folder; files of the system are never videos."""
         for name in listing.hidden:
             self.add("hidden", os.path.join(folder, name))  # noqa: PTH118 - Path drops a leading ./
@@ -214,7 +213,7 @@ class Omissions:
         return ", ".join(parts)
 
     def report(self) -> None:
-        """Log one warning with the count and the first name of each kind; nothing where nothing was left out."""
+        """Log one warning with the count and the first name of each kind, if anything was left out."""
         if self.counts:
             way = "" if logger.isEnabledFor(logging.INFO) else "; -v lists them"
             logger.warning("left out: %s%s", self, way)
@@ -226,7 +225,7 @@ class Omissions:
 def videos_below(folder: Path, omissions: Omissions) -> Iterator[Path]:
     """Yield the videos of a folder, depth first in the order of names: files, frame folders, unreadable folders.
 
-    Links are followed, each folder once, and never back to one above.
+    Links are followed, each folder once, and never back to a parent.
     """
     # Folders that link to one another make an exponential number of paths.
     linked: set[tuple[int, int]] = set()
@@ -246,7 +245,7 @@ def videos_below(folder: Path, omissions: Omissions) -> Iterator[Path]:
         try:
             status, listing = path.stat(), list_folder(path)
         except OSError:
-            yield path  # the decoder says why, in a record of its own
+            yield path  # the decoder will report why
             continue
         if path is not folder and holds_frames(path, listing):
             yield path
@@ -262,11 +261,11 @@ def videos_below(folder: Path, omissions: Omissions) -> Iterator[Path]:
         left.append(_inside(path, listing))
 
 
-def _inside(folder: Path, listing: Listing) -> Iterator[tuple[Path, Kind]]:
+def _inside(folder: Path, listing: FolderListing) -> Iterator[tuple[Path, Kind]]:
     return ((folder / name, kind) for name, kind in listing.entries)
 
 
-def _count_left_out(folder: Path, listing: Listing, omissions: Omissions) -> None:
+def _count_left_out(folder: Path, listing: FolderListing, omissions: Omissions) -> None:
     """Count what the search of one folder leaves out."""
     images, others = listing.names("image"), listing.names("other")
     if len(images) > 1 and _look_like_frames(listing):

@@ -1,4 +1,4 @@
-"""One of n parts of any videos, the same on every machine."""
+"""Split videos into parts, in the same way on every machine."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from bike_cli.errors import UsageError
 class Shard:
     """Part `index` of `count`, counted from 1.
 
-    Where a video belongs depends on its name alone: neither on the order nor on what else there is, so that machines
-    agree while files come and go.
+    The part of a video depends only on its name, not on the order or on other videos, so that machines agree even if
+    files are added or removed.
     """
 
     index: int
     count: int
 
     def holds(self, name: str) -> bool:
-        """Return whether the video that is named so belongs to this part."""
+        """Return whether a video with this name belongs to this part."""
         digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
         return int.from_bytes(digest, "big") % self.count == self.index - 1
 
@@ -31,7 +31,7 @@ def parse_shard(text: str) -> Shard:
     """Return the part that `i/n` names.
 
     Raises:
-        UsageError: no two whole numbers, or i is not from 1 to n.
+        UsageError: not two whole numbers, or i is not from 1 to n.
     """
     match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
     if match is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from bike_cli.data.inputs import find_sources
-from bike_cli.data.search import Listing, Omissions, holds_frames, list_folder
+from bike_cli.data.search import FolderListing, Omissions, holds_frames, list_folder
 from bike_cli.errors import UsageError
 from bike_cli.records import Source
 from bike_cli.wording import count
@@ -64,7 +64,7 @@ def visible_in(folder: str) -> list[str]:
     return [name for name, _ in _listed(folder).entries]
 
 
-def _listed(folder: str) -> Listing:
+def _listed(folder: str) -> FolderListing:
     try:
         return list_folder(folder)
     except OSError as e:

@@ -1,4 +1,4 @@
-"""Lists of words that can describe a video, one phrase a line, each with its source in its first lines."""
+"""Lists of phrases that can describe a video, one per line; the first lines of each file name its source."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def lexicon_names() -> tuple[str, ...]:
 def read_lexicon(name_or_file: str | Path) -> tuple[str, ...]:
     """Return the phrases of a lexicon that comes with bike, or of a file with one per line, in its order.
 
-    A phrase that comes again (case and space aside) counts once: unlike a label, it does no harm.
+    A repeated phrase (ignoring case and space) counts once; unlike a repeated label, it does no harm.
 
     Raises:
-        UsageError: an unknown name, a file that cannot be read as UTF-8 text, is a video or holds no phrase.
+        UsageError: an unknown name, or a file that is not UTF-8 text, is a video or has no phrase.
     """
     lines = read_lines(_file(str(name_or_file)), of="phrases")
     distinct: dict[str, str] = {}

@@ -132,7 +132,7 @@ class Fitting:
         """Return the classifier to save; see `Study.learnt`."""
         method, shots, config = self._methods[-1], max(self.draws.shots), self._config
         if method == TRAINED:
-            raise ValueError("bike trains a model, which is no classifier on frozen features; see model")
+            raise ValueError("bike trains a model, not a classifier on frozen features; call model")
         classifier, engine, branch = self._classifier, self._classifier.engine, self._branch
         template = config.template or engine.recipe.template
         drawn = self.draws.trials[0]

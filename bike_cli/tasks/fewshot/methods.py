@@ -1,4 +1,4 @@
-"""The ways to learn from a handful of videos, and how users name them."""
+"""The few-shot methods, and the options that choose them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ METHODS: Mapping[str, Fit] = {
     "probe": linear_probe,
 }
 BASELINE = "zeroshot"
-TRAINED = "bike"  # trains the image tower itself, and so sees each video anew: minutes on a GPU, hours without
+TRAINED = "bike"  # trains the image tower, so it encodes each video again: minutes on a GPU, hours without
 
 
 def parse_shots(text: str) -> tuple[int, ...]:
     """Return the numbers of shots in a text such as `1,2,4`, ascending.
 
     Raises:
-        UsageError: a part that is no whole number above 0.
+        UsageError: a part that is not a whole number above 0.
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and len(part) < 10 and int(part) for part in parts):
@@ -33,16 +33,16 @@ def parse_shots(text: str) -> tuple[int, ...]:
 
 
 def parse_methods(text: str) -> tuple[str, ...]:
-    """Return the methods in a text such as `proto,probe`; the baseline comes first, asked for or not.
+    """Return the methods in a text such as `proto,probe`. The baseline is always included, and comes first.
 
-    `all` are all that learn from frozen features.
+    `all` means all methods that learn from frozen features.
 
     Raises:
-        UsageError: a method that there is not.
+        UsageError: an unknown method.
     """
     asked = list(METHODS) if text.strip() == "all" else [part.strip() for part in text.split(",")]
     known = (*METHODS, TRAINED)
     unknown = next((method for method in asked if method not in known), None)
     if unknown is not None:
-        raise UsageError(f"method {unknown!r}: there is none; choose of {', '.join(known)}, or all")
+        raise UsageError(f"unknown method {unknown!r}; choose from {', '.join(known)}, or all")
     return tuple(dict.fromkeys([BASELINE, *asked]))

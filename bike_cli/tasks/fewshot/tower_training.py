@@ -19,17 +19,17 @@ from bike_cli.tasks.finetune.loading import PIXELS, plans_of, steps_of
 from bike_cli.tasks.finetune.losses import rate_of_step
 from bike_cli.tasks.finetune.video_branch import freeze
 
-CROPS_ONLY = Augmentation(crops=True, flip=False, jitter=False)  # a few clips' colours and sides may be their classes
+CROPS_ONLY = Augmentation(crops=True, flip=False, jitter=False)  # colours and directions may tell classes apart
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the tower is trained.
+    """The hyper-parameters of the training.
 
     Args:
-        batch: videos; the official 256 are 32 on each of eight GPUs.
-        rate: of CLIP's weights, at its highest; official 5e-5 / 10.
-        head_rate: of the temporal head's, where there is one.
+        batch: videos per step; the official 256 are 32 on each of eight GPUs.
+        rate: the highest learning rate of CLIP's weights; official 5e-5 / 10.
+        head_rate: the highest learning rate of the temporal head, if the model has one.
         warm_up: epochs of linear warm-up; a cosine follows.
     Source: BIKE, official few-shot configurations and utils/solver.py.
     """
@@ -43,15 +43,15 @@ class Recipe:
 
 
 class ShotTraining:
-    """Few-shot training of a copy of an engine's image tower; iterate to train.
+    """Trains a copy of an engine's image tower on a few clips; iterate to train.
 
-    The paper's few-shot models have no temporal head. A model that has one keeps it, and it learns, too: its frames
-    mean little without.
+    The paper's few-shot models have no temporal head. If the model has one, it is trained too, because the tower's
+    frames depend on it.
 
     Args:
-        clips: each uint8 [T, H, W, 3].
+        clips: N clips, each uint8 [T, H, W, 3].
         labels: int64 [N].
-        seed: of the order and the crops.
+        seed: for the order and the crops.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class ShotTraining:
         self._clips, self._labels = clips, labels
 
     def __iter__(self) -> Iterator[float]:
-        """Yield the loss of each step as it is done."""
+        """Yield the loss after each step."""
         recipe, learner = self._recipe, self._learner
         groups = [{"params": list(self.engine.encoder.model.visual.parameters()), "highest": recipe.rate}]
         if self.engine.temporal_head is not None:
@@ -87,13 +87,13 @@ class ShotTraining:
                 for group in optimizer.param_groups:
                     group["lr"] = share * group["highest"]
                 places = list(plan.places)
-                pixels = torch.stack([self._varied(epoch, place) for place in places])
+                pixels = torch.stack([self._augmented(epoch, place) for place in places])
                 present = torch.ones(len(places), dtype=torch.bool)
                 loss = learner.gradients(Batch(self._labels[places], pixels, present))
                 learner.finish_step(optimizer)
                 yield float(loss)
 
-    def _varied(self, epoch: int, place: int) -> Tensor:
+    def _augmented(self, epoch: int, place: int) -> Tensor:
         encoder = self.engine.encoder
         dice = np.random.Generator(np.random.PCG64([self._seed, epoch, place, PIXELS]))
         frames = torch.from_numpy(self._clips[place]).to(encoder.placement.device)

@@ -38,5 +38,5 @@ def test_the_baseline_comes_first_asked_for_or_not(text: str, methods: tuple[str
 
 @pytest.mark.parametrize(("text", "unknown"), [("", ""), ("Probe", "Probe"), ("probe,", ""), ("all,knn", "all")])
 def test_a_method_that_there_is_not_is_refused(text: str, unknown: str) -> None:
-    with pytest.raises(UsageError, match=f"^method '{unknown}': there is none; choose of zeroshot, proto, tip, probe"):
+    with pytest.raises(UsageError, match=f"^unknown method '{unknown}'; choose from zeroshot, proto, tip, probe"):
         parse_methods(text)
