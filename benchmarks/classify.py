@@ -25,7 +25,7 @@ from benchmarks.bare_decode import BareDecode
 from benchmarks.material import add_folder_argument, add_model_argument, copies, engine_of
 from benchmarks.peers import PEERS
 from bike_cli.config import ClassifyConfig, DecodingConfig, SamplingConfig, StoreConfig
-from bike_cli.records import Spent
+from bike_cli.records import Timings
 from bike_cli.video.workers.machine import cores
 from bike_cli.video.workers.pool import DecodePool
 
@@ -43,9 +43,9 @@ def main() -> None:
         sampling = SamplingConfig(frames=options.frames, sampling=options.sampling, draft=options.draft)
         config = ClassifyConfig(sampling=sampling, decoding=DecodingConfig(), store=StoreConfig(cache=False))
         decode = BareDecode(cores(), options.frames)
-        spent = Spent()
+        spent = Timings()
         with DecodePool(config.sampling, config.decoding) as pool:
-            pipeline_s(engine, files[: 2 * pool.workers], config, pool, Spent())  # wait for all processes to start
+            pipeline_s(engine, files[: 2 * pool.workers], config, pool, Timings())  # wait for all processes to start
             rounds = [
                 (
                     options.videos / decode.seconds(files),
@@ -90,7 +90,9 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def pipeline_s(engine: bike.Engine, files: list[str], config: ClassifyConfig, pool: DecodePool, spent: Spent) -> float:
+def pipeline_s(
+    engine: bike.Engine, files: list[str], config: ClassifyConfig, pool: DecodePool, spent: Timings
+) -> float:
     """Return the seconds bike takes for all files, without encoding the labels, which is done once."""
     answers = bike.classify(engine, files, LABELS, config, pool=pool, spent=spent)
     start_s = time.perf_counter()

@@ -19,7 +19,7 @@ from bike_cli.config import AttributeConfig, ClassifyConfig, SpottingConfig
 from bike_cli.data.lexicons import read_lexicon
 from bike_cli.engine.engine import Engine
 from bike_cli.inference.classifier import Classifier
-from bike_cli.inference.features import Seen
+from bike_cli.inference.features import EncodedVideo
 from bike_cli.inference.prepare import prepare
 from bike_cli.records import Source, Timeline, VideoFeatures
 
@@ -74,13 +74,13 @@ def in_turns(engine: Engine, classifier: Classifier) -> tuple[float, float]:
     return 1000 * encode_s, 1000 * score_s
 
 
-def seen_videos(classifier: Classifier) -> list[Seen]:
+def seen_videos(classifier: Classifier) -> list[EncodedVideo]:
     """Return features of videos, on the device."""
     rng = torch.Generator().manual_seed(0)
     classes = classifier.texts.classes
     raw = torch.randn(VIDEOS, 1, FRAMES, classes.shape[1], generator=rng).to(classes.device)
     timeline = Timeline(np.zeros((1, FRAMES)))
-    return [Seen((VideoFeatures(Source.at(str(i)), frames, timeline),)) for i, frames in enumerate(raw)]
+    return [(VideoFeatures(Source.at(str(i)), frames, timeline),) for i, frames in enumerate(raw)]
 
 
 def extra_memory(classifier: Classifier) -> int:

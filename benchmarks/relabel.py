@@ -19,7 +19,7 @@ from benchmarks.material import add_folder_argument, add_model_argument, copies,
 from bike_cli.cli.classify.rows import as_json, as_object
 from bike_cli.config import ClassifyConfig, StoreConfig
 from bike_cli.data.lexicons import read_lexicon
-from bike_cli.records import Spent
+from bike_cli.records import Timings
 
 RATE_TARGET, RATIO_TARGET = 3000, 50
 
@@ -48,7 +48,7 @@ def main() -> None:
 
 def rate(engine: bike.Engine, files: list[str], labels: list[str], config: ClassifyConfig) -> tuple[float, int]:
     """Return the videos per second, and how many were decoded."""
-    spent, written, start_s = Spent(), io.StringIO(), 0.0
+    spent, written, start_s = Timings(), io.StringIO(), 0.0
     for answer in bike.classify(engine, files, labels, config, spent=spent):
         start_s = start_s or time.perf_counter()
         print(as_json(as_object(answer)), file=written, flush=True)

@@ -10,6 +10,7 @@ for answer in bike.classify(engine, ["clip.mp4"], ["red circle", "blue star"]):
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING
 
 from bike_cli.versions import __version__ as __version__  # the usual place
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     )
     from bike_cli.data.labelled.train_sets import LabelledSet, read_labelled
     from bike_cli.engine.engine import Engine, load
-    from bike_cli.engine.heads.saved_classifier import Learnt, load_learnt, save_learnt
+    from bike_cli.engine.heads.saved_classifier import SavedClassifier, load_classifier, save_classifier
     from bike_cli.errors import BikeError, ConfigError, ModelError, UsageError, VideoError
     from bike_cli.records import (
         Attribute,
@@ -71,13 +72,13 @@ __all__ = [
     "KeepingConfig",
     "LabelledSet",
     "LearningConfig",
-    "Learnt",
     "Lexicon",
     "ModelError",
     "Prediction",
     "Prompt",
     "Ranked",
     "SamplingConfig",
+    "SavedClassifier",
     "Source",
     "SpottingConfig",
     "Study",
@@ -89,9 +90,9 @@ __all__ = [
     "classify",
     "evaluate",
     "load",
-    "load_learnt",
+    "load_classifier",
     "read_labelled",
-    "save_learnt",
+    "save_classifier",
 ]
 
 # Importing torch and open_clip takes seconds, and `bike --help` needs neither: names are looked up when first used.
@@ -102,7 +103,7 @@ _HOMES = {
     ),
     "bike_cli.data.labelled.train_sets": ("LabelledSet", "read_labelled"),
     "bike_cli.engine.engine": ("Engine", "load"),
-    "bike_cli.engine.heads.saved_classifier": ("Learnt", "load_learnt", "save_learnt"),
+    "bike_cli.engine.heads.saved_classifier": ("SavedClassifier", "load_classifier", "save_classifier"),
     "bike_cli.errors": ("BikeError", "ConfigError", "ModelError", "UsageError", "VideoError"),
     "bike_cli.tasks.classify": ("classify",),
     "bike_cli.tasks.evaluate.evaluation": ("System", "evaluate"),
@@ -112,9 +113,14 @@ _HOMES = {
     "bike_cli.video.workers.pool": ("DecodePool",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_RENAMED = {"Learnt": "SavedClassifier", "load_learnt": "load_classifier", "save_learnt": "save_classifier"}
 
 
 def __getattr__(name: str) -> object:
+    if name in _RENAMED:
+        message = f"bike_cli.{name} was renamed to bike_cli.{_RENAMED[name]}"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        name = _RENAMED[name]
     if name not in __all__:
         raise AttributeError(f"module 'bike_cli' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME_OF.get(name, "bike_cli.records")), name)

@@ -283,7 +283,7 @@ class Prediction(_ShowsShapes, _OnTimeline):
 
 
 @dataclass
-class Spent:
+class Timings:
     """How a run spent its time, in seconds; updated while it runs.
 
     Args:

@@ -447,3 +447,11 @@ def test_a_public_name_is_what_its_type_says(typed: Import) -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'clasify'"):
         bike_cli.clasify  # noqa: B018
+
+
+@pytest.mark.parametrize("old", ["SavedClassifier", "load_classifier", "save_classifier"])
+def test_the_old_name_of_a_public_name_works_with_a_warning(old: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"bike_cli.{old} was renamed to bike_cli"):
+        renamed = getattr(bike_cli, old)
+
+    assert renamed.__name__ == {"SavedClassifier": "SavedClassifier"}.get(old, old.replace("learnt", "classifier"))

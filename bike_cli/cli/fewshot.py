@@ -163,7 +163,7 @@ def _study(config: FewshotConfig, labelled: LabelledSet, running: Session) -> St
 
 
 def _save(study: Study, save: Path, also: Sequence[str]) -> None:
-    from bike_cli.engine.heads.saved_classifier import save_learnt
+    from bike_cli.engine.heads.saved_classifier import save_classifier
     from bike_cli.engine.models.folder import save_folder
     from bike_cli.engine.models.weights import UNWRITABLE
 
@@ -173,7 +173,7 @@ def _save(study: Study, save: Path, also: Sequence[str]) -> None:
             labels = "\n".join([*study.labelled.labels, *also])
             (save / LABELS_FILE).write_text(labels + "\n", encoding="utf-8")
         else:
-            save_learnt(study.learnt(also=also), save)
+            save_classifier(study.learnt(also=also), save)
 
 
 def _print_usage(report: Report, save: Path) -> None:

@@ -20,7 +20,7 @@ from bike_cli.engine.scoring import fuse, match_spread, probabilities, rank, uni
 from bike_cli.engine.spotting import ClassTexts, saliency
 from bike_cli.engine.voters import Voters
 from bike_cli.errors import ModelError
-from bike_cli.inference.features import Seen
+from bike_cli.inference.features import EncodedVideo
 from bike_cli.records import Attribute, Clip, Lexicon, Prediction, Ranked, VideoFeatures
 
 # Views are scored in batches of a fixed size, padded with zeros: the last bits of a matrix product depend on its size,
@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class Scores:
     """The scores of videos.
 
     Args:
@@ -116,66 +116,68 @@ class Classifier:
     def answer(self, clip: Clip) -> Prediction:
         """Return the answer for a clip."""
         crops = self.config.sampling.crops
-        return self.answers([Seen(tuple(engine.encode_clip(clip, crops=crops) for engine in self.engines))])[0]
+        return self.answers([tuple(engine.encode_clip(clip, crops=crops) for engine in self.engines)])[0]
 
     @torch.no_grad()
-    def answers(self, seen: Sequence[Seen]) -> list[Prediction]:
+    def answers(self, videos: Sequence[EncodedVideo]) -> list[Prediction]:
         """Return the answer for each video; answers do not depend on one another."""
-        return self._in_batches(seen, self._answers)
+        return self._in_batches(videos, self._answers)
 
     @torch.no_grad()
-    def tell(self, seen: Sequence[Seen]) -> list[Told]:
+    def scores(self, videos: Sequence[EncodedVideo]) -> list[Scores]:
         """Return all scores of each video; they do not depend on one another."""
 
-        def each(some: Sequence[Seen]) -> list[Told]:
-            told = self._told(some)
-            rows = zip(told.view_cosines.cpu(), told.logits.cpu(), told.attributes, strict=True)
-            return [Told(views[None], logits[None], (attributes,)) for views, logits, attributes in rows]
+        def score(batch: Sequence[EncodedVideo]) -> list[Scores]:
+            scores = self._scores(batch)
+            rows = zip(scores.view_cosines.cpu(), scores.logits.cpu(), scores.attributes, strict=True)
+            return [Scores(views[None], logits[None], (attributes,)) for views, logits, attributes in rows]
 
-        return self._in_batches(seen, each)
+        return self._in_batches(videos, score)
 
-    def _in_batches(self, seen: Sequence[Seen], function: Callable[[Sequence[Seen]], list[Result]]) -> list[Result]:
+    def _in_batches(
+        self, videos: Sequence[EncodedVideo], function: Callable[[Sequence[EncodedVideo]], list[Result]]
+    ) -> list[Result]:
         """Return the results of a function on videos, called with batches of one shape."""
         alike: dict[tuple[int, ...], list[int]] = {}
-        for i, video in enumerate(seen):
-            alike.setdefault(tuple(video.features[0].frames.shape), []).append(i)
+        for i, video in enumerate(videos):
+            alike.setdefault(tuple(video[0].frames.shape), []).append(i)
         results: dict[int, Result] = {}
         with self.engine.encoder.placement.side_stream():
             for (views, *_), indices in alike.items():
                 size = self._batch_size(views)
                 for start in range(0, len(indices), size):
                     group = indices[start : start + size]
-                    results.update(zip(group, function([seen[i] for i in group]), strict=True))
-        return [results[i] for i in range(len(seen))]
+                    results.update(zip(group, function([videos[i] for i in group]), strict=True))
+        return [results[i] for i in range(len(videos))]
 
-    def _told(self, seen: Sequence[Seen]) -> Told:
+    def _scores(self, videos: Sequence[EncodedVideo]) -> Scores:
         """Return the scores of videos of one shape, at most a batch."""
-        own = [video.features[0] for video in seen]
+        own = [video[0] for video in videos]
         informed = self._informed(own)
         cosines = self.texts.scores(informed.flatten(0, 1)).reshape(*informed.shape[:2], -1)[: len(own)]  # [V, K, C]
         logits = self.engine.logit_scale * cosines.mean(dim=1)
         if self.head is not None:
             logits = join_logits(self.head.logits(self._head_views(self.head, informed)[: len(own)]), logits)
-        attributes = self._attributes(seen)
+        attributes = self._attributes(videos)
         if self.branch is not None and self.branch.weight > 0:
             logits = fuse(logits, self.branch.logits(attributes, like=logits), weight=1 - self.branch.weight)
-        return Told(cosines, logits, tuple(attributes))
+        return Scores(cosines, logits, tuple(attributes))
 
     def _informed(self, own: Sequence[VideoFeatures]) -> Tensor:
         return self._stacked([features.scored_frames for features in own])  # [V, K, T, D]
 
-    def _answers(self, seen: Sequence[Seen]) -> list[Prediction]:
+    def _answers(self, videos: Sequence[EncodedVideo]) -> list[Prediction]:
         """Return the answers for videos of one shape, at most a batch."""
-        own, told = [video.features[0] for video in seen], self._told(seen)
-        best = rank(told.logits, self.config.top)  # [V, k]
-        chances = probabilities(told.logits.double(), logit_scale=1).gather(1, best).tolist()
-        cosines = told.view_cosines.mean(dim=1).gather(1, best).tolist()
+        own, scores = [video[0] for video in videos], self._scores(videos)
+        best = rank(scores.logits, self.config.top)  # [V, k]
+        chances = probabilities(scores.logits.double(), logit_scale=1).gather(1, best).tolist()
+        cosines = scores.view_cosines.mean(dim=1).gather(1, best).tolist()
         weights: Sequence[NDArray[np.float64] | None] = [None] * len(own)
         if self.config.explain:
             weights = self._weights(self._informed(own).flatten(0, 1), own, best[:, 0].tolist())
         return [
             self._prediction(*parts)
-            for parts in zip(own, best.tolist(), chances, cosines, told.attributes, weights, strict=True)
+            for parts in zip(own, best.tolist(), chances, cosines, scores.attributes, weights, strict=True)
         ]
 
     def _prediction(
@@ -211,11 +213,11 @@ class Classifier:
         weights = torch.stack([weights.expand(len(self.labels), -1)[:classes] for _, weights in views])
         return Views(torch.stack([frames for frames, _ in views]), weights)
 
-    def _attributes(self, seen: Sequence[Seen]) -> list[tuple[Attribute, ...]]:
+    def _attributes(self, videos: Sequence[EncodedVideo]) -> list[tuple[Attribute, ...]]:
         if self.branch is None:
-            return [()] * len(seen)
-        raw = self._stacked([video.features[-1].frames for video in seen])  # of the branch's engine, the last
-        return self.branch.describe(raw.flatten(1, 2))[: len(seen)]
+            return [()] * len(videos)
+        raw = self._stacked([video[-1].frames for video in videos])  # of the branch's engine, the last
+        return self.branch.describe(raw.flatten(1, 2))[: len(videos)]
 
     def _batch_size(self, views: int) -> int:
         """Return how many videos with this number of views are scored together."""

@@ -34,12 +34,13 @@ from bike_cli.config import SamplingConfig
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.store.store import Store
 from bike_cli.media import missing_message
-from bike_cli.records import Clip, Failure, Source, Spent, VideoFeatures
+from bike_cli.records import Clip, Failure, Source, Timings, VideoFeatures
 from bike_cli.video.content import changed_lately, stamp_of
 from bike_cli.video.decoding import clip_from_array
 from bike_cli.video.workers.pool import Decoded, DecodePool
 
 Input = str | Path | Source | Clip | NDArray[np.uint8] | Failure
+EncodedVideo = tuple[VideoFeatures, ...]  # the features of one video, from each engine in the order of the engines
 Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
@@ -48,13 +49,6 @@ AHEAD = 4096  # inputs that may be taken before the first of them has its answer
 CLIPS_A_WORKER = 2  # that are being decoded or wait to be encoded, so that a batch can form
 CLIP_BYTES = 512 * 2**20  # of all clips in flight; each worker may always have one
 AT_ONCE = 256  # features that are yielded together
-
-
-@dataclass(frozen=True)
-class Seen:
-    """The features of one video, from each engine in the order of the engines."""
-
-    features: tuple[VideoFeatures, ...]
 
 
 @dataclass(eq=False)
@@ -68,8 +62,8 @@ class _Job:
         outcome: of reading the input.
         has_slot: it holds one of the few slots for clips in flight.
         is_read: a worker was asked for it.
-        seen: its features, from the start of their encoding.
-        ready: event at which the device has computed `seen`; None: already.
+        video: its features, from the start of their encoding.
+        ready: event at which the device has computed them; None: already.
     """
 
     place: int
@@ -79,7 +73,7 @@ class _Job:
     outcome: Clip | Failure | None = None
     has_slot: bool = False
     is_read: bool = False
-    seen: Seen | None = None
+    video: EncodedVideo | None = None
     ready: torch.cuda.Event | None = None
 
 
@@ -90,22 +84,22 @@ class Shelf:
     store: Store
     recipes: tuple[bytes, ...]
 
-    def lookup(self, source: Source, stamp: bytes) -> tuple[bytes | None, Seen | None]:
+    def lookup(self, source: Source, stamp: bytes) -> tuple[bytes | None, EncodedVideo | None]:
         """Return the content that the store remembers for a source, and its features if those of all engines exist."""
         path = str(source.path.absolute())
         rows = [self.store.lookup(path, stamp, recipe) for recipe in self.recipes]
         stored = [row.features for row in rows if row.features is not None]
         content = rows[0].content
-        return content, Seen(tuple(one.of(source) for one in stored)) if len(stored) == len(rows) else None
+        return content, tuple(one.of(source) for one in stored) if len(stored) == len(rows) else None
 
-    def of_content(self, source: Source, content: bytes) -> Seen | None:
+    def of_content(self, source: Source, content: bytes) -> EncodedVideo | None:
         """Return the features of a file with the same bytes under another name."""
         stored = [self.store.features(content, recipe) for recipe in self.recipes]
-        return Seen(tuple(one.of(source) for one in stored if one is not None)) if all(stored) else None
+        return tuple(one.of(source) for one in stored if one is not None) if all(stored) else None
 
-    def keep(self, content: bytes, seen: Seen) -> None:
+    def keep(self, content: bytes, video: EncodedVideo) -> None:
         """Store the features of a content."""
-        for recipe, features in zip(self.recipes, seen.features, strict=True):
+        for recipe, features in zip(self.recipes, video, strict=True):
             self.store.keep(content, recipe, features)
 
 
@@ -148,7 +142,7 @@ class Features:
         *,
         pool: DecodePool,
         shelf: Shelf | None,
-        spent: Spent,
+        spent: Timings,
     ) -> None:
         self._inputs, self._engines, self._sampling = inputs, engines, sampling
         self._pool, self._shelf, self._spent = pool, shelf, spent
@@ -162,10 +156,10 @@ class Features:
         self._reading = 0  # jobs that workers have
         self._largest = 1  # bytes of a clip so far
         self._clips: list[_Job] = []  # decoded, for the next batch
-        self._ready: dict[int, Seen | Failure] = {}
+        self._ready: dict[int, EncodedVideo | Failure] = {}
         self._place = 0  # of the next answer to yield
 
-    def __iter__(self) -> Iterator[list[Seen | Failure]]:
+    def __iter__(self) -> Iterator[list[EncodedVideo | Failure]]:
         """Yield what is ready: one item per input, at least one at a time.
 
         Raises:
@@ -257,10 +251,10 @@ class Features:
 
     def _look_up(self, job: _Job) -> None:
         if self._shelf is not None and job.stamp is not None:
-            job.content, seen = self._shelf.lookup(job.source, job.stamp)
-            if seen is not None:
+            job.content, video = self._shelf.lookup(job.source, job.stamp)
+            if video is not None:
                 logger.info("%s: features from the cache", job.source.id)
-                self._finish(job, seen)
+                self._finish(job, video)
                 return
         self._waiting.append(job)
         self._begin_waiting()
@@ -285,12 +279,12 @@ class Features:
         if not changed_lately(job.source.path):
             self._shelf.store.remember(str(job.source.path.absolute()), job.stamp, content)
         job.content = content
-        seen = self._shelf.of_content(job.source, content)
-        if seen is None:
+        video = self._shelf.of_content(job.source, content)
+        if video is None:
             self._decode(job)
         else:
             logger.info("%s: features from the cache, of a file with the same content", job.source.id)
-            self._finish(job, seen)
+            self._finish(job, video)
 
     def _decode(self, job: _Job) -> None:
         if self._shelf is not None:
@@ -319,7 +313,7 @@ class Features:
         views = [engine.encode_clips(clips, crops=self._sampling.crops) for engine in self._engines]
         ready = self._engines[0].encoder.placement.mark()
         for job, features in zip(jobs, zip(*views, strict=True), strict=True):
-            job.seen, job.ready = Seen(features), ready
+            job.video, job.ready = features, ready
         self._spent.encode_s += time.perf_counter() - start_s
         return jobs
 
@@ -329,23 +323,23 @@ class Features:
         if jobs and jobs[0].ready is not None:
             jobs[0].ready.synchronize()
         for job in jobs:
-            assert job.seen is not None
+            assert job.video is not None
             # A file that changed meanwhile may have been hashed before and decoded after.
             if self._shelf is not None and job.content is not None and stamp_of(job.source.path) == job.stamp:
-                self._shelf.keep(job.content, job.seen)
-            self._finish(job, job.seen)
+                self._shelf.keep(job.content, job.video)
+            self._finish(job, job.video)
         self._spent.encode_s += time.perf_counter() - start_s
 
-    def _finish(self, job: _Job, outcome: Seen | Failure) -> None:
+    def _finish(self, job: _Job, outcome: EncodedVideo | Failure) -> None:
         self._ready[job.place] = outcome
         if job.has_slot:
             self._slots.release()
             self._reading -= job.is_read
             self._begin_waiting()
 
-    def _next(self) -> list[Seen | Failure]:
+    def _next(self) -> list[EncodedVideo | Failure]:
         """Return the answers that can be yielded now, up to the first that is missing."""
-        batch: list[Seen | Failure] = []
+        batch: list[EncodedVideo | Failure] = []
         while len(batch) < AT_ONCE and self._place in self._ready:
             batch.append(self._ready.pop(self._place))
             self._place += 1

@@ -16,7 +16,7 @@ from bike_cli.data.lexicons import read_lexicon
 from bike_cli.data.lines import key
 from bike_cli.engine.attributes import encode_lexicon
 from bike_cli.engine.engine import Engine, load
-from bike_cli.engine.heads.saved_classifier import Learnt
+from bike_cli.engine.heads.saved_classifier import SavedClassifier
 from bike_cli.engine.scoring import normalise_in_place, unit
 from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.store.store import Store, recipe_key
@@ -58,7 +58,7 @@ def prepare(
     engine: Engine,
     labels: Sequence[str],
     config: ClassifyConfig,
-    learnt: Learnt | None = None,
+    saved: SavedClassifier | None = None,
     *,
     from_videos: int = 0,
 ) -> Classifier:
@@ -70,13 +70,13 @@ def prepare(
         UsageError: see `classify`.
     """
     _check(engine, labels, config)
-    if learnt is not None:
-        _check_learnt(learnt, engine, labels, config)
-        from_videos = len(learnt.labels)
+    if saved is not None:
+        _check_saved(saved, engine, labels, config)
+        from_videos = len(saved.labels)
     spot, temperature = _spotting(config.spotting, engine)
     text = encode_labels(engine, labels, template=config.template, spot=spot)
     _warn_of_unknown(engine, labels[from_videos:])
-    branch = _branch(engine, text, config, learnt)
+    branch = _branch(engine, text, config, saved)
     voting = words = None
     if config.spotting.pool != "mean":
         tokens, mask = voters(text, spot)
@@ -91,7 +91,7 @@ def prepare(
         words=words,
         branch=branch,
         config=config,
-        head=None if learnt is None else learnt.head.to(engine.encoder.placement.device),
+        head=None if saved is None else saved.head.to(engine.encoder.placement.device),
     )
 
 
@@ -154,31 +154,31 @@ def _check(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> Non
     engine.check_frames(config.sampling.frames)
 
 
-def _check_learnt(learnt: Learnt, engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> None:
+def _check_saved(saved: SavedClassifier, engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> None:
     """Raise UsageError if videos would be encoded or scored differently than for the classifier's training."""
-    if tuple(labels[: len(learnt.labels)]) != learnt.labels:
+    if tuple(labels[: len(saved.labels)]) != saved.labels:
         raise UsageError("classifier: its own labels must come first, in its order; put others after them")
-    if engine.fingerprint != learnt.fingerprint:
+    if engine.fingerprint != saved.fingerprint:
         raise UsageError(
-            f"classifier: was trained with the model {learnt.model} ({learnt.fingerprint}), but this run uses "
-            f"{engine.name} ({engine.fingerprint}); give --model {learnt.model}, or train it again with this one"
+            f"classifier: was trained with the model {saved.model} ({saved.fingerprint}), but this run uses "
+            f"{engine.name} ({engine.fingerprint}); give --model {saved.model}, or train it again with this one"
         )
     spot, temperature = _spotting(config.spotting, engine)
     now = settings_affecting(config, "pixels", "scores")
     now |= {"spot": spot, "temperature": temperature, "template": config.template or engine.recipe.template}
-    changed = read_templates(str(now["template"])) != learnt.templates
-    if changed and now["template"] == learnt.template:
+    changed = read_templates(str(now["template"])) != saved.templates
+    if changed and now["template"] == saved.template:
         raise UsageError(
-            f"classifier: was trained with other templates than {learnt.template} holds now; train it again"
+            f"classifier: was trained with other templates than {saved.template} holds now; train it again"
         )
     # Attributes that do not count may differ; without a flag, the classifier's own weight applies.
-    ignored = set() if learnt.attributes.attribute_weight else set(flatten(config.attributes)) - {"attribute_weight"}
+    ignored = set() if saved.attributes.attribute_weight else set(flatten(config.attributes)) - {"attribute_weight"}
     if config.attributes.attribute_weight is None:
         ignored.add("attribute_weight")
     for name, value in now.items():
-        if name in learnt.settings and name not in ignored and value != learnt.settings[name]:
+        if name in saved.settings and name not in ignored and value != saved.settings[name]:
             raise UsageError(
-                f"classifier: was trained with {name} {learnt.settings[name]}, but this run has {value}; leave {name} "
+                f"classifier: was trained with {name} {saved.settings[name]}, but this run has {value}; leave {name} "
                 "out, or train it again"
             )
 
@@ -189,7 +189,7 @@ def _spotting(config: SpottingConfig, engine: Engine) -> tuple[Spot, float]:
 
 
 def _branch(
-    engine: Engine, text: TextFeatures, config: ClassifyConfig, learnt: Learnt | None
+    engine: Engine, text: TextFeatures, config: ClassifyConfig, saved: SavedClassifier | None
 ) -> AttributeBranch | None:
     wanted = config.attributes
     if wanted.attributes == "off":
@@ -198,27 +198,26 @@ def _branch(
         if wanted.attribute_weight:
             raise UsageError(f"attribute_weight is {wanted.attribute_weight}, but attributes are off; give a lexicon")
         return None
-    seer = engine if wanted.attribute_model is None else _load_attribute_model(engine, wanted.attribute_model, config)
-    name = seer.recipe.lexicon if wanted.attributes == "auto" else wanted.attributes
-    lexicon = encode_lexicon(seer.encoder, read_lexicon(name))
-    weight = _attribute_weight(wanted, seer) if learnt is None else learnt.attributes.attribute_weight or 0.0
+    finder = engine
+    if wanted.attribute_model is not None:
+        device = str(engine.encoder.placement.device)
+        precision, offline = config.engine.precision, config.engine.offline
+        finder = load(wanted.attribute_model, device=device, precision=precision, offline=offline)
+    name = finder.recipe.lexicon if wanted.attributes == "auto" else wanted.attributes
+    lexicon = encode_lexicon(finder.encoder, read_lexicon(name))
+    weight = _attribute_weight(wanted, finder) if saved is None else saved.attributes.attribute_weight or 0.0
     classes: Tensor | None = None
     if weight > 0:
-        own = text if seer is engine else encode_labels(seer, text.texts, template=config.template, spot="eot")
-        classes = own.classes
-    return AttributeBranch(seer, lexicon, classes, weight, wanted.attribute_count)
+        same = finder is engine
+        classes = (text if same else encode_labels(finder, text.texts, template=config.template, spot="eot")).classes
+    return AttributeBranch(finder, lexicon, classes, weight, wanted.attribute_count)
 
 
-def _load_attribute_model(engine: Engine, model: str, config: ClassifyConfig) -> Engine:
-    device = str(engine.encoder.placement.device)
-    return load(model, device=device, precision=config.engine.precision, offline=config.engine.offline)
-
-
-def _attribute_weight(config: AttributeConfig, seer: Engine) -> float:
+def _attribute_weight(config: AttributeConfig, finder: Engine) -> float:
     if config.attribute_weight is not None:
         return config.attribute_weight
-    if config.attribute_model is None and seer.recipe.attribute_weight is not None:
-        return seer.recipe.attribute_weight  # that of its training
-    # From the same encoder, untrained, attributes add nothing to the answer (README, "Attributes").
-    trusted = config.attribute_model is not None or seer.attribute_head is not None
+    if config.attribute_model is None and finder.recipe.attribute_weight is not None:
+        return finder.recipe.attribute_weight  # that of its training
+    # Without training, attributes from the same encoder do not improve the answer.
+    trusted = config.attribute_model is not None or finder.attribute_head is not None
     return TRAINED_ATTRIBUTE_WEIGHT if trusted else 0.0

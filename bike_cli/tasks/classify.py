@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,12 +12,12 @@ from typing import cast
 
 from bike_cli.config import ClassifyConfig
 from bike_cli.engine.engine import Engine
-from bike_cli.engine.heads.saved_classifier import Learnt
+from bike_cli.engine.heads.saved_classifier import SavedClassifier
 from bike_cli.engine.store.store import open_store
 from bike_cli.inference.classifier import Classifier
-from bike_cli.inference.features import Features, Input, Seen
+from bike_cli.inference.features import Features, Input
 from bike_cli.inference.prepare import prepare, shelf_of
-from bike_cli.records import Failure, Prediction, Spent
+from bike_cli.records import Failure, Prediction, Timings
 from bike_cli.video.workers.pool import DecodePool
 
 logger = logging.getLogger(__name__)
@@ -29,8 +30,9 @@ def classify(
     config: ClassifyConfig | None = None,
     *,
     pool: DecodePool | None = None,
-    spent: Spent | None = None,
-    learnt: Learnt | None = None,
+    spent: Timings | None = None,
+    saved: SavedClassifier | None = None,
+    learnt: SavedClassifier | None = None,
 ) -> Iterator[Prediction | Failure]:
     """Yield one answer or failure for each source, in order, as soon as it is known.
 
@@ -42,8 +44,9 @@ def classify(
         pool: running workers, started with the sampling and decoding of the config; they are left running. None: this
             call starts its own.
         spent: updated with the time that each stage takes.
-        learnt: a classifier that `load_learnt` returns; `labels` must begin with its own, in its order, and further
+        saved: a classifier that `load_classifier` returns; `labels` must begin with its own, in its order, and further
             labels are scored by their text alone.
+        learnt: deprecated name of `saved`.
     Raises:
         TypeError: `sources` or `labels` is a single path or text.
         UsageError: no label, a repeated label, an unknown template or lexicon, more frames than the model has positions
@@ -52,18 +55,21 @@ def classify(
     """
     if isinstance(sources, (str, Path)) or isinstance(labels, str):
         raise TypeError("sources and labels must be lists; put a single one in brackets")
+    if learnt is not None:
+        warnings.warn("classify(learnt=) was renamed to classify(saved=)", DeprecationWarning, stacklevel=2)
+        saved = learnt
     config = config or ClassifyConfig()
-    classifier = prepare(engine, labels, config, learnt)
+    classifier = prepare(engine, labels, config, saved)
     if len(labels) == 1:
         problem = "is the only label, so its score is 1.0 whatever a video shows"
         logger.warning("label %r: %s; add labels of what else videos may show", labels[0], problem)
-    answers = _answers(classifier, sources, pool, spent or Spent())
+    answers = _answers(classifier, sources, pool, spent or Timings())
     next(answers)
     return cast("Iterator[Prediction | Failure]", answers)
 
 
 def _answers(
-    classifier: Classifier, sources: Iterable[Input], pool: DecodePool | None, spent: Spent
+    classifier: Classifier, sources: Iterable[Input], pool: DecodePool | None, spent: Timings
 ) -> Iterator[Prediction | Failure | None]:
     """Open the store and yield None, then yield the answers. Closing the iterator closes the store."""
     config, engines = classifier.config, classifier.engines
@@ -76,6 +82,6 @@ def _answers(
             pool = stack.enter_context(DecodePool(config.sampling, config.decoding, most=most))
         for batch in Features(sources, engines, config.sampling, pool=pool, shelf=shelf, spent=spent):
             start_s = time.perf_counter()
-            answers = iter(classifier.answers([one for one in batch if isinstance(one, Seen)]))
+            answers = iter(classifier.answers([one for one in batch if not isinstance(one, Failure)]))
             spent.encode_s += time.perf_counter() - start_s
             yield from (one if isinstance(one, Failure) else next(answers) for one in batch)

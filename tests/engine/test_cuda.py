@@ -128,7 +128,7 @@ def test_a_compiled_tower_sees_the_same(frames: NDArray[np.uint8]) -> None:
 
 def test_films_are_answered_as_on_the_cpu_and_kept(clips: Path, tmp_path: Path, on_cpu: Engine) -> None:
     from bike_cli.config import ClassifyConfig, StoreConfig
-    from bike_cli.records import Prediction, Spent
+    from bike_cli.records import Prediction, Timings
     from bike_cli.tasks.classify import classify
 
     films = [str(film) for film in sorted(clips.iterdir())] * 12
@@ -138,7 +138,7 @@ def test_films_are_answered_as_on_the_cpu_and_kept(clips: Path, tmp_path: Path, 
         answers = list(classify(engine, films, LABELS, ClassifyConfig(store=StoreConfig(cache=False))))
         best[engine] = [answer.best.label for answer in answers if isinstance(answer, Prediction)]
     list(classify(on_cuda, films, LABELS, config))
-    spent = Spent()
+    spent = Timings()
     again = [answer.best.label for answer in classify(on_cuda, films, LABELS, config, spent=spent)]  # type: ignore[union-attr]
 
     assert best[on_cpu] == best[on_cuda] == again

@@ -17,7 +17,7 @@ import bike_cli as bike
 from bike_cli.config import AttributeConfig, ClassifyConfig, DecodingConfig, SamplingConfig, SpottingConfig, StoreConfig
 from bike_cli.engine.engine import Engine
 from bike_cli.inference import features
-from bike_cli.records import Failure, Prediction, Source, Spent
+from bike_cli.records import Failure, Prediction, Source, Timings
 
 LABELS = ["red square", "blue circle", "green cross"]
 OTHERS = ["purple ring", "yellow star", "white heart", "red square"]
@@ -44,7 +44,7 @@ def ask(
     engine: Engine, films: list[str], settings: ClassifyConfig, labels: list[str] = LABELS
 ) -> tuple[list[Prediction | Failure], int]:
     """Return the answers, and how many videos were decoded for them."""
-    spent = Spent()
+    spent = Timings()
     answers = list(bike.classify(engine, films, labels, settings, spent=spent))
     return answers, spent.decoded
 
@@ -333,7 +333,7 @@ def test_answers_wait_for_a_slow_one_and_not_with_it(
 
 
 def test_the_time_is_told(tiny: Engine, films: list[str]) -> None:
-    spent = Spent()
+    spent = Timings()
 
     list(bike.classify(tiny, films, LABELS, config(None), spent=spent))
 

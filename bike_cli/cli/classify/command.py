@@ -21,7 +21,7 @@ from bike_cli.cli.terminal.console import loading, notice, plain, stderr, stderr
 from bike_cli.config import ClassifyConfig, flag
 from bike_cli.config.fields import OUTPUT
 from bike_cli.errors import ExitCode, UsageError
-from bike_cli.records import Failure, Prediction, Source, Spent
+from bike_cli.records import Failure, Prediction, Source, Timings
 from bike_cli.settings import resolve
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bike_cli.cli.classify.progress import Total
     from bike_cli.cli.classify.writers import Writer
     from bike_cli.data.shards import Shard
-    from bike_cli.engine.heads.saved_classifier import Learnt
+    from bike_cli.engine.heads.saved_classifier import SavedClassifier
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class ClassifyRequest(Request):
     strict: bool = field(
         default=False, metadata=flag("--strict", panel=OUTPUT, help="Stop at the first failure, with exit code 3.")
     )
-    saved: Learnt | None = None  # what `classifier` contains
+    saved: SavedClassifier | None = None  # what `classifier` contains
 
     @property
     def inputs(self) -> Inputs:
@@ -117,7 +117,7 @@ class Done:
     """What this run did."""
 
     tally: Tally = field(default_factory=Tally)
-    spent: Spent = field(default_factory=Spent)
+    spent: Timings = field(default_factory=Timings)
     seconds: float = 0.0
     stopped_by: Failure | None = None
 
@@ -126,9 +126,9 @@ def configure(flags: Flags, request: ClassifyRequest) -> tuple[ClassifyConfig, C
     """Return the configuration, with the settings of a saved classifier as defaults, and the request with it."""
     if request.classifier is None:
         return resolve(ClassifyConfig, flags=flags, file=request.config), request
-    from bike_cli.engine.heads.saved_classifier import load_learnt
+    from bike_cli.engine.heads.saved_classifier import load_classifier
 
-    saved = load_learnt(request.classifier)
+    saved = load_classifier(request.classifier)
     config = resolve(ClassifyConfig, flags=flags, file=request.config, defaults=saved.settings)
     return config, replace(request, saved=saved)
 
@@ -224,14 +224,14 @@ def _answers(
     request: ClassifyRequest,
     running: Session,
     existing: ExistingRecords,
-    spent: Spent,
+    spent: Timings,
 ) -> Iterator[Prediction | Failure]:
     engine = running.load()
     existing.check_model(engine.name)
     from bike_cli.tasks.classify import classify as run
 
     with loading("labels", quiet=request.quiet):
-        return run(engine, sources, labels, config, pool=running.pool, spent=spent, learnt=request.saved)
+        return run(engine, sources, labels, config, pool=running.pool, spent=spent, saved=request.saved)
 
 
 def _total(names: list[str] | None, sources: Sources, shard: Shard | None, existing: ExistingRecords) -> Total:

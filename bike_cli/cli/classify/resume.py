@@ -16,7 +16,7 @@ from bike_cli.errors import UsageError
 from bike_cli.settings import settings_affecting
 
 if TYPE_CHECKING:
-    from bike_cli.engine.heads.saved_classifier import Learnt
+    from bike_cli.engine.heads.saved_classifier import SavedClassifier
 
 SHOWN = 60  # characters of a label in a message
 RETRIED = frozenset({"internal"})  # kinds of failure that are not the video's fault
@@ -108,7 +108,7 @@ class ExistingRecords:
         return True
 
 
-def record_format(labels: Sequence[str], config: ClassifyConfig, saved: Learnt | None) -> RecordFormat:
+def record_format(labels: Sequence[str], config: ClassifyConfig, saved: SavedClassifier | None) -> RecordFormat:
     """Return what all records of a run have in common."""
     settings = settings_affecting(config, *RESULTS)
     del settings["model"]  # each record names it

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from bike_cli.errors import ExitCode
-from bike_cli.records import Failure, Prediction, Spent
+from bike_cli.records import Failure, Prediction, Timings
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Tally:
         return ExitCode.SOME_FAILED if self.failures else ExitCode.DONE
 
 
-def summary(done: Tally, *, seconds: float, spent: Spent, workers: int, before: int = 0) -> str:
+def summary(done: Tally, *, seconds: float, spent: Timings, workers: int, before: int = 0) -> str:
     """Return the line that ends a run.
 
     Args:
@@ -52,7 +52,7 @@ def summary(done: Tally, *, seconds: float, spent: Spent, workers: int, before: 
         before: records that the file of a resumed run held already.
     """
     parts = [f"{_count(done.total, 'video')}: {_outcome(done)} in {seconds:,.1f} s{_rate(done.total, seconds)}"]
-    if spent != Spent():
+    if spent != Timings():
         decoded = f"decode {spent.decode_s:,.1f} s in {_count(workers, 'worker')}"
         parts.append(f"{decoded}, encode {spent.encode_s:,.1f} s, waited {spent.wait_s:,.1f} s")
         parts.append(f"{max(0, done.total - spent.decoded):,} from the cache")

@@ -1,8 +1,8 @@
 """Saved classifiers: one safetensors file with the tensors of a head, and its settings as JSON in the header.
 
-The header's metadata have the key `bike`, a JSON object with `version` 1, the fields of `Learnt` except `head`, and the
-head's `alpha`, `beta` and `chosen`. Tensors: `weight` [C, D], `bias` [C], `keys` [M, D], `key_classes` [M]. Nothing in
-the file is ever executed.
+The header's metadata have the key `bike`, a JSON object with `version` 1, the fields of `SavedClassifier` except
+`head`, and the head's `alpha`, `beta` and `chosen`. Tensors: `weight` [C, D], `bias` [C], `keys` [M, D], `key_classes`
+[M]. Nothing in the file is ever executed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TENSORS = ("weight", "bias", "keys", "key_classes")
 
 
 @dataclass(frozen=True, eq=False)
-class Learnt:
+class SavedClassifier:
     """A head fitted to labelled videos, with all settings that its scores depend on.
 
     Args:
@@ -79,16 +79,16 @@ class Learnt:
         return {**asdict(self.sampling), **asdict(self.attributes), **others}
 
 
-def save_learnt(learnt: Learnt, file: Path) -> None:
+def save_classifier(classifier: SavedClassifier, file: Path) -> None:
     """Write a classifier; the file appears whole or not at all.
 
     Raises:
         OSError: a file that cannot be written.
     """
-    head = learnt.head.to(torch.device("cpu"))
+    head = classifier.head.to(torch.device("cpu"))
     tensors = {name: getattr(head, name).contiguous() for name in TENSORS}
-    header = {f.name: getattr(learnt, f.name) for f in dataclasses.fields(learnt) if f.name != "head"}
-    header |= {"sampling": asdict(learnt.sampling), "attributes": asdict(learnt.attributes)}
+    header = {f.name: getattr(classifier, f.name) for f in dataclasses.fields(classifier) if f.name != "head"}
+    header |= {"sampling": asdict(classifier.sampling), "attributes": asdict(classifier.attributes)}
     header |= {"version": VERSION, "alpha": head.alpha, "beta": head.beta, "chosen": dict(head.chosen)}
     text = json.dumps(header, ensure_ascii=True, sort_keys=True)
     file = file.resolve()  # a symbolic link stays a link
@@ -99,8 +99,8 @@ def save_learnt(learnt: Learnt, file: Path) -> None:
         written.replace(file)
 
 
-def load_learnt(file: Path) -> Learnt:
-    """Return the classifier that `save_learnt` wrote.
+def load_classifier(file: Path) -> SavedClassifier:
+    """Return the classifier that `save_classifier` wrote.
 
     Raises:
         ModelError: a file that is missing, damaged, of another kind or version.
@@ -129,8 +129,8 @@ def load_learnt(file: Path) -> Learnt:
         raise ModelError(f"{file}: is not a complete bike classifier ({first_line(e)}); save it again") from e
 
 
-def _from_header(header: Mapping[str, object], head: Head) -> Learnt:
-    given = {f.name: header[f.name] for f in dataclasses.fields(Learnt) if f.name != "head"}
+def _from_header(header: Mapping[str, object], head: Head) -> SavedClassifier:
+    given = {f.name: header[f.name] for f in dataclasses.fields(SavedClassifier) if f.name != "head"}
     labels = _texts(header, "labels")
     given |= {"labels": labels, "also": _texts(header, "also"), "templates": _texts(header, "templates")}
     sampling, attributes = given["sampling"], given["attributes"]
@@ -145,7 +145,7 @@ def _from_header(header: Mapping[str, object], head: Head) -> Learnt:
     if None in fields.values() or (asdict(config.sampling), asdict(config.attributes)) != (sampling, attributes):
         raise ValueError("its settings are incomplete")
     _check_head(head, len(labels))
-    return Learnt(**{**given, "sampling": config.sampling, "attributes": config.attributes}, head=head)  # type: ignore[arg-type]
+    return SavedClassifier(**{**given, "sampling": config.sampling, "attributes": config.attributes}, head=head)  # type: ignore[arg-type]
 
 
 def _number(header: Mapping[str, object], name: str) -> float:

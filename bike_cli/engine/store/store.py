@@ -25,7 +25,7 @@ from bike_cli.engine.store.upkeep import Pruned, StoreInfo, evict, survey
 from bike_cli.records import VideoFeatures
 from bike_cli.settings import settings_affecting
 
-__all__ = ["Found", "Pruned", "Store", "StoreInfo", "StoredFeatures", "open_store", "recipe_key"]
+__all__ = ["Lookup", "Pruned", "Store", "StoreInfo", "StoredFeatures", "open_store", "recipe_key"]
 
 READER_VERSION = 2  # raise it when decoding or preprocessing give other pixels, so that old features are not found
 BATCH_ROWS, BATCH_BYTES, BATCH_S = 256, 16 * 2**20, 1.0
@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Found:
+class Lookup:
     """What the store knows about a file: nothing, the hash of its content, or its features as well."""
 
     content: bytes | None = None
@@ -103,7 +103,7 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def lookup(self, path: str, stamp: bytes, recipe: bytes) -> Found:
+    def lookup(self, path: str, stamp: bytes, recipe: bytes) -> Lookup:
         """Return what the store knows about the file at `path` with this stamp.
 
         Raises:
@@ -113,16 +113,16 @@ class Store:
         with self._lock:
             if name in self._pending.files:
                 known, pending = self._pending.files[name]
-                return Found(pending, self.features(pending, recipe)) if known == stamp else Found()
+                return Lookup(pending, self.features(pending, recipe)) if known == stamp else Lookup()
             row = self._one(_LOOKUP, (recipe, name, stamp))
             if row is None:
-                return Found()
+                return Lookup()
             content, written = row[:2]
             if not isinstance(content, bytes) or checksum((name, stamp, content)) != written:
                 self._pending.bad_files.add(name)
                 self._warn("row", DAMAGED_ROW)
-                return Found()
-            return Found(content, self._kept(content, recipe, row[2:]))
+                return Lookup()
+            return Lookup(content, self._kept(content, recipe, row[2:]))
 
     def content(self, path: str, stamp: bytes) -> bytes | None:
         """Return the hash of the file's content; None if it is not known."""

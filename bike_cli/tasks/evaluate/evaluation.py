@@ -18,12 +18,12 @@ from bike_cli.data.labelled.eval_sets import NONE, Tested, read_tested
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.store.store import open_store
 from bike_cli.errors import UsageError
-from bike_cli.inference.classifier import Classifier, Told
+from bike_cli.inference.classifier import Classifier, Scores
 from bike_cli.inference.contents import digest_of_all, digests_of
-from bike_cli.inference.features import Features, Seen
+from bike_cli.inference.features import EncodedVideo, Features
 from bike_cli.inference.prepare import prepare, shelf_of
 from bike_cli.inference.processes import Processes
-from bike_cli.records import Clip, Failure, Prediction, Spent
+from bike_cli.records import Clip, Failure, Prediction, Timings
 from bike_cli.settings import build, flatten
 from bike_cli.tasks.evaluate.mistakes import MISTAKES_SHOWN, Mistakes, find_mistakes
 from bike_cli.tasks.evaluate.official import OfficialInputs, check_attributes
@@ -134,7 +134,7 @@ class Evaluation:
     config: EvalConfig
     pool: DecodePool
     processes: Processes = field(default_factory=Processes)
-    spent: Spent = field(default_factory=Spent)
+    spent: Timings = field(default_factory=Timings)
 
     def __post_init__(self) -> None:
         names = [system.name for system in self.systems]
@@ -161,7 +161,7 @@ class Evaluation:
             shelf = None if store is None else shelf_of(stack.enter_context(store), self._engines, config)
             features = Features(sources, self._engines, config.sampling, pool=self.pool, shelf=shelf, spent=self.spent)
             for batch in features:
-                scores = iter(self._score([video for video in batch if isinstance(video, Seen)]))
+                scores = iter(self._score([video for video in batch if not isinstance(video, Failure)]))
                 for video in batch:
                     rows.append(video if isinstance(video, Failure) else next(scores))
                     yield len(rows), len(samples), video if isinstance(video, Failure) else None
@@ -250,20 +250,20 @@ class Evaluation:
         clips = [future.result().outcome for future in futures]
         return [(clip, classifier.answer(clip)) for clip in clips if isinstance(clip, Clip)]
 
-    def _score(self, videos: Sequence[Seen]) -> list[tuple[_VideoScores, ...]]:
+    def _score(self, videos: Sequence[EncodedVideo]) -> list[tuple[_VideoScores, ...]]:
         by_system = [self._score_by(classifier, videos) for classifier in self._classifiers]
         return list(zip(*by_system, strict=True))
 
-    def _score_by(self, classifier: Classifier, videos: Sequence[Seen]) -> list[_VideoScores]:
+    def _score_by(self, classifier: Classifier, videos: Sequence[EncodedVideo]) -> list[_VideoScores]:
         places = [self._engines.index(engine) for engine in classifier.engines]
-        videos = [Seen(tuple(video.features[place] for place in places)) for video in videos]
+        videos = [tuple(video[place] for place in places) for video in videos]
         rows = []
-        for video, scores in zip(videos, classifier.tell(videos), strict=True):
+        for video, scores in zip(videos, classifier.scores(videos), strict=True):
             logits = scores.logits[0].double().numpy()
             if not self.config.official:
                 rows.append(_VideoScores(logits))
                 continue
-            frames = video.features[0].frames.flatten(0, 1).double().cpu().numpy()
+            frames = video[0].frames.flatten(0, 1).double().cpu().numpy()
             views = scores.view_cosines[0].float().numpy()
             rows.append(_VideoScores(logits, views, frames, _attribute_cosines(classifier, scores)))
         return rows
@@ -285,7 +285,7 @@ def _padded(frames: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 @torch.no_grad()
-def _attribute_cosines(classifier: Classifier, scores: Told) -> NDArray[np.float64] | None:
+def _attribute_cosines(classifier: Classifier, scores: Scores) -> NDArray[np.float64] | None:
     """Return the cosine of a video's attribute sentence with each class, [C]; None where attributes do not count."""
     if classifier.branch is None or classifier.branch.weight == 0:
         return None

@@ -16,7 +16,7 @@ from bike_cli.data.labelled.draws import Draw
 from bike_cli.data.labels import read_templates
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.few_shot import Head, Views, as_views, zero_shot
-from bike_cli.engine.heads.saved_classifier import Learnt
+from bike_cli.engine.heads.saved_classifier import SavedClassifier
 from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.engine.scoring import fuse
 from bike_cli.errors import UsageError
@@ -24,7 +24,7 @@ from bike_cli.inference.classifier import AttributeBranch, Classifier
 from bike_cli.inference.features import Features
 from bike_cli.inference.prepare import prepare
 from bike_cli.inference.processes import Processes
-from bike_cli.records import Clip, Failure, Prediction, Spent
+from bike_cli.records import Clip, Failure, Prediction, Timings
 from bike_cli.tasks.evaluate.metrics import confusion
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 from bike_cli.tasks.fewshot.drawing import Draws
@@ -57,7 +57,7 @@ class Fitting:
         *,
         pool: DecodePool,
         processes: Processes,
-        spent: Spent,
+        spent: Timings,
     ) -> None:
         self._classifier, self._config, self._methods = classifier, config, tuple(methods)
         self._videos, self.draws = videos, draws
@@ -128,7 +128,7 @@ class Fitting:
         return replace(engine, recipe=recipe).as_checkpoint(name=f"{engine.name}, few-shot")
 
     @torch.no_grad()
-    def saved_classifier(self, *, also: Sequence[str] = ()) -> Learnt:
+    def saved_classifier(self, *, also: Sequence[str] = ()) -> SavedClassifier:
         """Return the classifier to save; see `Study.learnt`."""
         method, shots, config = self._methods[-1], max(self.draws.shots), self._config
         if method == TRAINED:
@@ -136,7 +136,7 @@ class Fitting:
         classifier, engine, branch = self._classifier, self._classifier.engine, self._branch
         template = config.template or engine.recipe.template
         drawn = self.draws.trials[0]
-        return Learnt(
+        return SavedClassifier(
             labels=classifier.labels,
             also=tuple(also),
             method=method,
@@ -220,7 +220,7 @@ class Fitting:
             shelf=None,
             spent=self._spent,
         )
-        seen = [_still_readable(outcome).features[0] for batch in features for outcome in batch]
+        seen = [_still_readable(outcome)[0] for batch in features for outcome in batch]
         views = [VideoView(*as_views(video.scored_frames.to(texts.classes.device), texts)) for video in seen]
         head = zero_shot(texts.classes, classifier.engine.logit_scale)
         return head, stack_views(views, len(classifier.labels))

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from bike_cli.config import RESULTS, FewshotConfig
 from bike_cli.data.labelled.draws import Draw
 from bike_cli.engine.engine import Engine
-from bike_cli.records import Failure, Sample, Spent
+from bike_cli.records import Failure, Sample, Timings
 from bike_cli.settings import settings_affecting
 from bike_cli.tasks.evaluate.metrics import Mean, recalls
 from bike_cli.tasks.fewshot.methods import BASELINE
@@ -43,7 +43,7 @@ class Report:
     left_out: Mapping[int, int]
     engine: Engine
     config: FewshotConfig
-    spent: Spent
+    spent: Timings
     seconds: float
 
     @property

@@ -13,13 +13,13 @@ from bike_cli.config import AttributeConfig, ClassifyConfig, FewshotConfig
 from bike_cli.data.labelled.train_sets import LabelledSet
 from bike_cli.data.lines import key
 from bike_cli.engine.engine import Engine
-from bike_cli.engine.heads.saved_classifier import Learnt
+from bike_cli.engine.heads.saved_classifier import SavedClassifier
 from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.errors import UsageError
 from bike_cli.inference.contents import digest_of_all
 from bike_cli.inference.prepare import prepare
 from bike_cli.inference.processes import Processes
-from bike_cli.records import Clip, Failure, Prediction, Sample, Spent
+from bike_cli.records import Clip, Failure, Prediction, Sample, Timings
 from bike_cli.tasks.evaluate.evaluation import provenance
 from bike_cli.tasks.evaluate.report import Provenance
 from bike_cli.tasks.evaluate.score_table import ScoreTable
@@ -50,12 +50,12 @@ class Study:
         config: FewshotConfig,
         pool: DecodePool,
         processes: Processes | None = None,
-        spent: Spent | None = None,
+        spent: Timings | None = None,
     ) -> None:
         self._started_s = time.monotonic()
         self.engine, self.labelled, self.config = engine, labelled, config
         self.methods = parse_methods(config.method)
-        self.spent = spent or Spent()
+        self.spent = spent or Timings()
         self._pool, self._processes = pool, processes or Processes()
         self._drawing = Drawing(labelled, config)
         labels = labelled.labels
@@ -183,7 +183,7 @@ class Study:
         """
         return self._fitted.explain(rows)
 
-    def learnt(self, *, also: Sequence[str] = ()) -> Learnt:
+    def learnt(self, *, also: Sequence[str] = ()) -> SavedClassifier:
         """Return the classifier to save: that of the last method, with the most shots, on the first draw.
 
         Args:

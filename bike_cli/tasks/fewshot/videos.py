@@ -18,10 +18,10 @@ from bike_cli.engine.store.store import Store, open_store
 from bike_cli.errors import UsageError
 from bike_cli.inference.classifier import Classifier
 from bike_cli.inference.contents import digests_of
-from bike_cli.inference.features import Features, Seen, Shelf
+from bike_cli.inference.features import EncodedVideo, Features, Shelf
 from bike_cli.inference.prepare import shelf_of
 from bike_cli.inference.processes import Processes
-from bike_cli.records import Failure, Sample, Spent
+from bike_cli.records import Failure, Sample, Timings
 from bike_cli.tasks.fewshot.drawing import Drawing
 from bike_cli.video.workers.pool import DecodePool
 
@@ -97,7 +97,7 @@ class Reading:
         *,
         pool: DecodePool,
         processes: Processes,
-        spent: Spent,
+        spent: Timings,
     ) -> None:
         self._labelled, self._drawing, self._classifier, self._config = labelled, drawing, classifier, config
         self._pool, self._processes, self._spent = pool, processes, spent
@@ -150,13 +150,13 @@ class Reading:
                 yield outcome if isinstance(outcome, Failure) else self._view(outcome)
 
     @torch.no_grad()
-    def _view(self, seen: Seen) -> VideoView:
-        features, classifier = seen.features[0], self._classifier
+    def _view(self, seen: EncodedVideo) -> VideoView:
+        features, classifier = seen[0], self._classifier
         device = classifier.texts.classes.device
         view = VideoView(*as_views(features.scored_frames.to(device), classifier.texts))
         branch = classifier.branch
         if branch is not None and branch.weight:
-            raw = seen.features[-1].frames.to(device)  # the branch's engine is the last
+            raw = seen[-1].frames.to(device)  # the branch's engine is the last
             scores = branch.scores(branch.describe(raw.flatten(0, 1)[None])[0])
             view = VideoView(view.frames, view.weights, scores)
         if features.warning is not None:

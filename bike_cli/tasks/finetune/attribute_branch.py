@@ -29,7 +29,7 @@ from bike_cli.errors import UsageError
 from bike_cli.inference.features import Features
 from bike_cli.inference.prepare import encode_labels, shelf_of
 from bike_cli.inference.processes import Processes
-from bike_cli.records import Failure, Sample, Spent
+from bike_cli.records import Failure, Sample, Timings
 from bike_cli.tasks.finetune.loading import multi_hot, plans_of, steps_of
 from bike_cli.tasks.finetune.losses import IN_BATCH_LOSSES, bce_loss, ce_loss, rate_of_step
 from bike_cli.tasks.finetune.plan import RunPlan, choose_lexicon
@@ -71,12 +71,12 @@ def describe_videos(
     with ExitStack() as stack:
         store = open_store(config.store)
         shelf = None if store is None else shelf_of(stack.enter_context(store), (engine,), config.classifying)
-        for batch in Features(sources, (engine,), config.sampling, pool=pool, shelf=shelf, spent=Spent()):
+        for batch in Features(sources, (engine,), config.sampling, pool=pool, shelf=shelf, spent=Timings()):
             for video in batch:
                 if isinstance(video, Failure):
                     outcomes.append(video)
                     continue
-                frames = video.features[0].frames.flatten(0, 1).to(lexicon.features.device)
+                frames = video[0].frames.flatten(0, 1).to(lexicon.features.device)
                 attributes = associate(frames[None], lexicon, config.attributes.attribute_count)[0]
                 sentence = attribute_sentence([attribute.phrase for attribute in attributes])
                 outcomes.append((sentence, score_video(video, texts)))

@@ -14,9 +14,9 @@ from bike_cli.config import SamplingConfig
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.spotting import ClassTexts
 from bike_cli.errors import UsageError
-from bike_cli.inference.features import Features, Seen
+from bike_cli.inference.features import EncodedVideo, Features
 from bike_cli.inference.processes import Processes
-from bike_cli.records import Failure, Sample, Spent
+from bike_cli.records import Failure, Sample, Timings
 from bike_cli.tasks.evaluate.metrics import confusion, hits_among, macro, mean_average_precision
 from bike_cli.tasks.finetune.loading import multi_hot, warn_once
 from bike_cli.tasks.finetune.plan import RunPlan
@@ -110,7 +110,7 @@ def score_videos(
     """
     sources = [sample.source for sample in group.share(samples)]
     outcomes: list[NDArray[np.float32] | Failure] = []
-    for batch in Features(sources, (engine,), sampling, pool=pool, shelf=None, spent=Spent()):
+    for batch in Features(sources, (engine,), sampling, pool=pool, shelf=None, spent=Timings()):
         outcomes += [video if isinstance(video, Failure) else score_video(video, texts) for video in batch]
     outcomes = group.unshare(outcomes)
     scores = [outcome.astype(np.float64) for outcome in outcomes if not isinstance(outcome, Failure)]
@@ -122,9 +122,9 @@ def score_videos(
     return VideoScores(np.stack(scores), tuple(read), failures)
 
 
-def score_video(video: Seen, texts: ClassTexts) -> NDArray[np.float32]:
+def score_video(video: EncodedVideo, texts: ClassTexts) -> NDArray[np.float32]:
     """Return the scores of one video, from the features of the first engine, averaged over views: [C]."""
-    frames = video.features[0].scored_frames.to(texts.classes.device)
+    frames = video[0].scored_frames.to(texts.classes.device)
     return texts.scores(frames).mean(dim=0).float().cpu().numpy()
 
 

@@ -18,8 +18,8 @@ from films import drawn, write_video
 from invoke import BIKE, ONE_THREAD, Ran, bike
 
 from bike_cli.errors import ExitCode, UsageError
-from bike_cli.inference.classifier import Classifier, Told
-from bike_cli.inference.features import Seen
+from bike_cli.inference.classifier import Classifier, Scores
+from bike_cli.inference.features import EncodedVideo
 
 CLASSES = ("blue_circle", "blue_square", "green_cross", "red_square")
 NO_SUCH_MODEL = ("-m", "no-such-model")
@@ -316,19 +316,19 @@ def test_unknown_classes_have_an_auroc(data: Path, tmp_path: Path) -> None:
 
 def broken(monkeypatch: pytest.MonkeyPatch, *, pool: str, videos: int) -> None:
     """Let a system's scores be NaN, of the first so many videos."""
-    tell = Classifier.tell
+    tell = Classifier.scores
 
-    def told(self: Classifier, seen: Sequence[Seen]) -> list[Told]:
+    def told(self: Classifier, seen: Sequence[EncodedVideo]) -> list[Scores]:
         found = tell(self, seen)
         if self.config.spotting.pool != pool:
             return found
-        names = sorted(one.features[0].source.id for one in seen)[:videos]
+        names = sorted(one[0].source.id for one in seen)[:videos]
         return [
-            replace(one, logits=one.logits * math.nan) if video.features[0].source.id in names else one
+            replace(one, logits=one.logits * math.nan) if video[0].source.id in names else one
             for video, one in zip(seen, found, strict=True)
         ]
 
-    monkeypatch.setattr(Classifier, "tell", told)
+    monkeypatch.setattr(Classifier, "scores", told)
 
 
 def test_a_system_whose_scores_are_no_numbers_keeps_no_other_back(

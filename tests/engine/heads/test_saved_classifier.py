@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from bike_cli.config import AttributeConfig, SamplingConfig
 from bike_cli.engine.heads import saved_classifier as module
 from bike_cli.engine.heads.few_shot import Head
-from bike_cli.engine.heads.saved_classifier import KEY, TENSORS, Learnt, load_learnt, save_learnt
+from bike_cli.engine.heads.saved_classifier import KEY, TENSORS, SavedClassifier, load_classifier, save_classifier
 from bike_cli.errors import ModelError
 
 CLASSES, DIM, KEYS = 3, 5, 4
@@ -39,8 +39,8 @@ def a_head(*, keys: int = KEYS) -> Head:
     )
 
 
-def a_classifier(**changes: object) -> Learnt:
-    learnt = Learnt(
+def a_classifier(**changes: object) -> SavedClassifier:
+    learnt = SavedClassifier(
         labels=("red square", "走る", "caf\udce9"),
         also=("juggling",),
         method="tip",
@@ -63,7 +63,7 @@ def a_classifier(**changes: object) -> Learnt:
 def file(tmp_path: Path) -> Path:
     """A whole classifier."""
     saved = tmp_path / "actions.bike"
-    save_learnt(a_classifier(), saved)
+    save_classifier(a_classifier(), saved)
     return saved
 
 
@@ -80,7 +80,7 @@ def rewritten(file: Path, change: Callable[[dict[str, object], dict[str, torch.T
 def assert_refused(file: Path, match: str | None = None) -> None:
     """It is an error of a model, of one line, that names the file first."""
     with pytest.raises(ModelError, match=match) as refused:
-        load_learnt(file)
+        load_classifier(file)
     assert str(refused.value).startswith(f"{file}: ")
     assert "\n" not in str(refused.value)
     assert "; " in str(refused.value)  # the way out
@@ -93,8 +93,8 @@ def assert_refused(file: Path, match: str | None = None) -> None:
 def test_tensors_come_back_to_the_bit(tmp_path: Path, keys: int) -> None:
     saved = a_classifier(head=a_head(keys=keys))
 
-    save_learnt(saved, tmp_path / "a")
-    loaded = load_learnt(tmp_path / "a")
+    save_classifier(saved, tmp_path / "a")
+    loaded = load_classifier(tmp_path / "a")
 
     for name in TENSORS:
         before, after = getattr(saved.head, name), getattr(loaded.head, name)
@@ -106,34 +106,34 @@ def test_tensors_come_back_to_the_bit(tmp_path: Path, keys: int) -> None:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_all_that_scores_depend_on_comes_back(file: Path, name: str) -> None:
-    loaded = load_learnt(file)
+    loaded = load_classifier(file)
 
     assert getattr(loaded, name) == getattr(a_classifier(), name)
     assert type(getattr(loaded, name)) is type(getattr(a_classifier(), name))
 
 
 def test_the_manifest_comes_back(file: Path) -> None:
-    assert load_learnt(file).manifest == a_classifier().manifest
+    assert load_classifier(file).manifest == a_classifier().manifest
 
 
 def test_the_same_classifier_is_the_same_file(file: Path, tmp_path: Path) -> None:
-    save_learnt(load_learnt(file), tmp_path / "again")
+    save_classifier(load_classifier(file), tmp_path / "again")
 
     assert (tmp_path / "again").read_bytes() == file.read_bytes()
 
 
 def test_views_of_other_tensors_are_saved_as_what_they_show(tmp_path: Path) -> None:
     wide = torch.randn(DIM, CLASSES, generator=torch.Generator().manual_seed(1))
-    save_learnt(a_classifier(head=replace(a_head(), weight=wide.T)), tmp_path / "a")
+    save_classifier(a_classifier(head=replace(a_head(), weight=wide.T)), tmp_path / "a")
 
-    assert torch.equal(load_learnt(tmp_path / "a").head.weight, wide.T)
+    assert torch.equal(load_classifier(tmp_path / "a").head.weight, wide.T)
 
 
 # -- one word for it ----------------------------------------------------------------------------------------------
 
 
 def test_the_digest_survives_saving(file: Path) -> None:
-    assert load_learnt(file).digest == a_classifier().digest
+    assert load_classifier(file).digest == a_classifier().digest
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_tensors_that_do_not_fit_one_another_are_refused(file: Path, name: str, 
 def test_keys_of_unknown_classes_are_refused(file: Path, classes: list[int]) -> None:
     rewritten(file, lambda _, tensors: tensors.update(key_classes=torch.tensor(classes)))
 
-    assert_refused(file, "keys are of classes that it does not have")
+    assert_refused(file, "keys have classes that it does not have")
 
 
 @pytest.mark.parametrize(
@@ -389,7 +389,7 @@ def test_an_older_file_survives_a_write_that_fails(tmp_path: Path) -> None:
     older.write_bytes(b"of last week")
 
     with pytest.raises(OSError, match="No space left"):
-        save_learnt(a_classifier(), older)
+        save_classifier(a_classifier(), older)
 
     assert older.read_bytes() == b"of last week"
     assert list(tmp_path.iterdir()) == [older]
@@ -398,15 +398,15 @@ def test_an_older_file_survives_a_write_that_fails(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("_full_disk")
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
-        save_learnt(a_classifier(), tmp_path / "actions.bike")
+        save_classifier(a_classifier(), tmp_path / "actions.bike")
 
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_older_file_is_replaced_and_nothing_lies_beside_it(file: Path) -> None:
-    save_learnt(a_classifier(method="probe"), file)
+    save_classifier(a_classifier(method="probe"), file)
 
-    assert load_learnt(file).method == "probe"
+    assert load_classifier(file).method == "probe"
     assert list(file.parent.iterdir()) == [file]
 
 
@@ -414,17 +414,17 @@ def test_a_link_stays_one(file: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(file)
 
-    save_learnt(a_classifier(method="probe"), link)
+    save_classifier(a_classifier(method="probe"), link)
 
     assert link.is_symlink()
-    assert load_learnt(file).method == "probe"
+    assert load_classifier(file).method == "probe"
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
 def test_the_file_has_the_rights_of_any_new_file(tmp_path: Path, umask: int, mode: int) -> None:
     before = os.umask(umask)
     try:
-        save_learnt(a_classifier(), tmp_path / "a")
+        save_classifier(a_classifier(), tmp_path / "a")
         assert os.umask(umask) == umask  # as it was
     finally:
         os.umask(before)
@@ -434,7 +434,7 @@ def test_the_file_has_the_rights_of_any_new_file(tmp_path: Path, umask: int, mod
 
 def test_a_missing_folder_is_an_error_of_the_system(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        save_learnt(a_classifier(), tmp_path / "none" / "a")
+        save_classifier(a_classifier(), tmp_path / "none" / "a")
 
 
 # -- numbers that are none ----------------------------------------------------------------------------------------

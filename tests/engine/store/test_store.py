@@ -16,7 +16,7 @@ from store_cases import CONTENT, OTHER, RECIPE, SOURCE, features, kept, raw, sam
 from bike_cli.config import ClassifyConfig, DecodingConfig, SamplingConfig, StoreConfig
 from bike_cli.engine.store import file as store_file
 from bike_cli.engine.store import store as store_module
-from bike_cli.engine.store.store import Found, Store, recipe_key
+from bike_cli.engine.store.store import Lookup, Store, recipe_key
 from bike_cli.records import Timeline
 
 
@@ -91,9 +91,9 @@ def test_a_file_is_known_by_path_and_stamp(store: Store, is_written: bool) -> No
     if is_written:
         store.flush()
 
-    assert store.lookup("/a.mp4", b"2", RECIPE) == Found()
-    assert store.lookup("/b.mp4", b"1", RECIPE) == Found()
-    assert store.lookup("/a.mp4", b"1", OTHER) == Found(CONTENT)
+    assert store.lookup("/a.mp4", b"2", RECIPE) == Lookup()
+    assert store.lookup("/b.mp4", b"1", RECIPE) == Lookup()
+    assert store.lookup("/a.mp4", b"1", OTHER) == Lookup(CONTENT)
     assert store.content("/a.mp4", b"1") == CONTENT
     assert store.content("/a.mp4", b"2") is None
 

@@ -10,7 +10,7 @@ import pytest
 from store_cases import CONTENT, OTHER, RECIPE, SOURCE, features, filled, kept, raw, same_bits, sql
 
 from bike_cli.engine.store import file as store_file
-from bike_cli.engine.store.store import Found, Store
+from bike_cli.engine.store.store import Lookup, Store
 from bike_cli.errors import StoreError
 
 
@@ -177,7 +177,7 @@ def test_a_damaged_memory_of_a_file_is_a_miss_and_deleted(tmp_path: Path, caplog
     sql(tmp_path, "UPDATE files SET content = ?", OTHER)
 
     with Store.open(tmp_path) as store:
-        assert store.lookup("/a.mp4", b"1", RECIPE) == Found()
+        assert store.lookup("/a.mp4", b"1", RECIPE) == Lookup()
 
     assert sql(tmp_path, "SELECT * FROM files") == []
     assert "damaged row" in caplog.text

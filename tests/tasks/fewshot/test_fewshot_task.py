@@ -27,10 +27,10 @@ from bike_cli.data.labelled.train_sets import LabelledSet, read_labelled
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.bike import AttributeHead
 from bike_cli.engine.heads.few_shot import Head, Views
-from bike_cli.engine.heads.saved_classifier import TENSORS, Learnt
+from bike_cli.engine.heads.saved_classifier import TENSORS, SavedClassifier
 from bike_cli.engine.scoring import unit
 from bike_cli.errors import UsageError
-from bike_cli.records import Failure, Prediction, Spent
+from bike_cli.records import Failure, Prediction, Timings
 from bike_cli.tasks.evaluate.metrics import confusion
 from bike_cli.tasks.fewshot import methods
 from bike_cli.tasks.fewshot.report import Report
@@ -115,7 +115,7 @@ class Studied:
 
     report: Report
     failed: list[Failure]
-    learnt: Learnt
+    learnt: SavedClassifier
     decoded: int
 
 
@@ -425,11 +425,13 @@ def with_keyframes(path: Path, film: NDArray[np.uint8], *, every: int) -> None:
         out.mux(stream.encode())
 
 
-def counts_of(engine: Engine, came: Studied, settings: ClassifyConfig, learnt: Learnt | None) -> list[list[int]]:
+def counts_of(
+    engine: Engine, came: Studied, settings: ClassifyConfig, learnt: SavedClassifier | None
+) -> list[list[int]]:
     """Return the confusion matrix of the first draw's test set, as `classify` answers."""
     report = came.report
     tested = [report.samples[place] for place in report.draws[0].test]
-    answers = bike.classify(engine, [one.source for one in tested], report.labels, settings, learnt=learnt)
+    answers = bike.classify(engine, [one.source for one in tested], report.labels, settings, saved=learnt)
     guesses = [report.labels.index(answer.best.label) for answer in answers if isinstance(answer, Prediction)]
     truth = np.array([sample.label for sample in tested])
     return confusion(truth, np.array(guesses), len(report.labels)).tolist()
@@ -534,7 +536,7 @@ def without(settings: FewshotConfig) -> ClassifyConfig:
 def answers_of(engine: Engine, settings: ClassifyConfig, came: Studied) -> list[Prediction]:
     """What the kept classifier says of each video of the first draw's test set."""
     paths = [str(came.report.samples[place].source.path) for place in came.report.draws[0].test]
-    answers = bike.classify(engine, paths, came.learnt.labels, settings, learnt=came.learnt)
+    answers = bike.classify(engine, paths, came.learnt.labels, settings, saved=came.learnt)
     return [answer for answer in answers if isinstance(answer, Prediction)]
 
 
@@ -550,9 +552,9 @@ def scores(engine: Engine, settings: ClassifyConfig, came: Studied) -> list[floa
     return [answer.best.score for answer in answers_of(engine, settings, came)]
 
 
-def classified(engine: Engine, folder: Path, settings: ClassifyConfig, learnt: Learnt) -> list[object]:
+def classified(engine: Engine, folder: Path, settings: ClassifyConfig, learnt: SavedClassifier) -> list[object]:
     paths = [str(path) for path in sorted(folder.rglob("*.mp4"))]
-    answers = bike.classify(engine, paths, learnt.labels, settings, learnt=learnt)
+    answers = bike.classify(engine, paths, learnt.labels, settings, saved=learnt)
     return [answer.ranked for answer in answers if isinstance(answer, Prediction)]
 
 
@@ -596,7 +598,7 @@ def test_a_filled_store_decodes_nothing_and_changes_nothing(tiny: Engine, folder
 def test_the_store_of_classify_is_that_of_a_study(tiny: Engine, folder: Path, tmp_path: Path) -> None:
     kept = config(store=StoreConfig(cache_dir=str(tmp_path / "store")))
     came = study(tiny, folder, kept)
-    spent = Spent()
+    spent = Timings()
 
     list(bike.classify(tiny, [s.source for s in came.report.samples], CLASSES, kept.classifying, spent=spent))
 
