@@ -25,7 +25,7 @@ import bike_cli as bike
 from benchmarks.bare_decode import BareDecode
 from benchmarks.material import add_folder_argument, add_model_argument, copies, engine_of
 from bike_cli.config import BatchConfig, FinetuneConfig, LearningConfig, StoreConfig
-from bike_cli.data.labelled.train_sets import LabelledSet
+from bike_cli.data.labelled.train_sets import TrainSet
 from bike_cli.records import Sample, Source
 from bike_cli.tasks.finetune.loading import BatchPlan
 from bike_cli.tasks.finetune.run import Finetuning
@@ -54,7 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, DecodePool(config.sampling, config.decoding) as pool:
         files = copies(options.folder, options.videos, Path(folder))
         samples = tuple(Sample(Source.at(file), i % len(LABELS)) for i, file in enumerate(files))
-        labelled = LabelledSet(LABELS, LABELS, samples, None, val=samples[: len(LABELS)])
+        labelled = TrainSet(LABELS, LABELS, samples, None, val=samples[: len(LABELS)])
         run = Finetuning(engine, labelled, config, pool, Path(folder, "run"))
         decode = BareDecode(cores(), options.frames)
         rates = [measured(run, decode, files, options.batch) for _ in range(options.epochs + 1)][1:]

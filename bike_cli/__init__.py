@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         SamplingConfig,
         SpottingConfig,
     )
-    from bike_cli.data.labelled.train_sets import LabelledSet, read_labelled
+    from bike_cli.data.labelled.train_sets import TrainSet, read_labelled
     from bike_cli.engine.engine import Engine, load
     from bike_cli.engine.heads.saved_classifier import SavedClassifier, load_classifier, save_classifier
     from bike_cli.errors import BikeError, ConfigError, ModelError, UsageError, VideoError
@@ -70,7 +70,6 @@ __all__ = [
     "FinetuneConfig",
     "Finetuning",
     "KeepingConfig",
-    "LabelledSet",
     "LearningConfig",
     "Lexicon",
     "ModelError",
@@ -84,6 +83,7 @@ __all__ = [
     "Study",
     "System",
     "TextFeatures",
+    "TrainSet",
     "UsageError",
     "VideoError",
     "VideoFeatures",
@@ -101,7 +101,7 @@ _HOMES = {
         *("AttributeConfig", "BatchConfig", "ClassifyConfig", "EngineConfig", "EvalConfig", "FewshotConfig"),
         *("FinetuneConfig", "KeepingConfig", "LearningConfig", "SamplingConfig", "SpottingConfig"),
     ),
-    "bike_cli.data.labelled.train_sets": ("LabelledSet", "read_labelled"),
+    "bike_cli.data.labelled.train_sets": ("TrainSet", "read_labelled"),
     "bike_cli.engine.engine": ("Engine", "load"),
     "bike_cli.engine.heads.saved_classifier": ("SavedClassifier", "load_classifier", "save_classifier"),
     "bike_cli.errors": ("BikeError", "ConfigError", "ModelError", "UsageError", "VideoError"),
@@ -113,7 +113,12 @@ _HOMES = {
     "bike_cli.video.workers.pool": ("DecodePool",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_RENAMED = {"Learnt": "SavedClassifier", "load_learnt": "load_classifier", "save_learnt": "save_classifier"}
+_RENAMED = {  # old names, until the next release
+    "LabelledSet": "TrainSet",
+    "Learnt": "SavedClassifier",
+    "load_learnt": "load_classifier",
+    "save_learnt": "save_classifier",
+}
 
 
 def __getattr__(name: str) -> object:

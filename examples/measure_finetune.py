@@ -44,7 +44,7 @@ from bike_cli.config import (
     SpottingConfig,
     StoreConfig,
 )
-from bike_cli.data.labelled.train_sets import LabelledSet, read_labelled
+from bike_cli.data.labelled.train_sets import TrainSet, read_labelled
 from bike_cli.engine.engine import Engine, load
 from bike_cli.records import Prediction, Sample
 from bike_cli.tasks.classify import classify
@@ -213,7 +213,7 @@ def rows_of(trained: Row) -> list[Row]:
 
 
 def told(
-    engine: Engine, labelled: LabelledSet, config: FinetuneConfig, pool: DecodePool, *, fuses: bool = False
+    engine: Engine, labelled: TrainSet, config: FinetuneConfig, pool: DecodePool, *, fuses: bool = False
 ) -> list[bool]:
     """Return for each test clip whether `bike classify` tells it."""
     attributes = AttributeConfig() if fuses else AttributeConfig(attributes="off")

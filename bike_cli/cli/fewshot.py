@@ -23,7 +23,7 @@ from bike_cli.config.fields import DATA, LEARNING, OUTPUT
 from bike_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from bike_cli.data.labelled.train_sets import LabelledSet
+    from bike_cli.data.labelled.train_sets import TrainSet
     from bike_cli.tasks.fewshot.report import Report
     from bike_cli.tasks.fewshot.study import Study
 
@@ -154,7 +154,7 @@ def _further_labels(request: FewshotRequest) -> tuple[str, ...]:
     return parse_labels(request.also, named="--also")
 
 
-def _study(config: FewshotConfig, labelled: LabelledSet, running: Session) -> Study:
+def _study(config: FewshotConfig, labelled: TrainSet, running: Session) -> Study:
     engine = running.load()
     from bike_cli.tasks.fewshot.study import Study
 

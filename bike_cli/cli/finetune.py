@@ -23,7 +23,7 @@ from bike_cli.settings import flatten, resolve
 
 if TYPE_CHECKING:
     from bike_cli.cli.finetune_view import View
-    from bike_cli.data.labelled.train_sets import LabelledSet
+    from bike_cli.data.labelled.train_sets import TrainSet
     from bike_cli.tasks.finetune.run import Finetuning
 
 # Training sees one view of a video at a time, and does not fuse attributes from elsewhere.
@@ -116,7 +116,7 @@ def _check_output(request: FinetuneRequest) -> None:
             raise UsageError(f"{output}: is inside {data}, which is read; name a folder outside of it")
 
 
-def _labelled(request: FinetuneRequest) -> LabelledSet:
+def _labelled(request: FinetuneRequest) -> TrainSet:
     from bike_cli.data.labelled.train_sets import read_labelled
 
     labelled = read_labelled(
@@ -137,9 +137,7 @@ def _labelled(request: FinetuneRequest) -> LabelledSet:
     return labelled
 
 
-def _finetuning(
-    config: FinetuneConfig, request: FinetuneRequest, labelled: LabelledSet, running: Session
-) -> Finetuning:
+def _finetuning(config: FinetuneConfig, request: FinetuneRequest, labelled: TrainSet, running: Session) -> Finetuning:
     model, is_resumed = config.engine.model, request.resume == "auto"
     engines, processes = running.load_in_each_process([model])
     from bike_cli.tasks.finetune.run import Finetuning
@@ -150,7 +148,7 @@ def _finetuning(
         )
 
 
-def _report_choices(training: Finetuning, labelled: LabelledSet, *, quiet: bool) -> None:
+def _report_choices(training: Finetuning, labelled: TrainSet, *, quiet: bool) -> None:
     """Write to stderr what was chosen for the user."""
     console = stderr(quiet=quiet or not stderr_is_tty())
     sides = training.sides

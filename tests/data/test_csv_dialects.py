@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bike_cli.config import SamplingConfig
-from bike_cli.data.labelled.eval_sets import read_tested
+from bike_cli.data.labelled.eval_sets import read_eval_set
 from bike_cli.data.labelled.train_sets import read_labelled
 from bike_cli.errors import UsageError, VideoError
 from bike_cli.video.decoding import decode
@@ -24,7 +24,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def read(text: str, name: str = "all.csv", encoding: str = "utf-8") -> dict[str, str]:
     """Return the label of each path, which training and evaluation read alike."""
     Path(name).write_text(text, encoding=encoding, newline="")
-    labelled, tested = read_labelled(name), read_tested([name])
+    labelled, tested = read_labelled(name), read_eval_set([name])
     labels = {sample.source.id: labelled.labels[sample.label] for sample in labelled.train}
     assert labels == {sample.source.id: tested.labels[sample.label] for sample in tested.samples}
     return labels

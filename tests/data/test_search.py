@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bike_cli.data.inputs import find_sources
-from bike_cli.data.labelled.eval_sets import read_tested
+from bike_cli.data.labelled.eval_sets import read_eval_set
 from bike_cli.data.labelled.train_sets import read_labelled
 from bike_cli.data.search import is_frame_folder
 from bike_cli.errors import UsageError
@@ -153,14 +153,14 @@ def test_system_folders_are_no_classes_and_none_of_their_videos(name: str) -> No
     assert [sample.source.id for sample in labelled.train] == [
         f"data/{name}.mp4" for name in ("run/a", "run/b", "walk/c", "walk/d")
     ]
-    assert read_tested(["data"]).labels == ("run", "walk")
+    assert read_eval_set(["data"]).labels == ("run", "walk")
 
 
 def test_class_folders_hold_frame_folders_with_companions() -> None:
     touch("data", *(f"{name}/{clip}/{frame}" for name in ("run", "walk") for clip in "abcd" for frame in FRAMES))
     touch("data", "run/a/Thumbs.db", "run/b/info.txt", "walk/c/features.npy", "walk/d/annotations/a.json")
 
-    for samples in (read_labelled("data").train, read_tested(["data"]).samples):
+    for samples in (read_labelled("data").train, read_eval_set(["data"]).samples):
         assert [s.source.id for s in samples] == [f"data/{name}/{clip}" for name in ("run", "walk") for clip in "abcd"]
 
 
@@ -307,7 +307,7 @@ def test_the_shared_folders_of_frames_are_all_found() -> None:
 def test_the_shared_class_folders_have_eight_videos() -> None:
     folder = FAULTS / "class_frame_folders_with_stray"
 
-    assert len(read_labelled(folder).train) == len(read_tested([folder]).samples) == 8
+    assert len(read_labelled(folder).train) == len(read_eval_set([folder]).samples) == 8
 
 
 @needs_faults

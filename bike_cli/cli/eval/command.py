@@ -30,7 +30,7 @@ from bike_cli.errors import ExitCode, UsageError
 from bike_cli.settings import flatten, resolve
 
 if TYPE_CHECKING:
-    from bike_cli.data.labelled.eval_sets import Tested
+    from bike_cli.data.labelled.eval_sets import EvalSet
     from bike_cli.tasks.evaluate.evaluation import Evaluation
     from bike_cli.tasks.evaluate.mistakes import Mistakes
     from bike_cli.tasks.evaluate.report import EvaluationReport
@@ -148,7 +148,7 @@ def _evaluate_videos(
         return report, Mistakes() if request.report is None else evaluation.mistakes()
 
 
-def _evaluation(config: EvalConfig, request: EvalRequest, tested: Tested, running: Session) -> Evaluation:
+def _evaluation(config: EvalConfig, request: EvalRequest, tested: EvalSet, running: Session) -> Evaluation:
     models = request.compared.get("model", [config.engine.model])
     running.start(models)
     from bike_cli.tasks.evaluate.evaluation import Evaluation

@@ -16,7 +16,7 @@ from bike_cli.errors import UsageError
 from bike_cli.settings import flatten, resolve
 
 if TYPE_CHECKING:
-    from bike_cli.data.labelled.train_sets import LabelledSet
+    from bike_cli.data.labelled.train_sets import TrainSet
     from bike_cli.inference.processes import Processes
     from bike_cli.tasks.evaluate.evaluation import System
     from bike_cli.tasks.evaluate.mistakes import Mistakes
@@ -77,7 +77,7 @@ def _names_file(request: EvalRequest) -> Path | None:
 
 
 def _studies(
-    config: EvalConfig, request: EvalRequest, labelled: LabelledSet, running: Session
+    config: EvalConfig, request: EvalRequest, labelled: TrainSet, running: Session
 ) -> tuple[list[tuple[System, Study]], Processes]:
     compared = request.compared
     engines, processes = running.load_in_each_process(compared.get("model", [config.engine.model]))
@@ -113,12 +113,12 @@ def _report(
     scores: Sequence[Sequence[SystemScores]],
 ) -> tuple[EvaluationReport, Mistakes]:
     """Return the report on the scores of each study, and the mistakes of the first study."""
-    from bike_cli.data.labelled.eval_sets import Tested
+    from bike_cli.data.labelled.eval_sets import EvalSet
     from bike_cli.tasks.evaluate.mistakes import Mistakes, find_mistakes
     from bike_cli.tasks.evaluate.summary import describe_data, manifest_of, summarize
 
     labelled, engine, last = study.labelled, study.engine, scores[0][-1]
-    tested = Tested(labelled.labels, labelled.names, tuple(study.samples))
+    tested = EvalSet(labelled.labels, labelled.names, tuple(study.samples))
     data = describe_data(tested, files, list(study.failures.values()), study.used, study.contents)
     manifest = manifest_of(config, engine=engine, model=engine.name, arguments=request.arguments)
     systems = [system for of_study in scores for system in of_study]

@@ -15,7 +15,7 @@ from bike_cli.data.predictions.files import DataFile
 from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from bike_cli.data.labelled.eval_sets import Tested
+    from bike_cli.data.labelled.eval_sets import EvalSet
     from bike_cli.data.predictions.predictions import MatchedPredictions, Predictions
     from bike_cli.tasks.evaluate.mistakes import Mistakes
     from bike_cli.tasks.evaluate.report import EvaluationReport
@@ -91,13 +91,13 @@ def _read(files: Sequence[DataFile], *, merge: bool) -> list[Predictions]:
     return [merge_parts(read)] if merge else read
 
 
-def _joined(predictions: Sequence[Predictions], tested: Tested, unknown: str | None) -> list[MatchedPredictions]:
+def _joined(predictions: Sequence[Predictions], tested: EvalSet, unknown: str | None) -> list[MatchedPredictions]:
     from bike_cli.data.predictions.predictions import match
 
     return [match(read, tested, unknown=unknown) for read in predictions]
 
 
-def _table(joined: MatchedPredictions, tested: Tested) -> ScoreTable:
+def _table(joined: MatchedPredictions, tested: EvalSet) -> ScoreTable:
     from bike_cli.tasks.evaluate.evaluation import names_of, truth_of
     from bike_cli.tasks.evaluate.score_table import ScoreTable
 

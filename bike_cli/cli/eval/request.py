@@ -14,7 +14,7 @@ from bike_cli.config.fields import DATA, FRAMES, MODEL, OUTPUT, TEXTS
 from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from bike_cli.data.labelled.eval_sets import Tested
+    from bike_cli.data.labelled.eval_sets import EvalSet
     from bike_cli.tasks.evaluate.report import EvaluationReport, Value
 
 
@@ -140,11 +140,11 @@ def single_file(labels: Sequence[Path], why: str) -> Path | None:
     return labels[0] if labels else None
 
 
-def read_eval_set(request: EvalRequest, files: Sequence[str], *, names: Sequence[Path]) -> Tested:
+def read_eval_set(request: EvalRequest, files: Sequence[str], *, names: Sequence[Path]) -> EvalSet:
     """Return the labelled videos in some files; `names` are one file of all classes, or one for each of the files."""
-    from bike_cli.data.labelled.eval_sets import read_tested
+    from bike_cli.data.labelled.eval_sets import read_eval_set
 
-    return read_tested(
+    return read_eval_set(
         list(files),
         names_file=names,
         root=request.root,

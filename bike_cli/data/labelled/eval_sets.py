@@ -26,7 +26,7 @@ NONE = -1  # Sample.label of a video without any of the labels
 
 
 @dataclass(frozen=True)
-class Tested:
+class EvalSet:
     """Labelled videos to evaluate on. Their order does not depend on the source.
 
     Args:
@@ -61,7 +61,7 @@ class Tested:
         return tuple(sorted({label for place in self.splits[split] for label in self.samples[place].labels} - {NONE}))
 
 
-def read_tested(
+def read_eval_set(
     given: Sequence[str | Path],
     *,
     names_file: str | Path | Sequence[str | Path] | None = None,
@@ -70,7 +70,7 @@ def read_tested(
     side: Literal["auto"] | Side = "auto",
     none_of_these: str | None = None,
     subset: str = SUBSET,
-) -> Tested:
+) -> EvalSet:
     """Return the labelled videos of folders and files, all of one side, and the candidate classes.
 
     The formats are those of `read_labelled`. Without a names file, the candidates are all classes in the sources,
@@ -115,7 +115,7 @@ def read_tested(
         candidates, find = _without(none_of_these, candidates, find, entries)
     samples = tuple(_sample(entry, find, candidates, names_files) for entry in entries)
     splits, left_out = _splits(parts, entries), tuple(one for listing in listings for one in listing.left_out)
-    return Tested(
+    return EvalSet(
         candidates.labels, candidates.names, samples, multi_label, taken, splits, _places_of(own, candidates), left_out
     )
 

@@ -27,7 +27,7 @@ _HYPHEN_BETWEEN_LETTERS = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
 
 
 @dataclass(frozen=True)
-class LabelledSet:
+class TrainSet:
     """Labelled videos to train on, and perhaps to test and validate on. Their order does not depend on the source.
 
     Args:
@@ -55,7 +55,7 @@ def read_labelled(
     val: str | Path | None = None,
     keep_val: bool = False,
     multi_label: bool = False,
-) -> LabelledSet:
+) -> TrainSet:
     """Return the labelled videos of a folder or a file.
 
     `given` is the first of these that fits:
@@ -100,7 +100,7 @@ def read_labelled(
     train_side, test_side, val_side = (
         tuple(_sample(entry, number) for entry in entries if entry.side == side) for side in PURPOSES
     )
-    return LabelledSet(labels, tuple(names), train_side, test_side or None, val_side or None, multi_label)
+    return TrainSet(labels, tuple(names), train_side, test_side or None, val_side or None, multi_label)
 
 
 def label_of(name: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.data.labelled.candidates import finder
-from bike_cli.data.labelled.eval_sets import Tested
+from bike_cli.data.labelled.eval_sets import EvalSet
 from bike_cli.data.predictions.files import DataFile
 from bike_cli.data.predictions.records import Answer, read_answers
 from bike_cli.errors import UsageError
@@ -92,7 +92,7 @@ class MatchedPredictions:
 
     logits: NDArray[np.float64]
     named: NDArray[np.int64]
-    truth: Tested
+    truth: EvalSet
     failures: tuple[Failure, ...]
     only_predicted: tuple[str, ...]
     only_labelled: tuple[str, ...]
@@ -123,7 +123,7 @@ def read_predictions(file: DataFile | str | Path, *, is_part: bool = False) -> P
     return predictions
 
 
-def match(predictions: Predictions, truth: Tested, *, unknown: str | None = None) -> MatchedPredictions:
+def match(predictions: Predictions, truth: EvalSet, *, unknown: str | None = None) -> MatchedPredictions:
     """Return the predictions of the labelled videos, as scores of their labels.
 
     Videos match if their names are equal; otherwise if both names are the same path from the current folder; otherwise
@@ -287,7 +287,7 @@ def _failed(where: str, path: str, error: object) -> Failure:
 # -- matching with labelled videos ------------------------------------------------------------------------------------
 
 
-def _columns(predictions: Predictions, truth: Tested, *, has_unknown: bool) -> NDArray[np.int64]:
+def _columns(predictions: Predictions, truth: EvalSet, *, has_unknown: bool) -> NDArray[np.int64]:
     """Return the place in `truth` of each predicted label; warn about labels that are never predicted."""
     is_by_id = truth.names == tuple(map(str, range(len(truth.names))))
     find = finder(truth.labels) if is_by_id else finder(truth.labels, truth.names)
@@ -373,7 +373,7 @@ def _logits(
     return logits
 
 
-def _subset(truth: Tested, kept: Sequence[int]) -> Tested:
+def _subset(truth: EvalSet, kept: Sequence[int]) -> EvalSet:
     new = {old: i for i, old in enumerate(kept)}
     samples: tuple[Sample, ...] = tuple(truth.samples[i] for i in kept)
     splits = tuple(tuple(new[i] for i in split if i in new) for split in truth.splits)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from bike_cli.config import ClassifyConfig, EvalConfig
-from bike_cli.data.labelled.eval_sets import NONE, Tested, read_tested
+from bike_cli.data.labelled.eval_sets import NONE, EvalSet, read_eval_set
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.store.store import open_store
 from bike_cli.errors import UsageError
@@ -52,7 +52,7 @@ class System:
 
 def evaluate(
     systems: Engine | System | Sequence[Engine | System],
-    data: Tested | str | Path | Sequence[str | Path],
+    data: EvalSet | str | Path | Sequence[str | Path],
     config: EvalConfig | None = None,
     *,
     pool: DecodePool | None = None,
@@ -66,7 +66,7 @@ def evaluate(
 
     Args:
         systems: engines, or `System`s if they differ in more than the model.
-        data: class folders, CSV files (`path,label`) or annotation files, or the set that `read_tested` returns.
+        data: class folders, CSV files (`path,label`) or annotation files, or the set that `read_eval_set` returns.
         config: None: the defaults. Its `engine` section does not count.
         pool: workers that are running already, made with the sampling and decoding of the config; they keep running.
             None: the call starts workers and stops them.
@@ -78,8 +78,8 @@ def evaluate(
     config = config or EvalConfig()
     if config.protocol == "fewshot":
         raise UsageError("protocol fewshot: learns from some of the videos; use bike.Study, or bike eval")
-    files = () if isinstance(data, Tested) else (data,) if isinstance(data, str | Path) else tuple(data)
-    tested = data if isinstance(data, Tested) else read_tested(files, multi_label=config.protocol == "multilabel")
+    files = () if isinstance(data, EvalSet) else (data,) if isinstance(data, str | Path) else tuple(data)
+    tested = data if isinstance(data, EvalSet) else read_eval_set(files, multi_label=config.protocol == "multilabel")
     given = (systems,) if isinstance(systems, Engine | System) else tuple(systems)
     compared = [_as_system(system, config) for system in given]
     models = tuple(dict.fromkeys(system.engine.name for system in compared))
@@ -130,7 +130,7 @@ class Evaluation:
     """
 
     systems: Sequence[System]
-    tested: Tested
+    tested: EvalSet
     config: EvalConfig
     pool: DecodePool
     processes: Processes = field(default_factory=Processes)
@@ -309,12 +309,12 @@ def provenance(classifier: Classifier) -> Provenance:
     )
 
 
-def names_of(tested: Tested, places: Sequence[int]) -> tuple[str, ...]:
+def names_of(tested: EvalSet, places: Sequence[int]) -> tuple[str, ...]:
     """Return the names of some samples."""
     return tuple(tested.samples[place].source.id for place in places)
 
 
-def truth_of(tested: Tested, places: Sequence[int]) -> NDArray[np.int64] | NDArray[np.bool_]:
+def truth_of(tested: EvalSet, places: Sequence[int]) -> NDArray[np.int64] | NDArray[np.bool_]:
     """Return the labels of some samples, as a `ScoreTable` has them."""
     if not tested.multi_label:
         return np.array([tested.samples[place].label for place in places], dtype=np.int64)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bike_cli.config import RESULTS, TRAINED_ATTRIBUTE_WEIGHT, EvalConfig
-from bike_cli.data.labelled.eval_sets import Tested
+from bike_cli.data.labelled.eval_sets import EvalSet
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure
@@ -54,7 +54,7 @@ class SystemScores:
     provenance: Provenance | None = None
 
 
-def check_protocol(config: EvalConfig, tested: Tested) -> None:
+def check_protocol(config: EvalConfig, tested: EvalSet) -> None:
     """Raise UsageError where videos do not fit the protocol, or the official code has no such metrics."""
     asked = config.attributes
     trusted = TRAINED_ATTRIBUTE_WEIGHT if asked.attribute_model is not None else 0.0  # a trained branch is known later
@@ -71,7 +71,7 @@ def check_protocol(config: EvalConfig, tested: Tested) -> None:
 
 def summarize(
     systems: Sequence[SystemScores],
-    tested: Tested,
+    tested: EvalSet,
     places: Sequence[int],
     config: EvalConfig,
     *,
@@ -126,7 +126,7 @@ def manifest_of(
 
 
 def describe_data(
-    tested: Tested, files: Sequence[str], failed: Sequence[Failure], videos: int, contents: str | None = None
+    tested: EvalSet, files: Sequence[str], failed: Sequence[Failure], videos: int, contents: str | None = None
 ) -> EvalData:
     """Describe the videos of an evaluation. Videos that annotations name but that cannot be used count as failed."""
     digest = hashlib.sha256()
@@ -200,7 +200,7 @@ def _mean(splits: Sequence[Mapping[str, Estimate]]) -> dict[str, Estimate]:
     return {name: over_splits([metrics[name].value for metrics in splits]) for name in splits[0]}
 
 
-def _parts(tested: Tested, places: Sequence[int]) -> list[Part]:
+def _parts(tested: EvalSet, places: Sequence[int]) -> list[Part]:
     """Return the splits as rows and classes of the tables."""
     row_of = {place: row for row, place in enumerate(places)}
     parts = []

@@ -8,7 +8,7 @@ from itertools import chain
 
 from bike_cli.config import FewshotConfig
 from bike_cli.data.labelled.draws import Draw, deal, draw
-from bike_cli.data.labelled.train_sets import LabelledSet
+from bike_cli.data.labelled.train_sets import TrainSet
 from bike_cli.errors import UsageError
 from bike_cli.tasks.fewshot.methods import parse_shots
 
@@ -42,7 +42,7 @@ class Drawing:
         UsageError: shots or a test fraction that do not suit the data.
     """
 
-    def __init__(self, labelled: LabelledSet, config: FewshotConfig) -> None:
+    def __init__(self, labelled: TrainSet, config: FewshotConfig) -> None:
         self._names = labelled.names
         self.samples = (*labelled.train, *(labelled.test or ()))
         self._test = None if labelled.test is None else tuple(range(len(labelled.train), len(self.samples)))

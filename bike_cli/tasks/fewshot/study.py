@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bike_cli.config import AttributeConfig, ClassifyConfig, FewshotConfig
-from bike_cli.data.labelled.train_sets import LabelledSet
+from bike_cli.data.labelled.train_sets import TrainSet
 from bike_cli.data.lines import key
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.saved_classifier import SavedClassifier
@@ -46,7 +46,7 @@ class Study:
     def __init__(
         self,
         engine: Engine,
-        labelled: LabelledSet,
+        labelled: TrainSet,
         config: FewshotConfig,
         pool: DecodePool,
         processes: Processes | None = None,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bike_cli.config import FewshotConfig
-from bike_cli.data.labelled.train_sets import LabelledSet
+from bike_cli.data.labelled.train_sets import TrainSet
 from bike_cli.engine.heads.few_shot import Views, as_views
 from bike_cli.engine.store.store import Store, open_store
 from bike_cli.errors import UsageError
@@ -90,7 +90,7 @@ class Reading:
 
     def __init__(
         self,
-        labelled: LabelledSet,
+        labelled: TrainSet,
         drawing: Drawing,
         classifier: Classifier,
         config: FewshotConfig,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bike_cli.config import RESULTS, FinetuneConfig, Recipe
 from bike_cli.data.labelled.draws import deal
-from bike_cli.data.labelled.train_sets import LabelledSet
+from bike_cli.data.labelled.train_sets import TrainSet
 from bike_cli.data.labels import fill, read_templates
 from bike_cli.data.lexicons import lexicon_names, read_lexicon
 from bike_cli.engine.engine import Engine
@@ -57,7 +57,7 @@ class RunPlan:
 
     engine: Engine
     config: FinetuneConfig
-    labelled: LabelledSet
+    labelled: TrainSet
     sides: Sides
     loss: str
     recipe: Recipe
@@ -108,7 +108,7 @@ class RunPlan:
         return _class_texts(text.classes, *voters(text, training.positions), self.config, self.recipe)
 
 
-def plan_run(engine: Engine, labelled: LabelledSet, config: FinetuneConfig) -> RunPlan:
+def plan_run(engine: Engine, labelled: TrainSet, config: FinetuneConfig) -> RunPlan:
     """Return the plan of a run; the engine's frozen weights take no gradient from now on.
 
     Raises:
@@ -141,7 +141,7 @@ def choose_loss(config: FinetuneConfig, *, multi_label: bool) -> str:
     return loss
 
 
-def split_sides(labelled: LabelledSet, *, fraction: float, seed: int) -> Sides:
+def split_sides(labelled: TrainSet, *, fraction: float, seed: int) -> Sides:
     """Return the sides of a set; without a validation side, a share of each class's training videos is held back.
 
     Raises:
@@ -198,7 +198,7 @@ def choose_lexicon(engine: Engine, config: FinetuneConfig) -> str:
     return name
 
 
-def _settings(engine: Engine, labelled: LabelledSet, sides: Sides, config: FinetuneConfig) -> dict[str, object]:
+def _settings(engine: Engine, labelled: TrainSet, sides: Sides, config: FinetuneConfig) -> dict[str, object]:
     values = settings_affecting(config, *RESULTS)
     del values["model"]  # a run may be resumed from a copy: the fingerprint identifies the weights
     data = hashlib.sha256()

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bike_cli.config import FinetuneConfig
-from bike_cli.data.labelled.train_sets import LabelledSet
+from bike_cli.data.labelled.train_sets import TrainSet
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
 from bike_cli.inference.processes import Processes
@@ -61,7 +61,7 @@ class Finetuning:
     def __init__(
         self,
         engine: Engine,
-        labelled: LabelledSet,
+        labelled: TrainSet,
         config: FinetuneConfig,
         pool: DecodePool,
         folder: Path,

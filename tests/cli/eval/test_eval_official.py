@@ -124,7 +124,7 @@ def test_few_shots_and_predictions_have_one_file_of_labels(
 
     assert (few.exit_code, told.exit_code) == (ExitCode.USAGE, ExitCode.USAGE)
     assert "--labels: the protocol fewshot has one data set, and 3 files were named; name one" in few.stderr
-    assert "--labels: predictions have one truth, and 3 files were named; name one" in told.stderr
+    assert "--labels: predictions have one file of true labels, and 3 files were named; name one" in told.stderr
 
 
 def test_no_output_may_be_one_of_the_names_files(lists: tuple[list[Path], list[Path]]) -> None:
@@ -256,8 +256,10 @@ def test_one_record_holds_no_others_back(activitynet: Path, tmp_path: Path) -> N
     assert told["systems"][0]["metrics"]["top1"]["value"] == 1  # type: ignore[index]
     assert [one["videos"] for one in told["systems"][0]["per_class"]] == [2, 3]  # type: ignore[index]
     assert told["systems"][0]["official"].keys() == {"top1", "top5", "map"}  # type: ignore[index]
-    assert "1 video with several labels, first two; that of the first annotation counts" in ran.stderr
-    assert "video none: has no label; annotate it; 2 videos left out" in ran.stderr
+    assert "1 video with several labels, first " in ran.stderr
+    assert "v_two.mp4; only the first label counts" in ran.stderr
+    assert "video none: has no label; annotate it; 1 video left out" in ran.stderr
+    assert "has an id that cannot be a file name; fix it; 1 video left out" in ran.stderr
     assert "2 videos failed" in ran.stdout
 
 

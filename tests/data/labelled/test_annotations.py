@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bike_cli.data.labelled.eval_sets import read_tested
+from bike_cli.data.labelled.eval_sets import read_eval_set
 from bike_cli.data.labelled.train_sets import read_labelled
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Sample, Source
@@ -48,7 +48,7 @@ def test_actions_of_charades_are_labels_each_once(classes: Path) -> None:
     rows = (charades("N11GT", "c003 8.60 14.20;c001 0.00 11.70;c003 15.00 16"), charades("46GP8", "c002 11.90 21.20"))
     write("Charades_v1_test.csv", HEADER, *rows)
 
-    tested = read_tested(["Charades_v1_test.csv"], root="videos", names_file=classes)
+    tested = read_eval_set(["Charades_v1_test.csv"], root="videos", names_file=classes)
 
     assert tested.multi_label
     assert tested.labels == (
@@ -67,13 +67,13 @@ def test_actions_of_charades_are_labels_each_once(classes: Path) -> None:
 def test_a_video_without_actions_is_of_none_of_the_labels(classes: Path) -> None:
     write("test.csv", HEADER, charades("AAAAA", ""), charades("BBBBB", "c000 0.00 1.00"))
 
-    assert [s.label for s in read_tested(["test.csv"], names_file=classes).samples] == [-1, 0]
+    assert [s.label for s in read_eval_set(["test.csv"], names_file=classes).samples] == [-1, 0]
 
 
 def test_names_of_charades_may_be_those_of_ids(classes: Path) -> None:
     write("test.csv", HEADER, charades("AAAAA", "c001 0.00 1.00"))
 
-    tested = read_tested(["test.csv"], names_file=write("names.csv", "id,name", "1,two", "0,one"))
+    tested = read_eval_set(["test.csv"], names_file=write("names.csv", "id,name", "1,two", "0,one"))
 
     assert [tested.labels[s.label] for s in tested.samples] == ["two"]
 
@@ -81,7 +81,7 @@ def test_names_of_charades_may_be_those_of_ids(classes: Path) -> None:
 def test_codes_of_charades_are_left_out_of_labels_for_other_files(classes: Path) -> None:
     write("all.csv", "path,label", "a.mp4,Closing a door")
 
-    tested = read_tested(["all.csv"], names_file=classes)
+    tested = read_eval_set(["all.csv"], names_file=classes)
 
     assert tested.labels[2] == tested.names[2] == "Closing a door"
     assert [s.label for s in tested.samples] == [2]
@@ -90,14 +90,14 @@ def test_codes_of_charades_are_left_out_of_labels_for_other_files(classes: Path)
 def test_a_video_that_is_missing_is_a_sample(classes: Path) -> None:
     write("test.csv", HEADER, charades("AAAAA", "c001 0.00 1.00"))
 
-    assert [s.source for s in read_tested(["test.csv"], names_file=classes).samples] == [Source.at("AAAAA.mp4")]
+    assert [s.source for s in read_eval_set(["test.csv"], names_file=classes).samples] == [Source.at("AAAAA.mp4")]
 
 
 def test_the_video_is_the_first_of_the_usual_kinds(classes: Path) -> None:
     touch("A.avi", "A.webm", "A.MP4", "A.txt", "B.mov", "B.avi", "C/1.jpg", "D.txt", "D.mp4.part")
     write("test.csv", HEADER, *(charades(id_, "c001 0.00 1.00") for id_ in "ABCD"))
 
-    tested = read_tested(["test.csv"], names_file=classes)
+    tested = read_eval_set(["test.csv"], names_file=classes)
 
     assert [s.source.id for s in tested.samples] == ["A.MP4", "B.avi", "C", "D.mp4"]
 
@@ -133,7 +133,7 @@ def test_wrong_rows_are_refused_by_line(rows: tuple[str, ...], message: str, cla
     write("test.csv", HEADER, *rows)
 
     with pytest.raises(UsageError, match=message):
-        read_tested(["test.csv"], names_file=classes)
+        read_eval_set(["test.csv"], names_file=classes)
 
 
 @pytest.mark.parametrize(
@@ -147,14 +147,14 @@ def test_wrong_classes_of_charades_are_refused(lines: tuple[str, ...], message: 
     write("test.csv", HEADER, charades("A", "c000 0.00 1.00"))
 
     with pytest.raises(UsageError, match=message):
-        read_tested(["test.csv"], names_file=write("names.txt", *lines))
+        read_eval_set(["test.csv"], names_file=write("names.txt", *lines))
 
 
 def test_classes_of_charades_need_names() -> None:
     write("test.csv", HEADER, charades("A", ""), charades("B", "c000 0.00 1.00"))
 
     with pytest.raises(UsageError, match=r"^test.csv:3: has an id but no name; give --labels a CSV file"):
-        read_tested(["test.csv"])
+        read_eval_set(["test.csv"])
 
 
 # -- ActivityNet ----------------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ SOME = {
 def test_videos_for_validation_are_taken_and_labels_of_all_are_candidates() -> None:
     touch("videos/v_xyz.webm")
 
-    tested = read_tested([activitynet(SOME)], root="videos")
+    tested = read_eval_set([activitynet(SOME)], root="videos")
 
     assert tested.labels == ("archery", "Drinking coffee", "Tai chi")
     assert not tested.multi_label
@@ -198,7 +198,7 @@ def test_videos_for_validation_are_taken_and_labels_of_all_are_candidates() -> N
 
 
 def test_another_subset_can_be_taken() -> None:
-    tested = read_tested([activitynet(SOME)], subset="training")
+    tested = read_eval_set([activitynet(SOME)], subset="training")
 
     assert tested.samples == (Sample(Source.at("v_train1.mp4"), 0),)
 
@@ -216,7 +216,7 @@ def test_another_subset_can_be_taken() -> None:
 def test_a_video_is_found_by_its_id(there: tuple[str, ...], found: str) -> None:
     touch(*there)
 
-    tested = read_tested([activitynet({"xyz": ("validation", ("run",))})])
+    tested = read_eval_set([activitynet({"xyz": ("validation", ("run",))})])
 
     assert [s.source.id for s in tested.samples] == [found]
 
@@ -231,7 +231,7 @@ def test_of_several_labels_that_of_the_first_annotation_counts(caplog: pytest.Lo
         }
     )
 
-    tested = read_tested([path])
+    tested = read_eval_set([path])
 
     assert not tested.multi_label
     assert tested.labels == ("fly", "jump", "run")
@@ -246,7 +246,7 @@ def test_of_several_labels_that_of_the_first_annotation_counts(caplog: pytest.Lo
 def test_a_video_without_a_label_keeps_no_other_back(caplog: pytest.LogCaptureFixture) -> None:
     path = activitynet({"a": ("validation", ()), "b": ("validation", ("run",)), "c": ("validation", ())})
 
-    tested = read_tested([path])
+    tested = read_eval_set([path])
 
     assert [s.source.id for s in tested.samples] == ["v_b.mp4"]
     assert tested.left_out == (
@@ -261,7 +261,7 @@ def test_an_id_that_is_no_file_name_keeps_no_other_back(id_: str, shown: str) ->
     """JSON may write half a character."""
     path = activitynet({id_: ("validation", ("run",)), "b": ("validation", ("run",))})
 
-    tested = read_tested([path])
+    tested = read_eval_set([path])
 
     assert [s.source.id for s in tested.samples] == ["v_b.mp4"]
     message = f"anet.json, video {shown}: has an id that cannot be a file name; fix it"
@@ -269,7 +269,7 @@ def test_an_id_that_is_no_file_name_keeps_no_other_back(id_: str, shown: str) ->
 
 
 def test_an_id_may_be_bytes_that_are_no_text() -> None:
-    tested = read_tested([activitynet({"\udcff": ("validation", ("run",))})])
+    tested = read_eval_set([activitynet({"\udcff": ("validation", ("run",))})])
 
     assert [s.source.id for s in tested.samples] == ["v_\udcff.mp4"]
     assert tested.left_out == ()
@@ -280,13 +280,13 @@ def test_a_subset_without_labels_names_those_that_have_some(multi_label: bool) -
     message = "^anet.json: the subset 'testing' has no labels; choose validation or training$"
 
     with pytest.raises(UsageError, match=message):
-        read_tested([activitynet(SOME)], subset="testing", multi_label=multi_label)
+        read_eval_set([activitynet(SOME)], subset="testing", multi_label=multi_label)
 
 
 def test_a_video_may_have_several_labels_or_none_if_so_said() -> None:
     path = activitynet({"a": ("validation", ("run", "jump", "run")), "b": ("validation", ())})
 
-    tested = read_tested([path], multi_label=True)
+    tested = read_eval_set([path], multi_label=True)
 
     assert tested.labels == ("jump", "run")
     assert [s.labels for s in tested.samples] == [(0, 1), (-1,)]
@@ -295,7 +295,7 @@ def test_a_video_may_have_several_labels_or_none_if_so_said() -> None:
 def test_a_names_file_orders_the_labels() -> None:
     names = write("names.csv", "id,name", "0,Tai chi", "1,drinking coffee", "2,Archery", "3,Polo")
 
-    tested = read_tested([activitynet(SOME)], names_file=names)
+    tested = read_eval_set([activitynet(SOME)], names_file=names)
 
     assert tested.labels == ("Tai chi", "drinking coffee", "Archery", "Polo")
     assert [s.label for s in tested.samples] == [0, 1]
@@ -318,7 +318,7 @@ def test_a_names_file_orders_the_labels() -> None:
 )
 def test_labels_that_do_not_do_are_refused(videos: Mapping[str, tuple[str, tuple[str, ...]]], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        read_tested([activitynet(videos)])
+        read_eval_set([activitynet(videos)])
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,7 @@ def test_malformed_annotations_are_refused(text: str, message: str) -> None:
     Path("anet.json").write_text(text)
 
     with pytest.raises(UsageError, match=message):
-        read_tested(["anet.json"])
+        read_eval_set(["anet.json"])
 
 
 def test_a_root_that_cannot_be_listed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -359,7 +359,7 @@ def test_a_root_that_cannot_be_listed_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("os.scandir", refuse)
 
     with pytest.raises(UsageError, match=r"^videos: cannot be read \(Permission denied\); check its permissions"):
-        read_tested([activitynet(SOME)], root="videos")
+        read_eval_set([activitynet(SOME)], root="videos")
 
 
 # -- as training data -------------------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bike_cli.data.labelled.eval_sets import NONE, read_tested
-from bike_cli.data.labelled.eval_sets import Tested as Truth  # pytest takes what is called Test… for tests
+from bike_cli.data.labelled.eval_sets import NONE, read_eval_set
+from bike_cli.data.labelled.eval_sets import EvalSet as Truth
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample, Source
 
@@ -30,7 +30,7 @@ def shown(tested: Truth, samples: Iterable[Sample] | None = None) -> list[tuple[
 
 def refused(given: Sequence[str | Path], message: str, **more: object) -> None:
     with pytest.raises(UsageError, match=message):
-        read_tested(given, **more)  # type: ignore[arg-type]
+        read_eval_set(given, **more)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_class_folders_without_sides_are_taken_whole(caplog: pytest.LogCaptureFixture) -> None:
     touch("data/YoYo/b.mp4", "data/jump/a.mp4")
 
-    tested = read_tested(["data"])
+    tested = read_eval_set(["data"])
 
     assert tested == Truth(
         labels=("yo yo", "jump"),
@@ -58,13 +58,13 @@ def test_class_folders_without_sides_are_taken_whole(caplog: pytest.LogCaptureFi
 def test_one_class_is_enough() -> None:
     touch("data/run/a.mp4")
 
-    assert shown(read_tested(["data"])) == [("data/run/a.mp4", "run")]
+    assert shown(read_eval_set(["data"])) == [("data/run/a.mp4", "run")]
 
 
 def test_the_test_side_is_taken_aloud(caplog: pytest.LogCaptureFixture) -> None:
     touch("data/train/run/a.mp4", "data/train/jump/b.mp4", "data/test/run/c.mp4", "data/val/run/d.mp4")
 
-    tested = read_tested(["data"])
+    tested = read_eval_set(["data"])
 
     assert shown(tested) == [("data/test/run/c.mp4", "run")]
     assert tested.side == "test"
@@ -76,13 +76,13 @@ def test_the_test_side_is_taken_aloud(caplog: pytest.LogCaptureFixture) -> None:
 def test_classes_of_other_sides_are_candidates() -> None:
     touch("data/train/run/a.mp4", "data/train/jump/b.mp4", "data/test/run/c.mp4")
 
-    assert read_tested(["data"]).labels == ("jump", "run")
+    assert read_eval_set(["data"]).labels == ("jump", "run")
 
 
 def test_validation_stands_in_for_no_test(caplog: pytest.LogCaptureFixture) -> None:
     write("all.csv", "path,label,split", "a.mp4,run,train", "b.mp4,jump,val", "c.mp4,run,validation")
 
-    tested = read_tested(["all.csv"])
+    tested = read_eval_set(["all.csv"])
 
     assert shown(tested) == [("b.mp4", "jump"), ("c.mp4", "run")]
     assert tested.side == "val"
@@ -93,7 +93,7 @@ def test_validation_stands_in_for_no_test(caplog: pytest.LogCaptureFixture) -> N
 def test_a_side_that_is_chosen_is_taken_in_silence(side: str, id_: str, caplog: pytest.LogCaptureFixture) -> None:
     write("all.csv", "path,label,split", "a.mp4,run,train", "b.mp4,run,val", "c.mp4,run,test")
 
-    tested = read_tested(["all.csv"], side=side)  # type: ignore[arg-type]
+    tested = read_eval_set(["all.csv"], side=side)  # type: ignore[arg-type]
 
     assert (tested.side, [s.source.id for s in tested.samples]) == (side, [id_])
     assert caplog.messages == []
@@ -103,7 +103,7 @@ def test_a_side_that_is_chosen_is_taken_in_silence(side: str, id_: str, caplog: 
 def test_videos_that_nobody_marked_are_of_any_side(side: str) -> None:
     write("all.csv", "path,label", "a.mp4,run")
 
-    tested = read_tested(["all.csv"], side=side)  # type: ignore[arg-type]
+    tested = read_eval_set(["all.csv"], side=side)  # type: ignore[arg-type]
 
     assert tested.side is None
     assert shown(tested) == [("a.mp4", "run")]
@@ -113,7 +113,7 @@ def test_several_files_are_one_set_and_keep_apart_as_splits(caplog: pytest.LogCa
     write("one.csv", "path,label", "c.mp4,run", "a.mp4,jump")
     write("two.csv", "path,label", "b.mp4,run", "c.mp4,run")
 
-    tested = read_tested(["one.csv", "two.csv"])
+    tested = read_eval_set(["one.csv", "two.csv"])
 
     assert [s.source.id for s in tested.samples] == ["a.mp4", "b.mp4", "c.mp4"]
     assert tested.splits == ((0, 2), (1, 2))
@@ -133,7 +133,7 @@ def test_unmarked_videos_go_with_marked_ones() -> None:
     touch("data/train/run/a.mp4", "data/test/run/b.mp4")
     write("more.csv", "path,label", "c.mp4,run")
 
-    assert [s.source.id for s in read_tested(["data", "more.csv"]).samples] == ["data/test/run/b.mp4", "c.mp4"]
+    assert [s.source.id for s in read_eval_set(["data", "more.csv"]).samples] == ["data/test/run/b.mp4", "c.mp4"]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_what_is_all_for_training_is_refused(side: str, message: str) -> None:
 
 def test_nothing_given_is_a_callers_mistake() -> None:
     with pytest.raises(ValueError, match=r"^given is empty; name a folder or a file"):
-        read_tested([])
+        read_eval_set([])
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_root_is_for_files() -> None:
     touch("data/run/a.mp4", "videos/b.mp4")
     write("all.csv", "path,label", "b.mp4,run")
 
-    assert [s.source.path for s in read_tested(["all.csv"], root="videos").samples] == [Path("videos/b.mp4")]
+    assert [s.source.path for s in read_eval_set(["all.csv"], root="videos").samples] == [Path("videos/b.mp4")]
     refused(["data"], "^videos: is a root for the paths in a file, but data is a folder", root="videos")
 
 
@@ -194,7 +194,7 @@ def test_ids_and_names_do_not_go_together() -> None:
 def test_ids_are_places_among_all_names_with_a_video_or_without(lines: tuple[str, ...]) -> None:
     write("names.csv", "id,name", "2,running", "0,jumping", "3,flying", '1,"stop, drop"')
 
-    tested = read_tested([write("all.txt", *lines)], names_file="names.csv")
+    tested = read_eval_set([write("all.txt", *lines)], names_file="names.csv")
 
     assert tested.labels == ("jumping", "stop, drop", "running", "flying")
     assert tested.names == ("0", "1", "2", "3")
@@ -204,7 +204,7 @@ def test_ids_are_places_among_all_names_with_a_video_or_without(lines: tuple[str
 def test_several_ids_of_a_video_are_its_labels() -> None:
     write("names.csv", "id,name", "0,running", "1,jumping", "2,flying")
 
-    tested = read_tested([write("all.txt", "a.mp4 2,0", "b.mp4 1")], names_file="names.csv", multi_label=True)
+    tested = read_eval_set([write("all.txt", "a.mp4 2,0", "b.mp4 1")], names_file="names.csv", multi_label=True)
 
     assert tested.multi_label
     assert [s.labels for s in tested.samples] == [(0, 2), (1,)]
@@ -260,7 +260,7 @@ def test_ids_need_a_names_file() -> None:
 def test_candidates_are_those_of_the_names_file_in_its_order(lines: tuple[str, ...], names: tuple[str, ...]) -> None:
     touch("data/TaiChi/a.mp4", "data/running/b.mp4")
 
-    tested = read_tested(["data"], names_file=write("names.txt", *lines))
+    tested = read_eval_set(["data"], names_file=write("names.txt", *lines))
 
     assert tested.labels == tested.names == names
     assert shown(tested) == [("data/TaiChi/a.mp4", "Tai Chi"), ("data/running/b.mp4", "running")]
@@ -270,7 +270,7 @@ def test_a_file_says_what_the_model_reads_for_each_name() -> None:
     write("all.csv", "path,label", "a.mp4,YoYo", "b.mp4,run")
     write("names.csv", "name,label", "run,running fast", "fly,flying", 'YoYo,"yo-yo, up and down"')
 
-    tested = read_tested(["all.csv"], names_file="names.csv")
+    tested = read_eval_set(["all.csv"], names_file="names.csv")
 
     assert tested.names == ("run", "fly", "YoYo")
     assert tested.labels == ("running fast", "flying", "yo-yo, up and down")
@@ -281,7 +281,7 @@ def test_the_spelling_that_is_most_alike_decides() -> None:
     write("all.csv", "path,label", "a.mp4,Run", "b.mp4,run")
     write("names.csv", "name,label", "run,moving fast", "Run,leading a company")
 
-    assert [s.label for s in read_tested(["all.csv"], names_file="names.csv").samples] == [1, 0]
+    assert [s.label for s in read_eval_set(["all.csv"], names_file="names.csv").samples] == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_two_spellings_of_one_candidate_are_one_class() -> None:
     write("all.csv", "path,label", "a.mp4,TaiChi", "b.mp4,tai chi", "c.mp4,tai_chi; run", "d.mp4,TaiChi;tai_chi")
     write("names.txt", "run", "tai chi")
 
-    tested = read_tested(["all.csv"], names_file="names.txt", multi_label=True)
+    tested = read_eval_set(["all.csv"], names_file="names.txt", multi_label=True)
 
     assert [s.labels for s in tested.samples] == [(1,), (1,), (0, 1), (1,)]
 
@@ -318,7 +318,7 @@ def test_two_spellings_of_one_candidate_are_one_class() -> None:
 def test_videos_of_none_of_the_labels_have_none() -> None:
     touch("data/run/a.mp4", "data/Unknown/b.mp4", "data/jump/c.mp4")
 
-    tested = read_tested(["data"], none_of_these="unknown")
+    tested = read_eval_set(["data"], none_of_these="unknown")
 
     assert tested.labels == ("jump", "run")
     assert shown(tested) == [("data/Unknown/b.mp4", None), ("data/jump/c.mp4", "jump"), ("data/run/a.mp4", "run")]
@@ -328,7 +328,7 @@ def test_the_names_file_need_not_name_what_is_none_of_these() -> None:
     write("all.csv", "path,label", "a.mp4,run", "b.mp4,something else")
     write("names.txt", "run", "jump")
 
-    tested = read_tested(["all.csv"], names_file="names.txt", none_of_these="something_else")
+    tested = read_eval_set(["all.csv"], names_file="names.txt", none_of_these="something_else")
 
     assert tested.labels == ("run", "jump")
     assert [s.label for s in tested.samples] == [0, -1]
@@ -337,7 +337,7 @@ def test_the_names_file_need_not_name_what_is_none_of_these() -> None:
 def test_an_id_may_be_none_of_these_by_its_name() -> None:
     write("names.csv", "id,name", "0,run", "1,unknown", "2,jump")
 
-    tested = read_tested([write("all.txt", "a 0", "b 1", "c 2")], names_file="names.csv", none_of_these="unknown")
+    tested = read_eval_set([write("all.txt", "a 0", "b 1", "c 2")], names_file="names.csv", none_of_these="unknown")
 
     assert tested.labels == ("run", "jump")
     assert tested.names == ("0", "2")
@@ -386,7 +386,7 @@ def test_one_file_counts_once_however_it_is_spelled(way: str, spellings: dict[st
     one = write("one.csv", "path,label", "videos/a.mp4,run", "other/b.mp4,jump")
     two = write("two.csv", "path,label", f"{spellings[way]},run")
 
-    tested = read_tested([one, two])
+    tested = read_eval_set([one, two])
 
     assert len(tested.samples) == 2
     assert [[Path(tested.samples[i].source.path).resolve().name for i in split] for split in tested.splits] in (
@@ -401,7 +401,7 @@ def test_links_to_different_files_are_different_videos() -> None:
         Path(f"{name}.mp4").symlink_to(f"data/{name}/a.mp4")
     write("all.csv", "path,label", "run.mp4,run", "jump.mp4,jump")
 
-    assert shown(read_tested(["all.csv"])) == [("jump.mp4", "jump"), ("run.mp4", "run")]
+    assert shown(read_eval_set(["all.csv"])) == [("jump.mp4", "jump"), ("run.mp4", "run")]
 
 
 def test_files_that_are_not_there_and_links_to_nowhere_are_samples() -> None:
@@ -409,7 +409,7 @@ def test_files_that_are_not_there_and_links_to_nowhere_are_samples() -> None:
     Path("round.mp4").symlink_to("round.mp4")
     write("all.csv", "path,label", "nowhere.mp4,run", "round.mp4,jump", "no/such.mp4,run")
 
-    assert len(read_tested(["all.csv"]).samples) == 3
+    assert len(read_eval_set(["all.csv"]).samples) == 3
 
 
 # -- a names file for each list -------------------------------------------------------------------------------------
@@ -430,7 +430,7 @@ def lists() -> tuple[list[Path], list[Path]]:
 def test_ids_are_places_in_the_names_file_of_their_list(lists: tuple[list[Path], list[Path]]) -> None:
     given, names = lists
 
-    tested = read_tested(given, names_file=names)
+    tested = read_eval_set(given, names_file=names)
 
     assert tested.labels == tested.names == ("running", "flying", "swimming", "hopping", "sleeping")
     assert shown(tested) == [
@@ -454,7 +454,7 @@ def test_one_names_file_for_all_lists_leaves_a_split_the_classes_that_it_has(
 ) -> None:
     (one, _, three), names = lists
 
-    tested = read_tested([one, three], names_file=names[:1])
+    tested = read_eval_set([one, three], names_file=names[:1])
 
     assert tested.names == ("0", "1", "2")
     assert tested.candidates == ()
@@ -494,7 +494,7 @@ def test_class_names_are_looked_up_in_their_own_names_file() -> None:
     two = write("two.csv", "path,label", "c.mp4,run", "d.mp4,tai_chi")
     names = [write("n1.csv", "name,label", "TaiChi,tai chi", "run,running"), write("n2.txt", "Tai Chi", "run")]
 
-    tested = read_tested([one, two], names_file=names)
+    tested = read_eval_set([one, two], names_file=names)
 
     assert tested.labels == ("tai chi", "running", "run")
     assert shown(tested) == [("a.mp4", "tai chi"), ("b.mp4", "running"), ("c.mp4", "run"), ("d.mp4", "tai chi")]
@@ -505,7 +505,7 @@ def test_several_labels_of_a_video_have_their_own_names_file_each() -> None:
     given = [write("one.txt", "a.mp4 0,1"), write("two.txt", "b.mp4 1,0", "a.mp4 0,2")]
     names = [write("n1.csv", "id,name", "0,run", "1,jump"), write("n2.csv", "id,name", "0,jump", "1,fly", "2,run")]
 
-    tested = read_tested(given, names_file=names, multi_label=True)
+    tested = read_eval_set(given, names_file=names, multi_label=True)
 
     assert tested.labels == ("run", "jump", "fly")
     assert [s.labels for s in tested.samples] == [(0, 1), (1, 2)]
@@ -514,7 +514,7 @@ def test_several_labels_of_a_video_have_their_own_names_file_each() -> None:
 def test_what_is_none_of_these_is_no_candidate_of_any_list(lists: tuple[list[Path], list[Path]]) -> None:
     given, names = lists
 
-    tested = read_tested(given, names_file=names, none_of_these="running")
+    tested = read_eval_set(given, names_file=names, none_of_these="running")
 
     assert tested.labels == ("flying", "swimming", "hopping", "sleeping")
     assert dict(shown(tested))["run.mp4"] is None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bike_cli.data.labelled.train_sets import LabelledSet, label_of, read_labelled
+from bike_cli.data.labelled.train_sets import TrainSet, label_of, read_labelled
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample
 
@@ -29,7 +29,7 @@ def write(name: str, *lines: str) -> Path:
     return Path(name)
 
 
-def shown(labelled: LabelledSet, samples: Iterable[Sample] | None) -> list[tuple[str, str]]:
+def shown(labelled: TrainSet, samples: Iterable[Sample] | None) -> list[tuple[str, str]]:
     """Return the samples as (id, label): what a user would say of them."""
     return [(s.source.id, labelled.labels[s.label]) for s in samples or ()]
 

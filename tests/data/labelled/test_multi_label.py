@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bike_cli.data.labelled.train_sets import LabelledSet, read_labelled
+from bike_cli.data.labelled.train_sets import TrainSet, read_labelled
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample, Source
 
@@ -22,7 +22,7 @@ def touch(*names: str) -> None:
         Path(name).touch()
 
 
-def shown(labelled: LabelledSet, samples: Iterable[Sample] | None) -> list[tuple[str, list[str]]]:
+def shown(labelled: TrainSet, samples: Iterable[Sample] | None) -> list[tuple[str, list[str]]]:
     """Return the samples as (id, labels): what a user would say of them."""
     return [(s.source.id, [labelled.labels[i] for i in s.labels]) for s in samples or ()]
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from bike_cli.cli.classify.writers import Format, make_writer
-from bike_cli.data.labelled.eval_sets import Tested as Truth  # pytest takes what is called Test… for tests
+from bike_cli.data.labelled.eval_sets import EvalSet as Truth
 from bike_cli.data.predictions.files import DataFile, format_of
 from bike_cli.data.predictions.predictions import MatchedPredictions, match, read_predictions
 from bike_cli.errors import UsageError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from bike_cli.data.labelled.eval_sets import Tested as Truth  # pytest takes what is called Test… for tests
+from bike_cli.data.labelled.eval_sets import EvalSet as Truth
 from bike_cli.data.predictions.merge import merge_parts
 from bike_cli.data.predictions.predictions import Predictions, match, read_predictions
 from bike_cli.errors import UsageError

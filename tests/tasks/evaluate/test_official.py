@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bike_cli.config import AttributeConfig, EvalConfig, Protocol
 from bike_cli.data.labelled.eval_sets import NONE
-from bike_cli.data.labelled.eval_sets import Tested as Truth  # pytest takes what is called Test… for tests
+from bike_cli.data.labelled.eval_sets import EvalSet as Truth
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample, Source
 from bike_cli.tasks.evaluate.metrics import mean_average_precision

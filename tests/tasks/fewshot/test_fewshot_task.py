@@ -23,7 +23,7 @@ from bike_cli.config import (
     SpottingConfig,
     StoreConfig,
 )
-from bike_cli.data.labelled.train_sets import LabelledSet, read_labelled
+from bike_cli.data.labelled.train_sets import TrainSet, read_labelled
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.bike import AttributeHead
 from bike_cli.engine.heads.few_shot import Head, Views
@@ -119,7 +119,7 @@ class Studied:
     decoded: int
 
 
-def study(engine: Engine, data: Path | LabelledSet, settings: FewshotConfig | None = None) -> Studied:
+def study(engine: Engine, data: Path | TrainSet, settings: FewshotConfig | None = None) -> Studied:
     """Read, report, and keep a classifier."""
     settings = settings or config()
     labelled = read_labelled(data) if isinstance(data, Path) else data

@@ -21,7 +21,7 @@ from bike_cli.config import (
     SamplingConfig,
     StoreConfig,
 )
-from bike_cli.data.labelled.train_sets import LabelledSet, read_labelled
+from bike_cli.data.labelled.train_sets import TrainSet, read_labelled
 from bike_cli.engine.engine import Engine, assemble, load
 from bike_cli.engine.models.folder import load_folder
 from bike_cli.engine.towers.placement import place
@@ -80,7 +80,7 @@ def begin(data: Path) -> Callable[..., Finetuning]:
         folder: Path,
         *,
         resume: bool = False,
-        labelled: LabelledSet | None = None,
+        labelled: TrainSet | None = None,
         model: Engine | None = None,
         **changes: object,
     ) -> Finetuning:
