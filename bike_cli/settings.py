@@ -171,7 +171,7 @@ def _checked(values: Mapping[str, object], known: Mapping[str, object], *, origi
     for name, value in values.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"{origin}: unknown key {name!r}; the nearest known one is {near!r}")
+            raise ConfigError(f"{origin}: unknown key {name!r}; did you mean {near!r}?")
         if not _accepts(known[name], value):
             raise ConfigError(f"{origin}: {name} is {value!r}; give {_describe(known[name])}")
         checked[name] = float(value) if _wants_float(known[name], value) else value  # type: ignore[arg-type]

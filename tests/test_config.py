@@ -130,7 +130,7 @@ def test_an_empty_file_says_nothing(yaml_file: Path, text: str) -> None:
 def test_an_unknown_key_names_the_nearest(yaml_file: Path, wrong: str, near: str) -> None:
     yaml_file.write_text(f"{wrong}: 1")
 
-    with pytest.raises(ConfigError, match=f"{yaml_file}: unknown key '{wrong}'; the nearest known one is '{near}'"):
+    with pytest.raises(ConfigError, match=f"{yaml_file}: unknown key '{wrong}'; did you mean '{near}'"):
         resolved(yaml_file)
 
 

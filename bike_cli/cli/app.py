@@ -32,7 +32,7 @@ def _show_version(wanted: bool) -> None:
 
 
 def _defaults_of_commands(group: object, verbose: int) -> dict[str, object]:
-    """Return the default of `--verbose` for each command of a group, and of the groups in it."""
+    """Return the default of `--verbose` for each command of a group and of its subgroups."""
     commands: dict[str, object] = getattr(group, "commands", {})
     return {
         name: _defaults_of_commands(command, verbose) if hasattr(command, "commands") else {"verbose": verbose}
@@ -45,10 +45,10 @@ def _shared(
     context: typer.Context,
     verbose: o.Verbose = 0,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Take the options that stand before a command: `bike -v classify` is `bike classify -v`."""
+    """Accept options in front of a command: `bike -v classify` is `bike classify -v`."""
     if verbose:
         context.default_map = _defaults_of_commands(context.command, verbose)
 

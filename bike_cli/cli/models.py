@@ -1,4 +1,4 @@
-"""`bike models`: what --model takes, what of it is on this disk, and how to get the rest."""
+"""`bike models`: list the models that `--model` accepts, and download them."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
     from bike_cli.engine.download.pull import Pulled
     from bike_cli.engine.models.catalogue import KnownModel
 
-TAGS_FROM = 110  # columns from which tags have room beside the short names
+TAGS_FROM = 110  # columns that leave room for tags next to the short names
 
 models_app = typer.Typer(invoke_without_command=True)
 
-Everything = Annotated[bool, typer.Option("--all", "-a", help="Every open_clip tag that runs, too.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Everything = Annotated[bool, typer.Option("--all", "-a", help="Also list every open_clip tag that runs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 
 @models_app.callback()
 def models_command(
     context: typer.Context, everything: Everything = False, json_lines: Json = False, verbose: o.Verbose = 0
 ) -> None:
-    """List the models: short names, open_clip tags, what is on this disk, size and licence; or download one."""
+    """List models with their size, licence and whether they are on this disk; or download one."""
     if context.invoked_subcommand is None:
         list_command(everything, json_lines, verbose)
     elif everything or json_lines or verbose:
@@ -53,7 +53,7 @@ def models_command(
 
 @models_app.command("list")
 def list_command(everything: Everything = False, json_lines: Json = False, verbose: o.Verbose = 0) -> None:
-    """List the models; the same as bike models alone."""
+    """List the models; the same as bike models without a command."""
     with handle_errors(verbose=verbose):
         check_stdout("list", way_out="redirect it to a file")
         from bike_cli.engine.models.catalogue import known_models
@@ -63,7 +63,7 @@ def list_command(everything: Everything = False, json_lines: Json = False, verbo
             for model in models:
                 typer.echo(as_json(asdict(model)))
             return
-        # A tag with a short name is shown under it.
+        # A tag that has a short name is listed under that name.
         aliases = [model for model in models if "," not in model.name]
         here = [model for model in models if "," in model.name and (everything or model.bytes_on_disk)]
         console = Console(highlight=False)
@@ -74,21 +74,21 @@ def list_command(everything: Everything = False, json_lines: Json = False, verbo
 
 @models_app.command("pull")
 def pull_command(
-    model: Annotated[str, typer.Argument(metavar="NAME", help="Alias or ARCH,TAG of open_clip; see bike models.")],
+    model: Annotated[str, typer.Argument(metavar="NAME", help="Short name, or ARCH,TAG; see bike models.")],
     to: Annotated[
         Path | None,
         typer.Option(
             "--to",
             metavar="DIR",
-            help="Write a folder to carry to another machine, where -m DIR takes it.",
+            help="Write a folder to copy to another machine, for use with -m DIR.",
             show_default=False,
         ),
     ] = None,
     offline: o.Offline = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no warnings; errors stay.")] = False,
+    quiet: o.Quiet = False,
     verbose: o.Verbose = 0,
 ) -> None:
-    """Download the weights of a model, and verify them; print the path.
+    """Download and verify the weights of a model, and print their path.
 
     An interrupted download continues where it stopped.
     """

@@ -1,4 +1,4 @@
-"""Flags of commands that have no configuration of their own: they are described where other commands take them from."""
+"""Shared flags of the commands that have no configuration, with the descriptions of the other commands."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_a_terminal_gets_a_table_that_steers_nothing(cache: Path) -> None:
     shown = bike_on_terminal("cache", "info", "--cache-dir", cache).stdout
 
     assert "[red]tiny\\x1b[2J, 8 frames" in shown
-    assert "40 videos, 40 remembered files" in shown
+    assert "40 videos, 40 known files" in shown
     assert "\x1b[2J" not in shown
 
 
@@ -72,7 +72,7 @@ def test_where_nothing_is_kept_it_says_so_and_makes_nothing(tmp_path: Path) -> N
 
     assert (piped.exit_code, shown.exit_code) == (0, 0)
     assert piped.records[0]["videos"] == 0
-    assert "nothing is kept yet" in shown.stdout
+    assert "is empty" in shown.stdout
     assert not folder.exists()
 
 
@@ -132,7 +132,7 @@ def test_where_nothing_is_kept_nothing_is_pruned(tmp_path: Path, arguments: list
     ran = bike_on_terminal("cache", "prune", *arguments, "--cache-dir", tmp_path / "none", columns=200)
 
     assert ran.exit_code == 0
-    assert "nothing was kept" in ran.stdout
+    assert "was empty" in ran.stdout
     assert not (tmp_path / "none").exists()
 
 
@@ -143,7 +143,7 @@ def test_where_nothing_is_kept_nothing_is_pruned(tmp_path: Path, arguments: list
         (["--all", "--unused-days", "3"], "give it alone"),
         (["--unused-days", "-1"], "no number of days"),
         (["--unused-days", "nan"], "no number of days"),
-        (["--max-size", "many"], "--max-size 'many': is no size"),
+        (["--max-size", "many"], "--max-size 'many': is not a size"),
     ],
 )
 def test_a_wrong_choice_is_refused_and_nothing_is_lost(cache: Path, arguments: list[str], fact: str) -> None:

@@ -343,8 +343,8 @@ def test_settings_of_the_classifier_need_no_flag(kept: Callable[[str], Kept]) ->
         (("--spot", "eot"), "classifier: was trained with spot words, but this run has eot; leave spot out"),
         (("--temperature", "0.5"), "classifier: was trained with temperature 0.1, but this run has 0.5; leave"),
         (("--template", "class"), "classifier: was trained with template bike, but this run has class; leave"),
-        (("-L", "a, b"), "labels: {file} has its own; leave -l and -L out, or add labels with --also"),
-        (("-l", "{file}"), "labels: {file} has its own; leave -l and -L out, or add labels with --also"),
+        (("-L", "a, b"), "labels: {file} has labels already; leave -l and -L out, or add labels with --also"),
+        (("-l", "{file}"), "labels: {file} has labels already; leave -l and -L out, or add labels with --also"),
         (("--also", "Red  square"), "label 'red square': is given twice, ignoring case and spaces; remove one"),
         (("--also", "juggling, juggling"), "--also, label 2: label 'juggling' is 'juggling' of --also, label 1 again"),
     ],
@@ -390,7 +390,7 @@ def test_further_labels_need_a_classifier(data: Path) -> None:
     ran = bike("classify", *NO_SUCH_MODEL, data / "red_square" / "0.mp4", "--also", "juggling")
 
     assert ran.exit_code == ExitCode.USAGE
-    assert told(ran) == "--also: adds labels to a classifier, and none is given; add --classifier, or use -L"
+    assert told(ran) == "--also: adds labels to a classifier; add --classifier, or use -L"
 
 
 # -- pictures -----------------------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ class ClassifyRequest(Request):
 
 @dataclass
 class Done:
-    """What this run did."""
+    """The result of this run so far."""
 
     tally: Tally = field(default_factory=Tally)
     spent: Timings = field(default_factory=Timings)
@@ -159,14 +159,14 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
         left = sources.chosen(shard=shard, is_done=existing.take, output=request.output)
         known = list(left) if sources.are_known else None
         names = None if known is None else [name_of(source) for source in known]
-        # What arrives on stdin is not waited for.
+        # Do not wait for paths on stdin.
         first = list(islice(left, 0 if sources.arrive else 1)) if known is None else known
         answers: Iterator[Prediction | Failure] = iter(())
         if first or sources.arrive:  # else no model is loaded
             answers = _answers(chain(first, left), labels, config, request, running, existing, done.spent)
         writer = make_writer(stream, format_, top=wanted.top, names=names, settings=wanted.settings)
         console = _console_of_bar(stream, writer, quiet=request.quiet or (names is not None and len(names) == 1))
-        with closing(_seen(answers, console, lambda: _total(names, sources, shard, existing))) as records:
+        with closing(_with_progress(answers, console, lambda: _total(names, sources, shard, existing))) as records:
             try:
                 _write(records, writer, done, strict=request.strict)
             except KeyboardInterrupt:
@@ -174,7 +174,7 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
                 raise
     _report_end(request, done, existing, workers=running.pool.workers)
     if sources.arrive and not sources.seen:
-        notice("stdin: holds no path; pipe some in, one per line", level="error")
+        notice("stdin: contains no path; pipe some in, one per line", level="error")
     return _exit_code(done, existing, is_empty_shard=shard is not None and sources.seen > 0)
 
 
@@ -182,7 +182,7 @@ classify_command = command(classify, configure=configure)
 
 
 def _check_format(config: ClassifyConfig, request: ClassifyRequest, format_: Format) -> None:
-    """Raise UsageError where the format cannot be resumed; warn where it hides something or belies the file's name."""
+    """Raise UsageError if the format cannot be resumed; warn if it omits explanations or contradicts the file name."""
     if request.resume and request.output is None:
         raise UsageError("--resume: needs the file of the earlier run; add -o answers.jsonl")
     if request.resume and format_ != "jsonl":
@@ -249,19 +249,19 @@ def _console_of_bar(stream: TextIO, writer: Writer, *, quiet: bool) -> Console |
         return None
     if not stream.isatty():
         return stderr()
-    # On the screen that rows are printed on, only what prints them can keep a bar below them.
+    # Only the console that prints rows on this terminal can keep a bar below them.
     return writer.screen if isinstance(writer, TableWriter) else None
 
 
-def _seen(
+def _with_progress(
     answers: Iterable[Prediction | Failure], console: Console | None, total: Callable[[], Total]
 ) -> Generator[Prediction | Failure, None, None]:
     if console is None:
         yield from answers
         return
-    from bike_cli.cli.classify.progress import watched
+    from bike_cli.cli.classify.progress import show_progress
 
-    yield from watched(answers, console=console, total=total())
+    yield from show_progress(answers, console=console, total=total())
 
 
 def _write(records: Iterable[Prediction | Failure], writer: Writer, done: Done, *, strict: bool) -> None:
@@ -288,7 +288,7 @@ def _report_end(request: ClassifyRequest, done: Done, existing: ExistingRecords,
         return
     before = existing.tally.total
     if before and not done.tally.total:
-        stderr().print(plain(f"{request.output}: nothing is left to do, all {before:,} records are there"))
+        stderr().print(plain(f"{request.output}: nothing left to do, all {before:,} records exist"))
     elif stderr_is_tty() and done.tally.total > 1:
         line = summary(done.tally, seconds=done.seconds, spent=done.spent, workers=workers, before=before)
         stderr().print(plain(line, "dim"))
@@ -308,15 +308,15 @@ def _labels(request: ClassifyRequest) -> tuple[str, ...]:
     if saved is not None:
         if request.labels is not None or request.label_list is not None:
             raise UsageError(
-                f"labels: {request.classifier} has its own; leave -l and -L out, or add labels with --also"
+                f"labels: {request.classifier} has labels already; leave -l and -L out, or add labels with --also"
             )
         return (*saved.labels, *saved.also, *(parse_labels(request.also, "--also") if request.also else ()))
     if request.also is not None:
-        raise UsageError("--also: adds labels to a classifier, and none is given; add --classifier, or use -L")
+        raise UsageError("--also: adds labels to a classifier; add --classifier, or use -L")
     if request.labels is not None and request.label_list is not None:
-        raise UsageError("labels: given by both -l and -L; choose one")
+        raise UsageError("labels: both -l and -L were given; choose one")
     if request.labels is not None:
         return read_labels(request.labels)
     if request.label_list is not None:
         return parse_labels(request.label_list)
-    raise UsageError("labels: none given; add -l labels.txt, or -L 'running, jumping', or a --classifier")
+    raise UsageError("labels: missing; add -l labels.txt, or -L 'running, jumping', or a --classifier")

@@ -1,4 +1,4 @@
-"""Progress on a terminal: how many are done, how many failed, how fast, how long still."""
+"""A progress bar: videos done and failed, rate, and remaining time."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from bike_cli.records import Failure, Prediction
 Total = int | Iterator[object] | None
 
 
-def watched(
+def show_progress(
     records: Iterable[Prediction | Failure], *, console: Console, total: Total = None
 ) -> Iterator[Prediction | Failure]:
-    """Yield the records, with a bar on the console; it leaves nothing behind.
+    """Yield the records, and show a bar on the console until the end.
 
     Args:
-        console: rows may be printed on it meanwhile; they land above the bar.
-        total: a number, or what is to be counted beside the work, since to list a million files takes a while; None
-            where nobody knows.
+        console: rows that are printed on it meanwhile appear above the bar.
+        total: a number; or an iterator to count in the background, since listing a million files takes a while; None
+            if unknown.
     """
     with display(console), Progress(*_columns(), console=console, transient=True) as bar:
         task = bar.add_task("", total=total if isinstance(total, int) else None, failed=0)
@@ -64,8 +64,8 @@ def _columns() -> tuple[ProgressColumn, ...]:
 
 
 @contextmanager
-def _counting(total: Total, tell: Callable[[int], None]) -> Iterator[None]:
-    """Count beside the work what can be counted, and tell the number when it is known."""
+def _counting(total: Total, report: Callable[[int], None]) -> Iterator[None]:
+    """Count an iterator in the background, and report its length when it is known."""
     if total is None or isinstance(total, int):
         yield
         return
@@ -77,7 +77,7 @@ def _counting(total: Total, tell: Callable[[int], None]) -> Iterator[None]:
             number += 1
             if ended.is_set():
                 return
-        tell(number)
+        report(number)
 
     thread = threading.Thread(target=count, args=(total,), daemon=True)
     thread.start()

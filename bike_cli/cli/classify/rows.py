@@ -1,4 +1,4 @@
-"""Records become rows: JSON objects and flat cells, the same in every format."""
+"""Turn records into JSON objects and into flat cells, the same for every format."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from bike_cli.records import Failure, Prediction
 
 Cell = str | int | float | None
 
-# What JSON may hold and a terminal must not: C1 controls and DEL, bytes that are no UTF-8 (kept as surrogates), line
-# separators, and marks that turn the direction of text.
+# Characters that are valid in JSON but unsafe on a terminal: C1 controls and DEL, bytes that are not UTF-8 (kept as
+# surrogates), line separators, and marks that change the direction of text.
 _UNSAFE = re.compile("[\x7f-\x9f\ud800-\udfff\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 
 
 def as_object(record: Prediction | Failure, settings: str | None = None) -> dict[str, object]:
-    """Return the JSON object of a record; numbers are rounded to what they mean.
+    """Return the JSON object of a record, with numbers rounded to their precision.
 
     Args:
-        settings: what stands for the labels and options of the run; None: is not told.
+        settings: stands for the labels and settings of the run; None leaves it out.
     """
     if isinstance(record, Failure):
         error = {"type": record.kind, "message": record.message}
@@ -49,7 +49,7 @@ def as_object(record: Prediction | Failure, settings: str | None = None) -> dict
 
 
 def as_json(value: object) -> str:
-    """Return one line of JSON that is safe to print; reading it gives back every character."""
+    """Return one line of JSON that is safe to print and restores every character when it is read."""
     return escaped(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
@@ -59,14 +59,14 @@ def escaped(text: str) -> str:
 
 
 def columns(top: int) -> list[str]:
-    """Return the names of the cells of `as_cells`."""
+    """Return the names of the columns of `as_cells`."""
     others = [f"{name}_{i}" for i in range(2, top + 1) for name in ("label", "score", "cosine")]
     fixed = ["attributes", "model", "frames", "duration_s", "warning", "error", "message"]
     return ["path", "status", "label", "score", "cosine", *others, *fixed]
 
 
 def as_cells(record: Prediction | Failure, top: int) -> list[Cell]:
-    """Return the flat row of a record: one place for each of the `top` labels, filled or not."""
+    """Return the flat row of a record, with a place for each of the `top` labels, even if it stays empty."""
     if isinstance(record, Failure):
         empty: list[Cell] = [None] * (3 * top + 5)
         return [record.source.id, "error", *empty, record.kind, record.message]
@@ -79,12 +79,12 @@ def as_cells(record: Prediction | Failure, top: int) -> list[Cell]:
 
 
 def _rounded(number: float, digits: int = 6) -> float | None:
-    # JSON has no NaN; a number that is none says so.
+    # JSON has no NaN; null stands for it.
     return round(number, digits) if math.isfinite(number) else None
 
 
 def _significant(score: float) -> float | None:
-    # Six decimals would make all small scores alike, and all near 1, and mAP lives off their order.
+    # With six decimals, scores near 0 or 1 would become equal, and mAP depends on their order.
     if not math.isfinite(score):
         return None
     rest = min(score, 1 - score)

@@ -1,4 +1,4 @@
-"""What a command is to look at: sources from arguments, lists and stdin, as they come and only as far as needed."""
+"""Find the videos to classify: from arguments, lists and stdin, lazily."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bike_cli.media import VIDEO_EXTENSIONS, url_problem
 from bike_cli.records import Failure, Source
 from bike_cli.time_limits import call_on_path
 
-LISTED = 1000  # sources that are looked for before the model is loaded; more would keep the first answer waiting
+LISTED = 1000  # sources to find before the model is loaded; finding more would delay the first answer
 
 STDIN = "-"
 
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the user named; `-` among the videos stands for the paths on stdin."""
+    """The inputs on the command line; `-` among the videos stands for the paths on stdin."""
 
     videos: tuple[str, ...]
     files_from: Path | None = None
@@ -40,7 +40,7 @@ class Inputs:
 
     @property
     def arrive(self) -> bool:
-        """Whether paths come on stdin, maybe one at a time."""
+        """Whether paths are read from stdin, perhaps one at a time."""
         return STDIN in self.videos or self.files_from == Path(STDIN)
 
 
@@ -49,13 +49,13 @@ class Sources:
     """Sources in order.
 
     Args:
-        first: those known already.
-        rest: those that nobody has looked for yet.
-        are_known: whether `first` are all.
-        arrive: whether they come on stdin, maybe one at a time.
-        are_listed: whether they, or some of them, come from a list and no argument.
-        again: all once more, to count them; None where that cannot be.
-        seen: how many were looked at so far, for another shard too.
+        first: those found already.
+        rest: those still to be found.
+        are_known: whether `first` contains all.
+        arrive: whether they are read from stdin, perhaps one at a time.
+        are_listed: whether some are named by a list rather than by an argument.
+        again: finds all once more, to count them; None if that is impossible.
+        seen: the number of sources read so far, including those of other shards.
     """
 
     first: list[Source | Failure]
@@ -67,19 +67,19 @@ class Sources:
     seen: int = field(default=0, init=False)
 
     def close(self) -> None:
-        """Stop looking, and close the list that is being read."""
-        if isinstance(self.rest, GeneratorType) and not self.rest.gi_running:  # it may wait for stdin in a thread
+        """Stop searching, and close the list that is being read."""
+        if isinstance(self.rest, GeneratorType) and not self.rest.gi_running:  # a thread may be waiting for stdin
             self.rest.close()
 
     def chosen(
         self, *, shard: Shard | None, is_done: Callable[[str], bool], output: Path | None
     ) -> Iterator[Source | Failure]:
-        """Yield what is left to do of a shard.
+        """Yield the sources of a shard that are left to do.
 
-        A list may name the file that the answers go to, which is left out: `find` sees it, too.
+        A list may name the output file, since `find` finds it; it is left out with a warning.
 
         Raises:
-            UsageError: the output itself is an argument, or a video.
+            UsageError: the output is an argument, or a video.
         """
         written = _written(output)
         for source in chain(self.first, self.rest):
@@ -87,29 +87,29 @@ class Sources:
             name = name_of(source)
             if (shard is not None and not shard.holds(name)) or is_done(name):
                 continue
-            if output is not None and any(_is_file(source, one) for one in written):
+            if output is not None and any(_is_file(source, status) for status in written):
                 if not self.are_listed or looks_like_video(output):
                     raise _overwritten(output)
-                logger.warning("%s: is what this run writes, and is left out", name)
+                logger.warning("%s: is the output of this run, and is left out", name)
                 continue
             yield source
 
 
 def name_of(source: Source | Failure) -> str:
-    """Return the name that the user gave to what was found, or to what was not."""
+    """Return the name that the user gave to a source or to a failed input."""
     return source.source.id if isinstance(source, Failure) else source.id
 
 
 def list_sources(inputs: Inputs) -> Sources:
-    """Return the sources; where not all come on stdin, the first are looked for now, so that a mistake shows at once.
+    """Return the sources; unless they are read from stdin, the first are found now, to report mistakes at once.
 
     Raises:
-        UsageError: nothing named, a list that cannot be read; an argument, or one of the first inputs, without a video.
+        UsageError: no input, a list that cannot be read, or an argument without a video.
     """
     if not inputs.videos and inputs.files_from is None:
-        raise UsageError("videos: none given; name files or folders, or - to read paths from stdin")
+        raise UsageError("videos: missing; name files or folders, or - to read paths from stdin")
     if STDIN in inputs.videos and inputs.files_from == Path(STDIN):
-        raise UsageError("stdin: is read by - and by --files-from -; give one of them")
+        raise UsageError("stdin: both - and --files-from - read it; give one of them")
     lines = _open_list(inputs.files_from)
     found = _found(_named(inputs, lines))
     if inputs.arrive:
@@ -121,14 +121,14 @@ def list_sources(inputs: Inputs) -> Sources:
     if len(first) <= LISTED:
         return Sources(first, iter(()), are_known=True, are_listed=lines is not None)
     for given in inputs.videos:
-        next(find_sources([given], Omissions()), None)  # raises where there is none
+        next(find_sources([given], Omissions()), None)  # raises if there is none
     return Sources(first, found, are_known=False, are_listed=lines is not None, again=_again(inputs))
 
 
 def check_output(output: Path | None, *, read: Iterable[Path | None], inputs: Inputs) -> None:
-    """Raise UsageError where the answers would replace a folder, a file that is read, or a video of a folder.
+    """Raise UsageError if the output is a folder, a file that is read, or a video in an input folder.
 
-    That an input is the output itself shows when its turn comes: see `Sources.chosen`.
+    `Sources.chosen` finds out whether an input is the output itself.
     """
     if output is None:
         return
@@ -148,7 +148,7 @@ def _overwritten(output: Path) -> UsageError:
 
 
 def _written(output: Path | None) -> list[os.stat_result]:
-    """Return what the files are that a run writes, those that exist."""
+    """Return the status of each existing file that a run writes."""
     if output is None:
         return []
     return [path.stat() for path in (output, part_of(output.resolve())) if path.is_file()]
@@ -168,14 +168,14 @@ def _open_list(file: Path | None) -> BufferedReader | None:
         return None
     try:
         opened = file.open("rb")
-        opened.peek()  # a folder opens, and is refused here
+        opened.peek()  # fails for a folder, which can be opened
     except OSError as e:
         raise UsageError(f"{file}: cannot be read ({e.strerror}); give a file of paths") from e
     return opened
 
 
 def _named(inputs: Inputs, lines: BufferedReader | None) -> Iterator[str]:
-    """Yield the inputs one by one: those on the command line, then those of the list."""
+    """Yield the inputs of the command line, then those of the list."""
     with lines or nullcontext():
         for given in inputs.videos:
             yield from _on_stdin(nul=inputs.ends_with_nul) if given == STDIN else [given]
@@ -186,15 +186,15 @@ def _named(inputs: Inputs, lines: BufferedReader | None) -> Iterator[str]:
 
 
 def _on_stdin(*, nul: bool) -> Iterator[str]:
-    # Unbuffered: a thread that waits here when the program ends would hold the buffer's lock, and crash it.
+    # Unbuffered: a thread that waits here when the program ends would hold the lock of the buffer, and crash it.
     return read_paths(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), nul=nul)
 
 
 def _found(named: Iterable[str], *, report: bool = True) -> Iterator[Source | Failure]:
-    """Yield the sources of each input; one without any is a failure, and costs the others nothing.
+    """Yield the sources of each input; an input without any becomes a failure.
 
     Args:
-        report: whether to warn, in the end, of what the search left out.
+        report: warn at the end about files that the search left out.
     """
     omissions = Omissions()
     for given in named:
@@ -207,8 +207,8 @@ def _found(named: Iterable[str], *, report: bool = True) -> Iterator[Source | Fa
 
 
 def _check_first(first: list[Source | Failure], arguments: Sequence[str]) -> None:
-    """Raise UsageError where an argument names no video; what a list names fails alone."""
-    wrong = next((one for one in first if isinstance(one, Failure) and one.source.id in arguments), None)
+    """Raise UsageError if an argument contains no video; an entry of a list only fails."""
+    wrong = next((f for f in first if isinstance(f, Failure) and f.source.id in arguments), None)
     if wrong is not None:
         raise UsageError(wrong.message)
     if first and all(isinstance(source, Source) and looks_like_text(source.path) for source in first):
@@ -217,5 +217,5 @@ def _check_first(first: list[Source | Failure], arguments: Sequence[str]) -> Non
 
 def _again(inputs: Inputs) -> Callable[[], Iterator[Source | Failure]] | None:
     if inputs.files_from is not None and not inputs.files_from.is_file():
-        return None  # a pipe is read once
+        return None  # a pipe can be read only once
     return lambda: _found(_named(inputs, _open_list(inputs.files_from)), report=False)

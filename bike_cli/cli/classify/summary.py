@@ -1,4 +1,4 @@
-"""What a run came to: records by kind, an exit code, and one line that says where the time went."""
+"""The summary of a run: records by kind, the exit code, and a line with timings."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from bike_cli.records import Failure, Prediction, Timings
 
 @dataclass
 class Tally:
-    """How many videos have an answer, and how many failed in which way."""
+    """The number of answered videos, and of failures by kind."""
 
     ok: int = 0
     failed: Counter[str] = field(default_factory=Counter)
 
     @property
     def failures(self) -> int:
-        """All that failed."""
+        """The number of failures."""
         return self.failed.total()
 
     @property
     def total(self) -> int:
-        """All there are."""
+        """The number of all records."""
         return self.ok + self.failures
 
     def add(self, record: Prediction | Failure) -> None:
@@ -37,19 +37,19 @@ class Tally:
         return Tally(self.ok + other.ok, self.failed + other.failed)
 
     def exit_code(self) -> ExitCode:
-        """Return what the shell is told of these records."""
+        """Return the exit code for these records."""
         if not self.ok:
             return ExitCode.ALL_FAILED
         return ExitCode.SOME_FAILED if self.failures else ExitCode.DONE
 
 
 def summary(done: Tally, *, seconds: float, spent: Timings, workers: int, before: int = 0) -> str:
-    """Return the line that ends a run.
+    """Return the line that is printed at the end of a run.
 
     Args:
-        done: in this run.
-        spent: none at all where nobody measured it.
-        before: records that the file of a resumed run held already.
+        done: the records of this run.
+        spent: all zero if it was not measured.
+        before: records that the file of a resumed run contained already.
     """
     parts = [f"{_count(done.total, 'video')}: {_outcome(done)} in {seconds:,.1f} s{_rate(done.total, seconds)}"]
     if spent != Timings():
@@ -57,12 +57,12 @@ def summary(done: Tally, *, seconds: float, spent: Timings, workers: int, before
         parts.append(f"{decoded}, encode {spent.encode_s:,.1f} s, waited {spent.wait_s:,.1f} s")
         parts.append(f"{max(0, done.total - spent.decoded):,} from the cache")
     if before:
-        parts.append(f"{before:,} were there before")
+        parts.append(f"{before:,} existed before")
     return " · ".join(parts)
 
 
 def rate(per_s: float) -> str:
-    """Return videos a second with as many digits as say something."""
+    """Return videos per second, with two or three significant digits."""
     return f"{per_s:,.0f}/s" if per_s >= 100 else f"{per_s:.1f}/s" if per_s >= 1 else f"{per_s:.2f}/s"
 
 

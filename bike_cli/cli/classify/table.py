@@ -1,4 +1,4 @@
-"""Answers for people: one video gets the screen, many get a row each."""
+"""Tables for people: a detailed view of a single video, or one row per video."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from bike_cli.records import Failure, Prediction
 
 BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "._-=+*%#"
 BAR_CELLS, SPARK_CELLS = 20, 48
-SEEN_FROM = 110  # columns from which rows have room for attributes
+ATTRIBUTES_FROM = 110  # columns that leave room for attributes
 WORTH_NAMING = 0.05  # a frame's share of the decision
 
 
 class _Screen(Console):
     def on_broken_pipe(self) -> None:
-        """Let the error room answer: Rich alone would exit with 1, as a bug does."""
+        """Let the top-level handler choose the exit code: Rich would exit with 1, like a bug."""
         raise BrokenPipeError
 
 
@@ -33,7 +33,7 @@ class TableWriter:
     """Rich tables on a stream.
 
     Args:
-        names: of all videos, where they are known; a single one gets the whole screen.
+        names: of all videos, if known; a single video gets the detailed view.
     """
 
     def __init__(self, stream: TextIO, names: Sequence[str] | None) -> None:
@@ -46,7 +46,7 @@ class TableWriter:
 
     @property
     def screen(self) -> Console:
-        """The console that rows are printed on; what is shown below them goes there, too."""
+        """The console that prints the rows, and can show something below them."""
         return self._console
 
     def write(self, record: Prediction | Failure) -> None:
@@ -69,12 +69,12 @@ class TableWriter:
         width = self._console.width
         table = Table(box=None, expand=True, show_header=not self._has_header, header_style="bold", pad_edge=False)
         self._has_header = True
-        # Ratios and fixed widths only: every row is a table of its own, and all must line up.
+        # Only ratios and fixed widths: each row is a separate table, and all must line up.
         table.add_column("Video", width=self._path_width, no_wrap=True)
         table.add_column("Label", ratio=5, no_wrap=True, overflow="ellipsis")
         table.add_column("Score", width=7, justify="right", no_wrap=True)
         table.add_column("Next", ratio=4, no_wrap=True, overflow="ellipsis", style="dim")
-        if width >= SEEN_FROM:
+        if width >= ATTRIBUTES_FROM:
             table.add_column("Seen", ratio=5, no_wrap=True, overflow="ellipsis", style="cyan")
         path = Text(_keep_end(safe(record.source.id), self._path_width))
         if isinstance(record, Failure):
@@ -83,18 +83,18 @@ class TableWriter:
             failed.add_column(ratio=1)
             failed.add_row(path, plain(f"{record.kind}: {_without_path(record)}", "red"))
             return Group(table, failed) if table.show_header else Group(failed)
-        # On a narrow line the label alone has room.
+        # A narrow line has only room for the label.
         runner_up = record.ranked[1] if len(record.ranked) > 1 else None
-        score = f" {_percent(runner_up.score)}" if runner_up and width >= SEEN_FROM else ""
+        score = f" {_percent(runner_up.score)}" if runner_up and width >= ATTRIBUTES_FROM else ""
         rest = [plain(runner_up.label + score) if runner_up else Text()]
-        seen = [plain(", ".join(a.phrase for a in record.attributes))] if width >= SEEN_FROM else []
+        seen = [plain(", ".join(a.phrase for a in record.attributes))] if width >= ATTRIBUTES_FROM else []
         table.add_row(path, plain(record.best.label, "bold"), _percent(record.best.score), *rest, *seen)
         return Group(table, *(Padding(note, (0, 0, 0, 2)) for note in _notes(record, self._is_ascii())))
 
 
 def _width(stream: TextIO) -> int | None:
-    """Return the columns of a terminal; None where Rich is to find out."""
-    # Rich looks at descriptors 0 to 2, and while records are written none of them need be this terminal.
+    """Return the width of a terminal in columns; None to let Rich detect it."""
+    # Rich checks descriptors 0 to 2, none of which may be this terminal while stdout is reserved.
     if not stream.isatty() or "COLUMNS" in os.environ:
         return None
     try:
@@ -133,7 +133,7 @@ def _notes(record: Prediction, ascii_only: bool) -> list[Text]:
 
 
 def _decided(record: Prediction, ascii_only: bool) -> Text:
-    """Return the weights as a sparkline and the frames that weigh most, by time."""
+    """Return the weights as a sparkline, and the times of the frames with the largest weights."""
     assert record.saliency is not None
     weights, times_s = record.saliency.tolist(), record.times_s.tolist()
     positions = range(len(weights)) if record.positions is None else record.positions.tolist()
@@ -172,7 +172,7 @@ def _percent(share: float) -> str:
 
 
 def _keep_end(text: str, width: int) -> str:
-    """Return a path cut at its beginning: the end tells files apart."""
+    """Return a path cut at its beginning, since the end distinguishes files."""
     if cell_len(text) <= width:
         return text
     while text and cell_len(text) > width - 1:

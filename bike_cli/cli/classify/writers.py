@@ -20,23 +20,23 @@ _TSV_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r
 
 
 class Writer(Protocol):
-    """Takes one record after another; `close` ends the last one."""
+    """Writes records one by one; `close` completes the output."""
 
     def write(self, record: Prediction | Failure) -> None:
-        """Write a record and flush it."""
+        """Write a record, and flush it."""
 
     def close(self) -> None:
-        """Write what belongs behind the last record."""
+        """Write what follows the last record."""
 
 
 class JsonLines:
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     def __init__(self, stream: TextIO, settings: str | None = None) -> None:
         self._stream, self._settings = stream, settings
 
     def write(self, record: Prediction | Failure) -> None:
-        """Write a line, at once: a run that is killed leaves whole lines, but for the last."""
+        """Write and flush a line: a run that is killed leaves whole lines, except perhaps the last."""
         self._stream.write(as_json(as_object(record, self._settings)) + "\n")
         self._stream.flush()
 
@@ -45,9 +45,9 @@ class JsonLines:
 
 
 class JsonArray:
-    """One JSON array of all objects, an object a line.
+    """One JSON array, one object per line.
 
-    Wherever an interrupt comes between two writes, `close` makes the array whole.
+    After an interrupt between two writes, `close` still completes the array.
     """
 
     def __init__(self, stream: TextIO, settings: str | None = None) -> None:
@@ -62,13 +62,13 @@ class JsonArray:
         self._between = ",\n"
 
     def close(self) -> None:
-        """Close the array, an empty one included."""
+        """Close the array, even if it is empty."""
         self._stream.write("\n]\n")
         self._stream.flush()
 
 
 class Cells:
-    """A header, then one row a record: CSV with quotes, or TSV in which tabs and line ends are written `\\t`, `\\n`."""
+    """A header and one row per record: CSV with quotes, or TSV with tabs and line ends escaped as `\\t`, `\\n`."""
 
     def __init__(self, stream: TextIO, *, top: int, tabs: bool) -> None:
         self._stream, self._top, self._tabs = stream, top, tabs
@@ -97,7 +97,7 @@ class Cells:
 
 
 def format_of(wanted: Format | None, output: Path | None) -> Format:
-    """Return the format: the one asked for, what the file's ending says, a table on a terminal, else jsonl."""
+    """Return the format: as requested, else by the file's suffix, else a table on a terminal and jsonl elsewhere."""
     if wanted is not None:
         return wanted
     if output is not None:
@@ -108,7 +108,7 @@ def format_of(wanted: Format | None, output: Path | None) -> Format:
 def make_writer(
     stream: TextIO, format_: Format, *, top: int, names: Sequence[str] | None, settings: str | None = None
 ) -> Writer:
-    """Return the writer of a format; `names`: of all videos, where they are known; `settings`: for JSON."""
+    """Return the writer of a format; `names` are those of all videos, if known, and `settings` go into JSON."""
     if format_ == "table":
         return TableWriter(stream, names)
     if format_ == "jsonl":

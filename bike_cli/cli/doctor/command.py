@@ -1,4 +1,4 @@
-"""`bike doctor`: what is installed, what works, and what to do about the rest; a bug report holds it.
+"""`bike doctor`: check what is installed, what works, and how to fix the rest; for users and for bug reports.
 
 With `--json`, one object:
 
@@ -9,7 +9,7 @@ With `--json`, one object:
         state    "ok"; "warning": something is missing or slow; "problem": bike does not work
         message  what was found, in one line
         fix      what to do about a warning or a problem; else null
-        details  the facts, by name; which there are depends on the check
+        details  further values by name, depending on the check
 
     bike python torch open_clip av decord images packages     software
     device memory workers                                     machine
@@ -55,7 +55,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Self-test": ("self_test",),
 }
 NAMES = [name for names in GROUPS.values() for name in names]
-TITLES = {  # where they differ from the name
+TITLES = {  # of checks that are not shown by their name
     "bike": "bike",
     "python": "Python",
     "av": "PyAV",
@@ -72,7 +72,7 @@ CacheDir = Annotated[
     str | None, typer.Option("--cache-dir", help="Cache folder to check.", show_default="the user's cache folder")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Offline = Annotated[bool | None, typer.Option("--offline", help="Never touch the network.", show_default=False)]
+Offline = Annotated[bool | None, typer.Option("--offline", help="Never access the network.", show_default=False)]
 
 
 def doctor_command(
@@ -81,10 +81,10 @@ def doctor_command(
     offline: Offline = None,
     verbose: o.Verbose = 0,
 ) -> None:
-    """Check this installation: libraries, devices, cache, network, and an example that is classified.
+    """Check this installation: libraries, devices, cache and network; classify an example.
 
-    Each line is ok, a warning or a problem, with what to do. Passwords and tokens are never shown. The exit code is 1
-    where bike does not work, else 0.
+    Each line is ok, a warning or a problem, and says how to fix it. Passwords and tokens are never shown. The exit code
+    is 1 if bike does not work, else 0.
     """
     with handle_errors(verbose=verbose):
         start_s = time.perf_counter()
@@ -113,7 +113,7 @@ def run_checks(*, cache_dir: str | None = None, offline: bool | None = None) -> 
 
 
 def _settings(*, cache_dir: str | None, offline: bool | None) -> tuple[ClassifyConfig, str | None]:
-    """Return the settings in force, and why they are not valid; then the defaults stand in."""
+    """Return the current settings; the defaults and an error message if they are invalid."""
     flags = {"cache_dir": cache_dir, "offline": offline}
     try:
         return resolve(ClassifyConfig, flags=flags), None
@@ -122,7 +122,7 @@ def _settings(*, cache_dir: str | None, offline: bool | None) -> tuple[ClassifyC
 
 
 def _with_rule(check: Check, cache_dir: str | None) -> Check:
-    """Return the check of the cache with the rule that chose its folder."""
+    """Add to the check of the cache how its folder was chosen."""
     variables = {name: os.environ.get(name) for name in ("BIKE_CACHE_DIR", "XDG_CACHE_HOME")}
     rule = next((name for name, value in {"--cache-dir": cache_dir, **variables}.items() if value), "default")
     if rule == "XDG_CACHE_HOME" and not Path(os.environ[rule]).is_absolute():
@@ -135,7 +135,7 @@ def _with_rule(check: Check, cache_dir: str | None) -> Check:
 
 
 def _cleaned(check: Check) -> Check:
-    """Return a check without passwords, tokens and the name of the user."""
+    """Remove passwords, tokens and the home folder from a check."""
     details = _every_text(dict(check.details), _presentable)
     assert isinstance(details, dict)
     fix = None if check.fix is None else _presentable(check.fix)
@@ -160,12 +160,12 @@ def _presentable(text: str) -> str:
 
 
 def _home() -> str | None:
-    """Return the home folder by its name alone: to look at it may hang on a dead file server."""
+    """Return the path of the home folder, without accessing it, which may hang on a dead file server."""
     try:
         home = Path.home()
     except RuntimeError:  # a user without one
         return None
-    # The root folder is the home of some system users, and the beginning of every path.
+    # The root folder is the home of some system users, and the start of every path.
     return str(home) if len(home.parts) > 1 else None
 
 
@@ -177,22 +177,22 @@ def _worst(checks: Sequence[Check]) -> State:
 
 
 def _as_object(checks: Sequence[Check], *, seconds: float) -> dict[str, object]:
-    found = {check.name: {k: v for k, v in asdict(check).items() if k != "name"} for check in checks}
+    checks_by_name = {check.name: {k: v for k, v in asdict(check).items() if k != "name"} for check in checks}
     return {
         "status": _worst(checks),
         "bike": bike_cli.__version__,
         "seconds": round(seconds, 3),
-        "checks": found,
+        "checks": checks_by_name,
     }
 
 
 def _show(checks: Sequence[Check]) -> None:
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names and messages may hold any letter
+        sys.stdout.reconfigure(errors="backslashreplace")  # names and messages may contain any character
     console = Console(highlight=False)
     with console.capture() as captured:
         _print(checks, console)
-    # Columns are filled with spaces to the right; a report that is pasted needs none.
+    # Strip the padding of columns, which is in the way when a report is pasted.
     lines = captured.get().splitlines()
     typer.echo("\n".join(lines if console.is_terminal else [line.rstrip() for line in lines]))
 

@@ -1,4 +1,4 @@
-"""The checks of `bike doctor` that need nothing but this process: Python, packages, memory, variables, streams."""
+"""The checks of `bike doctor` that only look at this process: Python, packages, memory, variables, streams."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bike_cli.tasks.doctor.checks import Check, size
 
 DISTRIBUTION = "bike-cli"
 PACKAGES = ("torchvision", "safetensors", "pebble", "pyyaml", "typer", "rich")
-OPTIONAL = ("decord",)  # bike works without it, and its own check says whether it is there
+OPTIONAL = ("decord",)  # bike works without it, and another check reports whether it is installed
 LITTLE_MEMORY = 2 * 10**9  # bytes: torch and two decode workers take about half of it
 
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -38,7 +38,7 @@ TRUE = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads its variables
 
 
 def why_offline(config: ClassifyConfig, environment: Mapping[str, str] = os.environ) -> str | None:
-    """Return why the model hub must not be asked; None: it may."""
+    """Return why the model hub must not be contacted; None if it may."""
     name = next((name for name in OFFLINE if environment.get(name, "").upper() in TRUE), None)
     if name is not None:
         return f"{name} is set"
@@ -48,14 +48,14 @@ def why_offline(config: ClassifyConfig, environment: Mapping[str, str] = os.envi
 
 
 def check_bike() -> Check:
-    """Return the version of bike and where it is installed."""
+    """Report the version of bike and where it is installed."""
     folder = str(Path(bike_cli.__file__).parent)
     details = {"version": bike_cli.__version__, "folder": folder}
     return Check("bike", "ok", f"{bike_cli.__version__} in {folder}", details=details)
 
 
 def check_python() -> Check:
-    """Return which Python this is and on what system it runs."""
+    """Report the version of Python and the system."""
     details: dict[str, object] = {
         "version": platform.python_version(),
         "implementation": platform.python_implementation(),
@@ -65,12 +65,12 @@ def check_python() -> Check:
     }
     message = f"{details['implementation']} {details['version']}, {details['platform']}"
     if sys.maxsize < 2**32:
-        return Check("python", "problem", f"{message}, 32 bits", "install a 64-bit Python: torch needs one", details)
+        return Check("python", "problem", f"{message}, 32 bits", "install a 64-bit Python, which torch needs", details)
     return Check("python", "ok", message, details=details)
 
 
 def check_packages() -> Check:
-    """Judge whether the installed packages are the ones that bike asks for."""
+    """Check that the installed packages meet the requirements of bike."""
     versions = {name: _version(name) for name in PACKAGES}
     shown = ", ".join(f"{name} {version or 'missing'}" for name, version in versions.items())
     wrong = list(_unmet_requirements())
@@ -81,10 +81,10 @@ def check_packages() -> Check:
 
 
 def _unmet_requirements() -> Iterator[str]:
-    """Yield each requirement of bike that what is installed does not meet, in words."""
+    """Yield a message for each requirement that the installed packages do not meet."""
     try:
         from packaging.requirements import Requirement
-    except ImportError:  # comes with huggingface_hub, and may be broken as that may be
+    except ImportError:  # a dependency of huggingface_hub, which may be broken
         return
     try:
         requirements = metadata.requires(DISTRIBUTION) or []
@@ -109,7 +109,7 @@ def _version(name: str) -> str | None:
 
 
 def check_memory() -> Check:
-    """Judge how much memory there is."""
+    """Check how much memory is available."""
     total, available = _memory()
     limit = _memory_limit()
     details = {"total_bytes": total, "available_bytes": available, "limit_bytes": limit}
@@ -124,7 +124,7 @@ def check_memory() -> Check:
 
 
 def _memory(meminfo: Path = Path("/proc/meminfo")) -> tuple[int | None, int | None]:
-    """Return the bytes of memory in this machine and those available; None: not known."""
+    """Return the total and the available memory in bytes; None if unknown."""
     try:
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
         return tuple(int(lines[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))  # type: ignore[return-value]
@@ -137,7 +137,7 @@ def _memory(meminfo: Path = Path("/proc/meminfo")) -> tuple[int | None, int | No
 
 
 def _memory_limit() -> int | None:
-    """Return the memory limit of a container; None where no limit is known."""
+    """Return the memory limit of a container in bytes; None if there is none."""
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             limit = int(Path(file).read_text())
@@ -151,7 +151,7 @@ def _memory_limit() -> int | None:
 
 
 def check_network_variables(environment: Mapping[str, str] = os.environ) -> Check:
-    """Return the variables that steer downloads; no value that is secret."""
+    """Report the variables that affect downloads, without secret values."""
     given = {name: value for name, value in environment.items() if name.upper() in NETWORK and value}
     shown = {name: _shown(name, value) for name, value in sorted(given.items())}
     message = ", ".join(f"{name}={value}" for name, value in shown.items()) or "none set"
@@ -165,10 +165,10 @@ def _shown(name: str, value: str) -> str:
 
 
 def check_settings(error: str | None, environment: Mapping[str, str] = os.environ) -> Check:
-    """Judge the BIKE_* variables.
+    """Check the BIKE_* variables.
 
     Args:
-        error: why the settings in force are not valid; None: they are.
+        error: why the current settings are invalid; None if they are valid.
     """
     known = {
         f"BIKE_{name.upper()}"
@@ -193,7 +193,7 @@ def check_settings(error: str | None, environment: Mapping[str, str] = os.enviro
 
 
 def check_encoding() -> Check:
-    """Judge whether any file name and any label can be read and printed."""
+    """Check that all file names and labels can be read and printed."""
     stdout = None if sys.stdout is None else sys.stdout.encoding
     names = sys.getfilesystemencoding()
     language = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG")
@@ -201,12 +201,12 @@ def check_encoding() -> Check:
     message = f"stdout {stdout}, file names {names}, locale {language or 'not set'}"
     if names.lower().replace("-", "") != "utf8":
         fix = "set PYTHONUTF8=1 or a UTF-8 locale, such as LANG=C.UTF-8"
-        return Check("encoding", "warning", f"{message}: names with other letters may fail", fix, details)
+        return Check("encoding", "warning", f"{message}: names with other characters may fail", fix, details)
     return Check("encoding", "ok", message, details=details)
 
 
 def check_terminal() -> Check:
-    """Return what stdin, stdout and stderr are, and how wide and colourful the terminal is."""
+    """Report what stdin, stdout and stderr are, and the width and colours of the terminal."""
     streams = {"stdin": sys.stdin, "stdout": sys.stdout, "stderr": sys.stderr}
     kinds = {
         name: "closed" if stream is None else "terminal" if _is_terminal(stream) else "file or pipe"

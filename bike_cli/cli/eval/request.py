@@ -1,4 +1,4 @@
-"""What `bike eval` is asked for, and what several of its modules read of it."""
+"""The request of `bike eval`, and what several of its modules read from it."""
 
 from __future__ import annotations
 

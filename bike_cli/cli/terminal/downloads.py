@@ -19,8 +19,8 @@ from rich.status import Status
 from bike_cli.cli.terminal.console import plain, stderr, stderr_is_tty
 from bike_cli.engine.download.progress import Reporter, Transfer
 
-STEP = 0.1  # of the file, between two lines
-STEP_S = 5.0  # and at least so many seconds
+STEP = 0.1  # of the file between two lines, which are also
+STEP_S = 5.0  # at least this many seconds apart
 
 
 class Downloads(Reporter):
@@ -40,8 +40,8 @@ class Downloads(Reporter):
 
     def started(self, transfer: Transfer, done: int) -> None:
         """Announce the download, and show a bar on a terminal."""
-        resumed = f"; {_size(done)} are there already" if done else ""
-        self._say(f"{transfer.model}: downloading {transfer.file}{_of(transfer)} from {transfer.source}{resumed}")
+        resumed = f"; {_size(done)} are on disk" if done else ""
+        self._print(f"{transfer.model}: downloading {transfer.file}{_of(transfer)} from {transfer.source}{resumed}")
         self._transfer, self._line_s, self._line_at = transfer, time.monotonic(), done
         if stderr_is_tty() and not self._console.quiet:
             if self._status is not None:
@@ -58,25 +58,25 @@ class Downloads(Reporter):
             now, size = time.monotonic(), self._transfer.size
             if now - self._line_s >= STEP_S and done - self._line_at >= STEP * size:
                 self._line_s, self._line_at = now, done
-                self._say(f"{self._transfer.model}: {done / size:.0%}, {_size(done)} of {_size(size)}")
+                self._print(f"{self._transfer.model}: {done / size:.0%}, {_size(done)} of {_size(size)}")
 
     def waiting(self, transfer: Transfer) -> None:
-        """Say that another process downloads the file."""
-        self._say(f"{transfer.model}: another process downloads {transfer.file}; waiting for it")
+        """Report that another process downloads the file."""
+        self._print(f"{transfer.model}: another process downloads {transfer.file}; waiting for it")
 
     def stopped(self, transfer: Transfer, done: int, *, is_complete: bool) -> None:
-        """Remove the bar, and say how the download ended."""
+        """Remove the bar, and report how the download ended."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
             if self._status is not None:
                 self._status.start()
         if is_complete:
-            self._say(f"{transfer.model}: downloaded and verified, {_size(done)}")
+            self._print(f"{transfer.model}: downloaded and verified, {_size(done)}")
         elif done:
-            self._say(f"{transfer.model}: stopped at {_size(done)}{_of(transfer)}; the same command continues there")
+            self._print(f"{transfer.model}: stopped at {_size(done)}{_of(transfer)}; the same command continues there")
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self._console.print(plain(line))
 
 

@@ -29,7 +29,7 @@ class Write(Protocol):
 def logs_on_stderr(write: Write, *, quiet: bool, verbose: int) -> Iterator[None]:
     """Print log records of bike and of libraries as lines, from the level that the flags ask for.
 
-    Levels and handlers are as before afterwards.
+    Levels and handlers are restored afterwards.
 
     Args:
         quiet: print critical records only.
@@ -37,8 +37,8 @@ def logs_on_stderr(write: Write, *, quiet: bool, verbose: int) -> Iterator[None]
     """
     level = logging.CRITICAL if quiet else LEVELS[min(verbose, len(LEVELS) - 1)]
     root, ours = logging.getLogger(), logging.getLogger(OURS)
-    # Libraries log through the root logger. As long as it has a handler, `logging.info()` installs no handler of
-    # Python's own there, which would print the records of bike a second time.
+    # Libraries log through the root logger. While it has a handler, `logging.info()` does not install Python's default
+    # handler there, which would print the records of bike a second time.
     handlers = {ours: _Lines(write, level), root: _OtherLines(write, level)}
     for logger, handler in handlers.items():
         logger.addHandler(handler)
@@ -61,7 +61,7 @@ def _lowered(level: int) -> Iterator[None]:
     before = {name: logging.getLogger(name).level for name in levels}
     for name, lowered in levels.items():
         logging.getLogger(name).setLevel(lowered)
-    # huggingface_hub sets its level anew when it is imported.
+    # huggingface_hub sets its level again when it is imported.
     given = os.environ.get("HF_HUB_VERBOSITY")
     os.environ["HF_HUB_VERBOSITY"] = given or logging.getLevelName(level).lower()
     logging.captureWarnings(True)
@@ -86,7 +86,7 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._write(self._line(record), level=_level_name(record.levelno))
-        except (ValueError, TypeError, OSError):  # a message that does not fit its arguments, a stderr that is closed
+        except (ValueError, TypeError, OSError):  # arguments that do not fit the message, a closed stderr
             self.handleError(record)
 
     def _line(self, record: logging.LogRecord) -> str:
@@ -104,7 +104,7 @@ class _Lines(logging.Handler):
 
 
 class _OtherLines(_Lines):
-    """Prints the records of everyone else."""
+    """Prints the records of libraries."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name.split(".")[0] != OURS and not _is_shown_elsewhere(record.name):
@@ -122,7 +122,7 @@ def _is_shown_elsewhere(name: str) -> bool:
     """Return whether a library prints its records itself."""
     logger: logging.Logger | None = logging.getLogger(name)
     while logger is not None and logger.parent is not None:
-        if any(type(handler) is logging.StreamHandler for handler in logger.handlers):  # none that writes to a file
+        if any(type(handler) is logging.StreamHandler for handler in logger.handlers):  # not one that writes to a file
             return True
         logger = logger.parent
     return False
@@ -130,7 +130,7 @@ def _is_shown_elsewhere(name: str) -> bool:
 
 @contextmanager
 def _without_handlers(logger: logging.Logger) -> Iterator[None]:
-    """Keep a library from printing its records itself: with several lines, passwords of URLs, and across progress.
+    """Keep a library from printing its records itself, which would break progress bars and show passwords in URLs.
 
     huggingface_hub adds its handler when it is imported, which may be before or after this.
     """

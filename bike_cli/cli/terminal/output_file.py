@@ -1,6 +1,6 @@
-"""The file of -o: whole or not there, kept when a run dies, never written by two runs at once.
+"""Write the file of -o: it appears when it is complete, survives crashes, and only one run writes it at a time.
 
-Until a run is complete its records are in `.NAME.part` beside the file; --resume appends to the file itself.
+Until a run is complete, its records are in `.NAME.part` next to the file; --resume appends to the file itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from bike_cli.cli.terminal.console import notice
 from bike_cli.errors import UsageError
 
-# Elsewhere, a lock file next to each file keeps runs apart, and an open file cannot be moved or removed.
+# Without flock, a lock file next to each file keeps runs apart, and an open file cannot be moved or removed.
 try:
     import fcntl
 except ImportError:
@@ -30,45 +30,45 @@ else:
 
 logger = logging.getLogger(__name__)
 
-WHOLE_LINE = 1 << 20  # bytes of a buffer that takes any record, so that one write puts it on disk
+WHOLE_LINE = 1 << 20  # bytes of a buffer that any record fits into, so that a single write puts it on disk
 
 
 @contextmanager
 def open_output(output: Path) -> Iterator[TextIO]:
-    """Yield a file that takes its name when it is complete; an interrupt keeps what was written.
+    """Yield a stream to a file that gets its name when it is complete, or interrupted while no older file exists.
 
-    An older file is only replaced by a complete one.
+    Only a complete file replaces an older one. If the run ends in any other way, the records stay in the unfinished
+    file, and a warning names it. Something other than an ordinary file, such as /dev/null or a pipe, is written to
+    directly. The encoding is UTF-8; bytes of file names that are not UTF-8 are restored.
 
-    UTF-8; bytes of file names that are no UTF-8 come back as they were. What is there already and no ordinary file,
-    such as /dev/null or a pipe, is written to as it is, never replaced. Whatever else ends the run leaves the records
-    in the unfinished file, and says so.
     Raises:
-        UsageError: a file that cannot be written, or that another run writes; found before the first record.
+        UsageError: the file cannot be written, or another run writes it; raised before the first record.
     """
     if output.exists() and not output.is_file():
         with _opened(output) as stream:
             yield stream
         return
-    output = output.resolve()  # a link stays one
+    output = output.resolve()  # keep a symbolic link
     unfinished = _locked(part_of(output), named=output)
     try:
         _refuse_if_taken(output)
     except UsageError:
         _drop_if_empty(unfinished)
         raise
-    _copy_of(unfinished.path).unlink(missing_ok=True)  # of a run that was killed
+    _copy_of(unfinished.path).unlink(missing_ok=True)  # from a run that was killed
     if unfinished.size():
-        logger.warning("%s: an unfinished run left records, which this one replaces; --resume keeps them", output)
+        logger.warning("%s: replaces the records of an unfinished run; --resume would keep them", output)
     with _Text(unfinished) as stream, _renamed_at_the_end(unfinished, stream, output):
         yield stream
 
 
 class Resumed(NamedTuple):
-    """A file to go on with: where its records are read, the stream that appends to it, and how parts are removed.
+    """A file to append to.
 
     Attributes:
-        keep: takes ranges of bytes, (start, stop), and removes all others before anything is appended. A run that is
-            killed meanwhile leaves the file as it was.
+        path: where to read its existing records.
+        keep: takes byte ranges, (start, stop), and removes all other bytes; call it before anything is appended. If
+            the run is killed meanwhile, the file stays as it was.
     """
 
     path: Path
@@ -78,40 +78,41 @@ class Resumed(NamedTuple):
 
 @contextmanager
 def open_resumed(output: Path) -> Iterator[Resumed]:
-    """Yield the file that --resume goes on with, empty where there is none; nobody else writes it meanwhile.
+    """Yield the file that --resume appends to; no other run can write it meanwhile.
 
-    That is the file itself, or what an unfinished run left where this is newer.
+    That is the file itself, a new one, or that of an unfinished run if it is newer.
+
     Raises:
-        UsageError: no ordinary file, one that cannot be written, or that another run writes.
+        UsageError: not an ordinary file, one that cannot be written, or one that another run writes.
     """
     if output.exists() and not output.is_file():
         raise UsageError(
-            f"{output}: is no ordinary file, which --resume needs; name one with -o, or leave --resume out"
+            f"{output}: is not an ordinary file, which --resume needs; name one with -o, or leave --resume out"
         )
     output = output.resolve()
-    taken = _taken_up(output)
-    taken.starts_over = False
-    with _Text(taken) as stream:
-        if taken.path == output:
+    file = _file_to_resume(output)
+    file.starts_over = False
+    with _Text(file) as stream:
+        if file.path == output:
             is_complete = False
             try:
-                yield Resumed(output, stream, taken.keep_ranges)
+                yield Resumed(output, stream, file.keep_ranges)
                 is_complete = True
             finally:
                 if not is_complete:
-                    _drop_if_empty(taken)
+                    _drop_if_empty(file)
         else:
-            with _renamed_at_the_end(taken, stream, output):
-                yield Resumed(taken.path, stream, taken.keep_ranges)
+            with _renamed_at_the_end(file, stream, output):
+                yield Resumed(file.path, stream, file.keep_ranges)
 
 
 def part_of(output: Path) -> Path:
-    """Return where the records of an unfinished run are."""
+    """Return the path of the records of an unfinished run."""
     return output.with_name(f".{output.name}.part")
 
 
 class _Locked(io.FileIO):
-    """A file that is ours; what it holds stays until the first write, unless that only appends."""
+    """A file locked by this run; its content stays until the first write, which replaces it or appends to it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "r+", opener=_open_to_append)
@@ -121,7 +122,7 @@ class _Locked(io.FileIO):
         self.has_written = False
 
     def begin(self) -> None:
-        """Drop what an earlier run left, unless this one appends to it; call it before each write."""
+        """Prepare for a write: the first one drops the content of an earlier run, unless this run appends to it."""
         if not self.has_written:
             if self.starts_over:
                 self.truncate(0)
@@ -155,15 +156,15 @@ class _Locked(io.FileIO):
                 copy.replace(self.path)
                 super().__init__(self.path, "r+", opener=_open_to_append)
         finally:
-            copy.unlink(missing_ok=True)  # unless it has taken the place of the file
+            copy.unlink(missing_ok=True)  # unless it has replaced the file
 
     def rename(self, target: Path) -> None:
-        self._let_go()
+        self._release_on_windows()
         self.path.replace(target)
         self.path = target
 
     def unlink(self) -> None:
-        self._let_go()
+        self._release_on_windows()
         self.path.unlink()
         self.close()
 
@@ -192,7 +193,7 @@ class _Locked(io.FileIO):
             with suppress(OSError):
                 Path(lock_file.lock_file).unlink(missing_ok=True)
 
-    def _let_go(self) -> None:
+    def _release_on_windows(self) -> None:
         if not HAS_FLOCK:
             self.close()
 
@@ -202,7 +203,7 @@ def _copy_of(path: Path) -> Path:
 
 
 def _open_to_append(name: str, flags: int) -> int:
-    # 0o666 less the umask, as of any new file.
+    # 0o666 minus the umask, like any new file.
     return os.open(name, flags | os.O_CREAT | os.O_APPEND, 0o666)
 
 
@@ -221,7 +222,7 @@ def _locked(path: Path, *, named: Path) -> _Locked:
             return file  # a file system without locks
         if not HAS_FLOCK or _is_at(file, path):
             return file
-        file.close()  # a run that ended just now has renamed or removed it
+        file.close()  # a run that has just ended renamed or removed it
 
 
 def _is_at(file: _Locked, path: Path) -> bool:
@@ -232,16 +233,16 @@ def _is_at(file: _Locked, path: Path) -> bool:
 
 
 def _refuse_if_taken(output: Path) -> None:
-    # A run with --resume holds the file itself. One that cannot be opened is replaced all the same.
+    # A run with --resume locks the file itself. A file that cannot be opened can still be replaced.
     if output.exists() and os.access(output, os.W_OK):
         _locked(output, named=output).close()
 
 
-def _taken_up(output: Path) -> _Locked:
-    """Return the file to go on with; who holds the unfinished one decides, so that two runs never decide at once."""
+def _file_to_resume(output: Path) -> _Locked:
+    """Return the file to append to. The lock of the unfinished file keeps two runs from choosing at the same time."""
     unfinished = _locked(part_of(output), named=output)
     if not output.exists():
-        unfinished.rename(output)  # the lock goes along
+        unfinished.rename(output)  # with its lock
         return _locked(output, named=output) if unfinished.closed else unfinished
     try:
         finished = _locked(output, named=output)
@@ -249,11 +250,11 @@ def _taken_up(output: Path) -> _Locked:
         _drop_if_empty(unfinished)
         raise
     if unfinished.size() and unfinished.path.stat().st_mtime_ns >= output.stat().st_mtime_ns:
-        logger.warning("%s: goes on with %s, which is newer and replaces it in the end", output, unfinished.path.name)
+        logger.warning("%s: continues %s, which is newer and replaces it at the end", output, unfinished.path.name)
         finished.close()
         return unfinished
     if unfinished.size():
-        logger.warning("%s: %s, left by an older run, is not looked at; remove it", output, unfinished.path.name)
+        logger.warning("%s: %s, left by an older run, is ignored; remove it", output, unfinished.path.name)
     _drop_if_empty(unfinished)
     unfinished.close()
     return finished
@@ -274,24 +275,24 @@ def _renamed_at_the_end(file: _Locked, stream: TextIO, output: Path) -> Iterator
         is_interrupted = True
         raise
     finally:
-        with suppress(OSError) if not is_whole else nullcontext():  # what is told already
+        with suppress(OSError) if not is_whole else nullcontext():  # it would hide the first error
             stream.flush()
         if is_whole:
             file.begin()  # a run without records leaves an empty file
         if is_whole or (is_interrupted and file.has_written and not output.exists()):
             file.rename(output)
         elif file.has_written:
-            kept = f"its records are kept in {file.path}, where --resume goes on"
+            kept = f"its records are in {file.path}, and --resume continues them"
             notice(f"{output}: is not complete; {kept}", level="warning")
         else:
-            _drop_if_empty(file)  # before the answers begin there is nothing to keep, and perhaps an older file to lose
+            _drop_if_empty(file)  # nothing to keep, and an older file may exist
 
 
 class _Text(io.TextIOWrapper):
     """The text layer above a locked file.
 
-    It, and not the file, prepares the first write: Ctrl-C arrives between any two lines of Python, and a buffer whose
-    file is interrupted after a write would write the same bytes again.
+    This layer, not the file, prepares the first write: Ctrl-C may arrive between any two lines of Python, and a buffer
+    whose file is interrupted after a write would write the same bytes again.
     """
 
     def __init__(self, file: _Locked) -> None:
@@ -312,5 +313,5 @@ def _opened(file: Path) -> TextIO:
 
 
 def _unwritable(named: Path, e: OSError) -> UsageError:
-    way_out = "choose a shorter name" if e.errno == errno.ENAMETOOLONG else "choose a folder that exists and is yours"
+    way_out = "choose a shorter name" if e.errno == errno.ENAMETOOLONG else "choose a folder that you may write to"
     return UsageError(f"{named}: cannot be written ({e.strerror}); {way_out}")

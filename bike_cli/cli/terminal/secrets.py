@@ -1,4 +1,4 @@
-"""Keeping passwords and tokens out of logs and reports."""
+"""Keep passwords and tokens out of logs and reports."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def mask(text: str, environment: Mapping[str, str] = os.environ) -> str:
 def mask_address(address: str) -> str:
     """Return the value of a proxy or server variable without user, password and query.
 
-    Unlike in running text, everything before the last @ is hidden: a password that was not encoded may hold a slash.
+    Unlike in running text, everything before the last @ is hidden: a password that was not encoded may contain a slash.
     """
     scheme, separator, rest = address.partition("://") if "://" in address else ("", "", address)
     _, at, host = rest.rpartition("@")

@@ -1,4 +1,4 @@
-"""stdout for records alone: whatever else is printed during a run goes to stderr."""
+"""Reserve stdout for records; everything else that is printed during a run goes to stderr."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ STDOUT, STDERR = 1, 2
 
 @contextmanager
 def reserve_stdout() -> Iterator[TextIO | None]:
-    """Yield a stream onto stdout that nobody else has; None where stdout is closed.
+    """Yield a private stream to stdout; None if stdout is closed.
 
-    Meanwhile descriptor 1 leads to stderr, so that the printf of a C library, or a print in a dependency or a child
-    process, never lands between two records. A stdout without a descriptor, as tests have, is yielded as it is.
-    UTF-8, whatever the locale, except on a terminal; bytes of file names that are no UTF-8 come back as they were.
+    Meanwhile descriptor 1 leads to stderr, so that output of C libraries, dependencies and child processes never lands
+    between two records. A stdout without a descriptor, as in tests, is yielded unchanged. The encoding is UTF-8, except
+    on a terminal; bytes of file names that are not UTF-8 are restored.
     """
     stdout = sys.stdout
     try:
         descriptor = -1 if stdout is None else stdout.fileno()
     except (io.UnsupportedOperation, ValueError):
-        yield _fit(stdout)
+        yield _configured(stdout)
         return
     if stdout is not None:
         stdout.flush()
     _open_stderr()
     saved = os.dup(descriptor) if stdout is not None else None
     try:
-        with _led_to_stderr(descriptor if stdout is not None else STDOUT, saved):
+        with _redirected_to_stderr(descriptor if stdout is not None else STDOUT, saved):
             if saved is None:
                 yield None
                 return
@@ -45,15 +45,15 @@ def reserve_stdout() -> Iterator[TextIO | None]:
 
 
 @contextmanager
-def _led_to_stderr(descriptor: int, saved: int | None) -> Iterator[None]:
+def _redirected_to_stderr(descriptor: int, saved: int | None) -> Iterator[None]:
     if saved is None and _is_open(descriptor):
-        yield  # stdout was closed, and what was opened since has got its number
+        yield  # stdout was closed, and another file has its number by now
         return
     os.dup2(STDERR, descriptor)
     try:
         yield
     finally:
-        # What was printed during the run and still waits in a buffer must not come out behind the records.
+        # Output that is still buffered must not appear after the records.
         if sys.stdout is not None:
             sys.stdout.flush()
         _flush_c()
@@ -64,12 +64,12 @@ def _led_to_stderr(descriptor: int, saved: int | None) -> Iterator[None]:
 
 
 def _open_stderr() -> None:
-    """Let descriptor 2 lead nowhere where it is closed: the next file to be opened would get it, and the noise too."""
+    """Open descriptor 2 on /dev/null if it is closed; otherwise the next file to be opened would receive the noise."""
     if not _is_open(STDERR):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        if nowhere != STDERR:
-            os.dup2(nowhere, STDERR)
-            os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        if null != STDERR:
+            os.dup2(null, STDERR)
+            os.close(null)
 
 
 def _is_open(descriptor: int) -> bool:
@@ -81,13 +81,13 @@ def _is_open(descriptor: int) -> bool:
 
 
 def _flush_c() -> None:
-    # On Windows, C libraries come with buffers of their own, which nobody else reaches.
+    # On Windows, C libraries have separate buffers, which cannot be reached.
     if os.name == "posix":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).fflush(None)
 
 
-def _fit(stream: TextIO) -> TextIO:
+def _configured(stream: TextIO) -> TextIO:
     if isinstance(stream, io.TextIOWrapper):
         if stream.isatty():
             stream.reconfigure(errors="replace")

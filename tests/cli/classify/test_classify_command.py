@@ -269,8 +269,8 @@ def told(ran: Ran) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{clip}"], "labels: none given; add -l labels.txt"),
-        (["{clip}", "-L", "a", "-l", "{labels}"], "labels: given by both -l and -L; choose one"),
+        (["{clip}"], "labels: missing; add -l labels.txt"),
+        (["{clip}", "-L", "a", "-l", "{labels}"], "labels: both -l and -L were given; choose one"),
         (["{clip}", "-L", " , "], "-L: holds no label"),
         (["{clip}", "-l", "{empty}"], "{empty}: holds no labels"),
         (["{clip}", "-L", "Red  Square, red square"], "-L, label 2: label 'red square' is 'Red Square' of -L"),
@@ -278,7 +278,7 @@ def told(ran: Ran) -> str:
         (["{labels}", "-L", "a"], "{labels}: is a text file, not a video; a file of labels goes after -l"),
         (["{folder}", "-L", "a"], "{folder}: holds no file"),
         (["{folder}/*.mp4", "-L", "a"], "{folder}/*.mp4: matches no file"),
-        (["-L", "a"], "videos: none given"),
+        (["-L", "a"], "videos: missing"),
         (["{clip}", "-L", "a", "-o", "{folder}"], "{folder}: is a folder; name a file"),
         (["{clip}", "-L", "a", "-o", "{folder}/no/a.csv"], "{folder}/no/a.csv: cannot be written"),
         (["{clip}", "-l", "{labels}", "-o", "{labels}"], "{labels}: is read by this command and would be overwritten"),

@@ -224,7 +224,7 @@ def test_stdin_is_read_for_one_purpose(many: Path) -> None:
 
     assert (ran.exit_code, ran.stderr) == (
         ExitCode.USAGE,
-        "error: stdin: is read by - and by --files-from -; give one of them\n",
+        "error: stdin: both - and --files-from - read it; give one of them\n",
     )
 
 

@@ -230,7 +230,7 @@ def test_nothing_left_is_said_without_loading_a_model(listed: Path, labels: Path
     ran = bike("classify", "-m", "no-such-model", "--files-from", listed, "-l", labels, "-o", answers, "--resume")
 
     assert ran.exit_code == ExitCode.SOME_FAILED
-    assert ran.stderr == f"{answers}: nothing is left to do, all 7 records are there\n"
+    assert ran.stderr == f"{answers}: nothing left to do, all 7 records exist\n"
     assert answers.read_bytes() == whole
 
 
@@ -348,7 +348,7 @@ def test_a_file_that_is_no_answer_is_not_cut(clips: Path, labels: Path, tmp_path
         ([], "--resume: needs the file of the earlier run; add -o"),
         (["-o", "a.csv"], "--resume: needs JSON lines, not csv"),
         (["-o", "a.jsonl", "-f", "table"], "--resume: needs JSON lines, not table"),
-        (["-o", "/dev/null"], "/dev/null: is no ordinary file"),
+        (["-o", "/dev/null"], "/dev/null: is not an ordinary file"),
     ],
 )
 def test_resume_needs_a_file_of_json_lines(clips: Path, labels: Path, flags: list[str], message: str) -> None:
@@ -420,14 +420,14 @@ def test_a_full_disk_is_told_in_a_line(clips: Path, labels: Path, format_: str) 
     done = classify(clips / "red_square.mp4", "-l", labels, "-f", format_, "-o", "/dev/full")
 
     assert done.exit_code == ExitCode.USAGE
-    assert "error: the answers cannot be written (No space left on device); make room" in done.stderr
+    assert "error: cannot write the answers (No space left on device); free some space" in done.stderr
 
 
 def test_no_path_on_stdin_is_told(labels: Path) -> None:
     done = classify("-", "-l", labels)
 
     assert done.exit_code == ExitCode.ALL_FAILED
-    assert "stdin: holds no path" in done.stderr
+    assert "stdin: contains no path" in done.stderr
 
 
 @pytest.mark.parametrize("resumes", [True, False])
@@ -444,7 +444,7 @@ def test_a_list_may_name_the_file_that_the_answers_go_to(
 
     assert [record["path"] for record in read(answers)] == [str(names[0]), str(names[-1])]
     assert done.exit_code == ExitCode.DONE
-    assert f"{answers}: is what this run writes, and is left out" in done.stderr
+    assert f"{answers}: is the output of this run, and is left out" in done.stderr
 
 
 def test_a_closed_stdin_is_told(labels: Path) -> None:

@@ -36,7 +36,7 @@ def test_time_that_nobody_measured_is_not_told() -> None:
 def test_a_resumed_run_says_what_was_there() -> None:
     line = summary(Tally(1), seconds=2.0, spent=Timings(), workers=2, before=1500)
 
-    assert line == "1 video: 1 ok in 2.0 s, 0.50/s · 1,500 were there before"
+    assert line == "1 video: 1 ok in 2.0 s, 0.50/s · 1,500 existed before"
 
 
 def test_no_video_has_no_rate() -> None:

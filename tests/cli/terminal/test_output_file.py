@@ -53,7 +53,7 @@ def test_a_failure_keeps_the_older_file_and_the_records(
 
     assert output.read_text() == "older"
     assert part_of(output).read_text() == "newer"
-    assert f"its records are kept in {part_of(output)}" in capsys.readouterr().err
+    assert f"its records are in {part_of(output)}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("calls", range(12))
@@ -188,7 +188,7 @@ def test_a_file_that_is_being_resumed_is_neither_written_nor_resumed(output: Pat
     assert files_beside(output) == ["answers.txt"]
 
 
-# -- what --resume goes on with -----------------------------------------------------------------------------------
+# -- what --resume continues ---------------------------------------------------------------------------------------
 
 
 def test_resume_appends_in_place(output: Path) -> None:
@@ -252,5 +252,5 @@ def test_a_link_is_resumed_where_it_leads(output: Path) -> None:
 
 
 def test_what_is_no_ordinary_file_is_not_resumed() -> None:
-    with pytest.raises(UsageError, match="/dev/null: is no ordinary file"), open_resumed(Path("/dev/null")):
+    with pytest.raises(UsageError, match="/dev/null: is not an ordinary file"), open_resumed(Path("/dev/null")):
         pass
