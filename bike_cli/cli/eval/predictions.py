@@ -73,9 +73,7 @@ def _truth(config: EvalConfig, request: EvalRequest, file: str) -> Path:
     if truth is None:
         raise UsageError(f"{file}: contains predictions; name the true labels with --labels truth.csv")
     if config.official:
-        raise UsageError(
-            "--official: needs the videos, and these are predictions; leave it out, or evaluate the videos"
-        )
+        raise UsageError("--official: needs videos, but these are predictions; leave it out, or evaluate the videos")
     if config.protocol == "k600":
         problem = "averages over splits, but predictions have no splits"
         raise UsageError(f"protocol k600: {problem}; evaluate the videos, with a list file for each split")
