@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def trained(options: argparse.Namespace, count: int, strategy: Strategy) -> Measured:
-    """Return how so many processes train together, as the first one sees it."""
+    """Train in several processes; return the measurements of the first one."""
     with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -86,11 +86,11 @@ def train(rank: int, options: argparse.Namespace, count: int, strategy: Strategy
     with together(by, place(options.device, options.precision).device):
         training = bike_training(options, compiled=options.compile, processes=by, strategy=strategy)
         steps = (step.seconds for step in training.epoch())
-        it = measured("bike", steps, training.learner.device, lambda: training.learner.parts)
+        result = measured("bike", steps, training.learner.device, lambda: training.learner.parts)
         if options.profile:
             print_profile(training, quiet=not by.is_first)
         if by.is_first:
-            out.write_bytes(pickle.dumps(it))
+            out.write_bytes(pickle.dumps(result))
 
 
 if __name__ == "__main__":
