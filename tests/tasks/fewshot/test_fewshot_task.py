@@ -525,7 +525,7 @@ def test_attributes_of_another_weight_than_the_classifiers_are_refused(tiny: Eng
     settings = config(trials=1, method="proto")
     learnt = study(tiny, folder, settings).learnt
 
-    with pytest.raises(UsageError, match=r"attribute_weight 0\.0, and this run's is 0\.5"):
+    with pytest.raises(UsageError, match=r"attribute_weight 0\.0, but this run has 0\.5"):
         classified(tiny, folder, replace(settings.classifying, attributes=AttributeConfig("auto", 0.5)), learnt)
 
 
