@@ -60,9 +60,13 @@ def blocks_in(language: str) -> list[Block]:
 
 
 def parameters(blocks: Iterable[Block]) -> list[object]:
-    """Return the blocks as parameters of a test, named by their page."""
+    """Return the blocks as parameters of a test, named by their page; those of the README are not slow."""
     return [
-        pytest.param(block, id=block.page, marks=[pytest.mark.slow] if block.comment == "slow" else [])
+        pytest.param(
+            block,
+            id=block.page,
+            marks=[pytest.mark.slow] if block.comment == "slow" or block.page != "README.md" else [],
+        )
         for block in blocks
     ]
 

@@ -144,6 +144,7 @@ def test_a_file_system_that_does_not_answer_holds_nothing_up(
     assert content.changed_lately(tmp_path / "film.mp4")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has leases")
 def test_a_first_file_that_cannot_be_opened_is_a_timeout_and_costs_the_others_nothing(tmp_path: Path) -> None:
     import fcntl

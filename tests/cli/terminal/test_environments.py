@@ -141,6 +141,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_for_temporary_files_and_the_cache(full_disk: Path, clips: Path) -> None:
     done = classify_in(full_disk, clips, "--cache-dir", full_disk / "cache")
 
@@ -155,12 +156,9 @@ def test_a_full_disk_for_temporary_files_and_the_cache(full_disk: Path, clips: P
 
 @pytest.mark.parametrize(
     ("by", "name"),
-    [
-        ("variable", "a file/below"),
-        *(slow("flag", name) for name in ("a file", "a file/below", "/proc/cache", "x" * 300)),
-        *(slow("variable", name) for name in ("a file", "/proc/cache", "x" * 300)),
-    ],
+    [(by, name) for by in ("variable", "flag") for name in ("a file", "a file/below", "/proc/cache", "x" * 300)],
 )
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_made_is_a_warning(by: str, name: str, clips: Path, tmp_path: Path) -> None:
     (tmp_path / "a file").touch()
     folder = tmp_path / name

@@ -170,7 +170,8 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-@pytest.mark.parametrize("columns", [80, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [80, 200])
 def test_a_real_terminal_gets_a_table_of_its_own_width(clips: Path, tmp_path: Path, columns: int) -> None:
     film = tmp_path / f"{'日本語の動画' * 12}\x1b[31m.mp4"
     shutil.copy(clips / "red_square.mp4", film)
@@ -196,6 +197,7 @@ def over_real_clips() -> Ran:
     return shell('bike classify "$1" -m tiny -L "red square, blue circle"', REAL_CLIPS)
 
 
+@pytest.mark.slow
 def test_every_real_clip_has_one_record(over_real_clips: Ran) -> None:
     videos = sorted(str(file) for file in REAL_CLIPS.iterdir() if file.suffix != ".md")
 
@@ -203,11 +205,13 @@ def test_every_real_clip_has_one_record(over_real_clips: Ran) -> None:
     assert sorted(str(record["path"]) for record in over_real_clips.records) == videos
 
 
+@pytest.mark.slow
 def test_no_real_clip_fails(over_real_clips: Ran) -> None:
     assert [record["path"] for record in over_real_clips.records if "error" in record] == []
     assert over_real_clips.exit_code == ExitCode.DONE
 
 
+@pytest.mark.slow
 def test_only_the_damaged_clip_is_said_to_be_damaged(over_real_clips: Ran) -> None:
     damaged = [r for r in over_real_clips.records if "damaged" in str(r.get("warning"))]
 
@@ -215,6 +219,7 @@ def test_only_the_damaged_clip_is_said_to_be_damaged(over_real_clips: Ran) -> No
     assert "48 of 50 frames can be read" in str(damaged[0]["warning"])
 
 
+@pytest.mark.slow
 def test_decoders_say_nothing_of_their_own(over_real_clips: Ran) -> None:
     # The folder holds a README, which is not a video.
     left_out = f"left out: 1 file that is not a video (first: {REAL_CLIPS / 'README.md'}); -v lists them"

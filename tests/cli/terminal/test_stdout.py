@@ -85,6 +85,7 @@ def test_what_libraries_print_goes_to_stderr(noisy: subprocess.CompletedProcess[
     assert Counter(noisy.stderr.split()) == dict.fromkeys(("os.write", "puts", "print", "child"), 3)
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_where_stderr_is_closed(clips: Path) -> None:
     done = noisily(clips, "-L", "red square,blue circle", redirect="2>&-")
 

@@ -490,7 +490,7 @@ def test_a_text_that_misleads_is_hardly_trusted(seed: int) -> None:
     assert probe.chosen["trust"] < 0.03 * SCALE
 
 
-@pytest.mark.parametrize("shots_each", [1, 2, 8])
+@pytest.mark.parametrize("shots_each", [1, 2, pytest.param(8, marks=pytest.mark.slow)])
 def test_a_text_that_misleads_leaves_the_probe_as_good_as_prototypes(shots_each: int) -> None:
     def gain(seed: int) -> float:
         shots, classes, tests, truth, looks = world(seed, MUDDLED * shots_each, noise=0.4)

@@ -166,6 +166,12 @@ HOSTILE: Mapping[str, tuple[hostile.Maker, str]] = {
     "/dev/zero": (lambda p: Path("/dev/zero"), "a device, not a file"),
 }
 
+LARGE = {  # which take seconds to make or to refuse
+    *("layers 500", "width 65536", "embed_dim 65536", "context 4096", "sin cos positions", "a tower of 7 billion"),
+    *("json of 20 MB", "bomb of 800 MB", "many objects", "many objects, legacy", "many views", "20,000 layers"),
+    *("a million records", "header of 70 MB", "header of brackets"),
+}
+
 
 def write(path: Path, content: bytes) -> Path:
     path.write_bytes(content)
@@ -185,12 +191,15 @@ def with_pipe_as_lexicon(path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, float]]:
-    """What a process of limited memory says of each hostile model, and its seconds of CPU time."""
+def refusals(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, float]]:
+    """What a process of limited memory says of each selected hostile model, and its seconds of CPU time."""
     if not Path("/proc/self/status").exists():
         pytest.skip("only Linux limits the memory of a process and reports it")
     base = tmp_path_factory.mktemp("hostile")
-    made = {name: str(make(base / f"m{i}")) for i, (name, (make, _)) in enumerate(HOSTILE.items())}
+    functions = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    selected = {item.callspec.params["name"] for item in functions if "refusals" in item.fixturenames}
+    makers = {name: make for name, (make, _) in HOSTILE.items() if name in selected}
+    made = {name: str(make(base / f"m{i}")) for i, (name, make) in enumerate(makers.items())}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(MEMORY), *made.values()],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -204,7 +213,9 @@ def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, f
     return {name: found[path] for name, path in made.items()}
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in HOSTILE]
+)
 def test_a_hostile_model_is_refused_in_seconds_and_without_the_memory(
     refusals: dict[str, tuple[str, float]], name: str
 ) -> None:

@@ -39,7 +39,7 @@ def weights(engine: Engine) -> dict[str, Tensor]:
     return model | {f"head.{name}": tensor.clone() for name, tensor in engine.temporal_head.state_dict().items()}
 
 
-@pytest.mark.parametrize("mean", [False, True])
+@pytest.mark.parametrize("mean", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_loss_goes_down(tiny: Engine, mean: bool) -> None:
     _, losses = trained(tiny, mean=mean)
 

@@ -191,7 +191,9 @@ def stopped(begin: Callable[..., Finetuning], folder: Path, *, at: int, **change
     return snapshots_in(folder / CHECKPOINTS)
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "state"])
+@pytest.mark.parametrize(
+    "damage", ["changed", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("cut", "state"))]
+)
 def test_a_damaged_checkpoint_is_refused_and_the_one_before_is_used(
     begin: Callable[..., Finetuning],
     whole: tuple[Path, list[object]],

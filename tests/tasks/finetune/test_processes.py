@@ -15,6 +15,7 @@ from bike_cli.errors import UsageError
 from bike_cli.inference.processes import Processes, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "learn", "parts"), [("nce", "learn", 2)])
 def test_two_processes_find_the_gradients_of_one(
     tiny: Engine, tmp_path: Path, loss: str, learn: str, parts: int
