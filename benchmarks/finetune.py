@@ -38,7 +38,7 @@ from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.towers.placement import place
 from bike_cli.engine.towers.transforms import ImageRecipe, normalise
 from bike_cli.engine.voters import Voters
-from bike_cli.inference.processes import Processes
+from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Prompt, Sample, Source
 from bike_cli.tasks.finetune.learner import Batch, Learner
 from bike_cli.tasks.finetune.loading import BatchPlan, LoadedBatch
@@ -226,10 +226,10 @@ def bike_trained(options: argparse.Namespace, *, compiled: bool) -> Measured:
 
 
 def bike_training(
-    options: argparse.Namespace, *, compiled: bool, processes: Processes | None = None, strategy: Strategy = "ddp"
+    options: argparse.Namespace, *, compiled: bool, processes: ProcessGroup | None = None, strategy: Strategy = "ddp"
 ) -> VideoTraining:
     """Return the training of a batch, again and again, in one epoch."""
-    by = processes or Processes()
+    by = processes or ProcessGroup()
     engine = random_engine(options)
     engine.encoder.model.set_grad_checkpointing(options.grad_checkpointing)
     freeze(engine, "text")

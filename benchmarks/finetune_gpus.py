@@ -24,7 +24,7 @@ from torch import multiprocessing
 from benchmarks.finetune import Measured, add_options, bike_training, measured, print_profile
 from bike_cli.config import Strategy
 from bike_cli.engine.towers.placement import place
-from bike_cli.inference.processes import found, together
+from bike_cli.inference.processes import group_from_env, joined_process_group
 
 TARGET = 1.9  # for two GPUs
 
@@ -80,10 +80,10 @@ def train(rank: int, options: argparse.Namespace, count: int, strategy: Strategy
     """Train as one of `count` processes; the first one writes the measurements."""
     variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in variables.items()}
-    by = found()
+    by = group_from_env()
     if options.device == "cuda":
-        options.device = f"cuda:{by.local}"
-    with together(by, place(options.device, options.precision).device):
+        options.device = f"cuda:{by.local_rank}"
+    with joined_process_group(by, place(options.device, options.precision).device):
         training = bike_training(options, compiled=options.compile, processes=by, strategy=strategy)
         steps = (step.seconds for step in training.epoch())
         result = measured("bike", steps, training.learner.device, lambda: training.learner.parts)

@@ -168,7 +168,7 @@ def _rehearse(training: Finetuning) -> ExitCode:
     from bike_cli.cli.finetune_view import print_rehearsal
 
     rehearsal = training.rehearse()
-    if training.by.is_first:
+    if training.group.is_first:
         print_rehearsal(rehearsal)
     return ExitCode.SOME_FAILED if rehearsal.failures else ExitCode.DONE
 
@@ -178,7 +178,7 @@ def _train(training: Finetuning, request: FinetuneRequest, *, quiet: bool) -> Ex
     from bike_cli.cli.plots import write_training_plot
 
     folder, shows_progress = training.folder.path, stderr_is_tty() and not quiet
-    events = folder / "tensorboard" if request.tensorboard and training.by.is_first else None
+    events = folder / "tensorboard" if request.tensorboard and training.group.is_first else None
     console = stderr(quiet=not shows_progress)
     view = View(console, events=events, done=training.done)
     with _stopping_on_signals(training, view), display(console), view:
@@ -188,7 +188,7 @@ def _train(training: Finetuning, request: FinetuneRequest, *, quiet: bool) -> Ex
         if not quiet:
             notice(f"{folder}: is not complete; continue with --resume auto", level="warning")
         return ExitCode.INTERRUPTED
-    if not training.by.is_first:
+    if not training.group.is_first:
         return ExitCode.DONE
     if sys.stdout is not None:
         print_results(folder)

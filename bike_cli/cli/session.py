@@ -12,7 +12,7 @@ from bike_cli.config import VideoConfig
 
 if TYPE_CHECKING:
     from bike_cli.engine.engine import Engine
-    from bike_cli.inference.processes import Processes
+    from bike_cli.inference.processes import ProcessGroup
     from bike_cli.records import Failure
     from bike_cli.video.workers.pool import DecodePool
 
@@ -44,17 +44,17 @@ class Session:
 
             return load_configured(self._config.engine)
 
-    def load_in_each_process(self, models: Sequence[str]) -> tuple[dict[str, Engine], Processes]:
+    def load_in_each_process(self, models: Sequence[str]) -> tuple[dict[str, Engine], ProcessGroup]:
         """Load models in every process that a launcher started, and connect the processes until the session ends."""
         self.start(models)
-        from bike_cli.inference.processes import found, load_among, together
+        from bike_cli.inference.processes import group_from_env, joined_process_group, load_on_own_device
 
-        processes = found()
+        processes = group_from_env()
         self.quiet = self.quiet or not processes.is_first
         with loading(", ".join(models), quiet=self.quiet):
-            engines = {name: load_among(replace(self._config.engine, model=name), processes) for name in models}
+            engines = {name: load_on_own_device(replace(self._config.engine, model=name), processes) for name in models}
         device = engines[models[0]].encoder.placement.device
-        self._stack.enter_context(together(processes, device))
+        self._stack.enter_context(joined_process_group(processes, device))
         return engines, processes
 
 

@@ -24,18 +24,18 @@ TIMEOUT = timedelta(hours=2)  # the others wait while one process validates, enc
 
 
 @dataclass(frozen=True)
-class Processes:
+class ProcessGroup:
     """This process's place among the processes that work together.
 
     Args:
         rank: from 0.
         count: number of processes.
-        local: rank on this machine, which is the index of the process's GPU.
+        local_rank: rank on this machine, which is the index of the process's GPU.
     """
 
     rank: int = 0
     count: int = 1
-    local: int = 0
+    local_rank: int = 0
 
     @property
     def is_first(self) -> bool:
@@ -50,7 +50,7 @@ class Processes:
         dist.all_gather(parts, rows.detach().contiguous())
         return torch.cat(parts)
 
-    def gather_things(self, item: Item) -> list[Item]:
+    def gather_objects(self, item: Item) -> list[Item]:
         """Return what each process passes, by rank; items are pickled."""
         if self.count == 1:
             return [item]
@@ -58,13 +58,13 @@ class Processes:
         dist.all_gather_object(items, item)
         return items  # type: ignore[return-value]
 
-    def share(self, items: Sequence[Item]) -> list[Item]:
+    def shard(self, items: Sequence[Item]) -> list[Item]:
         """Return this process's shard of a list: every `count`-th item."""
         return list(items[self.rank :: self.count])
 
-    def unshare(self, items: Sequence[Item]) -> list[Item]:
+    def merge_shards(self, items: Sequence[Item]) -> list[Item]:
         """Return the whole list, in its order, from the shard that each process passes."""
-        shards = self.gather_things(list(items))
+        shards = self.gather_objects(list(items))
         iterators = [iter(shard) for shard in shards]
         return [next(iterators[i % self.count]) for i in range(sum(map(len, shards)))]
 
@@ -74,7 +74,7 @@ class Processes:
             return flags
         return tuple(self.gather(torch.tensor([flags])).any(dim=0).tolist())
 
-    def from_first(self, item: Item) -> Item:
+    def broadcast(self, item: Item) -> Item:
         """Return what the first process passes; it is pickled."""
         if self.count == 1:
             return item
@@ -82,7 +82,7 @@ class Processes:
         dist.broadcast_object_list(items, src=0)
         return items[0]
 
-    def as_first(self, module: nn.Module) -> None:
+    def broadcast_weights(self, module: nn.Module) -> None:
         """Copy a module's weights from the first process to the others."""
         if self.count > 1:
             for tensor in module.state_dict().values():
@@ -105,14 +105,14 @@ class Processes:
         )
 
 
-def found(environment: Mapping[str, str] = os.environ) -> Processes:
+def group_from_env(environment: Mapping[str, str] = os.environ) -> ProcessGroup:
     """Return this process's place from the variables that torchrun sets.
 
     Raises:
         UsageError: the variables are not numbers, or do not fit together.
     """
     if "WORLD_SIZE" not in environment:
-        return Processes()
+        return ProcessGroup()
     try:
         rank, count, local = (int(environment.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     except ValueError as e:
@@ -121,18 +121,18 @@ def found(environment: Mapping[str, str] = os.environ) -> Processes:
         ) from e
     if not 0 <= rank < count:
         raise UsageError(f"RANK is {rank} of WORLD_SIZE {count}; start with torchrun, or unset them")
-    return Processes(rank, count, local)
+    return ProcessGroup(rank, count, local)
 
 
-def load_among(config: EngineConfig, group: Processes) -> Engine:
+def load_on_own_device(config: EngineConfig, group: ProcessGroup) -> Engine:
     """Load the engine of this process, without compiling it; each process of a group uses another GPU."""
     if group.count > 1 and config.device in ("auto", "cuda") and place(config.device, "fp32").device.type == "cuda":
-        config = replace(config, device=f"cuda:{group.local}")
+        config = replace(config, device=f"cuda:{group.local_rank}")
     return load(config.model, config.device, config.precision, offline=config.offline)
 
 
 @contextmanager
-def together(group: Processes, device: torch.device) -> Iterator[None]:
+def joined_process_group(group: ProcessGroup, device: torch.device) -> Iterator[None]:
     """Connect the processes of a group for the time of the context.
 
     Raises:

@@ -17,7 +17,7 @@ from bike_cli.settings import flatten, resolve
 
 if TYPE_CHECKING:
     from bike_cli.data.labelled.train_sets import TrainSet
-    from bike_cli.inference.processes import Processes
+    from bike_cli.inference.processes import ProcessGroup
     from bike_cli.tasks.evaluate.evaluation import System
     from bike_cli.tasks.evaluate.mistakes import Mistakes
     from bike_cli.tasks.evaluate.report import EvaluationReport
@@ -78,7 +78,7 @@ def _names_file(request: EvalRequest) -> Path | None:
 
 def _studies(
     config: EvalConfig, request: EvalRequest, labelled: TrainSet, running: Session
-) -> tuple[list[tuple[System, Study]], Processes]:
+) -> tuple[list[tuple[System, Study]], ProcessGroup]:
     compared = request.compared
     engines, processes = running.load_in_each_process(compared.get("model", [config.engine.model]))
     from bike_cli.tasks.fewshot.study import Study

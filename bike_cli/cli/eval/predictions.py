@@ -41,11 +41,11 @@ def evaluate_predictions(
 
     Of several processes, the first one reports; the others return None.
     """
-    from bike_cli.inference.processes import found
+    from bike_cli.inference.processes import group_from_env
     from bike_cli.tasks.evaluate.mistakes import Mistakes
     from bike_cli.tasks.evaluate.summary import SystemScores, check_protocol, describe_data, manifest_of, summarize
 
-    if not found().is_first:
+    if not group_from_env().is_first:
         return None
     truth = _truth(config, request, files[0].name)
     tested = read_eval_set(request, [str(truth)], names=[] if request.names is None else [request.names])

@@ -22,7 +22,7 @@ from bike_cli.inference.classifier import Classifier, Scores
 from bike_cli.inference.contents import digest_of_all, digests_of
 from bike_cli.inference.features import EncodedVideo, Features
 from bike_cli.inference.prepare import prepare, shelf_of
-from bike_cli.inference.processes import Processes
+from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Clip, Failure, Prediction, Timings
 from bike_cli.settings import build, flatten
 from bike_cli.tasks.evaluate.mistakes import MISTAKES_SHOWN, Mistakes, find_mistakes
@@ -133,7 +133,7 @@ class Evaluation:
     tested: EvalSet
     config: EvalConfig
     pool: DecodePool
-    processes: Processes = field(default_factory=Processes)
+    processes: ProcessGroup = field(default_factory=ProcessGroup)
     spent: Timings = field(default_factory=Timings)
 
     def __post_init__(self) -> None:
@@ -153,7 +153,7 @@ class Evaluation:
 
     def read(self) -> Iterator[tuple[int, int, Failure | None]]:
         """Score this process's videos; yield how many are done, how many there are, and the failure if there is one."""
-        samples = self.processes.share(list(self.tested.samples))
+        samples = self.processes.shard(list(self.tested.samples))
         sources, config = [sample.source for sample in samples], self.systems[0].config
         rows: list[tuple[_VideoScores, ...] | Failure] = []
         with ExitStack() as stack:
@@ -166,7 +166,7 @@ class Evaluation:
                     rows.append(video if isinstance(video, Failure) else next(scores))
                     yield len(rows), len(samples), video if isinstance(video, Failure) else None
             digests = [d if isinstance(d, bytes) else None for d in digests_of(sources, self.pool, store)]
-        self._rows, self._digests = self.processes.unshare(rows), self.processes.unshare(digests)
+        self._rows, self._digests = self.processes.merge_shards(rows), self.processes.merge_shards(digests)
         self._drop_nan()
 
     def report(self, files: Sequence[str] = (), arguments: Mapping[str, Value] | None = None) -> EvaluationReport:

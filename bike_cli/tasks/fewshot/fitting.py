@@ -23,7 +23,7 @@ from bike_cli.errors import UsageError
 from bike_cli.inference.classifier import AttributeBranch, Classifier
 from bike_cli.inference.features import Features
 from bike_cli.inference.prepare import prepare
-from bike_cli.inference.processes import Processes
+from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Clip, Failure, Prediction, Timings
 from bike_cli.tasks.evaluate.metrics import confusion
 from bike_cli.tasks.evaluate.score_table import ScoreTable
@@ -56,7 +56,7 @@ class Fitting:
         draws: Draws,
         *,
         pool: DecodePool,
-        processes: Processes,
+        processes: ProcessGroup,
         spent: Timings,
     ) -> None:
         self._classifier, self._config, self._methods = classifier, config, tuple(methods)
@@ -88,7 +88,7 @@ class Fitting:
             for shots in (reversed(self.draws.shots) if method != BASELINE else [max(self.draws.shots)])
             for trial in range(len(self.draws.trials))
         ]
-        tables = self._processes.unshare([self._table(*one) for one in self._processes.share(asked)])
+        tables = self._processes.merge_shards([self._table(*one) for one in self._processes.shard(asked)])
         by_method: dict[tuple[str, int], list[ScoreTable]] = {(method, shots): [] for method, shots, _ in asked[::-1]}
         for (method, shots, _), table in zip(asked, tables, strict=True):
             by_method[method, shots].append(table)

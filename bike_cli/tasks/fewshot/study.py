@@ -18,7 +18,7 @@ from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.errors import UsageError
 from bike_cli.inference.contents import digest_of_all
 from bike_cli.inference.prepare import prepare
-from bike_cli.inference.processes import Processes
+from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Clip, Failure, Prediction, Sample, Timings
 from bike_cli.tasks.evaluate.evaluation import provenance
 from bike_cli.tasks.evaluate.report import Provenance
@@ -49,14 +49,14 @@ class Study:
         labelled: TrainSet,
         config: FewshotConfig,
         pool: DecodePool,
-        processes: Processes | None = None,
+        processes: ProcessGroup | None = None,
         spent: Timings | None = None,
     ) -> None:
         self._started_s = time.monotonic()
         self.engine, self.labelled, self.config = engine, labelled, config
         self.methods = parse_methods(config.method)
         self.spent = spent or Timings()
-        self._pool, self._processes = pool, processes or Processes()
+        self._pool, self._processes = pool, processes or ProcessGroup()
         self._drawing = Drawing(labelled, config)
         labels = labelled.labels
         self._classifier = prepare(engine, labels, _classify_config(config, engine), from_videos=len(labels))

@@ -15,7 +15,7 @@ from bike_cli.engine.engine import Engine
 from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.towers.augmentation import Augmentation, augment
 from bike_cli.tasks.finetune.learner import Batch, Learner
-from bike_cli.tasks.finetune.loading import PIXELS, plans_of, steps_of
+from bike_cli.tasks.finetune.loading import PIXELS, plan_batches, steps_per_epoch
 from bike_cli.tasks.finetune.losses import rate_of_step
 from bike_cli.tasks.finetune.video_branch import freeze
 
@@ -79,9 +79,9 @@ class ShotTraining:
         if self.engine.temporal_head is not None:
             groups.append({"params": list(self.engine.temporal_head.parameters()), "highest": recipe.head_rate})
         optimizer = torch.optim.AdamW(groups, lr=recipe.rate, weight_decay=recipe.weight_decay)
-        steps = steps_of(len(self._clips), recipe.batch)
+        steps = steps_per_epoch(len(self._clips), recipe.batch)
         for epoch in range(recipe.epochs):
-            plans = plans_of(epoch, self._labels.tolist(), batch_size=recipe.batch, seed=self._seed, balanced=False)
+            plans = plan_batches(epoch, self._labels.tolist(), batch_size=recipe.batch, seed=self._seed, balanced=False)
             for i, plan in enumerate(plans):
                 share = rate_of_step(epoch * steps + i, steps=steps, epochs=recipe.epochs, warm_up=recipe.warm_up)
                 for group in optimizer.param_groups:

@@ -20,7 +20,7 @@ from bike_cli.inference.classifier import Classifier
 from bike_cli.inference.contents import digests_of
 from bike_cli.inference.features import EncodedVideo, Features, Shelf
 from bike_cli.inference.prepare import shelf_of
-from bike_cli.inference.processes import Processes
+from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Failure, Sample, Timings
 from bike_cli.tasks.fewshot.drawing import Drawing
 from bike_cli.video.workers.pool import DecodePool
@@ -96,7 +96,7 @@ class Reading:
         config: FewshotConfig,
         *,
         pool: DecodePool,
-        processes: Processes,
+        processes: ProcessGroup,
         spent: Timings,
     ) -> None:
         self._labelled, self._drawing, self._classifier, self._config = labelled, drawing, classifier, config
@@ -127,14 +127,14 @@ class Reading:
                 done += 1
                 yield done, len(unreadable), self._failures[place]
             while missing := self._missing_places():
-                share = self._processes.share(missing)
+                share = self._processes.shard(missing)
                 total = done + len(share)
                 outcomes: list[VideoView | Failure] = []
                 for outcome in self._read(share, shelf):
                     done += 1
                     outcomes.append(outcome)
                     yield done, total, outcome if isinstance(outcome, Failure) else None
-                self._add(missing, self._processes.unshare(outcomes))
+                self._add(missing, self._processes.merge_shards(outcomes))
 
     def _missing_places(self) -> list[int]:
         reasons = {place: failure.message for place, failure in self._failures.items()}
@@ -174,8 +174,8 @@ class Reading:
     # -- copies ------------------------------------------------------------------------------------------------------
 
     def _digest_all(self, store: Store | None) -> None:
-        sources = self._processes.share([sample.source for sample in self.videos.samples])
-        digests = self._processes.unshare(list(digests_of(sources, self._pool, store)))
+        sources = self._processes.shard([sample.source for sample in self.videos.samples])
+        digests = self._processes.merge_shards(list(digests_of(sources, self._pool, store)))
         for place, digest in enumerate(digests):
             if isinstance(digest, Failure):
                 self._failures[place] = digest

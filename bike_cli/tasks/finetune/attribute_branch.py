@@ -28,9 +28,9 @@ from bike_cli.engine.store.store import open_store
 from bike_cli.errors import UsageError
 from bike_cli.inference.features import Features
 from bike_cli.inference.prepare import encode_labels, shelf_of
-from bike_cli.inference.processes import Processes
+from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Failure, Sample, Timings
-from bike_cli.tasks.finetune.loading import multi_hot, plans_of, steps_of
+from bike_cli.tasks.finetune.loading import multi_hot, plan_batches, steps_per_epoch
 from bike_cli.tasks.finetune.losses import IN_BATCH_LOSSES, bce_loss, ce_loss, rate_of_step
 from bike_cli.tasks.finetune.plan import RunPlan, choose_lexicon
 from bike_cli.tasks.finetune.snapshots import Metrics
@@ -58,14 +58,14 @@ class DescribedVideos:
 
 @torch.no_grad()
 def describe_videos(
-    engine: Engine, texts: ClassTexts, samples: Sequence[Sample], plan: RunPlan, pool: DecodePool, group: Processes
+    engine: Engine, texts: ClassTexts, samples: Sequence[Sample], plan: RunPlan, pool: DecodePool, group: ProcessGroup
 ) -> DescribedVideos:
     """Describe videos by their attributes. Their features are stored, as `bike classify` does.
 
     Raises:
         UsageError: none of the videos can be read.
     """
-    config, sources = plan.config, [sample.source for sample in group.share(samples)]
+    config, sources = plan.config, [sample.source for sample in group.shard(samples)]
     lexicon = encode_lexicon(engine.encoder, read_lexicon(choose_lexicon(engine, config)))
     outcomes: list[tuple[str, NDArray[np.float32]] | Failure] = []
     with ExitStack() as stack:
@@ -80,7 +80,7 @@ def describe_videos(
                 attributes = associate(frames[None], lexicon, config.attributes.attribute_count)[0]
                 sentence = attribute_sentence([attribute.phrase for attribute in attributes])
                 outcomes.append((sentence, score_video(video, texts)))
-    outcomes = group.unshare(outcomes)
+    outcomes = group.merge_shards(outcomes)
     read = [(s, outcome) for s, outcome in zip(samples, outcomes, strict=True) if not isinstance(outcome, Failure)]
     failures = tuple(outcome for outcome in outcomes if isinstance(outcome, Failure))
     if not read:
@@ -109,7 +109,7 @@ class AttributeTraining:
             [*self.head.parameters(), self._bias], lr=learning.lr, weight_decay=learning.weight_decay
         )
         self._batch_size = min(PAPER_BATCH if size == "auto" else size, len(train.samples))
-        self._steps = steps_of(len(train.samples), self._batch_size)
+        self._steps = steps_per_epoch(len(train.samples), self._batch_size)
         self._best: tuple[float, dict[str, Tensor]] = (-1.0, {})
         self._since_best = 0
         self.best_metrics: Metrics | None = None
@@ -125,7 +125,7 @@ class AttributeTraining:
         """Train for an epoch, numbered from 0; yield its steps."""
         learning, batches = self._plan.config.learning, self._plan.config.batches
         labels = [sample.label for sample in self._train.samples]
-        plans = plans_of(epoch, labels, batch_size=self._batch_size, seed=learning.seed, balanced=batches.balanced)
+        plans = plan_batches(epoch, labels, batch_size=self._batch_size, seed=learning.seed, balanced=batches.balanced)
         last_s = time.monotonic()
         for step, plan in enumerate(plans, start=epoch * self._steps):
             share = rate_of_step(step, steps=self._steps, epochs=learning.epochs, warm_up=learning.warm_up)

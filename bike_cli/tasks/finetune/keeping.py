@@ -13,7 +13,7 @@ from bike_cli.engine.engine import Engine
 from bike_cli.engine.models.folder import CONFIG_FILE, load_folder, save_folder
 from bike_cli.engine.models.weights import UNWRITABLE, first_line
 from bike_cli.errors import UsageError
-from bike_cli.inference.processes import Processes
+from bike_cli.inference.processes import ProcessGroup
 from bike_cli.tasks.finetune.plan import RunPlan
 from bike_cli.tasks.finetune.run_folder import FINE_TUNED, RunFolder
 from bike_cli.tasks.finetune.snapshots import Metrics, RunResults
@@ -34,7 +34,7 @@ class BestModel:
         self,
         plan: RunPlan,
         folder: RunFolder,
-        group: Processes,
+        group: ProcessGroup,
         *,
         initial: Mapping[str, Tensor],
         results: RunResults,
@@ -82,9 +82,9 @@ class BestModel:
             model.load_state_dict(best.clip.state_dict())
             if head is not None and best.temporal_head is not None:
                 head.load_state_dict(best.temporal_head.state_dict())
-        self._group.as_first(model)
+        self._group.broadcast_weights(model)
         if head is not None:
-            self._group.as_first(head)
+            self._group.broadcast_weights(head)
 
     @torch.no_grad()
     def mix(self, share: float) -> None:

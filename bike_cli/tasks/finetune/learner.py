@@ -36,7 +36,7 @@ from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.towers.speedups import pack
 from bike_cli.engine.towers.transforms import normalise
 from bike_cli.engine.voters import Voters
-from bike_cli.inference.processes import Processes
+from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Prompt
 from bike_cli.tasks.finetune.losses import IN_BATCH_LOSSES, bce_loss, ce_loss
 from bike_cli.tasks.finetune.sharding import shard_module, trained_blocks
@@ -188,13 +188,13 @@ class Learner:
         text_training: TextTraining | None = None,
         loss: str = "nce",
         parts: int = 1,
-        group: Processes | None = None,
+        group: ProcessGroup | None = None,
         scale_learns: bool = True,
         compiled: bool = False,
         strategy: Strategy = "ddp",
     ) -> None:
         placement = engine.encoder.placement
-        self.group, self.loss, self.parts = group or Processes(), loss, parts
+        self.group, self.loss, self.parts = group or ProcessGroup(), loss, parts
         self.device = placement.device
         self.is_sharded = strategy == "fsdp" and self.group.count > 1
         self._texts, self._text_training = texts, text_training

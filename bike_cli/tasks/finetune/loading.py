@@ -22,7 +22,7 @@ from torch import Tensor
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.towers.augmentation import Augmentation, augment
 from bike_cli.engine.towers.transforms import to_cuda
-from bike_cli.inference.processes import Processes
+from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Clip, Failure, Sample
 from bike_cli.tasks.finetune.learner import Batch
 from bike_cli.video.workers.pool import Decoded, DecodePool
@@ -61,7 +61,7 @@ class _PreparedBatch:
     event: torch.cuda.Event | None
 
 
-def plans_of(
+def plan_batches(
     epoch: int, labels: Sequence[int], *, batch_size: int, seed: int, balanced: bool, processes: int = 1
 ) -> list[BatchPlan]:
     """Return the batches of an epoch; their sizes differ by at most one video, so that no small batch is left over.
@@ -77,12 +77,12 @@ def plans_of(
         order = rng.choice(len(labels), size=len(labels), p=chances / chances.sum())
     else:
         order = rng.permutation(len(labels))
-    batches = np.array_split(order, steps_of(len(labels), batch_size))
+    batches = np.array_split(order, steps_per_epoch(len(labels), batch_size))
     width = -(-len(batches[0]) // processes) * processes
     return [_batch_plan(epoch, batch.tolist(), width if processes > 1 else len(batch)) for batch in batches]
 
 
-def steps_of(samples: int, batch_size: int) -> int:
+def steps_per_epoch(samples: int, batch_size: int) -> int:
     """Return the number of batches in an epoch."""
     return max(1, -(-samples // batch_size))
 
@@ -125,11 +125,11 @@ class Loader:
         seed: int,
         augmentation: Augmentation | None,
         classes: int | None = None,
-        group: Processes | None = None,
+        group: ProcessGroup | None = None,
     ) -> None:
         self._engine, self._samples, self._pool = engine, samples, pool
         self._frames, self._seed, self._augmentation = frames, seed, augmentation
-        self._group = group or Processes()
+        self._group = group or ProcessGroup()
         self._labels = (
             torch.tensor([sample.label for sample in samples]) if classes is None else multi_hot(samples, classes)
         )

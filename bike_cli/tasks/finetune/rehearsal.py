@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bike_cli.engine.engine import Engine
 from bike_cli.tasks.finetune.learner import Learner
-from bike_cli.tasks.finetune.loading import plans_of
+from bike_cli.tasks.finetune.loading import plan_batches
 from bike_cli.tasks.finetune.plan import RunPlan
 from bike_cli.tasks.finetune.video_branch import MIB, PAPER_BATCH, VideoTraining
 
@@ -54,7 +54,7 @@ def rehearse(plan: RunPlan, video: VideoTraining, *, disk_bytes: int) -> Rehears
     """Decode a batch and take its gradients twice, without a step of the optimizer; the second time is measured."""
     learning, train, group = plan.config.learning, plan.sides.train, video.learner.group
     labels = [sample.label for sample in train]
-    first, *_ = plans_of(
+    first, *_ = plan_batches(
         0, labels, batch_size=video.batch_size, seed=learning.seed, balanced=False, processes=group.count
     )
     start_s = time.monotonic()

@@ -22,7 +22,7 @@ from bike_cli.config import FinetuneConfig
 from bike_cli.data.labelled.train_sets import TrainSet
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
-from bike_cli.inference.processes import Processes
+from bike_cli.inference.processes import ProcessGroup
 from bike_cli.tasks.finetune.attribute_branch import AttributeTraining, describe_videos
 from bike_cli.tasks.finetune.keeping import BestModel, disk_space_needed, initial_weights
 from bike_cli.tasks.finetune.learner import Learner
@@ -67,31 +67,33 @@ class Finetuning:
         folder: Path,
         *,
         resume: bool = False,
-        processes: Processes | None = None,
+        processes: ProcessGroup | None = None,
     ) -> None:
         self._start_s = time.monotonic()
-        self.config, self._pool, self.by = config, pool, processes or Processes()
+        self.config, self._pool, self.group = config, pool, processes or ProcessGroup()
         self.stop = self.was_stopped = False
         self.plan = plan = plan_run(engine, labelled, config)
         self.engine = plan.engine
         self._reported: set[str] = set()
-        self._validator = Validator(plan, pool, self.by, self._reported)
-        self.folder = RunFolder(folder, self.by, resume=resume)
+        self._validator = Validator(plan, pool, self.group, self._reported)
+        self.folder = RunFolder(folder, self.group, resume=resume)
         with ExitStack() as on_error:
             on_error.callback(self.folder.close)
-            self.video = _video_training(plan, pool, self.by, self._reported) if plan.trains_video else None
+            self.video = _video_training(plan, pool, self.group, self._reported) if plan.trains_video else None
             trained = {} if self.video is None else self.video.trained
             mixes = config.keeping.wise_ft is not None
             self._disk_bytes = disk_space_needed(plan.engine, trained.values(), models=2 if mixes else 1)
             initial = initial_weights(plan.engine, trained if mixes else (), has_new_head=plan.has_new_head)
-            if self.by.is_first:
+            if self.group.is_first:
                 self.folder.check_disk_space(self._disk_bytes)
             snapshot = self.folder.begin(config, labelled.labels, plan.settings)
             results, since_best = RunResults(), 0
             if snapshot is not None and self.video is not None:
                 self.video.restore(snapshot)
                 results, since_best = snapshot.state.best, snapshot.state.since_best
-            self._best = BestModel(plan, self.folder, self.by, initial=initial, results=results, since_best=since_best)
+            self._best = BestModel(
+                plan, self.folder, self.group, initial=initial, results=results, since_best=since_best
+            )
             on_error.pop_all()
 
     @property
@@ -162,7 +164,7 @@ class Finetuning:
             for step in video.epoch():
                 yield step
                 is_due = time.monotonic() - saved_s > 60 * keeping.save_minutes
-                stop, is_due = self.by.any_flags(self.stop, is_due)
+                stop, is_due = self.group.any_flags(self.stop, is_due)
                 if stop or is_due:
                     self._save(video, step.step)
                     saved_s = time.monotonic()
@@ -177,7 +179,7 @@ class Finetuning:
             yield validation
             self._save(video, video.done)
             saved_s = time.monotonic()
-            if video.position.epoch < learning.epochs and self.by.any_flags(self.stop)[0]:
+            if video.position.epoch < learning.epochs and self.group.any_flags(self.stop)[0]:
                 self.was_stopped = True
                 return
         self._best.restore()
@@ -196,7 +198,7 @@ class Finetuning:
         return self._validator.validate("video", video.position.epoch, best=best)
 
     def _save(self, video: VideoTraining, step: int) -> None:
-        if self.by.is_first or video.learner.is_sharded:
+        if self.group.is_first or video.learner.is_sharded:
             self.folder.save(step, video.snapshot(self.plan.settings, self._best.results, self._best.since_best))
 
     def _train_attributes(self) -> Iterator[Step | Validation]:
@@ -208,7 +210,7 @@ class Finetuning:
             engine = replace(engine, encoder=replace(engine.encoder), logit_scale=scale)
         texts = plan.current_texts()
         train, val = (
-            describe_videos(engine, texts, side, plan, self._pool, self.by)
+            describe_videos(engine, texts, side, plan, self._pool, self.group)
             for side in (plan.sides.train, plan.sides.val)
         )
         self._validator.report([*train.failures, *val.failures])
@@ -216,7 +218,7 @@ class Finetuning:
         for epoch in range(epochs):
             for step in training.epoch(epoch):
                 yield step
-                if self.by.any_flags(self.stop)[0]:
+                if self.group.any_flags(self.stop)[0]:
                     self.was_stopped = True
                     return
             yield training.validate(epoch)
@@ -243,7 +245,7 @@ class Finetuning:
         }
 
 
-def _video_training(plan: RunPlan, pool: DecodePool, group: Processes, reported: set[str]) -> VideoTraining:
+def _video_training(plan: RunPlan, pool: DecodePool, group: ProcessGroup, reported: set[str]) -> VideoTraining:
     """Return the training of the plan's video branch; with `fsdp`, of a sharded copy."""
     config, batches, engine = plan.config, plan.config.batches, plan.engine
     if batches.strategy == "fsdp" and group.count > 1:

@@ -18,7 +18,7 @@ from bike_cli.config import FinetuneConfig
 from bike_cli.engine.models.folder import CONFIG_FILE, WEIGHTS_FILE
 from bike_cli.engine.models.weights import read_json
 from bike_cli.errors import ModelError, UsageError
-from bike_cli.inference.processes import Processes
+from bike_cli.inference.processes import ProcessGroup
 from bike_cli.locks import acquire_lock
 from bike_cli.settings import dump
 from bike_cli.tasks.finetune.snapshots import UNFINISHED, Snapshot, last_snapshot, snapshots_in, write_snapshot
@@ -46,7 +46,7 @@ class RunFolder:
             a run that is under way.
     """
 
-    def __init__(self, path: Path, group: Processes, *, resume: bool) -> None:
+    def __init__(self, path: Path, group: ProcessGroup, *, resume: bool) -> None:
         self.path, self._group, self._resume = path, group, resume
         self._log: IO[str] | None = None
         self._logged = 0
@@ -54,7 +54,7 @@ class RunFolder:
         if group.is_first:
             self._check_content()
             self._acquire_lock()
-        self.is_complete = group.from_first(resume and (path / REPORT).is_file())
+        self.is_complete = group.broadcast(resume and (path / REPORT).is_file())
 
     def check_disk_space(self, needed: int) -> None:
         """Raise UsageError if the disk has fewer free bytes than are needed."""
@@ -81,7 +81,7 @@ class RunFolder:
             snapshot = self._last_snapshot(settings)
             if not self.is_complete:
                 self._write_start(config, labels)
-        return self._group.from_first(snapshot)
+        return self._group.broadcast(snapshot)
 
     def _last_snapshot(self, settings: Mapping[str, object]) -> Snapshot | None:
         if self.is_complete:

@@ -21,7 +21,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
-from bike_cli.inference.processes import Processes
+from bike_cli.inference.processes import ProcessGroup
 
 
 def check_sharding(engine: Engine) -> None:
@@ -41,9 +41,9 @@ def copy_trained_weights(engine: Engine) -> Engine:
     return replace(engine, encoder=encoder, temporal_head=copy.deepcopy(head, {id(p): p for p in frozen}))
 
 
-def shard_module(module: nn.Module, group: Processes, device: torch.device) -> None:
+def shard_module(module: nn.Module, group: ProcessGroup, device: torch.device) -> None:
     """Shard a module's trained weights, block by block; gradients become the mean over processes."""
-    group.as_first(module)
+    group.broadcast_weights(module)
     mesh = init_device_mesh(device.type, (group.count,))
     frozen = {p for p in module.parameters() if not p.requires_grad}
     for block in trained_blocks(module):

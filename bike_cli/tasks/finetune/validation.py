@@ -15,7 +15,7 @@ from bike_cli.engine.engine import Engine
 from bike_cli.engine.spotting import ClassTexts
 from bike_cli.errors import UsageError
 from bike_cli.inference.features import EncodedVideo, Features
-from bike_cli.inference.processes import Processes
+from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Failure, Sample, Timings
 from bike_cli.tasks.evaluate.metrics import confusion, hits_among, macro, mean_average_precision
 from bike_cli.tasks.finetune.loading import multi_hot, warn_once
@@ -66,7 +66,7 @@ class Validator:
         reported: ids of the unreadable videos that were reported; it is added to.
     """
 
-    def __init__(self, plan: RunPlan, pool: DecodePool, group: Processes, reported: set[str]) -> None:
+    def __init__(self, plan: RunPlan, pool: DecodePool, group: ProcessGroup, reported: set[str]) -> None:
         self._plan, self._pool, self._group, self._reported = plan, pool, group, reported
         self.unread: set[str] = set()
 
@@ -101,18 +101,18 @@ def score_videos(
     samples: Sequence[Sample],
     sampling: SamplingConfig,
     pool: DecodePool,
-    group: Processes,
+    group: ProcessGroup,
 ) -> VideoScores:
     """Return the scores of videos; each process scores its shard, and all get the whole result.
 
     Raises:
         UsageError: none of the videos can be read.
     """
-    sources = [sample.source for sample in group.share(samples)]
+    sources = [sample.source for sample in group.shard(samples)]
     outcomes: list[NDArray[np.float32] | Failure] = []
     for batch in Features(sources, (engine,), sampling, pool=pool, shelf=None, spent=Timings()):
         outcomes += [video if isinstance(video, Failure) else score_video(video, texts) for video in batch]
-    outcomes = group.unshare(outcomes)
+    outcomes = group.merge_shards(outcomes)
     scores = [outcome.astype(np.float64) for outcome in outcomes if not isinstance(outcome, Failure)]
     failures = tuple(outcome for outcome in outcomes if isinstance(outcome, Failure))
     if not scores:

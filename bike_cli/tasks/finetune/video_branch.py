@@ -18,10 +18,10 @@ from torch.distributed.tensor import DTensor
 from bike_cli.config import FinetuneConfig
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import ConfigError, ModelError, UsageError
-from bike_cli.inference.processes import Processes
+from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Sample
 from bike_cli.tasks.finetune.learner import DeferredScalar, Learner
-from bike_cli.tasks.finetune.loading import LoadedBatch, Loader, plans_of, steps_of, warn_once
+from bike_cli.tasks.finetune.loading import LoadedBatch, Loader, plan_batches, steps_per_epoch, warn_once
 from bike_cli.tasks.finetune.losses import rate_of_step
 from bike_cli.tasks.finetune.sharding import distribute_like, full_tensor
 from bike_cli.tasks.finetune.snapshots import RunResults, Snapshot, TrainingState
@@ -142,13 +142,13 @@ class VideoTraining:
         config: FinetuneConfig,
         *,
         batch_size: int,
-        group: Processes,
+        group: ProcessGroup,
         reported: set[str] | None = None,
     ) -> None:
         self.engine, self.learner, self.loader, self._group = engine, learner, loader, group
         self._train, self._config = train, config
         self.batch_size = min(batch_size, len(train))
-        self.steps = steps_of(len(train), self.batch_size)
+        self.steps = steps_per_epoch(len(train), self.batch_size)
         self.position = Position()
         self._reported: set[str] = set() if reported is None else reported
         self.trained = trained_parameters(engine, learner)
@@ -164,7 +164,7 @@ class VideoTraining:
     def epoch(self) -> Iterator[Step]:
         """Train for the rest of an epoch; yield its steps. Call `end_epoch` afterwards."""
         learning, position = self._config.learning, self.position
-        plans = plans_of(
+        plans = plan_batches(
             position.epoch,
             [sample.label for sample in self._train],
             batch_size=self.batch_size,

@@ -12,7 +12,7 @@ from test_training import CASES, assert_alike, batch_of, own_copy, step_of
 from bike_cli.config import Strategy
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
-from bike_cli.inference.processes import Processes, found
+from bike_cli.inference.processes import ProcessGroup, group_from_env
 
 
 @pytest.mark.slow
@@ -43,33 +43,35 @@ def test_two_processes_find_the_gradients_of_one_with_every_loss(
 
 
 def test_without_a_launcher_the_group_has_one_process() -> None:
-    assert found({}) == Processes(rank=0, count=1, local=0)
+    assert group_from_env({}) == ProcessGroup(rank=0, count=1, local_rank=0)
 
 
 def test_a_launcher_sets_rank_and_count() -> None:
-    assert found({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}) == Processes(rank=5, count=8, local=1)
+    assert group_from_env({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}) == ProcessGroup(
+        rank=5, count=8, local_rank=1
+    )
 
 
 @pytest.mark.parametrize("rank", ["x", "8", "-1"])
 def test_bad_variables_of_a_launcher_are_a_usage_error(rank: str) -> None:
     with pytest.raises(UsageError, match="start with torchrun"):
-        found({"RANK": rank, "WORLD_SIZE": "8"})
+        group_from_env({"RANK": rank, "WORLD_SIZE": "8"})
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_shards_cover_a_list_without_overlap(count: int) -> None:
     things = list(range(7))
 
-    shares = [Processes(rank, count).share(things) for rank in range(count)]
+    shares = [ProcessGroup(rank, count).shard(things) for rank in range(count)]
 
     assert sorted(thing for share in shares for thing in share) == things
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_one_process_alone_gathers_its_own() -> None:
-    alone, rows = Processes(), torch.arange(3.0, requires_grad=True)
+    alone, rows = ProcessGroup(), torch.arange(3.0, requires_grad=True)
 
     assert torch.equal(alone.gather(rows), rows.detach())
-    assert alone.gather_things("a") == ["a"]
-    assert alone.unshare([1, 2]) == [1, 2]
-    assert alone.from_first(3) == 3
+    assert alone.gather_objects("a") == ["a"]
+    assert alone.merge_shards([1, 2]) == [1, 2]
+    assert alone.broadcast(3) == 3

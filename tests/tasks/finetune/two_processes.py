@@ -16,15 +16,15 @@ from torch.distributed.tensor import DTensor
 
 from bike_cli.config import Strategy
 from bike_cli.engine.engine import load
-from bike_cli.inference.processes import found, together
+from bike_cli.inference.processes import group_from_env, joined_process_group
 from bike_cli.tasks.finetune.learner import Batch
 
 VIDEOS = 5  # the last process has one less
 
 
 def main(out: str, loss: str, learn: str, parts: str, device: str = "cpu") -> None:
-    by, labels = found(), dict(CASES)[loss]
-    device = f"cuda:{by.local}" if device == "cuda" else device
+    by, labels = group_from_env(), dict(CASES)[loss]
+    device = f"cuda:{by.local_rank}" if device == "cuda" else device
     bundled, frozen = load("tiny", device=device, precision="fp32"), "none" if learn == "learn" else "text"
     whole = batch_of(labels)
     width = -(-VIDEOS // by.count)
@@ -33,7 +33,7 @@ def main(out: str, loss: str, learn: str, parts: str, device: str = "cpu") -> No
     present = torch.cat([whole.present, torch.zeros(missing, dtype=torch.bool)])
     own = slice(by.rank * width, (by.rank + 1) * width)
     batch = Batch(torch.cat([labels, labels[:missing]]), pixels[own].to(device), present[own].to(device))
-    with together(by, torch.device(device)):
+    with joined_process_group(by, torch.device(device)):
         for strategy in get_args(Strategy):
             engine = own_copy(bundled, frozen)
             is_trained = learn == "learn"
