@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bike_cli.cli import options as o
-from bike_cli.cli.classify.rows import as_json
 from bike_cli.cli.terminal.console import check_stdout, handle_errors, plain, safe
+from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.config import StoreConfig
 from bike_cli.errors import UsageError
 from bike_cli.settings import resolve

@@ -11,8 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bike_cli.cli.classify.rows import escaped
 from bike_cli.cli.terminal.console import plain
+from bike_cli.cli.terminal.json_text import escaped
 from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.tasks.evaluate.metrics import Mean, recalls
 from bike_cli.tasks.fewshot.methods import BASELINE

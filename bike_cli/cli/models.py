@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 from bike_cli.cli import options as o
-from bike_cli.cli.classify.rows import as_json
 from bike_cli.cli.terminal.console import (
     check_stdout,
     handle_errors,
@@ -22,6 +21,7 @@ from bike_cli.cli.terminal.console import (
     plain,
     stderr,
 )
+from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.config import EngineConfig
 from bike_cli.errors import UsageError
 from bike_cli.settings import resolve

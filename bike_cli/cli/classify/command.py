@@ -191,7 +191,7 @@ def _check_format(config: ClassifyConfig, request: ClassifyRequest, format_: For
         logger.warning("--explain: %s has no columns for frames and their weights; use -f jsonl", format_)
     suffix = "" if request.output is None else request.output.suffix.lower()
     if FORMATS_BY_SUFFIX.get(suffix, format_) != format_:
-        logger.warning("%s: --format makes its content %s, not %s", request.output, format_, suffix.removeprefix("."))
+        logger.warning("%s: will contain %s, as --format asks, in spite of its name", request.output, format_)
 
 
 @contextmanager

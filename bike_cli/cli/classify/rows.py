@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Iterable
 
 from bike_cli.records import Failure, Prediction
 
 Cell = str | int | float | None
-
-# Characters that are valid in JSON but unsafe on a terminal: C1 controls and DEL, bytes that are not UTF-8 (kept as
-# surrogates), line separators, and marks that change the direction of text.
-_UNSAFE = re.compile("[\x7f-\x9f\ud800-\udfff\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 
 
 def as_object(record: Prediction | Failure, settings: str | None = None) -> dict[str, object]:
@@ -46,16 +40,6 @@ def as_object(record: Prediction | Failure, settings: str | None = None) -> dict
         found["positions"] = None if record.positions is None else record.positions.tolist()
         found["saliency"] = [_rounded(weight) for weight in record.saliency.tolist()]
     return found
-
-
-def as_json(value: object) -> str:
-    """Return one line of JSON that is safe to print and restores every character when it is read."""
-    return escaped(json.dumps(value, ensure_ascii=False, allow_nan=False))
-
-
-def escaped(text: str) -> str:
-    """Return JSON with every character escaped that could steer a terminal or is not UTF-8."""
-    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def columns(top: int) -> list[str]:

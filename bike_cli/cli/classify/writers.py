@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol, TextIO
 
-from bike_cli.cli.classify.rows import Cell, as_cells, as_json, as_object, columns
+from bike_cli.cli.classify.rows import Cell, as_cells, as_object, columns
 from bike_cli.cli.classify.table import TableWriter
 from bike_cli.cli.terminal.console import safe
+from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.records import Failure, Prediction
 
 Format = Literal["table", "jsonl", "json", "csv", "tsv"]

@@ -12,10 +12,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bike_cli.cli.classify.rows import escaped
 from bike_cli.cli.eval.wording import compared_on, keys_of, metric_name, percent, signed, winner
 from bike_cli.cli.fewshot_tables import NARROWEST
 from bike_cli.cli.terminal.console import plain
+from bike_cli.cli.terminal.json_text import escaped
 from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.errors import UsageError
 from bike_cli.tasks.evaluate.report import Estimate, EvaluationReport, Metric

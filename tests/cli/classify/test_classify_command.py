@@ -520,3 +520,29 @@ def test_a_stream_that_nothing_decodes_fails_alone(clips: Path, labels: Path, tm
     failed, answered = classify(strange, clips / "red_square.mp4", "-l", labels).records
 
     assert (failed["status"], answered["status"]) == ("error", "ok")
+
+
+# -- formats that hide something --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "warning"),
+    [
+        (["-o", "a.csv", "-f", "jsonl"], "a.csv: will contain jsonl, as --format asks, in spite of its name"),
+        (["-o", "a.JSON", "-f", "csv"], "a.JSON: will contain csv, as --format asks, in spite of its name"),
+        (["--explain", "-f", "tsv"], "--explain: tsv has no columns for frames and their weights; use -f jsonl"),
+        (["--explain", "-o", "a.csv"], "--explain: csv has no columns for frames and their weights; use -f jsonl"),
+        (["-o", "a.csv", "-f", "csv"], ""),
+        (["-o", "a.txt", "-f", "csv"], ""),
+        (["-o", "a.jsonl", "--explain"], ""),
+    ],
+)
+def test_a_format_that_hides_something_is_warned_of(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], warning: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    ran = classify(clips / "red_square.mp4", "-L", "red square,blue circle", *flags)
+
+    assert ran.exit_code == ExitCode.DONE
+    assert ran.stderr == (f"warning: {warning}\n" if warning else "")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from answers import HOSTILE, failure, prediction, steering
 
-from bike_cli.cli.classify.rows import as_cells, as_json, as_object, columns
+from bike_cli.cli.classify.rows import as_cells, as_object, columns
+from bike_cli.cli.terminal.json_text import as_json
 
 
 def test_a_prediction_has_the_fields_of_the_design_in_its_order() -> None:
