@@ -117,6 +117,26 @@ def wrong_ways(module: str, source: str) -> list[str]:
     return [f"{module}:{i.line} imports {i.name}" for i in ours if layer_of(i.name) not in allowed]
 
 
+SHARED_BY_COMMANDS = {"flags", "options", "session", "plots", "terminal"}
+
+
+def command_of(name: str) -> str | None:
+    """Return `finetune` of `bike_cli.cli.finetune_view.View`; None outside of commands."""
+    parts = name.split(".")
+    if parts[:2] != ["bike_cli", "cli"] or len(parts) < 3 or parts[2] in {*SHARED_BY_COMMANDS, "app", "__init__"}:
+        return None
+    return parts[2].split("_")[0]
+
+
+def commands_used_by_commands(module: str, source: str) -> list[str]:
+    """Imports of one command by another; what they share is in modules of its own."""
+    here = command_of(module)
+    if module == "bike_cli.cli.app" or not module.startswith("bike_cli.cli."):
+        return []
+    ours = [i for i in imports(module, source) if command_of(i.name) not in (None, here)]
+    return [f"{module}:{i.line} imports {i.name}" for i in ours]
+
+
 def strays(module: str, source: str) -> list[str]:
     """Imports of a library outside its home; an import for types alone costs nothing and binds nothing."""
     return [
@@ -218,6 +238,24 @@ def test_every_module_is_looked_at() -> None:
 
 def test_imports_go_one_way() -> None:
     assert [wrong for module, source in SOURCES.items() for wrong in wrong_ways(module, source)] == []
+
+
+def test_no_command_uses_another() -> None:
+    assert [wrong for module, source in SOURCES.items() for wrong in commands_used_by_commands(module, source)] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "count"),
+    [
+        ("bike_cli.cli.models", "from bike_cli.cli.classify.rows import as_object", 1),
+        ("bike_cli.cli.session", "from bike_cli.cli.fewshot import fewshot", 1),
+        ("bike_cli.cli.finetune", "def f():\n    from bike_cli.cli.finetune_view import View", 0),
+        ("bike_cli.cli.eval.page", "from bike_cli.cli.eval.wording import percent", 0),
+        ("bike_cli.cli.app", "from bike_cli.cli.export import export_command", 0),
+    ],
+)
+def test_a_command_that_uses_another_is_seen(module: str, source: str, count: int) -> None:
+    assert len(commands_used_by_commands(module, source)) == count
 
 
 def test_every_library_stays_in_its_home() -> None:

@@ -11,21 +11,20 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bike_cli.cli.terminal.console import plain
+from bike_cli.cli.terminal.console import NARROWEST_TABLE, plain
 from bike_cli.cli.terminal.json_text import escaped
 from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.tasks.evaluate.metrics import Mean, recalls
 from bike_cli.tasks.fewshot.methods import BASELINE
 from bike_cli.tasks.fewshot.report import Report
 
-NARROWEST = 72  # columns; narrower tables would cut digits off
 CLASSES_SHOWN = 30
 
 
 def print_report(report: Report) -> None:
     """Print the tables on stdout."""
     console = Console(file=sys.stdout, highlight=False)
-    console.width = max(console.width, NARROWEST)
+    console.width = max(console.width, NARROWEST_TABLE)
     console.print(_curve(report))
     console.print(_classes(report))
     console.print(plain(_footer(report), "dim"))

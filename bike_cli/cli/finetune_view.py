@@ -13,8 +13,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from bike_cli.cli.classify.summary import rate
-from bike_cli.cli.terminal.console import plain
+from bike_cli.cli.terminal.console import plain, rate
 
 if TYPE_CHECKING:
     from bike_cli.tasks.finetune.events import TensorBoardLog

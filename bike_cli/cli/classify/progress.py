@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from bike_cli.cli.classify.summary import rate
-from bike_cli.cli.terminal.console import display
+from bike_cli.cli.terminal.console import display, rate
 from bike_cli.records import Failure, Prediction
 
 Total = int | Iterator[object] | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from bike_cli.cli.terminal.console import rate
 from bike_cli.errors import ExitCode
 from bike_cli.records import Failure, Prediction, Timings
 
@@ -59,11 +60,6 @@ def summary(done: Tally, *, seconds: float, spent: Timings, workers: int, before
     if before:
         parts.append(f"{before:,} existed before")
     return " · ".join(parts)
-
-
-def rate(per_s: float) -> str:
-    """Return videos per second, with two or three significant digits."""
-    return f"{per_s:,.0f}/s" if per_s >= 100 else f"{per_s:.1f}/s" if per_s >= 1 else f"{per_s:.2f}/s"
 
 
 def _outcome(done: Tally) -> str:

@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bike_cli.cli.eval.wording import compared_on, keys_of, metric_name, percent, signed, winner
-from bike_cli.cli.fewshot_tables import NARROWEST
-from bike_cli.cli.terminal.console import plain
+from bike_cli.cli.terminal.console import NARROWEST_TABLE, plain
 from bike_cli.cli.terminal.json_text import escaped
 from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.errors import UsageError
@@ -53,7 +52,7 @@ def write_confusion(report: EvaluationReport, file: Path) -> None:
 def print_tables(report: EvaluationReport) -> None:
     """Print all tables on stdout."""
     console = Console(file=sys.stdout, highlight=False)
-    console.width = max(console.width, NARROWEST)
+    console.width = max(console.width, NARROWEST_TABLE)
     console.print(_headline(report))
     if report.splits:
         console.print(_splits(report))

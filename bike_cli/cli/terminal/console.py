@@ -22,6 +22,7 @@ from bike_cli.errors import BikeError, ExitCode, ModelError, UsageError
 
 _Action = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 
+NARROWEST_TABLE = 72  # columns; narrower tables would cut digits off
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 _displays: list[Console] = []  # consoles with a live display, the innermost last
@@ -76,6 +77,11 @@ def notice_error(error: BikeError) -> None:
     notice(str(error.args[0]), level="error")
     for detail in error.details:
         stderr().print(plain(f"  {detail}"))
+
+
+def rate(per_s: float) -> str:
+    """Return videos per second, with two or three significant digits."""
+    return f"{per_s:,.0f}/s" if per_s >= 100 else f"{per_s:.1f}/s" if per_s >= 1 else f"{per_s:.2f}/s"
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 from answers import failure, prediction
 
-from bike_cli.cli.classify.summary import Tally, rate, summary
+from bike_cli.cli.classify.summary import Tally, summary
+from bike_cli.cli.terminal.console import rate
 from bike_cli.errors import ExitCode
 from bike_cli.records import Timings
 
