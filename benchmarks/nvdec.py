@@ -25,9 +25,9 @@ import torch
 
 from benchmarks.material import add_folder_argument, copies
 from bike_cli.config import DecodingConfig, SamplingConfig
-from bike_cli.records import Source
+from bike_cli.records import Clip, Failure, Source
 from bike_cli.video.sampling import sample_positions
-from bike_cli.video.workers.pool import Decoded, DecodePool
+from bike_cli.video.workers.pool import DecodePool
 
 FRAMES, LONGEST_SIDE = 8, 1024
 _mine = threading.local()
@@ -69,7 +69,7 @@ def side_by_side(
 
 def on_cpu(pool: DecodePool, files: Sequence[str]) -> None:
     """Decode in workers, a few videos ahead, and discard the frames."""
-    pending: deque[Future[Decoded]] = deque()
+    pending: deque[Future[Clip | Failure]] = deque()
     for file in files:
         pending.append(pool.decode(Source.at(file)))
         if len(pending) > 2 * pool.workers:

@@ -9,7 +9,7 @@ trained heads read them before normalisation; unit vectors are made once, in `en
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,12 +143,14 @@ class Clip(_ShowsShapes, _OnTimeline):
         frames: uint8 [K, T, H, W, 3], RGB; K counts clips in time (crops are cut by the encoder).
         timeline: of the frames, [K, T].
         details: how the source was read, for the log of `-v`.
+        decode_s: seconds that a worker spent on it.
     """
 
     source: Source
     frames: NDArray[np.uint8]
     timeline: Timeline
     details: tuple[str, ...] = ()
+    decode_s: float = 0.0
 
     def __post_init__(self) -> None:
         _check("Clip.frames", self.frames.shape, None, None, None, None, 3)
@@ -306,11 +308,13 @@ class Failure:
     Args:
         kind: a `FailureKind`; `no_label`, `no_name` or `no_number` if the video cannot be evaluated; or what another
             program wrote.
+        decode_s: seconds that a worker spent on it.
     """
 
     source: Source
     kind: str
     message: str
+    decode_s: float = field(default=0.0, compare=False, repr=False)
 
     def to_json(self) -> dict[str, str]:
         """Return the object that stands for the failure in reports."""

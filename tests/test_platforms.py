@@ -69,7 +69,7 @@ def test_a_program_without_a_guard_starts_processes_from_scratch(clips: Path, tm
         "from bike_cli.records import Source\n"
         "from bike_cli.video.workers.pool import DecodePool\n"
         "with DecodePool(SamplingConfig(frames=4), DecodingConfig(workers=2)) as pool:\n"
-        "    print(type(pool.decode(Source.at(sys.argv[1])).result(60).outcome).__name__)\n"
+        "    print(type(pool.decode(Source.at(sys.argv[1])).result(60)).__name__)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(WITHOUT), *sys.path]), "WITHOUT": "forkserver"}
 
@@ -98,7 +98,7 @@ def test_workers_hand_over_the_same_pixels(
     film = Source.at(clips / "red_square.mp4")
 
     with DecodePool(SAMPLING, DecodingConfig(workers=1)) as pool:
-        outcome = pool.decode(film).result(timeout=120).outcome
+        outcome = pool.decode(film).result(timeout=120)
         left = [path.name for path in scratch.scratch_folder().iterdir() if path.name.startswith("clip-")]
 
     assert isinstance(outcome, Clip)
@@ -115,7 +115,7 @@ def test_processes_start_from_scratch_where_no_path_is_short_enough(
 
     assert isinstance(processes.worker_context(), processes._SpawnContext)
     with DecodePool(SAMPLING, DecodingConfig(workers=1)) as pool:
-        assert isinstance(pool.decode(Source.at(clips / "red_square.mp4")).result(timeout=120).outcome, Clip)
+        assert isinstance(pool.decode(Source.at(clips / "red_square.mp4")).result(timeout=120), Clip)
 
 
 def test_memory_is_not_limited_where_its_use_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

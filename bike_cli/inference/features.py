@@ -37,7 +37,7 @@ from bike_cli.media import missing_message
 from bike_cli.records import Clip, Failure, Source, Timings, VideoFeatures
 from bike_cli.video.content import changed_lately, stamp_of
 from bike_cli.video.decoding import clip_from_array
-from bike_cli.video.workers.pool import Decoded, DecodePool
+from bike_cli.video.workers.pool import DecodePool
 
 Input = str | Path | Source | Clip | NDArray[np.uint8] | Failure
 EncodedVideo = tuple[VideoFeatures, ...]  # the features of one video, from each engine in the order of the engines
@@ -291,10 +291,10 @@ class Features:
             logger.info("%s: not in the cache, will be decoded", job.source.id)
         self._then(self._pool.decode(job.source), partial(self._take_decoded, job))
 
-    def _take_decoded(self, job: _Job, decoded: Decoded) -> None:
-        self._spent.decode_s += decoded.spent_s
+    def _take_decoded(self, job: _Job, outcome: Clip | Failure) -> None:
+        self._spent.decode_s += outcome.decode_s
         self._spent.decoded += 1
-        job.outcome = decoded.outcome
+        job.outcome = outcome
         self._arrive(job)
 
     def _arrive(self, job: _Job) -> None:

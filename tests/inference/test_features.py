@@ -17,7 +17,7 @@ import bike_cli as bike
 from bike_cli.config import AttributeConfig, ClassifyConfig, DecodingConfig, SamplingConfig, SpottingConfig, StoreConfig
 from bike_cli.engine.engine import Engine
 from bike_cli.inference import features
-from bike_cli.records import Failure, Prediction, Source, Timings
+from bike_cli.records import Clip, Failure, Prediction, Source, Timings
 
 LABELS = ["red square", "blue circle", "green cross"]
 OTHERS = ["purple ring", "yellow star", "white heart", "red square"]
@@ -305,7 +305,7 @@ def test_answers_wait_for_a_slow_one_and_not_with_it(
         future = decode(self, source)
         if source.id != slow:
             return future
-        held: features.Future[features.Decoded] = features.Future()
+        held: features.Future[Clip | Failure] = features.Future()
 
         def release() -> None:
             gate.wait(timeout=30)

@@ -101,7 +101,7 @@ def _fates(seeds: range, originals: Sequence[Path], folder: Path) -> Iterator[Fa
                 paths.append(folder / f"{i} {like.name}")
                 paths[-1].write_bytes(mutated(contents, i))
             coming = [pool.decode(Source.at(path)) for path in paths]
-            outcomes = [_named(one.result(timeout=LIMIT_S * AT_ONCE).outcome) for one in coming]
+            outcomes = [_named(one.result(timeout=LIMIT_S * AT_ONCE)) for one in coming]
             counting = [other.schedule(frames_read, (str(path),), timeout=LIMIT_S) for path in paths]
             yield from map(Fate, paths, outcomes, map(_count, counting))
             for path in paths:

@@ -247,7 +247,7 @@ class Evaluation:
         classifier = self._classifiers[self._finite[0]]
         classifier = replace(classifier, config=replace(classifier.config, explain=True, top=1))
         futures = [self.pool.decode(self.tested.samples[self._places[row]].source) for row in rows]
-        clips = [future.result().outcome for future in futures]
+        clips = [future.result() for future in futures]
         return [(clip, classifier.answer(clip)) for clip in clips if isinstance(clip, Clip)]
 
     def _score(self, videos: Sequence[EncodedVideo]) -> list[tuple[_VideoScores, ...]]:

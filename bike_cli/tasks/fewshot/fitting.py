@@ -227,7 +227,7 @@ class Fitting:
 
     def _decode(self, places: Sequence[int]) -> list[Clip | Failure]:
         pending = [self._pool.decode(self._videos.samples[place].source) for place in places]
-        return [decoded.result().outcome for decoded in pending]
+        return [decoded.result() for decoded in pending]
 
     @property
     def _branch(self) -> AttributeBranch | None:

@@ -25,7 +25,7 @@ from bike_cli.engine.towers.transforms import to_cuda
 from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Clip, Failure, Sample
 from bike_cli.tasks.finetune.learner import Batch
-from bike_cli.video.workers.pool import Decoded, DecodePool
+from bike_cli.video.workers.pool import DecodePool
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ class Loader:
 
     def _prepare_all(self, plans: Iterator[BatchPlan], is_over: threading.Event) -> Iterator[_PreparedBatch]:
         """Make the batches one after the other, while clips of later ones are being decoded."""
-        pending: deque[tuple[int, Future[Decoded] | None]] = deque()
+        pending: deque[tuple[int, Future[Clip | Failure] | None]] = deque()
         requested: deque[BatchPlan] = deque()
         requests = self._request_clips(plans, requested, pending)
         window = CLIPS_PER_WORKER * self._pool.workers + 1
@@ -180,7 +180,7 @@ class Loader:
         self,
         plans: Iterator[BatchPlan],
         requested: deque[BatchPlan],
-        pending: deque[tuple[int, Future[Decoded] | None]],
+        pending: deque[tuple[int, Future[Clip | Failure] | None]],
     ) -> Iterator[bool]:
         """Request this process's clips from the pool, one for each item that is taken from this iterator."""
         for plan in plans:
@@ -238,9 +238,9 @@ def _repeat_frames(frames: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     return frames if len(frames) == count else frames[np.arange(count) * len(frames) // count]
 
 
-def _outcome(future: Future[Decoded], is_over: threading.Event) -> Clip | Failure | None:
+def _outcome(future: Future[Clip | Failure], is_over: threading.Event) -> Clip | Failure | None:
     """Return the outcome of decoding a video; None once nobody needs it any more."""
     while not is_over.is_set():
         with suppress(TimeoutError):
-            return future.result(timeout=0.5).outcome
+            return future.result(timeout=0.5)
     return None

@@ -39,14 +39,6 @@ CHECK_S = 60.0  # time to decode a video that is known to be intact
 CRASHES = 2  # of workers on the same video, before it is blamed
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """The clip of a video or the reason for its failure, and the seconds that a worker spent on it."""
-
-    outcome: Clip | Failure
-    spent_s: float
-
-
 @dataclass(frozen=True, eq=False)
 class _Task:
     """Work for a worker, and callbacks for its end.
@@ -121,12 +113,12 @@ class DecodePool:
         with out_of_reach_of_signals(), suppress(BrokenProcessPool):  # the first task reports it
             assert self._pool.active  # this starts them
 
-    def decode(self, source: Source, *, dice: tuple[int, ...] | None = None) -> Future[Decoded]:
+    def decode(self, source: Source, *, dice: tuple[int, ...] | None = None) -> Future[Clip | Failure]:
         """Start to decode a source; return a future. `dice` seeds the jitter for training.
 
         The future raises WorkerError if no worker can decode.
         """
-        done: Future[Decoded] = Future()
+        done: Future[Clip | Failure] = Future()
         try:
             handover = Handover()
         except OSError as e:
@@ -138,11 +130,11 @@ class DecodePool:
             self._handovers.discard(handover)
             with handover:
                 try:
-                    decoded = _decoded(source, result, handover)
+                    outcome: Clip | Failure = _received(source, result, handover)
                 except (OSError, ValueError, MemoryError) as e:  # no memory, or no file handle, to receive the frames
                     message = f"{source.id}: its frames cannot be received from the worker ({e}); ask for fewer frames"
-                    decoded = Decoded(Failure(source, "out_of_memory", message), 0.0)
-            done.set_result(decoded)
+                    outcome = Failure(source, "out_of_memory", message)
+            done.set_result(outcome)
 
         def fail(error: WorkerError) -> None:
             self._handovers.discard(handover)
@@ -161,11 +153,8 @@ class DecodePool:
         done: Future[bytes | Failure] = Future()
 
         def finish(result: object) -> None:
-            if isinstance(result, worker.WorkerFailure):
-                done.set_result(Failure(source, result.kind, result.message))
-            else:
-                assert isinstance(result, bytes)
-                done.set_result(result)
+            assert isinstance(result, (bytes, Failure))
+            done.set_result(result)
 
         self._ask(worker.digest, (source,), source, finish, done.set_exception)
         return done
@@ -287,30 +276,29 @@ class DecodePool:
         threading.Thread(target=_end, args=(broken,), daemon=True).start()
 
 
-def _decoded(source: Source, result: object, handover: Handover) -> Decoded:
-    if isinstance(result, worker.WorkerFailure):
-        return Decoded(Failure(source, result.kind, result.message), result.spent_s)
+def _received(source: Source, result: object, handover: Handover) -> Clip | Failure:
+    if isinstance(result, Failure):
+        return result
     assert isinstance(result, worker.SharedClip)
-    clip = Clip(source, handover.pixels(result.shape), result.timeline, result.details)
     for detail in result.details:
         logger.info("%s: %s", source.id, detail)
-    logger.debug("%s: decoded in %.2f s", source.id, result.spent_s)
-    return Decoded(clip, result.spent_s)
+    logger.debug("%s: decoded in %.2f s", source.id, result.decode_s)
+    return Clip(source, handover.pixels(result.shape), result.timeline, result.details, result.decode_s)
 
 
-def _describe_failure(source: Source, error: BaseException, decoding: DecodingConfig) -> worker.WorkerFailure:
+def _describe_failure(source: Source, error: BaseException, decoding: DecodingConfig) -> Failure:
     limit_s, limit_mib = decoding.decode_timeout, decoding.decode_memory
     if isinstance(error, FutureTimeout):
         problem = f"takes longer than {limit_s:g} s to decode; raise --decode-timeout, or use --sampling keyframe"
-        return worker.WorkerFailure("timeout", f"{source.id}: {problem}", limit_s)
+        return Failure(source, "timeout", f"{source.id}: {problem}", limit_s)
     if isinstance(error, MemoryError):
         problem = f"needs more than {limit_mib} MiB to decode; raise --decode-memory, or ask for fewer frames"
-        return worker.WorkerFailure("out_of_memory", f"{source.id}: {problem}", 0.0)
+        return Failure(source, "out_of_memory", f"{source.id}: {problem}")
     if isinstance(error, ProcessExpired):
         problem = f"crashes the decoder ({_described(error)}); repair or convert the file"
-        return worker.WorkerFailure("crashed", f"{source.id}: {problem}", 0.0)
+        return Failure(source, "crashed", f"{source.id}: {problem}")
     problem = f"cannot be read because of a bug in bike ({_described(error)}); please report it"
-    return worker.WorkerFailure("internal", f"{source.id}: {problem}", 0.0)
+    return Failure(source, "internal", f"{source.id}: {problem}")
 
 
 def _described(error: BaseException) -> str:

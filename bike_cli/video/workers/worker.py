@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.config import Decoder, SamplingConfig
-from bike_cli.errors import FailureKind, VideoError
-from bike_cli.records import Source, Timeline
+from bike_cli.errors import VideoError
+from bike_cli.records import Failure, Source, Timeline
 from bike_cli.video.content import digest_of
 from bike_cli.video.decoding import decode
 from bike_cli.video.workers.descriptors import STANDARD
@@ -35,22 +35,13 @@ class SharedClip:
     Args:
         shape: of the pixels, [K, T, H, W, 3].
         timeline, details: of the clip.
-        spent_s: seconds that decoding took.
+        decode_s: seconds that decoding took.
     """
 
     shape: tuple[int, ...]
     timeline: Timeline
     details: tuple[str, ...]
-    spent_s: float
-
-
-@dataclass(frozen=True)
-class WorkerFailure:
-    """Why a source failed: a VideoError as plain data."""
-
-    kind: FailureKind
-    message: str
-    spent_s: float
+    decode_s: float
 
 
 class HandoverError(Exception):
@@ -75,25 +66,25 @@ def check(sampling: SamplingConfig, decoder: Decoder) -> None:
 
 def read(
     source: Source, sampling: SamplingConfig, decoder: Decoder, path: str, dice: tuple[int, ...] | None = None
-) -> SharedClip | WorkerFailure:
+) -> SharedClip | Failure:
     """Decode a source, and write its pixels to the shared memory at `path`; `dice` seeds the jitter for training."""
     start_s = time.perf_counter()
     rng = None if dice is None else np.random.Generator(np.random.PCG64(dice))
     try:
         clip = decode(source, sampling, decoder=decoder, rng=rng)
     except VideoError as e:
-        return WorkerFailure(e.kind, str(e), time.perf_counter() - start_s)
+        return Failure(source, e.kind, str(e), time.perf_counter() - start_s)
     _write(clip.frames, path)
     return SharedClip(clip.frames.shape, clip.timeline, clip.details, time.perf_counter() - start_s)
 
 
-def digest(source: Source) -> bytes | WorkerFailure:
+def digest(source: Source) -> bytes | Failure:
     """Return the digest of a source's content."""
     start_s = time.perf_counter()
     try:
         return digest_of(source)
     except VideoError as e:
-        return WorkerFailure(e.kind, str(e), time.perf_counter() - start_s)
+        return Failure(source, e.kind, str(e), time.perf_counter() - start_s)
 
 
 def _write(pixels: NDArray[np.uint8], path: str) -> None:

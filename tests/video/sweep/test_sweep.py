@@ -90,7 +90,7 @@ def _faults(batch: Sequence[Case], workshop: Workshop, pools: dict[str, DecodePo
     for (case, path, shown), readings in zip(made, coming, strict=True):
         faults = check_shown(shown, case)
         for reading, one in zip(READINGS, readings, strict=True):
-            outcome = one.result(timeout=LIMIT_S * BATCH).outcome
+            outcome = one.result(timeout=LIMIT_S * BATCH)
             faults += [
                 f"{reading.name}: {fault}"
                 for fault in check(outcome, shown, case, reading).faults

@@ -45,7 +45,7 @@ def pool() -> Iterator[DecodePool]:
 def test_a_worker_returns_what_decoding_returns(pool: DecodePool, film: Source) -> None:
     here = decode(film, SAMPLING)
 
-    there = pool.decode(film).result().outcome
+    there = pool.decode(film).result()
 
     assert isinstance(there, Clip)
     assert np.array_equal(there.frames, here.frames)
@@ -58,7 +58,7 @@ def test_a_worker_returns_what_decoding_returns(pool: DecodePool, film: Source) 
 def test_a_missing_file_is_a_failure_with_the_decoders_words(pool: DecodePool, tmp_path: Path) -> None:
     gone = Source.at(tmp_path / "gone.mp4")
 
-    assert pool.decode(gone).result().outcome == Failure(gone, "missing", f"{gone.id}: no such file; check the path")
+    assert pool.decode(gone).result() == Failure(gone, "missing", f"{gone.id}: no such file; check the path")
 
 
 @pytest.mark.parametrize("name", ["a b.mp4", "line\nend.mp4", "\udcff.mp4", "-x.mp4", "ü'\".mp4"])
@@ -66,7 +66,7 @@ def test_any_name_reaches_the_worker(pool: DecodePool, film: Source, tmp_path: P
     path = tmp_path / name
     path.symlink_to(film.path)
 
-    assert isinstance(pool.decode(Source.at(path)).result().outcome, Clip)
+    assert isinstance(pool.decode(Source.at(path)).result(), Clip)
 
 
 def test_a_clip_that_cannot_be_taken_over_is_a_failure(
@@ -77,7 +77,7 @@ def test_a_clip_that_cannot_be_taken_over_is_a_failure(
 
     monkeypatch.setattr(pools.Handover, "pixels", too_many)
 
-    outcome = pool.decode(film).result(timeout=20).outcome
+    outcome = pool.decode(film).result(timeout=20)
 
     assert isinstance(outcome, Failure)
     assert "cannot be received from the worker" in outcome.message
@@ -104,7 +104,7 @@ def test_workers_are_replaced_and_nothing_is_lost(film: Source, monkeypatch: pyt
     with DecodePool(SAMPLING, DecodingConfig(workers=2)) as short_lived:
         coming = [short_lived.decode(film) for _ in range(11)]
 
-        assert all(isinstance(one.result(timeout=30).outcome, Clip) for one in coming)
+        assert all(isinstance(one.result(timeout=30), Clip) for one in coming)
 
 
 def test_a_task_that_a_pool_loses_is_done_by_the_next(film: Source, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +121,7 @@ def test_a_task_that_a_pool_loses_is_done_by_the_next(film: Source, monkeypatch:
     monkeypatch.setattr(pools.ProcessPool, "schedule", lose_the_first)
 
     with DecodePool(SAMPLING, DecodingConfig(workers=1, decode_timeout=2)) as losing:
-        assert isinstance(losing.decode(film).result(timeout=30).outcome, Clip)
+        assert isinstance(losing.decode(film).result(timeout=30), Clip)
         assert losing._pool is not lost[0]
 
 
@@ -149,7 +149,7 @@ def test_the_limit_of_open_files_is_raised_to_what_workers_need(film: Source) ->
     try:
         with DecodePool(SAMPLING, DecodingConfig(workers=2)) as raised:
             assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 80
-            assert isinstance(raised.decode(film).result(timeout=30).outcome, Clip)
+            assert isinstance(raised.decode(film).result(timeout=30), Clip)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -177,7 +177,7 @@ from bike_cli.video.workers.pool import DecodePool
 with DecodePool(SamplingConfig(frames=4), DecodingConfig(workers=2, decode_timeout=2, decode_memory=700)) as pool:
     coming = [pool.decode(Source.at(path)) for path in sys.argv[1:]]
     for one in coming:
-        outcome = one.result(timeout=60).outcome
+        outcome = one.result(timeout=60)
         print(getattr(outcome, "kind", "ok"), flush=True)
 """
 
@@ -197,7 +197,7 @@ with DecodePool(SamplingConfig(frames=4), DecodingConfig(workers=2)) as pool:
     for _ in range(40):
         os.killpg(0, signal.SIGINT)
         time.sleep(0.02)
-    print(type(coming.result(timeout=60).outcome).__name__, len(heard) > 1)
+    print(type(coming.result(timeout=60)).__name__, len(heard) > 1)
 """
 
 
@@ -262,14 +262,14 @@ def test_a_pool_survives_the_death_of_idle_workers(film: Source) -> None:
             worker.kill()
         time.sleep(0.5)
 
-        assert isinstance(struck.decode(film).result(timeout=30).outcome, Clip)
+        assert isinstance(struck.decode(film).result(timeout=30), Clip)
 
 
 @needs_proc
 def test_nothing_is_left_when_a_hanging_pool_is_closed(film: Source, tmp_path: Path) -> None:
     hanging = tmp_path / "hangs.mp4"
     hanging.symlink_to(film.path)
-    program = RUN.replace("outcome = one.result(timeout=60).outcome", "time.sleep(1.5); break")
+    program = RUN.replace("outcome = one.result(timeout=60)", "time.sleep(1.5); break")
 
     with started(program, hanging) as running:
         start_s = time.monotonic()
