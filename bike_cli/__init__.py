@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         SamplingConfig,
         SpottingConfig,
     )
+    from bike_cli.data.labelled.eval_sets import EvalSet, read_eval_set
     from bike_cli.data.labelled.train_sets import TrainSet, read_labelled
     from bike_cli.engine.engine import Engine, load
     from bike_cli.engine.heads.saved_classifier import SavedClassifier, load_classifier, save_classifier
@@ -64,6 +65,7 @@ __all__ = [
     "Engine",
     "EngineConfig",
     "EvalConfig",
+    "EvalSet",
     "EvaluationReport",
     "Failure",
     "FewshotConfig",
@@ -91,6 +93,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_classifier",
+    "read_eval_set",
     "read_labelled",
     "save_classifier",
 ]
@@ -101,6 +104,7 @@ _HOMES = {
         *("AttributeConfig", "BatchConfig", "ClassifyConfig", "EngineConfig", "EvalConfig", "FewshotConfig"),
         *("FinetuneConfig", "KeepingConfig", "LearningConfig", "SamplingConfig", "SpottingConfig"),
     ),
+    "bike_cli.data.labelled.eval_sets": ("EvalSet", "read_eval_set"),
     "bike_cli.data.labelled.train_sets": ("TrainSet", "read_labelled"),
     "bike_cli.engine.engine": ("Engine", "load"),
     "bike_cli.engine.heads.saved_classifier": ("SavedClassifier", "load_classifier", "save_classifier"),

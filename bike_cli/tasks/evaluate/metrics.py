@@ -68,7 +68,7 @@ def recalls(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return shares
 
 
-def macro(counts: NDArray[np.int64]) -> float:
+def mean_class_accuracy(counts: NDArray[np.int64]) -> float:
     """Return mean class accuracy: the mean of the recalls of all classes that have videos."""
     return float(np.nanmean(recalls(counts)))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bike_cli.tasks.evaluate.metrics import Mean, macro, mean_of, top1
+from bike_cli.tasks.evaluate.metrics import Mean, mean_class_accuracy, mean_of, top1
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Outcome:
     @property
     def mean_class(self) -> float:
         """The mean over classes of the share of their videos that were classified correctly."""
-        return macro(self.counts)
+        return mean_class_accuracy(self.counts)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from bike_cli.errors import UsageError
 from bike_cli.inference.features import EncodedVideo, Features
 from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Failure, Sample, Timings
-from bike_cli.tasks.evaluate.metrics import confusion, hits_among, macro, mean_average_precision
+from bike_cli.tasks.evaluate.metrics import confusion, hits_among, mean_average_precision, mean_class_accuracy
 from bike_cli.tasks.finetune.loading import multi_hot, warn_once
 from bike_cli.tasks.finetune.plan import RunPlan
 from bike_cli.tasks.finetune.snapshots import Metrics
@@ -137,5 +137,5 @@ def compute_metrics(scores: NDArray[np.float64], samples: Sequence[Sample], *, m
     return {
         "top1": float(hits_among(scores, truth, 1).mean()),
         "top5": float(hits_among(scores, truth, 5).mean()),
-        "macro": macro(counts),  # mean class accuracy; the name in files of version 0.1
+        "macro": mean_class_accuracy(counts),  # mean class accuracy; the name in files of version 0.1
     }

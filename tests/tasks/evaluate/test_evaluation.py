@@ -10,7 +10,6 @@ from films import drawn, write_video
 
 import bike_cli as bike
 from bike_cli.config import EvalConfig, Protocol, SamplingConfig, SpottingConfig, StoreConfig
-from bike_cli.data.labelled.eval_sets import read_eval_set
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
 from bike_cli.video.workers.pool import DecodePool
@@ -70,7 +69,7 @@ def test_systems_are_compared_with_the_first(tiny: Engine, data: Path, pool: Dec
     mean = bike.ClassifyConfig(spotting=SpottingConfig(pool="mean"))
     systems = [bike.System("tcs", tiny, tcs), bike.System("mean", tiny, mean)]
 
-    report = bike.evaluate(systems, read_eval_set([data]), CONFIG, pool=pool)
+    report = bike.evaluate(systems, bike.read_eval_set([data]), CONFIG, pool=pool)
 
     assert [system.name for system in report.systems] == ["tcs", "mean"]
     assert report.systems[0].metrics == bike.evaluate(tiny, data, CONFIG, pool=pool).systems[0].metrics

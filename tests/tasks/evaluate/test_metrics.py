@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bike_cli.tasks.evaluate.metrics import confusion, macro, mean_of, recalls, top1
+from bike_cli.tasks.evaluate.metrics import confusion, mean_class_accuracy, mean_of, recalls, top1
 
 answers = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30)
 
@@ -125,18 +125,18 @@ def test_macro_is_the_mean_over_the_classes_that_have_videos(pairs: list[tuple[i
     present = sorted({truth for truth, _ in pairs})
     shares = [pairs.count((c, c)) / sum(truth == c for truth, _ in pairs) for c in present]
 
-    assert macro(counted(pairs)) == pytest.approx(sum(shares) / len(shares))
+    assert mean_class_accuracy(counted(pairs)) == pytest.approx(sum(shares) / len(shares))
 
 
 def test_a_class_without_a_video_has_no_share_and_costs_nothing() -> None:
     counts = np.array([[3, 1, 0], [0, 0, 0], [1, 0, 1]])
 
     assert recalls(counts).tolist() == pytest.approx([0.75, math.nan, 0.5], nan_ok=True)
-    assert macro(counts) == pytest.approx(0.625)
+    assert mean_class_accuracy(counts) == pytest.approx(0.625)
 
 
 def test_a_large_class_decides_top1_but_not_macro() -> None:
     counts = np.array([[98, 0], [2, 0]])
 
     assert top1(counts) == pytest.approx(0.98)
-    assert macro(counts) == pytest.approx(0.5)
+    assert mean_class_accuracy(counts) == pytest.approx(0.5)

@@ -11,7 +11,7 @@ from torchmetrics import functional as torchmetrics
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from bike_cli.tasks.evaluate.metric_table import METRICS, compare, measure
-from bike_cli.tasks.evaluate.metrics import average_precisions, confusion, hits_among, macro, recalls
+from bike_cli.tasks.evaluate.metrics import average_precisions, confusion, hits_among, mean_class_accuracy, recalls
 from bike_cli.tasks.evaluate.report import SystemResult
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
@@ -143,7 +143,7 @@ def test_the_pure_functions_are_those_of_scikit_learn(seed: int) -> None:
 
     assert counts.tolist() == sklearn.confusion_matrix(truth, guesses, labels=range(classes)).tolist()
     recall_of_present = sklearn.recall_score(truth, guesses, labels=np.unique(truth), average="macro")
-    assert macro(counts) == pytest.approx(recall_of_present)
+    assert mean_class_accuracy(counts) == pytest.approx(recall_of_present)
     recall = sklearn.recall_score(truth, guesses, labels=range(classes), average=None, zero_division=np.nan)
     assert recalls(counts).tolist() == pytest.approx(recall.tolist(), nan_ok=True)
     averages = average_precisions(probabilities, truth[:, None] == np.arange(classes))
