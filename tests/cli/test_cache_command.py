@@ -141,8 +141,8 @@ def test_where_nothing_is_kept_nothing_is_pruned(tmp_path: Path, arguments: list
     [
         ([], "give --max-size 10GB, --unused-days 30 or --all"),
         (["--all", "--unused-days", "3"], "give it alone"),
-        (["--unused-days", "-1"], "no number of days"),
-        (["--unused-days", "nan"], "no number of days"),
+        (["--unused-days", "-1"], "is not a number of days"),
+        (["--unused-days", "nan"], "is not a number of days"),
         (["--max-size", "many"], "--max-size 'many': is not a size"),
     ],
 )

@@ -218,7 +218,10 @@ def test_an_unknown_model_names_the_nearest(tmp_path: Path) -> None:
         (("{here}/text",), "{here}/text: contains files and is not a model of bike; name a new or an empty folder"),
         (("{here}/pipe",), "{here}/pipe: is neither a file nor a folder; give a name that bike can write"),
         (("-",), "-: is neither a file nor a folder; give a name that bike can write"),
-        (("{here}/" + "n" * 300,), "{here}/" + "n" * 300 + ": cannot be written (File name too long); make room, or"),
+        (
+            ("{here}/" + "n" * 300,),
+            "{here}/" + "n" * 300 + ": cannot be written (File name too long); free some space, or",
+        ),
         (
             ("{here}/other", "--official"),
             "{here}/other: is a folder, but an official model is a file; name",

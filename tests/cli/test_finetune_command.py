@@ -787,7 +787,7 @@ def test_a_run_with_only_damaged_checkpoints_is_not_started_over(unfinished: Pat
         ("{own}/run", "{own}/run: is inside {own}, which is read; name a folder outside of it"),
         (
             "{own}/red_ring/new/run",
-            "{own}/red_ring/new/run: is inside {own}, which is read; name",
+            "{own}/red_ring/new/run: is inside {own}, which is read; name a folder outside of it",
         ),
         ("{here}/link/run", "{here}/link/run: is inside {own}, which is read; name a folder outside of it"),
         ("{val}/run", "{val}/run: is inside {val}, which is read; name a folder outside of it"),
