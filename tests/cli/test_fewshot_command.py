@@ -42,7 +42,7 @@ def told(ran: Ran) -> str:
     assert ran.stderr.count("\n") == 1
     message = ran.stderr.removeprefix("error: ").rstrip("\n")
     assert ran.stderr == f"error: {message}\n"
-    assert ": " in message or " is " in message
+    assert ": " in message or " is " in message or message.startswith("unknown ")
     assert "; " in message
     return message
 

@@ -226,7 +226,7 @@ def test_a_folder_that_is_a_file_is_a_usage_error(server: Hub, tmp_path: Path) -
     ran = bike("models", "pull", "base", "--to", tmp_path / "file")
 
     assert (ran.exit_code, ran.stdout) == (2, "")
-    assert "is a file; name a folder" in ran.stderr
+    assert "is a file; give a folder" in ran.stderr
 
 
 @pytest.mark.parametrize(
