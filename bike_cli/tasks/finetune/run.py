@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bike_cli.config import FinetuneConfig
 from bike_cli.data.labelled.train_sets import TrainSet
@@ -36,6 +38,8 @@ from bike_cli.tasks.finetune.validation import Validation, Validator
 from bike_cli.tasks.finetune.video_branch import Step, VideoTraining
 from bike_cli.versions import versions
 from bike_cli.video.workers.pool import DecodePool
+
+_IN_PLAN = {"augmentation", "labelled", "loss", "recipe", "texts"}  # attributes of the run in 0.1
 
 
 class Finetuning:
@@ -95,6 +99,14 @@ class Finetuning:
                 plan, self.folder, self.group, initial=initial, results=results, since_best=since_best
             )
             on_error.pop_all()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            if name not in _IN_PLAN:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            warnings.warn(f"Finetuning.{name} is now Finetuning.plan.{name}", DeprecationWarning, stacklevel=2)
+            return getattr(self.plan, name)
 
     @property
     def sides(self) -> Sides:

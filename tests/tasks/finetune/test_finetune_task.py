@@ -115,6 +115,18 @@ def whole(begin: Callable[..., Finetuning], tmp_path_factory: pytest.TempPathFac
 # -- a run --------------------------------------------------------------------------------------------------------
 
 
+def test_attributes_that_moved_to_the_plan_are_found_with_a_warning(
+    begin: Callable[..., Finetuning], tmp_path: Path
+) -> None:
+    run = begin(tmp_path / "run")
+    run.folder.close()
+
+    for name in ("augmentation", "labelled", "loss", "recipe", "texts"):
+        with pytest.warns(DeprecationWarning, match=f"Finetuning.{name} is now Finetuning.plan.{name}"):
+            assert getattr(run, name) is not None
+    assert not hasattr(run, "anything_else")
+
+
 def test_it_yields_every_step_and_validates_before_and_after_each_epoch(whole: tuple[Path, list[object]]) -> None:
     _, records = whole
 
