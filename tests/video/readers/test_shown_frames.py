@@ -116,6 +116,8 @@ def write_kind(folder: Path, kind: str, *, clock: str, gop: int, b_frames: int, 
     b_frames = b_frames if codec in {"h264", "open GOP", "interlaced", "mpeg4", "mpeg2"} and ending != "avi" else 0
     if codec == "hevc":
         options = {"x265-params": f"log-level=none:bframes={b_frames}:keyint={gop}:min-keyint={gop}"}
+    if codec == "av1":
+        gop = max(gop, 2)  # SVT-AV1 refuses to encode keyframes alone
     pts = [CLOCKS[clock](i) for i in range(n_frames)]
     path = folder / f"{clock} {gop} {b_frames} {kind}"
     return write_barcodes(path, encoder, pts=pts, gop=gop, b_frames=b_frames, options=options, n_frames=n_frames)
