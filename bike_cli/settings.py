@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import logging
 import os
 import types
@@ -19,6 +18,7 @@ from typing import Literal, TypeVar
 
 from bike_cli.config import Affects, flag_of
 from bike_cli.errors import ConfigError
+from bike_cli.wording import nearest
 
 logger = logging.getLogger(__name__)
 
@@ -170,8 +170,7 @@ def _checked(values: Mapping[str, object], known: Mapping[str, object], *, origi
     checked: dict[str, object] = {}
     for name, value in values.items():
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"{origin}: unknown key {name!r}; did you mean {near!r}?")
+            raise ConfigError(f"{origin}: unknown key {name!r}; did you mean {nearest(name, known)!r}?")
         if not _accepts(known[name], value):
             raise ConfigError(f"{origin}: {name} is {value!r}; give {_describe(known[name])}")
         checked[name] = float(value) if _wants_float(known[name], value) else value  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bike_cli.cli.flags import Request, command
+from bike_cli.cli.flags import TrainingRequest, command
 from bike_cli.cli.session import Session, session, show_reading
 from bike_cli.cli.terminal.console import check_stdout, loading, plain, stderr
 from bike_cli.cli.terminal.targets import (
@@ -31,30 +31,11 @@ LABELS_FILE = "labels.txt"  # in the folder of a saved model
 
 
 @dataclass(frozen=True, kw_only=True)
-class FewshotRequest(Request):
+class FewshotRequest(TrainingRequest):
     """The videos to learn from and to test on, and what to write."""
 
-    data: Path = field(
-        metadata=flag(help="Folder of class folders, with or without train/ and test/; CSV path,label; or list file.")
-    )
-    labels: Path | None = field(
-        default=None,
-        metadata=flag(
-            "-l",
-            "--labels",
-            panel=DATA,
-            default_text="playing_guitar → playing guitar",
-            help="CSV name,label with the text of each class name; id,name for a list file.",
-        ),
-    )
     test: Path | None = field(
         default=None, metadata=flag("--test", panel=DATA, help="Videos to test on, in the same form as DATA.")
-    )
-    root: Path | None = field(
-        default=None,
-        metadata=flag(
-            "--root", panel=DATA, default_text="that of the file", help="Folder that paths in a file are relative to."
-        ),
     )
     also: str | None = field(
         default=None,

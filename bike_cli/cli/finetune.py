@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Literal
 
-from bike_cli.cli.flags import Flags, Request, command
+from bike_cli.cli.flags import Flags, TrainingRequest, command
 from bike_cli.cli.session import Session, session
 from bike_cli.cli.terminal.console import display, loading, notice, plain, stderr, stderr_is_tty, stop_signals
 from bike_cli.config import ClassifyConfig, FinetuneConfig, flag
@@ -31,24 +31,11 @@ HIDDEN = ("clips", "crops", "attribute_weight", "attribute_model")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneRequest(Request):
+class FinetuneRequest(TrainingRequest):
     """The videos to train and validate on, and the folder of the run."""
 
-    data: Path = field(
-        metadata=flag(help="Folder of class folders, with or without train/ and val/; CSV path,label; or list file.")
-    )
     output: Path = field(
         metadata=flag("-o", "--output", help="Folder to create for the model, the log and the checkpoints.")
-    )
-    labels: Path | None = field(
-        default=None,
-        metadata=flag(
-            "-l",
-            "--labels",
-            panel=DATA,
-            default_text="playing_guitar → playing guitar",
-            help="CSV name,label with the text of each class name; id,name for a list file.",
-        ),
     )
     val: Path | None = field(
         default=None, metadata=flag("--val", panel=DATA, help="Videos to validate on, in the same form as DATA.")
@@ -56,12 +43,6 @@ class FinetuneRequest(Request):
     multi_label: bool = field(
         default=False,
         metadata=flag("--multi-label", panel=DATA, help="Videos have several labels: path,running;jumping."),
-    )
-    root: Path | None = field(
-        default=None,
-        metadata=flag(
-            "--root", panel=DATA, default_text="that of the file", help="Folder that paths in a file are relative to."
-        ),
     )
     resume: Literal["auto", "never"] = field(
         default="never",

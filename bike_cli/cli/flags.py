@@ -47,6 +47,34 @@ class Request:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingRequest(Request):
+    """The labelled videos to learn from."""
+
+    data: Path = field(
+        metadata=flag(
+            help="Labelled videos: a folder of class folders, with or without train/, val/ and test/; CSV path,label; "
+            "a list file; or annotations of ActivityNet or Charades."
+        )
+    )
+    labels: Path | None = field(
+        default=None,
+        metadata=flag(
+            "-l",
+            "--labels",
+            panel=DATA,
+            default_text="playing_guitar → playing guitar",
+            help="CSV name,label with the text of each class name; id,name for a list file.",
+        ),
+    )
+    root: Path | None = field(
+        default=None,
+        metadata=flag(
+            "--root", panel=DATA, default_text="that of the file", help="Folder that paths in a file are relative to."
+        ),
+    )
+
+
 Config = TypeVar("Config")
 Asked = TypeVar("Asked", bound=Request)
 Flags = Mapping[str, object]  # values of flags by field name; None for those that are not given

@@ -22,8 +22,8 @@ class LabelTable:
     Args:
         lines: the labels and their places.
         form: how the file was read, for the log: "one label per line".
-        ids: for each of `lines`, its number in the file; empty if there are none.
-        names: for each of `lines`, another name in the file; empty if there are none.
+        ids: for each of `lines`, its number in the file; empty for a file without numbers.
+        names: for each of `lines`, its second name in the file; empty for a file without second names.
     """
 
     lines: tuple[Line, ...]

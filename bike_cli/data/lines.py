@@ -87,7 +87,7 @@ def nfc(text: str) -> str:
 
 
 def check(lines: list[Line], *, origin: str, of: str) -> list[Line]:
-    """Return the lines, or raise UsageError if there are none or one has a control character."""
+    """Return the lines. Raise UsageError if the file is empty or a line has a control character."""
     if not lines:
         raise UsageError(f"{origin}: holds no {of}; write one per line")
     for where, text in lines:

@@ -44,7 +44,7 @@ def describe_decord() -> dict[str, object]:
 
 
 def decord_package() -> str | None:
-    """Return the installed package that provides decord, and its version; None if there is none."""
+    """Return the installed package that provides decord, and its version; None if decord is not installed."""
     for name in DECORD_PACKAGES:
         try:
             return f"{name} {version(name)}"

@@ -46,7 +46,7 @@ class ExistingRecords:
         ranges: byte ranges to keep, (start, stop), ascending. They contain all whole records except failures that are
             retried.
         n_retried: the number of those failures; nothing else here counts them.
-        model: of all predictions; None if there are none.
+        model: the model that made the predictions; None without predictions.
     """
 
     name: str = ""
@@ -57,7 +57,7 @@ class ExistingRecords:
     _left: Counter[bytes] = field(default_factory=Counter)
 
     def take(self, name: str) -> bool:
-        """Take a record of this video; return False if there is none that an earlier call has not taken."""
+        """Take one of the records of this video; return False if all of them are taken."""
         if not self._left:
             return False
         place = _place(name)

@@ -121,7 +121,7 @@ def list_sources(inputs: Inputs) -> Sources:
     if len(first) <= LISTED:
         return Sources(first, iter(()), are_known=True, are_listed=lines is not None)
     for given in inputs.videos:
-        next(find_sources([given], Omissions()), None)  # raises if there is none
+        next(find_sources([given], Omissions()), None)  # raises if it holds no video
     return Sources(first, found, are_known=False, are_listed=lines is not None, again=_again(inputs))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import locale
 import os
 import platform
@@ -18,6 +17,7 @@ from bike_cli.cli.terminal.secrets import is_token, mask_address
 from bike_cli.config import ClassifyConfig, EvalConfig, FewshotConfig, FinetuneConfig
 from bike_cli.settings import leaves
 from bike_cli.tasks.doctor.checks import Check, size
+from bike_cli.wording import nearest
 
 DISTRIBUTION = "bike-cli"
 PACKAGES = ("torchvision", "safetensors", "pebble", "pyyaml", "typer", "rich")
@@ -137,7 +137,7 @@ def _memory(meminfo: Path = Path("/proc/meminfo")) -> tuple[int | None, int | No
 
 
 def _memory_limit() -> int | None:
-    """Return the memory limit of a container in bytes; None if there is none."""
+    """Return the memory limit of the container in bytes; None without a limit."""
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             limit = int(Path(file).read_text())
@@ -182,7 +182,7 @@ def check_settings(error: str | None, environment: Mapping[str, str] = os.enviro
         return Check("settings", "problem", f"{message}: {error}", "change or unset the variable", shown)
     unknown = [name for name in given if name not in known]
     if unknown:
-        near = {name: difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0] for name in unknown}
+        near = {name: nearest(name, known) for name in unknown}
         advice = ", ".join(f"{name} (nearest: {other})" for name, other in near.items())
         fix = f"bike ignores {advice}; correct or unset it"
         return Check("settings", "warning", message, fix, {**shown})

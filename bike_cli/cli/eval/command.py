@@ -18,7 +18,7 @@ from bike_cli.cli.eval.repeat import (
     compare_with_previous,
     read_previous,
 )
-from bike_cli.cli.eval.request import EvalRequest, read_eval_set
+from bike_cli.cli.eval.request import EvalRequest, read_requested_videos
 from bike_cli.cli.eval.systems import MANY, systems_of
 from bike_cli.cli.flags import Flags, command
 from bike_cli.cli.session import Session, session, show_reading
@@ -137,7 +137,7 @@ def _evaluate_videos(
 ) -> tuple[EvaluationReport, Mistakes] | None:
     from bike_cli.tasks.evaluate.mistakes import Mistakes
 
-    tested = read_eval_set(request, files, names=request.labels)
+    tested = read_requested_videos(request, files, names=request.labels)
     check_videos(*request.targets.values(), samples=tested.samples)
     with session(config, videos=len(tested.samples), quiet=request.quiet) as running:
         evaluation = _evaluation(config, request, tested, running)

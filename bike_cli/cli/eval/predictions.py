@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bike_cli.cli.eval.request import EvalRequest, read_eval_set, single_file
+from bike_cli.cli.eval.request import EvalRequest, read_requested_videos, single_file
 from bike_cli.cli.terminal.targets import check_videos
 from bike_cli.config import EvalConfig
 from bike_cli.data.predictions.files import DataFile
@@ -48,7 +48,7 @@ def evaluate_predictions(
     if not group_from_env().is_first:
         return None
     truth = _truth(config, request, files[0].name)
-    tested = read_eval_set(request, [str(truth)], names=[] if request.names is None else [request.names])
+    tested = read_requested_videos(request, [str(truth)], names=[] if request.names is None else [request.names])
     check_protocol(config, tested)
     check_videos(*request.targets.values(), samples=tested.samples)
     predictions = _read(files, merge=request.merge)

@@ -140,7 +140,7 @@ def single_file(labels: Sequence[Path], why: str) -> Path | None:
     return labels[0] if labels else None
 
 
-def read_eval_set(request: EvalRequest, files: Sequence[str], *, names: Sequence[Path]) -> EvalSet:
+def read_requested_videos(request: EvalRequest, files: Sequence[str], *, names: Sequence[Path]) -> EvalSet:
     """Return the labelled videos in some files; `names` are one file of all classes, or one for each of the files."""
     from bike_cli.data.labelled.eval_sets import read_eval_set
 

@@ -32,7 +32,7 @@ def write_confusion(report: EvaluationReport, file: Path) -> None:
     """Write the first system's confusion matrix, a row per true class, as CSV or PNG by the file's name.
 
     Raises:
-        UsageError: there is none, because videos have several labels.
+        UsageError: videos have several labels, so the report has no confusion matrix.
     """
     system = report.systems[0]
     labels = [of_class.label for of_class in system.per_class]

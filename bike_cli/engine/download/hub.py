@@ -74,7 +74,7 @@ def download(weights: Weights, *, offline: bool, folder: Path | None = None) -> 
 
 
 def cached_file(weights: Weights) -> Path | None:
-    """Return the path of the downloaded weights, None if there are none; does not use the network."""
+    """Return the path of the weights if they have been downloaded, else None. Does not use the network."""
     for name in weights.names:
         path = huggingface_hub.try_to_load_from_cache(weights.repository, name)
         if isinstance(path, str) and Path(path).is_file():

@@ -135,7 +135,7 @@ class Store:
             self._write_if_due()
 
     def features(self, content: bytes, recipe: bytes) -> StoredFeatures | None:
-        """Return the features of a content under a recipe; None if there are none.
+        """Return the features of a content under a recipe; None if they are not stored.
 
         Raises:
             StoreError: the store is damaged.

@@ -343,7 +343,7 @@ _SELF_TEST_KEYS = ("label", "score", "expected", "load_s", "classify_s", "error"
 def check_self_test(result: ProbeResult) -> Check:
     """Check that the example clip is decoded and classified correctly."""
     facts = {key: value for key, value in result.facts.items() if key in _SELF_TEST_KEYS}
-    fix = "see the problems above; if there are none, report this as a bug"
+    fix = "fix the problems above; without any, report this as a bug"
     error = result.error or facts.get("error")
     if error is not None:
         kind = f"{result.error_type}: " if result.error_type is not None else ""

@@ -9,10 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from bike_cli.data.labelled.eval_sets import NONE
 from bike_cli.errors import UsageError
 from bike_cli.tasks.evaluate.metrics import best_places, softmax
-
-NONE = -1  # the truth of a video that is of none of the labels
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,7 +49,7 @@ def _is_encrypted(content: bytes, fields: list[_Element]) -> bool:
 
 
 def _read_tracks(file: BinaryIO) -> bytes:
-    """Return the content of the Tracks element; empty if there is none."""
+    """Return the content of the Tracks element; empty if it is missing."""
     at, end = 0, file.seek(0, os.SEEK_END)
     for _ in range(_MAX_ELEMENTS):
         file.seek(at)

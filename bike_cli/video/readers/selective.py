@@ -52,7 +52,7 @@ def read_selected(file: VideoFile, request: Request) -> Footage:
     if may_reorder and (np.diff(table.pts) > 0).all():
         raise UnpredictableFileError("timestamps may be in decoding order")
     time_base = file.stream.time_base
-    if not time_base:  # PyAV 18 returns None if there is none, PyAV 19 zero
+    if not time_base:  # an unknown time base is None in PyAV 18, zero in PyAV 19
         raise UnpredictableFileError("the stream has no time base")
     first = int(table.shown_pts[0])
     duration_s = float((table.end() - first) * time_base)

@@ -208,7 +208,7 @@ def _encrypted(source: Source) -> VideoError:
 
 def _header(container: InputContainer, stream: VideoStream) -> Header:
     duration_s = None if container.duration is None else container.duration / av.time_base
-    if stream.duration is not None and stream.time_base:  # PyAV 18: None if there is none; PyAV 19: 0
+    if stream.duration is not None and stream.time_base:  # an unknown one is None in PyAV 18, zero in PyAV 19
         duration_s = float(stream.duration * stream.time_base)
     context = stream.codec_context
     codec = context.codec.canonical_name
