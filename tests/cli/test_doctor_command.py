@@ -1,5 +1,6 @@
 """`bike doctor`: a report that works where bike does not."""
 
+import io
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from answers import HOSTILE, cells, steering
 from invoke import BIKE, ONE_THREAD, Ran, bike, bike_on_terminal
+from rich.console import Console
 
 import bike_cli
 from bike_cli.cli.doctor import command as doctor
@@ -472,3 +474,12 @@ def test_the_wheel_carries_the_example() -> None:
 
 def test_the_version_stays_one_line() -> None:
     assert bike("--version").stdout == f"bike {bike_cli.__version__}\n"
+
+
+def test_the_encoding_of_stdout_is_known_while_progress_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+
+    with Console(file=sys.stdout, force_terminal=True).status("checking"):
+        found = environment_checks.check_encoding()
+
+    assert found.details["stdout"] == "utf-8"

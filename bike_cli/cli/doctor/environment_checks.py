@@ -194,7 +194,9 @@ def check_settings(error: str | None, environment: Mapping[str, str] = os.enviro
 
 def check_encoding() -> Check:
     """Check that all file names and labels can be read and printed."""
-    stdout = None if sys.stdout is None else sys.stdout.encoding
+    # While progress is shown, rich replaces stdout by a proxy that does not know the encoding.
+    stream = getattr(sys.stdout, "rich_proxied_file", sys.stdout)
+    stdout = None if stream is None else stream.encoding
     names = sys.getfilesystemencoding()
     language = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG")
     details = {"stdout": stdout, "file_names": names, "locale": language, "preferred": locale.getpreferredencoding()}
