@@ -154,7 +154,7 @@ def _save(study: Study, save: Path, also: Sequence[str]) -> None:
             labels = "\n".join([*study.labelled.labels, *also])
             (save / LABELS_FILE).write_text(labels + "\n", encoding="utf-8")
         else:
-            save_classifier(study.learnt(also=also), save)
+            save_classifier(study.classifier(also=also), save)
 
 
 def _print_usage(report: Report, save: Path) -> None:

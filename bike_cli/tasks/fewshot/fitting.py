@@ -129,7 +129,7 @@ class Fitting:
 
     @torch.no_grad()
     def saved_classifier(self, *, also: Sequence[str] = ()) -> SavedClassifier:
-        """Return the classifier to save; see `Study.learnt`."""
+        """Return the classifier to save; see `Study.classifier`."""
         method, shots, config = self._methods[-1], max(self.draws.shots), self._config
         if method == TRAINED:
             raise ValueError("bike trains a model, not a classifier on frozen features; call model")

@@ -6,6 +6,7 @@ Every video is read once, in the same way as by `classify`. Everything after tha
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -32,7 +33,7 @@ from bike_cli.video.workers.pool import DecodePool
 
 
 class Study:
-    """A few-shot study. Call `read` and consume it first; then call `report`, and `learnt` for the classifier.
+    """A few-shot study. Call `read` and consume it first; then call `report`, and `classifier` for the classifier to save.
 
     Args:
         labelled: the videos to draw from, and a test side if there is one.
@@ -183,7 +184,7 @@ class Study:
         """
         return self._fitted.explain(rows)
 
-    def learnt(self, *, also: Sequence[str] = ()) -> SavedClassifier:
+    def classifier(self, *, also: Sequence[str] = ()) -> SavedClassifier:
         """Return the classifier to save: that of the last method, with the most shots, on the first draw.
 
         Args:
@@ -192,6 +193,11 @@ class Study:
             ValueError: the videos were not read; the last method is `bike`, which trains a `model`.
         """
         return self._fitted.saved_classifier(also=also)
+
+    def learnt(self, *, also: Sequence[str] = ()) -> SavedClassifier:
+        """Return `classifier(also=also)`, under its deprecated name."""
+        warnings.warn("Study.learnt was renamed to Study.classifier", DeprecationWarning, stacklevel=2)
+        return self.classifier(also=also)
 
     def model(self) -> Checkpoint:
         """Return the model that `bike` trained with the most shots on the first draw.

@@ -126,7 +126,7 @@ def study(engine: Engine, data: Path | TrainSet, settings: FewshotConfig | None 
     with DecodePool(settings.sampling, settings.decoding) as pool:
         run = Study(engine, labelled, settings, pool)
         failed = [failure for _, _, failure in run.read() if failure is not None]
-        return Studied(run.report(), failed, run.learnt(), run.spent.decoded)
+        return Studied(run.report(), failed, run.classifier(), run.spent.decoded)
 
 
 def numbers(report: Report) -> list[object]:
@@ -644,9 +644,14 @@ def test_results_before_the_videos_are_read_are_an_error(tiny: Engine, folder: P
     with DecodePool(settings.sampling, settings.decoding) as pool:
         run = Study(tiny, read_labelled(folder), settings, pool)
 
-        for results in (run.report, run.tables, run.learnt, run.model, lambda: run.look([0])):
+        for results in (run.report, run.tables, run.classifier, run.model, lambda: run.look([0])):
             with pytest.raises(ValueError, match=r"the videos have not been read; iterate over read\(\) first"):
                 results()
+        with (
+            pytest.warns(DeprecationWarning, match=r"renamed to Study\.classifier"),
+            pytest.raises(ValueError, match="have not been read"),
+        ):
+            run.learnt()
 
 
 def test_one_class_is_refused(tiny: Engine, folder: Path) -> None:
