@@ -33,7 +33,7 @@ from bike_cli.video.workers.pool import DecodePool
 
 
 class Study:
-    """A few-shot study. Call `read` and consume it first; then call `report`, and `classifier` for the classifier to save.
+    """A few-shot study. Call `read` and consume it first; then call `report`, and `classifier` for what can be saved.
 
     Args:
         labelled: the videos to draw from, and a test side if there is one.
