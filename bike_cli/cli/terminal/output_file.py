@@ -298,11 +298,18 @@ class _Text(io.TextIOWrapper):
     def __init__(self, file: _Locked) -> None:
         buffer = io.BufferedWriter(file, WHOLE_LINE)
         super().__init__(buffer, encoding="utf-8", errors="surrogateescape", newline="")
+        self._bytes = buffer
         self._file = file
 
     def write(self, text: str) -> int:
         self._file.begin()
         return super().write(text)
+
+    @property
+    def buffer(self) -> io.BufferedWriter[_Locked]:
+        """The stream for bytes. Whoever asks for it is about to write, as formats that are not text do."""
+        self._file.begin()
+        return self._bytes
 
 
 def _opened(file: Path) -> TextIO:

@@ -44,6 +44,17 @@ def test_a_file_takes_its_name_when_it_is_complete(output: Path) -> None:
     assert files_beside(output) == ["answers.txt"]
 
 
+@pytest.mark.parametrize("left", ["", "left by a killed run"])
+def test_bytes_may_be_written(output: Path, left: str) -> None:
+    part_of(output).write_text(left)
+
+    with open_output(output) as stream:
+        stream.buffer.write(b"\x89new\0er")
+
+    assert output.read_bytes() == b"\x89new\0er"
+    assert files_beside(output) == ["answers.txt"]
+
+
 @pytest.mark.parametrize("error", [ValueError, SystemExit, BrokenPipeError, KeyboardInterrupt])
 def test_a_failure_keeps_the_older_file_and_the_records(
     output: Path, error: type[BaseException], capsys: pytest.CaptureFixture[str]
