@@ -5,11 +5,12 @@ A checksum over all cells and their key detects rows that were overwritten.
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from bike_cli.records import Source, Timeline, VideoFeatures
 
 FLOAT32, FLOAT64, INT64 = np.dtype("<f4"), np.dtype("<f8"), np.dtype("<i8")
 TEXT_ERRORS = "surrogatepass"  # texts may quote file names that are not UTF-8
+IN_CELLS = frozenset({"times_s", "positions", "duration_s", "warning"})  # fields of a timeline that have a cell
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +47,9 @@ class StoredFeatures:
 class Row(NamedTuple):
     """The cells of one video's features, in the order of the table's columns.
 
-    `duration_s` is eight bytes, because SQLite has no NaN. `features` holds the frames, followed by the informed
-    ones if there are any.
+    `duration_s` is eight bytes, because SQLite has no NaN. `warning` also holds the fields of the timeline that have no
+    cell, so that a new field does not change the table. `features` holds the frames, followed by the informed ones if
+    there are any.
     """
 
     views: int
@@ -80,7 +83,7 @@ def pack(content: bytes, recipe: bytes, features: VideoFeatures) -> Row:
     row = Row(
         *(views, features.times_s.shape[0], steps, dim),
         duration_s=None if features.duration_s is None else struct.pack("<d", features.duration_s),
-        warning=None if features.warning is None else features.warning.encode("utf-8", TEXT_ERRORS),
+        warning=_pack_warning(features.timeline),
         times_s=_bytes(features.times_s, FLOAT64),
         positions=None if features.positions is None else _bytes(features.positions, INT64),
         features=raw,
@@ -111,10 +114,28 @@ def unpack(content: bytes, recipe: bytes, cells: Sequence[object]) -> StoredFeat
         times_s=np.ndarray((clips, frames), FLOAT64, bytearray(row.times_s)),
         positions=None if row.positions is None else np.ndarray((clips, frames), INT64, bytearray(row.positions)),
         duration_s=None if row.duration_s is None else struct.unpack("<d", row.duration_s)[0],
-        warning=None if row.warning is None else row.warning.decode("utf-8", TEXT_ERRORS),
+        **_unpack_warning(row.warning),
     )
     informed = np.ndarray((views, frames, dim), FLOAT32, copied, size) if len(raw) > size else None
     return StoredFeatures(np.ndarray((views, frames, dim), FLOAT32, copied), informed, timeline)
+
+
+def _pack_warning(timeline: Timeline) -> bytes | None:
+    """Return the warning as text; if other fields without a cell are set, a NUL and all of them as JSON."""
+    values = {f.name: getattr(timeline, f.name) for f in fields(timeline) if f.name not in IN_CELLS}
+    others = {name: value for name, value in values.items() if value is not None}
+    warning = timeline.warning
+    if others or (warning is not None and warning.startswith("\0")):
+        return b"\0" + json.dumps({"warning": warning, **others}).encode()
+    return None if warning is None else warning.encode("utf-8", TEXT_ERRORS)
+
+
+def _unpack_warning(cell: bytes | None) -> dict[str, Any]:
+    """Return the fields of the timeline in a cell, without those that this version of bike does not know."""
+    if cell is None or not cell.startswith(b"\0"):
+        return {"warning": None if cell is None else cell.decode("utf-8", TEXT_ERRORS)}
+    known = {f.name for f in fields(Timeline)}
+    return {name: value for name, value in json.loads(cell[1:]).items() if name in known}
 
 
 def checksum(cells: tuple[object, ...], raw: bytes = b"") -> int:

@@ -15,6 +15,7 @@ from store_cases import CONTENT, OTHER, RECIPE, SOURCE, features, kept, raw, sam
 
 from bike_cli.config import ClassifyConfig, DecodingConfig, SamplingConfig, StoreConfig
 from bike_cli.engine.store import file as store_file
+from bike_cli.engine.store import rows
 from bike_cli.engine.store import store as store_module
 from bike_cli.engine.store.store import Lookup, Store, recipe_key
 from bike_cli.records import Timeline
@@ -70,6 +71,37 @@ def test_what_is_kept_comes_back_to_the_bit(
     assert found.content == CONTENT
     assert found.features is not None
     assert same_bits(found.features.of(SOURCE), given_)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class TimelineWithFacts(Timeline):
+    """The timeline of a later version of bike."""
+
+    fps: float | None = None
+    codec: str | None = None
+
+
+@pytest.mark.parametrize("warning", [None, "a warning", "\0"])
+def test_a_new_fact_about_a_video_is_kept_in_the_same_table(
+    tmp_path: Path, warning: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = dataclasses.replace(features(), timeline=Timeline(features().times_s, warning=warning))
+    facts = TimelineWithFacts(plain.times_s, warning=warning, fps=30000 / 1001, codec="h264 \udcff")
+    with Store.open(tmp_path) as store:
+        store.keep(CONTENT, RECIPE, plain)
+        store.keep(OTHER, RECIPE, dataclasses.replace(plain, timeline=facts))
+
+    with Store.open(tmp_path) as store:
+        assert same_bits(kept(store, CONTENT), plain)
+        assert same_bits(kept(store, OTHER), plain)  # this version of bike does not know the facts
+
+        monkeypatch.setattr(rows, "Timeline", TimelineWithFacts)
+        read, older = kept(store, OTHER).timeline, kept(store, CONTENT).timeline
+
+    assert isinstance(read, TimelineWithFacts)
+    assert (read.warning, read.fps, read.codec) == (warning, facts.fps, facts.codec)
+    assert isinstance(older, TimelineWithFacts)
+    assert (older.warning, older.fps, older.codec) == (warning, None, None)
 
 
 def test_a_later_run_finds_it(tmp_path: Path) -> None:
