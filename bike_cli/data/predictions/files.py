@@ -79,7 +79,9 @@ def _content_of(path: Path) -> Literal["predictions", "empty", "other"]:
     first_line = text.partition("\n")[0]
     if text.startswith("{"):
         record = text if first_line.strip() == "{" else first_line
-        is_prediction = '"path"' in record and '"database"' not in record  # that is ActivityNet's
+        # Annotations may have paths too, but no answers.
+        is_prediction = '"path"' in record and ('"status"' in record or '"top"' in record)
+        is_prediction = is_prediction and '"database"' not in record  # that is ActivityNet's
     else:
         is_prediction = path.suffix.lower() in (".csv", ".tsv", "") and text.startswith(("path,status", "path\tstatus"))
     return "predictions" if is_prediction else "other"

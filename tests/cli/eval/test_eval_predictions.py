@@ -398,6 +398,8 @@ def test_annotations_are_no_predictions() -> None:
     for indent in (None, 2):
         Path("a.json").write_text(json.dumps({"database": database}, indent=indent))
         assert inspect_files(["a.json"], merge=False) == ([DataFile("a.json", "a.json")], False)
+        Path("b.json").write_text(json.dumps([{"path": "v_1.mp4", "label": "run"}], indent=indent))
+        assert inspect_files(["b.json"], merge=False) == ([DataFile("b.json", "b.json")], False)
 
 
 def test_what_files_hold_is_told_by_a_hash_of_their_bytes() -> None:
