@@ -6,7 +6,7 @@ import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol, TextIO
+from typing import Literal, Protocol, TextIO, assert_never
 
 from bike_cli.cli.classify.rows import Cell, as_cells, as_object, columns
 from bike_cli.cli.classify.table import TableWriter
@@ -114,4 +114,8 @@ def make_writer(
         return TableWriter(stream, names)
     if format_ == "jsonl":
         return JsonLines(stream, settings)
-    return JsonArray(stream, settings) if format_ == "json" else Cells(stream, top=top, tabs=format_ == "tsv")
+    if format_ == "json":
+        return JsonArray(stream, settings)
+    if format_ == "csv" or format_ == "tsv":
+        return Cells(stream, top=top, tabs=format_ == "tsv")
+    assert_never(format_)
