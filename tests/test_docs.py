@@ -49,10 +49,34 @@ CONTRIBUTING = "".join(
 )
 
 
-@pytest.mark.skipif(not (ROOT / "bike_cli" / "video" / "readers").is_dir(), reason="modules are being moved")
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:bike_cli|tests|docs|scripts)/[\w/.]+)`", CONTRIBUTING))))
+IS_A_PATH = re.compile(r"\.?[\w-]+(/[\w.-]+)*(/|\.(py|md|toml))|\.?[\w-]+(/[\w.-]+)+")
+PATHS = sorted(code for code in set(re.findall(r"`([^`\n]+)`", CONTRIBUTING)) if IS_A_PATH.fullmatch(code))
+PLACES = sorted(set(re.findall(r"`(\w+)` in\s+`(\w+/[\w/]+\.py)`", CONTRIBUTING)))
+
+
+def test_paths_are_told_from_other_code() -> None:
+    assert {"pyproject.toml", ".ci/run", "bike_cli/cli/", "examples/clips", "tests/engine/test_golden.py"} <= set(PATHS)
+
+
+@pytest.mark.parametrize("path", PATHS)
 def test_a_file_that_contributing_names_exists(path: str) -> None:
     assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize(("name", "path"), PLACES)
+def test_a_name_is_in_the_file_that_contributing_says(name: str, path: str) -> None:
+    text = (ROOT / path).read_text(encoding="utf-8")
+
+    assert re.search(rf"^ *(def|class) {name}\b|^ *{name}\b.* = ", text, re.MULTILINE)
+
+
+def test_names_that_contributing_mentions_are_in_the_code() -> None:
+    names = set(re.findall(r"`([A-Za-z]\w*)`", CONTRIBUTING))
+    sources = [file for folder in ("bike_cli", "tests") for file in (ROOT / folder).rglob("*.py")]
+    words = {word for file in sources for word in re.findall(r"\w+", file.read_text(encoding="utf-8"))}
+
+    assert len(names) > 30
+    assert names <= words
 
 
 @pytest.mark.slow
