@@ -307,7 +307,7 @@ class _Text(io.TextIOWrapper):
 
     @property
     def buffer(self) -> io.BufferedWriter[_Locked]:
-        """The stream for bytes. Whoever asks for it is about to write, as formats that are not text do."""
+        """The stream for formats that are not text. Asking for it starts the file, as a first `write` does."""
         self._file.begin()
         return self._bytes
 
