@@ -20,6 +20,7 @@ from bike_cli.records import Failure, Prediction
 BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "._-=+*%#"
 BAR_CELLS, SPARK_CELLS = 20, 48
 ATTRIBUTES_FROM = 110  # columns that leave room for attributes
+NEXT_FROM = 41  # columns to the right of the path that leave room for the second label
 WORTH_NAMING = 0.05  # a frame's share of the decision
 
 
@@ -39,9 +40,11 @@ class TableWriter:
     def __init__(self, stream: TextIO, names: Sequence[str] | None) -> None:
         self._console = _Screen(file=stream, highlight=False, width=_width(stream))
         self._detailed = names is not None and len(names) == 1
-        # Wide enough for the longest path, within nine twentieths of the line.
-        longest = max((cell_len(safe(name)) for name in names or ()), default=self._console.width)
-        self._path_width = max(5, min(longest, (self._console.width - 8) * 9 // 20))
+        # A path may take nine twentieths of a wide line, and on a narrow line all that the label and the score leave.
+        width = self._console.width
+        longest = max((cell_len(safe(name)) for name in names or ()), default=width)
+        self._path_width = max(5, min(longest, max((width - 8) * 9 // 20, min(width - 31, 48))))
+        self._has_next = width - self._path_width >= NEXT_FROM
         self._has_header = False
 
     @property
@@ -73,7 +76,8 @@ class TableWriter:
         table.add_column("Video", width=self._path_width, no_wrap=True)
         table.add_column("Label", ratio=5, no_wrap=True, overflow="ellipsis")
         table.add_column("Score", width=7, justify="right", no_wrap=True)
-        table.add_column("Next", ratio=4, no_wrap=True, overflow="ellipsis", style="dim")
+        if self._has_next:
+            table.add_column("Next", ratio=5, no_wrap=True, overflow="ellipsis", style="dim")
         if width >= ATTRIBUTES_FROM:
             table.add_column("Seen", ratio=5, no_wrap=True, overflow="ellipsis", style="cyan")
         path = Text(_keep_end(safe(record.source.id), self._path_width))
@@ -86,7 +90,7 @@ class TableWriter:
         # A narrow line has only room for the label.
         runner_up = record.ranked[1] if len(record.ranked) > 1 else None
         score = f" {_percent(runner_up.score)}" if runner_up and width >= ATTRIBUTES_FROM else ""
-        rest = [plain(runner_up.label + score) if runner_up else Text()]
+        rest = [plain(runner_up.label + score) if runner_up else Text()] if self._has_next else []
         seen = [plain(", ".join(a.phrase for a in record.attributes))] if width >= ATTRIBUTES_FROM else []
         table.add_row(path, plain(record.best.label, "bold"), _percent(record.best.score), *rest, *seen)
         return Group(table, *(Padding(note, (0, 0, 0, 2)) for note in _notes(record, self._is_ascii())))

@@ -157,6 +157,17 @@ def test_long_paths_keep_the_end_that_tells_them_apart(monkeypatch: pytest.Monke
     assert re.search(r"^….*/clip_07\.mp4 ", text, re.MULTILINE)
 
 
+def test_a_path_gets_the_room_of_the_second_label_on_a_narrow_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    long, short = "examples/clips/yellow_square_among_others.mp4", "clips/a.mp4"
+
+    narrow = plain_screen(monkeypatch, prediction(long), columns=80, names=[long, short])
+    roomy = plain_screen(monkeypatch, prediction(short), columns=80, names=[short, "b.mp4"])
+
+    assert long in narrow
+    assert "Next" not in narrow
+    assert "Next" in roomy
+
+
 def test_a_single_label_has_no_runner_up(monkeypatch: pytest.MonkeyPatch) -> None:
     text = plain_screen(monkeypatch, prediction(labels=("running",), weights=None), columns=200)
 
