@@ -46,7 +46,7 @@ def export_command(
 ) -> None:
     """Write a model as a folder of bike, or as an official BIKE file.
 
-    bike export base models/base && bike classify --model models/base clips/
+    bike export base models/base && bike classify -m models/base -l labels.txt clips/
 
     bike export models/mine mine.pt --official
     """
