@@ -127,8 +127,13 @@ def _read_yaml(file: Path) -> Mapping[str, object]:
     try:
         # As strings: YAML would read `attributes: off` as False.
         content = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{file}: cannot be read ({e}); give a YAML file") from e
+    except OSError as e:
+        raise ConfigError(f"{file}: cannot be read ({e.strerror}); give a YAML file") from e
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"{file}: is not a text file; give a YAML file") from e
+    except yaml.MarkedYAMLError as e:
+        line = f" at line {e.problem_mark.line + 1}" if e.problem_mark else ""
+        raise ConfigError(f"{file}: invalid YAML{line} ({e.problem}); fix it") from e
     except yaml.YAMLError as e:
         raise ConfigError(f"{file}: invalid YAML ({' '.join(str(e).split())}); fix it") from e
     if not content:

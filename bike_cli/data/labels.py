@@ -143,5 +143,5 @@ def _distinct(lines: Sequence[Line]) -> tuple[str, ...]:
     for line in lines:
         first = seen.setdefault(key(line.text), line)
         if first is not line:
-            raise UsageError(f"{line.where}: label {line.text!r} is {first.text!r} of {first.where} again; remove one")
+            raise UsageError(f"{line.where}: label {line.text!r} repeats {first.text!r} ({first.where}); remove one")
     return tuple(line.text for line in lines)

@@ -198,7 +198,7 @@ def test_a_number_or_comma_in_a_label_of_a_table_stays() -> None:
         ("[true, false]", "entry 1 is not a text"),
         ('["run", ""]', "entry 2 is not a text"),
         ('[{"id": 0}, {"id": 1}]', "has no column of names"),
-        ('{"0": "run", "1": "run"}', "label 'run' is 'run' of .* again"),
+        ('{"0": "run", "1": "run"}', r"label 'run' repeats 'run' \(.*\)"),
         ("<!DOCTYPE html>\n<html>run</html>", "is HTML or XML, not a list of labels"),
         ("<ul><li>run</li></ul>", "is HTML or XML, not a list of labels"),
         ('<?xml version="1.0"?>\n<a/>', "is HTML or XML, not a list of labels"),
@@ -221,7 +221,7 @@ def test_a_number_or_comma_in_a_label_of_a_table_stays() -> None:
         ("id,name\n0,\n", "labels.txt:2: has 2 cells, not an id and a name"),
         ("id;name\n", "holds no labels"),
         ("", "labels.txt: holds no labels"),
-        ("run\nRUN\n", "labels.txt:2: label 'RUN' is 'run' of labels.txt:1 again"),
+        ("run\nRUN\n", r"labels.txt:2: label 'RUN' repeats 'run' \(labels.txt:1\)"),
     ],
 )
 def test_what_is_not_a_list_of_labels_is_refused(text: str, message: str) -> None:
