@@ -131,13 +131,14 @@ def _warn_of_cuts(engine: Engine, labels: Sequence[str], prompts: Sequence[Promp
 
 def _warn_of_unknown(engine: Engine, labels: Sequence[str]) -> None:
     unknown = engine.encoder.unknown(labels)
-    if unknown:
-        logger.warning(
-            "label '%s'%s: %s knows none of its words, so its score means nothing; choose another model",
-            _shortened(labels[unknown[0]]),
-            f" and {len(unknown) - 1} more" if len(unknown) > 1 else "",
-            engine.name,
+    if len(unknown) == 1:
+        message = "label '%s': %s knows none of its words, so its score means nothing; choose another model"
+        logger.warning(message, _shortened(labels[unknown[0]]), engine.name)
+    elif unknown:
+        message = (
+            "labels '%s' and %d more: %s knows none of their words, so their scores mean nothing; use another model"
         )
+        logger.warning(message, _shortened(labels[unknown[0]]), len(unknown) - 1, engine.name)
 
 
 def _shortened(text: str) -> str:
