@@ -23,19 +23,18 @@ from bike_cli.wording import nearest
 logger = logging.getLogger(__name__)
 
 Config = TypeVar("Config")
+SettingValue = str | int | float | bool | None
 
 
 def leaves(config: type[Config]) -> dict[str, object]:
     """Return the type of every field that holds a value, by name; sections are flattened."""
-    hints = typing.get_type_hints(config)
     types_by_name: dict[str, object] = {}
-    for name in (f.name for f in dataclasses.fields(config)):  # type: ignore[arg-type]
-        hint = hints[name]
+    for name, hint in typing.get_type_hints(config).items():
         types_by_name |= leaves(hint) if dataclasses.is_dataclass(hint) else {name: hint}  # type: ignore[arg-type]
     return types_by_name
 
 
-def fields_and_values(config: object) -> Iterator[tuple[dataclasses.Field[object], object]]:
+def fields_and_values(config: object) -> Iterator[tuple[dataclasses.Field[object], SettingValue]]:
     """Yield every field of a config that holds a value, and the value; sections are flattened."""
     for f in dataclasses.fields(config):  # type: ignore[arg-type]
         value = getattr(config, f.name)
@@ -45,12 +44,12 @@ def fields_and_values(config: object) -> Iterator[tuple[dataclasses.Field[object
             yield f, value
 
 
-def flatten(config: object) -> dict[str, object]:
+def flatten(config: object) -> dict[str, SettingValue]:
     """Return every value of a config by name; sections are flattened."""
     return {f.name: value for f, value in fields_and_values(config)}
 
 
-def settings_affecting(config: object, *effects: Affects) -> dict[str, object]:
+def settings_affecting(config: object, *effects: Affects) -> dict[str, SettingValue]:
     """Return the values of a config that have one of these effects, by name.
 
     `settings_affecting(config, *RESULTS)` are those on which the results of a run depend.
@@ -58,11 +57,11 @@ def settings_affecting(config: object, *effects: Affects) -> dict[str, object]:
     Raises:
         TypeError: a field does not declare its effect.
     """
-    values: dict[str, object] = {}
+    values: dict[str, SettingValue] = {}
     for f, value in fields_and_values(config):
         described = flag_of(f)
         if described is None or described.affects is None:
-            raise TypeError(f"{f.name}: does not declare what it affects; add metadata=flag(..., affects=...)")
+            raise TypeError(f"{f.name}: does not declare what it affects; make it with flag(..., affects=...)")
         if described.affects in effects:
             values[f.name] = value
     return values
@@ -101,12 +100,13 @@ def resolve(
     known = leaves(config)
     values: dict[str, object] = {**(defaults or {})}
     if file is not None:
-        from_file = _checked(
-            {k: parse_value(known.get(k), v) for k, v in _read_yaml(file).items()}, known, origin=str(file)
-        )
+        written = {name: parse_value(known.get(name), value) for name, value in _read_yaml(file).items()}
+        from_file = _checked(written, known, origin=str(file))
         logger.info("%s: sets %s", file, ", ".join(from_file) or "nothing")
         values |= from_file
-    from_environment = _checked(_from_environment(environment, known), known, origin="environment")
+    variables = {name: environment.get(f"BIKE_{name.upper()}") for name in known}
+    from_variables = {name: parse_value(known[name], text) for name, text in variables.items() if text is not None}
+    from_environment = _checked(from_variables, known, origin="environment")
     for name, value in from_environment.items():
         logger.info("BIKE_%s: sets %s to %s", name.upper(), name, value)
     values |= from_environment
@@ -143,15 +143,6 @@ def _read_yaml(file: Path) -> Mapping[str, object]:
     return {str(key): value for key, value in content.items()}
 
 
-def _from_environment(environment: Mapping[str, str], known: Mapping[str, object]) -> dict[str, object]:
-    values: dict[str, object] = {}
-    for name, hint in known.items():
-        text = environment.get(f"BIKE_{name.upper()}")
-        if text is not None:
-            values[name] = parse_value(hint, text)
-    return values
-
-
 def parse_value(hint: object, value: object) -> object:
     """Convert a string to the type of a field: `no` is a name for one field and False for another."""
     import yaml
@@ -162,7 +153,7 @@ def parse_value(hint: object, value: object) -> object:
         return None
     if _accepts(hint, value):
         return value
-    if float in _options(hint):
+    if float in options_of(hint):
         with contextlib.suppress(ValueError):
             return float(value)
     try:
@@ -178,17 +169,19 @@ def _checked(values: Mapping[str, object], known: Mapping[str, object], *, origi
             raise ConfigError(f"{origin}: unknown key {name!r}; did you mean {nearest(name, known)!r}?")
         if not _accepts(known[name], value):
             raise ConfigError(f"{origin}: {name} is {value!r}; give {_describe(known[name])}")
-        checked[name] = float(value) if _wants_float(known[name], value) else value  # type: ignore[arg-type]
+        is_whole = type(value) is int and float in options_of(known[name])
+        checked[name] = float(value) if is_whole else value  # type: ignore[arg-type]
     return checked
 
 
-def _options(hint: object) -> tuple[object, ...]:
+def options_of(hint: object) -> tuple[object, ...]:
+    """Return the types that a field allows; those of a union one by one."""
     is_union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
     return typing.get_args(hint) if is_union else (hint,)
 
 
 def _accepts(hint: object, value: object) -> bool:
-    for option in _options(hint):
+    for option in options_of(hint):
         if typing.get_origin(option) is Literal:
             # `True == 1` in Python, and `crops: true` is a mistake.
             matches = any(value == choice and type(value) is type(choice) for choice in typing.get_args(option))
@@ -201,14 +194,10 @@ def _accepts(hint: object, value: object) -> bool:
     return False
 
 
-def _wants_float(hint: object, value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and float in _options(hint)
-
-
 def _describe(hint: object) -> str:
     names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
     parts: list[str] = []
-    for option in _options(hint):
+    for option in options_of(hint):
         if typing.get_origin(option) is Literal:
             parts += [str(choice) for choice in typing.get_args(option)]
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,37 +34,29 @@ LABELS_FILE = "labels.txt"  # in the folder of a saved model
 class FewshotRequest(TrainingRequest):
     """The videos to learn from and to test on, and what to write."""
 
-    test: Path | None = field(
-        default=None, metadata=flag("--test", panel=DATA, help="Videos to test on, in the same form as DATA.")
-    )
-    also: str | None = field(
+    test: Path | None = flag("--test", default=None, panel=DATA, help="Videos to test on, in the same form as DATA.")
+    also: str | None = flag(
+        "--also",
         default=None,
-        metadata=flag(
-            "--also",
-            panel=LEARNING,
-            metavar="A,B,…",
-            help="Labels without videos for the saved classifier, recognised by their text.",
-        ),
+        panel=LEARNING,
+        metavar="A,B,…",
+        help="Labels without videos for the saved classifier, recognised by their text.",
     )
-    output: Path | None = field(
-        default=None, metadata=flag("-o", "--output", panel=OUTPUT, help="Write the report to this file, as JSON.")
+    output: Path | None = flag(
+        "-o", "--output", default=None, panel=OUTPUT, help="Write the report to this file, as JSON."
     )
-    save: Path | None = field(
+    save: Path | None = flag(
+        "--save",
         default=None,
-        metadata=flag(
-            "--save",
-            panel=OUTPUT,
-            help="Save the first draw's classifier for bike classify --classifier; with --method bike, save a model "
-            "folder for --model.",
-        ),
+        panel=OUTPUT,
+        help="Save the first draw's classifier for bike classify --classifier; with --method bike, save a model "
+        "folder for --model.",
     )
-    plots: Path | None = field(
+    plots: Path | None = flag(
+        "--plots",
         default=None,
-        metadata=flag(
-            "--plots",
-            panel=OUTPUT,
-            help="Write the learning curve and the confusion matrix as PNG files into this folder.",
-        ),
+        panel=OUTPUT,
+        help="Write the learning curve and the confusion matrix as PNG files into this folder.",
     )
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from bike_cli.cli.flags import Flags, TrainingRequest, command
 from bike_cli.cli.session import Session, session
 from bike_cli.cli.terminal.console import display, loading, notice, plain, stderr, stderr_is_tty, stop_signals
-from bike_cli.config import ClassifyConfig, FinetuneConfig, flag
+from bike_cli.config import ClassifyConfig, FinetuneConfig, Flag, flag
 from bike_cli.config.fields import DATA, KEEPING, OUTPUT
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.settings import flatten, resolve
@@ -35,25 +35,20 @@ class FinetuneRequest(TrainingRequest):
     """The videos to train and validate on, and the folder of the run."""
 
     output: Path = field(
-        metadata=flag("-o", "--output", help="Folder to create for the model, the log and the checkpoints.")
+        metadata={"flag": Flag(("-o", "--output"), "Folder to create for the model, the log and the checkpoints.")}
     )
-    val: Path | None = field(
-        default=None, metadata=flag("--val", panel=DATA, help="Videos to validate on, in the same form as DATA.")
+    val: Path | None = flag("--val", default=None, panel=DATA, help="Videos to validate on, in the same form as DATA.")
+    multi_label: bool = flag(
+        "--multi-label", default=False, panel=DATA, help="Videos have several labels: path,running;jumping."
     )
-    multi_label: bool = field(
-        default=False,
-        metadata=flag("--multi-label", panel=DATA, help="Videos have several labels: path,running;jumping."),
+    resume: Literal["auto", "never"] = flag(
+        "--resume", default="never", panel=KEEPING, help="With auto, continue the run that the folder contains, if any."
     )
-    resume: Literal["auto", "never"] = field(
-        default="never",
-        metadata=flag("--resume", panel=KEEPING, help="With auto, continue the run that the folder contains, if any."),
+    dry_run: bool = flag(
+        "--dry-run", default=False, panel=OUTPUT, help="Try one batch, report its time and memory, and exit."
     )
-    dry_run: bool = field(
-        default=False,
-        metadata=flag("--dry-run", panel=OUTPUT, help="Try one batch, report its time and memory, and exit."),
-    )
-    tensorboard: bool = field(
-        default=False, metadata=flag("--tensorboard", panel=OUTPUT, help="Also write TensorBoard events to the folder.")
+    tensorboard: bool = flag(
+        "--tensorboard", default=False, panel=OUTPUT, help="Also write TensorBoard events to the folder."
     )
     asks_val_fraction: bool = False  # by its flag; a config file is for all data
 

@@ -23,55 +23,47 @@ from bike_cli.cli.terminal.console import handle_errors, print_config
 from bike_cli.config import Flag, flag, flag_of
 from bike_cli.config.fields import DATA, OUTPUT, PANELS
 from bike_cli.errors import ExitCode
-from bike_cli.settings import dump, fields_and_values, leaves, parse_value, resolve
+from bike_cli.settings import dump, fields_and_values, leaves, options_of, parse_value, resolve
+
+DATA_HELP = (
+    "Labelled videos: a folder of class folders, with or without train/, val/ and test/; CSV path,label; a list file; "
+    "or annotations of ActivityNet or Charades."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What the user asks for; every command with a configuration has these flags."""
 
-    quiet: bool = field(
-        default=False, metadata=flag("-q", "--quiet", panel=OUTPUT, help="Hide progress and warnings; errors remain.")
+    quiet: bool = flag("-q", "--quiet", default=False, panel=OUTPUT, help="Hide progress and warnings; errors remain.")
+    verbose: int = flag(
+        "-v", "--verbose", default=0, is_counted=True, help="Log choices and timings to stderr; -vv logs more details."
     )
-    verbose: int = field(
-        default=0,
-        metadata=flag(
-            "-v", "--verbose", is_counted=True, help="Log choices and timings to stderr; -vv logs more details."
-        ),
+    config: Path | None = flag(
+        "--config", default=None, panel=OUTPUT, help="YAML file; flags and BIKE_* variables override it."
     )
-    config: Path | None = field(
-        default=None, metadata=flag("--config", panel=OUTPUT, help="YAML file; flags and BIKE_* variables override it.")
-    )
-    dump_config: bool = field(
-        default=False, metadata=flag("--dump-config", panel=OUTPUT, help="Print the configuration and exit.")
-    )
+    dump_config: bool = flag("--dump-config", default=False, panel=OUTPUT, help="Print the configuration and exit.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRequest(Request):
     """The labelled videos to learn from."""
 
-    data: Path = field(
-        metadata=flag(
-            help="Labelled videos: a folder of class folders, with or without train/, val/ and test/; CSV path,label; "
-            "a list file; or annotations of ActivityNet or Charades."
-        )
-    )
-    labels: Path | None = field(
+    data: Path = field(metadata={"flag": Flag((), DATA_HELP)})
+    labels: Path | None = flag(
+        "-l",
+        "--labels",
         default=None,
-        metadata=flag(
-            "-l",
-            "--labels",
-            panel=DATA,
-            default_text="playing_guitar → playing guitar",
-            help="CSV name,label with the text of each class name; id,name for a list file.",
-        ),
+        panel=DATA,
+        default_text="playing_guitar → playing guitar",
+        help="CSV name,label with the text of each class name; id,name for a list file.",
     )
-    root: Path | None = field(
+    root: Path | None = flag(
+        "--root",
         default=None,
-        metadata=flag(
-            "--root", panel=DATA, default_text="that of the file", help="Folder that paths in a file are relative to."
-        ),
+        panel=DATA,
+        default_text="that of the file",
+        help="Folder that paths in a file are relative to.",
     )
 
 
@@ -173,8 +165,7 @@ def _default_text(f: Field[Any], described: Flag, *, is_setting: bool) -> str | 
 
 def _options(hint: object) -> list[object]:
     """Return the types that a field allows, None aside."""
-    is_union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
-    return [option for option in typing.get_args(hint) if option is not type(None)] if is_union else [hint]
+    return [option for option in options_of(hint) if option is not type(None)]
 
 
 def _parsed_type(hint: object) -> Any:  # noqa: ANN401 - a type

@@ -33,16 +33,14 @@ class VideoConfig:
     store: StoreConfig = field(default_factory=StoreConfig)
     spotting: SpottingConfig = field(default_factory=SpottingConfig)
     attributes: AttributeConfig = field(default_factory=AttributeConfig)
-    template: str | None = field(
+    template: str | None = flag(
+        "--template",
         default=None,
-        metadata=flag(
-            "--template",
-            panel=TEXTS,
-            affects="scores",
-            default_text="the model's own",
-            help="Prompt template: bike, class, action, a file of templates, or a text with {} in it; several "
-            "templates are averaged.",
-        ),
+        panel=TEXTS,
+        affects="scores",
+        default_text="the model's own",
+        help="Prompt template: bike, class, action, a file of templates, or a text with {} in it; several "
+        "templates are averaged.",
     )
 
     def __post_init__(self) -> None:
@@ -59,13 +57,9 @@ class VideoConfig:
 class ClassifyConfig(VideoConfig):
     """The configuration of `bike classify`."""
 
-    top: int = field(
-        default=5,
-        metadata=flag("-k", "--top", panel=OUTPUT, affects="nothing", help="Labels to show per video."),
-    )
-    explain: bool = field(
-        default=False,
-        metadata=flag("--explain", panel=OUTPUT, affects="nothing", help="Show which frames decided the answer."),
+    top: int = flag("-k", "--top", default=5, panel=OUTPUT, affects="nothing", help="Labels to show per video.")
+    explain: bool = flag(
+        "--explain", default=False, panel=OUTPUT, affects="nothing", help="Show which frames decided the answer."
     )
 
     def __post_init__(self) -> None:
@@ -77,34 +71,24 @@ class ClassifyConfig(VideoConfig):
 class _DrawConfig(VideoConfig):
     """How training videos are drawn, and which few-shot methods learn from them."""
 
-    shots: str = field(
+    shots: str = flag(
+        "--shots",
         default="auto",
-        metadata=flag(
-            "--shots",
-            affects="training",
-            metavar="K,…",
-            help="Training videos per class; auto tries 1, 2, 4, 8 and 16, as far as the data allow.",
-        ),
+        affects="training",
+        metavar="K,…",
+        help="Training videos per class; auto tries 1, 2, 4, 8 and 16, as far as the data allow.",
     )
-    method: str = field(
+    method: str = flag(
+        "--method",
         default="probe",
-        metadata=flag(
-            "--method",
-            panel=LEARNING,
-            affects="training",
-            metavar="NAME,…",
-            help="Few-shot methods: probe, proto, tip or all of these; bike trains the image tower. Zero-shot is "
-            "always reported.",
-        ),
+        panel=LEARNING,
+        affects="training",
+        metavar="NAME,…",
+        help="Few-shot methods: probe, proto, tip or all of these; bike trains the image tower. Zero-shot is "
+        "always reported.",
     )
-    trials: int = field(
-        default=3,
-        metadata=flag("--trials", panel=LEARNING, affects="training", help="Number of random draws."),
-    )
-    seed: int = field(
-        default=0,
-        metadata=flag("--seed", panel=LEARNING, affects="training", help="Seed of the random draws."),
-    )
+    trials: int = flag("--trials", default=3, panel=LEARNING, affects="training", help="Number of random draws.")
+    seed: int = flag("--seed", default=0, panel=LEARNING, affects="training", help="Seed of the random draws.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,16 +100,14 @@ class _DrawConfig(VideoConfig):
 class FewshotConfig(_DrawConfig):
     """The configuration of `bike fewshot`."""
 
-    test_fraction: float | None = field(
+    test_fraction: float | None = flag(
+        "--test-fraction",
+        "--test-frac",
         default=None,
-        metadata=flag(
-            "--test-fraction",
-            "--test-frac",
-            panel=DATA,
-            affects="training",
-            default_text="test on all videos that are not drawn",
-            help="Share of each class to hold back for testing.",
-        ),
+        panel=DATA,
+        affects="training",
+        default_text="test on all videos that are not drawn",
+        help="Share of each class to hold back for testing.",
     )
 
     def __post_init__(self) -> None:
@@ -138,34 +120,36 @@ class FewshotConfig(_DrawConfig):
 class EvalConfig(_DrawConfig):
     """The configuration of `bike eval`; `shots`, `method` and `trials` belong to the protocol `fewshot`."""
 
-    seed: int = field(
+    seed: int = flag(
+        "--seed",
         default=_DrawConfig.seed,
-        metadata=flag("--seed", panel=METRICS, affects="scores", help="Seed of the bootstrap and of few-shot draws."),
+        panel=METRICS,
+        affects="scores",
+        help="Seed of the bootstrap and of few-shot draws.",
     )
-    protocol: Protocol = field(
-        default="standard",
-        metadata=flag("--protocol", panel=METRICS, affects="scores", help="Which metrics to compute, and how."),
+    protocol: Protocol = flag(
+        "--protocol", default="standard", panel=METRICS, affects="scores", help="Which metrics to compute, and how."
     )
-    official: bool = field(
+    official: bool = flag(
+        "--official",
         default=False,
-        metadata=flag(
-            "--official", panel=METRICS, affects="scores", help="Also report what the official code would print."
-        ),
+        panel=METRICS,
+        affects="scores",
+        help="Also report what the official code would print.",
     )
-    resamples: int = field(
+    resamples: int = flag(
+        "--resamples",
         default=1000,
-        metadata=flag(
-            "--resamples", panel=METRICS, affects="scores", help="Bootstrap resamples for confidence intervals."
-        ),
+        panel=METRICS,
+        affects="scores",
+        help="Bootstrap resamples for confidence intervals.",
     )
-    official_batch: int = field(
+    official_batch: int = flag(
+        "--official-batch",
         default=16,
-        metadata=flag(
-            "--official-batch",
-            panel=METRICS,
-            affects="scores",
-            help="Videos per batch in the official code's running mAP.",
-        ),
+        panel=METRICS,
+        affects="scores",
+        help="Videos per batch in the official code's running mAP.",
     )
 
     def __post_init__(self) -> None:

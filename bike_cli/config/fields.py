@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
 from dataclasses import Field, dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from bike_cli.errors import ConfigError
 
@@ -34,24 +34,29 @@ class Flag:
 
     names: tuple[str, ...]
     help: str
-    panel: str | None
-    affects: Affects | None
-    metavar: str | None
-    default_text: str | None
-    is_counted: bool
+    panel: str | None = None
+    affects: Affects | None = None
+    metavar: str | None = None
+    default_text: str | None = None
+    is_counted: bool = False
+
+
+Default = TypeVar("Default")
 
 
 def flag(
     *names: str,
+    default: Default,
     help: str,  # noqa: A002 - as argparse, click and Typer call it
     panel: str | None = None,
     affects: Affects | None = None,
     metavar: str | None = None,
     default_text: str | None = None,
     is_counted: bool = False,
-) -> Mapping[str, Flag]:
-    """Return the metadata of a dataclass field that is set by a flag; see `Flag`."""
-    return {"flag": Flag(names, help, panel, affects, metavar, default_text, is_counted)}
+) -> Default:
+    """Return a dataclass field that a flag sets; see `Flag`."""
+    described = Flag(names, help, panel, affects, metavar, default_text, is_counted)
+    return dataclasses.field(default=default, metadata={"flag": described})
 
 
 def flag_of(field: Field[object]) -> Flag | None:

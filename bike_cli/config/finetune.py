@@ -34,41 +34,34 @@ _keeping = partial(flag, panel=KEEPING)
 class LearningConfig:
     """What is trained, with which loss, and how fast; the defaults are the paper's recipe for Kinetics-400."""
 
-    branch: Branch = field(default="video", metadata=_learning("--branch", help="Which branch to train."))
-    head: HeadKind = field(
-        default="auto",
-        metadata=_learning("--head", help="Temporal head; auto is transf, newly made where the model has none."),
+    branch: Branch = _learning("--branch", default="video", help="Which branch to train.")
+    head: HeadKind = _learning(
+        "--head", default="auto", help="Temporal head; auto is transf, newly made where the model has none."
     )
-    loss: Loss = field(
-        default="auto", metadata=_learning("--loss", help="Training loss; auto is nce, or bce with --multi-label.")
-    )
-    freeze: str = field(
+    loss: Loss = _learning("--loss", default="auto", help="Training loss; auto is nce, or bce with --multi-label.")
+    freeze: str = _learning(
+        "--freeze",
         default="text",
-        metadata=_learning(
-            "--freeze",
-            metavar="PART,…",
-            help="Parts to freeze, in addition to the text tower: image, image:6 (its first 6 blocks), head, scale. "
-            "none freezes nothing, not even the text tower.",
-        ),
+        metavar="PART,…",
+        help="Parts to freeze, in addition to the text tower: image, image:6 (its first 6 blocks), head, scale. "
+        "none freezes nothing, not even the text tower.",
     )
-    epochs: int = field(default=30, metadata=_learning("--epochs", help="Passes over the training videos."))
-    lr: float = field(default=5e-5, metadata=_learning("--lr", help="Learning rate of the heads."))
-    clip_ratio: float = field(
+    epochs: int = _learning("--epochs", default=30, help="Passes over the training videos.")
+    lr: float = _learning("--lr", default=5e-5, help="Learning rate of the heads.")
+    clip_ratio: float = _learning(
+        "--clip-ratio",
+        "--clip-lr-ratio",
         default=0.1,
-        metadata=_learning(
-            "--clip-ratio", "--clip-lr-ratio", help="Learning rate of CLIP, as a fraction of that of the heads."
-        ),
+        help="Learning rate of CLIP, as a fraction of that of the heads.",
     )
-    weight_decay: float = field(
-        default=0.2, metadata=_learning("--weight-decay", "--wd", help="Weight decay of AdamW.")
-    )
-    warmup: float | None = field(
+    weight_decay: float = _learning("--weight-decay", "--wd", default=0.2, help="Weight decay of AdamW.")
+    warmup: float | None = _learning(
+        "--warmup",
         default=None,
-        metadata=_learning(
-            "--warmup", default_text="5, or a quarter of fewer than 20 epochs", help="Epochs of linear warm-up."
-        ),
+        default_text="5, or a quarter of fewer than 20 epochs",
+        help="Epochs of linear warm-up.",
     )
-    seed: int = field(default=0, metadata=_learning("--seed", help="Seed of everything that is random."))
+    seed: int = _learning("--seed", default=0, help="Seed of everything that is random.")
 
     def __post_init__(self) -> None:
         check_at_least(1, epochs=self.epochs)
@@ -88,60 +81,48 @@ class LearningConfig:
 class BatchConfig:
     """How videos are grouped into batches, and how they are augmented."""
 
-    batch_size: int | Literal["auto"] = field(
+    batch_size: int | Literal["auto"] = _batches(
+        "--batch-size",
         default=256,
-        metadata=_batches(
-            "--batch-size",
-            affects="training",
-            metavar="N|auto",
-            help="Videos per batch, over all GPUs; auto takes the most that fit.",
-        ),
+        affects="training",
+        metavar="N|auto",
+        help="Videos per batch, over all GPUs; auto takes the most that fit.",
     )
-    accumulate: int | None = field(
+    accumulate: int | None = _batches(
+        "--accumulate",
+        "--accum",
         default=None,
-        metadata=_batches(
-            "--accumulate",
-            "--accum",
-            affects="runtime",
-            metavar="PARTS",
-            default_text="as few as fit",
-            help="Parts into which a batch is split to save memory; the gradients stay the same.",
-        ),
+        affects="runtime",
+        metavar="PARTS",
+        default_text="as few as fit",
+        help="Parts into which a batch is split to save memory; the gradients stay the same.",
     )
-    augment: bool = field(
-        default=True,
-        metadata=_batches("--augment/--no-augment", affects="training", help="Vary crops, sides and colours."),
+    augment: bool = _batches(
+        "--augment/--no-augment", default=True, affects="training", help="Vary crops, sides and colours."
     )
-    flip: Literal["auto", "yes", "no"] = field(
+    flip: Literal["auto", "yes", "no"] = _batches(
+        "--flip",
         default="auto",
-        metadata=_batches(
-            "--flip", affects="training", help="Mirror videos; auto does so unless a label says left or right."
-        ),
+        affects="training",
+        help="Mirror videos; auto does so unless a label says left or right.",
     )
-    jitter: bool = field(
-        default=True,
-        metadata=_batches("--jitter/--no-jitter", affects="training", help="Vary colours, including greyscale."),
+    jitter: bool = _batches(
+        "--jitter/--no-jitter", default=True, affects="training", help="Vary colours, including greyscale."
     )
-    balanced: bool = field(
-        default=False, metadata=_batches("--balanced", affects="training", help="Draw each class equally often.")
-    )
-    checkpointing: bool = field(
+    balanced: bool = _batches("--balanced", default=False, affects="training", help="Draw each class equally often.")
+    checkpointing: bool = _batches(
+        "--checkpointing",
+        "--grad-checkpointing",
         default=False,
-        metadata=_batches(
-            "--checkpointing",
-            "--grad-checkpointing",
-            affects="runtime",
-            help="Recompute activations instead of storing them: less memory, a third slower.",
-        ),
+        affects="runtime",
+        help="Recompute activations instead of storing them: less memory, a third slower.",
     )
-    strategy: Strategy = field(
+    strategy: Strategy = _batches(
+        "--strategy",
         default="ddp",
-        metadata=_batches(
-            "--strategy",
-            affects="runtime",
-            help="What each of several processes holds: ddp, all trained weights; fsdp, a share of them (for ViT-L and "
-            "larger).",
-        ),
+        affects="runtime",
+        help="What each of several processes holds: ddp, all trained weights; fsdp, a share of them (for ViT-L and "
+        "larger).",
     )
 
     def __post_init__(self) -> None:
@@ -157,42 +138,33 @@ class BatchConfig:
 class KeepingConfig:
     """What the model is validated on, when training ends early, and what is saved."""
 
-    val_fraction: float = field(
+    val_fraction: float = flag(
+        "--val-fraction",
+        "--val-frac",
         default=0.1,
-        metadata=flag(
-            "--val-fraction",
-            "--val-frac",
-            panel=DATA,
-            affects="training",
-            help="Share of each class to hold back for validation, where the data have no validation part.",
-        ),
+        panel=DATA,
+        affects="training",
+        help="Share of each class to hold back for validation, where the data have no validation part.",
     )
-    early_stop: int | None = field(
+    early_stop: int | None = _keeping(
+        "--early-stop",
         default=None,
-        metadata=_keeping(
-            "--early-stop",
-            affects="training",
-            metavar="EPOCHS",
-            help="Stop after this many epochs without a better validation result.",
-        ),
+        affects="training",
+        metavar="EPOCHS",
+        help="Stop after this many epochs without a better validation result.",
     )
-    wise_ft: float | None = field(
+    wise_ft: float | None = _keeping(
+        "--wise-ft",
         default=None,
-        metadata=_keeping(
-            "--wise-ft",
-            affects="training",
-            metavar="SHARE",
-            help="Save weights between the initial ones (0) and the fine-tuned ones (1), to stay accurate on other "
-            "labels.",
-        ),
+        affects="training",
+        metavar="SHARE",
+        help="Save weights between the initial ones (0) and the fine-tuned ones (1), to stay accurate on other labels.",
     )
-    save_minutes: float = field(
+    save_minutes: float = _keeping(
+        "--save-minutes",
         default=10.0,
-        metadata=_keeping(
-            "--save-minutes",
-            affects="runtime",
-            help="Minutes between checkpoints; one is also written after each epoch.",
-        ),
+        affects="runtime",
+        help="Minutes between checkpoints; one is also written after each epoch.",
     )
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -31,37 +31,28 @@ _texts = partial(flag, panel=TEXTS, affects="scores")
 class EngineConfig:
     """Which model, and where it runs."""
 
-    model: str = field(
+    model: str = _model(
+        "-m",
+        "--model",
         default="base",
-        metadata=_model(
-            "-m",
-            "--model",
-            affects="features",
-            help="Model to use: a short name, ARCH,TAG of open_clip, a file or a folder; see bike models.",
-        ),
+        affects="features",
+        help="Model to use: a short name, ARCH,TAG of open_clip, a file or a folder; see bike models.",
     )
-    device: Device = field(
+    device: Device = _model(
+        "--device", default="auto", affects="runtime", help="Device to run on: auto, cuda, cuda:1, mps or cpu."
+    )
+    precision: Precision = _model(
+        "--precision",
         default="auto",
-        metadata=_model("--device", affects="runtime", help="Device to run on: auto, cuda, cuda:1, mps or cpu."),
+        affects="features",
+        help="Floating-point precision; auto is half precision on CUDA, fp32 elsewhere.",
     )
-    precision: Precision = field(
-        default="auto",
-        metadata=_model(
-            "--precision",
-            affects="features",
-            help="Floating-point precision; auto is half precision on CUDA, fp32 elsewhere.",
-        ),
-    )
-    offline: bool = field(
-        default=False, metadata=_model("--offline", affects="runtime", help="Never access the network.")
-    )
-    compile: bool = field(
+    offline: bool = _model("--offline", default=False, affects="runtime", help="Never access the network.")
+    compile: bool = _model(
+        "--compile",
         default=False,
-        metadata=_model(
-            "--compile",
-            affects="runtime",
-            help="Compile the image tower: half a minute at the start, faster after.",
-        ),
+        affects="runtime",
+        help="Compile the image tower: half a minute at the start, faster after.",
     )
 
 
@@ -69,32 +60,23 @@ class EngineConfig:
 class SamplingConfig:
     """Which frames of a video are read, and how many crops of each frame."""
 
-    frames: int = field(default=8, metadata=_frames("--frames", affects="pixels", help="Frames to read per clip."))
-    clips: int = field(
-        default=1,
-        metadata=_frames(
-            "--clips", affects="pixels", help="Clips per video, spread over time; their scores are averaged."
-        ),
+    frames: int = _frames("--frames", default=8, affects="pixels", help="Frames to read per clip.")
+    clips: int = _frames(
+        "--clips", default=1, affects="pixels", help="Clips per video, spread over time; their scores are averaged."
     )
-    crops: Literal[1, 3] = field(
-        default=1, metadata=_frames("--crops", affects="pixels", help="Crops per frame: 1 or 3.")
-    )
-    sampling: Sampling = field(
+    crops: Literal[1, 3] = _frames("--crops", default=1, affects="pixels", help="Crops per frame: 1 or 3.")
+    sampling: Sampling = _frames(
+        "--sampling",
         default="uniform",
-        metadata=_frames(
-            "--sampling",
-            affects="pixels",
-            help="How to choose frames: uniform spreads them over the video; keyframe takes the keyframes nearest to "
-            f"those, much faster; dense spreads each clip over {DENSE_WINDOW} neighbouring frames.",
-        ),
+        affects="pixels",
+        help="How to choose frames: uniform spreads them over the video; keyframe takes the keyframes nearest to "
+        f"those, much faster; dense spreads each clip over {DENSE_WINDOW} neighbouring frames.",
     )
-    draft: bool = field(
+    draft: bool = _frames(
+        "--draft",
         default=False,
-        metadata=_frames(
-            "--draft",
-            affects="pixels",
-            help="Skip frames that no other frame needs, and the loop filter: faster, with slightly different scores.",
-        ),
+        affects="pixels",
+        help="Skip frames that no other frame needs, and the loop filter: faster, with slightly different scores.",
     )
 
     def __post_init__(self) -> None:
@@ -111,29 +93,28 @@ class DecodingConfig:
     in addition to what it has when it starts.
     """
 
-    decoder: Decoder = field(
+    decoder: Decoder = _decoding(
+        "--decoder",
         default="auto",
-        metadata=_decoding(
-            "--decoder", affects="pixels", help="Decoder to use; auto picks the fastest that reads a file exactly."
-        ),
+        affects="pixels",
+        help="Decoder to use; auto picks the fastest that reads a file exactly.",
     )
-    workers: int | None = field(
-        default=None,
-        metadata=_decoding(
-            "--workers", affects="runtime", default_text="one per core", help="Processes that decode videos."
-        ),
+    workers: int | None = _decoding(
+        "--workers", default=None, affects="runtime", default_text="one per core", help="Processes that decode videos."
     )
-    decode_timeout: float = field(
+    decode_timeout: float = _decoding(
+        "--decode-timeout",
         default=30.0,
-        metadata=_decoding(
-            "--decode-timeout", affects="runtime", metavar="SECONDS", help="Seconds that decoding a video may take."
-        ),
+        affects="runtime",
+        metavar="SECONDS",
+        help="Seconds that decoding a video may take.",
     )
-    decode_memory: int = field(
+    decode_memory: int = _decoding(
+        "--decode-memory",
         default=4096,
-        metadata=_decoding(
-            "--decode-memory", affects="runtime", metavar="MIB", help="Memory that decoding a video may take, in MiB."
-        ),
+        affects="runtime",
+        metavar="MIB",
+        help="Memory that decoding a video may take, in MiB.",
     )
 
     def __post_init__(self) -> None:
@@ -148,22 +129,18 @@ class DecodingConfig:
 class StoreConfig:
     """Whether frame features are kept on disk, and where; `cache_dir` None: the user's cache folder."""
 
-    cache: bool = field(
+    cache: bool = _decoding(
+        "--cache/--no-cache",
         default=True,
-        metadata=_decoding(
-            "--cache/--no-cache",
-            affects="runtime",
-            help="Keep frame features on disk, so that a run with other labels need not decode again.",
-        ),
+        affects="runtime",
+        help="Keep frame features on disk, so that a run with other labels need not decode again.",
     )
-    cache_dir: str | None = field(
+    cache_dir: str | None = _decoding(
+        "--cache-dir",
         default=None,
-        metadata=_decoding(
-            "--cache-dir",
-            affects="runtime",
-            default_text="the user's cache folder",
-            help="Folder of the feature cache.",
-        ),
+        affects="runtime",
+        default_text="the user's cache folder",
+        help="Folder of the feature cache.",
     )
 
 
@@ -171,32 +148,26 @@ class StoreConfig:
 class SpottingConfig:
     """How frames are weighted. None: what the model was trained or validated with."""
 
-    pool: Pool = field(
+    pool: Pool = _frames(
+        "--pool",
         default="tcs",
-        metadata=_frames(
-            "--pool",
-            affects="scores",
-            help="How to combine frames: tcs weights them by the label, mean weights them equally.",
-        ),
+        affects="scores",
+        help="How to combine frames: tcs weights them by the label, mean weights them equally.",
     )
-    spot: Spot | None = field(
+    spot: Spot | None = _frames(
+        "--spot",
         default=None,
-        metadata=_frames(
-            "--spot",
-            affects="scores",
-            default_text="the model's own",
-            help="Which tokens weight the frames: the label's words, the end of text, or all positions, as in the "
-            "official BIKE code.",
-        ),
+        affects="scores",
+        default_text="the model's own",
+        help="Which tokens weight the frames: the label's words, the end of text, or all positions, as in the "
+        "official BIKE code.",
     )
-    temperature: float | None = field(
+    temperature: float | None = _frames(
+        "--temperature",
         default=None,
-        metadata=_frames(
-            "--temperature",
-            affects="scores",
-            default_text="the model's own",
-            help="Temperature of the frame weights; lower is sharper.",
-        ),
+        affects="scores",
+        default_text="the model's own",
+        help="Temperature of the frame weights; lower is sharper.",
     )
 
     def __post_init__(self) -> None:
@@ -212,25 +183,21 @@ class AttributeConfig:
     training chose, else 0.3.
     """
 
-    attributes: str = field(
+    attributes: str = _texts(
+        "--attributes",
         default="auto",
-        metadata=_texts(
-            "--attributes",
-            help="Lexicon of words that may describe a video: auto (the model's own), off, a name or a file.",
-        ),
+        help="Lexicon of words that may describe a video: auto (the model's own), off, a name or a file.",
     )
-    attribute_weight: float | None = field(
+    attribute_weight: float | None = _texts(
+        "--attribute-weight",
         default=None,
-        metadata=_texts(
-            "--attribute-weight",
-            default_text=f"0; {TRAINED_ATTRIBUTE_WEIGHT} with a trained branch or an --attribute-model",
-            help="Weight of attributes in the scores, from 0 to 1.",
-        ),
+        default_text=f"0; {TRAINED_ATTRIBUTE_WEIGHT} with a trained branch or an --attribute-model",
+        help="Weight of attributes in the scores, from 0 to 1.",
     )
-    attribute_model: str | None = field(
-        default=None, metadata=_texts("--attribute-model", help="A second, stronger model that finds the attributes.")
+    attribute_model: str | None = _texts(
+        "--attribute-model", default=None, help="A second, stronger model that finds the attributes."
     )
-    attribute_count: int = field(default=5, metadata=_texts("--attribute-count", help="Attributes per video."))
+    attribute_count: int = _texts("--attribute-count", default=5, help="Attributes per video.")
 
     def __post_init__(self) -> None:
         check_at_least(1, attribute_count=self.attribute_count)

@@ -39,71 +39,51 @@ logger = logging.getLogger(__name__)
 class ClassifyRequest(Request):
     """What to classify, and where the answers go."""
 
-    videos: tuple[str, ...] = field(
-        default=(),
-        metadata=flag(help="Videos, folders (searched recursively), globs, frame folders; - reads paths from stdin."),
+    videos: tuple[str, ...] = flag(
+        default=(), help="Videos, folders (searched recursively), globs, frame folders; - reads paths from stdin."
     )
-    labels: Path | None = field(
+    labels: Path | None = flag(
+        "-l", "--labels", default=None, help="File of labels: one per line, # starts a comment; or CSV id,name."
+    )
+    label_list: str | None = flag("-L", default=None, metavar="A,B,…", help="Labels, separated by commas.")
+    classifier: Path | None = flag(
+        "--classifier",
         default=None,
-        metadata=flag("-l", "--labels", help="File of labels: one per line, # starts a comment; or CSV id,name."),
+        help="Classifier saved by bike fewshot --save, with its labels, its model and its settings.",
     )
-    label_list: str | None = field(
-        default=None, metadata=flag("-L", metavar="A,B,…", help="Labels, separated by commas.")
-    )
-    classifier: Path | None = field(
+    also: str | None = flag(
+        "--also",
         default=None,
-        metadata=flag(
-            "--classifier",
-            help="Classifier saved by bike fewshot --save, with its labels, its model and its settings.",
-        ),
+        metavar="A,B,…",
+        help="Labels in addition to the classifier's own, recognised by their text.",
     )
-    also: str | None = field(
+    nul: bool = flag(
+        "-0", default=False, help="Paths from stdin or --files-from end with NUL, as find -print0 writes them."
+    )
+    files_from: Path | None = flag(
+        "--files-from", default=None, help="Read paths from this file, one per line; - is stdin."
+    )
+    shard: str | None = flag(
+        "--shard",
         default=None,
-        metadata=flag(
-            "--also", metavar="A,B,…", help="Labels in addition to the classifier's own, recognised by their text."
-        ),
+        metavar="I/N",
+        help="Process one of N parts of the videos, from 1/N to N/N; give each part its own -o.",
     )
-    nul: bool = field(
-        default=False,
-        metadata=flag("-0", help="Paths from stdin or --files-from end with NUL, as find -print0 writes them."),
-    )
-    files_from: Path | None = field(
-        default=None, metadata=flag("--files-from", help="Read paths from this file, one per line; - is stdin.")
-    )
-    shard: str | None = field(
+    format: Format | None = flag(
+        "-f",
+        "--format",
         default=None,
-        metadata=flag(
-            "--shard",
-            metavar="I/N",
-            help="Process one of N parts of the videos, from 1/N to N/N; give each part its own -o.",
-        ),
+        panel=OUTPUT,
+        default_text="by the name of the -o file; else a table on a terminal, jsonl elsewhere",
+        help="Output format.",
     )
-    format: Format | None = field(
-        default=None,
-        metadata=flag(
-            "-f",
-            "--format",
-            panel=OUTPUT,
-            default_text="by the name of the -o file; else a table on a terminal, jsonl elsewhere",
-            help="Output format.",
-        ),
+    output: Path | None = flag(
+        "-o", "--output", default=None, panel=OUTPUT, help="Write to this file, which appears when it is complete."
     )
-    output: Path | None = field(
-        default=None,
-        metadata=flag(
-            "-o",
-            "--output",
-            panel=OUTPUT,
-            help="Write to this file, which appears when it is complete.",
-        ),
+    resume: bool = flag(
+        "--resume", default=False, panel=OUTPUT, help="Add to the -o file the videos that it does not contain yet."
     )
-    resume: bool = field(
-        default=False,
-        metadata=flag("--resume", panel=OUTPUT, help="Add to the -o file the videos that it does not contain yet."),
-    )
-    strict: bool = field(
-        default=False, metadata=flag("--strict", panel=OUTPUT, help="Stop at the first failure, with exit code 3.")
-    )
+    strict: bool = flag("--strict", default=False, panel=OUTPUT, help="Stop at the first failure, with exit code 3.")
     saved: SavedClassifier | None = None  # what `classifier` contains
 
     @property

@@ -13,7 +13,7 @@ from bike_cli.cli.terminal.console import loading
 from bike_cli.cli.terminal.targets import check_videos
 from bike_cli.config import EvalConfig, FewshotConfig
 from bike_cli.errors import UsageError
-from bike_cli.settings import flatten, resolve
+from bike_cli.settings import build, flatten
 
 if TYPE_CHECKING:
     from bike_cli.data.labelled.train_sets import TrainSet
@@ -86,9 +86,7 @@ def _studies(
     studies = []
     with loading("labels", quiet=running.quiet):
         for system in systems_of(config, compared, engines):
-            settings = {**flatten(config), **flatten(system.config)}
-            flags = {name: settings[name] for name in flatten(FewshotConfig()) if name in settings}
-            wanted = resolve(FewshotConfig, flags=flags, environment={})  # which is in the configuration already
+            wanted = build(FewshotConfig, {**flatten(config), **flatten(system.config)})
             studies.append((system, Study(system.engine, labelled, wanted, running.pool, processes)))
     return studies, processes
 

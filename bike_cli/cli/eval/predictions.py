@@ -16,7 +16,7 @@ from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from bike_cli.data.labelled.eval_sets import EvalSet
-    from bike_cli.data.predictions.predictions import MatchedPredictions, Predictions
+    from bike_cli.data.predictions.predictions import MatchedPredictions
     from bike_cli.tasks.evaluate.mistakes import Mistakes
     from bike_cli.tasks.evaluate.report import EvaluationReport
     from bike_cli.tasks.evaluate.score_table import ScoreTable
@@ -41,6 +41,8 @@ def evaluate_predictions(
 
     Of several processes, the first one reports; the others return None.
     """
+    from bike_cli.data.predictions.merge import merge_parts
+    from bike_cli.data.predictions.predictions import match, read_predictions
     from bike_cli.inference.processes import group_from_env
     from bike_cli.tasks.evaluate.mistakes import Mistakes
     from bike_cli.tasks.evaluate.summary import SystemScores, check_protocol, describe_data, manifest_of, summarize
@@ -51,8 +53,9 @@ def evaluate_predictions(
     tested = read_requested_videos(request, [str(truth)], names=[] if request.names is None else [request.names])
     check_protocol(config, tested)
     check_videos(*request.targets.values(), samples=tested.samples)
-    predictions = _read(files, merge=request.merge)
-    joined = _joined(predictions, tested, request.unknown)
+    predictions = [read_predictions(file, is_part=request.merge) for file in files]
+    predictions = [merge_parts(predictions)] if request.merge else predictions
+    joined = [match(read, tested, unknown=request.unknown) for read in predictions]
     for read, matched in zip(predictions, joined, strict=True):
         _warn_of_left_out(read.origin, matched, config)
     names = _short_names([file.name for file in files[: len(predictions)]])
@@ -78,21 +81,6 @@ def _truth(config: EvalConfig, request: EvalRequest, file: str) -> Path:
         problem = "averages over splits, but predictions have no splits"
         raise UsageError(f"protocol k600: {problem}; evaluate the videos, with a list file for each split")
     return truth
-
-
-def _read(files: Sequence[DataFile], *, merge: bool) -> list[Predictions]:
-    """Return the predictions of each file, or of all as one."""
-    from bike_cli.data.predictions.merge import merge_parts
-    from bike_cli.data.predictions.predictions import read_predictions
-
-    read = [read_predictions(file, is_part=merge) for file in files]
-    return [merge_parts(read)] if merge else read
-
-
-def _joined(predictions: Sequence[Predictions], tested: EvalSet, unknown: str | None) -> list[MatchedPredictions]:
-    from bike_cli.data.predictions.predictions import match
-
-    return [match(read, tested, unknown=unknown) for read in predictions]
 
 
 def _table(joined: MatchedPredictions, tested: EvalSet) -> ScoreTable:

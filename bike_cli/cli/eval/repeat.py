@@ -31,14 +31,10 @@ def read_previous(file: Path) -> EvaluationReport:
 
     try:
         report = EvaluationReport.from_json(file.read_text(encoding="utf-8"))
+        if not _request_values(report.manifest.arguments).get("data"):
+            raise ValueError("its argument data is invalid")
     except (OSError, ValueError) as e:
         raise UsageError(f"{file}: is not a report of bike eval ({e}); {WAY_OUT}") from e
-    try:
-        is_complete = bool(_request_values(report.manifest.arguments).get("data"))
-    except TypeError as e:
-        raise UsageError(f"{file}: is not a report of bike eval (its argument {e} is invalid); {WAY_OUT}") from e
-    if not is_complete:
-        raise UsageError(f"{file}: is not a report of bike eval (its argument data is invalid); {WAY_OUT}")
     return report
 
 
@@ -79,7 +75,7 @@ def apply_previous_settings(previous: EvaluationReport, config: EvalConfig) -> E
     known = settings_affecting(config, *RESULTS)
     then = {name: value for name, value in previous.manifest.settings.items() if name in known}
     try:
-        return resolve(EvalConfig, flags=settings_affecting(config, "runtime") | then, environment={})
+        return resolve(EvalConfig, flags={**settings_affecting(config, "runtime"), **then}, environment={})
     except ConfigError as e:
         raise UsageError(f"--from: is not a report of bike eval ({e}); {WAY_OUT}") from e
 
@@ -99,7 +95,7 @@ def _request_values(arguments: Mapping[str, Value]) -> dict[str, object]:
     """Return the arguments of a report as the fields of a request.
 
     Raises:
-        TypeError: a value of another type than its field; the message is its name.
+        ValueError: a value of another type than its field.
     """
     values: dict[str, object] = {}
     default = EvalRequest()
@@ -110,7 +106,7 @@ def _request_values(arguments: Mapping[str, Value]) -> dict[str, object]:
         is_list = isinstance(getattr(default, name), tuple)
         items = value if is_list and isinstance(value, tuple) else (value,)
         if not all(isinstance(item, bool if isinstance(getattr(default, name), bool) else str) for item in items):
-            raise TypeError(name)
+            raise ValueError(f"its argument {name} is invalid")
         converted = [Path(str(item)) if name in ("labels", "names", "root") else item for item in items]
         values[name] = tuple(converted) if is_list else converted[0]
     return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,101 +19,55 @@ if TYPE_CHECKING:
     from bike_cli.tasks.evaluate.report import EvaluationReport, Value
 
 
+_scoring = partial(flag, affects="scores")
+_data = partial(_scoring, panel=DATA)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvalRequest(Request):
     """What to evaluate, and what to write; `--from` repeats the fields that affect scores."""
 
-    data: tuple[str, ...] = field(
+    data: tuple[str, ...] = _scoring(
         default=(),
-        metadata=flag(
-            affects="scores",
-            metavar="DATA…",
-            help="Class folders, CSV path,label, list files, Charades or ActivityNet annotations; or predictions.",
-        ),
+        metavar="DATA…",
+        help="Class folders, CSV path,label, list files, Charades or ActivityNet annotations; or predictions.",
     )
-    labels: tuple[Path, ...] = field(
+    labels: tuple[Path, ...] = _data(
+        "-l",
+        "--labels",
         default=(),
-        metadata=flag(
-            "-l",
-            "--labels",
-            panel=DATA,
-            affects="scores",
-            help="File of all classes (id,name; name,label; one per line), or one file for each list; with "
-            "predictions, the labelled data.",
-        ),
+        help="File of all classes (id,name; name,label; one per line), or one file for each list; with "
+        "predictions, the labelled data.",
     )
-    names: Path | None = field(
-        default=None,
-        metadata=flag("--names", panel=DATA, affects="scores", help="With predictions, the file of all classes."),
+    names: Path | None = _data("--names", default=None, help="With predictions, the file of all classes.")
+    root: Path | None = _data(
+        "--root", default=None, default_text="that of the file", help="Folder that paths in a file are relative to."
     )
-    root: Path | None = field(
-        default=None,
-        metadata=flag(
-            "--root",
-            panel=DATA,
-            affects="scores",
-            default_text="that of the file",
-            help="Folder that paths in a file are relative to.",
-        ),
+    multi_label: bool = _data("--multi-label", default=False, help="Videos have several labels.")
+    unknown: str | None = _data(
+        "--unknown", default=None, metavar="CLASS", help="Class of videos that have none of the labels."
     )
-    multi_label: bool = field(
-        default=False,
-        metadata=flag("--multi-label", panel=DATA, affects="scores", help="Videos have several labels."),
+    subset: str = _data("--subset", default=SUBSET, help="Subset of ActivityNet annotations to use.")
+    merge: bool = _data("--merge", default=False, help="Files of predictions are parts of one, as --shard writes.")
+    model: tuple[str, ...] = _scoring(
+        "-m", "--model", default=(), panel=MODEL, help="Model, see bike models; repeat to compare several."
     )
-    unknown: str | None = field(
-        default=None,
-        metadata=flag(
-            "--unknown",
-            panel=DATA,
-            affects="scores",
-            metavar="CLASS",
-            help="Class of videos that have none of the labels.",
-        ),
+    template: tuple[str, ...] = _scoring(
+        "--template", default=(), panel=TEXTS, help="As in bike classify; repeat to compare several."
     )
-    subset: str = field(
-        default=SUBSET,
-        metadata=flag("--subset", panel=DATA, affects="scores", help="Subset of ActivityNet annotations to use."),
+    pool: tuple[str, ...] = _scoring("--pool", default=(), panel=FRAMES, help="tcs or mean; repeat to compare both.")
+    attributes: tuple[str, ...] = _scoring(
+        "--attributes", default=(), panel=TEXTS, help="As in bike classify; repeat to compare several."
     )
-    merge: bool = field(
-        default=False,
-        metadata=flag(
-            "--merge", panel=DATA, affects="scores", help="Files of predictions are parts of one, as --shard writes."
-        ),
+    output: Path | None = flag("-o", "--output", default=None, panel=OUTPUT, help="Write the whole report as JSON.")
+    report: Path | None = flag(
+        "--report", default=None, panel=OUTPUT, help="Write a report for people, as an HTML page."
     )
-    model: tuple[str, ...] = field(
-        default=(),
-        metadata=flag(
-            "-m", "--model", panel=MODEL, affects="scores", help="Model, see bike models; repeat to compare several."
-        ),
+    confusion: Path | None = flag(
+        "--confusion", default=None, panel=OUTPUT, help="Write the first system's confusion matrix as .csv or .png."
     )
-    template: tuple[str, ...] = field(
-        default=(),
-        metadata=flag(
-            "--template", panel=TEXTS, affects="scores", help="As in bike classify; repeat to compare several."
-        ),
-    )
-    pool: tuple[str, ...] = field(
-        default=(),
-        metadata=flag("--pool", panel=FRAMES, affects="scores", help="tcs or mean; repeat to compare both."),
-    )
-    attributes: tuple[str, ...] = field(
-        default=(),
-        metadata=flag(
-            "--attributes", panel=TEXTS, affects="scores", help="As in bike classify; repeat to compare several."
-        ),
-    )
-    output: Path | None = field(
-        default=None, metadata=flag("-o", "--output", panel=OUTPUT, help="Write the whole report as JSON.")
-    )
-    report: Path | None = field(
-        default=None, metadata=flag("--report", panel=OUTPUT, help="Write a report for people, as an HTML page.")
-    )
-    confusion: Path | None = field(
-        default=None,
-        metadata=flag("--confusion", panel=OUTPUT, help="Write the first system's confusion matrix as .csv or .png."),
-    )
-    from_: Path | None = field(
-        default=None, metadata=flag("--from", help="Repeat the run of a JSON report, and check that the metrics agree.")
+    from_: Path | None = flag(
+        "--from", default=None, help="Repeat the run of a JSON report, and check that the metrics agree."
     )
     arguments: Mapping[str, Value] = field(default_factory=dict)  # flags that were given, for the report
     previous: EvaluationReport | None = None  # the content of `from_`

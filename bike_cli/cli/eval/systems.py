@@ -24,10 +24,9 @@ def systems_of(config: EvalConfig, many: Mapping[str, list[str]], engines: Mappi
     names = [name for name in MANY if len(many.get(name, [])) > 1]
     systems = []
     for values in product(*(many[name] for name in names)):
-        flags = {**flatten(config), **dict(zip(names, values, strict=True))}
-        flags = {k: flags[k] for k in flatten(ClassifyConfig()) if k in flags}
-        wanted = resolve(ClassifyConfig, flags=flags, environment={})  # already part of the config
+        flags = dict(zip(names, values, strict=True))
+        wanted = resolve(ClassifyConfig, flags=flags, environment={}, defaults=flatten(config))
         engine = engines[wanted.engine.model]
-        parts = [value if name == "model" else f"{name} {value}" for name, value in zip(names, values, strict=True)]
+        parts = [value if name == "model" else f"{name} {value}" for name, value in flags.items()]
         systems.append(System(", ".join(parts) or engine.name, engine, replace(wanted, top=1)))
     return systems

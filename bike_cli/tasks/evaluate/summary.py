@@ -119,7 +119,7 @@ def manifest_of(
         None if placement is None else placement.device.type,
         None if placement is None else str(placement.dtype).removeprefix("torch."),
         arguments or {},
-        settings,  # type: ignore[arg-type]  # the fields of a config hold nothing else
+        settings,
         versions(),
         config.seed,
     )
