@@ -20,6 +20,7 @@ import typer
 import bike_cli
 from bike_cli.cli.app import app
 from bike_cli.config import ClassifyConfig, EvalConfig, FewshotConfig, FinetuneConfig
+from bike_cli.settings import options_of
 from bike_cli.tasks.evaluate.metric_table import METRICS
 from bike_cli.tasks.evaluate.report import (
     VERSION,
@@ -57,6 +58,9 @@ REPORT_INTRODUCTION = """\
 
 The version of the format is {version}. Reports of bike 0.1 have the same fields, but no `version`. Fields may be added
 without a new version, so ignore those that you do not know."""
+COMMANDS_INTRODUCTION = """\
+`-h` or `--help` after any command prints its help. `bike --install-completion` lets your shell complete commands and
+flags; `bike --show-completion` prints the script that does it."""
 EXAMPLE_STARTS = ("bike ", "find ", "torchrun ")
 
 
@@ -81,24 +85,31 @@ def pages() -> dict[str, str]:
 
 def commands_page() -> str:
     """Return the page of all commands, in the order of `bike --help`."""
-    command = typer.main.get_command(app)
-    parts = [NOTICE, "# Commands", *_command_parts("bike", command, level=2)]
+    parts = [NOTICE, "# Commands", COMMANDS_INTRODUCTION, *_command_parts("bike", typer.main.get_command(app), level=2)]
     return "\n\n".join(parts) + "\n"
 
 
 def _command_parts(name: str, command: typing.Any, *, level: int) -> Iterator[str]:  # noqa: ANN401
-    context = typer.Context(command, info_name=name)
+    """Yield the parts of a command and its subcommands. Nothing depends on how Typer words types and usage."""
+    hints = typing.get_type_hints(inspect.unwrap(command.callback)) if command.callback else {}
+    parameters = [p for p in command.params if p.name in hints]  # without those that Typer adds
+    arguments = [p for p in parameters if p.param_type_name == "argument"]
+    options = [p for p in parameters if p.param_type_name == "option"]
+    children = getattr(command, "commands", {})
     yield f"{'#' * level} {name}"
-    yield f"```text\n{name} {' '.join(command.collect_usage_pieces(context))}\n```"
+    words = [name, *(["[OPTIONS]"] if options else []), *map(_usage, arguments)]
+    if children:
+        words.append("[COMMAND] ..." if command.invoke_without_command else "COMMAND ...")
+    yield f"```text\n{' '.join(words)}\n```"
     yield from _paragraphs(command.help or "")
-    panels: dict[str, list[str]] = {}
-    for parameter in command.params:
-        if not parameter.hidden:
-            kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
-            panels.setdefault(parameter.rich_help_panel or kind, []).append(_row(parameter, context))
+    panels: dict[str, list[str]] = {"Arguments": [], "Options": []}
+    for parameter in (*arguments, *options):
+        panel = "Arguments" if parameter in arguments else parameter.rich_help_panel or "Options"
+        panels.setdefault(panel, []).append(_row(parameter, hints[parameter.name]))
     for panel, rows in panels.items():
-        yield "\n".join([f"| {panel} | Meaning |", "|---|---|", *rows])
-    for child, sub in getattr(command, "commands", {}).items():
+        if rows:
+            yield "\n".join([f"| {panel} | Value | Meaning |", "|---|---|---|", *rows])
+    for child, sub in children.items():
         if not sub.hidden:
             yield from _command_parts(f"{name} {child}", sub, level=min(level + 1, 3))
 
@@ -114,14 +125,34 @@ def _paragraphs(text: str) -> Iterator[str]:
         yield "Examples:\n\n```text\n" + "\n".join(examples) + "\n```"
 
 
-def _row(parameter: typing.Any, context: typer.Context) -> str:  # noqa: ANN401
-    names, _ = parameter.get_help_record(context)
+def _usage(argument: typing.Any) -> str:  # noqa: ANN401
+    name = (argument.metavar or argument.name.upper()).removesuffix("…")
+    several = "..." if argument.nargs == -1 else ""
+    return f"{name}{several}" if argument.required else f"[{name}]{several}"
+
+
+def _row(parameter: typing.Any, hint: object) -> str:  # noqa: ANN401
+    is_argument = parameter.param_type_name == "argument"
+    names = _usage(parameter) if is_argument else ", ".join((*parameter.opts, *parameter.secondary_opts))
     meaning = parameter.help or ""
     if parameter.required:
         meaning += " Required."
-    elif isinstance(parameter.show_default, str):
-        meaning += f" Default: {parameter.show_default}."
-    return f"| {_code(names)} | {_cell(meaning)} |"
+    elif parameter.show_default:
+        shown = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
+        meaning += f" Default: {shown}." if shown not in (None, False, (), []) else ""
+    values = "" if getattr(parameter, "count", False) else _values(hint)
+    if parameter.metavar and not is_argument:
+        values = _code(parameter.metavar)
+    return f"| {_code(names)} | {values} | {_cell(meaning)} |"
+
+
+def _values(hint: object) -> str:
+    """Return what a parameter of a type takes: `a`, `b` or `c`, for example; empty for a flag without a value."""
+    options = [option for option in options_of(hint) if option is not type(None)]
+    if typing.get_origin(options[0]) is list:
+        return f"{_values(typing.get_args(options[0])[0])}; repeatable"
+    names = {int: "whole number", float: "number", str: "text", Path: "path", bool: ""}
+    return names[options[0]] if options[0] in names else _type(options[0])  # type: ignore[index]
 
 
 def _code(text: str) -> str:
@@ -180,8 +211,8 @@ def _flags_of(command: str) -> dict[str, str]:
 
 
 def _type(hint: object) -> str:
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        return " or ".join(_type(option) for option in typing.get_args(hint))
+    if len(options_of(hint)) > 1:
+        return " or ".join(map(_type, options_of(hint)))
     if typing.get_origin(hint) is typing.Literal:
         return ", ".join(f"`{choice}`" for choice in typing.get_args(hint))
     names: dict[object, str] = {int: "integer", float: "number", str: "text", bool: "`true`, `false`"}

@@ -8,8 +8,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import typer
 
 import bike_cli
+from bike_cli.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -30,6 +32,23 @@ def test_a_reference_page_is_up_to_date(page: str, generator: ModuleType) -> Non
     assert (REFERENCE / page).read_text(encoding="utf-8") == generator.pages()[page], (
         "run: python scripts/generate_docs.py"
     )
+
+
+def test_the_commands_page_does_not_depend_on_how_typer_words_types_and_usage(
+    generator: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **keywords: object) -> None:
+        raise AssertionError("this is worded differently in other versions of Typer")
+
+    tree = typer.main.get_command(app)
+    commands = [tree, *tree.commands.values(), *tree.commands["models"].commands.values()]  # type: ignore[attr-defined]
+    for cls in {type(command) for command in commands}:
+        monkeypatch.setattr(cls, "collect_usage_pieces", fail)
+    for cls in {type(parameter) for command in commands for parameter in command.params}:
+        monkeypatch.setattr(cls, "get_help_record", fail)
+        monkeypatch.setattr(cls, "make_metavar", fail, raising=False)
+
+    assert generator.commands_page() == (REFERENCE / "cli.md").read_text(encoding="utf-8")
 
 
 def test_all_reference_pages_are_generated(generator: ModuleType) -> None:
