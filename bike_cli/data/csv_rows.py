@@ -18,17 +18,20 @@ class Row(NamedTuple):
     cells: list[str]
 
 
-def csv_rows(text: str | Iterable[str], origin: str, *, delimiter: str = ",") -> Iterator[Row]:
-    """Yield the rows of an RFC 4180 text, without blank ones; spaces are part of cells.
+def csv_rows(
+    text: str | Iterable[str], origin: str, *, delimiter: str = ",", skip_spaces: bool = False
+) -> Iterator[Row]:
+    """Yield the rows of an RFC 4180 text, without blank ones.
 
     Args:
         text: the whole text, or its lines with their ends, which are read as they are needed.
         origin: the source of the text, for messages.
+        skip_spaces: whether spaces after a delimiter are left out; otherwise, they are part of cells.
     Raises:
         UsageError: a quote that is not closed, or is within a cell; raised when it is reached.
     """
     lines = io.StringIO(text, newline="") if isinstance(text, str) else text
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=skip_spaces, strict=True)
     line = 1
     try:
         for cells in reader:
@@ -37,6 +40,21 @@ def csv_rows(text: str | Iterable[str], origin: str, *, delimiter: str = ",") ->
             line = reader.line_num + 1
     except csv.Error as e:
         raise UsageError(f"{origin}:{line}: is not valid CSV ({e}); put quotes around whole cells only") from e
+
+
+def cells_of(line: str, delimiter: str) -> list[str]:
+    """Return the cells of a single line; none if it is not valid CSV."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+    except csv.Error:
+        return []
+
+
+def check_width(row: Row, columns: Sequence[str]) -> None:
+    """Raise UsageError for a row with more or fewer cells than there are columns."""
+    if len(row.cells) != len(columns):
+        fix = "put quotes around a cell with a comma in it"
+        raise UsageError(f"{row.where}: has {len(row.cells)} cells, not {len(columns)}; {fix}")
 
 
 def by_column(
@@ -62,12 +80,10 @@ def by_column(
     for column in known:
         if columns.count(column) > 1 or (column in needed and column not in columns):
             raise UsageError(f"{where}: column {column!r} comes {columns.count(column)} times; {begin}")
-    for where, cells in rows:
-        if len(cells) != len(columns):
-            fix = "put quotes around a cell with a comma in it"
-            raise UsageError(f"{where}: has {len(cells)} cells, not {len(columns)}; {fix}")
-        row = dict(zip(columns, cells, strict=True))
-        empty = next((column for column in columns if not row[column].strip()), None)
+    for row in rows:
+        check_width(row, columns)
+        cells = dict(zip(columns, row.cells, strict=True))
+        empty = next((column for column in columns if not cells[column].strip()), None)
         if empty is not None:
-            raise UsageError(f"{where}: {empty} is empty; fill it in, or remove the row")
-        yield where, row
+            raise UsageError(f"{row.where}: {empty} is empty; fill it in, or remove the row")
+        yield row.where, cells

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
 from bike_cli.data.path_lists import existing_path
-from bike_cli.data.search import Omissions, is_frame_folder, is_system_name, videos_below
+from bike_cli.data.search import Omissions, below, is_folder, is_frame_folder, is_system_name, videos_below
 from bike_cli.data.signatures import VIDEO, describe_content
 from bike_cli.errors import UsageError
 from bike_cli.media import VIDEO_EXTENSIONS, missing_message, url_problem
@@ -43,7 +43,7 @@ def find_sources(inputs: Iterable[str | Path], omissions: Omissions | None = Non
             yield Source.at(str(given))  # becomes a failure; the other inputs need not wait
             continue
         for name in _expanded(str(given), left_out):
-            yield from _sources_in(name, left_out) if _is_folder(name) else [Source.at(name)]
+            yield from _sources_in(name, left_out) if is_folder(name) else [Source.at(name)]
     if omissions is None:
         left_out.report()
 
@@ -132,7 +132,7 @@ def _sources_in(given: str, omissions: Omissions) -> Iterator[Source]:
     n_videos, left_out = 0, Omissions()
     for path in videos_below(folder, left_out):
         n_videos += 1
-        yield Source(path, _joined(given, path.relative_to(folder)))
+        yield Source(path, given if path == folder else below(given, path.relative_to(folder)))
     if not n_videos:
         raise UsageError(_without_video(given, left_out))
     omissions.update(left_out)
@@ -152,12 +152,3 @@ def _without_video(given: str, left_out: Omissions) -> str:
         files = f"{counts['file']} file{'s' if counts['file'] > 1 else ''}"
         return f"{given}: holds {files}, none a video (.mp4, .mkv, .webm, …; first {left_out.first['file']}); {way}"
     return f"{given}: holds no video but {left_out}; {way}"
-
-
-def _joined(given: str, below: Path) -> str:
-    """Return the path below a folder, starting as the user wrote the folder: `./clips/a.mp4`."""
-    return given if below == Path() else os.path.join(given, below)  # noqa: PTH118
-
-
-def _is_folder(path: str | Path) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises if access is denied

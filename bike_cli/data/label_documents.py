@@ -6,8 +6,9 @@ import ast
 import json
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -23,8 +24,7 @@ def read_document(text: str, path: Path, lines: Sequence[Line]) -> LabelTable | 
     """Return the labels of a file in JSON, YAML or Python's notation; None if it has another format."""
     bare = text.strip()
     suffix = path.suffix.lower()
-    value: object = None
-    form = "JSON"
+    value, form = None, "JSON"
     if bare[:1] in ("[", "{", "("):
         value = _json_lines(lines) or _parsed(bare)
         if value is None and (suffix == ".json" or _is_open(lines)):
@@ -35,7 +35,7 @@ def read_document(text: str, path: Path, lines: Sequence[Line]) -> LabelTable | 
             raise UsageError(f"{path}: is not valid YAML; correct it, or {FIX}")
     elif suffix == ".json":
         value = _parsed(bare)
-    if value is None or isinstance(value, (str, bytes, int, float, complex)):
+    if not isinstance(value, (Mapping, list, tuple, set)):
         return None
     return _of_value(value, str(path), form)
 
@@ -103,7 +103,7 @@ def _is_open(lines: Sequence[Line]) -> bool:
     )
 
 
-def _of_value(value: object, where: str, form: str, *, depth: int = 0) -> LabelTable:
+def _of_value(value: Collection[Any], where: str, form: str, *, depth: int = 0) -> LabelTable:
     """Return the labels of a parsed list or mapping."""
     if depth > _DEEPEST:  # YAML may contain itself
         raise UsageError(f"{where}: is nested too deeply to be a list of labels; {FIX}")
@@ -112,20 +112,13 @@ def _of_value(value: object, where: str, form: str, *, depth: int = 0) -> LabelT
         if inner is not None:
             return _of_value(inner, where, form, depth=depth + 1)
         return _of_mapping({str(name): item for name, item in value.items()}, where, form)
-    items = (
-        sorted(value, key=str)
-        if isinstance(value, (set, frozenset))
-        else list(value)
-        if isinstance(value, (list, tuple))
-        else []
-    )
+    items = sorted(value, key=str) if isinstance(value, set) else list(value)
     if items and all(isinstance(item, Mapping) for item in items):
         return _of_objects(items, where, form)
     if items and all(isinstance(item, (list, tuple)) and len(item) == 2 for item in items):
         pairs = [[_text(cell) for cell in item] for item in items]
-        found = pair_labels(
-            [Line(f"{where}, entry {i}", "") for i in range(1, len(pairs) + 1)], pairs, f"{form} list of pairs"
-        )
+        lines = [Line(f"{where}, entry {i}", "") for i in range(1, len(pairs) + 1)]
+        found = pair_labels(lines, pairs, f"{form} list of pairs")
         if found is not None:
             return found
     return _of_texts([_text(item) for item in items], where, f"{form} list")

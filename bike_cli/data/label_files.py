@@ -7,12 +7,12 @@ is a list of distinct labels. A comma, a semicolon or a digit within a label sta
 from __future__ import annotations
 
 import csv
-import io
 import logging
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from bike_cli.data.csv_rows import cells_of, csv_rows
 from bike_cli.data.label_documents import read_document
 from bike_cli.data.label_tables import FIX, LabelTable, is_header, is_id, labels_by_header, pair_labels
 from bike_cli.data.lines import Line, check, is_comment, key, tidy
@@ -126,25 +126,15 @@ def _pairs_of_lines(path: Path, lines: Sequence[Line]) -> LabelTable | None:
 
 
 def _rows(text: str, path: Path, delimiter: str) -> list[tuple[str, list[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     rows = []
-    try:
-        for row in reader:
-            if any(cell.strip() for cell in row) and not is_comment(row[0] or "x"):
-                rows.append((f"{path}:{reader.line_num}", [cell.strip() for cell in _without_edges(row, delimiter)]))
-    except csv.Error as e:
-        raise UsageError(
-            f"{path}: is not valid CSV at line {reader.line_num} ({e}); put quotes around whole names only"
-        ) from e
+    for where, cells in csv_rows(text, str(path), delimiter=delimiter, skip_spaces=True):
+        if any(cell.strip() for cell in cells) and not is_comment(cells[0] or "x"):
+            rows.append((where, [cell.strip() for cell in _without_edges(cells, delimiter)]))
     return [row for row in rows if not all(re.fullmatch(r":?-{2,}:?", cell) for cell in row[1])]
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    try:
-        row = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
-    except csv.Error:
-        return []
-    return [cell.strip().lower() for cell in _without_edges(row, delimiter)]
+    return [cell.strip().lower() for cell in _without_edges(cells_of(line, delimiter), delimiter)]
 
 
 def _without_edges(row: list[str], delimiter: str) -> list[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bike_cli.config import PROMPT
+from bike_cli.data.csv_rows import csv_rows
 from bike_cli.data.label_files import read_table
 from bike_cli.data.lines import Line, check, key, read_lines, read_text, tidy
 from bike_cli.errors import UsageError
@@ -65,8 +64,8 @@ def parse_labels(text: str, named: str = "-L") -> tuple[str, ...]:
     Raises:
         UsageError: no label, a label twice, a control character, an open quote, or the name of a file.
     """
-    rows = _csv_rows(text, origin=named)
-    labels = [tidy(cell) for _, row in rows for cell in row if cell.strip()]
+    rows = csv_rows(text, named, skip_spaces=True)
+    labels = [tidy(cell) for row in rows for cell in row.cells if cell.strip()]
     lines = [Line(f"{named}, label {i}", label) for i, label in enumerate(labels, start=1)]
     _refuse_files([tidy(text), *labels], named)
     if not lines:
@@ -83,7 +82,7 @@ def read_templates(name_or_file: str | Path) -> tuple[str, ...]:
     given = str(name_or_file)
     if given in TEMPLATES:
         return TEMPLATES[given]
-    if _is_there(given) or not _is_template(given):
+    if _is_there(given) or "{}" not in given:
         lines = read_lines(_existing(given), of="templates")
     else:
         lines = [Line(repr(given), given)]
@@ -110,10 +109,6 @@ def _refuse_files(labels: Sequence[str], named: str) -> None:
             raise UsageError(f"{named}: {label} {fact}; {way}")
 
 
-def _is_template(given: str) -> bool:
-    return "{}" in given
-
-
 def _is_there(given: str | Path) -> bool:
     return os.path.exists(given)  # noqa: PTH110 - a Path raises if a text is too long for a name
 
@@ -125,17 +120,6 @@ def _existing(given: str) -> Path:
         known = f"the nearest is {near!r} (of {', '.join(TEMPLATES)})"
         raise UsageError(f"{given}: no such set of templates; {known}, or give a file, or a text with {{}} in it")
     return path
-
-
-def _csv_rows(text: str, *, origin: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
-    try:
-        for row in reader:
-            yield reader.line_num, row
-    except csv.Error as e:
-        raise UsageError(
-            f"{origin}: is not valid CSV at line {reader.line_num} ({e}); put quotes around whole names only"
-        ) from e
 
 
 def _distinct(lines: Sequence[Line]) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -13,6 +12,7 @@ from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from bike_cli.data.columns import PATH_COLUMNS, VIDEO_ID_COLUMNS
+from bike_cli.data.csv_rows import cells_of
 from bike_cli.data.signatures import describe_content, is_binary, utf_encoding
 from bike_cli.errors import UsageError
 
@@ -127,11 +127,9 @@ def _check_first(path: str, origin: str) -> None:
         return
     if path.startswith("#EXTM3U"):
         raise UsageError(f"{origin}: is a playlist, not a list of paths; remove the lines that begin with #")
-    if path.lstrip()[:1] in ("{", "["):
-        form = _is_json(path) or path.strip() in ("{", "[")
-        if form:
-            raise UsageError(f"{origin}: is JSON, not a list of paths; write the paths alone, one per line")
-    cells = next((cells for cells in map(_cells(path), ",;\t") if len(cells) > 1), [])
+    if path.strip() in ("{", "[") or (path.lstrip()[:1] in ("{", "[") and _is_json(path)):
+        raise UsageError(f"{origin}: is JSON, not a list of paths; write the paths alone, one per line")
+    cells = next((cells for mark in ",;\t" if len(cells := cells_of(path, mark)) > 1), [])
     if cells and (_is_header(cells) or os.path.isfile(cells[0].strip())):  # noqa: PTH113
         raise UsageError(f"{origin}: is CSV, not a list of paths; keep the column of paths alone, without its header")
 
@@ -145,19 +143,10 @@ def _is_header(cells: list[str]) -> bool:
 
 def _is_json(text: str) -> bool:
     try:
-        return isinstance(json.loads(text), (dict, list))
+        json.loads(text)
     except (ValueError, RecursionError):
         return False
-
-
-def _cells(line: str) -> Callable[[str], list[str]]:
-    def split(delimiter: str) -> list[str]:
-        try:
-            return next(csv.reader([line], delimiter=delimiter), [])
-        except csv.Error:
-            return []
-
-    return split
+    return True
 
 
 def _is_blank(name: bytes) -> bool:

@@ -44,6 +44,16 @@ SYSTEM_FILES = frozenset({
 _TRASH = re.compile(r"\.trash-\d+", re.IGNORECASE)  # of one user, on a removable disk
 
 
+def below(folder: str | Path, name: str | Path) -> str:
+    """Return the path of a file in a folder, starting as the folder is written: `./clips/a.mp4`."""
+    return os.path.join(folder, name)  # noqa: PTH118 - Path drops a leading ./
+
+
+def is_folder(path: str | Path) -> bool:
+    """Return whether a path is a folder that can be accessed."""
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises if access is denied
+
+
 def is_system_name(name: str) -> bool:
     """Return whether a file or folder of this name belongs to a system, a NAS box or a tool, not to the user."""
     small = name.casefold()
@@ -129,7 +139,7 @@ def holds_frames(folder: str | Path, listing: FolderListing) -> bool:
     """Return whether a folder of these contents is a frame folder; see `is_frame_folder`."""
     if not _look_like_frames(listing) or listing.names("video"):
         return False
-    return not any(_holds_media(os.path.join(folder, name)) for name in listing.names("folder"))  # noqa: PTH118
+    return not any(_holds_media(below(folder, name)) for name in listing.names("folder"))
 
 
 def _look_like_frames(listing: FolderListing) -> bool:
@@ -160,8 +170,8 @@ def _holds_media(folder: str) -> bool:
             return True
         if any(entry.kind in ("image", "video") for entry in listing.entries):
             return True
-        below = (os.path.join(here, name) for name in listing.names("folder"))  # noqa: PTH118
-        left += [path for path in below if not os.path.islink(path)]  # noqa: PTH114 - a link may lead back
+        folders = (below(here, name) for name in listing.names("folder"))
+        left += [path for path in folders if not os.path.islink(path)]  # noqa: PTH114 - a link may lead back
     return False
 
 
@@ -193,10 +203,10 @@ class Omissions:
     def add_hidden(self, folder: str | Path, listing: FolderListing) -> None:
         """Count the hidden entries and the system folders of a folder; files of the system are never videos."""
         for name in listing.hidden:
-            self.add("hidden", os.path.join(folder, name))  # noqa: PTH118 - Path drops a leading ./
+            self.add("hidden", below(folder, name))
         for name in listing.system:
             if not _is_system_file(name.casefold()):
-                self.add("system", os.path.join(folder, name))  # noqa: PTH118
+                self.add("system", below(folder, name))
 
     def update(self, other: Omissions) -> None:
         """Add what another search left out."""

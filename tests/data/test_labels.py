@@ -45,7 +45,7 @@ def test_bikes_own_label_files_are_read(file: Path) -> None:
         ("id,name\nzero,run\n", "labels.txt:2: id 'zero' is not a whole number"),
         ("id,name\n0,stop, drop\n", "labels.txt:2: has 3 cells"),
         ("id,name\n0,run\n1,Run\n", r"labels.txt:3: label 'Run' repeats 'run' \(.*labels.txt:2\)"),
-        ('id,name\n0,"run\n', "labels.txt: is not valid CSV at line"),
+        ('id,name\n0,"run\n', "labels.txt:2: is not valid CSV"),
     ],
 )
 def test_a_wrong_label_file_is_refused_by_line(file: Path, content: str, message: str) -> None:
@@ -89,8 +89,8 @@ def test_labels_on_the_command_line_are_split_at_commas() -> None:
     [
         (" , ", "^-L: holds no label"),
         ("run, jump, RUN", r"^-L, label 3: label 'RUN' repeats 'run' \(-L, label 1\)"),
-        ('run, "jump', "^-L: is not valid CSV"),
-        ('"run" fast, jump', "^-L: is not valid CSV"),
+        ('run, "jump', "^-L:1: is not valid CSV"),
+        ('"run" fast, jump', "^-L:1: is not valid CSV"),
         ("run, \x07", "^-L, label 2: holds the control character"),
     ],
 )

@@ -9,10 +9,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bike_cli.data.csv_rows import csv_rows
-from bike_cli.data.labelled.class_folders import SIDES, Side, below, is_folder, visible_in
+from bike_cli.data.csv_rows import check_width, csv_rows
+from bike_cli.data.labelled.class_folders import SIDES, Side, visible_in
 from bike_cli.data.labelled.entries import Entry, Listing, ReadOptions
 from bike_cli.data.lines import nfc, tidy
+from bike_cli.data.search import below, is_folder
 from bike_cli.errors import UsageError
 from bike_cli.media import VIDEO_EXTENSIONS
 from bike_cli.records import Failure, Source
@@ -55,15 +56,13 @@ def _charades_entries(text: str, given: str, base: str) -> Iterator[Entry]:
     rows = csv_rows(text, given)
     columns = [cell.strip().lower() for cell in next(rows).cells]
     path_of = _paths_in(base, ("",))
-    for where, cells in rows:
-        if len(cells) != len(columns):
-            fix = "put quotes around a cell with a comma in it"
-            raise UsageError(f"{where}: has {len(cells)} cells, not {len(columns)}; {fix}")
-        row = dict(zip(columns, cells, strict=True))
-        if not row["id"].strip():
-            raise UsageError(f"{where}: id is empty; fill it in, or remove the row")
-        name = path_of(row["id"].strip())
-        yield Entry(where, _classes(where, row["actions"]), Source.at(below(base, name)), name, None)
+    for row in rows:
+        check_width(row, columns)
+        cells = dict(zip(columns, row.cells, strict=True))
+        if not cells["id"].strip():
+            raise UsageError(f"{row.where}: id is empty; fill it in, or remove the row")
+        name = path_of(cells["id"].strip())
+        yield Entry(row.where, _classes(row.where, cells["actions"]), Source.at(below(base, name)), name, None)
 
 
 def _classes(where: str, actions: str) -> tuple[str, ...]:
@@ -99,7 +98,7 @@ def read_activitynet(text: str, given: str, options: ReadOptions) -> Listing | N
     Raises:
         UsageError: malformed JSON or records; no such subset, or one without labels.
     """
-    if not _is_activitynet(text):
+    if not text.lstrip().startswith("{") or '"database"' not in text:
         return None
     database, (base, _, subset) = _database(text, given), options
     labels = {where: _labels(where, video) for where, video in database}
@@ -119,10 +118,6 @@ def read_activitynet(text: str, given: str, options: ReadOptions) -> Listing | N
         logger.warning("%s; %s left out", left_out[0].message, count(len(left_out), "video"))
     further = {name for names in labels.values() for name in names}
     return Listing(given, entries, further=tuple(sorted(further)), left_out=tuple(left_out))
-
-
-def _is_activitynet(text: str) -> bool:
-    return text.lstrip().startswith("{") and '"database"' in text
 
 
 def _database(text: str, given: str) -> list[tuple[str, _Video]]:
@@ -193,9 +188,9 @@ def _paths_in(base: str, prefixes: Sequence[str]) -> Callable[[str], str]:
     """Return a function that returns the file name of an id's video. The folder is listed once."""
     names: dict[str, str] = {}
     for name in sorted(visible_in(base or "."), key=_rank):
-        stem, extension = _split(name)
-        if extension.lower() in VIDEO_EXTENSIONS:
-            names.setdefault(stem, name)
+        path = Path(name)
+        if path.suffix.lower() in VIDEO_EXTENSIONS:
+            names.setdefault(path.stem, name)
         elif is_folder(below(base, name)):
             names.setdefault(name, name)
 
@@ -207,10 +202,5 @@ def _paths_in(base: str, prefixes: Sequence[str]) -> Callable[[str], str]:
 
 
 def _rank(name: str) -> tuple[int, str]:
-    extension = _split(name)[1].lower()
+    extension = Path(name).suffix.lower()
     return (_EXTENSIONS.index(extension) if extension in _EXTENSIONS else len(_EXTENSIONS), name)
-
-
-def _split(name: str) -> tuple[str, str]:
-    path = Path(name)
-    return path.stem, path.suffix

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from bike_cli.data.inputs import find_sources
-from bike_cli.data.search import FolderListing, Omissions, holds_frames, list_folder
+from bike_cli.data.search import FolderListing, Omissions, below, holds_frames, list_folder
 from bike_cli.errors import UsageError
 from bike_cli.records import Source
 from bike_cli.wording import count
@@ -47,16 +45,6 @@ def class_folders(given: str) -> Iterator[ClassFolder]:
             folder = below(given, name)
             yield from _classes_in(folder, _folders_in(folder, omissions), omissions, side=side)
     omissions.report()
-
-
-def below(folder: str, name: str) -> str:
-    """Return the path of a file in a folder, starting as the folder is written: `./clips/a.mp4`."""
-    return os.path.join(folder, name)  # noqa: PTH118 - Path drops a leading ./
-
-
-def is_folder(path: str | Path) -> bool:
-    """Return whether a path is a folder that can be accessed."""
-    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises if access is denied
 
 
 def visible_in(folder: str) -> list[str]:

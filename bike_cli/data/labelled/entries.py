@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import re
@@ -10,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bike_cli.data.columns import LABELLED_COLUMNS
-from bike_cli.data.csv_rows import Row, by_column, csv_rows
-from bike_cli.data.labelled.class_folders import SIDES, Side, below
+from bike_cli.data.csv_rows import Row, by_column, cells_of, csv_rows
+from bike_cli.data.labelled.class_folders import SIDES, Side
 from bike_cli.data.lines import Line, nfc, tidy
 from bike_cli.data.path_lists import existing_path
+from bike_cli.data.search import below
 from bike_cli.errors import UsageError
 from bike_cli.media import url_problem
 from bike_cli.records import Failure, Source
@@ -140,14 +140,8 @@ def _rows_of(text: str, given: str) -> Iterator[Row]:
 
 def _delimiter_of(header: str) -> str:
     """Return the delimiter that splits a header into columns with a path and a label; a comma if none does."""
-    for delimiter in ",;\t|":
-        try:
-            cells = next(csv.reader([header], delimiter=delimiter), [])
-        except csv.Error:
-            continue
-        if {"path", "label"} <= set(_columns(cells)):
-            return delimiter
-    return ","
+    found = (mark for mark in ",;\t|" if {"path", "label"} <= set(_columns(cells_of(header, mark))))
+    return next(found, ",")
 
 
 def _columns(cells: Sequence[str]) -> list[str]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from bike_cli.config import SUBSET
 from bike_cli.data.labelled.candidates import Candidates, Find, finder, read_candidates
-from bike_cli.data.labelled.class_folders import Side, below
+from bike_cli.data.labelled.class_folders import Side
 from bike_cli.data.labelled.entries import Entry, Listing
 from bike_cli.data.labelled.formats import find_listing, keep_labelled
-from bike_cli.data.labelled.train_sets import PURPOSES, check_labels, check_root, distinct, label_of
+from bike_cli.data.labelled.train_sets import PURPOSES, check_labels, check_root, check_same_form, distinct, label_of
 from bike_cli.data.lines import Line, key, nfc
+from bike_cli.data.search import below
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Sample, Source
 from bike_cli.wording import count, nearest
@@ -96,7 +98,7 @@ def read_eval_set(
     names_files = _names_files(names_file, origins)
     check_root(root, origins)
     listings = [_read(origin, root=root, multi_label=multi_label, subset=subset) for origin in origins]
-    _check_forms(listings)
+    check_same_form(listings)
     multi_label = any(listing.multi_label for listing in listings) or multi_label
     taken = _side_of(listings, side)
     parts = _spelled_once([_entries_of(listing, taken, warn=side == "auto") for listing in listings])
@@ -134,13 +136,6 @@ def _names_files(given: str | Path | Sequence[str | Path] | None, origins: Seque
 def _read(given: str, *, root: str | Path | None, multi_label: bool, subset: str) -> Listing:
     listing = find_listing(given, root=root, multi_label=multi_label, subset=subset)
     return listing if multi_label or listing.multi_label else keep_labelled(listing, multi_label=False)
-
-
-def _check_forms(listings: Sequence[Listing]) -> None:
-    other = next((listing for listing in listings if listing.by_id != listings[0].by_id), None)
-    if other is not None:
-        ids, names = (other, listings[0]) if other.by_id else (listings[0], other)
-        raise UsageError(f"{ids.origin}: has class ids, but {names.origin} class names; give all in one form")
 
 
 # -- sides ----------------------------------------------------------------------------------------------------------
@@ -182,37 +177,23 @@ def _splits(parts: Sequence[Sequence[Entry]], entries: Sequence[Entry]) -> tuple
 
 def _spelled_once(parts: Sequence[Sequence[Entry]]) -> list[list[Entry]]:
     """Return the entries with one source per file, however its path is written: `a/../b.mp4`, or through a link."""
-    real = _RealPaths()
     entries = [entry for part in parts for entry in part]
+    here, real_folder = os.getcwd(), cache(os.path.realpath)  # noqa: PTH109 - Kinetics has 240,000 files in few folders
+    real = {path: _real(below(here, path), real_folder) for path in {entry.source.path for entry in entries}}
     first: dict[str, Source] = {}
     for entry in sorted(entries, key=lambda e: (nfc(e.place), e.place)):  # the first is that of `distinct`
-        first.setdefault(real.of(entry.source), entry.source)
-    return [[entry._replace(source=first[real.of(entry.source)]) for entry in part] for part in parts]
+        first.setdefault(real[entry.source.path], entry.source)
+    return [[entry._replace(source=first[real[entry.source.path]]) for entry in part] for part in parts]
 
 
-class _RealPaths:
-    """Resolves paths; each folder only once, because Kinetics has 240,000 files in a few folders."""
-
-    def __init__(self) -> None:
-        self._here = os.getcwd()  # noqa: PTH109
-        self._folders: dict[str, str] = {}
-        self._known: dict[Path, str] = {}
-
-    def of(self, source: Source) -> str:
-        if source.path not in self._known:
-            self._known[source.path] = self._resolved(below(self._here, str(source.path)))
-        return self._known[source.path]
-
-    def _resolved(self, path: str) -> str:
-        folder, name = os.path.split(path)
-        try:
-            if name == os.pardir or os.path.islink(path):  # noqa: PTH114 - a Path for each takes seconds
-                return os.path.realpath(path)
-            if folder not in self._folders:
-                self._folders[folder] = os.path.realpath(folder)
-        except ValueError:  # a NUL
-            return path
-        return below(self._folders[folder], name)
+def _real(path: str, real_folder: Callable[[str], str]) -> str:
+    folder, name = os.path.split(path)
+    try:
+        if name == os.pardir or os.path.islink(path):  # noqa: PTH114 - a Path for each takes seconds
+            return os.path.realpath(path)
+        return below(real_folder(folder), name)
+    except ValueError:  # a NUL
+        return path
 
 
 # -- classes --------------------------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bike_cli.data.labelled.annotations import read_activitynet, read_charades
-from bike_cli.data.labelled.class_folders import class_folders, is_folder
+from bike_cli.data.labelled.class_folders import class_folders
 from bike_cli.data.labelled.entries import Entry, Listing, ReadOptions, read_csv, read_list_file
 from bike_cli.data.lines import nfc, read_text
+from bike_cli.data.search import is_folder
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure
 from bike_cli.wording import count
@@ -33,8 +34,7 @@ def find_listing(
 
     Args:
         root: the folder that relative paths in a file start at; None: the folder of the file.
-        multi_label: whether a CSV cell holds classes separated by `;`, and a line of a list file ids separated by `,`.
-        subset: which subset of an annotation file to read; None: all, marked as sides.
+        multi_label, subset: see `ReadOptions`.
     Raises:
         UsageError: no such file or folder, no video, or a malformed file.
     """

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from bike_cli.data.csv_rows import by_column, csv_rows
 from bike_cli.data.label_files import read_table
-from bike_cli.data.labelled.class_folders import Side, below, is_folder
+from bike_cli.data.labelled.class_folders import Side
 from bike_cli.data.labelled.entries import ID, Entry, Listing
 from bike_cli.data.labelled.formats import find_listing, keep_labelled
 from bike_cli.data.lines import Line, check, is_comment, key, nfc, read_text, tidy
+from bike_cli.data.search import below, is_folder
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample
 from bike_cli.wording import count, nearest
@@ -149,8 +150,9 @@ def _sides(listing: Listing, separate: Mapping[Side, Listing], *, keep_val: bool
     sides = _split(listing, keep_val=keep_val)
     if not sides["train"]:
         raise UsageError(f"{listing.origin}: holds no video to train on; mark some as train")
+    check_same_form([listing, *separate.values()])
     for side, other in separate.items():
-        _check_separate(other, listing, side=side, keep_val=keep_val)
+        _check_separate(other, side=side, keep_val=keep_val)
         if sides[side]:
             raise UsageError(
                 f"{listing.origin}: has videos {PURPOSES[side]}, and so does {other.origin}; give one of the two"
@@ -174,10 +176,15 @@ def _split(listing: Listing, *, keep_val: bool) -> dict[Side, list[Entry]]:
     return {"train": sides["train"], "test": test or val, "val": []}
 
 
-def _check_separate(separate: Listing, listing: Listing, *, side: Side, keep_val: bool) -> None:
-    if separate.by_id != listing.by_id:
-        ids, names = (separate, listing) if separate.by_id else (listing, separate)
-        raise UsageError(f"{ids.origin}: has class ids, but {names.origin} has class names; use the same in both")
+def check_same_form(listings: Sequence[Listing]) -> None:
+    """Raise UsageError if some listings have class ids and others have class names."""
+    ids = next((listing.origin for listing in listings if listing.by_id), None)
+    names = next((listing.origin for listing in listings if not listing.by_id), None)
+    if ids is not None and names is not None:
+        raise UsageError(f"{ids}: has class ids, but {names} has class names; use the same in all")
+
+
+def _check_separate(separate: Listing, *, side: Side, keep_val: bool) -> None:
     allowed = {None, side} if keep_val else {None, side, "val"}
     other = next((entry.side for entry in separate.entries if entry.side not in allowed), None)
     if other is not None:
@@ -267,16 +274,14 @@ def labels_by_class(text: str, path: Path, *, by_id: bool) -> dict[str, Line]:
         if keys:
             return _by_key(keys, table.lines, header[0])
     rows = [row for row in csv_rows(text, str(path)) if not row.cells[0].lstrip().startswith("#")]
-    lines: dict[str, Line] = {}
+    keys, lines = [], []
     for where, row in by_column(rows, str(path), needed=header):
-        name, label = nfc(tidy(row[header[0]])), tidy(row[header[1]])
+        name = nfc(tidy(row[header[0]]))
         if by_id and not ID.fullmatch(name):
             raise UsageError(f"{where}: id {name!r} is not a whole number; number the classes as the list file does")
-        name = str(int(name)) if by_id else name
-        first = lines.setdefault(name, Line(where, label))
-        if first.where != where:
-            raise UsageError(f"{where}: {header[0]} {name!r} is at {first.where} too; remove one")
-    return lines
+        keys.append(str(int(name)) if by_id else name)
+        lines.append(Line(where, tidy(row[header[1]])))
+    return _by_key(keys, lines, header[0])
 
 
 def _by_key(keys: Sequence[str], lines: Sequence[Line], column: str) -> dict[str, Line]:

@@ -19,7 +19,7 @@ from bike_cli.data.labelled.eval_sets import EvalSet
 from bike_cli.data.predictions.files import DataFile
 from bike_cli.data.predictions.records import Answer, read_answers
 from bike_cli.errors import UsageError
-from bike_cli.records import Failure, Ranked, Sample, Source
+from bike_cli.records import Failure, Sample, Source
 from bike_cli.wording import count, nearest
 
 logger = logging.getLogger(__name__)
@@ -64,13 +64,6 @@ class Predictions:
     def __repr__(self) -> str:
         return f"Predictions({self.origin!r}, {len(self.videos)} videos, {len(self.labels)} labels)"
 
-    def top(self, i: int) -> list[Ranked]:
-        """Return the labels of video `i`, best first."""
-        span = slice(self.starts[i], self.starts[i + 1])
-        labels = [self.labels[place] for place in self.places[span].tolist()]
-        cosines = [round(cosine, 6) for cosine in self.cosines[span].tolist()]
-        return [Ranked(*values) for values in zip(labels, self.scores[span].tolist(), cosines, strict=True)]
-
     def where_named(self, label: int) -> str:
         """Return the file and line of a label's first occurrence, for messages."""
         return f"{self.label_origins[label] if self.label_origins else self.origin}:{self.label_lines[label]}"
@@ -87,7 +80,6 @@ class MatchedPredictions:
         truth: its V samples are the videos with a prediction, in the order of the rows.
         failures: of labelled videos.
         only_predicted, only_labelled: videos that only one side has, in its order; failures count as predicted.
-        by_file_name: how many videos were matched by their file name alone.
     """
 
     logits: NDArray[np.float64]
@@ -96,7 +88,6 @@ class MatchedPredictions:
     failures: tuple[Failure, ...]
     only_predicted: tuple[str, ...]
     only_labelled: tuple[str, ...]
-    by_file_name: int
 
     def __repr__(self) -> str:
         return f"MatchedPredictions({list(self.logits.shape)}, {len(self.failures)} failures)"
@@ -155,7 +146,6 @@ def match(predictions: Predictions, truth: EvalSet, *, unknown: str | None = Non
         tuple(failed[matched[id_]] for id_ in ids if matched.get(id_) in failed),
         only_predicted=tuple(name for name in (*predictions.videos, *failed) if name not in taken),
         only_labelled=tuple(id_ for id_ in ids if id_ not in matched),
-        by_file_name=len(by_name),
     )
 
 

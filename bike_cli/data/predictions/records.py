@@ -190,11 +190,8 @@ def _tsv_rows(lines: Iterable[str], origin: str) -> Iterator[Row]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
             cells = line.rstrip("\r\n").split("\t")
-            yield Row(f"{origin}:{number}", [_TSV_ESCAPE.sub(_unescaped, cell) for cell in cells])
-
-
-def _unescaped(match: re.Match[str]) -> str:
-    return _TSV_ESCAPED.get(match[1], match[1])
+            texts = [_TSV_ESCAPE.sub(lambda match: _TSV_ESCAPED.get(match[1], match[1]), cell) for cell in cells]
+            yield Row(f"{origin}:{number}", texts)
 
 
 def _record(row: Row, columns: Sequence[str]) -> Mapping[str, object]:

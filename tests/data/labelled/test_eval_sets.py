@@ -184,7 +184,7 @@ def test_ids_and_names_do_not_go_together() -> None:
     touch("data/run/a.mp4")
     write("all.txt", "a 0")
 
-    refused(["data", "all.txt"], "^all.txt: has class ids, but data class names; give all in one form")
+    refused(["data", "all.txt"], "^all.txt: has class ids, but data has class names; use the same in all")
 
 
 # -- ids ------------------------------------------------------------------------------------------------------------

@@ -607,7 +607,7 @@ def test_both_sides_can_be_list_files(names: Path) -> None:
     ("test", "message"),
     [
         ("nowhere", "^nowhere: no such file or folder"),
-        ("list.txt", "^list.txt: has class ids, but data has class names; use the same in both"),
+        ("list.txt", "^list.txt: has class ids, but data has class names; use the same in all"),
         ("sides.csv", "^sides.csv: also has videos to train on; give only those to test on"),
         ("strange.csv", "^strange.csv:3: classes 'Run', 'fly' to test on, but not in data to train on"),
         ("data", "^data/jump: data/jump/b.mp4 is to test on, but to train on at data/jump; keep one"),
@@ -751,7 +751,7 @@ def test_all_sides_can_be_list_files_below_one_root(names: Path) -> None:
     ("val", "message"),
     [
         ("nowhere", "^nowhere: no such file or folder"),
-        ("list.txt", "^list.txt: has class ids, but data has class names; use the same in both"),
+        ("list.txt", "^list.txt: has class ids, but data has class names; use the same in all"),
         ("trained.csv", "^trained.csv: also has videos to train on; give only those for validation"),
         ("tested.csv", "^tested.csv: also has videos to test on; give only those for validation"),
         ("strange.csv", "^strange.csv:3: classes 'Run', 'fly' for validation, but not in data to train on; add or"),

@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 from bike_cli.cli.classify.writers import Format, make_writer
 from bike_cli.data.labelled.eval_sets import EvalSet as Truth
 from bike_cli.data.predictions.files import DataFile, format_of
-from bike_cli.data.predictions.predictions import MatchedPredictions, match, read_predictions
+from bike_cli.data.predictions.predictions import MatchedPredictions, Predictions, match, read_predictions
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Prediction, Ranked, Sample, Source, Timeline
 
@@ -61,6 +61,14 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def ranking(predictions: Predictions, i: int) -> list[Ranked]:
+    """Return the labels of video `i`, best first."""
+    span = slice(predictions.starts[i], predictions.starts[i + 1])
+    labels = [predictions.labels[place] for place in predictions.places[span].tolist()]
+    cosines = [round(cosine, 6) for cosine in predictions.cosines[span].tolist()]
+    return [Ranked(*values) for values in zip(labels, predictions.scores[span].tolist(), cosines, strict=True)]
+
+
 # -- what is read ---------------------------------------------------------------------------------------------------
 
 
@@ -74,8 +82,8 @@ def test_every_form_that_is_written_is_read(name: str) -> None:
 
     assert predictions.videos == (odd, "ü.mp4")
     assert predictions.labels == ("run", "jump")
-    assert predictions.top(0) == list(TOP)
-    assert predictions.top(1) == list(last)
+    assert ranking(predictions, 0) == list(TOP)
+    assert ranking(predictions, 1) == list(last)
     assert predictions.failures == (failure("gone.mp4"),)
     assert predictions.models == ("tiny",)
 
@@ -369,7 +377,7 @@ def test_fewer_labels_than_all_are_read_alike_in_every_form(form: str) -> None:
 
     assert (others.videos, others.labels) == (("a.mp4", "b.mp4"), ("run", "jump", "fly"))
     for i in range(2):
-        assert others.top(i) == lines.top(i)
+        assert ranking(others, i) == ranking(lines, i)
 
 
 # -- of other programs ----------------------------------------------------------------------------------------------
@@ -394,7 +402,7 @@ def test_records_that_are_laid_out_are_read(indent: int | str) -> None:
     predictions = read_predictions("x.jsonl")
 
     assert predictions.videos == ("a", "b\n{", "c")
-    assert [predictions.top(i)[0].label for i in range(3)] == ["run", "fly", "run"]
+    assert [ranking(predictions, i)[0].label for i in range(3)] == ["run", "fly", "run"]
     height = 1 + json.dumps(records[0], indent=indent).count("\n")
     assert_array_equal(predictions.lines, [1, 1 + height, 1 + 2 * height])
 
@@ -559,7 +567,6 @@ def test_videos_are_found_by_a_file_name_that_no_other_has_aloud(caplog: pytest.
     found = joined(lines, truth(("run/a.mp4", 0), ("b.mp4", 0), ("run/c.mp4", 0), ("in/c.mp4", 0), ("d.mp4", 0)))
 
     assert [s.source.id for s in found.truth.samples] == ["run/a.mp4", "in/c.mp4", "d.mp4"]
-    assert found.by_file_name == 1
     assert found.only_predicted == ("/far/1/b.mp4", "/far/2/b.mp4")
     assert found.only_labelled == ("b.mp4", "run/c.mp4")
     assert caplog.messages == [
@@ -583,7 +590,7 @@ def test_the_same_file_may_be_spelled_otherwise(
     assert [s.source.id for s in found.truth.samples] == [id_]
     assert found.logits[0].argmax() == 1
     assert found.only_labelled == ("far/a.mp4",)
-    assert (found.by_file_name, caplog.messages) == (0, [])
+    assert caplog.messages == []
 
 
 def test_file_names_that_come_more_than_once_are_told_with_one_of_each_side() -> None:

@@ -36,7 +36,9 @@ def parts(*texts: list[str]) -> list[Predictions]:
 
 def told(predictions: Predictions) -> dict[str, list[tuple[str, float]]]:
     """Return the labels and scores of each video."""
-    return {v: [(r.label, r.score) for r in predictions.top(i)] for i, v in enumerate(predictions.videos)}
+    labels = [predictions.labels[place] for place in predictions.places.tolist()]
+    pairs = list(zip(labels, predictions.scores.tolist(), strict=True))
+    return {v: pairs[predictions.starts[i] : predictions.starts[i + 1]] for i, v in enumerate(predictions.videos)}
 
 
 @pytest.fixture(autouse=True)
