@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Iterable
 
 
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun: "1 video", "2 videos"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun: "1 video", "2 videos", "2 classes"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich import box
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from bike_cli.cli import options as o
@@ -21,19 +22,18 @@ from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.config import StoreConfig
 from bike_cli.errors import UsageError
 from bike_cli.settings import resolve
+from bike_cli.wording import count
 
 if TYPE_CHECKING:
     from bike_cli.engine.store.store import Pruned, StoreInfo
 
 cache_app = typer.Typer(help="Show or prune the stored features of videos.", no_args_is_help=True)
 
-_UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 @cache_app.command("info")
-def info_command(cache_dir: o.CacheDir = None, json_line: Json = False, verbose: o.Verbose = 0) -> None:
+def info_command(cache_dir: o.CacheDir = None, json_line: o.Json = False, verbose: o.Verbose = 0) -> None:
     """Show the place and size of the cache, and its content for each model and sampling."""
     with handle_errors(verbose=verbose):
         check_stdout("answer", way_out="redirect it to a file")
@@ -56,20 +56,15 @@ def info_command(cache_dir: o.CacheDir = None, json_line: Json = False, verbose:
 @cache_app.command("prune")
 def prune_command(
     max_size: Annotated[
-        str | None,
-        typer.Option(
-            "--max-size",
-            metavar="SIZE",
-            help="Most that may stay, such as 10GB, 500MB or 1GiB.",
-        ),
+        str | None, typer.Option("--max-size", metavar="SIZE", help="Largest size to keep: 10GB, 500MB or 1GiB.")
     ] = None,
     unused_days: Annotated[
         float | None,
-        typer.Option("--unused-days", metavar="DAYS", help="Drop what was not used for this many days."),
+        typer.Option("--unused-days", metavar="DAYS", help="Drop features that were not used for this many days."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Remove the whole cache, even if it is damaged.")] = False,
     cache_dir: o.CacheDir = None,
-    json_line: Json = False,
+    json_line: o.Json = False,
     verbose: o.Verbose = 0,
 ) -> None:
     """Make the cache smaller."""
@@ -99,7 +94,7 @@ def size_in_bytes(text: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text, re.IGNORECASE | re.ASCII)
     if match is None or (match[3] and not match[2]):
         raise UsageError(f"--max-size {text!r}: is not a size; give one such as 500MB, 10GB or 1GiB")
-    return int(float(match[1]) * (1024 if match[3] else 1000) ** _UNITS[match[2].lower()])
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** UNITS[match[2].lower()])
 
 
 def _check_choice(max_bytes: int | None, unused_days: float | None, *, everything: bool) -> None:
@@ -124,14 +119,14 @@ def _as_object(info: StoreInfo) -> dict[str, object]:
 
 
 def _show(info: StoreInfo) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
     if not info.bytes:
-        console.print(plain(f"{info.file}: is empty"))
+        console.print(plain(f"{info.file}: is empty"), soft_wrap=True)
         return
-    console.print(plain(str(info.file), "bold"))
-    console.print(f"{_size(info.bytes)}, {info.videos:,} videos, {info.files:,} known files")
+    console.print(plain(str(info.file), "bold"), soft_wrap=True)
+    console.print(f"{decimal(info.bytes)}, {count(info.videos, 'video')}, {count(info.files, 'known file')}")
     if info.recipes:
-        Console(highlight=False).print(_table(info))
+        console.print(_table(info))
 
 
 def _table(info: StoreInfo) -> Table:
@@ -141,7 +136,7 @@ def _table(info: StoreInfo) -> Table:
     table.add_column("Size", justify="right", no_wrap=True)
     table.add_column("Last used", no_wrap=True)
     for recipe in info.recipes:
-        table.add_row(plain(recipe.recipe), f"{recipe.videos:,}", _size(recipe.bytes), _time(recipe.last_used)[:10])
+        table.add_row(plain(recipe.recipe), f"{recipe.videos:,}", decimal(recipe.bytes), _time(recipe.last_used)[:10])
     return table
 
 
@@ -149,17 +144,9 @@ def _summary(pruned: Pruned) -> str:
     if not pruned.bytes_before:
         return "was empty"
     if pruned.features is None:
-        return f"removed, {_size(pruned.bytes_before)}"
-    sizes = f"{_size(pruned.bytes_before)} → {_size(pruned.bytes_after)}"
-    return f"dropped the features of {pruned.features:,} videos, {sizes}"
-
-
-def _size(count: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit in ("bytes", "kB") else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
+        return f"removed, {decimal(pruned.bytes_before)}"
+    sizes = f"{decimal(pruned.bytes_before)} → {decimal(pruned.bytes_after)}"
+    return f"dropped the features of {count(pruned.features, 'video')}, {sizes}"
 
 
 def _time(seconds: int) -> str:

@@ -22,16 +22,11 @@ Exported = Annotated[
 ]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; with --official, a file such as OUT.pt.")]
 Official = Annotated[
-    bool,
-    typer.Option("--official", help="Write a file for the official BIKE code, if it can represent the model."),
+    bool, typer.Option("--official", help="Write a file for the official BIKE code, if it can represent the model.")
 ]
 BranchOption = Annotated[
     OneBranch | None,
-    typer.Option(
-        "--branch",
-        help="Which head the official file contains.",
-        show_default="the one that the model has",
-    ),
+    typer.Option("--branch", help="Branch to write to the official file.", show_default="the one that the model has"),
 ]
 
 

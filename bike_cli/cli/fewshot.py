@@ -21,6 +21,7 @@ from bike_cli.cli.terminal.targets import (
 from bike_cli.config import FewshotConfig, flag
 from bike_cli.config.fields import DATA, LEARNING, OUTPUT
 from bike_cli.errors import ExitCode, UsageError
+from bike_cli.wording import count
 
 if TYPE_CHECKING:
     from bike_cli.data.labelled.train_sets import TrainSet
@@ -151,6 +152,6 @@ def _save(study: Study, save: Path, also: Sequence[str]) -> None:
 
 def _print_usage(report: Report, save: Path) -> None:
     method, shots = report.methods[-1], max(report.shots)
-    counted = f"{shots} shot" if shots == 1 else f"{shots} shots"
     use = f"-m {save} -l {save / LABELS_FILE}" if save.is_dir() else f"--classifier {save}"
-    stderr().print(plain(f"{save}: {method}, {counted}, first draw; use it with bike classify {use}", "dim"))
+    classifier = f"{method}, {count(shots, 'shot')}, first draw"
+    stderr().print(plain(f"{save}: {classifier}; use it with bike classify {use}", "dim"))

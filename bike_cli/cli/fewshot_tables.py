@@ -17,6 +17,7 @@ from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.tasks.evaluate.metrics import Mean, recalls
 from bike_cli.tasks.fewshot.methods import BASELINE
 from bike_cli.tasks.fewshot.report import Report
+from bike_cli.wording import count
 
 CLASSES_SHOWN = 30
 
@@ -48,9 +49,8 @@ def _curve(report: Report) -> Table:
 def _classes(report: Report) -> Table:
     """Return the accuracy per class of the last method with the most shots."""
     method, shots = report.methods[-1], max(report.shots)
-    table = Table(
-        box=box.SIMPLE, title=plain(f"{method}, {shots} shot{'s' * (shots > 1)}, per class"), title_justify="left"
-    )
+    title = plain(f"{method}, {count(shots, 'shot')}, per class")
+    table = Table(box=box.SIMPLE, title=title, title_justify="left")
     table.add_column("class", overflow="fold")
     for column in ("accuracy", "zero-shot", "videos", "most often taken for"):
         table.add_column(column, justify="left" if column.startswith("most") else "right")
@@ -70,8 +70,7 @@ def _classes(report: Report) -> Table:
 
 
 def _title(report: Report) -> str:
-    count = len(report.draws)
-    over = f"{count} draws" if count > 1 else "the videos of one draw"
+    over = f"{len(report.draws)} draws" if len(report.draws) > 1 else "the videos of one draw"
     return f"accuracy in %, ± standard error over {over}; gain with 95% interval"
 
 

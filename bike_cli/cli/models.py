@@ -14,20 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from bike_cli.cli import options as o
-from bike_cli.cli.terminal.console import (
-    check_stdout,
-    handle_errors,
-    notice,
-    plain,
-    stderr,
-)
+from bike_cli.cli.terminal.console import check_stdout, handle_errors, notice, plain, stderr
 from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.config import EngineConfig
 from bike_cli.errors import UsageError
 from bike_cli.settings import resolve
 
 if TYPE_CHECKING:
-    from bike_cli.engine.download.pull import Pulled
     from bike_cli.engine.models.catalogue import KnownModel
 
 TAGS_FROM = 110  # columns that leave room for tags next to the short names
@@ -77,12 +70,7 @@ def pull_command(
     model: Annotated[str, typer.Argument(metavar="NAME", help="Short name, or ARCH,TAG; see bike models.")],
     to: Annotated[
         Path | None,
-        typer.Option(
-            "--to",
-            metavar="DIR",
-            help="Write a folder to copy to another machine, for use with -m DIR.",
-            show_default=False,
-        ),
+        typer.Option("--to", metavar="DIR", help="Write a folder to copy to another machine, for use with -m DIR."),
     ] = None,
     offline: o.Offline = None,
     quiet: o.Quiet = False,
@@ -104,12 +92,8 @@ def pull_command(
         typer.echo(str(pulled.path))
         if not pulled.is_verified:
             notice(f"{pulled.path}: is there already, but its checksum cannot be checked offline", level="warning")
-        stderr(quiet=quiet).print(plain(f"{model}: {_state(pulled)}{_usage(model, folder)}"))
-
-
-def _state(pulled: Pulled) -> str:
-    verified = ", verified" if pulled.is_verified else ""
-    return f"already there{verified}" if pulled.was_there else f"ready{verified}"
+        state = ("already there" if pulled.was_there else "ready") + (", verified" if pulled.is_verified else "")
+        stderr(quiet=quiet).print(plain(f"{model}: {state}{_usage(model, folder)}"))
 
 
 def _usage(model: str, folder: Path | None) -> str:

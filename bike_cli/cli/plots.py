@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bike_cli.cli.terminal.console import safe
+from bike_cli.cli.terminal.targets import explain_unwritable
 from bike_cli.errors import UsageError
+from bike_cli.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,22 +37,20 @@ def check_plots(folder: Path) -> None:
     check_drawing("--plots")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file; name a folder for the pictures")
-    try:
+    with explain_unwritable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise UsageError(f"{folder}: cannot be made ({e.strerror}); choose a folder that is yours") from e
 
 
 def write_plots(report: Report, folder: Path) -> None:
     """Write the learning curve and the confusion matrix of the last method with the most shots."""
     import matplotlib as mpl
 
-    with mpl.rc_context({"text.usetex": False, "text.parse_math": False}):  # labels are no formulas
-        try:
-            _curve(report, folder / CURVE)
-            _matrix(report, folder / CONFUSION)
-        except OSError as e:
-            raise UsageError(f"{folder}: cannot be written to ({e.strerror}); choose a folder that is yours") from e
+    as_text = mpl.rc_context({"text.usetex": False, "text.parse_math": False})  # labels are not formulas
+    with as_text, explain_unwritable(folder):
+        _curve(report, folder / CURVE)
+        method, shots = report.methods[-1], max(report.shots)
+        counts, title = report.summary(method, shots).counts, f"{method}, {count(shots, 'shot')}"
+        draw_matrix(counts, report.labels, title=title, file=folder / CONFUSION)
 
 
 def write_training_plot(folder: Path) -> Path | None:
@@ -78,10 +78,8 @@ def write_training_plot(folder: Path) -> Path | None:
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend()
-    try:
+    with explain_unwritable(folder):
         figure.savefig(folder / TRAINING, dpi=DPI)
-    except OSError as e:
-        raise UsageError(f"{folder}: cannot be written to ({e.strerror}); choose a folder that is yours") from e
     return folder / TRAINING
 
 
@@ -98,17 +96,11 @@ def _curve(report: Report, file: Path) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(report.shots, [str(shots) for shots in report.shots])
     axes.minorticks_off()
-    axes.set_xlabel("videos a class")
+    axes.set_xlabel("videos per class")
     axes.set_ylabel("top-1 in %, ± standard error")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(file, dpi=DPI)
-
-
-def _matrix(report: Report, file: Path) -> None:
-    method, shots = report.methods[-1], max(report.shots)
-    counts = report.summary(method, shots).counts
-    draw_matrix(counts, report.labels, title=f"{method}, {shots} shots", file=file)
 
 
 def draw_matrix(counts: NDArray[np.int64], labels: Sequence[str], *, title: str, file: Path) -> None:
@@ -132,7 +124,5 @@ def draw_matrix(counts: NDArray[np.int64], labels: Sequence[str], *, title: str,
     axes.set_ylabel("is")
     axes.set_title(safe(title))
     figure.colorbar(image, label="% of the class's videos", shrink=0.7)
-    try:
+    with explain_unwritable(file):
         figure.savefig(file, dpi=DPI)
-    except OSError as e:
-        raise UsageError(f"{file}: cannot be written ({e.strerror}); choose a folder that is yours") from e

@@ -16,6 +16,7 @@ from bike_cli.errors import UsageError
 from bike_cli.media import VIDEO_EXTENSIONS, missing_message, url_problem
 from bike_cli.records import Source
 from bike_cli.time_limits import call_on_path
+from bike_cli.wording import count
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ def _sources_in(given: str, omissions: Omissions) -> Iterator[Source]:
 
 def _without_video(given: str, left_out: Omissions) -> str:
     """Return the message for a folder without a video."""
-    counts = {kind: count for kind, count in left_out.counts.items() if kind != "empty"}
+    counts = {kind: number for kind, number in left_out.counts.items() if kind != "empty"}
     if not counts:
         return f"{given}: holds no file (.mp4, .mkv, .webm, …); name the files, or a folder that holds videos"
     if "mixed" in counts:
@@ -149,6 +150,6 @@ def _without_video(given: str, left_out: Omissions) -> str:
         return f"{given}: {fact}, and no video; {way}"
     way = "name the files, or a folder that holds videos"
     if set(counts) == {"file"}:
-        files = f"{counts['file']} file{'s' if counts['file'] > 1 else ''}"
-        return f"{given}: holds {files}, none a video (.mp4, .mkv, .webm, …; first {left_out.first['file']}); {way}"
+        files, first = count(counts["file"], "file"), left_out.first["file"]
+        return f"{given}: holds {files}, none a video (.mp4, .mkv, .webm, …; first {first}); {way}"
     return f"{given}: holds no video but {left_out}; {way}"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from bike_cli.media import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
+from bike_cli.wording import count
 
 logger = logging.getLogger(__name__)
 
@@ -191,12 +193,12 @@ _PHRASES = {  # kind: for one, for several
 class Omissions:
     """What a search leaves out, counted by kind; each name is logged at INFO."""
 
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
 
-    def add(self, kind: str, path: str, *, count: int = 1) -> None:
+    def add(self, kind: str, path: str) -> None:
         """Count one thing; `kind` is a key of `_PHRASES`."""
-        self.counts[kind] = self.counts.get(kind, 0) + count
+        self.counts[kind] += 1
         self.first.setdefault(kind, path)
         logger.info("%s: left out, %s", path, _PHRASES[kind][0])
 
@@ -210,17 +212,12 @@ class Omissions:
 
     def update(self, other: Omissions) -> None:
         """Add what another search left out."""
-        for kind, count in other.counts.items():
-            self.counts[kind] = self.counts.get(kind, 0) + count
-            self.first.setdefault(kind, other.first[kind])
+        self.counts += other.counts
+        self.first = {**other.first, **self.first}
 
     def __str__(self) -> str:
-        parts = []
-        for kind, (one, several) in _PHRASES.items():
-            count = self.counts.get(kind, 0)
-            if count:
-                parts.append(f"{count:,} {one if count == 1 else several} (first: {self.first[kind]})")
-        return ", ".join(parts)
+        kinds = [kind for kind in _PHRASES if kind in self.counts]
+        return ", ".join(f"{count(self.counts[kind], *_PHRASES[kind])} (first: {self.first[kind]})" for kind in kinds)
 
     def report(self) -> None:
         """Log one warning with the count and the first name of each kind, if anything was left out."""

@@ -23,6 +23,7 @@ from bike_cli.config.fields import OUTPUT
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.records import Failure, Prediction, Source, Timings
 from bike_cli.settings import resolve
+from bike_cli.wording import count
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -261,9 +262,8 @@ def _write(records: Iterable[Prediction | Failure], writer: Writer, done: Done, 
 def _report_end(request: ClassifyRequest, done: Done, existing: ExistingRecords, *, workers: int) -> None:
     """Write to stderr how the run ended."""
     if done.stopped_by is not None:
-        videos = "1 video" if done.tally.total == 1 else f"{done.tally.total:,} videos"
         failed = f"{done.stopped_by.source.id}: failed ({done.stopped_by.kind})"
-        notice(f"{failed}; --strict stopped here, {videos} done", level="error")
+        notice(f"{failed}; --strict stopped here, {count(done.tally.total, 'video')} done", level="error")
     if request.quiet:
         return
     before = existing.tally.total

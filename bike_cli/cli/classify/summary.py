@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from bike_cli.cli.terminal.console import rate
 from bike_cli.errors import ExitCode
 from bike_cli.records import Failure, Prediction, Timings
+from bike_cli.wording import count
 
 
 @dataclass
@@ -52,9 +53,10 @@ def summary(done: Tally, *, seconds: float, spent: Timings, workers: int, before
         spent: all zero if it was not measured.
         before: records that the file of a resumed run contained already.
     """
-    parts = [f"{_count(done.total, 'video')}: {_outcome(done)} in {seconds:,.1f} s{_rate(done.total, seconds)}"]
+    speed = f", {rate(done.total / seconds)}" if done.total and seconds > 0 else ""
+    parts = [f"{count(done.total, 'video')}: {_outcome(done)} in {seconds:,.1f} s{speed}"]
     if spent != Timings():
-        decoded = f"decode {spent.decode_s:,.1f} s in {_count(workers, 'worker')}"
+        decoded = f"decode {spent.decode_s:,.1f} s in {count(workers, 'worker')}"
         parts.append(f"{decoded}, encode {spent.encode_s:,.1f} s, waited {spent.wait_s:,.1f} s")
         parts.append(f"{max(0, done.total - spent.decoded):,} from the cache")
     if before:
@@ -65,13 +67,5 @@ def summary(done: Tally, *, seconds: float, spent: Timings, workers: int, before
 def _outcome(done: Tally) -> str:
     if not done.failures:
         return f"{done.ok:,} ok"
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in done.failed.most_common())
+    kinds = ", ".join(f"{number:,} {kind}" for kind, number in done.failed.most_common())
     return f"{done.ok:,} ok, {done.failures:,} failed ({kinds})"
-
-
-def _rate(videos: int, seconds: float) -> str:
-    return f", {rate(videos / seconds)}" if videos and seconds > 0 else ""
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

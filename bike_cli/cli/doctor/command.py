@@ -1,23 +1,4 @@
-"""`bike doctor`: check what is installed, what works, and how to fix the rest; for users and for bug reports.
-
-With `--json`, one object:
-
-    status   the worst state of all checks: "ok", "warning" or "problem"
-    bike     the version of bike
-    seconds  that the checks took
-    checks   by name, in the order below, an object with
-        state    "ok"; "warning": something is missing or slow; "problem": bike does not work
-        message  what was found, in one line
-        fix      what to do about a warning or a problem; else null
-        details  further values by name, depending on the check
-
-    bike python torch open_clip av decord images packages     software
-    device memory workers                                     machine
-    cache temporary_folder models                             files
-    hub network_variables                                     network
-    settings encoding terminal                                surroundings
-    self_test                                                 a clip is decoded and classified
-"""
+"""`bike doctor`: check what is installed, what works, and how to fix the rest; for users and for bug reports."""
 
 from __future__ import annotations
 
@@ -29,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -45,6 +25,7 @@ from bike_cli.config import ClassifyConfig
 from bike_cli.errors import ConfigError, ExitCode
 from bike_cli.settings import resolve
 from bike_cli.tasks.doctor.checks import Check, State, diagnose
+from bike_cli.wording import count
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Software": ("bike", "python", "torch", "open_clip", "av", "decord", "images", "packages"),
@@ -68,18 +49,9 @@ TITLES = {  # of checks that are not shown by their name
 STYLES: Mapping[State, str] = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 SEVERITY: Sequence[State] = ("ok", "warning", "problem")
 
-CacheDir = Annotated[
-    str | None, typer.Option("--cache-dir", help="Cache folder to check.", show_default="the user's cache folder")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Offline = Annotated[bool | None, typer.Option("--offline", help="Never access the network.", show_default=False)]
-
 
 def doctor_command(
-    json_line: Json = False,
-    cache_dir: CacheDir = None,
-    offline: Offline = None,
-    verbose: o.Verbose = 0,
+    json_line: o.Json = False, cache_dir: o.CacheDir = None, offline: o.Offline = None, verbose: o.Verbose = 0
 ) -> None:
     """Check this installation: libraries, devices, cache and network; classify an example.
 
@@ -92,9 +64,8 @@ def doctor_command(
         with display(console), console.status(plain("checking this installation")):
             checks = [_cleaned(check) for check in run_checks(cache_dir=cache_dir, offline=offline)]
         if sys.stdout is not None:
-            report = _as_object(checks, seconds=time.perf_counter() - start_s)
             if json_line:
-                typer.echo(as_json(report))
+                typer.echo(as_json(_as_object(checks, seconds=time.perf_counter() - start_s)))
             else:
                 _show(checks)
         raise typer.Exit(ExitCode.BUG if _worst(checks) == "problem" else ExitCode.DONE)
@@ -177,13 +148,9 @@ def _worst(checks: Sequence[Check]) -> State:
 
 
 def _as_object(checks: Sequence[Check], *, seconds: float) -> dict[str, object]:
-    checks_by_name = {check.name: {k: v for k, v in asdict(check).items() if k != "name"} for check in checks}
-    return {
-        "status": _worst(checks),
-        "bike": bike_cli.__version__,
-        "seconds": round(seconds, 3),
-        "checks": checks_by_name,
-    }
+    by_name = {check.name: {k: v for k, v in asdict(check).items() if k != "name"} for check in checks}
+    seconds = round(seconds, 3)
+    return {"status": _worst(checks), "bike": bike_cli.__version__, "seconds": seconds, "checks": by_name}
 
 
 def _show(checks: Sequence[Check]) -> None:
@@ -229,6 +196,6 @@ def _summary(checks: Sequence[Check]) -> Text:
     if worst == "ok":
         return Text("Everything works.", style="green")
     counts = {state: sum(check.state == state for check in checks) for state in ("problem", "warning")}
-    parts = [f"{count} {state}{'' if count == 1 else 's'}" for state, count in counts.items() if count]
+    parts = [count(number, state) for state, number in counts.items() if number]
     ending = "bike does not work; see above." if worst == "problem" else "bike works."
     return Text(safe(f"{', '.join(parts)}: {ending}"), style=STYLES[worst])

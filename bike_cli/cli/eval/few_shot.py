@@ -14,6 +14,7 @@ from bike_cli.cli.terminal.targets import check_videos
 from bike_cli.config import EvalConfig, FewshotConfig
 from bike_cli.errors import UsageError
 from bike_cli.settings import build, flatten
+from bike_cli.wording import count
 
 if TYPE_CHECKING:
     from bike_cli.data.labelled.train_sets import TrainSet
@@ -97,7 +98,7 @@ def _scores(study: Study, system: str) -> list[SystemScores]:
 
     scores = []
     for (method, shots), draws in study.tables().items():
-        described = method if method == BASELINE else f"{method}, {shots} shot{'s' * (shots > 1)}"
+        described = method if method == BASELINE else f"{method}, {count(shots, 'shot')}"
         name = f"{system}, {described}" if system else described
         scores.append(SystemScores(name, draws[0], draws=tuple(draws), provenance=study.provenance))
     return scores

@@ -24,6 +24,7 @@ from bike_cli.tasks.evaluate.metric_table import METRICS
 from bike_cli.tasks.evaluate.mistakes import Mistake, Mistakes
 from bike_cli.tasks.evaluate.report import ClassMetrics, EvaluationReport, SystemResult, Value
 from bike_cli.video.thumbnails import as_jpeg
+from bike_cli.wording import count
 
 TEMPLATE, STYLE = "report.html.jinja", "report.css"
 MATRIX_CLASSES = 60  # with more, a matrix is unreadable; then the page lists the most frequent confusions
@@ -98,7 +99,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "class_metric": CLASS_METRICS.__getitem__,
-        "counted": lambda count, *words: wording.counted(count, *words),
+        "counted": count,
         "metric_name": wording.metric_name,
         "name": _name,
         "official_name": lambda key: f"official {wording.metric_name(key)}",

@@ -14,6 +14,7 @@ from bike_cli.cli.terminal.console import notice, plain, stderr
 from bike_cli.config import RESULTS, EvalConfig, flag_of
 from bike_cli.errors import ConfigError, ExitCode, UsageError
 from bike_cli.settings import leaves, resolve, settings_affecting
+from bike_cli.wording import count
 
 if TYPE_CHECKING:
     from bike_cli.tasks.evaluate.report import EvaluationReport, Value
@@ -124,6 +125,6 @@ def compare_with_previous(previous: EvaluationReport, report: EvaluationReport) 
     if previous.data.contents and report.data.contents:
         is_same = previous.data.contents == report.data.contents
         way_out = "compare model and versions" if is_same else "the videos or labels have changed"
-    counted = "1 metric differs" if len(differing) == 1 else f"{len(differing)} metrics differ"
-    notice(f"--from: {counted}, first {differing[0]}; {way_out}", level="error")
+    how_many = count(len(differing), "metric differs", "metrics differ")
+    notice(f"--from: {how_many}, first {differing[0]}; {way_out}", level="error")
     return ExitCode.SOME_FAILED

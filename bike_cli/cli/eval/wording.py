@@ -59,8 +59,3 @@ def signed(share: float) -> str:
 
 def _points(share: float) -> float:
     return round(100 * share, 1) + 0.0  # never -0.0
-
-
-def counted(count: int, one: str, many: str | None = None) -> str:
-    """Return a number with its noun."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
