@@ -11,6 +11,11 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def points(share: float) -> float:
+    """Return a share in percentage points, to one decimal; never -0.0."""
+    return round(100 * share, 1) + 0.0
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the known name that is spelled most like a name; `known` is not empty."""
     return difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)[0]

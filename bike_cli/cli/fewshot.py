@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bike_cli.cli.flags import TrainingRequest, command
-from bike_cli.cli.session import Session, session, show_reading
+from bike_cli.cli.session import session, show_reading
 from bike_cli.cli.terminal.console import check_stdout, loading, plain, stderr
 from bike_cli.cli.terminal.targets import (
     check_apart,
@@ -24,7 +24,6 @@ from bike_cli.errors import ExitCode, UsageError
 from bike_cli.wording import count
 
 if TYPE_CHECKING:
-    from bike_cli.data.labelled.train_sets import TrainSet
     from bike_cli.tasks.fewshot.report import Report
     from bike_cli.tasks.fewshot.study import Study
 
@@ -79,7 +78,11 @@ def fewshot(config: FewshotConfig, request: FewshotRequest) -> ExitCode:
     if request.output is None:
         check_stdout("report", way_out="name a file with -o")
     with session(config, videos=len(samples), quiet=request.quiet) as running:
-        study = _study(config, labelled, running)
+        engine = running.load()
+        from bike_cli.tasks.fewshot.study import Study
+
+        with loading("labels", quiet=running.quiet):
+            study = Study(engine, labelled, config, running.pool)
         study.check_also(also)
         failed = show_reading(study.read(), quiet=request.quiet)
         report = study.report()
@@ -126,14 +129,6 @@ def _further_labels(request: FewshotRequest) -> tuple[str, ...]:
     if request.save is None:
         raise UsageError("--also: adds labels to the saved classifier, and none is saved; add --save actions.bike")
     return parse_labels(request.also, named="--also")
-
-
-def _study(config: FewshotConfig, labelled: TrainSet, running: Session) -> Study:
-    engine = running.load()
-    from bike_cli.tasks.fewshot.study import Study
-
-    with loading("labels", quiet=running.quiet):
-        return Study(engine, labelled, config, running.pool)
 
 
 def _save(study: Study, save: Path, also: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.tasks.evaluate.metrics import Mean, recalls
 from bike_cli.tasks.fewshot.methods import BASELINE
 from bike_cli.tasks.fewshot.report import Report
-from bike_cli.wording import count
+from bike_cli.wording import count, points
 
 CLASSES_SHOWN = 30
 
@@ -95,16 +95,12 @@ def _mean(mean: Mean) -> str:
 
 
 def _gain(mean: Mean) -> str:
-    gain = f"{_points(mean.value):+.1f}"
+    gain = f"{points(mean.value):+.1f}"
     if mean.margin is None:
         return gain
     # The interval of a few draws may exceed 100 points; a gain cannot.
     low, high = max(-1.0, mean.value - mean.margin), min(1.0, mean.value + mean.margin)
-    return f"{gain} [{_points(low):+.1f}, {_points(high):+.1f}]"
-
-
-def _points(share: float) -> float:
-    return round(100 * share, 1) + 0.0  # never -0.0
+    return f"{gain} [{points(low):+.1f}, {points(high):+.1f}]"
 
 
 def _percent(share: float) -> str:

@@ -64,17 +64,17 @@ def flag_of(field: Field[object]) -> Flag | None:
     return field.metadata.get("flag")
 
 
-def check_at_least(lowest: int, **values: int) -> None:
-    """Raise ConfigError for the first value below `lowest`."""
+def check_at_least(lowest: int, **values: int | None) -> None:
+    """Raise ConfigError for the first value below `lowest`; None is valid."""
     for name, value in values.items():
-        if value < lowest:
+        if value is not None and value < lowest:
             raise ConfigError(f"{name} is {value}; give a whole number of at least {lowest}")
 
 
-def check_above(limit: float, **values: float) -> None:
-    """Raise ConfigError for the first value that is not a finite number above `limit`."""
+def check_above(limit: float, **values: float | None) -> None:
+    """Raise ConfigError for the first value that is not a finite number above `limit`; None is valid."""
     for name, value in values.items():
-        if not limit < value < float("inf"):
+        if value is not None and not limit < value < float("inf"):
             raise ConfigError(f"{name} is {value}; give a number above {limit}")
 
 

@@ -130,8 +130,7 @@ class BatchConfig:
             raise ConfigError("batch_size is auto, and what fits is not tried with strategy fsdp; give a number")
         if self.batch_size != "auto":
             check_at_least(2, batch_size=self.batch_size)
-        if self.accumulate is not None:
-            check_at_least(1, accumulate=self.accumulate)
+        check_at_least(1, accumulate=self.accumulate)
 
 
 @dataclass(frozen=True)
@@ -172,8 +171,7 @@ class KeepingConfig:
             raise ConfigError(f"val_fraction is {self.val_fraction}; give a number between 0 and 1, such as 0.1")
         if self.wise_ft is not None and not 0 <= self.wise_ft <= 1:
             raise ConfigError(f"wise_ft is {self.wise_ft}; give a number from 0, the start, to 1, such as 0.5")
-        if self.early_stop is not None:
-            check_at_least(1, early_stop=self.early_stop)
+        check_at_least(1, early_stop=self.early_stop)
         check_above(0, save_minutes=self.save_minutes)
 
 

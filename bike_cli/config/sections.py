@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from bike_cli.config.fields import DECODING, FRAMES, MODEL, TEXTS, check_at_least, flag
+from bike_cli.config.fields import DECODING, FRAMES, MODEL, TEXTS, check_above, check_at_least, flag
 from bike_cli.errors import ConfigError, shorten
 
 Device = str
@@ -87,11 +87,7 @@ class SamplingConfig:
 
 @dataclass(frozen=True)
 class DecodingConfig:
-    """How videos are decoded; of these fields, only the decoder can affect the frames.
-
-    `workers`: None means one per core. `decode_timeout`: seconds per video. `decode_memory`: MiB that a worker may take
-    in addition to what it has when it starts.
-    """
+    """How videos are decoded; of these fields, only the decoder can affect the frames."""
 
     decoder: Decoder = _decoding(
         "--decoder",
@@ -118,16 +114,13 @@ class DecodingConfig:
     )
 
     def __post_init__(self) -> None:
-        check_at_least(1, decode_memory=self.decode_memory)
-        if self.workers is not None:
-            check_at_least(1, workers=self.workers)
-        if not 0 < self.decode_timeout < float("inf"):
-            raise ConfigError(f"decode_timeout is {self.decode_timeout}; give seconds above 0, such as 30")
+        check_at_least(1, decode_memory=self.decode_memory, workers=self.workers)
+        check_above(0, decode_timeout=self.decode_timeout)
 
 
 @dataclass(frozen=True)
 class StoreConfig:
-    """Whether frame features are kept on disk, and where; `cache_dir` None: the user's cache folder."""
+    """Whether frame features are kept on disk, and where."""
 
     cache: bool = _decoding(
         "--cache/--no-cache",
@@ -171,8 +164,7 @@ class SpottingConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.temperature is not None and not 0 < self.temperature < float("inf"):
-            raise ConfigError(f"temperature is {self.temperature}; give a number above 0, such as 0.01")
+        check_above(0, temperature=self.temperature)
 
 
 @dataclass(frozen=True)

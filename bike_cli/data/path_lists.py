@@ -94,9 +94,6 @@ def _path_of_url(url: str) -> str:
     return unquote(parts.path, errors="surrogateescape") if parts.netloc in ("", "localhost") else url
 
 
-# -- what is not a list ---------------------------------------------------------------------------------------------
-
-
 def _check_head(head: bytes, origin: str, *, nul: bool) -> None:
     """Raise UsageError if the first bytes are those of another kind of file."""
     encoding = utf_encoding(head)

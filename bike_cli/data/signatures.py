@@ -97,8 +97,4 @@ def utf_encoding(head: bytes) -> str | None:
 
 
 def _is_transport_stream(head: bytes) -> bool:
-    for start, size in ((0, _TS_PACKET), (4, _M2TS_PACKET)):
-        syncs = head[start::size][:3]
-        if syncs == b"\x47\x47\x47":
-            return True
-    return False
+    return any(head[start::size][:3] == b"GGG" for start, size in ((0, _TS_PACKET), (4, _M2TS_PACKET)))

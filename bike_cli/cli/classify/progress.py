@@ -26,7 +26,8 @@ def show_progress(
         total: a number; or an iterator to count in the background, since listing a million files takes a while; None
             if unknown.
     """
-    with display(console), Progress(*_columns(), console=console, transient=True) as bar:
+    columns = (BarColumn(), _Counts(), TextColumn("videos"), _Failed(), _Rate(), TimeElapsedColumn(), _Left())
+    with display(console), Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=total if isinstance(total, int) else None, failed=0)
         failed = 0
         with _counting(total, lambda count: bar.update(task, total=count)):
@@ -56,10 +57,6 @@ class _Rate(ProgressColumn):
 class _Left(TimeRemainingColumn):
     def render(self, task: Task) -> Text:
         return Text("") if task.total is None else super().render(task)
-
-
-def _columns() -> tuple[ProgressColumn, ...]:
-    return (BarColumn(), _Counts(), TextColumn("videos"), _Failed(), _Rate(), TimeElapsedColumn(), _Left())
 
 
 @contextmanager

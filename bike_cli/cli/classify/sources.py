@@ -81,7 +81,8 @@ class Sources:
         Raises:
             UsageError: the output is an argument, or a video.
         """
-        written = _written(output)
+        files = [] if output is None else [output, part_of(output.resolve())]
+        written = [file.stat() for file in files if file.is_file()]
         for source in chain(self.first, self.rest):
             self.seen += 1
             name = name_of(source)
@@ -145,13 +146,6 @@ def check_output(output: Path | None, *, read: Iterable[Path | None], inputs: In
 
 def _overwritten(output: Path) -> UsageError:
     return UsageError(f"{output}: is read by this command and would be overwritten; choose another name for -o")
-
-
-def _written(output: Path | None) -> list[os.stat_result]:
-    """Return the status of each existing file that a run writes."""
-    if output is None:
-        return []
-    return [path.stat() for path in (output, part_of(output.resolve())) if path.is_file()]
 
 
 def _is_file(source: Source | Failure, status: os.stat_result) -> bool:

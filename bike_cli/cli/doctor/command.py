@@ -102,9 +102,6 @@ def _with_rule(check: Check, cache_dir: str | None) -> Check:
     return Check(check.name, check.state, shown, check.fix, {"chosen_by": rule, **check.details})
 
 
-# -- what may be shown -------------------------------------------------------------------------------------------------
-
-
 def _cleaned(check: Check) -> Check:
     """Remove passwords, tokens and the home folder from a check."""
     details = _every_text(dict(check.details), _presentable)
@@ -138,9 +135,6 @@ def _home() -> str | None:
         return None
     # The root folder is the home of some system users, and the start of every path.
     return str(home) if len(home.parts) > 1 else None
-
-
-# -- output ------------------------------------------------------------------------------------------------------------
 
 
 def _worst(checks: Sequence[Check]) -> State:

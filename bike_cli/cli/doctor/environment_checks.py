@@ -147,9 +147,6 @@ def _memory_limit() -> int | None:
     return None
 
 
-# -- variables ---------------------------------------------------------------------------------------------------------
-
-
 def check_network_variables(environment: Mapping[str, str] = os.environ) -> Check:
     """Report the variables that affect downloads, without secret values."""
     given = {name: value for name, value in environment.items() if name.upper() in NETWORK and value}
@@ -187,9 +184,6 @@ def check_settings(error: str | None, environment: Mapping[str, str] = os.enviro
         fix = f"bike ignores {advice}; correct or unset it"
         return Check("settings", "warning", message, fix, {**shown})
     return Check("settings", "ok", message, details=shown)
-
-
-# -- streams -----------------------------------------------------------------------------------------------------------
 
 
 def check_encoding() -> Check:

@@ -85,9 +85,6 @@ def evaluate(config: EvalConfig, request: EvalRequest) -> ExitCode:
 eval_command = command(evaluate, configure=configure, hidden=["compile"])  # processes load models uncompiled
 
 
-# -- checks ------------------------------------------------------------------------------------------------------------
-
-
 def _check_targets(config: EvalConfig, request: EvalRequest) -> None:
     check_apart(request.targets)
     read = list(_read_files(config, request))
@@ -129,9 +126,6 @@ def _read_files(config: EvalConfig, request: EvalRequest) -> Iterator[Path]:
                 yield path
 
 
-# -- videos ------------------------------------------------------------------------------------------------------------
-
-
 def _evaluate_videos(
     config: EvalConfig, request: EvalRequest, files: Sequence[str]
 ) -> tuple[EvaluationReport, Mistakes] | None:
@@ -158,9 +152,6 @@ def _evaluation(config: EvalConfig, request: EvalRequest, tested: EvalSet, runni
     engines, processes = running.load_in_each_process(models)
     systems = systems_of(config, request.compared, engines)
     return Evaluation(systems, tested, config, running.pool, processes)
-
-
-# -- output ---
 
 
 def _write(report: EvaluationReport, mistakes: Mistakes, request: EvalRequest) -> None:

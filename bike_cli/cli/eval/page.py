@@ -125,9 +125,6 @@ def _environment() -> Environment:
     return environment
 
 
-# -- text --------------------------------------------------------------------------------------------------------------
-
-
 def _without_controls(value: object) -> object:
     """Escape control characters in every text that the template prints: `\\x1b`, `\\u202e`."""
     return safe(value) if isinstance(value, str) and not isinstance(value, Markup) else value
@@ -155,9 +152,6 @@ def _extent(start: float, stop: float) -> tuple[str, str]:
     """Return where a bar from `start` to `stop` begins and how wide it is, in per cent."""
     left, right = (100 * min(max(share, 0.0), 1.0) for share in (start, stop))
     return f"{left:.4g}", f"{max(right - left, 0):.4g}"
-
-
-# -- what the sections show --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

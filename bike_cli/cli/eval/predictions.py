@@ -58,7 +58,9 @@ def evaluate_predictions(
     joined = [match(read, tested, unknown=request.unknown) for read in predictions]
     for read, matched in zip(predictions, joined, strict=True):
         _warn_of_left_out(read.origin, matched, config)
-    names = _short_names([file.name for file in files[: len(predictions)]])
+    stems = [Path(file.name).stem for file in files[: len(predictions)]]
+    are_unique = len(set(stems)) == len(stems)
+    names = stems if are_unique else [file.name for file in files]
     systems = [SystemScores(name, _table(matched, tested)) for name, matched in zip(names, joined, strict=True)]
     places = {sample.source.id: i for i, sample in enumerate(tested.samples)}
     evaluated = [places[video] for video in systems[0].table.videos]
@@ -90,12 +92,6 @@ def _table(joined: MatchedPredictions, tested: EvalSet) -> ScoreTable:
     places = range(len(joined.truth.samples))
     names, truth = names_of(joined.truth, places), truth_of(joined.truth, places)
     return ScoreTable(tested.labels, names, joined.logits, truth, joined.named)
-
-
-def _short_names(files: Sequence[str]) -> list[str]:
-    """Return the stems of files, or their paths where stems are the same."""
-    stems = [Path(file).stem for file in files]
-    return stems if len(set(stems)) == len(stems) else list(files)
 
 
 def _warn_of_left_out(file: str, joined: MatchedPredictions, config: EvalConfig) -> None:

@@ -61,17 +61,11 @@ def print_tables(report: EvaluationReport) -> None:
     console.print(plain(_footer(report), "dim"))
 
 
-# -- tables ------------------------------------------------------------------------------------------------------------
-
-
-def _title(report: EvaluationReport) -> str:
-    scope = " for the first draw" if report.protocol == "fewshot" else ""
-    return f"in per cent{scope}, with 95 % confidence intervals"
-
-
 def _headline(report: EvaluationReport) -> Table:
     systems = report.systems
-    table = Table(box=box.SIMPLE, title=plain(_title(report)), title_justify="left")
+    scope = " for the first draw" if report.protocol == "fewshot" else ""
+    title = f"in per cent{scope}, with 95 % confidence intervals"
+    table = Table(box=box.SIMPLE, title=title, title_justify="left")
     table.add_column("")
     for system in systems:
         table.add_column(plain(system.name), justify="right", overflow="fold")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from bike_cli.tasks.evaluate.metric_table import METRICS
 from bike_cli.tasks.evaluate.official import OFFICIAL_NAMES
 from bike_cli.tasks.evaluate.report import Comparison, EvaluationReport
+from bike_cli.wording import points
 
 SIGNIFICANT = 0.05  # below this p
 SCOPES = {  # of comparisons, where they are not of the protocol's own metrics
@@ -49,13 +50,9 @@ def compared_on(report: EvaluationReport) -> str:
 
 def percent(share: float | None) -> str:
     """Return a share in per cent."""
-    return "–" if share is None else f"{_points(share):.1f}"
+    return "–" if share is None else f"{points(share):.1f}"
 
 
 def signed(share: float) -> str:
     """Return a difference of shares in points."""
-    return f"{_points(share):+.1f}"
-
-
-def _points(share: float) -> float:
-    return round(100 * share, 1) + 0.0  # never -0.0
+    return f"{points(share):+.1f}"

@@ -18,6 +18,7 @@ from rich.status import Status
 
 from bike_cli.cli.terminal.console import plain, stderr, stderr_is_tty
 from bike_cli.engine.download.progress import Reporter, Transfer
+from bike_cli.engine.download.transfer import readable_size
 
 STEP = 0.1  # of the file between two lines, which are also
 STEP_S = 5.0  # at least this many seconds apart
@@ -40,7 +41,7 @@ class Downloads(Reporter):
 
     def started(self, transfer: Transfer, done: int) -> None:
         """Announce the download, and show a bar on a terminal."""
-        resumed = f"; {_size(done)} are on disk" if done else ""
+        resumed = f"; {readable_size(done)} are on disk" if done else ""
         self._print(f"{transfer.model}: downloading {transfer.file}{_of(transfer)} from {transfer.source}{resumed}")
         self._transfer, self._line_s, self._line_at = transfer, time.monotonic(), done
         if stderr_is_tty() and not self._console.quiet:
@@ -58,7 +59,9 @@ class Downloads(Reporter):
             now, size = time.monotonic(), self._transfer.size
             if now - self._line_s >= STEP_S and done - self._line_at >= STEP * size:
                 self._line_s, self._line_at = now, done
-                self._print(f"{self._transfer.model}: {done / size:.0%}, {_size(done)} of {_size(size)}")
+                self._print(
+                    f"{self._transfer.model}: {done / size:.0%}, {readable_size(done)} of {readable_size(size)}"
+                )
 
     def waiting(self, transfer: Transfer) -> None:
         """Report that another process downloads the file."""
@@ -72,9 +75,11 @@ class Downloads(Reporter):
             if self._status is not None:
                 self._status.start()
         if is_complete:
-            self._print(f"{transfer.model}: downloaded and verified, {_size(done)}")
+            self._print(f"{transfer.model}: downloaded and verified, {readable_size(done)}")
         elif done:
-            self._print(f"{transfer.model}: stopped at {_size(done)}{_of(transfer)}; the same command continues there")
+            self._print(
+                f"{transfer.model}: stopped at {readable_size(done)}{_of(transfer)}; the same command continues there"
+            )
 
     def _print(self, line: str) -> None:
         self._console.print(plain(line))
@@ -86,10 +91,4 @@ def _bar(console: Console) -> Progress:
 
 
 def _of(transfer: Transfer) -> str:
-    return "" if transfer.size is None else f" ({_size(transfer.size)})"
-
-
-def _size(size: int) -> str:
-    from bike_cli.engine.download.transfer import readable_size
-
-    return readable_size(size)
+    return "" if transfer.size is None else f" ({readable_size(transfer.size)})"

@@ -37,7 +37,8 @@ def reserve_stdout() -> Iterator[TextIO | None]:
             if saved is None:
                 yield None
                 return
-            with open(os.dup(saved), "w", encoding=_encoding(stdout), errors=_errors(stdout)) as stream:  # noqa: PTH123
+            encoding, errors = (stdout.encoding, "replace") if stdout.isatty() else ("utf-8", "surrogateescape")
+            with open(os.dup(saved), "w", encoding=encoding, errors=errors) as stream:  # noqa: PTH123
                 yield stream
     finally:
         if saved is not None:
@@ -94,11 +95,3 @@ def _configured(stream: TextIO) -> TextIO:
         else:
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     return stream
-
-
-def _encoding(stream: TextIO) -> str:
-    return stream.encoding if stream.isatty() else "utf-8"
-
-
-def _errors(stream: TextIO) -> str:
-    return "replace" if stream.isatty() else "surrogateescape"

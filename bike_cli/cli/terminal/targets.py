@@ -58,9 +58,6 @@ def check_videos(*files: Path | None, samples: Sequence[Sample]) -> None:
                 raise UsageError(f"{file}: is a video that this command reads; choose another name")
 
 
-# -- models -------------------------------------------------------------------------------------------------------
-
-
 def check_model_folder(folder: Path) -> None:
     """Raise UsageError if no model can be saved in a folder, or other files in it would be lost."""
     with explain_unwritable(folder):

@@ -41,7 +41,10 @@ def find_listing(
     if is_folder(given):
         logger.info("%s: read as class folders", given)
         return Listing(given, list(_in_class_folders(given)))
-    text = _read(given)
+    if not os.path.lexists(given):
+        ways = "give a folder of class folders, a CSV file that begins with path,label, or a list file"
+        raise UsageError(f"{given}: no such file or folder; {ways}")
+    text = read_text(Path(given), of="labelled videos")  # once: it may be a pipe
     base = os.path.dirname(given) if root is None else str(root)  # noqa: PTH120 - Path.parent drops a leading ./
     options = ReadOptions(base, multi_label, subset)
     listings = ((name, read(text, given, options)) for name, read in FILE_FORMATS.items())
@@ -77,11 +80,3 @@ def _in_class_folders(given: str) -> list[Entry]:
         for path, name, videos, side in class_folders(given)
         for video in videos
     ]
-
-
-def _read(given: str) -> str:
-    """Return the text of a file. It is read only once, because it may be a pipe."""
-    if not os.path.lexists(given):
-        ways = "give a folder of class folders, a CSV file that begins with path,label, or a list file"
-        raise UsageError(f"{given}: no such file or folder; {ways}")
-    return read_text(Path(given), of="labelled videos")

@@ -134,9 +134,6 @@ def _begins_hump(word: str, i: int) -> bool:
     return word[i].isupper() and (before.islower() or (before.isalnum() and after.islower()))
 
 
-# -- sides, classes and labels ------------------------------------------------------------------------------------
-
-
 def check_root(root: str | Path | None, given: Sequence[str]) -> None:
     """Raise UsageError if the root is not a folder, or if all sources are folders, which have no use for it."""
     if root is not None and not is_folder(root):

@@ -80,9 +80,6 @@ def _invalid_json(where: str, error: Exception) -> UsageError:
     return UsageError(f"{where}: is not valid JSON ({reason}); fix or remove the record")
 
 
-# -- JSON -----------------------------------------------------------------------------------------------------------
-
-
 def _json_lines(stream: Iterable[bytes], origin: str) -> Iterator[Answer]:
     for number, line in enumerate(stream, start=1):
         if not line.strip():
@@ -139,9 +136,6 @@ def _is_torn(error: Exception, text: str, closing: str) -> bool:
     if not isinstance(error, json.JSONDecodeError):
         return False
     return error.pos >= len(text) or ("\n" not in text[error.pos :] and not text.endswith(closing))
-
-
-# -- CSV and TSV ----------------------------------------------------------------------------------------------------
 
 
 class _Lines:
