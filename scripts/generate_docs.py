@@ -19,6 +19,7 @@ import typer
 
 import bike_cli
 from bike_cli.cli.app import app
+from bike_cli.cli.flags import metavar_of
 from bike_cli.config import ClassifyConfig, EvalConfig, FewshotConfig, FinetuneConfig
 from bike_cli.settings import options_of
 from bike_cli.tasks.evaluate.metric_table import METRICS
@@ -126,7 +127,7 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def _usage(argument: typing.Any) -> str:  # noqa: ANN401
-    name = (argument.metavar or argument.name.upper()).removesuffix("…")
+    name = argument.metavar
     several = "..." if argument.nargs == -1 else ""
     return f"{name}{several}" if argument.required else f"[{name}]{several}"
 
@@ -141,7 +142,7 @@ def _row(parameter: typing.Any, hint: object) -> str:  # noqa: ANN401
         shown = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
         meaning += f" Default: {shown}." if shown not in (None, False, (), []) else ""
     values = "" if getattr(parameter, "count", False) else _values(hint)
-    if parameter.metavar and not is_argument:
+    if not is_argument and parameter.metavar not in ("", metavar_of(hint)):
         values = _code(parameter.metavar)
     return f"| {_code(names)} | {values} | {_cell(meaning)} |"
 

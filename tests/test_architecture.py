@@ -1,6 +1,7 @@
 """The house: who may know whom, where libraries live, how long a function may be, what a start costs."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -201,6 +202,22 @@ def _is_annotated(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     return function.returns is not None and all(x.annotation or x.arg in ("self", "cls") for x in given)
 
 
+def untyped_dictionaries(module: str, source: str) -> list[str]:
+    """Dictionaries of anything that cross modules of cli/: a dataclass, or a type with a name, would say what is in."""
+    if not module.startswith("bike_cli.cli."):
+        return []
+    found = []
+    for function in _public_functions(ast.parse(source)):
+        a = function.args
+        annotations = [x.annotation for x in (*a.posonlyargs, *a.args, *a.kwonlyargs)] + [function.returns]
+        texts = [ast.unparse(annotation) for annotation in annotations if annotation is not None]
+        found += [f"{module}.{function.name}: {text}" for text in texts if _ANYTHING.search(text)]
+    return found
+
+
+_ANYTHING = re.compile(r"\b(dict|Mapping|MutableMapping)\[str, (object|Any)\]")
+
+
 def blanket_excepts(module: str, source: str) -> list[str]:
     handlers = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ExceptHandler)]
     blankets = [h for h in handlers if h.type is None or {"Exception", "BaseException"} & _names(h.type)]
@@ -222,6 +239,18 @@ def test_every_module_is_looked_at() -> None:
 
 def test_imports_go_one_way() -> None:
     assert [wrong for module, source in SOURCES.items() for wrong in wrong_ways(module, source)] == []
+
+
+def test_no_dictionary_of_anything_crosses_modules_of_the_command_line() -> None:
+    assert [wrong for module, source in SOURCES.items() for wrong in untyped_dictionaries(module, source)] == []
+
+
+@pytest.mark.parametrize(
+    "signature", ["f(x: dict[str, object])", "f(*, x: Mapping[str, Any] | None)", "f() -> list[dict[str, object]]"]
+)
+def test_a_dictionary_of_anything_is_found(signature: str) -> None:
+    assert len(untyped_dictionaries("bike_cli.cli.finetune", f"def {signature}: ...")) == 1
+    assert untyped_dictionaries("bike_cli.cli.finetune", f"def _{signature}: ...") == []
 
 
 def test_no_command_uses_another() -> None:

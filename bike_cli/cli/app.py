@@ -45,7 +45,10 @@ def _shared(
     context: typer.Context,
     verbose: o.Verbose = 0,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version", metavar="", callback=_show_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Accept options in front of a command: `bike -v classify` is `bike classify -v`."""

@@ -62,7 +62,7 @@ def prune_command(
         float | None,
         typer.Option("--unused-days", metavar="DAYS", help="Drop features that were not used for this many days."),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Remove the whole cache, even if it is damaged.")] = False,
+    everything: Annotated[bool, o.switch("--all", help="Remove the whole cache, even if it is damaged.")] = False,
     cache_dir: o.CacheDir = None,
     json_line: o.Json = False,
     verbose: o.Verbose = 0,

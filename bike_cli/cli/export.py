@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bike_cli.cli import options as o
+from bike_cli.cli.flags import metavar_of
 from bike_cli.cli.terminal.console import handle_errors, loading, plain, stderr
 from bike_cli.cli.terminal.targets import check_model_folder, check_official_file, explain_unwritable
 from bike_cli.config import EngineConfig, OneBranch
@@ -22,11 +23,19 @@ Exported = Annotated[
 ]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; with --official, a file such as OUT.pt.")]
 Official = Annotated[
-    bool, typer.Option("--official", help="Write a file for the official BIKE code, if it can represent the model.")
+    bool,
+    typer.Option(
+        "--official", metavar="", help="Write a file for the official BIKE code, if it can represent the model."
+    ),
 ]
 BranchOption = Annotated[
     OneBranch | None,
-    typer.Option("--branch", help="Branch to write to the official file.", show_default="the one that the model has"),
+    typer.Option(
+        "--branch",
+        metavar=metavar_of(OneBranch),
+        help="Branch to write to the official file.",
+        show_default="the one that the model has",
+    ),
 ]
 
 

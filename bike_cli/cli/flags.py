@@ -133,23 +133,34 @@ def _place(f: Field[Any], *, is_setting: bool) -> tuple[int, bool]:
 def _parameter(f: Field[Any], hint: object, *, is_setting: bool) -> inspect.Parameter:
     default = None if is_setting or f.default == () else inspect.Parameter.empty if f.default is MISSING else f.default
     parsed = typing.Optional[_parsed_type(hint)] if default is None else _parsed_type(hint)  # noqa: UP045 - no literal
-    annotation = Annotated[parsed, typer_info(f, is_setting=is_setting)]  # type: ignore[valid-type]
+    annotation = Annotated[parsed, typer_info(f, hint, is_setting=is_setting)]  # type: ignore[valid-type]
     return inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def typer_info(f: Field[Any], *, is_setting: bool = True) -> Any:  # noqa: ANN401 - as typer.Option
+def typer_info(f: Field[Any], hint: object, *, is_setting: bool = True) -> Any:  # noqa: ANN401 - as typer.Option
     """Return what Typer needs to know of the flag of a field, to annotate a parameter with."""
     described = flag_of(f)
     assert described is not None
     make: Any = typer.Option if described.names else typer.Argument
+    values = "" if described.is_counted else metavar_of(hint) if described.names else f.name.upper()
     return make(
         *described.names,
         help=described.help,
         rich_help_panel=described.panel,
-        metavar="" if described.is_counted else described.metavar,
+        metavar=described.metavar or values,
         show_default=_default_text(f, described, is_setting=is_setting),
         **({"count": True} if described.is_counted else {}),
     )
+
+
+def metavar_of(hint: object) -> str:
+    """Return what the help shows as the value of a flag; nothing for a flag without a value."""
+    option = _options(hint)[0]
+    if typing.get_origin(option) in (tuple, list):
+        option = typing.get_args(option)[0]
+    if typing.get_origin(option) is Literal:
+        return "|".join(map(str, typing.get_args(option)))
+    return {bool: "", int: "N", float: "NUMBER", Path: "PATH"}.get(option, "TEXT")  # type: ignore[call-overload, no-any-return]
 
 
 def _default_text(f: Field[Any], described: Flag, *, is_setting: bool) -> str | bool:

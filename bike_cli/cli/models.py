@@ -27,8 +27,8 @@ TAGS_FROM = 110  # columns that leave room for tags next to the short names
 
 models_app = typer.Typer(invoke_without_command=True)
 
-Everything = Annotated[bool, typer.Option("--all", "-a", help="Also list every open_clip tag that runs.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+Everything = Annotated[bool, o.switch("--all", "-a", help="Also list every open_clip tag that runs.")]
+Json = Annotated[bool, o.switch("--json", help="Print one JSON object per line.")]
 
 
 @models_app.callback()

@@ -128,7 +128,13 @@ class EvalConfig(_DrawConfig):
         help="Seed of the bootstrap and of few-shot draws.",
     )
     protocol: Protocol = flag(
-        "--protocol", default="standard", panel=METRICS, affects="scores", help="Which metrics to compute, and how."
+        "--protocol",
+        default="standard",
+        panel=METRICS,
+        affects="scores",
+        metavar="NAME",
+        help="Which metrics to compute, and how: standard, zeroshot-full, zeroshot-half, k600, fewshot, multilabel or "
+        "anet.",
     )
     official: bool = flag(
         "--official",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bike_cli.cli.classify.summary import Tally
+from bike_cli.cli.terminal.json_text import JsonObject
 from bike_cli.config import RESULTS, ClassifyConfig
 from bike_cli.errors import UsageError
 from bike_cli.settings import settings_affecting
@@ -82,7 +83,7 @@ class ExistingRecords:
             start = self.ranges.pop()[0]
         self.ranges.append((start, stop))
 
-    def add(self, record: Mapping[str, object], wanted: RecordFormat, *, where: str) -> bool:
+    def add(self, record: JsonObject, wanted: RecordFormat, *, where: str) -> bool:
         """Count a record, or raise UsageError if it does not fit the others or this run.
 
         Returns:
@@ -154,7 +155,7 @@ def read_existing(path: Path, wanted: RecordFormat, *, named: Path) -> ExistingR
     return existing
 
 
-def _parsed(line: bytes) -> dict[str, object] | None:
+def _parsed(line: bytes) -> JsonObject | None:
     """Return the object of a line; an empty one for a blank line, None for a torn line."""
     if not line.endswith(b"\n"):
         return None
@@ -165,7 +166,7 @@ def _parsed(line: bytes) -> dict[str, object] | None:
     return record if isinstance(record, dict) else {"": record}
 
 
-def _checked_model(record: Mapping[str, object], wanted: RecordFormat, *, where: str) -> str:
+def _checked_model(record: JsonObject, wanted: RecordFormat, *, where: str) -> str:
     """Return the model of a prediction, or raise UsageError if it differs from what this run writes."""
     model, top = record.get("model"), record.get("top")
     if not isinstance(model, str) or not isinstance(top, list):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from bike_cli.cli.terminal.json_text import JsonObject
 from bike_cli.records import Failure, Prediction
 
 Cell = str | int | float | None
 
 
-def as_object(record: Prediction | Failure, settings: str | None = None) -> dict[str, object]:
+def as_object(record: Prediction | Failure, settings: str | None = None) -> JsonObject:
     """Return the JSON object of a record, with numbers rounded to their precision.
 
     Args:

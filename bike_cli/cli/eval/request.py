@@ -29,7 +29,6 @@ class EvalRequest(Request):
 
     data: tuple[str, ...] = _scoring(
         default=(),
-        metavar="DATA…",
         help="Class folders, CSV path,label, list files, Charades or ActivityNet annotations; or predictions.",
     )
     labels: tuple[Path, ...] = _data(

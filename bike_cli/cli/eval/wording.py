@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from bike_cli.tasks.evaluate.metric_table import METRICS
 from bike_cli.tasks.evaluate.official import OFFICIAL_NAMES
-from bike_cli.tasks.evaluate.report import Comparison, EvaluationReport
+from bike_cli.tasks.evaluate.report import Comparison, Estimate, EvaluationReport, Metric
 from bike_cli.wording import points
 
 SIGNIFICANT = 0.05  # below this p
@@ -22,7 +22,7 @@ def metric_name(key: str) -> str:
     return METRICS[key].name if key in METRICS else OFFICIAL_NAMES.get(key, key.replace("_", " "))
 
 
-def keys_of(metrics: Iterable[Mapping[str, object] | None]) -> list[str]:
+def keys_of(metrics: Iterable[Mapping[str, Metric] | Mapping[str, Estimate] | None]) -> list[str]:
     """Return the keys that any of several mappings has, in order."""
     return list(dict.fromkeys(key for some in metrics for key in some or ()))
 

@@ -59,9 +59,8 @@ class Downloads(Reporter):
             now, size = time.monotonic(), self._transfer.size
             if now - self._line_s >= STEP_S and done - self._line_at >= STEP * size:
                 self._line_s, self._line_at = now, done
-                self._print(
-                    f"{self._transfer.model}: {done / size:.0%}, {readable_size(done)} of {readable_size(size)}"
-                )
+                progress = f"{done / size:.0%}, {readable_size(done)} of {readable_size(size)}"
+                self._print(f"{self._transfer.model}: {progress}")
 
     def waiting(self, transfer: Transfer) -> None:
         """Report that another process downloads the file."""
@@ -77,9 +76,8 @@ class Downloads(Reporter):
         if is_complete:
             self._print(f"{transfer.model}: downloaded and verified, {readable_size(done)}")
         elif done:
-            self._print(
-                f"{transfer.model}: stopped at {readable_size(done)}{_of(transfer)}; the same command continues there"
-            )
+            progress = f"{readable_size(done)}{_of(transfer)}"
+            self._print(f"{transfer.model}: stopped at {progress}; the same command continues there")
 
     def _print(self, line: str) -> None:
         self._console.print(plain(line))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+
+JsonObject = Mapping[str, object]
 
 # Characters that are valid in JSON but unsafe on a terminal: C1 controls and DEL, bytes that are not UTF-8 (kept as
 # surrogates), line separators, and marks that change the direction of text.
