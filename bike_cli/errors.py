@@ -1,13 +1,5 @@
 """Every error of bike, with its exit code.
 
-    BikeError
-    ├── UsageError      2   a flag, a label list, a lexicon, a template or a config file is wrong
-    │   ├── ConfigError 2   a config file, an environment variable or a value in one
-    │   └── StoreError  2   the store of features is damaged, of another format, or not a store of bike
-    ├── WorkerError     2   no worker process can decode here, whatever the video; the run stops
-    ├── VideoError      3   one input cannot be read; it becomes a Failure, and the run continues
-    └── ModelError      5   a model or its weights are missing, damaged or of a kind bike cannot run
-
 Messages have the form `subject: what is wrong; what to do`. Bugs are not BikeErrors: they keep their traceback and
 exit with 1.
 """
@@ -78,7 +70,7 @@ class ModelError(BikeError):
 
 
 class VideoError(BikeError):
-    """One input cannot be turned into frames.
+    """One input cannot be turned into frames; it becomes a `Failure`, and the run continues.
 
     Args:
         kind: `missing` no such file · `not_video` no decoder knows it · `no_picture` no video stream or no frame ·

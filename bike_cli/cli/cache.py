@@ -150,7 +150,6 @@ def _summary(pruned: Pruned) -> str:
 
 
 def _time(seconds: int) -> str:
-    """Return a time in UTC as ISO 8601 writes it."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError):

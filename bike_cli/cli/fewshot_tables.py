@@ -47,7 +47,6 @@ def _curve(report: Report) -> Table:
 
 
 def _classes(report: Report) -> Table:
-    """Return the accuracy per class of the last method with the most shots."""
     method, shots = report.methods[-1], max(report.shots)
     title = plain(f"{method}, {count(shots, 'shot')}, per class")
     table = Table(box=box.SIMPLE, title=title, title_justify="left")

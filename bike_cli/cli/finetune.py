@@ -125,7 +125,6 @@ def _finetuning(config: FinetuneConfig, request: FinetuneRequest, labelled: Trai
 
 
 def _report_choices(training: Finetuning, labelled: TrainSet, *, quiet: bool) -> None:
-    """Write to stderr what was chosen for the user."""
     console = stderr(quiet=quiet or not stderr_is_tty())
     sides = training.sides
     parts = [

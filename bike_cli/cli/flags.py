@@ -175,7 +175,6 @@ def _default_text(f: Field[Any], described: Flag, *, is_setting: bool) -> str | 
 
 
 def _options(hint: object) -> list[object]:
-    """Return the types that a field allows, None aside."""
     return [option for option in options_of(hint) if option is not type(None)]
 
 

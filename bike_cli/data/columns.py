@@ -26,8 +26,4 @@ CLASS_NAME_COLUMNS = (  # of a list of labels, in order of preference
 # fmt: on
 
 # The columns of a file of labelled videos, and their common alternatives.
-LABELLED_COLUMNS: Mapping[str, frozenset[str]] = {
-    "path": PATH_COLUMNS,
-    "label": CLASS_COLUMNS,
-    "split": SPLIT_COLUMNS,
-}
+LABELLED_COLUMNS: Mapping[str, frozenset[str]] = {"path": PATH_COLUMNS, "label": CLASS_COLUMNS, "split": SPLIT_COLUMNS}

@@ -140,7 +140,6 @@ def _sources_in(given: str, omissions: Omissions) -> Iterator[Source]:
 
 
 def _without_video(given: str, left_out: Omissions) -> str:
-    """Return the message for a folder without a video."""
     counts = {kind: number for kind, number in left_out.counts.items() if kind != "empty"}
     if not counts:
         return f"{given}: holds no file (.mp4, .mkv, .webm, …); name the files, or a folder that holds videos"

@@ -69,7 +69,6 @@ def _parsed(text: str) -> object:
 
 
 def _json_lines(lines: Sequence[Line]) -> list[object] | None:
-    """Return the objects of JSON lines, or None."""
     if len(lines) < 2 or not all(line.text.startswith("{") and line.text.endswith("}") for line in lines):
         return None
     values = [_parsed(line.text) for line in lines]
@@ -104,7 +103,6 @@ def _is_open(lines: Sequence[Line]) -> bool:
 
 
 def _of_value(value: Collection[Any], where: str, form: str, *, depth: int = 0) -> LabelTable:
-    """Return the labels of a parsed list or mapping."""
     if depth > _DEEPEST:  # YAML may contain itself
         raise UsageError(f"{where}: is nested too deeply to be a list of labels; {FIX}")
     if isinstance(value, Mapping):

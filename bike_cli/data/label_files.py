@@ -88,8 +88,6 @@ def _table(text: str, path: Path, lines: Sequence[Line]) -> LabelTable | None:
         header = _cells(lines[0].text, delimiter)
         if len(header) > 1 and is_header(header):
             rows = _rows(text, path, delimiter)
-            if header == ["id", "name"]:
-                _check_pairs(rows)
             wheres = [Line(where, "") for where, _ in rows[1:]]
             return labels_by_header(header, [row for _, row in rows[1:]], wheres, str(path), f"{name}-separated table")
     if len(lines) > 1 and _unquoted(lines[0].text).lower() in _HEADER_ALONE:
@@ -141,13 +139,6 @@ def _without_edges(row: list[str], delimiter: str) -> list[str]:
     """Return the cells of a row without the bars around a row of Markdown."""
     is_framed = delimiter == "|" and len(row) > 2 and not row[0].strip() and not row[-1].strip()
     return row[1:-1] if is_framed else row
-
-
-def _check_pairs(rows: Sequence[tuple[str, list[str]]]) -> None:
-    for where, row in rows[1:]:
-        if len(row) != 2 or not row[1]:
-            way = "put quotes around a name with a comma"
-            raise UsageError(f"{where}: has {len(row)} cells, not an id and a name; {way}")
 
 
 def _split_once(line: str, delimiter: str) -> list[str]:

@@ -10,10 +10,9 @@ from pathlib import Path
 from bike_cli.config import PROMPT
 from bike_cli.data.csv_rows import csv_rows
 from bike_cli.data.label_files import read_table
-from bike_cli.data.lines import Line, check, key, read_lines, read_text, tidy
+from bike_cli.data.lines import Line, check, key, path_of, read_lines, read_text, tidy
 from bike_cli.errors import UsageError
 from bike_cli.records import Prompt
-from bike_cli.wording import nearest
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +82,8 @@ def read_templates(name_or_file: str | Path) -> tuple[str, ...]:
     if given in TEMPLATES:
         return TEMPLATES[given]
     if _is_there(given) or "{}" not in given:
-        lines = read_lines(_existing(given), of="templates")
+        fix = "give a file, or a text with {} in it"
+        lines = read_lines(path_of(given, TEMPLATES, kind="set of templates", fix=fix), of="templates")
     else:
         lines = [Line(repr(given), given)]
     for where, text in lines:
@@ -111,15 +111,6 @@ def _refuse_files(labels: Sequence[str], named: str) -> None:
 
 def _is_there(given: str | Path) -> bool:
     return os.path.exists(given)  # noqa: PTH110 - a Path raises if a text is too long for a name
-
-
-def _existing(given: str) -> Path:
-    path = Path(given)
-    if not _is_there(given) and not path.suffix and path.name == given:
-        near = nearest(given, TEMPLATES)
-        known = f"the nearest is {near!r} (of {', '.join(TEMPLATES)})"
-        raise UsageError(f"{given}: no such set of templates; {known}, or give a file, or a text with {{}} in it")
-    return path
 
 
 def _distinct(lines: Sequence[Line]) -> tuple[str, ...]:

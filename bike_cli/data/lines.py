@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
 from bike_cli.data.inputs import looks_like_video
 from bike_cli.data.signatures import describe_content, utf_encoding
 from bike_cli.errors import UsageError
+from bike_cli.wording import nearest
 
 
 class Line(NamedTuple):
@@ -34,6 +37,15 @@ def as_lines(text: str, path: Path, *, of: str) -> list[Line]:
     numbered = enumerate(text.split("\n"), start=1)
     lines = [Line(f"{path}:{i}", tidy(entry)) for i, entry in numbered if not is_comment(entry)]
     return check(lines, origin=str(path), of=of)
+
+
+def path_of(given: str, known: Collection[str], *, kind: str, fix: str) -> Path:
+    """Return the path of a file that is given instead of a known name; raise UsageError for an unknown name."""
+    path = Path(given)
+    if not os.path.lexists(given) and not path.suffix and path.name == given:
+        near = f"the nearest is {nearest(given, known)!r} (of {', '.join(known)})"
+        raise UsageError(f"{given}: no such {kind}; {near}, or {fix}")
+    return path
 
 
 def read_text(path: Path, *, of: str) -> str:

@@ -95,7 +95,6 @@ def _path_of_url(url: str) -> str:
 
 
 def _check_head(head: bytes, origin: str, *, nul: bool) -> None:
-    """Raise UsageError if the first bytes are those of another kind of file."""
     encoding = utf_encoding(head)
     if encoding is not None and (not nul or _is_surely_wide(head)):
         raise UsageError(f"{origin}: is {encoding}; save it as UTF-8")

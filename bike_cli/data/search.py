@@ -273,7 +273,6 @@ def _inside(folder: Path, listing: FolderListing) -> Iterator[tuple[Path, Kind]]
 
 
 def _count_left_out(folder: Path, listing: FolderListing, omissions: Omissions) -> None:
-    """Count what the search of one folder leaves out."""
     images, others = listing.names("image"), listing.names("other")
     if len(images) > 1 and _look_like_frames(listing):
         omissions.add("mixed", str(folder))

@@ -179,7 +179,6 @@ def _check_format(config: ClassifyConfig, request: ClassifyRequest, format_: For
 def _opened(
     request: ClassifyRequest, stdout: TextIO | None, wanted: RecordFormat
 ) -> Iterator[tuple[TextIO, ExistingRecords]]:
-    """Yield the stream that takes the records, and the records that are in it already."""
     from bike_cli.cli.terminal.output_file import open_output, open_resumed
 
     if request.output is None:
@@ -260,7 +259,6 @@ def _write(records: Iterable[Prediction | Failure], writer: Writer, done: Done, 
 
 
 def _report_end(request: ClassifyRequest, done: Done, existing: ExistingRecords, *, workers: int) -> None:
-    """Write to stderr how the run ended."""
     if done.stopped_by is not None:
         failed = f"{done.stopped_by.source.id}: failed ({done.stopped_by.kind})"
         notice(f"{failed}; --strict stopped here, {count(done.tally.total, 'video')} done", level="error")

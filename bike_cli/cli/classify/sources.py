@@ -169,7 +169,6 @@ def _open_list(file: Path | None) -> BufferedReader | None:
 
 
 def _named(inputs: Inputs, lines: BufferedReader | None) -> Iterator[str]:
-    """Yield the inputs of the command line, then those of the list."""
     with lines or nullcontext():
         for given in inputs.videos:
             yield from _on_stdin(nul=inputs.ends_with_nul) if given == STDIN else [given]

@@ -81,7 +81,6 @@ def check_packages() -> Check:
 
 
 def _unmet_requirements() -> Iterator[str]:
-    """Yield a message for each requirement that the installed packages do not meet."""
     try:
         from packaging.requirements import Requirement
     except ImportError:  # a dependency of huggingface_hub, which may be broken

@@ -40,11 +40,7 @@ def check_few_shot(config: EvalConfig, request: EvalRequest, *, is_predicted: bo
     _names_file(request)
     if len(request.data) > 1:
         raise UsageError(f"protocol fewshot: draws from one data set, and {len(request.data)} were named; name one")
-    unsupported = {
-        "--official": config.official,
-        "--unknown": request.unknown,
-        "--multi-label": request.multi_label,
-    }
+    unsupported = {"--official": config.official, "--unknown": request.unknown, "--multi-label": request.multi_label}
     for flag, is_given in unsupported.items():
         if is_given:
             raise UsageError(f"{flag}: is not supported by the protocol fewshot; leave it out")
@@ -111,7 +107,6 @@ def _report(
     study: Study,
     scores: Sequence[Sequence[SystemScores]],
 ) -> tuple[EvaluationReport, Mistakes]:
-    """Return the report on the scores of each study, and the mistakes of the first study."""
     from bike_cli.data.labelled.eval_sets import EvalSet
     from bike_cli.tasks.evaluate.mistakes import Mistakes, find_mistakes
     from bike_cli.tasks.evaluate.summary import describe_data, manifest_of, summarize

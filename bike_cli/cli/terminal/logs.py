@@ -43,10 +43,7 @@ def logs_on_stderr(write: Write, *, quiet: bool, verbose: int) -> Iterator[None]
     for logger, handler in handlers.items():
         logger.addHandler(handler)
     try:
-        with (
-            _without_handlers(logging.getLogger(HUB)),
-            _lowered(level) if verbose and not quiet else nullcontext(),
-        ):
+        with _without_handlers(logging.getLogger(HUB)), _lowered(level) if verbose and not quiet else nullcontext():
             yield
     finally:
         for logger, handler in handlers.items():
@@ -76,8 +73,6 @@ def _lowered(level: int) -> Iterator[None]:
 
 
 class _Lines(logging.Handler):
-    """Prints the records of bike."""
-
     def __init__(self, write: Write, level: int) -> None:
         super().__init__(level)
         self._write = write
@@ -104,8 +99,6 @@ class _Lines(logging.Handler):
 
 
 class _OtherLines(_Lines):
-    """Prints the records of libraries."""
-
     def emit(self, record: logging.LogRecord) -> None:
         if record.name.split(".")[0] != OURS and not _is_shown_elsewhere(record.name):
             super().emit(record)

@@ -250,7 +250,6 @@ def _candidates(listings: Sequence[Listing], names_file: Path | None) -> Candida
 
 
 def _named(listings: Sequence[Listing]) -> Iterator[tuple[str, str]]:
-    """Yield each class of the sources and its place, in order."""
     for listing in listings:
         yield from ((name, entry.where) for entry in listing.entries for name in entry.names)
         yield from ((name, listing.origin) for name in listing.further)

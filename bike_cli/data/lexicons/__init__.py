@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bike_cli.data.lines import key, read_lines
-from bike_cli.errors import UsageError
-from bike_cli.wording import nearest
+from bike_cli.data.lines import key, path_of, read_lines
 
 _FOLDER = Path(__file__).parent
 
@@ -32,11 +30,6 @@ def read_lexicon(name_or_file: str | Path) -> tuple[str, ...]:
 
 
 def _file(name_or_file: str) -> Path:
-    names, path = lexicon_names(), Path(name_or_file)
-    if name_or_file in names:
+    if name_or_file in lexicon_names():
         return _FOLDER / f"{name_or_file}.txt"
-    if not path.exists() and not path.suffix and path.name == name_or_file:
-        near = nearest(name_or_file, names)
-        known = f"the nearest is {near!r} (of {', '.join(names)})"
-        raise UsageError(f"{name_or_file}: no such lexicon; {known}, or give a file of phrases")
-    return path
+    return path_of(name_or_file, lexicon_names(), kind="lexicon", fix="give a file of phrases")

@@ -96,7 +96,6 @@ def _answer(part: Predictions, places: NDArray[np.int32], i: int) -> list[bytes]
 
 
 def _failures(parts: Sequence[Predictions], answered: Sequence[str]) -> tuple[Failure, ...]:
-    """Return the first failure of each video that has no answer."""
     known = set(answered)
     first: dict[str, Failure] = {}
     for failure in chain.from_iterable(part.failures for part in parts):

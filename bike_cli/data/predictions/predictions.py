@@ -153,8 +153,6 @@ def match(predictions: Predictions, truth: EvalSet, *, unknown: str | None = Non
 
 
 class _Collector:
-    """Collects the records of a file."""
-
     def __init__(self, origin: str) -> None:
         self.origin = origin
         self._rows: dict[str, int] = {}
@@ -184,7 +182,6 @@ class _Collector:
             raise UsageError(f"{where}: is not a prediction: status must be 'ok', with a 'top', or 'error'; remove it")
 
     def predictions(self) -> Predictions:
-        """Return everything that was added."""
         if self._repeated:
             text = "%s:%d: %s with more than one identical answer, used once"
             logger.warning(text, self.origin, self._repeated[0], count(len(self._repeated), "video"))
@@ -233,7 +230,6 @@ class _Collector:
         self._starts.append(len(self._labelled))
 
     def _checked(self, top: Sequence[Mapping[str, object]], line: int) -> tuple[array[int], array[float], array[float]]:
-        """Return the places, scores and cosines of an answer."""
         where, known = f"{self.origin}:{line}", len(self._places)
         try:
             labels: list[str] = list(map(itemgetter("label"), top))

@@ -189,7 +189,6 @@ def _tsv_rows(lines: Iterable[str], origin: str) -> Iterator[Row]:
 
 
 def _record(row: Row, columns: Sequence[str]) -> Mapping[str, object]:
-    """Return a row as JSON would have it."""
     cells = dict(zip(columns, row.cells, strict=True))
     if cells["status"] != "ok":
         error = {"type": cells.get("error"), "message": cells.get("message", "")}
