@@ -14,8 +14,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Literal
 
 from bike_cli.cli.flags import Flags, TrainingRequest, command
-from bike_cli.cli.session import Session, session
-from bike_cli.cli.terminal.console import display, loading, notice, plain, stderr, stderr_is_tty, stop_signals
+from bike_cli.cli.session import session
+from bike_cli.cli.terminal.console import display, handling, loading, notice, plain, stderr, stderr_is_tty, stop_signals
 from bike_cli.config import ClassifyConfig, FinetuneConfig, Flag, flag
 from bike_cli.config.fields import DATA, KEEPING, OUTPUT
 from bike_cli.errors import ExitCode, UsageError
@@ -72,7 +72,19 @@ def finetune(config: FinetuneConfig, request: FinetuneRequest) -> ExitCode:
     labelled = _labelled(request)
     videos = len(labelled.train) + len(labelled.val or ())
     with session(config, videos=videos, quiet=request.quiet) as running:
-        training = _finetuning(config, request, labelled, running)
+        engines, processes = running.load_in_each_process([config.engine.model])
+        from bike_cli.tasks.finetune.run import Finetuning
+
+        with loading("labels and data", quiet=running.quiet):
+            training = Finetuning(
+                engines[config.engine.model],
+                labelled,
+                config,
+                running.pool,
+                request.output,
+                resume=request.resume == "auto",
+                processes=processes,
+            )
         with closing(training.folder):
             _report_choices(training, labelled, quiet=running.quiet)
             return _rehearse(training) if request.dry_run else _train(training, request, quiet=running.quiet)
@@ -111,17 +123,6 @@ def _labelled(request: FinetuneRequest) -> TrainSet:
     if joined is not None and not labelled.multi_label and not request.quiet:
         notice(f"label {joined!r}: has a semicolon; add --multi-label if these are several labels", level="warning")
     return labelled
-
-
-def _finetuning(config: FinetuneConfig, request: FinetuneRequest, labelled: TrainSet, running: Session) -> Finetuning:
-    model, is_resumed = config.engine.model, request.resume == "auto"
-    engines, processes = running.load_in_each_process([model])
-    from bike_cli.tasks.finetune.run import Finetuning
-
-    with loading("labels and data", quiet=running.quiet):
-        return Finetuning(
-            engines[model], labelled, config, running.pool, request.output, resume=is_resumed, processes=processes
-        )
 
 
 def _report_choices(training: Finetuning, labelled: TrainSet, *, quiet: bool) -> None:
@@ -193,9 +194,5 @@ def _stopping_on_signals(training: Finetuning, view: View) -> Iterator[None]:
 
     # Ignored signals stay ignored: nohup asks for that.
     numbers = [number for number in stop_signals() if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
+    with handling(numbers, stop):
         yield
-    finally:
-        for number, action in before.items():
-            signal.signal(number, action)

@@ -20,8 +20,6 @@ from bike_cli.cli.terminal.logs import logs_on_stderr
 from bike_cli.engine.download.progress import reporting_to
 from bike_cli.errors import BikeError, ExitCode, ModelError, UsageError
 
-_Action = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
-
 NARROWEST_TABLE = 72  # columns; narrower tables would cut digits off
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
@@ -114,9 +112,12 @@ def handle_errors(*, quiet: bool = False, verbose: int = 0) -> Iterator[None]:
 
 @contextmanager
 def _errors_as_exit_codes() -> Iterator[None]:
-    before = _interrupt_on_stop_signals()
+    # SIGTERM and the like end a run as Ctrl-C does, with all clean-up. Ignored signals stay ignored, as with nohup.
+    is_main = threading.current_thread() is threading.main_thread()
+    unhandled = [number for number in stop_signals() if is_main and signal.getsignal(number) is signal.SIG_DFL]
     try:
-        yield
+        with handling(unhandled, signal.default_int_handler):
+            yield
     except BikeError as e:
         notice_error(e)
         raise typer.Exit(e.exit_code) from e
@@ -138,9 +139,6 @@ def _errors_as_exit_codes() -> Iterator[None]:
             level="error",
         )
         raise typer.Exit(ExitCode.USAGE) from e
-    finally:
-        for number, action in before.items():
-            signal.signal(number, action)
 
 
 def stop_signals() -> list[signal.Signals]:
@@ -149,13 +147,15 @@ def stop_signals() -> list[signal.Signals]:
     return [signal.Signals[name] for name in names if hasattr(signal, name)]
 
 
-def _interrupt_on_stop_signals() -> dict[signal.Signals, _Action]:
-    """Let SIGTERM and the like end a run as Ctrl-C does, with all clean-up; return the previous handlers."""
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    # Ignored signals stay ignored: nohup asks for that.
-    handled = [number for number in stop_signals() if signal.getsignal(number) is signal.SIG_DFL]
-    return {number: signal.signal(number, signal.default_int_handler) for number in handled}
+@contextmanager
+def handling(signals: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Handle signals, and restore their previous handlers at the end."""
+    before = {number: signal.signal(number, handler) for number in signals}
+    try:
+        yield
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)
 
 
 def _is_control(character: str) -> bool:

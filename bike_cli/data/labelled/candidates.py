@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bike_cli.data.label_files import read_table
-from bike_cli.data.labelled.train_sets import check_labels, label_of, labels_by_class
+from bike_cli.data.labelled.train_sets import check_labels, label_of, labels_by_class, lines_by_key
 from bike_cli.data.lines import Line, as_lines, check, is_comment, key, nfc, read_text, tidy
 from bike_cli.errors import UsageError
 
@@ -79,14 +79,12 @@ def _places(spelled: Iterable[str]) -> dict[str, int | None]:
 
 
 def _coded_lines(text: str, path: Path) -> dict[str, Line]:
-    lines: dict[str, Line] = {}
+    codes, lines = [], []
     for where, entry in as_lines(text, path, of="labels"):
-        match = _CODED.fullmatch(entry)
-        assert match is not None  # checked by the caller
-        first = lines.setdefault(str(int(match["id"])), Line(where, match["name"]))
-        if first.where != where:
-            raise UsageError(f"{where}: code c{match['id']} is at {first.where} too; remove one")
-    return lines
+        code, name = entry.split(maxsplit=1)
+        codes.append(code)
+        lines.append(Line(where, name))
+    return {str(int(code[1:])): line for code, line in lines_by_key(codes, lines, "code").items()}
 
 
 def _in_order(lines: dict[str, Line], path: Path) -> list[Line]:

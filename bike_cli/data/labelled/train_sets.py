@@ -269,7 +269,7 @@ def labels_by_class(text: str, path: Path, *, by_id: bool) -> dict[str, Line]:
         table = read_table(text, path)
         keys = [str(id_) for id_ in table.ids] if by_id else [nfc(tidy(name)) for name in table.names]
         if keys:
-            return _by_key(keys, table.lines, header[0])
+            return lines_by_key(keys, table.lines, header[0])
     rows = [row for row in csv_rows(text, str(path)) if not row.cells[0].lstrip().startswith("#")]
     keys, lines = [], []
     for where, row in by_column(rows, str(path), needed=header):
@@ -278,10 +278,11 @@ def labels_by_class(text: str, path: Path, *, by_id: bool) -> dict[str, Line]:
             raise UsageError(f"{where}: id {name!r} is not a whole number; number the classes as the list file does")
         keys.append(str(int(name)) if by_id else name)
         lines.append(Line(where, tidy(row[header[1]])))
-    return _by_key(keys, lines, header[0])
+    return lines_by_key(keys, lines, header[0])
 
 
-def _by_key(keys: Sequence[str], lines: Sequence[Line], column: str) -> dict[str, Line]:
+def lines_by_key(keys: Sequence[str], lines: Sequence[Line], column: str) -> dict[str, Line]:
+    """Return the lines by their keys; raise UsageError for a key that is there twice."""
     labels: dict[str, Line] = {}
     for name, line in zip(keys, lines, strict=True):
         first = labels.setdefault(name, line)

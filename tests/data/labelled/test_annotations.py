@@ -139,7 +139,7 @@ def test_wrong_rows_are_refused_by_line(rows: tuple[str, ...], message: str, cla
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (("c000 Holding", "c000 Closing"), "^names.txt:2: code c000 is at names.txt:1 too; remove one"),
+        (("c000 Holding", "c000 Closing"), "^names.txt:2: code 'c000' is at names.txt:1 too; remove one"),
         (("c000 Holding", "c002 Closing"), "^names.txt: has ids up to 2, but not 1"),
     ],
 )
