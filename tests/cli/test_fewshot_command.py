@@ -552,7 +552,7 @@ def test_a_picture_that_cannot_be_written_costs_no_report(data: Path, tmp_path: 
     assert ran.exit_code == ExitCode.USAGE
     assert "proto" in ran.stdout
     assert report_of(tmp_path / "report.json")["command"] == "fewshot"
-    assert "pictures: cannot be written to" in ran.stderr
+    assert "pictures: cannot be written (Is a directory)" in ran.stderr
 
 
 def test_report_and_classifier_are_two_files(data: Path, tmp_path: Path) -> None:
