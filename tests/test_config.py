@@ -171,7 +171,7 @@ def test_a_wrong_value_in_a_file_says_what_would_be_right(yaml_file: Path, text:
 
 
 @pytest.mark.parametrize("text", ["true", "8.5", "[", "", "many"])
-def test_a_wrong_value_in_the_environment_is_told_in_one_line(text: str) -> None:
+def test_a_wrong_value_in_the_environment_is_reported_in_one_line(text: str) -> None:
     with pytest.raises(ConfigError, match=r"environment: frames is .*; give a whole number"):
         resolved(environment={"BIKE_FRAMES": text})
 
@@ -344,7 +344,7 @@ def test_a_flag_sets_its_own_field_and_no_other(name: str, yaml_file: Path) -> N
         ["--draft", "--decoder", "decord"],
     ],
 )
-def test_a_wrong_flag_is_wrong_use(flags: list[str]) -> None:
+def test_a_wrong_flag_is_a_usage_error(flags: list[str]) -> None:
     done = CliRunner().invoke(app, ["classify", *flags, "--dump-config"])
 
     assert (done.exit_code, done.stdout) == (ExitCode.USAGE, "")

@@ -50,7 +50,7 @@ class Browser:
         self.requests: list[str] = []
         """URLs that were asked for since the page was opened, data: URIs left out."""
         self.complaints: list[str] = []
-        """What the console was told."""
+        """What was written to the console."""
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Log"):
@@ -63,10 +63,10 @@ class Browser:
         command = {"id": self._count, "method": method, "params": parameters, **session}
         os.write(self._commands, json.dumps(command).encode() + b"\0")
         while True:
-            told = self._read()
-            if told.get("id") == self._count:
-                assert "error" not in told, told["error"]
-                result: dict[str, Any] = told["result"]
+            reply = self._read()
+            if reply.get("id") == self._count:
+                assert "error" not in reply, reply["error"]
+                result: dict[str, Any] = reply["result"]
                 return result
 
     def open(self, file: Path, *, width: int = 1100, height: int = 900, scheme: str = "light") -> None:
@@ -82,9 +82,9 @@ class Browser:
 
     def value_of(self, script: str) -> object:
         """Return what JavaScript evaluates to; a debugger is not bound by the page's policy."""
-        told = self.ask("Runtime.evaluate", expression=script, returnByValue=True)
-        assert "exceptionDetails" not in told, told
-        return told["result"].get("value")
+        reply = self.ask("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in reply, reply
+        return reply["result"].get("value")
 
     def screenshot(self, *, whole: bool = False) -> bytes:
         """Return the window, or the whole page, as a PNG."""
@@ -95,16 +95,16 @@ class Browser:
             read = os.read(self._answers, 1 << 20)
             assert read, "Chromium has ended"
             self._unread += read
-        told, self._unread = self._unread.split(b"\0", 1)
-        message: Mapping[str, Any] = json.loads(told)
+        reply, self._unread = self._unread.split(b"\0", 1)
+        message: Mapping[str, Any] = json.loads(reply)
         self._note(message.get("method"), message.get("params", {}))
         return message
 
-    def _note(self, event: str | None, told: Mapping[str, Any]) -> None:
-        if event == "Network.requestWillBeSent" and not told["request"]["url"].startswith("data:"):
-            self.requests.append(told["request"]["url"])
+    def _note(self, event: str | None, reply: Mapping[str, Any]) -> None:
+        if event == "Network.requestWillBeSent" and not reply["request"]["url"].startswith("data:"):
+            self.requests.append(reply["request"]["url"])
         elif event == "Log.entryAdded":
-            self.complaints.append(told["entry"]["text"])
+            self.complaints.append(reply["entry"]["text"])
         elif event == "Page.loadEventFired":
             self._is_loaded = True
 

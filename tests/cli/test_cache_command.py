@@ -82,7 +82,7 @@ def test_the_folder_may_stand_in_the_environment(cache: Path, monkeypatch: pytes
     assert bike("cache", "info").records[0]["videos"] == 40
 
 
-def test_a_foreign_file_is_wrong_use(tmp_path: Path) -> None:
+def test_a_foreign_file_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text("notes")
 
     for arguments in (["info"], ["prune", "--all"], ["prune", "--max-size", "1GB"]):

@@ -24,7 +24,7 @@ from bike_cli.errors import ExitCode
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = next((p for p in (ROOT / "shared/golden", ROOT.parent / "shared/golden") if p.is_dir()), None)
-NO_SUCH_MODEL = "no-such-model"  # whatever is told before this was found out before a model is loaded
+NO_SUCH_MODEL = "no-such-model"  # an error that comes before this one was found before a model is loaded
 OPENAI_IMAGE = ImageRecipe(32, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
 BIKE = Recipe(spot="all", temperature=0.01)
 
@@ -59,7 +59,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def told(ran: Ran, code: ExitCode = ExitCode.USAGE) -> str:
+def error_of(ran: Ran, code: ExitCode = ExitCode.USAGE) -> str:
     """Return the one line that says what is wrong: thing, fact and way out."""
     assert (ran.exit_code, ran.stdout) == (code, "")
     assert ran.stderr.count("\n") == 1
@@ -91,7 +91,7 @@ def test_the_bundled_model_becomes_a_folder_that_is_the_same_model(tmp_path: Pat
 
 def test_an_official_file_becomes_a_folder(tmp_path: Path) -> None:
     if GOLDEN is None:
-        pytest.skip("shared/golden, the values of the official code, is not beside this checkout")
+        pytest.skip("shared/golden, the values of the official code, is not next to this checkout")
     file = GOLDEN / "bike_tiny_checkpoint.pt"
 
     ran = bike("export", file, tmp_path / "mine")
@@ -100,7 +100,7 @@ def test_an_official_file_becomes_a_folder(tmp_path: Path) -> None:
     assert_same(open_checkpoint(str(file)), load_folder(tmp_path / "mine"))
 
 
-def test_a_folder_of_bikes_is_replaced_and_a_card_beside_it_stays(small: Path, video: Path, tmp_path: Path) -> None:
+def test_a_folder_of_bikes_is_replaced_and_a_card_next_to_it_stays(small: Path, video: Path, tmp_path: Path) -> None:
     shutil.copytree(small, tmp_path / "mine")
     (tmp_path / "mine" / "README.md").write_text("a card")
 
@@ -121,7 +121,7 @@ def test_an_empty_folder_is_filled(video: Path, tmp_path: Path) -> None:
 # -- official files
 
 
-def test_an_official_file_is_written_and_its_use_told(video: Path, tmp_path: Path) -> None:
+def test_an_official_file_is_written_and_its_use_shown(video: Path, tmp_path: Path) -> None:
     ran = bike("export", video, tmp_path / "a.pt", "--official")
 
     assert (ran.exit_code, ran.stdout) == (ExitCode.DONE, "")
@@ -134,7 +134,9 @@ def test_an_official_file_is_written_and_its_use_told(video: Path, tmp_path: Pat
 def test_a_model_with_both_heads_asks_which(small: Path, tmp_path: Path) -> None:
     ran = bike("export", small, tmp_path / "a.pt", "--official")
 
-    assert told(ran).startswith("small: has a temporal head and an attribute head, an official file holds one of them")
+    assert error_of(ran).startswith(
+        "small: has a temporal head and an attribute head, an official file holds one of them"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -154,19 +156,21 @@ def test_the_branch_that_is_asked_for_is_written(small: Path, tmp_path: Path, br
 def test_a_branch_that_the_model_has_not_is_refused(video: Path, tmp_path: Path) -> None:
     ran = bike("export", video, tmp_path / "a.pt", "--official", "--branch", "attributes")
 
-    assert told(ran) == "--branch attributes: video model has no attribute head; leave --branch out"
+    assert error_of(ran) == "--branch attributes: video model has no attribute head; leave --branch out"
 
 
 def test_a_branch_of_a_folder_is_refused(tmp_path: Path) -> None:
     ran = bike("export", NO_SUCH_MODEL, tmp_path / "mine", "--branch", "video")
 
-    assert told(ran).startswith("--branch: chooses the head of an official file; add --official")
+    assert error_of(ran).startswith("--branch: chooses the head of an official file; add --official")
 
 
 def test_the_bundled_model_is_refused_with_the_reason(tmp_path: Path) -> None:
     ran = bike("export", "tiny", tmp_path / "a.pt", "--official")
 
-    assert told(ran, ExitCode.NO_MODEL).startswith("tiny: the official code would build another model (text_cfg.heads")
+    assert error_of(ran, ExitCode.NO_MODEL).startswith(
+        "tiny: the official code would build another model (text_cfg.heads"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -187,7 +191,7 @@ def test_quiet_says_nothing(video: Path, tmp_path: Path, arguments: tuple[str, .
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_terminal_is_told_too(video: Path, tmp_path: Path) -> None:
+def test_a_terminal_is_reported_too(video: Path, tmp_path: Path) -> None:
     ran = bike_on_terminal("export", video, tmp_path / "mine")
 
     assert ran.exit_code == ExitCode.DONE
@@ -197,7 +201,7 @@ def test_a_terminal_is_told_too(video: Path, tmp_path: Path) -> None:
 def test_an_unknown_model_names_the_nearest(tmp_path: Path) -> None:
     ran = bike("export", "tinny", tmp_path / "mine")
 
-    assert told(ran, ExitCode.NO_MODEL).startswith(
+    assert error_of(ran, ExitCode.NO_MODEL).startswith(
         "model 'tinny': is not an alias, ARCH,TAG, file or folder; nearest: tiny"
     )
     assert list(tmp_path.iterdir()) == []
@@ -233,7 +237,9 @@ def test_an_unknown_model_names_the_nearest(tmp_path: Path) -> None:
         (("-", "--official"), "-: is neither a file nor a folder; give a name that bike can write"),
     ],
 )
-def test_a_bad_target_is_told_before_the_model_is_loaded(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_a_bad_target_is_reported_before_the_model_is_loaded(
+    tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
     (tmp_path / "file").write_text("mine")
     for name, content in {"other": '{"model_type": "clip"}', "list": "[1]", "text": "not JSON"}.items():
         (tmp_path / name).mkdir()
@@ -242,20 +248,20 @@ def test_a_bad_target_is_told_before_the_model_is_loaded(tmp_path: Path, argumen
 
     ran = bike("export", NO_SUCH_MODEL, *(a.format(here=tmp_path) for a in arguments))
 
-    assert told(ran).startswith(said.format(here=tmp_path))
+    assert error_of(ran).startswith(said.format(here=tmp_path))
     assert json.loads((tmp_path / "other" / "config.json").read_text()) == {"model_type": "clip"}
     assert {p.name for p in tmp_path.iterdir()} == {"file", "other", "list", "text", "pipe"}
 
 
 @pytest.mark.parametrize("arguments", [("{here}/mine",), ("{here}/a.pt", "--official")])
-def test_a_folder_of_somebody_else_is_told(
+def test_a_folder_of_somebody_else_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
 
     ran = bike("export", NO_SUCH_MODEL, *(a.format(here=tmp_path) for a in arguments))
 
-    assert ": cannot be written; choose a folder that you may write to" in told(ran)
+    assert ": cannot be written; choose a folder that you may write to" in error_of(ran)
 
 
 def test_the_folder_that_is_read_is_not_overwritten(video: Path, tmp_path: Path) -> None:
@@ -263,7 +269,7 @@ def test_the_folder_that_is_read_is_not_overwritten(video: Path, tmp_path: Path)
     before = (video / "config.json").stat().st_mtime_ns
 
     for name in (video, tmp_path / "link"):
-        assert told(bike("export", video, name)) == (
+        assert error_of(bike("export", video, name)) == (
             f"{name}: is the model to export and would be overwritten; choose another name"
         )
     assert (video / "config.json").stat().st_mtime_ns == before
@@ -273,7 +279,7 @@ def test_the_bundled_folder_is_not_overwritten() -> None:
     folder = bundled_folder()
     assert folder
 
-    assert "is the model to export" in told(bike("export", "tiny", folder))
+    assert "is the model to export" in error_of(bike("export", "tiny", folder))
 
 
 @pytest.mark.parametrize("model_name", ["{file}", "ViT-B-32-quickgelu,{file}"])
@@ -282,7 +288,7 @@ def test_the_file_that_is_read_is_not_overwritten(tmp_path: Path, model_name: st
 
     ran = bike("export", model_name.format(file=tmp_path / "a.pt"), tmp_path / "a.pt", "--official")
 
-    assert "a.pt: is the model to export and would be overwritten" in told(ran)
+    assert "a.pt: is the model to export and would be overwritten" in error_of(ran)
     assert (tmp_path / "a.pt").read_text() == "weights"
 
 
@@ -299,10 +305,10 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("arguments", [("{here}/mine",), ("{here}/a.pt", "--official", "-q")])
-def test_a_full_disk_is_told_and_leaves_no_model(video: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_model(video: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     with files_of_at_most(100_000):
         ran = bike("export", video, *(a.format(here=tmp_path) for a in arguments))
 
-    assert ": cannot be written (" in told(ran)
+    assert ": cannot be written (" in error_of(ran)
     assert "File too large" in ran.stderr
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []

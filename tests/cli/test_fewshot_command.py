@@ -28,7 +28,7 @@ CLASSES = ("blue_circle", "green_cross", "red_square")
 LABELS = tuple(name.replace("_", " ") for name in CLASSES)
 EACH = 5  # videos of a class
 ONE_DRAW = ("--trials", "1", "--shots", "2")
-NO_SUCH_MODEL = ("-m", "no-such-model")  # whatever is told before this was found out before the model is loaded
+NO_SUCH_MODEL = ("-m", "no-such-model")  # an error that comes before this one was found before the model is loaded
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -36,7 +36,7 @@ def fewshot(*arguments: object) -> Ran:
     return bike("fewshot", "-m", "tiny", "--frames", "4", *arguments)
 
 
-def told(ran: Ran) -> str:
+def output(ran: Ran) -> str:
     """Return the one line that says what is wrong: thing, fact and way out."""
     assert ran.stdout == ""
     assert ran.stderr.count("\n") == 1
@@ -197,7 +197,7 @@ def test_a_bad_clip_is_a_warning_a_line_of_the_report_and_an_exit_code(own: Path
     assert str(bad) not in json.dumps(report["draws"])
 
 
-def test_a_bad_clip_is_not_told_to_the_quiet(own: Path) -> None:
+def test_a_bad_clip_is_not_reported_with_quiet(own: Path) -> None:
     (own / "red_square" / "1.mp4").write_bytes(b"no film")
 
     ran = fewshot(own, *ONE_DRAW, "-q")
@@ -205,7 +205,7 @@ def test_a_bad_clip_is_not_told_to_the_quiet(own: Path) -> None:
     assert (ran.exit_code, ran.stderr) == (ExitCode.SOME_FAILED, "")
 
 
-def test_a_copy_is_told_and_in_the_report(own: Path, tmp_path: Path) -> None:
+def test_a_copy_is_reported_and_in_the_report(own: Path, tmp_path: Path) -> None:
     shutil.copyfile(own / "red_square" / "1.mp4", own / "red_square" / "again.mp4")
 
     ran = fewshot(own, *ONE_DRAW, "-o", tmp_path / "report.json")
@@ -270,25 +270,25 @@ def test_no_method_is_all_right_here(kept: Callable[[str], Kept]) -> None:
 
 
 def odds(record: dict[str, object]) -> dict[str, float]:
-    """Return the share of each learnt label among them."""
+    """Return the share of each trained label among them."""
     scores = {str(one["label"]): one["score"] for one in record["top"]}  # type: ignore[attr-defined]
     return {label: scores[label] / sum(scores[one] for one in LABELS) for label in LABELS}
 
 
 @pytest.mark.parametrize("method", ["tip", "probe"])
-def test_further_labels_stand_beside_and_leave_the_odds_between_learnt_ones(
+def test_further_labels_are_added_and_leave_the_odds_between_trained_ones(
     kept: Callable[[str], Kept], data: Path, method: str
 ) -> None:
     clip = data / "red_square" / "0.mp4"
 
     (alone,) = classify(kept(method), clip, "-k", "9").records
-    (beside,) = classify(kept(method), clip, "-k", "9", "--also", "purple ring, yellow star").records
+    (extended,) = classify(kept(method), clip, "-k", "9", "--also", "purple ring, yellow star").records
 
-    assert {one["label"] for one in beside["top"]} == {*LABELS, "purple ring", "yellow star"}  # type: ignore[attr-defined]
-    assert sum(one["score"] for one in beside["top"]) == pytest.approx(1, abs=1e-4)  # type: ignore[attr-defined]
-    assert odds(beside) == pytest.approx(odds(alone), abs=1e-4)  # of scores that are rounded
-    cosines = [{one["label"]: one["cosine"] for one in record["top"]} for record in (alone, beside)]  # type: ignore[attr-defined]
-    assert cosines[0].items() <= cosines[1].items()  # those of the text, whatever else was learnt or stands beside
+    assert {one["label"] for one in extended["top"]} == {*LABELS, "purple ring", "yellow star"}  # type: ignore[attr-defined]
+    assert sum(one["score"] for one in extended["top"]) == pytest.approx(1, abs=1e-4)  # type: ignore[attr-defined]
+    assert odds(extended) == pytest.approx(odds(alone), abs=1e-4)  # of scores that are rounded
+    cosines = [{one["label"]: one["cosine"] for one in record["top"]} for record in (alone, extended)]  # type: ignore[attr-defined]
+    assert cosines[0].items() <= cosines[1].items()  # those of the text, whichever labels are added
 
 
 def test_a_further_label_wins_where_it_is_what_the_video_shows(kept: Callable[[str], Kept], tmp_path: Path) -> None:
@@ -318,11 +318,11 @@ def test_of_bike_a_model_is_kept(data: Path, tmp_path: Path, monkeypatch: pytest
 
     assert ran.exit_code == ExitCode.DONE
     assert (model / "labels.txt").read_text().splitlines() == [*LABELS, "purple ring"]
-    told = report_of(report)
-    paths = [Path(video["path"]) for video in told["draws"][0]["test"]]  # type: ignore[index]
+    output = report_of(report)
+    paths = [Path(video["path"]) for video in output["draws"][0]["test"]]  # type: ignore[index]
     answers = bike("classify", "-m", model, "-L", ",".join(LABELS), "--frames", "4", *paths).records
     right = [a["label"] == p.parent.name.replace("_", " ") for a, p in zip(answers, paths, strict=True)]
-    (result,) = (one for one in told["results"] if one["method"] == "bike")  # type: ignore[attr-defined]
+    (result,) = (one for one in output["results"] if one["method"] == "bike")  # type: ignore[attr-defined]
     assert sum(right) / len(right) == pytest.approx(result["top1"]["value"], abs=1e-6)
 
 
@@ -358,7 +358,7 @@ def test_what_does_not_go_with_a_classifier_is_refused(
     ran = classify(classifier, data / "red_square" / "0.mp4", *(flag.format(file=classifier.file) for flag in flags))
 
     assert ran.exit_code == ExitCode.USAGE
-    assert told(ran).startswith(message.format(file=classifier.file))
+    assert output(ran).startswith(message.format(file=classifier.file))
 
 
 def test_the_classifier_of_another_model_is_refused_with_both_named(
@@ -370,7 +370,7 @@ def test_the_classifier_of_another_model_is_refused_with_both_named(
     ran = classify(kept("probe"), data / "red_square" / "0.mp4")
 
     assert ran.exit_code == ExitCode.USAGE
-    assert told(ran) == (
+    assert output(ran) == (
         f"classifier: was trained with the model tiny ({tiny.fingerprint}), but this run uses another "
         f"({other.fingerprint}); give --model tiny, or train it again with this one"
     )
@@ -383,14 +383,14 @@ def test_a_damaged_classifier_is_an_error_of_a_model(kept: Callable[[str], Kept]
     ran = bike("classify", "--classifier", cut, data / "red_square" / "0.mp4")
 
     assert ran.exit_code == ExitCode.NO_MODEL
-    assert told(ran).startswith(f"{cut}: is not a complete bike classifier (")
+    assert output(ran).startswith(f"{cut}: is not a complete bike classifier (")
 
 
 def test_further_labels_need_a_classifier(data: Path) -> None:
     ran = bike("classify", *NO_SUCH_MODEL, data / "red_square" / "0.mp4", "--also", "juggling")
 
     assert ran.exit_code == ExitCode.USAGE
-    assert told(ran) == "--also: adds labels to a classifier; add --classifier, or use -L"
+    assert output(ran) == "--also: adds labels to a classifier; add --classifier, or use -L"
 
 
 # -- pictures -----------------------------------------------------------------------------------------------------
@@ -414,13 +414,15 @@ def test_labels_are_no_formulas_in_pictures(own: Path, tmp_path: Path) -> None:
     assert fewshot(own, *ONE_DRAW, "--plots", tmp_path / "plots").exit_code == ExitCode.DONE
 
 
-def test_without_matplotlib_the_way_to_it_is_told(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_the_way_to_it_is_reported(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(plots, "find_spec", lambda _: None)
 
     ran = bike("fewshot", *NO_SUCH_MODEL, data, "--plots", tmp_path / "plots")
 
     assert ran.exit_code == ExitCode.USAGE
-    assert told(ran) == "--plots: draws with matplotlib, which is not installed; pip install 'bike-cli[plots]'"
+    assert output(ran) == "--plots: draws with matplotlib, which is not installed; pip install 'bike-cli[plots]'"
     assert not (tmp_path / "plots").exists()
 
 
@@ -450,7 +452,7 @@ def test_without_matplotlib_the_way_to_it_is_told(data: Path, tmp_path: Path, mo
         (["{data}", "-l", "{here}/none"], "{here}/none: "),
     ],
 )
-def test_wrong_use_is_told_before_the_model_is_loaded(
+def test_wrong_use_is_reported_before_the_model_is_loaded(
     data: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "file").touch()
@@ -458,7 +460,7 @@ def test_wrong_use_is_told_before_the_model_is_loaded(
 
     ran = bike("fewshot", *NO_SUCH_MODEL, *(argument.format(**places) for argument in arguments))
 
-    assert told(ran).startswith(message.format(**places))
+    assert output(ran).startswith(message.format(**places))
     assert ran.exit_code == ExitCode.USAGE == 2
 
 
@@ -485,26 +487,26 @@ def test_wrong_use_leaves_no_file(data: Path, tmp_path: Path, arguments: list[st
 
     ran = fewshot(data, "-o", tmp_path / "report.json", *(argument.format(**here) for argument in arguments))
 
-    assert told(ran).startswith(message)
+    assert output(ran).startswith(message)
     assert ran.exit_code == ExitCode.USAGE
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_share_to_hold_back_is_refused_beside_a_test_side(data: Path, own: Path) -> None:
+def test_a_share_to_hold_back_is_refused_next_to_a_test_side(data: Path, own: Path) -> None:
     for path in own.rglob("[1-9].mp4"):
         path.unlink()
 
     ran = fewshot(data, "--test", own, "--test-frac", "0.3")
 
     assert ran.exit_code == ExitCode.USAGE
-    assert told(ran).startswith("test_fraction: holds videos back for testing, but the data have a test side; leave")
+    assert output(ran).startswith("test_fraction: holds videos back for testing, but the data have a test side; leave")
 
 
 def test_an_unknown_model_names_the_nearest(data: Path) -> None:
     ran = bike("fewshot", "-m", "tinny", data)
 
     assert ran.exit_code == ExitCode.NO_MODEL
-    assert told(ran).startswith("model 'tinny': is not an alias, ARCH,TAG, file or folder; nearest: tiny")
+    assert output(ran).startswith("model 'tinny': is not an alias, ARCH,TAG, file or folder; nearest: tiny")
 
 
 @pytest.mark.parametrize("flag", ["-o", "--save"])
@@ -564,7 +566,7 @@ def test_report_and_classifier_are_two_files(data: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("flag", ["--save", "--plots"])
-def test_what_cannot_be_written_is_told_in_a_line(data: Path, flag: str) -> None:
+def test_what_cannot_be_written_is_reported_in_a_line(data: Path, flag: str) -> None:
     ran = fewshot(data, *ONE_DRAW, "--method", "proto", flag, "/proc/new")
 
     assert ran.exit_code == ExitCode.USAGE

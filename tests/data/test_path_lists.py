@@ -117,9 +117,9 @@ def test_a_video_of_every_container_is_named(here: Path, container: str, codec: 
     frames = np.random.default_rng(0).integers(0, 255, (8, 64, 64, 3), dtype=np.uint8)
     write_video(here / "clip", frames, codec=codec, container=container)
 
-    told = message((here / "clip").read_bytes(), nul=nul)
+    result = message((here / "clip").read_bytes(), nul=nul)
 
-    assert told == "stdin: is a video, not a list of paths; name the file itself, as in bike classify clip.mp4"
+    assert result == "stdin: is a video, not a list of paths; name the file itself, as in bike classify clip.mp4"
 
 
 @pytest.mark.parametrize(

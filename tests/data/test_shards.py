@@ -56,7 +56,7 @@ def test_a_shard_is_written_as_part_and_count(text: str, shard: Shard) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "problem"),
     [
         ("0/4", "there is no part 0; they are counted from 1/4 to 4/4"),
         ("5/4", "there is no part 5"),
@@ -70,6 +70,6 @@ def test_a_shard_is_written_as_part_and_count(text: str, shard: Shard) -> None:
         ("", "is not I/N"),
     ],
 )
-def test_anything_else_is_wrong_use(text: str, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_anything_else_is_a_usage_error(text: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
         parse_shard(text)

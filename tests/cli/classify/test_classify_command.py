@@ -17,7 +17,7 @@ import bike_cli
 from bike_cli.errors import ExitCode
 
 FIELDS = ["path", "status", "label", "score", "top", "attributes", "model", "settings", "frames", "duration_s"]
-NO_SUCH_MODEL = ("-m", "no-such-model")  # whatever is told before this was found out before the model is loaded
+NO_SUCH_MODEL = ("-m", "no-such-model")  # an error that comes before this one was found before the model is loaded
 
 
 pytestmark = pytest.mark.usefixtures("one_store_for_all")
@@ -157,12 +157,12 @@ def test_no_input_at_all_counts_as_all_failed(labels: Path) -> None:
 def test_a_label_that_was_cut_is_a_warning_unless_quiet(clips: Path) -> None:
     given = (clips / "red_square.mp4", "-L", f"blue circle, red square {'very ' * 100}")
 
-    told, quiet = classify(*given), classify(*given, "-q")
+    stderr_of, quiet = classify(*given), classify(*given, "-q")
 
-    assert told.stderr.startswith("warning: label 'red square very")
-    assert told.stderr.count("\n") == 1
+    assert stderr_of.stderr.startswith("warning: label 'red square very")
+    assert stderr_of.stderr.count("\n") == 1
     assert quiet.stderr == ""
-    assert quiet.stdout == told.stdout
+    assert quiet.stdout == stderr_of.stdout
 
 
 # -- inputs -------------------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def test_a_message_steers_no_terminal(clips: Path, flag: str, text: str) -> None
 # -- wrong use ----------------------------------------------------------------------------------------------------
 
 
-def told(ran: Ran) -> str:
+def stderr_of(ran: Ran) -> str:
     """Return the one line that says what is wrong."""
     assert ran.stdout == ""
     assert ran.stderr.count("\n") == 1
@@ -293,7 +293,7 @@ def told(ran: Ran) -> str:
         (["{clip}", "", "-L", "a"], "'': is an empty name; give the path of a video"),
     ],
 )
-def test_wrong_use_is_told_before_the_model_is_loaded(
+def test_wrong_use_is_reported_before_the_model_is_loaded(
     clips: Path, labels: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "folder").mkdir()
@@ -303,7 +303,7 @@ def test_wrong_use_is_told_before_the_model_is_loaded(
 
     ran = bike("classify", *NO_SUCH_MODEL, *(a.format(**places) for a in arguments))
 
-    assert told(ran).startswith(message.format(**places))
+    assert stderr_of(ran).startswith(message.format(**places))
     assert ran.exit_code == ExitCode.USAGE == 2
 
 
@@ -341,8 +341,10 @@ def test_a_video_on_stdin_is_not_a_list(clips: Path, labels: Path, nul: list[str
     ran = classify("-", *nul, "-l", labels, stdin=film.read_bytes())
     listed = classify("--files-from", film, *nul, "-l", labels)
 
-    assert told(ran) == "stdin: is a video, not a list of paths; name the file itself, as in bike classify clip.mp4"
-    assert told(listed).startswith(f"{film}: is a video, not a list of paths; ")
+    assert (
+        stderr_of(ran) == "stdin: is a video, not a list of paths; name the file itself, as in bike classify clip.mp4"
+    )
+    assert stderr_of(listed).startswith(f"{film}: is a video, not a list of paths; ")
     assert ran.exit_code == listed.exit_code == ExitCode.USAGE
 
 
@@ -369,12 +371,12 @@ def test_one_label_alone_is_warned_of(clips: Path, tmp_path: Path) -> None:
         (["--device", "cuda:99"], "device 'cuda:99': is not on this machine"),
     ],
 )
-def test_wrong_use_that_the_model_decides_is_told_too(
+def test_wrong_use_that_the_model_decides_is_reported_too(
     clips: Path, labels: Path, flags: list[str], message: str
 ) -> None:
     ran = classify(clips, "-l", labels, *flags)
 
-    assert told(ran).startswith(message)
+    assert stderr_of(ran).startswith(message)
     assert ran.exit_code == ExitCode.USAGE
 
 
@@ -389,7 +391,7 @@ def test_flags_that_do_not_parse_are_wrong_use(arguments: list[str]) -> None:
 def test_an_unknown_model_names_the_nearest(clips: Path, labels: Path) -> None:
     ran = bike("classify", clips, "-l", labels, "-m", "tinny")
 
-    assert told(ran).startswith("model 'tinny': is not an alias, ARCH,TAG, file or folder; nearest: tiny")
+    assert stderr_of(ran).startswith("model 'tinny': is not an alias, ARCH,TAG, file or folder; nearest: tiny")
     assert ran.exit_code == ExitCode.NO_MODEL == 5
 
 

@@ -72,7 +72,7 @@ def test_a_shard_without_a_video_is_no_failure(clips: Path, way: str) -> None:
 
 
 @pytest.mark.parametrize("shard", ["0/4", "5/4", "x", "1/0"])
-def test_a_shard_that_is_none_is_wrong_use(clips: Path, shard: str) -> None:
+def test_a_shard_that_is_none_is_a_usage_error(clips: Path, shard: str) -> None:
     ran = classify(clips, "--shard", shard)
 
     assert (ran.exit_code, ran.stdout) == (ExitCode.USAGE, "")
@@ -128,7 +128,7 @@ def test_a_table_and_its_progress_share_the_screen(many: Path) -> None:
         assert not ("/8 videos" in line and ".mp4" in line)
 
 
-def test_json_on_a_terminal_has_no_progress_beside_it(many: Path) -> None:
+def test_json_on_a_terminal_has_no_progress_next_to_it(many: Path) -> None:
     ran = bike_on_terminal("classify", "-m", "tiny", *LABELS, many, "-f", "jsonl")
 
     assert [json.loads(line)["status"] for line in ran.stdout.splitlines()].count("ok") == 7
@@ -148,7 +148,7 @@ def test_quiet_has_neither(many: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("only_two_are_listed")
-def test_what_is_not_listed_yet_is_counted_beside_the_work(many: Path, tmp_path: Path) -> None:
+def test_what_is_not_listed_yet_is_counted_next_to_the_work(many: Path, tmp_path: Path) -> None:
     ran = bike_on_terminal("classify", "-m", "tiny", *LABELS, many, "-o", tmp_path / "a.jsonl", columns=100)
 
     assert "8/8 videos 1 failed" in without_colour(ran.stderr)
@@ -177,7 +177,7 @@ def test_a_long_list_gives_the_same_answers(many: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("only_two_are_listed")
-def test_an_argument_without_a_video_is_told_at_once_however_late_it_comes(many: Path, tmp_path: Path) -> None:
+def test_an_argument_without_a_video_is_reported_at_once_however_late_it_comes(many: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
 
     ran = bike("classify", "-m", "no-such-model", *LABELS, many, tmp_path / "empty")

@@ -287,7 +287,7 @@ class BreaksDown:
 # -- nothing is mixed ---------------------------------------------------------------------------------------------
 
 
-def told(ran: Ran) -> str:
+def result(ran: Ran) -> str:
     assert (ran.exit_code, ran.stdout) == (ExitCode.USAGE, "")
     assert ran.stderr.count("\n") == 1
     return ran.stderr.removeprefix("error: ")
@@ -298,7 +298,7 @@ def test_another_model_is_refused(clips: Path, labels: Path, answers: Path) -> N
 
     ran = classify(clips / "red_square.mp4", clips / "x.mp4", "-l", labels, "-o", answers, "--resume")
 
-    assert told(ran).startswith(f"{answers}: contains answers of the model large, and this run uses tiny; use")
+    assert result(ran).startswith(f"{answers}: contains answers of the model large, and this run uses tiny; use")
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_other_settings_that_show_are_refused(
 
     ran = classify(clips, *(flag.format(labels=labels) for flag in flags), "-o", answers, "--resume")
 
-    assert message in told(ran)
+    assert message in result(ran)
     assert answers.read_bytes() == before
 
 
@@ -328,7 +328,7 @@ def test_a_broken_line_in_the_middle_is_named(listed: Path, labels: Path, answer
 
     ran = resume(listed, labels, answers)
 
-    assert told(ran).startswith(f"{answers}:2: is not a record of bike; remove the line, or leave --resume out")
+    assert result(ran).startswith(f"{answers}:2: is not a record of bike; remove the line, or leave --resume out")
     assert answers.read_bytes() == before
 
 
@@ -338,7 +338,7 @@ def test_a_file_that_is_no_answer_is_not_cut(clips: Path, labels: Path, tmp_path
 
     ran = classify(clips, "-l", labels, "-o", notes, "--resume")
 
-    assert "notes.jsonl:1: is not a record of bike" in told(ran)
+    assert "notes.jsonl:1: is not a record of bike" in result(ran)
     assert notes.read_text() == "remember the milk"
 
 
@@ -352,7 +352,7 @@ def test_a_file_that_is_no_answer_is_not_cut(clips: Path, labels: Path, tmp_path
     ],
 )
 def test_resume_needs_a_file_of_json_lines(clips: Path, labels: Path, flags: list[str], message: str) -> None:
-    assert told(classify(clips, "-l", labels, "--resume", *flags)).startswith(message)
+    assert result(classify(clips, "-l", labels, "--resume", *flags)).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -416,14 +416,14 @@ def test_what_changes_no_score_may_change(listed: Path, labels: Path, answers: P
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk here")
 @pytest.mark.parametrize("format_", ["jsonl", "json", "csv"])
-def test_a_full_disk_is_told_in_a_line(clips: Path, labels: Path, format_: str) -> None:
+def test_a_full_disk_is_reported_in_a_line(clips: Path, labels: Path, format_: str) -> None:
     done = classify(clips / "red_square.mp4", "-l", labels, "-f", format_, "-o", "/dev/full")
 
     assert done.exit_code == ExitCode.USAGE
     assert "error: cannot write the answers (No space left on device); free some space" in done.stderr
 
 
-def test_no_path_on_stdin_is_told(labels: Path) -> None:
+def test_no_path_on_stdin_is_reported(labels: Path) -> None:
     done = classify("-", "-l", labels)
 
     assert done.exit_code == ExitCode.ALL_FAILED
@@ -447,7 +447,7 @@ def test_a_list_may_name_the_file_that_the_answers_go_to(
     assert f"{answers}: is the output of this run, and is left out" in done.stderr
 
 
-def test_a_closed_stdin_is_told(labels: Path) -> None:
+def test_a_closed_stdin_is_reported(labels: Path) -> None:
     done = subprocess.run([*BIKE, "classify", "-", "-l", labels], capture_output=True, preexec_fn=lambda: os.close(0))
 
     assert done.returncode == ExitCode.USAGE

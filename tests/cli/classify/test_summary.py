@@ -30,7 +30,7 @@ def test_what_was_not_decoded_came_from_the_cache() -> None:
     )
 
 
-def test_time_that_nobody_measured_is_not_told() -> None:
+def test_time_that_nobody_measured_is_not_reported() -> None:
     assert summary(Tally(2), seconds=4.0, spent=Timings(), workers=2) == "2 videos: 2 ok in 4.0 s, 0.50/s"
 
 

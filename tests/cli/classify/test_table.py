@@ -149,7 +149,7 @@ def test_a_wide_screen_has_room_for_what_was_seen(monkeypatch: pytest.MonkeyPatc
     assert "grass" not in narrow
 
 
-def test_long_paths_keep_the_end_that_tells_them_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_paths_keep_the_end_that_distinguishes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     path = "/a/very/long/way/" * 9 + "clip_07.mp4"
 
     text = plain_screen(monkeypatch, prediction(path), names=[path, "b.mp4"])

@@ -112,7 +112,7 @@ def test_a_record_is_out_before_the_next_one_is_known(format_: Format, tmp_path:
     ("name", "format_"),
     [("a.jsonl", "jsonl"), ("a.json", "json"), ("a.CSV", "csv"), ("a.tsv", "tsv"), ("a.txt", "jsonl"), ("a", "jsonl")],
 )
-def test_the_ending_of_a_file_tells_its_format(name: str, format_: str) -> None:
+def test_the_suffix_of_a_file_decides_its_format(name: str, format_: str) -> None:
     assert format_of(None, Path(name)) == format_
 
 

@@ -107,7 +107,7 @@ def test_a_report_is_repeated_whatever_files_and_variables_say_today(
     assert read(tmp_path / "again.json")["settings"] == read(tmp_path / "r.json")["settings"]
 
 
-def test_a_video_that_failed_again_is_told_by_the_exit_code(data: Path, tmp_path: Path) -> None:
+def test_a_video_that_failed_again_is_reported_by_the_exit_code(data: Path, tmp_path: Path) -> None:
     rows = [f"{file},{file.parent.name}" for file in sorted(data.rglob("*.mp4"))]
     (tmp_path / "rows.csv").write_text("\n".join(["path,label", *rows, f"{tmp_path}/gone.mp4,{CLASSES[0]}"]))
     first = evaluated(tmp_path / "rows.csv", "--resamples", "50", "-o", tmp_path / "r.json")
@@ -134,7 +134,7 @@ def test_a_video_that_failed_again_is_told_by_the_exit_code(data: Path, tmp_path
         ({"arguments": {"data": ["x"], "merge": "x"}}, "its argument merge is invalid"),
     ],
 )
-def test_a_report_that_cannot_be_repeated_is_told(
+def test_a_report_that_cannot_be_repeated_is_reported(
     report: Path, changed: dict[str, object], message: str, tmp_path: Path
 ) -> None:
     (tmp_path / "r.json").write_text(json.dumps(read(report) | changed))
@@ -163,7 +163,7 @@ def test_what_cannot_be_written_keeps_nothing_else_back(
 
 
 @pytest.mark.parametrize(("part", "key"), [("splits", "top1"), ("splits", "top1_std")])
-def test_other_digits_of_splits_are_told(part: str, key: str, data: Path, tmp_path: Path) -> None:
+def test_other_digits_of_splits_are_reported(part: str, key: str, data: Path, tmp_path: Path) -> None:
     assert evaluated(data, "--protocol", "zeroshot-half", "-o", tmp_path / "r.json").exit_code == ExitCode.DONE
     changed = read(tmp_path / "r.json")
     changed[part][-1]["metrics"][key] += 0.01  # type: ignore[index]
@@ -175,7 +175,7 @@ def test_other_digits_of_splits_are_told(part: str, key: str, data: Path, tmp_pa
     assert f"1 metric differs, first {part}[10].metrics.{key}" in ran.stderr
 
 
-def test_other_digits_are_told(report: Path, tmp_path: Path) -> None:
+def test_other_digits_are_reported(report: Path, tmp_path: Path) -> None:
     changed = read(report)
     changed["systems"][0]["metrics"]["top1"]["value"] += 0.01  # type: ignore[index]
     (tmp_path / "other.json").write_text(json.dumps(changed))
@@ -186,7 +186,7 @@ def test_other_digits_are_told(report: Path, tmp_path: Path) -> None:
     assert "1 metric differs, first systems[0].metrics.top1.value" in ran.stderr
 
 
-def test_other_videos_under_the_same_names_are_told(data: Path, report: Path, tmp_path: Path) -> None:
+def test_other_videos_under_the_same_names_are_reported(data: Path, report: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(data, tmp_path / "elsewhere")
     assert evaluated(moved, "--resamples", "200", "-o", tmp_path / "moved.json").exit_code == ExitCode.DONE
     before = read(tmp_path / "moved.json")
@@ -208,8 +208,8 @@ def test_systems_are_compared_on_the_same_videos(data: Path, tmp_path: Path) -> 
     ran = evaluated(data, "--pool", "tcs", "--pool", "mean", "--template", "bike", "--template", "class", "-o", file)
 
     assert ran.exit_code == ExitCode.DONE
-    told = read(file)
-    assert [one["name"] for one in told["systems"]] == [  # type: ignore[attr-defined]
+    result = read(file)
+    assert [one["name"] for one in result["systems"]] == [  # type: ignore[attr-defined]
         *(
             "template bike, pool tcs",
             "template bike, pool mean",
@@ -217,10 +217,10 @@ def test_systems_are_compared_on_the_same_videos(data: Path, tmp_path: Path) -> 
             "template class, pool mean",
         )
     ]
-    assert {one["b"] for one in told["comparisons"]} == {one["name"] for one in told["systems"][1:]}  # type: ignore[attr-defined, index]
+    assert {one["b"] for one in result["comparisons"]} == {one["name"] for one in result["systems"][1:]}  # type: ignore[attr-defined, index]
 
 
-def test_the_official_figure_is_beside_ours(report: Path) -> None:
+def test_the_official_figure_is_next_to_ours(report: Path) -> None:
     (system,) = read(report)["systems"]  # type: ignore[misc]
 
     # Of one view, two softmaxes leave the order of a video's labels as it is.
@@ -231,12 +231,12 @@ def test_halves_are_the_official_draws(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "r.json"
     assert evaluated(data, "--protocol", "zeroshot-half", "--official", "-o", file).exit_code == ExitCode.DONE
 
-    told = read(file)
+    result = read(file)
 
-    splits = told["splits"]
+    splits = result["splits"]
     assert [one["name"] for one in splits] == [*(f"half {i}" for i in range(10)), "mean ± std"]  # type: ignore[attr-defined]
     assert {one["videos"] for one in splits[:10]} == {6}  # type: ignore[index]
-    assert {"half_top1", "half_top1_std"} <= told["systems"][0]["official"].keys()  # type: ignore[index]
+    assert {"half_top1", "half_top1_std"} <= result["systems"][0]["official"].keys()  # type: ignore[index]
 
 
 def test_few_shots_have_the_figures_of_the_few_shot_command(data: Path, tmp_path: Path) -> None:
@@ -309,16 +309,16 @@ def test_unknown_classes_have_an_auroc(data: Path, tmp_path: Path) -> None:
     ran = evaluated(data, "--unknown", "red_square", "-o", tmp_path / "r.json")
 
     assert ran.exit_code == ExitCode.DONE
-    told = read(tmp_path / "r.json")
-    assert told["data"]["classes"] == 3  # type: ignore[index]
-    assert "auroc_none" in told["systems"][0]["metrics"]  # type: ignore[index]
+    result = read(tmp_path / "r.json")
+    assert result["data"]["classes"] == 3  # type: ignore[index]
+    assert "auroc_none" in result["systems"][0]["metrics"]  # type: ignore[index]
 
 
 def broken(monkeypatch: pytest.MonkeyPatch, *, pool: str, videos: int) -> None:
     """Let a system's scores be NaN, of the first so many videos."""
     tell = Classifier.scores
 
-    def told(self: Classifier, seen: Sequence[EncodedVideo]) -> list[Scores]:
+    def result(self: Classifier, seen: Sequence[EncodedVideo]) -> list[Scores]:
         found = tell(self, seen)
         if self.config.spotting.pool != pool:
             return found
@@ -328,7 +328,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, *, pool: str, videos: int) -> None:
             for video, one in zip(seen, found, strict=True)
         ]
 
-    monkeypatch.setattr(Classifier, "scores", told)
+    monkeypatch.setattr(Classifier, "scores", result)
 
 
 def test_a_system_whose_scores_are_no_numbers_keeps_no_other_back(
@@ -342,13 +342,13 @@ def test_a_system_whose_scores_are_no_numbers_keeps_no_other_back(
     assert (
         ran.stderr == "warning: pool mean: all its scores are NaN or infinite, so it is left out; check its weights\n"
     )
-    told = read(tmp_path / "r.json")
-    assert [one["name"] for one in told["systems"]] == ["pool tcs"]  # type: ignore[attr-defined]
-    assert told["systems_left_out"] == ["pool mean"]
-    assert told["data"]["videos"] == 12  # type: ignore[index]
+    result = read(tmp_path / "r.json")
+    assert [one["name"] for one in result["systems"]] == ["pool tcs"]  # type: ignore[attr-defined]
+    assert result["systems_left_out"] == ["pool mean"]
+    assert result["data"]["videos"] == 12  # type: ignore[index]
 
 
-def test_where_no_system_has_numbers_it_is_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_system_has_numbers_it_is_reported(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken(monkeypatch, pool="tcs", videos=99)
 
     ran = evaluated(data)
@@ -381,11 +381,11 @@ def test_what_a_protocol_lacks_keeps_other_figures_from_nobody(data: Path, tmp_p
 
     assert ran.exit_code == ExitCode.DONE
     assert "protocol zeroshot-half: its own metrics are left out (" in ran.stderr
-    told = read(tmp_path / "r.json")
-    assert (told["splits"], "top1" in told["systems"][0]["metrics"]) == ([], True)  # type: ignore[index]
+    result = read(tmp_path / "r.json")
+    assert (result["splits"], "top1" in result["systems"][0]["metrics"]) == ([], True)  # type: ignore[index]
 
 
-def test_what_systems_are_made_of_is_told(data: Path, tmp_path: Path) -> None:
+def test_what_systems_are_made_of_is_reported(data: Path, tmp_path: Path) -> None:
     arguments = ("--template", "bike", "--template", "a {}", "--spot", "all", "--resamples", "50")
     assert evaluated(data, *arguments, "-o", tmp_path / "r.json").exit_code == ExitCode.DONE
 
@@ -441,7 +441,7 @@ def test_a_metric_that_is_not_a_number_is_not_of_a_report(value: object, report:
     assert len(ran.stderr) < 400
 
 
-def test_a_video_that_cannot_be_read_is_told_and_the_others_count(data: Path, tmp_path: Path) -> None:
+def test_a_video_that_cannot_be_read_is_reported_and_the_others_count(data: Path, tmp_path: Path) -> None:
     rows = ["path,label", *(f"{file},{file.parent.name}" for file in sorted(data.rglob("*.mp4")))]
     (tmp_path / "bad.mp4").write_bytes(b"no film")
     (tmp_path / "truth.csv").write_text("\n".join([*rows, "bad.mp4,red_square", "gone.mp4,red_square"]))
@@ -450,9 +450,9 @@ def test_a_video_that_cannot_be_read_is_told_and_the_others_count(data: Path, tm
 
     assert ran.exit_code == ExitCode.SOME_FAILED
     assert "bad.mp4" in ran.stderr
-    told = read(tmp_path / "r.json")["data"]
-    assert told["videos"] == 12  # type: ignore[index]
-    assert sorted(Path(one["path"]).name for one in told["failed"]) == ["bad.mp4", "gone.mp4"]  # type: ignore[index]
+    result = read(tmp_path / "r.json")["data"]
+    assert result["videos"] == 12  # type: ignore[index]
+    assert sorted(Path(one["path"]).name for one in result["failed"]) == ["bad.mp4", "gone.mp4"]  # type: ignore[index]
 
 
 def test_a_page_shows_the_mistakes(data: Path, tmp_path: Path) -> None:
@@ -626,7 +626,7 @@ def test_parts_are_merged_to_the_whole(predicted: tuple[Path, Path], tmp_path: P
         (["--from", "{report}", "--subset", "x"], "so --subset cannot be given as well; leave it out"),
     ],
 )
-def test_what_cannot_work_is_told_before_a_model_is_loaded(
+def test_what_cannot_work_is_reported_before_a_model_is_loaded(
     data: Path, predicted: tuple[Path, Path], report: Path, arguments: list[str], message: str
 ) -> None:
     places = {"data": data, "predicted": predicted[0], "truth": predicted[1], "report": report}

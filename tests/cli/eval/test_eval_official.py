@@ -27,8 +27,8 @@ def evaluated(*arguments: object) -> Ran:
 
 
 def read(file: Path) -> dict[str, object]:
-    told: dict[str, object] = json.loads(file.read_text())
-    return told
+    result: dict[str, object] = json.loads(file.read_text())
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +72,12 @@ def test_splits_as_distributed_have_the_figures_of_a_run_each(
         alone.append(read(tmp_path / f"{i}.json")["systems"][0])  # type: ignore[index]
 
     assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
-    told = read(tmp_path / "k600.json")
-    assert told["data"]["classes"] == 7  # type: ignore[index]
-    for row, one in zip(told["splits"], alone, strict=False):  # type: ignore[call-overload]
+    result = read(tmp_path / "k600.json")
+    assert result["data"]["classes"] == 7  # type: ignore[index]
+    for row, one in zip(result["splits"], alone, strict=False):  # type: ignore[call-overload]
         assert row["official"] == pytest.approx(one["official"])
         assert row["metrics"]["top1"] == pytest.approx(one["metrics"]["top1"]["value"])
-    official = told["systems"][0]["official"]  # type: ignore[index]
+    official = result["systems"][0]["official"]  # type: ignore[index]
     assert official["splits_top1"] == pytest.approx(np.mean([one["official"]["top1"] for one in alone]))
     assert official["splits_top1_std"] == pytest.approx(np.std([one["official"]["top1"] for one in alone]))
     assert 0 < official["splits_top1"] < 1
@@ -120,11 +120,11 @@ def test_few_shots_and_predictions_have_one_file_of_labels(
     predicted = tmp_path / "p.jsonl"
     predicted.write_text('{"path": "a.mp4", "status": "ok"}\n')
 
-    few, told = evaluated(given[0], *flags(names), "--protocol", "fewshot"), bike("eval", predicted, *flags(names))
+    few, result = evaluated(given[0], *flags(names), "--protocol", "fewshot"), bike("eval", predicted, *flags(names))
 
-    assert (few.exit_code, told.exit_code) == (ExitCode.USAGE, ExitCode.USAGE)
+    assert (few.exit_code, result.exit_code) == (ExitCode.USAGE, ExitCode.USAGE)
     assert "--labels: the protocol fewshot has one data set, and 3 files were named; name one" in few.stderr
-    assert "--labels: predictions have one file of true labels, and 3 files were named; name one" in told.stderr
+    assert "--labels: predictions have one file of true labels, and 3 files were named; name one" in result.stderr
 
 
 def test_no_output_may_be_one_of_the_names_files(lists: tuple[list[Path], list[Path]]) -> None:
@@ -168,15 +168,15 @@ def test_attributes_that_count_are_fused_as_the_official_code_does(
     assert evaluated(given[2], "-l", names[2], "--official", *asked, "-o", tmp_path / "r.json").exit_code == 0
 
     paths = [given[2].parent / name for name, _ in videos]
-    told = bike("classify", "-m", "tiny", "--frames", "4", "-k", "9", "-L", ",".join(labels), *asked, *paths).records
+    result = bike("classify", "-m", "tiny", "--frames", "4", "-k", "9", "-L", ",".join(labels), *asked, *paths).records
     engine = bike_cli.load("tiny")
     with torch.no_grad():
-        sentences = ["This is a video about " + ",".join(a["phrase"] for a in one["attributes"]) for one in told]  # type: ignore[attr-defined]
+        sentences = ["This is a video about " + ",".join(a["phrase"] for a in one["attributes"]) for one in result]  # type: ignore[attr-defined]
         texts = engine.encode_texts(sentences, positions="eot").classes
         classes = engine.encode_texts([f"This is a video about {label}" for label in labels], positions="eot").classes
         unit = torch.nn.functional.normalize
         attributes = (unit(texts.double()) @ unit(classes.double()).T).softmax(dim=1)
-    cosines = [{t["label"]: t["cosine"] for t in one["top"]} for one in told]  # type: ignore[attr-defined]
+    cosines = [{t["label"]: t["cosine"] for t in one["top"]} for one in result]  # type: ignore[attr-defined]
     video = torch.tensor([[one[label] for label in labels] for one in cosines]).softmax(dim=1)
     truth = torch.tensor([int(id_) for _, id_ in videos])
 
@@ -228,7 +228,7 @@ def test_a_trained_branch_counts_unasked_and_is_refused_before_a_video_is_read(
 
 @pytest.fixture(scope="module")
 def activitynet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Annotations of four films; beside them one of two labels, one of none and one that no file can be named by."""
+    """Annotations of four films; and one of two labels, one of none and one that no file can be named by."""
     folder = tmp_path_factory.mktemp("anet")
     database = {}
     for i, label in enumerate(["red square", "blue circle", "red square", "blue circle"]):
@@ -250,12 +250,12 @@ def test_one_record_holds_no_others_back(activitynet: Path, tmp_path: Path) -> N
     ran = evaluated(activitynet, "--protocol", "anet", "--official", *outputs)
 
     assert ran.exit_code == ExitCode.SOME_FAILED
-    told = read(tmp_path / "r.json")
-    assert told["data"]["videos"] == 5  # type: ignore[index]
-    assert [one["type"] for one in told["data"]["failed"]] == ["no_label", "no_name"]  # type: ignore[index]
-    assert told["systems"][0]["metrics"]["top1"]["value"] == 1  # type: ignore[index]
-    assert [one["videos"] for one in told["systems"][0]["per_class"]] == [2, 3]  # type: ignore[index]
-    assert told["systems"][0]["official"].keys() == {"top1", "top5", "map"}  # type: ignore[index]
+    result = read(tmp_path / "r.json")
+    assert result["data"]["videos"] == 5  # type: ignore[index]
+    assert [one["type"] for one in result["data"]["failed"]] == ["no_label", "no_name"]  # type: ignore[index]
+    assert result["systems"][0]["metrics"]["top1"]["value"] == 1  # type: ignore[index]
+    assert [one["videos"] for one in result["systems"][0]["per_class"]] == [2, 3]  # type: ignore[index]
+    assert result["systems"][0]["official"].keys() == {"top1", "top5", "map"}  # type: ignore[index]
     assert "1 video with several labels, first " in ran.stderr
     assert "v_two.mp4; only the first label counts" in ran.stderr
     assert "video none: has no label; annotate it; 1 video left out" in ran.stderr

@@ -185,7 +185,7 @@ def test_the_figures_that_both_have_are_compared_and_shown_on_the_page() -> None
     assert "few" in Path("r.html").read_text()
 
 
-def test_several_labels_a_video_keep_what_the_best_tells() -> None:
+def test_several_labels_a_video_keep_what_the_best_says() -> None:
     shares, truth = table()
     rows = [f"{i}.mp4,{LABELS[c]};{LABELS[(c + 1) % 8]}" for i, c in enumerate(truth.tolist())]
     Path("truth.csv").write_text("\n".join(["path,label", *rows]) + "\n")
@@ -262,7 +262,7 @@ def test_a_file_that_is_empty_is_said_to_be(text: str, flags: tuple[str, ...]) -
     assert "p.csv: is empty" in ran.stderr
 
 
-def test_an_empty_file_beside_predictions_is_a_part_or_a_mistake() -> None:
+def test_an_empty_file_next_to_predictions_is_a_part_or_a_mistake() -> None:
     shares, truth = table()
     write_truth(truth)
     files = [write("p.jsonl", records(shares)), write("q.jsonl", [])]
@@ -306,7 +306,7 @@ def test_parts_that_overlap_count_a_video_once() -> None:
     assert figures()["top1"] == pytest.approx(counted(shares, truth)["top1"])
 
 
-def test_parts_of_other_models_are_told_and_all_are_named() -> None:
+def test_parts_of_other_models_are_reported_and_all_are_named() -> None:
     shares, truth = table()
     write_truth(truth)
     parts = [records(shares[:20]), records(shares, model="X")[20:40], records(shares, model="Y")[40:]]
@@ -360,9 +360,9 @@ def test_predictions_are_known_however_they_are_laid_out_and_come(layout: str, w
     assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
     assert figures()["ece"] == pytest.approx(counted(shares, truth)["ece"])
     assert systems()[0]["name"] == "p"
-    told = report()["data"]
-    assert told["files"] == ["p", "truth.csv"]  # type: ignore[index]
-    assert told["contents"] == hashlib.sha256(text.encode() + Path("truth.csv").read_bytes()).hexdigest()  # type: ignore[index]
+    result = report()["data"]
+    assert result["files"] == ["p", "truth.csv"]  # type: ignore[index]
+    assert result["contents"] == hashlib.sha256(text.encode() + Path("truth.csv").read_bytes()).hexdigest()  # type: ignore[index]
 
 
 def test_a_pipe_of_a_bash_process_is_read() -> None:
@@ -402,7 +402,7 @@ def test_annotations_are_no_predictions() -> None:
         assert inspect_files(["b.json"], merge=False) == ([DataFile("b.json", "b.json")], False)
 
 
-def test_what_files_hold_is_told_by_a_hash_of_their_bytes() -> None:
+def test_a_hash_identifies_the_contents_of_files() -> None:
     shares, truth = table()
     write_truth(truth)
     files = [write("1.jsonl", records(shares)), write("2.jsonl", records(shares))]
@@ -443,7 +443,7 @@ def test_splits_are_refused_where_there_are_none() -> None:
     assert "protocol k600: averages over splits, but predictions have no splits; evaluate the videos" in ran.stderr
 
 
-def test_an_unknown_label_tells_of_the_classes_that_may_be_named() -> None:
+def test_an_unknown_label_lists_the_classes_that_may_be_named() -> None:
     shares, truth = table()
     write_truth(truth)
     found = records(shares)
@@ -457,7 +457,7 @@ def test_an_unknown_label_tells_of_the_classes_that_may_be_named() -> None:
     assert "--unknown" not in evaluated("p.jsonl", "--unknown", "other").stderr
 
 
-def test_of_many_processes_the_first_one_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_processes_the_first_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     shares, truth = table()
     write_truth(truth)
     write("p.jsonl", records(shares))

@@ -376,7 +376,7 @@ def test_what_differences_are_of_is_said(protocol: str, left_out: int, said: str
     assert said in page.one("section", id="differences").text
 
 
-def test_pairs_that_share_different_numbers_of_videos_are_told(file: Path) -> None:
+def test_pairs_that_share_different_numbers_of_videos_are_reported(file: Path) -> None:
     pairs = [a_difference("top1", 0.0, 0.1) | {"videos": n, "left_out": 20 - n} for n in (2, 8)]
 
     page = written(a_report(a_system(), comparisons=pairs), [], file)
@@ -410,7 +410,7 @@ def test_each_split_has_a_row(file: Path) -> None:
     ]
 
 
-def test_a_mean_over_splits_has_its_deviation_beside_it(file: Path) -> None:
+def test_a_mean_over_splits_has_its_deviation_next_to_it(file: Path) -> None:
     metrics = {"top1": 0.5, "top5": 0.75, "top1_std": 0.021, "top5_std": 0.0}
     splits = [{"system": "tiny", "name": "mean ± std", "classes": None, "videos": None, "metrics": metrics}]
     system = a_system() | {"official": {"half_top1": 0.6, "half_top1_std": 0.013}}
@@ -475,16 +475,16 @@ def test_a_cell_is_the_stronger_the_larger_its_share(file: Path) -> None:
     assert shades == ["correct3", "wrong2", "wrong1", None, "correct5", None, "wrong2", "wrong2", "correct3"]
 
 
-def test_of_many_classes_the_most_frequent_confusions_are_told(file: Path) -> None:
+def test_of_many_classes_the_most_frequent_confusions_are_reported(file: Path) -> None:
     labels, counts = many_classes(80)
     counts[3, 5], counts[70, 2] = 50, 40
     page = written(a_report(a_system(labels=labels, counts=counts.tolist())), [], file)
 
     rows = rows_of(page, "matrix-0")
 
-    told = Counter({(labels[i], labels[j]): int(n) for (i, j), n in np.ndenumerate(counts) if i != j})
-    assert [int(row["videos"]) for row in rows] == [n for _, n in told.most_common(CONFUSIONS_SHOWN)]
-    assert [told[row["class"], row["classified as"]] for row in rows] == [int(row["videos"]) for row in rows]
+    result = Counter({(labels[i], labels[j]): int(n) for (i, j), n in np.ndenumerate(counts) if i != j})
+    assert [int(row["videos"]) for row in rows] == [n for _, n in result.most_common(CONFUSIONS_SHOWN)]
+    assert [result[row["class"], row["classified as"]] for row in rows] == [int(row["videos"]) for row in rows]
     assert float(rows[0]["% of class"]) == pytest.approx(100 * 50 / counts[3].sum(), abs=0.05)
 
 
@@ -517,8 +517,8 @@ def test_whose_mistakes_they_are_is_said_where_there_are_several_systems(file: P
         for mistakes in ([a_mistake()], []):
             write_html(typed(a_report(a_system())), Mistakes(mistakes, system), file)
 
-            told = [p.text for p in Reader(file.read_text()).root.one("section", id="mistakes").all("p")]
-            assert [text for text in told if text.startswith("By ")] == said
+            result = [p.text for p in Reader(file.read_text()).root.one("section", id="mistakes").all("p")]
+            assert [text for text in result if text.startswith("By ")] == said
 
 
 def test_the_surest_mistake_comes_first(file: Path) -> None:
@@ -540,7 +540,7 @@ def test_a_frame_is_a_small_picture_with_its_time_and_its_weight(file: Path) -> 
     assert first.size == (75, 224)
     assert second.size == (40, 30)
     assert np.abs(np.asarray(first).astype(int) - (10, 200, 10)).max() < 6
-    assert [told.text for told in card.all("figcaption")] == ["0.50 s · 40 %", "2.25 s · 10 %"]
+    assert [result.text for result in card.all("figcaption")] == ["0.50 s · 40 %", "2.25 s · 10 %"]
     assert card.all("img")[1].attributes["alt"] == "red square, classified as blue circle: 2.25 s, weight 10%"
     assert [bar.attributes["width"] for bar in card.one("ul", class_="frames").all("rect", class_="share")] == [
         "100",
@@ -557,7 +557,7 @@ def opened(image: Node) -> Image.Image:
 def test_a_frame_without_a_clock_has_its_number(file: Path) -> None:
     card = written(a_report(a_system()), [a_mistake(times_s=(float("nan"),) * 2)], file).one("article")
 
-    assert [told.text for told in card.all("figcaption")] == ["frame 1 · 40 %", "frame 2 · 10 %"]
+    assert [result.text for result in card.all("figcaption")] == ["frame 1 · 40 %", "frame 2 · 10 %"]
 
 
 def test_weights_of_nothing_are_empty_bars(file: Path) -> None:
@@ -594,7 +594,7 @@ def test_what_is_no_frame_is_refused_and_an_older_page_stays(wrong: np.ndarray, 
 # -- what is not among the figures, and the manifest --------------------------------------------------------------
 
 
-def test_failures_are_counted_at_the_top_and_told_below(file: Path) -> None:
+def test_failures_are_counted_at_the_top_and_listed_below(file: Path) -> None:
     failed = [{"path": "x.mp4", "type": "damaged", "message": "x.mp4: stops inside"}]
     page = written(a_report(a_system(), data=the_data(failed=failed, classes_without_videos=["b", "c"])), [], file)
 
@@ -610,7 +610,7 @@ def test_without_failures_nothing_warns(file: Path) -> None:
     assert "None: every video could be read." in page.one("section", id="failures").text
 
 
-def test_of_very_many_failures_the_first_are_told(file: Path) -> None:
+def test_of_very_many_failures_the_first_are_reported(file: Path) -> None:
     failed = [{"path": f"{i}.mp4", "type": "damaged", "message": "?"} for i in range(FAILURES_SHOWN + 800)]
     page = written(a_report(a_system(), data=the_data(failed=failed)), [], file)
 
@@ -618,13 +618,13 @@ def test_of_very_many_failures_the_first_are_told(file: Path) -> None:
     assert page.one("caption", id="failed-caption").text == "1,000 videos; the first 200 are shown, the JSON has all"
 
 
-def test_the_manifest_tells_how_to_repeat_it(file: Path) -> None:
+def test_the_manifest_says_how_to_repeat_it(file: Path) -> None:
     page = written(a_report(a_system()), [], file)
 
     section = page.one("section", id="manifest")
-    told = {pair.one("dt").text: pair.one("dd").text for pair in section.one("dl").all("div")}
+    result = {pair.one("dt").text: pair.one("dd").text for pair in section.one("dl").all("div")}
     assert section.one("pre").text == "bike eval --from report.json"
-    assert told == {
+    assert result == {
         "model": "tiny",
         "fingerprint": "f1" * 32,
         "sha256 of names and labels": "ab" * 32,
@@ -644,8 +644,8 @@ def test_of_predictions_made_before_the_model_is_not_guessed(file: Path) -> None
     unknown = {"device": None, "dtype": None, "fingerprint": None}
     page = written(a_report(a_system(), arguments={"data": ["a.jsonl"]}, **unknown), [], file)
 
-    told = {pair.one("dt").text for pair in page.one("section", id="manifest").one("dl").all("div")}
-    assert told == {"model", "sha256 of names and labels", "sha256 of contents", "seed"}
+    result = {pair.one("dt").text for pair in page.one("section", id="manifest").one("dl").all("div")}
+    assert result == {"model", "sha256 of names and labels", "sha256 of contents", "seed"}
     assert "computed on" not in page.one("header").text
     assert rows_of(page, "arguments") == [{"name": "data", "value": '["a.jsonl"]'}]
 

@@ -240,7 +240,7 @@ def test_a_folder_that_is_a_file_is_a_usage_error(server: Hub, tmp_path: Path) -
         ("", "is not an alias"),
     ],
 )
-def test_a_name_that_cannot_be_pulled_is_told(name: str, match: str) -> None:
+def test_a_name_that_cannot_be_pulled_is_reported(name: str, match: str) -> None:
     ran = bike("models", "pull", name)
 
     assert (ran.exit_code, ran.stdout) == (5, "")

@@ -51,9 +51,9 @@ def test_markup_is_text() -> None:
 def test_a_message_is_one_line_on_stderr(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     notice(f"{text}: is wrong", level="error")
 
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err == f"error: {HOSTILE[text]}: is wrong\n"
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == f"error: {HOSTILE[text]}: is wrong\n"
 
 
 def test_a_long_message_stays_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +84,7 @@ def test_a_closed_pipe_ends_as_sigpipe_would(stdout_of_its_own: io.TextIOWrapper
     assert exit_code_of(BrokenPipeError()) == ExitCode.PIPE_CLOSED == 128 + 13
 
 
-def test_an_error_is_told_quiet_or_not(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_reported_quiet_or_not(capsys: pytest.CaptureFixture[str]) -> None:
     exit_code_of(BikeError("clip.mp4: is odd"), quiet=True)
 
     assert capsys.readouterr().err == "error: clip.mp4: is odd\n"
@@ -95,14 +95,14 @@ def test_a_bug_keeps_its_traceback() -> None:
         raise ZeroDivisionError
 
 
-@pytest.mark.parametrize(("quiet", "told"), [(False, "warning: label 'x' is long\n"), (True, "")])
+@pytest.mark.parametrize(("quiet", "printed"), [(False, "warning: label 'x' is long\n"), (True, "")])
 def test_what_the_library_logs_is_a_warning_unless_quiet(
-    quiet: bool, told: str, capsys: pytest.CaptureFixture[str]
+    quiet: bool, printed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with handle_errors(quiet=quiet):
         logger.warning("label %r is long", "x")
 
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err == printed
 
 
 def test_the_room_takes_its_handler_along() -> None:

@@ -23,7 +23,7 @@ def output(tmp_path: Path) -> Path:
     return file
 
 
-def files_beside(output: Path) -> list[str]:
+def other_files(output: Path) -> list[str]:
     return [file.name for file in output.parent.iterdir()]
 
 
@@ -41,7 +41,7 @@ def test_a_file_takes_its_name_when_it_is_complete(output: Path) -> None:
         assert output.read_text() == "older"
 
     assert output.read_text() == "newer"
-    assert files_beside(output) == ["answers.txt"]
+    assert other_files(output) == ["answers.txt"]
 
 
 @pytest.mark.parametrize("left", ["", "left by a killed run"])
@@ -52,7 +52,7 @@ def test_bytes_may_be_written(output: Path, left: str) -> None:
         stream.buffer.write(b"\x89new\0er")
 
     assert output.read_bytes() == b"\x89new\0er"
-    assert files_beside(output) == ["answers.txt"]
+    assert other_files(output) == ["answers.txt"]
 
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit, BrokenPipeError, KeyboardInterrupt])
@@ -92,7 +92,7 @@ def test_a_failure_before_the_first_record_leaves_nothing(output: Path) -> None:
     with pytest.raises(ValueError, match="x"), open_output(output):
         raise ValueError("x")
 
-    assert files_beside(output) == ["answers.txt"]
+    assert other_files(output) == ["answers.txt"]
 
 
 def test_what_a_killed_run_left_is_kept_until_the_first_record(output: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_run_without_resume_drops_what_a_killed_one_left(output: Path, written
         stream.write(written)
 
     assert output.read_text() == written
-    assert files_beside(output) == ["answers.txt"]
+    assert other_files(output) == ["answers.txt"]
 
 
 def test_an_interrupt_keeps_what_was_written(output: Path) -> None:
@@ -129,7 +129,7 @@ def test_an_interrupt_before_the_answers_begin_keeps_the_older_file(output: Path
         raise KeyboardInterrupt
 
     assert output.read_text() == "older"
-    assert files_beside(output) == ["answers.txt"]
+    assert other_files(output) == ["answers.txt"]
 
 
 def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
-def test_a_file_that_cannot_be_written_is_wrong_use(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
     with (
         pytest.raises(UsageError, match=r"no/a\.csv: cannot be written .*; choose a folder"),
         open_output(tmp_path / "no" / "a.csv"),
@@ -174,7 +174,7 @@ def test_a_file_that_is_being_written_is_refused(output: Path) -> None:
         pass
 
     assert stream.closed
-    assert files_beside(output) == ["answers.txt"]
+    assert other_files(output) == ["answers.txt"]
 
 
 def test_a_file_that_is_being_written_is_not_resumed(output: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_file_that_is_being_resumed_is_neither_written_nor_resumed(output: Pat
             pass
 
     assert output.read_text() == ("oldermore" if is_there else "more")
-    assert files_beside(output) == ["answers.txt"]
+    assert other_files(output) == ["answers.txt"]
 
 
 # -- what --resume continues ---------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def test_resume_takes_up_what_a_killed_run_left(output: Path) -> None:
         held.stream.write("newer")
 
     assert output.read_text() == "oldernewer"
-    assert files_beside(output) == ["answers.txt"]
+    assert other_files(output) == ["answers.txt"]
 
 
 @pytest.mark.parametrize(("age_s", "result"), [(60, "left, newer"), (-60, "older, newer")])
@@ -248,7 +248,7 @@ def test_resuming_nothing_leaves_nothing_where_the_run_cannot_start(output: Path
     with pytest.raises(ValueError, match="x"), open_resumed(output):
         raise ValueError("x")
 
-    assert files_beside(output) == []
+    assert other_files(output) == []
 
 
 def test_a_link_is_resumed_where_it_leads(output: Path) -> None:

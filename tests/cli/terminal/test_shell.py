@@ -111,9 +111,7 @@ def test_an_interrupt_leaves_valid_output_and_exits_130(interrupted: Interrupted
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
-def test_being_told_to_end_keeps_the_answers_and_nothing_else(
-    clips: Path, tmp_path: Path, number: signal.Signals
-) -> None:
+def test_a_stop_signal_keeps_the_answers_and_nothing_else(clips: Path, tmp_path: Path, number: signal.Signals) -> None:
     answers = tmp_path / "answers.jsonl"
     with subprocess.Popen(
         [*BIKE, "classify", "-m", "tiny", "-", "-L", "red square,blue circle", "-o", str(answers)],

@@ -93,7 +93,7 @@ def test_nothing_is_lost_where_stderr_is_closed(clips: Path) -> None:
     assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["ok"] * 3
 
 
-def test_a_closed_stdout_is_wrong_use(clips: Path) -> None:
+def test_a_closed_stdout_is_a_usage_error(clips: Path) -> None:
     done = shell('bike classify "$1" -m tiny -L "red square,blue circle" >&-', clips)
 
     assert (done.exit_code, done.stderr) == (

@@ -128,7 +128,7 @@ def test_another_process_draws_the_same(hash_seed: str) -> None:
         f"print(deal(videos, {NAMES!r}, seed=3, trial=1, test_fraction=0.3))\n"
     )
 
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
@@ -136,7 +136,7 @@ def test_another_process_draws_the_same(hash_seed: str) -> None:
         env={**os.environ, "PYTHONHASHSEED": hash_seed},
     ).stdout
 
-    assert told.strip() == repr(deal(videos, NAMES, seed=3, trial=1, test_fraction=0.3))
+    assert result.strip() == repr(deal(videos, NAMES, seed=3, trial=1, test_fraction=0.3))
 
 
 # -- what is held back -------------------------------------------------------------------------------------------------
@@ -300,7 +300,7 @@ def test_shots_that_leave_none_to_test_on_are_refused(count: int, lost: int) -> 
         drawn_of([5, count, 5], most=3, lost=lost)
 
 
-def test_one_video_is_told_in_the_singular() -> None:
+def test_one_video_is_worded_in_the_singular() -> None:
     with pytest.raises(UsageError, match="class 'bowling': has 1 video to draw from, and 2 shots need 2"):
         drawn_of([5, 1, 5], most=2)
 

@@ -61,7 +61,7 @@ def test_one_class_is_enough() -> None:
     assert shown(read_eval_set(["data"])) == [("data/run/a.mp4", "run")]
 
 
-def test_the_test_side_is_taken_aloud(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_test_side_is_taken_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     touch("data/train/run/a.mp4", "data/train/jump/b.mp4", "data/test/run/c.mp4", "data/val/run/d.mp4")
 
     tested = read_eval_set(["data"])

@@ -178,7 +178,7 @@ def test_a_folder_of_train_and_test_has_two_sides(side: str) -> None:
     assert shown(labelled, labelled.test) == [(f"data/{side}/run/c.mp4", "run")]
 
 
-def test_validation_is_left_out_beside_test(caplog: pytest.LogCaptureFixture) -> None:
+def test_validation_is_left_out_next_to_test(caplog: pytest.LogCaptureFixture) -> None:
     touch("data", "train/run/a.mp4", "train/jump/b.mp4", "test/run/c.mp4", "val/run/d.mp4", "val/run/e.mp4")
 
     labelled = read_labelled("data")
@@ -194,7 +194,7 @@ def test_train_alone_has_nobody_say_what_is_for_testing() -> None:
     assert read_labelled("data").names == ("jump", "run")
 
 
-def test_train_is_a_class_beside_other_classes() -> None:
+def test_train_is_a_class_next_to_other_classes() -> None:
     touch("data", "train/a.mp4", "test/b.mp4", "car/c.mp4")
 
     assert read_labelled("data").names == ("car", "test", "train")
@@ -206,7 +206,7 @@ def test_test_without_train_is_a_class() -> None:
     assert read_labelled("data").names == ("test", "val")
 
 
-def test_videos_beside_the_class_folders_are_left_out_aloud(caplog: pytest.LogCaptureFixture) -> None:
+def test_videos_next_to_the_class_folders_are_left_out_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     touch("data", *TWO, "stray.mp4", "frames/1.jpg", "frames/2.jpg", "poster.jpg")
 
     labelled = read_labelled("data")
@@ -349,7 +349,7 @@ def test_a_split_column_marks_two_sides(mark: str) -> None:
     assert shown(labelled, labelled.test) == [("b.mp4", "run")]
 
 
-def test_rows_for_validation_are_left_out_beside_rows_for_testing(caplog: pytest.LogCaptureFixture) -> None:
+def test_rows_for_validation_are_left_out_next_to_rows_for_testing(caplog: pytest.LogCaptureFixture) -> None:
     write("all.csv", "path,label,split", "a.mp4,run,train", "b.mp4,jump,train", "c.mp4,fly,val", "d.mp4,run,test")
 
     labelled = read_labelled("all.csv")
@@ -365,7 +365,7 @@ def test_a_split_of_train_alone_says_nothing_of_testing() -> None:
     assert read_labelled("all.csv").test is None
 
 
-def test_a_path_twice_with_one_label_is_used_once_aloud(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_path_twice_with_one_label_is_used_once_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     write("all.csv", "path,label", "a.mp4,run", "b.mp4,jump", f"{Path.cwd()}/a.mp4,run", "a.mp4, run")
 
     assert len(read_labelled("all.csv").train) == 2
@@ -546,7 +546,7 @@ def test_a_file_gives_some_classes_another_label(given: str) -> None:
     assert labelled.labels == ("jump", "YoYo, up and down")
 
 
-def test_a_file_tells_classes_with_one_label_apart() -> None:
+def test_a_file_distinguishes_classes_with_the_same_label() -> None:
     touch("data", "run/a.mp4", "Run/b.mp4")
     write("names.csv", "name,label", "Run,run a company")
 
@@ -814,7 +814,7 @@ def test_classes_for_validation_alone_are_refused_where_it_is_kept() -> None:
     refused("all.csv", "^all.csv:4: class 'fly' for validation, but not in all.csv to train on", keep_val=True)
 
 
-def test_strange_classes_are_told_for_one_side_at_a_time() -> None:
+def test_strange_classes_are_reported_for_one_side_at_a_time() -> None:
     write("all.csv", "path,label,split", "a,run,train", "b,jump,train", "c,swim,val", "d,fly,test", "e,glide,test")
 
     refused("all.csv", "^all.csv:5: classes 'fly', 'glide' to test on, but not in", keep_val=True)

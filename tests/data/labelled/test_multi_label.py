@@ -141,7 +141,7 @@ def test_labels_are_said_otherwise_by_class() -> None:
     assert labelled.labels == ("YoYo; up and down", "run")
 
 
-def test_a_path_twice_with_the_same_classes_is_used_once_aloud(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_path_twice_with_the_same_classes_is_used_once_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     write("all.csv", "path,label", "a.mp4,run;jump", "a.mp4,jump; run")
 
     labelled = read_labelled("all.csv", multi_label=True)

@@ -41,9 +41,11 @@ def write(name: str, records: Sequence[Prediction | Failure], *, top: int = 2) -
 
 
 def line(path: str = "a.mp4", *top: tuple[str, object, object], **more: object) -> str:
-    """Return a record of which the best label is told last."""
-    told = [{"label": label, "score": score, "cosine": cosine} for label, score, cosine in top or (("run", 1.0, 0.5),)]
-    return json.dumps({"path": path, "status": "ok", "top": told, "model": "tiny", **more})
+    """Return a record whose last fields may override the others."""
+    result = [
+        {"label": label, "score": score, "cosine": cosine} for label, score, cosine in top or (("run", 1.0, 0.5),)
+    ]
+    return json.dumps({"path": path, "status": "ok", "top": result, "model": "tiny", **more})
 
 
 def write_text(name: str, text: str) -> str:
@@ -104,7 +106,7 @@ def test_every_form_that_is_written_is_read(name: str) -> None:
         (b"", None),
     ],
 )
-def test_the_format_is_told_by_the_first_bytes(head: bytes, format_: str | None) -> None:
+def test_the_first_bytes_decide_the_format(head: bytes, format_: str | None) -> None:
     assert format_of(head) == format_
 
 
@@ -128,7 +130,7 @@ def test_scores_have_six_digits_of_what_is_there_or_missing(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "settings"), [("x.jsonl", ("0a1b2c3d",)), ("x.json", ("0a1b2c3d",)), ("x.csv", ())])
-def test_settings_are_told_where_they_are_written(name: str, settings: tuple[str, ...]) -> None:
+def test_settings_are_reported_where_they_are_written(name: str, settings: tuple[str, ...]) -> None:
     assert read_predictions(write(name, [prediction("a.mp4")])).settings == settings
 
 
@@ -147,7 +149,7 @@ def test_all_answers_lie_in_one_row() -> None:
     assert_array_equal(predictions.cosines, [0.5, math.nan, 0.125])
 
 
-def test_models_and_settings_are_told_once_each() -> None:
+def test_models_and_settings_are_reported_once_each() -> None:
     lines = [line("a", settings="1"), line("b", model="base", settings="2"), line("c", settings="1")]
     write_text("x.jsonl", "\n".join(lines) + "\n")
 
@@ -180,7 +182,9 @@ def test_all_videos_may_have_failed() -> None:
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.json", "x.csv", "x.tsv"])
 @pytest.mark.parametrize("left", [3, 20, 45])
-def test_a_last_record_that_is_torn_is_left_out_aloud(name: str, left: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_last_record_that_is_torn_is_left_out_with_a_warning(
+    name: str, left: int, caplog: pytest.LogCaptureFixture
+) -> None:
     write(name, [prediction("a.mp4"), prediction("b.mp4")])
     text = Path(name).read_text()
     write_text(name, text[: text.index("b.mp4") + left])
@@ -191,14 +195,14 @@ def test_a_last_record_that_is_torn_is_left_out_aloud(name: str, left: int, capl
 
 
 @pytest.mark.parametrize("end", ["", ",", ",\n", "\n"])
-def test_an_array_that_does_not_end_is_read_aloud(end: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_array_that_does_not_end_is_read_with_a_warning(end: str, caplog: pytest.LogCaptureFixture) -> None:
     write_text("x.json", f"[\n{line('a')},\n{line('b')}{end}")
 
     assert read_predictions("x.json").videos == ("a", "b")
     assert len(caplog.messages) == 1
 
 
-def test_zeros_of_a_power_cut_are_left_out_aloud(caplog: pytest.LogCaptureFixture) -> None:
+def test_zeros_of_a_power_cut_are_left_out_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     write_text("x.jsonl", f"{line('a')}\n\0\0\0\0")
 
     assert read_predictions("x.jsonl").videos == ("a",)
@@ -222,7 +226,7 @@ def test_a_last_line_without_its_end_is_whole(caplog: pytest.LogCaptureFixture) 
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.csv"])
-def test_the_same_answer_twice_is_used_once_aloud(name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_same_answer_twice_is_used_once_with_a_warning(name: str, caplog: pytest.LogCaptureFixture) -> None:
     write(name, [prediction("a"), prediction("b"), failure("c"), prediction("a"), failure("c")])
 
     predictions = read_predictions(name)
@@ -423,7 +427,7 @@ def test_an_invalid_record_before_a_torn_one_is_refused() -> None:
 
 
 @pytest.mark.parametrize("left", [1, 20, 60, 100])
-def test_a_laid_out_record_that_is_torn_is_left_out_aloud(left: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_laid_out_record_that_is_torn_is_left_out_with_a_warning(left: int, caplog: pytest.LogCaptureFixture) -> None:
     text = json.dumps(json.loads(line("a")), indent=2) + "\n"
     write_text("x.jsonl", text + text.replace('"a"', '"b"')[:left])
 
@@ -451,7 +455,7 @@ def test_what_came_through_a_pipe_is_read_where_it_lies() -> None:
         read_predictions(DataFile("/dev/fd/63", "copy"))
 
 
-# -- beside the truth -----------------------------------------------------------------------------------------------
+# -- matched with the truth -----------------------------------------------------------------------------------------
 
 
 def truth(*samples: tuple[str, int], splits: tuple[tuple[int, ...], ...] = ()) -> Truth:
@@ -498,7 +502,7 @@ def test_labels_are_found_however_they_are_spelled(caplog: pytest.LogCaptureFixt
     assert caplog.messages == []
 
 
-def test_labels_that_are_never_named_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_labels_that_are_never_named_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     joined([line("a", ("run", 1.0, 0))], truth(("a", 0)))
 
     way = "if its videos have none of the labels, give it with --unknown"
@@ -506,14 +510,14 @@ def test_labels_that_are_never_named_are_told(caplog: pytest.LogCaptureFixture) 
 
 
 @pytest.mark.parametrize("unknown", [None, "other"])
-def test_that_a_class_may_be_unknown_is_told_to_those_who_did_not_say_so(unknown: str | None) -> None:
+def test_that_a_class_may_be_unknown_is_hinted_at_unless_it_is_given(unknown: str | None) -> None:
     write_text("x.jsonl", line("a", ("runn", 1.0, 0)) + "\n")
 
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as result:
         match(read_predictions("x.jsonl"), truth(("a", 0)), unknown=unknown)
 
-    assert "give all classes with --names" in str(told.value)
-    assert ("--unknown" in str(told.value)) == (unknown is None)
+    assert "give all classes with --names" in str(result.value)
+    assert ("--unknown" in str(result.value)) == (unknown is None)
 
 
 def test_how_many_labels_are_named_is_counted_by_video() -> None:
@@ -546,7 +550,7 @@ def test_a_label_that_is_a_number_is_no_id() -> None:
         joined([line("a", ("0", 0.5, 0))], by_id)
 
 
-def test_videos_of_one_side_are_told() -> None:
+def test_videos_of_one_side_are_reported() -> None:
     failed = '{"path": "%s", "status": "error", "error": {"type": "missing", "message": "gone"}}'
     lines = [line("b"), line("x/only"), failed % "f", failed % "g"]
 
@@ -559,7 +563,7 @@ def test_videos_of_one_side_are_told() -> None:
     assert found.only_labelled == ("a", "c")
 
 
-def test_videos_are_found_by_a_file_name_that_no_other_has_aloud(caplog: pytest.LogCaptureFixture) -> None:
+def test_videos_are_found_by_a_file_name_that_no_other_has_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("WARNING")
     every = (("run", 0.5, 0), ("jump", 0.25, 0), ("tai chi", 0.25, 0))
     lines = [line(path, *every) for path in ("/far/a.mp4", "/far/1/b.mp4", "/far/2/b.mp4", "in/c.mp4", "d.mp4")]
@@ -593,7 +597,7 @@ def test_the_same_file_may_be_spelled_otherwise(
     assert caplog.messages == []
 
 
-def test_file_names_that_come_more_than_once_are_told_with_one_of_each_side() -> None:
+def test_file_names_that_come_more_than_once_are_reported_with_one_of_each_side() -> None:
     lines = [line(path) for path in ("other.mp4", "1/a.mp4", "2/a.mp4")]
 
     with pytest.raises(UsageError, match=r"names are not unique: 1/a.mp4 is predicted, run/a.mp4 is labelled; use"):

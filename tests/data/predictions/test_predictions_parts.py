@@ -34,7 +34,7 @@ def parts(*texts: list[str]) -> list[Predictions]:
     return read
 
 
-def told(predictions: Predictions) -> dict[str, list[tuple[str, float]]]:
+def rankings(predictions: Predictions) -> dict[str, list[tuple[str, float]]]:
     """Return the labels and scores of each video."""
     labels = [predictions.labels[place] for place in predictions.places.tolist()]
     pairs = list(zip(labels, predictions.scores.tolist(), strict=True))
@@ -57,7 +57,7 @@ def test_parts_are_as_one_file_of_all_their_lines() -> None:
 
     one = merge_parts(parts(lines[:1], [], lines[1:2], lines[2:]))
 
-    assert told(one) == told(whole)
+    assert rankings(one) == rankings(whole)
     assert (one.videos, one.labels, one.failures) == (whole.videos, whole.labels, whole.failures)
     for name in ("starts", "places", "scores", "cosines"):
         assert_array_equal(getattr(one, name), getattr(whole, name), strict=True)
@@ -71,17 +71,17 @@ def test_parts_that_were_dealt_out_have_the_answers_of_the_whole() -> None:
 
     one = merge_parts(parts(*(lines[i::6] for i in range(6))))
 
-    assert told(one) == told(parts(lines)[0])
+    assert rankings(one) == rankings(parts(lines)[0])
 
 
 def test_what_failed_in_one_part_and_has_an_answer_in_another_is_answered() -> None:
     one = merge_parts(parts([failure("1"), answer("2", 1.0)], [answer("1", 0.5), failure("2"), failure("3")]))
 
-    assert told(one) == {"2": [("run", 1.0)], "1": [("run", 0.5)]}
+    assert rankings(one) == {"2": [("run", 1.0)], "1": [("run", 0.5)]}
     assert one.failures == (Failure(Source.at("3"), "missing", "gone"),)
 
 
-def test_of_two_failures_of_a_video_the_first_is_told() -> None:
+def test_of_two_failures_of_a_video_the_first_is_reported() -> None:
     one = merge_parts(parts([answer("1", 1.0), failure("2", "first")], [failure("2", "second")]))
 
     assert one.failures == (Failure(Source.at("2"), "missing", "first"),)
@@ -90,11 +90,11 @@ def test_of_two_failures_of_a_video_the_first_is_told() -> None:
 def test_a_part_of_failures_alone_is_counted() -> None:
     one = merge_parts(parts([failure("1")], [answer("2", 1.0)], [failure("3")]))
 
-    assert told(one) == {"2": [("run", 1.0)]}
+    assert rankings(one) == {"2": [("run", 1.0)]}
     assert [failed.source.id for failed in one.failures] == ["1", "3"]
 
 
-def test_the_same_answer_in_two_parts_is_used_once_aloud(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_same_answer_in_two_parts_is_used_once_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     first = [answer("1", 0.5, 0.25), answer("2", 1.0)]
     second = [answer("3", 1.0, labels=("fly",)), answer("2", 1.0), answer("1", 0.5, 0.25)]
 
@@ -102,7 +102,7 @@ def test_the_same_answer_in_two_parts_is_used_once_aloud(caplog: pytest.LogCaptu
 
     assert one.videos == ("1", "2", "3")
     assert_array_equal(one.starts, [0, 2, 3, 4])
-    assert told(one) == {"1": [("run", 0.5), ("jump", 0.25)], "2": [("run", 1.0)], "3": [("fly", 1.0)]}
+    assert rankings(one) == {"1": [("run", 0.5), ("jump", 0.25)], "2": [("run", 1.0)], "3": [("fly", 1.0)]}
     assert caplog.messages == ["b:2: 2 videos with an identical answer in another part, used once"]
 
 
@@ -126,14 +126,14 @@ def test_parts_of_nothing_are_empty() -> None:
         merge_parts([])
 
 
-def test_other_models_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_other_models_are_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     one = merge_parts(parts([], [answer("1", 1.0)], [answer("2", 1.0, model="big")], [answer("3", 1.0, model="huge")]))
 
     assert one.models == ("tiny", "big", "huge")
     assert caplog.messages == ["c: has predictions of model big, b of tiny; are they parts of one run?"]
 
 
-def test_other_settings_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_other_settings_are_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     one = merge_parts(parts([answer("1", 1.0)], [answer("2", 1.0)], *([answer(v, 1.0, settings="2")] for v in "34")))
 
     assert one.settings == ("1", "2")
