@@ -8,7 +8,9 @@ from bike_cli.config.commands import SUBSET, ClassifyConfig, EvalConfig, Fewshot
 from bike_cli.config.fields import RESULTS, Affects, Flag, flag, flag_of
 from bike_cli.config.finetune import (
     BatchConfig,
+    Branch,
     FinetuneConfig,
+    HeadKind,
     KeepingConfig,
     LearningConfig,
     OneBranch,
@@ -41,6 +43,7 @@ __all__ = [
     "Affects",
     "AttributeConfig",
     "BatchConfig",
+    "Branch",
     "ClassifyConfig",
     "Decoder",
     "DecodingConfig",
@@ -50,6 +53,7 @@ __all__ = [
     "FewshotConfig",
     "FinetuneConfig",
     "Flag",
+    "HeadKind",
     "KeepingConfig",
     "LearningConfig",
     "OneBranch",
