@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from functools import partial
 
 import torch
+from open_clip.transformer import QuickGELU, Transformer
 from torch import Tensor, nn
 
 from bike_cli.engine.scoring import unit
@@ -12,45 +13,6 @@ from bike_cli.engine.scoring import unit
 TEMPORAL_LAYERS = 6  # BIKE's, whatever the depth of the CLIP below
 MAX_FRAMES = 77  # the official position table has CLIP's context length
 LAYER_NORM_EPS = 1e-12  # not CLIP's 1e-5; the difference shows on features of small norm
-
-
-class QuickGELU(nn.Module):
-    """x * sigmoid(1.702 x), the activation that OpenAI's CLIP was trained with."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the activation, of the shape of `x`."""
-        return x * torch.sigmoid(1.702 * x)
-
-
-class ResidualAttentionBlock(nn.Module):
-    """One pre-LN transformer block, non-causal over frames."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.ln_1 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
-        self.mlp = nn.Sequential(
-            OrderedDict(c_fc=nn.Linear(width, 4 * width), gelu=QuickGELU(), c_proj=nn.Linear(4 * width, width))
-        )
-        self.ln_2 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x: [V, T, D] after attention and MLP, each with its skip."""
-        y = self.ln_1(x)
-        x = x + self.attn(y, y, y, need_weights=False)[0]
-        return x + self.mlp(self.ln_2(x))  # type: ignore[no-any-return]
-
-
-class Transformer(nn.Module):
-    """A stack of blocks, under the name that official checkpoints use."""
-
-    def __init__(self, width: int, layers: int, heads: int) -> None:
-        super().__init__()
-        self.resblocks = nn.Sequential(*(ResidualAttentionBlock(width, heads) for _ in range(layers)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x: [V, T, D] after every block."""
-        return self.resblocks(x)  # type: ignore[no-any-return]
 
 
 class TemporalTransformer(nn.Module):
@@ -66,7 +28,8 @@ class TemporalTransformer(nn.Module):
         super().__init__()
         self.heads = heads
         self.frame_position_embeddings = nn.Embedding(MAX_FRAMES, width)
-        self.transformer = Transformer(width, TEMPORAL_LAYERS, heads)
+        norm = partial(nn.LayerNorm, eps=LAYER_NORM_EPS)
+        self.transformer = Transformer(width, TEMPORAL_LAYERS, heads, act_layer=QuickGELU, norm_layer=norm)
         self.apply(_initialise)
 
     def forward(self, frames: Tensor) -> Tensor:
