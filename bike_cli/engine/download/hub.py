@@ -118,9 +118,9 @@ def _to_cache(remote: RemoteFile, transfer: Transfer) -> Path:
     repository = f"models--{remote.repository.replace('/', '--')}"
     blob = cache / repository / "blobs" / remote.etag.replace(":", "_")
     lock = cache / ".locks" / repository / f"{remote.etag.replace(':', '_')}.lock"
-    with locked(lock, transfer) as is_locked:
+    with locked(lock, blob.with_name(f"{blob.name}.bike.incomplete"), transfer) as partial:
         if not _is_complete(blob, remote):
-            fetch(remote, transfer, blob, partial=blob.with_name(f"{blob.name}.bike.incomplete"), is_locked=is_locked)
+            fetch(remote, transfer, blob, partial=partial)
         pointer = cache / repository / "snapshots" / remote.commit / remote.name
         with report_write_errors(cache):
             _link(pointer, blob)
@@ -132,15 +132,14 @@ def _to_cache(remote: RemoteFile, transfer: Transfer) -> Path:
 
 def _to_folder(remote: RemoteFile, transfer: Transfer, folder: Path) -> Path:
     target = folder / remote.name
-    with locked(folder / f".{remote.name}.lock", transfer, is_kept=False) as is_locked:
+    with locked_in(folder, transfer) as partial:
         if not _is_complete(target, remote):
-            partial = folder / f"{remote.name}.incomplete"
-            fetch(remote, transfer, target, partial=partial, is_locked=is_locked)
+            fetch(remote, transfer, target, partial=partial)
     return target
 
 
 def _is_complete(file: Path, remote: RemoteFile) -> bool:
-    return file.is_file() and remote.matches(file.stat().st_size, sha256_of(file))
+    return file.is_file() and remote.matches(file)
 
 
 def _link(pointer: Path, blob: Path) -> None:
@@ -156,12 +155,25 @@ def _link(pointer: Path, blob: Path) -> None:
 
 
 @contextmanager
-def locked(file: Path, transfer: Transfer, *, is_kept: bool = True) -> Iterator[bool]:
-    """Let one process at a time write a file; yield whether the file system supports locks.
+def locked_in(folder: Path, transfer: Transfer) -> Iterator[Path]:
+    """The same as `locked` for a file in a folder of the user, where the lock file is deleted afterwards."""
+    lock = folder / f".{transfer.file}.lock"
+    try:
+        with locked(lock, folder / f"{transfer.file}.incomplete", transfer) as partial:
+            yield partial
+    finally:
+        with suppress(OSError):  # on Windows, if another process has opened it
+            lock.unlink()
+
+
+@contextmanager
+def locked(file: Path, partial: Path, transfer: Transfer) -> Iterator[Path]:
+    """Let one process at a time write a file; yield the path of the incomplete file.
+
+    On a file system without locks, each process has an incomplete file of its own, which is deleted afterwards.
 
     Args:
         file: the lock file.
-        is_kept: do not delete the lock file afterwards.
     Raises:
         ModelError: the lock file cannot be created.
     """
@@ -172,11 +184,12 @@ def locked(file: Path, transfer: Transfer, *, is_kept: bool = True) -> Iterator[
         except filelock.Timeout:
             current_reporter().waiting(transfer)
             lock = acquire_lock(file)
+    if lock is None:
+        partial = partial.with_name(f"{partial.name}.{os.getpid()}")
     try:
-        yield lock is not None
+        yield partial
     finally:
-        if lock is not None:
+        if lock is None:
+            partial.unlink(missing_ok=True)
+        else:
             lock.release()
-        if not is_kept:
-            with suppress(OSError):  # on Windows, if another process has opened it
-                file.unlink()

@@ -1,4 +1,4 @@
-"""A download that grows over several attempts, and its checksum."""
+"""A download that grows over several attempts."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from typing import Self
 
 from bike_cli.errors import ModelError
 
-BLOCK_BYTES = 2**20  # read at a time
-
 
 class Partial:
     """An incomplete download. It is unbuffered, so that no data is lost if the process is killed.
@@ -27,13 +25,8 @@ class Partial:
         self.path = path
         with report_write_errors(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+b", buffering=0)
-            self._file.seek(0)
-            self._digest = hashlib.sha256()
-            self.size = 0
-            while block := self._file.read(BLOCK_BYTES):
-                self._digest.update(block)
-                self.size += len(block)
+            self._file = path.open("ab", buffering=0)
+        self.size = path.stat().st_size
 
     def __enter__(self) -> Self:
         return self
@@ -41,38 +34,24 @@ class Partial:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    @property
-    def sha256(self) -> str:
-        """The SHA-256 of the content so far, in hexadecimal."""
-        return self._digest.hexdigest()
-
     def append(self, chunk: bytes) -> None:
         """Append a chunk."""
         with report_write_errors(self.path.parent):
             rest = memoryview(chunk)
             while rest:  # an unbuffered write may be short
                 rest = rest[self._file.write(rest) :]
-        self._digest.update(chunk)
         self.size += len(chunk)
 
     def restart(self) -> None:
         """Delete the content."""
         with report_write_errors(self.path.parent):
             self._file.truncate(0)
-        self._digest = hashlib.sha256()
         self.size = 0
 
     def rename(self, target: Path) -> None:
-        """Close the file and give it its final name, which appears complete or not at all.
-
-        Raises:
-            ModelError: another process wrote to the file, so the checksum does not cover its content.
-        """
+        """Close the file and give it its final name, which appears complete or not at all."""
         with report_write_errors(target.parent):
             os.fsync(self._file.fileno())
-            if os.fstat(self._file.fileno()).st_size != self.size:
-                self.discard()
-                raise ModelError(f"{self.path}: another process wrote to it; run the command again")
             self._file.close()
             self.path.replace(target)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from bike_cli.engine.download import hub
-from bike_cli.engine.download.partial_file import BLOCK_BYTES, Partial, check_space, report_write_errors, sha256_of
+from bike_cli.engine.download.partial_file import check_space, report_write_errors, sha256_of
 from bike_cli.engine.download.progress import Transfer
 from bike_cli.engine.download.remote_file import offline_reason
 from bike_cli.engine.models.aliases import ALIASES, BUNDLED, alias_weights
@@ -96,7 +96,7 @@ def _into_folder(
 ) -> Pulled:
     before = [_stamp(folder / name) for name in weights.names]
     target = _copy(cached, folder, weights) if cached else hub.download(weights, offline=offline, folder=folder)
-    was_there = _stamp(target) is not None and [_stamp(folder / name) for name in weights.names] == before
+    was_there = _stamp(target) in before
     _write_config(folder, weights)
     return Pulled(target, was_there=was_there, is_verified=is_verified)
 
@@ -111,19 +111,13 @@ def _copy(source: Path, folder: Path, weights: hub.Weights) -> Path:
         return target
     size = source.stat().st_size
     transfer = Transfer(weights.model, source.name, str(source), size)
-    with hub.locked(folder / f".{source.name}.lock", transfer, is_kept=False) as is_locked:
-        partial = folder / f"{source.name}.incomplete"
-        if not is_locked:
-            partial = partial.with_name(f"{partial.name}.{os.getpid()}")
-        with Partial(partial) as part, source.open("rb") as stream:
-            part.restart()
-            check_space(folder, size, subject=f"model {weights.model!r}")
-            while block := stream.read(BLOCK_BYTES):
-                part.append(block)
-            if part.sha256 != digest:
-                part.discard()
-                raise ModelError(f"{source}: changed while it was copied; run the command again")
-            part.rename(target)
+    with hub.locked_in(folder, transfer) as partial, report_write_errors(folder):
+        check_space(folder, size, subject=f"model {weights.model!r}")
+        shutil.copyfile(source, partial)
+        if sha256_of(partial) != digest:
+            partial.unlink()
+            raise ModelError(f"{source}: changed while it was copied; run the command again")
+        partial.replace(target)
     return target
 
 

@@ -16,12 +16,14 @@ import urllib.parse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import huggingface_hub
 from huggingface_hub import constants
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 from pebble import concurrent
 
+from bike_cli.engine.download.partial_file import sha256_of
 from bike_cli.errors import ModelError
 
 ANSWER_S = 3  # default number of seconds to wait for the hub's answer
@@ -49,9 +51,10 @@ class RemoteFile:
         # The etag of a large file is its digest. Files in git, and mirrors, have other etags.
         return self.etag if re.fullmatch(r"[0-9a-f]{64}", self.etag) else None
 
-    def matches(self, size: int, sha256: str) -> bool:
-        """Return whether content of this size and checksum can be that of the file."""
-        return (self.size is None or size == self.size) and (self.sha256 is None or sha256 == self.sha256)
+    def matches(self, file: Path) -> bool:
+        """Return whether a file on this disk has the size and the checksum, as far as the hub reports them."""
+        has_size = self.size is None or file.stat().st_size == self.size
+        return has_size and (self.sha256 is None or sha256_of(file) == self.sha256)
 
 
 class UnavailableError(Exception):

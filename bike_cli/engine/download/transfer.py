@@ -8,17 +8,16 @@ The hub's own client starts over after an interruption since version 1.0, and it
 from __future__ import annotations
 
 import logging
-import os
 import time
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import constants
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
-from bike_cli.engine.download.partial_file import Partial, check_space
+from bike_cli.engine.download.partial_file import Partial, check_space, sha256_of
 from bike_cli.engine.download.progress import Transfer, current_reporter
 from bike_cli.engine.download.remote_file import (
     NETWORK_ERRORS,
@@ -36,18 +35,15 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 3  # consecutive attempts without data before a download is given up
 
 
-def fetch(remote: RemoteFile, transfer: Transfer, target: Path, *, partial: Path, is_locked: bool) -> None:
+def fetch(remote: RemoteFile, transfer: Transfer, target: Path, *, partial: Path) -> None:
     """Download a file, or the rest of it, and rename it to `target` once it is verified.
 
     Args:
         partial: where the incomplete file is.
-        is_locked: False if another process may download the same file at the same time.
     Raises:
         UnavailableError: the hub stopped sending, or sent the wrong content.
         ModelError: the disk is full or cannot be written.
     """
-    if not is_locked:
-        partial = partial.with_name(f"{partial.name}.{os.getpid()}")
     reporter, is_complete = current_reporter(), False
     with Partial(partial) as part:
         if remote.size is not None and part.size > remote.size:
@@ -61,28 +57,23 @@ def fetch(remote: RemoteFile, transfer: Transfer, target: Path, *, partial: Path
             is_complete = True
         finally:
             reporter.stopped(transfer, part.size, is_complete=is_complete)
-            if not is_locked and not is_complete:
-                part.discard()
 
 
 def _fill_and_verify(part: Partial, remote: RemoteFile) -> None:
     resumed_at = part.size
     _fill(part, remote)
-    if resumed_at and not remote.matches(part.size, part.sha256):
+    if resumed_at and not remote.matches(part.path):
         logger.warning("%s: the part from an earlier download was damaged; downloading it again", remote.name)
         part.restart()
         _fill(part, remote)
-    if not remote.matches(part.size, part.sha256):
-        part.discard()
-        raise UnavailableError(_describe_mismatch(remote, part))
-
-
-def _describe_mismatch(remote: RemoteFile, part: Partial) -> str:
-    if remote.size is not None and part.size != remote.size:
+    if remote.matches(part.path):
+        return
+    if remote.size not in (None, part.size):
         difference = f"{part.size:,} bytes instead of {remote.size:,}"
     else:
-        difference = f"the SHA-256 {part.sha256[:12]}… instead of {str(remote.sha256)[:12]}…"
-    return f"{remote.name} from {host()} has {difference}: a proxy or mirror changes it"
+        difference = f"the SHA-256 {sha256_of(part.path)[:12]}… instead of {str(remote.sha256)[:12]}…"
+    part.discard()
+    raise UnavailableError(f"{remote.name} from {host()} has {difference}: a proxy or mirror changes it")
 
 
 def _fill(part: Partial, remote: RemoteFile) -> None:
@@ -124,9 +115,12 @@ def _chunks(remote: RemoteFile, start: int) -> Generator[tuple[int, bytes], None
     headers = {**build_hf_headers(library_name="bike"), "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
+    session: Any = get_session()
+    connect_s, read_s = answer_timeout_s(), constants.HF_HUB_DOWNLOAD_TIMEOUT
+    timeouts = (connect_s, read_s, read_s, read_s)
     is_connected = False
     try:
-        with _response(url, headers) as (response, chunks):
+        with session.stream("GET", url, headers=headers, timeout=timeouts, follow_redirects=True) as response:
             if response.status_code == 416 and start:  # the file became shorter: nothing is left to send
                 yield from _chunks(remote, 0)
                 return
@@ -135,20 +129,11 @@ def _chunks(remote: RemoteFile, start: int) -> Generator[tuple[int, bytes], None
             content_range = str(response.headers.get("Content-Range", ""))
             is_resumed = response.status_code == 206 and content_range.startswith(f"bytes {start}-")
             offset = start if is_resumed else 0
-            for chunk in chunks:
+            for chunk in response.iter_bytes():
                 yield offset, chunk
                 offset += len(chunk)
     except NETWORK_ERRORS as e:
         raise (explain_interruption(e) if is_connected else explain(e, remote.repository)) from e
-
-
-@contextmanager
-def _response(url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[bytes]]]:
-    session: Any = get_session()
-    connect_s, read_s = answer_timeout_s(), constants.HF_HUB_DOWNLOAD_TIMEOUT
-    timeouts = (connect_s, read_s, read_s, read_s)
-    with session.stream("GET", url, headers=headers, timeout=timeouts, follow_redirects=True) as response:
-        yield response, response.iter_bytes()
 
 
 def readable_size(size: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 from open_clip.transformer import QuickGELU, Transformer
 from torch import Tensor, nn
 

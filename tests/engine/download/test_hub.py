@@ -20,7 +20,6 @@ from hub_server import Hub, serving
 from huggingface_hub import constants
 
 from bike_cli.engine.download import hub, transfer
-from bike_cli.engine.download.partial_file import Partial
 from bike_cli.engine.download.progress import Reporter, Transfer, reporting_to
 from bike_cli.errors import ExitCode, ModelError
 
@@ -329,15 +328,17 @@ def test_without_locks_two_downloads_do_not_write_one_file(
     assert other.read_bytes() == b"of another process"
 
 
-def test_a_partial_file_that_another_process_wrote_to_is_never_kept(tmp_path: Path) -> None:
-    with Partial(tmp_path / "a.incomplete") as one, Partial(tmp_path / "a.incomplete") as other:
-        one.append(CONTENT)
-        other.append(CONTENT)
+def test_a_partial_file_that_another_process_wrote_to_is_never_kept(server: Hub, tmp_path: Path) -> None:
+    class OtherProcess(Reporter):
+        def progressed(self, done: int) -> None:
+            if done == len(CONTENT):
+                with partials(tmp_path)[0].open("ab") as file:
+                    file.write(b"more")
 
-        with pytest.raises(ModelError, match="another process wrote to it; run the command again"):
-            one.rename(tmp_path / "a")
-
-    assert list(tmp_path.iterdir()) == []
+    with reporting_to(OtherProcess()), pytest.raises(ModelError, match="has the SHA-256"):
+        fetch()
+    assert hub.cached_file(WEIGHTS) is None
+    assert partials(tmp_path) == []
 
 
 def test_log_messages_of_the_client_are_not_repeated(
