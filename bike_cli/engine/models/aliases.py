@@ -23,52 +23,26 @@ class Alias:
     """
 
     arch: str
-    tag: str
-    note: str
-    licence: str
-    parameters: int
     repository: str
     size: int
+    parameters: int
+    note: str
+    tag: str = "openai"
+    licence: str = "MIT"
 
 
+# fmt: off
 ALIASES: Mapping[str, Alias] = {
-    "small": Alias(
-        arch="ViT-B-32-quickgelu",
-        tag="openai",
-        note="4 times faster than base",
-        licence="MIT",
-        parameters=151 * MILLION,
-        repository="timm/vit_base_patch32_clip_224.openai",
-        size=605_143_284,
-    ),
-    "base": Alias(
-        arch="ViT-B-16-quickgelu",
-        tag="openai",
-        note="the default; the backbone most papers report",
-        licence="MIT",
-        parameters=150 * MILLION,
-        repository="timm/vit_base_patch16_clip_224.openai",
-        size=598_516_980,
-    ),
-    "large": Alias(
-        arch="ViT-L-14-quickgelu",
-        tag="openai",
-        note="the backbone of BIKE's best",
-        licence="MIT",
-        parameters=428 * MILLION,
-        repository="timm/vit_large_patch14_clip_224.openai",
-        size=1_710_517_724,
-    ),
-    "large-336": Alias(
-        arch="ViT-L-14-336-quickgelu",
-        tag="openai",
-        note="large at 336 pixels",
-        licence="MIT",
-        parameters=428 * MILLION,
-        repository="timm/vit_large_patch14_clip_336.openai",
-        size=1_711_828_444,
-    ),
+    "small": Alias("ViT-B-32-quickgelu", "timm/vit_base_patch32_clip_224.openai", 605_143_284,
+                   151 * MILLION, "4 times faster than base"),
+    "base": Alias("ViT-B-16-quickgelu", "timm/vit_base_patch16_clip_224.openai", 598_516_980,
+                  150 * MILLION, "the default; the backbone most papers report"),
+    "large": Alias("ViT-L-14-quickgelu", "timm/vit_large_patch14_clip_224.openai", 1_710_517_724,
+                   428 * MILLION, "the backbone of BIKE's best"),
+    "large-336": Alias("ViT-L-14-336-quickgelu", "timm/vit_large_patch14_clip_336.openai", 1_711_828_444,
+                       428 * MILLION, "large at 336 pixels"),
 }
+# fmt: on
 
 
 def alias_weights(name: str) -> hub.Weights:
@@ -88,11 +62,8 @@ def download_missing(models: Iterable[str | None], *, offline: bool) -> None:
     Raises:
         ModelError: the weights cannot be downloaded.
     """
-    for model in models:
-        if model is None or model not in ALIASES:
-            continue
+    for weights in [alias_weights(model) for model in models if model and model in ALIASES]:
         from bike_cli.engine.download import hub
 
-        weights = alias_weights(model)
         if hub.cached_file(weights) is None:
             hub.download(weights, offline=offline)
