@@ -62,13 +62,13 @@ def call_on_path(path: str | Path, function: Callable[[], T], *, default: T) -> 
         BaseException: whatever the function raises in time.
     """
     name = os.path.abspath(path)  # noqa: PTH100 - a Path costs ten times as much
-    if _unresponsive.covers(name):
+    if _is_unresponsive(name):
         return default
     pending: Any = object()
     value: Any = call_with_timeout(FILE_LIMIT_S, function, default=pending)
     if value is not pending:
         return value  # type: ignore[no-any-return]
-    _unresponsive.add(name)
+    _mark_unresponsive(name)
     return default
 
 
@@ -90,53 +90,45 @@ if hasattr(os, "register_at_fork"):  # a forked process has no threads
     os.register_at_fork(after_in_child=_idle_helpers.clear)
 
 
-class _UnresponsivePaths:
-    """The files and folders that did not answer lately."""
-
-    def __init__(self) -> None:
-        self._marked: dict[str, float] = {}  # path: when it is tried again, in seconds of the monotonic clock
-
-    def clear(self) -> None:
-        """Forget all paths."""
-        self._marked.clear()
-
-    def covers(self, name: str) -> bool:
-        """Return whether an absolute path, or a folder above it, did not answer lately."""
-        if not self._marked:
-            return False
-        now = time.monotonic()
-        return any(self._marked.get(place, 0.0) > now for place in _with_parents(name))
-
-    def add(self, name: str) -> None:
-        """Mark the topmost folder above a path that does not answer, or else the path itself.
-
-        One file may block in a folder that works, such as one that another program has locked. After the second one,
-        the folder is marked: some systems answer for a folder from memory after the network is gone.
-        """
-        folders = _with_parents(name)[1:]
-        place = next((folder for folder in reversed(folders) if self._blocks(folder)), None)
-        now = time.monotonic()
-        if place is None and folders:
-            is_second = any(
-                other != name and until > now and os.path.dirname(other) == folders[0]  # noqa: PTH120
-                for other, until in list(self._marked.items())
-            )
-            place = folders[0] if is_second else name
-        place = place or name
-        self._marked[place] = now + RETRY_S
-        logger.warning("%s: does not answer; bike asks again in %.0f s", place, RETRY_S)
-
-    @staticmethod
-    def _blocks(folder: str) -> bool:
-        def look() -> bool:
-            with suppress(OSError, ValueError):  # an error is an answer
-                os.stat(folder)  # noqa: PTH116
-            return False
-
-        return call_with_timeout(FILE_LIMIT_S, look, default=True)
+# Files and folders that did not answer lately, and when they are tried again, in seconds of the monotonic clock.
+_unresponsive: dict[str, float] = {}
 
 
-_unresponsive = _UnresponsivePaths()
+def _is_unresponsive(name: str) -> bool:
+    """Return whether an absolute path, or a folder above it, did not answer lately."""
+    if not _unresponsive:
+        return False
+    now = time.monotonic()
+    return any(_unresponsive.get(place, 0.0) > now for place in _with_parents(name))
+
+
+def _mark_unresponsive(name: str) -> None:
+    """Mark the topmost folder above a path that does not answer, or else the path itself.
+
+    One file may block in a folder that works, such as one that another program has locked. After the second one, the
+    folder is marked: some systems answer for a folder from memory after the network is gone.
+    """
+    folders = _with_parents(name)[1:]
+    place = next((folder for folder in reversed(folders) if _blocks(folder)), None)
+    now = time.monotonic()
+    if place is None and folders:
+        is_second = any(
+            other != name and until > now and os.path.dirname(other) == folders[0]  # noqa: PTH120
+            for other, until in list(_unresponsive.items())
+        )
+        place = folders[0] if is_second else name
+    place = place or name
+    _unresponsive[place] = now + RETRY_S
+    logger.warning("%s: does not answer; bike asks again in %.0f s", place, RETRY_S)
+
+
+def _blocks(folder: str) -> bool:
+    def query() -> bool:
+        with suppress(OSError, ValueError):  # an error is an answer
+            os.stat(folder)  # noqa: PTH116
+        return False
+
+    return call_with_timeout(FILE_LIMIT_S, query, default=True)
 
 
 def _with_parents(name: str) -> list[str]:

@@ -33,7 +33,7 @@ from bike_cli.media import missing_message
 from bike_cli.records import Clip, Source, Timeline
 from bike_cli.video.readers.decord import UnsupportedFileError, decord_is_exact, read_decord
 from bike_cli.video.readers.footage import Footage, Request, reason
-from bike_cli.video.readers.frame_folder import read_folder
+from bike_cli.video.readers.images import read_folder
 from bike_cli.video.readers.packets import READING_ERRORS, UnpredictableFileError, list_packets
 from bike_cli.video.readers.selective import read_selected, reads_selectively
 from bike_cli.video.readers.sequential import read_through

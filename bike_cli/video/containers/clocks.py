@@ -11,6 +11,7 @@ _JUMP_S = 10.0  # where a format allows jumps, a longer step is one; FFmpeg's th
 _MAX_REORDERED = 16  # frames by which a time can be out of place without a restart of the clock
 _MAX_REPEATED = 0.1  # largest share of repeated times that are replaced by a time between the neighbours'
 _ROUNDING_S = 0.001  # a step back of at most this size is a rounding error
+_MIN_DELAY_S, _DEFAULT_DELAY_S = 0.02, 0.1  # of a GIF, in all browsers, and in FFmpeg before version 6
 
 
 @dataclass(frozen=True)
@@ -125,3 +126,20 @@ def _joined(parts: list[NDArray[np.float64]], lengths: list[NDArray[np.float64]]
         start = float(joined[-1][-1]) + length
     rising = np.concatenate(joined)
     return rising if (np.diff(rising) >= 0).all() else None
+
+
+def browser_times(
+    starts: NDArray[np.float64], lengths: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return when, and for how long, browsers show the frames of a GIF, in seconds.
+
+    Browsers show a frame with a delay of less than 0.02 s for 0.1 s, because early players could not go faster.
+
+    Args:
+        starts, lengths: float64 [M], as written in the file.
+    """
+    is_short = lengths < _MIN_DELAY_S - 1e-9
+    if np.isnan(starts).any() or not is_short.any():
+        return starts, lengths
+    lengths = np.where(is_short, _DEFAULT_DELAY_S, lengths)
+    return starts[0] + np.append(0.0, np.cumsum(lengths[:-1])), lengths

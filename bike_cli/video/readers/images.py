@@ -1,10 +1,12 @@
-"""Read image files as 8-bit RGB with Pillow, a dependency of torchvision."""
+"""Read a folder of images as a video: 8-bit RGB, with Pillow, a dependency of torchvision."""
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.errors import VideoError
-from bike_cli.media import IMAGE_FORMATS
-from bike_cli.video.readers.footage import reason
-from bike_cli.video.readers.orientation import Orientation
+from bike_cli.media import IMAGE_EXTENSIONS, IMAGE_FORMATS, is_frame_name
+from bike_cli.records import Timeline
+from bike_cli.video.readers.footage import Footage, Request, reason
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,16 +24,6 @@ if TYPE_CHECKING:
 # Pillow tries no other formats: some of them start programs, such as Ghostscript for PostScript.
 _FORMATS = tuple(IMAGE_FORMATS)
 
-_EXIF_ORIENTATION = 0x0112
-_ORIENTATIONS = {
-    2: Orientation(flips_columns=True),
-    3: Orientation(flips_rows=True, flips_columns=True),
-    4: Orientation(flips_rows=True),
-    5: Orientation(swaps_axes=True),
-    6: Orientation(swaps_axes=True, flips_columns=True),
-    7: Orientation(swaps_axes=True, flips_rows=True, flips_columns=True),
-    8: Orientation(swaps_axes=True, flips_rows=True),
-}
 # Errors of Pillow's plugins on broken files, in addition to OSError.
 _ERRORS = (
     ArithmeticError,
@@ -49,6 +41,37 @@ _ERRORS = (
 _16_BIT = 257  # 65535 / 255
 
 
+def read_folder(folder: Path, request: Request) -> Footage:
+    """Read a folder with one image per frame, img_2.jpg before img_10.jpg; it has no timestamps.
+
+    Every image is a keyframe, and a draft skips none.
+
+    Raises:
+        VideoError: kind `unreadable`, `not_video` or `damaged`.
+    """
+    images = _frame_files(folder)
+    if not images:
+        message = f"{folder}: is a folder without frames ({', '.join(sorted(IMAGE_EXTENSIONS))}); give a video"
+        raise VideoError(message, kind="not_video")
+    positions = request.positions(len(images))  # [K, T]
+    wanted, places = np.unique(positions, return_inverse=True)
+    pixels = read_images(images[i] for i in wanted)
+    for i, image in zip(wanted, pixels, strict=True):
+        if image.shape != pixels[0].shape:
+            sizes = f"{image.shape[1]}x{image.shape[0]} px, others {pixels[0].shape[1]}x{pixels[0].shape[0]}"
+            raise VideoError(f"{images[i]}: is {sizes}; give frames of one size", kind="damaged")
+    frames = np.stack(pixels)[places.reshape(positions.shape)]
+    return Footage(frames, Timeline(np.full(positions.shape, np.nan), positions), len(images))
+
+
+def _frame_files(folder: Path) -> list[Path]:
+    try:
+        files = [f for f in folder.iterdir() if is_frame_name(f.name)]
+    except OSError as e:
+        raise VideoError(f"{folder}: cannot be listed ({reason(e)}); check its permissions", kind="unreadable") from e
+    return sorted(files, key=lambda f: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", f.name)])
+
+
 def read_images(paths: Iterable[Path]) -> list[NDArray[np.uint8]]:
     """Read the images of one clip: uint8 [H, W, 3] each, rotated as EXIF says, alpha dropped without blending.
 
@@ -59,21 +82,23 @@ def read_images(paths: Iterable[Path]) -> list[NDArray[np.uint8]]:
         VideoError: kind `unreadable`, or `damaged` if a file is not an image, is incomplete, or has values outside
             these ranges.
     """
-    images = [(path, *_read(path)) for path in paths]
-    peak = max((int(pixels.max()) for _, pixels, _ in images if pixels.dtype == np.int32), default=0)
+    images = [(path, _read(path)) for path in paths]
+    peak = max((int(pixels.max()) for _, pixels in images if pixels.dtype == np.int32), default=0)
     divisor = _16_BIT if peak > 255 else 1
-    return [orientation.apply(_in_colour(path, pixels, divisor)) for path, pixels, orientation in images]
+    return [_in_colour(path, pixels, divisor) for path, pixels in images]
 
 
-def _read(path: Path) -> tuple[NDArray[np.generic], Orientation]:
-    """Return the stored pixels, uint8 [H, W, 3] or [H, W] of uint16, int32 or float32, and their orientation."""
-    from PIL import Image, UnidentifiedImageError
+def _read(path: Path) -> NDArray[np.generic]:
+    """Return the pixels, rotated: uint8 [H, W, 3] or [H, W] of uint16, int32 or float32."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
     from PIL.Image import DecompressionBombError
 
     try:
         with Image.open(path, formats=_FORMATS) as image:
             image.load()
-            return _pixels(image), _orientation(image)
+            with suppress(OSError, *_ERRORS):  # broken EXIF data; the picture is still usable
+                ImageOps.exif_transpose(image, in_place=True)
+            return _pixels(image)
     except PermissionError as e:
         raise VideoError(f"{path}: cannot be read ({reason(e)}); check its permissions", kind="unreadable") from e
     except UnidentifiedImageError as e:
@@ -99,13 +124,6 @@ def _pixels(image: Image) -> NDArray[np.generic]:
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return np.asarray(ImageCms.applyTransform(image, ImageCms.buildTransform(lab, rgb, "LAB", "RGB")))
     return np.asarray(image.convert("RGB"))
-
-
-def _orientation(image: Image) -> Orientation:
-    try:
-        return _ORIENTATIONS.get(image.getexif().get(_EXIF_ORIENTATION, 1), Orientation())
-    except (OSError, *_ERRORS):  # broken EXIF data; the picture is still usable
-        return Orientation()
 
 
 def _in_colour(path: Path, pixels: NDArray[np.generic], divisor: int) -> NDArray[np.uint8]:

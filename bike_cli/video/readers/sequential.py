@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bike_cli.errors import VideoError
 from bike_cli.records import Source, Timeline
-from bike_cli.video.containers.gif_delays import browser_times
+from bike_cli.video.containers.clocks import browser_times
 from bike_cli.video.readers.damage import Losses, Survey, choose
 from bike_cli.video.readers.footage import Footage, Request, reason
 from bike_cli.video.readers.nearby_frames import nearest, shortage_notes, without_repeats

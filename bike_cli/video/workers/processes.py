@@ -4,7 +4,7 @@ On Linux and macOS, a fork server that has imported the decoders, but not torch,
 milliseconds, and inherits no threads or locks from the calling program. Without a fork server, or without a folder for
 its socket, each process starts a new interpreter.
 
-This is the only module that overrides internals of multiprocessing (`_Popen`, `RLock`, `_config`): its public interface
+This is the only module that overrides internals of multiprocessing (`RLock`, `_config`): its public interface
 can neither skip the main module nor avoid named semaphores.
 """
 
@@ -21,13 +21,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from multiprocessing import connection, context, process, resource_tracker
-from typing import TYPE_CHECKING
 
 from bike_cli.scratch import scratch_folder
 from bike_cli.video.workers.descriptors import inherited_standard_descriptors
-
-if TYPE_CHECKING:
-    from multiprocessing.process import BaseProcess
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +39,16 @@ _starting = threading.RLock()
 
 def worker_context() -> context.BaseContext:
     """Return the context in which worker processes start."""
-    if not HAS_FORK_SERVER:
+    if sys.platform == "win32" or not HAS_FORK_SERVER:
         return _SpawnContext()
     try:
         scratch_folder(for_sockets=True)
     except OSError as e:
         logger.info("worker processes start slowly: the fork server has no folder for its socket (%s)", e)
         return _SpawnContext()
-    return _fork_server_context()
+    server = _ForkServerContext()
+    server.set_forkserver_preload([FORK_SERVER_MODULE])
+    return server
 
 
 @contextmanager
@@ -144,50 +142,36 @@ class _PipeLock:
                 connection.wait([self._ends[0]], left_s)
 
 
-class _SpawnProcess(context.SpawnProcess):
+class _CleanProcess(process.BaseProcess):
+    def start(self) -> None:
+        """Start the process without the main module of the caller."""
+        with _clean_start():
+            super().start()
+
     def terminate(self) -> None:
         """End the process, which ignores SIGTERM."""
         self.kill()
 
-    @staticmethod
-    def _Popen(process_obj: BaseProcess) -> object:  # type: ignore[override]  # noqa: N802 - name in multiprocessing
-        with _clean_start():
-            return context.SpawnProcess._Popen(process_obj)
 
-
-class _SpawnContext(context.SpawnContext):
-    Process = _SpawnProcess
-
+class _CleanContext(context.BaseContext):
     if os.name == "posix":
 
         def RLock(self) -> _PipeLock:  # type: ignore[override]  # noqa: N802 - name in multiprocessing
             return _PipeLock(self.Pipe)
 
 
+class _SpawnProcess(_CleanProcess, context.SpawnProcess):
+    pass
+
+
+class _SpawnContext(_CleanContext, context.SpawnContext):
+    Process = _SpawnProcess
+
+
 if sys.platform != "win32":
 
-    class _ForkServerProcess(context.ForkServerProcess):
-        def terminate(self) -> None:
-            """End the process, which ignores SIGTERM."""
-            self.kill()
+    class _ForkServerProcess(_CleanProcess, context.ForkServerProcess):
+        pass
 
-        @staticmethod
-        def _Popen(process_obj: BaseProcess) -> object:  # type: ignore[override]  # noqa: N802
-            with _clean_start():
-                return context.ForkServerProcess._Popen(process_obj)
-
-    class _ForkServerContext(context.ForkServerContext):
+    class _ForkServerContext(_CleanContext, context.ForkServerContext):
         Process = _ForkServerProcess
-
-        def RLock(self) -> _PipeLock:  # type: ignore[override]  # noqa: N802
-            return _PipeLock(self.Pipe)
-
-    def _fork_server_context() -> context.BaseContext:
-        server = _ForkServerContext()
-        server.set_forkserver_preload([FORK_SERVER_MODULE])
-        return server
-
-else:
-
-    def _fork_server_context() -> context.BaseContext:
-        raise NotImplementedError
