@@ -31,18 +31,17 @@ def call_with_timeout(limit_s: float, function: Callable[[], T], *, default: T) 
     finished: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
     def run() -> None:
-        outcome: tuple[T | None, BaseException | None]
         try:
-            outcome = function(), None
+            finished.put((function(), None))
         except BaseException as e:  # noqa: BLE001 - the caller raises it
-            outcome = None, e
-        finished.put(outcome)
+            finished.put((None, e))
 
     try:
-        helper = _idle_helpers.pop()
+        calls = _idle_threads.pop()
     except IndexError:
-        helper = _Helper()
-    helper.calls.put(run)
+        calls = queue.SimpleQueue()
+        threading.Thread(target=_run_calls, args=(calls,), name="bike-files", daemon=True).start()
+    calls.put(run)
     try:
         value, error = finished.get(timeout=limit_s)
     except queue.Empty:
@@ -72,22 +71,16 @@ def call_on_path(path: str | Path, function: Callable[[], T], *, default: T) -> 
     return default
 
 
-class _Helper:
-    """A daemon thread that runs calls one after another; one that blocks is idle again when its call returns."""
-
-    def __init__(self) -> None:
-        self.calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="bike-files", daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            self.calls.get()()
-            _idle_helpers.append(self)
-
-
-_idle_helpers: list[_Helper] = []  # append and pop are atomic
+_Calls = queue.SimpleQueue[Callable[[], None]]  # for one thread, which is reused: starting one takes 0.1 ms
+_idle_threads: list[_Calls] = []  # append and pop are atomic
 if hasattr(os, "register_at_fork"):  # a forked process has no threads
-    os.register_at_fork(after_in_child=_idle_helpers.clear)
+    os.register_at_fork(after_in_child=_idle_threads.clear)
+
+
+def _run_calls(calls: _Calls) -> None:
+    while True:
+        calls.get()()
+        _idle_threads.append(calls)
 
 
 # Files and folders that did not answer lately, and when they are tried again, in seconds of the monotonic clock.

@@ -6,12 +6,13 @@ Each function imports the library it describes, so that one broken library does 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import time
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
+
+from bike_cli.time_limits import call_with_timeout
 
 NETWORK_FILE_SYSTEMS = frozenset(
     (
@@ -58,15 +59,14 @@ def describe_devices() -> dict[str, object]:
 
     placement = place("auto", "auto")
     device = placement.device.type
-    cudnn = torch.backends.cudnn.version() if torch.cuda.is_available() else None  # type: ignore[no-untyped-call]
-    gpus = [_describe_gpu(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    has_cuda = torch.cuda.is_available()
     return {
         "device": str(placement.device),
         "precision": str(placement.dtype).removeprefix("torch."),
         "reason": why_no_gpu() if device == "cpu" else "the first GPU that torch can use",
-        "cudnn": cudnn,
+        "cudnn": torch.backends.cudnn.version() if has_cuda else None,  # type: ignore[no-untyped-call]
         "mps": torch.backends.mps.is_available(),
-        "gpus": gpus,
+        "gpus": [_describe_gpu(i) for i in range(torch.cuda.device_count())] if has_cuda else [],
         "error": None if device == "cpu" else _try_device(str(placement.device)),
         "has_nvidia_gpu": any(Path(path).exists() for path in ("/dev/nvidia0", "/proc/driver/nvidia/version")),
     }
@@ -132,21 +132,16 @@ def describe_hub(timeout_s: float) -> dict[str, object]:
     """
     import huggingface_hub
     from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
-    from pebble import concurrent
 
     endpoint = huggingface_hub.constants.ENDPOINT
 
-    def ask() -> int:
+    def ask() -> int | None:
         return int(get_session().head(endpoint, timeout=timeout_s).status_code)
 
     start_s = time.perf_counter()
-    # In a daemon thread: the resolver of the system cannot be interrupted, and must not be waited for.
-    answer: Future[int] = concurrent.thread(ask)()
-    try:
-        status = answer.result(timeout=timeout_s)
-    except FutureTimeout:
-        return {"endpoint": endpoint, "status": None, "seconds": timeout_s}
-    return {"endpoint": endpoint, "status": status, "seconds": round(time.perf_counter() - start_s, 3)}
+    status = call_with_timeout(timeout_s, ask, default=None)  # the resolver of the system has no time limit of its own
+    seconds = timeout_s if status is None else round(time.perf_counter() - start_s, 3)
+    return {"endpoint": endpoint, "status": status, "seconds": seconds}
 
 
 # -- the cache ---------------------------------------------------------------------------------------------------------
@@ -221,7 +216,8 @@ def file_system_of(folder: Path, mounts: Path = MOUNTS) -> str | None:
         fields = before.split(" ")
         if not separator or len(fields) < 5:
             continue
-        mount_point = Path(_unescaped(fields[4]))
+        # A space in a path is written as \040.
+        mount_point = Path(re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), fields[4]))
         # Of several mounts on one folder the last one is visible.
         if (path == mount_point or mount_point in path.parents) and len(mount_point.parts) >= longest:
             found, longest = after.split(" ")[0], len(mount_point.parts)
@@ -231,10 +227,3 @@ def file_system_of(folder: Path, mounts: Path = MOUNTS) -> str | None:
 def is_network(file_system: str | None) -> bool:
     """Return whether a file system is on another machine, where SQLite's locks are unreliable."""
     return file_system is not None and (file_system in NETWORK_FILE_SYSTEMS or file_system.startswith(NETWORK_FUSE))
-
-
-def _unescaped(field: str) -> str:
-    r"""Return a field of mountinfo, in which a space is written as \040."""
-    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        field = field.replace(code, character)
-    return field

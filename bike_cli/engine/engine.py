@@ -156,13 +156,7 @@ def load(
 
 def load_configured(config: EngineConfig) -> Engine:
     """Return the engine that the config of a program names; see `load` and `spare_threads`."""
-    engine = load(
-        config.model,
-        device=config.device,
-        precision=config.precision,
-        offline=config.offline,
-        compile=config.compile,
-    )
+    engine = load(config.model, config.device, config.precision, offline=config.offline, compile=config.compile)
     spare_threads(engine.encoder.model)
     return engine
 

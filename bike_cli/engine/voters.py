@@ -94,7 +94,8 @@ class Voters:
             return cls((), torch.arange(0))
         if mask is None:
             groups = torch.split(tokens, max(1, BLOCK_TOKENS // width))
-            blocks = [Block(some.flatten(0, 1), _full(some), None) for some in groups]
+            full = tokens.new_full((classes,), width, dtype=torch.int64)
+            blocks = [Block(some.flatten(0, 1), full[: len(some)], None) for some in groups]
             return cls(tuple(blocks), torch.arange(classes, device=tokens.device))
         counts = mask.sum(dim=1)  # [C]
         if not bool(counts.all()):
@@ -122,10 +123,6 @@ def spotted(frames: Tensor, voters: Voters, temperature: float) -> Tensor:
     parts = [block.votes(frames, temperature) for block in voters.blocks]
     votes = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)  # [V, T, C]
     return votes.index_select(2, voters.places).transpose(1, 2)
-
-
-def _full(tokens: Tensor) -> Tensor:
-    return torch.full((len(tokens),), tokens.shape[1], device=tokens.device)
 
 
 def voters(text: TextFeatures, spot: Spot) -> tuple[Tensor, Tensor | None]:

@@ -14,6 +14,7 @@ from bike_cli.records import Source
 from bike_cli.time_limits import call_on_path
 from bike_cli.video.readers.footage import reason
 
+_FILE_ITSELF = ""  # no frame has this name
 _CLOCK_STEP_S = 2.0  # resolution of modification times on FAT, the coarsest of the file systems in use
 
 
@@ -22,37 +23,37 @@ def stamp_of(path: Path) -> bytes | None:
 
     None if the path cannot be read or does not respond; the decoder then reports why. Content is not read.
     """
-    return call_on_path(path, lambda: _stamp_of(path), default=None)
-
-
-def _stamp_of(path: Path) -> bytes | None:
-    try:
-        status = path.stat()
-        if stat.S_ISREG(status.st_mode):
-            return _stamp(status)
-        if not stat.S_ISDIR(status.st_mode):  # reading from a pipe may block, and consumes its data
-            return None
-        digest = hashlib.sha256()
-        for entry in _frames(path):
-            digest.update(os.fsencode(entry.name) + b"\0" + _stamp(entry.stat()) + b"\0")
-    except (OSError, ValueError):  # ValueError: a NUL in the name
+    statuses = call_on_path(path, lambda: _statuses(path), default=None)
+    if statuses is None:
         return None
+    if _FILE_ITSELF in statuses:
+        return _stamp(statuses[_FILE_ITSELF])
+    digest = hashlib.sha256()
+    for name, status in statuses.items():
+        digest.update(os.fsencode(name) + b"\0" + _stamp(status) + b"\0")
     return digest.digest()
 
 
 def changed_lately(path: Path) -> bool:
     """Return whether a file, or a frame in a folder, changed so recently that its time may not show the next change."""
-    return call_on_path(path, lambda: _changed_lately(path), default=True)
+    statuses = call_on_path(path, lambda: _statuses(path), default=None)
+    if statuses is None:
+        return True
+    newest_s = max((max(status.st_mtime, status.st_ctime) for status in statuses.values()), default=0.0)
+    return time.time() - newest_s < _CLOCK_STEP_S
 
 
-def _changed_lately(path: Path) -> bool:
+def _statuses(path: Path) -> dict[str, os.stat_result] | None:
+    """Return the status of a file, or of each frame in a folder by its name; None if it cannot be read."""
     try:
         status = path.stat()
-        statuses = [entry.stat() for entry in _frames(path)] if stat.S_ISDIR(status.st_mode) else [status]
-    except (OSError, ValueError):
-        return True
-    newest_s = max((max(each.st_mtime, each.st_ctime) for each in statuses), default=0.0)
-    return time.time() - newest_s < _CLOCK_STEP_S
+        if stat.S_ISREG(status.st_mode):
+            return {_FILE_ITSELF: status}
+        if not stat.S_ISDIR(status.st_mode):  # reading from a pipe may block, and consumes its data
+            return None
+        return {entry.name: entry.stat() for entry in _frames(path)}
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return None
 
 
 def digest_of(source: Source) -> bytes:

@@ -68,9 +68,7 @@ def decode(
         message = f"{source.id}: --draft does not work with decord, which decodes every frame; use --decoder auto"
         raise VideoError(message, kind="unreadable")
     request = Request(config, rng)
-    if _is_folder(source):
-        return _clip(source, read_folder(source.path, request), config)
-    footage = _read_video(source, request, decoder)
+    footage = read_folder(source.path, request) if _is_folder(source) else _read_video(source, request, decoder)
     return _clip(source, footage, config)
 
 
@@ -96,17 +94,12 @@ def clip_from_array(frames: NDArray[np.uint8], config: SamplingConfig, *, name: 
 def _clip(source: Source, footage: Footage, config: SamplingConfig) -> Clip:
     for detail in footage.details:  # for callers in this process; workers do not log, their pool does
         logger.info("%s: %s", source.id, detail)
-    notes = [*footage.notes, *_repeats(footage, asked=config.frames)]
+    notes, n_frames, asked = list(footage.notes), footage.n_frames, config.frames
+    if n_frames < asked <= footage.frames.shape[1]:
+        noun = "frame" if n_frames == 1 else "frames"
+        notes.append(f"the video has {n_frames} {noun}, {asked} are requested: some are repeated")
     timeline = replace(footage.timeline, warning="; ".join(notes) or None)
     return Clip(source, footage.frames, timeline, tuple(footage.details))
-
-
-def _repeats(footage: Footage, *, asked: int) -> list[str]:
-    n_frames = footage.n_frames
-    if n_frames >= asked or footage.frames.shape[1] < asked:
-        return []
-    noun = "frame" if n_frames == 1 else "frames"
-    return [f"the video has {n_frames} {noun}, {asked} are requested: some are repeated"]
 
 
 def _is_folder(source: Source) -> bool:

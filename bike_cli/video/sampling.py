@@ -80,17 +80,15 @@ def dense_positions(
     _check_counts(n_frames=n_frames, frames=frames, clips=clips)
     if frames > DENSE_WINDOW:
         raise ValueError(f"frames is {frames}; a dense clip has at most {DENSE_WINDOW}")
-    starts = _dense_starts(max(0, n_frames - DENSE_WINDOW), clips, rng)  # [K]
+    last = max(0, n_frames - DENSE_WINDOW)
+    if rng is not None:
+        starts = rng.integers(max(1, last), size=clips)  # [K]
+    elif clips == 1:
+        starts = np.array([last // 2], np.int64)
+    else:
+        starts = np.arange(clips, dtype=np.int64) * (last // (clips - 1))
     offsets = DENSE_WINDOW // frames * np.arange(frames)  # [T]
     return (starts[:, None] + offsets) % n_frames  # [K, T]
-
-
-def _dense_starts(last: int, clips: int, rng: np.random.Generator | None) -> NDArray[np.int64]:
-    if rng is not None:
-        return rng.integers(max(1, last), size=clips)
-    if clips == 1:
-        return np.array([last // 2], dtype=np.int64)
-    return np.arange(clips, dtype=np.int64) * (last // (clips - 1))
 
 
 def _check_counts(**counts: int) -> None:

@@ -302,7 +302,7 @@ def test_the_cache_is_judged(changes: dict[str, object], state: str, message: st
 @pytest.mark.parametrize(
     ("error", "error_type", "state"),
     [
-        ("/c: is damaged (x); start afresh", "StoreError", "problem"),
+        ("/c: is damaged (x); start over", "StoreError", "problem"),
         ("/c: cannot be opened (x); name another", "OutOfReachError", "warning"),
         ("did not answer within 20 s", None, "warning"),
     ],

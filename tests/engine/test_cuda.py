@@ -20,7 +20,7 @@ LABELS = [f"{colour} {shape}" for colour in ("red", "green", "blue") for shape i
 
 @pytest.fixture(scope="module")
 def frames() -> NDArray[np.uint8]:
-    """Frames of a red square on grey that grows from one to the next, with noise: uint8 [16, 96, 128, 3]."""
+    """Frames of a growing red square on grey, with noise: uint8 [16, 96, 128, 3]."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(90, 130, (16, 96, 128, 3))
     for i, picture in enumerate(pixels):

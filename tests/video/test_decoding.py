@@ -35,7 +35,7 @@ def write_frames(folder: Path, names: Sequence[str], *, size: tuple[int, int] = 
         ("h264.mkv", "libx264"),
         ("h264.ts", "libx264"),  # decord alone is 12 frames off here
         ("h264.flv", "libx264"),
-        ("h265.mp4", "libx265"),  # and in the three after this one some frames off
+        ("h265.mp4", "libx265"),  # some frames off, as in the next three
         ("mpeg4.avi", "mpeg4"),
         ("mpeg2.mpg", "mpeg2video"),
         ("vp9.webm", "libvpx-vp9"),
@@ -106,7 +106,7 @@ def test_a_name_can_hold_anything(tmp_path: Path) -> None:
     assert positions_seen(clip).tolist() == sample_positions(N, 8, clips=1).tolist()
 
 
-# -- files that are no film -------------------------------------------------------------------------------------------
+# -- files that are not videos ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_an_array_of_another_form_is_refused(film: np.ndarray) -> None:
 
 # -- real files -------------------------------------------------------------------------------------------------------
 
-REAL = {  # file -> height, width, duration in seconds, as ffprobe tells of them or of their frames
+REAL = {  # file -> height, width, duration in seconds, as ffprobe reports them
     "-one-pixel.mp4": (1, 1, 5.0),
     "alpha_200x200.webm": (200, 200, 5.0),
     "arm_wrestling.mp4": (256, 340, 10.0),

@@ -48,7 +48,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of one file: `ok`, `warned` or the kind of its failure, and the frames that the other road gives."""
+    """The result for one file: `ok`, `warned` or the kind of failure, and the frames that the other reader returns."""
 
     path: Path
     outcome: str

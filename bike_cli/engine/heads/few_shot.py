@@ -86,16 +86,15 @@ class Head:
     def logits(self, views: Views) -> Tensor:
         """Return [V, C]."""
         logits = views.scores(self.weight) + self.bias
-        return logits if not len(self.keys) else logits + self.alpha * self._cached(views)
+        if not len(self.keys):
+            return logits
+        near = torch.exp(-self.beta * (1 - _affinity(views, self.keys, self.key_classes)))  # [V, M]
+        return logits + self.alpha * torch.zeros_like(logits).index_add_(1, self.key_classes, near)
 
     def to(self, device: torch.device) -> Head:
         """Return the head on a device."""
         moved = {name: getattr(self, name).to(device) for name in ("weight", "bias", "keys", "key_classes")}
         return replace(self, **moved)
-
-    def _cached(self, views: Views) -> Tensor:
-        near = torch.exp(-self.beta * (1 - _affinity(views, self.keys, self.key_classes)))  # [V, M]
-        return near.new_zeros(len(views), len(self.weight)).index_add_(1, self.key_classes, near)
 
 
 def as_views(frames: Tensor, texts: ClassTexts) -> tuple[Tensor, Tensor]:
@@ -276,7 +275,7 @@ def _hits(logits: Tensor, classes: Tensor) -> int:
 
 
 def _best_hold(standard: _Standard, cosines: Tensor, classes: Tensor, highest: float, folds: int) -> tuple[float, int]:
-    """Return the hold with the best likelihood in cross-validation, and how many shots it gets right there."""
+    """Return the hold with the best likelihood in cross-validation, and how many shots it classifies correctly."""
     fold = _folds(classes, folds)
     likelihoods, hits = dict.fromkeys(HOLDS, 0.0), dict.fromkeys(HOLDS, 0)
     for i in range(folds):

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from bike_cli.config import AttributeConfig, ClassifyConfig, Pool, SamplingConfig, Spot
 from bike_cli.engine.heads.few_shot import Head
-from bike_cli.engine.models.weight_files import check_safetensors, file_status
-from bike_cli.engine.models.weights import UNREADABLE, check_finite, digest_of_weights, first_line, parse_json, umask
+from bike_cli.engine.models.weight_files import check_regular, file_status
+from bike_cli.engine.models.weights import UNREADABLE, check_finite, digest_of_weights, first_line, parse_json
 from bike_cli.errors import ConfigError, ModelError, shorten
 from bike_cli.settings import resolve
 
@@ -94,8 +94,7 @@ def save_classifier(classifier: SavedClassifier, file: Path) -> None:
     file = file.resolve()  # a symbolic link stays a link
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=file.parent) as unfinished:
         written = Path(unfinished, file.name)
-        save_file(tensors, written, metadata={KEY: text})
-        written.chmod(0o666 & ~umask())
+        written.write_bytes(save(tensors, metadata={KEY: text}))
         written.replace(file)
 
 
@@ -109,7 +108,7 @@ def load_classifier(file: Path) -> SavedClassifier:
     status = file_status(file)
     if status is None or stat.S_ISDIR(status.st_mode):
         raise ModelError(f"{shorten(file)}: no such classifier; {way_out}")
-    check_safetensors(file, way_out, kind="bike classifier")
+    check_regular(file, way_out)
     try:
         with safe_open(file, framework="pt") as opened:
             header = parse_json((opened.metadata() or {})[KEY])
@@ -123,13 +122,21 @@ def load_classifier(file: Path) -> SavedClassifier:
         raise ModelError(f"{file}: is a classifier of version {shown}, but this bike reads {VERSION}; update bike")
     check_finite(tensors, origin=str(file))
     try:
-        alpha, beta = _number(header, "alpha"), _number(header, "beta")
-        return _from_header(header, Head(**tensors, alpha=alpha, beta=beta, chosen=_chosen(header)))
+        return _from_header(header, tensors)
     except (*UNREADABLE, ConfigError) as e:
         raise ModelError(f"{file}: is not a complete bike classifier ({first_line(e)}); save it again") from e
 
 
-def _from_header(header: Mapping[str, object], head: Head) -> SavedClassifier:
+def _from_header(header: Mapping[str, object], tensors: Mapping[str, torch.Tensor]) -> SavedClassifier:
+    chosen = header["chosen"]
+    if not isinstance(chosen, dict):
+        raise TypeError("its chosen is not an object")
+    head = Head(
+        **tensors,
+        alpha=_number(header, "alpha"),
+        beta=_number(header, "beta"),
+        chosen={name: _number(chosen, name) for name in chosen},
+    )
     given = {f.name: header[f.name] for f in dataclasses.fields(SavedClassifier) if f.name != "head"}
     labels = _texts(header, "labels")
     given |= {"labels": labels, "also": _texts(header, "also"), "templates": _texts(header, "templates")}
@@ -155,13 +162,6 @@ def _number(header: Mapping[str, object], name: str) -> float:
     return value
 
 
-def _chosen(header: Mapping[str, object]) -> dict[str, float]:
-    chosen = header["chosen"]
-    if not isinstance(chosen, dict):
-        raise TypeError("its chosen is not an object")
-    return {name: _number(chosen, name) for name in chosen}
-
-
 def _texts(header: Mapping[str, object], name: str) -> tuple[str, ...]:
     texts = header[name]
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
@@ -173,7 +173,7 @@ def _check_head(head: Head, classes: int) -> None:
     """Raise ValueError or TypeError if the parts of a head do not fit together."""
     numbers = (head.weight, head.bias, head.keys)
     if any(tensor.dtype != torch.float32 for tensor in numbers) or head.key_classes.dtype != torch.int64:
-        raise TypeError("its tensors have other types")
+        raise TypeError("its tensors have unexpected types")
     if head.weight.ndim != 2 or head.key_classes.ndim != 1 or not math.isfinite(head.alpha + head.beta):
         raise ValueError("its tensors are malformed")
     fits = head.bias.shape == (len(head.weight),) and head.keys.shape == (len(head.key_classes), head.weight.shape[1])

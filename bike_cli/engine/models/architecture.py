@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from bike_cli.engine.models.weights import check_fit, fill, first_line
-from bike_cli.engine.towers.transforms import MAX_SIDE
+from bike_cli.engine.towers.transforms import MAX_SIDE, as_pair
 from bike_cli.errors import ModelError, shorten
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -86,8 +86,7 @@ def check_outputs(clip: CLIP, config: Mapping[str, Any], *, origin: str) -> None
     """
     if config["vision_cfg"].keys() | config["text_cfg"].keys() <= USUAL:
         return
-    size = clip.visual.image_size
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = as_pair(clip.visual.image_size)
     try:
         with torch.no_grad():
             image = clip.encode_image(torch.empty(1, 3, height, width, device="meta"))
@@ -159,8 +158,8 @@ def check_positions(config: Mapping[str, object], state: Mapping[str, Tensor], o
     described = {f.name: f.default for f in dataclasses.fields(CLIPVisionCfg)} | dict(vision)
     if described["timm_model_name"] or isinstance(described["layers"], list | tuple):
         return
-    height, width = _pair(described["image_size"])
-    patch_height, patch_width = _pair(described["patch_size"])
+    height, width = as_pair(described["image_size"])
+    patch_height, patch_width = as_pair(described["patch_size"])
     expected = (height // patch_height) * (width // patch_width) + 1
     table = state.get("visual.positional_embedding")
     shape = None if table is None else tuple(table.shape)
@@ -171,10 +170,6 @@ def check_positions(config: Mapping[str, object], state: Mapping[str, Tensor], o
             f"{described['patch_size']} and width {described['width']} need {expected} positions; it has {found}); "
             f"{WAY_OUT}"
         )
-
-
-def _pair(size: object) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else tuple(size)  # type: ignore[arg-type, return-value]
 
 
 def _check_keys(values: Mapping[str, object], known: Mapping[str, object], origin: str, where: str) -> None:

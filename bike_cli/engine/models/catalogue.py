@@ -41,7 +41,7 @@ class KnownModel:
 
 
 def known_models() -> list[KnownModel]:
-    """Return the bundled model, the aliases, then every open_clip tag that bike can run; no network is asked."""
+    """Return the bundled model, the aliases, then every open_clip tag that bike can run; the network is not used."""
     folder = bundled_folder()
     size = (folder / "model.safetensors").stat().st_size if folder else None
     bundled = KnownModel(
@@ -89,9 +89,11 @@ def tag_preprocessing(arch: str, tag: str) -> dict[str, object]:
     pretrained: dict[str, object] = open_clip.get_pretrained_cfg(arch, tag)
     twin = arch.removesuffix("-quickgelu") if arch.endswith("-quickgelu") else f"{arch}-quickgelu"
     # open_clip only warns, but the features would be silently worse.
-    if pretrained and bool(pretrained.get("quick_gelu")) != bool(config.get("quick_gelu")):
-        raise ModelError(f"model '{arch},{tag}': trained with another activation (QuickGELU); use {twin},{tag}")
-    if not pretrained and open_clip.get_pretrained_cfg(twin, tag):
+    if pretrained:
+        belongs_to_twin = bool(pretrained.get("quick_gelu")) != bool(config.get("quick_gelu"))
+    else:
+        belongs_to_twin = bool(open_clip.get_pretrained_cfg(twin, tag))
+    if belongs_to_twin:
         raise ModelError(f"model '{arch},{tag}': trained with another activation (QuickGELU); use {twin},{tag}")
     if not pretrained:
         way_out = nearest(tag[:LONGEST_NAME], tags)
@@ -103,8 +105,8 @@ def is_plain(config: Mapping[str, object]) -> bool:
     """Return whether an open_clip configuration is a plain CLIP with OpenAI's tokenizer and causal text tower."""
     text = config["text_cfg"]
     assert isinstance(text, dict)
-    strange = ("hf_model_name", "hf_tokenizer_name", "no_causal_mask", "embed_cls", "tokenizer_kwargs")
-    custom = bool(config.get("custom_text")) or "multimodal_cfg" in config or any(text.get(key) for key in strange)
+    nonstandard = ("hf_model_name", "hf_tokenizer_name", "no_causal_mask", "embed_cls", "tokenizer_kwargs")
+    custom = bool(config.get("custom_text")) or "multimodal_cfg" in config or any(text.get(key) for key in nonstandard)
     return not custom and text.get("pool_type", "argmax") == "argmax"
 
 

@@ -65,13 +65,21 @@ def open_checkpoint(model: str, *, offline: bool = False) -> Checkpoint:
         ModelError: no such model, or weights that are missing, damaged or of a kind bike cannot run.
     """
     if model == catalogue.BUNDLED:
-        return _bundled()
+        folder = catalogue.bundled_folder()
+        if folder is None:
+            raise ModelError("model 'tiny': this installation lacks weights/tiny; install bike again")
+        return load_folder(folder)
     alias = catalogue.ALIASES.get(model)
     if alias is not None:
         return _tagged(alias.arch, alias.tag, model=model, offline=offline)
-    status = file_status(named_path(model)) if model else None  # an empty path is the working folder
+    path = named_path(model)
+    status = file_status(path) if model else None  # an empty path is the working folder
     if status is not None:
-        return _from_folder(named_path(model)) if stat.S_ISDIR(status.st_mode) else _from_file(named_path(model))
+        if not stat.S_ISDIR(status.st_mode):
+            logger.info("model %s: an official BIKE checkpoint or an OpenAI state dict", path)
+            state = read_state(path)
+            return _checkpoint(str(path), _inferred(state, path), state, {}, origin=str(path))
+        return _from_repository(path) if (path / CONFIG_FILE).is_file() else load_folder(path)
     arch, comma, weights = model.partition(",")
     arch = arch.replace("/", "-") if comma else arch  # OpenAI's own spelling, ViT-B/32
     if comma and _is_path(weights):
@@ -108,13 +116,6 @@ def named_path(text: str) -> Path:
         return Path(text)
 
 
-def _bundled() -> Checkpoint:
-    folder = catalogue.bundled_folder()
-    if folder is None:
-        raise ModelError("model 'tiny': this installation lacks weights/tiny; install bike again")
-    return load_folder(folder)
-
-
 # -- open_clip tags ----------------------------------------------------------------------------------------------
 
 
@@ -122,7 +123,10 @@ def _tagged(arch: str, tag: str, *, model: str, offline: bool) -> Checkpoint:
     name, config = f"{arch},{tag}", catalogue.architecture(arch)
     catalogue.check_plain(arch, tag)
     pretrained = catalogue.tag_preprocessing(arch, tag)
-    file = _weights_file(arch, tag, model=model, offline=offline)
+    weights = catalogue.weights_of(arch, tag, model=model)
+    if weights is None:
+        raise ModelError(f"model '{arch},{tag}': is not on the hub; download it and use -m {arch},FILE")
+    file = hub.cached_file(weights) or hub.download(catalogue.with_estimated_size(weights), offline=offline)
     logger.info("model %s: weights from %s", name, file)
     try:
         # open_clip loads them itself: it knows every format that its tags were ever written in.
@@ -133,14 +137,6 @@ def _tagged(arch: str, tag: str, *, model: str, offline: bool) -> Checkpoint:
         ) from e
     check_finite(clip.state_dict(), origin=str(file))
     return Checkpoint(name, clip.float(), config, _image_recipe(pretrained, clip.visual.image_size, name), Recipe())
-
-
-def _weights_file(arch: str, tag: str, *, model: str, offline: bool) -> Path:
-    weights = catalogue.weights_of(arch, tag, model=model)
-    if weights is None:
-        raise ModelError(f"model '{arch},{tag}': is not on the hub; download it and use -m {arch},FILE")
-    found = hub.cached_file(weights)
-    return found or hub.download(catalogue.with_estimated_size(weights), offline=offline)
 
 
 def _image_recipe(preprocess: Mapping[str, object], size: object, origin: str) -> ImageRecipe:
@@ -160,20 +156,18 @@ def _for_architecture(arch: str, file: Path) -> Checkpoint:
     is_openais = state.head is not None or "input_resolution" in state.clip
     if is_openais and not config.get("quick_gelu"):
         raise ModelError(f"{file}: was trained with QuickGELU, {arch} computes another; use {arch}-quickgelu,{file}")
-    clip = _filled(config, state, origin=f"{file} as {arch}")
-    image = _image_recipe(_preprocessing_next_to(file), clip.visual.image_size, arch)
-    plain = Checkpoint(f"{arch},{file}", clip, config, image, Recipe())
-    return plain if state.head is None else _with_head(plain, state.head, str(file))
+    return _checkpoint(f"{arch},{file}", config, state, _preprocessing_next_to(file), origin=f"{file} as {arch}")
 
 
-def _filled(config: Mapping[str, object], state: State, *, origin: str) -> open_clip.CLIP:
-    tensors = _without_sizes(state.clip)
-    outline_clip(config, tensors, origin=origin, described=False)
-    return fill_clip(config, tensors, origin=origin)
-
-
-def _from_folder(folder: Path) -> Checkpoint:
-    return _from_repository(folder) if (folder / CONFIG_FILE).is_file() else load_folder(folder)
+def _checkpoint(
+    name: str, config: Mapping[str, object], state: State, preprocess: Mapping[str, object], *, origin: str
+) -> Checkpoint:
+    tensors = {name: tensor for name, tensor in state.clip.items() if name not in OPENAI_SIZES}
+    outline_clip(config, tensors, origin=origin)
+    clip = fill_clip(config, tensors, origin=origin)
+    image = _image_recipe(preprocess, clip.visual.image_size, origin)
+    plain = Checkpoint(name, clip, config, image, Recipe())
+    return plain if state.head is None else _with_head(plain, state.head, origin)
 
 
 def _from_repository(folder: Path) -> Checkpoint:
@@ -200,16 +194,6 @@ def _preprocessing_next_to(file: Path) -> Mapping[str, object]:
     return preprocess
 
 
-def _from_file(file: Path) -> Checkpoint:
-    logger.info("model %s: an official BIKE checkpoint or an OpenAI state dict", file)
-    state = read_state(file)
-    config = _inferred(state, file)
-    clip = _filled(config, state, origin=str(file))
-    image = _image_recipe({}, clip.visual.image_size, str(file))
-    plain = Checkpoint(str(file), clip, config, image, Recipe())
-    return plain if state.head is None else _with_head(plain, state.head, str(file))
-
-
 def _with_head(plain: Checkpoint, head: Mapping[str, Tensor], origin: str) -> Checkpoint:
     is_temporal, is_attribute = "frame_position_embeddings.weight" in head, "query_fc.0.weight" in head
     if head and not is_temporal and not is_attribute:
@@ -217,21 +201,14 @@ def _with_head(plain: Checkpoint, head: Mapping[str, Tensor], origin: str) -> Ch
             f"{origin}: has a head of an unknown kind ({shorten(next(iter(head)))}, …); retrain with Transf or None"
         )
     clip = plain.clip
+    heads = int(clip.ln_final.weight.shape[0]) // HEAD_WIDTH
     return replace(
         plain,
         image=replace(plain.image, resize_side=BIKE_RESIZE.get(plain.image.side)),
         recipe=BIKE_RECIPE,
-        temporal_head=build_temporal(head, clip, heads=_text_heads(clip), origin=origin) if is_temporal else None,
+        temporal_head=build_temporal(head, clip, heads=heads, origin=origin) if is_temporal else None,
         attribute_head=build_attribute(head, clip, origin=origin) if is_attribute else None,
     )
-
-
-def _text_heads(clip: open_clip.CLIP) -> int:
-    return int(clip.ln_final.weight.shape[0]) // HEAD_WIDTH
-
-
-def _without_sizes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in state.items() if name not in OPENAI_SIZES}
 
 
 def _inferred(state: State, file: Path) -> dict[str, object]:

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from bike_cli.config import Recipe
 from bike_cli.engine.heads.bike import AttributeHead, TemporalTransformer
-from bike_cli.engine.models.architecture import check_config
+from bike_cli.engine.models.architecture import check_config, check_outputs, check_positions
 from bike_cli.engine.models.parts import (
     Checkpoint,
     build_attribute,
@@ -47,7 +47,7 @@ from bike_cli.engine.models.parts import (
 )
 from bike_cli.engine.models.weight_files import file_status
 from bike_cli.engine.models.weights import WAY_OUT, check_finite, read_json, read_tensors
-from bike_cli.engine.towers.transforms import ImageRecipe
+from bike_cli.engine.towers.transforms import ImageRecipe, as_pair
 from bike_cli.errors import ModelError, shorten
 
 FORMAT, VERSION = "bike", 1
@@ -117,15 +117,17 @@ def load_folder(folder: Path) -> Checkpoint:
 def _clip(config: Mapping[str, object], tensors: dict[str, Tensor], image: ImageRecipe, folder: Path) -> CLIP:
     check_plain(config, str(folder / CONFIG_FILE))
     check_config(config, str(folder / CONFIG_FILE))
-    text = config["text_cfg"]
+    text, origin = config["text_cfg"], f"{folder}, clip"
     assert isinstance(text, Mapping)
     vocabulary = text.get("vocab_size", CLIPTextCfg.vocab_size)
-    outline = outline_clip(config, _outlined(tensors, vocabulary, folder), origin=f"{folder}, clip", described=True)
-    if image.side != _side(outline):
-        raise ModelError(
-            f"{folder}: its image side is {image.side}, its tower's {_side(outline)}; save the model again"
-        )
-    return fill_clip(config, _dense(tensors, vocabulary), origin=f"{folder}, clip")
+    outlined = _outlined(tensors, vocabulary, folder)
+    check_positions(config, outlined, origin)
+    outline = outline_clip(config, outlined, origin=origin)
+    check_outputs(outline, config, origin=origin)
+    side, _ = as_pair(outline.visual.image_size)
+    if image.side != side:
+        raise ModelError(f"{folder}: its image side is {image.side}, its tower's {side}; save the model again")
+    return fill_clip(config, _dense(tensors, vocabulary), origin=origin)
 
 
 def _heads(
@@ -133,10 +135,10 @@ def _heads(
 ) -> tuple[TemporalTransformer | None, AttributeHead | None]:
     heads, has_attributes = config["temporal_heads"], bool(config["attribute_head"])
     prefixes = ("clip.", *(["temporal."] if heads is not None else []), *(["attribute."] if has_attributes else []))
-    strange = [name for name in tensors if not name.startswith(prefixes)]
-    if strange:
+    unknown = [name for name in tensors if not name.startswith(prefixes)]
+    if unknown:
         raise ModelError(
-            f"{folder}: contains tensors that config.json does not describe ({shorten(strange[0], SHOWN)}, …); "
+            f"{folder}: contains tensors that config.json does not describe ({shorten(unknown[0], SHOWN)}, …); "
             "save it again"
         )
     origin, temporal, attribute = str(folder), None, None
@@ -191,7 +193,7 @@ def _outlined(tensors: dict[str, Tensor], vocabulary: int, folder: Path) -> dict
         return tensors
     rows, values = tensors[ROWS], tensors.get(VALUES, torch.zeros(0, 0))
     is_whole = not rows.is_floating_point() and rows.ndim == 1 and values.ndim == 2 and len(rows) == len(values)
-    if not is_whole or vocabulary > MOST_ROWS or not _within(rows, vocabulary):
+    if not is_whole or vocabulary > MOST_ROWS or not ((rows >= 0) & (rows < vocabulary)).all():
         raise ModelError(
             f"{folder}: {ROWS} and {VALUES} do not make an embedding of {vocabulary} rows; download it again"
         )
@@ -205,15 +207,6 @@ def _dense(tensors: dict[str, Tensor], vocabulary: int) -> dict[str, Tensor]:
     embedding = torch.zeros(vocabulary, tensors[VALUES].shape[1])
     embedding[tensors[ROWS].long()] = tensors[VALUES].float()
     return {name: tensor for name, tensor in tensors.items() if name not in (ROWS, VALUES)} | {EMBEDDING: embedding}
-
-
-def _side(clip: CLIP) -> int:
-    side = clip.visual.image_size
-    return int(side if isinstance(side, int) else side[0])
-
-
-def _within(rows: Tensor, count: int) -> bool:
-    return not len(rows) or (int(rows.min()) >= 0 and int(rows.max()) < count)
 
 
 def _check(config: Mapping[str, object], where: Path) -> None:

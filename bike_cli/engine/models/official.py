@@ -67,10 +67,12 @@ def save_official(checkpoint: Checkpoint, branch: OneBranch, file: Path) -> None
     check_official(checkpoint, branch)
     for warning in _warnings(checkpoint, branch):
         logger.warning("%s: %s", checkpoint.name, warning)
+    clip = _fp32(checkpoint.clip)
+    clip["logit_scale"] = clip["logit_scale"].reshape(())  # of shape [1] in some open_clip architectures
     head = checkpoint.temporal_head if branch == "video" else checkpoint.attribute_head
     content = {
         "epoch": EPOCH,
-        "model_state_dict": _clip_state(checkpoint),
+        "model_state_dict": clip,
         "fusion_model_state_dict": {} if head is None else _fp32(head),
         "optimizer_state_dict": {},
     }
@@ -154,12 +156,12 @@ def _effective(config: Mapping[str, object]) -> dict[str, object]:
     assert isinstance(text_cfg, Mapping)
     vision, text = asdict(CLIPVisionCfg(**vision_cfg)), asdict(CLIPTextCfg(**text_cfg))
     is_resnet = isinstance(vision["layers"], (list, tuple))
-    seen = RESNET if is_resnet else vision.keys() - IDLE_VISION
+    used = RESNET if is_resnet else vision.keys() - IDLE_VISION
     return {
         "embed_dim": config["embed_dim"],
         "quick_gelu": bool(config.get("quick_gelu")),
         "init_logit_bias": config.get("init_logit_bias"),
-        **{f"vision_cfg.{name}": _plain(value) for name, value in vision.items() if name in seen},
+        **{f"vision_cfg.{name}": _plain(value) for name, value in vision.items() if name in used},
         **{f"text_cfg.{name}": _plain(value) for name, value in text.items() if name not in IDLE_TEXT},
     }
 
@@ -215,12 +217,6 @@ def _frame_differences(checkpoint: Checkpoint) -> Iterator[str]:
 
 
 # -- the file ----------------------------------------------------------------------------------------------------
-
-
-def _clip_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    state = _fp32(checkpoint.clip)
-    # In some open_clip architectures it has shape [1].
-    return {**state, "logit_scale": state["logit_scale"].reshape(())}
 
 
 def _fp32(module: nn.Module) -> dict[str, Tensor]:

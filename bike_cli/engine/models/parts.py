@@ -13,14 +13,7 @@ from torch import Tensor, nn
 
 from bike_cli.config import Recipe
 from bike_cli.engine.heads.bike import AttributeHead, TemporalTransformer
-from bike_cli.engine.models.architecture import (
-    UNBUILDABLE,
-    build_and_fill,
-    check_config,
-    check_outputs,
-    check_positions,
-    outline,
-)
+from bike_cli.engine.models.architecture import UNBUILDABLE, build_and_fill, outline
 from bike_cli.engine.models.catalogue import PLAIN_ONLY as PLAIN_ONLY
 from bike_cli.engine.models.catalogue import is_plain
 from bike_cli.engine.models.weights import fill, first_line
@@ -78,23 +71,15 @@ def check_plain(config: Mapping[str, object], origin: str) -> None:
         raise ModelError(f"{origin}: its image tower would be fetched from the network; name one that timm has")
 
 
-def outline_clip(config: Mapping[str, object], state: Mapping[str, Tensor], *, origin: str, described: bool) -> CLIP:
+def outline_clip(config: Mapping[str, object], state: Mapping[str, Tensor], *, origin: str) -> CLIP:
     """Return a CLIP on the `meta` device, where it takes no memory, after checking that `state` fits it.
 
     Args:
         state: tensors of any device; only their shapes count.
-        described: the configuration comes from a file, not from open_clip or from the tensors.
     Raises:
         ModelError: a configuration that is not a plain CLIP's, or that open_clip cannot build; tensors that do not fit.
     """
-    check_plain(config, origin)
-    if described:
-        check_config(config, origin)
-        check_positions(config, state, origin)
-    clip = outline(lambda: build_clip(config, origin), state, origin=origin)
-    if described:
-        check_outputs(clip, config, origin=origin)
-    return clip
+    return outline(lambda: build_clip(config, origin), state, origin=origin)
 
 
 def fill_clip(config: Mapping[str, object], state: Mapping[str, Tensor], *, origin: str) -> CLIP:

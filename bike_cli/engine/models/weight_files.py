@@ -16,7 +16,6 @@ from typing import BinaryIO
 from bike_cli.engine.models.pickles import LEGACY_PICKLES, MAX_PICKLE_BYTES, UnsafePickleError, check_pickle
 from bike_cli.errors import ModelError, shorten
 
-MAX_HEADER_BYTES = 2**26  # of a safetensors file: 64 MiB; a model of 2,000 tensors takes 256 KiB
 MAX_DIRECTORY_BYTES = 2**24  # of a ZIP archive's list of records: 16 MiB; 2,000 tensors take 160 KiB
 
 # What zipfile raises on damaged archives.
@@ -64,24 +63,6 @@ def check_regular(path: Path, way_out: str) -> int:
         kind = _KINDS.get(stat.S_IFMT(status.st_mode), "a special file")
         raise ModelError(f"{shorten(path)}: cannot be read (it is {kind}, not a file); {way_out}")
     return status.st_size
-
-
-def check_safetensors(path: Path, way_out: str, *, kind: str = "safetensors file") -> None:
-    """Raise ModelError if the header of a safetensors file is larger than the file, or than any model needs.
-
-    Args:
-        kind: what the file should be, for the message.
-    """
-    size = check_regular(path, way_out)
-    start = read_start(path, 8, way_out)
-    header = int.from_bytes(start, "little")
-    if len(start) < 8 or header > size - 8:
-        raise ModelError(f"{path}: is not a complete {kind} (its header is cut short); {way_out}")
-    if header > MAX_HEADER_BYTES:
-        raise ModelError(
-            f"{path}: has a header of {header // 2**20:,} MiB, more than the {MAX_HEADER_BYTES // 2**20} MiB that bike "
-            f"reads; {way_out}"
-        )
 
 
 def check_pytorch(path: Path, way_out: str, *, zipped: bool) -> None:

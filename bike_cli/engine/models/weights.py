@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from bike_cli.engine.models.weight_files import check_pytorch, check_regular, check_safetensors, read_start
+from bike_cli.engine.models.weight_files import check_pytorch, check_regular, read_start
 from bike_cli.errors import ModelError, shorten
 
 ZIP_START, PICKLE_START = b"PK\x03\x04", b"\x80"
@@ -55,7 +55,8 @@ def read_state(path: Path) -> State:
     Raises:
         ModelError: a file that is missing, damaged, of another kind, or that would run code.
     """
-    content = read_tensors(path) if _is_safetensors(path) else _unpickled(path)
+    start = read_start(path, 9, WAY_OUT)
+    content = read_tensors(path) if start[4:] == SAFETENSORS_START else _unpickled(path, start)
     if not isinstance(content, dict):
         raise ModelError(f"{path}: holds a {type(content).__name__}, not a state dict; {WAY_OUT}")
     if {"model_state_dict", "fusion_model_state_dict"} <= content.keys():
@@ -72,9 +73,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         ModelError: a file that is missing, damaged or of another kind.
     """
-    check_safetensors(path, "download it again")
+    check_regular(path, "download it again")
     try:
-        return load_file(path)
+        return load_file(path)  # refuses a header that is larger than the file, or than 100 MB
     except UNREADABLE as e:
         raise ModelError(f"{path}: is not a complete safetensors file ({first_line(e)}); download it again") from e
 
@@ -82,14 +83,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors of any device as safetensors, in a file with the usual permissions."""
     save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path)
-    path.chmod(0o666 & ~umask())  # safetensors makes it readable by the owner alone
-
-
-def umask() -> int:
-    """Return the permission bits that new files of this process do not get."""
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    path.chmod(0o666 & ~mask)  # safetensors makes it readable by the owner alone
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], *, origin: str) -> None:
@@ -129,10 +125,10 @@ def check_finite(tensors: Mapping[str, Tensor], *, origin: str) -> None:
 
     This takes 0.1 s for the 150 million numbers of a ViT-B/16.
     """
-    spoilt = sorted(name for name, tensor in tensors.items() if not _is_finite(tensor))
-    if spoilt:
-        count = f"{len(spoilt):,} of its tensors hold" if len(spoilt) > 1 else "a tensor holds"
-        raise ModelError(f"{origin}: {count} NaN or infinity ({_listed(spoilt)}); download it again, or train it again")
+    broken = sorted(name for name, tensor in tensors.items() if not _is_finite(tensor))
+    if broken:
+        count = f"{len(broken):,} of its tensors hold" if len(broken) > 1 else "a tensor holds"
+        raise ModelError(f"{origin}: {count} NaN or infinity ({_listed(broken)}); download it again, or train it again")
 
 
 def check_range(tensors: Mapping[str, Tensor], dtype: torch.dtype, *, origin: str) -> None:
@@ -202,12 +198,7 @@ def first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).strip().split("\n")[0][:200].rstrip(".")
 
 
-def _is_safetensors(path: Path) -> bool:
-    return read_start(path, 9, WAY_OUT)[4:] == SAFETENSORS_START
-
-
-def _unpickled(path: Path) -> object:
-    start = read_start(path, 9, WAY_OUT)
+def _unpickled(path: Path, start: bytes) -> object:
     if not start.startswith((ZIP_START, PICKLE_START)):
         raise ModelError(f"{path}: holds no weights; {WAY_OUT}")
     zipped = start.startswith(ZIP_START)
@@ -264,7 +255,7 @@ def _check_extent(tensors: Iterable[tuple[str, object]], path: Path) -> None:
             if total > most:
                 raise ModelError(
                     f"{path}: its tensors are far larger than the file ({total:,} bytes up to "
-                    f"{shorten(name, MAX_NAME)}, of {size:,}); save them again, each with numbers of its own"
+                    f"{shorten(name, MAX_NAME)}, of {size:,}); save them again, each with its own storage"
                 )
 
 

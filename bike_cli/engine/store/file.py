@@ -157,7 +157,7 @@ def bytes_on_disk(file: Path) -> int:
 
 def damaged(file: Path, fact: object) -> StoreError:
     """Return the error for a damaged store."""
-    return StoreError(f"{file}: is damaged ({fact}); {_afresh(file)}, or go without: --no-cache")
+    return StoreError(f"{file}: is damaged ({fact}); {_start_over(file)}, or go without: --no-cache")
 
 
 def out_of_reach(file: Path, fact: object) -> OutOfReachError:
@@ -165,8 +165,8 @@ def out_of_reach(file: Path, fact: object) -> OutOfReachError:
     return OutOfReachError(f"{file}: cannot be opened ({fact})")
 
 
-def _afresh(file: Path) -> str:
-    return f"start afresh with `bike cache prune --all --cache-dir {shlex.quote(str(file.parent))}`"
+def _start_over(file: Path) -> str:
+    return f"start over with `bike cache prune --all --cache-dir {shlex.quote(str(file.parent))}`"
 
 
 def _parts(file: Path) -> list[Path]:
@@ -185,9 +185,9 @@ def _prepared(file: Path, name: str) -> sqlite3.Connection:
     connection = sqlite3.connect(name, timeout=BUSY_S, isolation_level=None, check_same_thread=False, uri=uri)
     try:
         connection.text_factory = bytes  # a damaged cell may be marked as text
-        for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "synchronous=NORMAL"):
-            connection.execute(f"PRAGMA {pragma}")
-        if _pragma(connection, "application_id") == 0:
+        for setting in ("trusted_schema=OFF", "cell_size_check=ON", "synchronous=NORMAL"):
+            connection.execute(f"PRAGMA {setting}")
+        if pragma(connection, "application_id") == 0:
             _create(connection)
         _check_format(file, connection)
         # Some file systems do not support WAL, and another process may hold the lock; then the mode stays as it is.
@@ -202,27 +202,28 @@ def _prepared(file: Path, name: str) -> sqlite3.Connection:
 
 def _create(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # so that pruning shrinks the file step by step
-    connection.execute("BEGIN IMMEDIATE")
-    # Another process may have been faster.
-    if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+            return  # another process was faster
         for statement in SCHEMA:
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id={APPLICATION}")
         connection.execute(f"PRAGMA user_version={FORMAT}")
-    connection.execute("COMMIT")
 
 
 def _check_format(file: Path, connection: sqlite3.Connection) -> None:
-    version = _pragma(connection, "user_version")
+    version = pragma(connection, "user_version")
     if version != FORMAT:
         raise StoreError(
             f"{file}: is a store of format {version}, but this bike reads {FORMAT}; "
-            f"{_afresh(file)}, name another folder with --cache-dir, or go without: --no-cache"
+            f"{_start_over(file)}, name another folder with --cache-dir, or go without: --no-cache"
         )
     statements = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
     if {sql for (sql,) in statements} != {sql.encode() for sql in SCHEMA}:
         raise damaged(file, "its tables are not those of bike")
 
 
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
+def pragma(connection: sqlite3.Connection, name: str) -> int:
+    """Return a setting or a count of a database."""
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])

@@ -100,7 +100,7 @@ def unpack(content: bytes, recipe: bytes, cells: Sequence[object]) -> StoredFeat
     """
     *head, raw, written = cells
     if type(raw) is not bytes or checksum((content, recipe, *head), raw) != written:
-        raise ValueError("the checksum does not fit")
+        raise ValueError("the checksum does not match")
     row = Row._make(cells)
     views, clips, frames, dim = row[:4]
     places = 8 * clips * frames

@@ -70,10 +70,6 @@ class _Pending:
     def is_full(self) -> bool:
         return len(self.rows) + len(self.files) // 8 + len(self.used) // 8 >= BATCH_ROWS or self.size >= BATCH_BYTES
 
-    @property
-    def has_news(self) -> bool:
-        return bool(self.files or self.rows)
-
 
 class Store:
     """The features kept in one folder; see `Store.open`."""
@@ -84,7 +80,7 @@ class Store:
         self._lock = threading.RLock()
         self._pending = _Pending()
         self._written_at = 0.0
-        self._keeps = True
+        self._can_write = True
         self._warned: set[str] = set()
 
     @classmethod
@@ -122,7 +118,7 @@ class Store:
                 self._pending.bad_files.add(name)
                 self._warn("row", DAMAGED_ROW)
                 return Lookup()
-            return Lookup(content, self._kept(content, recipe, row[2:]))
+            return Lookup(content, self._unpacked(content, recipe, row[2:]))
 
     def content(self, path: str, stamp: bytes) -> bytes | None:
         """Return the hash of the file's content; None if it is not known."""
@@ -141,7 +137,7 @@ class Store:
             StoreError: the store is damaged.
         """
         with self._lock:
-            return self._kept(content, recipe, self._one(_FEATURES, (content, recipe)) or (None,))
+            return self._unpacked(content, recipe, self._one(_FEATURES, (content, recipe)) or (None,))
 
     def keep(self, content: bytes, recipe: bytes, features: VideoFeatures) -> None:
         """Store features.
@@ -170,15 +166,15 @@ class Store:
         with self._lock:
             pending, self._pending = self._pending, _Pending()
             self._written_at = time.monotonic()
-            if not self._keeps or pending == _Pending():
+            if not self._can_write or pending == _Pending():
                 return
             try:
                 self._write(pending)
             except sqlite3.ProgrammingError:
                 raise
             except sqlite3.OperationalError as e:
-                self._keeps = False
-                if pending.has_news:
+                self._can_write = False
+                if pending.files or pending.rows:
                     self._warn("write", f"cannot be written ({e}); continuing without the cache")
             except DAMAGED as e:
                 raise damaged(self.file, e) from e
@@ -218,14 +214,14 @@ class Store:
         except sqlite3.ProgrammingError:
             raise  # a bug: the store is closed
         except sqlite3.OperationalError as e:
-            if self._keeps:  # otherwise a full disk, say, was reported before
+            if self._can_write:  # otherwise a full disk, say, was reported before
                 self._warn("read", f"cannot be read now ({e}); continuing without it")
             return None
         except DAMAGED as e:
             raise damaged(self.file, e) from e
         return row
 
-    def _kept(self, content: bytes, recipe: bytes, found: Sequence[object]) -> StoredFeatures | None:
+    def _unpacked(self, content: bytes, recipe: bytes, found: Sequence[object]) -> StoredFeatures | None:
         """Return the features in a row (id, last use, cells), or else the pending ones."""
         row_id, *rest = found
         if isinstance(row_id, int):
@@ -255,7 +251,7 @@ class Store:
     def _write(self, pending: _Pending) -> None:
         """Write all in one transaction, or nothing."""
         now, run = int(time.time()), self._connection.executemany
-        try:
+        with self._connection:  # commits, or rolls back: an open transaction would block other processes
             self._connection.execute("BEGIN IMMEDIATE")
             run("DELETE FROM features WHERE id = ?", [(row,) for row in pending.bad_rows])
             run("DELETE FROM files WHERE path = ?", [(path,) for path in pending.bad_files])
@@ -265,11 +261,6 @@ class Store:
             run(_KEEP, [(*key, now, *row) for key, row in pending.rows.items()])
             texts = [(recipe, text.encode("utf-8", "surrogatepass")) for recipe, text in pending.recipes.items()]
             run("INSERT OR REPLACE INTO recipes (recipe, description) VALUES (?, ?)", texts)
-            self._connection.execute("COMMIT")
-        finally:
-            # An error or Ctrl-C leaves the transaction open, and its lock would block other processes.
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
 
     def _warn(self, kind: str, fact: str) -> None:
         if kind not in self._warned:

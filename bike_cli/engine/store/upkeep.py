@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bike_cli.engine.store.file import DAMAGED, bytes_on_disk, damaged
+from bike_cli.engine.store.file import DAMAGED, bytes_on_disk, damaged, pragma
 from bike_cli.errors import StoreError
 
 STEP_ROWS, STEP_PAGES = 1000, 2000  # a transaction; other processes write in between
@@ -118,32 +118,24 @@ def _delete_until_it_fits(connection: sqlite3.Connection, oldest: list[tuple[int
 
 def _delete(connection: sqlite3.Connection, rows: list[tuple[int]]) -> int:
     for start in range(0, len(rows), STEP_ROWS):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
             connection.executemany("DELETE FROM features WHERE id = ?", rows[start : start + STEP_ROWS])
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
     return len(rows)
 
 
 def _shrink(connection: sqlite3.Connection) -> None:
-    free, before = _pragma(connection, "freelist_count"), math.inf
+    free, before = pragma(connection, "freelist_count"), math.inf
     while 0 < free < before:
         # Each step of the statement frees one page, so all of its rows are asked for.
         connection.execute(f"PRAGMA incremental_vacuum({STEP_PAGES})").fetchall()
-        free, before = _pragma(connection, "freelist_count"), free
+        free, before = pragma(connection, "freelist_count"), free
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _live_bytes(connection: sqlite3.Connection) -> int:
-    pages = _pragma(connection, "page_count") - _pragma(connection, "freelist_count")
-    return pages * _pragma(connection, "page_size")
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+    pages = pragma(connection, "page_count") - pragma(connection, "freelist_count")
+    return pages * pragma(connection, "page_size")
 
 
 def _described(recipe: object, description: object) -> str:
@@ -159,6 +151,6 @@ def _translated(file: Path) -> Iterator[None]:
     except sqlite3.ProgrammingError:
         raise  # a bug: the store was closed
     except sqlite3.OperationalError as e:
-        raise StoreError(f"{file}: cannot be worked on now ({e}); try again when no other run uses it") from e
+        raise StoreError(f"{file}: is busy or cannot be opened now ({e}); try again when no other run uses it") from e
     except DAMAGED as e:
         raise damaged(file, e) from e

@@ -43,15 +43,13 @@ class Batches:
             try:
                 parts.append(function(batch))
             except torch.OutOfMemoryError as e:
-                self._halve(len(batch), cost, e)
-                continue
-            start += len(batch)
+                half = len(batch) // 2
+                if not half:
+                    message = "out of memory: the device cannot hold one frame; choose a smaller model, or --device cpu"
+                    raise ModelError(message) from e
+                self.at_once = half * cost
+                torch.cuda.empty_cache()
+                logger.warning("out of memory on the device: continuing with %d frames at once", half)
+            else:
+                start += len(batch)
         return parts
-
-    def _halve(self, rows: int, cost: int, error: torch.OutOfMemoryError) -> None:
-        if rows <= 1:
-            message = "out of memory: the device cannot hold one frame; choose a smaller model, or --device cpu"
-            raise ModelError(message) from error
-        self.at_once = rows // 2 * cost
-        torch.cuda.empty_cache()
-        logger.warning("out of memory on the device: continuing with %d frames at once", rows // 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -26,8 +26,7 @@ from bike_cli.errors import ModelError, UsageError
 from bike_cli.records import Prompt, TextFeatures
 
 # Frames or texts that go through a tower at once: enough to fill the device, few enough for its memory.
-AT_ONCE = {"cuda": 128}
-AT_ONCE_ELSEWHERE = 32
+AT_ONCE_ON_CUDA, AT_ONCE_ELSEWHERE = 128, 32
 # Pixels that are resized at once on a GPU, whatever the size of frames; the computation takes 800 MB.
 PIXELS_AT_ONCE = 2**26
 
@@ -119,7 +118,8 @@ class Encoder:
         classes = torch.zeros(len(read), self.dim, device=device)
         tokens = torch.zeros(len(read), length, self.dim, device=device)
         shortest_first = sorted(range(len(read)), key=lambda i: len(read[i].ids))
-        for batch in _chunks(shortest_first, self.batches.at_once):
+        at_once = self.batches.at_once
+        for batch in (shortest_first[i : i + at_once] for i in range(0, len(read), at_once)):
             states = self.encode_tokens([read[i].ids for i in batch], padded=positions == "all")  # [b, l, D]
             for row, i in enumerate(batch):
                 classes[i] = states[row, len(read[i].ids) - 1]
@@ -213,7 +213,7 @@ def adapt(
         )
     model = model.to(placement.device).eval()
     answer_for_class_token(model.visual)
-    batches = Batches(AT_ONCE.get(placement.device.type, AT_ONCE_ELSEWHERE))
+    batches = Batches(AT_ONCE_ON_CUDA if placement.device.type == "cuda" else AT_ONCE_ELSEWHERE)
     encoder = Encoder(model, tokenizer, recipe, placement, batches, Batches(PIXELS_AT_ONCE), model.encode_image)
     return _compiled(encoder) if compiled else encoder
 
@@ -229,10 +229,6 @@ def _compiled(encoder: Encoder) -> Encoder:
         fact = str(e).strip().splitlines()[0]
         raise UsageError(f"compile: torch cannot compile the image tower here ({fact}); leave --compile out") from e
     return compiled
-
-
-def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    return (items[i : i + size] for i in range(0, len(items), size))
 
 
 def _project(states: Tensor, projection: Tensor | torch.nn.Linear | None) -> Tensor:

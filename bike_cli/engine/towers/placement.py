@@ -56,8 +56,10 @@ def place(device: Device, precision: Precision) -> Placement:
         UsageError: an unknown or missing device; fp16 on a CPU.
     """
     chosen = _device(device)
+    if precision == "auto" and chosen.type == "cuda":
+        return Placement(chosen, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
     if precision == "auto":
-        return Placement(chosen, _fastest(chosen))
+        return Placement(chosen, torch.float32)
     if precision == "fp16" and chosen.type == "cpu":
         raise UsageError("precision fp16: a CPU computes it slower than fp32; ask for fp32 or bf16")
     return Placement(chosen, _DTYPES[precision])
@@ -113,15 +115,9 @@ def _available() -> list[str]:
 
 
 def _device(name: Device) -> torch.device:
-    here = _available()
+    available = _available()
     if name == "auto":
-        return torch.device(here[0])
-    if name in here or (name == "cuda" and "cuda:0" in here):
+        return torch.device(available[0])
+    if name in available or (name == "cuda" and "cuda:0" in available):
         return torch.device(name)
-    raise UsageError(f"device {name!r}: is not on this machine; choose auto, {', '.join(here)}")
-
-
-def _fastest(device: torch.device) -> torch.dtype:
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    raise UsageError(f"device {name!r}: is not on this machine; choose auto, {', '.join(available)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Protocol
 
 from bike_cli.records import Prompt
@@ -63,7 +64,6 @@ def tokenise(tokenizer: Tokenizer, prompt: Prompt, *, context: int) -> Tokens:
 
 
 def _shared(ids: list[int], others: list[int]) -> int:
-    count = 0
-    while count < min(len(ids), len(others)) and ids[count] == others[count]:
-        count += 1
-    return count
+    """Return the length of the common beginning."""
+    pairs = zip(ids, others, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -71,7 +71,7 @@ class ImageRecipe:
         Raises:
             ValueError: an input that is not square; a value of another type or out of range.
         """
-        width, height = _pair(preprocess["size"])
+        width, height = as_pair(preprocess["size"])
         interpolation = preprocess["interpolation"]
         _check_choice("interpolation", interpolation, ("random", *get_args(Interpolation)))
         if width != height:
@@ -226,7 +226,8 @@ def _on_cuda(frames: Tensor, size: tuple[int, int], corners: list[Box], recipe: 
     return torch.cat(cuts).to(torch.uint8)
 
 
-def _pair(size: object) -> tuple[int, int]:
+def as_pair(size: object) -> tuple[int, int]:
+    """Return a width and a height; a single number is both."""
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))  # type: ignore[index]
 
 

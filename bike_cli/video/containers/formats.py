@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -33,26 +34,10 @@ def must_hide_name(path: Path, first_bytes: bytes) -> bool:
     return bool(PATTERN_CHARACTERS & set(os.fspath(path.absolute()))) or first_bytes.startswith(_MAGIC_LANTERN)
 
 
-class NamelessFile:
+class NamelessFile(io.FileIO):
     """A file object for PyAV that hides the name from FFmpeg, except for the extension that some formats need."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("rb", buffering=0)
+        super().__init__(path)
         suffix = path.suffix
         self.name = f"video{suffix}" if suffix.isascii() and suffix[1:].isalnum() else "video"
-
-    def read(self, size: int) -> bytes:
-        """Return up to `size` bytes; fewer at the end."""
-        return self._file.read(size)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Change the position in the file, and return it."""
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        """Return the position in the file."""
-        return self._file.tell()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()

@@ -8,7 +8,7 @@ frame once. The clip's warning says which.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -22,25 +22,6 @@ from bike_cli.video.readers.video_file import Header
 
 
 @dataclass(frozen=True)
-class Losses:
-    """What was lost while decoding a file.
-
-    Args:
-        n_announced: frames that the file's packets announce.
-        is_exact: whether that count is exact; False for codecs whose packets are not inspected.
-        n_before_first: packets that were decoded before the first frame.
-        errors: packets after the first frame that could not be decoded.
-        read_error: why the container could not be read to its end.
-    """
-
-    n_announced: int
-    is_exact: bool = True
-    n_before_first: int = 0
-    errors: int = 0
-    read_error: str | None = None
-
-
-@dataclass(frozen=True)
 class Survey:
     """The result of decoding a whole file: M frames, in the order in which they were decoded.
 
@@ -49,7 +30,12 @@ class Survey:
         is_intact, is_key: bool [M].
         packet_starts: float64 [P], sorted: times of the packets that announce a frame and have a time.
         n_packets: packets in the file, including those that are not shown.
+        n_announced: frames that the packets announce.
+        counts_exactly: whether that count is exact; False for codecs whose packets are not inspected.
         n_discarded: frames counted by the header that a player does not show.
+        n_before_first: packets that were decoded before the first frame.
+        errors: packets after the first frame that could not be decoded.
+        read_error: why the container could not be read to its end.
         may_jump: whether timestamps of the format may jump.
     """
 
@@ -59,10 +45,14 @@ class Survey:
     is_key: NDArray[np.bool_]
     packet_starts: NDArray[np.float64]
     n_packets: int
-    n_discarded: int
-    losses: Losses
+    n_announced: int
     header: Header
-    may_jump: bool = field(default=False)
+    counts_exactly: bool = True
+    n_discarded: int = 0
+    n_before_first: int = 0
+    errors: int = 0
+    read_error: str | None = None
+    may_jump: bool = False
 
     @property
     def n_read(self) -> int:
@@ -72,27 +62,27 @@ class Survey:
     @cached_property
     def n_leading(self) -> int:
         """Number of frames at the start that cannot be decoded, as in a recording that starts between keyframes."""
-        lost = max(0, self.losses.n_announced - self.n_read)
+        lost = max(0, self.n_announced - self.n_read)
         if not self.n_read:
             return 0
         if np.isnan(self.starts[0]) or not len(self.packet_starts):
-            return min(lost, self.losses.n_before_first)
+            return min(lost, self.n_before_first)
         return min(lost, int(np.searchsorted(self.packet_starts, self.starts[0])))
 
     @cached_property
     def is_damaged(self) -> bool:
         """Whether frames after the first one were lost or have concealed errors."""
-        n_after = self.losses.n_announced - self.n_leading
+        n_after = self.n_announced - self.n_leading
         if not self.n_read:
             return n_after > 0
-        return (self.losses.errors > 0 and self.n_read < n_after) or not self.is_intact.all() or self._is_cut()
+        return (self.errors > 0 and self.n_read < n_after) or not self.is_intact.all() or self._is_cut()
 
     @property
     def n_frames(self) -> int:
         """Number of frames from the first that can be decoded, including those lost after it."""
         if not self.is_damaged:
             return self.n_read
-        promised = self.header.frames - self.n_discarded if self._is_cut() else self.losses.n_announced
+        promised = self.header.frames - self.n_discarded if self._is_cut() else self.n_announced
         return max(self.n_read, promised - self.n_leading)
 
     def places(self) -> NDArray[np.int64]:
@@ -110,15 +100,15 @@ class Survey:
 
     def notes(self) -> list[str]:
         """Return notes about frames that are missing without damage, and about the clock."""
-        announced, leading = self.losses.n_announced, self.n_leading
+        announced, leading = self.n_announced, self.n_leading
         lost = announced - self.n_read - leading
         notes = [self.clock.note] if self.clock.note else []
-        if self.losses.is_exact and leading:
+        if self.counts_exactly and leading:
             notes.append(f"the first {leading} of {announced} frames cannot be decoded")
-        if self.losses.is_exact and lost > 0 and not self.is_damaged:
+        if self.counts_exactly and lost > 0 and not self.is_damaged:
             notes.append(f"{lost} of {announced} frames cannot be decoded")
-        if self.losses.read_error:
-            notes.append(f"damaged: the file cannot be read to its end ({self.losses.read_error})")
+        if self.read_error:
+            notes.append(f"damaged: the file cannot be read to its end ({self.read_error})")
         return notes
 
     def _is_cut(self) -> bool:
@@ -170,10 +160,7 @@ def choose(survey: Survey, request: Request, *, source: Source) -> FrameChoice:
     else:
         frames = np.tile(all_frames, (request.config.clips, 1))  # each frame once, in every clip
         note = f"damaged: {asked} frames requested, {survey.n_read} read"
-    return FrameChoice(frames, all_frames, [note, *_concealment_notes(survey, frames)])
-
-
-def _concealment_notes(survey: Survey, frames: NDArray[np.int64]) -> list[str]:
     read = np.unique(frames)
     concealed = int((~survey.is_intact[read]).sum())
-    return [f"{concealed} of the {len(read)} frames read have concealed errors"] if concealed else []
+    notes = [note, f"{concealed} of the {len(read)} frames read have concealed errors"] if concealed else [note]
+    return FrameChoice(frames, all_frames, notes)

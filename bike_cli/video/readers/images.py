@@ -26,17 +26,8 @@ _FORMATS = tuple(IMAGE_FORMATS)
 
 # Errors of Pillow's plugins on broken files, in addition to OSError.
 _ERRORS = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    NotImplementedError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
+    *(ArithmeticError, AttributeError, EOFError, LookupError, RuntimeError, SyntaxError, TypeError, ValueError),
+    *(struct.error, zlib.error),
 )
 _16_BIT = 257  # 65535 / 255
 

@@ -17,14 +17,8 @@ from bike_cli.video.readers.video_file import VideoFile
 
 # What PyAV raises on broken files: FFmpeg's errors, and errors in its own code on unexpected files.
 READING_ERRORS: tuple[type[Exception], ...] = (
-    av.error.FFmpegError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
+    *(av.error.FFmpegError, ArithmeticError, AssertionError, AttributeError),
+    *(LookupError, RuntimeError, TypeError, ValueError),
 )
 NO_PTS = int(np.iinfo(np.int64).min)
 _MAX_REORDERED = 16  # frames that H.264 and HEVC may reorder

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bike_cli.errors import VideoError
 from bike_cli.records import Source, Timeline
 from bike_cli.video.containers.clocks import browser_times
-from bike_cli.video.readers.damage import Losses, Survey, choose
+from bike_cli.video.readers.damage import Survey, choose
 from bike_cli.video.readers.footage import Footage, Request, reason
 from bike_cli.video.readers.nearby_frames import nearest, shortage_notes, without_repeats
 from bike_cli.video.readers.packets import NO_PTS, READING_ERRORS, PacketList, demux, list_packets
@@ -163,15 +163,13 @@ def _survey(source: Source, request: Request, packets: PacketList, buffer: Frame
             is_key=np.array(is_key, bool),
             packet_starts=np.unique(packets.pts[announcing & (packets.pts != NO_PTS)].astype(np.float64)) * tick_s,
             n_packets=decoding.packets,
-            n_discarded=int(packets.is_discarded.sum()),
-            losses=Losses(
-                packets.n_announced,
-                is_exact=packets.counts_exactly,
-                n_before_first=n_before_first,
-                errors=decoding.errors - early_errors,
-                read_error=None if decoding.read_error is None else reason(decoding.read_error),
-            ),
+            n_announced=packets.n_announced,
             header=file.header,
+            counts_exactly=packets.counts_exactly,
+            n_discarded=int(packets.is_discarded.sum()),
+            n_before_first=n_before_first,
+            errors=decoding.errors - early_errors,
+            read_error=None if decoding.read_error is None else reason(decoding.read_error),
             may_jump=timestamps_may_jump(file),
         )
 

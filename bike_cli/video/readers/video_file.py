@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -75,24 +75,6 @@ class VideoFile:
 
 
 @contextmanager
-def open_file(path: Path, first_bytes: bytes = b"") -> Iterator[InputContainer]:
-    """Open a file with FFmpeg, which cannot open other files from here; close it afterwards.
-
-    Args:
-        first_bytes: the beginning of the file, if known.
-    Raises:
-        av.error.FFmpegError: it is not a video.
-    """
-    options = {"format_whitelist": _WHITELIST, "protocol_whitelist": "file"}
-    file: str | NamelessFile = os.fspath(path.absolute())  # absolute, so that no name looks like a protocol
-    with ExitStack() as stack:
-        if must_hide_name(path, first_bytes):
-            file = stack.enter_context(closing(NamelessFile(path)))
-            options |= {"format_whitelist": f"{_WHITELIST},mlv", "protocol_whitelist": "none"}
-        yield stack.enter_context(av.open(file, "r", options=options, **_METADATA))
-
-
-@contextmanager
 def open_video(source: Source) -> Iterator[VideoFile]:
     """Open a file that has a video stream; close it afterwards.
 
@@ -103,7 +85,7 @@ def open_video(source: Source) -> Iterator[VideoFile]:
     first_bytes = _first_bytes(source)
     with ExitStack() as stack:
         try:
-            container = stack.enter_context(open_file(source.path, first_bytes))
+            container = _opened(source.path, first_bytes, stack)
         except MemoryError:  # PyAV's is also an FFmpegError
             raise
         except (av.error.FFmpegError, ValueError) as e:  # ValueError: PyAV does not know the codec or format
@@ -113,6 +95,17 @@ def open_video(source: Source) -> Iterator[VideoFile]:
         if container.format.name in _FOUND_ANYWHERE and _is_text(first_bytes[:7]):
             raise _text_file(source)
         yield _with_picture(source, container, first_bytes)
+
+
+def _opened(path: Path, first_bytes: bytes, stack: ExitStack) -> InputContainer:
+    """Open a file with FFmpeg, which cannot open other files from here, until the stack is closed."""
+    options = {"format_whitelist": _WHITELIST, "protocol_whitelist": "file"}
+    file: str | NamelessFile = os.fspath(path.absolute())  # absolute, so that no name looks like a protocol
+    if must_hide_name(path, first_bytes):
+        file = stack.enter_context(NamelessFile(path))
+        options |= {"format_whitelist": f"{_WHITELIST},mlv", "protocol_whitelist": "none"}
+    container: InputContainer = stack.enter_context(av.open(file, "r", options=options, **_METADATA))
+    return container
 
 
 def _with_picture(source: Source, container: InputContainer, first_bytes: bytes) -> VideoFile:
@@ -132,7 +125,11 @@ def _with_picture(source: Source, container: InputContainer, first_bytes: bytes)
         )
         raise VideoError(message, kind="not_video")
     stream.codec_context.thread_count = THREADS
-    return VideoFile(container, stream, _header(container, stream), _details(stream, others))
+    details: tuple[str, ...] = ()
+    if others:
+        rest = ", ".join(_described(other) for other in others)
+        details = (f"reads video stream {_described(stream)}; the file also has {rest}",)
+    return VideoFile(container, stream, _header(container, stream), details)
 
 
 def _without_picture(source: Source, container: InputContainer) -> VideoError:
@@ -140,13 +137,6 @@ def _without_picture(source: Source, container: InputContainer) -> VideoError:
         message = f"{source.id}: is a tiled image, which bike does not support; convert it to JPEG or PNG"
         return VideoError(message, kind="not_video")
     return VideoError(f"{source.id}: has no video stream; give a file with a picture", kind="no_picture")
-
-
-def _details(stream: VideoStream, others: Sequence[VideoStream]) -> tuple[str, ...]:
-    if not others:
-        return ()
-    rest = ", ".join(_described(other) for other in others)
-    return (f"reads video stream {_described(stream)}; the file also has {rest}",)
 
 
 def _described(stream: VideoStream) -> str:

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from types import TracebackType
+from functools import partial
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -49,6 +49,7 @@ class _Task:
         fail: receives the error if all tasks would fail.
         broken: how often the pool broke during the task.
         crashes: how many workers crashed during the task.
+        pool: the pool that works on it.
     """
 
     function: Callable[..., object]
@@ -59,14 +60,7 @@ class _Task:
     fail: Callable[[WorkerError], None]
     broken: int = 0
     crashes: int = 0
-
-
-@dataclass(frozen=True)
-class _Underway:
-    """A task that a pool is working on, and the callback for its end."""
-
-    pool: ProcessPool
-    settle: Callable[[Future[object]], None]
+    pool: ProcessPool | None = None
 
 
 class DecodePool:
@@ -93,7 +87,7 @@ class DecodePool:
         self._lock = threading.Lock()
         self._is_closed = False
         self._fatal: WorkerError | None = None
-        self._underway: dict[object, _Underway] = {}
+        self._underway: set[_Task] = set()
         self._active_s = 0.0  # when a task last ended, or started after a pause
         self._closing = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
@@ -103,9 +97,7 @@ class DecodePool:
     def __enter__(self) -> DecodePool:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def warm_up(self) -> None:
@@ -128,7 +120,7 @@ class DecodePool:
 
         def finish(result: object) -> None:
             self._handovers.discard(handover)
-            with handover:
+            with closing(handover):
                 try:
                     outcome: Clip | Failure = _received(source, result, handover)
                 except (OSError, ValueError, MemoryError) as e:  # no memory, or no file handle, to receive the frames
@@ -218,36 +210,31 @@ class DecodePool:
             task.fail(self._fatal)
             return
         pool = self._pool
-        # A ticket, not `settle` itself, is the key: without a reference cycle, the clip is freed at once.
-        ticket = object()
-
-        def settle(future: Future[object]) -> None:
-            with self._lock:
-                if self._is_closed or self._underway.pop(ticket, None) is None:
-                    return
-                self._active_s = time.monotonic()
-            error = future.exception()
-            if error is None:
-                task.finish(future.result())
-                return
-            if isinstance(error, BrokenProcessPool):
-                self._replace(pool)
-            self._try_again(task, error)
-
+        task = replace(task, pool=pool)
         with self._lock:
             if not self._underway:
                 self._active_s = time.monotonic()
-            self._underway[ticket] = _Underway(pool, settle)
+            self._underway.add(task)
         future: Future[object]
         try:
             with out_of_reach_of_signals():
                 future = pool.schedule(task.function, args=task.arguments, timeout=task.timeout_s)
         except (RuntimeError, OSError):  # the pool broke or was closed in the meantime
             future = _broken()
-        future.add_done_callback(settle)
+        future.add_done_callback(partial(self._settle, task))
 
-    def _try_again(self, task: _Task, error: BaseException) -> None:
-        if isinstance(error, BrokenProcessPool):
+    def _settle(self, task: _Task, future: Future[object]) -> None:
+        """End a task with its result, or try it again."""
+        with self._lock:
+            if self._is_closed or task not in self._underway:
+                return
+            self._underway.remove(task)
+            self._active_s = time.monotonic()
+        error = future.exception()
+        if error is None:
+            task.finish(future.result())
+        elif isinstance(error, BrokenProcessPool):
+            self._replace(task.pool)
             if task.broken + 1 >= TRIES:
                 self._fail(task.fail, _no_workers("worker processes exit immediately"))
             else:
@@ -263,11 +250,11 @@ class DecodePool:
         while not self._closing.wait(limit_s / 10):
             with self._lock:
                 is_lost = bool(self._underway) and time.monotonic() - self._active_s > limit_s
-                lost = [task for task in self._underway.values() if is_lost and task.pool is self._pool]
+                lost = [task for task in self._underway if is_lost and task.pool is self._pool]
             for task in lost:
-                task.settle(_broken())
+                self._settle(task, _broken())
 
-    def _replace(self, broken: ProcessPool) -> None:
+    def _replace(self, broken: ProcessPool | None) -> None:
         with self._lock:
             if self._pool is not broken or self._is_closed:
                 return

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec
 from multiprocessing import connection, context, process, resource_tracker
 
@@ -82,17 +82,11 @@ def _clean_start() -> Iterator[None]:
         try:
             main.__spec__ = ModuleSpec("__main__", loader=None)
             if HAS_FORK_SERVER:
-                settings["tempdir"] = _socket_folder() or folder
+                with suppress(OSError):  # the folder of the fork server's socket cannot be created
+                    settings["tempdir"] = str(scratch_folder(for_sockets=True))
             yield
         finally:
             main.__spec__, settings["tempdir"] = spec, folder
-
-
-def _socket_folder() -> str | None:
-    try:
-        return str(scratch_folder(for_sockets=True))
-    except OSError:
-        return None
 
 
 class _PipeLock:

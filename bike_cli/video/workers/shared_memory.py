@@ -12,7 +12,6 @@ import tempfile
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,14 +39,6 @@ class Handover:
         else:
             handle, self.path = tempfile.mkstemp(prefix="clip-", dir=scratch_folder())
             os.close(handle)
-
-    def __enter__(self) -> Handover:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def pixels(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Return the uint8 pixels that a worker wrote; they stay valid after `close`. Memory is not copied.

@@ -1,4 +1,4 @@
-"""The learnt modules: what the official tensors name, and what follows from their definition."""
+"""The trained modules: the names of the official tensors, and properties that follow from the definition."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A classifier to keep: it comes back to the bit, says what it is, and whatever else lies in its place is refused."""
+"""Saved classifiers are restored bit by bit, and any other file is refused."""
 
 import json
 import os
@@ -16,7 +16,6 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from bike_cli.config import AttributeConfig, SamplingConfig
-from bike_cli.engine.heads import saved_classifier as module
 from bike_cli.engine.heads.few_shot import Head
 from bike_cli.engine.heads.saved_classifier import KEY, TENSORS, SavedClassifier, load_classifier, save_classifier
 from bike_cli.errors import ModelError
@@ -61,24 +60,24 @@ def a_classifier(**changes: object) -> SavedClassifier:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A whole classifier."""
+    """A saved classifier."""
     saved = tmp_path / "actions.bike"
     save_classifier(a_classifier(), saved)
     return saved
 
 
 def rewritten(file: Path, change: Callable[[dict[str, object], dict[str, torch.Tensor]], None]) -> Path:
-    """Change header or tensors of a classifier, as a program that is not ours would."""
+    """Change header or tensors of a classifier, as another program would."""
     with safe_open(file, framework="pt") as opened:
-        told = json.loads(opened.metadata()[KEY])
+        header = json.loads(opened.metadata()[KEY])
         tensors = {name: opened.get_tensor(name) for name in TENSORS}
-    change(told, tensors)
-    save_file(tensors, file, metadata={KEY: json.dumps(told)})
+    change(header, tensors)
+    save_file(tensors, file, metadata={KEY: json.dumps(header)})
     return file
 
 
 def assert_refused(file: Path, match: str | None = None) -> None:
-    """It is an error of a model, of one line, that names the file first."""
+    """Check that the error is a ModelError of one line that begins with the file."""
     with pytest.raises(ModelError, match=match) as refused:
         load_classifier(file)
     assert str(refused.value).startswith(f"{file}: ")
@@ -168,13 +167,13 @@ def test_the_file_is_a_safetensors_file_that_ten_lines_can_read(file: Path) -> N
     content = file.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     header, rest = json.loads(content[8 : 8 + length]), content[8 + length :]
-    told = json.loads(header.pop("__metadata__")["bike"])
+    settings = json.loads(header.pop("__metadata__")["bike"])
     begin, end = header["weight"]["data_offsets"]
 
     assert np.frombuffer(rest[begin:end], "<f4").tolist() == a_head().weight.flatten().tolist()
     assert sorted(header) == sorted(TENSORS)
-    assert told["version"] == 1
-    assert told["labels"] == list(a_classifier().labels)
+    assert settings["version"] == 1
+    assert settings["labels"] == list(a_classifier().labels)
 
 
 def test_the_file_holds_numbers_and_its_header_and_no_pickle(file: Path) -> None:
@@ -258,21 +257,21 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", [0, 2, "1", None, [], 1.5])
 def test_another_version_is_refused(file: Path, version: object) -> None:
-    rewritten(file, lambda told, _: told.update(version=version))
+    rewritten(file, lambda header, _: header.update(version=version))
 
     assert_refused(file, f"version {re.escape(str(version))}, but this bike reads 1; update bike")
 
 
-@pytest.mark.parametrize("told", [[], 1, None, "x", {}], ids=repr)
-def test_a_header_that_is_no_object_of_ours_is_refused(file: Path, told: object) -> None:
-    save_file({name: getattr(a_head(), name) for name in TENSORS}, file, metadata={KEY: json.dumps(told)})
+@pytest.mark.parametrize("header", [[], 1, None, "x", {}], ids=repr)
+def test_a_header_of_another_kind_is_refused(file: Path, header: object) -> None:
+    save_file({name: getattr(a_head(), name) for name in TENSORS}, file, metadata={KEY: json.dumps(header)})
 
     assert_refused(file, "version None")
 
 
 @pytest.mark.parametrize("name", [*SETTINGS, "manifest", "alpha", "beta", "chosen"])
 def test_a_header_that_lacks_something_is_refused(file: Path, name: str) -> None:
-    rewritten(file, lambda told, _: told.pop(name))
+    rewritten(file, lambda header, _: header.pop(name))
 
     assert_refused(file, "not a complete bike classifier")
 
@@ -323,14 +322,14 @@ def test_keys_of_unknown_classes_are_refused(file: Path, classes: list[int]) -> 
     "labels", [["a", "b"], ["a", "b", "c", "d"], [], "abc", None, {"a": 1, "b": 2, "c": 3}], ids=str
 )
 def test_labels_that_are_not_the_heads_are_refused(file: Path, labels: object) -> None:
-    rewritten(file, lambda told, _: told.update(labels=labels))
+    rewritten(file, lambda header, _: header.update(labels=labels))
 
     assert_refused(file, "not a complete bike classifier")
 
 
 @pytest.mark.parametrize("sampling", [[], None, {"frames": 4, "speed": 2}, {"frames": "four"}], ids=str)
 def test_a_malformed_sampling_is_refused(file: Path, sampling: object) -> None:
-    rewritten(file, lambda told, _: told.update(sampling=sampling))
+    rewritten(file, lambda header, _: header.update(sampling=sampling))
 
     assert_refused(file, "not a complete bike classifier")
 
@@ -351,7 +350,7 @@ def test_a_malformed_sampling_is_refused(file: Path, sampling: object) -> None:
     ids=str,
 )
 def test_a_value_of_the_wrong_type_or_range_is_refused(file: Path, name: str, value: object) -> None:
-    rewritten(file, lambda told, _: told.update({name: value}))
+    rewritten(file, lambda header, _: header.update({name: value}))
 
     assert_refused(file)
 
@@ -376,17 +375,17 @@ def test_tensors_of_another_type_are_refused(file: Path, name: str, tensor: torc
 
 @pytest.fixture
 def _full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    def half(tensors: object, written: Path, metadata: object) -> None:
-        written.write_bytes(b"half of it")
+    def write_half(file: Path, content: bytes) -> None:
+        file.write_text("half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "save_file", half)
+    monkeypatch.setattr(Path, "write_bytes", write_half)
 
 
 @pytest.mark.usefixtures("_full_disk")
 def test_an_older_file_survives_a_write_that_fails(tmp_path: Path) -> None:
     older = tmp_path / "actions.bike"
-    older.write_bytes(b"of last week")
+    older.write_text("of last week")
 
     with pytest.raises(OSError, match="No space left"):
         save_classifier(a_classifier(), older)
@@ -403,7 +402,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_older_file_is_replaced_and_nothing_lies_beside_it(file: Path) -> None:
+def test_an_older_file_is_replaced_and_nothing_else_is_left(file: Path) -> None:
     save_classifier(a_classifier(method="probe"), file)
 
     assert load_classifier(file).method == "probe"
@@ -454,14 +453,14 @@ def test_a_tensor_with_nan_or_infinity_is_refused_with_its_name(file: Path, name
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "1", None, [1]], ids=str)
 @pytest.mark.parametrize("name", ["alpha", "beta", "temperature"])
 def test_a_number_that_is_none_is_refused(file: Path, name: str, value: object) -> None:
-    rewritten(file, lambda told, _: told.update({name: value}))
+    rewritten(file, lambda header, _: header.update({name: value}))
 
     assert_refused(file)
 
 
 @pytest.mark.parametrize(("name", "value"), [("chosen", []), ("chosen", {"trust": "x"}), ("method", 3)], ids=str)
 def test_a_fit_that_is_malformed_is_refused(file: Path, name: str, value: object) -> None:
-    rewritten(file, lambda told, _: told.update({name: value}))
+    rewritten(file, lambda header, _: header.update({name: value}))
 
     assert_refused(file, "trust" if isinstance(value, dict) else name)
 

@@ -186,7 +186,7 @@ def test_weights_are_not_rounded_through_fp16(tmp_path: Path) -> None:
 def test_a_file_that_does_not_tell_its_activation_asks_for_the_architecture(tmp_path: Path) -> None:
     with torch.device("meta"):
         empty = open_clip.CLIP(**open_clip.get_model_config("ViT-B-32")).state_dict()
-    # One number a tensor, seen at the tensor's size: small on disk.
+    # One number per tensor, expanded to its size: small on disk.
     state = {name: torch.zeros(()).expand(tensor.shape) for name, tensor in empty.items()}
     torch.save({"state_dict": state}, tmp_path / "a.pt")
 

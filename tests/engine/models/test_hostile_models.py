@@ -136,9 +136,12 @@ HOSTILE: Mapping[str, tuple[hostile.Maker, str]] = {
     "safetensors of 2**62": (lambda p: hostile.safetensors_header(p, b"{}", announced=2**62), "holds no weights"),
     "header beyond the file": (
         lambda p: hostile.safetensors_header(p, b'{"a":1}', announced=2**31),
-        "header is cut short",
+        "not a complete safetensors file",
     ),
-    "header of 70 MB": (lambda p: hostile.safetensors_header(p, b"{" + b" " * 70_000_000 + b"}"), "a header of 66 MiB"),
+    "header of 110 MB": (
+        lambda p: hostile.safetensors_header(p, b"{" + b" " * 110_000_000 + b"}"),
+        "not a complete safetensors file",
+    ),
     "header of brackets": (
         lambda p: hostile.safetensors_header(p, b"{" + b"[" * 10**6),
         "not a complete safetensors file",
@@ -169,7 +172,7 @@ HOSTILE: Mapping[str, tuple[hostile.Maker, str]] = {
 LARGE = {  # which take seconds to make or to refuse
     *("layers 500", "width 65536", "embed_dim 65536", "context 4096", "sin cos positions", "a tower of 7 billion"),
     *("json of 20 MB", "bomb of 800 MB", "many objects", "many objects, legacy", "many views", "20,000 layers"),
-    *("a million records", "header of 70 MB", "header of brackets"),
+    *("a million records", "header of 110 MB", "header of brackets"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Weights files nobody vouches for: each kind of wrong one is named, and none is executed."""
+"""Untrusted weights files: each kind of fault is named, and nothing is executed."""
 
 import os
 import pickle

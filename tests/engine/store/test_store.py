@@ -228,7 +228,7 @@ def test_a_store_that_stays_locked_is_read_and_not_written(
     ]
 
 
-def test_a_store_that_is_removed_under_a_run_is_started_afresh(tmp_path: Path) -> None:
+def test_a_store_that_is_removed_during_a_run_is_created_again(tmp_path: Path) -> None:
     with Store.open(tmp_path) as old:
         old.keep(CONTENT, RECIPE, features(1))
         old.flush()
@@ -286,7 +286,7 @@ def test_all_that_changes_features_changes_the_recipe(monkeypatch: pytest.Monkey
     ],
 )
 def test_keys_are_those_of_version_0_1(config: ClassifyConfig, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "READER_VERSION", 2)  # as in 0.1; a higher one retires what was kept
+    monkeypatch.setattr(store_module, "READER_VERSION", 2)  # as in 0.1; a higher one makes stored features unreachable
 
     assert recipe_key("m", config).hex() == key
 

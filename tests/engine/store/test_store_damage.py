@@ -59,7 +59,7 @@ def test_another_format_is_refused(tmp_path: Path, version: int) -> None:
     Store.open(tmp_path).close()
     sql(tmp_path, f"PRAGMA user_version={version}")
 
-    with pytest.raises(StoreError, match=f"format {version}, but this bike reads 1; start afresh with `bike cache"):
+    with pytest.raises(StoreError, match=f"format {version}, but this bike reads 1; start over with `bike cache"):
         Store.open(tmp_path)
 
 
@@ -90,7 +90,7 @@ def test_a_truncated_store_is_damaged(tmp_path: Path, size: int) -> None:
     whole = filled(tmp_path)
     (tmp_path / store_file.FILE).write_bytes(whole[:size])
 
-    with pytest.raises(StoreError, match=r"is damaged \(.*\); start afresh with `bike cache prune --all"):
+    with pytest.raises(StoreError, match=r"is damaged \(.*\); start over with `bike cache prune --all"):
         use(tmp_path)
 
 

@@ -58,7 +58,7 @@ def rows(folder: Path) -> int:
 def test_a_killed_writer_leaves_a_whole_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rng = random.Random(1)
     for round_ in range(4):
-        # Two at once, one of them on what the other and the rounds before have written.
+        # Two at once; each also reads what the other process and earlier rounds have written.
         writers = [writer(tmp_path, 0), writer(tmp_path, 10_000 * (round_ + 1))]
         time.sleep(0.1 + 0.3 * rng.random())
         for process in writers:

@@ -52,7 +52,7 @@ def variations(frames: Tensor, augmentation: Augmentation, clips: int = CLIPS) -
 
 
 def is_likely(count: int, share: float, clips: int = CLIPS) -> bool:
-    """Say whether a count lies within four standard deviations of a binomial."""
+    """Return whether a count is within four standard deviations of a binomial."""
     return abs(count - share * clips) < 4 * math.sqrt(share * (1 - share) * clips)
 
 
@@ -98,7 +98,7 @@ def official_crop(image: Image.Image, place: Place, side: int) -> NDArray[np.uin
 
 
 def places_seen(frames: Tensor, recipe: ImageRecipe, clips: int) -> Counter[Place]:
-    """Count, over many clips, which official crop each is; a clip that is none of them fails."""
+    """Count, over many clips, which official crop each one is; any other crop fails."""
     image = whole(frames[0].numpy(), recipe)
     places = sorted(set(official_places(*image.size, recipe.side)))
     crops = np.stack([official_crop(image, place, recipe.side) for place in places]).astype(np.int16)

@@ -246,7 +246,7 @@ def in_track(matroska: bytes, element: bytes) -> bytes:
     tracks = matroska.rindex(b"\x16\x54\xae\x6b", 0, cluster)  # not in the list of where things are
     length = len_of(matroska, tracks + 4)
     body = matroska[tracks + 4 + length[1] : tracks + 4 + length[1] + length[0]]
-    entry = 6 if body[0] == 0xBF else 0  # behind a checksum
+    entry = 6 if body[0] == 0xBF else 0  # after a checksum
     assert body[entry] == 0xAE
     inside, width = len_of(body, entry + 1)
     content = body[entry + 1 + width : entry + 1 + width + inside] + element

@@ -17,7 +17,7 @@ from bike_cli.errors import VideoError
 from bike_cli.records import Clip, Source
 from bike_cli.video.containers.bitstreams import inspector_of
 from bike_cli.video.decoding import decode
-from bike_cli.video.readers.damage import Losses, Survey, choose
+from bike_cli.video.readers.damage import Survey, choose
 from bike_cli.video.readers.footage import Request
 from bike_cli.video.readers.video_file import Header
 from bike_cli.video.sampling import sample_positions
@@ -37,8 +37,8 @@ def survey(intact: int, concealed: int = 0, *, packets: int = 300) -> Survey:
         is_key=np.arange(n_read) == 0,
         packet_starts=np.arange(packets) / 25,
         n_packets=packets,
-        n_discarded=0,
-        losses=Losses(packets, errors=packets - n_read),
+        n_announced=packets,
+        errors=packets - n_read,
         header=Header("mov,mp4", "h264", "yuv420p", packets, packets / 25),
     )
 

@@ -207,7 +207,7 @@ def test_broken_exif_is_ignored(tmp_path: Path) -> None:
     assert read_images([tmp_path / "frame.jpg"])[0].shape == UPRIGHT.shape
 
 
-# -- what is no image ---------------------------------------------------------------------------------------------
+# -- files that are not images ----------------------------------------------------------------------------------------
 
 FOREIGN = {
     "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 96 96\n%%EndComments\nshowpage\n%%EOF\n",

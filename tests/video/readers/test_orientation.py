@@ -123,7 +123,7 @@ def seen(frame: NDArray[np.uint8]) -> str:
 
 
 def shape_of(sight: str) -> tuple[int, int, int]:
-    """Return the shape of a picture seen so: what stands beside R tells whether rows and columns changed places."""
+    """Return the shape of the picture as shown: the letter next to R shows whether the axes are swapped."""
     is_upright = abs(sight.index("R") - sight.index("G")) == 1
     return (HEIGHT, WIDTH, 3) if is_upright else (WIDTH, HEIGHT, 3)
 

@@ -158,7 +158,7 @@ def hide(film: Path, packets: list[int], *, bit: int) -> Path:
         all_packets = [(p.pos or 0, bytes(p)) for p in container.demux(video=0) if p.size]
     content = bytearray(film.read_bytes())
     for block, packet in (all_packets[i] for i in packets):
-        at = content.index(packet, block)  # behind the header of the block
+        at = content.index(packet, block)  # after the header of the block
         assert content[at] & bit
         content[at] &= ~bit
     film.write_bytes(content)
@@ -348,7 +348,7 @@ def test_an_edit_list_decides_which_frames_there_are(
 
 
 def copy_packets(film: Path, to: Path, *, first: int) -> Path:
-    """Copy the packets from the given one on."""
+    """Copy the packets from a given one onwards."""
     muxer = {"movflags": "frag_keyframe+empty_moov", "use_editlist": "0"} if "fragments" in to.name else {}
     with av.open(str(film)) as source, av.open(str(to), "w", options=muxer) as target:
         stream = target.add_stream_from_template(source.streams.video[0])
