@@ -43,7 +43,7 @@ def stuck() -> Iterator[threading.Event]:
     event.set()
 
 
-def test_a_call_that_blocks_is_given_up(stuck: threading.Event) -> None:
+def test_a_call_that_blocks_is_abandoned(stuck: threading.Event) -> None:
     start_s = time.perf_counter()
 
     assert call_with_timeout(0.1, stuck.wait, default=False) is False
@@ -58,7 +58,7 @@ def test_a_call_raises_errors_of_any_kind() -> None:
         call_with_timeout(10, fail, default=None)
 
 
-def test_calls_in_time_share_a_thread() -> None:
+def test_fast_calls_share_a_thread() -> None:
     threads = {call_with_timeout(10, threading.get_ident, default=0) for _ in range(100)}
 
     assert len(threads) < 10  # the next call may come before the thread is idle again
@@ -80,7 +80,7 @@ def test_folders_that_do_not_answer_are_waited_for_once(
 
 
 @pytest.mark.parametrize("level", ["mount", "mount/class"])
-def test_what_is_below_a_folder_that_does_not_answer_is_not_asked(
+def test_paths_below_a_folder_that_does_not_answer_are_not_tried(
     level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stuck: threading.Event
 ) -> None:
     monkeypatch.setattr(time_limits, "FILE_LIMIT_S", 0.1)
@@ -109,7 +109,7 @@ def test_one_file_that_does_not_answer_leaves_its_folder_alone(
     assert call_on_path(tmp_path / "fine.mp4", lambda: 1, default=None) == 1
 
 
-def test_a_file_system_that_answers_again_is_asked_again(
+def test_a_file_system_that_answers_again_is_used_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stuck: threading.Event
 ) -> None:
     monkeypatch.setattr(time_limits, "FILE_LIMIT_S", 0.1)
@@ -122,7 +122,7 @@ def test_a_file_system_that_answers_again_is_asked_again(
     assert call_on_path(tmp_path / "film.mp4", lambda: 1, default=None) == 1
 
 
-def test_a_file_system_that_does_not_answer_holds_nothing_up(
+def test_a_file_system_that_does_not_answer_does_not_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stuck: threading.Event
 ) -> None:
     (tmp_path / "film.mp4").write_bytes(b"running")
@@ -146,7 +146,7 @@ def test_a_file_system_that_does_not_answer_holds_nothing_up(
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has leases")
-def test_a_first_file_that_cannot_be_opened_is_a_timeout_and_costs_the_others_nothing(tmp_path: Path) -> None:
+def test_a_first_file_that_cannot_be_opened_is_a_timeout_and_does_not_affect_the_others(tmp_path: Path) -> None:
     import fcntl
 
     blocked, fine = write_video(tmp_path / "blocked.mp4", drawn("red square")), tmp_path / "fine.mp4"

@@ -1,4 +1,4 @@
-"""Engines to test with, the golden values of the official code, and open_clip with a tag of our own."""
+"""Engines, the golden values of the official code, and open_clip with an additional tag."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -55,6 +55,6 @@ def official(golden: Path) -> Callable[[str], Engine]:
 
 @pytest.fixture
 def _registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An architecture and a tag of our own in open_clip, and an empty download cache."""
+    """Add an architecture and a tag to open_clip, and use an empty download cache."""
     register(monkeypatch)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))

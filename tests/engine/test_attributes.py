@@ -1,4 +1,4 @@
-"""What else is in a video, by mean cosine over its frames."""
+"""Attributes of a video, by mean cosine over its frames."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ LEXICON = Lexicon(("red", "green", "blue"), torch.eye(3))
 
 
 def test_the_nearest_phrases_come_first_with_their_mean_cosine() -> None:
-    # Frame lengths must not count: the first frame is loud and red, the two others quiet and blue.
+    # The lengths of frames must not count: the first frame is long and red, the other two short and blue.
     frames = torch.tensor([[[9.0, 0, 0], [0, 0, 0.1], [0, 0, 0.1]]])
 
     (found,) = associate(frames, LEXICON, 2)

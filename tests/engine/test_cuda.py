@@ -1,4 +1,4 @@
-"""What only a CUDA device can show: pytest -m cuda."""
+"""Tests that need a CUDA device: pytest -m cuda."""
 
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def test_pixels_resized_on_the_device_are_those_of_pil(size: tuple[int, int]) ->
     assert (by_pil.float() - by_cuda.cpu().float()).abs().mean() < 1
 
 
-def test_the_answer_is_that_of_the_cpu(frames: NDArray[np.uint8], on_cpu: Engine) -> None:
+def test_the_result_equals_that_of_the_cpu(frames: NDArray[np.uint8], on_cpu: Engine) -> None:
     from bike_cli.records import Prediction
     from bike_cli.tasks.classify import classify
 
@@ -100,7 +100,7 @@ def test_videos_of_many_sizes_share_batches(on_cpu: Engine) -> None:
         assert _lowest_cosine(features, on_cpu.encode_frames(frames)) > 0.999
 
 
-def test_a_device_that_is_full_takes_smaller_batches(frames: NDArray[np.uint8]) -> None:
+def test_a_full_device_gets_smaller_batches(frames: NDArray[np.uint8]) -> None:
     on_cuda = load("tiny", device="cuda", precision="fp32")
     many = np.tile(frames, (16, 1, 1, 1))  # two batches of 128
     expected = on_cuda.encode_frames(many)
@@ -119,14 +119,14 @@ def test_a_device_that_is_full_takes_smaller_batches(frames: NDArray[np.uint8]) 
 
 
 @pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")  # full fp32 is what is asked for
-def test_a_compiled_tower_sees_the_same(frames: NDArray[np.uint8]) -> None:
+def test_a_compiled_tower_has_the_same_features(frames: NDArray[np.uint8]) -> None:
     plain, compiled = (load("tiny", device="cuda", precision="fp32", compile=how) for how in (False, True))
 
     assert compiled.encoder.pads
     assert _lowest_cosine(plain.encode_frames(frames), compiled.encode_frames(frames)) > 0.999
 
 
-def test_films_are_answered_as_on_the_cpu_and_kept(clips: Path, tmp_path: Path, on_cpu: Engine) -> None:
+def test_videos_have_the_same_results_as_on_the_cpu_and_are_stored(clips: Path, tmp_path: Path, on_cpu: Engine) -> None:
     from bike_cli.config import ClassifyConfig, StoreConfig
     from bike_cli.records import Prediction, Timings
     from bike_cli.tasks.classify import classify

@@ -1,4 +1,4 @@
-"""What `bike doctor` finds out about devices, the model hub and the cache."""
+"""Facts for `bike doctor` about devices, the model hub and the cache."""
 
 import socket
 import threading
@@ -51,7 +51,7 @@ def test_the_device_is_the_one_that_auto_chooses() -> None:
         ("The NVIDIA driver on your system is too old (found version 11040). Please", "too old (found version 11040)"),
     ],
 )
-def test_a_cuda_build_says_what_it_misses(message: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cuda_build_reports_what_is_missing(message: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def init() -> None:
         raise RuntimeError(message)
 
@@ -62,7 +62,7 @@ def test_a_cuda_build_says_what_it_misses(message: str, reason: str, monkeypatch
     assert reason in str(describe_devices()["reason"])
 
 
-def test_a_build_without_cuda_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_without_cuda_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 

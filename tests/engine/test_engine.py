@@ -1,4 +1,4 @@
-"""What is loaded once, and what it makes of a clip."""
+"""The engine: loading a model and encoding clips."""
 
 import math
 
@@ -44,17 +44,17 @@ def test_a_model_without_a_temporal_head_leaves_frames_alone(checkpoint: Checkpo
     assert assemble(plain, place("cpu", "fp32")).temporal(frames) is frames
 
 
-def test_more_frames_than_the_head_has_positions_is_the_users_mistake(engine: Engine) -> None:
+def test_more_frames_than_the_head_has_positions_is_a_usage_error(engine: Engine) -> None:
     with pytest.raises(UsageError, match=r"frames is 78, but the temporal head of small one .* 77"):
         engine.temporal(torch.zeros(1, 78, 48))
 
 
-def test_the_logit_scale_is_the_models(engine: Engine) -> None:
+def test_the_logit_scale_is_that_of_the_model(engine: Engine) -> None:
     assert engine.logit_scale == pytest.approx(1 / 0.07, rel=1e-5)
     assert math.isfinite(engine.logit_scale)
 
 
-def test_a_wrong_device_is_told_before_the_model_is_sought() -> None:
+def test_a_wrong_device_is_reported_before_the_model_is_opened() -> None:
     with pytest.raises(UsageError, match="device"):
         load("no such model", device="warp")
 

@@ -1,4 +1,4 @@
-"""Our public functions give the numbers of the official code, from its checkpoints, pixels and prompts."""
+"""The public functions return the numbers of the official code, from its checkpoints, pixels and prompts."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ Official = Callable[[str], Engine]
 
 CHECKPOINTS = ["bike_tiny_checkpoint", "bike_tiny_checkpoint_ddp", "bike_tiny_attributes_checkpoint"]
 BRANCHES = pytest.mark.parametrize(("head", "interaction"), [(h, i) for h in ("None", "Transf") for i in ("DP", "VCS")])
-LOGITS, PROBABILITIES = 1e-5, 1e-6  # what separates right from wrong: golden/README.md, section 2
+LOGITS, PROBABILITIES = 1e-5, 1e-6  # tolerances: golden/README.md, section 2
 
 
 def tensor(array: NDArray[np.generic]) -> Tensor:
@@ -78,17 +78,17 @@ def test_every_official_file_gives_the_text_features(official: Official, golden_
     assert_close(text.tokens, golden_model["token_features"], LOGITS)
 
 
-def test_official_files_agree_to_the_bit(official: Official, golden_model: Golden) -> None:
+def test_official_files_agree_bit_by_bit(official: Official, golden_model: Golden) -> None:
     first, *others = (encode(official(name), golden_model["frames_u8"]) for name in CHECKPOINTS)
 
     assert all(torch.equal(first, other) for other in others)
 
 
-def test_temporal_head_matches_on_raw_and_on_very_small_features(bike: Engine, golden_model: Golden) -> None:
+def test_the_temporal_head_matches_on_raw_and_on_very_small_features(bike: Engine, golden_model: Golden) -> None:
     frames = tensor(golden_model["image_features"])
 
     assert_close(bike.temporal(frames), golden_model["temporal_features"], LOGITS)
-    # Only here does a LayerNorm epsilon of 1e-5 in place of 1e-12 show.
+    # The only case in which a LayerNorm epsilon of 1e-5 instead of 1e-12 is visible.
     assert_close(bike.temporal(0.001 * frames), golden_model["temporal_features_small_input"], LOGITS)
 
 
@@ -183,5 +183,5 @@ def test_fusion_of_the_branches(official: Official, bike: Engine, text: TextFeat
     assert_close(fused, golden_model["fusion_probs"], PROBABILITIES)
 
 
-def test_logit_scale_is_the_files(bike: Engine, golden_model: Golden) -> None:
+def test_logit_scale_is_that_of_the_file(bike: Engine, golden_model: Golden) -> None:
     assert bike.logit_scale == pytest.approx(float(np.exp(golden_model["logit_scale"])), rel=1e-6)

@@ -26,7 +26,7 @@ def test_fusion_ends_at_either_branch() -> None:
     assert torch.allclose(fuse(video, attributes, 0.75), torch.tensor([[0.3, 0.7]]))
 
 
-def test_matched_scores_have_the_others_mean_and_spread_and_their_own_order() -> None:
+def test_matched_scores_have_the_mean_and_spread_of_the_others_and_keep_their_order() -> None:
     wild, calm = torch.tensor([[-5.0, 20.0, 3.0]]), torch.tensor([[0.30, 0.20, 0.25]])
 
     matched = match_spread(wild, calm)
@@ -36,7 +36,7 @@ def test_matched_scores_have_the_others_mean_and_spread_and_their_own_order() ->
     assert rank(matched, 3).tolist() == rank(wild, 3).tolist()
 
 
-def test_scores_without_spread_decide_nothing() -> None:
+def test_scores_without_spread_have_no_effect() -> None:
     matched = match_spread(torch.full((1, 3), 0.7), torch.tensor([[0.1, 0.2, 0.3]]))
 
     assert torch.allclose(matched, torch.full((1, 3), 0.2))

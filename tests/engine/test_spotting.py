@@ -1,4 +1,4 @@
-"""A label's words weigh frames; BIKE's definition, its symmetries and its memory."""
+"""The words of a label weight the frames: BIKE's definition, its symmetries and its use of memory."""
 
 import math
 
@@ -65,7 +65,7 @@ def test_equal_frames_share_saliency_evenly(seed: int, length: int) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(seed=seeds)
-def test_shuffled_frames_carry_their_saliency_along(seed: int) -> None:
+def test_the_saliency_of_shuffled_frames_is_shuffled_alike(seed: int) -> None:
     frames, tokens = vectors(seed, 2, 6, 5), vectors(seed + 1, 3, 4, 5)
     order = torch.randperm(6, generator=torch.Generator().manual_seed(seed))
 
@@ -93,9 +93,9 @@ def test_gradients_are_those_of_the_definition(masked: bool) -> None:
     assert torch.autograd.gradcheck(lambda f, t: saliency(f, t, 0.5, mask), (frames, tokens))
 
 
-def test_the_frame_that_says_the_word_gets_the_weight_of_its_class_only() -> None:
-    frames = torch.eye(4)[None]  # four frames, four meanings
-    tokens = torch.eye(4)[[2, 0]][:, None]  # class 0 speaks of frame 2, class 1 of frame 0
+def test_the_frame_that_shows_the_word_gets_weight_for_that_class_only() -> None:
+    frames = torch.eye(4)[None]  # four frames with different content
+    tokens = torch.eye(4)[[2, 0]][:, None]  # class 0 matches frame 2, class 1 frame 0
 
     weights = saliency(frames, tokens, 0.01)
 
@@ -183,7 +183,7 @@ def test_even_saliency_is_the_mean_cosine() -> None:
 
 
 def test_the_baseline_averages_raw_frames_before_it_normalises() -> None:
-    frames = torch.tensor([[[3.0, 0.0], [0.0, 1.0]]])  # a long frame counts for more
+    frames = torch.tensor([[[3.0, 0.0], [0.0, 1.0]]])  # a longer frame counts more
 
     scores = mean_scores(frames, torch.eye(2))
 
@@ -191,7 +191,7 @@ def test_the_baseline_averages_raw_frames_before_it_normalises() -> None:
 
 
 @pytest.mark.parametrize(("spot", "positions", "masked"), [("words", 4, True), ("all", 4, False), ("eot", 1, False)])
-def test_each_spot_names_its_voters(spot: str, positions: int, masked: bool) -> None:
+def test_each_spot_has_its_voters(spot: str, positions: int, masked: bool) -> None:
     text = TextFeatures(("a", "b"), vectors(0, 2, 5), vectors(1, 2, 4, 5), torch.ones(2, 4, dtype=torch.bool))
 
     tokens, mask = voters(text, spot)  # type: ignore[arg-type]
@@ -203,12 +203,12 @@ def test_each_spot_names_its_voters(spot: str, positions: int, masked: bool) -> 
 def test_ten_thousand_labels_never_make_a_vector_for_each_video_and_label() -> None:
     videos, length, classes, dim = 16, 8, 10_000, 512
     frames, concepts = unit(torch.randn(videos, length, dim)), unit(torch.randn(classes, dim))
-    tokens = concepts[:, None].expand(classes, 6, dim)  # six words a label
+    tokens = concepts[:, None].expand(classes, 6, dim)  # six words per label
 
     with LargestTensor() as largest:
         concept_scores(frames, saliency(frames, tokens, 0.01), concepts)
 
-    # The tokens came in at this size; a vector for each video and label would be larger.
+    # The tokens alone have this size; a vector for each video and label would be larger.
     assert largest.numbers <= classes * 6 * dim < videos * classes * dim
 
 

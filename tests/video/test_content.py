@@ -53,7 +53,7 @@ def test_a_change_of_the_frames_changes_both(change: Callable[[Path], None], fol
     assert stamp_of(folder) != stamp
 
 
-def test_a_new_companion_file_is_no_recent_change(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_file_next_to_frames_is_not_a_recent_change(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     newest_s = max((folder / f"{i}.png").stat().st_ctime for i in range(3))
     monkeypatch.setattr("bike_cli.video.content.time.time", lambda: newest_s + 10)
     os.utime(folder / "Thumbs.db", (newest_s + 10, newest_s + 10))

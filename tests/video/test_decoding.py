@@ -42,7 +42,7 @@ def write_frames(folder: Path, names: Sequence[str], *, size: tuple[int, int] = 
         ("vp8.webm", "libvpx"),
     ],
 )
-def test_every_format_gives_the_very_frames_asked_for(tmp_path: Path, name: str, codec: str) -> None:
+def test_every_format_gives_exactly_the_requested_frames(tmp_path: Path, name: str, codec: str) -> None:
     film = write_film(tmp_path / name, codec=codec)
 
     clip = decode(Source.at(film), SamplingConfig(frames=8, clips=3))
@@ -68,7 +68,7 @@ def test_times_are_those_of_the_frames_read(tmp_path: Path, name: str) -> None:
     np.testing.assert_allclose(clip.times_s, sample_positions(N, 7, clips=2) / 10, atol=1e-6)
 
 
-def test_a_raw_stream_has_no_clock(tmp_path: Path) -> None:
+def test_a_raw_stream_has_no_times(tmp_path: Path) -> None:
     film = write_film(tmp_path / "raw.h264")
 
     clip = decode(Source.at(film), EIGHT)
@@ -87,7 +87,7 @@ def test_training_reads_the_frames_its_generator_draws(tmp_path: Path) -> None:
     assert positions_seen(clip).tolist() == expected.tolist()
 
 
-def test_too_few_frames_are_repeated_and_said(tmp_path: Path) -> None:
+def test_too_few_frames_are_repeated_with_a_warning(tmp_path: Path) -> None:
     film = write_film(tmp_path / "short.mp4", n_frames=3)
 
     clip = decode(Source.at(film), EIGHT)
@@ -96,7 +96,7 @@ def test_too_few_frames_are_repeated_and_said(tmp_path: Path) -> None:
     assert clip.warning == "the video has 3 frames, 8 are requested: some are repeated"
 
 
-def test_a_name_can_hold_anything(tmp_path: Path) -> None:
+def test_a_name_can_contain_anything(tmp_path: Path) -> None:
     odd = tmp_path / os.fsdecode(b"-50%d a:b \xff\n.mp4")
     write_film(tmp_path / "film.mp4").rename(odd)
 
@@ -121,7 +121,7 @@ def test_a_name_can_hold_anything(tmp_path: Path) -> None:
         (b"1\n00:00:00,000 --> 00:00:02,000\nhello\n", "no_picture"),
     ],
 )
-def test_a_file_that_is_no_video_is_named_so(tmp_path: Path, content: bytes, kind: str) -> None:
+def test_a_file_that_is_not_a_video_is_reported(tmp_path: Path, content: bytes, kind: str) -> None:
     file = tmp_path / "labels.txt"
     file.write_bytes(content)
 
@@ -165,7 +165,7 @@ def test_a_file_without_its_index_is_damaged(tmp_path: Path) -> None:
     assert failure_of(film).kind == "damaged"
 
 
-def test_a_film_that_ends_early_says_so(tmp_path: Path) -> None:
+def test_a_film_that_ends_early_has_a_warning(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.mkv", fps=5)
     content = film.read_bytes()
     film.write_bytes(content[: content.rindex(b"\x1f\x43\xb6\x75")])  # without its last cluster
@@ -187,7 +187,7 @@ def test_a_frame_folder_is_read_in_the_order_of_its_numbers(tmp_path: Path) -> N
     assert positions_seen(clip).tolist() == [[0, 2, 4, 6, 8, 10, 12, 14]]
 
 
-def test_a_frame_folder_has_no_clock(tmp_path: Path) -> None:
+def test_a_frame_folder_has_no_times(tmp_path: Path) -> None:
     folder = write_frames(tmp_path / "frames", ["1.jpg", "2.jpg"])
 
     clip = decode(Source.at(folder), SamplingConfig(frames=2))
@@ -213,7 +213,7 @@ def test_a_broken_frame_is_never_replaced(tmp_path: Path) -> None:
     assert failure_of(folder).kind == "damaged"
 
 
-def test_a_folder_without_frames_is_no_video(tmp_path: Path) -> None:
+def test_a_folder_without_frames_is_not_a_video(tmp_path: Path) -> None:
     assert failure_of(tmp_path).kind == "not_video"
 
 
@@ -256,7 +256,7 @@ def test_an_array_is_sampled_as_a_video_of_its_frames() -> None:
     ],
     ids=["float", "one image", "channels first", "no frame"],
 )
-def test_an_array_of_another_form_is_refused(film: np.ndarray) -> None:
+def test_an_array_of_another_shape_or_type_is_refused(film: np.ndarray) -> None:
     with pytest.raises(ValueError, match="give uint8"):
         clip_from_array(film, EIGHT, name="camera")
 

@@ -23,7 +23,7 @@ from bike_cli.video.workers.pool import DecodePool
 
 FRAMES = 8
 WORKERS, LIMIT_S, LIMIT_MIB = 2, 20, 2000
-GAVE_UP = -1  # frames counted by a loop that hung, crashed or ate
+GAVE_UP = -1  # frames counted by a loop that hung, crashed or ran out of memory
 AT_ONCE = 24  # files: clips of 720p wait for their turn in memory
 FORMATS = (
     ("film.mp4", "libx264", "mp4"),

@@ -29,7 +29,7 @@ def write(
     pixels: str = "yuv420p",
     ticks: Sequence[int] = range(N),
 ) -> Path:
-    """Write pictures, [N, H, W, 3 or 4], ten a second or each at its own tick of a tenth."""
+    """Write pictures, [N, H, W, 3 or 4], ten per second, or each at its own multiple of 0.1 s."""
     _, height, width, channels = pictures.shape
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=10)
@@ -104,7 +104,7 @@ def test_metadata_that_is_not_utf_8_does_not_matter(tmp_path: Path, name: str) -
     assert positions_seen(clip).tolist() == sample_positions(N, 8, clips=1).tolist()
 
 
-def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
+def test_a_cover_picture_is_not_a_video(tmp_path: Path) -> None:
     cover = io.BytesIO()
     Image.new("RGB", (32, 32)).save(cover, "JPEG")
     song = tmp_path / "song.mp3"

@@ -115,7 +115,7 @@ def test_a_seed_draws_the_same_frames_again() -> None:
 
 
 @pytest.mark.parametrize(("n_frames", "frames", "clips"), [(0, 8, 1), (10, 0, 1), (10, 8, 0)])
-def test_a_count_of_nothing_is_refused(n_frames: int, frames: int, clips: int) -> None:
+def test_a_count_of_zero_is_refused(n_frames: int, frames: int, clips: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         sample_positions(n_frames, frames, clips=clips)
 

@@ -23,7 +23,6 @@ from bike_cli.engine.download import hub, transfer
 from bike_cli.engine.download.progress import Reporter, Transfer, reporting_to
 from bike_cli.errors import ExitCode, ModelError
 
-OLD_CLIENT = not hasattr(huggingface_hub, "close_session")  # before 1.0; it tries again, and logs why, until time is up
 BLOCK = 8192
 REPOSITORY, SAFE, PICKLE = "timm/somebody", *hub.WEIGHTS_FILES
 CONTENT = bytes(range(256)) * 4000  # 1 MB
@@ -55,14 +54,6 @@ def point_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", url)
     template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-
-
-def forget_session() -> None:
-    """Let the client look at the proxy variables again."""
-    if OLD_CLIENT:
-        huggingface_hub.utils.reset_sessions()
-    else:
-        huggingface_hub.close_session()
 
 
 class RecordingReporter(Reporter):
@@ -98,8 +89,6 @@ def fetch(folder: Path | None = None) -> Path:
 
 def refused(match: str) -> ModelError:
     """Expect a refusal within five seconds that says how to get the weights."""
-    if OLD_CLIENT:
-        match += "|does not answer within 3 s"
     start_s = time.monotonic()
     with pytest.raises(ModelError, match=match) as caught:
         fetch()
@@ -203,7 +192,7 @@ def test_an_interrupted_download_continues(server: Hub, tmp_path: Path) -> None:
     (partial,) = partials(tmp_path)
     size = partial.stat().st_size
     assert 300_000 <= size < len(CONTENT)
-    assert hub.cached_file(WEIGHTS) is None  # nothing that could be taken for weights
+    assert hub.cached_file(WEIGHTS) is None  # no file that could be mistaken for weights
     reporter = RecordingReporter()
 
     with reporting_to(reporter):
@@ -471,11 +460,11 @@ def test_a_server_without_tls_is_reported(server: Hub, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "nonsense://x", "socks5://127.0.0.1:9"])
 def test_a_broken_proxy_is_reported(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     point_to("http://hub.invalid", monkeypatch)
-    forget_session()
+    huggingface_hub.close_session()  # the next one reads the proxy variables again
     monkeypatch.setenv("HTTP_PROXY", proxy)
 
     refused("cannot be reached: ")
-    forget_session()
+    huggingface_hub.close_session()
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://", "ftp://x", "http://[bad", "http://x:99999", ""])

@@ -1,4 +1,4 @@
-"""Heads that a few shots teach, each against a slow plain reference; and what a good or a bad text makes of them."""
+"""Few-shot heads, each compared with a slow plain reference, under helpful and misleading texts."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -58,7 +58,7 @@ fewer = settings(max_examples=5, deadline=None)
 
 
 class World(NamedTuple):
-    """Shots, other videos to test on, and what each class looks like."""
+    """Return shots, test videos and the direction of each class."""
 
     shots: Views
     classes: Tensor
@@ -72,7 +72,7 @@ def vectors(seed: int, *shape: int) -> Tensor:
 
 
 def filmed(seed: int, looks: Tensor, classes: Tensor, noise: float) -> Views:
-    """Return videos of three frames that look like their class, with weights of no meaning."""
+    """Return videos of three frames that look like their class, with random weights."""
     rng = torch.Generator().manual_seed(seed)
     off = torch.randn(len(classes), 3, looks.shape[1], generator=rng, dtype=torch.float64)
     votes = torch.randn(len(classes), len(looks), 3, generator=rng, dtype=torch.float64)
@@ -104,7 +104,7 @@ def share_right(head: Head, videos: Views, truth: Tensor) -> float:
 
 
 def seen_by(videos: Views, v: int, c: int) -> Floats:
-    """Return video v as class c sees it, a frame at a time."""
+    """Return the vector of video v for class c, computed frame by frame."""
     total = np.zeros(videos.frames.shape[2])
     for frame, weight in zip(videos.frames[v].double().numpy(), videos.weights[v, c].double().numpy(), strict=True):
         total += weight * frame
@@ -112,7 +112,7 @@ def seen_by(videos: Views, v: int, c: int) -> Floats:
 
 
 def all_seen(videos: Views) -> Floats:
-    """Return each video as each class sees it, [V, C, D]."""
+    """Return the vector of each video for each class, [V, C, D]."""
     classes = videos.weights.shape[1]
     return np.array([[seen_by(videos, v, c) for c in range(classes)] for v in range(len(videos))])
 
@@ -138,7 +138,7 @@ def slow_cache(seen: Floats, keys: Sequence[Floats], key_classes: Sequence[int],
 
 
 class Standard(NamedTuple):
-    """Shots as each class sees them, less their mean and over their spread, [N, C, D]; and these two."""
+    """The vectors of shots for each class, [N, C, D], centred and divided by their spread; their mean and spread."""
 
     seen: Floats
     centre: Floats
@@ -222,7 +222,7 @@ def test_logits_are_a_line_and_a_cache(seed: int, keys: int) -> None:
     assert np.allclose(logits.numpy(), expected, atol=1e-12)
 
 
-def test_a_class_sees_a_video_with_its_own_weights() -> None:
+def test_each_class_weights_the_frames_of_a_video_itself() -> None:
     frames = torch.eye(3)[None].expand(2, 3, 3)
     weights = torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])[None].expand(2, 2, 3)
 
@@ -255,7 +255,7 @@ def test_a_head_moves_with_all_that_it_holds() -> None:
 
 @few
 @given(seed=seeds, views=st.integers(1, 4), length=st.integers(1, 5))
-def test_views_one_behind_the_other_score_as_their_mean(seed: int, views: int, length: int) -> None:
+def test_views_in_a_row_score_as_their_mean(seed: int, views: int, length: int) -> None:
     raw, tokens, text = 3 * vectors(seed, views, length, DIM), vectors(seed + 1, 3, 2, DIM), vectors(seed + 2, 3, DIM)
 
     frames, weights = as_views(raw, ClassTexts(text, Voters.among(tokens, None), 0.1))
@@ -281,7 +281,7 @@ def test_without_voters_a_view_is_the_mean_of_its_raw_frames(seed: int, views: i
 
 @each_fit
 @pytest.mark.parametrize("classes", [(0, 1, 2), (0, 1, 2, 0, 1, 2)])
-def test_frames_that_weigh_nothing_change_nothing(fit: Fit, classes: tuple[int, ...]) -> None:
+def test_frames_without_weight_change_nothing(fit: Fit, classes: tuple[int, ...]) -> None:
     shots, of_shots, tests, _, looks = world(3, classes)
     text = half_right(looks)
 
@@ -298,7 +298,7 @@ def test_frames_that_weigh_nothing_change_nothing(fit: Fit, classes: tuple[int, 
 # -- the fits ----------------------------------------------------------------------------------------------------------
 
 
-def test_zero_shot_asks_the_text_alone() -> None:
+def test_zero_shot_uses_the_text_alone() -> None:
     *_, tests, _, looks = world(0, (0, 1, 2))
 
     logits = zero_shot(looks, SCALE).logits(tests)
@@ -413,7 +413,7 @@ def test_the_probe_of_several_shots_is_at_the_bottom_of_its_loss(seed: int) -> N
 
 @few
 @given(seed=seeds)
-def test_the_bias_takes_the_mean_of_the_shots_off_exactly(seed: int) -> None:
+def test_the_bias_subtracts_the_mean_of_the_shots_exactly(seed: int) -> None:
     shots, classes, tests, _, looks = world(seed, MUDDLED)
     text = half_right(looks)
 
@@ -427,7 +427,7 @@ def test_the_bias_takes_the_mean_of_the_shots_off_exactly(seed: int) -> None:
 
 @few
 @given(seed=seeds, scale=st.sampled_from([1.0, SCALE, 100.0]), noise=st.sampled_from([0.1, 0.4, 0.8]))
-def test_trust_is_the_largest_scale_that_the_shots_do_not_speak_against(seed: int, scale: float, noise: float) -> None:
+def test_trust_is_the_largest_scale_that_is_consistent_with_the_shots(seed: int, scale: float, noise: float) -> None:
     shots, classes, *_, looks = world(seed, MUDDLED, noise)
     text = unit(looks + 0.5 * vectors(seed + 7, 5, DIM))
 
@@ -450,7 +450,7 @@ def test_the_hold_is_the_likeliest_among_shots_that_were_left_out(seed: int, noi
     assert found[head.chosen["hold"]] == pytest.approx(max(found.values()), abs=2e-2)
 
 
-def test_holds_differ_by_more_than_the_test_above_forgives() -> None:
+def test_holds_differ_by_more_than_the_tolerance_of_the_test_above() -> None:
     shots, classes, *_, looks = world(5, (1, 0, 2, 0, 1, 2, 0, 2, 1, 0), 0.8)
 
     found = slow_validation(shots, classes, looks[[1, 2, 0]])
@@ -482,7 +482,7 @@ def test_the_hold_at_one_shot_ends_firm_and_loose() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_text_that_misleads_is_hardly_trusted(seed: int) -> None:
+def test_a_misleading_text_is_hardly_trusted(seed: int) -> None:
     shots, classes, *_, looks = world(100 * seed, MUDDLED * 4, noise=0.4)
 
     probe = linear_probe(single(shots), classes, looks.roll(1, dims=0).float(), SCALE)
@@ -491,7 +491,7 @@ def test_a_text_that_misleads_is_hardly_trusted(seed: int) -> None:
 
 
 @pytest.mark.parametrize("shots_each", [1, 2, pytest.param(8, marks=pytest.mark.slow)])
-def test_a_text_that_misleads_leaves_the_probe_as_good_as_prototypes(shots_each: int) -> None:
+def test_with_a_misleading_text_the_probe_is_as_good_as_prototypes(shots_each: int) -> None:
     def gain(seed: int) -> float:
         shots, classes, tests, truth, looks = world(seed, MUDDLED * shots_each, noise=0.4)
         misleading = looks.roll(1, dims=0).float()
@@ -501,12 +501,12 @@ def test_a_text_that_misleads_leaves_the_probe_as_good_as_prototypes(shots_each:
 
     gains = [gain(100 * seed) for seed in range(12)]
 
-    assert sum(gains) / len(gains) > -0.03  # a draw's own gain differs by 5 points or so
+    assert sum(gains) / len(gains) > -0.03  # the gain of a single draw varies by about 5 points
 
 
 @pytest.mark.parametrize("shots_each", [1, 2, 8])
 @pytest.mark.parametrize("seed", range(4))
-def test_a_text_that_is_right_keeps_its_scale_and_its_answers(seed: int, shots_each: int) -> None:
+def test_a_correct_text_keeps_its_scale_and_its_answers(seed: int, shots_each: int) -> None:
     shots, classes, tests, _, _ = world(100 * seed, MUDDLED * shots_each, noise=0.1)
     text = torch.stack([shots.own(classes)[classes == c].mean(dim=0) for c in range(5)])
     text = unit(text).float()
@@ -518,8 +518,8 @@ def test_a_text_that_is_right_keeps_its_scale_and_its_answers(seed: int, shots_e
     assert torch.equal(probe.logits(single(tests)).argmax(dim=1), told.argmax(dim=1))
 
 
-def test_a_text_that_is_right_on_nearly_all_shots_keeps_its_answers() -> None:
-    # Right on 19 of 20 shots by a hair, and as wrong as can be on the last.
+def test_a_text_that_is_correct_on_nearly_all_shots_keeps_its_answers() -> None:
+    # Barely correct on 19 of 20 shots, and as wrong as possible on the last.
     classes = torch.tensor([0, 1] * 10)
     angles = math.pi / 4 + torch.tensor([-0.001, 0.001] * 9 + [-0.001, -math.pi / 4], dtype=torch.float64)
     shots = Views(torch.stack([angles.cos(), angles.sin()], dim=1)[:, None], torch.ones(20, 2, 1, dtype=torch.float64))
@@ -563,7 +563,7 @@ def test_shots_may_come_class_by_class_or_in_turns(fit: Fit, shots_each: int) ->
 
 @each_fit
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
-def test_a_head_is_of_the_shots_kind(fit: Fit, kind: torch.dtype) -> None:
+def test_a_head_has_the_type_of_the_shots(fit: Fit, kind: torch.dtype) -> None:
     shots, classes, tests, _, looks = world(0, (0, 1, 2))
 
     def of_kind(videos: Views) -> Views:
@@ -575,7 +575,7 @@ def test_a_head_is_of_the_shots_kind(fit: Fit, kind: torch.dtype) -> None:
     assert head.key_classes.dtype == torch.int64
 
 
-def test_a_probe_of_several_shots_is_of_the_shots_kind() -> None:
+def test_a_probe_of_several_shots_has_the_type_of_the_shots() -> None:
     shots, classes, *_, looks = world(0, (0, 1, 2) * 3)
 
     assert linear_probe(shots, classes, half_right(looks), SCALE).weight.dtype == torch.float64
@@ -593,7 +593,7 @@ def test_a_fit_works_without_gradients_and_leaves_none(fit: Fit) -> None:
 
 
 @each_fit
-def test_a_fit_leaves_what_it_is_given_alone(fit: Fit) -> None:
+def test_a_fit_does_not_change_its_arguments(fit: Fit) -> None:
     shots, classes, *_, looks = world(0, (0, 1, 2) * 2)
     given_shots, text = single(shots), half_right(looks).float()
     before = [part.clone() for part in (given_shots.frames, given_shots.weights, classes, text)]
@@ -605,7 +605,7 @@ def test_a_fit_leaves_what_it_is_given_alone(fit: Fit) -> None:
 
 
 @each_fit
-def test_a_fit_gives_the_same_digits_again(fit: Fit) -> None:
+def test_a_fit_is_reproducible_bit_by_bit(fit: Fit) -> None:
     shots, classes, tests, _, looks = world(0, (0, 1, 2) * 3)
     one, other = (fit(single(shots), classes, half_right(looks).float(), SCALE) for _ in range(2))
 
@@ -631,7 +631,7 @@ def test_shots_that_are_all_alike_give_numbers(fit: Fit, classes: tuple[int, ...
     assert float(head.logits(tests).abs().max()) < 100
 
 
-def test_rounding_is_no_spread() -> None:
+def test_rounding_errors_are_not_a_spread() -> None:
     shots, classes = alike((0, 1, 2), vectors(0, DIM).float())
     tests = Views(vectors(2, 9, 1, DIM).float(), torch.ones(9, 3, 1))
 
@@ -645,7 +645,7 @@ def test_rounding_is_no_spread() -> None:
 
 @few
 @given(seed=seeds, others=st.integers(1, 3))
-def test_others_keep_the_texts_probability_and_leave_the_rest_to_the_learnt(seed: int, others: int) -> None:
+def test_other_classes_keep_the_probability_of_the_text_and_trained_ones_share_the_rest(seed: int, others: int) -> None:
     learnt, told = 5 * vectors(seed, 4, 3), 5 * vectors(seed + 1, 4, 3 + others)
 
     together = join_logits(learnt, told)
@@ -663,7 +663,7 @@ def test_others_keep_the_texts_probability_and_leave_the_rest_to_the_learnt(seed
 
 @few
 @given(seed=seeds)
-def test_learnt_classes_keep_their_odds_whatever_the_text_says(seed: int) -> None:
+def test_trained_classes_keep_their_odds_whatever_the_text_says(seed: int) -> None:
     learnt, told = 5 * vectors(seed, 4, 3), 5 * vectors(seed + 1, 4, 5)
 
     together = join_logits(learnt, told)
@@ -671,13 +671,13 @@ def test_learnt_classes_keep_their_odds_whatever_the_text_says(seed: int) -> Non
     assert torch.allclose(together[:, 1:3] - together[:, :1], learnt[:, 1:] - learnt[:, :1])
 
 
-def test_without_others_the_learnt_logits_stay_as_they_are() -> None:
+def test_without_other_classes_the_trained_logits_stay_as_they_are() -> None:
     learnt = vectors(0, 4, 3)
 
     assert join_logits(learnt, vectors(1, 4, 3)) is learnt
 
 
-def test_a_head_that_says_what_the_text_says_changes_nothing() -> None:
+def test_a_head_that_equals_the_text_changes_nothing() -> None:
     told = vectors(0, 4, 5)
 
     assert torch.allclose(torch.softmax(join_logits(told[:, :3] + 7, told), dim=1), torch.softmax(told, dim=1))

@@ -25,7 +25,7 @@ SETTINGS = ("labels", "also", "method", "model", "fingerprint", "sampling", "poo
 
 
 def a_head(*, keys: int = KEYS) -> Head:
-    """A head of odd numbers, as Tip-Adapter's is: with keys, and no two classes with the same number of them."""
+    """Return a head like Tip-Adapter's: with keys, a different number for each class."""
     rng = torch.Generator().manual_seed(3)
     return Head(
         weight=torch.randn(CLASSES, DIM, generator=rng),
@@ -89,7 +89,7 @@ def assert_refused(file: Path, match: str | None = None) -> None:
 
 
 @pytest.mark.parametrize("keys", [0, 1, KEYS])
-def test_tensors_come_back_to_the_bit(tmp_path: Path, keys: int) -> None:
+def test_tensors_are_restored_bit_by_bit(tmp_path: Path, keys: int) -> None:
     saved = a_classifier(head=a_head(keys=keys))
 
     save_classifier(saved, tmp_path / "a")
@@ -104,14 +104,14 @@ def test_tensors_come_back_to_the_bit(tmp_path: Path, keys: int) -> None:
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_all_that_scores_depend_on_comes_back(file: Path, name: str) -> None:
+def test_everything_that_scores_depend_on_is_restored(file: Path, name: str) -> None:
     loaded = load_classifier(file)
 
     assert getattr(loaded, name) == getattr(a_classifier(), name)
     assert type(getattr(loaded, name)) is type(getattr(a_classifier(), name))
 
 
-def test_the_manifest_comes_back(file: Path) -> None:
+def test_the_manifest_is_restored(file: Path) -> None:
     assert load_classifier(file).manifest == a_classifier().manifest
 
 
@@ -121,7 +121,7 @@ def test_the_same_classifier_is_the_same_file(file: Path, tmp_path: Path) -> Non
     assert (tmp_path / "again").read_bytes() == file.read_bytes()
 
 
-def test_views_of_other_tensors_are_saved_as_what_they_show(tmp_path: Path) -> None:
+def test_views_of_other_tensors_are_saved_with_their_visible_content(tmp_path: Path) -> None:
     wide = torch.randn(DIM, CLASSES, generator=torch.Generator().manual_seed(1))
     save_classifier(a_classifier(head=replace(a_head(), weight=wide.T)), tmp_path / "a")
 
@@ -152,11 +152,11 @@ def test_the_digest_survives_saving(file: Path) -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_the_digest_tells_classifiers_of_other_scores_apart(change: dict[str, object]) -> None:
+def test_classifiers_with_other_scores_have_another_digest(change: dict[str, object]) -> None:
     assert a_classifier(**change).digest != a_classifier().digest
 
 
-def test_the_digest_does_not_tell_by_what_it_was_learnt_from() -> None:
+def test_the_digest_does_not_depend_on_the_manifest() -> None:
     assert a_classifier(manifest={}).digest == a_classifier().digest
 
 
@@ -243,14 +243,14 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> No
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {KEY: ""}, {KEY: "{"}, {KEY: "[" * 100_000}], ids=str)
-def test_weights_of_others_are_refused(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+def test_weights_of_another_kind_are_refused(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     weights = tmp_path / "model.safetensors"
     save_file({name: getattr(a_head(), name) for name in TENSORS}, weights, metadata=metadata)
 
     assert_refused(weights, "not a complete bike classifier")
 
 
-def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_model_is_refused(tmp_path: Path) -> None:
     assert_refused(tmp_path / "none.bike", "no such classifier")
     assert_refused(tmp_path, "no such classifier")
 
@@ -270,7 +270,7 @@ def test_a_header_of_another_kind_is_refused(file: Path, header: object) -> None
 
 
 @pytest.mark.parametrize("name", [*SETTINGS, "manifest", "alpha", "beta", "chosen"])
-def test_a_header_that_lacks_something_is_refused(file: Path, name: str) -> None:
+def test_an_incomplete_header_is_refused(file: Path, name: str) -> None:
     rewritten(file, lambda header, _: header.pop(name))
 
     assert_refused(file, "not a complete bike classifier")
@@ -321,7 +321,7 @@ def test_keys_of_unknown_classes_are_refused(file: Path, classes: list[int]) -> 
 @pytest.mark.parametrize(
     "labels", [["a", "b"], ["a", "b", "c", "d"], [], "abc", None, {"a": 1, "b": 2, "c": 3}], ids=str
 )
-def test_labels_that_are_not_the_heads_are_refused(file: Path, labels: object) -> None:
+def test_labels_that_do_not_fit_the_head_are_refused(file: Path, labels: object) -> None:
     rewritten(file, lambda header, _: header.update(labels=labels))
 
     assert_refused(file, "not a complete bike classifier")
@@ -334,7 +334,7 @@ def test_a_malformed_sampling_is_refused(file: Path, sampling: object) -> None:
     assert_refused(file, "not a complete bike classifier")
 
 
-# No damage does this, a hand or another program may: each ends in a traceback, or in a message that names no file.
+# Not random damage, but edits by hand or by another program. Without checks, each would end in a traceback.
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -409,7 +409,7 @@ def test_an_older_file_is_replaced_and_nothing_else_is_left(file: Path) -> None:
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_a_link_stays_one(file: Path, tmp_path: Path) -> None:
+def test_a_symbolic_link_stays_a_link(file: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(file)
 
@@ -420,7 +420,7 @@ def test_a_link_stays_one(file: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
-def test_the_file_has_the_rights_of_any_new_file(tmp_path: Path, umask: int, mode: int) -> None:
+def test_the_file_has_the_permissions_of_any_new_file(tmp_path: Path, umask: int, mode: int) -> None:
     before = os.umask(umask)
     try:
         save_classifier(a_classifier(), tmp_path / "a")
@@ -452,7 +452,7 @@ def test_a_tensor_with_nan_or_infinity_is_refused_with_its_name(file: Path, name
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "1", None, [1]], ids=str)
 @pytest.mark.parametrize("name", ["alpha", "beta", "temperature"])
-def test_a_number_that_is_none_is_refused(file: Path, name: str, value: object) -> None:
+def test_a_number_that_is_not_finite_is_refused(file: Path, name: str, value: object) -> None:
     rewritten(file, lambda header, _: header.update({name: value}))
 
     assert_refused(file)

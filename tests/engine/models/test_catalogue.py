@@ -1,4 +1,4 @@
-"""What `bike models` can list, without a network and without building a model."""
+"""`bike models` lists models without a network and without building one."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def test_every_alias_names_weights_that_run() -> None:
 
 
 @pytest.mark.parametrize("name", catalogue.ALIASES)
-def test_an_aliass_size_is_that_of_a_file_with_its_tensors(name: str) -> None:
+def test_the_size_of_an_alias_is_that_of_a_file_with_its_tensors(name: str) -> None:
     alias = catalogue.ALIASES[name]
     with torch.device("meta"):
         state = open_clip.CLIP(**open_clip.get_model_config(alias.arch)).state_dict()
@@ -43,7 +43,7 @@ def test_a_size_that_is_not_known_is_estimated_from_the_parameters() -> None:
 
 
 @pytest.mark.parametrize("name", ["small", "base", "large"])
-def test_an_aliass_parameters_are_counted(name: str) -> None:
+def test_the_parameters_of_an_alias_are_those_of_its_architecture(name: str) -> None:
     alias = catalogue.ALIASES[name]
     with torch.device("meta"):
         clip = open_clip.CLIP(**open_clip.get_model_config(alias.arch))
@@ -52,7 +52,7 @@ def test_an_aliass_parameters_are_counted(name: str) -> None:
 
 
 @pytest.mark.usefixtures("_registered")
-def test_the_list_tells_what_is_on_this_disk(tmp_path: Path) -> None:
+def test_the_list_shows_which_models_are_on_this_disk(tmp_path: Path) -> None:
     file = put_in_cache(tmp_path / "hub", tiny_checkpoint())
 
     listed = {model.name: model for model in catalogue.known_models()}
@@ -63,7 +63,7 @@ def test_the_list_tells_what_is_on_this_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_registered")
-def test_the_list_leaves_out_what_would_be_refused() -> None:
+def test_the_list_leaves_out_models_that_would_be_refused() -> None:
     names = {model.name for model in catalogue.known_models()}
 
     assert {"ViT-L-14,laion2b_s32b_b82k", "RN50-quickgelu,openai", "convnext_base,laion400m_s13b_b51k"} <= names

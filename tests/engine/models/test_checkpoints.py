@@ -1,4 +1,4 @@
-"""A name after --model becomes a checkpoint, or an error that names the way out."""
+"""A name after --model becomes a checkpoint, or an error that says what to do."""
 
 import json
 import re
@@ -61,7 +61,7 @@ def test_a_cached_tag_loads_with_its_own_preprocessing_and_no_network(tmp_path: 
 
 
 @pytest.mark.usefixtures("_registered")
-def test_offline_asks_no_network_and_names_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_uses_no_network_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the network was asked")
 
@@ -127,7 +127,7 @@ def test_another_activation_than_the_weights_is_refused_with_the_right_name(name
         ("ViT-H-14-worldwide-378,metaclip2_worldwide", "plain CLIP models only"),  # another tokenizer
     ],
 )
-def test_a_name_that_cannot_be_run_is_told_from_its_configuration_alone(
+def test_a_model_that_cannot_be_run_is_recognised_by_its_configuration(
     name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -183,7 +183,7 @@ def test_weights_are_not_rounded_through_fp16(tmp_path: Path) -> None:
     assert not torch.equal(weight, weight.half().float())
 
 
-def test_a_file_that_does_not_tell_its_activation_asks_for_the_architecture(tmp_path: Path) -> None:
+def test_a_file_without_its_activation_asks_for_the_architecture(tmp_path: Path) -> None:
     with torch.device("meta"):
         empty = open_clip.CLIP(**open_clip.get_model_config("ViT-B-32")).state_dict()
     # One number per tensor, expanded to its size: small on disk.
@@ -210,7 +210,7 @@ def test_a_file_loads_for_a_named_architecture(tmp_path: Path, suffix: str) -> N
 
 
 @pytest.mark.usefixtures("_registered")
-def test_preprocessing_beside_a_file_is_the_files_own(tmp_path: Path) -> None:
+def test_preprocessing_next_to_a_file_is_used(tmp_path: Path) -> None:
     save_file(tiny_checkpoint().clip.state_dict(), tmp_path / "open_clip_model.safetensors")
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"preprocess_cfg": INCEPTION}))
 
@@ -257,7 +257,7 @@ def drop(state: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
         (lambda s: s | {"visual.conv1.weight": torch.zeros(4)}, "is not a CLIP"),
     ],
 )
-def test_a_clip_with_wrong_tensors_is_told_which(
+def test_tensors_that_do_not_fit_a_clip_are_named(
     tmp_path: Path, damage: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]], said: str
 ) -> None:
     file = bike_file(tmp_path / "a.pt", {}, damage(openai_state()))
@@ -300,7 +300,7 @@ def test_another_head_is_named(tmp_path: Path) -> None:
         open_checkpoint(file)
 
 
-def test_a_damaged_head_is_told_which_tensors(tmp_path: Path) -> None:
+def test_tensors_that_do_not_fit_a_head_are_named(tmp_path: Path) -> None:
     file = bike_file(tmp_path / "a.pt", {"frame_position_embeddings.weight": torch.zeros(77, 48)})
 
     with pytest.raises(ModelError, match="temporal head: does not fit its architecture"):
@@ -310,19 +310,19 @@ def test_a_damaged_head_is_told_which_tensors(tmp_path: Path) -> None:
 # -- folders and the bundled model
 
 
-def test_a_folder_is_bikes_own(tmp_path: Path, checkpoint: Checkpoint) -> None:
+def test_a_folder_of_bike_is_loaded(tmp_path: Path, checkpoint: Checkpoint) -> None:
     save_folder(tmp_path / "m", checkpoint)
 
     assert open_checkpoint(str(tmp_path / "m")).name == "small one"
 
 
-def test_a_folder_of_something_else_is_named(tmp_path: Path) -> None:
+def test_a_folder_of_another_kind_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"is not a model folder, it has no config\.json"):
         open_checkpoint(str(tmp_path))
 
 
 @pytest.mark.parametrize("place", ["bike_cli/weights/tiny", "weights/tiny"])
-def test_the_bundled_model_lies_in_the_package_or_beside_it(
+def test_the_bundled_model_is_in_the_package_or_next_to_it(
     tmp_path: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     save_folder(tmp_path / place, checkpoint)
@@ -352,7 +352,7 @@ def test_an_official_file_with_nan_is_refused_with_its_tensor(tmp_path: Path, pa
     ids=str,
 )
 @pytest.mark.usefixtures("_registered")
-def test_preprocessing_that_is_wrong_is_refused(tmp_path: Path, preprocessing: dict[str, object]) -> None:
+def test_invalid_preprocessing_is_refused(tmp_path: Path, preprocessing: dict[str, object]) -> None:
     save_file(tiny_checkpoint().clip.state_dict(), tmp_path / "a.safetensors")
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"preprocess_cfg": preprocessing}))
 

@@ -1,4 +1,4 @@
-"""bike's own folders: what is written comes back, what is wrong is named."""
+"""bike's own folders: what is written is restored, and faults are named."""
 
 import json
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def states(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("tower", ["vit", "resnet", "convnext"])
-def test_a_checkpoint_comes_back_whole(tmp_path: Path, tower: str) -> None:
+def test_a_checkpoint_is_restored_completely(tmp_path: Path, tower: str) -> None:
     before = tiny_checkpoint(tower)
     save_folder(tmp_path / "m", before)
 
@@ -45,7 +45,7 @@ def test_a_checkpoint_comes_back_whole(tmp_path: Path, tower: str) -> None:
     assert all(torch.equal(tensor, states(after)[name]) for name, tensor in states(before).items())
 
 
-def test_heads_that_are_not_there_stay_away(tmp_path: Path, checkpoint: Checkpoint) -> None:
+def test_missing_heads_stay_missing(tmp_path: Path, checkpoint: Checkpoint) -> None:
     save_folder(tmp_path / "m", replace(checkpoint, temporal_head=None, attribute_head=None, licence=None))
 
     after = load_folder(tmp_path / "m")
@@ -79,7 +79,7 @@ def test_rows_of_unseen_tokens_are_not_stored(tmp_path: Path) -> None:
     assert torch.equal(load_folder(tmp_path / "m").clip.token_embedding.weight, embedding)
 
 
-def test_a_model_card_beside_the_model_survives_saving_again(folder: Path, checkpoint: Checkpoint) -> None:
+def test_a_model_card_next_to_the_model_survives_another_save(folder: Path, checkpoint: Checkpoint) -> None:
     (folder / "README.md").write_text("a card")
 
     save_folder(folder, replace(checkpoint, name="other"))

@@ -1,4 +1,4 @@
-"""Model files made to do harm: refused in seconds, without the memory they ask for, and with the reason."""
+"""Malicious model files are refused in seconds, without the memory that they request, and with a reason."""
 
 import json
 import os
@@ -17,10 +17,10 @@ from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.errors import ModelError
 
 TESTS = Path(__file__).parents[2]
-MEMORY = 2**30 + 2**29  # bytes on top of what a process has that has loaded the libraries
-SECONDS = 60  # of CPU time; each takes less than 3, on a machine that is not busy
+MEMORY = 2**30 + 2**29  # bytes, in addition to those of a process that has loaded the libraries
+SECONDS = 60  # of CPU time; each takes less than 3 on an idle machine
 
-# Loads every model in a process whose memory is limited, so that nothing can be allocated unseen.
+# Loads every model in a process whose memory is limited, so that no allocation goes unnoticed.
 PROGRAM = """
 import json, re, resource, sys, time
 from pathlib import Path
@@ -195,7 +195,7 @@ def with_pipe_as_lexicon(path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def refusals(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, float]]:
-    """What a process of limited memory says of each selected hostile model, and its seconds of CPU time."""
+    """Return the message of a process with limited memory for each hostile model, and its seconds of CPU time."""
     if not Path("/proc/self/status").exists():
         pytest.skip("only Linux limits the memory of a process and reports it")
     base = tmp_path_factory.mktemp("hostile")
@@ -372,7 +372,7 @@ def test_an_impossible_configuration_is_refused(
         open_checkpoint(str(tmp_path / "m"))
 
 
-def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+def test_a_duplicate_key_is_refused(tmp_path: Path) -> None:
     hostile.folder(tmp_path / "m")
     config = tmp_path / "m" / "config.json"
     config.write_text(config.read_text().replace('"version": 1', '"version": 1, "version": 1'))
@@ -401,7 +401,7 @@ def test_a_model_that_knows_fewer_tokens_than_the_tokenizer_is_refused(tmp_path:
     ["", "a" * 5000, "a/" * 2500, "ViT-B-32," + "a" * 5000, "a\0b", "a/\0b", "ViT-B-32,a\0.pt", "~nobody-x/x", "a\nb"],
     ids=lambda name: name[:12].replace("\0", "NUL"),
 )
-def test_a_name_of_nothing_is_refused_in_one_short_message(name: str) -> None:
+def test_an_empty_name_is_refused_in_one_short_message(name: str) -> None:
     with pytest.raises(ModelError) as refused:
         open_checkpoint(name, offline=True)
 
@@ -416,7 +416,7 @@ def test_an_architecture_is_never_fetched(name: str) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_what_may_not_be_read_is_said(tmp_path: Path, kind: str) -> None:
+def test_missing_permissions_are_reported(tmp_path: Path, kind: str) -> None:
     path = hostile.folder(tmp_path / "m") if kind == "folder" else write(tmp_path / "m", b"PK\x03\x04")
     path.chmod(0)
 

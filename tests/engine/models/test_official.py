@@ -1,4 +1,4 @@
-"""Files for the official code: they hold what it reads, and what it would compute otherwise is refused."""
+"""Files for the official code have the content that it reads; models that it would compute differently are refused."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -74,7 +74,7 @@ def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize(("name", "branch"), FILES)
-def test_official_files_come_back_to_the_bit(golden: Path, tmp_path: Path, name: str, branch: OneBranch) -> None:
+def test_official_files_are_restored_bit_by_bit(golden: Path, tmp_path: Path, name: str, branch: OneBranch) -> None:
     save_official(open_checkpoint(str(golden / f"{name}.pt")), branch, tmp_path / "a.pt")
 
     ours, theirs = read(tmp_path / "a.pt"), read(golden / f"{name}.pt")
@@ -88,7 +88,7 @@ def test_official_files_come_back_to_the_bit(golden: Path, tmp_path: Path, name:
 
 
 @pytest.mark.parametrize(("name", "branch"), FILES)
-def test_what_is_loaded_again_sees_and_reads_the_same(
+def test_a_model_that_is_loaded_again_has_the_same_features(
     official: Callable[[str], Engine], golden: Path, golden_model: Golden, tmp_path: Path, name: str, branch: OneBranch
 ) -> None:
     save_official(open_checkpoint(str(golden / f"{name}.pt")), branch, tmp_path / "a.pt")
@@ -104,7 +104,7 @@ def test_what_is_loaded_again_sees_and_reads_the_same(
     assert (after.recipe, after.encoder.recipe) == (before.recipe, before.encoder.recipe)
 
 
-def test_the_heads_that_come_back_are_those_of_the_branch(small: Checkpoint, tmp_path: Path) -> None:
+def test_the_exported_heads_are_those_of_the_branch(small: Checkpoint, tmp_path: Path) -> None:
     save_official(small, "video", tmp_path / "v.pt")
     save_official(small, "attributes", tmp_path / "a.pt")
 
@@ -121,9 +121,9 @@ def test_the_heads_that_come_back_are_those_of_the_branch(small: Checkpoint, tmp
 
 
 @pytest.mark.parametrize("vision", [VIT, RESNET], ids=["vit", "resnet"])
-def test_openais_own_builder_computes_the_same(tmp_path: Path, vision: Mapping[str, object]) -> None:
+def test_the_builder_of_openai_computes_the_same(tmp_path: Path, vision: Mapping[str, object]) -> None:
     checkpoint = model(config(vision))
-    with torch.no_grad():  # the builder halves weights, which must not tell
+    with torch.no_grad():  # the builder rounds weights to fp16, which must not matter
         for parameter in checkpoint.clip.parameters():
             parameter.copy_(parameter.half().float())
     save_official(checkpoint, "video", tmp_path / "a.pt")
@@ -136,7 +136,7 @@ def test_openais_own_builder_computes_the_same(tmp_path: Path, vision: Mapping[s
         assert torch.allclose(built.encode_text(texts), checkpoint.clip.encode_text(texts), atol=1e-5)
 
 
-def test_a_model_without_a_temporal_head_has_an_empty_one(small: Checkpoint, tmp_path: Path) -> None:
+def test_a_model_without_a_temporal_head_has_an_empty_state(small: Checkpoint, tmp_path: Path) -> None:
     save_official(replace(small, temporal_head=None), "video", tmp_path / "a.pt")
 
     assert tensors(read(tmp_path / "a.pt"), "fusion_model") == {}
@@ -163,7 +163,7 @@ def test_weights_in_other_types_and_shapes_become_the_official_ones(tmp_path: Pa
         {"init_logit_scale": 3.0, "output_dict": True},
     ],
 )
-def test_another_way_to_write_the_same_architecture_is_no_difference(
+def test_the_same_architecture_written_differently_is_not_a_difference(
     small: Checkpoint, tmp_path: Path, written: Mapping[str, object]
 ) -> None:
     save_official(replace(small, clip_config={**small.clip_config, **written}), "video", tmp_path / "a.pt")
@@ -231,7 +231,7 @@ def test_a_temporal_head_of_other_attention_heads_is_refused_in_its_own_branch(t
     assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
 
 
-def test_the_bundled_model_is_none_of_the_official_codes(tmp_path: Path) -> None:
+def test_the_bundled_model_is_not_one_of_the_official_code(tmp_path: Path) -> None:
     with pytest.raises(
         ModelError, match=r"^tiny: .*text_cfg\.heads is 2, not 1; .*temporal head are 2, not 1\); leave"
     ):
@@ -293,7 +293,7 @@ def resized(side: int, to: int | None) -> ImageRecipe:
         (resized(336, 384), "resized to 384 pixels, not 336"),
     ],
 )
-def test_frames_that_the_official_code_prepares_otherwise_are_told(
+def test_other_frames_than_the_official_ones_are_reported(
     small: Checkpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture, image: ImageRecipe, said: str
 ) -> None:
     save_official(replace(small, image=image), "video", tmp_path / "a.pt")
@@ -306,7 +306,7 @@ def test_frames_that_the_official_code_prepares_otherwise_are_told(
 
 
 @pytest.mark.parametrize("image", [OPENAI_IMAGE, resized(224, 256), resized(336, None), resized(336, 336)])
-def test_the_official_frames_are_no_matter(
+def test_other_official_frames_do_not_matter(
     small: Checkpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture, image: ImageRecipe
 ) -> None:
     save_official(replace(small, image=image), "video", tmp_path / "a.pt")
@@ -323,7 +323,7 @@ def test_the_official_frames_are_no_matter(
         (replace(BIKE, attribute_weight=0.5), "attributes", "weights attributes by 0.5, the official code by 0.3"),
     ],
 )
-def test_a_recipe_of_its_own_is_told(
+def test_another_recipe_is_reported(
     small: Checkpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture, recipe: Recipe, branch: OneBranch, said: str
 ) -> None:
     save_official(replace(small, recipe=recipe), branch, tmp_path / "a.pt")
@@ -342,7 +342,7 @@ def test_the_attributes_branch_sees_no_frames_and_spots_nothing(
     assert [line for line in warned(caplog) if "sizes" not in line] == []
 
 
-def test_sizes_that_openai_has_not_are_told(
+def test_sizes_that_no_model_of_openai_has_are_reported(
     small: Checkpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -371,7 +371,7 @@ def test_the_architecture_has_the_official_configs_name(small: Checkpoint, arch:
 # -- the file
 
 
-def test_an_older_file_is_replaced_and_nothing_left_beside_it(small: Checkpoint, tmp_path: Path) -> None:
+def test_an_older_file_is_replaced_and_no_other_file_is_left(small: Checkpoint, tmp_path: Path) -> None:
     (tmp_path / "a.pt").write_text("old")
 
     save_official(small, "video", tmp_path / "a.pt")
@@ -380,7 +380,7 @@ def test_an_older_file_is_replaced_and_nothing_left_beside_it(small: Checkpoint,
     assert tensors(read(tmp_path / "a.pt"), "model")
 
 
-def test_a_link_stays_one(small: Checkpoint, tmp_path: Path) -> None:
+def test_a_symbolic_link_stays_a_link(small: Checkpoint, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "a.pt").symlink_to(tmp_path / "there" / "real.pt")
 
@@ -402,7 +402,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_disk_without_room_says_so_and_the_older_file_stays(small: Checkpoint, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_the_older_file_stays(small: Checkpoint, tmp_path: Path) -> None:
     (tmp_path / "a.pt").write_text("old")
 
     with files_of_at_most(100_000), pytest.raises(OSError, match="File too large"):

@@ -18,7 +18,7 @@ STATE = {"module.a.weight": torch.arange(6.0).reshape(2, 3), "module.a.bias": to
 
 
 class Hostile:
-    """Unpickling it would make a file."""
+    """Unpickling it would create a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -58,7 +58,7 @@ def test_a_hostile_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     torch.save({"state_dict": {"a": Hostile(trace)}}, tmp_path / "zip.pt")
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Hostile(trace)))
-    assert pickle.loads(pickle.dumps(Hostile(tmp_path / "armed"))) == 0  # it is a live round
+    assert pickle.loads(pickle.dumps(Hostile(tmp_path / "armed"))) == 0  # the payload works
 
     for name in ("zip.pt", "plain.pt"):
         with pytest.raises(ModelError, match=f"{name}: .*(never runs|opcode)"):
@@ -78,7 +78,7 @@ def test_a_torchscript_program_is_refused_with_the_way_out(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("share", [0.2, 0.9, 0.999])
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])
-def test_a_truncated_file_is_said_to_be_damaged(tmp_path: Path, suffix: str, share: float) -> None:
+def test_a_truncated_file_is_reported_as_damaged(tmp_path: Path, suffix: str, share: float) -> None:
     file, state = tmp_path / f"a.{suffix}", {"a": torch.randn(200, 200)}
     if suffix == "pt":
         torch.save(state, file)
@@ -146,7 +146,7 @@ def test_another_kind_of_file_holds_no_weights(tmp_path: Path, content: bytes) -
         read_state(tmp_path / "a.pt")
 
 
-def test_a_zip_of_something_else_is_no_pytorch_file(tmp_path: Path) -> None:
+def test_another_zip_file_is_not_a_pytorch_file(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").write_text("hello")
     shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path / "in")
@@ -194,7 +194,7 @@ def test_tensors_that_do_not_fit_are_named(state: dict[str, torch.Tensor], said:
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "\xff"])
-def test_json_that_is_no_object_is_refused(tmp_path: Path, text: str) -> None:
+def test_json_that_is_not_an_object_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text, encoding="latin-1")
 
     with pytest.raises(ModelError, match=r"a\.json"):
@@ -239,7 +239,7 @@ def test_weights_that_are_tied_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [("a", "b"), 3, None, b"a"], ids=str)
-def test_a_name_that_is_no_text_is_refused(tmp_path: Path, name: object) -> None:
+def test_a_name_that_is_not_a_string_is_refused(tmp_path: Path, name: object) -> None:
     torch.save({name: torch.zeros(1)}, tmp_path / "a.pt")
 
     with pytest.raises(ModelError, match="a name in its state dict is a"):

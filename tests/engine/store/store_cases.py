@@ -1,4 +1,4 @@
-"""Features to keep, a filled store, and the file as other programs see it."""
+"""Features to store, a filled store, and access to the file as other programs have it."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def kept(store: Store, content: bytes, recipe: bytes = RECIPE) -> VideoFeatures:
 
 @contextmanager
 def raw(folder: Path) -> Iterator[sqlite3.Connection]:
-    """The file as any other program opens it."""
+    """Open the file as any other program would."""
     connection = sqlite3.connect(folder / store_file.FILE, isolation_level=None)
     try:
         yield connection
@@ -49,7 +49,7 @@ def raw(folder: Path) -> Iterator[sqlite3.Connection]:
 
 
 def sql(folder: Path, statement: str, *parameters: object) -> list[tuple[object, ...]]:
-    """What another program gets for a statement."""
+    """Return the result of a statement in another program."""
     with raw(folder) as connection:
         return connection.execute(statement, parameters).fetchall()
 

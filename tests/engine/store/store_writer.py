@@ -25,7 +25,7 @@ STAMP = b"stamp"
 
 
 class Frames:
-    """As much of a tensor as the store asks for."""
+    """The part of a tensor that the store uses."""
 
     def __init__(self, array: NDArray[np.float32]) -> None:
         self.array, self.shape = array, array.shape
@@ -49,7 +49,7 @@ def frames(i: int) -> NDArray[np.float32]:
 
 def main(folder: Path, first: int, count: int) -> None:
     if "BIKE_TEST_NOBODY" in os.environ and os.geteuid() == 0:
-        # What it imports may be out of nobody's reach.
+        # The user `nobody` may be unable to read the modules.
         frames(0)
         folder.as_uri()
         os.setuid(65534)  # root may write anywhere

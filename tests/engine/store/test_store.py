@@ -1,4 +1,4 @@
-"""The store: what is kept comes back to the bit, from any thread, or not at all."""
+"""The store returns features bit by bit, in any thread, or not at all."""
 
 import dataclasses
 import os
@@ -43,7 +43,7 @@ any_text = st.none() | st.text(st.characters(), max_size=20)
     has_positions=st.booleans(),
     is_written=st.booleans(),
 )
-def test_what_is_kept_comes_back_to_the_bit(
+def test_stored_features_are_restored_bit_by_bit(
     crops: int,
     shape: tuple[int, int, int],
     number: float,
@@ -130,7 +130,7 @@ def test_a_file_is_known_by_path_and_stamp(store: Store, is_written: bool) -> No
     assert store.content("/a.mp4", b"2") is None
 
 
-def test_a_changed_file_is_remembered_anew(store: Store) -> None:
+def test_a_changed_file_is_stored_again(store: Store) -> None:
     store.remember("/a.mp4", b"1", CONTENT)
     store.flush()
     store.remember("/a.mp4", b"2", OTHER)
@@ -149,7 +149,7 @@ def test_recipes_do_not_mix(store: Store) -> None:
     assert same_bits(kept(store, CONTENT, OTHER), features(2, frames=4))
 
 
-def test_what_is_pending_does_not_change_with_its_tensor(store: Store) -> None:
+def test_pending_features_do_not_change_with_their_tensor(store: Store) -> None:
     given_ = features(1)
 
     store.keep(CONTENT, RECIPE, given_)
@@ -158,7 +158,7 @@ def test_what_is_pending_does_not_change_with_its_tensor(store: Store) -> None:
     assert same_bits(kept(store, CONTENT), features(1))
 
 
-def test_found_features_may_be_written_to(store: Store) -> None:
+def test_loaded_features_are_writable(store: Store) -> None:
     store.keep(CONTENT, RECIPE, features(1))
     store.flush()
 

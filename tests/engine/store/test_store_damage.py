@@ -1,4 +1,4 @@
-"""A store that is not ours, or not as it was written, is refused or missed, never misread."""
+"""A foreign or damaged store is refused or counts as a miss; it is never misread."""
 
 import contextlib
 import logging
@@ -63,7 +63,7 @@ def test_another_format_is_refused(tmp_path: Path, version: int) -> None:
         Store.open(tmp_path)
 
 
-def test_a_file_with_more_than_our_tables_is_refused(tmp_path: Path) -> None:
+def test_a_file_with_additional_tables_is_refused(tmp_path: Path) -> None:
     Store.open(tmp_path).close()
     sql(tmp_path, "CREATE TRIGGER t AFTER INSERT ON files BEGIN DELETE FROM features; END")
 
@@ -72,7 +72,7 @@ def test_a_file_with_more_than_our_tables_is_refused(tmp_path: Path) -> None:
 
 
 def use(folder: Path, videos: int = 30) -> None:
-    """Read and write all; what is found must be right."""
+    """Read and write everything; what is found must be correct."""
     with Store.open(folder) as store:
         for i in range(videos):
             found = store.lookup(f"/{i}.mp4", b"1", RECIPE)
@@ -107,7 +107,7 @@ def test_flipped_bits_are_never_misread(tmp_path: Path, seed: int, caplog: pytes
     assert len(caplog.records) <= 1
 
 
-def test_a_page_of_nothing_is_damage_at_the_call_that_meets_it(tmp_path: Path) -> None:
+def test_an_empty_page_is_damage_for_the_call_that_reads_it(tmp_path: Path) -> None:
     whole = filled(tmp_path)
     ((page,),) = sql(tmp_path, "SELECT rootpage FROM sqlite_master WHERE name = 'features'")
     assert isinstance(page, int)
@@ -119,7 +119,7 @@ def test_a_page_of_nothing_is_damage_at_the_call_that_meets_it(tmp_path: Path) -
 
 
 def say_of_features(folder: Path, schema: str) -> None:
-    """Write over what SQLite knows of the table, so that it lets any cell in."""
+    """Overwrite SQLite's schema of the table, so that it accepts any cell."""
     with raw(folder) as other:
         other.execute("PRAGMA writable_schema=ON")
         other.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'features'", (schema,))
@@ -161,7 +161,7 @@ def test_a_damaged_row_is_a_miss_and_deleted(tmp_path: Path, change: str, caplog
     assert [r.levelno for r in caplog.records] == [logging.WARNING]
 
 
-def test_a_row_under_another_key_is_a_miss(tmp_path: Path) -> None:
+def test_a_row_with_another_key_is_a_miss(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         store.keep(CONTENT, RECIPE, features(1))
     sql(tmp_path, "UPDATE features SET content = ?", OTHER)
@@ -170,7 +170,7 @@ def test_a_row_under_another_key_is_a_miss(tmp_path: Path) -> None:
         assert store.features(OTHER, RECIPE) is None
 
 
-def test_a_damaged_memory_of_a_file_is_a_miss_and_deleted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_row_of_a_file_is_a_miss_and_deleted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Store.open(tmp_path) as store:
         store.remember("/a.mp4", b"1", CONTENT)
         store.keep(OTHER, RECIPE, features(1))
@@ -183,7 +183,7 @@ def test_a_damaged_memory_of_a_file_is_a_miss_and_deleted(tmp_path: Path, caplog
     assert "damaged row" in caplog.text
 
 
-def test_a_damaged_row_is_kept_anew(tmp_path: Path) -> None:
+def test_a_damaged_row_is_stored_again(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         store.keep(CONTENT, RECIPE, features(1))
     sql(tmp_path, "UPDATE features SET times_s = zeroblob(64)")

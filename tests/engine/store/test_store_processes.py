@@ -1,4 +1,4 @@
-"""Stores that several processes write, that are killed while they do, or that cannot write at all."""
+"""Stores that several processes write to, also when they are killed or cannot write."""
 
 import os
 import random
@@ -23,7 +23,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
 
 
 def writer(folder: Path, *arguments: int) -> subprocess.Popen[str]:
-    """Start a process that writes, and return when it is about to."""
+    """Start a process that writes, and return just before it does."""
     process = subprocess.Popen(
         [sys.executable, store_writer.__file__, str(folder), *map(str, arguments)],
         env=ENVIRONMENT,
@@ -37,7 +37,7 @@ def writer(folder: Path, *arguments: int) -> subprocess.Popen[str]:
 
 
 def videos_right(folder: Path, numbers: range) -> int:
-    """Return how many of these videos are kept; each that is has its own features and its path."""
+    """Return how many of these videos are stored, after checking their features and paths."""
     found = 0
     with Store.open(folder) as store:
         for i in numbers:
@@ -55,7 +55,7 @@ def rows(folder: Path) -> int:
     return count
 
 
-def test_a_killed_writer_leaves_a_whole_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_killed_writer_leaves_an_intact_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rng = random.Random(1)
     for round_ in range(4):
         # Two at once; each also reads what the other process and earlier rounds have written.
@@ -105,7 +105,7 @@ def test_a_full_disk_is_one_warning(tmp_path: Path) -> None:
 
 @pytest.fixture
 def read_only() -> Iterator[Path]:
-    """A folder that anybody may read and nobody write, with a store of 20 videos."""
+    """Return a read-only folder with a store of 20 videos."""
     parent = Path(tempfile.mkdtemp())
     folder = parent / "cache"
     process = writer(folder, 0, 20)

@@ -1,4 +1,4 @@
-"""What the store holds, how it gets smaller, where it is."""
+"""Content, pruning and location of the store."""
 
 import random
 import sys
@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def age(folder: Path, days: dict[int, float]) -> None:
-    """Say of videos that they were last used so many days ago."""
+    """Set how many days ago videos were last used."""
     values = [(int(time.time() - d * DAY_S), i.to_bytes(32, "big")) for i, d in days.items()]
     with raw(folder) as other:
         other.executemany("UPDATE features SET last_used = ? WHERE content = ?", values)
@@ -73,7 +73,7 @@ def test_the_least_recently_used_go_first_and_the_file_shrinks(tmp_path: Path) -
     assert (pruned.features, pruned.files, pruned.bytes_after) == (200 - len(kept_), 200 - len(kept_), after)
 
 
-def test_what_was_not_used_for_days_goes(tmp_path: Path) -> None:
+def test_features_that_were_unused_for_days_are_deleted(tmp_path: Path) -> None:
     filled(tmp_path, videos=4)
     age(tmp_path, {0: 0, 1: 29, 2: 31, 3: 300})
 
@@ -86,7 +86,7 @@ def test_what_was_not_used_for_days_goes(tmp_path: Path) -> None:
     assert pruned.features == 2
 
 
-def test_what_fits_stays(tmp_path: Path) -> None:
+def test_features_that_fit_stay(tmp_path: Path) -> None:
     filled(tmp_path)
 
     with Store.open(tmp_path) as store:
@@ -96,7 +96,7 @@ def test_what_fits_stays(tmp_path: Path) -> None:
     assert len(left(tmp_path)) == 30
 
 
-def test_nothing_stays_in_nothing(tmp_path: Path) -> None:
+def test_an_empty_folder_stays_empty(tmp_path: Path) -> None:
     filled(tmp_path)
 
     with Store.open(tmp_path) as store:
@@ -129,7 +129,7 @@ def test_pruning_a_store_in_use_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(left(tmp_path)) == 30
 
 
-def test_a_damaged_store_of_ours_is_removed_whole(tmp_path: Path) -> None:
+def test_a_damaged_store_is_removed_completely(tmp_path: Path) -> None:
     whole = filled(tmp_path)
     (tmp_path / store_file.FILE).write_bytes(whole[:5000])
     (tmp_path / f"{store_file.FILE}-wal").write_bytes(b"rest")
@@ -162,7 +162,7 @@ def test_the_default_is_the_cache_folder_of_the_user(
 
 
 @pytest.mark.parametrize(("chosen", "folder"), [("/var/xdg", "/var/xdg/bike"), ("relative", None), ("", None)])
-def test_xdg_has_its_say_if_it_is_absolute(
+def test_an_absolute_xdg_folder_is_used(
     home: Path, monkeypatch: pytest.MonkeyPatch, chosen: str, folder: str | None
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", chosen)
@@ -185,7 +185,7 @@ def test_no_cache_is_no_store(home: Path) -> None:
     assert not home.exists()
 
 
-def test_a_named_folder_that_cannot_be_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_named_folder_that_cannot_be_created_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
 
     assert open_store(StoreConfig(cache_dir=str(tmp_path / "file" / "cache"))) is None
@@ -193,7 +193,7 @@ def test_a_named_folder_that_cannot_be_is_a_warning(tmp_path: Path, caplog: pyte
     assert caplog.text.rstrip().endswith("continuing without the cache")
 
 
-def test_a_default_folder_that_cannot_be_is_a_warning(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_default_folder_that_cannot_be_created_is_a_warning(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     home.touch()
 
     assert open_store(StoreConfig()) is None

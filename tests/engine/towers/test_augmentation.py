@@ -1,4 +1,4 @@
-"""A clip is varied as the official code varies it: once for all its frames, from the generator alone."""
+"""Clips are augmented as by the official code: once for all frames, by the generator alone."""
 
 import colorsys
 import math
@@ -246,7 +246,7 @@ def test_one_in_five_clips_is_grey_in_all_its_frames() -> None:
 
 @pytest.mark.parametrize("size", [(50, 40), (40, 50), (32, 32), (1, 1), (3, 500), (500, 3)])
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
-def test_everything_off_is_what_classification_sees(mode: ResizeMode, size: tuple[int, int]) -> None:
+def test_with_everything_off_the_pixels_are_those_of_classification(mode: ResizeMode, size: tuple[int, int]) -> None:
     frames = noise(*size, 2)
 
     ours = augment(frames, recipe_of(mode), OFF, np.random.default_rng(0))
@@ -294,7 +294,7 @@ def test_a_generators_state_decides_and_no_global_one() -> None:
     assert torch.equal(first, second)
 
 
-def test_the_frames_given_stay_as_they_are() -> None:
+def test_the_frames_passed_in_stay_as_they_are() -> None:
     frames = noise(40, 40, 2)
     before = frames.clone()
 
@@ -303,7 +303,7 @@ def test_the_frames_given_stay_as_they_are() -> None:
     assert torch.equal(frames, before)
 
 
-def test_every_clip_moves_the_generator_on_equally() -> None:
+def test_every_clip_advances_the_generator_equally() -> None:
     states = []
     for augmentation, size in product(EVERY, [(50, 40), (9, 200)]):
         rng = np.random.default_rng(11)

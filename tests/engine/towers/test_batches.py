@@ -1,4 +1,4 @@
-"""Batches that shrink when memory runs out: nothing is lost, doubled or put out of order."""
+"""Batches that shrink when memory runs out: no row is lost, duplicated or out of order."""
 
 import logging
 
@@ -28,7 +28,7 @@ class Device:
 
 @pytest.mark.parametrize("holds", [1, 2, 3, 5, 31, 32, 1000])
 @pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 100])
-def test_every_row_comes_once_and_in_order(holds: int, count: int) -> None:
+def test_every_row_is_returned_once_and_in_order(holds: int, count: int) -> None:
     rows = torch.arange(count)
 
     parts = Batches(AT_ONCE).run(Device(holds).double, rows)
@@ -63,7 +63,7 @@ def test_other_errors_are_not_mistaken_for_memory() -> None:
         Batches(AT_ONCE).run(broken, torch.arange(3))
 
 
-def test_rows_that_cost_more_come_in_smaller_batches() -> None:
+def test_expensive_rows_are_in_smaller_batches() -> None:
     device = Device(holds=1000)
 
     Batches(100).run(device.double, torch.arange(9), cost=30)

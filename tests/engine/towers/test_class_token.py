@@ -1,4 +1,4 @@
-"""The last block answers for the class token alone, where nothing else of it is read."""
+"""The last block is computed for the class token alone, if nothing else of it is read."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""The adapter gives what open_clip's own encoders give, for every kind of plain CLIP."""
+"""The adapter returns the features of open_clip's own encoders, for every kind of plain CLIP."""
 
 import copy
 from dataclasses import replace
@@ -77,7 +77,7 @@ def test_tokens_match_open_clips_intermediates(encoder: Encoder) -> None:
     assert torch.allclose(ours.tokens, states @ encoder.model.text_projection, atol=1e-5)
 
 
-def test_words_are_the_labels_positions_moved_to_the_left(encoder: Encoder) -> None:
+def test_the_positions_of_words_are_moved_to_the_left(encoder: Encoder) -> None:
     before = "This is a video about "
     prompts = [Prompt(before + label, len(before), len(before + label)) for label in ("riding a bike", "skiing")]
 
@@ -105,7 +105,7 @@ def test_no_texts_give_no_features(encoder: Encoder, positions: str) -> None:
     assert text.token_mask.shape[0] == 0
 
 
-def test_a_text_means_the_same_in_any_company(encoder: Encoder) -> None:
+def test_a_text_has_the_same_features_in_any_batch(encoder: Encoder) -> None:
     many = [f"{n} {'very ' * (n % 9)}small steps" for n in range(40)]  # several batches, by length
 
     together = encoder.encode_texts(many).classes
@@ -148,7 +148,7 @@ def test_no_frames_give_no_features(encoder: Encoder) -> None:
 @pytest.mark.parametrize(
     "wrong", [np.zeros((2, 8, 8, 3), np.float32), np.zeros((8, 8, 3), np.uint8), np.zeros((1, 0, 8, 3), np.uint8)]
 )
-def test_other_arrays_are_no_frames(encoder: Encoder, wrong: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_other_arrays_are_not_frames(encoder: Encoder, wrong: np.ndarray) -> None:  # type: ignore[type-arg]
     with pytest.raises(ValueError, match=r"expected uint8 \[B, H, W, 3\]"):
         encoder.encode_frames(wrong)
 
@@ -173,7 +173,7 @@ def test_half_precision_stays_close_and_comes_out_float32(encoder: Encoder) -> N
     assert 0 < cosine_distance(features, expected) < 1e-3
 
 
-def test_overlong_texts_are_told_with_what_is_lost(encoder: Encoder) -> None:
+def test_overlong_texts_are_reported_with_what_is_cut(encoder: Encoder) -> None:
     told = encoder.truncated(["short", " ".join(["run"] * 75) + " jump swim", "tai chi"])
 
     assert [(t.index, t.kept, t.cut) for t in told] == [(1, " ".join(["run"] * 75), "jump swim")]
@@ -190,7 +190,7 @@ def test_other_text_towers_are_refused(encoder: Encoder) -> None:
         adapt(custom, tokenizer=SimpleTokenizer(), recipe=encoder.recipe, placement=encoder.placement)
 
 
-def test_an_encoder_is_known_by_all_that_decides_its_features(encoder: Encoder) -> None:
+def test_the_identity_of_an_encoder_covers_everything_that_affects_features(encoder: Encoder) -> None:
     def adapted(**changes: object) -> str:
         parts = {"tokenizer": encoder.tokenizer, "recipe": encoder.recipe, "placement": place("cpu", "fp32"), **changes}
         return adapt(copy.deepcopy(encoder.model), **parts).identity  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Parts that a GPU trains faster compute what those they stand for do."""
+"""Parts that train faster on a GPU compute the same as the parts that they replace."""
 
 import copy
 
@@ -22,7 +22,7 @@ def test_packed_attention_attends_as_before() -> None:
     torch.testing.assert_close(packed(token, x, x)[0], of_one, rtol=1e-5, atol=1e-6)
 
 
-def test_a_product_of_patches_is_their_convolution() -> None:
+def test_a_product_of_patches_equals_the_convolution() -> None:
     torch.manual_seed(0)
     convolution = nn.Conv2d(3, 24, 8, stride=8, bias=False)
     pixels = torch.randn(2, 3, 40, 40)
@@ -55,7 +55,7 @@ def test_a_packed_tower_has_the_same_features_gradients_and_weights(tiny: Engine
         assert float((gradients[name] - gradient).norm() / length) < 1e-5, name
 
 
-def test_a_patch_that_leaves_pixels_over_stays_a_convolution(tiny: Engine) -> None:
+def test_patches_that_do_not_tile_the_image_stay_a_convolution(tiny: Engine) -> None:
     tower = copy.deepcopy(tiny.encoder.model.visual)
     tower.image_size = (65, 65)
 

@@ -21,7 +21,7 @@ def _two_old_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_accelerator")
-def test_auto_is_the_cpu_in_fp32_where_there_is_nothing_else() -> None:
+def test_auto_is_the_cpu_in_fp32_without_a_gpu() -> None:
     chosen = place("auto", "auto")
 
     assert (chosen.device.type, chosen.dtype) == ("cpu", torch.float32)

@@ -1,4 +1,4 @@
-"""A label's words are found again among the tokens of its prompt."""
+"""The words of a label are located among the tokens of its prompt."""
 
 import pytest
 from hypothesis import given, settings

@@ -38,7 +38,7 @@ def sha256(pixels: torch.Tensor) -> str:
 
 @pytest.mark.parametrize(("kind", "crops"), [("eval", 1), ("crop3", 3)])
 @pytest.mark.parametrize(("frame", "side"), OFFICIAL)
-def test_official_pixels_to_the_bit(golden: Path, frame: str, side: int, kind: str, crops: int) -> None:
+def test_official_pixels_are_equal_bit_by_bit(golden: Path, frame: str, side: int, kind: str, crops: int) -> None:
     with np.load(golden / "golden_transforms.npz") as file:
         pixels, expected = file[f"{frame}_frame_u8"], str(file[f"{frame}_{kind}_{side}_u8_sha256"])
 
@@ -91,7 +91,7 @@ TAGS = [
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("arch", "tag"), TAGS)
-def test_a_tags_own_transform(arch: str, tag: str, size: tuple[int, int]) -> None:
+def test_the_transform_of_a_tag(arch: str, tag: str, size: tuple[int, int]) -> None:
     preprocess, frames = tag_preprocessing(arch, tag), noise(*size)
     recipe = ImageRecipe.from_open_clip(asdict(preprocess))
 
@@ -124,7 +124,7 @@ def test_frames_of_any_shape_fill_the_square(size: tuple[int, int], mode: str) -
     assert bool((ours == 77).all())
 
 
-def test_a_strip_is_resized_only_where_it_is_seen_with_the_same_pixels() -> None:
+def test_only_the_visible_part_of_a_strip_is_resized_with_the_same_pixels() -> None:
     frames, recipe = noise(900, 20), ImageRecipe(24, MEAN, STD)  # 1080 pixels wide when resized: more than 16 sides
 
     ours = views(frames, recipe, crops=3, device=CPU)
@@ -150,8 +150,8 @@ def test_no_frame_size_breaks_the_crop(width: int, height: int, crops: int) -> N
     assert ours.shape == (crops, 3, 16, 16)
 
 
-def test_the_tensor_road_agrees_with_pil_within_a_rounding() -> None:
-    # CUDA's road, run on the CPU.
+def test_tensors_agree_with_pil_within_a_rounding_error() -> None:
+    # The code path of CUDA, run on the CPU.
     from bike_cli.engine.towers.transforms import _on_cuda, crop_corners, size_after_resize
 
     frames, recipe = noise(340, 200, 2), bike_recipe(224)

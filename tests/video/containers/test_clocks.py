@@ -61,7 +61,7 @@ def test_times_rise(starts: list[float | None], keys: list[int], may_jump: bool,
     assert found.note is None
 
 
-def test_a_clock_that_makes_no_sense_is_no_clock() -> None:
+def test_timestamps_in_random_order_are_not_used() -> None:
     found = clock([*range(30), *range(29, -1, -1)])
 
     assert np.isnan(found.starts_s).all()
@@ -83,7 +83,7 @@ def test_frames_share_a_time_where_the_clock_is_coarser_than_the_frame_rate(keys
     assert (found.duration_s, found.note) == (20, None)
 
 
-def test_a_clock_that_stands_still_is_no_clock() -> None:
+def test_timestamps_that_never_advance_are_not_used() -> None:
     assert np.isnan(clock([3] * 12).starts_s).all()
 
 
@@ -96,7 +96,7 @@ def test_times_swapped_by_a_rounding_error_are_sorted(keys: Sequence[int]) -> No
 
 
 @pytest.mark.parametrize(("name", "codec"), [("film.h264", "libx264"), ("film.hevc", "libx265")])
-def test_raw_streams_have_no_times_and_say_so(tmp_path: Path, name: str, codec: str) -> None:
+def test_raw_streams_have_no_times_and_a_warning(tmp_path: Path, name: str, codec: str) -> None:
     options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
     clip = read(write_barcodes(tmp_path / name, codec, options=options))
 
@@ -106,7 +106,7 @@ def test_raw_streams_have_no_times_and_say_so(tmp_path: Path, name: str, codec: 
     assert numbers_of(clip.frames)[0].tolist() == [0, 5, 10, 15, 20, 25, 30, 35]
 
 
-def test_the_guessed_duration_of_a_live_recording_does_not_count(tmp_path: Path) -> None:
+def test_the_estimated_duration_of_a_live_recording_does_not_count(tmp_path: Path) -> None:
     film = tmp_path / "film.mkv"
     with av.open(str(film), "w", options={"live": "1"}) as container:
         audio, picture = container.add_stream("pcm_s16le", rate=8000), container.add_stream("ffv1", rate=25)
@@ -128,7 +128,7 @@ def test_the_guessed_duration_of_a_live_recording_does_not_count(tmp_path: Path)
 # -- files -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_film_appended_to_another_goes_on_where_that_ended(tmp_path: Path) -> None:
+def test_a_film_appended_to_another_continues_where_that_ended(tmp_path: Path) -> None:
     film = write_barcodes(tmp_path / "film.ts", "libx264", fps=10, b_frames=2)
     film.write_bytes(film.read_bytes() * 2)
 
@@ -190,7 +190,7 @@ def test_times_of_a_raw_stream_rise_although_its_frames_are_out_of_order() -> No
     assert (np.diff(clip.times_s) >= 0).all()
 
 
-def test_marks_of_a_transport_stream_are_no_damage(tmp_path: Path) -> None:
+def test_marks_of_a_transport_stream_are_not_damage(tmp_path: Path) -> None:
     film = write_barcodes(tmp_path / "film.ts", "libx264", fps=10)
     content = bytearray(film.read_bytes())
     for at in range(0, len(content), 188):
@@ -217,7 +217,7 @@ def test_a_matroska_film_that_begins_late_and_is_cut_is_reported(tmp_path: Path)
     assert "of 8.0 s: the file may be cut off" in (read(film).warning or "")
 
 
-def test_a_sound_track_that_is_longer_is_no_lost_picture(tmp_path: Path) -> None:
+def test_a_longer_sound_track_does_not_count_as_a_lost_picture(tmp_path: Path) -> None:
     film = tmp_path / "film.mkv"
     with av.open(str(film), "w") as container:
         picture = container.add_stream("libx264", rate=10)
@@ -299,7 +299,7 @@ def test_frames_that_the_decoder_leaves_out_are_reported() -> None:
 
 
 @needs_faults
-def test_a_stream_that_appears_in_mid_file_is_no_error() -> None:
+def test_a_stream_that_appears_in_mid_file_is_not_an_error() -> None:
     clip = read(FAULTS / "peers" / "late_stream.ts")
 
     assert np.array(clip.positions).tolist() == [[0, 3, 6, 9, 12, 15, 18, 21]]

@@ -52,7 +52,7 @@ SUFFIXES = [".mp4", ".mkv", ".ts", ".m3u8", ".mpd", ".sdp", ".idx", ".ffconcat",
 
 @contextmanager
 def canary(pipe: Path) -> Iterator[list[str]]:
-    """Make a pipe and notice who opens it: a pipe can only be opened for writing while somebody reads it."""
+    """Create a pipe and detect a reader: a pipe can only be opened for writing while it is being read."""
     os.mkfifo(pipe)
     seen: list[str] = []
     is_over = threading.Event()
@@ -81,7 +81,7 @@ def refusal(path: Path, decoder: Decoder) -> VideoError:
     return caught.value
 
 
-def test_the_canary_notices_a_reader(tmp_path: Path) -> None:
+def test_the_canary_detects_a_reader(tmp_path: Path) -> None:
     with canary(tmp_path / "target.mp4") as seen, pytest.raises(av.error.FFmpegError):
         av.open(str(tmp_path / "target.mp4"))
     assert seen
@@ -91,7 +91,7 @@ def test_the_canary_notices_a_reader(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tail", ["alone", "before H.264"])
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_is_refused_without_a_look_at_its_target(
+def test_a_script_is_refused_without_opening_its_target(
     tmp_path: Path, script: str, decoder: Decoder, tail: str
 ) -> None:
     raw = write_film(tmp_path / "raw.h264").read_bytes() if tail == "before H.264" else b""

@@ -85,7 +85,7 @@ def test_the_stream_that_a_player_shows_is_read(
 
 
 @pytest.mark.parametrize("colours", [(RED, GREEN), (GREEN, RED)])
-def test_of_two_tracks_alike_the_longer_one_is_read(tmp_path: Path, colours: Sequence[tuple[int, int, int]]) -> None:
+def test_of_two_equal_tracks_the_longer_one_is_read(tmp_path: Path, colours: Sequence[tuple[int, int, int]]) -> None:
     tracks = [Track(colour, frames=N if colour == GREEN else 4) for colour in colours]
 
     assert colour_of(write_tracks(tmp_path / "film.mov", *tracks)) == GREEN
@@ -98,7 +98,7 @@ def test_the_large_one_of_a_transport_stream_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("disposition", [Disposition.timed_thumbnails, Disposition.attached_pic])
-def test_thumbnails_are_not_the_film(tmp_path: Path, disposition: Disposition) -> None:
+def test_thumbnails_are_not_the_video(tmp_path: Path, disposition: Disposition) -> None:
     film = write_tracks(tmp_path / "film.mkv", Track(RED), Track(GREEN, size=(128, 96), disposition=NOT_DEFAULT))
     with av.open(str(film)) as container:
         container.streams.video[1].disposition = disposition
@@ -185,7 +185,7 @@ def encrypted(film: bytes, *, entry: bytes, original: bool, scheme: bytes = b"ce
     ("entry", "original", "scheme"),
     [(b"encv", True, b"cenc"), (b"encv", True, b"cbcs"), (b"encv", False, b"cenc"), (b"drmi", False, b"itun")],
 )
-def test_an_encrypted_mp4_is_named_so(tmp_path: Path, entry: bytes, original: bool, scheme: bytes, codec: str) -> None:
+def test_an_encrypted_mp4_is_reported(tmp_path: Path, entry: bytes, original: bool, scheme: bytes, codec: str) -> None:
     film = write_film(tmp_path / "film.mp4", codec=codec)
     film.write_bytes(encrypted(film.read_bytes(), entry=entry, original=original, scheme=scheme))
 
@@ -195,7 +195,7 @@ def test_an_encrypted_mp4_is_named_so(tmp_path: Path, entry: bytes, original: bo
     assert str(error).startswith(f"{film}: is encrypted; ")
 
 
-def test_an_encrypted_sound_does_not_matter(tmp_path: Path) -> None:
+def test_encrypted_sound_does_not_matter(tmp_path: Path) -> None:
     film = write_tracks(tmp_path / "film.mp4", Track(GREEN, size=(128, 96)), Track(RED))
     content = film.read_bytes()
     second = content.rindex(b"avc1")
@@ -214,7 +214,7 @@ AES_WITHOUT_KEY = b"\x50\x35" + b"\x84" + b"\x47\xe1\x81\x05"
 
 
 @pytest.mark.parametrize("settings", [AES_WITH_KEY, AES_WITHOUT_KEY])
-def test_an_encrypted_matroska_file_is_named_so(tmp_path: Path, settings: bytes) -> None:
+def test_an_encrypted_matroska_file_is_reported(tmp_path: Path, settings: bytes) -> None:
     film = write_film(tmp_path / "film.mkv")
     film.write_bytes(in_track(film.read_bytes(), matroska_encodings(1, settings)))
 
@@ -264,7 +264,7 @@ def len_of(content: bytes, at: int) -> tuple[int, int]:
     return int.from_bytes(content[at : at + width], "big") & ~(1 << 7 * width), width
 
 
-def test_a_scrambled_transport_stream_is_named_so(tmp_path: Path) -> None:
+def test_a_scrambled_transport_stream_is_reported(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.ts")
     content = bytearray(film.read_bytes())
     for at in range(0, len(content), 188):
@@ -303,7 +303,7 @@ def crc_32_mpeg(content: bytes) -> int:
     return crc
 
 
-def test_a_video_with_sample_encryption_of_http_live_streaming_is_named_so(tmp_path: Path) -> None:
+def test_a_video_with_sample_encryption_of_http_live_streaming_is_reported(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.ts")
     content = film.read_bytes()
     assert with_stream_type(content, 0x1B) == content
@@ -316,7 +316,7 @@ def test_a_video_with_sample_encryption_of_http_live_streaming_is_named_so(tmp_p
 # -- what FFmpeg has no decoder for -------------------------------------------------------------------------------
 
 
-def test_an_animated_webp_is_read_or_the_decoder_is_said_to_lack_it(tmp_path: Path) -> None:
+def test_an_animated_webp_is_read_or_reported_as_unsupported(tmp_path: Path) -> None:
     pictures = [Image.new("RGB", (64, 48), (grey(i),) * 3) for i in range(N)]
     film = tmp_path / "film.webp"
     pictures[0].save(film, save_all=True, append_images=pictures[1:], duration=40, lossless=True)

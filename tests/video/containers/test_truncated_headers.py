@@ -133,7 +133,7 @@ def index_first(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_tracks_of_an_mp4_cut_off_anywhere_in_its_index_are_read_as_far_as_they_go(tmp_path: Path) -> None:
+def test_tracks_of_an_mp4_cut_off_anywhere_in_its_index_are_read_as_far_as_possible(tmp_path: Path) -> None:
     content = index_first(tmp_path / "film.mp4")
     begin, end = content.index(b"moov") - 4, content.index(b"mdat") - 4
     assert begin < end
@@ -162,7 +162,7 @@ def test_boxes_nested_a_thousand_deep_do_not_matter(tmp_path: Path) -> None:
     assert outcome(film) in PROPER_KINDS
 
 
-def test_a_track_cut_off_after_the_header_of_its_first_box_is_no_bug(tmp_path: Path) -> None:
+def test_a_track_cut_off_after_the_header_of_its_first_box_is_not_a_bug(tmp_path: Path) -> None:
     content = index_first(tmp_path / "film.mp4")
     film = tmp_path / "cut.mp4"
     film.write_bytes(content[: content.index(b"tkhd") + 4])
@@ -171,7 +171,7 @@ def test_a_track_cut_off_after_the_header_of_its_first_box_is_no_bug(tmp_path: P
 
 
 @pytest.mark.parametrize("length", range(16, 21))
-def test_a_webp_of_a_few_bytes_is_no_bug(tmp_path: Path, length: int) -> None:
+def test_a_webp_of_a_few_bytes_is_not_a_bug(tmp_path: Path, length: int) -> None:
     film = tmp_path / "film.webp"
     film.write_bytes(b"RIFF\x44\x02\0\0WEBPVP8X\x0a\0\0\0\2"[:length])
 

@@ -28,7 +28,7 @@ X265_B_FRAMES = {"x265-params": "log-level=none:keyint=12:min-keyint=12:bframes=
 
 
 def survey(intact: int, concealed: int = 0, *, packets: int = 300) -> Survey:
-    """Return the survey of a film that lost frames at its end; the guessed ones come last."""
+    """Return the survey of a video that lost frames at its end; frames with concealed errors come last."""
     n_read = intact + concealed
     return Survey(
         starts=np.arange(n_read) / 25,
@@ -53,7 +53,7 @@ def test_a_clip_is_taken_from_intact_frames_if_there_are_enough() -> None:
     assert choice.notes == ["damaged: 212 of 300 frames can be read; only those are used"]
 
 
-def test_partly_guessed_frames_fill_a_clip_and_are_counted() -> None:
+def test_frames_with_concealed_errors_fill_a_clip_and_are_counted() -> None:
     choice = choose(survey(intact=6, concealed=2), Request(EIGHT), source=FILE)
 
     assert choice.frames.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7]]
@@ -122,7 +122,7 @@ def test_damage_that_no_requested_frame_depends_on_is_ignored(tmp_path: Path) ->
     assert clip.warning is None
 
 
-def test_a_film_cut_off_behind_its_index_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+def test_a_film_cut_off_after_its_index_is_read_as_far_as_possible(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.mp4", options={"movflags": "+faststart"}, fps=5)
     film.write_bytes(film.read_bytes()[: packet_places(film)[25][0]])
 
@@ -134,7 +134,7 @@ def test_a_film_cut_off_behind_its_index_is_read_as_far_as_it_goes(tmp_path: Pat
     assert "of 8.0 s: the file may be cut off" in (clip.warning or "")
 
 
-def test_a_few_lost_bytes_at_the_end_are_said(tmp_path: Path) -> None:
+def test_a_few_lost_bytes_at_the_end_are_reported(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.mp4", options={"movflags": "+faststart"})
     film.write_bytes(film.read_bytes()[:-10])
 
@@ -169,7 +169,7 @@ def test_damage_leaves_the_terminal_alone(tmp_path: Path, capfd: pytest.CaptureF
 
 
 @needs_clips
-def test_a_corrupt_file_is_read_but_for_its_broken_frames() -> None:
+def test_a_corrupt_file_is_read_except_for_its_broken_frames() -> None:
     clip = read(CLIPS / "corrupted.mp4")
 
     assert clip.frames.shape == (1, 8, 720, 1280, 3)

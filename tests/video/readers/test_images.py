@@ -173,7 +173,7 @@ UPRIGHT[:16, :24], UPRIGHT[:16, 24:], UPRIGHT[16:, :24], UPRIGHT[16:, 24:] = (
     (0, 0, 255),
     (255, 255, 255),
 )
-STORED = {  # by EXIF orientation: what a camera held so stores of the upright picture (Exif 2.3, table 6)
+STORED = {  # by EXIF orientation: how a camera stores the upright picture (Exif 2.3, table 6)
     1: UPRIGHT,
     2: UPRIGHT[:, ::-1],
     3: UPRIGHT[::-1, ::-1],

@@ -57,7 +57,7 @@ def test_a_keyframe_is_read_once(tmp_path: Path, name: str, codec: str) -> None:
     assert clip.warning == f"8 frames requested, {t} read: the video has no more keyframes near them"
 
 
-def test_clips_of_keyframes_have_equally_many(tmp_path: Path) -> None:
+def test_clips_of_keyframes_have_the_same_number_of_frames(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.mp4")
 
     clip = read(film, replace(KEYFRAMES, clips=3))
@@ -94,7 +94,7 @@ def test_a_keyframe_decoded_alone_is_the_exact_frame(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "codec"), FORMATS)
-def test_a_draft_tells_which_frames_it_took(tmp_path: Path, name: str, codec: str) -> None:
+def test_a_draft_reports_which_frames_it_read(tmp_path: Path, name: str, codec: str) -> None:
     film = write_film(tmp_path / name, codec=codec)
 
     clip = read(film, DRAFT)
@@ -139,7 +139,7 @@ def test_all_decoders_read_the_same_frames(tmp_path: Path) -> None:
     np.testing.assert_array_equal(auto, decord)
 
 
-def test_what_decord_cannot_read_names_the_way_out(tmp_path: Path) -> None:
+def test_what_decord_cannot_read_has_a_message_that_says_what_to_do(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.mp4", options={"movflags": "+faststart"})
     film.write_bytes(film.read_bytes()[:-100])
 
@@ -153,7 +153,7 @@ def test_files_that_decord_misreads_carry_a_warning(tmp_path: Path) -> None:
     assert "decord may be off by some frames" in (read(film, EIGHT, "decord").warning or "")
 
 
-def test_decord_never_sees_a_text(tmp_path: Path) -> None:
+def test_decord_never_gets_a_text_file(tmp_path: Path) -> None:
     text = tmp_path / "labels.txt"
     text.write_text("running and jumping\n" * 2000)
 
@@ -180,7 +180,7 @@ def test_auto_leaves_decord_unloaded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("position", "expected"),
-    [(0, 3), (3, 3), (6, 3), (7, 10), (9, 10), (99, 20), (15, 10)],  # 15 lies as near to 10 as to 20
+    [(0, 3), (3, 3), (6, 3), (7, 10), (9, 10), (99, 20), (15, 10)],  # 15 is as near to 10 as to 20
 )
 def test_the_nearest_candidate_is_chosen_or_the_earlier_of_two(position: int, expected: int) -> None:
     assert nearest(np.array([position]), np.array([3, 10, 20])).tolist() == [expected]

@@ -29,7 +29,7 @@ FAULTS = Path(__file__).parents[4] / "shared" / "faults"
 HEIGHT, WIDTH, N = 96, 128, 24
 COLOURS = {"R": (255, 0, 0), "G": (0, 255, 0), "B": (0, 0, 255), "W": (255, 255, 255)}
 
-# name: (a, b, c, d) with x' = a x + c y and y' = b x + d y, y downwards; what is seen at top left, top right, bottom
+# name: (a, b, c, d) with x' = a x + c y and y' = b x + d y, y downwards; the colours at top left, top right, bottom
 # left and bottom right of a picture stored as R G B W
 EIGHT = {
     "identity": ((1, 0, 0, 1), "RGBW"),
@@ -180,7 +180,7 @@ def test_scale_and_rounding_do_not_matter(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("w", [0, 1 << 30])
 @pytest.mark.parametrize("name", NEVER_TURNED)
-def test_a_matrix_that_is_no_quarter_turn_leaves_the_picture_as_stored(tmp_path: Path, name: str, w: int) -> None:
+def test_a_matrix_that_is_not_a_quarter_turn_leaves_the_picture_as_stored(tmp_path: Path, name: str, w: int) -> None:
     check(with_matrix(write_film(tmp_path / "film.mp4"), NEVER_TURNED[name], w=w), "RGBW")
 
 

@@ -163,7 +163,7 @@ def test_interlaced_films_of_other_codecs_are_left_to_a_full_decode(tmp_path: Pa
 
 
 @pytest.mark.parametrize("container", ["film.ts", "film.avi"])
-def test_containers_that_tell_too_little_are_left_to_a_full_decode(tmp_path: Path, container: str) -> None:
+def test_containers_with_too_little_information_are_left_to_a_full_decode(tmp_path: Path, container: str) -> None:
     film = write_film(tmp_path / container, "libx264", options=X264)
 
     with open_video(Source.at(film)) as file:
@@ -220,7 +220,7 @@ DRAFT = SamplingConfig(frames=8, draft=True)
 
 
 def check_draft(film: Path) -> None:
-    """Check that a draft keeps within one frame of those asked for, without the loop filter's pixels."""
+    """Check that a draft stays within one frame of those requested, without the loop filter's pixels."""
     expected, _ = plainly_decoded(film)
     asked = Request(DRAFT).positions(len(expected))
 

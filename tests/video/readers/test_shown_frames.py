@@ -64,7 +64,7 @@ def readings(film: Path, config: SamplingConfig) -> Iterator[tuple[str, Clip | F
         yield "sequential", read_through(Source.at(film), Request(config))
         with open_video(Source.at(film)) as file:
             is_exact = decord_is_exact(file, list_packets(file))
-        # decord is refused files that begin before zero, and those whose edit list leaves frames out; see below.
+        # decord never gets files that begin before zero, or whose edit list leaves frames out; see below.
         is_exact &= not film.name.startswith("negative")
         if is_exact and film.name not in REFUSED_BY_DECORD:
             yield "decord", decode(Source.at(film), config, decoder="decord")
@@ -369,7 +369,7 @@ OPEN_GOPS = {
 
 @pytest.mark.parametrize("ending", ["mp4", "mov", "mkv", "fragments.mp4", "fragments.mov"])
 @pytest.mark.parametrize("codec", OPEN_GOPS)
-def test_every_reading_counts_alike_where_the_first_frames_cannot_be_decoded(
+def test_all_readers_count_alike_where_the_first_frames_cannot_be_decoded(
     tmp_path: Path, codec: str, ending: str
 ) -> None:
     encoder, options = OPEN_GOPS[codec]
@@ -388,7 +388,7 @@ def test_every_reading_counts_alike_where_the_first_frames_cannot_be_decoded(
         name: [n for n in (clip.warning or "").split("; ") if "cannot be decoded" in n] for name, clip in found.items()
     }
     assert len({tuple(n) for n in notes.values()}) == 1, notes
-    if codec in {"mpeg2", "hevc"} and ending not in {"mp4", "mov"}:  # there, an edit list leaves the frames out
+    if codec in {"mpeg2", "hevc"} and ending not in {"mp4", "mov"}:  # in those, an edit list leaves the frames out
         assert notes["keyframe"][0].startswith("the first ")
 
 
@@ -400,7 +400,7 @@ NOTE = "decord may be off by some frames in such files; --decoder auto is exact"
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 @pytest.mark.parametrize("muxer", [{}, {"movflags": "frag_keyframe+empty_moov"}])
 @pytest.mark.parametrize("x264", ["open-gop=1:bframes=3:b-adapt=0", "intra-refresh=1:bframes=0"])
-def test_decord_admits_that_keyframes_are_open(tmp_path: Path, x264: str, muxer: dict[str, str], ending: str) -> None:
+def test_decord_warns_about_open_keyframes(tmp_path: Path, x264: str, muxer: dict[str, str], ending: str) -> None:
     options = {"x264-params": f"keyint=12:min-keyint=12:scenecut=0:{x264}"}
     film = write_barcodes(
         tmp_path / f"film.{ending}", "libx264", options=options, muxer=muxer if ending == "mp4" else {}
@@ -410,7 +410,7 @@ def test_decord_admits_that_keyframes_are_open(tmp_path: Path, x264: str, muxer:
 
 
 @pytest.mark.parametrize(("width", "height"), [(33, 64), (64, 17)])
-def test_decord_admits_other_colours_of_odd_sizes(tmp_path: Path, width: int, height: int) -> None:
+def test_decord_warns_about_other_colours_of_odd_sizes(tmp_path: Path, width: int, height: int) -> None:
     film = tmp_path / "film.webm"
     with av.open(str(film), "w") as container:
         stream = container.add_stream("libvpx", rate=25)

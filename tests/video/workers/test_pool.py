@@ -55,7 +55,7 @@ def test_a_worker_returns_what_decoding_returns(pool: DecodePool, film: Source) 
     assert (there.source, there.duration_s, there.warning) == (film, here.duration_s, here.warning)
 
 
-def test_a_missing_file_is_a_failure_with_the_decoders_words(pool: DecodePool, tmp_path: Path) -> None:
+def test_a_missing_file_is_a_failure_with_the_message_of_the_decoder(pool: DecodePool, tmp_path: Path) -> None:
     gone = Source.at(tmp_path / "gone.mp4")
 
     assert pool.decode(gone).result() == Failure(gone, "missing", f"{gone.id}: no such file; check the path")
@@ -69,7 +69,7 @@ def test_any_name_reaches_the_worker(pool: DecodePool, film: Source, tmp_path: P
     assert isinstance(pool.decode(Source.at(path)).result(), Clip)
 
 
-def test_a_clip_that_cannot_be_taken_over_is_a_failure(
+def test_a_clip_that_cannot_be_received_is_a_failure(
     pool: DecodePool, film: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def too_many(*_: object) -> None:
@@ -154,7 +154,7 @@ def test_the_limit_of_open_files_is_raised_to_what_workers_need(film: Source) ->
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_there_is_a_core() -> None:
+def test_at_least_one_core_is_available() -> None:
     assert 1 <= cores() <= (os.cpu_count() or 1)
 
 
@@ -203,7 +203,7 @@ with DecodePool(SamplingConfig(frames=4), DecodingConfig(workers=2)) as pool:
 
 @needs_proc
 @pytest.mark.parametrize("start", ["warm", "cold"])
-def test_workers_that_start_do_not_hear_of_ctrl_c(film: Source, start: str) -> None:
+def test_starting_workers_do_not_receive_ctrl_c(film: Source, start: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, str(film.path), start],
         capture_output=True,
@@ -221,7 +221,7 @@ def hostile_environment() -> dict[str, str]:
 
 
 def run_hostile(folder: Path, film: Source, names: list[str]) -> list[str]:
-    """Return what becomes of videos that behave as they are called, in a program of its own."""
+    """Return the outcome of videos that behave as their names say, in a separate program."""
     paths = [folder / f"{i} {name}.mp4" for i, name in enumerate(names)]
     for path in paths:
         path.symlink_to(film.path)
@@ -237,7 +237,7 @@ def run_hostile(folder: Path, film: Source, names: list[str]) -> list[str]:
     return done.stdout.split()
 
 
-def test_a_video_costs_only_itself(film: Source, tmp_path: Path) -> None:
+def test_a_failing_video_affects_no_other(film: Source, tmp_path: Path) -> None:
     names = ["fine", "hangs", "segfaults", "fine", "is_killed", "eats", "leaves", "fine", "floods", "is_a_bug", "spins"]
 
     kinds = run_hostile(tmp_path, film, [*names, "fine", "fine"])
@@ -276,7 +276,7 @@ def test_nothing_is_left_when_a_hanging_pool_is_closed(film: Source, tmp_path: P
         running.wait(timeout=30)
 
         assert running.returncode == 0
-        assert time.monotonic() - start_s < 6  # an interpreter's start among it
+        assert time.monotonic() - start_s < 6  # including the start of an interpreter
         assert gone(group=running.pid, within_s=2)
 
 
@@ -312,7 +312,7 @@ def started(program: str, *arguments: Path) -> subprocess.Popen[bytes]:
 
 
 def members(group: int) -> list[int]:
-    """Return the living processes of a group, which is that of the program that began it."""
+    """Return the living processes of a group, named by the program that started it."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
