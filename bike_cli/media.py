@@ -42,10 +42,7 @@ _VIDEO_SITE = re.compile(
 )
 _BARE_SITE = re.compile(r"www\.[a-z0-9-]+\.[a-z]{2,}(/|$)", re.IGNORECASE)
 _DOWNLOADS = {  # how to fetch what a scheme names
-    "http": "curl -O URL",
-    "https": "curl -O URL",
-    "ftp": "curl -O URL",
-    "ftps": "curl -O URL",
+    **dict.fromkeys(("http", "https", "ftp", "ftps"), "curl -O URL"),
     "sftp": "sftp URL",
     "s3": "aws s3 cp URL .",
     "gs": "gcloud storage cp URL .",

@@ -45,7 +45,12 @@ def pull(model: str, *, offline: bool, folder: Path | None = None) -> Pulled:
         UsageError: `folder` is a file, or `model` is the bundled one, which needs no copy.
     """
     if model == BUNDLED:
-        return _bundled(folder)
+        from bike_cli.engine.models.catalogue import bundled_folder
+
+        source = bundled_folder()
+        if folder is not None or source is None:
+            raise UsageError("model 'tiny': is part of every installation of bike; use -m tiny")
+        return Pulled(source / "model.safetensors", was_there=True, is_verified=True)
     if folder is not None and folder.exists() and not folder.is_dir():
         raise UsageError(f"--to {folder}: is a file; give a folder")
     weights = _weights(model)
@@ -62,15 +67,6 @@ def pull(model: str, *, offline: bool, folder: Path | None = None) -> Pulled:
     if cached is not None:
         return Pulled(cached, was_there=True, is_verified=is_intact is True)
     return Pulled(hub.download(weights, offline=offline), was_there=False, is_verified=True)
-
-
-def _bundled(folder: Path | None) -> Pulled:
-    from bike_cli.engine.models.catalogue import bundled_folder
-
-    source = bundled_folder()
-    if folder is not None or source is None:
-        raise UsageError("model 'tiny': is part of every installation of bike; use -m tiny")
-    return Pulled(source / "model.safetensors", was_there=True, is_verified=True)
 
 
 def _weights(model: str) -> hub.Weights:

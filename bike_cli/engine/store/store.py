@@ -43,7 +43,7 @@ _KEEP = (
     f"VALUES ({', '.join('?' * (3 + len(COLUMNS)))})"
 )
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,7 @@ class Store:
     def _warn(self, kind: str, fact: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
-            _log.warning("%s: %s", self.file, fact)
+            logger.warning("%s: %s", self.file, fact)
 
 
 def open_store(config: StoreConfig) -> Store | None:
@@ -275,14 +275,14 @@ def open_store(config: StoreConfig) -> Store | None:
         StoreError: a store that is damaged, foreign or of another format.
     """
     if not config.cache:
-        _log.info("cache: off")
+        logger.info("cache: off")
         return None
     try:
         store = Store.open(Path(config.cache_dir) if config.cache_dir else None)
-        _log.info("cache: %s", store.file)
+        logger.info("cache: %s", store.file)
         return store
     except OutOfReachError as e:
-        _log.warning("%s; continuing without the cache", e.fact)
+        logger.warning("%s; continuing without the cache", e.fact)
         return None
 
 
