@@ -127,17 +127,15 @@ def _labelled(request: FinetuneRequest) -> TrainSet:
 
 def _report_choices(training: Finetuning, labelled: TrainSet, *, quiet: bool) -> None:
     console = stderr(quiet=quiet or not stderr_is_tty())
-    sides = training.sides
+    sides, sided = training.plan.sides, training.plan.sided_label
     parts = [
         f"{len(sides.train):,} videos of {len(labelled.labels)} labels for training, {len(sides.val):,} for validation"
     ]
     if labelled.test:
         parts.append(f"{len(labelled.test):,} for testing are not used")
     console.print(plain("; ".join(parts), "dim"))
-    if training.config.batches.augment and training.config.batches.flip == "auto" and training.sided is not None:
-        console.print(
-            plain(f"videos are not mirrored: label {training.sided!r} names a side; --flip yes mirrors them", "dim")
-        )
+    if training.config.batches.augment and training.config.batches.flip == "auto" and sided is not None:
+        console.print(plain(f"videos are not mirrored: label {sided!r} names a side; --flip yes mirrors them", "dim"))
 
 
 def _rehearse(training: Finetuning) -> ExitCode:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 
-from bike_cli.engine.store.store import Store
+from bike_cli.inference.features import Shelf
 from bike_cli.records import Failure, Source
 from bike_cli.video.content import changed_lately, stamp_of
 from bike_cli.video.workers.pool import DecodePool
@@ -14,15 +14,23 @@ from bike_cli.video.workers.pool import DecodePool
 AT_ONCE = 1024  # files that workers are asked for in advance
 
 
-def digests_of(sources: Sequence[Source], pool: DecodePool, store: Store | None) -> Iterator[bytes | Failure]:
+def digests_of(sources: Sequence[Source], pool: DecodePool, shelf: Shelf | None) -> Iterator[bytes | Failure]:
     """Yield the SHA-256 of each source's bytes, in order, or why it cannot be read.
 
     Args:
-        store: has the hashes of files that did not change, and remembers new ones; None: all files are read.
+        shelf: has the hashes of files that did not change, and remembers new ones; None: all files are read.
     """
+    store = None if shelf is None else shelf.store
+
+    def request(source: Source) -> tuple[bytes | None, bytes | Future[bytes | Failure]]:
+        """Return the stamp of a source's file, and its digest if the store has it, else a future of it."""
+        stamp = stamp_of(source.path)
+        known = None if store is None or stamp is None else store.content(str(source.path.absolute()), stamp)
+        return stamp, pool.digest(source) if known is None else known
+
     for start in range(0, len(sources), AT_ONCE):
         part = sources[start : start + AT_ONCE]
-        for source, (stamp, known) in zip(part, [_begin(source, pool, store) for source in part], strict=True):
+        for source, (stamp, known) in zip(part, [request(source) for source in part], strict=True):
             if isinstance(known, bytes):
                 yield known
                 continue
@@ -31,15 +39,6 @@ def digests_of(sources: Sequence[Source], pool: DecodePool, store: Store | None)
             if store is not None and stamp is not None and isinstance(digest, bytes) and can_keep:
                 store.remember(str(source.path.absolute()), stamp, digest)
             yield digest
-
-
-def _begin(
-    source: Source, pool: DecodePool, store: Store | None
-) -> tuple[bytes | None, bytes | Future[bytes | Failure]]:
-    """Return the stamp of a source's file, and its digest if the store has it, else a future of it."""
-    stamp = stamp_of(source.path)
-    known = None if store is None or stamp is None else store.content(str(source.path.absolute()), stamp)
-    return stamp, pool.digest(source) if known is None else known
 
 
 def digest_of_all(digests: Sequence[bytes | None], labels: Sequence[object]) -> str:

@@ -141,11 +141,11 @@ class Features:
         sampling: SamplingConfig,
         *,
         pool: DecodePool,
-        shelf: Shelf | None,
-        spent: Timings,
+        shelf: Shelf | None = None,
+        spent: Timings | None = None,
     ) -> None:
         self._inputs, self._engines, self._sampling = inputs, engines, sampling
-        self._pool, self._shelf, self._spent = pool, shelf, spent
+        self._pool, self._shelf, self._spent = pool, shelf, spent or Timings()
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._ahead = threading.Semaphore(AHEAD)
         self._slots = threading.Semaphore(CLIPS_A_WORKER * (pool.workers + 1))

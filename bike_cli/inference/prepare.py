@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -19,9 +20,9 @@ from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.heads.saved_classifier import SavedClassifier
 from bike_cli.engine.scoring import normalise_in_place, unit
 from bike_cli.engine.spotting import ClassTexts
-from bike_cli.engine.store.store import Store, recipe_key
+from bike_cli.engine.store.store import open_store, recipe_key
 from bike_cli.engine.voters import Voters, voters
-from bike_cli.errors import UsageError
+from bike_cli.errors import UsageError, shorten
 from bike_cli.inference.classifier import AttributeBranch, Classifier
 from bike_cli.inference.features import Shelf
 from bike_cli.records import Prompt, TextFeatures
@@ -33,17 +34,21 @@ logger = logging.getLogger(__name__)
 SHOWN = 60  # characters of a label in a message
 
 
-def shelf_of(store: Store, engines: Sequence[Engine], config: ClassifyConfig) -> Shelf:
-    """Return the shelf of the store for the features of these engines under a config."""
-    recipes = []
-    for engine in engines:
-        recipe = recipe_key(engine.identity, config)
-        store.describe(recipe, _described(engine, config))
-        recipes.append(recipe)
-    return Shelf(store, tuple(recipes))
+@contextmanager
+def open_shelf(engines: Sequence[Engine], config: ClassifyConfig) -> Iterator[Shelf | None]:
+    """Open the store for the features of these engines under a config; None if it is off or cannot be used."""
+    store = open_store(config.store)
+    if store is None:
+        yield None
+        return
+    with store:
+        recipes = tuple(recipe_key(engine.identity, config) for engine in engines)
+        for recipe, engine in zip(recipes, engines, strict=True):
+            store.describe(recipe, _describe(engine, config))
+        yield Shelf(store, recipes)
 
 
-def _described(engine: Engine, config: ClassifyConfig) -> str:
+def _describe(engine: Engine, config: ClassifyConfig) -> str:
     """Describe what features depend on, as in "tiny, float32 on cpu, 8 uniform frames"."""
     sampling, placement = config.sampling, engine.encoder.placement
     parts = [engine.name, f"{str(placement.dtype).removeprefix('torch.')} on {placement.device.type}"]
@@ -75,7 +80,7 @@ def prepare(
         from_videos = len(saved.labels)
     spot, temperature = _spotting(config.spotting, engine)
     text = encode_labels(engine, labels, template=config.template, spot=spot)
-    _warn_of_unknown(engine, labels[from_videos:])
+    warn_of_unknown(engine, labels[from_videos:], "scores of such labels mean nothing; choose another model")
     branch = _branch(engine, text, config, saved)
     voting = words = None
     if config.spotting.pool != "mean":
@@ -122,27 +127,21 @@ def _warn_of_cuts(engine: Engine, labels: Sequence[str], prompts: Sequence[Promp
     for cut in engine.encoder.truncated(prompts):
         logger.warning(
             "label '%s': is longer than the %d tokens that %s reads; '%s' is cut off, shorten it",
-            _shortened(labels[cut.index]),
+            shorten(labels[cut.index], SHOWN),
             engine.encoder.context,
             engine.name,
-            _shortened(cut.cut),
+            shorten(cut.cut, SHOWN),
         )
 
 
-def _warn_of_unknown(engine: Engine, labels: Sequence[str]) -> None:
+def warn_of_unknown(engine: Engine, labels: Sequence[str], consequence: str) -> None:
+    """Warn of labels of which the model knows no word."""
     unknown = engine.encoder.unknown(labels)
-    if len(unknown) == 1:
-        message = "label '%s': %s knows none of its words, so its score means nothing; choose another model"
-        logger.warning(message, _shortened(labels[unknown[0]]), engine.name)
-    elif unknown:
-        message = (
-            "labels '%s' and %d more: %s knows none of their words, so their scores mean nothing; use another model"
-        )
-        logger.warning(message, _shortened(labels[unknown[0]]), len(unknown) - 1, engine.name)
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    if unknown:
+        more = len(unknown) - 1
+        first = shorten(labels[unknown[0]], SHOWN)
+        subject, its = (f"labels '{first}' and {more} more", "their") if more else (f"label '{first}'", "its")
+        logger.warning("%s: %s knows none of %s words, so %s", subject, engine.name, its, consequence)
 
 
 def _check(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> None:

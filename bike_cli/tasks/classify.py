@@ -13,10 +13,9 @@ from typing import cast
 from bike_cli.config import ClassifyConfig
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.saved_classifier import SavedClassifier
-from bike_cli.engine.store.store import open_store
 from bike_cli.inference.classifier import Classifier
 from bike_cli.inference.features import Features, Input
-from bike_cli.inference.prepare import prepare, shelf_of
+from bike_cli.inference.prepare import open_shelf, prepare
 from bike_cli.records import Failure, Prediction, Timings
 from bike_cli.video.workers.pool import DecodePool
 
@@ -74,8 +73,7 @@ def _answers(
     """Open the store and yield None, then yield the answers. Closing the iterator closes the store."""
     config, engines = classifier.config, classifier.engines
     with ExitStack() as stack:
-        store = open_store(config.store)
-        shelf = None if store is None else shelf_of(stack.enter_context(store), engines, config)
+        shelf = stack.enter_context(open_shelf(engines, config))
         yield None
         if pool is None:
             most = len(sources) if isinstance(sources, Sized) else None

@@ -287,7 +287,7 @@ CACHE = {
 @pytest.mark.parametrize(
     ("changes", "state", "message"),
     [
-        ({}, "ok", "/c, 1 bytes, 1 video, 1.0 TB free"),
+        ({}, "ok", "/c, 1 byte, 1 video, 1.0 TB free"),
         ({"error": "permission denied"}, "warning", "cannot be written (permission denied)"),
         ({"file_system": "nfs4", "is_network": True}, "warning", "is on a network file system (nfs4)"),
         ({"free_bytes": 1000}, "warning", "almost full"),

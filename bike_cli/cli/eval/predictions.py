@@ -86,12 +86,12 @@ def _truth(config: EvalConfig, request: EvalRequest, file: str) -> Path:
 
 
 def _table(joined: MatchedPredictions, tested: EvalSet) -> ScoreTable:
-    from bike_cli.tasks.evaluate.evaluation import names_of, truth_of
-    from bike_cli.tasks.evaluate.score_table import ScoreTable
+    from bike_cli.tasks.evaluate.score_table import score_samples
 
-    places = range(len(joined.truth.samples))
-    names, truth = names_of(joined.truth, places), truth_of(joined.truth, places)
-    return ScoreTable(tested.labels, names, joined.logits, truth, joined.named)
+    multi_label = joined.truth.multi_label
+    return score_samples(
+        tested.labels, joined.truth.samples, joined.logits, multi_label=multi_label, named=joined.named
+    )
 
 
 def _warn_of_left_out(file: str, joined: MatchedPredictions, config: EvalConfig) -> None:

@@ -10,20 +10,24 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from rich.filesize import decimal
 
 from bike_cli.config import ClassifyConfig
 from bike_cli.settings import flatten
+from bike_cli.tasks.doctor.probe_process import Facts
 from bike_cli.tasks.doctor.probe_runner import Prober, ProbeResult, probing
 from bike_cli.video.doctor_facts import decord_package
+from bike_cli.wording import count
 
 State = Literal["ok", "warning", "problem"]
 
 HUB_LIMIT_S = 3.0
 START_S = 20.0  # time to start a process and import a small library on a busy machine
-TORCH_LIMIT_S = 60.0  # importing torch from a cold disk can take more than ten seconds
-SELF_TEST_LIMIT_S = 120.0
+# Importing torch from a cold disk can take more than ten seconds.
+LIMITS_S = {"torch": 60.0, "hub": START_S + HUB_LIMIT_S, "self_test": 120.0}
 LITTLE_SPACE = 10**9  # bytes
 # The configured settings that the self-test uses.
 SELF_TEST_SETTINGS = ("device", "precision", "decoder", "workers", "decode_timeout", "decode_memory")
@@ -46,7 +50,7 @@ class Check:
     state: State
     message: str
     fix: str | None = None
-    details: Mapping[str, object] = field(default_factory=dict)
+    details: Facts = field(default_factory=dict)
 
 
 def diagnose(config: ClassifyConfig, *, why_offline: str | None) -> Iterator[Check]:
@@ -70,7 +74,7 @@ def diagnose(config: ClassifyConfig, *, why_offline: str | None) -> Iterator[Che
         yield check_hub(_result_of(results, "hub") if "hub" in results else None, why_offline)
         # Alone, so that its time is meaningful.
         settings = {name: value for name, value in flatten(config).items() if name in SELF_TEST_SETTINGS}
-        results["self_test"] = prober.start("self_test", limit_s=SELF_TEST_LIMIT_S, settings=settings)
+        results["self_test"] = prober.start("self_test", limit_s=LIMITS_S["self_test"], settings=settings)
         self_test = _result_of(results, "self_test")
         yield check_open_clip(self_test)
         yield check_models(self_test)
@@ -78,20 +82,17 @@ def diagnose(config: ClassifyConfig, *, why_offline: str | None) -> Iterator[Che
 
 
 def _start_probes(prober: Prober, config: ClassifyConfig, *, is_offline: bool) -> dict[str, Future[ProbeResult]]:
-    start = prober.start
-    results = {
-        "torch": start("torch", limit_s=TORCH_LIMIT_S),
-        "av": start("av", limit_s=START_S),
-        "images": start("images", limit_s=START_S),
-        "workers": start("workers", limit_s=START_S, workers=config.decoding.workers),
-        "cache": start("cache", limit_s=START_S, folder=config.store.cache_dir),
-        "temporary_folder": start("temporary_folder", limit_s=START_S),
+    keywords: dict[str, Facts] = {
+        **{"torch": {}, "av": {}, "images": {}, "workers": {"workers": config.decoding.workers}},
+        **{"cache": {"folder": config.store.cache_dir}, "temporary_folder": {}},
     }
     if decord_package() is not None:
-        results["decord"] = start("decord", limit_s=START_S)
+        keywords["decord"] = {}
     if not is_offline:
-        results["hub"] = start("hub", limit_s=HUB_LIMIT_S + START_S, timeout_s=HUB_LIMIT_S)
-    return results
+        keywords["hub"] = {"timeout_s": HUB_LIMIT_S}
+    return {
+        name: prober.start(name, limit_s=LIMITS_S.get(name, START_S), **values) for name, values in keywords.items()
+    }
 
 
 def _result_of(results: Mapping[str, Future[ProbeResult]], name: str) -> ProbeResult:
@@ -107,10 +108,10 @@ def check_torch(result: ProbeResult) -> Check:
     """Check that torch can be imported."""
     facts = result.facts
     if "version" not in facts:
-        return _broken("torch", "torch", result, "problem")
+        return _broken("torch", "torch", result)
     build = facts["cuda_build"] or facts["hip_build"]
     kind = f"ROCm {build}" if facts["hip_build"] else f"CUDA {build}" if build else "no CUDA"
-    message = f"{facts['version']} ({kind}), {_count(facts['threads'], 'thread')}, CPU {facts['cpu_capability']}"
+    message = f"{facts['version']} ({kind}), {count(facts['threads'], 'thread')}, CPU {facts['cpu_capability']}"
     details = {key: facts[key] for key in ("version", "cuda_build", "hip_build", "threads", "cpu_capability")}
     return Check("torch", "ok", message, details=details)
 
@@ -118,7 +119,7 @@ def check_torch(result: ProbeResult) -> Check:
 def check_open_clip(result: ProbeResult) -> Check:
     """Check that open_clip, torchvision and huggingface_hub can be imported."""
     if "version" not in result.facts:
-        return _broken("open_clip", "open_clip_torch torchvision huggingface-hub", result, "problem")
+        return _broken("open_clip", "open_clip_torch torchvision huggingface-hub", result)
     facts = result.facts
     message = f"{facts['version']}, huggingface_hub {facts['huggingface_hub']}"
     details = {"version": facts["version"], "huggingface_hub": facts["huggingface_hub"]}
@@ -128,16 +129,13 @@ def check_open_clip(result: ProbeResult) -> Check:
 def check_av(result: ProbeResult) -> Check:
     """Check that PyAV can be imported, and decodes common codecs."""
     if result.error is not None:
-        return _broken("av", "av", result, "problem")
-    facts, missing = result.facts, result.facts["missing_codecs"]
-    assert isinstance(missing, list)
-    libraries = facts["libraries"]
-    assert isinstance(libraries, Mapping)
+        return _broken("av", "av", result)
+    facts = result.facts
     ffmpeg = f"FFmpeg {facts['ffmpeg']}, " if facts["ffmpeg"] else ""
-    message = f"PyAV {facts['version']}, {ffmpeg}libavcodec {libraries.get('libavcodec', 'unknown')}"
-    if missing:
+    message = f"PyAV {facts['version']}, {ffmpeg}libavcodec {facts['libraries'].get('libavcodec', 'unknown')}"
+    if facts["missing_codecs"]:
         fix = "install PyAV from a wheel: python -m pip install --force-reinstall --only-binary :all: av"
-        return Check("av", "warning", f"{message}; cannot decode {', '.join(missing)}", fix, facts)
+        return Check("av", "warning", f"{message}; cannot decode {', '.join(facts['missing_codecs'])}", fix, facts)
     return Check("av", "ok", message, details=facts)
 
 
@@ -146,21 +144,20 @@ def check_decord(result: ProbeResult | None) -> Check:
     if result is None:
         return Check("decord", "ok", "not installed (optional)", details={"version": None})
     if result.error is not None:
-        check = _broken("decord", "decord", result, "warning")
         fix = "ignore it, because only --decoder decord needs it, or remove it: python -m pip uninstall decord"
-        return Check("decord", "warning", check.message, fix, check.details)
+        return replace(_broken("decord", "decord", result), state="warning", fix=fix)
     return Check("decord", "ok", str(result.facts["package"] or result.facts["version"]), details=result.facts)
 
 
 def check_images(result: ProbeResult) -> Check:
     """Check that NumPy and Pillow can be imported."""
     if result.error is not None:
-        return _broken("images", "numpy pillow", result, "problem")
+        return _broken("images", "numpy pillow", result)
     facts = result.facts
     return Check("images", "ok", f"NumPy {facts['numpy']}, Pillow {facts['pillow']}", details=facts)
 
 
-def _broken(name: str, packages: str, result: ProbeResult, state: State) -> Check:
+def _broken(name: str, packages: str, result: ProbeResult) -> Check:
     error = first_line(result.error)
     if result.error_type is None:
         message = f"{error} during the import"
@@ -169,7 +166,7 @@ def _broken(name: str, packages: str, result: ProbeResult, state: State) -> Chec
     fix = f"reinstall it: python -m pip install --force-reinstall {packages}"
     if "cannot open shared object file" in error or "DLL load failed" in error:
         fix += "; if that does not help, install the system library named in the message"
-    return Check(name, state, message, fix, {"error": result.error, "error_type": result.error_type})
+    return Check(name, "problem", message, fix, {"error": result.error, "error_type": result.error_type})
 
 
 # -- the machine -------------------------------------------------------------------------------------------------------
@@ -188,10 +185,8 @@ def check_device(result: ProbeResult) -> Check:
     if facts["error"]:
         fix = "use --device cpu, or install a build of torch for this GPU: https://pytorch.org/get-started/locally"
         return Check("device", "problem", f"{message}, which fails: {facts['error']}", fix, details)
-    gpus = facts["gpus"]
-    assert isinstance(gpus, list)
-    if gpus:
-        return _check_gpus(gpus, message, details)
+    if facts["gpus"]:
+        return _check_gpus(facts["gpus"], message, details)
     message += f": {facts['reason']}" if facts["device"] == "cpu" else ""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if facts["device"] == "cpu" and hidden in ("", "-1"):
@@ -209,7 +204,7 @@ def check_device(result: ProbeResult) -> Check:
 _DEVICE_KEYS = ("device", "precision", "reason", "cudnn", "mps", "gpus", "error", "has_nvidia_gpu")
 
 
-def _check_gpus(gpus: list[Mapping[str, object]], message: str, details: Mapping[str, object]) -> Check:
+def _check_gpus(gpus: list[Facts], message: str, details: Facts) -> Check:
     shown = [
         f"cuda:{i} {gpu['name']}, {size(gpu['free_bytes'])} of {size(gpu['memory_bytes'])} free, "
         f"compute capability {gpu['compute_capability']}"
@@ -228,16 +223,16 @@ def check_workers(result: ProbeResult) -> Check:
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     limits = _open_file_limits()
     details: dict[str, object] = {"cores": os.cpu_count(), "usable_cores": affinity, "open_file_limits": limits}
-    cores = f"{_count(os.cpu_count(), 'core')}" + (f", {affinity} usable" if affinity is not None else "")
+    cores = count(os.cpu_count() or 1, "core") + (f", {affinity} usable" if affinity is not None else "")
     if result.error is not None:
         fix = "see the broken libraries above"
         return Check("workers", "warning", f"{cores}; workers unknown ({first_line(result.error)})", fix, details)
     workers, needed = result.facts["workers"], result.facts["open_files_needed"]
     details |= result.facts
-    message = f"{_count(workers, 'worker')} decode; {cores}"
+    message = f"{count(workers, 'worker')} decode; {cores}"
     if limits is not None:
         message += f"; open files: {_limit(limits[0])}, at most {_limit(limits[1])}"
-        if limits[1] is not None and isinstance(needed, int) and limits[1] < needed:
+        if limits[1] is not None and limits[1] < needed:
             fix = f"raise the limit of open files (ulimit -n {needed}), or use fewer --workers"
             return Check("workers", "problem", f"{message}, but {needed} are needed", fix, details)
     return Check("workers", "ok", message, details=details)
@@ -270,7 +265,7 @@ def check_cache(result: ProbeResult) -> Check:
         message = error if result.error_type is not None else f"the file system of the cache folder {error}"
         return Check("cache", "problem" if is_problem else "warning", message, fix or fallback, {"error": result.error})
     facts = result.facts
-    message = f"{facts['folder']}, {size(facts['bytes'])}, {_count(facts['videos'], 'video')}"
+    message = f"{facts['folder']}, {size(facts['bytes'])}, {count(facts['videos'], 'video')}"
     message += f", {size(facts['free_bytes'])} free"
     if facts["error"]:
         fix = "choose a writable folder with --cache-dir or BIKE_CACHE_DIR; until then nothing is cached"
@@ -292,9 +287,8 @@ def check_temporary_folder(result: ProbeResult) -> Check:
     return _with_space("temporary_folder", f"{facts['folder']}, {size(facts['free_bytes'])} free", facts)
 
 
-def _with_space(name: str, message: str, facts: Mapping[str, object]) -> Check:
-    free = facts["free_bytes"]
-    if isinstance(free, int) and free < LITTLE_SPACE:
+def _with_space(name: str, message: str, facts: Facts) -> Check:
+    if facts["free_bytes"] < LITTLE_SPACE:
         return Check(name, "warning", f"{message}: the disk is almost full", "free some space", facts)
     return Check(name, "ok", message, details=facts)
 
@@ -303,13 +297,11 @@ def check_models(result: ProbeResult) -> Check:
     """Check which models are available without a download."""
     if "version" not in result.facts:
         return Check("models", "warning", "unknown, because open_clip does not work", "see open_clip")
-    on_disk = result.facts["on_disk"]
-    assert isinstance(on_disk, Mapping)
     details = {key: result.facts[key] for key in ("bundled_model", "hub_cache", "on_disk")}
     if not result.facts["bundled_model"]:
         fix = "reinstall bike: its bundled model is missing"
         return Check("models", "problem", "the bundled model tiny is missing", fix, details)
-    names = ", ".join(name for name in on_disk if "," not in name)
+    names = ", ".join(name for name in details["on_disk"] if "," not in name)
     return Check("models", "ok", f"available: {names}; downloads go to {details['hub_cache']}", details=details)
 
 
@@ -326,10 +318,11 @@ def check_hub(result: ProbeResult | None, why_offline: str | None) -> Check:
         return Check("hub", "warning", message, fix, {"reachable": False, "error": result.error})
     facts = result.facts
     status, endpoint = facts["status"], facts["endpoint"]
-    details = {"reachable": isinstance(status, int) and status < 500 and status not in (401, 403, 407), **facts}
+    is_reachable = status is not None and status < 500 and status not in (401, 403, 407)
+    details = {"reachable": is_reachable, **facts}
     if status is None:
         return Check("hub", "warning", f"{endpoint}: no answer within {HUB_LIMIT_S:g} s", fix, details)
-    if not details["reachable"]:
+    if not is_reachable:
         return Check("hub", "warning", f"{endpoint}: answers with HTTP status {status}", fix, details)
     return Check("hub", "ok", f"{endpoint} answers in {facts['seconds']:.1f} s", details=details)
 
@@ -364,17 +357,6 @@ def first_line(text: str | None) -> str:
     return next((line.strip() for line in (text or "").splitlines() if line.strip()), "no reason given")
 
 
-def size(count: object) -> str:
-    """Return a number of bytes for people: `4.2 GB`."""
-    if not isinstance(count, int):
-        return "unknown"
-    number = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit in ("bytes", "kB") else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"
-
-
-def _count(number: object, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}" if isinstance(number, int) else f"unknown {noun}s"
+def size(number: int | None) -> str:
+    """Return a number of bytes for people: `4.2 GB`; None: unknown."""
+    return "unknown" if number is None else decimal(number)

@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from bike_cli.engine import doctor_facts as engine_facts
 from bike_cli.video import doctor_facts as video_facts
 
-Facts = Mapping[str, object]
+Facts = Mapping[str, Any]  # JSON values
 
 ERROR, COMPLETE = "exception", "complete"  # keys of the last line: why the probe failed, or that it is complete
 SELF_TEST_CLIP = "clips/red_circle_moving_left.mp4"

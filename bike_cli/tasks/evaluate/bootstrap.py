@@ -16,28 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from bike_cli.tasks.evaluate.metrics import Ranking
+from bike_cli.tasks.evaluate.metrics import Ranking, divided
 from bike_cli.tasks.evaluate.report import Metric
 
 BLOCK = 64  # resamples at once; their counts of one video fill a few cache lines
 MOST_POSITIVES, MOST_NEGATIVES = 2**13, 2**24  # of the classes that are processed together
 LOWEST, HIGHEST = 2.5, 97.5  # percentiles of a 95 % interval
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The difference of a metric between two systems, with its 95 % interval.
-
-    Args:
-        p: two-sided p-value, from 1/(resamples + 1) to 1: twice the share of resamples in which the difference is 0 or
-            has the other sign. At least that of the sign test: if only a few videos differ, and all in favour of one
-            system, all resamples agree.
-    """
-
-    value: float
-    low: float
-    high: float
-    p: float
 
 
 def resamples_of(videos: int, *, seed: int, resamples: int) -> Iterator[Tensor]:
@@ -74,15 +58,19 @@ def sign_test(wins: int, losses: int) -> float:
     return min(1.0, 2 * math.exp(float(torch.logsumexp(ways, dim=0)) - count * math.log(2)))
 
 
-def difference(value: float, drawn: NDArray[np.float64], *, least_p: float = 0.0) -> Difference:
-    """Return the interval and p of paired differences [R], one per resample; NaN differences are ignored."""
+def p_value(drawn: NDArray[np.float64], *, least: float = 0.0) -> float:
+    """Return the two-sided p of paired differences [R], one per resample, from 1/(R + 1) to 1; NaN ones are ignored.
+
+    It is twice the share of resamples in which the difference is 0 or has the other sign.
+
+    Args:
+        least: the p of the sign test. All resamples agree if only a few videos differ, all in favour of one system.
+    """
     known = drawn[~np.isnan(drawn)]
     if not len(known):
-        return Difference(value, value, value, 1.0)
-    around = interval(value, known)
+        return 1.0
     other_side = min((known <= 0).mean(), (known >= 0).mean())
-    p = min(1.0, max(2 * float(other_side), 1 / (len(known) + 1), least_p))
-    return Difference(value, around.low, around.high, p)
+    return min(1.0, max(2 * float(other_side), 1 / (len(known) + 1), least))
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,10 +115,8 @@ class RankedClasses:
 
     def __init__(self, rankings: Sequence[Ranking], rows: NDArray[np.int64], *, videos: int) -> None:
         """Keep the rankings of the classes that have a video, of places in `rows` [N] of all `videos`."""
-        self._harmonic = harmonic_numbers(videos)
-        self._parts = [
-            _RankedPart.of_rankings(part, rows) for part in _in_parts([r for r in rankings if len(r.positives)])
-        ]
+        self._harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, videos + 1))])  # H(0), H(1), …
+        self._parts = [_RankedPart.of_rankings(part, rows) for part in _in_parts(rankings)]
 
     def average_precisions(self, counts: Tensor) -> NDArray[np.float64]:
         """Return each class's average precision in each resample of [V, R], NaN without a video of it there: [C, R]."""
@@ -138,15 +124,17 @@ class RankedClasses:
 
 
 def _in_parts(rankings: Sequence[Ranking]) -> Iterator[list[Ranking]]:
-    """Yield rankings in parts that fit a cache, each of one class or more."""
+    """Yield the rankings of classes that have videos in parts that fit a cache, each of one class or more."""
     part: list[Ranking] = []
     positives = negatives = 0
-    for one in rankings:
-        positives, negatives = positives + len(one.positives), negatives + len(one.negatives)
+    for ranked in rankings:
+        if not len(ranked.positives):
+            continue
+        positives, negatives = positives + len(ranked.positives), negatives + len(ranked.negatives)
         if part and (positives > MOST_POSITIVES or negatives > MOST_NEGATIVES):
             yield part
-            part, positives, negatives = [], len(one.positives), len(one.negatives)
-        part.append(one)
+            part, positives, negatives = [], len(ranked.positives), len(ranked.negatives)
+        part.append(ranked)
     if part:
         yield part
 
@@ -192,14 +180,3 @@ class _RankedPart:
         running = np.cumsum(amounts, axis=0)
         before = (running[self.first] - amounts[self.first])[self.of]
         return np.asarray(running - before)
-
-
-def harmonic_numbers(most: int) -> NDArray[np.float64]:
-    """Return H(0) = 0, H(1) = 1, H(2) = 1.5, ..., H(most)."""
-    return np.concatenate([[0.0], np.cumsum(1 / np.arange(1, most + 1))])
-
-
-def divided(amounts: NDArray[np.float64], totals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return amounts / totals, NaN where a total is 0."""
-    shares: NDArray[np.float64] = np.divide(amounts, totals, out=np.full(amounts.shape, np.nan), where=totals > 0)
-    return shares

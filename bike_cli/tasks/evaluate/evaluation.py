@@ -14,21 +14,20 @@ import torch
 from numpy.typing import NDArray
 
 from bike_cli.config import ClassifyConfig, EvalConfig
-from bike_cli.data.labelled.eval_sets import NONE, EvalSet, read_eval_set
+from bike_cli.data.labelled.eval_sets import EvalSet, read_eval_set
 from bike_cli.engine.engine import Engine
-from bike_cli.engine.store.store import open_store
 from bike_cli.errors import UsageError
 from bike_cli.inference.classifier import Classifier, Scores
 from bike_cli.inference.contents import digest_of_all, digests_of
 from bike_cli.inference.features import EncodedVideo, Features
-from bike_cli.inference.prepare import prepare, shelf_of
+from bike_cli.inference.prepare import open_shelf, prepare
 from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Clip, Failure, Prediction, Timings
 from bike_cli.settings import build, flatten
 from bike_cli.tasks.evaluate.mistakes import MISTAKES_SHOWN, Mistakes, find_mistakes
 from bike_cli.tasks.evaluate.official import OfficialInputs, check_attributes
 from bike_cli.tasks.evaluate.report import EvaluationReport, Provenance, Value
-from bike_cli.tasks.evaluate.score_table import ScoreTable
+from bike_cli.tasks.evaluate.score_table import score_samples
 from bike_cli.tasks.evaluate.summary import SystemScores, check_protocol, describe_data, manifest_of, summarize
 from bike_cli.video.workers.pool import DecodePool
 
@@ -156,16 +155,14 @@ class Evaluation:
         samples = self.processes.shard(list(self.tested.samples))
         sources, config = [sample.source for sample in samples], self.systems[0].config
         rows: list[tuple[_VideoScores, ...] | Failure] = []
-        with ExitStack() as stack:
-            store = open_store(self.config.store)
-            shelf = None if store is None else shelf_of(stack.enter_context(store), self._engines, config)
+        with open_shelf(self._engines, config) as shelf:
             features = Features(sources, self._engines, config.sampling, pool=self.pool, shelf=shelf, spent=self.spent)
             for batch in features:
                 scores = iter(self._score([video for video in batch if not isinstance(video, Failure)]))
                 for video in batch:
                     rows.append(video if isinstance(video, Failure) else next(scores))
                     yield len(rows), len(samples), video if isinstance(video, Failure) else None
-            digests = [d if isinstance(d, bytes) else None for d in digests_of(sources, self.pool, store)]
+            digests = [d if isinstance(d, bytes) else None for d in digests_of(sources, self.pool, shelf)]
         self._rows, self._digests = self.processes.merge_shards(rows), self.processes.merge_shards(digests)
         self._drop_nan()
 
@@ -202,11 +199,11 @@ class Evaluation:
         if not rows:
             why = next((row.message for row in self._rows if isinstance(row, Failure)), "no videos")
             raise UsageError(f"videos: none of {len(self._rows)} can be evaluated ({why}); fix them")
-        names, truth = names_of(self.tested, self._places), truth_of(self.tested, self._places)
-        systems = []
+        samples, systems = [self.tested.samples[place] for place in self._places], []
         for i in self._finite:
             videos, classifier = [row[i] for row in rows], self._classifiers[i]
-            table = ScoreTable(self.tested.labels, names, np.stack([video.logits for video in videos]), truth)
+            logits = np.stack([video.logits for video in videos])
+            table = score_samples(self.tested.labels, samples, logits, multi_label=self.tested.multi_label)
             official = self._official_inputs(videos, classifier) if self.config.official else None
             systems.append(SystemScores(self.systems[i].name, table, official, provenance=provenance(classifier)))
         return systems
@@ -307,18 +304,3 @@ def provenance(classifier: Classifier) -> Provenance:
         attribute_weight=0.0 if branch is None else branch.weight,
         attribute_model=None if branch is None or branch.engine is engine else branch.engine.name,
     )
-
-
-def names_of(tested: EvalSet, places: Sequence[int]) -> tuple[str, ...]:
-    """Return the names of some samples."""
-    return tuple(tested.samples[place].source.id for place in places)
-
-
-def truth_of(tested: EvalSet, places: Sequence[int]) -> NDArray[np.int64] | NDArray[np.bool_]:
-    """Return the labels of some samples, as a `ScoreTable` has them."""
-    if not tested.multi_label:
-        return np.array([tested.samples[place].label for place in places], dtype=np.int64)
-    present = np.zeros((len(places), len(tested.labels)), dtype=np.bool_)
-    for row, place in zip(present, places, strict=True):
-        row[[label for label in tested.samples[place].labels if label != NONE]] = True
-    return present

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from bike_cli.config import EvalConfig
 from bike_cli.tasks.evaluate.answers import Answers, Resamples
-from bike_cli.tasks.evaluate.bootstrap import BLOCK, difference, divided, each_once, interval, resamples_of, sign_test
-from bike_cli.tasks.evaluate.metrics import average_precision
+from bike_cli.tasks.evaluate.bootstrap import BLOCK, each_once, interval, p_value, resamples_of, sign_test
+from bike_cli.tasks.evaluate.metrics import average_precision, divided
 from bike_cli.tasks.evaluate.report import ClassMetrics, Comparison, SystemResult
 from bike_cli.tasks.evaluate.score_table import ScoreTable, aligned
 
@@ -29,18 +29,6 @@ Values = NDArray[np.float64]  # a metric in each resample, [R]; NaN where it is 
 
 # -- the metrics -------------------------------------------------------------------------------------------------------
 # Means over classes are over the classes that have a video in the resample.
-
-
-def _top1(drawn: Resamples) -> Values:
-    return drawn.share(drawn.answers.by_hit)
-
-
-def _top5(drawn: Resamples) -> Values:
-    return drawn.share(drawn.answers.by_hit5)
-
-
-def _mean_class(drawn: Resamples) -> Values:
-    return _mean_over_classes(divided(drawn.correct, drawn.videos))
 
 
 def _macro_f1(drawn: Resamples) -> Values:
@@ -62,10 +50,6 @@ def _auroc_none(drawn: Resamples) -> Values:
     return divided(won, none.sum(axis=0) * below[-1])
 
 
-def _mean_average_precision(drawn: Resamples) -> Values:
-    return _mean_over_classes(drawn.answers.ranked_classes.average_precisions(drawn.counts))
-
-
 def _mean_over_classes(shares: NDArray[np.float64]) -> Values:
     """Return the mean of shares [C, R] over the classes where they are defined: [R]."""
     return divided(np.nansum(shares, axis=0), (~np.isnan(shares)).sum(axis=0))
@@ -76,14 +60,6 @@ def _mean_over_classes(shares: NDArray[np.float64]) -> Values:
 
 def _single_label(answers: Answers) -> bool:
     return not answers.table.multi_label
-
-
-def _scores(answers: Answers) -> NDArray[np.float64]:
-    return answers.table.logits
-
-
-def _guesses(answers: Answers) -> NDArray[np.int64]:
-    return answers.guesses
 
 
 @dataclass(frozen=True)
@@ -107,7 +83,7 @@ class MetricDefinition:
     meaning: str
     compute: Callable[[Resamples], Values]
     applies: Callable[[Answers], bool] = _single_label
-    evidence: Callable[[Answers], Evidence] = _scores
+    evidence: Callable[[Answers], Evidence] = lambda answers: answers.table.logits
     smaller_is_better: bool = False
     is_costly: bool = False
 
@@ -119,7 +95,7 @@ METRICS = {
             "top1",
             "top-1",
             "share of videos whose best answer is correct",
-            _top1,
+            lambda drawn: drawn.share(drawn.answers.by_hit),
             applies=lambda answers: True,
             evidence=lambda answers: answers.hits,
         ),
@@ -127,7 +103,7 @@ METRICS = {
             "top5",
             "top-5",
             "share of videos whose class is among the five best answers",
-            _top5,
+            lambda drawn: drawn.share(drawn.answers.by_hit5),
             applies=lambda answers: answers.names_top,
             evidence=lambda answers: answers.hits5,
         ),
@@ -135,15 +111,15 @@ METRICS = {
             "mean_class",
             "mean class accuracy",
             "mean over classes of the share of correctly classified videos; each class counts the same",
-            _mean_class,
-            evidence=_guesses,
+            lambda drawn: _mean_over_classes(divided(drawn.correct, drawn.videos)),
+            evidence=lambda answers: answers.guesses,
         ),
         MetricDefinition(
             "macro_f1",
             "macro F1",
             "mean over classes of F1, the harmonic mean of precision and recall",
             _macro_f1,
-            evidence=_guesses,
+            evidence=lambda answers: answers.guesses,
         ),
         MetricDefinition(
             "ece",
@@ -163,7 +139,7 @@ METRICS = {
             "map",
             "mAP",
             "mean over classes of average precision",
-            _mean_average_precision,
+            lambda drawn: _mean_over_classes(drawn.answers.ranked_classes.average_precisions(drawn.counts)),
             applies=lambda answers: answers.names_all,
             is_costly=True,
         ),
@@ -217,10 +193,10 @@ def compare(
     (values, drawn), (others, others_drawn) = (_bootstrap(one, seed=seed, resamples=resamples) for one in answers)
     rows = []
     for key in (key for key in values if key in others):
-        least_p = _sign_test(*(METRICS[key].evidence(one) for one in answers))
-        gain = difference(others[key] - values[key], others_drawn[key] - drawn[key], least_p=least_p)
-        row = Comparison(*names, key, gain.value, gain.low, gain.high, gain.p, len(tables[0].videos), left_out)
-        rows.append(row)
+        differences = others_drawn[key] - drawn[key]
+        gain = interval(others[key] - values[key], differences)
+        p = p_value(differences, least=_sign_test(*(METRICS[key].evidence(one) for one in answers)))
+        rows.append(Comparison(*names, key, gain.value, gain.low, gain.high, p, len(tables[0].videos), left_out))
     return rows
 
 

@@ -51,9 +51,13 @@ def mean_of(values: Sequence[float] | NDArray[np.float64]) -> Mean:
 
 def confusion(truth: NDArray[np.int64], guesses: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     """Return how many videos of each class (row) were classified as each class (column): [C, C]."""
-    counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, (truth, guesses), 1)
-    return counts
+    return np.bincount(truth * classes + guesses, minlength=classes**2).reshape(classes, classes)
+
+
+def divided(amounts: NDArray[np.number], totals: NDArray[np.number]) -> NDArray[np.float64]:
+    """Return amounts / totals, NaN where a total is 0."""
+    shares: NDArray[np.float64] = np.divide(amounts, totals, out=np.full(amounts.shape, np.nan), where=totals > 0)
+    return shares
 
 
 def top1(counts: NDArray[np.int64]) -> float:
@@ -63,9 +67,7 @@ def top1(counts: NDArray[np.int64]) -> float:
 
 def recalls(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the share of each class's videos that are classified correctly, [C]; NaN for a class without videos."""
-    totals = counts.sum(axis=1)
-    shares: NDArray[np.float64] = np.divide(np.diag(counts), totals, out=np.full(len(counts), np.nan), where=totals > 0)
-    return shares
+    return divided(np.diag(counts), counts.sum(axis=1))
 
 
 def mean_class_accuracy(counts: NDArray[np.int64]) -> float:

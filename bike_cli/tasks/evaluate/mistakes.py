@@ -30,8 +30,6 @@ class Mistake:
         frames: uint8 [H, W, 3] each, those with the largest weights.
         times_s: the time of each frame; NaN where the video has no clock.
         weights: the share of each frame in the saliency of the video.
-    Raises:
-        ValueError: different numbers of frames, times and weights.
     """
 
     path: str
@@ -42,11 +40,6 @@ class Mistake:
     times_s: Sequence[float] = ()
     weights: Sequence[float] = ()
     attributes: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        if not len(self.frames) == len(self.times_s) == len(self.weights):
-            counts = f"{len(self.frames)} frames, {len(self.times_s)} times and {len(self.weights)} weights"
-            raise ValueError(f"{self.path}: has {counts}; give the same number of each")
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,7 @@ def find_mistakes(table: ScoreTable, explain: Explain, *, most: int = MISTAKES_S
         clip, answer = explained[table.videos[row]]
         weights = np.zeros(0) if answer.saliency is None else answer.saliency
         frames = clip.frames.reshape(-1, *clip.frames.shape[2:])
-        order = np.argsort(clip.times_s.ravel() if clip.positions is None else clip.positions.ravel(), kind="stable")
+        order = clip.timeline.order
         chosen = sorted(np.argsort(-weights, kind="stable")[:FRAMES_SHOWN].tolist())
         truth = [label for label, there in zip(table.labels, table.present[row], strict=True) if there]
         mistakes.append(

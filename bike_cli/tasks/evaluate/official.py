@@ -7,7 +7,7 @@ metric or score that bike itself defines differently; their docstrings say how.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bike_cli.config import EvalConfig
 from bike_cli.errors import UsageError
 from bike_cli.tasks.evaluate.metrics import average_precisions, softmax, top1_and_top5
-from bike_cli.tasks.evaluate.protocols import HALVES, HalfSplits, Part, over_halves, over_splits
+from bike_cli.tasks.evaluate.protocols import Part, candidates_of_halves, over_splits
 from bike_cli.tasks.evaluate.report import Estimate
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
@@ -55,12 +55,14 @@ def official_metrics(
             deviation over splits are computed as for bike's own metrics.
     """
     if config.protocol == "k600":
-        splits = [official_part(official.views, table, part) for part in parts]
-        return {f"splits_{name}": over_splits([split[name] for split in splits]) for name in ("top1", "top5")}
-    if config.protocol == "zeroshot-half":
+        prefix, splits = "splits", [official_part(official.views, table, part) for part in parts]
+    elif config.protocol == "zeroshot-half":
         halves = official_zeroshot_half(official.frames, official.classes, table)
-        return {"half_top1": halves.top1, "half_top5": halves.top5}
-    return {name: Estimate(value) for name, value in _whole_set_metrics(table, official, config).items()}
+        prefix = "half"
+        splits = [top1_and_top5(half.logits, np.asarray(half.truth, dtype=np.int64)) for half in halves]
+    else:
+        return {name: Estimate(value) for name, value in _whole_set_metrics(table, official, config).items()}
+    return {f"{prefix}_{name}": over_splits([split[name] for split in splits]) for name in ("top1", "top5")}
 
 
 def _whole_set_metrics(table: ScoreTable, official: OfficialInputs, config: EvalConfig) -> dict[str, float]:
@@ -99,28 +101,23 @@ def official_part(views: NDArray[np.float32], table: ScoreTable, part: Part) -> 
 
 
 def official_zeroshot_half(
-    frames: NDArray[np.float64], classes: NDArray[np.float64], table: ScoreTable, splits: int = HALVES
-) -> HalfSplits:
-    """Return the official metrics on halves of the classes, from raw frames without temporal head and spotting.
+    frames: NDArray[np.float64], classes: NDArray[np.float64], table: ScoreTable
+) -> list[ScoreTable]:
+    """Return the official table of each half of the classes, from raw frames without temporal head and spotting.
 
     Args:
         frames: [V, T, D], raw.
         classes: [C, D], unit vectors.
         table: of the same videos and classes; only its truth is used.
     """
-
-    def rescored(candidates: NDArray[np.int64]) -> ScoreTable:
+    tables = []
+    for candidates in candidates_of_halves(table):
         half = table.restricted(candidates)
         rows = np.flatnonzero(table.present[:, candidates].any(axis=1))
         probabilities = official_zeroshot_probabilities(frames[rows], classes[candidates])
-        return ScoreTable(half.labels, half.videos, _logarithm(probabilities), half.truth)
-
-    return over_halves(table, splits, rescored)
-
-
-def _logarithm(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(divide="ignore"):  # a probability that underflowed becomes -inf
-        return np.asarray(np.log(probabilities))
+        with np.errstate(divide="ignore"):  # a probability that underflowed becomes -inf
+            tables.append(replace(half, logits=np.log(probabilities)))
+    return tables
 
 
 def official_zeroshot_probabilities(frames: NDArray[np.float64], classes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from typing import Any
 
+from bike_cli.errors import shorten
+
 VERSION = 2  # of the JSON; bike 0.1 wrote the same keys without `version`
 DIGITS = 9  # more differ between machines
 SAMENESS = 1e-6  # metrics closer than this agree: another machine may differ in the last digits
-LONGEST_SHOWN = 60  # characters of a value in a message
+SHOWN = 60  # characters of a value in a message
 
 Value = str | int | float | bool | None | tuple[str, ...]  # of an argument or a setting
 
@@ -273,7 +275,7 @@ class EvaluationReport:
             raise ValueError("not a JSON object")
         version = found.get("version", 1)
         if version not in range(1, VERSION + 1):
-            raise ValueError(f"version is {_shown(version)}, and this bike reads up to {VERSION}")
+            raise ValueError(f"version is {shorten(repr(version), SHOWN)}, and this bike reads up to {VERSION}")
         return _decoded(cls, {**found, "manifest": found}, "")  # type: ignore[no-any-return]
 
 
@@ -324,7 +326,7 @@ def _decoded(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401
         kind = next((one for one in arguments if _is_a(value, one)), arguments[0])
         return _decoded(kind, value, where)
     if not _is_a(value, kind):
-        raise ValueError(f"{where} is {_shown(value)}, expected {_name_of(kind)}")
+        raise ValueError(f"{where} is {shorten(repr(value), SHOWN)}, expected {_name_of(kind)}")
     if is_dataclass(kind):
         return _decoded_dataclass(kind, value, where)
     if origin is tuple:
@@ -383,9 +385,4 @@ def _differing(before: Any, now: Any, where: str) -> Iterator[str]:  # noqa: ANN
         if abs(before - now) > SAMENESS:
             yield f"{where}: {before} before, {now} now"
     elif before != now:
-        yield f"{where}: {_shown(before)} before, {_shown(now)} now"
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+        yield f"{where}: {shorten(repr(before), SHOWN)} before, {shorten(repr(now), SHOWN)} now"

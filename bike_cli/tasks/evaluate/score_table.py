@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bike_cli.data.labelled.eval_sets import NONE
 from bike_cli.errors import UsageError
+from bike_cli.records import Sample
 from bike_cli.tasks.evaluate.metrics import best_places, softmax
 
 
@@ -134,6 +135,24 @@ class ScoreTable:
         kept = np.asarray(rows, dtype=np.int64)
         named = None if self.named is None else self.named[kept]
         return ScoreTable(self.labels, tuple(self.videos[i] for i in kept), self.logits[kept], self.truth[kept], named)
+
+
+def score_samples(
+    labels: tuple[str, ...],
+    samples: Sequence[Sample],
+    logits: NDArray[np.float64],
+    *,
+    multi_label: bool = False,
+    named: NDArray[np.int64] | None = None,
+) -> ScoreTable:
+    """Return the table of the scores of samples, float64 [V, C]."""
+    names = tuple(sample.source.id for sample in samples)
+    if not multi_label:
+        return ScoreTable(labels, names, logits, np.array([sample.label for sample in samples], dtype=np.int64), named)
+    present = np.zeros(logits.shape, dtype=np.bool_)
+    for row, sample in zip(present, samples, strict=True):
+        row[[label for label in sample.labels if label != NONE]] = True
+    return ScoreTable(labels, names, logits, present, named)
 
 
 # -- two tables of the same videos -------------------------------------------------------------------------------

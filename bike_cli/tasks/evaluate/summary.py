@@ -168,8 +168,7 @@ def _compare(first: SystemScores, other: SystemScores, config: EvalConfig) -> li
 
 def _splits(system: SystemScores, parts: Sequence[Part], config: EvalConfig) -> list[SplitResult]:
     if config.protocol == "zeroshot-half":
-        halves = zeroshot_half(system.table)
-        rows = [_split(system.name, f"half {i}", half.table) for i, half in enumerate(halves.splits)]
+        rows = [_split(system.name, f"half {i}", half) for i, half in enumerate(zeroshot_half(system.table))]
     elif config.protocol == "k600":
         rows = [_split_of_part(system, part) for part in parts]
     elif config.protocol == "fewshot":

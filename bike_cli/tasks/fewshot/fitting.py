@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bike_cli.config import FewshotConfig
@@ -26,7 +25,7 @@ from bike_cli.inference.prepare import prepare
 from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Clip, Failure, Prediction, Timings
 from bike_cli.tasks.evaluate.metrics import confusion
-from bike_cli.tasks.evaluate.score_table import ScoreTable
+from bike_cli.tasks.evaluate.score_table import ScoreTable, score_samples
 from bike_cli.tasks.fewshot.drawing import Draws
 from bike_cli.tasks.fewshot.methods import BASELINE, METHODS, TRAINED
 from bike_cli.tasks.fewshot.outcomes import Outcome
@@ -37,6 +36,7 @@ from bike_cli.video.workers.pool import DecodePool
 Result = TypeVar("Result")
 
 
+@dataclass(eq=False)
 class Fitting:
     """Fits every method to every draw.
 
@@ -47,22 +47,15 @@ class Fitting:
         spent: the times of decoding and encoding are added to it.
     """
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        config: FewshotConfig,
-        methods: Sequence[str],
-        videos: Videos,
-        draws: Draws,
-        *,
-        pool: DecodePool,
-        processes: ProcessGroup,
-        spent: Timings,
-    ) -> None:
-        self._classifier, self._config, self._methods = classifier, config, tuple(methods)
-        self._videos, self.draws = videos, draws
-        self._pool, self._processes, self._spent = pool, processes, spent
-        self._trained_engine: Engine | None = None  # of the first draw with the most shots
+    classifier: Classifier
+    config: FewshotConfig
+    methods: Sequence[str]
+    videos: Videos
+    draws: Draws
+    pool: DecodePool
+    processes: ProcessGroup
+    spent: Timings
+    _trained_engine: Engine | None = field(default=None, init=False)  # of the first draw with the most shots
 
     # -- results -----------------------------------------------------------------------------------------------------
 
@@ -71,7 +64,7 @@ class Fitting:
         """Return the outcome of each method, number of shots and trial, in this order."""
         return tuple(
             self._outcome(method, shots, trial)
-            for method in self._methods
+            for method in self.methods
             for shots in self.draws.shots
             for trial in range(len(self.draws.trials))
         )
@@ -84,11 +77,11 @@ class Fitting:
         # In reverse, so that the first process trains the model that is saved and explained.
         asked = [
             (method, shots, trial)
-            for method in reversed(self._methods)
+            for method in reversed(self.methods)
             for shots in (reversed(self.draws.shots) if method != BASELINE else [max(self.draws.shots)])
             for trial in range(len(self.draws.trials))
         ]
-        tables = self._processes.merge_shards([self._table(*one) for one in self._processes.shard(asked)])
+        tables = self.processes.merge_shards([self._table(*one) for one in self.processes.shard(asked)])
         by_method: dict[tuple[str, int], list[ScoreTable]] = {(method, shots): [] for method, shots, _ in asked[::-1]}
         for (method, shots, _), table in zip(asked, tables, strict=True):
             by_method[method, shots].append(table)
@@ -96,9 +89,9 @@ class Fitting:
 
     def explain(self, rows: Sequence[int]) -> list[tuple[Clip, Prediction]]:
         """Return frames and explained answers for some test videos of the first draw; see `Study.look`."""
-        config, labels = replace(self._config.classifying, explain=True, top=1), self._classifier.labels
-        if self._methods[-1] != TRAINED:
-            classifier = prepare(self._classifier.engine, labels, config, self.saved_classifier())
+        config, labels = replace(self.config.classifying, explain=True, top=1), self.classifier.labels
+        if self.methods[-1] != TRAINED:
+            classifier = prepare(self.classifier.engine, labels, config, self.saved_classifier())
         else:
             classifier = prepare(self.trained_engine, labels, config, from_videos=len(labels))
         test = self.draws.trials[0].test
@@ -118,11 +111,11 @@ class Fitting:
 
     def model(self) -> Checkpoint:
         """Return the trained model; see `Study.model`."""
-        engine, config = self.trained_engine, self._config
+        engine, config = self.trained_engine, self.config
         recipe = replace(
             engine.recipe,
             spot=config.spotting.spot or engine.recipe.spot,
-            temperature=self._classifier.texts.temperature,
+            temperature=self.classifier.texts.temperature,
             template=config.template or engine.recipe.template,
         )
         return replace(engine, recipe=recipe).as_checkpoint(name=f"{engine.name}, few-shot")
@@ -130,10 +123,10 @@ class Fitting:
     @torch.no_grad()
     def saved_classifier(self, *, also: Sequence[str] = ()) -> SavedClassifier:
         """Return the classifier to save; see `Study.classifier`."""
-        method, shots, config = self._methods[-1], max(self.draws.shots), self._config
+        method, shots, config = self.methods[-1], max(self.draws.shots), self.config
         if method == TRAINED:
             raise ValueError("bike trains a model, not a classifier on frozen features; call model")
-        classifier, engine, branch = self._classifier, self._classifier.engine, self._branch
+        classifier, engine, branch = self.classifier, self.classifier.engine, self._branch
         template = config.template or engine.recipe.template
         drawn = self.draws.trials[0]
         return SavedClassifier(
@@ -155,9 +148,9 @@ class Fitting:
                 "shots": shots,
                 "videos": [
                     {
-                        "path": self._videos.samples[place].source.id,
+                        "path": self.videos.samples[place].source.id,
                         "label": i,
-                        "sha256": self._videos.digests[place].hex(),
+                        "sha256": self.videos.digests[place].hex(),
                     }
                     for i, places in enumerate(drawn.shots)
                     for place in places[:shots]
@@ -170,19 +163,16 @@ class Fitting:
     def _outcome(self, method: str, shots: int, trial: int) -> Outcome:
         logits, chosen = self._score(method, shots, trial)
         guesses = logits.argmax(dim=1).cpu().numpy().astype(np.int64)
-        truth = self._truth(trial)
-        counts = confusion(truth, guesses, len(self._classifier.labels))
+        test = self.draws.trials[trial].test
+        truth = np.array([self.videos.samples[place].label for place in test], dtype=np.int64)
+        counts = confusion(truth, guesses, len(self.classifier.labels))
         return Outcome(method, shots, trial, counts, guesses == truth, chosen)
 
     @torch.no_grad()
     def _table(self, method: str, shots: int, trial: int) -> ScoreTable:
-        names = tuple(self._videos.samples[place].source.id for place in self.draws.trials[trial].test)
+        samples = [self.videos.samples[place] for place in self.draws.trials[trial].test]
         logits = self._score(method, shots, trial)[0].double().cpu().numpy()
-        return ScoreTable(self._classifier.labels, names, logits, self._truth(trial))
-
-    def _truth(self, trial: int) -> NDArray[np.int64]:
-        test = self.draws.trials[trial].test
-        return np.array([self._videos.samples[place].label for place in test], dtype=np.int64)
+        return score_samples(self.classifier.labels, samples, logits)
 
     def _score(self, method: str, shots: int, trial: int) -> tuple[Tensor, Mapping[str, float]]:
         """Return the logits [V, C] of a draw's test videos, and the constants that the fit chose."""
@@ -194,51 +184,45 @@ class Fitting:
         return self._fuse_attributes(head.logits(views), drawn.test), head.chosen
 
     def _fit(self, method: str, drawn: Draw, shots: int) -> Head:
-        places, texts = _first_shots(drawn, shots), self._classifier.texts.classes
-        classes = torch.tensor([self._videos.samples[place].label for place in places], device=texts.device)
-        return METHODS[method](self._views(places), classes, texts, self._classifier.engine.logit_scale)
+        places, texts = _first_shots(drawn, shots), self.classifier.texts.classes
+        classes = torch.tensor([self.videos.samples[place].label for place in places], device=texts.device)
+        return METHODS[method](self._views(places), classes, texts, self.classifier.engine.logit_scale)
 
     def _views(self, places: Sequence[int]) -> Views:
-        return stack_views([self._videos.views[place] for place in places], len(self._classifier.labels))
+        return stack_views([self.videos.views[place] for place in places], len(self.classifier.labels))
 
     def _train(self, drawn: Draw, shots: int, trial: int) -> tuple[Head, Views]:
         """Train an image tower; return the text head, and the test videos as this tower sees them."""
-        places, classifier, samples = _first_shots(drawn, shots), self._classifier, self._videos.samples
+        places, classifier, samples = _first_shots(drawn, shots), self.classifier, self.videos.samples
         texts = classifier.texts
         clips = [_still_readable(clip).frames[0] for clip in self._decode(places)]
         labels = torch.tensor([samples[place].label for place in places])
-        training = ShotTraining(classifier.engine, clips, labels, texts, seed=self._config.seed + trial)
+        training = ShotTraining(classifier.engine, clips, labels, texts, seed=self.config.seed + trial)
         for _ in training:
             pass
         if trial == 0 and shots == max(self.draws.shots):
             self._trained_engine = training.engine
-        features = Features(
-            [samples[place].source for place in drawn.test],
-            (training.engine,),
-            self._config.sampling,
-            pool=self._pool,
-            shelf=None,
-            spent=self._spent,
-        )
+        sources = [samples[place].source for place in drawn.test]
+        features = Features(sources, (training.engine,), self.config.sampling, pool=self.pool, spent=self.spent)
         seen = [_still_readable(outcome)[0] for batch in features for outcome in batch]
         views = [VideoView(*as_views(video.scored_frames.to(texts.classes.device), texts)) for video in seen]
         head = zero_shot(texts.classes, classifier.engine.logit_scale)
         return head, stack_views(views, len(classifier.labels))
 
     def _decode(self, places: Sequence[int]) -> list[Clip | Failure]:
-        pending = [self._pool.decode(self._videos.samples[place].source) for place in places]
+        pending = [self.pool.decode(self.videos.samples[place].source) for place in places]
         return [decoded.result() for decoded in pending]
 
     @property
     def _branch(self) -> AttributeBranch | None:
         """The attribute branch, if it counts."""
-        branch = self._classifier.branch
+        branch = self.classifier.branch
         return None if branch is None or not branch.weight else branch
 
     def _fuse_attributes(self, logits: Tensor, places: Sequence[int]) -> Tensor:
         if self._branch is None:
             return logits
-        views = [self._videos.views[place] for place in places]
+        views = [self.videos.views[place] for place in places]
         scores = torch.cat([view.attribute_scores for view in views if view.attribute_scores is not None])
         return fuse(logits, self._branch.scaled(scores, like=logits), weight=1 - self._branch.weight)
 

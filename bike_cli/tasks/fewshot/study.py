@@ -62,15 +62,7 @@ class Study:
         labels = labelled.labels
         self._classifier = prepare(engine, labels, _classify_config(config, engine), from_videos=len(labels))
         self._drawing.draws()  # report what cannot work before anything is read
-        self._reading = Reading(
-            labelled,
-            self._drawing,
-            self._classifier,
-            config,
-            pool=pool,
-            processes=self._processes,
-            spent=self.spent,
-        )
+        self._reading = Reading(labelled, self._drawing, self._classifier, pool, self._processes, self.spent)
         self._fitting: Fitting | None = None
 
     # -- what it is about --------------------------------------------------------------------------------------------
@@ -127,17 +119,8 @@ class Study:
         """
         yield from self._reading
         videos = self._reading.videos
-        draws = self._drawing.draws(videos.failures.keys() | videos.left_out.keys())
-        self._fitting = Fitting(
-            self._classifier,
-            self.config,
-            self.methods,
-            videos,
-            draws,
-            pool=self._pool,
-            processes=self._processes,
-            spent=self.spent,
-        )
+        draws, shared = self._drawing.draws(videos.unusable), (self._pool, self._processes, self.spent)
+        self._fitting = Fitting(self._classifier, self.config, self.methods, videos, draws, *shared)
 
     def report(self) -> Report:
         """Fit every method to every draw, and test it.
@@ -146,11 +129,10 @@ class Study:
             ValueError: the videos were not read.
         """
         fitting, videos = self._fitted, self._reading.videos
-        outcomes = fitting.outcomes()
         return Report(
             labels=self.labelled.labels,
             names=self.labelled.names,
-            outcomes=outcomes,
+            outcomes=fitting.outcomes(),
             draws=fitting.draws.trials,
             samples=videos.samples,
             digests=videos.digests,

@@ -82,11 +82,10 @@ class ShotTraining:
         steps = steps_per_epoch(len(self._clips), recipe.batch)
         for epoch in range(recipe.epochs):
             plans = plan_batches(epoch, self._labels.tolist(), batch_size=recipe.batch, seed=self._seed, balanced=False)
-            for i, plan in enumerate(plans):
+            for i, places in enumerate(plans):
                 share = rate_of_step(epoch * steps + i, steps=steps, epochs=recipe.epochs, warm_up=recipe.warm_up)
                 for group in optimizer.param_groups:
                     group["lr"] = share * group["highest"]
-                places = list(plan.places)
                 pixels = torch.stack([self._augmented(epoch, place) for place in places])
                 present = torch.ones(len(places), dtype=torch.bool)
                 loss = learner.gradients(Batch(self._labels[places], pixels, present))

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from bike_cli.config import FewshotConfig
 from bike_cli.data.labelled.train_sets import TrainSet
 from bike_cli.engine.heads.few_shot import Views, as_views
-from bike_cli.engine.store.store import Store, open_store
 from bike_cli.errors import UsageError
 from bike_cli.inference.classifier import Classifier
 from bike_cli.inference.contents import digests_of
 from bike_cli.inference.features import EncodedVideo, Features, Shelf
-from bike_cli.inference.prepare import shelf_of
+from bike_cli.inference.prepare import open_shelf
 from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Failure, Sample, Timings
 from bike_cli.tasks.fewshot.drawing import Drawing
@@ -61,7 +58,7 @@ def stack_views(views: Sequence[VideoView], classes: int) -> Views:
 
 @dataclass(frozen=True, eq=False)
 class Videos:
-    """What is known about the videos of a study, by their place among the samples.
+    """What is known about the videos of a study, by their place among the samples; `Reading` fills it in.
 
     Args:
         views: of the videos that were read.
@@ -71,12 +68,18 @@ class Videos:
     """
 
     samples: tuple[Sample, ...]
-    views: Mapping[int, VideoView]
-    digests: Mapping[int, bytes]
-    failures: Mapping[int, Failure]
-    left_out: Mapping[int, int]
+    views: dict[int, VideoView] = field(default_factory=dict)
+    digests: dict[int, bytes] = field(default_factory=dict)
+    failures: dict[int, Failure] = field(default_factory=dict)
+    left_out: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def unusable(self) -> Set[int]:
+        """The places of videos that cannot be read, or are copies."""
+        return self.failures.keys() | self.left_out.keys()
 
 
+@dataclass(eq=False)
 class Reading:
     """Reads every video that some trial learns from or tests on; iterate to read.
 
@@ -88,24 +91,15 @@ class Reading:
         spent: the times are added to it.
     """
 
-    def __init__(
-        self,
-        labelled: TrainSet,
-        drawing: Drawing,
-        classifier: Classifier,
-        config: FewshotConfig,
-        *,
-        pool: DecodePool,
-        processes: ProcessGroup,
-        spent: Timings,
-    ) -> None:
-        self._labelled, self._drawing, self._classifier, self._config = labelled, drawing, classifier, config
-        self._pool, self._processes, self._spent = pool, processes, spent
-        self._views: dict[int, VideoView] = {}
-        self._digests: dict[int, bytes] = {}
-        self._failures: dict[int, Failure] = {}
-        self._left_out: dict[int, int] = {}
-        self.videos = Videos(drawing.samples, self._views, self._digests, self._failures, self._left_out)
+    labelled: TrainSet
+    drawing: Drawing
+    classifier: Classifier
+    pool: DecodePool
+    processes: ProcessGroup
+    spent: Timings
+
+    def __post_init__(self) -> None:
+        self.videos = Videos(self.drawing.samples)
 
     def __iter__(self) -> Iterator[tuple[int, int, Failure | None]]:
         """Yield the number of videos done, their total, and the failure of the last one if it could not be read.
@@ -114,44 +108,39 @@ class Reading:
             UsageError: too few videos of a class can be read; copies of one video with different labels.
         """
         done = 0
-        with ExitStack() as stack:
-            store, shelf = open_store(self._config.store), None
-            if store is not None:
-                stack.enter_context(store)
-                shelf = shelf_of(store, self._classifier.engines, self._classifier.config)
+        with open_shelf(self.classifier.engines, self.classifier.config) as shelf:
             # All videos, drawn or not: which copy is left out must not depend on the draw.
-            self._digest_all(store)
+            self._digest_all(shelf)
             # A draw may fail because of these videos; report each of them first.
-            unreadable = sorted(self._failures)
+            unreadable = sorted(self.videos.failures)
             for place in unreadable:
                 done += 1
-                yield done, len(unreadable), self._failures[place]
+                yield done, len(unreadable), self.videos.failures[place]
             while missing := self._missing_places():
-                share = self._processes.shard(missing)
+                share = self.processes.shard(missing)
                 total = done + len(share)
                 outcomes: list[VideoView | Failure] = []
                 for outcome in self._read(share, shelf):
                     done += 1
                     outcomes.append(outcome)
                     yield done, total, outcome if isinstance(outcome, Failure) else None
-                self._add(missing, self._processes.merge_shards(outcomes))
+                self._add(missing, self.processes.merge_shards(outcomes))
 
     def _missing_places(self) -> list[int]:
-        reasons = {place: failure.message for place, failure in self._failures.items()}
-        unusable = self._failures.keys() | self._left_out.keys()
-        draws = self._drawing.draws(unusable, reasons)
-        return [place for place in draws.places if place not in self._views]
+        reasons = {place: failure.message for place, failure in self.videos.failures.items()}
+        draws = self.drawing.draws(self.videos.unusable, reasons)
+        return [place for place in draws.places if place not in self.videos.views]
 
     def _read(self, places: Sequence[int], shelf: Shelf | None) -> Iterator[VideoView | Failure]:
         sources = [self.videos.samples[place].source for place in places]
-        engines, sampling = self._classifier.engines, self._config.sampling
-        for batch in Features(sources, engines, sampling, pool=self._pool, shelf=shelf, spent=self._spent):
+        engines, sampling = self.classifier.engines, self.classifier.config.sampling
+        for batch in Features(sources, engines, sampling, pool=self.pool, shelf=shelf, spent=self.spent):
             for outcome in batch:
                 yield outcome if isinstance(outcome, Failure) else self._view(outcome)
 
     @torch.no_grad()
     def _view(self, seen: EncodedVideo) -> VideoView:
-        features, classifier = seen[0], self._classifier
+        features, classifier = seen[0], self.classifier
         device = classifier.texts.classes.device
         view = VideoView(*as_views(features.scored_frames.to(device), classifier.texts))
         branch = classifier.branch
@@ -162,45 +151,45 @@ class Reading:
         if features.warning is not None:
             logger.warning("%s: %s", features.source.id, features.warning)
         # Only tensors on the CPU can be sent to other processes.
-        return view.to(torch.device("cpu")) if self._processes.count > 1 else view
+        return view.to(torch.device("cpu")) if self.processes.count > 1 else view
 
     def _add(self, places: Sequence[int], outcomes: Sequence[VideoView | Failure]) -> None:
         for place, outcome in zip(places, outcomes, strict=True):
             if isinstance(outcome, Failure):
-                self._failures[place] = outcome
+                self.videos.failures[place] = outcome
             else:
-                self._views[place] = outcome.to(self._classifier.texts.classes.device)
+                self.videos.views[place] = outcome.to(self.classifier.texts.classes.device)
 
     # -- copies ------------------------------------------------------------------------------------------------------
 
-    def _digest_all(self, store: Store | None) -> None:
-        sources = self._processes.shard([sample.source for sample in self.videos.samples])
-        digests = self._processes.merge_shards(list(digests_of(sources, self._pool, store)))
+    def _digest_all(self, shelf: Shelf | None) -> None:
+        sources = self.processes.shard([sample.source for sample in self.videos.samples])
+        digests = self.processes.merge_shards(list(digests_of(sources, self.pool, shelf)))
         for place, digest in enumerate(digests):
             if isinstance(digest, Failure):
-                self._failures[place] = digest
+                self.videos.failures[place] = digest
             else:
-                self._digests[place] = digest
+                self.videos.digests[place] = digest
         self._leave_out_copies()
 
     def _leave_out_copies(self) -> None:
         """Leave out all copies of a video but one: one that is tested on, if there is any."""
-        samples, tested_from = self.videos.samples, len(self._labelled.train)
+        samples, tested_from = self.videos.samples, len(self.labelled.train)
         kept: dict[bytes, int] = {}
-        for place in sorted(self._digests, key=lambda place: (place < tested_from, place)):
-            digest = self._digests[place]
+        for place in sorted(self.videos.digests, key=lambda place: (place < tested_from, place)):
+            digest = self.videos.digests[place]
             if digest == EMPTY:
                 continue  # the decoder will report it
             first = kept.setdefault(digest, place)
-            if first == place or place in self._left_out:
+            if first == place or place in self.videos.left_out:
                 continue
             self._check_same_label(first, place)
-            self._left_out[place] = first
+            self.videos.left_out[place] = first
             copy, original = samples[place].source.id, samples[first].source.id
             logger.warning("%s: is the same video as %s, and is left out", copy, original)
 
     def _check_same_label(self, first: int, second: int) -> None:
-        samples, labels = self.videos.samples, self._labelled.labels
+        samples, labels = self.videos.samples, self.labelled.labels
         original, copy = samples[first], samples[second]
         if original.label != copy.label:
             raise UsageError(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,17 +23,14 @@ from bike_cli.engine.engine import Engine
 from bike_cli.engine.models.parts import new_attribute
 from bike_cli.engine.scoring import fuse
 from bike_cli.engine.spotting import ClassTexts
-from bike_cli.engine.store.store import open_store
-from bike_cli.errors import UsageError
-from bike_cli.inference.features import Features
-from bike_cli.inference.prepare import encode_labels, shelf_of
+from bike_cli.inference.prepare import encode_labels, open_shelf
 from bike_cli.inference.processes import ProcessGroup
-from bike_cli.records import Failure, Sample, Timings
+from bike_cli.records import Failure, Sample, VideoFeatures
 from bike_cli.tasks.finetune.loading import multi_hot, plan_batches, steps_per_epoch
 from bike_cli.tasks.finetune.losses import IN_BATCH_LOSSES, bce_loss, ce_loss, rate_of_step
 from bike_cli.tasks.finetune.plan import RunPlan, choose_lexicon
 from bike_cli.tasks.finetune.snapshots import Metrics
-from bike_cli.tasks.finetune.validation import Validation, compute_metrics, score_video
+from bike_cli.tasks.finetune.validation import Validation, compute_metrics, map_videos, score_video
 from bike_cli.tasks.finetune.video_branch import PAPER_BATCH, Step
 from bike_cli.video.workers.pool import DecodePool
 
@@ -53,7 +49,7 @@ class DescribedVideos:
     samples: tuple[Sample, ...]
     sentences: Tensor
     scores: NDArray[np.float64]
-    failures: tuple[Failure, ...]
+    failures: list[Failure]
 
 
 @torch.no_grad()
@@ -65,26 +61,18 @@ def describe_videos(
     Raises:
         UsageError: none of the videos can be read.
     """
-    config, sources = plan.config, [sample.source for sample in group.shard(samples)]
+    config = plan.config
     lexicon = encode_lexicon(engine.encoder, read_lexicon(choose_lexicon(engine, config)))
-    outcomes: list[tuple[str, NDArray[np.float32]] | Failure] = []
-    with ExitStack() as stack:
-        store = open_store(config.store)
-        shelf = None if store is None else shelf_of(stack.enter_context(store), (engine,), config.classifying)
-        for batch in Features(sources, (engine,), config.sampling, pool=pool, shelf=shelf, spent=Timings()):
-            for video in batch:
-                if isinstance(video, Failure):
-                    outcomes.append(video)
-                    continue
-                frames = video[0].frames.flatten(0, 1).to(lexicon.features.device)
-                attributes = associate(frames[None], lexicon, config.attributes.attribute_count)[0]
-                sentence = attribute_sentence([attribute.phrase for attribute in attributes])
-                outcomes.append((sentence, score_video(video, texts)))
-    outcomes = group.merge_shards(outcomes)
-    read = [(s, outcome) for s, outcome in zip(samples, outcomes, strict=True) if not isinstance(outcome, Failure)]
-    failures = tuple(outcome for outcome in outcomes if isinstance(outcome, Failure))
-    if not read:
-        raise UsageError(f"attributes: none of {len(samples)} videos can be read ({failures[0].message})")
+
+    def describe(video: VideoFeatures) -> tuple[str, NDArray[np.float32]]:
+        frames = video.frames.flatten(0, 1).to(lexicon.features.device)
+        attributes = associate(frames[None], lexicon, config.attributes.attribute_count)[0]
+        return attribute_sentence([attribute.phrase for attribute in attributes]), score_video(video, texts)
+
+    with open_shelf((engine,), config.classifying) as shelf:
+        read, failures = map_videos(
+            describe, samples, engine, config.sampling, purpose="attributes", pool=pool, group=group, shelf=shelf
+        )
     sentences = engine.encode_texts([sentence for _, (sentence, _) in read], positions="eot").classes
     scores = np.stack([scores for _, (_, scores) in read]).astype(np.float64)
     return DescribedVideos(tuple(sample for sample, _ in read), sentences, scores, failures)
@@ -127,12 +115,12 @@ class AttributeTraining:
         labels = [sample.label for sample in self._train.samples]
         plans = plan_batches(epoch, labels, batch_size=self._batch_size, seed=learning.seed, balanced=batches.balanced)
         last_s = time.monotonic()
-        for step, plan in enumerate(plans, start=epoch * self._steps):
+        for step, places in enumerate(plans, start=epoch * self._steps):
             share = rate_of_step(step, steps=self._steps, epochs=learning.epochs, warm_up=learning.warm_up)
             rate = share * learning.lr
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
-            loss = self._loss(list(plan.places))
+            loss = self._loss(places)
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
@@ -165,8 +153,9 @@ class AttributeTraining:
         The weight is the one with the best metric; the smallest of several equally good ones.
         """
         self.head.load_state_dict(self._best[1])
-        scores, metric = self._scores(), self._plan.metric
-        metrics = {weight: self._fused_metrics(scores, weight) for weight in WEIGHTS}
+        video, attributes, metric = torch.from_numpy(self._val.scores), self._scores(), self._plan.metric
+        fused = {weight: fuse(video, attributes, weight=1 - weight) for weight in WEIGHTS}
+        metrics = {weight: self._metrics(scores) for weight, scores in fused.items()}
         best = max(WEIGHTS, key=lambda weight: (metrics[weight][metric], -weight))
         epochs = self._plan.config.learning.epochs
         return best, self._validation("fused", epochs, metrics[best], is_best=True)
@@ -184,16 +173,12 @@ class AttributeTraining:
         return bce_loss(logits + self._bias, multi_hot(samples, logits.shape[1]).to(logits.device))
 
     @torch.no_grad()
-    def _scores(self) -> NDArray[np.float64]:
+    def _scores(self) -> Tensor:
         scores: Tensor = self.head(self._val.sentences, self._classes)
-        return scores.double().cpu().numpy()
+        return scores.double().cpu()
 
-    def _fused_metrics(self, scores: NDArray[np.float64], weight: float) -> Metrics:
-        fused = fuse(torch.from_numpy(self._val.scores), torch.from_numpy(scores), weight=1 - weight)
-        return self._metrics(fused.numpy())
-
-    def _metrics(self, scores: NDArray[np.float64]) -> Metrics:
-        return compute_metrics(scores, self._val.samples, multi_label=self._plan.labelled.multi_label)
+    def _metrics(self, scores: Tensor) -> Metrics:
+        return compute_metrics(scores.numpy(), self._val.samples, multi_label=self._plan.labelled.multi_label)
 
     def _validation(self, what: str, epoch: int, metrics: Metrics, *, is_best: bool) -> Validation:
         return Validation(what, epoch, metrics, is_best, len(self._val.samples), len(self._val.failures))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from bike_cli.tasks.finetune.validation import Validation
 DISK_MARGIN = 1.1  # times what a run is known to write
 
 
+@dataclass(eq=False)
 class BestModel:
     """The best model of a run, and its results. `restore` and `mix` change the weights of the plan's engine.
 
@@ -30,19 +31,12 @@ class BestModel:
         results, since_best: results so far, and epochs since the best one; of a checkpoint, if the run is resumed.
     """
 
-    def __init__(
-        self,
-        plan: RunPlan,
-        folder: RunFolder,
-        group: ProcessGroup,
-        *,
-        initial: Mapping[str, Tensor],
-        results: RunResults,
-        since_best: int,
-    ) -> None:
-        self._plan, self._engine, self._recipe = plan, plan.engine, plan.recipe
-        self._folder, self._group, self._initial = folder, group, initial
-        self.results, self.since_best = results, since_best
+    plan: RunPlan
+    folder: RunFolder
+    group: ProcessGroup
+    initial: Mapping[str, Tensor]
+    results: RunResults
+    since_best: int
 
     def add_start(self, validation: Validation) -> None:
         """Note the metrics before training."""
@@ -53,13 +47,13 @@ class BestModel:
         self.since_best = 0 if validation.is_best else self.since_best + 1
         if validation.is_best:
             epoch, metrics = validation.epoch, validation.metrics
-            self.results = replace(self.results, epoch=epoch, value=metrics[self._plan.metric], metrics=metrics)
-            self._write(self._engine, self._recipe)
+            self.results = replace(self.results, epoch=epoch, value=metrics[self.plan.metric], metrics=metrics)
+            self._write(self.plan.engine, self.plan.recipe)
 
     def add_mixed(self, validation: Validation) -> None:
         """Note the result of the mixed weights, and write them."""
         self.results = replace(self.results, wise_ft=validation.metrics)
-        self._write(self._engine, self._recipe)
+        self._write(self.plan.engine, self.plan.recipe)
 
     def add_fused(self, engine: Engine, weight: float, validation: Validation, *, attributes: Metrics | None) -> None:
         """Note the result of both branches, and write the model.
@@ -70,21 +64,21 @@ class BestModel:
             attributes: metrics of the attribute branch alone.
         """
         self.results = replace(self.results, attributes=attributes, fused=validation.metrics, attribute_weight=weight)
-        self._write(engine, replace(self._recipe, attribute_weight=weight))
+        self._write(engine, replace(self.plan.recipe, attribute_weight=weight))
 
     def restore(self) -> None:
         """Restore the weights of the best epoch."""
-        model, head = self._engine.encoder.model, self._engine.temporal_head
-        if self._group.is_first:
+        model, head = self.plan.engine.encoder.model, self.plan.engine.temporal_head
+        if self.group.is_first:
             # If the run was killed after WiSE-FT, its folder already holds the mixed weights.
-            fine_tuned = self._folder.path / FINE_TUNED
-            best = load_folder(fine_tuned if (fine_tuned / CONFIG_FILE).exists() else self._folder.path)
+            fine_tuned = self.folder.path / FINE_TUNED
+            best = load_folder(fine_tuned if (fine_tuned / CONFIG_FILE).exists() else self.folder.path)
             model.load_state_dict(best.clip.state_dict())
             if head is not None and best.temporal_head is not None:
                 head.load_state_dict(best.temporal_head.state_dict())
-        self._group.broadcast_weights(model)
+        self.group.broadcast_weights(model)
         if head is not None:
-            self._group.broadcast_weights(head)
+            self.group.broadcast_weights(head)
 
     @torch.no_grad()
     def mix(self, share: float) -> None:
@@ -92,16 +86,16 @@ class BestModel:
 
         Source: WiSE-FT, arXiv:2109.01903.
         """
-        self._write(self._engine, self._recipe, FINE_TUNED)
-        weights = named_weights(self._engine)
-        for name, initial in self._initial.items():
+        self._write(self.plan.engine, self.plan.recipe, FINE_TUNED)
+        weights = named_weights(self.plan.engine)
+        for name, initial in self.initial.items():
             weights[name].lerp_(initial.to(weights[name].device), 1 - share)
 
     def _write(self, engine: Engine, recipe: Recipe, subfolder: str = "") -> None:
-        if not self._group.is_first:
+        if not self.group.is_first:
             return
-        folder = self._folder.path / subfolder
-        checkpoint = replace(engine, recipe=recipe).as_checkpoint(name=self._folder.path.resolve().name)
+        folder = self.folder.path / subfolder
+        checkpoint = replace(engine, recipe=recipe).as_checkpoint(name=self.folder.path.resolve().name)
         try:
             save_folder(folder, checkpoint)
         except UNWRITABLE as e:

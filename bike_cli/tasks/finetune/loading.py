@@ -7,6 +7,7 @@ in. A resumed run, more workers or more GPUs therefore see the same pixels.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,36 +36,26 @@ NO_VIDEO = -1  # a place without a video
 ORDER, FRAMES, PIXELS = range(3)  # purposes of random numbers, as part of their seed
 
 
-@dataclass(frozen=True)
-class BatchPlan:
-    """The videos of a batch.
-
-    Args:
-        places: among the samples, for all processes; padded with `NO_VIDEO` to a multiple of their number.
-    """
-
-    epoch: int
-    places: tuple[int, ...]
-
-
 @dataclass(frozen=True, eq=False)
 class LoadedBatch:
-    """A batch, and the failures of the videos that this process could not read."""
+    """A batch, and the failures of the videos that this process could not read.
+
+    Args:
+        ready: event after which the device has the pixels; None: it already has them.
+    """
 
     batch: Batch
     failures: tuple[Failure, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class _PreparedBatch:
-    loaded: LoadedBatch
-    event: torch.cuda.Event | None
+    ready: torch.cuda.Event | None = None
 
 
 def plan_batches(
     epoch: int, labels: Sequence[int], *, batch_size: int, seed: int, balanced: bool, processes: int = 1
-) -> list[BatchPlan]:
-    """Return the batches of an epoch; their sizes differ by at most one video, so that no small batch is left over.
+) -> list[list[int]]:
+    """Return the batches of an epoch, as places among the samples.
+
+    Their sizes differ by at most one video, so that no small batch is left over. For several processes, batches are
+    padded with `NO_VIDEO` to a multiple of their number.
 
     Args:
         labels: of each sample.
@@ -77,14 +68,16 @@ def plan_batches(
         order = rng.choice(len(labels), size=len(labels), p=chances / chances.sum())
     else:
         order = rng.permutation(len(labels))
-    batches = np.array_split(order, steps_per_epoch(len(labels), batch_size))
-    width = -(-len(batches[0]) // processes) * processes
-    return [_batch_plan(epoch, batch.tolist(), width if processes > 1 else len(batch)) for batch in batches]
+    batches = [batch.tolist() for batch in np.array_split(order, steps_per_epoch(len(labels), batch_size))]
+    if processes == 1:
+        return batches
+    width = math.ceil(len(batches[0]) / processes) * processes
+    return [batch + [NO_VIDEO] * (width - len(batch)) for batch in batches]
 
 
 def steps_per_epoch(samples: int, batch_size: int) -> int:
     """Return the number of batches in an epoch."""
-    return max(1, -(-samples // batch_size))
+    return max(1, math.ceil(samples / batch_size))
 
 
 def multi_hot(samples: Sequence[Sample], classes: int) -> Tensor:
@@ -101,10 +94,6 @@ def warn_once(failures: Iterable[Failure], reported: set[str]) -> None:
         if failure.source.id not in reported:
             reported.add(failure.source.id)
             logger.warning("%s", failure.message)
-
-
-def _batch_plan(epoch: int, places: list[int], width: int) -> BatchPlan:
-    return BatchPlan(epoch, tuple(places + [NO_VIDEO] * (width - len(places))))
 
 
 class Loader:
@@ -135,34 +124,42 @@ class Loader:
         )
         self._warned: set[str] = set()
 
-    def batches(self, plans: Iterable[BatchPlan]) -> Iterator[LoadedBatch]:
-        """Yield the batches of these plans, in order. Close the iterator before the pool."""
+    def batches(self, epoch: int, batches: Iterable[list[int]]) -> Iterator[LoadedBatch]:
+        """Yield the planned batches of an epoch, in order. Close the iterator before the pool."""
         is_over = threading.Event()
-        prepared = self._prepare_all(iter(plans), is_over)
+        prepared = self._prepare_all(epoch, iter(batches), is_over)
         with ThreadPoolExecutor(1, thread_name_prefix="bike batches") as thread:
             pending = deque(thread.submit(next, prepared, None) for _ in range(BATCHES_AHEAD))
             try:
-                while (batch := pending.popleft().result()) is not None:
+                while (loaded := pending.popleft().result()) is not None:
                     pending.append(thread.submit(next, prepared, None))
-                    yield self._received(batch)
+                    if loaded.ready is not None:
+                        stream = torch.cuda.current_stream()
+                        stream.wait_event(loaded.ready)
+                        loaded.batch.pixels.record_stream(stream)
+                    yield loaded
             finally:
                 is_over.set()
                 thread.shutdown(cancel_futures=True)
 
-    def _received(self, prepared: _PreparedBatch) -> LoadedBatch:
-        if prepared.event is not None:
-            stream = torch.cuda.current_stream()
-            stream.wait_event(prepared.event)
-            prepared.loaded.batch.pixels.record_stream(stream)
-        return prepared.loaded
-
     # -- in the thread -------------------------------------------------------------------------------------------
 
-    def _prepare_all(self, plans: Iterator[BatchPlan], is_over: threading.Event) -> Iterator[_PreparedBatch]:
+    def _prepare_all(self, epoch: int, batches: Iterator[list[int]], is_over: threading.Event) -> Iterator[LoadedBatch]:
         """Make the batches one after the other, while clips of later ones are being decoded."""
         pending: deque[tuple[int, Future[Clip | Failure] | None]] = deque()
-        requested: deque[BatchPlan] = deque()
-        requests = self._request_clips(plans, requested, pending)
+        requested: deque[list[int]] = deque()
+
+        def request_clips() -> Iterator[bool]:
+            """Request this process's clips from the pool, one for each item that is taken from this iterator."""
+            for places in batches:
+                requested.append(places)
+                for place in self._own_places(places):
+                    dice = None if self._augmentation is None else (self._seed, epoch, place, FRAMES)
+                    source = self._samples[place].source
+                    pending.append((place, None if place == NO_VIDEO else self._pool.decode(source, dice=dice)))
+                    yield True
+
+        requests = request_clips()
         window = CLIPS_PER_WORKER * self._pool.workers + 1
 
         def clips(count: int) -> Iterator[tuple[int, Clip | Failure | None]]:
@@ -173,29 +170,16 @@ class Loader:
                 yield place, None if future is None else _outcome(future, is_over)
 
         while pending or next(requests, None) is not None:
-            plan = requested.popleft()
-            yield self._prepare(plan, clips(len(self._own_places(plan))))
+            places = requested.popleft()
+            yield self._prepare(epoch, places, clips(len(self._own_places(places))))
 
-    def _request_clips(
-        self,
-        plans: Iterator[BatchPlan],
-        requested: deque[BatchPlan],
-        pending: deque[tuple[int, Future[Clip | Failure] | None]],
-    ) -> Iterator[bool]:
-        """Request this process's clips from the pool, one for each item that is taken from this iterator."""
-        for plan in plans:
-            requested.append(plan)
-            for place in self._own_places(plan):
-                dice = None if self._augmentation is None else (self._seed, plan.epoch, place, FRAMES)
-                source = self._samples[place].source
-                pending.append((place, None if place == NO_VIDEO else self._pool.decode(source, dice=dice)))
-                yield True
+    def _own_places(self, places: list[int]) -> list[int]:
+        rank, width = self._group.rank, len(places) // self._group.count
+        return places[rank * width : (rank + 1) * width]
 
-    def _own_places(self, plan: BatchPlan) -> tuple[int, ...]:
-        rank, width = self._group.rank, len(plan.places) // self._group.count
-        return plan.places[rank * width : (rank + 1) * width]
-
-    def _prepare(self, plan: BatchPlan, clips: Iterable[tuple[int, Clip | Failure | None]]) -> _PreparedBatch:
+    def _prepare(
+        self, epoch: int, places: list[int], clips: Iterable[tuple[int, Clip | Failure | None]]
+    ) -> LoadedBatch:
         placement = self._engine.encoder.placement
         with placement.side_stream():
             videos: list[Tensor | None] = []
@@ -203,9 +187,8 @@ class Loader:
             for place, outcome in clips:
                 if isinstance(outcome, Failure):
                     failures.append(outcome)
-                videos.append(self._pixels(outcome, plan.epoch, place) if isinstance(outcome, Clip) else None)
-            loaded = LoadedBatch(self._batch(plan, videos), tuple(failures))
-            return _PreparedBatch(loaded, placement.mark())
+                videos.append(self._pixels(outcome, epoch, place) if isinstance(outcome, Clip) else None)
+            return LoadedBatch(self._batch(places, videos), tuple(failures), placement.mark())
 
     def _pixels(self, clip: Clip, epoch: int, place: int) -> Tensor:
         """Return a clip as the model takes it, augmented: uint8 [T, 3, S, S]."""
@@ -221,11 +204,11 @@ class Loader:
         rng = np.random.Generator(np.random.PCG64([self._seed, epoch, place, PIXELS]))
         return augment(pixels, encoder.recipe, self._augmentation, rng)
 
-    def _batch(self, plan: BatchPlan, videos: list[Tensor | None]) -> Batch:
+    def _batch(self, places: list[int], videos: list[Tensor | None]) -> Batch:
         side, device = self._engine.encoder.recipe.side, self._engine.encoder.placement.device
         blank = torch.zeros(self._frames, 3, side, side, dtype=torch.uint8, device=device)
         present = torch.tensor([video is not None for video in videos])
-        labels = self._labels[[max(place, 0) for place in plan.places]]
+        labels = self._labels[[max(place, 0) for place in places]]
         if self._group.count == 1:  # other processes would wait for the missing rows
             videos, labels = [video for video in videos if video is not None], labels[present]
             present = present[present]

@@ -23,7 +23,7 @@ from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.towers.augmentation import Augmentation
 from bike_cli.engine.voters import Voters, voters
 from bike_cli.errors import ConfigError, UsageError
-from bike_cli.inference.prepare import encode_labels
+from bike_cli.inference.prepare import encode_labels, warn_of_unknown
 from bike_cli.records import Sample
 from bike_cli.settings import settings_affecting
 from bike_cli.tasks.finetune.learner import TextTraining
@@ -245,17 +245,9 @@ def _encode_texts(
         prompts = tuple(fill(templates[0], label) for label in labels)
         training = TextTraining(prompts, recipe.spot, mask, tokens.shape[1])
     else:
-        _warn_of_unknown_words(engine, labels)
-    return _class_texts(text.classes, tokens, mask, config, recipe), training
-
-
-def _warn_of_unknown_words(engine: Engine, labels: Sequence[str]) -> None:
-    unknown = engine.encoder.unknown(labels)
-    if unknown:
         # The features of such labels are nearly equal, and a frozen text tower leaves them so.
-        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        message = "label %r%s: %s knows none of its words, so labels may look alike; --freeze none trains their words"
-        logger.warning(message, labels[unknown[0]], more, engine.name)
+        warn_of_unknown(engine, labels, "such labels may look alike; --freeze none trains their words")
+    return _class_texts(text.classes, tokens, mask, config, recipe), training
 
 
 def _class_texts(

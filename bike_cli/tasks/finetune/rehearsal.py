@@ -58,7 +58,7 @@ def rehearse(plan: RunPlan, video: VideoTraining, *, disk_bytes: int) -> Rehears
         0, labels, batch_size=video.batch_size, seed=learning.seed, balanced=False, processes=group.count
     )
     start_s = time.monotonic()
-    loaded = next(iter(video.loader.batches([first])))
+    loaded = next(iter(video.loader.batches(0, [first])))
     load_s = time.monotonic() - start_s
     for failure in loaded.failures:
         logger.warning("%s", failure.message)

@@ -29,7 +29,7 @@ from bike_cli.tasks.finetune.attribute_branch import AttributeTraining, describe
 from bike_cli.tasks.finetune.keeping import BestModel, disk_space_needed, initial_weights
 from bike_cli.tasks.finetune.learner import Learner
 from bike_cli.tasks.finetune.loading import Loader
-from bike_cli.tasks.finetune.plan import RunPlan, Sides, plan_run
+from bike_cli.tasks.finetune.plan import RunPlan, plan_run
 from bike_cli.tasks.finetune.rehearsal import Rehearsal, fitting_batch, rehearse
 from bike_cli.tasks.finetune.run_folder import RunFolder
 from bike_cli.tasks.finetune.sharding import check_sharding, copy_trained_weights
@@ -39,7 +39,10 @@ from bike_cli.tasks.finetune.video_branch import Step, VideoTraining
 from bike_cli.versions import versions
 from bike_cli.video.workers.pool import DecodePool
 
-_IN_PLAN = {"augmentation", "labelled", "loss", "recipe", "texts"}  # attributes of the run in 0.1
+_IN_PLAN = {  # attributes of the run in 0.1
+    **{name: name for name in ("augmentation", "labelled", "loss", "metric", "recipe", "sides", "texts")},
+    "sided": "sided_label",
+}
 
 
 class Finetuning:
@@ -95,9 +98,7 @@ class Finetuning:
             if snapshot is not None and self.video is not None:
                 self.video.restore(snapshot)
                 results, since_best = snapshot.state.best, snapshot.state.since_best
-            self._best = BestModel(
-                plan, self.folder, self.group, initial=initial, results=results, since_best=since_best
-            )
+            self._best = BestModel(plan, self.folder, self.group, initial, results, since_best)
             on_error.pop_all()
 
     if not TYPE_CHECKING:
@@ -105,23 +106,9 @@ class Finetuning:
         def __getattr__(self, name: str) -> object:
             if name not in _IN_PLAN:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            warnings.warn(f"Finetuning.{name} is now Finetuning.plan.{name}", DeprecationWarning, stacklevel=2)
-            return getattr(self.plan, name)
-
-    @property
-    def sides(self) -> Sides:
-        """The videos to train on and those to validate on."""
-        return self.plan.sides
-
-    @property
-    def metric(self) -> str:
-        """The metric that decides which model is the best."""
-        return self.plan.metric
-
-    @property
-    def sided(self) -> str | None:
-        """The first label that names a side; without `flip: yes`, no video is mirrored then."""
-        return self.plan.sided_label
+            name_now = _IN_PLAN[name]
+            warnings.warn(f"Finetuning.{name} is now Finetuning.plan.{name_now}", DeprecationWarning, stacklevel=2)
+            return getattr(self.plan, name_now)
 
     @property
     def done(self) -> int:
@@ -289,4 +276,4 @@ def _video_training(plan: RunPlan, pool: DecodePool, group: ProcessGroup, report
     size = batches.batch_size
     if size == "auto":
         size = fitting_batch(learner, engine, config.sampling.frames, most=len(train))
-    return VideoTraining(engine, learner, loader, train, config, batch_size=size, group=group, reported=reported)
+    return VideoTraining(engine, learner, loader, train, config, batch_size=size, reported=reported)

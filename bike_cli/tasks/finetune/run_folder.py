@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from bike_cli.config import FinetuneConfig
 from bike_cli.engine.models.folder import CONFIG_FILE, WEIGHTS_FILE
 from bike_cli.engine.models.weights import read_json
-from bike_cli.errors import ModelError, UsageError
+from bike_cli.errors import ModelError, UsageError, shorten
 from bike_cli.inference.processes import ProcessGroup
 from bike_cli.locks import acquire_lock
 from bike_cli.settings import dump
@@ -99,9 +99,10 @@ class RunFolder:
             raise ModelError(f"{self.path / REPORT}: lacks the settings of the run; start over in another folder")
         for name in now:
             if before.get(name) != now[name]:
+                old, new = (shorten(json.dumps(each.get(name), ensure_ascii=False), 60) for each in (before, now))
                 raise UsageError(
-                    f"{self.path}: the run was started with {name} {_shorten(before.get(name))}, and {name} is now "
-                    f"{_shorten(now[name])}; use the same, or start over in another folder"
+                    f"{self.path}: the run was started with {name} {old}, and {name} is now {new}; use the same, or "
+                    "start over in another folder"
                 )
 
     def _write_start(self, config: FinetuneConfig, labels: Sequence[str]) -> None:
@@ -119,7 +120,8 @@ class RunFolder:
     def save(self, step: int, snapshot: Snapshot) -> None:
         """Write a checkpoint."""
         if self._group.is_first:
-            write_snapshot(self.path / CHECKPOINTS, step, snapshot.with_log(self._logged))
+            state = replace(snapshot.state, logged=self._logged)
+            write_snapshot(self.path / CHECKPOINTS, step, replace(snapshot, state=state))
 
     def log(self, record: Step | Validation) -> None:
         """Append a record to the log."""
@@ -194,8 +196,3 @@ class RunFolder:
             raise UsageError(
                 f"{self.path}: cannot be written ({e.strerror}); choose a folder that you can write to"
             ) from e
-
-
-def _shorten(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:60]}…"

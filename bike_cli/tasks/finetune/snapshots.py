@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -28,7 +28,6 @@ PREFIX = "step-"
 UNFINISHED = ".unfinished-"  # prefix of what is being written; it is renamed when it is whole
 KEPT = 2
 VERSION = 1
-BLOCK = 2**22
 
 Metrics = Mapping[str, float]
 
@@ -82,10 +81,6 @@ class TrainingState:
     since_best: int
     logged: int = 0
 
-    def to_json(self) -> dict[str, object]:
-        """Return the state as `state.json` holds it."""
-        return {**vars(self), "best": self.best.to_json()}
-
     @classmethod
     def from_json(cls, values: Mapping[str, object], path: Path) -> TrainingState:
         """Return the state in the `state.json` of a checkpoint.
@@ -125,10 +120,6 @@ class Snapshot:
     state: TrainingState
     tensors: Mapping[str, Tensor]
 
-    def with_log(self, lines: int) -> Snapshot:
-        """Return the snapshot of a run with so many lines in its log."""
-        return replace(self, state=replace(self.state, logged=lines))
-
 
 def write_snapshot(folder: Path, step: int, snapshot: Snapshot) -> Path:
     """Write a checkpoint after a step, and remove all but the last two.
@@ -144,8 +135,9 @@ def write_snapshot(folder: Path, step: int, snapshot: Snapshot) -> Path:
             written.mkdir()
             save_tensors(snapshot.tensors, written / TENSORS)
             _sync_to_disk(written / TENSORS)
-            state = {"version": VERSION, "sha256": _digest(written / TENSORS), **snapshot.state.to_json()}
-            (written / STATE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+            state = {**vars(snapshot.state), "best": snapshot.state.best.to_json()}
+            document = {"version": VERSION, "sha256": _digest(written / TENSORS), **state}
+            (written / STATE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
             _sync_to_disk(written / STATE)
             if target.exists():  # left by a run that was resumed from an earlier checkpoint
                 shutil.rmtree(target)
@@ -218,11 +210,8 @@ def _metrics(value: object) -> Metrics | None:
 
 
 def _digest(file: Path) -> str:
-    digest = hashlib.sha256()
     with file.open("rb") as stream:
-        while block := stream.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _sync_to_disk(path: Path) -> None:

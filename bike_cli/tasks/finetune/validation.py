@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -14,14 +14,16 @@ from bike_cli.config import SamplingConfig
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.spotting import ClassTexts
 from bike_cli.errors import UsageError
-from bike_cli.inference.features import EncodedVideo, Features
+from bike_cli.inference.features import Features, Shelf
 from bike_cli.inference.processes import ProcessGroup
-from bike_cli.records import Failure, Sample, Timings
+from bike_cli.records import Failure, Sample, VideoFeatures
 from bike_cli.tasks.evaluate.metrics import confusion, hits_among, mean_average_precision, mean_class_accuracy
 from bike_cli.tasks.finetune.loading import multi_hot, warn_once
 from bike_cli.tasks.finetune.plan import RunPlan
 from bike_cli.tasks.finetune.snapshots import Metrics
 from bike_cli.video.workers.pool import DecodePool
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -45,20 +47,6 @@ class Validation:
     kind: ClassVar[str] = "validated"  # in the log
 
 
-@dataclass(frozen=True, eq=False)
-class VideoScores:
-    """The scores of the videos that could be read.
-
-    Args:
-        scores: float64 [V, C], cosines.
-        samples: V of them, in the same order.
-    """
-
-    scores: NDArray[np.float64]
-    samples: tuple[Sample, ...]
-    failures: tuple[Failure, ...]
-
-
 class Validator:
     """Validates the current weights of a plan's engine.
 
@@ -78,13 +66,21 @@ class Validator:
         Raises:
             UsageError: none of the videos can be read.
         """
-        plan = self._plan
-        texts, sampling = plan.current_texts(), plan.config.sampling
-        result = score_videos(plan.engine, texts, plan.sides.val, sampling, self._pool, self._group)
-        self.report(result.failures)
-        metrics = compute_metrics(result.scores, result.samples, multi_label=plan.labelled.multi_label)
+        plan, texts = self._plan, self._plan.current_texts()
+        read, failures = map_videos(
+            lambda video: score_video(video, texts),
+            plan.sides.val,
+            plan.engine,
+            plan.config.sampling,
+            purpose="validation",
+            pool=self._pool,
+            group=self._group,
+        )
+        self.report(failures)
+        scores = np.stack([scores for _, scores in read]).astype(np.float64)
+        metrics = compute_metrics(scores, [sample for sample, _ in read], multi_label=plan.labelled.multi_label)
         is_best = best is None or metrics[plan.metric] > best
-        return Validation(what, epoch, metrics, is_best, len(result.samples), len(result.failures))
+        return Validation(what, epoch, metrics, is_best, len(read), len(failures))
 
     def report(self, failures: Iterable[Failure]) -> None:
         """Count videos that cannot be read, and log each of them once, in the first process."""
@@ -95,36 +91,42 @@ class Validator:
 
 
 @torch.no_grad()
-def score_videos(
-    engine: Engine,
-    texts: ClassTexts,
+def map_videos(
+    function: Callable[[VideoFeatures], Result],
     samples: Sequence[Sample],
+    engine: Engine,
     sampling: SamplingConfig,
+    *,
+    purpose: str,
     pool: DecodePool,
     group: ProcessGroup,
-) -> VideoScores:
-    """Return the scores of videos; each process scores its shard, and all get the whole result.
+    shelf: Shelf | None = None,
+) -> tuple[list[tuple[Sample, Result]], list[Failure]]:
+    """Return the samples that can be read, each with what a function returns for its features, and the failures.
 
+    Each process calls the function for its shard, and all get the whole result.
+
+    Args:
+        purpose: of reading the videos, for the error.
     Raises:
         UsageError: none of the videos can be read.
     """
     sources = [sample.source for sample in group.shard(samples)]
-    outcomes: list[NDArray[np.float32] | Failure] = []
-    for batch in Features(sources, (engine,), sampling, pool=pool, shelf=None, spent=Timings()):
-        outcomes += [video if isinstance(video, Failure) else score_video(video, texts) for video in batch]
+    outcomes: list[Result | Failure] = []
+    for batch in Features(sources, (engine,), sampling, pool=pool, shelf=shelf):
+        outcomes += [video if isinstance(video, Failure) else function(video[0]) for video in batch]
     outcomes = group.merge_shards(outcomes)
-    scores = [outcome.astype(np.float64) for outcome in outcomes if not isinstance(outcome, Failure)]
-    failures = tuple(outcome for outcome in outcomes if isinstance(outcome, Failure))
-    if not scores:
-        reason = failures[0].message if failures else "the validation side is empty"
-        raise UsageError(f"validation: none of {len(samples)} videos can be read ({reason})")
-    read = [s for s, outcome in zip(samples, outcomes, strict=True) if not isinstance(outcome, Failure)]
-    return VideoScores(np.stack(scores), tuple(read), failures)
+    read = [(sample, out) for sample, out in zip(samples, outcomes, strict=True) if not isinstance(out, Failure)]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    if not read:
+        reason = failures[0].message if failures else "there is no video"
+        raise UsageError(f"{purpose}: none of {len(samples)} videos can be read ({reason})")
+    return read, failures
 
 
-def score_video(video: EncodedVideo, texts: ClassTexts) -> NDArray[np.float32]:
-    """Return the scores of one video, from the features of the first engine, averaged over views: [C]."""
-    frames = video[0].scored_frames.to(texts.classes.device)
+def score_video(video: VideoFeatures, texts: ClassTexts) -> NDArray[np.float32]:
+    """Return the scores of one video, averaged over views: [C]."""
+    frames = video.scored_frames.to(texts.classes.device)
     return texts.scores(frames).mean(dim=0).float().cpu().numpy()
 
 

@@ -18,7 +18,6 @@ from torch.distributed.tensor import DTensor
 from bike_cli.config import FinetuneConfig
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import ConfigError, ModelError, UsageError
-from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Sample
 from bike_cli.tasks.finetune.learner import DeferredScalar, Learner
 from bike_cli.tasks.finetune.loading import LoadedBatch, Loader, plan_batches, steps_per_epoch, warn_once
@@ -142,10 +141,9 @@ class VideoTraining:
         config: FinetuneConfig,
         *,
         batch_size: int,
-        group: ProcessGroup,
         reported: set[str] | None = None,
     ) -> None:
-        self.engine, self.learner, self.loader, self._group = engine, learner, loader, group
+        self.engine, self.learner, self.loader, self._group = engine, learner, loader, learner.group
         self._train, self._config = train, config
         self.batch_size = min(batch_size, len(train))
         self.steps = steps_per_epoch(len(train), self.batch_size)
@@ -173,7 +171,7 @@ class VideoTraining:
             processes=self._group.count,
         )
         last_s = time.monotonic()
-        with closing(self.loader.batches(plans[position.batch :])) as batches:  # type: ignore[type-var]
+        with closing(self.loader.batches(position.epoch, plans[position.batch :])) as batches:  # type: ignore[type-var]
             while True:
                 waited_s = time.monotonic()
                 loaded = next(batches, None)
@@ -182,7 +180,7 @@ class VideoTraining:
                     return
                 waited_s = time.monotonic() - waited_s
                 warn_once(loaded.failures, self._reported)
-                planned = sum(place >= 0 for place in plans[position.batch].places)
+                planned = sum(place >= 0 for place in plans[position.batch])
                 loss, rate, videos = self._train_step(loaded, planned)
                 now_s = time.monotonic()
                 seconds, last_s = now_s - last_s, now_s

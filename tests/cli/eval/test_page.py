@@ -575,11 +575,6 @@ def test_a_mistake_without_frames_is_a_card_without_pictures(file: Path) -> None
     assert card.all("img") == card.all("ul") == []
 
 
-def test_frames_without_weights_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"a.mp4: has 2 frames, 2 times and 0 weights"):
-        a_mistake(weights=())
-
-
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)])
 def test_what_is_no_frame_is_refused_and_an_older_page_stays(wrong: np.ndarray, file: Path) -> None:
     file.write_text("older")

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bike_cli.errors import UsageError
-from bike_cli.tasks.evaluate.bootstrap import BLOCK, difference, interval, sign_test
+from bike_cli.tasks.evaluate.bootstrap import BLOCK, interval, p_value, sign_test
 from bike_cli.tasks.evaluate.metric_table import compare, measure
 from bike_cli.tasks.evaluate.metrics import average_precisions
 from bike_cli.tasks.evaluate.report import Comparison, SystemResult
@@ -397,7 +397,7 @@ def test_a_paired_interval_is_narrower_than_that_of_strangers() -> None:
     ("drawn", "p"), [([1.0] * 9, 0.1), ([1.0, 1.0, 1.0, -1.0], 0.5), ([1.0, -1.0], 1.0), ([0.0, 1.0, 1.0, 1.0], 0.5)]
 )
 def test_p_is_twice_the_share_on_the_other_side(drawn: list[float], p: float) -> None:
-    assert difference(0.5, np.array(drawn)).p == p
+    assert p_value(np.array(drawn)) == p
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(0, 0), (1, 0), (3, 0), (0, 6), (5, 2), (4, 4), (1, 9)])

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bike_cli.config import EvalConfig
 from bike_cli.errors import UsageError
 from bike_cli.tasks.evaluate.metrics import average_precisions, hits_among, mean_average_precision, softmax
 from bike_cli.tasks.evaluate.official import (
+    OfficialInputs,
     official_average_precisions,
     official_fusion,
     official_map,
+    official_metrics,
     official_part,
     official_test_probabilities,
     official_zeroshot_half,
@@ -20,7 +23,7 @@ from bike_cli.tasks.evaluate.official import (
     running_map,
     running_maps,
 )
-from bike_cli.tasks.evaluate.protocols import Part, candidates_of, half_draws, over_splits, zeroshot_half
+from bike_cli.tasks.evaluate.protocols import Part, candidates_of_halves, half_draws, over_splits, zeroshot_half
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 GOLDEN = Path(__file__).parents[4] / "shared" / "golden"
@@ -76,7 +79,7 @@ def test_halves_are_drawn_as_the_official_code_does(case: str) -> None:
     draws = half_draws(golden.printed["num_classes"])
 
     assert [d.tolist() for d in draws] == [s["drawn_classes_in_order"] for s in golden.printed["splits"]]
-    candidates = [candidates_of(d, golden.table).tolist() for d in draws]
+    candidates = [classes.tolist() for classes in candidates_of_halves(golden.table)]
     assert candidates == [s["candidate_classes"] for s in golden.printed["splits"]]
 
 
@@ -85,16 +88,20 @@ def test_halves_are_drawn_as_the_official_code_does(case: str) -> None:
 def test_halves_are_scored_as_the_official_code_does(case: str) -> None:
     golden = Zeroshot(case)
 
-    found = official_zeroshot_half(golden.frames, golden.classes, golden.table)
+    halves = official_zeroshot_half(golden.frames, golden.classes, golden.table)
 
-    for split, printed in zip(found.splits, golden.printed["splits"], strict=True):
-        assert [int(label) for label in split.table.labels] == printed["candidate_classes"]
-        assert len(split.table.videos) == printed["num_videos"]
-        assert percent(split.top1) == pytest.approx(printed["top1"], abs=PERCENT)
-        assert percent(split.top5) == pytest.approx(printed["top5"], abs=PERCENT)
-    for name, one in (("top1", found.top1), ("top5", found.top5)):
-        assert percent(one.value) == pytest.approx(golden.printed[f"half_{name}_mean"], abs=PERCENT)
-        assert percent(one.std or 0) == pytest.approx(golden.printed[f"half_{name}_std"], abs=PERCENT)
+    for half, printed in zip(halves, golden.printed["splits"], strict=True):
+        assert [int(label) for label in half.labels] == printed["candidate_classes"]
+        assert len(half.videos) == printed["num_videos"]
+        for k in (1, 5):
+            accuracy = percent(hits_among(half.logits, half.truth, k).mean())
+            assert accuracy == pytest.approx(printed[f"top{k}"], abs=PERCENT)
+    inputs = OfficialInputs(np.zeros((0, 0, 0), dtype=np.float32), golden.frames, golden.classes)
+    metrics = official_metrics(golden.table, inputs, EvalConfig(protocol="zeroshot-half"))
+    for name in ("top1", "top5"):
+        metric = metrics[f"half_{name}"]
+        assert percent(metric.value) == pytest.approx(golden.printed[f"half_{name}_mean"], abs=PERCENT)
+        assert percent(metric.std or 0) == pytest.approx(golden.printed[f"half_{name}_std"], abs=PERCENT)
 
 
 def test_frames_of_one_video_are_scored_as_among_others() -> None:
@@ -124,13 +131,12 @@ def test_our_halves_are_of_the_table_s_own_scores() -> None:
     truth = rng.integers(-1, 9, 80)
     table = table_of(rng.normal(size=(80, 9)), truth)
 
-    found = zeroshot_half(table, splits=3)
+    halves = zeroshot_half(table)
 
-    for split, drawn in zip(found.splits, half_draws(9, splits=3), strict=True):
-        own = sorted(drawn.tolist())
-        right = [max(own, key=lambda c: table.logits[i, c]) == truth[i] for i in range(80) if truth[i] in own]
-        assert split.top1 == pytest.approx(sum(right) / len(right))
-    assert found.top1.value == pytest.approx(sum(s.top1 for s in found.splits) / 3)
+    for half, drawn in zip(halves, half_draws(9), strict=True):
+        classes = sorted(drawn.tolist())
+        hits = [max(classes, key=lambda c: table.logits[i, c]) == truth[i] for i in range(80) if truth[i] in classes]
+        assert hits_among(half.logits, half.truth, 1).mean() == pytest.approx(sum(hits) / len(hits))
 
 
 def test_the_spread_is_that_of_a_population() -> None:
@@ -142,11 +148,6 @@ def test_the_spread_is_that_of_a_population() -> None:
 def test_a_half_without_a_video_is_refused() -> None:
     with pytest.raises(UsageError, match="none of the 4 classes of a split has videos"):
         zeroshot_half(table_of(np.zeros((3, 8)), np.array([0, 0, 0])))
-
-
-def test_halves_are_not_for_several_labels() -> None:
-    with pytest.raises(ValueError, match="one label"):
-        zeroshot_half(table_of(np.zeros((3, 2)), np.ones((3, 2), dtype=np.bool_)))
 
 
 # -- softmax upon softmax ---------------------------------------------------------------------------------------------

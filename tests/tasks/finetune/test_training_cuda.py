@@ -18,7 +18,6 @@ from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.voters import Voters
-from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Prompt, Sample, Source
 from bike_cli.tasks.finetune.learner import Batch, Learner
 from bike_cli.tasks.finetune.loading import LoadedBatch
@@ -175,7 +174,7 @@ def test_a_batch_that_is_too_much_goes_on_in_more_parts(caplog: pytest.LogCaptur
     batch = batch_of("cuda", 256)
     config = FinetuneConfig(learning=LearningConfig(epochs=1), batches=BatchConfig(256))
     samples = [Sample(Source(Path("film"), "film"), 0)] * 256
-    training = VideoTraining(engine, learner, None, samples, config, batch_size=256, group=ProcessGroup())  # type: ignore[arg-type]
+    training = VideoTraining(engine, learner, None, samples, config, batch_size=256)  # type: ignore[arg-type]
 
     loss = float(training.gradients(LoadedBatch(batch, ())))
 
@@ -185,7 +184,7 @@ def test_a_batch_that_is_too_much_goes_on_in_more_parts(caplog: pytest.LogCaptur
     found = torch.cat([p.grad.flatten() for p in training.trained.values() if p.grad is not None]).double().cpu()
     torch.cuda.set_per_process_memory_fraction(1.0)
     whole, other = learner_of("cuda", "bf16")
-    again = VideoTraining(other, whole, None, samples, config, batch_size=256, group=ProcessGroup())  # type: ignore[arg-type]
+    again = VideoTraining(other, whole, None, samples, config, batch_size=256)  # type: ignore[arg-type]
     assert float(again.gradients(LoadedBatch(batch, ()))) == pytest.approx(loss, rel=1e-2)
     wanted = torch.cat([p.grad.flatten() for p in again.trained.values() if p.grad is not None]).double().cpu()
     assert whole.parts == 1
