@@ -32,7 +32,8 @@ class _ShowsShapes:
         return f"{type(self).__name__}({shown})"
 
 
-def _check(name: str, actual: tuple[int, ...], *expected: int | None) -> None:
+def check_shape(name: str, actual: tuple[int, ...], *expected: int | None) -> None:
+    """Raise ValueError if a shape is not the expected one; None: any length."""
     if len(actual) != len(expected) or any(e is not None and a != e for a, e in zip(actual, expected, strict=True)):
         wanted = ", ".join("?" if e is None else str(e) for e in expected)
         raise ValueError(f"{name} has shape {list(actual)}; expected [{wanted}]")
@@ -95,7 +96,7 @@ class Timeline(_ShowsShapes):
 
     def __post_init__(self) -> None:
         if self.positions is not None:
-            _check("Timeline.positions", self.positions.shape, *self.times_s.shape)
+            check_shape("Timeline.positions", self.positions.shape, *self.times_s.shape)
 
     @property
     def order(self) -> NDArray[np.intp]:
@@ -153,8 +154,8 @@ class Clip(_ShowsShapes, _OnTimeline):
     decode_s: float = 0.0
 
     def __post_init__(self) -> None:
-        _check("Clip.frames", self.frames.shape, None, None, None, None, 3)
-        _check("Clip.timeline", self.times_s.shape, *self.frames.shape[:2])
+        check_shape("Clip.frames", self.frames.shape, None, None, None, None, 3)
+        check_shape("Clip.timeline", self.times_s.shape, *self.frames.shape[:2])
         if str(self.frames.dtype) != "uint8":
             raise ValueError(f"Clip.frames is {self.frames.dtype}; expected uint8")
 
@@ -176,9 +177,9 @@ class VideoFeatures(_ShowsShapes, _OnTimeline):
     informed: Tensor | None = None
 
     def __post_init__(self) -> None:
-        _check("VideoFeatures.frames", tuple(self.frames.shape), None, self.times_s.shape[1], None)
+        check_shape("VideoFeatures.frames", tuple(self.frames.shape), None, self.times_s.shape[1], None)
         if self.informed is not None:
-            _check("VideoFeatures.informed", tuple(self.informed.shape), *self.frames.shape)
+            check_shape("VideoFeatures.informed", tuple(self.informed.shape), *self.frames.shape)
         if self.frames.shape[0] % self.times_s.shape[0]:
             raise ValueError(f"{self.frames.shape[0]} views cannot be whole crops of {self.times_s.shape[0]} clips")
 
@@ -220,9 +221,9 @@ class TextFeatures(_ShowsShapes):
 
     def __post_init__(self) -> None:
         classes, dim = len(self.texts), self.classes.shape[-1]
-        _check("TextFeatures.classes", tuple(self.classes.shape), classes, dim)
-        _check("TextFeatures.tokens", tuple(self.tokens.shape), classes, None, dim)
-        _check("TextFeatures.token_mask", tuple(self.token_mask.shape), *tuple(self.tokens.shape)[:2])
+        check_shape("TextFeatures.classes", tuple(self.classes.shape), classes, dim)
+        check_shape("TextFeatures.tokens", tuple(self.tokens.shape), classes, None, dim)
+        check_shape("TextFeatures.token_mask", tuple(self.token_mask.shape), *tuple(self.tokens.shape)[:2])
 
 
 @dataclass(frozen=True, repr=False)
@@ -238,7 +239,7 @@ class Lexicon(_ShowsShapes):
     features: Tensor
 
     def __post_init__(self) -> None:
-        _check("Lexicon.features", tuple(self.features.shape), len(self.phrases), None)
+        check_shape("Lexicon.features", tuple(self.features.shape), len(self.phrases), None)
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,8 @@ class Evaluation:
         weights = [0.0 if one.branch is None else one.branch.weight for one in self._classifiers]
         check_attributes(self.config, max(weights))
         self._engines = list(dict.fromkeys(engine for c in self._classifiers for engine in c.engines))
-        self._rows: list[tuple[_VideoScores, ...] | Failure] = []  # a video each
+        self._videos: dict[int, tuple[_VideoScores, ...]] = {}  # by place among the samples
+        self._failures: dict[int, Failure] = {}
         self._finite = list(range(len(self.systems)))  # the systems whose scores are not all NaN
         self._digests: list[bytes | None] = []
 
@@ -163,7 +164,12 @@ class Evaluation:
                     rows.append(video if isinstance(video, Failure) else next(scores))
                     yield len(rows), len(samples), video if isinstance(video, Failure) else None
             digests = [d if isinstance(d, bytes) else None for d in digests_of(sources, self.pool, shelf)]
-        self._rows, self._digests = self.processes.merge_shards(rows), self.processes.merge_shards(digests)
+        for place, row in enumerate(self.processes.merge_shards(rows)):
+            if isinstance(row, Failure):
+                self._failures[place] = row
+            else:
+                self._videos[place] = row
+        self._digests = self.processes.merge_shards(digests)
         self._drop_nan()
 
     def report(self, files: Sequence[str] = (), arguments: Mapping[str, Value] | None = None) -> EvaluationReport:
@@ -175,13 +181,13 @@ class Evaluation:
         Raises:
             UsageError: no video can be evaluated.
         """
-        systems, rows = self._scores, self._places
-        failed = [row for row in self._rows if isinstance(row, Failure)]
+        systems, places = self._scores, list(self._videos)
+        failed = [self._failures[place] for place in sorted(self._failures)]
         contents = digest_of_all(self._digests, [sample.labels for sample in self.tested.samples])
-        data = describe_data(self.tested, files, failed, len(rows), contents)
-        engine = self._first.engine
+        data = describe_data(self.tested, files, failed, len(places), contents)
+        engine = self.systems[self._finite[0]].engine
         manifest = manifest_of(self.config, engine=engine, model=engine.name, arguments=arguments)
-        report = summarize(systems, self.tested, rows, self.config, data=data, manifest=manifest)
+        report = summarize(systems, self.tested, places, self.config, data=data, manifest=manifest)
         left_out = tuple(one.name for i, one in enumerate(self.systems) if i not in self._finite)
         return replace(report, systems_left_out=left_out)
 
@@ -195,34 +201,24 @@ class Evaluation:
     @cached_property
     def _scores(self) -> list[SystemScores]:
         """The scores of each system that does not only produce NaN, for the videos that could be evaluated."""
-        rows = [row for row in self._rows if not isinstance(row, Failure)]
-        if not rows:
-            why = next((row.message for row in self._rows if isinstance(row, Failure)), "no videos")
-            raise UsageError(f"videos: none of {len(self._rows)} can be evaluated ({why}); fix them")
-        samples, systems = [self.tested.samples[place] for place in self._places], []
+        if not self._videos:
+            why = next((self._failures[place].message for place in sorted(self._failures)), "no videos")
+            raise UsageError(f"videos: none of {len(self._failures)} can be evaluated ({why}); fix them")
+        samples, systems = [self.tested.samples[place] for place in self._videos], []
         for i in self._finite:
-            videos, classifier = [row[i] for row in rows], self._classifiers[i]
+            videos, classifier = [scores[i] for scores in self._videos.values()], self._classifiers[i]
             logits = np.stack([video.logits for video in videos])
             table = score_samples(self.tested.labels, samples, logits, multi_label=self.tested.multi_label)
             official = self._official_inputs(videos, classifier) if self.config.official else None
             systems.append(SystemScores(self.systems[i].name, table, official, provenance=provenance(classifier)))
         return systems
 
-    @property
-    def _first(self) -> System:
-        return self.systems[self._finite[0]]
-
-    @property
-    def _places(self) -> tuple[int, ...]:
-        """The samples that could be evaluated."""
-        return tuple(i for i, row in enumerate(self._rows) if not isinstance(row, Failure))
-
     def _drop_nan(self) -> None:
         """Drop systems that only produce NaN, then videos for which any remaining system does."""
-        rows = [row for row in self._rows if not isinstance(row, Failure)]
-        finite = np.array([[np.isfinite(scores.logits).all() for scores in row] for row in rows], dtype=np.bool_)
-        if not rows:
+        if not self._videos:
             return
+        rows = self._videos.values()
+        finite = np.array([[np.isfinite(scores.logits).all() for scores in row] for row in rows], dtype=np.bool_)
         if not finite.any():  # then every video fails, and says so
             finite[:] = True
         for i in np.flatnonzero(~finite.any(axis=0)):
@@ -230,20 +226,20 @@ class Evaluation:
                 name = self.systems[int(i)].name
                 logger.warning("%s: all its scores are NaN or infinite, so it is left out; check its weights", name)
         self._finite = [int(i) for i in np.flatnonzero(finite.any(axis=0))]
-        for place, row in enumerate(self._rows):
-            if isinstance(row, Failure):
-                continue
+        for place, row in list(self._videos.items()):
             nan = next((i for i in self._finite if not np.isfinite(row[i].logits).all()), None)
             if nan is not None:
                 sample, name = self.tested.samples[place], self.systems[nan].name
                 message = f"{sample.source.id}: the scores of {name} are NaN or infinite; try --precision fp32"
-                self._rows[place] = Failure(sample.source, "no_number", message)
+                del self._videos[place]
+                self._failures[place] = Failure(sample.source, "no_number", message)
 
     def _explain(self, rows: Sequence[int]) -> list[tuple[Clip, Prediction]]:
         """Return the frames of videos and the first system's explained answers; without videos that cannot be read."""
         classifier = self._classifiers[self._finite[0]]
         classifier = replace(classifier, config=replace(classifier.config, explain=True, top=1))
-        futures = [self.pool.decode(self.tested.samples[self._places[row]].source) for row in rows]
+        places = list(self._videos)
+        futures = [self.pool.decode(self.tested.samples[places[row]].source) for row in rows]
         clips = [future.result() for future in futures]
         return [(clip, classifier.answer(clip)) for clip in clips if isinstance(clip, Clip)]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bike_cli.data.labelled.eval_sets import NONE
 from bike_cli.errors import UsageError
-from bike_cli.records import Sample
+from bike_cli.records import Sample, check_shape
 from bike_cli.tasks.evaluate.metrics import best_places, softmax
 
 
@@ -48,14 +48,10 @@ class ScoreTable:
 
     def _check_shapes(self) -> None:
         shape = (len(self.videos), len(self.labels))
-        if self.logits.shape != shape:
-            raise ValueError(f"ScoreTable.logits has shape {list(self.logits.shape)}; expected {list(shape)}")
+        check_shape("ScoreTable.logits", self.logits.shape, *shape)
+        check_shape("ScoreTable.truth", self.truth.shape, *(shape if self.multi_label else shape[:1]))
         if len(set(self.labels)) < len(self.labels):
             raise ValueError("ScoreTable.labels has a label twice")
-        if self.truth.shape != (shape if self.multi_label else shape[:1]):
-            raise ValueError(
-                f"ScoreTable.truth has shape {list(self.truth.shape)}, but logits have shape {list(shape)}"
-            )
         if self.named is not None and not np.array_equal(self.named, (self.logits > -np.inf).sum(axis=1)):
             raise ValueError("ScoreTable.named must be the number of logits that are not -inf")
         if not self.multi_label and not ((self.truth >= NONE) & (self.truth < len(self.labels))).all():

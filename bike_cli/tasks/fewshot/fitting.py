@@ -28,7 +28,7 @@ from bike_cli.tasks.evaluate.metrics import confusion
 from bike_cli.tasks.evaluate.score_table import ScoreTable, score_samples
 from bike_cli.tasks.fewshot.drawing import Draws
 from bike_cli.tasks.fewshot.methods import BASELINE, METHODS, TRAINED
-from bike_cli.tasks.fewshot.outcomes import Outcome
+from bike_cli.tasks.fewshot.report import Outcome
 from bike_cli.tasks.fewshot.tower_training import ShotTraining
 from bike_cli.tasks.fewshot.videos import Videos, VideoView, stack_views
 from bike_cli.video.workers.pool import DecodePool

@@ -297,33 +297,23 @@ class VideoTraining:
         state, tensors = snapshot.state, snapshot.tensors
         if {f"weights.{name}" for name in self.trained} != {name for name in tensors if name.startswith("weights.")}:
             raise ModelError("checkpoint: has other weights than those that are trained; start over in another folder")
-        self._check_shapes(tensors)
-        with torch.no_grad():
-            for name, parameter in self.trained.items():
-                parameter.copy_(distribute_like(tensors[f"weights.{name}"], parameter))
         moments: dict[int, dict[str, Tensor]] = {}
         for i, (name, parameter) in enumerate(self.trained.items()):
-            prefix = f"optimizer.{name}."
+            weight, shape, prefix = tensors[f"weights.{name}"], parameter.shape, f"optimizer.{name}."
             values = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+            if weight.shape != shape or any(value.shape != shape and value.numel() != 1 for value in values.values()):
+                raise ModelError(
+                    f"checkpoint: {name} has a different shape than the current model; start over in another folder"
+                )
+            with torch.no_grad():
+                parameter.copy_(distribute_like(weight, parameter))
             if values:
-                moments[i] = {
-                    k: distribute_like(v, parameter) if v.shape == parameter.shape else v for k, v in values.items()
-                }
+                moments[i] = {k: distribute_like(v, parameter) if v.shape == shape else v for k, v in values.items()}
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         if state.scaler:
             self.learner.scaler.load_state_dict(dict(state.scaler))
         self.position = Position(state.epoch, state.batch, state.failures)
-
-    def _check_shapes(self, tensors: Mapping[str, Tensor]) -> None:
-        for name, parameter in self.trained.items():
-            prefix = f"optimizer.{name}."
-            moments = [value for key, value in tensors.items() if key.startswith(prefix)]
-            fits = all(value.shape == parameter.shape or value.numel() == 1 for value in moments)
-            if not fits or tensors[f"weights.{name}"].shape != parameter.shape:
-                raise ModelError(
-                    f"checkpoint: {name} has a different shape than the current model; start over in another folder"
-                )
 
     def _optimizer(self) -> torch.optim.Optimizer:
         learning = self._config.learning
