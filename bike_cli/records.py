@@ -57,16 +57,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled video.
-
-    Args:
-        label: index of its class among the labels; with several classes, the smallest.
-        others: indices of its further classes, ascending.
-    """
+    """One labelled video."""
 
     source: Source
-    label: int
-    others: tuple[int, ...] = ()
+    label: int  # index of its class among the labels; with several classes, the smallest
+    others: tuple[int, ...] = ()  # indices of its further classes, ascending
 
     def __post_init__(self) -> None:
         if self.others and sorted(set(self.labels)) != list(self.labels):
@@ -80,19 +75,13 @@ class Sample:
 
 @dataclass(frozen=True, repr=False)
 class Timeline(_ShowsShapes):
-    """Where the frames read from a video lie in it, and what the reader reports about the video.
+    """Where the frames read from a video lie in it, and what the reader reports about the video."""
 
-    Args:
-        times_s: float64 [K, T], seconds from the start of the video; NaN where a source has no clock.
-        positions: int64 [K, T], place of each frame in the video, from 0; None where it is not known.
-        duration_s: length of the whole video; None where a source has no clock.
-        warning: what a user should know about these frames, in one line.
-    """
-
-    times_s: NDArray[np.float64]
+    times_s: NDArray[np.float64]  # [K, T], seconds from the start of the video; NaN where a source has no clock
+    # int64 [K, T], place of each frame in the video, from 0; None where it is not known.
     positions: NDArray[np.int64] | None = None
-    duration_s: float | None = None
-    warning: str | None = None
+    duration_s: float | None = None  # length of the whole video; None where a source has no clock
+    warning: str | None = None  # what a user should know about these frames, in one line
 
     def __post_init__(self) -> None:
         if self.positions is not None:
@@ -287,19 +276,12 @@ class Prediction(_ShowsShapes, _OnTimeline):
 
 @dataclass
 class Timings:
-    """How a run spent its time, in seconds; updated while it runs.
+    """How a run spent its time, in seconds; updated while it runs."""
 
-    Args:
-        decode_s: inside the workers, summed over them.
-        encode_s: in towers and scores.
-        wait_s: waiting for the next clip to be decoded, or for the next input.
-        decoded: number of videos that were decoded; all others came from the store.
-    """
-
-    decode_s: float = 0.0
-    encode_s: float = 0.0
-    wait_s: float = 0.0
-    decoded: int = 0
+    decode_s: float = 0.0  # inside the workers, summed over them
+    encode_s: float = 0.0  # in towers and scores
+    wait_s: float = 0.0  # waiting for the next clip to be decoded, or for the next input
+    decoded: int = 0  # number of videos that were decoded; all others came from the store
 
 
 @dataclass(frozen=True)

@@ -35,34 +35,22 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """The scores of videos.
+    """The scores of videos."""
 
-    Args:
-        view_cosines: [V, K, C], of the video branch.
-        logits: [V, C], the input of the softmax over classes: averaged over views, with head and attributes.
-        attributes: per video.
-    """
-
-    view_cosines: Tensor
-    logits: Tensor
-    attributes: tuple[tuple[Attribute, ...], ...]
+    view_cosines: Tensor  # [V, K, C], of the video branch
+    logits: Tensor  # [V, C], the input of the softmax over classes: averaged over views, with head and attributes
+    attributes: tuple[tuple[Attribute, ...], ...]  # per video
 
 
 @dataclass(frozen=True, eq=False)
 class AttributeBranch:
-    """A lexicon, and the model that finds its phrases in videos.
-
-    Args:
-        classes: [C, D], raw; None where the weight is 0.
-        weight: of this branch in the answer; 0: attributes are shown, but do not count.
-        count: phrases per video.
-    """
+    """A lexicon, and the model that finds its phrases in videos."""
 
     engine: Engine
     lexicon: Lexicon
-    classes: Tensor | None
-    weight: float
-    count: int
+    classes: Tensor | None  # [C, D], raw; None where the weight is 0
+    weight: float  # of this branch in the answer; 0: attributes are shown, but do not count
+    count: int  # phrases per video
 
     def describe(self, frames: Tensor) -> list[tuple[Attribute, ...]]:
         """Return the phrases that fit each video's raw frames [V, T, D] best."""
@@ -88,21 +76,17 @@ class AttributeBranch:
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """A model, its labels and their text features: everything that all videos share.
-
-    Args:
-        texts: the labels' text features.
-        words: the tokens that explain an answer; None with mean pooling. Padding may vote on frames, but it points at
-            any frame and must not be shown to people.
-        head: trained for the first labels, in their order; the others are scored by their text. None: all are.
-    """
+    """A model, its labels and their text features: everything that all videos share."""
 
     engine: Engine
     labels: tuple[str, ...]
-    texts: ClassTexts
+    texts: ClassTexts  # the labels' text features
+    # The tokens that explain an answer; None with mean pooling. Padding may vote on frames, but it points at any frame
+    # and must not be shown to people.
     words: Voters | None
     branch: AttributeBranch | None
     config: ClassifyConfig
+    # Trained for the first labels, in their order; the others are scored by their text. None: all are.
     head: Head | None = None
 
     @property

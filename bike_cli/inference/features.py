@@ -53,28 +53,17 @@ AT_ONCE = 256  # features that are yielded together
 
 @dataclass(eq=False)
 class _Job:
-    """One input on its way to features. Each step fills in what it finds out.
+    """One input on its way to features. Each step fills in what it finds out."""
 
-    Args:
-        place: of the input, from 0.
-        stamp: of the file before it was read; None: the store cannot use it.
-        content: digest of the file's bytes; None: not known, and the features are not stored.
-        outcome: of reading the input.
-        has_slot: it holds one of the few slots for clips in flight.
-        is_read: a worker was asked for it.
-        video: its features, from the start of their encoding.
-        ready: event at which the device has computed them; None: already.
-    """
-
-    place: int
+    place: int  # of the input, from 0
     source: Source
-    stamp: bytes | None = None
-    content: bytes | None = None
-    outcome: Clip | Failure | None = None
-    has_slot: bool = False
-    is_read: bool = False
-    video: EncodedVideo | None = None
-    ready: torch.cuda.Event | None = None
+    stamp: bytes | None = None  # of the file before it was read; None: the store cannot use it
+    content: bytes | None = None  # digest of the file's bytes; None: not known, and the features are not stored
+    outcome: Clip | Failure | None = None  # of reading the input
+    has_slot: bool = False  # it holds one of the few slots for clips in flight
+    is_read: bool = False  # a worker was asked for it
+    video: EncodedVideo | None = None  # its features, from the start of their encoding
+    ready: torch.cuda.Event | None = None  # event at which the device has computed them; None: already
 
 
 @dataclass(frozen=True)

@@ -25,17 +25,11 @@ TIMEOUT = timedelta(hours=2)  # the others wait while one process validates, enc
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process's place among the processes that work together.
+    """This process's place among the processes that work together."""
 
-    Args:
-        rank: from 0.
-        count: number of processes.
-        local_rank: rank on this machine, which is the index of the process's GPU.
-    """
-
-    rank: int = 0
-    count: int = 1
-    local_rank: int = 0
+    rank: int = 0  # from 0
+    count: int = 1  # number of processes
+    local_rank: int = 0  # rank on this machine, which is the index of the process's GPU
 
     @property
     def is_first(self) -> bool:

@@ -37,20 +37,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report.
+    """One line of the report."""
 
-    Args:
-        name: key in the JSON report, which never changes.
-        message: the result in one line.
-        fix: advice for a warning or a problem.
-        details: the underlying facts, for the JSON report.
-    """
-
-    name: str
+    name: str  # key in the JSON report, which never changes
     state: State
-    message: str
-    fix: str | None = None
-    details: Facts = field(default_factory=dict)
+    message: str  # the result in one line
+    fix: str | None = None  # advice for a warning or a problem
+    details: Facts = field(default_factory=dict)  # the underlying facts, for the JSON report
 
 
 def diagnose(config: ClassifyConfig, *, why_offline: str | None) -> Iterator[Check]:

@@ -27,19 +27,12 @@ _END_S = 1.0  # time for a killed process to end; it never does while it waits f
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a probe reported.
+    """What a probe reported."""
 
-    Args:
-        facts: everything reported before it ended.
-        error: why it failed; None: it did not.
-        error_type: class name of the exception; None if the process crashed or took too long.
-        seconds: duration, including the start of the process.
-    """
-
-    facts: Facts
-    error: str | None = None
-    error_type: str | None = None
-    seconds: float = 0.0
+    facts: Facts  # everything reported before it ended
+    error: str | None = None  # why it failed; None: it did not
+    error_type: str | None = None  # class name of the exception; None if the process crashed or took too long
+    seconds: float = 0.0  # duration, including the start of the process
 
 
 @dataclass

@@ -75,15 +75,10 @@ def p_value(drawn: NDArray[np.float64], *, least: float = 0.0) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Videos by group.
+    """Videos by group."""
 
-    Args:
-        rows: int32 [N], places of videos, in the order of the groups.
-        starts: int32 [G], where each group begins.
-    """
-
-    rows: Tensor
-    starts: Tensor
+    rows: Tensor  # int32 [N], places of videos, in the order of the groups
+    starts: Tensor  # int32 [G], where each group begins
 
     @classmethod
     def of(cls, group: NDArray[np.int64], *, groups: int, rows: NDArray[np.int64]) -> Groups:
@@ -141,19 +136,12 @@ def _in_parts(rankings: Sequence[Ranking]) -> Iterator[list[Ranking]]:
 
 @dataclass(frozen=True, eq=False)
 class _RankedPart:
-    """Some classes, one after the other.
+    """Some classes, one after the other."""
 
-    Args:
-        positives: [P], places of their videos, best first.
-        ahead: P groups, the videos of other classes just ahead of each.
-        first: [C], where each class begins among the P.
-        of: [P], the class.
-    """
-
-    positives: Tensor
-    ahead: Groups
-    first: NDArray[np.int64]
-    of: NDArray[np.int64]
+    positives: Tensor  # [P], places of their videos, best first
+    ahead: Groups  # P groups, the videos of other classes just ahead of each
+    first: NDArray[np.int64]  # [C], where each class begins among the P
+    of: NDArray[np.int64]  # [P], the class
 
     @classmethod
     def of_rankings(cls, rankings: Sequence[Ranking], rows: NDArray[np.int64]) -> _RankedPart:

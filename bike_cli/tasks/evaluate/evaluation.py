@@ -102,18 +102,12 @@ def _as_system(system: Engine | System, config: EvalConfig) -> System:
 
 @dataclass(frozen=True, eq=False)
 class _VideoScores:
-    """What one system says of one video.
+    """What one system says of one video."""
 
-    Args:
-        logits: [C].
-        views: [K, C], cosines; like the other fields, only for official metrics.
-        frames: [T, D], raw.
-        attributes: [C], cosines of the attribute sentence; None where attributes do not count.
-    """
-
-    logits: NDArray[np.float64]
-    views: NDArray[np.float32] | None = None
-    frames: NDArray[np.float64] | None = None
+    logits: NDArray[np.float64]  # [C]
+    views: NDArray[np.float32] | None = None  # [K, C], cosines; like the other fields, only for official metrics
+    frames: NDArray[np.float64] | None = None  # [T, D], raw
+    # [C], cosines of the attribute sentence; None where attributes do not count.
     attributes: NDArray[np.float64] | None = None
 
 
@@ -121,9 +115,6 @@ class _VideoScores:
 class Evaluation:
     """An evaluation in steps: exhaust `read`, then ask for the `report`.
 
-    Args:
-        pool: running workers, made with the sampling and decoding of the config.
-        processes: those that share the videos.
     Raises:
         UsageError: no system or two of the same name, videos that do not fit the protocol, unusable settings.
     """
@@ -131,8 +122,8 @@ class Evaluation:
     systems: Sequence[System]
     tested: EvalSet
     config: EvalConfig
-    pool: DecodePool
-    processes: ProcessGroup = field(default_factory=ProcessGroup)
+    pool: DecodePool  # running workers, made with the sampling and decoding of the config
+    processes: ProcessGroup = field(default_factory=ProcessGroup)  # those that share the videos
     spent: Timings = field(default_factory=Timings)
 
     def __post_init__(self) -> None:

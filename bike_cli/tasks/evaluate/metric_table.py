@@ -64,28 +64,18 @@ def _single_label(answers: Answers) -> bool:
 
 @dataclass(frozen=True)
 class MetricDefinition:
-    """One metric.
+    """One metric."""
 
-    Args:
-        key: its name in reports.
-        name: its name for people.
-        meaning: a phrase that explains it.
-        compute: returns its value in each resample, [R].
-        applies: whether it is defined for some answers.
-        evidence: what the sign test compares, one row per video. If boolean, True speaks for the system; otherwise a
-            difference may speak for either system, so all of them may speak for the same one.
-        smaller_is_better: whether smaller values are better.
-        is_costly: whether the interval of a very large table is computed from fewer resamples.
-    """
-
-    key: str
-    name: str
-    meaning: str
-    compute: Callable[[Resamples], Values]
-    applies: Callable[[Answers], bool] = _single_label
+    key: str  # its name in reports
+    name: str  # its name for people
+    meaning: str  # a phrase that explains it
+    compute: Callable[[Resamples], Values]  # returns its value in each resample, [R]
+    applies: Callable[[Answers], bool] = _single_label  # whether it is defined for some answers
+    # What the sign test compares, one row per video. If boolean, True speaks for the system; otherwise a difference may
+    # speak for either system, so all of them may speak for the same one.
     evidence: Callable[[Answers], Evidence] = lambda answers: answers.table.logits
-    smaller_is_better: bool = False
-    is_costly: bool = False
+    smaller_is_better: bool = False  # whether smaller values are better
+    is_costly: bool = False  # whether the interval of a very large table is computed from fewer resamples
 
 
 METRICS = {

@@ -21,16 +21,11 @@ FEW = 20  # up to this k, repeated maxima are faster than sorting
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over trials or over videos.
-
-    Args:
-        error: standard error of the mean; None for a single value.
-        margin: half the width of the 95 % interval, by Student's t; None for a single value.
-    """
+    """A mean over trials or over videos."""
 
     value: float
-    error: float | None
-    margin: float | None
+    error: float | None  # standard error of the mean; None for a single value
+    margin: float | None  # half the width of the 95 % interval, by Student's t; None for a single value
 
 
 def mean_of(values: Sequence[float] | NDArray[np.float64]) -> Mean:
@@ -77,17 +72,12 @@ def mean_class_accuracy(counts: NDArray[np.int64]) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """The videos of one class and the others that rank ahead of them: what average precision needs.
+    """The videos of one class and the others that rank ahead of them: what average precision needs."""
 
-    Args:
-        positives: int64 [n], indices of the videos of the class, best first.
-        negatives: int32 [N], indices of the other videos that rank ahead of one of them, grouped by gap.
-        gaps: int64 [n], number of negatives between a positive and the one before it.
-    """
-
-    positives: NDArray[np.int64]
+    positives: NDArray[np.int64]  # [n], indices of the videos of the class, best first
+    # int32 [N], indices of the other videos that rank ahead of one of them, grouped by gap.
     negatives: NDArray[np.int32]
-    gaps: NDArray[np.int64]
+    gaps: NDArray[np.int64]  # [n], number of negatives between a positive and the one before it
 
 
 def ranking(scores: NDArray[np.float64], present: NDArray[np.bool_]) -> Ranking:

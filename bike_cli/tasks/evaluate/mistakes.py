@@ -21,37 +21,25 @@ MISTAKES_SHOWN, FRAMES_SHOWN = 24, 4
 
 @dataclass(frozen=True)
 class Mistake:
-    """A misclassified video.
-
-    Args:
-        label: its true label.
-        guess: the label it was given.
-        score: the probability of that label.
-        frames: uint8 [H, W, 3] each, those with the largest weights.
-        times_s: the time of each frame; NaN where the video has no clock.
-        weights: the share of each frame in the saliency of the video.
-    """
+    """A misclassified video."""
 
     path: str
-    label: str
-    guess: str
-    score: float
+    label: str  # its true label
+    guess: str  # the label it was given
+    score: float  # the probability of that label
+    # [H, W, 3] each, those with the largest weights.
     frames: Sequence[NDArray[np.uint8]] = field(default=(), repr=False)
-    times_s: Sequence[float] = ()
-    weights: Sequence[float] = ()
+    times_s: Sequence[float] = ()  # the time of each frame; NaN where the video has no clock
+    weights: Sequence[float] = ()  # the share of each frame in the saliency of the video
     attributes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Mistakes:
-    """The most confident mistakes of one system.
-
-    Args:
-        system: its name; empty if it is the only one.
-    """
+    """The most confident mistakes of one system."""
 
     videos: Sequence[Mistake] = ()
-    system: str = ""
+    system: str = ""  # its name; empty if it is the only one
 
 
 def find_mistakes(table: ScoreTable, explain: Explain, *, most: int = MISTAKES_SHOWN) -> list[Mistake]:

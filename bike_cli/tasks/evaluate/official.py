@@ -195,18 +195,13 @@ def running_map(probabilities: NDArray[np.float64], present: NDArray[np.bool_], 
 
 @dataclass(frozen=True, eq=False)
 class OfficialInputs:
-    """What the official code computes its metrics from, for the same videos.
+    """What the official code computes its metrics from, for the same videos."""
 
-    Args:
-        views: float32 [V, K, C], cosines of each view, of the video branch alone.
-        frames: float64 [V, T, D], raw, for the zero-shot script; padded with NaN, as videos may have fewer keyframes.
-        classes: float64 [C, D], unit vectors.
-        attributes: float64 [V, C], cosines of the attribute sentences; None if attributes do not count.
-    """
-
-    views: NDArray[np.float32]
+    views: NDArray[np.float32]  # [V, K, C], cosines of each view, of the video branch alone
+    # float64 [V, T, D], raw, for the zero-shot script; padded with NaN, as videos may have fewer keyframes.
     frames: NDArray[np.float64]
-    classes: NDArray[np.float64]
+    classes: NDArray[np.float64]  # [C, D], unit vectors
+    # float64 [V, C], cosines of the attribute sentences; None if attributes do not count.
     attributes: NDArray[np.float64] | None = None
 
     @cached_property

@@ -22,15 +22,10 @@ def over_splits(values: Sequence[float]) -> Estimate:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One split: some videos of a table, and the candidate classes.
+    """One split: some videos of a table, and the candidate classes."""
 
-    Args:
-        rows: int64, its rows of the table.
-        classes: int64 [C of the split], indices of its classes in the table; they need not have videos.
-    """
-
-    rows: NDArray[np.int64]
-    classes: NDArray[np.int64]
+    rows: NDArray[np.int64]  # int64, its rows of the table
+    classes: NDArray[np.int64]  # [C of the split], indices of its classes in the table; they need not have videos
     name: str = ""
 
     def of(self, table: ScoreTable) -> ScoreTable:

@@ -19,23 +19,19 @@ from bike_cli.tasks.evaluate.metrics import best_places, softmax
 class ScoreTable:
     """The scores and the true labels of videos.
 
-    Args:
-        labels: C distinct labels.
-        videos: names of V videos, as given.
-        logits: float64 [V, C], the input of the softmax over labels; -inf where a prediction lacks a label.
-        truth: int64 [V], index of the true label, or -1 for none of the labels; with several labels per video, bool
-            [V, C].
-        named: int64 [V], for saved predictions: how many labels each of them has. Their `logits` are log-probabilities
-            among all labels. None: the logits of a model, which scores all labels.
     Raises:
         UsageError: no videos, a score that is not finite, a prediction without labels.
         ValueError: shapes or indices that do not match, or a label that appears twice.
     """
 
-    labels: tuple[str, ...]
-    videos: tuple[str, ...] = field(repr=False)
+    labels: tuple[str, ...]  # C distinct labels
+    videos: tuple[str, ...] = field(repr=False)  # names of V videos, as given
+    # float64 [V, C], the input of the softmax over labels; -inf where a prediction lacks a label.
     logits: NDArray[np.float64]
+    # int64 [V], index of the true label, or -1 for none of the labels; with several labels per video, bool [V, C].
     truth: NDArray[np.int64] | NDArray[np.bool_]
+    # int64 [V], for saved predictions: how many labels each of them has. Their `logits` are log-probabilities among all
+    # labels. None: the logits of a model, which scores all labels.
     named: NDArray[np.int64] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

@@ -39,19 +39,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class SystemScores:
-    """The scores of one system.
-
-    Args:
-        official: what official metrics are computed from; None for saved predictions.
-        draws: for the protocol `fewshot`, a table per draw; the first is `table`.
-        provenance: what its answers depend on; None for saved predictions.
-    """
+    """The scores of one system."""
 
     name: str
     table: ScoreTable
-    official: OfficialInputs | None = None
-    draws: tuple[ScoreTable, ...] = ()
-    provenance: Provenance | None = None
+    official: OfficialInputs | None = None  # what official metrics are computed from; None for saved predictions
+    draws: tuple[ScoreTable, ...] = ()  # for the protocol `fewshot`, a table per draw; the first is `table`
+    provenance: Provenance | None = None  # what its answers depend on; None for saved predictions
 
 
 def check_protocol(config: EvalConfig, tested: EvalSet) -> None:

@@ -17,15 +17,11 @@ DEFAULT_SHOTS = (1, 2, 4, 8, 16)
 
 @dataclass(frozen=True)
 class Draws:
-    """The draws of all trials.
+    """The draws of all trials."""
 
-    Args:
-        shots: the numbers of shots, ascending; each trial draws the largest number, and fewer shots are the first ones.
-        trials: one draw per trial; its places are those of `Drawing.samples`.
-    """
-
+    # The numbers of shots, ascending; each trial draws the largest number, and fewer shots are the first ones.
     shots: tuple[int, ...]
-    trials: tuple[Draw, ...]
+    trials: tuple[Draw, ...]  # one draw per trial; its places are those of `Drawing.samples`
 
     @property
     def places(self) -> list[int]:

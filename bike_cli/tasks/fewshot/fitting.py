@@ -38,23 +38,16 @@ Result = TypeVar("Result")
 
 @dataclass(eq=False)
 class Fitting:
-    """Fits every method to every draw.
-
-    Args:
-        methods: the baseline first. The last one is the method to save.
-        videos: all videos of `draws` have been read.
-        processes: they share the fits of `tables`.
-        spent: the times of decoding and encoding are added to it.
-    """
+    """Fits every method to every draw."""
 
     classifier: Classifier
     config: FewshotConfig
-    methods: Sequence[str]
-    videos: Videos
+    methods: Sequence[str]  # the baseline first, the method to save last
+    videos: Videos  # all videos of `draws` have been read
     draws: Draws
     pool: DecodePool
-    processes: ProcessGroup
-    spent: Timings
+    processes: ProcessGroup  # they share the fits of `tables`
+    spent: Timings  # the times of decoding and encoding are added to it
     _trained_engine: Engine | None = field(default=None, init=False)  # of the first draw with the most shots
 
     # -- results -----------------------------------------------------------------------------------------------------

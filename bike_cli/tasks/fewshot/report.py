@@ -22,20 +22,14 @@ from bike_cli.versions import versions
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """The result of one method on one draw.
-
-    Args:
-        counts: confusion matrix, int64 [C, C]; rows are true classes.
-        hits: bool [V], whether each test video was classified correctly.
-        chosen: constants that the fit chose, by name.
-    """
+    """The result of one method on one draw."""
 
     method: str
     shots: int
     trial: int
-    counts: NDArray[np.int64]
-    hits: NDArray[np.bool_]
-    chosen: Mapping[str, float]
+    counts: NDArray[np.int64]  # confusion matrix, int64 [C, C]; rows are true classes
+    hits: NDArray[np.bool_]  # bool [V], whether each test video was classified correctly
+    chosen: Mapping[str, float]  # constants that the fit chose, by name
 
     @property
     def top1(self) -> float:
@@ -50,18 +44,12 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """The results of one method with one number of shots, over all draws.
+    """The results of one method with one number of shots, over all draws."""
 
-    Args:
-        top1: of a single draw, its error is that over the test videos.
-        gain: top-1 minus that of the baseline on the same draws; its interval is paired.
-        counts: the sum of the confusion matrices, int64 [C, C].
-    """
-
-    top1: Mean
+    top1: Mean  # of a single draw, its error is that over the test videos
     mean_class: Mean
-    gain: Mean
-    counts: NDArray[np.int64]
+    gain: Mean  # top-1 minus that of the baseline on the same draws; its interval is paired
+    counts: NDArray[np.int64]  # the sum of the confusion matrices, int64 [C, C]
 
 
 def summarise(outcomes: Sequence[Outcome], baseline: Sequence[Outcome]) -> Summary:
@@ -77,27 +65,16 @@ def summarise(outcomes: Sequence[Outcome], baseline: Sequence[Outcome]) -> Summa
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """The results of a few-shot study.
+    """The results of a few-shot study."""
 
-    Args:
-        labels: what the model read for each class.
-        names: the classes, as folders and files name them.
-        outcomes: by method (the baseline first), number of shots and trial.
-        draws: one per trial.
-        samples: the videos that the places in `draws`, `digests`, `failures` and `left_out` refer to.
-        digests: SHA-256 of each video that was opened, by place.
-        failures: by place.
-        left_out: the place of each copy, and the place of the video that was used instead.
-    """
-
-    labels: tuple[str, ...]
-    names: tuple[str, ...]
-    outcomes: tuple[Outcome, ...]
-    draws: tuple[Draw, ...]
-    samples: tuple[Sample, ...]
-    digests: Mapping[int, bytes]
-    failures: Mapping[int, Failure]
-    left_out: Mapping[int, int]
+    labels: tuple[str, ...]  # what the model read for each class
+    names: tuple[str, ...]  # the classes, as folders and files name them
+    outcomes: tuple[Outcome, ...]  # by method (the baseline first), number of shots and trial
+    draws: tuple[Draw, ...]  # one per trial
+    samples: tuple[Sample, ...]  # the videos that the places in `draws`, `digests`, `failures` and `left_out` refer to
+    digests: Mapping[int, bytes]  # SHA-256 of each video that was opened, by place
+    failures: Mapping[int, Failure]  # by place
+    left_out: Mapping[int, int]  # the place of each copy, and the place of the video that was used instead
     engine: Engine
     config: FewshotConfig
     spent: Timings

@@ -26,20 +26,15 @@ CROPS_ONLY = Augmentation(crops=True, flip=False, jitter=False)  # colours and d
 class Recipe:
     """The hyper-parameters of the training.
 
-    Args:
-        batch: videos per step; the official 256 are 32 on each of eight GPUs.
-        rate: the highest learning rate of CLIP's weights; official 5e-5 / 10.
-        head_rate: the highest learning rate of the temporal head, if the model has one.
-        warm_up: epochs of linear warm-up; a cosine follows.
     Source: BIKE, official few-shot configurations and utils/solver.py.
     """
 
     epochs: int = 20
-    batch: int = 32
-    rate: float = 5e-6
-    head_rate: float = 5e-5
+    batch: int = 32  # videos per step; the official 256 are 32 on each of eight GPUs
+    rate: float = 5e-6  # the highest learning rate of CLIP's weights; official 5e-5 / 10
+    head_rate: float = 5e-5  # the highest learning rate of the temporal head, if the model has one
     weight_decay: float = 0.2
-    warm_up: int = 5
+    warm_up: int = 5  # epochs of linear warm-up; a cosine follows
 
 
 class ShotTraining:

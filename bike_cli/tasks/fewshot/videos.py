@@ -29,17 +29,11 @@ EMPTY = hashlib.sha256().digest()  # of a file without content
 
 @dataclass(frozen=True, eq=False)
 class VideoView:
-    """A video as the classes see it.
+    """A video as the classes see it."""
 
-    Args:
-        frames: float32 [K T, D], the frames of all views.
-        weights: float32 [C or 1, K T], the weight of each frame for each class.
-        attribute_scores: float32 [1, C]; None if attributes do not count.
-    """
-
-    frames: Tensor
-    weights: Tensor
-    attribute_scores: Tensor | None = None
+    frames: Tensor  # float32 [K T, D], the frames of all views
+    weights: Tensor  # float32 [C or 1, K T], the weight of each frame for each class
+    attribute_scores: Tensor | None = None  # float32 [1, C]; None if attributes do not count
 
     def to(self, device: torch.device) -> VideoView:
         """Return the view on a device."""
@@ -58,20 +52,13 @@ def stack_views(views: Sequence[VideoView], classes: int) -> Views:
 
 @dataclass(frozen=True, eq=False)
 class Videos:
-    """What is known about the videos of a study, by their place among the samples; `Reading` fills it in.
-
-    Args:
-        views: of the videos that were read.
-        digests: SHA-256 of the content of each video that could be opened.
-        failures: of the videos that could not be read.
-        left_out: for each copy, the place of the video that is used instead.
-    """
+    """What is known about the videos of a study, by their place among the samples; `Reading` fills it in."""
 
     samples: tuple[Sample, ...]
-    views: dict[int, VideoView] = field(default_factory=dict)
-    digests: dict[int, bytes] = field(default_factory=dict)
-    failures: dict[int, Failure] = field(default_factory=dict)
-    left_out: dict[int, int] = field(default_factory=dict)
+    views: dict[int, VideoView] = field(default_factory=dict)  # of the videos that were read
+    digests: dict[int, bytes] = field(default_factory=dict)  # SHA-256 of the content of each video that could be opened
+    failures: dict[int, Failure] = field(default_factory=dict)  # of the videos that could not be read
+    left_out: dict[int, int] = field(default_factory=dict)  # for each copy, the place of the video that is used instead
 
     @property
     def unusable(self) -> Set[int]:
@@ -84,19 +71,14 @@ class Reading:
     """Reads every video that some trial learns from or tests on; iterate to read.
 
     A video that cannot be read, or that is a copy of another one, is replaced by the next in the order of the draw.
-
-    Args:
-        classifier: its engines encode the videos, and its class texts weight the frames.
-        processes: they share the work; afterwards each process has all videos.
-        spent: the times are added to it.
     """
 
     labelled: TrainSet
     drawing: Drawing
-    classifier: Classifier
+    classifier: Classifier  # its engines encode the videos, and its class texts weight the frames
     pool: DecodePool
-    processes: ProcessGroup
-    spent: Timings
+    processes: ProcessGroup  # they share the work; afterwards each process has all videos
+    spent: Timings  # the times are added to it
 
     def __post_init__(self) -> None:
         self.videos = Videos(self.drawing.samples)

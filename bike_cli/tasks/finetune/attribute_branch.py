@@ -39,16 +39,11 @@ WEIGHTS = tuple(round(0.05 * i, 2) for i in range(21))  # of the attribute branc
 
 @dataclass(frozen=True, eq=False)
 class DescribedVideos:
-    """Videos as sentences of attributes, with their scores in the video branch.
-
-    Args:
-        sentences: [V, D], raw text features, on the engine's device.
-        scores: float64 [V, C], of the video branch.
-    """
+    """Videos as sentences of attributes, with their scores in the video branch."""
 
     samples: tuple[Sample, ...]
-    sentences: Tensor
-    scores: NDArray[np.float64]
+    sentences: Tensor  # [V, D], raw text features, on the engine's device
+    scores: NDArray[np.float64]  # [V, C], of the video branch
     failures: list[Failure]
 
 

@@ -24,19 +24,14 @@ DISK_MARGIN = 1.1  # times what a run is known to write
 
 @dataclass(eq=False)
 class BestModel:
-    """The best model of a run, and its results. `restore` and `mix` change the weights of the plan's engine.
-
-    Args:
-        initial: weights before training, by name, which `mix` goes back to; empty without WiSE-FT.
-        results, since_best: results so far, and epochs since the best one; of a checkpoint, if the run is resumed.
-    """
+    """The best model of a run, and its results. `restore` and `mix` change the weights of the plan's engine."""
 
     plan: RunPlan
     folder: RunFolder
     group: ProcessGroup
-    initial: Mapping[str, Tensor]
-    results: RunResults
-    since_best: int
+    initial: Mapping[str, Tensor]  # weights before training, by name, which `mix` goes back to; empty without WiSE-FT
+    results: RunResults  # so far; of a checkpoint, if the run is resumed
+    since_best: int  # epochs since the best one
 
     def add_start(self, validation: Validation) -> None:
         """Note the metrics before training."""

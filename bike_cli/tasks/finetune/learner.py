@@ -48,34 +48,21 @@ HIGHEST_SCALE = math.log(100.0)  # CLIP's own limit; the official code has none
 
 @dataclass(frozen=True, eq=False)
 class TextTraining:
-    """The prompts of a text tower that is trained; they are encoded again in each step.
+    """The prompts of a text tower that is trained; they are encoded again in each step."""
 
-    Args:
-        prompts: one per class.
-        positions: of the tokens that are kept.
-        mask: bool [C, L], the tokens that vote; None: all of them.
-        length: L.
-    """
-
-    prompts: tuple[Prompt, ...]
-    positions: Spot
-    mask: Tensor | None
-    length: int
+    prompts: tuple[Prompt, ...]  # one per class
+    positions: Spot  # of the tokens that are kept
+    mask: Tensor | None  # bool [C, L], the tokens that vote; None: all of them
+    length: int  # L
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """A batch of training videos.
+    """A batch of training videos."""
 
-    Args:
-        labels: int64 [N], of the videos of all processes, by rank; bool [N, C] with several labels per video.
-        pixels: uint8 [n, T, 3, S, S], of this process.
-        present: bool [n]; False: the video could not be read, and its pixels are zero.
-    """
-
-    labels: Tensor
-    pixels: Tensor
-    present: Tensor
+    labels: Tensor  # int64 [N], of the videos of all processes, by rank; bool [N, C] with several labels per video
+    pixels: Tensor  # uint8 [n, T, 3, S, S], of this process
+    present: Tensor  # bool [n]; False: the video could not be read, and its pixels are zero
 
 
 @dataclass(frozen=True, eq=False)

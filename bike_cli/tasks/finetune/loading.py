@@ -38,15 +38,11 @@ ORDER, FRAMES, PIXELS = range(3)  # purposes of random numbers, as part of their
 
 @dataclass(frozen=True, eq=False)
 class LoadedBatch:
-    """A batch, and the failures of the videos that this process could not read.
-
-    Args:
-        ready: event after which the device has the pixels; None: it already has them.
-    """
+    """A batch, and the failures of the videos that this process could not read."""
 
     batch: Batch
     failures: tuple[Failure, ...]
-    ready: torch.cuda.Event | None = None
+    ready: torch.cuda.Event | None = None  # event after which the device has the pixels; None: it already has them
 
 
 def plan_batches(

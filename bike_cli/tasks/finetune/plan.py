@@ -44,26 +44,17 @@ class Sides:
 
 @dataclass(frozen=True, eq=False)
 class RunPlan:
-    """What a run is going to do.
+    """What a run is going to do."""
 
-    Args:
-        engine: with the temporal head to train; frozen weights take no gradient.
-        loss: nce, ds, ce or bce.
-        recipe: of the model that is written.
-        texts: the labels, as the engine encoded them at the start.
-        text_training: how to encode them again; None if the text tower is frozen.
-        settings: what must stay the same when the run is resumed, as JSON values.
-    """
-
-    engine: Engine
+    engine: Engine  # with the temporal head to train; frozen weights take no gradient
     config: FinetuneConfig
     labelled: TrainSet
     sides: Sides
-    loss: str
-    recipe: Recipe
-    texts: ClassTexts
-    text_training: TextTraining | None
-    settings: Mapping[str, object]
+    loss: str  # nce, ds, ce or bce
+    recipe: Recipe  # of the model that is written
+    texts: ClassTexts  # the labels, as the engine encoded them at the start
+    text_training: TextTraining | None  # how to encode them again; None if the text tower is frozen
+    settings: Mapping[str, object]  # what must stay the same when the run is resumed, as JSON values
 
     @property
     def trains_video(self) -> bool:

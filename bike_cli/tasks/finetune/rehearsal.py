@@ -23,31 +23,19 @@ MEMORY_SHARE = 0.9  # of a device's memory that a batch may take
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """The result of a dry run.
+    """The result of a dry run."""
 
-    Args:
-        train, val: numbers of videos.
-        batch_size, parts: of the batches of the run.
-        steps: of the whole run.
-        step_s: seconds per step, without loading.
-        load_s: seconds to decode and augment a batch.
-        hours: for all epochs, without validation.
-        memory_mib: peak memory of the device; 0 if unknown.
-        disk_mib: disk space that the run needs.
-        failures: videos of the batch that could not be read.
-    """
-
-    train: int
-    val: int
+    train: int  # training videos
+    val: int  # validation videos
     batch_size: int
-    parts: int
-    steps: int
-    step_s: float
-    load_s: float
-    hours: float
-    memory_mib: int
-    disk_mib: int
-    failures: int
+    parts: int  # that each batch is split into
+    steps: int  # of the whole run
+    step_s: float  # seconds per step, without loading
+    load_s: float  # seconds to decode and augment a batch
+    hours: float  # for all epochs, without validation
+    memory_mib: int  # peak memory of the device; 0 if unknown
+    disk_mib: int  # disk space that the run needs
+    failures: int  # videos of the batch that could not be read
 
 
 def rehearse(plan: RunPlan, video: VideoTraining, *, disk_bytes: int) -> Rehearsal:

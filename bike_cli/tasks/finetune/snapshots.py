@@ -34,24 +34,16 @@ Metrics = Mapping[str, float]
 
 @dataclass(frozen=True)
 class RunResults:
-    """The results of a run so far; `report.json` lists those that it has, in this order.
+    """The results of a run so far; `report.json` lists those that it has, in this order."""
 
-    Args:
-        start: metrics before training.
-        epoch, value, metrics: the best epoch, its deciding metric, and all its metrics.
-        wise_ft: metrics of the interpolated weights.
-        attributes: metrics of the attribute branch alone, in its best epoch.
-        fused, attribute_weight: metrics of both branches together, and the weight of the attribute branch.
-    """
-
-    start: Metrics | None = None
-    epoch: int | None = None
-    value: float | None = None
-    metrics: Metrics | None = None
-    wise_ft: Metrics | None = None
-    attributes: Metrics | None = None
-    fused: Metrics | None = None
-    attribute_weight: float | None = None
+    start: Metrics | None = None  # metrics before training
+    epoch: int | None = None  # the best one
+    value: float | None = None  # its deciding metric
+    metrics: Metrics | None = None  # all its metrics
+    wise_ft: Metrics | None = None  # metrics of the interpolated weights
+    attributes: Metrics | None = None  # metrics of the attribute branch alone, in its best epoch
+    fused: Metrics | None = None  # metrics of both branches together
+    attribute_weight: float | None = None  # of the attribute branch in them
 
     def to_json(self) -> dict[str, object]:
         """Return the results that there are."""
@@ -60,26 +52,16 @@ class RunResults:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """The counts and settings of a checkpoint.
+    """The counts and settings of a checkpoint."""
 
-    Args:
-        epoch, batch: the next ones, from 0.
-        failures: how many times a video could not be read.
-        scaler: state of the gradient scaler; empty if the run has none.
-        settings: what must not change on resume.
-        best: results of the video branch.
-        since_best: epochs since the best one.
-        logged: lines of the log.
-    """
-
-    epoch: int
-    batch: int
-    failures: int
-    scaler: Mapping[str, object]
-    settings: Mapping[str, object]
-    best: RunResults
-    since_best: int
-    logged: int = 0
+    epoch: int  # the next one, from 0
+    batch: int  # the next one, from 0
+    failures: int  # how many times a video could not be read
+    scaler: Mapping[str, object]  # state of the gradient scaler; empty if the run has none
+    settings: Mapping[str, object]  # what must not change on resume
+    best: RunResults  # results of the video branch
+    since_best: int  # epochs since the best one
+    logged: int = 0  # lines of the log
 
     @classmethod
     def from_json(cls, values: Mapping[str, object], path: Path) -> TrainingState:

@@ -28,21 +28,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Validation:
-    """The result of a validation.
+    """The result of a validation."""
 
-    Args:
-        what: `video`, `wise_ft`, `attributes` or `fused`.
-        epoch: completed epochs.
-        metrics: `top1`, `top5` and `macro`; `map` with several labels per video.
-        videos, failures: how many videos could be read, and how many could not.
-    """
-
-    what: str
-    epoch: int
-    metrics: Metrics
+    what: str  # `video`, `wise_ft`, `attributes` or `fused`
+    epoch: int  # completed epochs
+    metrics: Metrics  # `top1`, `top5` and `macro`; `map` with several labels per video
     is_best: bool
-    videos: int
-    failures: int
+    videos: int  # that could be read
+    failures: int  # videos that could not be read
 
     kind: ClassVar[str] = "validated"  # in the log
 

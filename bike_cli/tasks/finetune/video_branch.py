@@ -34,47 +34,30 @@ PAPER_BATCH = 256
 
 @dataclass(frozen=True)
 class Step:
-    """One training step.
+    """One training step."""
 
-    Args:
-        branch: `video` or `attributes`.
-        epoch, step: from 1; steps are numbered over all epochs.
-        steps: of the whole run.
-        loss: NaN if none of the videos could be read.
-        rate: learning rate of the heads.
-        videos, failures: videos of the batch that could be read, and those that could not, in all processes.
-        seconds: since the previous step.
-        waited_s: seconds of these spent waiting for videos.
-        memory_mib: peak memory of the device; 0 if unknown.
-    """
-
-    branch: str
-    epoch: int
-    step: int
-    steps: int
-    loss: float
-    rate: float
-    videos: int = 0
-    failures: int = 0
-    seconds: float = 0.0
-    waited_s: float = 0.0
-    memory_mib: int = 0
+    branch: str  # `video` or `attributes`
+    epoch: int  # from 1
+    step: int  # from 1, over all epochs
+    steps: int  # of the whole run
+    loss: float  # NaN if none of the videos could be read
+    rate: float  # learning rate of the heads
+    videos: int = 0  # of the batch that could be read, in all processes
+    failures: int = 0  # videos of the batch that could not be read
+    seconds: float = 0.0  # since the previous step
+    waited_s: float = 0.0  # seconds of these spent waiting for videos
+    memory_mib: int = 0  # peak memory of the device; 0 if unknown
 
     kind: ClassVar[str] = "step"  # in the log
 
 
 @dataclass
 class Position:
-    """How far training is.
+    """How far training is."""
 
-    Args:
-        epoch, batch: the next ones, from 0.
-        failures: how many times a video could not be read.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    failures: int = 0
+    epoch: int = 0  # the next one, from 0
+    batch: int = 0  # the next one, from 0
+    failures: int = 0  # how many times a video could not be read
 
 
 def freeze(engine: Engine, frozen: str) -> None:
