@@ -217,11 +217,7 @@ class Classifier:
     def _weights(
         self, views: Tensor, features: Sequence[VideoFeatures], best: Sequence[int]
     ) -> list[NDArray[np.float64]]:
-        """Return, for each video, the weight of every frame of every clip for its class in `best`, crops averaged.
-
-        Returns:
-            for each: [clips, T].
-        """
+        """Return the weights [clips, T] of each video's frames for its class in `best`, averaged over crops."""
         clips, length = features[0].times_s.shape
         if self.words is None:
             return [np.full((clips, length), 1 / length) for _ in features]

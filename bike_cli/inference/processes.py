@@ -127,11 +127,7 @@ def load_on_own_device(config: EngineConfig, group: ProcessGroup) -> Engine:
 
 @contextmanager
 def joined_process_group(group: ProcessGroup, device: torch.device) -> Iterator[None]:
-    """Connect the processes of a group for the time of the context.
-
-    Raises:
-        UsageError: the other processes cannot be reached.
-    """
+    """Connect the processes of a group during the context; raise UsageError if they cannot reach one another."""
     if group.count == 1:
         yield
         return

@@ -50,7 +50,6 @@ def diagnose(config: ClassifyConfig, *, why_offline: str | None) -> Iterator[Che
     """Yield the checks in order, each as soon as it is done; this process imports no library.
 
     Args:
-        config: the configured settings.
         why_offline: why the model hub must not be contacted; None: it may.
     """
     with probing() as prober:

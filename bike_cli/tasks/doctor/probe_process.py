@@ -69,10 +69,7 @@ def self_test_clip() -> Path | None:
 def _self_test(settings: dict[str, object]) -> Iterator[Facts]:
     """Describe the models, and classify the example clip with the bundled one through worker processes.
 
-    One probe does both, because importing open_clip takes seconds.
-
-    Args:
-        settings: the configured device, precision, decoder, workers and limits, by field name.
+    One probe does both, because importing open_clip takes seconds. The settings are configured ones, by field name.
     """
     start_s = time.perf_counter()
     yield engine_facts.describe_models()

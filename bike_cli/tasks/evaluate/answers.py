@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -117,16 +118,12 @@ class Answers:
         return by_place, Groups.of(np.asarray(level, dtype=np.int64), groups=len(levels), rows=none)
 
 
+@dataclass(frozen=True, eq=False)
 class Resamples:
-    """Resamples of the videos: what a metric is a function of.
+    """Resamples of the videos: what a metric is a function of."""
 
-    Args:
-        counts: float32 [V, R], how often each of V videos is drawn in each of R resamples.
-    """
-
-    def __init__(self, answers: Answers, counts: Tensor) -> None:
-        self.answers = answers
-        self.counts = counts
+    answers: Answers
+    counts: Tensor  # float32 [V, R], how often each of V videos is drawn in each of R resamples
 
     def share(self, groups: Groups) -> NDArray[np.float64]:
         """Return the share of the second of two groups, [R]."""

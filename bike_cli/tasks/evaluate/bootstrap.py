@@ -33,11 +33,6 @@ def resamples_of(videos: int, *, seed: int, resamples: int) -> Iterator[Tensor]:
         yield torch.from_numpy(counts)
 
 
-def each_once(videos: int) -> Tensor:
-    """Return the counts in which each video is drawn once: [V, 1]."""
-    return torch.ones(videos, 1)
-
-
 def interval(value: float, drawn: NDArray[np.float64]) -> Metric:
     """Return the percentile interval of resamples [R], widened to include the value itself.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.utils.rnn import pad_sequence
 
 from bike_cli.config import ClassifyConfig, EvalConfig
 from bike_cli.data.labelled.eval_sets import EvalSet, read_eval_set
@@ -150,7 +152,8 @@ class Evaluation:
         with open_shelf(self._engines, config) as shelf:
             features = Features(sources, self._engines, config.sampling, pool=self.pool, shelf=shelf, spent=self.spent)
             for batch in features:
-                scores = iter(self._score([video for video in batch if not isinstance(video, Failure)]))
+                videos = [video for video in batch if not isinstance(video, Failure)]
+                scores = zip(*(self._score(classifier, videos) for classifier in self._classifiers), strict=True)
                 for video in batch:
                     rows.append(video if isinstance(video, Failure) else next(scores))
                     yield len(rows), len(samples), video if isinstance(video, Failure) else None
@@ -234,11 +237,7 @@ class Evaluation:
         clips = [future.result() for future in futures]
         return [(clip, classifier.answer(clip)) for clip in clips if isinstance(clip, Clip)]
 
-    def _score(self, videos: Sequence[EncodedVideo]) -> list[tuple[_VideoScores, ...]]:
-        by_system = [self._score_by(classifier, videos) for classifier in self._classifiers]
-        return list(zip(*by_system, strict=True))
-
-    def _score_by(self, classifier: Classifier, videos: Sequence[EncodedVideo]) -> list[_VideoScores]:
+    def _score(self, classifier: Classifier, videos: Sequence[EncodedVideo]) -> list[_VideoScores]:
         places = [self._engines.index(engine) for engine in classifier.engines]
         videos = [tuple(video[place] for place in places) for video in videos]
         rows = []
@@ -254,18 +253,11 @@ class Evaluation:
 
     def _official_inputs(self, rows: Sequence[_VideoScores], classifier: Classifier) -> OfficialInputs:
         views = [row.views for row in rows if row.views is not None]
-        frames = [row.frames for row in rows if row.frames is not None]
+        frames = [torch.from_numpy(row.frames) for row in rows if row.frames is not None]
+        padded = pad_sequence(frames, batch_first=True, padding_value=math.nan).numpy()
         attributes = [row.attributes for row in rows if row.attributes is not None]
         classes = classifier.texts.classes.double().cpu().numpy()
-        return OfficialInputs(np.stack(views), _padded(frames), classes, np.stack(attributes) if attributes else None)
-
-
-def _padded(frames: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return the frames of all videos, each [T of the video, D], padded with NaN: [V, T, D]."""
-    padded = np.full((len(frames), max(map(len, frames)), frames[0].shape[1]), np.nan)
-    for row, of_video in zip(padded, frames, strict=True):
-        row[: len(of_video)] = of_video
-    return padded
+        return OfficialInputs(np.stack(views), padded, classes, np.stack(attributes) if attributes else None)
 
 
 @torch.no_grad()

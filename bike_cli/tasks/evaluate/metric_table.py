@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bike_cli.config import EvalConfig
 from bike_cli.tasks.evaluate.answers import Answers, Resamples
-from bike_cli.tasks.evaluate.bootstrap import BLOCK, each_once, interval, p_value, resamples_of, sign_test
+from bike_cli.tasks.evaluate.bootstrap import BLOCK, interval, p_value, resamples_of, sign_test
 from bike_cli.tasks.evaluate.metrics import average_precision, divided
 from bike_cli.tasks.evaluate.report import ClassMetrics, Comparison, SystemResult
 from bike_cli.tasks.evaluate.score_table import ScoreTable, aligned
@@ -194,7 +195,7 @@ def _bootstrap(answers: Answers, *, seed: int, resamples: int) -> tuple[dict[str
     """Return each metric, and its values in resamples."""
     videos, metrics = len(answers.table.videos), metrics_of(answers)
     blocks = max(FEWEST_BLOCKS, MOST_LOOKUPS // (answers.table.logits.size * BLOCK))
-    whole = Resamples(answers, each_once(videos))
+    whole = Resamples(answers, torch.ones(videos, 1))
     values = {metric.key: float(metric.compute(whole)[0]) for metric in metrics}
     parts: dict[str, list[Values]] = {key: [np.empty(0)] for key in values}
     for i, counts in enumerate(resamples_of(videos, seed=seed, resamples=resamples)):

@@ -35,11 +35,7 @@ OFFICIAL_NAMES = {  # of the metrics that only the official code has
 
 
 def check_attributes(config: EvalConfig, weight: float) -> None:
-    """Raise UsageError where attributes count, and the official code has no metric with attributes.
-
-    Args:
-        weight: of the attributes in the score.
-    """
+    """Raise UsageError if attributes count, with this weight, but the official code has no metric with attributes."""
     if config.official and weight > 0 and config.protocol != "standard":
         fact = f"the official code has no attributes in the protocol {config.protocol}, but their weight is {weight:g}"
         raise UsageError(f"--official: {fact}; leave it out, or give --attribute-weight 0")

@@ -66,8 +66,5 @@ def zeroshot_half(table: ScoreTable) -> list[ScoreTable]:
     """Return the table of each half of the classes, with a softmax over the half.
 
     The official code uses other scores: see `official_zeroshot_half`.
-
-    Raises:
-        UsageError: a half without videos.
     """
     return [table.restricted(candidates) for candidates in candidates_of_halves(table)]

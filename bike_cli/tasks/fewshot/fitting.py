@@ -93,11 +93,7 @@ class Fitting:
 
     @property
     def trained_engine(self) -> Engine:
-        """The engine that `bike` trained on the first draw with the most shots.
-
-        Raises:
-            ValueError: none was trained yet.
-        """
+        """The engine that `bike` trained on the first draw with the most shots; ValueError: none was trained yet."""
         if self._trained_engine is None:
             raise ValueError("no model was trained yet; call report or tables, with bike as the last method")
         return self._trained_engine

@@ -21,11 +21,7 @@ TRAINED = "bike"  # trains the image tower, so it encodes each video again: minu
 
 
 def parse_shots(text: str) -> tuple[int, ...]:
-    """Return the numbers of shots in a text such as `1,2,4`, ascending.
-
-    Raises:
-        UsageError: a part that is not a whole number above 0.
-    """
+    """Return the numbers of shots in a text such as `1,2,4`, ascending; raise UsageError if one is not above 0."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and len(part) < 10 and int(part) for part in parts):
         raise UsageError(f"shots is {shorten(text, 41)!r}; give whole numbers above 0, such as 1,2,4")

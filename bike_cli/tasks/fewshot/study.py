@@ -35,6 +35,8 @@ from bike_cli.video.workers.pool import DecodePool
 class Study:
     """A few-shot study. Call `read` and consume it first; then call `report`, and `classifier` for what can be saved.
 
+    Before the videos were read, methods that need them raise ValueError.
+
     Args:
         labelled: the videos to draw from, and a test side if there is one.
         pool: decode workers that are already running.
@@ -123,11 +125,7 @@ class Study:
         self._fitting = Fitting(self._classifier, self.config, self.methods, videos, draws, *shared)
 
     def report(self) -> Report:
-        """Fit every method to every draw, and test it.
-
-        Raises:
-            ValueError: the videos were not read.
-        """
+        """Fit every method to every draw, and test it."""
         fitting, videos = self._fitted, self._reading.videos
         return Report(
             labels=self.labelled.labels,
@@ -148,9 +146,6 @@ class Study:
         """Return the scores of each method and number of shots on the test videos: one table per trial.
 
         The baseline learns from no video, so it has one entry, with the most shots.
-
-        Raises:
-            ValueError: the videos were not read.
         """
         return self._fitted.tables()
 
@@ -162,7 +157,7 @@ class Study:
         Args:
             rows: rows of the first draw's tables.
         Raises:
-            ValueError: the videos were not read; the last method is `bike`, and no model was trained yet.
+            ValueError: the last method is `bike`, and no model was trained yet.
         """
         return self._fitted.explain(rows)
 
@@ -172,7 +167,7 @@ class Study:
         Args:
             also: further labels, without videos; their text decides.
         Raises:
-            ValueError: the videos were not read; the last method is `bike`, which trains a `model`.
+            ValueError: the last method is `bike`, which trains a `model`.
         """
         return self._fitted.saved_classifier(also=also)
 

@@ -74,11 +74,7 @@ def describe_videos(
 
 
 class AttributeTraining:
-    """Training of a new attribute head.
-
-    Args:
-        engine: with the weights that described the videos.
-    """
+    """Training of a new attribute head, on videos that the engine described with its current weights."""
 
     def __init__(self, engine: Engine, train: DescribedVideos, val: DescribedVideos, plan: RunPlan) -> None:
         self._train, self._val, self._plan, self._scale = train, val, plan, engine.logit_scale

@@ -51,13 +51,7 @@ class BestModel:
         self._write(self.plan.engine, self.plan.recipe)
 
     def add_fused(self, engine: Engine, weight: float, validation: Validation, *, attributes: Metrics | None) -> None:
-        """Note the result of both branches, and write the model.
-
-        Args:
-            engine: with the attribute head.
-            weight: of the attribute branch.
-            attributes: metrics of the attribute branch alone.
-        """
+        """Note the result of both branches and of attributes alone, and write the engine with the attribute branch."""
         self.results = replace(self.results, attributes=attributes, fused=validation.metrics, attribute_weight=weight)
         self._write(engine, replace(self.plan.recipe, attribute_weight=weight))
 
@@ -114,11 +108,7 @@ def initial_weights(engine: Engine, trained: Iterable[str], *, has_new_head: boo
 
 
 def disk_space_needed(engine: Engine, trained: Iterable[Tensor], *, models: int) -> int:
-    """Return the bytes that a run writes.
-
-    Args:
-        models: that are left at the end.
-    """
+    """Return the bytes that a run needs on disk if it leaves this number of models."""
     weights = sum(p.numel() * p.element_size() for p in engine.encoder.model.parameters())
     state = 3 * sum(p.numel() * p.element_size() for p in trained)  # a weight and two numbers of the optimizer
     # While a file is replaced, there is one model and one checkpoint more than are kept.

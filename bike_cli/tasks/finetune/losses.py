@@ -46,11 +46,7 @@ def ce_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def bce_loss(logits: Tensor, present: Tensor) -> Tensor:
-    """Return the sigmoid loss of logits [N, C], summed over classes, mean over videos.
-
-    Args:
-        present: bool [N, C], the labels of each video.
-    """
+    """Return the sigmoid loss of logits [N, C] for labels, bool [N, C], summed over classes, mean over videos."""
     total = torch.nn.functional.binary_cross_entropy_with_logits(logits, present.to(logits.dtype), reduction="sum")
     return total / max(1, len(logits))
 

@@ -117,11 +117,7 @@ def plan_run(engine: Engine, labelled: TrainSet, config: FinetuneConfig) -> RunP
 
 
 def choose_loss(config: FinetuneConfig, *, multi_label: bool) -> str:
-    """Return the name of the loss.
-
-    Raises:
-        ConfigError: a loss for a single label per video where videos have several, or the reverse.
-    """
+    """Return the name of the loss; raise ConfigError if it does not fit the number of labels per video."""
     loss = config.learning.loss
     if loss == "auto":
         return "bce" if multi_label else "nce"

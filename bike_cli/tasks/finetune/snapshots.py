@@ -65,11 +65,7 @@ class TrainingState:
 
     @classmethod
     def from_json(cls, values: Mapping[str, object], path: Path) -> TrainingState:
-        """Return the state in the `state.json` of a checkpoint.
-
-        Raises:
-            ModelError: a value is missing or has another type.
-        """
+        """Return the state in the `state.json` of a checkpoint; raise ModelError if a value is missing or invalid."""
 
         def count(name: str) -> int:
             value = values.get(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, TypeVar
 
 import numpy as np
@@ -17,7 +17,7 @@ from bike_cli.errors import UsageError
 from bike_cli.inference.features import Features, Shelf
 from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Failure, Sample, VideoFeatures
-from bike_cli.tasks.evaluate.metrics import confusion, hits_among, mean_average_precision, mean_class_accuracy
+from bike_cli.tasks.evaluate.metrics import confusion, mean_average_precision, mean_class_accuracy, top1_and_top5
 from bike_cli.tasks.finetune.loading import multi_hot, warn_once
 from bike_cli.tasks.finetune.plan import RunPlan
 from bike_cli.tasks.finetune.snapshots import Metrics
@@ -40,16 +40,15 @@ class Validation:
     kind: ClassVar[str] = "validated"  # in the log
 
 
+@dataclass(frozen=True, eq=False)
 class Validator:
-    """Validates the current weights of a plan's engine.
+    """Validates the current weights of a plan's engine."""
 
-    Args:
-        reported: ids of the unreadable videos that were reported; it is added to.
-    """
-
-    def __init__(self, plan: RunPlan, pool: DecodePool, group: ProcessGroup, reported: set[str]) -> None:
-        self._plan, self._pool, self._group, self._reported = plan, pool, group, reported
-        self.unread: set[str] = set()
+    plan: RunPlan
+    pool: DecodePool
+    group: ProcessGroup
+    reported: set[str]  # ids of the unreadable videos that were reported; it is added to
+    unread: set[str] = field(default_factory=set)  # ids of all unreadable videos
 
     def validate(self, what: str, epoch: int, *, best: float | None) -> Validation:
         """Return how well the current weights classify.
@@ -59,15 +58,15 @@ class Validator:
         Raises:
             UsageError: none of the videos can be read.
         """
-        plan, texts = self._plan, self._plan.current_texts()
+        plan, texts = self.plan, self.plan.current_texts()
         read, failures = map_videos(
             lambda video: score_video(video, texts),
             plan.sides.val,
             plan.engine,
             plan.config.sampling,
             purpose="validation",
-            pool=self._pool,
-            group=self._group,
+            pool=self.pool,
+            group=self.group,
         )
         self.report(failures)
         scores = np.stack([scores for _, scores in read]).astype(np.float64)
@@ -78,9 +77,9 @@ class Validator:
     def report(self, failures: Iterable[Failure]) -> None:
         """Count videos that cannot be read, and log each of them once, in the first process."""
         failures = list(failures)
-        self.unread |= {failure.source.id for failure in failures}
-        if self._group.is_first:
-            warn_once(failures, self._reported)
+        self.unread.update(failure.source.id for failure in failures)
+        if self.group.is_first:
+            warn_once(failures, self.reported)
 
 
 @torch.no_grad()
@@ -129,8 +128,5 @@ def compute_metrics(scores: NDArray[np.float64], samples: Sequence[Sample], *, m
         return {"map": mean_average_precision(scores, multi_hot(samples, scores.shape[1]).numpy())}
     truth = np.array([sample.label for sample in samples], dtype=np.int64)
     counts = confusion(truth, scores.argmax(axis=1).astype(np.int64), scores.shape[1])
-    return {
-        "top1": float(hits_among(scores, truth, 1).mean()),
-        "top5": float(hits_among(scores, truth, 5).mean()),
-        "macro": mean_class_accuracy(counts),  # mean class accuracy; the name in files of version 0.1
-    }
+    # Mean class accuracy is `macro`, as in files of version 0.1.
+    return {**top1_and_top5(scores, truth), "macro": mean_class_accuracy(counts)}

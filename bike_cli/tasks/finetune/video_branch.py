@@ -253,11 +253,7 @@ class VideoTraining:
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
     def snapshot(self, settings: Mapping[str, object], best: RunResults, since_best: int) -> Snapshot:
-        """Return a checkpoint; with sharded weights, every process must call this, and the first gets the tensors.
-
-        Args:
-            settings: what must not change on resume.
-        """
+        """Return a checkpoint; with sharded weights, every process must call this, and the first gets the tensors."""
         parts = {f"weights.{name}": tensor.detach() for name, tensor in self.trained.items()}
         names = list(self.trained)
         for i, state in self.optimizer.state_dict()["state"].items():
@@ -272,11 +268,7 @@ class VideoTraining:
         return Snapshot(TrainingState(*counts, scaler, settings, best, since_best), tensors)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Continue from a checkpoint.
-
-        Raises:
-            ModelError: the checkpoint has other weights.
-        """
+        """Continue from a checkpoint; raise ModelError if it has other weights."""
         state, tensors = snapshot.state, snapshot.tensors
         if {f"weights.{name}" for name in self.trained} != {name for name in tensors if name.startswith("weights.")}:
             raise ModelError("checkpoint: has other weights than those that are trained; start over in another folder")
