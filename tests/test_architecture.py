@@ -47,7 +47,7 @@ HOMES = {  # library -> the modules that may import it
     "PIL": ("video", "engine.towers.transforms"),
     "typer": ("cli",),
     "click": ("cli",),
-    "rich": ("cli",),
+    "rich": ("cli", "tasks.doctor.checks"),  # the checks format sizes as `bike cache` does
     "jinja2": ("cli.eval.page",),
     "markupsafe": ("cli.eval.page",),
 }
