@@ -43,7 +43,7 @@ def scratch_folder(*, for_sockets: bool = False) -> Path:
     error: OSError | None = None
     with _mutex:
         for base in candidates():
-            if for_sockets and not _fits_socket(base):
+            if for_sockets and len(os.fsencode(base / f"{PREFIX}12345678" / SOCKET_NAME)) > LONGEST_SOCKET:
                 continue
             existing = next((folder for pid, folder in _held if pid == os.getpid() and folder.parent == base), None)
             if existing is not None and existing.is_dir():
@@ -81,11 +81,6 @@ def remove_if_abandoned(folder: Path, *, timeout_s: float = 0) -> None:
     with suppress(OSError, NotImplementedError):  # the owner lives, or was faster
         lock.acquire(timeout=timeout_s)
         _remove(folder, lock)
-
-
-def _fits_socket(base: Path) -> bool:
-    example = base / (PREFIX + "12345678") / SOCKET_NAME
-    return len(os.fsencode(example)) <= LONGEST_SOCKET
 
 
 def _is_own(folder: Path) -> bool:

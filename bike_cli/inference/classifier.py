@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -21,7 +21,8 @@ from bike_cli.engine.spotting import ClassTexts, saliency
 from bike_cli.engine.voters import Voters
 from bike_cli.errors import ModelError
 from bike_cli.inference.features import EncodedVideo
-from bike_cli.records import Attribute, Clip, Lexicon, Prediction, Ranked, VideoFeatures
+from bike_cli.records import Attribute, Clip, Lexicon, Prediction, Ranked, Source, VideoFeatures
+from bike_cli.video.workers.pool import DecodePool
 
 # Views are scored in batches of a fixed size, padded with zeros: the last bits of a matrix product depend on its size,
 # and an answer must not depend on which other videos are in its batch. On CUDA it may, a little: many small steps cost
@@ -102,6 +103,12 @@ class Classifier:
         crops = self.config.sampling.crops
         return self.answers([tuple(engine.encode_clip(clip, crops=crops) for engine in self.engines)])[0]
 
+    def explain(self, sources: Sequence[Source], pool: DecodePool) -> list[tuple[Clip, Prediction]]:
+        """Return frames and explained answers, with one label each; sources that cannot be read are left out."""
+        classifier = replace(self, config=replace(self.config, explain=True, top=1))
+        outcomes = [future.result() for future in [pool.decode(source) for source in sources]]
+        return [(clip, classifier.answer(clip)) for clip in outcomes if isinstance(clip, Clip)]
+
     @torch.no_grad()
     def answers(self, videos: Sequence[EncodedVideo]) -> list[Prediction]:
         """Return the answer for each video; answers do not depend on one another."""
@@ -122,12 +129,12 @@ class Classifier:
         self, videos: Sequence[EncodedVideo], function: Callable[[Sequence[EncodedVideo]], list[Result]]
     ) -> list[Result]:
         """Return the results of a function on videos, called with batches of one shape."""
-        alike: dict[tuple[int, ...], list[int]] = {}
+        by_shape: dict[tuple[int, ...], list[int]] = {}
         for i, video in enumerate(videos):
-            alike.setdefault(tuple(video[0].frames.shape), []).append(i)
+            by_shape.setdefault(tuple(video[0].frames.shape), []).append(i)
         results: dict[int, Result] = {}
         with self.engine.encoder.placement.side_stream():
-            for (views, *_), indices in alike.items():
+            for (views, *_), indices in by_shape.items():
                 size = self._batch_size(views)
                 for start in range(0, len(indices), size):
                     group = indices[start : start + size]
@@ -136,32 +143,31 @@ class Classifier:
 
     def _scores(self, videos: Sequence[EncodedVideo]) -> Scores:
         """Return the scores of videos of one shape, at most a batch."""
-        own = [video[0] for video in videos]
-        informed = self._informed(own)
-        cosines = self.texts.scores(informed.flatten(0, 1)).reshape(*informed.shape[:2], -1)[: len(own)]  # [V, K, C]
+        informed = self._informed(videos)
+        cosines = self.texts.scores(informed.flatten(0, 1)).reshape(*informed.shape[:2], -1)[: len(videos)]  # [V, K, C]
         logits = self.engine.logit_scale * cosines.mean(dim=1)
         if self.head is not None:
-            logits = join_logits(self.head.logits(self._head_views(self.head, informed)[: len(own)]), logits)
+            logits = join_logits(self.head.logits(self._head_views(self.head, informed)[: len(videos)]), logits)
         attributes = self._attributes(videos)
         if self.branch is not None and self.branch.weight > 0:
             logits = fuse(logits, self.branch.logits(attributes, like=logits), weight=1 - self.branch.weight)
         return Scores(cosines, logits, tuple(attributes))
 
-    def _informed(self, own: Sequence[VideoFeatures]) -> Tensor:
-        return self._stacked([features.scored_frames for features in own])  # [V, K, T, D]
+    def _informed(self, videos: Sequence[EncodedVideo]) -> Tensor:
+        return self._stacked([video[0].scored_frames for video in videos])  # [V, K, T, D]
 
     def _answers(self, videos: Sequence[EncodedVideo]) -> list[Prediction]:
         """Return the answers for videos of one shape, at most a batch."""
-        own, scores = [video[0] for video in videos], self._scores(videos)
+        features, scores = [video[0] for video in videos], self._scores(videos)
         best = rank(scores.logits, self.config.top)  # [V, k]
         chances = probabilities(scores.logits.double(), logit_scale=1).gather(1, best).tolist()
         cosines = scores.view_cosines.mean(dim=1).gather(1, best).tolist()
-        weights: Sequence[NDArray[np.float64] | None] = [None] * len(own)
+        weights: Sequence[NDArray[np.float64] | None] = [None] * len(features)
         if self.config.explain:
-            weights = self._weights(self._informed(own).flatten(0, 1), own, best[:, 0].tolist())
+            weights = self._weights(self._informed(videos).flatten(0, 1), features, best[:, 0].tolist())
         return [
             self._prediction(*parts)
-            for parts in zip(own, best.tolist(), chances, cosines, scores.attributes, weights, strict=True)
+            for parts in zip(features, best.tolist(), chances, cosines, scores.attributes, weights, strict=True)
         ]
 
     def _prediction(

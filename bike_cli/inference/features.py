@@ -79,12 +79,12 @@ class Shelf:
         rows = [self.store.lookup(path, stamp, recipe) for recipe in self.recipes]
         stored = [row.features for row in rows if row.features is not None]
         content = rows[0].content
-        return content, tuple(one.of(source) for one in stored) if len(stored) == len(rows) else None
+        return content, tuple(row.of(source) for row in stored) if len(stored) == len(rows) else None
 
     def of_content(self, source: Source, content: bytes) -> EncodedVideo | None:
         """Return the features of a file with the same bytes under another name."""
         stored = [self.store.features(content, recipe) for recipe in self.recipes]
-        return tuple(one.of(source) for one in stored if one is not None) if all(stored) else None
+        return tuple(row.of(source) for row in stored if row is not None) if all(stored) else None
 
     def keep(self, content: bytes, video: EncodedVideo) -> None:
         """Store the features of a content."""

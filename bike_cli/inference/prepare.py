@@ -71,8 +71,6 @@ def prepare(
 
     Args:
         from_videos: number of labels, from the first, that are also learned from videos.
-    Raises:
-        UsageError: see `classify`.
     """
     _check(engine, labels, config)
     if saved is not None:
@@ -109,7 +107,7 @@ def encode_labels(engine: Engine, labels: Sequence[str], *, template: str | None
     start_s = time.perf_counter()
     name = template or engine.recipe.template
     templates = read_templates(name)
-    filled = [[fill(one, label) for label in labels] for one in templates]
+    filled = [[fill(pattern, label) for label in labels] for pattern in templates]
     _warn_of_cuts(engine, labels, max(filled, key=lambda prompts: len(prompts[0].text)))
     parts = [engine.encode_texts(prompts, positions=spot) for prompts in filled]
     seconds = time.perf_counter() - start_s
@@ -191,33 +189,33 @@ def _spotting(config: SpottingConfig, engine: Engine) -> tuple[Spot, float]:
 def _branch(
     engine: Engine, text: TextFeatures, config: ClassifyConfig, saved: SavedClassifier | None
 ) -> AttributeBranch | None:
-    wanted = config.attributes
-    if wanted.attributes == "off":
-        if wanted.attribute_model is not None:
-            raise UsageError(f"attribute_model is {wanted.attribute_model}, but attributes are off; give a lexicon")
-        if wanted.attribute_weight:
-            raise UsageError(f"attribute_weight is {wanted.attribute_weight}, but attributes are off; give a lexicon")
+    chosen = config.attributes
+    if chosen.attributes == "off":
+        if chosen.attribute_model is not None:
+            raise UsageError(f"attribute_model is {chosen.attribute_model}, but attributes are off; give a lexicon")
+        if chosen.attribute_weight:
+            raise UsageError(f"attribute_weight is {chosen.attribute_weight}, but attributes are off; give a lexicon")
         return None
-    finder = engine
-    if wanted.attribute_model is not None:
+    describer = engine
+    if chosen.attribute_model is not None:
         device = str(engine.encoder.placement.device)
         precision, offline = config.engine.precision, config.engine.offline
-        finder = load(wanted.attribute_model, device=device, precision=precision, offline=offline)
-    name = finder.recipe.lexicon if wanted.attributes == "auto" else wanted.attributes
-    lexicon = encode_lexicon(finder.encoder, read_lexicon(name))
-    weight = _attribute_weight(wanted, finder) if saved is None else saved.attributes.attribute_weight or 0.0
+        describer = load(chosen.attribute_model, device=device, precision=precision, offline=offline)
+    name = describer.recipe.lexicon if chosen.attributes == "auto" else chosen.attributes
+    lexicon = encode_lexicon(describer.encoder, read_lexicon(name))
+    weight = _attribute_weight(chosen, describer) if saved is None else saved.attributes.attribute_weight or 0.0
     classes: Tensor | None = None
     if weight > 0:
-        same = finder is engine
-        classes = (text if same else encode_labels(finder, text.texts, template=config.template, spot="eot")).classes
-    return AttributeBranch(finder, lexicon, classes, weight, wanted.attribute_count)
+        same = describer is engine
+        classes = (text if same else encode_labels(describer, text.texts, template=config.template, spot="eot")).classes
+    return AttributeBranch(describer, lexicon, classes, weight, chosen.attribute_count)
 
 
-def _attribute_weight(config: AttributeConfig, finder: Engine) -> float:
+def _attribute_weight(config: AttributeConfig, describer: Engine) -> float:
     if config.attribute_weight is not None:
         return config.attribute_weight
-    if config.attribute_model is None and finder.recipe.attribute_weight is not None:
-        return finder.recipe.attribute_weight  # that of its training
+    if config.attribute_model is None and describer.recipe.attribute_weight is not None:
+        return describer.recipe.attribute_weight  # that of its training
     # Without training, attributes from the same encoder do not improve the answer.
-    trusted = config.attribute_model is not None or finder.attribute_head is not None
+    trusted = config.attribute_model is not None or describer.attribute_head is not None
     return TRAINED_ATTRIBUTE_WEIGHT if trusted else 0.0

@@ -80,6 +80,6 @@ def _answers(
             pool = stack.enter_context(DecodePool(config.sampling, config.decoding, most=most))
         for batch in Features(sources, engines, config.sampling, pool=pool, shelf=shelf, spent=spent):
             start_s = time.perf_counter()
-            answers = iter(classifier.answers([one for one in batch if not isinstance(one, Failure)]))
+            answers = iter(classifier.answers([video for video in batch if not isinstance(video, Failure)]))
             spent.encode_s += time.perf_counter() - start_s
-            yield from (one if isinstance(one, Failure) else next(answers) for one in batch)
+            yield from (video if isinstance(video, Failure) else next(answers) for video in batch)

@@ -1,4 +1,4 @@
-"""How inputs become features: in order whatever happens, a few at a time, and from the store where it knows them."""
+"""Inputs become features: in order, a few at a time, and from the store if it has them."""
 
 import os
 import shutil
@@ -51,12 +51,12 @@ def ask(
 
 def numbers(answers: list[Prediction | Failure]) -> list[object]:
     """All that an answer says, as things that can be compared to the bit."""
-    said: list[object] = []
+    answers: list[object] = []
     for answer in answers:
         assert isinstance(answer, Prediction)
         positions = None if answer.positions is None else answer.positions.tolist()
-        said.append((answer.source, answer.ranked, answer.attributes, answer.times_s.tolist(), positions))
-    return said
+        answers.append((answer.source, answer.ranked, answer.attributes, answer.times_s.tolist(), positions))
+    return answers
 
 
 # -- the store ----------------------------------------------------------------------------------------------------
@@ -101,13 +101,13 @@ def test_no_option_of_scoring_decodes_again(
     ],
     ids=str,
 )
-def test_other_frames_are_read_anew(tiny: Engine, films: list[str], folder: Path, change: dict[str, object]) -> None:
+def test_other_frames_are_decoded(tiny: Engine, films: list[str], folder: Path, change: dict[str, object]) -> None:
     ask(tiny, films, config(folder))
 
     assert ask(tiny, films, config(folder, **change))[1] == 3
 
 
-def test_a_video_is_known_by_what_is_in_it(tiny: Engine, films: list[str], folder: Path, tmp_path: Path) -> None:
+def test_a_video_is_recognised_by_its_content(tiny: Engine, films: list[str], folder: Path, tmp_path: Path) -> None:
     before, _ = ask(tiny, films, config(folder))
     moved = [shutil.move(film, tmp_path / f"moved {i}.mp4") for i, film in enumerate(films)]
 
@@ -119,7 +119,7 @@ def test_a_video_is_known_by_what_is_in_it(tiny: Engine, films: list[str], folde
     ]
 
 
-def test_a_changed_file_is_another_video(tiny: Engine, films: list[str], folder: Path) -> None:
+def test_a_changed_file_is_a_new_video(tiny: Engine, films: list[str], folder: Path) -> None:
     ask(tiny, films, config(folder))
     shutil.copyfile(films[1], films[0])
 
@@ -161,7 +161,7 @@ def test_a_file_written_twice_in_one_moment_is_two_videos(tiny: Engine, films: l
     assert [answer.best.label for answer in answers if isinstance(answer, Prediction)] == ["blue circle", "green cross"]
 
 
-def test_a_changed_frame_folder_is_another_video(tiny: Engine, folder: Path, tmp_path: Path) -> None:
+def test_a_changed_frame_folder_is_a_new_video(tiny: Engine, folder: Path, tmp_path: Path) -> None:
     from PIL import Image
 
     frames = tmp_path / "frames"
@@ -220,7 +220,7 @@ def test_every_kind_of_input_comes_back_in_its_place(tiny: Engine, films: list[s
     assert [isinstance(answer, Failure) for answer in answers] == [False, False, True, False, True, False] * 5
 
 
-def test_answers_do_not_depend_on_the_company(tiny: Engine, films: list[str]) -> None:
+def test_answers_do_not_depend_on_the_other_videos(tiny: Engine, films: list[str]) -> None:
     alone = [ask(tiny, [film], config(None))[0][0] for film in films]
 
     together, _ = ask(tiny, films * 4, config(None))
@@ -228,7 +228,7 @@ def test_answers_do_not_depend_on_the_company(tiny: Engine, films: list[str]) ->
     assert numbers(together) == numbers(alone) * 4
 
 
-def test_what_inputs_raise_comes_behind_the_answers_before_it(tiny: Engine, films: list[str]) -> None:
+def test_errors_of_inputs_are_raised_after_earlier_answers(tiny: Engine, films: list[str]) -> None:
     def arriving() -> Iterator[str]:
         yield from films
         raise LookupError("the list broke off")
@@ -286,10 +286,10 @@ def test_an_abandoned_run_ends_its_threads(tiny: Engine, films: list[str]) -> No
     assert threading.active_count() <= before
 
 
-def test_answers_wait_for_a_slow_one_and_not_with_it(
+def test_later_videos_are_processed_while_a_slow_one_is_waited_for(
     tiny: Engine, films: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    # A named pipe is refused at once, so a slow one is made: workers' answers are held back for one name.
+    # A named pipe is refused at once, so this delays the answer of a worker for one name.
     slow = str(shutil.copy(films[0], tmp_path / "slow.mp4"))
     gate = threading.Event()
     finish = features.Features._finish
@@ -332,7 +332,7 @@ def test_answers_wait_for_a_slow_one_and_not_with_it(
     assert [answer.source.id for answer in answers] == films * 8
 
 
-def test_the_time_is_told(tiny: Engine, films: list[str]) -> None:
+def test_the_spent_time_is_reported(tiny: Engine, films: list[str]) -> None:
     spent = Timings()
 
     list(bike.classify(tiny, films, LABELS, config(None), spent=spent))

@@ -1,4 +1,4 @@
-"""What `bike.classify` promises: order, laziness, failures in place, and scores that slow arithmetic agrees with."""
+"""`bike.classify`: order, laziness, failures in place, and scores equal to those of slow arithmetic."""
 
 import logging
 import math
@@ -180,7 +180,7 @@ def test_the_bundled_model_knows_what_is_drawn(tiny: Engine, label: str) -> None
     assert answer.best.label == label
 
 
-def test_a_failure_stands_in_its_place_and_the_run_goes_on(tiny: Engine, clips: Path, tmp_path: Path) -> None:
+def test_a_failure_keeps_its_place_and_the_run_continues(tiny: Engine, clips: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     given = [clips / "red_square.mp4", tmp_path / "none.mp4", tmp_path / "empty.mp4", clips / "blue_circle.mp4"]
 
@@ -201,7 +201,7 @@ def test_a_failure_passes_through(tiny: Engine) -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 8, 8, 3), (4, 8, 8), (4, 8, 8, 4)])
-def test_an_array_that_is_no_film_is_the_callers_mistake(tiny: Engine, shape: tuple[int, ...]) -> None:
+def test_an_array_with_a_wrong_shape_is_an_error(tiny: Engine, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="array 1"):
         list(bike.classify(tiny, [np.zeros(shape, np.uint8)], LABELS, config()))
 
@@ -221,7 +221,7 @@ def test_an_array_that_is_no_film_is_the_callers_mistake(tiny: Engine, shape: tu
         (LABELS, config(attributes=AttributeConfig("off", attribute_model="tiny")), "attributes are off"),
     ],
 )
-def test_a_mistake_is_told_before_the_first_source_is_asked_for(
+def test_usage_errors_are_raised_before_the_first_source_is_read(
     tiny: Engine, labels: tuple[str, ...], settings: bike.ClassifyConfig, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
@@ -243,16 +243,14 @@ def test_a_model_without_a_head_sees_any_number_of_frames(tiny: Engine) -> None:
 # -- what is said -------------------------------------------------------------------------------------------------
 
 
-def test_a_video_with_fewer_frames_than_asked_for_carries_a_warning(tiny: Engine) -> None:
+def test_a_video_with_too_few_frames_has_a_warning(tiny: Engine) -> None:
     short, enough = drawn("red square", frames=3), drawn("red square", frames=4)
 
     assert "the video has 3 frames, 4 are requested" in (ask(tiny, short, config()).warning or "")
     assert ask(tiny, enough, config()).warning is None
 
 
-def test_a_label_too_long_is_read_in_part_and_the_log_says_what_was_lost(
-    tiny: Engine, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_label_that_is_too_long_is_cut_and_the_log_says_where(tiny: Engine, caplog: pytest.LogCaptureFixture) -> None:
     fits = 77 - 2 - 5 - 2  # positions without start and end, the prompt, and the label's head; one token a word
     label = "red square" + " very" * fits + " zebra" * 30
 
@@ -265,19 +263,19 @@ def test_a_label_too_long_is_read_in_part_and_the_log_says_what_was_lost(
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"), [(["doing yoga", "red circle"], ["doing yoga"]), (["red yoga", "red circle"], [])]
+    ("labels", "unknown"), [(["doing yoga", "red circle"], ["doing yoga"]), (["red yoga", "red circle"], [])]
 )
-def test_a_label_of_which_the_model_knows_no_word_is_told(
-    tiny: Engine, caplog: pytest.LogCaptureFixture, labels: list[str], told: list[str]
+def test_a_label_without_a_known_word_is_reported(
+    tiny: Engine, caplog: pytest.LogCaptureFixture, labels: list[str], unknown: list[str]
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="bike_cli"):
         bike.classify(tiny, [], labels, config())
 
     heads = [record.getMessage().split(":")[0] for record in caplog.records]
-    assert heads == [f"label '{label}'" for label in told]
+    assert heads == [f"label '{label}'" for label in unknown]
 
 
-def test_answers_that_nobody_asks_for_close_the_store(
+def test_closing_the_answers_early_closes_the_store(
     tiny: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[Path] = []
@@ -397,7 +395,7 @@ def test_saliency_is_the_winners_by_time_and_shared_by_the_views(
     assert sum(interleaved) == pytest.approx(1)
 
 
-def test_mean_pooling_weighs_all_frames_alike(tiny: Engine, mixed: Clip) -> None:
+def test_mean_pooling_weights_all_frames_equally(tiny: Engine, mixed: Clip) -> None:
     assert ask(tiny, mixed, config(pool="mean")).saliency == pytest.approx([1 / 8] * 8)
 
 
@@ -413,7 +411,7 @@ def test_spotting_finds_the_frames_that_show_the_label(tiny: Engine) -> None:
     assert weights[5:].sum() > 0.9
 
 
-def test_weights_are_kept_for_those_who_ask(tiny: Engine, mixed: Clip) -> None:
+def test_saliency_is_missing_without_explain(tiny: Engine, mixed: Clip) -> None:
     assert ask(tiny, mixed, replace(config(), explain=False)).saliency is None
 
 
@@ -422,7 +420,7 @@ def test_weights_are_kept_for_those_who_ask(tiny: Engine, mixed: Clip) -> None:
 
 @pytest.fixture(scope="module")
 def contrary(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model folder: `tiny`, seeing the opposite of everything."""
+    """A model folder: `tiny`, with the image projection negated."""
     checkpoint = open_checkpoint("tiny")
     checkpoint.clip.visual.proj.data.neg_()
     folder = tmp_path_factory.mktemp("contrary")
@@ -482,8 +480,8 @@ def test_attributes_are_fused_with_the_spread_of_the_videos_own_logits(tiny: Eng
     answer = ask(tiny, mixed, settings)
 
     sentence = "This is a video about " + ",".join(a.phrase for a in answer.attributes)
-    told = scaled(tiny.encode_texts([sentence]).classes[0].tolist())
-    texts = [dot(told, slow_text(tiny, label, "eot", PROMPT)[0]) for label in LABELS]
+    sentence_feature = scaled(tiny.encode_texts([sentence]).classes[0].tolist())
+    texts = [dot(sentence_feature, slow_text(tiny, label, "eot", PROMPT)[0]) for label in LABELS]
     centre, spread = statistics.fmean(texts), statistics.stdev(texts)
     matched = [statistics.fmean(video) + (x - centre) / spread * statistics.stdev(video) for x in texts]
     fused = [0.75 * v + 0.25 * a for v, a in zip(video, matched, strict=True)]
@@ -510,12 +508,12 @@ def test_a_second_model_counts_three_tenths(tiny: Engine, mixed: Clip, lexicon: 
 
 
 @pytest.mark.parametrize("scale", [float("inf"), float("nan")])
-def test_scores_that_are_no_numbers_are_an_error_and_no_record(tiny: Engine, mixed: Clip, scale: float) -> None:
+def test_nan_scores_are_an_error(tiny: Engine, mixed: Clip, scale: float) -> None:
     with pytest.raises(ModelError, match=r"^tiny: its scores for .* are NaN or infinite; use --precision fp32"):
         ask(replace(tiny, logit_scale=scale), mixed, config())
 
 
-def test_one_label_alone_is_warned_of(tiny: Engine, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_single_label_logs_a_warning(tiny: Engine, caplog: pytest.LogCaptureFixture) -> None:
     list(bike.classify(tiny, [drawn("red square")], ["red square"], config()))
 
     assert "label 'red square': is the only label, so its score is 1.0 whatever a video shows" in caplog.text

@@ -13,7 +13,7 @@ from torch import Tensor
 from bike_cli.data.labelled.eval_sets import NONE
 from bike_cli.errors import UsageError
 from bike_cli.tasks.evaluate.bootstrap import Groups, RankedClasses
-from bike_cli.tasks.evaluate.metrics import Ranking, confusion, divided, ranking
+from bike_cli.tasks.evaluate.metrics import Ranking, divided, ranking
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 BINS = 15  # of the calibration error
@@ -48,10 +48,6 @@ class Answers:
     def truth(self) -> NDArray[np.int64]:
         """The class of each known video, [n]; only with one label per video."""
         return np.asarray(self.table.truth[self.known], dtype=np.int64)
-
-    def confusion(self) -> NDArray[np.int64]:
-        """Return the confusion matrix, [C, C]; only with one label per video."""
-        return confusion(self.truth, self.guesses, len(self.table.labels))
 
     @cached_property
     def rankings(self) -> list[Ranking]:

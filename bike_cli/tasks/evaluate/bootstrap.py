@@ -152,11 +152,11 @@ class _RankedPart:
         A video drawn w times, with a others of the class and f videos not of it ahead, earns the sum over j = 1..w of
         (a+j)/(a+j+f) = w - f (H(a+f+w) - H(a+f)), where H are the harmonic numbers.
         """
-        own = counts[self.positives].numpy().astype(np.float64)  # [P, R]
+        drawn = counts[self.positives].numpy().astype(np.float64)  # [P, R]
         false = self._within_class(self.ahead.sums(counts))
-        through = (false + self._within_class(own)).astype(np.int64)
-        lost = false * (harmonic[through] - harmonic[through - own.astype(np.int64)])
-        return divided(np.add.reduceat(own - lost, self.first, axis=0), np.add.reduceat(own, self.first, axis=0))
+        through = (false + self._within_class(drawn)).astype(np.int64)
+        lost = false * (harmonic[through] - harmonic[through - drawn.astype(np.int64)])
+        return divided(np.add.reduceat(drawn - lost, self.first, axis=0), np.add.reduceat(drawn, self.first, axis=0))
 
     def _within_class(self, amounts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the running sums [P, R] within each class, of whole numbers."""

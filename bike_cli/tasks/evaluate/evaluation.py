@@ -80,7 +80,7 @@ def evaluate(
     if config.protocol == "fewshot":
         raise UsageError("protocol fewshot: learns from some of the videos; use bike.Study, or bike eval")
     files = () if isinstance(data, EvalSet) else (data,) if isinstance(data, str | Path) else tuple(data)
-    tested = data if isinstance(data, EvalSet) else read_eval_set(files, multi_label=config.protocol == "multilabel")
+    eval_set = data if isinstance(data, EvalSet) else read_eval_set(files, multi_label=config.protocol == "multilabel")
     given = (systems,) if isinstance(systems, Engine | System) else tuple(systems)
     compared = [_as_system(system, config) for system in given]
     models = tuple(dict.fromkeys(system.engine.name for system in compared))
@@ -88,11 +88,11 @@ def evaluate(
     names = tuple(map(str, files))
     with ExitStack() as stack:
         if pool is None:
-            pool = stack.enter_context(DecodePool(config.sampling, config.decoding, most=len(tested.samples)))
-        evaluation = Evaluation(compared, tested, config, pool)
+            pool = stack.enter_context(DecodePool(config.sampling, config.decoding, most=len(eval_set.samples)))
+        evaluation = Evaluation(compared, eval_set, config, pool)
         for _ in evaluation.read():
             pass
-        return evaluation.report(names, {"data": names, "model": models, "multi_label": tested.multi_label})
+        return evaluation.report(names, {"data": names, "model": models, "multi_label": eval_set.multi_label})
 
 
 def _as_system(system: Engine | System, config: EvalConfig) -> System:
@@ -104,7 +104,7 @@ def _as_system(system: Engine | System, config: EvalConfig) -> System:
 
 @dataclass(frozen=True, eq=False)
 class _VideoScores:
-    """What one system says of one video."""
+    """The scores of one video by one system."""
 
     logits: NDArray[np.float64]  # [C]
     views: NDArray[np.float32] | None = None  # [K, C], cosines; like the other fields, only for official metrics
@@ -122,7 +122,7 @@ class Evaluation:
     """
 
     systems: Sequence[System]
-    tested: EvalSet
+    eval_set: EvalSet
     config: EvalConfig
     pool: DecodePool  # running workers, made with the sampling and decoding of the config
     processes: ProcessGroup = field(default_factory=ProcessGroup)  # those that share the videos
@@ -134,9 +134,9 @@ class Evaluation:
             raise UsageError("systems: none given; give at least one")
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise UsageError(f"systems: two are named {twice!r}; give each its own name")
-        check_protocol(self.config, self.tested)
-        self._classifiers = [prepare(one.engine, self.tested.labels, one.config) for one in self.systems]
-        weights = [0.0 if one.branch is None else one.branch.weight for one in self._classifiers]
+        check_protocol(self.config, self.eval_set)
+        self._classifiers = [prepare(system.engine, self.eval_set.labels, system.config) for system in self.systems]
+        weights = [0.0 if c.branch is None else c.branch.weight for c in self._classifiers]
         check_attributes(self.config, max(weights))
         self._engines = list(dict.fromkeys(engine for c in self._classifiers for engine in c.engines))
         self._videos: dict[int, tuple[_VideoScores, ...]] = {}  # by place among the samples
@@ -146,7 +146,7 @@ class Evaluation:
 
     def read(self) -> Iterator[tuple[int, int, Failure | None]]:
         """Score this process's videos; yield how many are done, how many there are, and the failure if there is one."""
-        samples = self.processes.shard(list(self.tested.samples))
+        samples = self.processes.shard(list(self.eval_set.samples))
         sources, config = [sample.source for sample in samples], self.systems[0].config
         rows: list[tuple[_VideoScores, ...] | Failure] = []
         with open_shelf(self._engines, config) as shelf:
@@ -177,12 +177,12 @@ class Evaluation:
         """
         systems, places = self._scores, list(self._videos)
         failed = [self._failures[place] for place in sorted(self._failures)]
-        contents = digest_of_all(self._digests, [sample.labels for sample in self.tested.samples])
-        data = describe_data(self.tested, files, failed, len(places), contents)
+        contents = digest_of_all(self._digests, [sample.labels for sample in self.eval_set.samples])
+        data = describe_data(self.eval_set, files, failed, len(places), contents)
         engine = self.systems[self._finite[0]].engine
         manifest = manifest_of(self.config, engine=engine, model=engine.name, arguments=arguments)
-        report = summarize(systems, self.tested, places, self.config, data=data, manifest=manifest)
-        left_out = tuple(one.name for i, one in enumerate(self.systems) if i not in self._finite)
+        report = summarize(systems, self.eval_set, places, self.config, data=data, manifest=manifest)
+        left_out = tuple(system.name for i, system in enumerate(self.systems) if i not in self._finite)
         return replace(report, systems_left_out=left_out)
 
     def mistakes(self, most: int = MISTAKES_SHOWN) -> Mistakes:
@@ -198,11 +198,11 @@ class Evaluation:
         if not self._videos:
             why = next((self._failures[place].message for place in sorted(self._failures)), "no videos")
             raise UsageError(f"videos: none of {len(self._failures)} can be evaluated ({why}); fix them")
-        samples, systems = [self.tested.samples[place] for place in self._videos], []
+        samples, systems = [self.eval_set.samples[place] for place in self._videos], []
         for i in self._finite:
             videos, classifier = [scores[i] for scores in self._videos.values()], self._classifiers[i]
             logits = np.stack([video.logits for video in videos])
-            table = score_samples(self.tested.labels, samples, logits, multi_label=self.tested.multi_label)
+            table = score_samples(self.eval_set.labels, samples, logits, multi_label=self.eval_set.multi_label)
             official = self._official_inputs(videos, classifier) if self.config.official else None
             systems.append(SystemScores(self.systems[i].name, table, official, provenance=provenance(classifier)))
         return systems
@@ -223,19 +223,16 @@ class Evaluation:
         for place, row in list(self._videos.items()):
             nan = next((i for i in self._finite if not np.isfinite(row[i].logits).all()), None)
             if nan is not None:
-                sample, name = self.tested.samples[place], self.systems[nan].name
+                sample, name = self.eval_set.samples[place], self.systems[nan].name
                 message = f"{sample.source.id}: the scores of {name} are NaN or infinite; try --precision fp32"
                 del self._videos[place]
                 self._failures[place] = Failure(sample.source, "no_number", message)
 
     def _explain(self, rows: Sequence[int]) -> list[tuple[Clip, Prediction]]:
         """Return the frames of videos and the first system's explained answers; without videos that cannot be read."""
-        classifier = self._classifiers[self._finite[0]]
-        classifier = replace(classifier, config=replace(classifier.config, explain=True, top=1))
         places = list(self._videos)
-        futures = [self.pool.decode(self.tested.samples[places[row]].source) for row in rows]
-        clips = [future.result() for future in futures]
-        return [(clip, classifier.answer(clip)) for clip in clips if isinstance(clip, Clip)]
+        sources = [self.eval_set.samples[places[row]].source for row in rows]
+        return self._classifiers[self._finite[0]].explain(sources, self.pool)
 
     def _score(self, classifier: Classifier, videos: Sequence[EncodedVideo]) -> list[_VideoScores]:
         places = [self._engines.index(engine) for engine in classifier.engines]
@@ -271,7 +268,7 @@ def _attribute_cosines(classifier: Classifier, scores: Scores) -> NDArray[np.flo
 def provenance(classifier: Classifier) -> Provenance:
     """Return what a classifier's answers depend on, with the values that the model's recipe chose."""
     engine, config, branch = classifier.engine, classifier.config, classifier.branch
-    recipe, asked = engine.recipe, config.attributes.attributes
+    recipe, lexicon = engine.recipe, config.attributes.attributes
     return Provenance(
         model=engine.name,
         fingerprint=engine.fingerprint,
@@ -279,7 +276,7 @@ def provenance(classifier: Classifier) -> Provenance:
         pool=config.spotting.pool,
         spot=config.spotting.spot or recipe.spot,
         temperature=classifier.texts.temperature,
-        attributes=None if branch is None else recipe.lexicon if asked == "auto" else asked,
+        attributes=None if branch is None else recipe.lexicon if lexicon == "auto" else lexicon,
         attribute_weight=0.0 if branch is None else branch.weight,
         attribute_model=None if branch is None or branch.engine is engine else branch.engine.name,
     )

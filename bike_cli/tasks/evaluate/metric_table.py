@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bike_cli.config import EvalConfig
 from bike_cli.tasks.evaluate.answers import Answers, Resamples
 from bike_cli.tasks.evaluate.bootstrap import BLOCK, interval, p_value, resamples_of, sign_test
-from bike_cli.tasks.evaluate.metrics import average_precision, divided
+from bike_cli.tasks.evaluate.metrics import average_precision, confusion, divided
 from bike_cli.tasks.evaluate.report import ClassMetrics, Comparison, SystemResult
 from bike_cli.tasks.evaluate.score_table import ScoreTable, aligned
 
@@ -159,9 +159,9 @@ def measure(table: ScoreTable, name: str = "", *, seed: int = 0, resamples: int 
     answers = Answers(table)
     values, drawn = _bootstrap(answers, seed=seed, resamples=resamples)
     metrics = {key: interval(value, drawn[key]) for key, value in values.items()}
-    confusion = None if table.multi_label else answers.confusion()
-    counts = None if confusion is None else tuple(tuple(row) for row in confusion.tolist())
-    return SystemResult(name, metrics, _class_metrics(answers, confusion), counts)
+    counts = None if table.multi_label else confusion(answers.truth, answers.guesses, len(table.labels))
+    rows = None if counts is None else tuple(tuple(row) for row in counts.tolist())
+    return SystemResult(name, metrics, _class_metrics(answers, counts), rows)
 
 
 def compare(
@@ -213,13 +213,13 @@ def _sign_test(a: Evidence, b: Evidence) -> float:
     return sign_test(int((a != b).reshape(len(a), -1).any(axis=1).sum()), 0)
 
 
-def _class_metrics(answers: Answers, confusion: NDArray[np.int64] | None) -> tuple[ClassMetrics, ...]:
+def _class_metrics(answers: Answers, counts: NDArray[np.int64] | None) -> tuple[ClassMetrics, ...]:
     labels, videos = answers.table.labels, answers.table.present.sum(axis=0)
     recalls = precisions = f1 = averages = np.full(len(labels), np.nan)
     if answers.names_all:
         averages = np.array([average_precision(ranked) for ranked in answers.rankings])
-    if confusion is not None:
-        correct, guessed = np.diag(confusion).astype(np.float64), confusion.sum(axis=0)
+    if counts is not None:
+        correct, guessed = np.diag(counts).astype(np.float64), counts.sum(axis=0)
         recalls, precisions = divided(correct, videos), divided(correct, guessed)
         f1 = divided(np.where(videos > 0, 2 * correct, np.nan), videos + guessed)
     columns = zip(recalls.tolist(), precisions.tolist(), f1.tolist(), averages.tolist(), strict=True)

@@ -100,8 +100,8 @@ def average_precision(ranked: Ranking) -> float:
     """Return the mean of the precisions at the ranks of the class's videos; NaN for a class without videos."""
     if not len(ranked.positives):
         return math.nan
-    found = np.arange(1, len(ranked.positives) + 1)
-    return float((found / (found + np.cumsum(ranked.gaps))).mean())
+    hits = np.arange(1, len(ranked.positives) + 1)
+    return float((hits / (hits + np.cumsum(ranked.gaps))).mean())
 
 
 def average_precisions(scores: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:

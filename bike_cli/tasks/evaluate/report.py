@@ -268,23 +268,23 @@ class EvaluationReport:
             ValueError: not such a report, or one of a newer version.
         """
         try:
-            found = json.loads(text)
+            document = json.loads(text)
         except RecursionError as e:
             raise ValueError("nested too deeply") from e
-        if not isinstance(found, dict):
+        if not isinstance(document, dict):
             raise ValueError("not a JSON object")
-        version = found.get("version", 1)
+        version = document.get("version", 1)
         if version not in range(1, VERSION + 1):
             raise ValueError(f"version is {shorten(repr(version), SHOWN)}, and this bike reads up to {VERSION}")
-        return _decoded(cls, {**found, "manifest": found}, "")  # type: ignore[no-any-return]
+        return _decoded(cls, {**document, "manifest": document}, "")  # type: ignore[no-any-return]
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
 
 
-def key_of(one: Field[Any]) -> str:
+def key_of(part: Field[Any]) -> str:
     """Return the key of a dataclass field in the JSON."""
-    return str(one.metadata.get("key", one.name))
+    return str(part.metadata.get("key", part.name))
 
 
 def differing_metrics(before: EvaluationReport, now: EvaluationReport) -> list[str]:
@@ -300,57 +300,53 @@ def _report_object(report: EvaluationReport) -> dict[str, Any]:
 
 def _encoded(value: Any) -> Any:  # noqa: ANN401
     if is_dataclass(value):
-        return {key_of(one): _encoded(getattr(value, one.name)) for one in fields(value)}
+        return {key_of(part): _encoded(getattr(value, part.name)) for part in fields(value)}
     if isinstance(value, Mapping):
-        return dict(pair for key, one in value.items() for pair in _encoded_item(key, one))
+        encoded = {}
+        for key, item in value.items():
+            encoded[key] = _encoded(item.value if isinstance(item, Estimate) else item)
+            if isinstance(item, Estimate) and item.std is not None:
+                encoded[f"{key}_std"] = _encoded(item.std)
+        return encoded
     if isinstance(value, list | tuple):
-        return [_encoded(one) for one in value]
+        return [_encoded(item) for item in value]
     if isinstance(value, float):
         return round(value, DIGITS) + 0.0 if math.isfinite(value) else None
     return value
-
-
-def _encoded_item(key: str, value: object) -> Iterator[tuple[str, Any]]:
-    if not isinstance(value, Estimate):
-        yield key, _encoded(value)
-        return
-    yield key, _encoded(value.value)
-    if value.std is not None:
-        yield f"{key}_std", _encoded(value.std)
 
 
 def _decoded(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401
     """Return a JSON value as the declared type of a field."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        kind = next((one for one in arguments if _is_a(value, one)), arguments[0])
+        kind = next((option for option in arguments if _is_a(value, option)), arguments[0])
         return _decoded(kind, value, where)
     if not _is_a(value, kind):
         raise ValueError(f"{where} is {shorten(repr(value), SHOWN)}, expected {_name_of(kind)}")
     if is_dataclass(kind):
         return _decoded_dataclass(kind, value, where)
     if origin is tuple:
-        return tuple(_decoded(arguments[0], one, f"{where}[{i}]") for i, one in enumerate(value))
+        return tuple(_decoded(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if origin is None:
         return value
     if arguments[1] is Estimate:
         return _decoded_estimates(value, where)
-    return {key: _decoded(arguments[1], one, f"{where}.{key}") for key, one in value.items()}
+    return {key: _decoded(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
 
 
-def _decoded_dataclass(kind: Any, found: dict[str, Any], where: str) -> Any:  # noqa: ANN401
+def _decoded_dataclass(kind: Any, document: dict[str, Any], where: str) -> Any:  # noqa: ANN401
     hints, values = typing.get_type_hints(kind), {}
-    for one in fields(kind):
-        place = f"{where}.{key_of(one)}".removeprefix(".").removeprefix("manifest.")
-        if key_of(one) in found:
-            values[one.name] = _decoded(hints[one.name], found[key_of(one)], place)
-        elif one.default is MISSING:
+    for part in fields(kind):
+        place = f"{where}.{key_of(part)}".removeprefix(".").removeprefix("manifest.")
+        if key_of(part) in document:
+            values[part.name] = _decoded(hints[part.name], document[key_of(part)], place)
+        elif part.default is MISSING:
             raise ValueError(f"{place} is missing")
     return kind(**values)
 
 
-def _decoded_estimates(found: dict[str, Any], where: str) -> dict[str, Estimate]:
-    numbers = {key: _decoded(float, value, f"{where}.{key}") for key, value in found.items()}
+def _decoded_estimates(values: dict[str, Any], where: str) -> dict[str, Estimate]:
+    numbers = {key: _decoded(float, value, f"{where}.{key}") for key, value in values.items()}
     names = [key for key in numbers if not (key.endswith("_std") and key.removesuffix("_std") in numbers)]
     return {name: Estimate(numbers[name], numbers.get(f"{name}_std")) for name in names}
 
@@ -379,8 +375,8 @@ def _differing(before: Any, now: Any, where: str) -> Iterator[str]:  # noqa: ANN
         for key in before:
             yield from _differing(before[key], now.get(key), f"{where}.{key}")
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        for i, (one, other) in enumerate(zip(before, now, strict=True)):
-            yield from _differing(one, other, f"{where}[{i}]")
+        for i, (old, new) in enumerate(zip(before, now, strict=True)):
+            yield from _differing(old, new, f"{where}[{i}]")
     elif _is_a(before, float) and _is_a(now, float):
         if abs(before - now) > SAMENESS:
             yield f"{where}: {before} before, {now} now"

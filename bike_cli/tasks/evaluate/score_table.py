@@ -117,16 +117,16 @@ class ScoreTable:
         chosen = np.asarray(classes, dtype=np.int64)
         present = self.present[:, chosen]
         rows = np.flatnonzero(present.any(axis=1))
-        kept = present[rows]
+        present = present[rows]
         labels = tuple(self.labels[c] for c in chosen)
-        truth = kept if self.multi_label else kept.argmax(axis=1).astype(np.int64)
+        truth = present if self.multi_label else present.argmax(axis=1).astype(np.int64)
         return ScoreTable(labels, tuple(self.videos[i] for i in rows), self.logits[np.ix_(rows, chosen)], truth)
 
     def of_videos(self, rows: Sequence[int] | NDArray[np.int64]) -> ScoreTable:
         """Return the table of some videos, in the given order."""
-        kept = np.asarray(rows, dtype=np.int64)
-        named = None if self.named is None else self.named[kept]
-        return ScoreTable(self.labels, tuple(self.videos[i] for i in kept), self.logits[kept], self.truth[kept], named)
+        rows = np.asarray(rows, dtype=np.int64)
+        named = None if self.named is None else self.named[rows]
+        return ScoreTable(self.labels, tuple(self.videos[i] for i in rows), self.logits[rows], self.truth[rows], named)
 
 
 def score_samples(

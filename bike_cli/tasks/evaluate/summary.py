@@ -48,24 +48,26 @@ class SystemScores:
     provenance: Provenance | None = None  # what its answers depend on; None for saved predictions
 
 
-def check_protocol(config: EvalConfig, tested: EvalSet) -> None:
+def check_protocol(config: EvalConfig, eval_set: EvalSet) -> None:
     """Raise UsageError where videos do not fit the protocol, or the official code has no such metrics."""
-    asked = config.attributes
-    trusted = TRAINED_ATTRIBUTE_WEIGHT if asked.attribute_model is not None else 0.0  # a trained branch is known later
-    check_attributes(config, trusted if asked.attribute_weight is None else asked.attribute_weight)
-    if (config.protocol == "multilabel") != tested.multi_label:
-        fact = "have one label each" if config.protocol == "multilabel" else "have several labels"
+    weight = config.attributes.attribute_weight
+    if weight is None:  # that of a trained branch is known later
+        weight = 0.0 if config.attributes.attribute_model is None else TRAINED_ATTRIBUTE_WEIGHT
+    check_attributes(config, weight)
+    if (config.protocol == "multilabel") != eval_set.multi_label:
+        problem = "have one label each" if config.protocol == "multilabel" else "have several labels"
         fix = "give --multi-label" if config.protocol == "multilabel" else "give --protocol multilabel"
-        raise UsageError(f"protocol {config.protocol}: the videos {fact}; {fix}, or check the data")
-    if config.protocol == "k600" and len(tested.splits) < 2:
-        raise UsageError(f"protocol k600: needs at least 2 splits, got {len(tested.splits)}; give a list file for each")
-    if config.protocol == "zeroshot-half" and len(tested.labels) < 4:
-        raise UsageError(f"protocol zeroshot-half: needs at least 4 classes, got {len(tested.labels)}; check the data")
+        raise UsageError(f"protocol {config.protocol}: the videos {problem}; {fix}, or check the data")
+    splits, classes = len(eval_set.splits), len(eval_set.labels)
+    if config.protocol == "k600" and splits < 2:
+        raise UsageError(f"protocol k600: needs at least 2 splits, got {splits}; give a list file for each")
+    if config.protocol == "zeroshot-half" and classes < 4:
+        raise UsageError(f"protocol zeroshot-half: needs at least 4 classes, got {classes}; check the data")
 
 
 def summarize(
     systems: Sequence[SystemScores],
-    tested: EvalSet,
+    eval_set: EvalSet,
     places: Sequence[int],
     config: EvalConfig,
     *,
@@ -79,7 +81,7 @@ def summarize(
     """
     results: list[SystemResult] = []
     splits: list[SplitResult] = []
-    parts = _parts(tested, places) if config.protocol == "k600" else []
+    parts = _parts(eval_set, places) if config.protocol == "k600" else []
     for system in systems:
         result = measure(system.table, system.name, seed=config.seed, resamples=config.resamples)
         result = replace(result, provenance=system.provenance)
@@ -120,23 +122,23 @@ def manifest_of(
 
 
 def describe_data(
-    tested: EvalSet, files: Sequence[str], failed: Sequence[Failure], videos: int, contents: str | None = None
+    eval_set: EvalSet, files: Sequence[str], failed: Sequence[Failure], videos: int, contents: str | None = None
 ) -> EvalData:
     """Describe the videos of an evaluation. Videos that annotations name but that cannot be used count as failed."""
     digest = hashlib.sha256()
-    for label in tested.labels:
+    for label in eval_set.labels:
         digest.update(_bytes(f"{label}\0"))
-    for sample in tested.samples:
+    for sample in eval_set.samples:
         digest.update(_bytes(f"\1{sample.source.id}\0{sample.labels}"))
-    used = {label for sample in tested.samples for label in sample.labels}
+    used = {label for sample in eval_set.samples for label in sample.labels}
     return EvalData(
         tuple(files),
         digest.hexdigest(),
         contents,
         videos,
-        len(tested.labels),
-        tuple(FailedVideo(f.source.id, f.kind, f.message) for f in (*failed, *tested.left_out)),
-        tuple(label for i, label in enumerate(tested.labels) if i not in used),
+        len(eval_set.labels),
+        tuple(FailedVideo(f.source.id, f.kind, f.message) for f in (*failed, *eval_set.left_out)),
+        tuple(label for i, label in enumerate(eval_set.labels) if i not in used),
     )
 
 
@@ -193,15 +195,15 @@ def _mean(splits: Sequence[Mapping[str, Estimate]]) -> dict[str, Estimate]:
     return {name: over_splits([metrics[name].value for metrics in splits]) for name in splits[0]}
 
 
-def _parts(tested: EvalSet, places: Sequence[int]) -> list[Part]:
+def _parts(eval_set: EvalSet, places: Sequence[int]) -> list[Part]:
     """Return the splits as rows and classes of the tables."""
     row_of = {place: row for row, place in enumerate(places)}
     parts = []
-    for i, samples in enumerate(tested.splits):
+    for i, samples in enumerate(eval_set.splits):
         rows = [row_of[place] for place in samples if place in row_of]
         if not rows:
             logger.warning("split %d: none of its %d videos can be evaluated, so it is left out", i + 1, len(samples))
             continue
-        classes = np.array(tested.classes_of(i), dtype=np.int64)
+        classes = np.array(eval_set.classes_of(i), dtype=np.int64)
         parts.append(Part(np.array(rows, dtype=np.int64), classes, f"split {i + 1}"))
     return parts

@@ -46,16 +46,16 @@ class Drawing:
             raise UsageError(
                 "test_fraction: holds videos back for testing, but the data have a test side; leave it out"
             )
-        self._asked = None if config.shots == "auto" else parse_shots(config.shots)
+        self._shots = None if config.shots == "auto" else parse_shots(config.shots)
         self._deals = tuple(
             deal(labelled.train, self._names, seed=config.seed, trial=trial, test_fraction=config.test_fraction)
             for trial in range(config.trials)
         )
-        if self._asked is None and self._room(()) < 1:
+        if self._shots is None and self._room(()) < 1:
             smallest = min(sum(sample.label == i for sample in labelled.train) for i in range(len(self._names)))
             if config.test_fraction is not None:
-                fact = f"holds back all {smallest} videos of the smallest class, so none is left to draw"
-                raise UsageError(f"test_fraction: {fact}; give a smaller fraction")
+                problem = f"holds back all {smallest} videos of the smallest class, so none is left to draw"
+                raise UsageError(f"test_fraction: {problem}; give a smaller fraction")
             raise UsageError("shots: the smallest class has one video, so none is left to test on; add videos")
 
     def draws(self, unusable: Collection[int] = (), reasons: Mapping[int, str] | None = None) -> Draws:
@@ -69,7 +69,7 @@ class Drawing:
         Raises:
             UsageError: too few videos of a class, or none to test on.
         """
-        shots = self._asked
+        shots = self._shots
         if shots is None:
             room = self._room(unusable)
             shots = tuple(number for number in DEFAULT_SHOTS if number <= room) or DEFAULT_SHOTS[:1]

@@ -68,28 +68,27 @@ class Fitting:
         The baseline learns from no video, so it has one entry, with the most shots.
         """
         # In reverse, so that the first process trains the model that is saved and explained.
-        asked = [
+        fits = [
             (method, shots, trial)
             for method in reversed(self.methods)
             for shots in (reversed(self.draws.shots) if method != BASELINE else [max(self.draws.shots)])
             for trial in range(len(self.draws.trials))
         ]
-        tables = self.processes.merge_shards([self._table(*one) for one in self.processes.shard(asked)])
-        by_method: dict[tuple[str, int], list[ScoreTable]] = {(method, shots): [] for method, shots, _ in asked[::-1]}
-        for (method, shots, _), table in zip(asked, tables, strict=True):
+        tables = self.processes.merge_shards([self._table(*fit) for fit in self.processes.shard(fits)])
+        by_method: dict[tuple[str, int], list[ScoreTable]] = {(method, shots): [] for method, shots, _ in fits[::-1]}
+        for (method, shots, _), table in zip(fits, tables, strict=True):
             by_method[method, shots].append(table)
         return by_method
 
     def explain(self, rows: Sequence[int]) -> list[tuple[Clip, Prediction]]:
         """Return frames and explained answers for some test videos of the first draw; see `Study.look`."""
-        config, labels = replace(self.config.classifying, explain=True, top=1), self.classifier.labels
+        config, labels = self.config.classifying, self.classifier.labels
         if self.methods[-1] != TRAINED:
             classifier = prepare(self.classifier.engine, labels, config, self.saved_classifier())
         else:
             classifier = prepare(self.trained_engine, labels, config, from_videos=len(labels))
         test = self.draws.trials[0].test
-        clips = self._decode([test[row] for row in rows])
-        return [(clip, classifier.answer(clip)) for clip in clips if isinstance(clip, Clip)]
+        return classifier.explain([self.videos.samples[test[row]].source for row in rows], self.pool)
 
     @property
     def trained_engine(self) -> Engine:
@@ -117,7 +116,12 @@ class Fitting:
             raise ValueError("bike trains a model, not a classifier on frozen features; call model")
         classifier, engine, branch = self.classifier, self.classifier.engine, self._branch
         template = config.template or engine.recipe.template
-        drawn = self.draws.trials[0]
+        drawn, samples, digests = self.draws.trials[0], self.videos.samples, self.videos.digests
+        videos = [
+            {"path": samples[place].source.id, "label": i, "sha256": digests[place].hex()}
+            for i, places in enumerate(drawn.shots)
+            for place in places[:shots]
+        ]
         return SavedClassifier(
             labels=classifier.labels,
             also=tuple(also),
@@ -132,19 +136,7 @@ class Fitting:
             templates=read_templates(template),
             attributes=replace(config.attributes, attribute_weight=0.0 if branch is None else branch.weight),
             head=self._fit(method, drawn, shots),
-            manifest={
-                "seed": config.seed,
-                "shots": shots,
-                "videos": [
-                    {
-                        "path": self.videos.samples[place].source.id,
-                        "label": i,
-                        "sha256": self.videos.digests[place].hex(),
-                    }
-                    for i, places in enumerate(drawn.shots)
-                    for place in places[:shots]
-                ],
-            },
+            manifest={"seed": config.seed, "shots": shots, "videos": videos},
         )
 
     # -- one draw ----------------------------------------------------------------------------------------------------
@@ -184,7 +176,8 @@ class Fitting:
         """Train an image tower; return the text head, and the test videos as this tower sees them."""
         places, classifier, samples = _first_shots(drawn, shots), self.classifier, self.videos.samples
         texts = classifier.texts
-        clips = [_still_readable(clip).frames[0] for clip in self._decode(places)]
+        decoded = [self.pool.decode(samples[place].source) for place in places]
+        clips = [_still_readable(future.result()).frames[0] for future in decoded]
         labels = torch.tensor([samples[place].label for place in places])
         training = ShotTraining(classifier.engine, clips, labels, texts, seed=self.config.seed + trial)
         for _ in training:
@@ -193,14 +186,10 @@ class Fitting:
             self._trained_engine = training.engine
         sources = [samples[place].source for place in drawn.test]
         features = Features(sources, (training.engine,), self.config.sampling, pool=self.pool, spent=self.spent)
-        seen = [_still_readable(outcome)[0] for batch in features for outcome in batch]
-        views = [VideoView(*as_views(video.scored_frames.to(texts.classes.device), texts)) for video in seen]
+        videos = [_still_readable(outcome)[0] for batch in features for outcome in batch]
+        views = [VideoView(*as_views(video.scored_frames.to(texts.classes.device), texts)) for video in videos]
         head = zero_shot(texts.classes, classifier.engine.logit_scale)
         return head, stack_views(views, len(classifier.labels))
-
-    def _decode(self, places: Sequence[int]) -> list[Clip | Failure]:
-        pending = [self.pool.decode(self.videos.samples[place].source) for place in places]
-        return [decoded.result() for decoded in pending]
 
     @property
     def _branch(self) -> AttributeBranch | None:

@@ -36,9 +36,9 @@ def parse_methods(text: str) -> tuple[str, ...]:
     Raises:
         UsageError: an unknown method.
     """
-    asked = list(METHODS) if text.strip() == "all" else [part.strip() for part in text.split(",")]
+    methods = list(METHODS) if text.strip() == "all" else [part.strip() for part in text.split(",")]
     known = (*METHODS, TRAINED)
-    unknown = next((method for method in asked if method not in known), None)
+    unknown = next((method for method in methods if method not in known), None)
     if unknown is not None:
         raise UsageError(f"unknown method {unknown!r}; choose from {', '.join(known)}, or all")
-    return tuple(dict.fromkeys([BASELINE, *asked]))
+    return tuple(dict.fromkeys([BASELINE, *methods]))

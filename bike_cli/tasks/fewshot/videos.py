@@ -84,11 +84,7 @@ class Reading:
         self.videos = Videos(self.drawing.samples)
 
     def __iter__(self) -> Iterator[tuple[int, int, Failure | None]]:
-        """Yield the number of videos done, their total, and the failure of the last one if it could not be read.
-
-        Raises:
-            UsageError: too few videos of a class can be read; copies of one video with different labels.
-        """
+        """Yield the number of videos done, their total, and the failure of the last one if it could not be read."""
         done = 0
         with open_shelf(self.classifier.engines, self.classifier.config) as shelf:
             # All videos, drawn or not: which copy is left out must not depend on the draw.
@@ -106,7 +102,11 @@ class Reading:
                     done += 1
                     outcomes.append(outcome)
                     yield done, total, outcome if isinstance(outcome, Failure) else None
-                self._add(missing, self.processes.merge_shards(outcomes))
+                for place, outcome in zip(missing, self.processes.merge_shards(outcomes), strict=True):
+                    if isinstance(outcome, Failure):
+                        self.videos.failures[place] = outcome
+                    else:
+                        self.videos.views[place] = outcome.to(self.classifier.texts.classes.device)
 
     def _missing_places(self) -> list[int]:
         reasons = {place: failure.message for place, failure in self.videos.failures.items()}
@@ -121,26 +121,18 @@ class Reading:
                 yield outcome if isinstance(outcome, Failure) else self._view(outcome)
 
     @torch.no_grad()
-    def _view(self, seen: EncodedVideo) -> VideoView:
-        features, classifier = seen[0], self.classifier
+    def _view(self, video: EncodedVideo) -> VideoView:
+        features, classifier = video[0], self.classifier
         device = classifier.texts.classes.device
-        view = VideoView(*as_views(features.scored_frames.to(device), classifier.texts))
-        branch = classifier.branch
+        branch, scores = classifier.branch, None
         if branch is not None and branch.weight:
-            raw = seen[-1].frames.to(device)  # the branch's engine is the last
+            raw = video[-1].frames.to(device)  # the branch's engine is the last
             scores = branch.scores(branch.describe(raw.flatten(0, 1)[None])[0])
-            view = VideoView(view.frames, view.weights, scores)
         if features.warning is not None:
             logger.warning("%s: %s", features.source.id, features.warning)
+        view = VideoView(*as_views(features.scored_frames.to(device), classifier.texts), scores)
         # Only tensors on the CPU can be sent to other processes.
         return view.to(torch.device("cpu")) if self.processes.count > 1 else view
-
-    def _add(self, places: Sequence[int], outcomes: Sequence[VideoView | Failure]) -> None:
-        for place, outcome in zip(places, outcomes, strict=True):
-            if isinstance(outcome, Failure):
-                self.videos.failures[place] = outcome
-            else:
-                self.videos.views[place] = outcome.to(self.classifier.texts.classes.device)
 
     # -- copies ------------------------------------------------------------------------------------------------------
 
@@ -156,7 +148,7 @@ class Reading:
 
     def _leave_out_copies(self) -> None:
         """Leave out all copies of a video but one: one that is tested on, if there is any."""
-        samples, tested_from = self.videos.samples, len(self.labelled.train)
+        samples, labels, tested_from = self.videos.samples, self.labelled.labels, len(self.labelled.train)
         kept: dict[bytes, int] = {}
         for place in sorted(self.videos.digests, key=lambda place: (place < tested_from, place)):
             digest = self.videos.digests[place]
@@ -165,16 +157,11 @@ class Reading:
             first = kept.setdefault(digest, place)
             if first == place or place in self.videos.left_out:
                 continue
-            self._check_same_label(first, place)
+            copy, original = samples[place], samples[first]
+            if original.label != copy.label:
+                raise UsageError(
+                    f"{copy.source.id}: is the same video as {original.source.id}, but one is {labels[copy.label]!r} "
+                    f"and one {labels[original.label]!r}; keep the right one"
+                )
             self.videos.left_out[place] = first
-            copy, original = samples[place].source.id, samples[first].source.id
-            logger.warning("%s: is the same video as %s, and is left out", copy, original)
-
-    def _check_same_label(self, first: int, second: int) -> None:
-        samples, labels = self.videos.samples, self.labelled.labels
-        original, copy = samples[first], samples[second]
-        if original.label != copy.label:
-            raise UsageError(
-                f"{copy.source.id}: is the same video as {original.source.id}, but one is {labels[copy.label]!r} and "
-                f"one {labels[original.label]!r}; keep the right one"
-            )
+            logger.warning("%s: is the same video as %s, and is left out", copy.source.id, original.source.id)

@@ -51,11 +51,7 @@ class DescribedVideos:
 def describe_videos(
     engine: Engine, texts: ClassTexts, samples: Sequence[Sample], plan: RunPlan, pool: DecodePool, group: ProcessGroup
 ) -> DescribedVideos:
-    """Describe videos by their attributes. Their features are stored, as `bike classify` does.
-
-    Raises:
-        UsageError: none of the videos can be read.
-    """
+    """Describe videos by their attributes. Their features are stored, as `bike classify` does."""
     config = plan.config
     lexicon = encode_lexicon(engine.encoder, read_lexicon(choose_lexicon(engine, config)))
 
@@ -90,14 +86,8 @@ class AttributeTraining:
         self._batch_size = min(PAPER_BATCH if size == "auto" else size, len(train.samples))
         self._steps = steps_per_epoch(len(train.samples), self._batch_size)
         self._best: tuple[float, dict[str, Tensor]] = (-1.0, {})
-        self._since_best = 0
+        self.since_best = 0  # epochs
         self.best_metrics: Metrics | None = None
-
-    @property
-    def is_over(self) -> bool:
-        """Whether so many epochs brought no improvement that training ends early."""
-        early_stop = self._plan.config.keeping.early_stop
-        return early_stop is not None and self._since_best >= early_stop
 
     @torch.enable_grad()
     def epoch(self, epoch: int) -> Iterator[Step]:
@@ -132,7 +122,7 @@ class AttributeTraining:
         metrics = self._metrics(self._scores())
         value = metrics[self._plan.metric]
         is_best = value > self._best[0]
-        self._since_best = 0 if is_best else self._since_best + 1
+        self.since_best = 0 if is_best else self.since_best + 1
         if is_best:
             self._best = value, {name: weight.clone() for name, weight in self.head.state_dict().items()}
             self.best_metrics = metrics

@@ -90,6 +90,11 @@ class RunPlan:
         flips = batches.flip == "yes" or (batches.flip == "auto" and self.sided_label is None)
         return Augmentation(crops=True, flip=flips, jitter=batches.jitter)
 
+    def stops_early(self, since_best: int) -> bool:
+        """Return whether this number of epochs without an improvement ends the training early."""
+        early_stop = self.config.keeping.early_stop
+        return early_stop is not None and since_best >= early_stop
+
     def current_texts(self) -> ClassTexts:
         """Return the texts as the engine encodes them with its current weights."""
         training = self.text_training
@@ -173,14 +178,14 @@ def choose_lexicon(engine: Engine, config: FinetuneConfig) -> str:
         ConfigError: attributes are off, or come from another model.
         UsageError: there is no such lexicon.
     """
-    wanted = config.attributes
-    if wanted.attributes == "off" or wanted.attribute_model is not None:
-        problem = "attributes are off" if wanted.attributes == "off" else "attribute_model is another model"
+    chosen = config.attributes
+    if chosen.attributes == "off" or chosen.attribute_model is not None:
+        problem = "attributes are off" if chosen.attributes == "off" else "attribute_model is another model"
         raise ConfigError(
             f"branch is {config.learning.branch}, but {problem}; a model trains the branch with its own attributes: "
             "leave that out, or train the other model with --branch attributes and classify with --attribute-model"
         )
-    name = engine.recipe.lexicon if wanted.attributes == "auto" else wanted.attributes
+    name = engine.recipe.lexicon if chosen.attributes == "auto" else chosen.attributes
     read_lexicon(name)  # report a wrong name now, not after hours of training the video branch
     return name
 

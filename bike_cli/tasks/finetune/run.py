@@ -159,7 +159,7 @@ class Finetuning:
             self._best.add_start(start)
             yield start
         saved_s = time.monotonic()
-        while video.position.epoch < learning.epochs and not self._stops_early():
+        while video.position.epoch < learning.epochs and not self.plan.stops_early(self._best.since_best):
             for step in video.epoch():
                 yield step
                 is_due = time.monotonic() - saved_s > 60 * keeping.save_minutes
@@ -187,10 +187,6 @@ class Finetuning:
             mixed = self._validator.validate("wise_ft", self._best.results.epoch or 0, best=None)
             self._best.add_mixed(mixed)
             yield mixed
-
-    def _stops_early(self) -> bool:
-        early_stop = self.config.keeping.early_stop
-        return early_stop is not None and self._best.since_best >= early_stop
 
     def _validate(self, video: VideoTraining, *, best: float | None) -> Validation:
         video.copy_to(self.plan.engine)
@@ -221,7 +217,7 @@ class Finetuning:
                     self.was_stopped = True
                     return
             yield training.validate(epoch)
-            if training.is_over:
+            if plan.stops_early(training.since_best):
                 break
         weight, validation = training.fuse()
         self.engine = replace(engine, attribute_head=training.head)

@@ -28,6 +28,7 @@ from bike_cli.tasks.finetune.snapshots import RunResults, Snapshot, TrainingStat
 logger = logging.getLogger(__name__)
 
 _BLOCKS = re.compile(r"image:(\d+)")
+_STEM = ("conv1.", "class_embedding", "positional_embedding", "ln_pre.")  # of an image tower, before its blocks
 MIB = 2**20
 PAPER_BATCH = 256
 
@@ -96,13 +97,9 @@ def _freeze_blocks(tower: nn.Module, count: int) -> None:
         raise ConfigError(f"freeze is image:{count}: this image tower is not a list of blocks; give image")
     if count > len(blocks):
         raise ConfigError(f"freeze is image:{count}: the image tower has {len(blocks)} blocks; give fewer, or image")
-    stem = [parameter for name, parameter in tower.named_parameters() if _is_stem(name)]
+    stem = [parameter for name, parameter in tower.named_parameters() if name.startswith(_STEM)]
     for parameter in [*stem, *(p for block in blocks[:count] for p in block.parameters())]:
         parameter.requires_grad_(False)
-
-
-def _is_stem(name: str) -> bool:
-    return name.startswith(("conv1.", "class_embedding", "positional_embedding", "ln_pre."))
 
 
 class VideoTraining:

@@ -1,4 +1,4 @@
-"""Probes end within their time, and report what they knew, whatever they touch."""
+"""Probes end within their time limit, and report the facts that they sent before a hang or crash."""
 
 import os
 import sys
@@ -124,7 +124,7 @@ time.sleep(1000)
     assert not _is_running(int(pid_file.read_text()))
 
 
-def test_probes_that_nobody_waits_for_are_killed(fake: Fake, tmp_path: Path) -> None:
+def test_probes_are_killed_at_the_end(fake: Fake, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     write = f"pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))"
     fake("av", f"import os, pathlib, time; {write}; time.sleep(1000)")

@@ -1,4 +1,4 @@
-"""Figures against plain loops, intervals against figures of tables whose videos are drawn by hand."""
+"""Metrics equal those of plain loops, and intervals those of tables whose videos are drawn by hand."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ SINGLE = ["top1", "top5", "mean_class", "macro_f1", "ece", "auroc_none", "map"]
 
 
 def single(seed: int = 0, *, videos: int = 60, classes: int = 8, none: int = 10, coarse: bool = False) -> ScoreTable:
-    """Return a table of a classifier that is often right; its last class has no video."""
+    """Return a table of a classifier that is often correct; its last class has no video."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, classes - 1, videos)
     logits = rng.normal(size=(videos, classes))
@@ -30,7 +30,7 @@ def single(seed: int = 0, *, videos: int = 60, classes: int = 8, none: int = 10,
 
 
 def multiple(seed: int = 0, *, videos: int = 40, classes: int = 7) -> ScoreTable:
-    """Return a table of several labels a video, or none; its last class has no video."""
+    """Return a table with several labels per video, or none; its last class has no video."""
     rng = np.random.default_rng(seed)
     truth = rng.random((videos, classes)) < 0.3
     truth[:, -1] = False
@@ -44,7 +44,7 @@ def table_of(logits: NDArray[np.float64], truth: NDArray[np.int64] | NDArray[np.
     )
 
 
-# -- the figures by other roads ---------------------------------------------------------------------------------------
+# -- metrics by plain loops ---------------------------------------------------------------------------------------
 
 
 Row = tuple[list[float], list[float], int]  # logits, probabilities, truth
@@ -137,7 +137,7 @@ def values_of(found: SystemResult) -> dict[str, float]:
 
 @pytest.mark.parametrize("coarse", [False, True], ids=["distinct", "ties"])
 @pytest.mark.parametrize("seed", range(3))
-def test_every_figure_is_what_a_loop_finds(seed: int, coarse: bool) -> None:
+def test_every_metric_equals_that_of_a_plain_loop(seed: int, coarse: bool) -> None:
     table = single(seed, coarse=coarse)
 
     found = values_of(measure(table, resamples=0))
@@ -172,7 +172,7 @@ def multiple_by_loops(table: ScoreTable, places: Sequence[int]) -> dict[str, flo
     }
 
 
-def test_several_labels_a_video_are_what_loops_find() -> None:
+def test_metrics_of_several_labels_equal_those_of_plain_loops() -> None:
     table = multiple()
     assert not table.present.any(axis=1).all()
     rng = np.random.default_rng(3)
@@ -206,7 +206,7 @@ def test_a_very_large_table_has_the_interval_of_map_from_fewer_resamples(monkeyp
 # -- per class --------------------------------------------------------------------------------------------------------
 
 
-def test_each_class_has_its_own_figures() -> None:
+def test_each_class_has_its_own_metrics() -> None:
     table = single()
     rows = known(rows_of(table))
 
@@ -220,7 +220,7 @@ def test_each_class_has_its_own_figures() -> None:
         assert (found.precision, found.recall, found.f1, found.average_precision) == pytest.approx(expected)
 
 
-def test_a_class_without_a_video_has_no_metrics_and_costs_nothing() -> None:
+def test_a_class_without_a_video_has_no_metrics_and_does_not_lower_the_mean() -> None:
     table = table_of(np.array([[2.0, 1.0, 0.0], [0.0, 2.0, 1.0], [0.0, 1.0, 2.0]]), np.array([0, 1, 1]))
 
     found = measure(table, resamples=0)
@@ -243,7 +243,7 @@ def test_the_confusion_matrix_counts_the_labelled_videos() -> None:
     assert [list(row) for row in counts] == [[pairs.count((truth, guess)) for guess in range(8)] for truth in range(8)]
 
 
-def test_several_labels_have_no_confusion_and_average_precision_alone() -> None:
+def test_several_labels_have_average_precision_but_no_confusion() -> None:
     table = multiple()
 
     found = measure(table, resamples=0)
@@ -274,7 +274,7 @@ def test_average_precision_of_ties_earns_nothing() -> None:
     ],
     ids=["apart", "reversed", "equal", "some ties"],
 )
-def test_auroc_tells_how_far_none_is_apart(of_known: list[float], of_none: list[float], expected: float) -> None:
+def test_auroc_separates_unknown_videos(of_known: list[float], of_none: list[float], expected: float) -> None:
     logits = np.array([[best_logit, 0.0] for best_logit in of_known + of_none])
     table = table_of(logits, np.array([0] * len(of_known) + [-1] * len(of_none)))
 
@@ -290,7 +290,7 @@ def test_auroc_of_chance_is_about_a_half() -> None:
     assert found.high - found.low < 0.06
 
 
-def test_none_of_these_counts_for_auroc_alone() -> None:
+def test_videos_of_no_label_count_only_for_auroc() -> None:
     table = single()
     without = table.of_videos(np.flatnonzero(table.truth >= 0))
 
@@ -304,7 +304,7 @@ def test_none_of_these_counts_for_auroc_alone() -> None:
 
 
 @pytest.mark.parametrize("table", [single(), single(coarse=True), multiple(), single(videos=2, none=0)])
-def test_an_interval_holds_its_value(table: ScoreTable) -> None:
+def test_an_interval_contains_its_value(table: ScoreTable) -> None:
     assert all(one.low <= one.value <= one.high for one in measure(table, resamples=100).metrics.values())
 
 
@@ -313,7 +313,7 @@ def test_the_same_seed_gives_the_same_digits() -> None:
     assert measure(single(), seed=5).metrics != measure(single(), seed=6).metrics
 
 
-def test_always_right_has_no_width() -> None:
+def test_perfect_answers_have_an_interval_without_width() -> None:
     table = table_of(np.eye(4)[[0, 1, 2, 3, 0]], np.array([0, 1, 2, 3, 0]))
 
     found = measure(table, resamples=200).metrics
@@ -331,11 +331,11 @@ def test_the_interval_of_a_share_is_the_binomial_one() -> None:
     assert (found.low, found.high) == pytest.approx((0.75 - margin, 0.75 + margin), abs=0.006)
 
 
-def test_an_interval_reaches_its_value_where_resampling_goes_one_way() -> None:
+def test_an_interval_is_widened_to_its_value() -> None:
     assert interval(0.1, np.array([0.2, 0.3, math.nan])).low == 0.1
 
 
-def test_a_figure_that_no_resample_has_is_its_own_interval() -> None:
+def test_a_metric_that_is_nan_in_every_resample_is_its_own_interval() -> None:
     found = interval(0.4, np.array([math.nan, math.nan]))
 
     assert (found.low, found.high) == (0.4, 0.4)
@@ -363,7 +363,7 @@ def test_a_table_gains_nothing_over_itself() -> None:
     assert {(row.difference, row.low, row.high, row.p) for row in found} == {(0, 0, 0, 1)}
 
 
-def test_a_gain_is_the_difference_of_the_figures() -> None:
+def test_a_difference_is_that_of_the_metrics() -> None:
     a, b = single(), better(single())
 
     found = by_metric(compare(a, b, resamples=100))
@@ -374,17 +374,17 @@ def test_a_gain_is_the_difference_of_the_figures() -> None:
     assert found["top1"].p == 1 / 101
 
 
-def test_a_gain_turns_round_with_the_tables() -> None:
-    there, back = (by_metric(compare(*pair)) for pair in ((single(), better(single())), (better(single()), single())))
+def test_swapped_tables_negate_the_difference() -> None:
+    forward, back = (by_metric(compare(*pair)) for pair in ((single(), better(single())), (better(single()), single())))
 
-    for name, one in there.items():
+    for name, one in forward.items():
         assert (-one.difference, -one.high, -one.low) == pytest.approx(
             (back[name].difference, back[name].low, back[name].high)
         )
         assert one.p == back[name].p
 
 
-def test_a_paired_interval_is_narrower_than_that_of_strangers() -> None:
+def test_a_paired_interval_is_narrower_than_an_unpaired_one() -> None:
     a = single(videos=400, none=0)
     b = ScoreTable(a.labels, a.videos, a.logits + 0.3 * np.random.default_rng(9).normal(size=a.logits.shape), a.truth)
 
@@ -401,15 +401,15 @@ def test_p_is_twice_the_share_on_the_other_side(drawn: list[float], p: float) ->
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(0, 0), (1, 0), (3, 0), (0, 6), (5, 2), (4, 4), (1, 9)])
-def test_the_sign_test_counts_coins(wins: int, losses: int) -> None:
+def test_the_sign_test_equals_an_exhaustive_count(wins: int, losses: int) -> None:
     throws = [sum(coins) for coins in product((0, 1), repeat=wins + losses)]
 
     few, many = min(wins, losses), max(wins, losses)
-    wanted = 1.0 if few == many else np.mean([heads <= few or heads >= many for heads in throws])
-    assert sign_test(wins, losses) == pytest.approx(wanted)
+    expected = 1.0 if few == many else np.mean([heads <= few or heads >= many for heads in throws])
+    assert sign_test(wins, losses) == pytest.approx(expected)
 
 
-def test_the_sign_test_of_many_is_the_normal_one() -> None:
+def test_the_sign_test_of_many_videos_approaches_the_normal_distribution() -> None:
     wins, losses = 50_400, 49_600
     deviations = (abs(wins - losses) - 1) / math.sqrt(wins + losses)
 
@@ -417,7 +417,7 @@ def test_the_sign_test_of_many_is_the_normal_one() -> None:
 
 
 @pytest.mark.parametrize(("videos", "p"), [(1, 1.0), (3, 0.25), (5, 2 / 32), (6, 2 / 64)])
-def test_a_few_videos_settle_nothing(videos: int, p: float) -> None:
+def test_a_few_videos_give_no_small_p(videos: int, p: float) -> None:
     wrong, right = np.eye(2)[np.ones(videos, dtype=int)], np.eye(2)[np.zeros(videos, dtype=int)]
     truth = np.zeros(videos, dtype=np.int64)
 
@@ -427,7 +427,7 @@ def test_a_few_videos_settle_nothing(videos: int, p: float) -> None:
     assert found["top5"].p == 1
 
 
-def test_order_of_videos_and_labels_has_no_say() -> None:
+def test_the_order_of_videos_and_labels_does_not_matter() -> None:
     a, b = single(), better(single())
     columns = np.random.default_rng(1).permutation(8)
     places = np.append(np.argsort(columns), -1)
@@ -456,7 +456,7 @@ def test_videos_that_one_table_has_are_left_out_and_counted() -> None:
     assert [replace(row, left_out=0) for row in found] == compare(a.of_videos(kept), b.of_videos(kept), resamples=50)
 
 
-def test_another_truth_names_the_video() -> None:
+def test_a_different_truth_names_the_video() -> None:
     a = single()
     truth = a.truth.copy()
     truth[20] = (truth[20] + 1) % 7
@@ -466,7 +466,7 @@ def test_another_truth_names_the_video() -> None:
         compare(a, ScoreTable(a.labels, a.videos, a.logits, truth))
 
 
-def test_none_of_these_is_another_truth_too() -> None:
+def test_no_label_and_a_label_are_different_truths() -> None:
     a = single()
     truth = a.truth.copy()
     truth[0] = 0
@@ -475,7 +475,7 @@ def test_none_of_these_is_another_truth_too() -> None:
         compare(a, ScoreTable(a.labels, a.videos, a.logits, truth))
 
 
-def test_other_labels_name_one() -> None:
+def test_different_labels_are_refused_with_an_example() -> None:
     a = single()
 
     with pytest.raises(UsageError, match=r"^label 'label 7': is in one table only"):
@@ -494,7 +494,7 @@ def test_no_video_in_common_is_refused() -> None:
         compare(single().of_videos(range(30)), single().of_videos(range(30, 60)))
 
 
-def test_a_video_twice_cannot_be_aligned() -> None:
+def test_a_repeated_video_cannot_be_aligned() -> None:
     with pytest.raises(UsageError, match=r"^1\.mp4: is in a table twice"):
         compare(single(), single().of_videos([*range(1, 60), 1]))
 

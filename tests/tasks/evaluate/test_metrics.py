@@ -1,4 +1,4 @@
-"""Shares of right answers against plain loops, and intervals against Student's own density."""
+"""Accuracies equal those of plain loops, and intervals follow from the density of Student's t."""
 
 import math
 
@@ -75,7 +75,7 @@ def test_a_single_value_has_no_error() -> None:
     assert (mean.value, mean.error, mean.margin) == (0.75, None, None)
 
 
-def test_equal_values_leave_no_doubt() -> None:
+def test_equal_values_have_no_error() -> None:
     mean = mean_of([0.5, 0.5, 0.5, 0.5])
 
     assert (mean.value, mean.error, mean.margin) == (0.5, 0, 0)
@@ -94,25 +94,25 @@ def test_no_values_have_no_mean() -> None:
 
 
 @given(pairs=answers)
-def test_confusion_counts_each_class_as_each(pairs: list[tuple[int, int]]) -> None:
+def test_confusion_counts_each_pair_of_classes(pairs: list[tuple[int, int]]) -> None:
     counts = counted(pairs)
 
     assert counts.tolist() == [[pairs.count((truth, guess)) for guess in range(4)] for truth in range(4)]
 
 
-def test_confusion_has_a_row_for_classes_that_nobody_names() -> None:
+def test_confusion_has_a_row_for_classes_that_never_occur() -> None:
     counts = confusion(np.array([1, 1]), np.array([0, 1]), 3)
 
     assert counts.tolist() == [[0, 0, 0], [1, 1, 0], [0, 0, 0]]
 
 
 @given(pairs=answers)
-def test_top1_is_the_share_of_right_videos(pairs: list[tuple[int, int]]) -> None:
+def test_top1_is_the_share_of_correct_videos(pairs: list[tuple[int, int]]) -> None:
     assert top1(counted(pairs)) == pytest.approx(sum(truth == guess for truth, guess in pairs) / len(pairs))
 
 
 @given(pairs=answers)
-def test_recalls_are_the_share_of_right_videos_within_a_class(pairs: list[tuple[int, int]]) -> None:
+def test_recalls_are_the_share_of_correct_videos_per_class(pairs: list[tuple[int, int]]) -> None:
     shares = recalls(counted(pairs))
 
     guesses = [[guess for truth, guess in pairs if truth == c] for c in range(4)]
@@ -128,7 +128,7 @@ def test_macro_is_the_mean_over_the_classes_that_have_videos(pairs: list[tuple[i
     assert mean_class_accuracy(counted(pairs)) == pytest.approx(sum(shares) / len(shares))
 
 
-def test_a_class_without_a_video_has_no_share_and_costs_nothing() -> None:
+def test_a_class_without_a_video_has_no_recall_and_does_not_lower_the_mean() -> None:
     counts = np.array([[3, 1, 0], [0, 0, 0], [1, 0, 1]])
 
     assert recalls(counts).tolist() == pytest.approx([0.75, math.nan, 0.5], nan_ok=True)

@@ -1,4 +1,4 @@
-"""What `--official` tells of a protocol: the official code's own values, or its scripts done again in plain loops."""
+"""`--official`: metrics equal the values of the official code, or of its scripts rewritten as plain loops."""
 
 import json
 import math
@@ -33,10 +33,10 @@ def table_of(views: NDArray[np.float32], truth: NDArray[np.int64] | NDArray[np.b
     return ScoreTable(labels, videos, views.mean(axis=1).astype(np.float64), truth)
 
 
-def figures_of(
+def metrics_of(
     protocol: Protocol, views: Floats, truth: object, *, attributes: Floats | None = None, batch: int = 16
 ) -> dict[str, float]:
-    """Return what is told of view cosines, in per cent."""
+    """Return the official metrics of view cosines, in per cent."""
     given = views.astype(np.float32)
     official = OfficialInputs(given, NO_FRAMES, NO_CLASSES, attributes)
     config = EvalConfig(protocol=protocol, official=True, official_batch=batch)
@@ -58,16 +58,16 @@ def test_standard_is_what_the_test_script_prints(head: str) -> None:
     with np.load(GOLDEN / "golden_model.npz", allow_pickle=False) as file:
         views, labels, printed = file[f"view_logits_{head}"], file["video_labels"], file[f"test_prec_{head}_12view"]
 
-    assert figures_of("standard", views, labels) == pytest.approx({"top1": printed[0], "top5": printed[1]}, abs=PERCENT)
+    assert metrics_of("standard", views, labels) == pytest.approx({"top1": printed[0], "top5": printed[1]}, abs=PERCENT)
 
 
 @needs_golden
-def test_attributes_that_count_have_the_figures_of_their_script() -> None:
+def test_attributes_that_count_have_the_metrics_of_the_official_script() -> None:
     with np.load(GOLDEN / "golden_model.npz", allow_pickle=False) as file:
         video, attributes = file["logits_Transf_VCS"], file["attr_logits"].astype(np.float64)
         labels, fused, top1 = file["video_labels"], file["fusion_probs"], file["attr_top1"]
 
-    found = figures_of("standard", video[:, None], labels, attributes=attributes)
+    found = metrics_of("standard", video[:, None], labels, attributes=attributes)
 
     assert set(found) == {"top1", "top5", "attributes_top1", "attributes_top5", "fused_top1"}
     assert found["attributes_top1"] == pytest.approx(float(np.ravel(top1)[0]), abs=PERCENT)
@@ -75,22 +75,22 @@ def test_attributes_that_count_have_the_figures_of_their_script() -> None:
 
 
 def test_fused_is_neither_branch_alone() -> None:
-    """Both branches prefer another wrong class to the right one, which is second in both."""
+    """Each branch prefers a different wrong class; the correct one is second in both."""
     views = np.array([[[0.9, 0.8, -0.9]]])
     attributes = np.array([[-0.9, 0.8, 0.9]])
 
-    found = figures_of("standard", views, np.array([1]), attributes=attributes)
+    found = metrics_of("standard", views, np.array([1]), attributes=attributes)
 
     assert (found["top1"], found["attributes_top1"], found["fused_top1"]) == (0, 0, 100)
 
 
 @needs_golden
-def test_charades_has_the_running_figure_alone() -> None:
+def test_charades_has_only_the_running_map() -> None:
     """The script prints no other; see the table in docs/evaluate.md: 38.2 and 46.6."""
     chain = golden_chain("charades_chain")
     views, present = np.array(chain["view_logits"]), np.array(chain["targets"]) > 0
 
-    found = figures_of("multilabel", views, present, batch=8)
+    found = metrics_of("multilabel", views, present, batch=8)
 
     assert found == pytest.approx({"running_map": chain["reported_mAP_percent"]}, abs=PERCENT)
     assert round(found["running_map"], 1) == 38.2
@@ -100,10 +100,10 @@ def test_charades_has_the_running_figure_alone() -> None:
 
 
 @needs_golden
-def test_activitynet_has_top1_and_the_thrice_softmaxed_map() -> None:
+def test_activitynet_has_top1_and_map_after_three_softmaxes() -> None:
     chain = golden_chain("anet_chain")
 
-    found = figures_of("anet", np.array(chain["view_logits"]), np.array(chain["labels"]))
+    found = metrics_of("anet", np.array(chain["view_logits"]), np.array(chain["labels"]))
 
     assert found["map"] == pytest.approx(chain["mAP_percent"], abs=PERCENT)
     assert found["top1"] == pytest.approx(chain["top1_validate"], abs=PERCENT)
@@ -111,7 +111,7 @@ def test_activitynet_has_top1_and_the_thrice_softmaxed_map() -> None:
 
 @needs_golden
 @pytest.mark.parametrize("case", ["A", "B_class4_absent"])
-def test_zero_shot_figures_are_those_of_its_script(case: str) -> None:
+def test_zero_shot_metrics_are_those_of_the_official_script(case: str) -> None:
     with np.load(GOLDEN / "golden_zeroshot.npz", allow_pickle=False) as file:
         frames, classes, truth = (
             file[f"{case}_{name}"] for name in ("frame_features", "class_features_normalised", "labels")
@@ -195,7 +195,7 @@ class Splits:
         return summarize(systems, self.tested, self.kept, config, data=data, manifest=manifest)
 
 
-def test_each_split_is_a_run_of_its_own_among_its_own_classes() -> None:
+def test_each_split_is_evaluated_among_its_own_classes() -> None:
     splits = Splits()
 
     rows = splits.report().splits
@@ -223,7 +223,7 @@ def test_splits_have_a_mean_and_the_spread_of_a_population() -> None:
     assert set(official) == {"splits_top1", "splits_top5"}
 
 
-def test_our_splits_are_among_their_own_classes_too() -> None:
+def test_splits_without_official_are_scored_among_their_classes() -> None:
     splits = Splits()
 
     rows = splits.report().splits
@@ -247,7 +247,7 @@ def test_a_split_without_a_video_that_can_be_read_is_left_out(caplog: pytest.Log
     assert [row.name for row in report.splits] == ["split 1", "split 3", "mean ± std"]
 
 
-# -- what the official code has no figure for -------------------------------------------------------------------------
+# -- what the official code has no metric for -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("protocol", ["zeroshot-full", "zeroshot-half", "k600", "multilabel", "anet"])
@@ -262,7 +262,7 @@ def test_attributes_that_count_are_refused_where_the_official_code_has_none(prot
     check_attributes(EvalConfig(protocol=protocol), 0.3)
 
 
-def test_attributes_that_count_are_told_in_the_standard_protocol() -> None:
+def test_attributes_that_count_are_reported_in_the_standard_protocol() -> None:
     check_attributes(EvalConfig(official=True), 0.3)
 
 

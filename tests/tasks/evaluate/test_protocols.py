@@ -1,4 +1,4 @@
-"""Official figures against what the official code printed, ours where they are to be the same."""
+"""Official metrics equal what the official code printed."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def table_of(logits: Floats, truth: NDArray[np.int64] | NDArray[np.bool_]) -> Sc
 
 
 class Zeroshot:
-    """One golden case: what went in, and what came out."""
+    """The inputs and outputs of one golden case."""
 
     def __init__(self, case: str) -> None:
         with np.load(GOLDEN / "golden_zeroshot.npz", allow_pickle=False) as file:
@@ -67,8 +67,8 @@ def test_all_classes_are_scored_as_the_official_code_does(case: str) -> None:
     probabilities = official_zeroshot_probabilities(golden.frames, golden.classes)
 
     for k in (1, 5):
-        figure = percent(hits_among(probabilities, golden.truth, k).mean())
-        assert figure == pytest.approx(golden.printed[f"full_top{k}"], abs=PERCENT)
+        accuracy = percent(hits_among(probabilities, golden.truth, k).mean())
+        assert accuracy == pytest.approx(golden.printed[f"full_top{k}"], abs=PERCENT)
 
 
 @needs_golden
@@ -126,7 +126,7 @@ def test_a_video_of_fewer_frames_is_scored_as_by_itself() -> None:
     assert found[1] == pytest.approx(official_zeroshot_probabilities(short, classes))
 
 
-def test_our_halves_are_of_the_table_s_own_scores() -> None:
+def test_halves_without_official_use_the_scores_of_the_table() -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(-1, 9, 80)
     table = table_of(rng.normal(size=(80, 9)), truth)
@@ -155,7 +155,7 @@ def test_a_half_without_a_video_is_refused() -> None:
 
 @needs_golden
 @HEADS
-def test_one_view_is_softmaxed_twice(head: str) -> None:
+def test_one_view_passes_through_softmax_twice(head: str) -> None:
     with np.load(GOLDEN / "golden_model.npz", allow_pickle=False) as file:
         cosines, expected = file[f"logits_{head}"].astype(np.float64), file[f"test_probs_{head}_1view"]
         labels, printed = file["video_labels"], file[f"test_prec_{head}_1view"]
@@ -163,8 +163,8 @@ def test_one_view_is_softmaxed_twice(head: str) -> None:
     found = official_test_probabilities(cosines[:, None])
 
     assert found == pytest.approx(expected, abs=1e-6)
-    figures = [percent(hits_among(found, labels, k).mean()) for k in (1, 5)]
-    assert figures == pytest.approx(printed.tolist(), abs=PERCENT)
+    accuracies = [percent(hits_among(found, labels, k).mean()) for k in (1, 5)]
+    assert accuracies == pytest.approx(printed.tolist(), abs=PERCENT)
 
 
 @needs_golden
@@ -177,8 +177,8 @@ def test_twelve_views_are_averaged_between_two_softmaxes(head: str) -> None:
     found = official_test_probabilities(cosines)
 
     assert found == pytest.approx(expected, abs=1e-6)
-    figures = [percent(hits_among(found, labels, k).mean()) for k in (1, 5)]
-    assert figures == pytest.approx(printed.tolist(), abs=PERCENT)
+    accuracies = [percent(hits_among(found, labels, k).mean()) for k in (1, 5)]
+    assert accuracies == pytest.approx(printed.tolist(), abs=PERCENT)
 
 
 @needs_golden
@@ -193,8 +193,8 @@ def test_fusion_is_of_probabilities_softmaxed_once() -> None:
 
 @needs_golden
 @HEADS
-def test_a_split_has_the_figures_of_a_run_of_its_own(head: str) -> None:
-    """The golden run is one split of others: classes and videos beside it, scored as high as can be, do not count."""
+def test_a_split_has_the_metrics_of_a_separate_run(head: str) -> None:
+    """The golden run is one split of several; other classes and videos do not count, even with the highest scores."""
     with np.load(GOLDEN / "golden_model.npz", allow_pickle=False) as file:
         cosines, labels = file[f"view_logits_{head}"], file["video_labels"]
         printed = file[f"test_prec_{head}_12view"]
@@ -237,7 +237,7 @@ def test_average_precisions_are_the_official_ones(golden_map: dict[str, dict[str
     assert found.mean() == pytest.approx(plain["mAP"], abs=1e-6)
 
 
-def test_one_label_a_video_has_the_official_map(golden_map: dict[str, dict[str, object]]) -> None:
+def test_map_with_one_label_per_video_is_the_official_one(golden_map: dict[str, dict[str, object]]) -> None:
     chain = golden_map["single_label"]
     scores, truth = array_of(chain["scores"]), np.array(chain["labels"])
 
@@ -249,7 +249,7 @@ def test_one_label_a_video_has_the_official_map(golden_map: dict[str, dict[str, 
     assert percent(hits_among(scores, truth, 1).mean()) == pytest.approx(chain["top1"], abs=PERCENT)
 
 
-def test_activitynet_softmaxes_three_times(golden_map: dict[str, dict[str, object]]) -> None:
+def test_activitynet_applies_softmax_three_times(golden_map: dict[str, dict[str, object]]) -> None:
     chain = golden_map["anet_chain"]
     truth = np.array(chain["labels"])
 
@@ -261,7 +261,7 @@ def test_activitynet_softmaxes_three_times(golden_map: dict[str, dict[str, objec
         assert percent(hits_among(probabilities, truth, 1).mean()) == pytest.approx(chain[printed], abs=PERCENT)
 
 
-def test_charades_prints_a_running_mean_of_running_figures(golden_map: dict[str, dict[str, object]]) -> None:
+def test_charades_prints_a_running_mean_of_running_maps(golden_map: dict[str, dict[str, object]]) -> None:
     chain = golden_map["charades_chain"]
     present = array_of(chain["targets"]) > 0
 
@@ -274,7 +274,7 @@ def test_charades_prints_a_running_mean_of_running_figures(golden_map: dict[str,
     assert percent(printed) == pytest.approx(chain["reported_mAP_percent"], abs=PERCENT)
 
 
-def test_charades_true_map_is_another(golden_map: dict[str, dict[str, object]]) -> None:
+def test_the_map_of_all_charades_videos_differs(golden_map: dict[str, dict[str, object]]) -> None:
     chain = golden_map["charades_chain"]
     present = array_of(chain["targets"]) > 0
     probabilities = official_test_probabilities(array_of(chain["view_logits"]))
@@ -322,7 +322,7 @@ def test_a_running_map_of_one_batch_is_the_true_one() -> None:
 
 
 @needs_golden
-def test_the_docs_show_how_official_metrics_differ_from_ours() -> None:
+def test_the_docs_show_how_official_metrics_differ() -> None:
     zeroshot, maps = [], json.loads((GOLDEN / "golden_map.json").read_text())
     with np.load(GOLDEN / "golden_zeroshot.npz") as file:
         for case in ("A", "B_class4_absent"):
@@ -332,7 +332,7 @@ def test_the_docs_show_how_official_metrics_differ_from_ours() -> None:
             official = official_zeroshot_probabilities(frames.astype(float), classes.astype(float))
             truth = file[f"{case}_labels"]
             both = (percent(hits_among(scores, truth, 1).mean()) for scores in (official, pooled @ classes.T))
-            zeroshot.append(" and ".join(f"{figure:.1f}" for figure in both))
+            zeroshot.append(" and ".join(f"{accuracy:.1f}" for accuracy in both))
     views, present = np.array(maps["charades_chain"]["view_logits"]), np.array(maps["charades_chain"]["targets"]) > 0
     charades = (
         running_map(official_test_probabilities(views), present, 8),

@@ -1,4 +1,4 @@
-"""What a table of scores refuses, and what it makes of the rest."""
+"""Score tables: invalid ones are refused, and derived tables have the right scores."""
 
 import math
 
@@ -78,7 +78,7 @@ def test_videos_are_taken_in_the_order_asked_for() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_score_that_is_no_number_names_the_video_and_the_label(value: float) -> None:
+def test_a_nan_score_names_the_video_and_the_label(value: float) -> None:
     with pytest.raises(UsageError, match=rf"^b\.mp4: the score of 'jump' is {value}"):
         table_of(with_score(value))
 
@@ -109,14 +109,14 @@ def test_classes_without_a_video_make_no_table() -> None:
         (SCORES, np.array([True, False])),
     ],
 )
-def test_what_does_not_fit_together_is_a_mistake(
+def test_mismatched_shapes_are_refused(
     scores: NDArray[np.float64], truth: NDArray[np.int64] | NDArray[np.bool_]
 ) -> None:
     with pytest.raises(ValueError, match="ScoreTable"):
         table_of(scores, truth)
 
 
-def test_a_label_twice_is_a_mistake() -> None:
+def test_a_repeated_label_is_refused() -> None:
     with pytest.raises(ValueError, match="twice"):
         ScoreTable(("run", "run", "sing"), VIDEOS, SCORES, TRUTH)
     with pytest.raises(ValueError, match="twice"):
@@ -126,7 +126,7 @@ def test_a_label_twice_is_a_mistake() -> None:
 # -- predictions of some labels --------------------------------------------------------------------------------------
 
 
-def said(*rows: tuple[float | None, ...], truth: tuple[int, ...] = ()) -> ScoreTable:
+def predictions_of(*rows: tuple[float | None, ...], truth: tuple[int, ...] = ()) -> ScoreTable:
     """Return a table of predictions; None: a label that is not named."""
     scores = np.array([[math.nan if p is None else p for p in row] for row in rows])
     logits = np.where(np.isnan(scores), -np.inf, np.log(scores))
@@ -145,10 +145,10 @@ def said(*rows: tuple[float | None, ...], truth: tuple[int, ...] = ()) -> ScoreT
         ((0.1, 0.2, 0.3, 0.2, 0.1), (0.1, 0.2, 0.3, 0.2, 0.1)),
     ],
 )
-def test_what_a_prediction_leaves_is_spread_over_what_it_does_not_name(
+def test_the_rest_of_the_probability_is_spread_over_unnamed_labels(
     row: tuple[float | None, ...], probabilities: tuple[float, ...]
 ) -> None:
-    assert said(row).probabilities.tolist() == [pytest.approx(list(probabilities))]
+    assert predictions_of(row).probabilities.tolist() == [pytest.approx(list(probabilities))]
 
 
 def test_the_best_of_a_prediction_is_as_likely_as_it_says_however_few_are_named() -> None:
@@ -157,7 +157,9 @@ def test_the_best_of_a_prediction_is_as_likely_as_it_says_however_few_are_named(
     cut = [np.sort(whole, axis=1)[:, -k][:, None] for k in range(1, 8)]
 
     for least in cut:
-        table = said(*(tuple(p if p >= one else None for p in row) for row, one in zip(whole, least, strict=True)))
+        table = predictions_of(
+            *(tuple(p if p >= one else None for p in row) for row, one in zip(whole, least, strict=True))
+        )
         assert table.probabilities.max(axis=1) == pytest.approx(whole.max(axis=1), rel=1e-12)
         assert (table.probabilities.argmax(axis=1) == whole.argmax(axis=1)).all()
         assert (table.probabilities.sum(axis=1) < 1.00001).all()
@@ -165,7 +167,7 @@ def test_the_best_of_a_prediction_is_as_likely_as_it_says_however_few_are_named(
 
 
 def test_the_fewest_labels_named_count() -> None:
-    table = said((0.5, 0.25, None), (0.5, None, None), (0.5, 0.25, 0.25))
+    table = predictions_of((0.5, 0.25, None), (0.5, None, None), (0.5, 0.25, 0.25))
 
     assert table.fewest == 1
     assert table.of_videos([2, 0]).fewest == 2
@@ -175,19 +177,19 @@ def test_the_fewest_labels_named_count() -> None:
 
 def test_some_classes_of_predictions_need_the_scores_of_all() -> None:
     with pytest.raises(UsageError, match="have 2 of 3 labels"):
-        said((0.5, 0.25, None), truth=(0,)).restricted([0, 1])
+        predictions_of((0.5, 0.25, None), truth=(0,)).restricted([0, 1])
 
-    half = said((0.5, 0.25, 0.25), truth=(0,)).restricted([0, 1])
+    half = predictions_of((0.5, 0.25, 0.25), truth=(0,)).restricted([0, 1])
     assert half.probabilities.tolist() == [pytest.approx([2 / 3, 1 / 3])]
 
 
-def test_a_count_of_named_labels_that_is_none_is_a_mistake() -> None:
+def test_a_wrong_count_of_named_labels_is_refused() -> None:
     with pytest.raises(ValueError, match=r"ScoreTable\.named"):
         ScoreTable(LABELS, VIDEOS, SCORES, TRUTH, np.array([3, 3]))
 
 
 def test_predictions_are_compared_whatever_the_order_of_their_labels() -> None:
-    few = said((0.5, 0.3, None, None), (0.1, 0.6, None, None), (None, 0.3, 0.6, None), truth=(0, 0, 2))
+    few = predictions_of((0.5, 0.3, None, None), (0.1, 0.6, None, None), (None, 0.3, 0.6, None), truth=(0, 0, 2))
     order = [3, 1, 0, 2]
     assert few.named is not None
     turned = ScoreTable(

@@ -1,4 +1,4 @@
-"""A study on real files: what is drawn, what is left out, what a fit may see, and what the outcome depends on."""
+"""A study on real files: what is drawn and left out, what fits learn from, and what outcomes depend on."""
 
 import logging
 import shutil
@@ -44,7 +44,7 @@ METHODS = "zeroshot,proto,tip,probe"
 
 
 def film_of(name: str, i: int) -> NDArray[np.uint8]:
-    """A film that no other of the class is like: it drifts elsewhere, and has another length."""
+    """Return a film that differs from all others of its class in motion and length."""
     return np.roll(drawn(name.replace("_", " "), frames=8 + i), 4 * i - 8, axis=1)
 
 
@@ -70,7 +70,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _one_store_for_all(monkeypatch: pytest.MonkeyPatch, _a_cache_of_its_own: None, _cache: Path) -> None:
-    """Films that another test has seen are not seen again, unless a study is `FRESH`: that takes seconds."""
+    """Films that another test has encoded are read from the store, unless a study is `FRESH`."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(_cache))
 
 
@@ -111,11 +111,11 @@ def config(**changes: object) -> FewshotConfig:
 
 @dataclass(frozen=True)
 class Studied:
-    """What came of a study."""
+    """What result of a study."""
 
     report: Report
     failed: list[Failure]
-    learnt: SavedClassifier
+    classifier: SavedClassifier
     decoded: int
 
 
@@ -130,7 +130,7 @@ def study(engine: Engine, data: Path | TrainSet, settings: FewshotConfig | None 
 
 
 def numbers(report: Report) -> list[object]:
-    """All figures of a report, as things that can be compared to the bit."""
+    """All metrics of a report, as values that can be compared exactly."""
     return [(o.method, o.shots, o.trial, o.counts.tolist(), o.hits.tolist(), dict(o.chosen)) for o in report.outcomes]
 
 
@@ -205,7 +205,7 @@ def test_fewer_shots_are_the_first_of_more(tiny: Engine, folder: Path, fits: "li
     assert torch.equal(one.frames, two.frames[::2])
 
 
-def test_a_held_back_share_is_tested_on_whatever_is_drawn(tiny: Engine, folder: Path) -> None:
+def test_the_videos_held_back_for_testing_do_not_depend_on_the_shots(tiny: Engine, folder: Path) -> None:
     few, many = (
         study(tiny, folder, config(shots=shots, test_fraction=0.4, method="proto")).report for shots in ("1", "3")
     )
@@ -216,52 +216,52 @@ def test_a_held_back_share_is_tested_on_whatever_is_drawn(tiny: Engine, folder: 
 
 
 def test_a_test_side_is_the_test_set_and_only_what_is_drawn_is_read(tiny: Engine, sides: Path) -> None:
-    came = study(tiny, sides, config(shots="1", trials=1, store=FRESH))
+    result = study(tiny, sides, config(shots="1", trials=1, store=FRESH))
 
-    tested = set(came.report.draws[0].test)
-    assert {came.report.samples[place].source.path.parts[-3] for place in tested} == {"test"}
+    tested = set(result.report.draws[0].test)
+    assert {result.report.samples[place].source.path.parts[-3] for place in tested} == {"test"}
     assert len(tested) == 6
-    assert came.decoded == 6 + 3
+    assert result.decoded == 6 + 3
 
 
 # -- videos that cannot be used -----------------------------------------------------------------------------------
 
 
-def test_the_next_in_the_order_takes_the_turn_of_an_unreadable_clip(tiny: Engine, folder: Path) -> None:
+def test_the_next_clip_in_the_order_replaces_an_unreadable_one(tiny: Engine, folder: Path) -> None:
     order = order_of_first_class(tiny, folder, most=4)
     before = study(tiny, folder).report
     order[0].write_bytes(order[0].read_bytes()[:400])
 
-    came = study(tiny, folder)
+    result = study(tiny, folder)
 
-    assert [failure.source.path for failure in came.failed] == [order[0]]
-    assert [failure.kind for failure in came.report.failures.values()] == ["damaged"]
-    assert [came.report.samples[place].source.path for place in came.report.draws[0].shots[0]] == order[1:3]
-    assert drawn_names(came.report)[0][0][1:] == drawn_names(before)[0][0][1:]
-    assert not set(came.report.failures) & {place for one in came.report.draws for place in one.test}
+    assert [failure.source.path for failure in result.failed] == [order[0]]
+    assert [failure.kind for failure in result.report.failures.values()] == ["damaged"]
+    assert [result.report.samples[place].source.path for place in result.report.draws[0].shots[0]] == order[1:3]
+    assert drawn_names(result.report)[0][0][1:] == drawn_names(before)[0][0][1:]
+    assert not set(result.report.failures) & {place for one in result.report.draws for place in one.test}
 
 
-def test_a_clip_that_is_gone_is_told_and_the_next_is_drawn(tiny: Engine, folder: Path) -> None:
+def test_a_missing_clip_is_reported_and_the_next_is_drawn(tiny: Engine, folder: Path) -> None:
     labelled = read_labelled(folder)
     order = order_of_first_class(tiny, folder, most=3)
     order[0].unlink()
 
-    came = study(tiny, labelled)
+    result = study(tiny, labelled)
 
-    assert [(failure.kind, failure.source.path) for failure in came.failed] == [("missing", order[0])]
-    assert came.report.samples[came.report.draws[0].shots[0][0]].source.path == order[1]
+    assert [(failure.kind, failure.source.path) for failure in result.failed] == [("missing", order[0])]
+    assert result.report.samples[result.report.draws[0].shots[0][0]].source.path == order[1]
 
 
-def test_an_unreadable_test_clip_is_told_and_not_counted(tiny: Engine, sides: Path) -> None:
+def test_an_unreadable_test_clip_is_reported_and_not_counted(tiny: Engine, sides: Path) -> None:
     (sides / "test" / "red_square" / "3.mp4").write_bytes(b"no film at all")
 
-    came = study(tiny, sides)
+    result = study(tiny, sides)
 
-    assert [failure.kind for failure in came.failed] == ["not_video"]
-    assert {int(outcome.counts.sum()) for outcome in came.report.outcomes} == {5}
+    assert [failure.kind for failure in result.failed] == ["not_video"]
+    assert {int(outcome.counts.sum()) for outcome in result.report.outcomes} == {5}
 
 
-def test_a_class_that_runs_out_of_clips_is_refused_with_what_was_lost(tiny: Engine, sides: Path) -> None:
+def test_a_class_without_enough_readable_clips_is_refused_with_the_reason(tiny: Engine, sides: Path) -> None:
     for i in range(2):
         (sides / "train" / "green_cross" / f"{i}.mp4").write_bytes(b"no film at all")
 
@@ -271,7 +271,7 @@ def test_a_class_that_runs_out_of_clips_is_refused_with_what_was_lost(tiny: Engi
         study(tiny, sides)
 
 
-def test_a_copy_of_a_test_clip_is_not_learnt_from(tiny: Engine, sides: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_copy_of_a_test_clip_is_not_trained_on(tiny: Engine, sides: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = order_of_first_class(tiny, sides, most=3)[0]
     tested = sides / "test" / "blue_circle" / "4.mp4"
     shutil.copyfile(tested, first)
@@ -314,12 +314,12 @@ def test_empty_files_of_two_classes_are_unreadable_and_no_contradiction(tiny: En
     for name in CLASSES[:2]:
         (folder / name / "0.mp4").write_bytes(b"")
 
-    came = study(tiny, folder)
+    result = study(tiny, folder)
 
-    assert sorted(names(came.report, came.report.failures)) == ["blue_circle/0.mp4", "green_cross/0.mp4"]
+    assert sorted(names(result.report, result.report.failures)) == ["blue_circle/0.mp4", "green_cross/0.mp4"]
 
 
-def test_shots_that_nobody_asked_for_shrink_with_what_can_be_read(tiny: Engine, folder: Path) -> None:
+def test_automatic_shots_count_only_readable_videos(tiny: Engine, folder: Path) -> None:
     (folder / "red_square" / "0.mp4").write_bytes(b"no film at all")  # of five, so that 4 shots leave no test clip
 
     assert study(tiny, folder, config(shots="auto")).report.shots == (1, 2)
@@ -385,7 +385,7 @@ def test_what_is_not_drawn_changes_no_fit(tiny: Engine, folder: Path, fits: list
     assert drawn_names(after.report) == drawn_names(before.report)
     assert [bits(fit.head) for fit in fits[count:]] == [bits(fit.head) for fit in fits[:count]]
     assert [fit.head.chosen for fit in fits[count:]] == [fit.head.chosen for fit in fits[:count]]
-    assert after.learnt.digest == before.learnt.digest
+    assert after.classifier.digest == before.classifier.digest
     assert numbers(after.report) != numbers(before.report)  # else the noise was not looked at
 
 
@@ -426,12 +426,12 @@ def with_keyframes(path: Path, film: NDArray[np.uint8], *, every: int) -> None:
 
 
 def counts_of(
-    engine: Engine, came: Studied, settings: ClassifyConfig, learnt: SavedClassifier | None
+    engine: Engine, result: Studied, settings: ClassifyConfig, classifier: SavedClassifier | None
 ) -> list[list[int]]:
     """Return the confusion matrix of the first draw's test set, as `classify` answers."""
-    report = came.report
+    report = result.report
     tested = [report.samples[place] for place in report.draws[0].test]
-    answers = bike.classify(engine, [one.source for one in tested], report.labels, settings, saved=learnt)
+    answers = bike.classify(engine, [one.source for one in tested], report.labels, settings, saved=classifier)
     guesses = [report.labels.index(answer.best.label) for answer in answers if isinstance(answer, Prediction)]
     truth = np.array([sample.label for sample in tested])
     return confusion(truth, np.array(guesses), len(report.labels)).tolist()
@@ -450,30 +450,30 @@ WAYS = {
 @pytest.mark.parametrize(("way", "method"), [*((way, "probe") for way in WAYS), ("plain", "tip"), ("mean", "tip")])
 def test_classify_answers_as_the_report_says(tiny: Engine, folder: Path, way: str, method: str) -> None:
     settings = config(method=method, trials=1, **WAYS[way])
-    came = study(tiny, folder, settings)
+    result = study(tiny, folder, settings)
 
-    (outcome,) = came.report.of(method, 2)
-    (told,) = came.report.of("zeroshot", 2)
-    assert counts_of(tiny, came, settings.classifying, came.learnt) == outcome.counts.tolist()
-    assert counts_of(tiny, came, settings.classifying, None) == told.counts.tolist()
+    (outcome,) = result.report.of(method, 2)
+    (baseline,) = result.report.of("zeroshot", 2)
+    assert counts_of(tiny, result, settings.classifying, result.classifier) == outcome.counts.tolist()
+    assert counts_of(tiny, result, settings.classifying, None) == baseline.counts.tolist()
 
 
 @pytest.mark.parametrize("pool", ["tcs", "mean"])
-def test_videos_with_fewer_frames_than_asked_stand_beside_others(tiny: Engine, folder: Path, pool: str) -> None:
+def test_videos_with_too_few_frames_are_read_among_others(tiny: Engine, folder: Path, pool: str) -> None:
     for i, path in enumerate(sorted(folder.rglob("*.mp4"))):
         with_keyframes(path, film_of(path.parent.name, i), every=(1, 3, 50)[i % 3])
     sampling = SamplingConfig(frames=4, sampling="keyframe")
     settings = config(trials=1, sampling=sampling, spotting=SpottingConfig(pool=pool))  # type: ignore[arg-type]
 
-    came = study(tiny, folder, settings)
+    result = study(tiny, folder, settings)
 
-    assert {decode(s.source, sampling).frames.shape[1] for s in came.report.samples} >= {1, 4}
-    (outcome,) = came.report.of("probe", 2)
-    assert came.learnt.method == "probe"
-    assert counts_of(tiny, came, settings.classifying, came.learnt) == outcome.counts.tolist()
+    assert {decode(s.source, sampling).frames.shape[1] for s in result.report.samples} >= {1, 4}
+    (outcome,) = result.report.of("probe", 2)
+    assert result.classifier.method == "probe"
+    assert counts_of(tiny, result, settings.classifying, result.classifier) == outcome.counts.tolist()
 
 
-def test_frames_that_a_video_has_not_weigh_nothing(tiny: Engine, folder: Path, fits: list[Fit]) -> None:
+def test_padding_frames_have_no_weight(tiny: Engine, folder: Path, fits: list[Fit]) -> None:
     for i, path in enumerate(sorted(folder.rglob("*.mp4"))):
         with_keyframes(path, film_of(path.parent.name, i), every=(1, 50)[i % 2])
     sampling = SamplingConfig(frames=4, sampling="keyframe")
@@ -491,9 +491,9 @@ def test_frames_that_a_video_has_not_weigh_nothing(tiny: Engine, folder: Path, f
     assert shots.weights.sum(dim=2).numpy() == pytest.approx(1, abs=1e-5)
 
 
-def test_company_in_the_test_set_changes_no_answer(tiny: Engine, folder: Path) -> None:
+def test_other_test_videos_change_no_answer(tiny: Engine, folder: Path) -> None:
     """Padding weighs nothing: with frames that are there for others, a short video scores as alone."""
-    head = study(tiny, folder, config(trials=1, method="tip")).learnt.head
+    head = study(tiny, folder, config(trials=1, method="tip")).classifier.head
     rng = torch.Generator().manual_seed(2)
     frames, weights = unit(torch.randn(2, 5, 96, generator=rng)), torch.rand(2, 3, 5, generator=rng)
     frames[0, 2:], weights[0, :, 2:] = 0, 0
@@ -512,49 +512,49 @@ def test_attributes_that_count_are_fused_in_report_and_classifier_alike(
     engine = tiny if asked.attribute_weight else replace(tiny, attribute_head=AttributeHead(96).eval())
     settings = config(trials=1, method="proto", attributes=asked)
 
-    came, plain = (study(engine, folder, one) for one in (settings, config(trials=1, method="proto")))
-    if not asked.attribute_weight:  # such a model fuses them unless it is told not to
+    result, plain = (study(engine, folder, one) for one in (settings, config(trials=1, method="proto")))
+    if not asked.attribute_weight:  # such a model fuses them unless attributes are off
         plain = study(engine, folder, replace(settings, attributes=AttributeConfig(attribute_weight=0.0)))
 
-    assert came.learnt.attributes.attribute_weight == (asked.attribute_weight or 0.3)
-    assert counted(engine, settings.classifying, came) == came.report.of("proto", 2)[0].counts.tolist()
-    assert scores(engine, settings.classifying, came) != scores(engine, without(settings), plain)
+    assert result.classifier.attributes.attribute_weight == (asked.attribute_weight or 0.3)
+    assert counted(engine, settings.classifying, result) == result.report.of("proto", 2)[0].counts.tolist()
+    assert scores(engine, settings.classifying, result) != scores(engine, without(settings), plain)
 
 
 def test_attributes_of_another_weight_than_the_classifiers_are_refused(tiny: Engine, folder: Path) -> None:
     settings = config(trials=1, method="proto")
-    learnt = study(tiny, folder, settings).learnt
+    classifier = study(tiny, folder, settings).classifier
 
     with pytest.raises(UsageError, match=r"attribute_weight 0\.0, but this run has 0\.5"):
-        classified(tiny, folder, replace(settings.classifying, attributes=AttributeConfig("auto", 0.5)), learnt)
+        classified(tiny, folder, replace(settings.classifying, attributes=AttributeConfig("auto", 0.5)), classifier)
 
 
 def without(settings: FewshotConfig) -> ClassifyConfig:
     return replace(settings.classifying, attributes=AttributeConfig(attribute_weight=0.0))
 
 
-def answers_of(engine: Engine, settings: ClassifyConfig, came: Studied) -> list[Prediction]:
+def answers_of(engine: Engine, settings: ClassifyConfig, result: Studied) -> list[Prediction]:
     """What the kept classifier says of each video of the first draw's test set."""
-    paths = [str(came.report.samples[place].source.path) for place in came.report.draws[0].test]
-    answers = bike.classify(engine, paths, came.learnt.labels, settings, saved=came.learnt)
+    paths = [str(result.report.samples[place].source.path) for place in result.report.draws[0].test]
+    answers = bike.classify(engine, paths, result.classifier.labels, settings, saved=result.classifier)
     return [answer for answer in answers if isinstance(answer, Prediction)]
 
 
-def counted(engine: Engine, settings: ClassifyConfig, came: Studied) -> list[list[int]]:
+def counted(engine: Engine, settings: ClassifyConfig, result: Studied) -> list[list[int]]:
     """The confusion matrix of the kept classifier's answers."""
     counts = [[0] * len(CLASSES) for _ in CLASSES]
-    for place, answer in zip(came.report.draws[0].test, answers_of(engine, settings, came), strict=True):
-        counts[came.report.samples[place].label][came.learnt.labels.index(answer.best.label)] += 1
+    for place, answer in zip(result.report.draws[0].test, answers_of(engine, settings, result), strict=True):
+        counts[result.report.samples[place].label][result.classifier.labels.index(answer.best.label)] += 1
     return counts
 
 
-def scores(engine: Engine, settings: ClassifyConfig, came: Studied) -> list[float]:
-    return [answer.best.score for answer in answers_of(engine, settings, came)]
+def scores(engine: Engine, settings: ClassifyConfig, result: Studied) -> list[float]:
+    return [answer.best.score for answer in answers_of(engine, settings, result)]
 
 
-def classified(engine: Engine, folder: Path, settings: ClassifyConfig, learnt: SavedClassifier) -> list[object]:
+def classified(engine: Engine, folder: Path, settings: ClassifyConfig, classifier: SavedClassifier) -> list[object]:
     paths = [str(path) for path in sorted(folder.rglob("*.mp4"))]
-    answers = bike.classify(engine, paths, learnt.labels, settings, saved=learnt)
+    answers = bike.classify(engine, paths, classifier.labels, settings, saved=classifier)
     return [answer.ranked for answer in answers if isinstance(answer, Prediction)]
 
 
@@ -562,14 +562,14 @@ def test_templates_that_changed_since_are_refused(tiny: Engine, folder: Path, tm
     templates = tmp_path / "templates.txt"
     templates.write_text("a film of {}\n")
     settings = config(trials=1, template=str(templates))
-    learnt = study(tiny, folder, settings).learnt
+    classifier = study(tiny, folder, settings).classifier
     templates.write_text("{} beside a green cross\n")
 
     with pytest.raises(UsageError, match="template"):
-        classified(tiny, folder, settings.classifying, learnt)
+        classified(tiny, folder, settings.classifying, classifier)
 
 
-def test_which_copy_is_left_out_does_not_depend_on_what_is_drawn(tiny: Engine, sides: Path) -> None:
+def test_the_copy_that_is_left_out_does_not_depend_on_the_draw(tiny: Engine, sides: Path) -> None:
     for name in ("0", "1", "2"):
         shutil.copy(sides / "train" / "red_square" / f"{name}.mp4", sides / "train" / "red_square" / f"copy {name}.mp4")
 
@@ -597,10 +597,10 @@ def test_a_filled_store_decodes_nothing_and_changes_nothing(tiny: Engine, folder
 
 def test_the_store_of_classify_is_that_of_a_study(tiny: Engine, folder: Path, tmp_path: Path) -> None:
     kept = config(store=StoreConfig(cache_dir=str(tmp_path / "store")))
-    came = study(tiny, folder, kept)
+    result = study(tiny, folder, kept)
     spent = Timings()
 
-    list(bike.classify(tiny, [s.source for s in came.report.samples], CLASSES, kept.classifying, spent=spent))
+    list(bike.classify(tiny, [s.source for s in result.report.samples], CLASSES, kept.classifying, spent=spent))
 
     assert spent.decoded == 0
 
@@ -625,14 +625,14 @@ def only_built(engine: Engine, folder: Path, settings: FewshotConfig) -> None:
     ],
     ids=str,
 )
-def test_what_the_data_cannot_bear_is_refused_before_reading(
+def test_settings_that_do_not_suit_the_data_are_refused_before_reading(
     tiny: Engine, folder: Path, changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
         only_built(tiny, folder, config(**changes))
 
 
-def test_a_share_to_hold_back_is_refused_beside_a_test_side(tiny: Engine, sides: Path) -> None:
+def test_a_test_fraction_is_refused_with_a_test_side(tiny: Engine, sides: Path) -> None:
     with pytest.raises(
         UsageError, match=r"^test_fraction: holds videos back .* the data have a test side; leave it out$"
     ):
@@ -654,7 +654,7 @@ def test_results_before_the_videos_are_read_are_an_error(tiny: Engine, folder: P
             run.learnt()
 
 
-def test_one_class_is_refused(tiny: Engine, folder: Path) -> None:
+def test_a_single_class_is_refused(tiny: Engine, folder: Path) -> None:
     for name in CLASSES[1:]:
         shutil.rmtree(folder / name)
 
@@ -662,7 +662,7 @@ def test_one_class_is_refused(tiny: Engine, folder: Path) -> None:
         study(tiny, folder)
 
 
-def test_one_video_a_class_is_refused_where_none_is_left_to_test_on(tiny: Engine, folder: Path) -> None:
+def test_one_video_per_class_is_refused_if_none_is_left_to_test_on(tiny: Engine, folder: Path) -> None:
     for path in folder.rglob("[1-9].mp4"):
         path.unlink()
 
@@ -670,12 +670,12 @@ def test_one_video_a_class_is_refused_where_none_is_left_to_test_on(tiny: Engine
         only_built(tiny, folder, config(shots="auto"))
 
 
-def test_a_share_that_leaves_nothing_to_draw_is_what_the_message_names(tiny: Engine, folder: Path) -> None:
+def test_a_test_fraction_that_leaves_nothing_to_draw_is_named(tiny: Engine, folder: Path) -> None:
     with pytest.raises(UsageError, match=r"test_frac"):
         only_built(tiny, folder, config(shots="auto", test_fraction=0.95))
 
 
-def test_shots_that_nobody_asked_for_go_as_far_as_the_smallest_class(tiny: Engine, folder: Path) -> None:
+def test_automatic_shots_end_at_the_smallest_class(tiny: Engine, folder: Path) -> None:
     (folder / "red_square" / "0.mp4").unlink()
 
     report = study(tiny, folder, config(shots="auto", method="proto", trials=1)).report
@@ -697,26 +697,26 @@ def test_further_labels_are_others(tiny: Engine, folder: Path, label: str) -> No
 # -- what is kept -------------------------------------------------------------------------------------------------
 
 
-def test_the_classifier_kept_is_the_last_methods_with_the_most_shots_of_the_first_draw(
+def test_the_saved_classifier_is_the_last_method_with_the_most_shots_of_the_first_draw(
     tiny: Engine, folder: Path, fits: list[Fit]
 ) -> None:
-    came = study(tiny, folder, config(method="probe,tip"))
+    result = study(tiny, folder, config(method="probe,tip"))
 
     (shown,) = [
         fit
-        for fit, outcome in zip(fits, came.report.outcomes, strict=False)
+        for fit, outcome in zip(fits, result.report.outcomes, strict=False)
         if (outcome.method, outcome.shots, outcome.trial) == ("tip", 2, 0)
     ]
-    assert came.learnt.method == "tip"
-    assert bits(came.learnt.head) == bits(shown.head)
-    assert came.learnt.fingerprint == tiny.fingerprint
+    assert result.classifier.method == "tip"
+    assert bits(result.classifier.head) == bits(shown.head)
+    assert result.classifier.fingerprint == tiny.fingerprint
 
 
-def test_the_classifier_knows_what_it_was_learnt_from(tiny: Engine, folder: Path) -> None:
-    came = study(tiny, folder)
+def test_the_classifier_lists_its_training_videos(tiny: Engine, folder: Path) -> None:
+    result = study(tiny, folder)
 
-    told = came.learnt.manifest["videos"]
-    assert isinstance(told, list)
-    expected = [came.report.samples[p].source.id for places in came.report.draws[0].shots for p in places]
-    assert [video["path"] for video in told] == expected
-    assert came.learnt.manifest["seed"] == 0
+    videos = result.classifier.manifest["videos"]
+    assert isinstance(videos, list)
+    expected = [result.report.samples[p].source.id for places in result.report.draws[0].shots for p in places]
+    assert [video["path"] for video in videos] == expected
+    assert result.classifier.manifest["seed"] == 0

@@ -1,4 +1,4 @@
-"""The names of the ways to learn."""
+"""The options that choose methods and numbers of shots."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_numbers_of_shots_are_sorted_and_each_once(text: str, shots: tuple[int, 
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1,,2", "1,", "two", "1.5", "1;2", "1 2", "²", "1e1", "+1"])
-def test_what_is_no_number_of_shots_is_refused(text: str) -> None:
+def test_invalid_numbers_of_shots_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="give whole numbers above 0, such as 1,2,4") as refused:
         parse_shots(text)
     assert str(refused.value).startswith(f"shots is {text!r}; ")
@@ -37,6 +37,6 @@ def test_the_baseline_comes_first_asked_for_or_not(text: str, methods: tuple[str
 
 
 @pytest.mark.parametrize(("text", "unknown"), [("", ""), ("Probe", "Probe"), ("probe,", ""), ("all,knn", "all")])
-def test_a_method_that_there_is_not_is_refused(text: str, unknown: str) -> None:
+def test_an_unknown_method_is_refused(text: str, unknown: str) -> None:
     with pytest.raises(UsageError, match=f"^unknown method '{unknown}'; choose from zeroshot, proto, tip, probe"):
         parse_methods(text)

@@ -1,4 +1,4 @@
-"""BIKE's few-shot training: what learns, what stays, and that a seed decides the rest."""
+"""BIKE's few-shot training: which weights change, and what the seed decides."""
 
 import numpy as np
 import pytest

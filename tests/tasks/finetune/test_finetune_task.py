@@ -158,7 +158,7 @@ def test_the_best_epochs_model_is_written(whole: tuple[Path, list[object]]) -> N
 
 
 @pytest.mark.slow
-def test_it_learns_what_words_mean(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
+def test_training_reaches_full_accuracy(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
     run = begin(tmp_path / "run", model=load("tiny", device="cpu", precision="fp32"), epochs=5)
 
     results = validations(list(run))
@@ -347,7 +347,7 @@ def test_wise_ft_lies_between_the_start_and_the_best(begin: Callable[..., Finetu
     assert {"metrics", "wise_ft", "start"} <= report_of(tmp_path / "run").keys()
 
 
-def test_training_ends_early_when_nothing_gets_better(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
+def test_training_ends_early_without_an_improvement(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
     run = begin(tmp_path / "run", epochs=9, lr=1e-12, early_stop=2)
 
     results = validations(list(run))
@@ -356,7 +356,7 @@ def test_training_ends_early_when_nothing_gets_better(begin: Callable[..., Finet
     assert report_of(tmp_path / "run")["epoch"] == 1
 
 
-def test_only_what_learns_changes(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
+def test_only_trained_weights_change(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
     list(begin(tmp_path / "run", freeze="image,scale", epochs=1))
 
     found = load_folder(tmp_path / "run")

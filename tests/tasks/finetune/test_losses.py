@@ -1,4 +1,4 @@
-"""BIKE's loss, against the official code's values and a plain loop."""
+"""BIKE's losses equal the values of the official code and of plain loops."""
 
 import math
 from pathlib import Path

@@ -67,7 +67,7 @@ def memory(which: str) -> int:
 
 @needs_proc
 @pytest.mark.parametrize("positions", POSITIONS.values(), ids=POSITIONS)
-def test_an_answer_takes_less_than_a_gibibyte_on_top(engine: Engine, positions: int) -> None:
+def test_an_answer_takes_less_than_a_gibibyte_more(engine: Engine, positions: int) -> None:
     sampling = SamplingConfig(frames=FRAMES)
     ready, video = classifier(engine, positions=positions, sampling=sampling), clip(clips=1)
     RESET_PEAK.write_text("5")
@@ -79,7 +79,7 @@ def test_an_answer_takes_less_than_a_gibibyte_on_top(engine: Engine, positions: 
 
 
 @needs_proc
-def test_a_gibibyte_on_top_would_be_seen() -> None:
+def test_the_measurement_notices_a_gibibyte() -> None:
     RESET_PEAK.write_text("5")
     before = memory("VmRSS")
 

@@ -68,7 +68,7 @@ def test_shards_cover_a_list_without_overlap(count: int) -> None:
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_one_process_alone_gathers_its_own() -> None:
+def test_a_single_process_gathers_its_own_items() -> None:
     alone, rows = ProcessGroup(), torch.arange(3.0, requires_grad=True)
 
     assert torch.equal(alone.gather(rows), rows.detach())

@@ -1,4 +1,4 @@
-"""The rate, against what the official schedule used."""
+"""The learning rate equals that of the official schedule."""
 
 import json
 import math
@@ -14,7 +14,7 @@ EPOCHS, WARM_UP, HEAD, CLIP = 30, 5, 5e-5, 5e-6
 
 @pytest.mark.skipif(not GOLDEN.exists(), reason="the official code's values are missing")
 @pytest.mark.parametrize("steps", [20, 7, 33])
-def test_the_rate_is_the_official_one_wherever_that_one_moves(steps: int) -> None:
+def test_the_rate_is_the_official_one_where_the_official_rate_changes(steps: int) -> None:
     official = json.loads(GOLDEN.read_text())[f"iters_{steps}"]
     moves = [(e, i) for e in range(EPOCHS) for i in range(steps) if i == 0 or (i + 1) % 10 == 0]
 

@@ -1,4 +1,4 @@
-"""Checkpoints of training: those of version 0.1 are read, damaged or hostile ones are refused with the reason."""
+"""Checkpoints: those of version 0.1 are read; damaged or hostile ones are refused with the reason."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""One step: the official gradients, whatever parts and towers it goes through."""
+"""One step has the official gradients, in any number of parts and with any trained towers."""
 
 import copy
 import math
@@ -189,7 +189,7 @@ def test_the_gradient_is_that_of_a_plain_loss(tiny: Engine) -> None:
 
 
 @pytest.mark.usefixtures("double_precision")
-def test_a_video_that_could_not_be_read_has_no_say(tiny: Engine) -> None:
+def test_an_unreadable_video_does_not_change_the_gradient(tiny: Engine) -> None:
     engine = in_double(own_copy(tiny))
     whole = batch_of(SINGLE)
     kept = torch.tensor([True, True, False, True, False])
@@ -201,7 +201,7 @@ def test_a_video_that_could_not_be_read_has_no_say(tiny: Engine) -> None:
     assert_alike(masked[1], without[1], within=1e-12)
 
 
-def test_a_batch_of_nothing_teaches_nothing(tiny: Engine) -> None:
+def test_an_empty_batch_gives_no_gradient(tiny: Engine) -> None:
     engine = own_copy(tiny)
     learner = learner_of(engine, LABELS, "words")
 
@@ -247,6 +247,6 @@ def test_none_frees_the_text_tower(tiny: Engine) -> None:
 
 
 @pytest.mark.parametrize("frozen", ["txt", "image:x", "image:99", "text,none"])
-def test_a_part_that_there_is_not_is_told(tiny: Engine, frozen: str) -> None:
+def test_an_unknown_part_is_refused(tiny: Engine, frozen: str) -> None:
     with pytest.raises(ConfigError, match="freeze is"):
         own_copy(tiny, frozen)

@@ -1,4 +1,4 @@
-"""What only a CUDA device can show of a training step: pytest -m cuda."""
+"""Training steps on a CUDA device: pytest -m cuda."""
 
 import math
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ def gradient(learner: Learner, batch: Batch) -> tuple[float, Tensor]:
 @pytest.mark.parametrize(("learn", "parts"), [("fixed", 1), ("learn", 2)])
 def test_two_devices_find_the_gradients_of_one_cpu(tiny: Engine, tmp_path: Path, learn: str, parts: int) -> None:
     engine = own_copy(tiny, "none" if learn == "learn" else "text")
-    value, wanted = step_of(engine, small_batch_of(dict(CASES)["nce"]), loss="nce", learn=learn == "learn")
+    value, expected = step_of(engine, small_batch_of(dict(CASES)["nce"]), loss="nce", learn=learn == "learn")
 
     on_two("two_processes.py", tmp_path / "found", "nce", learn, parts, "cuda")
 
@@ -70,7 +70,7 @@ def test_two_devices_find_the_gradients_of_one_cpu(tiny: Engine, tmp_path: Path,
         two = load_file(tmp_path / "found" / strategy)
         assert bool(two.pop("shares")) == (strategy == "fsdp")
         assert two.pop("loss").item() == pytest.approx(value, rel=1e-4)
-        assert_alike(two, wanted, within=1e-3)
+        assert_alike(two, expected, within=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +90,10 @@ def test_fp32_gives_the_gradient_of_the_cpu(on_cpu: tuple[float, Tensor]) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
-def test_nobody_waits_for_the_device_before_it_knows_the_whole_step() -> None:
+def test_the_host_does_not_wait_for_the_device_within_a_step() -> None:
     (learner, _), batch = learner_of("cuda", "bf16"), batch_of("cuda")
     optimizer = torch.optim.AdamW([p for p in learner.branch.parameters() if p.requires_grad], fused=True)
-    wanted = float(learner.gradients(batch))  # what libraries wait for the first time, they have
+    expected = float(learner.gradients(batch))  # the first step, in which libraries synchronise once
     optimizer.zero_grad()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -102,7 +102,7 @@ def test_nobody_waits_for_the_device_before_it_knows_the_whole_step() -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
-    assert float(loss) == pytest.approx(wanted, rel=1e-3)
+    assert float(loss) == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -135,12 +135,12 @@ def test_a_compiled_step_gives_the_gradient_of_a_plain_one() -> None:
 
     # One video fewer goes through what is compiled for all, and so does a part of them.
     for videos in (VIDEOS, VIDEOS - 1):
-        wanted, found = (gradient(learner, batch_of("cuda", videos)) for learner in (plain, compiled))
-        assert found[0] == pytest.approx(wanted[0], rel=1e-4)
-        assert float((found[1] - wanted[1]).norm() / wanted[1].norm()) < 1e-3
+        expected, found = (gradient(learner, batch_of("cuda", videos)) for learner in (plain, compiled))
+        assert found[0] == pytest.approx(expected[0], rel=1e-4)
+        assert float((found[1] - expected[1]).norm() / expected[1].norm()) < 1e-3
     compiled.parts = 2
-    wanted, found = (gradient(learner, batch_of("cuda")) for learner in (plain, compiled))
-    assert float((found[1] - wanted[1]).norm() / wanted[1].norm()) < 1e-3
+    expected, found = (gradient(learner, batch_of("cuda")) for learner in (plain, compiled))
+    assert float((found[1] - expected[1]).norm() / expected[1].norm()) < 1e-3
 
     # Validation goes through the tower that was compiled before.
     frames = torch.randint(256, (3, 64, 64, 3), dtype=torch.uint8)
@@ -169,7 +169,7 @@ def little_memory() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("little_memory")
-def test_a_batch_that_is_too_much_goes_on_in_more_parts(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_batch_that_does_not_fit_is_split_into_more_parts(caplog: pytest.LogCaptureFixture) -> None:
     learner, engine = learner_of("cuda", "bf16")
     batch = batch_of("cuda", 256)
     config = FinetuneConfig(learning=LearningConfig(epochs=1), batches=BatchConfig(256))
@@ -186,6 +186,6 @@ def test_a_batch_that_is_too_much_goes_on_in_more_parts(caplog: pytest.LogCaptur
     whole, other = learner_of("cuda", "bf16")
     again = VideoTraining(other, whole, None, samples, config, batch_size=256)  # type: ignore[arg-type]
     assert float(again.gradients(LoadedBatch(batch, ()))) == pytest.approx(loss, rel=1e-2)
-    wanted = torch.cat([p.grad.flatten() for p in again.trained.values() if p.grad is not None]).double().cpu()
+    expected = torch.cat([p.grad.flatten() for p in again.trained.values() if p.grad is not None]).double().cpu()
     assert whole.parts == 1
-    assert cosine(found, wanted) > 0.999
+    assert cosine(found, expected) > 0.999
