@@ -233,7 +233,7 @@ class Lexicon(_ShowsShapes):
 
 @dataclass(frozen=True)
 class Ranked:
-    """One label of an answer: its probability among the given labels, and the cosine that it comes from."""
+    """One label of an answer: its probability among the given labels, and the cosine behind it."""
 
     label: str
     score: float
@@ -300,5 +300,5 @@ class Failure:
     decode_s: float = field(default=0.0, compare=False, repr=False)
 
     def to_json(self) -> dict[str, str]:
-        """Return the object that stands for the failure in reports."""
+        """Return the JSON object of the failure in reports."""
         return {"path": self.source.id, "type": self.kind, "message": self.message}

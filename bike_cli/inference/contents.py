@@ -1,4 +1,4 @@
-"""Hashes of file contents, which identify videos whatever their names."""
+"""Hashes of file contents, which identify videos regardless of their names."""
 
 from __future__ import annotations
 

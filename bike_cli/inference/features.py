@@ -60,8 +60,8 @@ class _Job:
     stamp: bytes | None = None  # of the file before it was read; None: the store cannot use it
     content: bytes | None = None  # digest of the file's bytes; None: not known, and the features are not stored
     outcome: Clip | Failure | None = None  # of reading the input
-    has_slot: bool = False  # it holds one of the few slots for clips in flight
-    is_read: bool = False  # a worker was asked for it
+    has_slot: bool = False  # whether it holds one of the few slots for clips in flight
+    is_read: bool = False  # whether a worker was asked for it
     video: EncodedVideo | None = None  # its features, from the start of their encoding
     ready: torch.cuda.Event | None = None  # event at which the device has computed them; None: already
 
@@ -152,7 +152,7 @@ class Features:
         """Yield what is ready: one item per input, at least one at a time.
 
         Raises:
-            Whatever the inputs raise, after the answers for the inputs before it.
+            Any error of the inputs, after the answers for the inputs before it.
             WorkerError: no worker can decode; what was decoded before is kept.
         """
         feeder: Future[None] = concurrent.thread(self._feed)()
@@ -249,7 +249,7 @@ class Features:
         self._begin_waiting()
 
     def _begin_waiting(self) -> None:
-        """Give waiting jobs to workers, as far as there are slots."""
+        """Give waiting jobs to workers, while slots are free."""
         most = max(self._pool.workers, CLIP_BYTES // self._largest)
         while self._waiting and self._reading < most and self._slots.acquire(blocking=False):
             self._reading += 1

@@ -133,7 +133,7 @@ def _warn_of_cuts(engine: Engine, labels: Sequence[str], prompts: Sequence[Promp
 
 
 def warn_of_unknown(engine: Engine, labels: Sequence[str], consequence: str) -> None:
-    """Warn of labels of which the model knows no word."""
+    """Warn about labels without a word that the model knows."""
     unknown = engine.encoder.unknown(labels)
     if unknown:
         more = len(unknown) - 1

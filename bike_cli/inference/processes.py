@@ -89,7 +89,7 @@ class ProcessGroup:
             tensor /= self.count
 
     def wrap(self, module: nn.Module, device: torch.device) -> nn.Module:
-        """Return the module, with its gradients averaged over processes where there are several."""
+        """Return the module; with several processes, its gradients are averaged over them."""
         if self.count == 1:
             return module
         devices = [device.index or 0] if device.type == "cuda" else None

@@ -23,7 +23,7 @@ TOP = 5
 class Answers:
     """The answers of one table, prepared once for all resamples.
 
-    Videos of none of the labels (truth -1) are not among the `known` ones. Arrays over known videos have length n.
+    Videos without any of the labels (truth -1) are not among the `known` ones. Arrays over known videos have length n.
 
     Raises:
         UsageError: no video has a label.
@@ -103,7 +103,7 @@ class Answers:
 
     @cached_property
     def by_doubt(self) -> tuple[Groups, Groups]:
-        """Known videos grouped by where their doubt lies among the levels of doubt of the others, and these by level.
+        """Known videos, grouped by the place of their doubt among the levels of unknown videos; and those, by level.
 
         The first has a group below the lowest level, one at it, one between it and the second, and so on.
         """

@@ -20,7 +20,7 @@ from bike_cli.tasks.evaluate.protocols import Part, candidates_of_halves, over_s
 from bike_cli.tasks.evaluate.report import Estimate
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
-OFFICIAL_SCALE = 100.0  # of the cosines of frames and classes, whatever logit scale was trained
+OFFICIAL_SCALE = 100.0  # of the cosines of frames and classes, regardless of the trained logit scale
 OFFICIAL_VIDEO_WEIGHT = 0.7
 OFFICIAL_NAMES = {  # of the metrics that only the official code has
     "running_map": "running mAP",
@@ -82,7 +82,7 @@ def _whole_set_metrics(table: ScoreTable, official: OfficialInputs, config: Eval
 
 
 def official_part(views: NDArray[np.float32], table: ScoreTable, part: Part) -> dict[str, float]:
-    """Return the top-1 and top-5 that the official test script prints for one split, in a run of its own.
+    """Return the top-1 and top-5 that the official test script prints for one split, in a separate run.
 
     The official Kinetics-600 results come from `test.py`, run on each list with the classes of the split. Unlike the
     zero-shot script (see `official_zeroshot_probabilities`), it uses the temporal head and concept spotting.

@@ -47,7 +47,7 @@ class Fitting:
     draws: Draws
     pool: DecodePool
     processes: ProcessGroup  # they share the fits of `tables`
-    spent: Timings  # the times of decoding and encoding are added to it
+    spent: Timings  # decoding and encoding times are added to it
     _trained_engine: Engine | None = field(default=None, init=False)  # of the first draw with the most shots
 
     # -- results -----------------------------------------------------------------------------------------------------

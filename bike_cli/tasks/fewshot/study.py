@@ -33,9 +33,9 @@ from bike_cli.video.workers.pool import DecodePool
 
 
 class Study:
-    """A few-shot study. Call `read` and consume it first; then call `report`, and `classifier` for what can be saved.
+    """A few-shot study. Iterate over `read` first; then call `report`, and `classifier` for the classifier to save.
 
-    Before the videos were read, methods that need them raise ValueError.
+    Methods that need the videos raise ValueError before they are read.
 
     Args:
         labelled: the videos to draw from, and a test side if there is one.

@@ -78,7 +78,7 @@ class Reading:
     classifier: Classifier  # its engines encode the videos, and its class texts weight the frames
     pool: DecodePool
     processes: ProcessGroup  # they share the work; afterwards each process has all videos
-    spent: Timings  # the times are added to it
+    spent: Timings  # decoding and encoding times are added to it
 
     def __post_init__(self) -> None:
         self.videos = Videos(self.drawing.samples)
@@ -147,7 +147,7 @@ class Reading:
         self._leave_out_copies()
 
     def _leave_out_copies(self) -> None:
-        """Leave out all copies of a video but one: one that is tested on, if there is any."""
+        """Keep one of several copies of a video, a test video if possible, and leave out the others."""
         samples, labels, tested_from = self.videos.samples, self.labelled.labels, len(self.labelled.train)
         kept: dict[bytes, int] = {}
         for place in sorted(self.videos.digests, key=lambda place: (place < tested_from, place)):

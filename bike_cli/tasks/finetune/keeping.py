@@ -30,7 +30,7 @@ class BestModel:
     folder: RunFolder
     group: ProcessGroup
     initial: Mapping[str, Tensor]  # weights before training, by name, which `mix` goes back to; empty without WiSE-FT
-    results: RunResults  # so far; of a checkpoint, if the run is resumed
+    results: RunResults  # results so far; those of the checkpoint if the run is resumed
     since_best: int  # epochs since the best one
 
     def add_start(self, validation: Validation) -> None:
@@ -102,7 +102,7 @@ def named_weights(engine: Engine) -> dict[str, Tensor]:
 
 
 def initial_weights(engine: Engine, trained: Iterable[str], *, has_new_head: bool) -> dict[str, Tensor]:
-    """Return copies of the trained weights before training; a new head has none to go back to."""
+    """Return copies of the trained weights before training; a new head had none."""
     weights, prefixes = named_weights(engine), ("clip.",) if has_new_head else ("clip.", "head.")
     return {n: weights[n].detach().cpu().clone() for n in trained if n in weights and n.startswith(prefixes)}
 

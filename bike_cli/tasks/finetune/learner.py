@@ -51,9 +51,9 @@ class TextTraining:
     """The prompts of a text tower that is trained; they are encoded again in each step."""
 
     prompts: tuple[Prompt, ...]  # one per class
-    positions: Spot  # of the tokens that are kept
+    positions: Spot  # which token positions are kept
     mask: Tensor | None  # bool [C, L], the tokens that vote; None: all of them
-    length: int  # L
+    length: int  # L, number of positions that are kept
 
 
 @dataclass(frozen=True, eq=False)

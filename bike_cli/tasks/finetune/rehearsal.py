@@ -28,7 +28,7 @@ class Rehearsal:
     train: int  # training videos
     val: int  # validation videos
     batch_size: int
-    parts: int  # that each batch is split into
+    parts: int  # parts that each batch is split into
     steps: int  # of the whole run
     step_s: float  # seconds per step, without loading
     load_s: float  # seconds to decode and augment a batch

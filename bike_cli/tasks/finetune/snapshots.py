@@ -37,16 +37,16 @@ class RunResults:
     """The results of a run so far; `report.json` lists those that it has, in this order."""
 
     start: Metrics | None = None  # metrics before training
-    epoch: int | None = None  # the best one
-    value: float | None = None  # its deciding metric
-    metrics: Metrics | None = None  # all its metrics
+    epoch: int | None = None  # the best epoch
+    value: float | None = None  # the deciding metric of the best epoch
+    metrics: Metrics | None = None  # all metrics of the best epoch
     wise_ft: Metrics | None = None  # metrics of the interpolated weights
     attributes: Metrics | None = None  # metrics of the attribute branch alone, in its best epoch
     fused: Metrics | None = None  # metrics of both branches together
-    attribute_weight: float | None = None  # of the attribute branch in them
+    attribute_weight: float | None = None  # weight of the attribute branch in `fused`
 
     def to_json(self) -> dict[str, object]:
-        """Return the results that there are."""
+        """Return the results that exist, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
@@ -54,14 +54,14 @@ class RunResults:
 class TrainingState:
     """The counts and settings of a checkpoint."""
 
-    epoch: int  # the next one, from 0
-    batch: int  # the next one, from 0
+    epoch: int  # the next epoch, from 0
+    batch: int  # the next batch, from 0
     failures: int  # how many times a video could not be read
     scaler: Mapping[str, object]  # state of the gradient scaler; empty if the run has none
     settings: Mapping[str, object]  # what must not change on resume
     best: RunResults  # results of the video branch
     since_best: int  # epochs since the best one
-    logged: int = 0  # lines of the log
+    logged: int = 0  # lines in the log
 
     @classmethod
     def from_json(cls, values: Mapping[str, object], path: Path) -> TrainingState:

@@ -34,7 +34,7 @@ class Validation:
     epoch: int  # completed epochs
     metrics: Metrics  # `top1`, `top5` and `macro`; `map` with several labels per video
     is_best: bool
-    videos: int  # that could be read
+    videos: int  # videos that could be read
     failures: int  # videos that could not be read
 
     kind: ClassVar[str] = "validated"  # in the log
@@ -47,7 +47,7 @@ class Validator:
     plan: RunPlan
     pool: DecodePool
     group: ProcessGroup
-    reported: set[str]  # ids of the unreadable videos that were reported; it is added to
+    reported: set[str]  # ids of unreadable videos that were reported; `report` adds to it
     unread: set[str] = field(default_factory=set)  # ids of all unreadable videos
 
     def validate(self, what: str, epoch: int, *, best: float | None) -> Validation:
@@ -111,7 +111,7 @@ def map_videos(
     read = [(sample, out) for sample, out in zip(samples, outcomes, strict=True) if not isinstance(out, Failure)]
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     if not read:
-        reason = failures[0].message if failures else "there is no video"
+        reason = failures[0].message if failures else "no videos"
         raise UsageError(f"{purpose}: none of {len(samples)} videos can be read ({reason})")
     return read, failures
 

@@ -43,7 +43,7 @@ class Step:
     steps: int  # of the whole run
     loss: float  # NaN if none of the videos could be read
     rate: float  # learning rate of the heads
-    videos: int = 0  # of the batch that could be read, in all processes
+    videos: int = 0  # videos of the batch that could be read, in all processes
     failures: int = 0  # videos of the batch that could not be read
     seconds: float = 0.0  # since the previous step
     waited_s: float = 0.0  # seconds of these spent waiting for videos
@@ -56,8 +56,8 @@ class Step:
 class Position:
     """How far training is."""
 
-    epoch: int = 0  # the next one, from 0
-    batch: int = 0  # the next one, from 0
+    epoch: int = 0  # the next epoch, from 0
+    batch: int = 0  # the next batch, from 0
     failures: int = 0  # how many times a video could not be read
 
 
