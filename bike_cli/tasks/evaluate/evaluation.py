@@ -26,7 +26,7 @@ from bike_cli.inference.prepare import open_shelf, prepare
 from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Clip, Failure, Prediction, Timings
 from bike_cli.settings import build, flatten
-from bike_cli.tasks.evaluate.mistakes import MISTAKES_SHOWN, Mistakes, find_mistakes
+from bike_cli.tasks.evaluate.mistakes import Mistakes, find_mistakes
 from bike_cli.tasks.evaluate.official import OfficialInputs, check_attributes
 from bike_cli.tasks.evaluate.report import EvaluationReport, Provenance, Value
 from bike_cli.tasks.evaluate.score_table import score_samples
@@ -185,12 +185,10 @@ class Evaluation:
         left_out = tuple(system.name for i, system in enumerate(self.systems) if i not in self._finite)
         return replace(report, systems_left_out=left_out)
 
-    def mistakes(self, most: int = MISTAKES_SHOWN) -> Mistakes:
+    def mistakes(self) -> Mistakes:
         """Return the first system's most confident mistakes; their videos are decoded once more."""
         first = self._scores[0]
-        return Mistakes(
-            find_mistakes(first.table, self._explain, most=most), first.name if len(self._finite) > 1 else ""
-        )
+        return Mistakes(find_mistakes(first.table, self._explain), first.name if len(self._finite) > 1 else "")
 
     @cached_property
     def _scores(self) -> list[SystemScores]:

@@ -42,7 +42,7 @@ class Mistakes:
     system: str = ""  # its name; empty if it is the only one
 
 
-def find_mistakes(table: ScoreTable, explain: Explain, *, most: int = MISTAKES_SHOWN) -> list[Mistake]:
+def find_mistakes(table: ScoreTable, explain: Explain) -> list[Mistake]:
     """Return a system's most confident mistakes, with the frames that spotting gave the largest weights.
 
     Args:
@@ -51,7 +51,7 @@ def find_mistakes(table: ScoreTable, explain: Explain, *, most: int = MISTAKES_S
     best = table.logits.argmax(axis=1)
     wrong = ~np.take_along_axis(table.present, best[:, None], axis=1)[:, 0]
     scores = np.where(wrong, np.take_along_axis(table.probabilities, best[:, None], axis=1)[:, 0], -1.0)
-    rows = [row for row in np.argsort(-scores, kind="stable")[:most].tolist() if wrong[row]]
+    rows = [row for row in np.argsort(-scores, kind="stable")[:MISTAKES_SHOWN].tolist() if wrong[row]]
     mistakes = []
     explained = {clip.source.id: (clip, answer) for clip, answer in explain(rows)}
     for row in rows:
