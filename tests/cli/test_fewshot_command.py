@@ -346,7 +346,7 @@ def test_settings_of_the_classifier_need_no_flag(kept: Callable[[str], Kept]) ->
         (("-L", "a, b"), "labels: {file} has labels already; leave -l and -L out, or add labels with --also"),
         (("-l", "{file}"), "labels: {file} has labels already; leave -l and -L out, or add labels with --also"),
         (("--also", "Red  square"), "label 'red square': is given twice, ignoring case and spaces; remove one"),
-        (("--also", "juggling, juggling"), "--also, label 2: label 'juggling' is 'juggling' of --also, label 1 again"),
+        (("--also", "juggling, juggling"), "--also, label 2: label 'juggling' repeats 'juggling' (--also, label 1)"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )

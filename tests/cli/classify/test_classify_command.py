@@ -273,7 +273,7 @@ def stderr_of(ran: Ran) -> str:
         (["{clip}", "-L", "a", "-l", "{labels}"], "labels: both -l and -L were given; choose one"),
         (["{clip}", "-L", " , "], "-L: holds no label"),
         (["{clip}", "-l", "{empty}"], "{empty}: holds no labels"),
-        (["{clip}", "-L", "Red  Square, red square"], "-L, label 2: label 'red square' is 'Red Square' of -L"),
+        (["{clip}", "-L", "Red  Square, red square"], "-L, label 2: label 'red square' repeats 'Red Square'"),
         (["{clip}", "-l", "{clip}"], "{clip}: is a video, not a list of labels"),
         (["{labels}", "-L", "a"], "{labels}: is a text file, not a video; a file of labels goes after -l"),
         (["{folder}", "-L", "a"], "{folder}: holds no file"),
