@@ -304,7 +304,7 @@ def _json_type(hint: typing.Any) -> str:  # noqa: ANN401
     titles = {part: title for title, part in REPORT_PARTS.items()}
     if hint in titles:
         return f"[{titles[hint].lower()}](#{titles[hint].lower().replace(' ', '-')})"
-    return {str: "string", int: "whole number", float: "number", type(None): "null"}[hint]
+    return {str: "string", int: "whole number", float: "number", bool: "true or false", type(None): "null"}[hint]
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def _classes(report: Report) -> Table:
 
 def _title(report: Report) -> str:
     over = f"{len(report.draws)} draws" if len(report.draws) > 1 else "the videos of one draw"
-    return f"accuracy in %, ± standard error over {over}; gain with 95% interval"
+    return f"accuracy in %, ± standard error over {over}; gain with 95 % interval"
 
 
 def _footer(report: Report) -> str:

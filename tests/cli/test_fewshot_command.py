@@ -175,7 +175,8 @@ def test_figures_follow_from_the_confusion_matrix(kept: Callable[[str], Kept]) -
 
         assert counts.sum() == 9
         assert result["top1"]["value"] == pytest.approx(share, abs=1e-6)
-        assert result["top1"]["error"] == pytest.approx(math.sqrt(share * (1 - share) / 8), abs=1e-6)
+        added = (9 * share + 2) / 13  # two hits and two misses are added
+        assert result["top1"]["error"] == pytest.approx(math.sqrt(added * (1 - added) / 13), abs=1e-6)
         assert result["per_class"] == pytest.approx((np.diag(counts) / counts.sum(axis=1)).tolist(), abs=1e-6)
         assert result["macro"]["value"] == pytest.approx(np.mean(result["per_class"]), abs=1e-6)
 

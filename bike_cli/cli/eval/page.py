@@ -98,6 +98,7 @@ def _environment() -> Environment:
         finalize=_without_controls,
     )
     environment.filters |= {
+        "adjusted_p": wording.adjusted_p,
         "class_metric": CLASS_METRICS.__getitem__,
         "counted": count,
         "metric_name": wording.metric_name,
@@ -107,16 +108,18 @@ def _environment() -> Environment:
         "shortened": _shortened,
         "signed": lambda share: wording.signed(share).replace("-", "−"),
         "value": _value,
+        "verdict": wording.verdict,
     }
     environment.globals |= {
         "CLASSES_OPEN": CLASSES_OPEN,
         "CLASS_METRICS": CLASS_METRICS,
         "FAILURES_SHOWN": FAILURES_SHOWN,
         "METRICS": METRICS,
-        "SIGNIFICANT": wording.SIGNIFICANT,
         "SHADES": SHADES,
         "asdict": asdict,
         "compared_on": wording.compared_on,
+        "shown_comparisons": wording.shown_comparisons,
+        "decided_by": wording.decided_by,
         "extent": _extent,
         "frames_of": _frames,
         "keys_of": wording.keys_of,

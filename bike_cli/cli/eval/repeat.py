@@ -115,7 +115,7 @@ def _request_values(arguments: Mapping[str, Value]) -> dict[str, object]:
 
 def compare_with_previous(previous: EvaluationReport, report: EvaluationReport) -> ExitCode:
     """Report on stderr whether the metrics agree with those of an earlier run."""
-    from bike_cli.tasks.evaluate.report import differing_metrics
+    from bike_cli.tasks.evaluate.reproduction import differing_metrics
 
     differing = differing_metrics(previous, report)
     if not differing:

@@ -9,10 +9,20 @@ from pathlib import Path
 
 import numpy as np
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-from bike_cli.cli.eval.wording import compared_on, keys_of, metric_name, percent, signed, winner
+from bike_cli.cli.eval.wording import (
+    adjusted_p,
+    compared_on,
+    decided_by,
+    keys_of,
+    metric_name,
+    percent,
+    shown_comparisons,
+    signed,
+    verdict,
+)
 from bike_cli.cli.terminal.console import NARROWEST_TABLE, plain
 from bike_cli.cli.terminal.json_text import escaped
 from bike_cli.cli.terminal.output_file import open_output
@@ -113,15 +123,15 @@ def _both(metrics: Mapping[str, Estimate]) -> list[str]:
 
 
 def _comparisons(report: EvaluationReport) -> Table:
-    title = f"compared with {report.comparisons[0].baseline}, in percentage points, {compared_on(report)}"
+    baseline = report.comparisons[0].baseline
+    title = f"compared with {baseline}, in percentage points, {compared_on(report)}; {decided_by(report)}"
     table = Table(box=box.SIMPLE, title=plain(title), title_justify="left")
     for column in ("system", "metric", "difference", "95 % interval", "p", ""):
-        table.add_column(column, justify="left" if column in ("system", "metric", "") else "right")
-    for row in report.comparisons:
-        better = winner(row)
-        cells = (signed(row.difference), f"{signed(row.low)} to {signed(row.high)}", f"{row.p:.3f}")
-        verdict = "" if better is None else f"significant: {better} is better"
-        table.add_row(*map(plain, (row.system, metric_name(row.metric), *cells, verdict)))
+        justify: JustifyMethod = "left" if column in ("system", "metric", "") else "right"
+        table.add_column(column, justify=justify, no_wrap=column == "95 % interval")
+    for row in shown_comparisons(report):
+        cells = (signed(row.difference), f"{signed(row.low)} to {signed(row.high)}", adjusted_p(row), verdict(row))
+        table.add_row(*map(plain, (row.system, metric_name(row.metric), *cells)))
     return table
 
 

@@ -9,7 +9,6 @@ from bike_cli.tasks.evaluate.official import OFFICIAL_NAMES
 from bike_cli.tasks.evaluate.report import Comparison, Estimate, EvaluationReport, Metric
 from bike_cli.wording import points
 
-SIGNIFICANT = 0.05  # below this p
 SCOPES = {  # of comparisons, where they are not of the protocol's own metrics
     "fewshot": "for the first draw",
     "zeroshot-half": "over all classes, not halves",
@@ -29,12 +28,43 @@ def keys_of(metrics: Iterable[Mapping[str, Metric] | Mapping[str, Estimate] | No
 
 def winner(comparison: Comparison) -> str | None:
     """Return the system that is better, if the difference is significant."""
-    low, high = comparison.low, comparison.high
-    if low <= 0 <= high or comparison.p >= SIGNIFICANT:
+    if not comparison.significant:
         return None
     metric = METRICS.get(comparison.metric)
     smaller_is_better = metric is not None and metric.smaller_is_better
-    return comparison.system if (low > 0) != smaller_is_better else comparison.baseline
+    return comparison.system if (comparison.difference > 0) != smaller_is_better else comparison.baseline
+
+
+def shown_comparisons(report: EvaluationReport) -> list[Comparison]:
+    """Return the comparisons to show: of a system that equals the first in everything, only the first metric's."""
+    different = {row.system for row in report.comparisons if row.difference or row.differing != 0}
+    first = report.comparisons[0].metric if report.comparisons else None
+    return [row for row in report.comparisons if row.system in different or row.metric == first]
+
+
+def verdict(comparison: Comparison) -> str:
+    """Return what a difference means; empty for a metric that does not decide."""
+    if comparison.differing == 0:
+        return "same answers"
+    if comparison.significant is None:
+        return ""
+    return f"significant: {winner(comparison)} is better" if comparison.significant else "not significant"
+
+
+def decided_by(report: EvaluationReport) -> str:
+    """Return which metric decides, and how its p-values are adjusted."""
+    deciding = [row for row in report.comparisons if row.significant is not None]
+    if not deciding:
+        return "not tested"
+    adjusted = f", p adjusted for {len(deciding)} comparisons (Holm)" if len(deciding) > 1 else ""
+    return f"{metric_name(deciding[0].metric)} decides{adjusted}"
+
+
+def adjusted_p(comparison: Comparison) -> str:
+    """Return the p-value of a metric that decides; empty for others."""
+    if comparison.p_adjusted is None:
+        return ""
+    return "< 0.001" if comparison.p_adjusted < 0.001 else f"{comparison.p_adjusted:.3f}"
 
 
 def compared_on(report: EvaluationReport) -> str:

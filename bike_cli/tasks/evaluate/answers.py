@@ -93,13 +93,16 @@ class Answers:
         return Groups.of(self.guesses, groups=len(self.table.labels), rows=self.known)
 
     @cached_property
+    def bins(self) -> NDArray[np.int64]:
+        """The bin of confidence of each known video, [n]; each has its upper edge."""
+        return np.asarray(np.clip(np.ceil(self.confidence[self.known] * BINS).astype(np.int64) - 1, 0, BINS - 1))
+
+    @cached_property
     def by_bin(self) -> tuple[Groups, Tensor]:
         """A group per bin of confidence, and the excess of correctness over confidence in the order of the groups."""
-        confidence = self.confidence[self.known]
-        bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)  # each with its upper edge
-        order = np.argsort(bins, kind="stable")
-        groups = Groups.in_order(self.known[order], np.bincount(bins, minlength=BINS))
-        return groups, torch.from_numpy((self.hits - confidence)[order])
+        order = np.argsort(self.bins, kind="stable")
+        groups = Groups.in_order(self.known[order], np.bincount(self.bins, minlength=BINS))
+        return groups, torch.from_numpy((self.hits - self.confidence[self.known])[order])
 
     @cached_property
     def by_doubt(self) -> tuple[Groups, Groups]:

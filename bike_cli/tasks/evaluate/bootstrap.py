@@ -1,4 +1,4 @@
-"""The bootstrap: confidence intervals and p-values from videos that are drawn again and again, with replacement.
+"""The bootstrap: metrics of videos that are drawn again and again, with replacement.
 
 A resample says how often each video was drawn. Metrics are computed for many resamples at once, from counts [V, R] that
 are summed over groups of videos. The sums are whole numbers below 2^24, which float32 holds exactly in any order.
@@ -6,7 +6,6 @@ are summed over groups of videos. The sums are whole numbers below 2^24, which f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,11 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from bike_cli.tasks.evaluate.metrics import Ranking, divided
-from bike_cli.tasks.evaluate.report import Metric
 
 BLOCK = 64  # resamples at once; their counts of one video fill a few cache lines
 MOST_POSITIVES, MOST_NEGATIVES = 2**13, 2**24  # of the classes that are processed together
-LOWEST, HIGHEST = 2.5, 97.5  # percentiles of a 95 % interval
 
 
 def resamples_of(videos: int, *, seed: int, resamples: int) -> Iterator[Tensor]:
@@ -33,39 +30,9 @@ def resamples_of(videos: int, *, seed: int, resamples: int) -> Iterator[Tensor]:
         yield torch.from_numpy(counts)
 
 
-def interval(value: float, drawn: NDArray[np.float64]) -> Metric:
-    """Return the percentile interval of resamples [R], widened to include the value itself.
-
-    Resampling increases a calibration error, so all percentiles may lie above it. NaN resamples are ignored.
-    """
-    if np.isnan(drawn).all():
-        return Metric(value, value, value)
-    low, high = np.nanpercentile(drawn, (LOWEST, HIGHEST))
-    return Metric(value, min(float(low), value), max(float(high), value))
-
-
-def sign_test(wins: int, losses: int) -> float:
-    """Return the exact two-sided p of the sign test: how likely fair coins fall at least as one-sided as this."""
-    count = wins + losses
-    heads = torch.arange(min(wins, losses) + 1, dtype=torch.float64)
-    total = torch.tensor(count, dtype=torch.float64)
-    ways = torch.lgamma(total + 1) - torch.lgamma(heads + 1) - torch.lgamma(total - heads + 1)
-    return min(1.0, 2 * math.exp(float(torch.logsumexp(ways, dim=0)) - count * math.log(2)))
-
-
-def p_value(drawn: NDArray[np.float64], *, least: float = 0.0) -> float:
-    """Return the two-sided p of paired differences [R], one per resample, from 1/(R + 1) to 1; NaN ones are ignored.
-
-    It is twice the share of resamples in which the difference is 0 or has the other sign.
-
-    Args:
-        least: the p of the sign test. All resamples agree if only a few videos differ, all in favour of one system.
-    """
-    known = drawn[~np.isnan(drawn)]
-    if not len(known):
-        return 1.0
-    other_side = min((known <= 0).mean(), (known >= 0).mean())
-    return min(1.0, max(2 * float(other_side), 1 / (len(known) + 1), least))
+def each_once(videos: int) -> Tensor:
+    """Return the counts in which each video is drawn once: [V, 1]."""
+    return torch.ones(videos, 1)
 
 
 @dataclass(frozen=True, eq=False)

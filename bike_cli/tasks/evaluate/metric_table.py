@@ -1,4 +1,4 @@
-"""The table of all metrics; intervals and paired comparisons by the bootstrap follow from it.
+"""The table of all metrics; their intervals and paired comparisons follow from it.
 
 To add a metric, write a function of `Resamples` and give it a row in `METRICS`.
 """
@@ -6,25 +6,37 @@ To add a metric, write a function of `Resamples` and give it a row in `METRICS`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bike_cli.config import EvalConfig
 from bike_cli.tasks.evaluate.answers import Answers, Resamples
-from bike_cli.tasks.evaluate.bootstrap import BLOCK, interval, p_value, resamples_of, sign_test
+from bike_cli.tasks.evaluate.bootstrap import BLOCK, each_once, resamples_of
+from bike_cli.tasks.evaluate.intervals import (
+    Difference,
+    bootstrap_interval,
+    calibration_interval,
+    holm,
+    independent_difference,
+    mean_proportion_interval,
+    metric_difference,
+    proportion_interval,
+    share_difference,
+)
 from bike_cli.tasks.evaluate.metrics import average_precision, confusion, divided
-from bike_cli.tasks.evaluate.report import ClassMetrics, Comparison, SystemResult
+from bike_cli.tasks.evaluate.report import ClassMetrics, Comparison, Metric, SystemResult
 from bike_cli.tasks.evaluate.score_table import ScoreTable, aligned
 
 RESAMPLES = EvalConfig.resamples
 MOST_LOOKUPS = 10**10  # what the interval of a costly metric may take
 FEWEST_BLOCKS = 4
+FEWEST_CALIBRATED = 20  # videos; of fewer, the interval of the calibration error is too narrow
+SIGNIFICANT = 0.05
 
-Evidence = NDArray[np.bool_] | NDArray[np.int64] | NDArray[np.float64]
+Hits = NDArray[np.bool_]  # per known video
 Values = NDArray[np.float64]  # a metric in each resample, [R]; NaN where it is undefined
 
 
@@ -56,11 +68,29 @@ def _mean_over_classes(shares: NDArray[np.float64]) -> Values:
     return divided(np.nansum(shares, axis=0), (~np.isnan(shares)).sum(axis=0))
 
 
+# -- their intervals ---------------------------------------------------------------------------------------------------
+
+
+def _mean_class_interval(answers: Answers) -> Metric:
+    counts = confusion(answers.truth, answers.guesses, len(answers.table.labels))
+    return mean_proportion_interval(np.diag(counts), counts.sum(axis=1))
+
+
+def _calibration_interval(answers: Answers) -> Metric:
+    confidence, bins = answers.confidence[answers.known], answers.bins
+    value = float(_calibration_error(Resamples(answers, each_once(len(answers.table.videos))))[0])
+    return calibration_interval(value, answers.hits - confidence, confidence, bins)
+
+
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
 def _single_label(answers: Answers) -> bool:
     return not answers.table.multi_label
+
+
+def _known(answers: Answers) -> int:
+    return len(answers.known)
 
 
 @dataclass(frozen=True)
@@ -72,9 +102,11 @@ class MetricDefinition:
     meaning: str  # a phrase that explains it
     compute: Callable[[Resamples], Values]  # returns its value in each resample, [R]
     applies: Callable[[Answers], bool] = _single_label  # whether it is defined for some answers
-    # What the sign test compares, one row per video. If boolean, True speaks for the system; otherwise a difference may
-    # speak for either system, so all of them may speak for the same one.
-    evidence: Callable[[Answers], Evidence] = lambda answers: answers.table.logits
+    # For a share of videos, which ones count; its interval is exact, and differences are tested exactly.
+    hits: Callable[[Answers], Hits] | None = None
+    interval: Callable[[Answers], Metric] | None = None  # None: from `hits`, or else from resamples
+    videos: Callable[[Answers], int] = _known  # number of videos that the metric depends on
+    has_test: bool = True  # whether differences are tested
     smaller_is_better: bool = False  # whether smaller values are better
     is_costly: bool = False  # whether the interval of a very large table is computed from fewer resamples
 
@@ -88,35 +120,37 @@ METRICS = {
             "share of videos whose best answer is correct",
             lambda drawn: drawn.share(drawn.answers.by_hit),
             applies=lambda answers: True,
-            evidence=lambda answers: answers.hits,
+            hits=lambda answers: answers.hits,
         ),
         MetricDefinition(
             "top5",
             "top-5",
             "share of videos whose class is among the five best answers",
             lambda drawn: drawn.share(drawn.answers.by_hit5),
-            applies=lambda answers: answers.names_top,
-            evidence=lambda answers: answers.hits5,
+            applies=lambda answers: answers.names_top and len(answers.table.labels) > 5,
+            hits=lambda answers: answers.hits5,
         ),
         MetricDefinition(
             "mean_class",
             "mean class accuracy",
             "mean over classes of the share of correctly classified videos; each class counts the same",
             lambda drawn: _mean_over_classes(divided(drawn.correct, drawn.videos)),
-            evidence=lambda answers: answers.guesses,
+            interval=_mean_class_interval,
         ),
         MetricDefinition(
             "macro_f1",
             "macro F1",
             "mean over classes of F1, the harmonic mean of precision and recall",
             _macro_f1,
-            evidence=lambda answers: answers.guesses,
         ),
         MetricDefinition(
             "ece",
             "calibration error",
             "mean distance between confidence and accuracy; smaller is better",
             _calibration_error,
+            applies=lambda answers: _single_label(answers) and len(answers.known) >= FEWEST_CALIBRATED,
+            interval=_calibration_interval,
+            has_test=False,
             smaller_is_better=True,
         ),
         MetricDefinition(
@@ -124,7 +158,8 @@ METRICS = {
             "AUROC, none of these",
             "how well confidence separates known classes from unknown ones; 50 is chance",
             _auroc_none,
-            applies=lambda answers: _single_label(answers) and not answers.labelled.all(),
+            applies=lambda answers: _single_label(answers) and not bool(answers.labelled.all()),
+            videos=lambda answers: min(len(answers.known), int((~answers.labelled).sum())),
         ),
         MetricDefinition(
             "map",
@@ -148,7 +183,7 @@ def metrics_of(answers: Answers) -> list[MetricDefinition]:
 
 
 def measure(table: ScoreTable, name: str = "", *, seed: int = 0, resamples: int = RESAMPLES) -> SystemResult:
-    """Return every metric of a table with its percentile bootstrap interval over videos, and those of each class.
+    """Return every metric of a table with its 95 % interval over videos, and those of each class.
 
     The same table, seed and number of resamples give the same digits. With very many videos and classes, the interval
     of `map` is computed from the first resamples: 256 for 100,000 videos and 400 classes.
@@ -157,8 +192,10 @@ def measure(table: ScoreTable, name: str = "", *, seed: int = 0, resamples: int 
         UsageError: no video has a label.
     """
     answers = Answers(table)
-    values, drawn = _bootstrap(answers, seed=seed, resamples=resamples)
-    metrics = {key: interval(value, drawn[key]) for key, value in values.items()}
+    applying = metrics_of(answers)
+    resampled = [metric for metric in applying if metric.hits is None and metric.interval is None]
+    drawn = _resampled(answers, resampled, seed=seed, resamples=resamples)
+    metrics = {metric.key: _with_interval(metric, answers, drawn.get(metric.key)) for metric in applying}
     counts = None if table.multi_label else confusion(answers.truth, answers.guesses, len(table.labels))
     rows = None if counts is None else tuple(tuple(row) for row in counts.tolist())
     return SystemResult(name, metrics, _class_metrics(answers, counts), rows)
@@ -172,45 +209,76 @@ def compare(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> list[Comparison]:
-    """Return by how much the second table exceeds the first, by a paired bootstrap: both have the same videos drawn.
+    """Return by how much the second table exceeds the first in each metric, on the videos that both have.
 
-    Videos and labels may be in different orders. Videos that only one table has are left out.
+    Videos and labels may be in different orders. The p-values are those of single tests; see `mark_significant`.
 
     Raises:
         UsageError: different labels, a different truth, no video in common, or a video twice in a table.
     """
     *tables, left_out = aligned(first, second)
-    answers = [Answers(table) for table in tables]
-    (values, drawn), (others, others_drawn) = (_bootstrap(one, seed=seed, resamples=resamples) for one in answers)
+    a, b = (Answers(table) for table in tables)
+    applying = [metric for metric in metrics_of(a) if metric.applies(b)]
+    resampled = [metric for metric in applying if metric.hits is None and metric.has_test]
+    drawn, other = (_resampled(one, resampled, seed=seed, resamples=resamples) for one in (a, b))
+    videos, differing = len(a.table.videos), int((a.guesses != b.guesses).sum())
     rows = []
-    for key in (key for key in values if key in others):
-        differences = others_drawn[key] - drawn[key]
-        gain = interval(others[key] - values[key], differences)
-        p = p_value(differences, least=_sign_test(*(METRICS[key].evidence(one) for one in answers)))
-        rows.append(Comparison(*names, key, gain.value, gain.low, gain.high, p, len(tables[0].videos), left_out))
+    for metric in applying:
+        gain = _difference(metric, a, b, drawn.get(metric.key), other.get(metric.key))
+        row = Comparison(
+            *names, metric.key, gain.value, gain.low, gain.high, gain.p, videos, left_out, differing=differing
+        )
+        rows.append(row)
     return rows
 
 
-def _bootstrap(answers: Answers, *, seed: int, resamples: int) -> tuple[dict[str, float], dict[str, Values]]:
-    """Return each metric, and its values in resamples."""
-    videos, metrics = len(answers.table.videos), metrics_of(answers)
+def mark_significant(comparisons: Sequence[Comparison], metric: str) -> list[Comparison]:
+    """Return the comparisons with the one metric that decides marked, its p-values adjusted for their number (Holm)."""
+    deciding = [i for i, row in enumerate(comparisons) if row.metric == metric and row.p is not None]
+    adjusted = dict(zip(deciding, holm([comparisons[i].p or 0.0 for i in deciding]), strict=True))
+    return [
+        replace(row, p_adjusted=adjusted[i], significant=adjusted[i] < SIGNIFICANT) if i in adjusted else row
+        for i, row in enumerate(comparisons)
+    ]
+
+
+def _with_interval(metric: MetricDefinition, answers: Answers, drawn: Values | None) -> Metric:
+    if metric.interval is not None:
+        return metric.interval(answers)
+    if metric.hits is not None:
+        hits = metric.hits(answers)
+        return proportion_interval(int(hits.sum()), len(hits))
+    assert drawn is not None
+    return bootstrap_interval(_value(metric, answers), drawn, metric.videos(answers))
+
+
+def _difference(
+    metric: MetricDefinition, first: Answers, second: Answers, drawn: Values | None, other: Values | None
+) -> Difference:
+    if metric.hits is not None:
+        before, after = metric.hits(first), metric.hits(second)
+        return share_difference(int((after & ~before).sum()), int((before & ~after).sum()), len(before))
+    if drawn is None or other is None:
+        return independent_difference(_with_interval(metric, first, None), _with_interval(metric, second, None))
+    return metric_difference(_value(metric, second) - _value(metric, first), other - drawn, metric.videos(first))
+
+
+def _value(metric: MetricDefinition, answers: Answers) -> float:
+    return float(metric.compute(Resamples(answers, each_once(len(answers.table.videos))))[0])
+
+
+def _resampled(
+    answers: Answers, metrics: Sequence[MetricDefinition], *, seed: int, resamples: int
+) -> dict[str, Values]:
+    """Return the values of metrics in resamples."""
     blocks = max(FEWEST_BLOCKS, MOST_LOOKUPS // (answers.table.logits.size * BLOCK))
-    whole = Resamples(answers, torch.ones(videos, 1))
-    values = {metric.key: float(metric.compute(whole)[0]) for metric in metrics}
-    parts: dict[str, list[Values]] = {key: [np.empty(0)] for key in values}
-    for i, counts in enumerate(resamples_of(videos, seed=seed, resamples=resamples)):
+    parts: dict[str, list[Values]] = {metric.key: [np.empty(0)] for metric in metrics}
+    for i, counts in enumerate(resamples_of(len(answers.table.videos), seed=seed, resamples=resamples)):
         drawn = Resamples(answers, counts)
         for metric in metrics:
             if i < blocks or not metric.is_costly:
                 parts[metric.key].append(metric.compute(drawn))
-    return values, {key: np.concatenate(some) for key, some in parts.items()}
-
-
-def _sign_test(a: Evidence, b: Evidence) -> float:
-    """Return the p of the sign test; videos for which both are equal do not count."""
-    if a.dtype == np.bool_:
-        return sign_test(int((b > a).sum()), int((a > b).sum()))
-    return sign_test(int((a != b).reshape(len(a), -1).any(axis=1).sum()), 0)
+    return {key: np.concatenate(some) for key, some in parts.items()}
 
 
 def _class_metrics(answers: Answers, counts: NDArray[np.int64] | None) -> tuple[ClassMetrics, ...]:

@@ -8,14 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
-# Student's t, two-sided 95 %, by degrees of freedom. Beyond the last one, an approximation is accurate to 0.003.
-_T95 = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
-    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
-)
-_NORMAL95 = 1.960
 FEW = 20  # up to this k, repeated maxima are faster than sorting
 
 
@@ -33,11 +27,33 @@ def mean_of(values: Sequence[float] | NDArray[np.float64]) -> Mean:
     numbers = np.asarray(values, dtype=np.float64)
     if not len(numbers):
         raise ValueError("values is empty; give at least one")
-    value, count = float(numbers.mean()), len(numbers)
-    if count < 2:
+    return mean_with_error(float(numbers.mean()), [numbers])
+
+
+def share_of(hits: NDArray[np.bool_]) -> Mean:
+    """Return the share of hits. Its error is that of Agresti and Coull, which is not 0 for all or none."""
+    count = len(hits) + 4
+    share = (int(hits.sum()) + 2) / count
+    error = math.sqrt(share * (1 - share) / count)
+    return Mean(float(hits.mean()), error, error * float(special.ndtri(0.975)))
+
+
+def mean_with_error(value: float, sources: Sequence[NDArray[np.float64]], *, added_variance: float = 0.0) -> Mean:
+    """Return a mean that varies with several independent sources, such as draws and videos.
+
+    Args:
+        sources: for each source, the means per draw or per video; those with a single value do not count.
+        added_variance: is added to the variance of the mean.
+    """
+    sources = [numbers for numbers in sources if len(numbers) > 1]
+    if not sources:
         return Mean(value, None, None)
-    error = float(numbers.std(ddof=1)) / math.sqrt(count)
-    return Mean(value, error, error * (_T95[count - 2] if count - 2 < len(_T95) else _NORMAL95 + 2.4 / (count - 1)))
+    variances = [float(numbers.var(ddof=1)) / len(numbers) for numbers in sources]
+    variance = math.fsum(variances)
+    shares = [part / variance for part in variances] if variance else [1.0] + [0.0] * (len(sources) - 1)
+    freedom = 1 / math.fsum(share**2 / (len(numbers) - 1) for share, numbers in zip(shares, sources, strict=True))
+    error = math.sqrt(variance + added_variance)
+    return Mean(value, error, error * float(special.stdtrit(freedom, 0.975)))
 
 
 def confusion(truth: NDArray[np.int64], guesses: NDArray[np.int64], classes: int) -> NDArray[np.int64]:

@@ -20,6 +20,11 @@ def over_splits(values: Sequence[float]) -> Estimate:
     return Estimate(float(np.mean(values)), float(np.std(values)))
 
 
+def over_draws(values: Sequence[float]) -> Estimate:
+    """Return the mean of the values of random draws with their sample standard deviation; of one draw, it has none."""
+    return Estimate(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None)
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """One split: some videos of a table, and the candidate classes."""

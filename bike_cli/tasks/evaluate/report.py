@@ -6,15 +6,14 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from bike_cli.errors import shorten
 
-VERSION = 2  # of the JSON; bike 0.1 wrote the same keys without `version`
+VERSION = 3  # of the JSON; bike 0.1 wrote no `version`, and other intervals and p-values up to 2
 DIGITS = 9  # more differ between machines
-SAMENESS = 1e-6  # metrics closer than this agree: another machine may differ in the last digits
 SHOWN = 60  # characters of a value in a message
 
 Value = str | int | float | bool | None | tuple[str, ...]  # of an argument or a setting
@@ -134,9 +133,12 @@ class Comparison:
         difference: metric of the other system minus metric of the first.
         low: lower end of its 95 % interval.
         high: upper end of its 95 % interval.
-        p: two-sided p-value.
+        p: two-sided p-value of this comparison alone; None for a metric without a test.
         videos: number of videos that both systems have.
         left_out: number of videos that only one of them has.
+        differing: number of videos that both have and that get different answers.
+        p_adjusted: p-value adjusted for the number of systems (Holm); None for metrics that do not decide.
+        significant: whether `p_adjusted` is below 0.05; None for metrics that do not decide.
     """
 
     baseline: str = field(metadata={"key": "a"})
@@ -145,9 +147,12 @@ class Comparison:
     difference: float
     low: float
     high: float
-    p: float
+    p: float | None
     videos: int
     left_out: int
+    differing: int | None = None
+    p_adjusted: float | None = None
+    significant: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -246,6 +251,7 @@ class EvaluationReport:
         comparisons: a comparison for each further system and each metric.
         splits: results on each split, for protocols that have splits.
         systems_left_out: names of systems that could not be evaluated.
+        version: version of the JSON that it was read from.
     """
 
     protocol: str
@@ -255,10 +261,13 @@ class EvaluationReport:
     comparisons: tuple[Comparison, ...] = ()
     splits: tuple[SplitResult, ...] = ()
     systems_left_out: tuple[str, ...] = ()
+    version: int = VERSION
 
     def to_json(self) -> str:
         """Return the report as one line of JSON."""
-        return json.dumps(_report_object(self), ensure_ascii=False, allow_nan=False)
+        whole = _encoded(self)
+        document = {"version": whole.pop("version"), "command": "eval", **whole.pop("manifest"), **whole}
+        return json.dumps(document, ensure_ascii=False, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> EvaluationReport:
@@ -276,7 +285,7 @@ class EvaluationReport:
         version = document.get("version", 1)
         if version not in range(1, VERSION + 1):
             raise ValueError(f"version is {shorten(repr(version), SHOWN)}, and this bike reads up to {VERSION}")
-        return _decoded(cls, {**document, "manifest": document}, "")  # type: ignore[no-any-return]
+        return _decoded(cls, {**document, "manifest": document, "version": version}, "")  # type: ignore[no-any-return]
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
@@ -285,17 +294,6 @@ class EvaluationReport:
 def key_of(part: Field[Any]) -> str:
     """Return the key of a dataclass field in the JSON."""
     return str(part.metadata.get("key", part.name))
-
-
-def differing_metrics(before: EvaluationReport, now: EvaluationReport) -> list[str]:
-    """Return where the metrics of two reports differ, in words; what the first one lacks is not compared."""
-    then, today = _report_object(before), _report_object(now)
-    return [text for name in ("systems", "splits", "comparisons") for text in _differing(then[name], today[name], name)]
-
-
-def _report_object(report: EvaluationReport) -> dict[str, Any]:
-    whole = _encoded(report)
-    return {"version": VERSION, "command": "eval", **whole.pop("manifest"), **whole}
 
 
 def _encoded(value: Any) -> Any:  # noqa: ANN401
@@ -368,17 +366,3 @@ def _name_of(kind: Any) -> str:  # noqa: ANN401
     if typing.get_origin(kind) is tuple:
         return "an array"
     return {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "null")
-
-
-def _differing(before: Any, now: Any, where: str) -> Iterator[str]:  # noqa: ANN401
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in before:
-            yield from _differing(before[key], now.get(key), f"{where}.{key}")
-    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        for i, (old, new) in enumerate(zip(before, now, strict=True)):
-            yield from _differing(old, new, f"{where}[{i}]")
-    elif _is_a(before, float) and _is_a(now, float):
-        if abs(before - now) > SAMENESS:
-            yield f"{where}: {before} before, {now} now"
-    elif before != now:
-        yield f"{where}: {shorten(repr(before), SHOWN)} before, {shorten(repr(now), SHOWN)} now"

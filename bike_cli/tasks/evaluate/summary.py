@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,10 +15,10 @@ from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure
 from bike_cli.settings import settings_affecting
-from bike_cli.tasks.evaluate.metric_table import compare, measure
+from bike_cli.tasks.evaluate.metric_table import compare, mark_significant, measure
 from bike_cli.tasks.evaluate.metrics import top1_and_top5
 from bike_cli.tasks.evaluate.official import OfficialInputs, check_attributes, official_metrics, official_part
-from bike_cli.tasks.evaluate.protocols import Part, over_splits, zeroshot_half
+from bike_cli.tasks.evaluate.protocols import Part, over_draws, over_splits, zeroshot_half
 from bike_cli.tasks.evaluate.report import (
     Comparison,
     Estimate,
@@ -92,7 +92,8 @@ def summarize(
         except UsageError as e:  # must not hide the other metrics
             logger.warning("protocol %s: its own metrics are left out (%s)", config.protocol, e)
         results.append(result)
-    comparisons = [row for other in systems[1:] for row in _compare(systems[0], other, config)]
+    compared = [row for other in systems[1:] for row in _compare(systems[0], other, config)]
+    comparisons = mark_significant(compared, next(iter(results[0].metrics)))
     return EvaluationReport(config.protocol, manifest, data, tuple(results), tuple(comparisons), tuple(splits))
 
 
@@ -171,8 +172,10 @@ def _splits(system: SystemScores, parts: Sequence[Part], config: EvalConfig) -> 
         rows = [_split(system.name, f"draw {i + 1}", table) for i, table in enumerate(system.draws)]
     else:
         return []
-    official = None if rows[0].official is None else _mean([row.official or {} for row in rows])
-    return [*rows, SplitResult(system.name, "mean ± std", None, None, _mean([row.metrics for row in rows]), official)]
+    mean = over_draws if config.protocol == "fewshot" else over_splits
+    official = None if rows[0].official is None else _mean([row.official or {} for row in rows], mean)
+    metrics = _mean([row.metrics for row in rows], mean)
+    return [*rows, SplitResult(system.name, "mean ± std", None, None, metrics, official)]
 
 
 def _split(system: str, name: str, table: ScoreTable) -> SplitResult:
@@ -191,8 +194,8 @@ def _estimates(metrics: Mapping[str, float]) -> dict[str, Estimate]:
     return {name: Estimate(value) for name, value in metrics.items()}
 
 
-def _mean(splits: Sequence[Mapping[str, Estimate]]) -> dict[str, Estimate]:
-    return {name: over_splits([metrics[name].value for metrics in splits]) for name in splits[0]}
+def _mean(splits: Sequence[Mapping[str, Estimate]], mean: Callable[[Sequence[float]], Estimate]) -> dict[str, Estimate]:
+    return {name: mean([metrics[name].value for metrics in splits]) for name in splits[0]}
 
 
 def _parts(eval_set: EvalSet, places: Sequence[int]) -> list[Part]:

@@ -147,7 +147,7 @@ class Fitting:
         test = self.draws.trials[trial].test
         truth = np.array([self.videos.samples[place].label for place in test], dtype=np.int64)
         counts = confusion(truth, guesses, len(self.classifier.labels))
-        return Outcome(method, shots, trial, counts, guesses == truth, chosen)
+        return Outcome(method, shots, trial, counts, guesses == truth, np.array(test, dtype=np.int64), chosen)
 
     @torch.no_grad()
     def _table(self, method: str, shots: int, trial: int) -> ScoreTable:

@@ -15,7 +15,7 @@ from bike_cli.data.labelled.draws import Draw
 from bike_cli.engine.engine import Engine
 from bike_cli.records import Failure, Sample, Timings
 from bike_cli.settings import settings_affecting
-from bike_cli.tasks.evaluate.metrics import Mean, mean_class_accuracy, mean_of, recalls, top1
+from bike_cli.tasks.evaluate.metrics import Mean, mean_class_accuracy, mean_of, mean_with_error, recalls, share_of, top1
 from bike_cli.tasks.fewshot.methods import BASELINE
 from bike_cli.versions import versions
 
@@ -29,6 +29,7 @@ class Outcome:
     trial: int
     counts: NDArray[np.int64]  # confusion matrix, int64 [C, C]; rows are true classes
     hits: NDArray[np.bool_]  # bool [V], whether each test video was classified correctly
+    videos: NDArray[np.int64]  # int64 [V], the test videos; other draws may have others
     chosen: Mapping[str, float]  # constants that the fit chose, by name
 
     @property
@@ -48,7 +49,7 @@ class Summary:
 
     top1: Mean  # of a single draw, its error is that over the test videos
     mean_class: Mean
-    gain: Mean  # top-1 minus that of the baseline on the same draws; its interval is paired
+    gain: Mean  # top-1 minus that of the baseline on the same videos; its error is that over draws and test videos
     counts: NDArray[np.int64]  # the sum of the confusion matrices, int64 [C, C]
 
 
@@ -56,11 +57,20 @@ def summarise(outcomes: Sequence[Outcome], baseline: Sequence[Outcome]) -> Summa
     """Return the summary of a method's outcomes; `baseline` has the outcomes of the baseline on the same draws."""
     counts: NDArray[np.int64] = np.sum([outcome.counts for outcome in outcomes], axis=0)
     mean_class = mean_of([outcome.mean_class for outcome in outcomes])
-    if len(outcomes) == 1:
-        hits = outcomes[0].hits.astype(np.float64)
-        return Summary(mean_of(hits), mean_class, mean_of(hits - baseline[0].hits), counts)
-    gains = [outcome.top1 - base.top1 for outcome, base in zip(outcomes, baseline, strict=True)]
-    return Summary(mean_of([outcome.top1 for outcome in outcomes]), mean_class, mean_of(gains), counts)
+    accuracy = share_of(outcomes[0].hits) if len(outcomes) == 1 else mean_of([outcome.top1 for outcome in outcomes])
+    return Summary(accuracy, mean_class, _gain(outcomes, baseline), counts)
+
+
+def _gain(outcomes: Sequence[Outcome], baseline: Sequence[Outcome]) -> Mean:
+    """Return the mean gain. Draws and test videos both vary, so the variances of both add up (Welch-Satterthwaite).
+
+    As for other differences, two videos that speak for either method are added to the variance.
+    """
+    gains = [outcome.hits.astype(np.float64) - base.hits for outcome, base in zip(outcomes, baseline, strict=True)]
+    by_draw = np.array([gain.mean() for gain in gains])
+    _, video = np.unique(np.concatenate([outcome.videos for outcome in outcomes]), return_inverse=True)
+    by_video = np.bincount(video, np.concatenate(gains)) / np.bincount(video)
+    return mean_with_error(float(by_draw.mean()), [by_draw, by_video], added_variance=2 / (len(by_video) + 2) ** 2)
 
 
 @dataclass(frozen=True, eq=False)

@@ -499,4 +499,4 @@ def test_a_report_of_0_1_is_repeated() -> None:
 
     ran = bike("eval", "--from", OLD_REPORT)
 
-    assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "the metrics agree with those of --from\n")
+    assert (ran.stderr, ran.exit_code) == ("the metrics agree with those of --from\n", ExitCode.DONE)

@@ -339,33 +339,52 @@ def test_a_metric_that_a_system_lacks_is_a_dash(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "low", "high", "p", "verdict"),
+    ("metric", "difference", "significant", "differing", "verdict"),
     [
-        ("top1", 0.01, 0.03, 0.01, "significant: other is better"),
-        ("top1", -0.03, -0.01, 0.01, "significant: tiny is better"),
-        ("ece", 0.01, 0.03, 0.01, "significant: tiny is better"),  # a smaller error
-        ("ece", -0.03, -0.01, 0.01, "significant: other is better"),
-        ("top1", -0.01, 0.03, 0.01, "not significant"),
-        ("top1", 0.0, 0.03, 0.01, "not significant"),
-        ("top1", 0.01, 0.03, 0.05, "not significant"),  # of a few videos
+        ("top1", 0.02, True, 9, "significant: other is better"),
+        ("top1", -0.02, True, 9, "significant: tiny is better"),
+        ("ece", 0.02, True, 9, "significant: tiny is better"),  # a smaller error
+        ("ece", -0.02, True, 9, "significant: other is better"),
+        ("top1", 0.02, False, 9, "not significant"),
+        ("map", 0.02, None, 9, ""),  # does not decide
+        ("top1", 0.0, False, 0, "same answers"),
     ],
 )
-def test_a_difference_is_real_when_its_interval_leaves_out_zero_and_p_is_small(
-    metric: str, low: float, high: float, p: float, verdict: str, file: Path
+def test_a_difference_has_a_verdict_if_its_metric_decides(
+    metric: str, difference: float, significant: bool | None, differing: int, verdict: str, file: Path
 ) -> None:
-    difference = a_difference(metric, low, high) | {"p": p}
-    page = written(a_report(a_system(), comparisons=[difference]), [], file)
+    row = a_difference(metric, difference - 0.01, difference + 0.01)
+    row |= {"significant": significant, "differing": differing}
+    page = written(a_report(a_system(), comparisons=[row]), [], file)
 
     assert rows_of(page, "comparisons")[0]["verdict"] == verdict
+
+
+def test_a_system_that_gives_the_same_answers_has_one_row(file: Path) -> None:
+    same = [
+        a_difference(metric, -0.1, 0.1) | {"differing": 0, "difference": 0.0}
+        for metric in ("top1", "mean_class", "map")
+    ]
+    other = [a_difference(metric, 0.0, 0.2) | {"b": "other", "differing": 3} for metric in ("top1", "map")]
+    page = written(a_report(a_system(), comparisons=[*same, *other]), [], file)
+
+    assert [row["verdict"] for row in rows_of(page, "comparisons")] == ["same answers", "", ""]
+
+
+def test_the_metric_that_decides_is_named(file: Path) -> None:
+    rows = [a_difference("top1", 0.0, 0.1) | {"p_adjusted": p, "significant": p < 0.05} for p in (0.01, 0.2)]
+    page = written(a_report(a_system(), comparisons=[*rows, a_difference("map", 0.0, 0.1)]), [], file)
+
+    assert "; top-1 decides, p adjusted for 2 comparisons (Holm)." in page.one("section", id="differences").text
 
 
 @pytest.mark.parametrize(
     ("protocol", "left_out", "said"),
     [
-        ("standard", 0, "In percentage points, on the same videos; significant"),
-        ("standard", 3, "In percentage points, on the 1,200 videos that both have; significant"),
-        ("fewshot", 0, "In percentage points, on the same videos, for the first draw; significant"),
-        ("k600", 0, "In percentage points, on the same videos, over the classes of all splits together; significant"),
+        ("standard", 0, "In percentage points, on the same videos; not tested."),
+        ("standard", 3, "In percentage points, on the 1,200 videos that both have; not tested."),
+        ("fewshot", 0, "In percentage points, on the same videos, for the first draw; not tested."),
+        ("k600", 0, "In percentage points, on the same videos, over the classes of all splits together; not tested."),
     ],
 )
 def test_what_differences_are_of_is_said(protocol: str, left_out: int, said: str, file: Path) -> None:
@@ -381,11 +400,12 @@ def test_pairs_that_share_different_numbers_of_videos_are_reported(file: Path) -
 
     page = written(a_report(a_system(), comparisons=pairs), [], file)
 
-    assert "on the videos that both have (2 to 8); significant" in page.one("section", id="differences").text
+    assert "on the videos that both have (2 to 8); not tested." in page.one("section", id="differences").text
 
 
 def test_a_difference_has_its_sign_its_interval_and_its_p(file: Path) -> None:
-    differences = [a_difference("top1", -0.042, 0.0, 0.04), a_difference("top1", 0.0, 0.0, 0.0)]
+    differences = [a_difference("top1", -0.042, 0.0), a_difference("top1", 0.0, 0.0)]
+    differences = [row | {"p_adjusted": p} for row, p in zip(differences, (0.04, 0.0), strict=True)]
 
     rows = rows_of(written(a_report(a_system(), comparisons=differences), [], file), "comparisons")
 

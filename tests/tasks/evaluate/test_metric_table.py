@@ -3,15 +3,16 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import beta, binomtest
+from scipy.stats import t as student
 
 from bike_cli.errors import UsageError
-from bike_cli.tasks.evaluate.bootstrap import BLOCK, interval, p_value, sign_test
-from bike_cli.tasks.evaluate.metric_table import compare, measure
+from bike_cli.tasks.evaluate.bootstrap import BLOCK
+from bike_cli.tasks.evaluate.metric_table import compare, mark_significant, measure
 from bike_cli.tasks.evaluate.metrics import average_precisions
 from bike_cli.tasks.evaluate.report import Comparison, SystemResult
 from bike_cli.tasks.evaluate.score_table import ScoreTable
@@ -146,6 +147,23 @@ def test_every_metric_equals_that_of_a_plain_loop(seed: int, coarse: bool) -> No
     assert found == pytest.approx(by_loops(rows_of(table)), abs=1e-12)
 
 
+def on_log_odds(value: float, drawn: Sequence[float], videos: int) -> tuple[float, float]:
+    """Return Student's interval of log-odds; it covers the exact one of a share where that is close to 0 or 1."""
+    error = float(np.nanstd(drawn)) * math.sqrt(videos / (videos - 1)) / (value * (1 - value))
+    margin = float(student.ppf(0.975, videos - 1)) * error
+    low, high = (1 / (1 + (1 - value) / value * math.exp(-shift)) for shift in (-margin, margin))
+    if min(value, 1 - value) * videos < 5:
+        hits, misses = value * videos, (1 - value) * videos
+        low = min(low, float(beta.ppf(0.025, hits, misses + 1)))
+        high = max(high, float(beta.ppf(0.975, hits + 1, misses)))
+    return low, high
+
+
+def exact(value: float, videos: int) -> tuple[float, float]:
+    found = binomtest(round(value * videos), videos).proportion_ci(method="exact")
+    return float(found.low), float(found.high)
+
+
 @pytest.mark.parametrize("coarse", [False, True], ids=["distinct", "ties"])
 def test_intervals_are_those_of_loops_over_drawn_videos(coarse: bool) -> None:
     table, resamples = single(videos=30, none=6, coarse=coarse), BLOCK + 6
@@ -154,10 +172,11 @@ def test_intervals_are_those_of_loops_over_drawn_videos(coarse: bool) -> None:
     drawn = [by_loops([rows[i] for i in rng.integers(0, 30, 30)]) for _ in range(resamples)]
     found = measure(table, seed=7, resamples=resamples).metrics
 
-    for name in SINGLE:
-        low, high = np.nanpercentile([one[name] for one in drawn], (2.5, 97.5))  # one has no video of none
-        assert found[name].low == pytest.approx(min(low, found[name].value), abs=1e-12)
-        assert found[name].high == pytest.approx(max(high, found[name].value), abs=1e-12)
+    for name, videos in (("macro_f1", 24), ("auroc_none", 6), ("map", 24)):
+        expected = on_log_odds(found[name].value, [one[name] for one in drawn], videos)
+        assert (found[name].low, found[name].high) == pytest.approx(expected, abs=1e-12)
+    for name in ("top1", "top5"):
+        assert (found[name].low, found[name].high) == pytest.approx(exact(found[name].value, 24))
 
 
 def multiple_by_loops(table: ScoreTable, places: Sequence[int]) -> dict[str, float]:
@@ -182,9 +201,11 @@ def test_metrics_of_several_labels_equal_those_of_plain_loops() -> None:
 
     assert list(found.metrics) == ["map", "top1", "top5"]
     assert values_of(found) == pytest.approx(multiple_by_loops(table, range(40)), abs=1e-12)
+    labelled = int(table.present.any(axis=1).sum())
     for name, one in found.metrics.items():
-        low, high = np.percentile([d[name] for d in drawn], (2.5, 97.5))
-        assert (one.low, one.high) == pytest.approx((min(low, one.value), max(high, one.value)), abs=1e-12)
+        values = [resample[name] for resample in drawn]
+        expected = on_log_odds(one.value, values, labelled) if name == "map" else exact(one.value, labelled)
+        assert (one.low, one.high) == pytest.approx(expected, abs=1e-12)
 
 
 def test_average_precision_is_the_same_in_however_many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,32 +334,29 @@ def test_the_same_seed_gives_the_same_digits() -> None:
     assert measure(single(), seed=5).metrics != measure(single(), seed=6).metrics
 
 
-def test_perfect_answers_have_an_interval_without_width() -> None:
+def test_always_correct_is_no_certainty() -> None:
     table = table_of(np.eye(4)[[0, 1, 2, 3, 0]], np.array([0, 1, 2, 3, 0]))
 
     found = measure(table, resamples=200).metrics
 
-    assert [(found[n].low, found[n].high) for n in ("top1", "mean_class", "macro_f1", "map")] == [(1, 1)] * 4
+    assert {found[name].high for name in ("top1", "mean_class", "macro_f1", "map")} == {1}
+    assert found["top1"].low == pytest.approx(0.025 ** (1 / 5))  # five correct answers in a row once in 40 times
+    assert all(found[name].low < 0.7 for name in ("top1", "mean_class", "macro_f1", "map"))
 
 
-def test_the_interval_of_a_share_is_the_binomial_one() -> None:
+def test_the_interval_of_a_share_is_the_exact_one() -> None:
     right = np.arange(400) % 4 > 0
     table = table_of(np.stack([right, ~right], axis=1).astype(np.float64), np.zeros(400, dtype=np.int64))
 
-    found = measure(table, resamples=2000).metrics["top1"]
+    found = measure(table, resamples=0).metrics["top1"]
 
-    margin = 1.96 * math.sqrt(0.75 * 0.25 / 400)
-    assert (found.low, found.high) == pytest.approx((0.75 - margin, 0.75 + margin), abs=0.006)
-
-
-def test_an_interval_is_widened_to_its_value() -> None:
-    assert interval(0.1, np.array([0.2, 0.3, math.nan])).low == 0.1
+    wanted = binomtest(300, 400).proportion_ci(method="exact")
+    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high))
 
 
-def test_a_metric_that_is_nan_in_every_resample_is_its_own_interval() -> None:
-    found = interval(0.4, np.array([math.nan, math.nan]))
-
-    assert (found.low, found.high) == (0.4, 0.4)
+def test_few_videos_have_no_calibration_error() -> None:
+    assert "ece" not in measure(single(videos=19, none=0), resamples=10).metrics
+    assert "ece" in measure(single(videos=20, none=0), resamples=10).metrics
 
 
 # -- two tables -------------------------------------------------------------------------------------------------------
@@ -351,6 +369,10 @@ def better(table: ScoreTable) -> ScoreTable:
     return ScoreTable(table.labels, table.videos, logits, table.truth)
 
 
+def hits_of(table: ScoreTable) -> NDArray[np.bool_]:
+    return np.asarray(table.logits.argmax(axis=1) == table.truth)
+
+
 def by_metric(rows: Sequence[Comparison]) -> dict[str, Comparison]:
     return {row.metric: row for row in rows}
 
@@ -360,7 +382,9 @@ def test_a_table_gains_nothing_over_itself() -> None:
 
     assert {(row.videos, row.left_out) for row in found} == {(60, 0)}
     assert [row.metric for row in found] == SINGLE
-    assert {(row.difference, row.low, row.high, row.p) for row in found} == {(0, 0, 0, 1)}
+    assert {(row.difference, row.differing) for row in found} == {(0, 0)}
+    assert all(row.low == pytest.approx(-row.high) and row.low < 0 for row in found)
+    assert {row.metric: row.p for row in found} == dict.fromkeys(SINGLE, 1) | {"ece": None}
 
 
 def test_a_difference_is_that_of_the_metrics() -> None:
@@ -371,7 +395,9 @@ def test_a_difference_is_that_of_the_metrics() -> None:
     gains = {name: values_of(measure(b))[name] - value for name, value in values_of(measure(a)).items()}
     assert {name: row.difference for name, row in found.items()} == pytest.approx(gains)
     assert found["top1"].low > 0
-    assert found["top1"].p == 1 / 101
+    wins, losses = ((hits_of(x) & ~hits_of(y)).sum() for x, y in ((b, a), (a, b)))
+    assert found["top1"].p == pytest.approx(binomtest(int(losses), int(wins + losses)).pvalue)
+    assert found["top1"].differing == (a.logits.argmax(1) != b.logits.argmax(1))[10:].sum()
 
 
 def test_swapped_tables_negate_the_difference() -> None:
@@ -381,7 +407,7 @@ def test_swapped_tables_negate_the_difference() -> None:
         assert (-one.difference, -one.high, -one.low) == pytest.approx(
             (back[name].difference, back[name].low, back[name].high)
         )
-        assert one.p == back[name].p
+        assert one.p == pytest.approx(back[name].p) if one.p is not None else back[name].p is None
 
 
 def test_a_paired_interval_is_narrower_than_an_unpaired_one() -> None:
@@ -393,29 +419,6 @@ def test_a_paired_interval_is_narrower_than_an_unpaired_one() -> None:
     assert paired.high - paired.low < own.high - own.low
 
 
-@pytest.mark.parametrize(
-    ("drawn", "p"), [([1.0] * 9, 0.1), ([1.0, 1.0, 1.0, -1.0], 0.5), ([1.0, -1.0], 1.0), ([0.0, 1.0, 1.0, 1.0], 0.5)]
-)
-def test_p_is_twice_the_share_on_the_other_side(drawn: list[float], p: float) -> None:
-    assert p_value(np.array(drawn)) == p
-
-
-@pytest.mark.parametrize(("wins", "losses"), [(0, 0), (1, 0), (3, 0), (0, 6), (5, 2), (4, 4), (1, 9)])
-def test_the_sign_test_equals_an_exhaustive_count(wins: int, losses: int) -> None:
-    throws = [sum(coins) for coins in product((0, 1), repeat=wins + losses)]
-
-    few, many = min(wins, losses), max(wins, losses)
-    expected = 1.0 if few == many else np.mean([heads <= few or heads >= many for heads in throws])
-    assert sign_test(wins, losses) == pytest.approx(expected)
-
-
-def test_the_sign_test_of_many_videos_approaches_the_normal_distribution() -> None:
-    wins, losses = 50_400, 49_600
-    deviations = (abs(wins - losses) - 1) / math.sqrt(wins + losses)
-
-    assert sign_test(wins, losses) == pytest.approx(math.erfc(deviations / math.sqrt(2)), rel=1e-2)
-
-
 @pytest.mark.parametrize(("videos", "p"), [(1, 1.0), (3, 0.25), (5, 2 / 32), (6, 2 / 64)])
 def test_a_few_videos_give_no_small_p(videos: int, p: float) -> None:
     wrong, right = np.eye(2)[np.ones(videos, dtype=int)], np.eye(2)[np.zeros(videos, dtype=int)]
@@ -423,11 +426,37 @@ def test_a_few_videos_give_no_small_p(videos: int, p: float) -> None:
 
     found = by_metric(compare(table_of(wrong, truth), table_of(right, truth)))
 
-    assert found["top1"].p == found["macro_f1"].p == found["ece"].p == pytest.approx(p)
-    assert found["top5"].p == 1
+    assert found["top1"].p == pytest.approx(p)
 
 
-def test_the_order_of_videos_and_labels_does_not_matter() -> None:
+def test_five_classes_have_no_top_5() -> None:
+    assert "top5" not in measure(single(classes=5), resamples=0).metrics
+    assert "top5" in measure(single(classes=6), resamples=0).metrics
+
+
+def test_one_metric_decides_and_its_p_is_adjusted() -> None:
+    def row(system: str, metric: str, p: float | None) -> Comparison:
+        return Comparison("a", system, metric, 0.1, 0.0, 0.2, p, 9, 0)
+
+    rows = [row("b", "top1", 0.02), row("b", "map", 0.001), row("c", "top1", 0.01), row("d", "top1", 0.04)]
+
+    found = mark_significant([*rows, row("d", "ece", None)], "top1")
+
+    assert [(one.p_adjusted, one.significant) for one in found] == [
+        (pytest.approx(0.04), True),
+        (None, None),
+        (pytest.approx(0.03), True),
+        (pytest.approx(0.04), True),
+        (None, None),
+    ]
+    assert [one.significant for one in mark_significant(rows[:1] + rows[3:] + [row("e", "top1", 0.03)], "top1")] == [
+        False,
+        False,
+        False,
+    ]
+
+
+def test_order_of_videos_and_labels_has_no_say() -> None:
     a, b = single(), better(single())
     columns = np.random.default_rng(1).permutation(8)
     places = np.append(np.argsort(columns), -1)

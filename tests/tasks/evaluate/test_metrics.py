@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bike_cli.tasks.evaluate.metrics import confusion, mean_class_accuracy, mean_of, recalls, top1
+from bike_cli.tasks.evaluate.metrics import confusion, mean_class_accuracy, mean_of, recalls, share_of, top1
+from bike_cli.tasks.fewshot.report import Outcome, summarise
 
 answers = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30)
 
@@ -30,7 +31,7 @@ def test_three_values_have_the_interval_of_two_degrees_of_freedom() -> None:
 
     assert mean.value == 2
     assert mean.error == pytest.approx(1 / math.sqrt(3))
-    assert mean.margin == pytest.approx(4.303 / math.sqrt(3))
+    assert mean.margin == pytest.approx(4.303 / math.sqrt(3), rel=1e-4)
 
 
 def test_two_values_have_the_interval_of_one_degree_of_freedom() -> None:
@@ -38,7 +39,7 @@ def test_two_values_have_the_interval_of_one_degree_of_freedom() -> None:
 
     assert mean.value == 0.5
     assert mean.error == pytest.approx(0.5)
-    assert mean.margin == pytest.approx(12.706 / 2)
+    assert mean.margin == pytest.approx(12.706 / 2, rel=1e-4)
 
 
 @pytest.mark.parametrize("count", range(2, 32))
@@ -81,11 +82,24 @@ def test_equal_values_have_no_error() -> None:
     assert (mean.value, mean.error, mean.margin) == (0.5, 0, 0)
 
 
-def test_hits_and_misses_are_values_too() -> None:
-    mean = mean_of(np.array([True, False, True, True]))
+@pytest.mark.parametrize("hits", [0, 3, 8])
+def test_the_error_of_a_share_adds_two_hits_and_two_misses(hits: int) -> None:
+    found = share_of(np.arange(8) < hits)
 
-    assert mean.value == 0.75
-    assert mean.error == pytest.approx(math.sqrt(0.75 * 0.25 / 3))
+    added = np.array([1.0] * (hits + 2) + [0.0] * (10 - hits))
+    assert found.value == hits / 8
+    assert found.error == pytest.approx(added.std() / math.sqrt(12))
+    assert found.margin == pytest.approx(1.959964 * added.std() / math.sqrt(12))
+
+
+def test_equal_answers_of_few_videos_leave_the_gain_uncertain() -> None:
+    counts, hits = np.eye(2, dtype=np.int64), np.array([True, True])
+    same = [Outcome("probe", 1, trial, counts, hits, np.arange(2), {}) for trial in (0, 1)]
+
+    gain = summarise(same, same).gain
+
+    assert gain.value == 0
+    assert (gain.margin or 0) > 0.9  # of one draw of two videos
 
 
 def test_no_values_have_no_mean() -> None:

@@ -18,10 +18,12 @@ from bike_cli.tasks.evaluate.report import (
     Metric,
     SplitResult,
     SystemResult,
-    differing_metrics,
 )
+from bike_cli.tasks.evaluate.reproduction import differing_metrics
 
 OLD = {name: Path(__file__).parent / "reports" / f"{name}_0_1.json" for name in ("predictions", "halves")}
+
+LATER = {"differing", "p_adjusted", "significant"}  # fields of comparisons since 0.1
 
 
 def a_report() -> EvaluationReport:
@@ -50,12 +52,12 @@ def test_a_report_comes_back_from_json() -> None:
 def test_the_json_has_a_version_and_the_keys_of_0_1() -> None:
     new, old = json.loads(a_report().to_json()), json.loads(OLD["predictions"].read_text())
 
-    assert new.pop("version") == VERSION == 2
+    assert new.pop("version") == VERSION == 3
     assert new.keys() == old.keys()
     assert new["data"].keys() == old["data"].keys()
     assert new["systems"][0].keys() == old["systems"][0].keys()
     assert new["systems"][0]["per_class"][0].keys() == old["systems"][0]["per_class"][0].keys()
-    assert new["comparisons"][0].keys() == old["comparisons"][0].keys()
+    assert new["comparisons"][0].keys() == old["comparisons"][0].keys() | LATER
     assert new["data"]["failed"] == [{"path": "b.mp4", "type": "damaged", "message": "b.mp4: stops"}]
     assert new["splits"][1]["metrics"] == {"top1": 0.5, "top1_std": 0.125}
 
@@ -66,7 +68,8 @@ def test_a_file_of_0_1_is_read_whole(name: str) -> None:
 
     again = json.loads(EvaluationReport.from_json(OLD[name].read_text()).to_json())
 
-    assert again.pop("version") == 2
+    assert again.pop("version") == 1
+    assert [[row.pop(key) for key in LATER] for row in again["comparisons"]] == [[None] * 3] * len(old["comparisons"])
     splits = old.pop("splits"), again.pop("splits")
     assert again == old
     assert splits[1] == [{"official": None, **split} for split in splits[0]]  # which 0.1 leaves out
@@ -92,8 +95,8 @@ def test_values_of_a_file_of_0_1() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 3}, "version is 3, and this bike reads up to 2"),
-        ({"version": "2"}, "version is '2', and this bike reads up to 2"),
+        ({"version": 4}, "version is 4, and this bike reads up to 3"),
+        ({"version": "2"}, "version is '2', and this bike reads up to 3"),
         ({"protocol": None}, "protocol is None, expected a string"),
         ({"seed": 1.5}, "seed is 1.5, expected a whole number"),
         ({"seed": True}, "seed is True, expected a whole number"),
@@ -135,3 +138,12 @@ def test_differing_metrics_name_their_places() -> None:
     ]
     assert differing_metrics(before, replace(before, comparisons=()))[0].startswith("comparisons: [{")
     assert differing_metrics(before, replace(before, protocol="standard", systems_left_out=())) == []
+
+
+def test_intervals_of_older_versions_are_not_compared() -> None:
+    old = EvaluationReport.from_json(OLD["predictions"].read_text())
+    system = replace(old.systems[0], metrics={key: replace(m, low=0.0) for key, m in old.systems[0].metrics.items()})
+    now = replace(old, systems=(system, *old.systems[1:]), version=VERSION)
+
+    assert differing_metrics(old, now) == []
+    assert differing_metrics(replace(old, version=VERSION), now)

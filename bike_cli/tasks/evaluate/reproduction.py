@@ -1,0 +1,48 @@
+"""Whether a repeated evaluation has the metrics of the report that it repeats."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Set
+from typing import Any
+
+from bike_cli.errors import shorten
+from bike_cli.tasks.evaluate.report import VERSION, EvaluationReport
+
+# Older versions computed intervals and p-values differently, and these metrics also for few videos or few classes.
+RECOMPUTED, SOMETIMES_LEFT_OUT = {"low", "high", "p"}, {"ece", "top5"}
+TOLERANCE = 1e-6  # another machine may differ in the last digits
+SHOWN = 60  # characters of a value in a message
+
+
+def differing_metrics(before: EvaluationReport, now: EvaluationReport) -> list[str]:
+    """Return where the metrics of two reports differ, in words; what the first one lacks is not compared."""
+    then, today = json.loads(before.to_json()), json.loads(now.to_json())
+    if before.version < VERSION:
+        left_out = SOMETIMES_LEFT_OUT.difference(*(system.metrics for system in now.systems))
+        then = _without(then, RECOMPUTED | left_out)
+    return [text for name in ("systems", "splits", "comparisons") for text in _differing(then[name], today[name], name)]
+
+
+def _without(value: Any, dropped: Set[str]) -> Any:  # noqa: ANN401
+    """Return a JSON value without some metrics, keys and null values."""
+    if isinstance(value, dict):
+        return {key: _without(one, dropped) for key, one in value.items() if key not in dropped and one is not None}
+    if isinstance(value, list):
+        kept = (one for one in value if not (isinstance(one, dict) and one.get("metric") in dropped))
+        return [_without(one, dropped) for one in kept]
+    return value
+
+
+def _differing(before: Any, now: Any, where: str) -> Iterator[str]:  # noqa: ANN401
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in before:
+            yield from _differing(before[key], now.get(key), f"{where}.{key}")
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for i, (old, new) in enumerate(zip(before, now, strict=True)):
+            yield from _differing(old, new, f"{where}[{i}]")
+    elif isinstance(before, int | float) and isinstance(now, int | float):
+        if abs(before - now) > TOLERANCE:
+            yield f"{where}: {before} before, {now} now"
+    elif before != now:
+        yield f"{where}: {shorten(repr(before), SHOWN)} before, {shorten(repr(now), SHOWN)} now"
