@@ -17,6 +17,7 @@ Spot = Literal["words", "eot", "all"]
 Sampling = Literal["uniform", "keyframe", "dense"]
 Decoder = Literal["auto", "decord", "av"]
 
+TEMPERATURES = (1e-6, 1e6)  # beyond, float32 overflows
 DENSE_WINDOW = 128  # frames that a dense clip spans, whatever their rate: the official `sample_range`
 PROMPT = "This is a video about {}"  # BIKE's, without a full stop; the prefix of the attribute sentence too
 TRAINED_ATTRIBUTE_WEIGHT = 0.3  # the official fusion, 0.7 video + 0.3 attributes
@@ -164,7 +165,8 @@ class SpottingConfig:
     )
 
     def __post_init__(self) -> None:
-        check_above(0, temperature=self.temperature)
+        if self.temperature is not None and not _is_number_in(self.temperature, *TEMPERATURES):
+            raise ConfigError(f"temperature is {self.temperature}; give a number from 0.000001 to 1000000")
 
 
 @dataclass(frozen=True)
@@ -210,9 +212,9 @@ class Recipe:
     def __post_init__(self) -> None:
         if not isinstance(self.spot, str) or self.spot not in typing.get_args(Spot):
             raise ValueError(f"spot is {shorten(repr(self.spot), 60)}, not one of {', '.join(typing.get_args(Spot))}")
-        if not _is_number_in(self.temperature, 1e-6, 1e6):  # beyond, float32 overflows
+        if not _is_number_in(self.temperature, *TEMPERATURES):
             raise ValueError(
-                f"temperature is {shorten(repr(self.temperature), 60)}, not a number above 0, such as 0.01"
+                f"temperature is {shorten(repr(self.temperature), 60)}, not a number from 0.000001 to 1000000"
             )
         for name in ("template", "lexicon"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name):

@@ -898,7 +898,7 @@ def test_a_full_disk_is_an_error_before_the_first_step(data: Path, out: Path, mo
         (("--val-frac", "1"), "val_fraction is 1.0; give a number between 0 and 1, such as 0.1"),
         (("--frames", "0"), "frames is 0; give a whole number of at least 1"),
         (("--workers", "0"), "workers is 0; give a whole number of at least 1"),
-        (("--temperature", "inf"), "temperature is inf; give a number above 0"),
+        (("--temperature", "inf"), "temperature is inf; give a number from 0.000001"),
         (("--wise-ft", "0.5", "--branch", "attributes"), "wise_ft is 0.5, but branch is attributes, and it mixes"),
         (("--val", "{here}/none"), "{here}/none: no such file or folder; give a folder of class folders"),
         (("--val", "{data}"), "{data}/blue_heart: {data}/blue_heart/0.mp4 is for validation, but to train on at"),

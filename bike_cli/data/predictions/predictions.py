@@ -233,7 +233,10 @@ class _Collector:
         where, known = f"{self.origin}:{line}", len(self._places)
         try:
             labels: list[str] = list(map(itemgetter("label"), top))
-            scores: array[float] = array("d", map(itemgetter("score"), top))
+            given = list(map(itemgetter("score"), top))
+            if bool in map(type, given):  # an array would take true for 1
+                raise TypeError("score is a bool")
+            scores: array[float] = array("d", given)
             cosines = _cosines(top)
             places: array[int] = array("i", map(self._places.__getitem__, labels))
         except (KeyError, TypeError, AttributeError, OverflowError) as e:

@@ -287,6 +287,8 @@ NO_TOP = "^x.jsonl:2: has a 'top' that is not a list of labels with scores; remo
         ('{"path": "a", "status": "ok", "top": {"run": 1}}', NO_ANSWER),
         ('{"path": "a", "status": "ok", "top": ["run"]}', NO_TOP),
         ('{"path": "a", "status": "ok", "top": [{"label": "run", "cosine": 0.5}]}', NO_TOP),
+        ('{"path": "a", "status": "ok", "top": [{"label": "run", "score": true}]}', NO_TOP),
+        ('{"path": "a", "status": "ok", "top": [{"label": "run", "score": "1"}]}', NO_TOP),
         ('{"path": "a", "status": "error"}', "^x.jsonl:2: has the status 'error' but no 'error' with a type"),
         ('{"path": "a", "status": "error", "error": {"type": 3}}', "^x.jsonl:2: has the status 'error' but no"),
         (line("a", ("run", None, 0.5)), NO_TOP),
