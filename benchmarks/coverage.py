@@ -23,6 +23,7 @@ from bike_cli.tasks.evaluate.metrics import confusion
 from bike_cli.tasks.evaluate.report import Comparison
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 from bike_cli.tasks.fewshot.report import Outcome, summarise
+from bike_cli.wording import count
 
 RESAMPLES = 300  # enough for a standard error
 TRUTH_VIDEOS = 400_000
@@ -252,7 +253,7 @@ class FewshotWorld:
 
     def __str__(self) -> str:
         tested = f"{self.test} test videos" if self.test else "the rest is tested on"
-        return f"{self.trials} draws of {self.shots} from {self.pool} videos per class, {tested}"
+        return f"{count(self.trials, 'draw')} of {self.shots} from {self.pool} videos per class, {tested}"
 
 
 FEWSHOT_WORLDS = (
