@@ -367,3 +367,12 @@ def test_a_number_may_have_an_exponent(yaml_file: Path) -> None:
     yaml_file.write_text("temperature: 1e-2\n")
 
     assert resolve(ClassifyConfig, flags={}, file=yaml_file, environment={}).spotting.temperature == 0.01
+
+
+def test_the_few_shot_config_takes_draws_from_eval_and_reading_from_the_system() -> None:
+    changed = {"shots": "2", "method": "proto", "trials": 4, "seed": 7, "frames": 16, "template": "of {}"}
+    config = resolve(EvalConfig, flags=changed, environment={})
+    system = resolve(ClassifyConfig, flags={"frames": 4, "template": "a {}", "model": "tiny"}, environment={})
+    expected = {**flatten(config), **flatten(system)}
+    assert flatten(config.few_shot(system)) == {name: expected.get(name) for name in leaves(FewshotConfig)}
+    assert config.few_shot(system).test_fraction is None

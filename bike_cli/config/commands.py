@@ -115,6 +115,13 @@ class FewshotConfig(_DrawConfig):
         if self.test_fraction is not None and not 0 < self.test_fraction < 1:
             raise ConfigError(f"test_fraction is {self.test_fraction}; give a number between 0 and 1, such as 0.3")
 
+    def reading(self, *, has_attribute_head: bool) -> ClassifyConfig:
+        """Return the configuration for reading videos. Attributes that do not count are turned off."""
+        weight, model = self.attributes.attribute_weight, self.attributes.attribute_model
+        if weight or model is not None or (weight is None and has_attribute_head):
+            return self.classifying
+        return dataclasses.replace(self.classifying, attributes=AttributeConfig(attributes="off"))
+
 
 @dataclass(frozen=True)
 class EvalConfig(_DrawConfig):
@@ -163,3 +170,8 @@ class EvalConfig(_DrawConfig):
         if self.resamples > MOST_RESAMPLES:
             raise ConfigError(f"resamples is {self.resamples}; it must be at most {MOST_RESAMPLES}")
         check_at_least(1, resamples=self.resamples, official_batch=self.official_batch)
+
+    def few_shot(self, system: VideoConfig) -> FewshotConfig:
+        """Return the configuration of a few-shot study with these draws, which reads videos as `system` does."""
+        shared = {f.name: getattr(system, f.name) for f in dataclasses.fields(VideoConfig)}
+        return FewshotConfig(**shared, shots=self.shots, method=self.method, trials=self.trials, seed=self.seed)

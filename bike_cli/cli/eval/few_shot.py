@@ -11,9 +11,8 @@ from bike_cli.cli.eval.systems import systems_of
 from bike_cli.cli.session import Session, session, show_reading
 from bike_cli.cli.terminal.console import loading
 from bike_cli.cli.terminal.targets import check_videos
-from bike_cli.config import EvalConfig, FewshotConfig
+from bike_cli.config import EvalConfig
 from bike_cli.errors import UsageError
-from bike_cli.settings import build, flatten
 from bike_cli.wording import count
 
 if TYPE_CHECKING:
@@ -83,8 +82,8 @@ def _studies(
     studies = []
     with loading("labels", quiet=running.quiet):
         for system in systems_of(config, compared, engines):
-            wanted = build(FewshotConfig, {**flatten(config), **flatten(system.config)})
-            studies.append((system, Study(system.engine, labelled, wanted, running.pool, processes)))
+            few_shot = config.few_shot(system.config)
+            studies.append((system, Study(system.engine, labelled, few_shot, running.pool, processes)))
     return studies, processes
 
 

@@ -25,7 +25,6 @@ from bike_cli.inference.features import EncodedVideo, Features
 from bike_cli.inference.prepare import open_shelf, prepare
 from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Clip, Failure, Prediction, Timings
-from bike_cli.settings import build, flatten
 from bike_cli.tasks.evaluate.mistakes import Mistakes, find_mistakes
 from bike_cli.tasks.evaluate.official import OfficialInputs, check_attributes
 from bike_cli.tasks.evaluate.report import EvaluationReport, Provenance, Value
@@ -97,7 +96,7 @@ def evaluate(
 
 def _as_system(system: Engine | System, config: EvalConfig) -> System:
     if isinstance(system, Engine):
-        return System(system.name, system, replace(build(ClassifyConfig, flatten(config)), top=1))
+        return System(system.name, system, replace(config.classifying, top=1))
     shared = {"sampling": config.sampling, "decoding": config.decoding, "store": config.store}
     return replace(system, config=replace(system.config, top=1, **shared))  # type: ignore[arg-type]
 

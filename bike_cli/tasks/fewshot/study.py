@@ -8,9 +8,8 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
-from bike_cli.config import AttributeConfig, ClassifyConfig, FewshotConfig
+from bike_cli.config import FewshotConfig
 from bike_cli.data.labelled.train_sets import TrainSet
 from bike_cli.data.lines import key
 from bike_cli.engine.engine import Engine
@@ -62,7 +61,8 @@ class Study:
         self._pool, self._processes = pool, processes or ProcessGroup()
         self._drawing = Drawing(labelled, config)
         labels = labelled.labels
-        self._classifier = prepare(engine, labels, _classify_config(config, engine), from_videos=len(labels))
+        reading = config.reading(has_attribute_head=engine.attribute_head is not None)
+        self._classifier = prepare(engine, labels, reading, from_videos=len(labels))
         self._drawing.draws()  # report what cannot work before anything is read
         self._reading = Reading(labelled, self._drawing, self._classifier, pool, self._processes, self.spent)
         self._fitting: Fitting | None = None
@@ -189,12 +189,3 @@ class Study:
         if self._fitting is None:
             raise ValueError("the videos have not been read; iterate over read() first")
         return self._fitting
-
-
-def _classify_config(config: FewshotConfig, engine: Engine) -> ClassifyConfig:
-    """Return the config for reading videos. Attributes that do not count are turned off."""
-    attributes = config.attributes
-    is_asked_for = attributes.attribute_weight or attributes.attribute_model is not None
-    if is_asked_for or (attributes.attribute_weight is None and engine.attribute_head is not None):
-        return config.classifying
-    return replace(config.classifying, attributes=AttributeConfig(attributes="off"))
