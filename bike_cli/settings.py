@@ -114,6 +114,16 @@ def resolve(
     return build(config, values)
 
 
+def changed(config: Config, flags: Mapping[str, object]) -> Config:
+    """Return a config with the values of some flags.
+
+    Raises:
+        ConfigError: an unknown name, or a value of the wrong type.
+    """
+    values = _checked(flags, leaves(type(config)), origin="command line")
+    return build(type(config), {**flatten(config), **values})
+
+
 def dump(config: object) -> str:
     """Return a config as the YAML that `--config` reads."""
     import yaml

@@ -25,7 +25,7 @@ from bike_cli.config import (
     flag_of,
 )
 from bike_cli.errors import ConfigError, ExitCode
-from bike_cli.settings import dump, fields_and_values, flatten, leaves, resolve, settings_affecting
+from bike_cli.settings import changed, dump, fields_and_values, flatten, leaves, resolve, settings_affecting
 
 # Flags of `bike classify` that say what to classify and where answers go; all others are fields of the config.
 OF_THE_REQUEST = {
@@ -369,10 +369,18 @@ def test_a_number_may_have_an_exponent(yaml_file: Path) -> None:
     assert resolve(ClassifyConfig, flags={}, file=yaml_file, environment={}).spotting.temperature == 0.01
 
 
-def test_the_few_shot_config_takes_draws_from_eval_and_reading_from_the_system() -> None:
-    changed = {"shots": "2", "method": "proto", "trials": 4, "seed": 7, "frames": 16, "template": "of {}"}
-    config = resolve(EvalConfig, flags=changed, environment={})
-    system = resolve(ClassifyConfig, flags={"frames": 4, "template": "a {}", "model": "tiny"}, environment={})
-    expected = {**flatten(config), **flatten(system)}
-    assert flatten(config.few_shot(system)) == {name: expected.get(name) for name in leaves(FewshotConfig)}
-    assert config.few_shot(system).test_fraction is None
+def test_the_few_shot_config_of_eval_has_the_same_values() -> None:
+    flags = {"shots": "2", "method": "proto", "trials": 4, "seed": 7, "frames": 16, "template": "of {}"}
+    config = resolve(EvalConfig, flags=flags, environment={})
+
+    assert flatten(config.few_shot) == {name: flatten(config).get(name) for name in leaves(FewshotConfig)}
+    assert config.few_shot.shots == "2"
+    assert config.few_shot.test_fraction is None
+
+
+def test_changed_values_are_checked_like_flags() -> None:
+    config = changed(EvalConfig(), {"pool": "mean", "frames": 4})
+
+    assert (config.spotting.pool, config.sampling.frames, config.seed) == ("mean", 4, 0)
+    with pytest.raises(ConfigError, match="command line: pool is 'max'; give tcs or mean"):
+        changed(config, {"pool": "max"})

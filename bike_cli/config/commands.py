@@ -171,7 +171,7 @@ class EvalConfig(_DrawConfig):
             raise ConfigError(f"resamples is {self.resamples}; it must be at most {MOST_RESAMPLES}")
         check_at_least(1, resamples=self.resamples, official_batch=self.official_batch)
 
-    def few_shot(self, system: VideoConfig) -> FewshotConfig:
-        """Return the configuration of a few-shot study with these draws, which reads videos as `system` does."""
-        shared = {f.name: getattr(system, f.name) for f in dataclasses.fields(VideoConfig)}
-        return FewshotConfig(**shared, shots=self.shots, method=self.method, trials=self.trials, seed=self.seed)
+    @property
+    def few_shot(self) -> FewshotConfig:
+        """The configuration of the few-shot study of the protocol `fewshot`."""
+        return FewshotConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(_DrawConfig)})

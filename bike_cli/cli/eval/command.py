@@ -145,12 +145,15 @@ def _evaluate_videos(
 def _evaluation(config: EvalConfig, request: EvalRequest, tested: EvalSet, running: Session) -> Evaluation:
     models = request.compared.get("model", [config.engine.model])
     running.start(models)
-    from bike_cli.tasks.evaluate.evaluation import Evaluation
+    from bike_cli.tasks.evaluate.evaluation import Evaluation, System
     from bike_cli.tasks.evaluate.summary import check_protocol
 
     check_protocol(config, tested)
     engines, processes = running.load_in_each_process(models)
-    systems = systems_of(config, request.compared, engines)
+    systems = []
+    for name, system in systems_of(config, request.compared):
+        engine = engines[system.engine.model]
+        systems.append(System(name or engine.name, engine, replace(system.classifying, top=1)))
     return Evaluation(systems, tested, config, running.pool, processes)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bike_cli.cli.eval.request import EvalRequest, single_file
 from bike_cli.cli.eval.systems import systems_of
-from bike_cli.cli.session import Session, session, show_reading
+from bike_cli.cli.session import session, show_reading
 from bike_cli.cli.terminal.console import loading
 from bike_cli.cli.terminal.targets import check_videos
 from bike_cli.config import EvalConfig
@@ -16,9 +16,6 @@ from bike_cli.errors import UsageError
 from bike_cli.wording import count
 
 if TYPE_CHECKING:
-    from bike_cli.data.labelled.train_sets import TrainSet
-    from bike_cli.inference.processes import ProcessGroup
-    from bike_cli.tasks.evaluate.evaluation import System
     from bike_cli.tasks.evaluate.mistakes import Mistakes
     from bike_cli.tasks.evaluate.report import EvaluationReport
     from bike_cli.tasks.evaluate.summary import SystemScores
@@ -58,11 +55,18 @@ def evaluate_few_shot(
     samples = [*labelled.train, *(labelled.test or ())]
     check_videos(*request.targets.values(), samples=samples)
     with session(config, videos=len(samples), quiet=request.quiet) as running:
-        studies, processes = _studies(config, request, labelled, running)
+        engines, processes = running.load_in_each_process(request.compared.get("model", [config.engine.model]))
+        from bike_cli.tasks.fewshot.study import Study
+
+        studies = []
+        with loading("labels", quiet=running.quiet):
+            for name, system in systems_of(config, request.compared):
+                study = Study(engines[system.engine.model], labelled, system.few_shot, running.pool, processes)
+                studies.append((name, study))
         scores: list[list[SystemScores]] = []
-        for system, study in studies:
+        for name, study in studies:
             show_reading(study.read(), quiet=running.quiet)
-            scores.append(_scores(study, system.name if len(studies) > 1 else ""))
+            scores.append(_scores(study, name))
         if not processes.is_first:
             return None
         return _report(config, request, files, studies[0][1], scores)
@@ -70,21 +74,6 @@ def evaluate_few_shot(
 
 def _names_file(request: EvalRequest) -> Path | None:
     return single_file(request.labels, "the protocol fewshot has one data set")
-
-
-def _studies(
-    config: EvalConfig, request: EvalRequest, labelled: TrainSet, running: Session
-) -> tuple[list[tuple[System, Study]], ProcessGroup]:
-    compared = request.compared
-    engines, processes = running.load_in_each_process(compared.get("model", [config.engine.model]))
-    from bike_cli.tasks.fewshot.study import Study
-
-    studies = []
-    with loading("labels", quiet=running.quiet):
-        for system in systems_of(config, compared, engines):
-            few_shot = config.few_shot(system.config)
-            studies.append((system, Study(system.engine, labelled, few_shot, running.pool, processes)))
-    return studies, processes
 
 
 def _scores(study: Study, system: str) -> list[SystemScores]:
