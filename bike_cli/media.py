@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 # What a folder is searched for; a file that the user names is read whatever its extension.
 # fmt: off
@@ -33,6 +34,11 @@ IMAGE_EXTENSIONS = frozenset(extension for extensions in IMAGE_FORMATS.values() 
 def is_frame_name(name: str) -> bool:
     """Return whether a file of this name in a folder of frames is a frame; others are not read."""
     return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS and not name.startswith(".")  # noqa: PTH122
+
+
+def is_media_name(name: str | Path) -> bool:
+    """Return whether a file of this name would be a video or an image."""
+    return os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS | IMAGE_EXTENSIONS  # noqa: PTH122
 
 
 # One letter and a colon is a drive of Windows.

@@ -14,6 +14,7 @@ from bike_cli.cli.terminal.console import check_stdout, loading, plain, stderr
 from bike_cli.cli.terminal.targets import (
     check_apart,
     check_model_folder,
+    check_not_media,
     check_target,
     check_videos,
     explain_unwritable,
@@ -108,6 +109,10 @@ fewshot_command = command(fewshot)
 def _check_targets(config: FewshotConfig, request: FewshotRequest) -> None:
     """Raise UsageError, before anything is read, where report, classifier or plots cannot be written."""
     read = [file for file in (request.data, request.test, request.labels, request.config) if file is not None]
+    if request.output is not None:
+        check_not_media(request.output, suggestion="report.json")
+    if request.save is not None:
+        check_not_media(request.save, suggestion="actions.bike", flag="--save")
     trains_model = config.method.split(",")[-1].strip() == "bike"
     if request.save is not None and trains_model:
         check_model_folder(request.save)

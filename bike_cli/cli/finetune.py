@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from bike_cli.cli.flags import Flags, TrainingRequest, command
 from bike_cli.cli.session import session
 from bike_cli.cli.terminal.console import display, handling, loading, notice, plain, stderr, stderr_is_tty, stop_signals
+from bike_cli.cli.terminal.targets import check_not_media
 from bike_cli.config import ClassifyConfig, FinetuneConfig, Flag, flag
 from bike_cli.config.fields import DATA, KEEPING, OUTPUT
 from bike_cli.errors import ExitCode, UsageError
@@ -98,6 +99,7 @@ def _check_output(request: FinetuneRequest) -> None:
     output = request.output
     if str(output) == "-":
         raise UsageError("-: is not a folder; name one for the model, its log and its checkpoints")
+    check_not_media(output, suggestion="actions/")
     for data in (request.data, request.val):
         # There it would be taken for a class, or videos would be next to a model.
         if data is not None and data.is_dir() and output.resolve().is_relative_to(data.resolve()):

@@ -524,14 +524,31 @@ def test_the_list_that_is_read_is_not_overwritten(data: Path, tmp_path: Path, fl
 
 
 @pytest.mark.parametrize("flag", ["-o", "--save"])
-def test_no_video_is_overwritten(own: Path, flag: str) -> None:
-    video = own / "red_square" / "1.mp4"
-    before = video.read_bytes()
+def test_no_video_is_overwritten(own: Path, tmp_path: Path, flag: str) -> None:
+    named = own / "red_square" / "1.mp4"
+    video = named.rename(named.with_suffix(""))  # its name does not say that it is a video
+    before, listed = video.read_bytes(), tmp_path / "list.csv"
+    rows = [f"{path},{path.parent.name}" for path in sorted(own.glob("*/*"))]
+    listed.write_text("\n".join(["path,label", *rows]))
 
-    ran = fewshot(own, *ONE_DRAW, "--method", "proto", flag, video)
+    ran = fewshot(listed, *ONE_DRAW, "--method", "proto", flag, video)
 
     assert (ran.exit_code, video.read_bytes()) == (ExitCode.USAGE, before)
     assert f"{video}: is a video that this command reads; choose another name" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-one.mp4"], "-o ne.mp4: is the name of a video or image; choose another, such as report.json; "),
+        (["--save", "a.png"], "--save a.png: is the name of a video or image; choose another, such as actions.bike"),
+    ],
+)
+def test_no_result_is_named_like_a_video(data: Path, arguments: list[str], message: str) -> None:
+    ran = bike("fewshot", *NO_SUCH_MODEL, data, *arguments)
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert message in ran.stderr
 
 
 @pytest.mark.parametrize("flag", ["-o", "--save"])

@@ -129,7 +129,7 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
     format_ = format_of(request.format, request.output)
     _check_format(config, request, format_)
     read = (request.labels, request.classifier, request.files_from)
-    check_output(request.output, read=read, inputs=request.inputs)
+    check_output(request.output, read=read)
     wanted, done = record_format(labels, config, request.saved), Done()
     with (
         closing(list_sources(request.inputs)) as sources,

@@ -14,12 +14,13 @@ from pathlib import Path
 from types import GeneratorType
 
 from bike_cli.cli.terminal.output_file import part_of
+from bike_cli.cli.terminal.targets import check_not_media
 from bike_cli.data.inputs import find_sources, looks_like_text, looks_like_video
 from bike_cli.data.path_lists import read_paths
 from bike_cli.data.search import Omissions
 from bike_cli.data.shards import Shard
 from bike_cli.errors import UsageError
-from bike_cli.media import VIDEO_EXTENSIONS, url_problem
+from bike_cli.media import url_problem
 from bike_cli.records import Failure, Source
 from bike_cli.time_limits import call_on_path
 
@@ -126,8 +127,8 @@ def list_sources(inputs: Inputs) -> Sources:
     return Sources(first, found, are_known=False, are_listed=lines is not None, again=_again(inputs))
 
 
-def check_output(output: Path | None, *, read: Iterable[Path | None], inputs: Inputs) -> None:
-    """Raise UsageError if the output is a folder, a file that is read, or a video in an input folder.
+def check_output(output: Path | None, *, read: Iterable[Path | None]) -> None:
+    """Raise UsageError if the output is a folder, a file that is read, or named like a video or image.
 
     `Sources.chosen` finds out whether an input is the output itself.
     """
@@ -135,13 +136,9 @@ def check_output(output: Path | None, *, read: Iterable[Path | None], inputs: In
         return
     if output.is_dir():
         raise UsageError(f"{output}: is a folder; name a file, such as {output / 'answers.jsonl'}")
-    if not output.exists():
-        return
-    if any(path is not None and path.exists() and path.samefile(output) for path in read):
+    if output.exists() and any(path is not None and path.exists() and path.samefile(output) for path in read):
         raise _overwritten(output)
-    folders = [Path(given).resolve() for given in inputs.videos if given != STDIN and Path(given).is_dir()]
-    if output.suffix.lower() in VIDEO_EXTENSIONS and set(folders) & set(output.resolve().parents):
-        raise _overwritten(output)
+    check_not_media(output, suggestion="answers.jsonl")
 
 
 def _overwritten(output: Path) -> UsageError:

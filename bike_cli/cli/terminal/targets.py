@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bike_cli.errors import UsageError
+from bike_cli.media import is_media_name
 
 if TYPE_CHECKING:
     from bike_cli.records import Sample
@@ -36,6 +37,13 @@ def check_target(file: Path, read: Sequence[Path]) -> None:
         raise UsageError(f"{file}: cannot be written; choose a folder that you may write to")
     if file.exists() and any(other.exists() and other.samefile(file) for other in read):
         raise UsageError(f"{file}: is read by this command and would be overwritten; choose another name")
+
+
+def check_not_media(file: Path, *, suggestion: str, flag: str = "-o") -> None:
+    """Raise UsageError if a file to write is named like a video or image: Click reads `-one.mp4` as `-o ne.mp4`."""
+    if is_media_name(file):
+        hint = f"; an input named -o{file} is written ./-o{file}" if flag == "-o" and file.parent == Path() else ""
+        raise UsageError(f"{flag} {file}: is the name of a video or image; choose another, such as {suggestion}{hint}")
 
 
 def check_apart(files: Mapping[str, Path | None]) -> None:

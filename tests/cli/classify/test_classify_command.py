@@ -282,7 +282,13 @@ def stderr_of(ran: Ran) -> str:
         (["{clip}", "-L", "a", "-o", "{folder}"], "{folder}: is a folder; name a file"),
         (["{clip}", "-L", "a", "-o", "{folder}/no/a.csv"], "{folder}/no/a.csv: cannot be written"),
         (["{clip}", "-l", "{labels}", "-o", "{labels}"], "{labels}: is read by this command and would be overwritten"),
-        (["{clip}", "-L", "a", "-o", "{clip}"], "{clip}: is read by this command and would be overwritten"),
+        (["{clip}", "-L", "a", "-o", "{clip}"], "-o {clip}: is the name of a video or image; choose another"),
+        (
+            ["{clip}", "-one-pixel.mp4", "-L", "a"],
+            "-o ne-pixel.mp4: is the name of a video or image; choose another, such as answers.jsonl; "
+            "an input named -one-pixel.mp4 is written ./-one-pixel.mp4",
+        ),
+        (["{clip}", "-orange.PNG", "-L", "a"], "-o range.PNG: is the name of a video or image; "),
         (["{clip}", "-L", "a", "--crops", "2"], "command line: crops is 2; give 1 or 3"),
         (["{clip}", "-L", "a", "--config", "{labels}"], "{labels}: "),
         (["-L", "a", "--files-from", "{folder}/no"], "{folder}/no: cannot be read"),
@@ -503,7 +509,7 @@ def test_an_answer_never_replaces_a_video_of_a_searched_folder(clips: Path, labe
     done = classify(tmp_path, "-l", labels, "-o", video)
 
     assert done.exit_code == 2
-    assert "would be overwritten" in done.stderr
+    assert f"-o {video}: is the name of a video or image; choose another, such as answers.jsonl" in done.stderr
 
 
 def test_a_link_to_the_output_stays_a_link(clips: Path, labels: Path, tmp_path: Path) -> None:
