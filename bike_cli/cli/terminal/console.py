@@ -39,8 +39,8 @@ def plain(text: str, style: str = "") -> Text:
 
 
 def stderr(*, quiet: bool = False) -> Console:
-    """Return a console on stderr."""
-    return Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    """Return a console on stderr; a terminal gets lines that break at spaces, anything else gets whole lines."""
+    return Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=not stderr_is_tty())
 
 
 def stderr_is_tty() -> bool:
@@ -61,10 +61,11 @@ def print_config(text: str) -> None:
 
 
 def notice(message: str, *, level: str) -> None:
-    """Print `level: message` on stderr as one line, above any live display."""
+    """Print `level: message` on stderr, above any live display; as one line unless a terminal is too narrow."""
     colour = {"error": "bold red", "warning": "yellow"}.get(level, "dim")
     console = _displays[-1] if _displays else stderr()
-    console.print(Text.assemble((f"{level}: ", colour), plain(message)), soft_wrap=True, highlight=False)
+    line = Text.assemble((f"{level}: ", colour), plain(message))
+    console.print(line, soft_wrap=not console.is_terminal, highlight=False)
 
 
 def notice_error(error: BikeError) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 import typer
-from answers import HOSTILE, steering
+from answers import COLOUR, HOSTILE, steering
 from invoke import Terminal
 
-from bike_cli.cli.terminal.console import handle_errors, notice, plain, safe
+from bike_cli.cli.terminal.console import handle_errors, notice, plain, safe, stderr
 from bike_cli.errors import BikeError, ConfigError, ExitCode, ModelError, UsageError, VideoError
 
 logger = logging.getLogger("bike_cli.somewhere")
@@ -56,14 +56,44 @@ def test_a_message_is_one_line_on_stderr(text: str, capsys: pytest.CaptureFixtur
     assert printed.err == f"error: {HOSTILE[text]}: is wrong\n"
 
 
-def test_a_long_message_stays_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = Terminal()
-    monkeypatch.setattr(sys, "stderr", screen)
+def test_a_long_message_stays_one_line_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", file)
     monkeypatch.setenv("COLUMNS", "40")
 
     notice("word " * 40, level="warning")
 
-    assert screen.text.count("\n") == 1
+    assert file.getvalue().count("\n") == 1
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_a_long_message_breaks_at_spaces_on_a_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    words = [letter * length for length, letter in enumerate("abcdefghijklmnopqrst", start=1)] * 3
+
+    notice(" ".join(words), level="warning")
+    stderr().print(plain(" ".join(words)))
+
+    lines = screen.text.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert " ".join(lines).split() == ["warning:", *words, *words]
+
+
+def test_a_path_longer_than_the_line_may_break_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, path = Terminal(), "/a/very/long/folder/" * 4 + "a.mp4"
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "40")
+
+    notice(f"{path}: no such file; check the path", level="error")
+
+    lines = COLOUR.sub("", screen.text).splitlines()
+    assert max(map(len, lines)) <= 40
+    assert path in "".join(lines)
+    assert "no such file;" in " ".join(lines)
 
 
 @pytest.mark.parametrize(
