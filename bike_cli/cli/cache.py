@@ -17,7 +17,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from bike_cli.cli import options as o
-from bike_cli.cli.terminal.console import check_stdout, handle_errors, plain, safe
+from bike_cli.cli.terminal.console import check_stdout, handle_errors, plain, print_table, safe
 from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.config import StoreConfig
 from bike_cli.errors import UsageError
@@ -126,7 +126,7 @@ def _show(info: StoreInfo) -> None:
     console.print(plain(str(info.file), "bold"), soft_wrap=True)
     console.print(f"{decimal(info.bytes)}, {count(info.videos, 'video')}, {count(info.files, 'known file')}")
     if info.recipes:
-        console.print(_table(info))
+        print_table(console, _table(info))
 
 
 def _table(info: StoreInfo) -> Table:

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rich import box
+from rich.box import Box
 from rich.console import Console
 from rich.table import Table
 
-from bike_cli.cli.terminal.console import NARROWEST_TABLE, plain
+from bike_cli.cli.terminal.console import NARROWEST_TABLE, plain, print_table
 from bike_cli.cli.terminal.json_text import escaped
 from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.tasks.evaluate.metrics import Mean, recalls
@@ -25,18 +26,17 @@ CLASSES_SHOWN = 30
 def print_report(report: Report) -> None:
     """Print the tables on stdout."""
     console = Console(file=sys.stdout, highlight=False)
-    console.width = max(console.width, NARROWEST_TABLE)
-    console.print(_curve(report))
-    console.print(_classes(report))
-    console.print(plain(_footer(report), "dim"))
+    print_table(console, _curve(report, console.width), _classes(report), plain(_footer(report), "dim"))
 
 
-def _curve(report: Report) -> Table:
-    table = Table(box=box.SIMPLE, title=plain(_title(report)), title_justify="left")
-    table.add_column("shots", justify="right")
-    table.add_column("method")
-    for column in ("top-1", "mean class", "gain over zero-shot"):
-        table.add_column(column, justify="right")
+def _curve(report: Report, width: int) -> Table:
+    layout: Box | None = box.SIMPLE if width >= NARROWEST_TABLE else None
+    table = Table(box=layout, title=plain(_title(report)), title_justify="left", pad_edge=layout is not None)
+    table.add_column("shots", justify="right", no_wrap=True)
+    table.add_column("method", no_wrap=True)
+    for column in ("top-1", "mean class"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("gain over zero-shot", justify="right", overflow="fold")
     for shots in report.shots:
         table.add_section()
         for method in report.methods:

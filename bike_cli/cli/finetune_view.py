@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from bike_cli.cli.terminal.console import plain, rate
+from bike_cli.cli.terminal.console import plain, print_table, rate
 
 if TYPE_CHECKING:
     from bike_cli.tasks.finetune.events import TensorBoardLog
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RECENT = 20  # steps that the speed is averaged over
+LEAST_IMPORTANT = ("Memory", "Rate", "Waiting", "Failed", "Speed", "Left")  # hidden in this order on a narrow terminal
 ROWS = 8  # validations that are shown
 NAMES = {"top1": "top-1", "top5": "top-5", "macro": "mean class", "map": "mAP"}
 
@@ -89,27 +91,42 @@ class View:
         return Group(*progress, *validations, *([note] if self.is_stopping else []))
 
     def _progress_table(self) -> Table:
-        table = Table(box=None, pad_edge=False)
-        for column in ("Branch", "Epoch", "Step", "Loss", "Rate", "Speed", "Waiting", "Left", "Memory", "Failed"):
-            table.add_column(column, justify="left" if column == "Branch" else "right", no_wrap=True)
-        for branch, last in list(self._last.items()):
-            recent = [step for step in list(self._steps) if step.branch == branch] or [last]
-            seconds = sum(step.seconds for step in recent)
-            speed = sum(step.videos for step in recent) / seconds if seconds else 0.0
-            waiting = sum(step.waited_s for step in recent) / seconds if seconds else 0.0
-            table.add_row(
-                branch,
-                str(last.epoch),
-                f"{last.step:,}/{last.steps:,}",
-                f"{last.loss:.4f}",
-                f"{last.rate:.2g}",
-                rate(speed) if speed else "",
-                f"{waiting:.0%}" if speed else "",
-                _duration((last.steps - last.step) * seconds / len(recent)),
-                f"{last.memory_mib:,} MiB" if last.memory_mib else "",
-                f"{self._failures:,}" if self._failures else "",
-            )
+        console = self._live.console
+        unlimited = console.options.update(max_width=10 * console.width)  # measures are cut to this width
+        tables = (self._progress_columns(LEAST_IMPORTANT[:hidden]) for hidden in range(len(LEAST_IMPORTANT) + 1))
+        for table in tables:
+            if console.measure(table, options=unlimited).maximum <= console.width:
+                break
         return table
+
+    def _progress_columns(self, hidden: Sequence[str]) -> Table:
+        table = Table(box=None, pad_edge=False)
+        rows = [self._progress_row(branch, last) for branch, last in list(self._last.items())]
+        shown = [column for column in rows[0] if column not in hidden]
+        for column in shown:
+            table.add_column(column, justify="left" if column == "Branch" else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*(row[column] for column in shown))
+        return table
+
+    def _progress_row(self, branch: str, last: Step) -> dict[str, str]:
+        """Return the cells of a branch, by column."""
+        recent = [step for step in list(self._steps) if step.branch == branch] or [last]
+        seconds = sum(step.seconds for step in recent)
+        speed = sum(step.videos for step in recent) / seconds if seconds else 0.0
+        waiting = sum(step.waited_s for step in recent) / seconds if seconds else 0.0
+        return {
+            "Branch": branch,
+            "Epoch": str(last.epoch),
+            "Step": f"{last.step:,}/{last.steps:,}",
+            "Loss": f"{last.loss:.4f}",
+            "Rate": f"{last.rate:.2g}",
+            "Speed": rate(speed) if speed else "",
+            "Waiting": f"{waiting:.0%}" if speed else "",
+            "Left": _duration((last.steps - last.step) * seconds / len(recent)),
+            "Memory": f"{last.memory_mib:,} MiB" if last.memory_mib else "",
+            "Failed": f"{self._failures:,}" if self._failures else "",
+        }
 
     def _validation_table(self) -> Table:
         table = Table(box=None, pad_edge=False)
@@ -140,7 +157,7 @@ def print_rehearsal(rehearsal: Rehearsal) -> None:
         rows["Failed"] = f"{rehearsal.failures:,} of the batch"
     for name, text in rows.items():
         table.add_row(name, plain(text))
-    Console(highlight=False).print(table)
+    print_table(Console(highlight=False), table)
 
 
 def print_results(folder: Path) -> None:
@@ -161,7 +178,7 @@ def print_results(folder: Path) -> None:
         table.add_column(NAMES[name], justify="right")
     for row, metrics in rows.items():
         table.add_row(row, *(f"{100 * metrics[name]:.1f} %" for name in names))
-    Console(highlight=False).print(table)
+    print_table(Console(highlight=False), table)
 
 
 def _duration(seconds: float) -> str:

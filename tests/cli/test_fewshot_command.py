@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from answers import COLOUR, cells
 from films import drawn, write_video
 from invoke import Ran, bike, bike_on_terminal
 
@@ -113,6 +115,17 @@ def test_stdout_gets_the_tables_and_stderr_nothing(data: Path) -> None:
     for text in (*LABELS, "3 classes · 9 test videos · seed 0 · model tiny"):
         assert text in ran.stdout
     assert "\x1b" not in ran.stdout
+    assert [line for line in ran.stdout.split("\n") if line != line.rstrip()] == []
+
+
+def test_tables_fit_a_narrow_terminal_with_all_digits(data: Path) -> None:
+    given = ("-m", "tiny", "--frames", "4", data, "--shots", "1,2", "--method", "proto", "--trials", "2")
+
+    wide, narrow = (bike_on_terminal("fewshot", *given, columns=columns).stdout for columns in (120, 60))
+
+    assert max(map(cells, narrow.splitlines())) <= 60
+    narrow, wide = (re.sub(r"· [\d.]+ s\b", "", COLOUR.sub("", text)) for text in (narrow, wide))  # seconds differ
+    assert sorted(re.findall(r"[+-]?\d[\d.]*", narrow)) == sorted(re.findall(r"[+-]?\d[\d.]*", wide))
 
 
 def test_a_terminal_sees_progress_and_quiet_the_tables_alone(data: Path, tmp_path: Path) -> None:

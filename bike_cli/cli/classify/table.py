@@ -14,11 +14,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bike_cli.cli.terminal.console import plain, safe
+from bike_cli.cli.terminal.console import plain, print_table, safe
 from bike_cli.records import Failure, Prediction
+from bike_cli.wording import count
 
 BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "._-=+*%#"
 BAR_CELLS, SPARK_CELLS = 20, 48
+BARS_FROM = 60  # columns that leave room for bars of full length
+NOTE_INDENT = 2
+NAMED = 3  # frames that are named, at most
 ATTRIBUTES_FROM = 110  # columns that leave room for attributes
 NEXT_FROM = 41  # columns to the right of the path that leave room for the second label
 WORTH_NAMING = 0.05  # a frame's share of the decision
@@ -55,11 +59,11 @@ class TableWriter:
     def write(self, record: Prediction | Failure) -> None:
         """Print a record."""
         if not self._detailed:
-            self._console.print(self._row(record))
+            print_table(self._console, self._row(record))
         elif isinstance(record, Failure):
-            self._console.print(Text.assemble(("failed ", "bold red"), plain(record.message)))
+            print_table(self._console, Text.assemble(("failed ", "bold red"), plain(record.message)))
         else:
-            self._console.print(_detail(record, self._is_ascii()))
+            print_table(self._console, _detail(record, self._console.width, self._is_ascii()))
         self._console.file.flush()
 
     def close(self) -> None:
@@ -93,7 +97,8 @@ class TableWriter:
         rest = [plain(runner_up.label + score) if runner_up else Text()] if self._has_next else []
         seen = [plain(", ".join(a.phrase for a in record.attributes))] if width >= ATTRIBUTES_FROM else []
         table.add_row(path, plain(record.best.label, "bold"), _percent(record.best.score), *rest, *seen)
-        return Group(table, *(Padding(note, (0, 0, 0, 2)) for note in _notes(record, self._is_ascii())))
+        notes = _notes(record, width - NOTE_INDENT, self._is_ascii())
+        return Group(table, *(Padding(note, (0, 0, 0, NOTE_INDENT)) for note in notes))
 
 
 def _width(stream: TextIO) -> int | None:
@@ -107,63 +112,81 @@ def _width(stream: TextIO) -> int | None:
         return None
 
 
-def _detail(record: Prediction, ascii_only: bool) -> Group:
+def _detail(record: Prediction, width: int, ascii_only: bool) -> Group:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     table.add_column("Label", overflow="fold")
     table.add_column("Score", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    bar_cells = BAR_CELLS if width >= BARS_FROM else max(0, width - BARS_FROM + BAR_CELLS)
+    if bar_cells:
+        table.add_column("", no_wrap=True)
     table.add_column("Cosine", justify="right", no_wrap=True)
     for i, ranked in enumerate(record.ranked):
-        label = plain(ranked.label, "bold" if i == 0 else "")
-        table.add_row(label, _percent(ranked.score), _bar(ranked.score, ascii_only), f"{ranked.cosine:.3f}")
+        label, bar = plain(ranked.label, "bold" if i == 0 else ""), [_bar(ranked.score, bar_cells, ascii_only)]
+        table.add_row(label, _percent(ranked.score), *(bar if bar_cells else []), f"{ranked.cosine:.3f}")
     about = Table(box=None, show_header=False, pad_edge=False)
     about.add_column(style="dim", no_wrap=True)
     about.add_column(overflow="fold")
     if record.attributes:
         about.add_row("Seen", plain(", ".join(a.phrase for a in record.attributes), "cyan"))
     length = "" if record.duration_s is None else f" of {record.duration_s:.1f} s"
-    about.add_row("Read", plain(f"{record.frames} frames{length}, model {record.model}"))
-    notes = _notes(record, ascii_only)
-    return Group(plain(record.source.id, "bold"), table, about, *notes)
+    about.add_row("Read", plain(f"{count(record.frames, 'frame')}{length}, model {record.model}"))
+    return Group(plain(record.source.id, "bold"), table, about, *_notes(record, width, ascii_only))
 
 
-def _notes(record: Prediction, ascii_only: bool) -> list[Text]:
+def _notes(record: Prediction, width: int, ascii_only: bool) -> list[Text]:
     notes = []
     if record.saliency is not None:
-        notes.append(Text.assemble(("Decided  ", "dim"), _decided(record, ascii_only)))
+        notes += _decided(record, width, ascii_only)
     if record.warning is not None:
         notes.append(Text.assemble(("warning: ", "yellow"), plain(record.warning)))
     return notes
 
 
-def _decided(record: Prediction, ascii_only: bool) -> Text:
-    """Return the weights as a sparkline, and the times of the frames with the largest weights."""
+def _decided(record: Prediction, width: int, ascii_only: bool) -> list[Text]:
+    """Return the weights as a sparkline, and the frames with the largest weights after it or, in a narrow line, below.
+
+    Up to `NAMED` frames are named: those of at least `WORTH_NAMING`, and always the heaviest.
+    """
     assert record.saliency is not None
     weights, times_s = record.saliency.tolist(), record.times_s.tolist()
     positions = range(len(weights)) if record.positions is None else record.positions.tolist()
     frames: dict[int, tuple[float, float]] = {}  # position -> time, weight; short videos repeat frames
     for position, time_s, weight in zip(positions, times_s, weights, strict=True):
         frames[position] = (time_s, weight + frames.get(position, (0.0, 0.0))[1])
-    heaviest = sorted(frames, key=lambda position: -frames[position][1])[:3]
-    named = [
-        f"{_moment(frames[position][0], position)} {_percent(frames[position][1])}"
-        for position in sorted(heaviest)
-        if frames[position][1] >= WORTH_NAMING
-    ]
-    return Text.assemble((sparkline(weights, ascii_only=ascii_only), "green"), "  ", " · ".join(named))
+    heaviest = sorted(frames, key=lambda position: -frames[position][1])[:NAMED]
+    heaviest = [position for i, position in enumerate(heaviest) if i == 0 or frames[position][1] >= WORTH_NAMING]
+    moments = [f"{_moment(frames[i][0], i)} {_percent(frames[i][1])}" for i in sorted(heaviest)]
+    title, indent = "Decided  ", " " * len("Decided  ")
+    room = max(1, width - len(indent))
+    line = sparkline(weights, cells=min(SPARK_CELLS, room), ascii_only=ascii_only)
+    named = _lines(moments, " · ", room)
+    if len(named) == 1 and len(line) + 2 + cell_len(named[0]) <= room:
+        return [Text.assemble((title, "dim"), (line, "green"), "  ", named[0])]
+    return [Text.assemble((title, "dim"), (line, "green")), *(Text(indent + text) for text in named)]
 
 
-def sparkline(values: Sequence[float], *, ascii_only: bool = False) -> str:
-    """Return a line of bars, the largest value full; more than `SPARK_CELLS` values share bars, the largest shown."""
+def _lines(parts: Sequence[str], separator: str, width: int) -> list[str]:
+    """Join parts to as few lines as possible; a line is only longer than `width` if one part is."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and cell_len(lines[-1] + separator + part) <= width:
+            lines[-1] += separator + part
+        else:
+            lines.append(part)
+    return lines
+
+
+def sparkline(values: Sequence[float], *, cells: int = SPARK_CELLS, ascii_only: bool = False) -> str:
+    """Return a line of bars, the largest value full; more than `cells` values share bars, the largest shown."""
     bars = ASCII_BARS if ascii_only else BARS
-    step = math.ceil(len(values) / SPARK_CELLS)
+    step = math.ceil(len(values) / cells)
     shown = [max(values[i : i + step]) for i in range(0, len(values), step)]
     highest = max(shown) or 1.0
     return "".join(bars[round(value / highest * (len(bars) - 1))] for value in shown)
 
 
-def _bar(share: float, ascii_only: bool) -> Text:
-    full = round(share * BAR_CELLS)
+def _bar(share: float, cells: int, ascii_only: bool) -> Text:
+    full = round(share * cells)
     return Text(("#" if ascii_only else "█") * full, style="green")
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from bike_cli.cli.terminal.logs import logs_on_stderr
@@ -76,6 +76,16 @@ def notice_error(error: BikeError) -> None:
     notice(str(error.args[0]), level="error")
     for detail in error.details:
         stderr().print(plain(f"  {detail}"))
+
+
+def print_table(console: Console, *parts: RenderableType) -> None:
+    """Print on a console; only a terminal gets the padding at the ends of lines."""
+    if console.is_terminal:
+        console.print(*parts)
+        return
+    with console.capture() as captured:
+        console.print(*parts)
+    console.file.write("\n".join(line.rstrip(" ") for line in captured.get().split("\n")))
 
 
 def rate(per_s: float) -> str:

@@ -1,5 +1,6 @@
 """The table is for eyes: it fits the line, shows what decided, and text from outside is only text."""
 
+import io
 import re
 from dataclasses import replace
 from itertools import product
@@ -111,6 +112,53 @@ def test_without_a_clock_moments_are_frames(monkeypatch: pytest.MonkeyPatch) -> 
     assert "8 frames, model tiny" in text
 
 
+@pytest.mark.parametrize("names", [["a.mp4"], None], ids=["one", "many"])
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_an_explanation_of_many_frames_keeps_bars_and_moments_whole(
+    monkeypatch: pytest.MonkeyPatch, columns: int, names: list[str] | None
+) -> None:
+    weights = (*[0.4 / 61] * 61, 0.1, 0.2, 0.3)
+
+    lines = plain_screen(monkeypatch, prediction(weights=weights), names=names, columns=columns).splitlines()
+
+    (first,) = [i for i, line in enumerate(lines) if line.lstrip().startswith("Decided")]
+    bars, rest = lines[first].split()[1], " ".join([*lines[first].split()[2:], *lines[first + 1 :]])
+    assert bars.endswith("█")
+    assert set(bars) <= set(BARS)
+    moments = ["30.50 s 10.0 %", "31.00 s 20.0 %", "31.50 s 30.0 %"]
+    assert re.findall(r"\d+\.\d\d s \d+\.\d %", rest) == moments
+    assert all(any(moment in line for line in lines) for moment in moments)  # none is broken
+    assert max(map(len, lines)) <= columns
+
+
+def test_the_heaviest_frame_is_named_even_if_its_share_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = (*[0.97 / 63] * 63, 0.03)
+
+    text = plain_screen(monkeypatch, prediction(weights=weights), names=["a.mp4"])
+
+    assert re.findall(r"(\S+) s \S+ %$", text, re.MULTILINE) == ["31.50"]
+
+
+def test_a_single_frame_is_counted_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = replace(prediction(), frames=1)
+
+    assert "Read  1 frame of 12.3 s" in plain_screen(monkeypatch, record, names=["a.mp4"])
+
+
+@pytest.mark.parametrize("names", [["a.mp4"], ["a.mp4", "b.mp4"]], ids=["one", "many"])
+def test_a_file_gets_no_spaces_at_the_ends_of_lines(monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    file = io.StringIO()
+    writer = TableWriter(file, names)
+    for record in (prediction(), failure())[: len(names)]:
+        writer.write(record)
+
+    lines = file.getvalue().split("\n")
+
+    assert any("running" in line for line in lines)
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
 def test_a_warning_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "warning: 3 frames" in plain_screen(monkeypatch, prediction(warning="3 frames"), names=["a.mp4"])
 
@@ -177,7 +225,7 @@ def test_a_single_label_has_no_runner_up(monkeypatch: pytest.MonkeyPatch) -> Non
 # -- it fits, and it is safe --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("columns", COLUMNS)
+@pytest.mark.parametrize("columns", [40, 60, *COLUMNS])
 @pytest.mark.parametrize("names", [["a.mp4"], None], ids=["one", "many"])
 @pytest.mark.parametrize("text", [LONG, WIDE, PICTURES], ids=["long", "wide", "pictures"])
 def test_no_line_is_longer_than_the_terminal(
