@@ -142,13 +142,13 @@ def _sources_in(given: str, omissions: Omissions) -> Iterator[Source]:
 def _without_video(given: str, left_out: Omissions) -> str:
     counts = {kind: number for kind, number in left_out.counts.items() if kind != "empty"}
     if not counts:
-        return f"{given}: holds no file (.mp4, .mkv, .webm, …); name the files, or a folder that holds videos"
+        return f"{given}: contains no video (.mp4, .mkv, .webm, …); name the files, or a folder that contains videos"
     if "mixed" in counts:
-        fact = f"holds images in {left_out.first['mixed']} next to other files or folders"
-        way = "a folder of frames holds numbered images, or mostly images, and no video or further folder of images"
+        fact = f"contains images in {left_out.first['mixed']} next to other files or folders"
+        way = "a folder of frames contains numbered images, or mostly images, and no video or further folder of images"
         return f"{given}: {fact}, and no video; {way}"
-    way = "name the files, or a folder that holds videos"
+    way = "name the files, or a folder that contains videos"
     if set(counts) == {"file"}:
         files, first = count(counts["file"], "file"), left_out.first["file"]
-        return f"{given}: holds {files}, none a video (.mp4, .mkv, .webm, …; first {first}); {way}"
-    return f"{given}: holds no video but {left_out}; {way}"
+        return f"{given}: contains {files}, none of them a video (.mp4, .mkv, .webm, …; first {first}); {way}"
+    return f"{given}: contains no video but {left_out}; {way}"

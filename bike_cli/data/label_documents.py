@@ -125,7 +125,7 @@ def _of_value(value: Collection[Any], where: str, form: str, *, depth: int = 0) 
 def _of_texts(texts: Sequence[str], where: str, form: str) -> LabelTable:
     wrong = next((i for i, text in enumerate(texts, start=1) if not text.strip()), None)
     if wrong is not None or not texts:
-        fact = f"entry {wrong} is not a text" if texts else "holds no labels"
+        fact = f"entry {wrong} is not a text" if texts else "contains no labels"
         raise UsageError(f"{where}: {fact}; {FIX}")
     return LabelTable(tuple(Line(f"{where}, entry {i}", tidy(t)) for i, t in enumerate(texts, start=1)), form)
 

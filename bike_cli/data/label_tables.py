@@ -54,7 +54,7 @@ def labels_by_header(
                 f"{line.where}: has {len(row)} cells, not {len(columns)}; put quotes around a name with a comma"
             )
     if not rows:
-        raise UsageError(f"{where}: holds no labels; write one per line")
+        raise UsageError(f"{where}: contains no labels; write one per line")
     cells = {column: [tidy(row[i]) for row in rows] for i, column in enumerate(small)}
     named = sorted((c for c in small if c in CLASS_NAME_COLUMNS), key=CLASS_NAME_COLUMNS.index)
     texts = [c for c in named if not all(cell.isdecimal() for cell in cells[c])]

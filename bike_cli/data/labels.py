@@ -68,7 +68,7 @@ def parse_labels(text: str, named: str = "-L") -> tuple[str, ...]:
     lines = [Line(f"{named}, label {i}", label) for i, label in enumerate(labels, start=1)]
     _refuse_files([tidy(text), *labels], named)
     if not lines:
-        raise UsageError(f"{named}: holds no label; give some, such as {named} 'running, jumping'")
+        raise UsageError(f"{named}: contains no label; give some, such as {named} 'running, jumping'")
     return _distinct(check(lines, origin=named, of="labels"))
 
 

@@ -101,9 +101,9 @@ def nfc(text: str) -> str:
 def check(lines: list[Line], *, origin: str, of: str) -> list[Line]:
     """Return the lines. Raise UsageError if the file is empty or a line has a control character."""
     if not lines:
-        raise UsageError(f"{origin}: holds no {of}; write one per line")
+        raise UsageError(f"{origin}: contains no {of}; write one per line")
     for where, text in lines:
         control = next((c for c in text if unicodedata.category(c) == "Cc"), None)
         if control is not None:
-            raise UsageError(f"{where}: holds the control character {control!r}; remove it")
+            raise UsageError(f"{where}: contains the control character {control!r}; remove it")
     return lines

@@ -114,7 +114,7 @@ def _with_nul(name: bytes, origin: str) -> UsageError:
     names = name.split(b"\0")
     if is_binary(b"".join(names)) or not all(names[:-1]):
         return UsageError(f"{origin}: is binary data, not a list of paths; give paths as text, one per line")
-    return UsageError(f"{origin}: holds NUL bytes between paths, as find -print0 writes them; add -0")
+    return UsageError(f"{origin}: contains NUL bytes between paths, as find -print0 writes them; add -0")
 
 
 def _check_first(path: str, origin: str) -> None:

@@ -167,7 +167,7 @@ def _check_saved(saved: SavedClassifier, engine: Engine, labels: Sequence[str], 
     changed = read_templates(str(now["template"])) != saved.templates
     if changed and now["template"] == saved.template:
         raise UsageError(
-            f"classifier: was trained with other templates than {saved.template} holds now; train it again"
+            f"classifier: was trained with other templates than {saved.template} contains now; train it again"
         )
     # Attributes that do not count may differ; without a flag, the classifier's own weight applies.
     ignored = set() if saved.attributes.attribute_weight else set(flatten(config.attributes)) - {"attribute_weight"}

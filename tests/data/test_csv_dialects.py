@@ -82,7 +82,7 @@ def test_how_a_file_was_read_is_logged(caplog: pytest.LogCaptureFixture) -> None
         ("path,video,label\na.mp4,a.mp4,run\n", r"^all.csv:1: column 'video' is unknown"),
         ("path;label\na.mp4;run;x\n", r"^all.csv:2: has 3 cells, not 2"),
         ("sep=;\npath;label\na.mp4;\n", r"^all.csv:3: label is empty"),
-        ("path;label\n", r"^all.csv: holds no video"),
+        ("path;label\n", r"^all.csv: contains no video"),
         ("path,label\n ,run\n", r"^all.csv:2: path is empty"),
     ],
 )

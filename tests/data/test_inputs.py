@@ -147,14 +147,14 @@ def test_a_glob_without_a_match_is_refused(here: Path) -> None:
 def test_a_folder_without_videos_says_what_it_holds(here: Path) -> None:
     touch(here, "clips/a.txt", "clips/in/b.txt", "clips/in/c.json")
 
-    with pytest.raises(UsageError, match=r"^clips: holds 3 files, none a video"):
+    with pytest.raises(UsageError, match=r"^clips: contains 3 files, none of them a video"):
         found("clips")
 
 
 def test_an_empty_folder_says_so(here: Path) -> None:
     (here / "clips").mkdir()
 
-    with pytest.raises(UsageError, match=r"^clips: holds no file"):
+    with pytest.raises(UsageError, match=r"^clips: contains no video \("):
         found("clips")
 
 

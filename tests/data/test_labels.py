@@ -34,13 +34,13 @@ def test_bikes_own_label_files_are_read(file: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "labels.txt: holds no labels"),
-        ("# only\n\n", "labels.txt: holds no labels"),
-        ("id,name\n", "labels.txt: holds no labels"),
+        ("", "labels.txt: contains no labels"),
+        ("# only\n\n", "labels.txt: contains no labels"),
+        ("id,name\n", "labels.txt: contains no labels"),
         ("Run\njump\nrun \n", r"labels.txt:3: label 'run' repeats 'Run' \(.*labels.txt:1\)"),
         ("caf\u00e9\ncafe\u0301\n", "labels.txt:2: label .* repeats"),
-        ("one\ntwo\x1b[31m\n", "labels.txt:2: holds the control character"),
-        ("one\nt\0wo\n", "labels.txt:2: holds the control character"),
+        ("one\ntwo\x1b[31m\n", "labels.txt:2: contains the control character"),
+        ("one\nt\0wo\n", "labels.txt:2: contains the control character"),
         ("id,name\n0,run\n0,jump\n", "labels.txt:3: id 0 is at .*labels.txt:2 too"),
         ("id,name\nzero,run\n", "labels.txt:2: id 'zero' is not a whole number"),
         ("id,name\n0,stop, drop\n", "labels.txt:2: has 3 cells"),
@@ -87,11 +87,11 @@ def test_labels_on_the_command_line_are_split_at_commas() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (" , ", "^-L: holds no label"),
+        (" , ", "^-L: contains no label"),
         ("run, jump, RUN", r"^-L, label 3: label 'RUN' repeats 'run' \(-L, label 1\)"),
         ('run, "jump', "^-L:1: is not valid CSV"),
         ('"run" fast, jump', "^-L:1: is not valid CSV"),
-        ("run, \x07", "^-L, label 2: holds the control character"),
+        ("run, \x07", "^-L, label 2: contains the control character"),
     ],
 )
 def test_wrong_labels_on_the_command_line_are_refused(text: str, message: str) -> None:

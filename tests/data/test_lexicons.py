@@ -59,7 +59,7 @@ def test_a_missing_file_of_phrases_is_named(tmp_path: Path) -> None:
 def test_an_empty_file_of_phrases_is_refused(tmp_path: Path) -> None:
     (tmp_path / "words.txt").touch()
 
-    with pytest.raises(UsageError, match=r"words.txt: holds no phrases"):
+    with pytest.raises(UsageError, match=r"words.txt: contains no phrases"):
         read_lexicon(tmp_path / "words.txt")
 
 

@@ -105,7 +105,7 @@ def test_only_nul_bytes_are_no_list() -> None:
 
 
 def test_paths_between_nul_bytes_need_the_flag() -> None:
-    assert message(b"a.mp4\0b.mp4\0") == "stdin: holds NUL bytes between paths, as find -print0 writes them; add -0"
+    assert message(b"a.mp4\0b.mp4\0") == "stdin: contains NUL bytes between paths, as find -print0 writes them; add -0"
 
 
 # -- other files ----------------------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ def test_images_that_are_no_frames_are_refused_with_the_rule() -> None:
     touch("clips", *FRAMES, "docs/logo.png", "docs/a.md", "docs/b.md")
 
     with pytest.raises(
-        UsageError, match=r"^clips: holds images in clips next to other files or folders, and no video; a f"
+        UsageError, match=r"^clips: contains images in clips next to other files or folders, and no video; a f"
     ):
         found("clips")
 
@@ -224,11 +224,11 @@ def test_class_folders_say_what_they_leave_out(caplog: pytest.LogCaptureFixture)
     [
         (
             (".a.mp4", ".b/c.mp4"),
-            r"^clips: holds no video but 2 hidden files or folders \(first: clips/\.a\.mp4\); name",
+            r"^clips: contains no video but 2 hidden files or folders \(first: clips/\.a\.mp4\); name",
         ),
-        (("@eaDir/a.mp4",), r"^clips: holds no video but 1 system folder \(first: clips/@eaDir\); name"),
-        (("Thumbs.db",), "^clips: holds no file"),
-        (("a.txt", "b.txt"), r"^clips: holds 2 files, none a video \(.*first clips/a.txt\)"),
+        (("@eaDir/a.mp4",), r"^clips: contains no video but 1 system folder \(first: clips/@eaDir\); name"),
+        (("Thumbs.db",), r"^clips: contains no video \("),
+        (("a.txt", "b.txt"), r"^clips: contains 2 files, none of them a video \(.*first clips/a.txt\)"),
     ],
 )
 def test_a_folder_without_videos_says_what_was_left_out(names: tuple[str, ...], message: str) -> None:

@@ -161,7 +161,7 @@ def _of_subset(database: _Database, labels: Mapping[str, Sequence[str]], subset:
     if not wanted:
         known = list(dict.fromkeys(str(video["subset"]) for _, video in database))
         near = f", the nearest is {nearest(subset, known)!r} (of {', '.join(known)})" if known else ""
-        raise UsageError(f"{given}: holds no video of the subset {subset!r}{near}; choose another")
+        raise UsageError(f"{given}: contains no video of the subset {subset!r}{near}; choose another")
     if not any(labels[where] for where, _ in wanted):
         labelled = sorted({str(video["subset"]) for where, video in database if labels[where]}, reverse=True)
         fix = f"choose {' or '.join(labelled)}" if labelled else "give a file with labels"

@@ -73,7 +73,7 @@ def _folders_in(given: str, omissions: Omissions) -> list[str]:
         else:
             omissions.add("file", path)
     if not folders:
-        reason = f"holds {count(len(videos), 'video')} and no class folder" if videos else "holds no class folder"
+        reason = f"contains {count(len(videos), 'video')} and no class folder" if videos else "contains no class folder"
         fix = "make a folder for each class, such as running/clip.mp4, or give a CSV file that begins with path,label"
         raise UsageError(f"{given}: {reason}; {fix}")
     for name in videos:

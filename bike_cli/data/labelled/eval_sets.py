@@ -147,7 +147,8 @@ def _side_of(listings: Sequence[Listing], wanted: Literal["auto"] | Side) -> Sid
     if not marked or wanted != "auto":
         return wanted if marked and wanted != "auto" else None
     if marked == {"train"}:
-        raise UsageError(f"{listings[0].origin}: holds only videos to train on; mark some as test, or choose the side")
+        origin = listings[0].origin
+        raise UsageError(f"{origin}: contains only videos to train on; mark some as test, or choose the side")
     return "test" if "test" in marked else "val"
 
 
@@ -158,7 +159,7 @@ def _entries_of(listing: Listing, side: Side | None, *, warn: bool) -> list[Entr
     by_side = {other: sum(entry.side == other for entry in others) for other in PURPOSES}
     counts = " and ".join(f"{count(n, 'video')} {PURPOSES[other]}" for other, n in by_side.items() if n)
     if side is not None and not entries:
-        raise UsageError(f"{listing.origin}: holds no video {PURPOSES[side]}, but {counts}; choose another side")
+        raise UsageError(f"{listing.origin}: contains no video {PURPOSES[side]}, but {counts}; choose another side")
     if side is not None and others and warn:
         logger.warning(
             "%s: takes %s %s; leaves out %s", listing.origin, count(len(entries), "video"), PURPOSES[side], counts

@@ -51,7 +51,7 @@ def find_listing(
     name, listing = next((name, listing) for name, listing in listings if listing is not None)
     logger.info("%s: %d videos, read as %s", given, len(listing.entries), name)
     if not listing.entries and not listing.left_out:
-        raise UsageError(f"{given}: holds no video; write one per line below the line path,label")
+        raise UsageError(f"{given}: contains no video; write one per line below the line path,label")
     return listing
 
 

@@ -146,7 +146,7 @@ def _sides(listing: Listing, separate: Mapping[Side, Listing], *, keep_val: bool
     """Return the videos of all sides, each marked with its side."""
     sides = _split(listing, keep_val=keep_val)
     if not sides["train"]:
-        raise UsageError(f"{listing.origin}: holds no video to train on; mark some as train")
+        raise UsageError(f"{listing.origin}: contains no video to train on; mark some as train")
     check_same_form([listing, *separate.values()])
     for side, other in separate.items():
         _check_separate(other, side=side, keep_val=keep_val)
@@ -224,7 +224,7 @@ def _names(entries: Sequence[Entry], *, origin: str, by_id: bool) -> list[str]:
         classes = _listed(list(dict.fromkeys(name for name, _, other in others if other == purpose)))
         raise UsageError(f"{where}: {classes} {purpose}, but not in {origin} to train on; add or remove videos")
     if len(names) < 2:
-        raise UsageError(f"{origin}: holds one class, {names[0]!r}; give two or more")
+        raise UsageError(f"{origin}: contains one class, {names[0]!r}; give two or more")
     return names
 
 

@@ -51,7 +51,7 @@ def inspect_files(names: Sequence[str], *, merge: bool) -> tuple[list[DataFile],
         return files, False
     if "other" in contents:
         other, predictions = names[contents.index("other")], names[contents.index("predictions")]
-        raise UsageError(f"{other}: holds no predictions, but {predictions} does; give files of one kind")
+        raise UsageError(f"{other}: contains no predictions, but {predictions} does; give files of one kind")
     return files, True
 
 

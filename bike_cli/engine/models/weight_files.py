@@ -79,7 +79,7 @@ def check_pytorch(path: Path, way_out: str, *, zipped: bool) -> None:
             else:
                 check_pickle(file.read(MAX_PICKLE_BYTES), size, pickles=LEGACY_PICKLES)
     except UnsafePickleError as e:
-        raise ModelError(f"{path}: holds {e}; save its state dict alone, best as safetensors") from e
+        raise ModelError(f"{path}: contains {e}; save its state dict alone, best as safetensors") from e
     except UNREADABLE as e:
         fact = shorten(e) or type(e).__name__
         raise ModelError(f"{path}: is damaged or is not a PyTorch file ({fact}); download it again") from e
@@ -102,7 +102,7 @@ def read_start(path: Path, count: int, way_out: str) -> bytes:
 def _pickle_in_archive(file: BinaryIO, path: Path, size: int) -> bytes:
     """Return the pickle of an archive, after checking that its records are uncompressed and do not overlap."""
     if _directory_bytes(file, size) > MAX_DIRECTORY_BYTES:
-        raise ModelError(f"{path}: holds far more records than a model has tensors; save its state dict alone")
+        raise ModelError(f"{path}: contains far more records than a model has tensors; save its state dict alone")
     with zipfile.ZipFile(file) as archive:
         records = archive.infolist()
         # PyTorch ignores the case of names, and takes the folder from the first record.
@@ -123,7 +123,7 @@ def _pickle_in_archive(file: BinaryIO, path: Path, size: int) -> bytes:
         packed = next((r for r in records if r.compress_type != zipfile.ZIP_STORED or r.flag_bits & 1), None)
         if packed is not None:
             raise ModelError(
-                f"{path}: holds a compressed record ({shorten(packed.filename)}), which PyTorch never writes; "
+                f"{path}: contains a compressed record ({shorten(packed.filename)}), which PyTorch never writes; "
                 "download it again"
             )
         if sum(record.file_size for record in records) > size:

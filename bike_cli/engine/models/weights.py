@@ -58,7 +58,7 @@ def read_state(path: Path) -> State:
     start = read_start(path, 9, WAY_OUT)
     content = read_tensors(path) if start[4:] == SAFETENSORS_START else _unpickled(path, start)
     if not isinstance(content, dict):
-        raise ModelError(f"{path}: holds a {type(content).__name__}, not a state dict; {WAY_OUT}")
+        raise ModelError(f"{path}: contains a {type(content).__name__}, not a state dict; {WAY_OUT}")
     if {"model_state_dict", "fusion_model_state_dict"} <= content.keys():
         state = State(_state(content["model_state_dict"], path), _state(content["fusion_model_state_dict"], path))
     else:
@@ -127,7 +127,7 @@ def check_finite(tensors: Mapping[str, Tensor], *, origin: str) -> None:
     """
     broken = sorted(name for name, tensor in tensors.items() if not _is_finite(tensor))
     if broken:
-        count = f"{len(broken):,} of its tensors hold" if len(broken) > 1 else "a tensor holds"
+        count = f"{len(broken):,} of its tensors contain" if len(broken) > 1 else "a tensor contains"
         raise ModelError(f"{origin}: {count} NaN or infinity ({_listed(broken)}); download it again, or train it again")
 
 
@@ -170,7 +170,7 @@ def read_json(path: Path) -> dict[str, object]:
     except (OSError, ValueError) as e:
         raise ModelError(f"{path}: cannot be read as JSON ({first_line(e)}); {WAY_OUT}") from e
     if not isinstance(content, dict):
-        raise ModelError(f"{path}: holds a {type(content).__name__}, not an object; {WAY_OUT}")
+        raise ModelError(f"{path}: contains a {type(content).__name__}, not an object; {WAY_OUT}")
     return content
 
 
@@ -200,7 +200,7 @@ def first_line(error: BaseException) -> str:
 
 def _unpickled(path: Path, start: bytes) -> object:
     if not start.startswith((ZIP_START, PICKLE_START)):
-        raise ModelError(f"{path}: holds no weights; {WAY_OUT}")
+        raise ModelError(f"{path}: contains no weights; {WAY_OUT}")
     zipped = start.startswith(ZIP_START)
     check_pytorch(path, WAY_OUT, zipped=zipped)
     try:
@@ -222,7 +222,7 @@ OPENAI_SIZES = ("input_resolution", "context_length", "vocab_size")
 
 def _state(content: object, path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict):
-        raise ModelError(f"{path}: holds a {type(content).__name__} for a state dict; {WAY_OUT}")
+        raise ModelError(f"{path}: contains a {type(content).__name__} for a state dict; {WAY_OUT}")
     state = {}
     for key, value in content.items():
         if not isinstance(key, str):

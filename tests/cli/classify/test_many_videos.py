@@ -184,7 +184,7 @@ def test_an_argument_without_a_video_is_reported_at_once_however_late_it_comes(m
 
     assert (ran.exit_code, ran.stderr.split(";")[0]) == (
         ExitCode.USAGE,
-        f"error: {tmp_path / 'empty'}: holds no file (.mp4, .mkv, .webm, …)",
+        f"error: {tmp_path / 'empty'}: contains no video (.mp4, .mkv, .webm, …)",
     )
 
 

@@ -578,7 +578,7 @@ def test_parts_are_merged_to_the_whole(predicted: tuple[Path, Path], tmp_path: P
     ("arguments", "message"),
     [
         ([], "data: missing; name labelled videos"),
-        (["{data}", "{predicted}"], "{data}: holds no predictions, but {predicted} does; give files of one kind"),
+        (["{data}", "{predicted}"], "{data}: contains no predictions, but {predicted} does; give files of one kind"),
         (["{predicted}"], "{predicted}: contains predictions; name the true labels with --labels truth.csv"),
         (
             ["{predicted}", "-l", "{truth}", "--official"],

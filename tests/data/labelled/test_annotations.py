@@ -118,7 +118,7 @@ def test_the_video_is_the_first_of_the_usual_kinds(classes: Path) -> None:
         ((charades("A", ""), charades("", "c001 0.00 1.00")), "^test.csv:3: id is empty"),
         ((charades("A", "", script="one, two"),), "^test.csv:2: has 12 cells, not 11; put quotes"),
         ((charades("A", "", script='"open'),), "^test.csv:2: is not valid CSV"),
-        ((), "^test.csv: holds no video"),
+        ((), "^test.csv: contains no video"),
         (
             (charades("A", "c001 0.00 1.00"), charades("A", "")),
             "^test.csv:3: A.mp4 has no class, but '1' at test.csv:2; keep one",
@@ -310,10 +310,10 @@ def test_a_names_file_orders_the_labels() -> None:
         ),
         (
             {"a": ("training", ("run",)), "b": ("testing", ())},
-            r"^anet.json: holds no video of the subset 'validation', the nearest is '\w+' \(of training, testing\)",
+            r"^anet.json: contains no video of the subset 'validation', the nearest is '\w+' \(of training, testing\)",
         ),
         ({"a": ("validation", (" ",))}, "^anet.json, video a: has an annotation without a label"),
-        ({}, "^anet.json: holds no video of the subset 'validation'; choose another"),
+        ({}, "^anet.json: contains no video of the subset 'validation'; choose another"),
     ],
 )
 def test_labels_that_do_not_do_are_refused(videos: Mapping[str, tuple[str, tuple[str, ...]]], message: str) -> None:
@@ -426,5 +426,5 @@ def test_charades_is_learned_from(multi_label: bool, classes: Path, caplog: pyte
 
 
 def test_annotations_without_a_label_hold_nothing_to_train_on() -> None:
-    with pytest.raises(UsageError, match=r"^anet.json: holds no video to train on; mark some as train"):
+    with pytest.raises(UsageError, match=r"^anet.json: contains no video to train on; mark some as train"):
         read_labelled(activitynet({"e": ("testing", ())}))

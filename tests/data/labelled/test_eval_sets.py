@@ -125,7 +125,7 @@ def test_all_that_is_given_is_of_one_side() -> None:
     write("marked.csv", "path,label,split", "c.mp4,run,val", "d.mp4,run,train")
 
     refused(
-        ["data", "marked.csv"], "^marked.csv: holds no video to test on, but 1 video to train on and 1 video for val"
+        ["data", "marked.csv"], "^marked.csv: contains no video to test on, but 1 video to train on and 1 video for val"
     )
 
 
@@ -139,8 +139,8 @@ def test_unmarked_videos_go_with_marked_ones() -> None:
 @pytest.mark.parametrize(
     ("side", "message"),
     [
-        ("auto", "^all.csv: holds only videos to train on; mark some as test, or choose the side"),
-        ("test", "^all.csv: holds no video to test on, but 2 videos to train on; choose another side"),
+        ("auto", "^all.csv: contains only videos to train on; mark some as test, or choose the side"),
+        ("test", "^all.csv: contains no video to test on, but 2 videos to train on; choose another side"),
     ],
 )
 def test_what_is_all_for_training_is_refused(side: str, message: str) -> None:
@@ -159,7 +159,7 @@ def test_nothing_given_is_a_callers_mistake() -> None:
     [
         (("path,label", "a.mp4,run", "a.mp4,jump"), "^all.csv:3: a.mp4 has class 'jump', but 'run' at all.csv:2"),
         (("path,label", "a.mp4,run", "b.mp4,Run"), "classes 'Run' and 'run' have the same label, 'run'"),
-        (("path,label",), "^all.csv: holds no video"),
+        (("path,label",), "^all.csv: contains no video"),
         (("path,labels", "a,run"), "^all.csv:1: column 'labels' is unknown, the nearest is 'label'"),
         (("path,label", "a.mp4"), "^all.csv:2: has 1 cells, not 2"),
     ],
@@ -228,7 +228,7 @@ def test_a_label_that_is_a_number_is_no_id() -> None:
         (("id,name", "0,run", "0,jump"), "^names.csv:3: id '0' is at names.csv:2 too; remove one"),
         (("id,name", "0,run", "1,Run"), "^names.csv:3: classes '0' and '1' have the same label, 'Run'"),
         (("id,name", "zero,run"), "^names.csv:2: id 'zero' is not a whole number"),
-        (("id,name",), "^names.csv: holds no labels"),
+        (("id,name",), "^names.csv: contains no labels"),
         (("run", "jump"), "^names.csv:1: column 'run' is unknown, .*; begin the file with id,name"),
         (("name,label", "run,jump"), "^names.csv:1: column 'label' is unknown, .*; begin the file with id,name"),
         ((), "^names.csv: column 'id' comes 0 times; begin the file with id,name"),
@@ -292,7 +292,7 @@ def test_the_spelling_that_is_most_alike_decides() -> None:
             "^all.csv:3: class 'jumpin' is not among the 2 in names.txt; the nearest is",
         ),
         (("running", "jumpin", "Running"), "classes 'running' and 'Running' have the same label, 'Running'"),
-        (("# nothing",), "^names.txt: holds no labels"),
+        (("# nothing",), "^names.txt: contains no labels"),
         (("name,label", "running,a", "running,b"), "^names.txt:3: name 'running' is at names.txt:2 too"),
         (("name,label", "running,"), "^names.txt:2: label is empty"),
     ],

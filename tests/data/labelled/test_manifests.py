@@ -226,18 +226,18 @@ def refused(given: str | Path, message: str, *, keep_val: bool = False, **more: 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ((), "^data: holds no class folder; make a folder for each class, such as .*, or give a CSV"),
-        (("notes.txt",), "^data: holds no class folder;"),
-        (("a.mp4", "b.mp4"), "^data: holds 2 videos and no class folder; make a folder for each class"),
-        (("clip/1.jpg", "clip/2.jpg"), "^data: holds 1 video and no class folder;"),
+        ((), "^data: contains no class folder; make a folder for each class, such as .*, or give a CSV"),
+        (("notes.txt",), "^data: contains no class folder;"),
+        (("a.mp4", "b.mp4"), "^data: contains 2 videos and no class folder; make a folder for each class"),
+        (("clip/1.jpg", "clip/2.jpg"), "^data: contains 1 video and no class folder;"),
         (("run/a.mp4", "jump/notes.txt"), "^data/jump: is a class folder without a video; add some"),
-        (("run/a.mp4", "run/b.mp4"), "^data: holds one class, 'run'; give two"),
+        (("run/a.mp4", "run/b.mp4"), "^data: contains one class, 'run'; give two"),
         (("tai_chi/a.mp4", "TaiChi/b.mp4"), "classes 'TaiChi' and 'tai_chi' have the same label, 'tai chi'; rename"),
         (("run/a.mp4", "RUN/b.mp4"), "classes 'RUN' and 'run' have the same label, 'run'"),
-        (("run/a.mp4", "jump\x1b[31m/b.mp4"), r"holds the control character '\\x1b'"),
+        (("run/a.mp4", "jump\x1b[31m/b.mp4"), r"contains the control character '\\x1b'"),
         (("train/run/a.mp4", "train/jump/a.mp4", "test/fly/a.mp4"), "^data/test/fly: class 'fly' to test on, but not"),
-        (("train/run/a.mp4", "train/jump/a.mp4", "test/a.mp4"), "^data/test: holds 1 video and no class folder"),
-        (("train/a.mp4", "test/a.mp4"), "^data/test: holds 1 video and no class folder"),
+        (("train/run/a.mp4", "train/jump/a.mp4", "test/a.mp4"), "^data/test: contains 1 video and no class folder"),
+        (("train/a.mp4", "test/a.mp4"), "^data/test: contains 1 video and no class folder"),
         (("train/run/a.mp4", "Train/run/a.mp4"), "classes 'Train' and 'train' have the same label"),
     ],
 )
@@ -376,7 +376,7 @@ def test_a_path_twice_with_one_label_is_used_once_with_a_warning(caplog: pytest.
     ("lines", "message"),
     [
         ((), "all.csv: column 'path' comes 0 times; begin the file with path,label"),
-        (("path,label",), "all.csv: holds no video; write one per line"),
+        (("path,label",), "all.csv: contains no video; write one per line"),
         (("path",), "all.csv:1: column 'label' comes 0 times; begin the file with path,label"),
         (("path,label,path", "a,b,c"), "all.csv:1: column 'path' comes 2 times"),
         (("path,labels", "a,b"), "all.csv:1: column 'labels' is unknown, the nearest is 'label'; begin"),
@@ -391,10 +391,10 @@ def test_a_path_twice_with_one_label_is_used_once_with_a_warning(caplog: pytest.
         (("path,label", "a.mp4,run", '"b.mp4,run'), "all.csv:3: is not valid CSV"),
         (("path,label,split", "a,b,dev"), "all.csv:2: split 'dev' is unknown; write train, test or val"),
         (("path,label,split", "a,b,"), "all.csv:2: split is empty"),
-        (("path,label,split", "a,b,test"), "all.csv: holds no video to train on"),
-        (("path,label", "a,run", "b,run"), "all.csv: holds one class, 'run'; give two"),
+        (("path,label,split", "a,b,test"), "all.csv: contains no video to train on"),
+        (("path,label", "a,run", "b,run"), "all.csv: contains one class, 'run'; give two"),
         (("path,label", "a,run", "b,Run "), "all.csv:2: classes 'Run' and 'run' have the same label, 'run'"),
-        (("path,label", "a,run", "b,ju\x1bmp"), r"all.csv:3: holds the control character '\\x1b'"),
+        (("path,label", "a,run", "b,ju\x1bmp"), r"all.csv:3: contains the control character '\\x1b'"),
         (("path,label", "a,run", "b,run", "a,jump"), "all.csv:4: a has class 'jump', but 'run' at all.csv:2"),
         (("path,label", "./a,run", "b,run", "a,jump"), "a has class '.*', but"),
         (("path,label,split", "a,run,train", "b,jump,train", "a,run,test"), "all.csv:4: a is to test on, but to train"),
@@ -503,7 +503,7 @@ def test_a_list_file_needs_names() -> None:
         (("a -1", "b 1"), "^all.txt:1: 'a -1' does not end in a class id"),
         (("a 3 -1", "b 3 1"), "^all.txt:1: 'a 3 -1' does not end in a class id"),
         (("a 0", "b " + "9" * 5000), "^all.txt:2: 'b 9999.* does not end in a class id"),
-        (("a 0", "b 0"), "^all.txt: holds one class, '0'"),
+        (("a 0", "b 0"), "^all.txt: contains one class, '0'"),
         (("a 0", "b 1", "a 1"), "^all.txt:3: a has class '1', but '0' at all.txt:1"),
         (("", " "), "^all.txt: column 'path' comes 0 times"),
     ],
@@ -522,7 +522,7 @@ def test_a_wrong_list_file_is_refused_by_line(lines: tuple[str, ...], message: s
         (("id,name", "0,run", "1,Run"), "^names.csv:3: classes '0' and '1' have the same label, 'Run'"),
         (("id,name", "0,run", "1,"), "^names.csv:3: name is empty"),
         (("id,name", "0,run", "1,stop, drop"), "^names.csv:3: has 3 cells"),
-        (("id,name", "0,run", "1,ju\x07mp"), "^names.csv:3: holds the control character"),
+        (("id,name", "0,run", "1,ju\x07mp"), "^names.csv:3: contains the control character"),
     ],
 )
 def test_wrong_names_are_refused_by_line(lines: tuple[str, ...], message: str) -> None:
@@ -564,7 +564,7 @@ def test_a_file_distinguishes_classes_with_the_same_label() -> None:
             "^names.csv:1: column 'id' is unknown, the nearest is .*; begin the file with name,label",
         ),
         (("name,label", "run,"), "^names.csv:2: label is empty"),
-        (("name,label", "run,a\x1b"), "^names.csv:2: holds the control character"),
+        (("name,label", "run,a\x1b"), "^names.csv:2: contains the control character"),
     ],
 )
 def test_wrong_labels_of_classes_are_refused_by_line(lines: tuple[str, ...], message: str) -> None:
@@ -830,7 +830,7 @@ def test_two_sides_for_validation_are_refused() -> None:
 def test_validation_alone_is_nothing_to_train_on() -> None:
     write("all.csv", "path,label,split", "a,run,val", "b,jump,val")
 
-    refused("all.csv", "^all.csv: holds no video to train on; mark some as train", keep_val=True)
+    refused("all.csv", "^all.csv: contains no video to train on; mark some as train", keep_val=True)
 
 
 def test_a_root_serves_a_file_for_validation() -> None:

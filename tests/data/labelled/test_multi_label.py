@@ -165,8 +165,8 @@ def test_a_path_twice_with_the_same_classes_is_used_once_with_a_warning(caplog: 
         (("a,run;jump; run ",), "^all.csv:2: class 'run' is named twice; remove one"),
         (("a,long jump;long  jump",), "^all.csv:2: class 'long jump' is named twice; remove one"),
         (("a,run;Run",), "^all.csv:2: classes 'Run' and 'run' have the same label, 'run'; rename one, or give them"),
-        (("a,run;ju\x1bmp",), r"^all.csv:2: holds the control character '\\x1b'"),
-        (("a,run", "b,run"), "^all.csv: holds one class, 'run'; give two or more"),
+        (("a,run;ju\x1bmp",), r"^all.csv:2: contains the control character '\\x1b'"),
+        (("a,run", "b,run"), "^all.csv: contains one class, 'run'; give two or more"),
         (("a,run;jump", "b,stop, drop"), "^all.csv:3: has 3 cells, not 2; put quotes"),
     ],
 )
@@ -271,7 +271,7 @@ def test_a_file_that_exists_says_whether_a_number_before_ids_is_a_frame_count(
         (("a 3", "b"), "^all.txt:2: 'b' does not end in a class id"),
         (("a 3,9,03",), "^all.txt:1: class '3' is named twice; remove one"),
         (("a 3,5", "b 9"), "^all.txt:1: id 5 has no name in names.csv; add it there"),
-        (("a 3", "b 3"), "^all.txt: holds one class, '3'; give two or more"),
+        (("a 3", "b 3"), "^all.txt: contains one class, '3'; give two or more"),
         (("a 3,9", "b 9", "a 3"), "^all.txt:3: a has class '3', but '3', '9' at all.txt:1; keep one, or put all"),
     ],
 )

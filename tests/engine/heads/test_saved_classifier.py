@@ -447,7 +447,7 @@ def test_a_tensor_with_nan_or_infinity_is_refused_with_its_name(file: Path, name
 
     rewritten(file, spoil)
 
-    assert_refused(file, rf"a tensor holds NaN or infinity \({name}\)")
+    assert_refused(file, rf"a tensor contains NaN or infinity \({name}\)")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "1", None, [1]], ids=str)

@@ -342,7 +342,7 @@ def test_an_official_file_with_nan_is_refused_with_its_tensor(tmp_path: Path, pa
     name = {"clip": "ln_final.bias", "head": "transformer.resblocks.5.ln_2.bias"}[part]
     {"clip": clip, "head": head}[part][name][0] = float("nan")
 
-    with pytest.raises(ModelError, match=rf"a tensor holds NaN or infinity \({name}\)"):
+    with pytest.raises(ModelError, match=rf"a tensor contains NaN or infinity \({name}\)"):
         open_checkpoint(bike_file(tmp_path / "a.pt", head, clip))
 
 

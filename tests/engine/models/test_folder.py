@@ -171,7 +171,7 @@ def test_a_number_that_overflows_in_half_precision_is_not_saved(tmp_path: Path) 
         large.clip.ln_final.bias[0] = 1e6
 
     with pytest.raises(
-        ModelError, match=r"small one as float16: a tensor holds NaN or infinity \(clip.ln_final.bias\)"
+        ModelError, match=r"small one as float16: a tensor contains NaN or infinity \(clip.ln_final.bias\)"
     ):
         save_folder(tmp_path / "m", large, dtype=torch.float16)
 

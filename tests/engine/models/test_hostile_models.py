@@ -86,10 +86,10 @@ HOSTILE: Mapping[str, tuple[hostile.Maker, str]] = {
         lambda p: hostile.folder_with_text(p, '{"format": ' + "1" * 10_000 + "}"),
         "cannot be read as JSON",
     ),
-    "bomb of 800 MB": (hostile.bomb_of_800_mb, "holds a compressed record"),
+    "bomb of 800 MB": (hostile.bomb_of_800_mb, "contains a compressed record"),
     "deflated record": (
         lambda p: hostile.archive(p, hostile.torch_pickle(b"}"), compression=zipfile.ZIP_DEFLATED),
-        "holds a compressed record",
+        "contains a compressed record",
     ),
     "bytearray": (lambda p: hostile.archive(p, hostile.BYTEARRAY), "builtins.bytearray"),
     "data.pkl in other letters": (
@@ -133,7 +133,7 @@ HOSTILE: Mapping[str, tuple[hostile.Maker, str]] = {
     "sparse tensor": (hostile.sparse, "torch.serialization._get_layout"),
     "20,000 layers": (hostile.many_layers, "layers is 20000"),
     "a million records": (hostile.many_records, "far more records"),
-    "safetensors of 2**62": (lambda p: hostile.safetensors_header(p, b"{}", announced=2**62), "holds no weights"),
+    "safetensors of 2**62": (lambda p: hostile.safetensors_header(p, b"{}", announced=2**62), "contains no weights"),
     "header beyond the file": (
         lambda p: hostile.safetensors_header(p, b'{"a":1}', announced=2**31),
         "not a complete safetensors file",
@@ -249,7 +249,7 @@ NAMES = ["clip.logit_scale", "clip.visual.conv1.weight", "temporal.frame_positio
 def test_a_number_that_is_not_finite_is_refused_with_its_tensor(tmp_path: Path, name: str, value: float) -> None:
     hostile.folder_with_tensor(tmp_path / "m", name, value)
 
-    with pytest.raises(ModelError, match=rf"m.*: a tensor holds NaN or infinity \({name.split('.', 1)[1]}\); "):
+    with pytest.raises(ModelError, match=rf"m.*: a tensor contains NaN or infinity \({name.split('.', 1)[1]}\); "):
         open_checkpoint(str(tmp_path / "m"))
 
 

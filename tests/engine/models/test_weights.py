@@ -142,7 +142,7 @@ def test_flipped_bytes_are_a_model_error_or_harmless(tmp_path: Path, kind: str) 
 def test_another_kind_of_file_holds_no_weights(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.pt").write_bytes(content)
 
-    with pytest.raises(ModelError, match=r"a\.pt: holds no weights; give"):
+    with pytest.raises(ModelError, match=r"a\.pt: contains no weights; give"):
         read_state(tmp_path / "a.pt")
 
 
@@ -162,7 +162,7 @@ def test_a_missing_file_and_a_folder_cannot_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(torch.zeros(3), "holds a Tensor"), ([1], "holds a list"), ({"a": 3}, "'a' is a int")]
+    ("content", "said"), [(torch.zeros(3), "contains a Tensor"), ([1], "contains a list"), ({"a": 3}, "'a' is a int")]
 )
 def test_a_file_without_a_state_dict_is_refused(tmp_path: Path, content: object, said: str) -> None:
     torch.save(content, tmp_path / "a.pt")

@@ -75,7 +75,7 @@ def test_a_checkpoint_before_the_first_validation_of_an_epoch_has_no_best_epoch(
 def test_a_tensor_with_nan_or_infinity_is_refused_with_its_name(tmp_path: Path, value: float) -> None:
     path = write_snapshot(tmp_path, 1, snapshot(**{"weights.a": torch.tensor([0.0, value])}))
 
-    with pytest.raises(ModelError, match=r"a tensor holds NaN or infinity \(weights\.a\)"):
+    with pytest.raises(ModelError, match=r"a tensor contains NaN or infinity \(weights\.a\)"):
         read_snapshot(path)
 
 
