@@ -36,12 +36,12 @@ class FewshotRequest(TrainingRequest):
     """The videos to learn from and to test on, and what to write."""
 
     test: Path | None = flag("--test", default=None, panel=DATA, help="Videos to test on, in the same form as DATA.")
-    also: str | None = flag(
+    also: tuple[str, ...] = flag(
         "--also",
-        default=None,
+        default=(),
         panel=LEARNING,
         metavar="A,B,…",
-        help="Labels without videos for the saved classifier, recognised by their text.",
+        help="Labels without videos for the saved classifier, recognised by their text; repeat to add more.",
     )
     output: Path | None = flag(
         "-o", "--output", default=None, panel=OUTPUT, help="Write the report to this file, as JSON."
@@ -129,7 +129,7 @@ def _check_targets(config: FewshotConfig, request: FewshotRequest) -> None:
 def _further_labels(request: FewshotRequest) -> tuple[str, ...]:
     from bike_cli.data.labels import parse_labels
 
-    if request.also is None:
+    if not request.also:
         return ()
     if request.save is None:
         raise UsageError("--also: adds labels to the saved classifier, and none is saved; add --save actions.bike")

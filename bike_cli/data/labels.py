@@ -12,6 +12,7 @@ from bike_cli.data.csv_rows import csv_rows
 from bike_cli.data.label_files import read_table
 from bike_cli.data.lines import Line, check, key, path_of, read_lines, read_text, tidy
 from bike_cli.errors import UsageError
+from bike_cli.media import VIDEO_EXTENSIONS
 from bike_cli.records import Prompt
 
 logger = logging.getLogger(__name__)
@@ -55,20 +56,24 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     return _distinct(read_table(text, path).lines)
 
 
-def parse_labels(text: str, named: str = "-L") -> tuple[str, ...]:
-    """Return the labels of a comma-separated text, in its order; quotes keep a comma: `'"stop, drop", roll'`.
+def parse_labels(texts: str | Sequence[str], named: str = "-L") -> tuple[str, ...]:
+    """Return the labels of comma-separated texts, in their order; quotes keep a comma: `'"stop, drop", roll'`.
 
     Args:
-        named: the flag that gave the text, for messages.
+        texts: one, or one for each time that the flag was given.
+        named: the flag that gave the texts, for messages.
     Raises:
-        UsageError: no label, a label twice, a control character, an open quote, or the name of a file.
+        UsageError: a text without a label, a label twice, a control character, an open quote, or the name of a file.
     """
-    rows = csv_rows(text, named, skip_spaces=True)
-    labels = [tidy(cell) for row in rows for cell in row.cells if cell.strip()]
+    labels: list[str] = []
+    for text in [texts] if isinstance(texts, str) else texts:
+        rows = csv_rows(text, named, skip_spaces=True)
+        cells = [tidy(cell) for row in rows for cell in row.cells if cell.strip()]
+        _refuse_files(tidy(text), cells, named)
+        if not cells:
+            raise UsageError(f"{named}: contains no label; give some, such as {named} 'running, jumping'")
+        labels += cells
     lines = [Line(f"{named}, label {i}", label) for i, label in enumerate(labels, start=1)]
-    _refuse_files([tidy(text), *labels], named)
-    if not lines:
-        raise UsageError(f"{named}: contains no label; give some, such as {named} 'running, jumping'")
     return _distinct(check(lines, origin=named, of="labels"))
 
 
@@ -98,15 +103,19 @@ def fill(template: str, label: str) -> Prompt:
     return Prompt(f"{before}{label}{after}", len(before), len(before) + len(label))
 
 
-def _refuse_files(labels: Sequence[str], named: str) -> None:
-    """Raise UsageError if a label is the name of a file of labels."""
-    for label in labels:
+def _refuse_files(text: str, labels: Sequence[str], named: str) -> None:
+    """Raise UsageError if a text, or a label in it, is the name of a file of labels or of a video."""
+    for label in (text, *labels):
         suffix = Path(label).suffix.lower()
         is_file = bool(suffix or os.sep in label) and os.path.isfile(label)  # noqa: PTH113 - a label may be too long
-        if is_file or (len(labels) == 2 and suffix in _LABEL_SUFFIXES):
+        if is_file or (len(labels) == 1 and suffix in _LABEL_SUFFIXES):
             fact = "is a file" if is_file else "looks like a file name, but no such file exists"
             way = f"a file of labels goes after -l: -l {label}" if named == "-L" else "give the labels themselves"
             raise UsageError(f"{named}: {label} {fact}; {way}")
+    video = next((label for label in labels if Path(label).suffix.lower() in VIDEO_EXTENSIONS), None)
+    if video is not None:
+        hint = f"; a video named -L{video} is written ./-L{video}" if named == "-L" and len(labels) == 1 else ""
+        raise UsageError(f"{named}: {video} is the name of a video, not a label; name videos without a flag{hint}")
 
 
 def _is_there(given: str | Path) -> bool:

@@ -296,7 +296,7 @@ def test_further_labels_are_added_and_leave_the_odds_between_trained_ones(
     clip = data / "red_square" / "0.mp4"
 
     (alone,) = classify(kept(method), clip, "-k", "9").records
-    (extended,) = classify(kept(method), clip, "-k", "9", "--also", "purple ring, yellow star").records
+    (extended,) = classify(kept(method), clip, "-k", "9", "--also", "purple ring", "--also", "yellow star").records
 
     assert {one["label"] for one in extended["top"]} == {*LABELS, "purple ring", "yellow star"}  # type: ignore[attr-defined]
     assert sum(one["score"] for one in extended["top"]) == pytest.approx(1, abs=1e-4)  # type: ignore[attr-defined]
@@ -315,7 +315,8 @@ def test_a_further_label_wins_where_it_is_what_the_video_shows(kept: Callable[[s
 
 def test_further_labels_may_be_kept(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "a.bike"
-    assert fewshot(data, *ONE_DRAW, "--save", file, "--also", "green square, purple ring").exit_code == ExitCode.DONE
+    also = ("--also", "green square", "--also", "purple ring")
+    assert fewshot(data, *ONE_DRAW, "--save", file, *also).exit_code == ExitCode.DONE
     film = write_video(tmp_path / "film.mp4", drawn("green square"))
 
     (record,) = bike("classify", "--classifier", file, film, "-k", "9", "--also", "yellow star").records

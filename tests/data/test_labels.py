@@ -84,6 +84,10 @@ def test_labels_on_the_command_line_are_split_at_commas() -> None:
     assert parse_labels('running,  "stop, drop", high   jump ,') == ("running", "stop, drop", "high jump")
 
 
+def test_labels_of_several_flags_are_joined() -> None:
+    assert parse_labels(["running, jumping", '"stop, drop"']) == ("running", "jumping", "stop, drop")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -91,10 +95,14 @@ def test_labels_on_the_command_line_are_split_at_commas() -> None:
         ("run, jump, RUN", r"^-L, label 3: label 'RUN' repeats 'run' \(-L, label 1\)"),
         ('run, "jump', "^-L:1: is not valid CSV"),
         ('"run" fast, jump', "^-L:1: is not valid CSV"),
+        (("run, jump", "Run"), r"^-L, label 3: label 'Run' repeats 'run' \(-L, label 1\)"),
+        (("run", " "), "^-L: contains no label"),
+        ("run, ion.mp4", "^-L: ion.mp4 is the name of a video, not a label; name videos without a flag$"),
+        ("ion.mp4", r"^-L: ion.mp4 is the name of a video, not a label; .* a video named -Lion.mp4 is written \./-L"),
         ("run, \x07", "^-L, label 2: contains the control character"),
     ],
 )
-def test_wrong_labels_on_the_command_line_are_refused(text: str, message: str) -> None:
+def test_wrong_labels_on_the_command_line_are_refused(text: str | tuple[str, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse_labels(text)
 

@@ -46,17 +46,19 @@ class ClassifyRequest(Request):
     labels: Path | None = flag(
         "-l", "--labels", default=None, help="File of labels: one per line, # starts a comment; or CSV id,name."
     )
-    label_list: str | None = flag("-L", default=None, metavar="A,B,…", help="Labels, separated by commas.")
+    label_list: tuple[str, ...] = flag(
+        "-L", default=(), metavar="A,B,…", help="Labels, separated by commas; repeat to add more."
+    )
     classifier: Path | None = flag(
         "--classifier",
         default=None,
         help="Classifier saved by bike fewshot --save, with its labels, its model and its settings.",
     )
-    also: str | None = flag(
+    also: tuple[str, ...] = flag(
         "--also",
-        default=None,
+        default=(),
         metavar="A,B,…",
-        help="Labels in addition to the classifier's own, recognised by their text.",
+        help="Labels in addition to the classifier's own, recognised by their text; repeat to add more.",
     )
     nul: bool = flag(
         "-0", default=False, help="Paths from stdin or --files-from end with NUL, as find -print0 writes them."
@@ -284,17 +286,17 @@ def _labels(request: ClassifyRequest) -> tuple[str, ...]:
 
     saved = request.saved
     if saved is not None:
-        if request.labels is not None or request.label_list is not None:
+        if request.labels is not None or request.label_list:
             raise UsageError(
                 f"labels: {request.classifier} has labels already; leave -l and -L out, or add labels with --also"
             )
         return (*saved.labels, *saved.also, *(parse_labels(request.also, "--also") if request.also else ()))
-    if request.also is not None:
+    if request.also:
         raise UsageError("--also: adds labels to a classifier; add --classifier, or use -L")
-    if request.labels is not None and request.label_list is not None:
+    if request.labels is not None and request.label_list:
         raise UsageError("labels: both -l and -L were given; choose one")
     if request.labels is not None:
         return read_labels(request.labels)
-    if request.label_list is not None:
+    if request.label_list:
         return parse_labels(request.label_list)
     raise UsageError("labels: missing; add -l labels.txt, or -L 'running, jumping', or a --classifier")

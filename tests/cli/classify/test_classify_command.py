@@ -70,6 +70,12 @@ def test_labels_may_stand_on_the_command_line(clips: Path) -> None:
     assert ran.records[0]["label"] == "red square"
 
 
+def test_labels_of_several_flags_are_joined(clips: Path) -> None:
+    (record,) = classify(clips / "red_square.mp4", "-L", "blue circle, red square", "-L", "green cross").records
+
+    assert {of["label"] for of in record["top"]} == {"blue circle", "red square", "green cross"}  # type: ignore[attr-defined]
+
+
 def test_all_formats_hold_the_same_answers(damaged: Path, labels: Path) -> None:
     jsonl, array, commas, tabs = (classify(damaged, "-l", labels, "-f", f) for f in ("jsonl", "json", "csv", "tsv"))
 
