@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from bike_cli.config import Affects, flag_of
+from bike_cli.config import Affects, ClassifyConfig, EvalConfig, FewshotConfig, FinetuneConfig, flag_of
 from bike_cli.errors import ConfigError
-from bike_cli.wording import nearest
+from bike_cli.wording import either, nearest
 
 logger = logging.getLogger(__name__)
 
@@ -92,26 +92,57 @@ def resolve(
     Args:
         flags: by field name; None means not given.
         file: flat YAML.
-        environment: `BIKE_FRAMES=16` sets `frames`; variables that match no field are ignored.
+        environment: `BIKE_FRAMES=16` sets `frames`; other variables are ignored, see `unknown_variables`.
         defaults: replace those of the dataclass.
     Raises:
         ConfigError: an unknown key (the message names the nearest known one), a value of the wrong type, invalid YAML.
     """
     known = leaves(config)
     values: dict[str, object] = {**(defaults or {})}
+    origins: dict[str, str] = {}  # of values that are not given by flags
     if file is not None:
         written = {name: parse_value(known.get(name), value) for name, value in _read_yaml(file).items()}
-        from_file = _checked(written, known, origin=str(file))
+        from_file = {name: _checked(name, value, known, origin=str(file)) for name, value in written.items()}
         logger.info("%s: sets %s", file, ", ".join(from_file) or "nothing")
         values |= from_file
-    variables = {name: environment.get(f"BIKE_{name.upper()}") for name in known}
-    from_variables = {name: parse_value(known[name], text) for name, text in variables.items() if text is not None}
-    from_environment = _checked(from_variables, known, origin="environment")
-    for name, value in from_environment.items():
-        logger.info("BIKE_%s: sets %s to %s", name.upper(), name, value)
-    values |= from_environment
-    values |= _checked({k: v for k, v in flags.items() if v is not None}, known, origin="command line")
-    return build(config, values)
+        origins |= dict.fromkeys(from_file, str(file))
+    for name, hint in known.items():
+        variable = variable_of(name)
+        if variable in environment:
+            values[name] = _checked(name, parse_value(hint, environment[variable]), known, origin=variable)
+            origins[name] = variable
+            logger.info("%s: sets %s to %s", variable, name, values[name])
+    for name, value in flags.items():
+        if value is not None:
+            values[name] = _checked(name, value, known, origin="command line")
+            origins.pop(name, None)
+    try:
+        return build(config, values)
+    except ConfigError as e:
+        origin = origins.get(str(e).partition(" ")[0])  # a message about one value begins with its name
+        if origin is None:
+            raise
+        raise ConfigError(f"{origin}: {e}") from e
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable that sets a field."""
+    return f"BIKE_{name.upper()}"
+
+
+def unknown_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables that begin with BIKE_ and set nothing in any command, with the nearest one that does."""
+    configs = (ClassifyConfig, FewshotConfig, EvalConfig, FinetuneConfig)
+    known = {variable_of(name) for config in configs for name in leaves(config)}
+    unknown = sorted(name for name in environment if name.startswith("BIKE_") and name not in known)
+    return {name: nearest(name, known) for name in unknown}
+
+
+def warn_of_unknown_variables() -> None:
+    """Warn about variables that begin with BIKE_ and are ignored."""
+    unknown = [f"{name} (nearest: {known})" for name, known in unknown_variables().items()]
+    if unknown:
+        logger.warning("environment: no setting is named %s; correct or unset it", either(unknown))
 
 
 def changed(config: Config, flags: Mapping[str, object]) -> Config:
@@ -172,16 +203,19 @@ def parse_value(hint: object, value: object) -> object:
         return value  # the type check reports it
 
 
-def _checked(values: Mapping[str, object], known: Mapping[str, object], *, origin: str) -> dict[str, object]:
-    checked: dict[str, object] = {}
-    for name, value in values.items():
-        if name not in known:
-            raise ConfigError(f"{origin}: unknown key {name!r}; did you mean {nearest(name, known)!r}?")
-        if not _accepts(known[name], value):
-            raise ConfigError(f"{origin}: {name} is {value!r}; give {_describe(known[name])}")
-        is_whole = type(value) is int and float in options_of(known[name])
-        checked[name] = float(value) if is_whole else value  # type: ignore[arg-type]
-    return checked
+def _checked(name: str, value: object, known: Mapping[str, object], *, origin: str) -> object:
+    """Return the value of a field, a whole number as a float where the field is one; raise ConfigError if it is wrong.
+
+    Args:
+        origin: the file, the variable or "command line".
+    """
+    if name not in known:
+        raise ConfigError(f"{origin}: unknown key {name!r}; did you mean {nearest(name, known)!r}?")
+    if not _accepts(known[name], value):
+        subject = origin if origin == variable_of(name) else f"{origin}: {name}"
+        raise ConfigError(f"{subject} is {value!r}; give {_describe(known[name])}")
+    is_whole = type(value) is int and float in options_of(known[name])
+    return float(value) if is_whole else value  # type: ignore[arg-type]
 
 
 def options_of(hint: object) -> tuple[object, ...]:
@@ -205,11 +239,11 @@ def _accepts(hint: object, value: object) -> bool:
 
 
 def _describe(hint: object) -> str:
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
     parts: list[str] = []
     for option in options_of(hint):
         if typing.get_origin(option) is Literal:
             parts += [str(choice) for choice in typing.get_args(option)]
         else:
             parts.append(names.get(option, str(option)))  # type: ignore[call-overload]
-    return " or ".join(parts)
+    return either(parts)

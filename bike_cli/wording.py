@@ -11,6 +11,12 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def either(choices: Iterable[object]) -> str:
+    """Return choices as a phrase: "a", "a or b", "a, b or c"."""
+    *others, last = map(str, choices)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def points(share: float) -> float:
     """Return a share in percentage points, to one decimal; never -0.0."""
     return round(100 * share, 1) + 0.0

@@ -1,6 +1,7 @@
 """Where a value comes from, what is refused, and that a dumped config is the same config."""
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
@@ -25,7 +26,17 @@ from bike_cli.config import (
     flag_of,
 )
 from bike_cli.errors import ConfigError, ExitCode
-from bike_cli.settings import changed, dump, fields_and_values, flatten, leaves, resolve, settings_affecting
+from bike_cli.settings import (
+    changed,
+    dump,
+    fields_and_values,
+    flatten,
+    leaves,
+    resolve,
+    settings_affecting,
+    unknown_variables,
+)
+from bike_cli.wording import either
 
 # Flags of `bike classify` that say what to classify and where answers go; all others are fields of the config.
 OF_THE_REQUEST = {
@@ -145,7 +156,7 @@ def test_an_unknown_key_names_the_nearest(yaml_file: Path, wrong: str, near: str
         ("crops: 2", "crops is 2; give 1 or 3"),
         ("crops: true", "crops is True; give 1 or 3"),
         ("pool: max", "pool is 'max'; give tcs or mean"),
-        ("spot: word", "spot is 'word'; give words or eot or all or null"),
+        ("spot: word", "spot is 'word'; give words, eot, all or null"),
         ("temperature: 0", "temperature is 0.0; give a number from 0.000001 to 1000000"),
         ("temperature: 1.0e-40", "temperature is 1e-40; give a number from 0.000001 to 1000000"),
         ("temperature: .nan", "temperature is nan; give a number from"),
@@ -156,7 +167,7 @@ def test_an_unknown_key_names_the_nearest(yaml_file: Path, wrong: str, near: str
         ("top: 0", "top is 0; give a whole number of at least 1"),
         ("top: null", "top is None; give a whole number"),
         ("offline: 1", "offline is 1; give true or false"),
-        ("template: [a, b]", r"template is \['a', 'b'\]; give a text or null"),
+        ("template: [a, b]", r"template is \['a', 'b'\]; give text or null"),
         ("draft: true\ndecoder: decord", "draft is on and decoder is decord, .*; give decoder auto, or no draft"),
         ("- frames", "contains a list, not `key: value` lines"),
         ("frames", "contains a str, not `key: value` lines"),
@@ -173,8 +184,32 @@ def test_a_wrong_value_in_a_file_says_what_would_be_right(yaml_file: Path, text:
 
 @pytest.mark.parametrize("text", ["true", "8.5", "[", "", "many"])
 def test_a_wrong_value_in_the_environment_is_reported_in_one_line(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"environment: frames is .*; give a whole number"):
+    with pytest.raises(ConfigError, match=r"^BIKE_FRAMES is .*; give a whole number$"):
         resolved(environment={"BIKE_FRAMES": text})
+
+
+def test_a_value_out_of_range_names_where_it_is_set(yaml_file: Path) -> None:
+    yaml_file.write_text("frames: 0\ntop: 0\n")
+
+    with pytest.raises(ConfigError, match=rf"^{yaml_file}: frames is 0; give a whole number"):
+        resolved(yaml_file)
+    with pytest.raises(ConfigError, match=r"^BIKE_FRAMES: frames is -1; give a whole number"):
+        resolved(yaml_file, {"BIKE_FRAMES": "-1"})
+    with pytest.raises(ConfigError, match=r"^frames is -2; give a whole number"):
+        resolved(yaml_file, {"BIKE_FRAMES": "-1"}, frames=-2)
+
+
+def test_unknown_variables_are_named_with_the_nearest_of_any_command() -> None:
+    environment = {"BIKE_FRAMEZ": "3", "BIKE_EPOCHS": "3", "BIKE_SHOT": "1", "FRAMEZ": "3", "BIKE_FRAMES": "3"}
+
+    assert unknown_variables(environment) == {"BIKE_FRAMEZ": "BIKE_FRAMES", "BIKE_SHOT": "BIKE_SHOTS"}
+
+
+@pytest.mark.parametrize(
+    ("choices", "phrase"), [(["a"], "a"), (["a", 1], "a or 1"), (("a", "b", "c"), "a, b or c"), (iter("ab"), "a or b")]
+)
+def test_choices_are_a_phrase(choices: Iterable[object], phrase: str) -> None:
+    assert either(choices) == phrase
 
 
 def test_a_file_that_is_not_there_is_named(yaml_file: Path) -> None:

@@ -21,7 +21,7 @@ from bike_cli.cli.terminal.console import check_stdout, handle_errors, plain, pr
 from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.config import StoreConfig
 from bike_cli.errors import UsageError
-from bike_cli.settings import resolve
+from bike_cli.settings import resolve, warn_of_unknown_variables
 from bike_cli.wording import count
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ def _check_choice(max_bytes: int | None, unused_days: float | None, *, everythin
 
 
 def _folder(cache_dir: str | None) -> Path | None:
+    warn_of_unknown_variables()
     chosen = resolve(StoreConfig, flags={"cache_dir": cache_dir}).cache_dir
     return Path(chosen) if chosen else None
 

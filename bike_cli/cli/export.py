@@ -13,7 +13,7 @@ from bike_cli.cli.terminal.console import handle_errors, loading, plain, stderr
 from bike_cli.cli.terminal.targets import check_model_folder, check_official_file, explain_unwritable
 from bike_cli.config import EngineConfig, OneBranch
 from bike_cli.errors import UsageError
-from bike_cli.settings import resolve
+from bike_cli.settings import resolve, warn_of_unknown_variables
 
 if TYPE_CHECKING:
     from bike_cli.engine.models.parts import Checkpoint
@@ -55,6 +55,7 @@ def export_command(
     bike export models/mine mine.pt --official
     """
     with handle_errors(quiet=quiet, verbose=verbose):
+        warn_of_unknown_variables()
         config = resolve(EngineConfig, flags={"model": model, "offline": offline})
         if branch is not None and not official:
             raise UsageError("--branch: chooses the head of an official file; add --official, or leave it out")

@@ -23,7 +23,15 @@ from bike_cli.cli.terminal.console import handle_errors, print_config
 from bike_cli.config import Flag, flag, flag_of
 from bike_cli.config.fields import DATA, OUTPUT, PANELS
 from bike_cli.errors import ExitCode
-from bike_cli.settings import dump, fields_and_values, leaves, options_of, parse_value, resolve
+from bike_cli.settings import (
+    dump,
+    fields_and_values,
+    leaves,
+    options_of,
+    parse_value,
+    resolve,
+    warn_of_unknown_variables,
+)
 
 DATA_HELP = (
     "Labelled videos: a folder of class folders, with or without train/, val/ and test/; CSV path,label; a list file; "
@@ -99,6 +107,7 @@ def command(
         values = {name: _as_field(hints[name], value) for name, value in given.items()}
         request: Asked = request_type(**{name: values[name] for name in requested})
         with handle_errors(quiet=request.quiet, verbose=request.verbose):
+            warn_of_unknown_variables()
             flags = {name: values[name] for name in settings if name not in requested}
             if configure is None:
                 config = resolve(config_type, flags=flags, file=request.config)

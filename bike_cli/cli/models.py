@@ -18,7 +18,7 @@ from bike_cli.cli.terminal.console import check_stdout, handle_errors, notice, p
 from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.config import EngineConfig
 from bike_cli.errors import UsageError
-from bike_cli.settings import resolve
+from bike_cli.settings import resolve, warn_of_unknown_variables
 
 if TYPE_CHECKING:
     from bike_cli.engine.models.catalogue import KnownModel
@@ -85,6 +85,7 @@ def pull_command(
         from bike_cli.engine.download.progress import reporting_to
         from bike_cli.engine.download.pull import pull
 
+        warn_of_unknown_variables()
         config = resolve(EngineConfig, flags={"offline": offline})
         folder = None if to is None else to.expanduser()
         with reporting_to(Downloads(quiet=quiet)):

@@ -487,8 +487,8 @@ def test_wrong_use_is_reported_before_the_model_is_loaded(
         (["--shots", "1,"], "shots is '1,'; give whole numbers above 0, such as 1,2,4"),
         (["--shots", "9"], "class 'blue_circle': has 5 videos to draw from, and 9 shots need 9; add videos, or ask"),
         (["--shots", "5"], "class 'blue_circle': has 5 videos to draw from, and 5 shots leave none to test on"),
-        (["--method", "svm"], "unknown method 'svm'; choose from zeroshot, proto, tip, probe"),
-        (["--method", ""], "unknown method ''; choose from zeroshot"),
+        (["--method", "svm"], "unknown method 'svm'; choose zeroshot, proto, tip, probe"),
+        (["--method", ""], "unknown method ''; choose zeroshot"),
         (["--frames", "78"], "frames is 78, but the temporal head of tiny has positions for 77; ask for fewer frames"),
         (["--template", "bikes"], "bikes: no such set of templates; the nearest is 'bike'"),
         (

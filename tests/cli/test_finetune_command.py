@@ -942,7 +942,7 @@ def test_usage_errors_are_found_before_the_model_is_loaded(
         ),
         (("--branch", "both", "--attributes", "shape"), "shape: no such lexicon; the nearest is 'shapes'"),
         (("--branch", "attributes", "--dry-run"), "--dry-run: tries a step of the video branch, but only attributes"),
-        (("--device", "cuda:99"), "device 'cuda:99': is not on this machine; choose auto, cpu"),
+        (("--device", "cuda:99"), "device 'cuda:99': is not on this machine; choose auto or cpu"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -14,10 +14,9 @@ from rich.console import Console
 
 import bike_cli
 from bike_cli.cli.terminal.secrets import is_token, mask_address
-from bike_cli.config import ClassifyConfig, EvalConfig, FewshotConfig, FinetuneConfig
-from bike_cli.settings import leaves
+from bike_cli.config import ClassifyConfig
+from bike_cli.settings import unknown_variables
 from bike_cli.tasks.doctor.checks import Check, size
-from bike_cli.wording import nearest
 
 DISTRIBUTION = "bike-cli"
 PACKAGES = ("torchvision", "safetensors", "pebble", "pyyaml", "typer", "rich")
@@ -166,20 +165,14 @@ def check_settings(error: str | None, environment: Mapping[str, str] = os.enviro
     Args:
         error: why the current settings are invalid; None if they are valid.
     """
-    known = {
-        f"BIKE_{name.upper()}"
-        for config in (ClassifyConfig, FewshotConfig, EvalConfig, FinetuneConfig)
-        for name in leaves(config)
-    }
     given = {name: value for name, value in sorted(environment.items()) if name.startswith("BIKE_")}
     shown = {name: "(set, not shown)" if is_token(name) else value for name, value in given.items()}
     message = ", ".join(f"{name}={value}" for name, value in shown.items()) or "no BIKE_* variable is set"
     if error is not None:
         return Check("settings", "problem", f"{message}: {error}", "change or unset the variable", shown)
-    unknown = [name for name in given if name not in known]
+    unknown = unknown_variables(environment)
     if unknown:
-        near = {name: nearest(name, known) for name in unknown}
-        advice = ", ".join(f"{name} (nearest: {other})" for name, other in near.items())
+        advice = ", ".join(f"{name} (nearest: {other})" for name, other in unknown.items())
         fix = f"bike ignores {advice}; correct or unset it"
         return Check("settings", "warning", message, fix, {**shown})
     return Check("settings", "ok", message, details=shown)

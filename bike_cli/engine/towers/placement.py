@@ -11,6 +11,7 @@ from torch import nn
 
 from bike_cli.config import Device, Precision
 from bike_cli.errors import UsageError
+from bike_cli.wording import either
 
 SMALL = 20_000_000  # parameters
 
@@ -120,4 +121,4 @@ def _device(name: Device) -> torch.device:
         return torch.device(available[0])
     if name in available or (name == "cuda" and "cuda:0" in available):
         return torch.device(name)
-    raise UsageError(f"device {name!r}: is not on this machine; choose auto, {', '.join(available)}")
+    raise UsageError(f"device {name!r}: is not on this machine; choose {either(['auto', *available])}")

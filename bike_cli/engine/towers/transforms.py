@@ -15,6 +15,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from bike_cli.errors import UsageError, shorten
+from bike_cli.wording import either
 
 Interpolation = Literal["bicubic", "bilinear"]
 ResizeMode = Literal["shortest", "longest", "squash"]
@@ -245,7 +246,7 @@ def _check_whole(name: str, value: object, lowest: int, highest: int) -> None:
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} is {_shown(value)}, not one of {', '.join(choices)}")
+        raise ValueError(f"{name} is {_shown(value)}, not {either(choices)}")
 
 
 def _check_triple(name: str, values: object, lowest: float, highest: float) -> None:

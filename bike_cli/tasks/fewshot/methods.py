@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bike_cli.engine.heads.few_shot import Head, Views, linear_probe, prototypes, tip_adapter, zero_shot
 from bike_cli.errors import UsageError, shorten
+from bike_cli.wording import either
 
 Fit = Callable[[Views, Tensor, Tensor, float], Head]
 METHODS: Mapping[str, Fit] = {
@@ -40,5 +41,5 @@ def parse_methods(text: str) -> tuple[str, ...]:
     known = (*METHODS, TRAINED)
     unknown = next((method for method in methods if method not in known), None)
     if unknown is not None:
-        raise UsageError(f"unknown method {unknown!r}; choose from {', '.join(known)}, or all")
+        raise UsageError(f"unknown method {unknown!r}; choose {either([*known, 'all'])}")
     return tuple(dict.fromkeys([BASELINE, *methods]))

@@ -118,6 +118,20 @@ def test_a_config_file_says_how_and_flags_say_otherwise(clips: Path, labels: Pat
     assert (record["model"], record["frames"], len(record["top"])) == ("tiny", 4, 2)  # type: ignore[arg-type]
 
 
+def test_a_variable_that_sets_nothing_is_warned_of_once(
+    clips: Path, labels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BIKE_FRAMEZ", "4")
+    monkeypatch.setenv("BIKE_EPOCHS", "4")  # another command has it
+
+    loud, quiet = (classify(clips / "red_square.mp4", "-l", labels, *flags) for flags in ((), ("-q",)))
+
+    assert loud.stderr == (
+        "warning: environment: no setting is named BIKE_FRAMEZ (nearest: BIKE_FRAMES); correct or unset it\n"
+    )
+    assert (quiet.stderr, quiet.exit_code) == ("", ExitCode.DONE)
+
+
 def test_a_terminal_gets_a_table_and_progress(clips: Path, labels: Path) -> None:
     ran = bike_on_terminal("classify", "-m", "tiny", clips, "-l", labels)
 

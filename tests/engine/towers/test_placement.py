@@ -36,14 +36,14 @@ def test_auto_is_the_first_gpu_in_fp16_where_it_lacks_bf16() -> None:
 
 @pytest.mark.usefixtures("_two_old_gpus")
 def test_a_gpu_beyond_the_last_is_refused() -> None:
-    with pytest.raises(UsageError, match="'cuda:7': is not on this machine; choose auto, cuda:0, cuda:1"):
+    with pytest.raises(UsageError, match="'cuda:7': is not on this machine; choose auto, cuda:0, cuda:1 or cpu"):
         place("cuda:7", "auto")
 
 
 @pytest.mark.usefixtures("_no_accelerator")
 @pytest.mark.parametrize("device", ["cuda", "gpu", "meta", ""])
 def test_an_absent_or_misspelt_device_is_refused(device: str) -> None:
-    with pytest.raises(UsageError, match=f"device '{device}': is not on this machine; choose auto, cpu"):
+    with pytest.raises(UsageError, match=f"device '{device}': is not on this machine; choose auto or cpu"):
         place(device, "auto")
 
 

@@ -621,7 +621,7 @@ def only_built(engine: Engine, folder: Path, settings: FewshotConfig) -> None:
         ({"shots": "5"}, r"class 'blue_circle': has 5 videos .* 5 shots leave none to test on; add .* fewer --shots"),
         ({"shots": "4", "test_fraction": 0.4}, r"class 'blue_circle': has 3 videos to draw from, and 4 shots need 4"),
         ({"shots": "x"}, r"shots is 'x'; give whole numbers above 0"),
-        ({"method": "knn"}, r"unknown method 'knn'; choose from"),
+        ({"method": "knn"}, r"unknown method 'knn'; choose zeroshot"),
     ],
     ids=str,
 )
