@@ -379,15 +379,31 @@ def test_what_does_not_go_with_a_classifier_is_refused(
 def test_the_classifier_of_another_model_is_refused_with_both_named(
     kept: Callable[[str], Kept], data: Path, tiny: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    trained = kept("probe")
     other = replace(tiny, name="another", temporal_head=TemporalTransformer(96, 1).eval())
     monkeypatch.setattr(engines, "load", lambda *_, **__: other)
 
-    ran = classify(kept("probe"), data / "red_square" / "0.mp4")
+    ran = classify(trained, data / "red_square" / "0.mp4")
 
     assert ran.exit_code == ExitCode.USAGE
     assert output(ran) == (
         f"classifier: was trained with the model tiny ({tiny.fingerprint}), but this run uses another "
         f"({other.fingerprint}); give --model tiny, or train it again with this one"
+    )
+
+
+def test_the_classifier_of_a_model_of_another_name_is_refused_before_weights_are_loaded(
+    kept: Callable[[str], Kept], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = kept("probe")
+    monkeypatch.setattr(engines, "load", lambda *_, **__: pytest.fail("loads weights"))
+
+    ran = classify(trained, data / "red_square" / "0.mp4", "-m", "base", "--offline")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert output(ran) == (
+        f"{trained.file}: was trained with the model tiny, but this run uses base; give --model tiny, or train it "
+        "again with --model base"
     )
 
 
@@ -521,7 +537,7 @@ def test_an_unknown_model_names_the_nearest(data: Path) -> None:
     ran = bike("fewshot", "-m", "tinny", data)
 
     assert ran.exit_code == ExitCode.NO_MODEL
-    assert output(ran).startswith("model 'tinny': is not an alias, ARCH,TAG, file or folder; nearest: tiny")
+    assert output(ran).startswith("model 'tinny': is not a short name, ARCH,TAG, file or folder; did you mean tiny?")
 
 
 @pytest.mark.parametrize("flag", ["-o", "--save"])

@@ -280,7 +280,8 @@ def test_names_never_steer_the_terminal(own: Path, tmp_path: Path) -> None:
         (own / name).rename(own / hostile)
     (own / "=1+1" / "[red]\x1b]0;x\x07\n.mp4").write_bytes(b"no video")
 
-    ran = finetune(own, "-o", tmp_path / "[red]\x1b]0;y\x07", *FAST, "--epochs", "2", run=bike_on_terminal, draws=True)
+    run = functools.partial(bike_on_terminal, columns=1000)
+    ran = finetune(own, "-o", tmp_path / "[red]\x1b]0;y\x07", *FAST, "--epochs", "2", run=run, draws=True)
 
     assert ran.exit_code == ExitCode.SOME_FAILED
     assert "\x1b]" not in ran.stderr + ran.stdout
@@ -969,7 +970,7 @@ def test_single_videos_per_class_leave_none_for_validation(own: Path, out: Path)
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("tinny", "model 'tinny': is not an alias, ARCH,TAG, file or folder; nearest: tiny"),
+        ("tinny", "model 'tinny': is not a short name, ARCH,TAG, file or folder; did you mean tiny?"),
         ("base", "model 'base': its weights are not on this disk, and --offline forbids downloading them"),
     ],
 )

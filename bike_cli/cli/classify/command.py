@@ -126,6 +126,7 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
     from bike_cli.cli.terminal.stdout import reserve_stdout
     from bike_cli.data.shards import parse_shard
 
+    _check_model(config, request)
     labels = _labels(request)
     shard = None if request.shard is None else parse_shard(request.shard)
     format_ = format_of(request.format, request.output)
@@ -279,6 +280,24 @@ def _exit_code(done: Done, existing: ExistingRecords, *, is_empty_shard: bool) -
         return ExitCode.SOME_FAILED
     tally = existing.tally + done.tally
     return ExitCode.DONE if is_empty_shard and not tally.total else tally.exit_code()
+
+
+def _check_model(config: ClassifyConfig, request: ClassifyRequest) -> None:
+    """Raise UsageError, before weights are downloaded or read, if a classifier was trained with another model.
+
+    If the names do not tell, `prepare` compares the weights.
+    """
+    if request.saved is None:
+        return
+    from bike_cli.engine.models.aliases import weights_named
+
+    trained, wanted = request.saved.model, config.engine.model
+    names = weights_named(trained), weights_named(wanted)
+    if None not in names and names[0] != names[1]:
+        raise UsageError(
+            f"{request.classifier}: was trained with the model {trained}, but this run uses {wanted}; give --model "
+            f"{trained}, or train it again with --model {wanted}"
+        )
 
 
 def _labels(request: ClassifyRequest) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from bike_cli.engine.download.partial_file import check_space, report_write_erro
 from bike_cli.engine.download.progress import Transfer
 from bike_cli.engine.download.remote_file import offline_reason
 from bike_cli.engine.models.aliases import ALIASES, BUNDLED, alias_weights
-from bike_cli.errors import ModelError, UsageError
+from bike_cli.errors import ModelError, UsageError, shorten
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Pulled:
 
 
 def pull(model: str, *, offline: bool, folder: Path | None = None) -> Pulled:
-    """Download the weights of an alias or an ARCH,TAG, unless an intact copy exists.
+    """Download the weights of a short name or an ARCH,TAG, unless an intact copy exists.
 
     Args:
         folder: where to write a copy that works on any machine; None: the cache.
@@ -77,8 +77,9 @@ def _weights(model: str) -> hub.Weights:
     arch, comma, tag = model.partition(",")
     arch = arch.replace("/", "-")  # OpenAI spells it ViT-B/32
     if not comma:
-        known = [*ALIASES, *(f"{arch},{tag}" for arch, tag in catalogue.runnable_tags())]
-        raise ModelError(f"model {model!r}: is not an alias or ARCH,TAG; {catalogue.nearest(model, known)}")
+        known = [BUNDLED, *ALIASES, *(f"{arch},{tag}" for arch, tag in catalogue.runnable_tags())]
+        way_out = catalogue.suggestion(model, known)
+        raise ModelError(f"model {shorten(repr(model))}: is not a short name or ARCH,TAG; {way_out}")
     catalogue.check_plain(arch, tag)
     catalogue.tag_preprocessing(arch, tag)
     weights = catalogue.weights_of(arch, tag, model=model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -51,6 +53,20 @@ def alias_weights(name: str) -> hub.Weights:
 
     alias = ALIASES[name]
     return hub.Weights(name, alias.arch, alias.repository, size=alias.size)
+
+
+def weights_named(model: str) -> str | None:
+    """Return a name of the weights that is the same for all names of them; None for a file or folder.
+
+    Weights with different names here are different.
+    """
+    if model == BUNDLED:
+        return model
+    if model in ALIASES:
+        return f"{ALIASES[model].arch},{ALIASES[model].tag}"
+    arch, comma, tag = model.partition(",")
+    is_file = os.path.lexists(model) or not re.fullmatch(r"[\w-]+", tag)
+    return f"{arch.replace('/', '-')},{tag}" if comma and not is_file else None
 
 
 def download_missing(models: Iterable[str | None], *, offline: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from bike_cli.engine.models.aliases import ALIASES as ALIASES
 from bike_cli.engine.models.aliases import BUNDLED as BUNDLED
 from bike_cli.engine.models.aliases import MILLION, alias_weights
 from bike_cli.errors import ModelError, shorten
+from bike_cli.wording import either
 
 PLAIN_ONLY = "this release runs plain CLIP models only, such as ViT-B-16-quickgelu,openai"
 LONGEST_NAME = 200  # characters that are compared with known names
+SIMILAR = 0.6  # share of a name that a suggestion must have in common with it
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def architecture(arch: str) -> dict[str, object]:
     # With `hf-hub:` and `local-dir:`, open_clip would download or read a file.
     config = None if ":" in arch else open_clip.get_model_config(arch)
     if config is None:
-        way_out = nearest(arch[:LONGEST_NAME], open_clip.list_models())
+        way_out = suggestion(arch, open_clip.list_models())
         raise ModelError(f"model {shorten(repr(arch))}: open_clip has no such architecture; {way_out}")
     return config  # type: ignore[no-any-return]
 
@@ -96,7 +98,7 @@ def tag_preprocessing(arch: str, tag: str) -> dict[str, object]:
     if belongs_to_twin:
         raise ModelError(f"model '{arch},{tag}': trained with another activation (QuickGELU); use {twin},{tag}")
     if not pretrained:
-        way_out = nearest(tag[:LONGEST_NAME], tags)
+        way_out = suggestion(tag, tags, f"choose {either(tags)}")
         raise ModelError(f"model {shorten(repr(f'{arch},{tag}'))}: open_clip has no such weights; {way_out}")
     return pretrained
 
@@ -140,10 +142,10 @@ def with_estimated_size(weights: hub.Weights) -> hub.Weights:
     return replace(weights, size=4 * sum(p.numel() for p in clip.parameters()), is_exact=False)
 
 
-def nearest(name: str, known: list[str]) -> str:
-    """Return a suggestion for a misspelt name, to end a message with."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    return f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known[:8])}{', …' if len(known) > 8 else ''}"
+def suggestion(name: str, known: Sequence[str], otherwise: str = "bike models --all lists all names") -> str:
+    """Return what to do about a misspelt name, to end a message with: the nearest known names, or else a hint."""
+    near = difflib.get_close_matches(name[:LONGEST_NAME], known, n=3, cutoff=SIMILAR)
+    return f"did you mean {either(near)}?" if near else otherwise
 
 
 def runnable_tags() -> list[tuple[str, str]]:

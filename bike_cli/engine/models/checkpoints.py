@@ -98,8 +98,8 @@ def _unknown(model: str) -> ModelError:
     if tags:
         return ModelError(f"model {model!r}: names an architecture without weights; use {model},{tags[0]} or its like")
     names = [catalogue.BUNDLED, *catalogue.ALIASES, *open_clip.list_models()]
-    shown, nearest = shorten(repr(model)), catalogue.nearest(model[: catalogue.LONGEST_NAME], names)
-    return ModelError(f"model {shown}: is not an alias, ARCH,TAG, file or folder; {nearest}")
+    way_out = catalogue.suggestion(model, names)
+    return ModelError(f"model {shorten(repr(model))}: is not a short name, ARCH,TAG, file or folder; {way_out}")
 
 
 def _is_path(text: str) -> bool:

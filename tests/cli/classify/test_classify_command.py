@@ -417,7 +417,7 @@ def test_flags_that_do_not_parse_are_wrong_use(arguments: list[str]) -> None:
 def test_an_unknown_model_names_the_nearest(clips: Path, labels: Path) -> None:
     ran = bike("classify", clips, "-l", labels, "-m", "tinny")
 
-    assert stderr_of(ran).startswith("model 'tinny': is not an alias, ARCH,TAG, file or folder; nearest: tiny")
+    assert stderr_of(ran).startswith("model 'tinny': is not a short name, ARCH,TAG, file or folder; did you mean tiny?")
     assert ran.exit_code == ExitCode.NO_MODEL == 5
 
 

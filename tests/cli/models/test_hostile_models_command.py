@@ -50,12 +50,12 @@ NAMES = [
     ("empty.pt", "contains no weights"),
     ("labels.txt", "contains no weights"),
     ("", "is empty"),
-    (LONG, "is not an alias"),
+    (LONG, "is not a short name"),
     (f"{LONG}.pt", "no such file"),
     (f"ViT-B-32,{LONG}.pt", "no such file"),
     (f"{LONG},openai", "no such architecture"),
-    ("a\0b", "is not an alias"),
-    ("a\nb\x1b[31m", "is not an alias"),
+    ("a\0b", "is not a short name"),
+    ("a\nb\x1b[31m", "is not a short name"),
     ("~nobody-x/model", "no such file"),
     ("hf-hub:owner/name,tag", "no such architecture"),
 ]
@@ -96,7 +96,9 @@ def test_classify_refuses_what_is_no_classifier(clips: Path, name: str, said: st
 @pytest.mark.parametrize("name", ["pipe", "socket", "empty", LONG], ids=lambda text: text[:16])
 def test_classify_refuses_an_attribute_model_that_is_none(clips: Path, name: str) -> None:
     command = ["classify", clips, "-L", "red square,blue circle", "-m", "tiny", "--offline"]
-    said = {"pipe": "a named pipe", "socket": "a socket", "empty": "has no config.json", LONG: "is not an alias"}[name]
+    said = {"pipe": "a named pipe", "socket": "a socket", "empty": "has no config.json", LONG: "is not a short name"}[
+        name
+    ]
 
     assert_refused([*command, "--attribute-model", name], said)
 

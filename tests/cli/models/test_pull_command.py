@@ -232,19 +232,21 @@ def test_a_folder_that_is_a_file_is_a_usage_error(server: Hub, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "match"),
     [
-        ("bse", "is not an alias or ARCH,TAG; nearest: base"),
+        ("bse", r"is not a short name or ARCH,TAG; did you mean base\?"),
         ("ViT-B-16,opnai", "open_clip has no such weights"),
-        ("ViT-B-61,openai", "open_clip has no such architecture; nearest: "),
+        ("ViT-B-61,openai", "open_clip has no such architecture; did you mean "),
         ("ViT-B-16,openai", r"trained with another activation \(QuickGELU\); use ViT-B-16-quickgelu,openai"),
         ("ViT-B-16-SigLIP,webli", "uses a non-standard text tower"),
-        ("", "is not an alias"),
+        ("nope", r"is not a short name or ARCH,TAG; bike models --all lists all names$"),
+        ("ViT-B-32,zzz", r"open_clip has no such weights; choose openai, laion400m_e31, .* or \w+$"),
+        ("", "is not a short name"),
     ],
 )
 def test_a_name_that_cannot_be_pulled_is_reported(name: str, match: str) -> None:
     ran = bike("models", "pull", name)
 
     assert (ran.exit_code, ran.stdout) == (5, "")
-    assert re.search(match, ran.stderr)
+    assert re.search(match, ran.stderr.rstrip("\n"))
 
 
 def test_the_bundled_model_is_there() -> None:

@@ -17,6 +17,7 @@ from small_models import ARCH, INCEPTION, TAG, put_in_cache, tiny_checkpoint
 from bike_cli.config import Recipe
 from bike_cli.engine.heads.bike import TemporalTransformer
 from bike_cli.engine.models import catalogue
+from bike_cli.engine.models.aliases import weights_named
 from bike_cli.engine.models.checkpoints import infer_config, open_checkpoint
 from bike_cli.engine.models.folder import save_folder
 from bike_cli.engine.models.parts import Checkpoint, build_clip
@@ -110,10 +111,10 @@ def test_another_activation_than_the_weights_is_refused_with_the_right_name(name
     [
         ("ViT-B-16,openai", "use ViT-B-16-quickgelu,openai"),
         ("ViT-B/16,openai", "use ViT-B-16-quickgelu,openai"),
-        ("ViT-B-16,opnai", r"no such weights; nearest: openai"),
-        ("ViT-B-61,openai", r"no such architecture; nearest: .*ViT-B-16"),
-        ("bsae", "is not an alias, ARCH,TAG, file or folder; nearest: base"),
-        ("tny", "nearest: tiny"),
+        ("ViT-B-16,opnai", r"no such weights; did you mean openai\?"),
+        ("ViT-B-61,openai", r"no such architecture; did you mean .*ViT-B-16"),
+        ("bsae", r"is not a short name, ARCH,TAG, file or folder; did you mean base\?"),
+        ("tny", "did you mean tiny"),
         ("ViT-B-32", r"an architecture without weights; use ViT-B-32,"),
         ("", "is empty; name one"),
         ("gone/model.pt", "gone/model.pt: no such file or folder"),
@@ -358,3 +359,20 @@ def test_invalid_preprocessing_is_refused(tmp_path: Path, preprocessing: dict[st
 
     with pytest.raises(ModelError, match=r"its preprocessing is wrong \((mean|std|interpolation|fill) is "):
         open_checkpoint(f"{ARCH},{tmp_path / 'a.safetensors'}")
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("tiny", "tiny"),
+        ("base", "ViT-B-16-quickgelu,openai"),
+        ("ViT-B/16-quickgelu,openai", "ViT-B-16-quickgelu,openai"),
+        ("ViT-B-32,laion2b_s34b_b79k", "ViT-B-32,laion2b_s34b_b79k"),
+        ("model.pt", None),
+        ("some-folder", None),
+        ("ViT-B-16,weights/model.pt", None),
+        ("ViT-B-16,model.safetensors", None),
+    ],
+)
+def test_weights_have_one_name_unless_they_are_files(model: str, name: str | None) -> None:
+    assert weights_named(model) == name
