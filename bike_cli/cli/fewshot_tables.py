@@ -69,15 +69,16 @@ def _classes(report: Report) -> Table:
 
 
 def _title(report: Report) -> str:
-    over = f"{len(report.draws)} draws" if len(report.draws) > 1 else "the videos of one draw"
+    over = count(len(report.draws), "draw") if len(report.draws) > 1 else "the videos of one draw"
     return f"accuracy in %, ± standard error over {over}; gain with 95 % interval"
 
 
 def _footer(report: Report) -> str:
     sizes = sorted({len(drawn.test) for drawn in report.draws})
+    fewest = f"{sizes[0]:,}–" if len(sizes) > 1 else ""
     parts = [
-        f"{len(report.labels)} classes",
-        f"{'–'.join(f'{size:,}' for size in sizes[:1] + sizes[1:][-1:])} test videos",
+        count(len(report.labels), "class", "classes"),
+        f"{fewest}{count(sizes[-1], 'test video')}",
         f"seed {report.config.seed}",
         f"model {report.engine.name}",
         f"{report.seconds:.1f} s",

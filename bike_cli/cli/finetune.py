@@ -21,6 +21,7 @@ from bike_cli.config import ClassifyConfig, FinetuneConfig, Flag, flag
 from bike_cli.config.fields import DATA, KEEPING, OUTPUT
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.settings import flatten, resolve
+from bike_cli.wording import count
 
 if TYPE_CHECKING:
     from bike_cli.cli.finetune_view import View
@@ -131,10 +132,11 @@ def _report_choices(training: Finetuning, labelled: TrainSet, *, quiet: bool) ->
     console = stderr(quiet=quiet or not stderr_is_tty())
     sides, sided = training.plan.sides, training.plan.sided_label
     parts = [
-        f"{len(sides.train):,} videos of {len(labelled.labels)} labels for training, {len(sides.val):,} for validation"
+        f"{count(len(sides.train), 'video')} of {count(len(labelled.labels), 'label')} for training, "
+        f"{len(sides.val):,} for validation"
     ]
     if labelled.test:
-        parts.append(f"{len(labelled.test):,} for testing are not used")
+        parts.append(f"{count(len(labelled.test), 'test video is', 'test videos are')} not used")
     console.print(plain("; ".join(parts), "dim"))
     if training.config.batches.augment and training.config.batches.flip == "auto" and sided is not None:
         console.print(plain(f"videos are not mirrored: label {sided!r} names a side; --flip yes mirrors them", "dim"))

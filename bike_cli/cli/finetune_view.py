@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 
 from bike_cli.cli.terminal.console import plain, print_table, rate
+from bike_cli.wording import count
 
 if TYPE_CHECKING:
     from bike_cli.tasks.finetune.events import TensorBoardLog
@@ -69,7 +70,8 @@ class View:
         if not isinstance(record, Step):
             self._validations.append(record)
             metrics = ", ".join(f"{NAMES[name]} {value:.4f}" for name, value in record.metrics.items())
-            logger.info("epoch %d, %s: %s on %d videos", record.epoch, record.what, metrics, record.videos)
+            videos = count(record.videos, "video")
+            logger.info("epoch %d, %s: %s on %s", record.epoch, record.what, metrics, videos)
             for name, value in record.metrics.items():
                 self._add_scalar(f"{record.what}/{name}", value, record.epoch)
             return
@@ -146,7 +148,7 @@ def print_rehearsal(rehearsal: Rehearsal) -> None:
     limit = "decoding" if rehearsal.load_s > rehearsal.step_s else "the model"
     rows = {
         "Videos": f"{rehearsal.train:,} for training, {rehearsal.val:,} for validation",
-        "Batch": f"{rehearsal.batch_size:,} videos" + (f" in {rehearsal.parts} parts" if rehearsal.parts > 1 else ""),
+        "Batch": count(rehearsal.batch_size, "video") + (f" in {rehearsal.parts} parts" if rehearsal.parts > 1 else ""),
         "Steps": f"{rehearsal.steps:,}",
         "Per step": f"{rehearsal.step_s:.2f} s, and {rehearsal.load_s:.2f} s to decode its videos",
         "Total": f"about {_duration(3600 * rehearsal.hours)}, limited by {limit}; validation takes extra time",
@@ -173,7 +175,7 @@ def print_results(folder: Path) -> None:
     rows = {row: metrics for row, metrics in rows.items() if metrics}
     table = Table(title=None, box=None, pad_edge=False)
     names = list(next(iter(rows.values()), {}))
-    table.add_column(f"On {report['val'] - report.get('unread', 0):,} videos")
+    table.add_column(f"On {count(report['val'] - report.get('unread', 0), 'video')}")
     for name in names:
         table.add_column(NAMES[name], justify="right")
     for row, metrics in rows.items():

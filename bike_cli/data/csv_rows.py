@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from bike_cli.errors import UsageError
-from bike_cli.wording import nearest
+from bike_cli.wording import count, nearest
 
 
 class Row(NamedTuple):
@@ -54,7 +54,7 @@ def check_width(row: Row, columns: Sequence[str]) -> None:
     """Raise UsageError for a row with more or fewer cells than there are columns."""
     if len(row.cells) != len(columns):
         fix = "put quotes around a cell with a comma in it"
-        raise UsageError(f"{row.where}: has {len(row.cells)} cells, not {len(columns)}; {fix}")
+        raise UsageError(f"{row.where}: has {count(len(row.cells), 'cell')}, not {len(columns)}; {fix}")
 
 
 def by_column(

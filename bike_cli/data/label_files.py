@@ -17,6 +17,7 @@ from bike_cli.data.label_documents import read_document
 from bike_cli.data.label_tables import FIX, LabelTable, is_header, is_id, labels_by_header, pair_labels
 from bike_cli.data.lines import Line, check, is_comment, key, tidy
 from bike_cli.errors import UsageError
+from bike_cli.wording import count
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def read_table(text: str, path: Path) -> LabelTable:
     table = read_document(text, path, lines) or _table(text, path, lines) or _listed(path, lines)
     check(list(table.lines), origin=str(path), of="labels")
     _check_plain(table.lines)
-    logger.info("%s: read as %s, %d labels", path, table.form, len(table.lines))
+    logger.info("%s: read as %s, %s", path, table.form, count(len(table.lines), "label"))
     if len(table.lines) > 1 and all(line.text.isdecimal() for line in table.lines):
         logger.warning("%s: all labels are numbers, which say nothing to a model; %s", path, FIX)
     return table
@@ -188,7 +189,9 @@ def _listed(path: Path, lines: Sequence[Line]) -> LabelTable:
             raise UsageError(f"{lines[0].where}: is not valid CSV ({e}); {FIX}") from e
         named = [tidy(cell) for cell in cells if cell.strip()]
         if len(named) > 1:
-            logger.warning("%s: one line with commas is read as %d labels; otherwise %s", path, len(named), FIX)
+            logger.warning(
+                "%s: one line with commas is read as %s; otherwise %s", path, count(len(named), "label"), FIX
+            )
         labelled = tuple(Line(f"{lines[0].where}, label {i}", name) for i, name in enumerate(named, start=1))
         return LabelTable(_without_quotes(labelled, []), "labels between commas")
     listed = list(lines)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bike_cli.data.columns import CLASS_ID_COLUMNS, CLASS_NAME_COLUMNS, PATH_COLUMNS, VIDEO_ID_COLUMNS
 from bike_cli.data.lines import Line, tidy
 from bike_cli.errors import UsageError, shorten
+from bike_cli.wording import count
 
 FIX = "write one label per line, or a CSV file that begins with id,name"
 
@@ -51,7 +52,8 @@ def labels_by_header(
     for line, row in zip(lines, rows, strict=True):
         if len(row) != len(columns):
             raise UsageError(
-                f"{line.where}: has {len(row)} cells, not {len(columns)}; put quotes around a name with a comma"
+                f"{line.where}: has {count(len(row), 'cell')}, not {len(columns)}; put quotes around a name with a "
+                "comma"
             )
     if not rows:
         raise UsageError(f"{where}: contains no labels; write one per line")

@@ -38,6 +38,7 @@ from bike_cli.records import Clip, Failure, Source, Timings, VideoFeatures
 from bike_cli.video.content import changed_lately, stamp_of
 from bike_cli.video.decoding import clip_from_array
 from bike_cli.video.workers.pool import DecodePool
+from bike_cli.wording import count
 
 Input = str | Path | Source | Clip | NDArray[np.uint8] | Failure
 EncodedVideo = tuple[VideoFeatures, ...]  # the features of one video, from each engine in the order of the engines
@@ -175,8 +176,9 @@ class Features:
             self._slots.release()
             spent = self._spent
             logger.info(
-                "%d videos: %d decoded in %.2f s of %d workers, encoded in %.2f s, waited %.2f s for videos",
-                *(self._place, spent.decoded, spent.decode_s, self._pool.workers, spent.encode_s, spent.wait_s),
+                "%s: %d decoded in %.2f s of %s, encoded in %.2f s, waited %.2f s for videos",
+                *(count(self._place, "video"), spent.decoded, spent.decode_s),
+                *(count(self._pool.workers, "worker"), spent.encode_s, spent.wait_s),
             )
         error = feeder.exception()
         if error is not None:

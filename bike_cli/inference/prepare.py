@@ -27,6 +27,7 @@ from bike_cli.inference.classifier import AttributeBranch, Classifier
 from bike_cli.inference.features import Shelf
 from bike_cli.records import Prompt, TextFeatures
 from bike_cli.settings import flatten, settings_affecting
+from bike_cli.wording import count
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +53,10 @@ def _describe(engine: Engine, config: ClassifyConfig) -> str:
     """Describe what features depend on, as in "tiny, float32 on cpu, 8 uniform frames"."""
     sampling, placement = config.sampling, engine.encoder.placement
     parts = [engine.name, f"{str(placement.dtype).removeprefix('torch.')} on {placement.device.type}"]
-    parts.append(f"{sampling.frames} {sampling.sampling} frames")
-    parts += [f"{count} {what}" for count, what in ((sampling.clips, "clips"), (sampling.crops, "crops")) if count > 1]
+    parts.append(count(sampling.frames, f"{sampling.sampling} frame"))
+    parts += [
+        f"{number} {what}" for number, what in ((sampling.clips, "clips"), (sampling.crops, "crops")) if number > 1
+    ]
     parts += ["draft"] if sampling.draft else []
     parts += [f"decoder {config.decoding.decoder}"] if config.decoding.decoder != "auto" else []
     return ", ".join(parts)
@@ -111,7 +114,9 @@ def encode_labels(engine: Engine, labels: Sequence[str], *, template: str | None
     _warn_of_cuts(engine, labels, max(filled, key=lambda prompts: len(prompts[0].text)))
     parts = [engine.encode_texts(prompts, positions=spot) for prompts in filled]
     seconds = time.perf_counter() - start_s
-    logger.info("%d labels: encoded with template %s, spotting by %s, in %.2f s", len(labels), name, spot, seconds)
+    logger.info(
+        "%s: encoded with template %s, spotting by %s, in %.2f s", count(len(labels), "label"), name, spot, seconds
+    )
     if len(parts) == 1:
         return TextFeatures(tuple(labels), parts[0].classes, parts[0].tokens, parts[0].token_mask)
     classes = torch.stack([unit(part.classes) for part in parts]).mean(dim=0)
@@ -124,9 +129,9 @@ def encode_labels(engine: Engine, labels: Sequence[str], *, template: str | None
 def _warn_of_cuts(engine: Engine, labels: Sequence[str], prompts: Sequence[Prompt]) -> None:
     for cut in engine.encoder.truncated(prompts):
         logger.warning(
-            "label '%s': is longer than the %d tokens that %s reads; '%s' is cut off, shorten it",
+            "label '%s': is longer than the %s that %s reads; '%s' is cut off, shorten it",
             shorten(labels[cut.index], SHOWN),
-            engine.encoder.context,
+            count(engine.encoder.context, "token"),
             engine.name,
             shorten(cut.cut, SHOWN),
         )

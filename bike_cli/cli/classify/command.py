@@ -195,7 +195,8 @@ def _opened(
         with open_resumed(request.output) as resumed:
             existing = read_existing(resumed.path, wanted, named=request.output)
             if existing.n_retried:
-                logger.info("%s: %d internal failures are tried again", request.output, existing.n_retried)
+                retried = count(existing.n_retried, "internal failure is", "internal failures are")
+                logger.info("%s: %s tried again", request.output, retried)
             resumed.keep(existing.ranges)
             yield resumed.stream, existing
 
@@ -269,7 +270,9 @@ def _report_end(request: ClassifyRequest, done: Done, existing: ExistingRecords,
         return
     before = existing.tally.total
     if before and not done.tally.total:
-        stderr().print(plain(f"{request.output}: nothing left to do, all {before:,} records exist"))
+        stderr().print(
+            plain(f"{request.output}: nothing left to do, {count(before, 'record exists', 'records exist')}")
+        )
     elif stderr_is_tty() and done.tally.total > 1:
         line = summary(done.tally, seconds=done.seconds, spent=done.spent, workers=workers, before=before)
         stderr().print(plain(line, "dim"))

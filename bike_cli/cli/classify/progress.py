@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 from bike_cli.cli.terminal.console import display, rate
 from bike_cli.records import Failure, Prediction
+from bike_cli.wording import count
 
 Total = int | Iterator[object] | None
 
@@ -26,11 +27,11 @@ def show_progress(
         total: a number; or an iterator to count in the background, since listing a million files takes a while; None
             if unknown.
     """
-    columns = (BarColumn(), _Counts(), TextColumn("videos"), _Failed(), _Rate(), TimeElapsedColumn(), _Left())
+    columns = (BarColumn(), _Counts(), _Failed(), _Rate(), TimeElapsedColumn(), _Left())
     with display(console), Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=total if isinstance(total, int) else None, failed=0)
         failed = 0
-        with _counting(total, lambda count: bar.update(task, total=count)):
+        with _counting(total, lambda number: bar.update(task, total=number)):
             for record in records:
                 failed += isinstance(record, Failure)
                 bar.update(task, advance=1, failed=failed)
@@ -39,8 +40,8 @@ def show_progress(
 
 class _Counts(ProgressColumn):
     def render(self, task: Task) -> Text:
-        of = "" if task.total is None else f"/{task.total:,.0f}"
-        return Text(f"{task.completed:,.0f}{of}")
+        done = f"{task.completed:,.0f}/" if task.total is not None else ""
+        return Text(done + count(round(task.completed if task.total is None else task.total), "video"))
 
 
 class _Failed(ProgressColumn):
@@ -67,7 +68,7 @@ def _counting(total: Total, report: Callable[[int], None]) -> Iterator[None]:
         return
     ended = threading.Event()
 
-    def count(things: Iterator[object]) -> None:
+    def count_in_background(things: Iterator[object]) -> None:
         number = 0
         for _ in things:
             number += 1
@@ -75,7 +76,7 @@ def _counting(total: Total, report: Callable[[int], None]) -> Iterator[None]:
                 return
         report(number)
 
-    thread = threading.Thread(target=count, args=(total,), daemon=True)
+    thread = threading.Thread(target=count_in_background, args=(total,), daemon=True)
     thread.start()
     try:
         yield

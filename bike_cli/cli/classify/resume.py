@@ -15,6 +15,7 @@ from bike_cli.cli.terminal.json_text import JsonObject
 from bike_cli.config import RESULTS, ClassifyConfig
 from bike_cli.errors import UsageError
 from bike_cli.settings import settings_affecting
+from bike_cli.wording import count
 
 if TYPE_CHECKING:
     from bike_cli.engine.heads.saved_classifier import SavedClassifier
@@ -180,7 +181,9 @@ def _checked_model(record: JsonObject, wanted: RecordFormat, *, where: str) -> s
         shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
         raise UsageError(f"{where}: has the label {unknown!r}, and this run has {shown}; choose another -o")
     if len(top) != wanted.top:
-        raise UsageError(f"{where}: has {len(top)} labels, this run {wanted.top}; set --top, or choose another -o")
+        raise UsageError(
+            f"{where}: has {count(len(top), 'label')}, this run {wanted.top}; set --top, or choose another -o"
+        )
     if ("saliency" in record) != wanted.explain:
         has, fix = ("an", "add") if "saliency" in record else ("no", "remove")
         raise UsageError(f"{where}: has {has} explanation, unlike this run; {fix} --explain, or choose another -o")

@@ -17,6 +17,7 @@ from bike_cli.cli.terminal.secrets import is_token, mask_address
 from bike_cli.config import ClassifyConfig
 from bike_cli.settings import unknown_variables
 from bike_cli.tasks.doctor.checks import Check, size
+from bike_cli.wording import count
 
 DISTRIBUTION = "bike-cli"
 PACKAGES = ("torchvision", "safetensors", "pebble", "pyyaml", "typer", "rich")
@@ -206,7 +207,7 @@ def check_terminal() -> Check:
     }
     details = {**kinds, "columns": console.width, "colors": console.color_system, "variables": variables}
     parts = [f"{name} {kind}" for name, kind in kinds.items()]
-    parts += [f"{console.width} columns", *(f"{name}={value}" for name, value in variables.items())]
+    parts += [count(console.width, "column"), *(f"{name}={value}" for name, value in variables.items())]
     return Check("terminal", "ok", ", ".join(parts), details=details)
 
 

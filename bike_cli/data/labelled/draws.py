@@ -92,8 +92,9 @@ def draw(
         shots.append(tuple(usable[:most]))
         if test is None and dealt.held is None:
             if len(usable) == most:
+                leaving = count(most, "shot leaves", "shots leave")
                 raise UsageError(
-                    f"class {name!r}: has {count(most, 'video')} to draw from, and {most} shots leave none to test on; "
+                    f"class {name!r}: has {count(most, 'video')} to draw from, and {leaving} none to test on; "
                     f"add videos, give --test, or ask for fewer --shots"
                 )
             tested += usable[most:]
@@ -110,9 +111,10 @@ def draw(
 def _too_few(name: str, usable: int, unusable: int, most: int, reason: str | None) -> UsageError:
     first = "" if reason is None else f"; the first: {reason}"
     lost = f" ({unusable} more cannot be used{first})" if unusable else ""
+    needs = f"{count(most, 'shot needs', 'shots need')} {most}"
     return UsageError(
-        f"class {name!r}: has {count(usable, 'video')} to draw from{lost}, and {most} shots need {most}; add videos, "
-        f"or ask for fewer --shots"
+        f"class {name!r}: has {count(usable, 'video')} to draw from{lost}, and {needs}; add videos, or ask for fewer "
+        f"--shots"
     )
 
 

@@ -297,7 +297,9 @@ def _sample(entry: Entry, find: Find, candidates: Candidates, names_files: Seque
 def _unknown(where: str, name: str, candidates: Candidates, names_file: Path) -> UsageError:
     number = len(candidates.labels)
     if name.isdecimal() and candidates.names == tuple(map(str, range(number))):
-        reason = f"id {name} is not in {names_file}, where the last of {number} classes is {number - 1}"
+        reason = (
+            f"id {name} is not in {names_file}, where the last of {count(number, 'class', 'classes')} is {number - 1}"
+        )
         return UsageError(f"{where}: {reason}; fix the id, or name all classes there")
     near = nearest(name, {*candidates.names, *candidates.labels})
     return UsageError(f"{where}: class {name!r} is not among the {number} in {names_file}; the nearest is {near!r}")

@@ -49,7 +49,7 @@ def find_listing(
     options = ReadOptions(base, multi_label, subset)
     listings = ((name, read(text, given, options)) for name, read in FILE_FORMATS.items())
     name, listing = next((name, listing) for name, listing in listings if listing is not None)
-    logger.info("%s: %d videos, read as %s", given, len(listing.entries), name)
+    logger.info("%s: %s, read as %s", given, count(len(listing.entries), "video"), name)
     if not listing.entries and not listing.left_out:
         raise UsageError(f"{given}: contains no video; write one per line below the line path,label")
     return listing

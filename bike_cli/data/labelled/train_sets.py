@@ -295,8 +295,9 @@ def _check_unused(given: Mapping[str, Line], names: Sequence[str], *, by_id: boo
     known = {tidy(name) for name in names}
     unused = [name for name in given if name not in known]
     if unused and by_id:  # names of all classes are common, with videos of some
-        text = "%s: class %s has no video to train on, so it is not among the labels (%d of %d)"
-        logger.warning(text, given[unused[0]].where, unused[0], len(unused), len(given))
+        text = "%s: class %s has no video to train on, so it is not among the labels (%d of %s)"
+        named = count(len(given), "class", "classes")
+        logger.warning(text, given[unused[0]].where, unused[0], len(unused), named)
     elif unused:
         near = nearest(unused[0], known)
         raise UsageError(f"{given[unused[0]].where}: there is no class {unused[0]!r}; the nearest is {near!r}")

@@ -62,7 +62,7 @@ class Predictions:
     label_origins: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return f"Predictions({self.origin!r}, {len(self.videos)} videos, {len(self.labels)} labels)"
+        return f"Predictions({self.origin!r}, {count(len(self.videos), 'video')}, {count(len(self.labels), 'label')})"
 
     def where_named(self, label: int) -> str:
         """Return the file and line of a label's first occurrence, for messages."""
@@ -90,7 +90,7 @@ class MatchedPredictions:
     only_labelled: tuple[str, ...]
 
     def __repr__(self) -> str:
-        return f"MatchedPredictions({list(self.logits.shape)}, {len(self.failures)} failures)"
+        return f"MatchedPredictions({list(self.logits.shape)}, {count(len(self.failures), 'failure')})"
 
 
 def read_predictions(file: DataFile | str | Path, *, is_part: bool = False) -> Predictions:
@@ -284,8 +284,8 @@ def _columns(predictions: Predictions, truth: EvalSet, *, has_unknown: bool) -> 
     for i, label in enumerate(predictions.labels):
         where, place = predictions.where_named(i), find(label)
         if place is None:
-            near, count = nearest(label, truth.labels), len(truth.labels)
-            reason = f"label {label!r} is not one of the {count} labels of the videos; the nearest is {near!r}"
+            near, known = nearest(label, truth.labels), count(len(truth.labels), "label")
+            reason = f"label {label!r} is not one of the {known} of the videos; the nearest is {near!r}"
             hint = "" if has_unknown else ", and the class for videos without any of them with --unknown"
             raise UsageError(f"{where}: {reason}; give all classes with --names{hint}")
         if columns.setdefault(place, label) != label:
@@ -294,8 +294,8 @@ def _columns(predictions: Predictions, truth: EvalSet, *, has_unknown: bool) -> 
     never = [label for i, label in enumerate(truth.labels) if i not in columns]
     if never:
         hint = "" if has_unknown else "; if its videos have none of the labels, give it with --unknown"
-        text = "%s: has %d of %d labels, so no video is predicted to be %r%s"
-        logger.warning(text, predictions.origin, len(columns), len(truth.labels), never[0], hint)
+        text, known = "%s: has %d of %s, so no video is predicted to be %r%s", count(len(truth.labels), "label")
+        logger.warning(text, predictions.origin, len(columns), known, never[0], hint)
     return np.array(list(columns), dtype=np.int64)
 
 

@@ -13,6 +13,7 @@ from bike_cli.data.csv_rows import Row, csv_rows
 from bike_cli.data.inputs import looks_like_video
 from bike_cli.data.predictions.files import HEAD_BYTES, DataFile, format_of
 from bike_cli.errors import UsageError
+from bike_cli.wording import count
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +166,9 @@ def _table_rows(text: Iterable[str], origin: str, *, tabs: bool) -> Iterator[Ans
         if len(row.cells) == len(header.cells):
             yield Answer(int(row.where.rpartition(":")[2]), _record(row, header.cells))
         elif lines.is_whole:
-            raise UsageError(f"{row.where}: has {len(row.cells)} cells, not {len(header.cells)}; fix or remove the row")
+            raise UsageError(
+                f"{row.where}: has {count(len(row.cells), 'cell')}, not {len(header.cells)}; fix or remove the row"
+            )
         else:
             _warn_of_torn_record(row.where)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bike_cli.errors import ModelError
+from bike_cli.wording import count
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Batches:
                     raise ModelError(message) from e
                 self.at_once = half * cost
                 torch.cuda.empty_cache()
-                logger.warning("out of memory on the device: continuing with %d frames at once", half)
+                logger.warning("out of memory on the device: continuing with %s at once", count(half, "frame"))
             else:
                 start += len(batch)
         return parts

@@ -19,6 +19,7 @@ from bike_cli.records import Source
 from bike_cli.video.containers.clocks import Clock, clock_of
 from bike_cli.video.readers.footage import Request
 from bike_cli.video.readers.video_file import Header
+from bike_cli.wording import count
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,9 @@ class Survey:
         lost = announced - self.n_read - leading
         notes = [self.clock.note] if self.clock.note else []
         if self.counts_exactly and leading:
-            notes.append(f"the first {leading} of {announced} frames cannot be decoded")
+            notes.append(f"the first {leading} of {count(announced, 'frame')} cannot be decoded")
         if self.counts_exactly and lost > 0 and not self.is_damaged:
-            notes.append(f"{lost} of {announced} frames cannot be decoded")
+            notes.append(f"{lost} of {count(announced, 'frame')} cannot be decoded")
         if self.read_error:
             notes.append(f"damaged: the file cannot be read to its end ({self.read_error})")
         return notes
@@ -149,17 +150,17 @@ def choose(survey: Survey, request: Request, *, source: Source) -> FrameChoice:
         return FrameChoice(request.positions(survey.n_read), all_frames)
     asked, intact = request.config.frames, all_frames[survey.is_intact]
     if len(intact) >= asked:
-        problem = f"{len(intact)} of {survey.n_frames} frames can be read; only those are used"
+        problem = f"{len(intact)} of {count(survey.n_frames, 'frame')} can be read; only those are used"
         return FrameChoice(intact[request.positions(len(intact))], intact, [f"damaged: {problem}"])
     if survey.n_read * 2 < asked or not survey.n_read:
-        problem = f"{survey.n_read} of {survey.n_frames} frames can be read, {asked} are requested"
+        problem = f"{survey.n_read} of {count(survey.n_frames, 'frame')} can be read, {asked} are requested"
         raise VideoError(f"{source.id}: is damaged ({problem}); repair or replace the file", kind="damaged")
     if survey.n_read >= asked:
         frames = request.positions(survey.n_read)
-        note = f"damaged: {len(intact)} of {survey.n_frames} frames are intact"
+        note = f"damaged: {len(intact)} of {count(survey.n_frames, 'frame')} are intact"
     else:
         frames = np.tile(all_frames, (request.config.clips, 1))  # each frame once, in every clip
-        note = f"damaged: {asked} frames requested, {survey.n_read} read"
+        note = f"damaged: {count(asked, 'frame')} requested, {survey.n_read} read"
     read = np.unique(frames)
     concealed = int((~survey.is_intact[read]).sum())
     notes = [note, f"{concealed} of the {len(read)} frames read have concealed errors"] if concealed else [note]

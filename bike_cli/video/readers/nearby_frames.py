@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.config import SamplingConfig
+from bike_cli.wording import count
 
 
 def nearest(positions: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -44,4 +45,4 @@ def shortage_notes(positions: NDArray[np.int64], asked: NDArray[np.int64], *, co
     if positions.shape == asked.shape:
         return []
     reason = "the video has no more keyframes" if config.sampling == "keyframe" else "a draft decodes no more frames"
-    return [f"{asked.shape[1]} frames requested, {positions.shape[1]} read: {reason} near them"]
+    return [f"{count(asked.shape[1], 'frame')} requested, {positions.shape[1]} read: {reason} near them"]

@@ -28,6 +28,7 @@ from bike_cli.video.workers import worker
 from bike_cli.video.workers.machine import cores, raise_open_file_limit
 from bike_cli.video.workers.processes import out_of_reach_of_signals, worker_context
 from bike_cli.video.workers.shared_memory import Handover
+from bike_cli.wording import count
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,8 @@ class DecodePool:
         if most is not None:
             self.workers = max(1, min(self.workers, most))
         raise_open_file_limit(self.workers)
-        logger.info("decoding: %d workers on %d cores, decoder %s", self.workers, cores(), decoding.decoder)
+        workers, on = count(self.workers, "worker"), count(cores(), "core")
+        logger.info("decoding: %s on %s, decoder %s", workers, on, decoding.decoder)
         self._sampling, self._decoding = sampling, decoding
         self._lock = threading.Lock()
         self._is_closed = False

@@ -1,5 +1,6 @@
 """`bike classify` on many videos: shards, --strict, progress, and lists that are only read as far as needed."""
 
+import io
 import json
 import os
 import re
@@ -7,9 +8,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from answers import failure
 from invoke import Ran, bike, bike_on_terminal
+from rich.console import Console
 
 from bike_cli.cli.classify import sources
+from bike_cli.cli.classify.progress import show_progress
 from bike_cli.errors import ExitCode
 
 LABELS = ("-L", "red square,blue circle,green cross")
@@ -117,6 +121,15 @@ def test_a_file_gets_the_records_and_the_terminal_progress_and_a_summary(many: P
     assert ran.stdout == ""
     assert "8/8 videos 1 failed" in without_colour(ran.stderr)
     assert re.search(r"^8 videos: 7 ok, 1 failed \(1 \w+\) in [\d.]+ s, [\d.,]+/s", without_colour(ran.stderr), re.M)
+
+
+@pytest.mark.parametrize(("total", "shown"), [(None, "1 video "), (1, "1/1 video "), (2, "1/2 videos ")])
+def test_progress_counts_a_single_video_as_one(total: int | None, shown: str) -> None:
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
+
+    assert list(show_progress([failure()], console=console, total=total)) == [failure()]
+
+    assert shown in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_table_and_its_progress_share_the_screen(many: Path) -> None:

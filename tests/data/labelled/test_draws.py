@@ -285,8 +285,13 @@ def test_too_few_usable_videos_are_refused_and_the_lost_ones_are_named() -> None
 
 
 def test_a_class_without_videos_is_refused() -> None:
-    with pytest.raises(UsageError, match="class 'cricket': has 0 videos to draw from, and 1 shots need 1"):
+    with pytest.raises(UsageError, match="class 'cricket': has 0 videos to draw from, and 1 shot needs 1"):
         drawn_of([5, 5, 0], most=1)
+
+
+def test_a_single_shot_is_counted_as_one() -> None:
+    with pytest.raises(UsageError, match="has 1 video to draw from, and 1 shot leaves none to test on"):
+        drawn_of([5, 1], most=1)
 
 
 @pytest.mark.parametrize(("count", "lost"), [(3, 0), (4, 1)])

@@ -161,7 +161,7 @@ def test_nothing_given_is_a_callers_mistake() -> None:
         (("path,label", "a.mp4,run", "b.mp4,Run"), "classes 'Run' and 'run' have the same label, 'run'"),
         (("path,label",), "^all.csv: contains no video"),
         (("path,labels", "a,run"), "^all.csv:1: column 'labels' is unknown, the nearest is 'label'"),
-        (("path,label", "a.mp4"), "^all.csv:2: has 1 cells, not 2"),
+        (("path,label", "a.mp4"), "^all.csv:2: has 1 cell, not 2"),
     ],
 )
 def test_a_wrong_csv_file_is_refused_by_line(lines: tuple[str, ...], message: str) -> None:

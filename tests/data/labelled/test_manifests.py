@@ -385,9 +385,9 @@ def test_a_path_twice_with_one_label_is_used_once_with_a_warning(caplog: pytest.
         (("a.mp4, 3",), "all.csv:1: column 'a.mp4' is unknown"),
         (("path,label", "a.mp4,run", "b.mp4, "), "all.csv:3: label is empty; fill it in, or remove"),
         (("path,label", ",run"), "all.csv:2: path is empty; fill it in, or remove"),
-        (("path,label", "a.mp4"), "all.csv:2: has 1 cells, not 2; put quotes"),
+        (("path,label", "a.mp4"), "all.csv:2: has 1 cell, not 2; put quotes"),
         (("path,label", "a.mp4,stop, drop"), "all.csv:2: has 3 cells, not 2; put quotes"),
-        (("path,label", '"a\nb.mp4",run', "c.mp4"), "all.csv:4: has 1 cells"),
+        (("path,label", '"a\nb.mp4",run', "c.mp4"), "all.csv:4: has 1 cell"),
         (("path,label", "a.mp4,run", '"b.mp4,run'), "all.csv:3: is not valid CSV"),
         (("path,label,split", "a,b,dev"), "all.csv:2: split 'dev' is unknown; write train, test or val"),
         (("path,label,split", "a,b,"), "all.csv:2: split is empty"),
@@ -484,7 +484,7 @@ def test_names_without_a_video_are_no_labels_and_this_is_said(caplog: pytest.Log
 
     assert read_labelled("all.txt", names_file="names.csv").labels == ("run", "jump")
     assert caplog.messages == [
-        "names.csv:3: class 1 has no video to train on, so it is not among the labels (1 of 3)",
+        "names.csv:3: class 1 has no video to train on, so it is not among the labels (1 of 3 classes)",
     ]
 
 

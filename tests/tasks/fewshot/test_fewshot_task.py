@@ -658,7 +658,7 @@ def test_a_single_class_is_refused(tiny: Engine, folder: Path) -> None:
     for name in CLASSES[1:]:
         shutil.rmtree(folder / name)
 
-    with pytest.raises(UsageError, match="holds one class, 'blue_circle'; give two or more"):
+    with pytest.raises(UsageError, match="contains one class, 'blue_circle'; give two or more"):
         study(tiny, folder)
 
 
