@@ -130,6 +130,11 @@ def variable_of(name: str) -> str:
     return f"BIKE_{name.upper()}"
 
 
+def flag_name(name: str) -> str:
+    """Return the flag that sets a field."""
+    return f"--{name.replace('_', '-')}"
+
+
 def unknown_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the variables that begin with BIKE_ and set nothing in any command, with the nearest one that does."""
     configs = (ClassifyConfig, FewshotConfig, EvalConfig, FinetuneConfig)

@@ -27,9 +27,12 @@ from bike_cli.config import (
 )
 from bike_cli.errors import ConfigError, ExitCode
 from bike_cli.settings import (
+from bike_cli.settings import (
+)
     changed,
     dump,
     fields_and_values,
+    flag_name,
     flatten,
     leaves,
     resolve,
@@ -197,6 +200,14 @@ def test_a_value_out_of_range_names_where_it_is_set(yaml_file: Path) -> None:
         resolved(yaml_file, {"BIKE_FRAMES": "-1"})
     with pytest.raises(ConfigError, match=r"^frames is -2; give a whole number"):
         resolved(yaml_file, {"BIKE_FRAMES": "-1"}, frames=-2)
+
+
+@pytest.mark.parametrize("config", [ClassifyConfig(), FewshotConfig(), EvalConfig(), FinetuneConfig()])
+def test_messages_name_the_flag_of_every_field(config: object) -> None:
+    for f, _ in fields_and_values(config):
+        described = flag_of(f)
+        assert described is not None
+        assert flag_name(f.name) in {name.partition("/")[0] for name in described.names}
 
 
 def test_unknown_variables_are_named_with_the_nearest_of_any_command() -> None:

@@ -120,7 +120,7 @@ def _labelled(request: FinetuneRequest) -> TrainSet:
     )
     if labelled.val is not None and request.asks_val_fraction:
         raise UsageError(
-            "val_fraction: holds videos back for validation, but the data have a validation part; leave it out"
+            "--val-fraction: holds videos back for validation, but the data have a validation part; leave it out"
         )
     joined = next((label for label in labelled.labels if ";" in label), None)
     if joined is not None and not labelled.multi_label and not request.quiet:

@@ -112,7 +112,7 @@ class Engine:
         if self.temporal_head is not None and frames > MAX_FRAMES:
             raise UsageError(
                 f"frames is {frames}, but the temporal head of {self.name} has positions for {MAX_FRAMES}; "
-                "ask for fewer frames"
+                "give fewer --frames"
             )
 
     @torch.no_grad()

@@ -26,7 +26,7 @@ from bike_cli.errors import UsageError, shorten
 from bike_cli.inference.classifier import AttributeBranch, Classifier
 from bike_cli.inference.features import Shelf
 from bike_cli.records import Prompt, TextFeatures
-from bike_cli.settings import flatten, settings_affecting
+from bike_cli.settings import flag_name, flatten, settings_affecting
 from bike_cli.wording import count
 
 logger = logging.getLogger(__name__)
@@ -181,8 +181,8 @@ def _check_saved(saved: SavedClassifier, engine: Engine, labels: Sequence[str], 
     for name, value in now.items():
         if name in saved.settings and name not in ignored and value != saved.settings[name]:
             raise UsageError(
-                f"classifier: was trained with {name} {saved.settings[name]}, but this run has {value}; leave {name} "
-                "out, or train it again"
+                f"classifier: was trained with {name} {saved.settings[name]}, but this run has {value}; leave "
+                f"{flag_name(name)} out, or train it again"
             )
 
 
@@ -197,9 +197,13 @@ def _branch(
     chosen = config.attributes
     if chosen.attributes == "off":
         if chosen.attribute_model is not None:
-            raise UsageError(f"attribute_model is {chosen.attribute_model}, but attributes are off; give a lexicon")
+            raise UsageError(
+                f"--attribute-model {chosen.attribute_model}: is not used, as attributes are off; give a lexicon"
+            )
         if chosen.attribute_weight:
-            raise UsageError(f"attribute_weight is {chosen.attribute_weight}, but attributes are off; give a lexicon")
+            raise UsageError(
+                f"--attribute-weight {chosen.attribute_weight}: is not used, as attributes are off; give a lexicon"
+            )
         return None
     describer = engine
     if chosen.attribute_model is not None:

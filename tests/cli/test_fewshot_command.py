@@ -352,10 +352,10 @@ def test_settings_of_the_classifier_need_no_flag(kept: Callable[[str], Kept]) ->
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--frames", "8"), "classifier: was trained with frames 4, but this run has 8; leave frames out, or train it"),
-        (("--crops", "3"), "classifier: was trained with crops 1, but this run has 3; leave crops out"),
-        (("--pool", "mean"), "classifier: was trained with pool tcs, but this run has mean; leave pool out"),
-        (("--spot", "eot"), "classifier: was trained with spot words, but this run has eot; leave spot out"),
+        (("--frames", "8"), "classifier: was trained with frames 4, but this run has 8; leave --frames out, or"),
+        (("--crops", "3"), "classifier: was trained with crops 1, but this run has 3; leave --crops out"),
+        (("--pool", "mean"), "classifier: was trained with pool tcs, but this run has mean; leave --pool out"),
+        (("--spot", "eot"), "classifier: was trained with spot words, but this run has eot; leave --spot out"),
         (("--temperature", "0.5"), "classifier: was trained with temperature 0.1, but this run has 0.5; leave"),
         (("--template", "class"), "classifier: was trained with template bike, but this run has class; leave"),
         (("-L", "a, b"), "labels: {file} has labels already; leave -l and -L out, or add labels with --also"),
@@ -505,7 +505,7 @@ def test_wrong_use_is_reported_before_the_model_is_loaded(
         (["--shots", "5"], "class 'blue_circle': has 5 videos to draw from, and 5 shots leave none to test on"),
         (["--method", "svm"], "unknown method 'svm'; choose zeroshot, proto, tip, probe"),
         (["--method", ""], "unknown method ''; choose zeroshot"),
-        (["--frames", "78"], "frames is 78, but the temporal head of tiny has positions for 77; ask for fewer frames"),
+        (["--frames", "78"], "frames is 78, but the temporal head of tiny has positions for 77; give fewer --frames"),
         (["--template", "bikes"], "bikes: no such set of templates; the nearest is 'bike'"),
         (
             ["--save", "{here}/a", "--also", "juggling, Red Square"],
@@ -530,7 +530,9 @@ def test_a_share_to_hold_back_is_refused_next_to_a_test_side(data: Path, own: Pa
     ran = fewshot(data, "--test", own, "--test-frac", "0.3")
 
     assert ran.exit_code == ExitCode.USAGE
-    assert output(ran).startswith("test_fraction: holds videos back for testing, but the data have a test side; leave")
+    assert output(ran).startswith(
+        "--test-fraction: holds videos back for testing, but the data have a test side; leave"
+    )
 
 
 def test_an_unknown_model_names_the_nearest(data: Path) -> None:

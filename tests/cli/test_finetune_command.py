@@ -367,7 +367,7 @@ def test_val_frac_is_refused_with_a_validation_side(sides: Path, out: Path) -> N
 
     assert ran.exit_code == ExitCode.USAGE
     assert error_of(ran).startswith(
-        "val_fraction: holds videos back for validation, but the data have a validation part;"
+        "--val-fraction: holds videos back for validation, but the data have a validation part;"
     )
 
 
@@ -931,7 +931,7 @@ def test_usage_errors_are_found_before_the_model_is_loaded(
         ),
         (("--freeze", "image:99"), "freeze is image:99: the image tower has 4 blocks; give fewer, or image"),
         (("--freeze", "image,head,scale"), "freeze is 'image,head,scale': nothing is left to train; freeze less"),
-        (("--frames", "78"), "frames is 78, but the temporal head of tiny has positions for 77; ask for fewer frames"),
+        (("--frames", "78"), "frames is 78, but the temporal head of tiny has positions for 77; give fewer --frames"),
         (("--template", "bikes"), "bikes: no such set of templates; the nearest is 'bike'"),
         (
             ("--template", "action", "--freeze", "none"),

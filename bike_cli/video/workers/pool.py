@@ -126,7 +126,7 @@ class DecodePool:
                 try:
                     outcome: Clip | Failure = _received(source, result, handover)
                 except (OSError, ValueError, MemoryError) as e:  # no memory, or no file handle, to receive the frames
-                    message = f"{source.id}: its frames cannot be received from the worker ({e}); ask for fewer frames"
+                    message = f"{source.id}: its frames cannot be received from the worker ({e}); give fewer --frames"
                     outcome = Failure(source, "out_of_memory", message)
             done.set_result(outcome)
 
@@ -281,7 +281,7 @@ def _describe_failure(source: Source, error: BaseException, decoding: DecodingCo
         problem = f"takes longer than {limit_s:g} s to decode; raise --decode-timeout, or use --sampling keyframe"
         return Failure(source, "timeout", f"{source.id}: {problem}", limit_s)
     if isinstance(error, MemoryError):
-        problem = f"needs more than {limit_mib} MiB to decode; raise --decode-memory, or ask for fewer frames"
+        problem = f"needs more than {limit_mib} MiB to decode; raise --decode-memory, or give fewer --frames"
         return Failure(source, "out_of_memory", f"{source.id}: {problem}")
     if isinstance(error, ProcessExpired):
         problem = f"crashes the decoder ({_described(error)}); repair or convert the file"

@@ -393,7 +393,10 @@ def test_one_label_alone_is_warned_of(clips: Path, tmp_path: Path) -> None:
         (["--frames", "78"], "frames is 78, but the temporal head of tiny has positions for 77"),
         (["--template", "bikes"], "bikes: no such set of templates; the nearest is 'bike'"),
         (["--attributes", "scene"], "scene: no such lexicon; the nearest is 'scenes'"),
-        (["--attributes", "off", "--attribute-weight", "0.5"], "attribute_weight is 0.5, but attributes are off"),
+        (
+            ["--attributes", "off", "--attribute-weight", "0.5"],
+            "--attribute-weight 0.5: is not used, as attributes are off; give a lexicon",
+        ),
         (["--device", "cuda:99"], "device 'cuda:99': is not on this machine"),
     ],
 )

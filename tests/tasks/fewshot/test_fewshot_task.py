@@ -634,7 +634,7 @@ def test_settings_that_do_not_suit_the_data_are_refused_before_reading(
 
 def test_a_test_fraction_is_refused_with_a_test_side(tiny: Engine, sides: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"^test_fraction: holds videos back .* the data have a test side; leave it out$"
+        UsageError, match=r"^--test-fraction: holds videos back .* the data have a test side; leave it out$"
     ):
         only_built(tiny, sides, config(test_fraction=0.3))
 
