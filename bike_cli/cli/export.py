@@ -25,7 +25,9 @@ Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; with 
 Official = Annotated[
     bool,
     typer.Option(
-        "--official", metavar="", help="Write a file for the official BIKE code, if it can represent the model."
+        "--official",
+        metavar="",
+        help="Write a file for the official BIKE code, if it can represent the model; tiny is too small for it.",
     ),
 ]
 BranchOption = Annotated[

@@ -57,7 +57,7 @@ class FewshotRequest(TrainingRequest):
         "--plots",
         default=None,
         panel=OUTPUT,
-        help="Write the learning curve and the confusion matrix as PNG files into this folder.",
+        help="Write the learning curve and the confusion matrix as PNG files into this folder; needs bike-cli[plots].",
     )
 
 

@@ -50,7 +50,10 @@ class FinetuneRequest(TrainingRequest):
         "--dry-run", default=False, panel=OUTPUT, help="Try one batch, report its time and memory, and exit."
     )
     tensorboard: bool = flag(
-        "--tensorboard", default=False, panel=OUTPUT, help="Also write TensorBoard events to the folder."
+        "--tensorboard",
+        default=False,
+        panel=OUTPUT,
+        help="Also write TensorBoard events to the folder; needs bike-cli[tensorboard].",
     )
     asks_val_fraction: bool = False  # by its flag; a config file is for all data
 

@@ -34,8 +34,8 @@ from bike_cli.settings import (
 )
 
 DATA_HELP = (
-    "Labelled videos: a folder of class folders, with or without train/, val/ and test/; CSV path,label; a list file; "
-    "or annotations of ActivityNet or Charades."
+    "Labelled videos: a folder of class folders, with or without train/, val/ and test/; or a file: CSV path,label, a "
+    "list file, Charades annotations or ActivityNet annotations."
 )
 
 

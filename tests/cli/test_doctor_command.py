@@ -430,6 +430,8 @@ def test_a_pipe_gets_plain_text_of_80_columns(monkeypatch: pytest.MonkeyPatch) -
     assert [line for line in ran.stdout.splitlines() if line != line.rstrip()] == []
     assert "\x1b" not in ran.stdout
     assert ran.stdout.splitlines()[-1] == "1 warning: bike works."
+    titles = [line for line in ran.stdout.splitlines() if line and not line.startswith(" ")]
+    assert titles[:-1] == ["Software", "Machine", "Files", "Network", "Environment", "Self-test"]
 
 
 @pytest.mark.parametrize(("state", "code"), [("ok", 0), ("warning", 0), ("problem", 1)])

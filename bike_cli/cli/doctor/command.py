@@ -32,7 +32,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Machine": ("device", "memory", "workers"),
     "Files": ("cache", "temporary_folder", "models"),
     "Network": ("hub", "network_variables"),
-    "Surroundings": ("settings", "encoding", "terminal"),
+    "Environment": ("settings", "encoding", "terminal"),
     "Self-test": ("self_test",),
 }
 NAMES = [name for names in GROUPS.values() for name in names]

@@ -14,7 +14,7 @@ from bike_cli.data.lines import nfc, read_text
 from bike_cli.data.search import is_folder
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure
-from bike_cli.wording import count
+from bike_cli.wording import count, either
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +42,8 @@ def find_listing(
         logger.info("%s: read as class folders", given)
         return Listing(given, list(_in_class_folders(given)))
     if not os.path.lexists(given):
-        ways = "give a folder of class folders, a CSV file that begins with path,label, or a list file"
-        raise UsageError(f"{given}: no such file or folder; {ways}")
+        ways = either(("a folder of class folders", "a CSV file that begins with path,label", *list(FILE_FORMATS)[:-1]))
+        raise UsageError(f"{given}: no such file or folder; give {ways}")
     text = read_text(Path(given), of="labelled videos")  # once: it may be a pipe
     base = os.path.dirname(given) if root is None else str(root)  # noqa: PTH120 - Path.parent drops a leading ./
     options = ReadOptions(base, multi_label, subset)
