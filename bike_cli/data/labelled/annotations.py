@@ -17,7 +17,7 @@ from bike_cli.data.search import below, is_folder
 from bike_cli.errors import UsageError
 from bike_cli.media import VIDEO_EXTENSIONS
 from bike_cli.records import Failure, Source
-from bike_cli.wording import count, nearest
+from bike_cli.wording import count, either, nearest
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ def _of_subset(database: _Database, labels: Mapping[str, Sequence[str]], subset:
         raise UsageError(f"{given}: contains no video of the subset {subset!r}{near}; choose another")
     if not any(labels[where] for where, _ in wanted):
         labelled = sorted({str(video["subset"]) for where, video in database if labels[where]}, reverse=True)
-        fix = f"choose {' or '.join(labelled)}" if labelled else "give a file with labels"
+        fix = f"choose {either(labelled)}" if labelled else "give a file with labels"
         raise UsageError(f"{given}: the subset {subset!r} has no labels; {fix}")
     return wanted
 

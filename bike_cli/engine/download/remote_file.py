@@ -25,6 +25,7 @@ from pebble import concurrent
 
 from bike_cli.engine.download.partial_file import sha256_of
 from bike_cli.errors import ModelError
+from bike_cli.wording import either
 
 ANSWER_S = 3  # default number of seconds to wait for the hub's answer
 
@@ -140,7 +141,7 @@ def look_up(repository: str, names: Sequence[str]) -> RemoteFile:
             reason = f"{host()} does not answer as a model hub: a login page of the network, a proxy or HF_ENDPOINT?"
             raise UnavailableError(reason)
         return RemoteFile(repository, name, commit, etag, metadata.size)
-    raise UnavailableError(f"{host()} has no {' or '.join(names)} in {repository}, HTTP 404")
+    raise UnavailableError(f"{host()} has no {either(names)} in {repository}, HTTP 404")
 
 
 @contextmanager

@@ -49,6 +49,7 @@ from bike_cli.engine.models.weights import (
 )
 from bike_cli.engine.towers.transforms import ImageRecipe
 from bike_cli.errors import ModelError, shorten
+from bike_cli.wording import either
 
 WEIGHTS_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}
 BIKE_RECIPE = Recipe(spot="all", temperature=0.01, template="bike")  # what official checkpoints were trained with
@@ -174,7 +175,7 @@ def _from_repository(folder: Path) -> Checkpoint:
     wanted = read_json(folder / CONFIG_FILE).get("model_cfg")
     file = next((folder / name for name in hub.WEIGHTS_FILES if (folder / name).is_file()), None)
     if file is None:
-        raise ModelError(f"{folder}: has no {' or '.join(hub.WEIGHTS_FILES)}; copy the whole folder again")
+        raise ModelError(f"{folder}: has no {either(hub.WEIGHTS_FILES)}; copy the whole folder again")
     for arch in open_clip.list_models():
         if isinstance(wanted, dict) and _with_activation(catalogue.architecture(arch)) == _with_activation(wanted):
             return _for_architecture(arch, file)
