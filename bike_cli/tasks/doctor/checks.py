@@ -221,7 +221,7 @@ def check_workers(result: ProbeResult) -> Check:
         return Check("workers", "warning", f"{cores}; workers unknown ({first_line(result.error)})", fix, details)
     workers, needed = result.facts["workers"], result.facts["open_files_needed"]
     details |= result.facts
-    message = f"{count(workers, 'worker')} decode; {cores}"
+    message = f"{count(workers, 'decode worker')}; {cores}"
     if limits is not None:
         message += f"; open files: {_limit(limits[0])}, at most {_limit(limits[1])}"
         if limits[1] is not None and limits[1] < needed:
