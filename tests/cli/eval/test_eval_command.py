@@ -126,7 +126,7 @@ def test_a_video_that_failed_again_is_reported_by_the_exit_code(data: Path, tmp_
         ({"settings": 3}, "settings is 3, expected an object"),
         ({"version": 4}, "version is 4, and this bike reads up to 3"),
         ({"settings": {"frames": "x"}}, "command line: frames is 'x'; give a whole number"),
-        ({"settings": {"protocol": "zzz"}}, "command line: protocol is 'zzz'; give standard or"),
+        ({"settings": {"protocol": "zzz"}}, "command line: protocol is 'zzz'; give standard, "),
         ({"arguments": {"data": [1]}}, "arguments.data[0] is 1, expected a string"),
         ({"arguments": {}}, "its argument data is invalid"),
         ({"arguments": {"data": ["x"], "labels": 3}}, "its argument labels is invalid"),

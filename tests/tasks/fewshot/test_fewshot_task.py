@@ -671,7 +671,7 @@ def test_one_video_per_class_is_refused_if_none_is_left_to_test_on(tiny: Engine,
 
 
 def test_a_test_fraction_that_leaves_nothing_to_draw_is_named(tiny: Engine, folder: Path) -> None:
-    with pytest.raises(UsageError, match=r"test_frac"):
+    with pytest.raises(UsageError, match=r"--test-fraction: holds back all 5"):
         only_built(tiny, folder, config(shots="auto", test_fraction=0.95))
 
 
