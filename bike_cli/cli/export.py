@@ -9,7 +9,7 @@ import typer
 
 from bike_cli.cli import options as o
 from bike_cli.cli.flags import metavar_of
-from bike_cli.cli.terminal.console import handle_errors, loading, plain, stderr
+from bike_cli.cli.terminal.console import handle_errors, loading, print_usage
 from bike_cli.cli.terminal.targets import check_model_folder, check_official_file, explain_unwritable
 from bike_cli.config import EngineConfig, OneBranch
 from bike_cli.errors import UsageError
@@ -73,8 +73,7 @@ def export_command(
             checkpoint = open_checkpoint(config.model, offline=config.offline)
         with explain_unwritable(out, UNWRITABLE):
             description = _write_official(checkpoint, branch, out) if official else _write_folder(checkpoint, out)
-        if not quiet:
-            stderr().print(plain(f"{out}: {description}", "dim"))
+        print_usage(f"{out}: {description}", quiet=quiet)
 
 
 def _write_folder(checkpoint: Checkpoint, out: Path) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bike_cli.cli.flags import TrainingRequest, command
 from bike_cli.cli.session import session, show_reading
-from bike_cli.cli.terminal.console import check_stdout, loading, plain, stderr
+from bike_cli.cli.terminal.console import check_stdout, loading, print_usage
 from bike_cli.cli.terminal.targets import (
     check_apart,
     check_model_folder,
@@ -154,4 +154,4 @@ def _print_usage(report: Report, save: Path) -> None:
     method, shots = report.methods[-1], max(report.shots)
     use = f"-m {save} -l {save / LABELS_FILE}" if save.is_dir() else f"--classifier {save}"
     classifier = f"{method}, {count(shots, 'shot')}, first draw"
-    stderr().print(plain(f"{save}: {classifier}; use it with bike classify {use}", "dim"))
+    print_usage(f"{save}: {classifier}; use it with bike classify {use}")

@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Literal
 
 from bike_cli.cli.flags import Flags, TrainingRequest, command
 from bike_cli.cli.session import session
-from bike_cli.cli.terminal.console import display, handling, loading, notice, plain, stderr, stderr_is_tty, stop_signals
+from bike_cli.cli.terminal.console import (
+    display,
+    handling,
+    loading,
+    notice,
+    plain,
+    print_usage,
+    stderr,
+    stderr_is_tty,
+    stop_signals,
+)
 from bike_cli.cli.terminal.targets import check_not_media
 from bike_cli.config import ClassifyConfig, FinetuneConfig, Flag, flag
 from bike_cli.config.fields import DATA, KEEPING, OUTPUT
@@ -176,7 +186,7 @@ def _train(training: Finetuning, request: FinetuneRequest, *, quiet: bool) -> Ex
     if write_training_plot(folder) is None and not quiet:
         notice("training.png: is not drawn without matplotlib; pip install 'bike-cli[plots]'", level="warning")
     if shows_progress:
-        stderr().print(plain(f"{folder}: use it with {_usage(folder, training.config)}", "dim"))
+        print_usage(f"{folder}: use it with {_usage(folder, training.config)}")
     return ExitCode.SOME_FAILED if training.failures else ExitCode.DONE
 
 

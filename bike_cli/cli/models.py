@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bike_cli.cli import options as o
-from bike_cli.cli.terminal.console import check_stdout, handle_errors, notice, plain, stderr
+from bike_cli.cli.terminal.console import check_stdout, handle_errors, notice, plain, print_usage
 from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.config import EngineConfig
 from bike_cli.errors import UsageError
@@ -94,7 +94,7 @@ def pull_command(
         if not pulled.is_verified:
             notice(f"{pulled.path}: is there already, but its checksum cannot be checked offline", level="warning")
         state = ("already there" if pulled.was_there else "ready") + (", verified" if pulled.is_verified else "")
-        stderr(quiet=quiet).print(plain(f"{model}: {state}{_usage(model, folder)}"))
+        print_usage(f"{model}: {state}{_usage(model, folder)}", quiet=quiet)
 
 
 def _usage(model: str, folder: Path | None) -> str:

@@ -356,10 +356,10 @@ def sides(data: Path, tmp_path: Path) -> Path:
 
 
 def test_the_test_side_is_not_used(sides: Path, out: Path) -> None:
-    ran = finetune(sides, "-o", out, *FAST, run=bike_on_terminal)
+    ran = finetune(sides, "-o", out, *FAST, run=functools.partial(bike_on_terminal, columns=200))
 
     assert ran.exit_code == ExitCode.DONE
-    assert "12 videos of 3 labels for training, 12 for validation; 12 for testing are not used" in ran.stderr
+    assert "12 videos of 3 labels for training, 12 for validation; 12 test videos are not used" in ran.stderr
 
 
 def test_val_frac_is_refused_with_a_validation_side(sides: Path, out: Path) -> None:

@@ -43,6 +43,11 @@ def stderr(*, quiet: bool = False) -> Console:
     return Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=not stderr_is_tty())
 
 
+def print_usage(message: str, *, quiet: bool = False) -> None:
+    """Print a message with a command to copy on stderr, as one line; a terminal that wraps it copies it as one."""
+    stderr(quiet=quiet).print(plain(message, "dim"), soft_wrap=True)
+
+
 def stderr_is_tty() -> bool:
     """Return whether stderr is a terminal, which can show progress."""
     return sys.stderr is not None and sys.stderr.isatty()

@@ -11,7 +11,7 @@ import typer
 from answers import COLOUR, HOSTILE, steering
 from invoke import Terminal
 
-from bike_cli.cli.terminal.console import handle_errors, notice, plain, safe, stderr
+from bike_cli.cli.terminal.console import handle_errors, notice, plain, print_usage, safe, stderr
 from bike_cli.errors import BikeError, ConfigError, ExitCode, ModelError, UsageError, VideoError
 
 logger = logging.getLogger("bike_cli.somewhere")
@@ -81,6 +81,16 @@ def test_a_long_message_breaks_at_spaces_on_a_terminal(monkeypatch: pytest.Monke
     lines = screen.text.splitlines()
     assert max(map(len, lines)) <= columns
     assert " ".join(lines).split() == ["warning:", *words, *words]
+
+
+def test_a_command_to_copy_stays_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "40")
+
+    print_usage("run: use it with bike classify " + "word " * 20)
+
+    assert screen.text.count("\n") == 1
 
 
 def test_a_path_longer_than_the_line_may_break_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
