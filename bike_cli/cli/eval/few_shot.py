@@ -97,12 +97,12 @@ def _report(
 ) -> tuple[EvaluationReport, Mistakes]:
     from bike_cli.data.labelled.eval_sets import EvalSet
     from bike_cli.tasks.evaluate.mistakes import Mistakes, find_mistakes
-    from bike_cli.tasks.evaluate.summary import describe_data, manifest_of, summarize
+    from bike_cli.tasks.evaluate.summary import describe_data, manifest_of, summarise
 
     labelled, engine, last = study.labelled, study.engine, scores[0][-1]
     tested = EvalSet(labelled.labels, labelled.names, tuple(study.samples))
     data = describe_data(tested, files, list(study.failures.values()), study.used, study.contents)
     manifest = manifest_of(config, engine=engine, model=engine.name, arguments=request.arguments)
     systems = [system for of_study in scores for system in of_study]
-    report = summarize(systems, tested, range(len(last.table.videos)), config, data=data, manifest=manifest)
+    report = summarise(systems, tested, range(len(last.table.videos)), config, data=data, manifest=manifest)
     return report, Mistakes(find_mistakes(last.table, study.look) if request.report is not None else [], last.name)

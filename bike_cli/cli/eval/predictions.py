@@ -45,7 +45,7 @@ def evaluate_predictions(
     from bike_cli.data.predictions.predictions import match, read_predictions
     from bike_cli.inference.processes import group_from_env
     from bike_cli.tasks.evaluate.mistakes import Mistakes
-    from bike_cli.tasks.evaluate.summary import SystemScores, check_protocol, describe_data, manifest_of, summarize
+    from bike_cli.tasks.evaluate.summary import SystemScores, check_protocol, describe_data, manifest_of, summarise
 
     if not group_from_env().is_first:
         return None
@@ -69,7 +69,7 @@ def evaluate_predictions(
     data = describe_data(tested, names, joined[0].failures, len(evaluated), contents)
     models = ", ".join(dict.fromkeys(model for read in predictions for model in read.models))
     manifest = manifest_of(config, engine=None, model=models, arguments=request.arguments)
-    return summarize(systems, tested, evaluated, config, data=data, manifest=manifest), Mistakes()
+    return summarise(systems, tested, evaluated, config, data=data, manifest=manifest), Mistakes()
 
 
 def _truth(config: EvalConfig, request: EvalRequest, file: str) -> Path:

@@ -143,7 +143,7 @@ def with_estimated_size(weights: hub.Weights) -> hub.Weights:
 
 
 def suggestion(name: str, known: Sequence[str], otherwise: str = "bike models --all lists all names") -> str:
-    """Return what to do about a misspelt name, to end a message with: the nearest known names, or else a hint."""
+    """Return what to do about a misspelled name, to end a message with: the nearest known names, or else a hint."""
     near = difflib.get_close_matches(name[:LONGEST_NAME], known, n=3, cutoff=SIMILAR)
     return f"did you mean {either(near)}?" if near else otherwise
 

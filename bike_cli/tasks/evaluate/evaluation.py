@@ -29,7 +29,7 @@ from bike_cli.tasks.evaluate.mistakes import Mistakes, find_mistakes
 from bike_cli.tasks.evaluate.official import OfficialInputs, check_attributes
 from bike_cli.tasks.evaluate.report import EvaluationReport, Provenance, Value
 from bike_cli.tasks.evaluate.score_table import score_samples
-from bike_cli.tasks.evaluate.summary import SystemScores, check_protocol, describe_data, manifest_of, summarize
+from bike_cli.tasks.evaluate.summary import SystemScores, check_protocol, describe_data, manifest_of, summarise
 from bike_cli.video.workers.pool import DecodePool
 
 logger = logging.getLogger(__name__)
@@ -180,7 +180,7 @@ class Evaluation:
         data = describe_data(self.eval_set, files, failed, len(places), contents)
         engine = self.systems[self._finite[0]].engine
         manifest = manifest_of(self.config, engine=engine, model=engine.name, arguments=arguments)
-        report = summarize(systems, self.eval_set, places, self.config, data=data, manifest=manifest)
+        report = summarise(systems, self.eval_set, places, self.config, data=data, manifest=manifest)
         left_out = tuple(system.name for i, system in enumerate(self.systems) if i not in self._finite)
         return replace(report, systems_left_out=left_out)
 

@@ -65,7 +65,7 @@ def check_protocol(config: EvalConfig, eval_set: EvalSet) -> None:
         raise UsageError(f"protocol zeroshot-half: needs at least 4 classes, got {classes}; check the data")
 
 
-def summarize(
+def summarise(
     systems: Sequence[SystemScores],
     eval_set: EvalSet,
     places: Sequence[int],

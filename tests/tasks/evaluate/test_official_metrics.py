@@ -18,7 +18,7 @@ from bike_cli.tasks.evaluate.metrics import mean_average_precision
 from bike_cli.tasks.evaluate.official import OfficialInputs, check_attributes, official_metrics
 from bike_cli.tasks.evaluate.report import EvaluationReport
 from bike_cli.tasks.evaluate.score_table import ScoreTable
-from bike_cli.tasks.evaluate.summary import SystemScores, check_protocol, describe_data, manifest_of, summarize
+from bike_cli.tasks.evaluate.summary import SystemScores, check_protocol, describe_data, manifest_of, summarise
 
 GOLDEN = Path(__file__).parents[4] / "shared" / "golden"
 needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the official code's values are not here")
@@ -192,7 +192,7 @@ class Splits:
         data = describe_data(self.tested, [], [], len(self.kept))
         manifest = manifest_of(config, engine=None, model="tiny")
         systems = [SystemScores("a", table, official)]
-        return summarize(systems, self.tested, self.kept, config, data=data, manifest=manifest)
+        return summarise(systems, self.tested, self.kept, config, data=data, manifest=manifest)
 
 
 def test_each_split_is_evaluated_among_its_own_classes() -> None:
