@@ -156,7 +156,8 @@ def changed(config: Config, flags: Mapping[str, object]) -> Config:
     Raises:
         ConfigError: an unknown name, or a value of the wrong type.
     """
-    values = _checked(flags, leaves(type(config)), origin="command line")
+    known = leaves(type(config))
+    values = {name: _checked(name, value, known, origin="command line") for name, value in flags.items()}
     return build(type(config), {**flatten(config), **values})
 
 

@@ -27,8 +27,6 @@ from bike_cli.config import (
 )
 from bike_cli.errors import ConfigError, ExitCode
 from bike_cli.settings import (
-from bike_cli.settings import (
-)
     changed,
     dump,
     fields_and_values,
