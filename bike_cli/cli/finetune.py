@@ -98,6 +98,7 @@ def finetune(config: FinetuneConfig, request: FinetuneRequest) -> ExitCode:
                 running.pool,
                 request.output,
                 resume=request.resume == "auto",
+                dry_run=request.dry_run,
                 processes=processes,
             )
         with closing(training.folder):

@@ -27,6 +27,7 @@ from bike_cli.cli import plots
 from bike_cli.engine import engine as engines
 from bike_cli.errors import ExitCode
 from bike_cli.inference import processes
+from bike_cli.locks import acquire_lock
 from bike_cli.tasks.finetune import events
 from bike_cli.tasks.finetune.run_folder import RunFolder
 
@@ -480,17 +481,19 @@ def test_events_of_lost_steps_are_replaced(tmp_path: Path) -> None:
 # -- a dry run ----------------------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_leaves_the_folder_to_the_run_and_the_config_repeats_it(
+def test_a_dry_run_leaves_nothing_and_the_config_repeats_the_run(
     data: Path, out: Path, whole: tuple[Path, Ran]
 ) -> None:
-    tried = finetune(data, "-o", out, "--dry-run")
-    left = there(out)
+    before = there(out.parent)
+
+    tried = finetune(data, "-o", out / "new", "--dry-run")
+
+    assert there(out.parent) == before
     ran = finetune(data, "--config", whole[0] / "config.yaml", "-o", out, settings=())
 
     assert (tried.exit_code, tried.stderr) == (ExitCode.DONE, "")
     assert "9 for training, 3 for validation" in tried.stdout
     assert re.search(r"Steps +6\b", tried.stdout)
-    assert not left & {*MODEL, "report.json", "checkpoints"}
     assert ran == whole[1]
     assert outcome(out) == outcome(whole[0])
 
@@ -508,12 +511,55 @@ def test_a_dry_run_names_unreadable_videos(own: Path, data: Path, out: Path, sid
 
 
 def test_a_dry_run_leaves_an_unfinished_run_unchanged(unfinished: Path, data: Path) -> None:
-    before = {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()}
+    (unfinished / "checkpoints" / ".unfinished-").mkdir()
+    with (unfinished / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "step"}\n')  # after the last checkpoint
+    before = {path: path.is_file() and path.read_bytes() for path in unfinished.rglob("*")}
 
-    tried = finetune(data, "-o", unfinished, "--dry-run", "--resume", "auto")
+    tried = finetune(data, "-o", unfinished, "--dry-run", "--resume", "auto", "--save-minutes", "99")
 
     assert tried.exit_code == ExitCode.DONE
-    assert {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()} == before
+    assert {path: path.is_file() and path.read_bytes() for path in unfinished.rglob("*")} == before
+
+
+def test_a_dry_run_in_an_empty_folder_leaves_it_empty(data: Path, out: Path) -> None:
+    out.mkdir()
+
+    tried = finetune(data, "-o", out, "--dry-run")
+
+    assert tried.exit_code == ExitCode.DONE
+    assert there(out) == set()
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "message"),
+    [
+        ("thesis.doc", "", "contains 'thesis.doc', which is not part of a run; choose a new folder"),
+        ("report.json", "", "contains a complete run; choose a new folder, or remove it"),
+        ("file", "file", "is a file, but a run needs a folder; choose another name"),
+        ("file", "file/run", "cannot be created (Not a directory); choose another name"),
+    ],
+)
+def test_a_dry_run_checks_the_folder(data: Path, out: Path, content: str, place: str, message: str) -> None:
+    out.mkdir()
+    (out / content).touch()
+
+    tried = finetune(data, "-o", out / place, "--dry-run")
+
+    assert tried.exit_code == ExitCode.USAGE
+    assert error_of(tried) == f"{out / place}: {message}"
+    assert there(out) == {content}
+
+
+def test_a_dry_run_refuses_the_folder_of_a_run_that_is_under_way(data: Path, unfinished: Path) -> None:
+    lock = acquire_lock(unfinished / ".lock", timeout_s=0)
+    assert lock is not None
+
+    with lock:
+        tried = finetune(data, "-o", unfinished, "--dry-run", "--resume", "auto")
+
+    assert tried.exit_code == ExitCode.USAGE
+    assert "another run is using it" in error_of(tried)
 
 
 # -- videos that cannot be read -----------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ class Finetuning:
         pool: running decode workers.
         folder: where model, log and checkpoints are written.
         resume: continue the run in the folder, if there is one.
+        dry_run: for `rehearse` alone; the folder is checked, but nothing in it is created or changed.
         processes: the processes that train together; None: this one alone.
     Attributes:
         engine: the model that is trained.
@@ -74,16 +75,17 @@ class Finetuning:
         folder: Path,
         *,
         resume: bool = False,
+        dry_run: bool = False,
         processes: ProcessGroup | None = None,
     ) -> None:
         self._start_s = time.monotonic()
         self.config, self._pool, self.group = config, pool, processes or ProcessGroup()
-        self.stop = self.was_stopped = False
+        self._is_dry_run, self.stop, self.was_stopped = dry_run, False, False
         self.plan = plan = plan_run(engine, labelled, config)
         self.engine = plan.engine
         self._reported: set[str] = set()
         self._validator = Validator(plan, pool, self.group, self._reported)
-        self.folder = RunFolder(folder, self.group, resume=resume)
+        self.folder = RunFolder(folder, self.group, resume=resume, dry_run=dry_run)
         with ExitStack() as on_error:
             on_error.callback(self.folder.close)
             self.video = _video_training(plan, pool, self.group, self._reported) if plan.trains_video else None
@@ -138,6 +140,8 @@ class Finetuning:
 
     def __iter__(self) -> Iterator[Step | Validation]:
         """Train; yield each step and validation as it is done, and write the report at the end."""
+        if self._is_dry_run:
+            raise UsageError("--dry-run: only tries a batch; leave it out to train")
         if self.folder.is_complete:
             return
         for record in self._train():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,24 +43,26 @@ class RunFolder:
 
     Args:
         resume: continue the run in the folder, if there is one; otherwise the folder must not contain a run.
+        dry_run: check everything, but create and change nothing.
     Raises:
         UsageError: the path is a file, or a folder with other content, with a run that is not to be resumed, or with
             a run that is under way.
     """
 
-    def __init__(self, path: Path, group: ProcessGroup, *, resume: bool) -> None:
-        self.path, self._group, self._resume = path, group, resume
+    def __init__(self, path: Path, group: ProcessGroup, *, resume: bool, dry_run: bool = False) -> None:
+        self.path, self._group, self._resume, self._dry_run = path, group, resume, dry_run
         self._log: IO[str] | None = None
         self._logged = 0
         self._lock: FileLock | None = None
         if group.is_first:
             self._check_content()
-            self._acquire_lock()
+            if not dry_run or (path / LOCK).exists():  # a run that is under way has a lock file
+                self._acquire_lock()
         self.is_complete = group.broadcast(resume and (path / REPORT).is_file())
 
     def check_disk_space(self, needed: int) -> None:
         """Raise UsageError if the disk has fewer free bytes than are needed."""
-        free = shutil.disk_usage(self.path).free
+        free = shutil.disk_usage(_nearest_existing(self.path)).free
         if free < needed:
             raise UsageError(
                 f"{self.path}: the disk has {free // MIB:,} MiB free, but the run needs {needed // MIB:,}; "
@@ -68,7 +72,7 @@ class RunFolder:
     def begin(self, config: FinetuneConfig, labels: Sequence[str], settings: Mapping[str, object]) -> Snapshot | None:
         """Return the checkpoint to continue from, None at the start of a run, and write the configuration.
 
-        Every process must call this at the same time. A complete run is left as it is.
+        Every process must call this at the same time. A complete run is left as it is, and so is any in a dry run.
 
         Args:
             settings: what must be the same as when the run was started.
@@ -79,7 +83,7 @@ class RunFolder:
         snapshot = None
         if self._group.is_first:
             snapshot = self._last_snapshot(settings)
-            if not self.is_complete:
+            if not self.is_complete and not self._dry_run:
                 self._write_start(config, labels)
         return self._group.broadcast(snapshot)
 
@@ -169,8 +173,12 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path}: is a file, but a run needs a folder; choose another name")
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            names = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(UNFINISHED)}
+            if self._dry_run:
+                _check_writable(_nearest_existing(self.path))
+            else:
+                self.path.mkdir(parents=True, exist_ok=True)
+            entries = self.path.iterdir() if self.path.exists() else ()
+            names = {entry.name for entry in entries if not entry.name.startswith(UNFINISHED)}
         except OSError as e:
             raise UsageError(f"{self.path}: cannot be created ({e.strerror}); choose another name") from e
         unknown = sorted(names - OURS)
@@ -196,3 +204,16 @@ class RunFolder:
             raise UsageError(
                 f"{self.path}: cannot be written ({e.strerror}); choose a folder that you can write to"
             ) from e
+
+
+def _nearest_existing(path: Path) -> Path:
+    """Return the path, or the nearest of its parents that exists."""
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise the OSError that creating a file in the folder would raise, as far as its permissions tell."""
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
