@@ -16,7 +16,7 @@ import argparse
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import open_clip
@@ -41,7 +41,6 @@ from bike_cli.engine.voters import Voters
 from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Prompt, Sample, Source
 from bike_cli.tasks.finetune.learner import Batch, Learner
-from bike_cli.tasks.finetune.loading import BatchPlan, LoadedBatch
 from bike_cli.tasks.finetune.sharding import copy_trained_weights
 from bike_cli.tasks.finetune.video_branch import VideoTraining, freeze
 
@@ -71,14 +70,14 @@ class Measured:
 
 
 class OnDevice:
-    """A loader that yields the same batch, already on the device, for every plan."""
+    """A loader that yields the same batch, already on the device, again and again."""
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
 
-    def batches(self, plans: Iterable[BatchPlan]) -> Iterator[LoadedBatch]:
-        """Yield a batch for each plan."""
-        yield from (LoadedBatch(self._batch, ()) for _ in plans)
+    def batches(self, epoch: int, batches: Sequence[list[int]]) -> Iterator[Batch]:
+        """Yield a batch for each planned one."""
+        yield from (self._batch for _ in batches)
 
 
 def main() -> None:
@@ -237,7 +236,7 @@ def bike_training(
     texts = ClassTexts(unit(text.classes), Voters.among(unit(text.tokens), None), engine.recipe.temperature)
     if strategy == "fsdp":
         engine = copy_trained_weights(engine)
-    learner = Learner(engine, texts, parts=options.accumulate or 1, group=by, compiled=compiled, strategy=strategy)
+    learner = Learner(engine, texts, parts=options.accumulate, group=by, compiled=compiled, strategy=strategy)
     config = FinetuneConfig(
         learning=LearningConfig(epochs=1),
         batches=BatchConfig(options.batch, options.accumulate, checkpointing=options.grad_checkpointing),
@@ -251,7 +250,6 @@ def bike_training(
         samples,
         config,
         batch_size=options.batch,
-        group=by,
     )
 
 

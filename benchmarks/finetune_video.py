@@ -27,7 +27,6 @@ from benchmarks.material import add_folder_argument, add_model_argument, copies,
 from bike_cli.config import BatchConfig, FinetuneConfig, LearningConfig, StoreConfig
 from bike_cli.data.labelled.train_sets import TrainSet
 from bike_cli.records import Sample, Source
-from bike_cli.tasks.finetune.loading import BatchPlan
 from bike_cli.tasks.finetune.run import Finetuning
 from bike_cli.tasks.finetune.video_branch import Step
 from bike_cli.video.workers.machine import cores
@@ -73,16 +72,16 @@ def measured(run: Finetuning, decode: BareDecode, files: list[str], batch: int) 
     assert run.video is not None
     decode_s = decode.seconds(files)
     places = list(range(len(files)))
-    plans = [BatchPlan(0, tuple(places[i : i + batch])) for i in range(0, len(files), batch)]
+    planned = [places[i : i + batch] for i in range(0, len(files), batch)]
     start_s = time.perf_counter()
-    with closing(run.video.loader.batches(plans)) as batches:  # type: ignore[type-var]
+    with closing(run.video.loader.batches(0, planned)) as batches:  # type: ignore[type-var]
         loaded, *_ = batches
     _synchronise()
     load_s = time.perf_counter() - start_s
     start_s = time.perf_counter()
     steps = 0
     while steps < 2 or time.perf_counter() - start_s < 3:
-        run.video.gradients(loaded)
+        run.video.learner.gradients(loaded)
         run.video.optimizer.zero_grad()
         steps += 1
     _synchronise()
@@ -92,7 +91,7 @@ def measured(run: Finetuning, decode: BareDecode, files: list[str], batch: int) 
     _synchronise()
     ours_s = time.perf_counter() - start_s
     run.video.end_epoch()
-    return len(files) / decode_s, len(files) / load_s, len(loaded.batch.pixels) / learn_s, videos / ours_s
+    return len(files) / decode_s, len(files) / load_s, len(loaded.pixels) / learn_s, videos / ours_s
 
 
 def _synchronise() -> None:

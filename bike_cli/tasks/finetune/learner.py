@@ -20,6 +20,7 @@ Letters: N videos of a batch, n of them in this process, T frames, C classes, M 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -36,10 +37,13 @@ from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.towers.speedups import pack
 from bike_cli.engine.towers.transforms import normalise
 from bike_cli.engine.voters import Voters
+from bike_cli.errors import ModelError
 from bike_cli.inference.processes import ProcessGroup
-from bike_cli.records import Prompt
+from bike_cli.records import Failure, Prompt
 from bike_cli.tasks.finetune.losses import IN_BATCH_LOSSES, bce_loss, ce_loss
 from bike_cli.tasks.finetune.sharding import shard_module, trained_blocks
+
+logger = logging.getLogger(__name__)
 
 PADDING_LIMIT = 7 / 8  # of a compiled size; a smaller batch is compiled in its own size
 INITIAL_LOSS_SCALE = 2.0**12
@@ -63,6 +67,8 @@ class Batch:
     labels: Tensor  # int64 [N], of the videos of all processes, by rank; bool [N, C] with several labels per video
     pixels: Tensor  # uint8 [n, T, 3, S, S], of this process
     present: Tensor  # bool [n]; False: the video could not be read, and its pixels are zero
+    failures: tuple[Failure, ...] = ()  # of the videos that this process could not read
+    ready: torch.cuda.Event | None = None  # event after which the device has the pixels; None: it already has them
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +134,8 @@ class VideoBranch(nn.Module):
         encoder, training = self._encoder, self._text_training
         flat = pixels.flatten(0, 1)
         with encoder.placement.autocast():
-            features = self._encode(self._padded(flat))[: len(flat)]
+            padding = (*[0] * 7, self._compiled_size(len(flat)) - len(flat))  # with black frames
+            features = self._encode(nn.functional.pad(flat, padding) if padding[-1] else flat)[: len(flat)]
         frames = features.float().reshape(*pixels.shape[:2], features.shape[1])
         if self.head is not None:
             frames = self.head(frames)
@@ -145,15 +152,15 @@ class VideoBranch(nn.Module):
         features: Tensor = self.clip.encode_image(normalise(pixels, self._encoder.recipe))
         return features
 
-    def _padded(self, pixels: Tensor) -> Tensor:
-        """Return pixels, padded with black frames to a size that the tower is compiled for."""
+    def _compiled_size(self, rows: int) -> int:
+        """Return the number of rows to run the tower with: `rows`, or a compiled size that is slightly larger."""
         size = self._compiled_rows
         if size is None:
-            return pixels
+            return rows
         # The sizes of batches and parts differ by a video or two; to compile for a size takes half a minute.
-        if not PADDING_LIMIT * size <= len(pixels) <= size:
-            size = self._compiled_rows = len(pixels)
-        return nn.functional.pad(pixels, (*[0] * 7, size - len(pixels))) if size > len(pixels) else pixels
+        if not PADDING_LIMIT * size <= rows <= size:
+            size = self._compiled_rows = rows
+        return size
 
 
 class Learner:
@@ -163,7 +170,7 @@ class Learner:
         texts: what videos are compared with. If the text tower is trained, only its temperature and pooling are used.
         text_training: the texts to encode in each step; None: the text tower is frozen.
         loss: nce, ds, ce or bce.
-        parts: number of parts that a batch is split into.
+        parts: number of parts that a batch is split into; None: one, and more if the device runs out of memory.
         strategy: with `fsdp` and several processes, the trained weights of the engine are sharded from now on.
     """
 
@@ -174,14 +181,15 @@ class Learner:
         *,
         text_training: TextTraining | None = None,
         loss: str = "nce",
-        parts: int = 1,
+        parts: int | None = None,
         group: ProcessGroup | None = None,
         scale_learns: bool = True,
         compiled: bool = False,
         strategy: Strategy = "ddp",
     ) -> None:
         placement = engine.encoder.placement
-        self.group, self.loss, self.parts = group or ProcessGroup(), loss, parts
+        self.group, self.loss, self.parts = group or ProcessGroup(), loss, parts or 1
+        self._may_split = parts is None and self.group.count == 1
         self.device = placement.device
         self.is_sharded = strategy == "fsdp" and self.group.count > 1
         self._texts, self._text_training = texts, text_training
@@ -205,10 +213,31 @@ class Learner:
         """Add the gradients of a batch to those of the parameters, and return the loss; NaN without any video.
 
         The device may not have computed it yet. Read it after the next work is queued, so that the device never idles.
+        If the device runs out of memory, earlier gradients are dropped, and this and later batches have more parts.
+
+        Raises:
+            ModelError: a single video does not fit, the number of parts is given, or there are several processes.
         """
         present = self.group.gather(batch.present)
-        if not bool(present.any()):
-            return DeferredScalar(torch.tensor(math.nan))
+        while bool(present.any()):
+            try:
+                return self._gradients(batch, present)
+            except torch.OutOfMemoryError as e:
+                reason = str(e).split(". ")[0]
+            self._use_more_parts(len(batch.pixels), reason)  # here, the tensors of the failed attempt are freed
+        return DeferredScalar(torch.tensor(math.nan))
+
+    def finish_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let the optimizer apply the gradients, and reset them."""
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        optimizer.zero_grad()
+        if self.scale.requires_grad:
+            with torch.no_grad():
+                self.scale.clamp_(max=HIGHEST_SCALE)
+
+    def _gradients(self, batch: Batch, present: Tensor) -> DeferredScalar:
+        """Take the four steps that are explained at the top of this file."""
         labels, texts = self._select_texts(batch.labels)
         parts = list(torch.tensor_split(batch.pixels, min(self.parts, len(batch.pixels))))
         features = self._encode(parts, texts)
@@ -222,14 +251,19 @@ class Learner:
                 self.group.average(parameter.grad)
         return deferred
 
-    def finish_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Let the optimizer apply the gradients, and reset them."""
-        self.scaler.step(optimizer)
-        self.scaler.update()
-        optimizer.zero_grad()
-        if self.scale.requires_grad:
-            with torch.no_grad():
-                self.scale.clamp_(max=HIGHEST_SCALE)
+    def _use_more_parts(self, videos: int, reason: str) -> None:
+        if not self._may_split or self.parts >= videos:
+            fix = "give --accumulate more parts" if self.parts < videos else "choose a smaller model or fewer --frames"
+            raise ModelError(
+                f"out of memory: a batch of {videos} videos in {self.parts} parts does not fit on the device "
+                f"({reason}); {fix}"
+            )
+        for parameter in (*self.branch.parameters(), self.scale, self.bias):
+            if parameter is not None:
+                parameter.grad = None
+        torch.cuda.empty_cache()
+        self.parts = min(videos, 2 * self.parts)
+        logger.warning("out of memory on the device: splitting batches into %d parts", self.parts)
 
     # -- encode and gather ---------------------------------------------------------------------------------------
 
@@ -244,7 +278,7 @@ class Learner:
             share = len(labels) // count
             return labels, labels[rank * share : (rank + 1) * share].tolist()
         share = math.ceil(len(training.prompts) / count)
-        # All processes need equally many texts. The last ones may encode the last text again; `_logits` drops it.
+        # All processes need equally many texts. The last ones may encode the last text again; it is dropped later.
         last = len(training.prompts) - 1
         return labels, [min(i, last) for i in range(rank * share, (rank + 1) * share)]
 
@@ -270,8 +304,13 @@ class Learner:
     # -- compare -------------------------------------------------------------------------------------------------
 
     def _loss(self, frames: Tensor, classes: Tensor, tokens: Tensor, *, labels: Tensor, present: Tensor) -> Tensor:
-        in_batch = self.loss in IN_BATCH_LOSSES
-        logits = self._logits(frames, classes, tokens, labels if in_batch else None)
+        in_batch = self.loss in IN_BATCH_LOSSES  # every other loss compares the videos with the texts of all classes
+        if self._text_training is None:
+            logits = self.scale.exp() * self._texts.scores(frames)
+            logits = logits[:, labels] if in_batch else logits
+        else:
+            texts = self._encoded_texts(self._text_training, classes, tokens, labels if in_batch else None)
+            logits = self.scale.exp() * texts.scores(frames)
         if not bool(present.all()):
             logits, labels = logits[present], labels[present]
             logits = logits[:, present] if in_batch else logits
@@ -281,18 +320,16 @@ class Learner:
             return ce_loss(logits, labels)
         return bce_loss(logits + self._initialised_bias(logits, labels), labels)
 
-    def _logits(self, frames: Tensor, classes: Tensor, tokens: Tensor, labels: Tensor | None) -> Tensor:
-        """Return the scaled scores of frames with the texts of `labels`, or of all classes where it is None."""
-        training, texts = self._text_training, self._texts
-        if training is None:
-            logits = self.scale.exp() * texts.scores(frames)
-            return logits if labels is None else logits[:, labels]
+    def _encoded_texts(
+        self, training: TextTraining, classes: Tensor, tokens: Tensor, labels: Tensor | None
+    ) -> ClassTexts:
+        """Return the texts of `labels`, or of all classes if it is None, from their raw features."""
         rows = torch.arange(len(training.prompts), device=self.device) if labels is None else labels
         classes, tokens = classes[: len(rows)], tokens[: len(rows)]
         voters = None
-        if texts.voters is not None:
+        if self._texts.voters is not None:
             voters = Voters.among(unit(tokens), None if training.mask is None else training.mask[rows])
-        return self.scale.exp() * ClassTexts(unit(classes), voters, texts.temperature).scores(frames)
+        return ClassTexts(unit(classes), voters, self._texts.temperature)
 
     def _initialised_bias(self, logits: Tensor, present: Tensor) -> Tensor:
         """Return what is added to all logits; it starts where labels are as probable as they are frequent."""

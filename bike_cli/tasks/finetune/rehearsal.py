@@ -46,14 +46,14 @@ def rehearse(plan: RunPlan, video: VideoTraining, *, disk_bytes: int) -> Rehears
         0, labels, batch_size=video.batch_size, seed=learning.seed, balanced=False, processes=group.count
     )
     start_s = time.monotonic()
-    loaded = next(iter(video.loader.batches(0, [first])))
+    batch = next(video.loader.batches(0, [first]))
     load_s = time.monotonic() - start_s
-    for failure in loaded.failures:
+    for failure in batch.failures:
         logger.warning("%s", failure.message)
     device, step_s = video.learner.device, 0.0
     for _ in range(2):
         start_s = time.monotonic()
-        video.gradients(loaded)
+        video.learner.gradients(batch)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         step_s = time.monotonic() - start_s
@@ -70,7 +70,7 @@ def rehearse(plan: RunPlan, video: VideoTraining, *, disk_bytes: int) -> Rehears
         hours=steps * max(step_s, load_s) / 3600,
         memory_mib=torch.cuda.max_memory_allocated(device) // MIB if device.type == "cuda" else 0,
         disk_mib=disk_bytes // MIB,
-        failures=len(loaded.failures),
+        failures=len(batch.failures),
     )
 
 

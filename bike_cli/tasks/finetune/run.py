@@ -256,23 +256,13 @@ def _video_training(plan: RunPlan, pool: DecodePool, group: ProcessGroup, report
         plan.texts,
         text_training=plan.text_training,
         loss=plan.loss,
-        parts=batches.accumulate or 1,
+        parts=batches.accumulate,
         group=group,
         scale_learns=plan.engine.encoder.model.logit_scale.requires_grad,
         compiled=config.engine.compile,
         strategy=batches.strategy,
     )
-    train = plan.sides.train
-    loader = Loader(
-        plan.engine,
-        train,
-        pool,
-        frames=config.sampling.frames,
-        seed=config.learning.seed,
-        augmentation=plan.augmentation,
-        classes=len(plan.labelled.labels) if plan.labelled.multi_label else None,
-        group=group,
-    )
+    train, loader = plan.sides.train, Loader(plan, pool, group)
     size = batches.batch_size
     if size == "auto":
         size = fitting_batch(learner, engine, config.sampling.frames, most=len(train))

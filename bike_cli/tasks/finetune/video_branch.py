@@ -19,8 +19,8 @@ from bike_cli.config import FinetuneConfig
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import ConfigError, ModelError, UsageError
 from bike_cli.records import Sample
-from bike_cli.tasks.finetune.learner import DeferredScalar, Learner
-from bike_cli.tasks.finetune.loading import LoadedBatch, Loader, plan_batches, steps_per_epoch, warn_once
+from bike_cli.tasks.finetune.learner import Learner
+from bike_cli.tasks.finetune.loading import NO_VIDEO, Loader, plan_batches, steps_per_epoch, warn_once
 from bike_cli.tasks.finetune.losses import rate_of_step
 from bike_cli.tasks.finetune.sharding import distribute_like, full_tensor
 from bike_cli.tasks.finetune.snapshots import RunResults, Snapshot, TrainingState
@@ -154,14 +154,24 @@ class VideoTraining:
         with closing(self.loader.batches(position.epoch, plans[position.batch :])) as batches:  # type: ignore[type-var]
             while True:
                 waited_s = time.monotonic()
-                loaded = next(batches, None)
-                if loaded is None:
+                batch = next(batches, None)
+                if batch is None:
                     self._check_any_read()
                     return
                 waited_s = time.monotonic() - waited_s
-                warn_once(loaded.failures, self._reported)
-                planned = sum(place >= 0 for place in plans[position.batch])
-                loss, rate, videos = self._train_step(loaded, planned)
+                warn_once(batch.failures, self._reported)
+                rate = self._set_rate()
+                deferred = self.learner.gradients(batch)
+                videos = int(self._group.gather(batch.present).sum())
+                if videos:
+                    self.learner.finish_step(self.optimizer)
+                # Read after the optimizer's step is queued, so that the device never idles.
+                loss = float(deferred)
+                if videos:
+                    self._check_loss(loss)  # a NaN step is never checkpointed
+                failures = sum(place != NO_VIDEO for place in plans[position.batch]) - videos
+                position.batch += 1
+                position.failures += failures
                 now_s = time.monotonic()
                 seconds, last_s = now_s - last_s, now_s
                 device = self.learner.device
@@ -173,7 +183,7 @@ class VideoTraining:
                     loss=loss,
                     rate=rate,
                     videos=videos,
-                    failures=planned - videos,
+                    failures=failures,
                     seconds=seconds,
                     waited_s=waited_s,
                     memory_mib=torch.cuda.max_memory_allocated(device) // MIB if device.type == "cuda" else 0,
@@ -192,39 +202,21 @@ class VideoTraining:
             for name, parameter in trained_parameters(engine, self.learner).items():
                 parameter.copy_(full_tensor(self.trained[name]))
 
-    def gradients(self, loaded: LoadedBatch) -> DeferredScalar:
-        """Take the gradients of a batch and return its loss; use more parts if the device runs out of memory.
-
-        Raises:
-            ModelError: a single video does not fit, the number of parts is given, or there are several processes.
-        """
-        while True:
-            try:
-                return self.learner.gradients(loaded.batch)
-            except torch.OutOfMemoryError as e:
-                reason = str(e).split(". ")[0]
-            self._use_more_parts(len(loaded.batch.pixels), reason)
-
-    def _train_step(self, loaded: LoadedBatch, planned: int) -> tuple[float, float, int]:
-        """Return the loss, the learning rate, and the number of videos that could be read."""
-        learning, position = self._config.learning, self.position
+    def _set_rate(self) -> float:
+        """Set the learning rates of the next step, and return that of the heads."""
+        learning = self._config.learning
         share = rate_of_step(self.done, steps=self.steps, epochs=learning.epochs, warm_up=learning.warm_up)
         for group in self.optimizer.param_groups:
             group["lr"] = share * group["highest"]
-        deferred = self.gradients(loaded)
-        videos = int(self._group.gather(loaded.batch.present).sum())
-        if videos:
-            self.learner.finish_step(self.optimizer)
-        # Read after the optimizer's step is queued, so that the device never idles. A NaN step is never checkpointed.
-        loss = float(deferred)
-        if videos and not math.isfinite(loss):
+        return share * learning.lr
+
+    def _check_loss(self, loss: float) -> None:
+        """Raise UsageError if the loss of the current step is not finite."""
+        if not math.isfinite(loss):
             raise UsageError(
-                f"loss: is {loss} in epoch {position.epoch + 1}, step {self.done + 1}; lower --lr, and start over in "
-                "another folder"
+                f"loss: is {loss} in epoch {self.position.epoch + 1}, step {self.done + 1}; lower --lr, and start over "
+                "in another folder"
             )
-        position.batch += 1
-        position.failures += planned - videos
-        return loss, share * learning.lr, videos
 
     def _check_any_read(self) -> None:
         """Raise UsageError if an epoch is over and no video could ever be read."""
@@ -233,19 +225,6 @@ class VideoTraining:
                 f"training: none of {len(self._train)} videos can be read (see the warnings above); fix them, and "
                 "start over"
             )
-
-    def _use_more_parts(self, videos: int, reason: str) -> None:
-        parts = self.learner.parts
-        if self._config.batches.accumulate is not None or self._group.count > 1 or parts >= videos:
-            fix = "give --accumulate more parts" if parts < videos else "choose a smaller model or fewer --frames"
-            raise ModelError(
-                f"out of memory: a batch of {videos} videos in {parts} parts does not fit on the device ({reason}); "
-                f"{fix}"
-            )
-        self.optimizer.zero_grad()
-        torch.cuda.empty_cache()
-        self.learner.parts = min(videos, 2 * parts)
-        logger.warning("out of memory on the device: splitting batches into %d parts", self.learner.parts)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.towers.transforms import normalise
 from bike_cli.engine.voters import Voters, voters
-from bike_cli.errors import ConfigError
+from bike_cli.errors import ConfigError, ModelError
 from bike_cli.records import Prompt
 from bike_cli.tasks.finetune.learner import Batch, Learner, TextTraining
 from bike_cli.tasks.finetune.losses import nce_loss
@@ -156,6 +156,47 @@ def test_parts_change_no_gradient(tiny: Engine, loss: str, labels: Tensor, learn
 
     assert in_parts[0] == pytest.approx(whole[0], rel=1e-12)
     assert_alike(in_parts[1], whole[1], within=1e-12)
+
+
+def limit_memory(learner: Learner, videos: int) -> None:
+    """Let the device run out of memory whenever more than this number of videos go through the model at once."""
+
+    def check(_: torch.nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        if len(arguments[0]) > videos:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    learner.branch.register_forward_pre_hook(check)
+
+
+@pytest.mark.usefixtures("double_precision")
+def test_a_batch_that_does_not_fit_is_split_into_more_parts(tiny: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    engine, batch = in_double(own_copy(tiny)), batch_of(SINGLE)
+    whole = step_of(engine, batch, loss="nce")
+    learner = learner_of(engine, LABELS, "words")
+    limit_memory(learner, 2)
+
+    loss, found = float(learner.gradients(batch)), gradients(engine, learner)
+
+    assert learner.parts == 4
+    assert [record.message.rsplit(" ", 2)[1] for record in caplog.records] == ["2", "4"]
+    assert loss == pytest.approx(whole[0], rel=1e-12)
+    assert_alike(found, whole[1], within=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("parts", "videos", "message"),
+    [
+        (2, 2, r"5 videos in 2 parts does not fit on the device \(CUDA out of memory\); give --accumulate more parts"),
+        (None, 0, r"5 videos in 5 parts does not fit .*; choose a smaller model or fewer --frames"),
+    ],
+)
+def test_a_batch_that_cannot_be_split_is_an_error(tiny: Engine, parts: int | None, videos: int, message: str) -> None:
+    engine = own_copy(tiny)
+    learner = learner_of(engine, LABELS, "words", parts=parts)
+    limit_memory(learner, videos)
+
+    with pytest.raises(ModelError, match=message):
+        learner.gradients(batch_of(SINGLE))
 
 
 def test_the_gradient_is_that_of_a_plain_loss(tiny: Engine) -> None:

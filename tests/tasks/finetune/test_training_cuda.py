@@ -13,16 +13,16 @@ from test_training import CASES, assert_alike, own_copy, step_of
 from test_training import batch_of as small_batch_of
 from torch import Tensor
 
-from bike_cli.config import BatchConfig, FinetuneConfig, LearningConfig, Strategy
+from bike_cli.config import Strategy
 from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.voters import Voters
-from bike_cli.records import Prompt, Sample, Source
+from bike_cli.errors import ModelError
+from bike_cli.records import Prompt
 from bike_cli.tasks.finetune.learner import Batch, Learner
-from bike_cli.tasks.finetune.loading import LoadedBatch
 from bike_cli.tasks.finetune.rehearsal import fitting_batch
-from bike_cli.tasks.finetune.video_branch import VideoTraining, freeze
+from bike_cli.tasks.finetune.video_branch import freeze, trained_parameters
 
 pytestmark = [
     pytest.mark.cuda,
@@ -33,7 +33,7 @@ VIDEOS, FRAMES = 16, 4
 
 
 def learner_of(
-    device: str, precision: str = "fp32", *, parts: int = 1, compiled: bool = False
+    device: str, precision: str = "fp32", *, parts: int | None = None, compiled: bool = False
 ) -> tuple[Learner, Engine]:
     engine = load("tiny", device=device, precision=precision, compile=compiled)  # type: ignore[arg-type]
     freeze(engine, "text")
@@ -168,24 +168,32 @@ def little_memory() -> Iterator[None]:
     torch.cuda.set_per_process_memory_fraction(1.0)
 
 
+def whole_gradient(engine: Engine, learner: Learner) -> Tensor:
+    grads = [p.grad for p in trained_parameters(engine, learner).values()]
+    return torch.cat([grad.flatten() for grad in grads if grad is not None]).double().cpu()
+
+
 @pytest.mark.usefixtures("little_memory")
 def test_a_batch_that_does_not_fit_is_split_into_more_parts(caplog: pytest.LogCaptureFixture) -> None:
     learner, engine = learner_of("cuda", "bf16")
     batch = batch_of("cuda", 256)
-    config = FinetuneConfig(learning=LearningConfig(epochs=1), batches=BatchConfig(256))
-    samples = [Sample(Source(Path("film"), "film"), 0)] * 256
-    training = VideoTraining(engine, learner, None, samples, config, batch_size=256)  # type: ignore[arg-type]
 
-    loss = float(training.gradients(LoadedBatch(batch, ())))
+    loss = float(learner.gradients(batch))
 
     assert learner.parts > 1
     assert "out of memory on the device" in caplog.text
     assert math.isfinite(loss)
-    found = torch.cat([p.grad.flatten() for p in training.trained.values() if p.grad is not None]).double().cpu()
+    found = whole_gradient(engine, learner)
     torch.cuda.set_per_process_memory_fraction(1.0)
     whole, other = learner_of("cuda", "bf16")
-    again = VideoTraining(other, whole, None, samples, config, batch_size=256)  # type: ignore[arg-type]
-    assert float(again.gradients(LoadedBatch(batch, ()))) == pytest.approx(loss, rel=1e-2)
-    expected = torch.cat([p.grad.flatten() for p in again.trained.values() if p.grad is not None]).double().cpu()
+    assert float(whole.gradients(batch)) == pytest.approx(loss, rel=1e-2)
     assert whole.parts == 1
-    assert cosine(found, expected) > 0.999
+    assert cosine(found, whole_gradient(other, whole)) > 0.999
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_a_given_number_of_parts_is_not_changed() -> None:
+    learner, _ = learner_of("cuda", "bf16", parts=1)
+
+    with pytest.raises(ModelError, match=r"in 1 parts does not fit on the device .*; give --accumulate more parts"):
+        learner.gradients(batch_of("cuda", 256))
