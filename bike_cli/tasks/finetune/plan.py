@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +27,7 @@ from bike_cli.inference.prepare import encode_labels, warn_of_unknown
 from bike_cli.records import Sample
 from bike_cli.settings import settings_affecting
 from bike_cli.tasks.finetune.learner import TextTraining
+from bike_cli.tasks.finetune.snapshots import RunSettings
 from bike_cli.tasks.finetune.video_branch import freeze
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,8 @@ class RunPlan:
     recipe: Recipe  # of the model that is written
     texts: ClassTexts  # the labels, as the engine encoded them at the start
     text_training: TextTraining | None  # how to encode them again; None if the text tower is frozen
-    settings: Mapping[str, object]  # what must stay the same when the run is resumed, as JSON values
+    has_new_head: bool  # whether the temporal head starts untrained
+    settings: RunSettings
 
     @property
     def trains_video(self) -> bool:
@@ -70,11 +72,6 @@ class RunPlan:
     def metric(self) -> str:
         """The metric that decides which model is the best."""
         return "map" if self.labelled.multi_label else "top1"
-
-    @property
-    def has_new_head(self) -> bool:
-        """Whether the temporal head starts untrained."""
-        return bool(self.settings["new_head"])
 
     @property
     def sided_label(self) -> str | None:
@@ -112,13 +109,14 @@ def plan_run(engine: Engine, labelled: TrainSet, config: FinetuneConfig) -> RunP
     """
     loss = choose_loss(config, multi_label=labelled.multi_label)
     sides = split_sides(labelled, fraction=config.keeping.val_fraction, seed=config.learning.seed)
-    settings = _settings(engine, labelled, sides, config)
+    has_new_head = config.learning.head != "none" and engine.temporal_head is None
+    settings = _settings(engine, labelled, sides, config, has_new_head=has_new_head)
     engine = with_temporal_head(engine, config)
     engine.check_frames(config.sampling.frames)
     freeze(engine, config.learning.freeze)
     recipe = _recipe(engine, config)
     texts, text_training = _encode_texts(engine, labelled.labels, config, recipe)
-    return RunPlan(engine, config, labelled, sides, loss, recipe, texts, text_training, settings)
+    return RunPlan(engine, config, labelled, sides, loss, recipe, texts, text_training, has_new_head, settings)
 
 
 def choose_loss(config: FinetuneConfig, *, multi_label: bool) -> str:
@@ -190,7 +188,9 @@ def choose_lexicon(engine: Engine, config: FinetuneConfig) -> str:
     return name
 
 
-def _settings(engine: Engine, labelled: TrainSet, sides: Sides, config: FinetuneConfig) -> dict[str, object]:
+def _settings(
+    engine: Engine, labelled: TrainSet, sides: Sides, config: FinetuneConfig, *, has_new_head: bool
+) -> RunSettings:
     values = settings_affecting(config, *RESULTS)
     del values["model"]  # a run may be resumed from a copy: the fingerprint identifies the weights
     data = hashlib.sha256()
@@ -203,7 +203,7 @@ def _settings(engine: Engine, labelled: TrainSet, sides: Sides, config: Finetune
         "weights": engine.fingerprint,
         "data": data.hexdigest()[:16],
         "labels": list(labelled.labels),
-        "new_head": config.learning.head != "none" and engine.temporal_head is None,
+        "new_head": has_new_head,
     }
 
 

@@ -31,7 +31,7 @@ from bike_cli.tasks.finetune.learner import Learner
 from bike_cli.tasks.finetune.loading import Loader
 from bike_cli.tasks.finetune.plan import RunPlan, plan_run
 from bike_cli.tasks.finetune.rehearsal import Rehearsal, fitting_batch, rehearse
-from bike_cli.tasks.finetune.run_folder import RunFolder
+from bike_cli.tasks.finetune.run_folder import RunFolder, RunReport
 from bike_cli.tasks.finetune.sharding import check_sharding, copy_trained_weights
 from bike_cli.tasks.finetune.snapshots import RunResults
 from bike_cli.tasks.finetune.validation import Validation, Validator
@@ -228,20 +228,20 @@ class Finetuning:
         self._best.add_fused(self.engine, weight, validation, attributes=training.best_metrics)
         yield validation
 
-    def _report(self) -> dict[str, object]:
+    def _report(self) -> RunReport:
         sides, unread = self.plan.sides, self._validator.unread
-        return {
-            "metric": self.plan.metric,
-            **self._best.results.to_json(),
-            "train": len(sides.train),
-            "val": len(sides.val),
-            "unread": sum(sample.source.id in unread for sample in sides.val),
-            "failures": self.failures,
-            "classes": len(self.plan.labelled.labels),
-            "settings": self.plan.settings,
-            "versions": versions(),
-            "seconds": time.monotonic() - self._start_s,
-        }
+        return RunReport(
+            metric=self.plan.metric,
+            results=self._best.results,
+            train=len(sides.train),
+            val=len(sides.val),
+            unread=sum(sample.source.id in unread for sample in sides.val),
+            failures=self.failures,
+            classes=len(self.plan.labelled.labels),
+            settings=self.plan.settings,
+            versions=versions(),
+            seconds=time.monotonic() - self._start_s,
+        )
 
 
 def _video_training(plan: RunPlan, pool: DecodePool, group: ProcessGroup, reported: set[str]) -> VideoTraining:

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -23,7 +23,16 @@ from bike_cli.errors import ModelError, UsageError, shorten
 from bike_cli.inference.processes import ProcessGroup
 from bike_cli.locks import acquire_lock
 from bike_cli.settings import dump
-from bike_cli.tasks.finetune.snapshots import UNFINISHED, Snapshot, last_snapshot, snapshots_in, write_snapshot
+from bike_cli.tasks.finetune.snapshots import (
+    UNFINISHED,
+    JsonValue,
+    RunResults,
+    RunSettings,
+    Snapshot,
+    last_snapshot,
+    snapshots_in,
+    write_snapshot,
+)
 
 if TYPE_CHECKING:
     from bike_cli.tasks.finetune.validation import Validation
@@ -36,6 +45,28 @@ OURS = {
     *("training.png", "tensorboard"),
 }
 MIB = 2**20
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What `report.json` says about a complete run."""
+
+    metric: str  # the metric that decides which model is the best
+    results: RunResults
+    train: int  # training videos
+    val: int  # validation videos
+    unread: int  # validation videos that cannot be read
+    failures: int  # how many times a video could not be read
+    classes: int
+    settings: RunSettings
+    versions: Mapping[str, str | None]  # of bike and the packages that it uses; None: not installed
+    seconds: float  # that the run took
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Return the values by name; those of the results are at the top level, too."""
+        values = vars(self).copy()
+        del values["results"]
+        return {"metric": values.pop("metric"), **self.results.to_json(), **values}
 
 
 class RunFolder:
@@ -69,7 +100,7 @@ class RunFolder:
                 "free some space, or choose another folder"
             )
 
-    def begin(self, config: FinetuneConfig, labels: Sequence[str], settings: Mapping[str, object]) -> Snapshot | None:
+    def begin(self, config: FinetuneConfig, labels: Sequence[str], settings: RunSettings) -> Snapshot | None:
         """Return the checkpoint to continue from, None at the start of a run, and write the configuration.
 
         Every process must call this at the same time. A complete run is left as it is, and so is any in a dry run.
@@ -87,7 +118,7 @@ class RunFolder:
                 self._write_start(config, labels)
         return self._group.broadcast(snapshot)
 
-    def _last_snapshot(self, settings: Mapping[str, object]) -> Snapshot | None:
+    def _last_snapshot(self, settings: RunSettings) -> Snapshot | None:
         if self.is_complete:
             self._check_same(read_json(self.path / REPORT).get("settings"), settings)
             return None
@@ -97,7 +128,7 @@ class RunFolder:
             self._logged = snapshot.state.logged
         return snapshot
 
-    def _check_same(self, before: object, settings: Mapping[str, object]) -> None:
+    def _check_same(self, before: object, settings: RunSettings) -> None:
         now = json.loads(json.dumps(settings))
         if not isinstance(before, dict):
             raise ModelError(f"{self.path / REPORT}: lacks the settings of the run; start over in another folder")
@@ -140,13 +171,13 @@ class RunFolder:
             self._log.flush()
         self._logged += 1
 
-    def finish(self, report: Mapping[str, object]) -> None:
+    def finish(self, report: RunReport) -> None:
         """Write the report, remove the checkpoints, and close the folder."""
         if not self._group.is_first:
             return
         with self._errors_named(), tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=self.path) as unfinished:
             written = Path(unfinished, REPORT)
-            written.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            written.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
             written.replace(self.path / REPORT)
         shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
         self.close()

@@ -12,9 +12,10 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias, cast
 
 from torch import Tensor
 
@@ -29,7 +30,9 @@ UNFINISHED = ".unfinished-"  # prefix of what is being written; it is renamed wh
 KEPT = 2
 VERSION = 1
 
+JsonValue: TypeAlias = "str | int | float | bool | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 Metrics = Mapping[str, float]
+RunSettings = Mapping[str, JsonValue]  # what must stay the same when a run is resumed, by name
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class RunResults:
     fused: Metrics | None = None  # metrics of both branches together
     attribute_weight: float | None = None  # weight of the attribute branch in `fused`
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Metrics | float]:
         """Return the results that exist, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
@@ -57,8 +60,8 @@ class TrainingState:
     epoch: int  # the next epoch, from 0
     batch: int  # the next batch, from 0
     failures: int  # how many times a video could not be read
-    scaler: Mapping[str, object]  # state of the gradient scaler; empty if the run has none
-    settings: Mapping[str, object]  # what must not change on resume
+    scaler: Mapping[str, float]  # state of the gradient scaler; empty if the run has none
+    settings: RunSettings
     best: RunResults  # results of the video branch
     since_best: int  # epochs since the best one
     logged: int = 0  # lines in the log
@@ -73,17 +76,23 @@ class TrainingState:
                 raise ModelError(f"{path}: {name} is {shorten(repr(value), 60)}, not a whole number; remove it")
             return value
 
-        def mapping(name: str) -> Mapping[str, object]:
+        def mapping(name: str) -> Mapping[str, JsonValue]:
             value = values.get(name)
             if not isinstance(value, dict):
                 raise ModelError(f"{path}: {name} is not an object; remove it")
-            return value
+            return cast("dict[str, JsonValue]", value)
+
+        def numbers(name: str) -> Mapping[str, float]:
+            numbers = {key: value for key, value in mapping(name).items() if isinstance(value, int | float)}
+            if numbers != mapping(name):
+                raise ModelError(f"{path}: {name} is not an object of numbers; remove it")
+            return numbers
 
         return cls(
             epoch=count("epoch"),
             batch=count("batch"),
             failures=count("failures"),
-            scaler=mapping("scaler"),
+            scaler=numbers("scaler"),
             settings=mapping("settings"),
             best=_results(mapping("best"), path),
             since_best=count("since_best"),
@@ -173,7 +182,7 @@ def read_snapshot(path: Path) -> Snapshot:
     return Snapshot(state, tensors)
 
 
-def _results(values: Mapping[str, object], path: Path) -> RunResults:
+def _results(values: Mapping[str, JsonValue], path: Path) -> RunResults:
     start, metrics = _metrics(values.get("start")), _metrics(values.get("metrics"))
     epoch, value = values.get("epoch"), values.get("value")
     if epoch is None:
@@ -183,7 +192,7 @@ def _results(values: Mapping[str, object], path: Path) -> RunResults:
     return RunResults(start, epoch, value, metrics)
 
 
-def _metrics(value: object) -> Metrics | None:
+def _metrics(value: JsonValue) -> Metrics | None:
     return {str(k): float(v) for k, v in value.items() if isinstance(v, float)} if isinstance(value, dict) else None
 
 

@@ -6,9 +6,10 @@ import logging
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import groupby
 from typing import ClassVar
 
 import torch
@@ -23,7 +24,7 @@ from bike_cli.tasks.finetune.learner import Learner
 from bike_cli.tasks.finetune.loading import NO_VIDEO, Loader, plan_batches, steps_per_epoch, warn_once
 from bike_cli.tasks.finetune.losses import rate_of_step
 from bike_cli.tasks.finetune.sharding import distribute_like, full_tensor
-from bike_cli.tasks.finetune.snapshots import RunResults, Snapshot, TrainingState
+from bike_cli.tasks.finetune.snapshots import RunResults, RunSettings, Snapshot, TrainingState
 
 logger = logging.getLogger(__name__)
 
@@ -228,7 +229,7 @@ class VideoTraining:
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
-    def snapshot(self, settings: Mapping[str, object], best: RunResults, since_best: int) -> Snapshot:
+    def snapshot(self, settings: RunSettings, best: RunResults, since_best: int) -> Snapshot:
         """Return a checkpoint; with sharded weights, every process must call this, and the first gets the tensors."""
         parts = {f"weights.{name}": tensor.detach() for name, tensor in self.trained.items()}
         names = list(self.trained)
@@ -268,15 +269,17 @@ class VideoTraining:
 
     def _optimizer(self) -> torch.optim.Optimizer:
         learning = self._config.learning
-        # One group per run of equal neighbours: the optimizer numbers its state in the order of `trained`.
-        groups: list[dict[str, object]] = []
-        for name, parameter in self.trained.items():
-            ratio = 1.0 if name.startswith("head.") else learning.clip_ratio
+
+        def kind(name: str) -> tuple[float, bool]:
+            rate = learning.lr * (1.0 if name.startswith("head.") else learning.clip_ratio)
             # The optimizer cannot mix sharded parameters with others.
-            kind = {"highest": learning.lr * ratio, "is_sharded": isinstance(parameter, DTensor)}
-            if not groups or any(groups[-1][key] != value for key, value in kind.items()):
-                groups.append({"params": [], "lr": 0.0, **kind})
-            groups[-1]["params"].append(parameter)  # type: ignore[attr-defined]
+            return rate, isinstance(self.trained[name], DTensor)
+
+        # One group per run of equal neighbours: the optimizer numbers its state in the order of `trained`.
+        groups = [
+            {"params": [self.trained[name] for name in names], "lr": 0.0, "highest": rate}
+            for (rate, _), names in groupby(self.trained, kind)
+        ]
         is_fused = self.learner.device.type == "cuda"
         return torch.optim.AdamW(groups, lr=learning.lr, weight_decay=learning.weight_decay, fused=is_fused)
 

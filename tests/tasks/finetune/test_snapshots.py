@@ -123,6 +123,22 @@ def test_a_state_with_a_wrong_value_is_refused_and_the_checkpoint_before_is_used
     assert "using the one before" in caplog.text
 
 
+def test_the_state_of_a_gradient_scaler_holds_numbers(tmp_path: Path) -> None:
+    state = {
+        "scale": 4096.0,
+        "growth_factor": 2.0,
+        "backoff_factor": 0.5,
+        "growth_interval": 2000,
+        "_growth_tracker": 5,
+    }
+
+    found = read_snapshot(write_0_1(tmp_path, scaler=state))
+
+    assert found.state.scaler == state
+    with pytest.raises(ModelError, match="scaler is not an object of numbers"):
+        read_snapshot(write_0_1(tmp_path / "other", scaler={**state, "scale": "4096"}))
+
+
 @pytest.mark.parametrize(
     "best", [{"epoch": 1}, {**BEST, "value": "0.5"}, {**BEST, "metrics": 1}, {**BEST, "epoch": 1.5}]
 )
