@@ -239,13 +239,29 @@ class Learner:
     def _gradients(self, batch: Batch, present: Tensor) -> DeferredScalar:
         """Take the four steps that are explained at the top of this file."""
         labels, texts = self._select_texts(batch.labels)
-        parts = list(torch.tensor_split(batch.pixels, min(self.parts, len(batch.pixels))))
-        features = self._encode(parts, texts)
+        first, *others = torch.tensor_split(batch.pixels, min(self.parts, len(batch.pixels)))
+        texts_of = [*([] for _ in others), texts]  # of each part; the texts go through the model with the last one
+        # Encode.
+        with torch.no_grad():
+            encoded = [self.module(part, some) for part, some in zip(others, texts_of[1:], strict=True)]
+        with self._without_sync() if others else nullcontext():
+            features = self.branch(first, texts_of[0])
+        if others:
+            features = (torch.cat([features[0], *(frames for frames, _, _ in encoded)]), *encoded[-1][1:])
+        # Gather and compare.
         leaves = [feature.detach().requires_grad_() for feature in features]
         loss = self._loss(*(self._gather(leaf) for leaf in leaves), labels=labels, present=present)
         deferred = DeferredScalar.start(loss)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self._back_propagate(parts, texts, features, leaves)
+        # Back-propagate. Processes average the gradients of weights, but the gradient of the loss is their sum.
+        of_frames, *of_texts = (None if leaf.grad is None else leaf.grad * self.group.count for leaf in leaves)
+        with self._without_sync() if others else nullcontext():
+            _backward(features, [of_frames, *of_texts])
+        for i, part in enumerate(others, start=1):
+            is_last = i == len(others)
+            with nullcontext() if is_last else self._without_sync():
+                of_part = None if of_frames is None else torch.tensor_split(of_frames, len(others) + 1)[i]
+                _backward(self.branch(part, texts_of[i]), [of_part, *(of_texts if is_last else [None, None])])
         for parameter in (self.scale, self.bias):
             if parameter is not None and parameter.grad is not None:
                 self.group.average(parameter.grad)
@@ -265,7 +281,7 @@ class Learner:
         self.parts = min(videos, 2 * self.parts)
         logger.warning("out of memory on the device: splitting batches into %d parts", self.parts)
 
-    # -- encode and gather ---------------------------------------------------------------------------------------
+    # -- texts ---------------------------------------------------------------------------------------------------
 
     def _select_texts(self, labels: Tensor) -> tuple[Tensor, list[int]]:
         """Return the labels on the device, and the texts that this process encodes: its share of those needed."""
@@ -281,25 +297,6 @@ class Learner:
         # All processes need equally many texts. The last ones may encode the last text again; it is dropped later.
         last = len(training.prompts) - 1
         return labels, [min(i, last) for i in range(rank * share, (rank + 1) * share)]
-
-    def _encode(self, parts: list[Tensor], texts: list[int]) -> tuple[Tensor, ...]:
-        """Return the frames, classes and tokens of this process; with several parts, only the first has a graph."""
-        if len(parts) == 1:
-            return self.branch(parts[0], texts)  # type: ignore[no-any-return]
-        branch = self.branch.module if isinstance(self.branch, DistributedDataParallel) else self.branch
-        with torch.no_grad():
-            between = [branch(part)[0] for part in parts[1:-1]]
-            last, classes, tokens = branch(parts[-1], texts)
-        with self._without_sync():
-            first = self.branch(parts[0])[0]
-        return torch.cat([first, *between, last]), classes, tokens
-
-    def _gather(self, rows: Tensor) -> Tensor:
-        """Return the rows of all processes; gradients go back to those of this process."""
-        if self.group.count == 1:
-            return rows
-        gathered, start = self.group.gather(rows), self.group.rank * len(rows)
-        return torch.cat([gathered[:start], rows, gathered[start + len(rows) :]])
 
     # -- compare -------------------------------------------------------------------------------------------------
 
@@ -341,21 +338,19 @@ class Learner:
         self._bias_is_unchecked = False  # checking again would force a device sync
         return self.bias
 
-    # -- back-propagate ------------------------------------------------------------------------------------------
+    # -- several processes ---------------------------------------------------------------------------------------
 
-    def _back_propagate(
-        self, parts: list[Tensor], texts: list[int], features: Sequence[Tensor], leaves: Sequence[Tensor]
-    ) -> None:
-        # Processes average the gradients of weights, but the gradient of the loss is their sum.
-        gradients = [None if leaf.grad is None else leaf.grad * self.group.count for leaf in leaves]
-        with nullcontext() if len(parts) == 1 else self._without_sync():
-            _backward(features, gradients)
-        frames = [None] * len(parts) if gradients[0] is None else list(torch.tensor_split(gradients[0], len(parts)))
-        for i, part in enumerate(parts[1:], start=1):
-            is_last = i == len(parts) - 1
-            with nullcontext() if is_last else self._without_sync():
-                again = self.branch(part, texts if is_last else [])
-                _backward(again, [frames[i], *(gradients[1:] if is_last else [None, None])])
+    @property
+    def module(self) -> nn.Module:
+        """The branch without the wrapper that averages gradients over processes."""
+        return self.branch.module if isinstance(self.branch, DistributedDataParallel) else self.branch
+
+    def _gather(self, rows: Tensor) -> Tensor:
+        """Return the rows of all processes; gradients go back to those of this process."""
+        if self.group.count == 1:
+            return rows
+        gathered, start = self.group.gather(rows), self.group.rank * len(rows)
+        return torch.cat([gathered[:start], rows, gathered[start + len(rows) :]])
 
     def _without_sync(self) -> AbstractContextManager[None]:
         """Return a context in which gradients are not averaged yet; those of sharded weights always are."""

@@ -119,7 +119,8 @@ class Loader:
     def _load(self, epoch: int, batches: Sequence[list[int]], is_over: Future[None]) -> Iterator[Batch]:
         """Make the batches one after the other, while clips of later ones are being decoded; end once it is over."""
         placement, side = self._encoder.placement, self._encoder.recipe.side
-        shards = [self._own_places(places) for places in batches]
+        rank, count = self._group.rank, self._group.count
+        shards = [places[rank * len(places) // count : (rank + 1) * len(places) // count] for places in batches]
         requests = (self._decode(epoch, place) for shard in shards for place in shard if place != NO_VIDEO)
         decoding: deque[Future[Clip | Failure]] = deque()
         for places, shard in zip(batches, shards, strict=True):
@@ -139,7 +140,7 @@ class Loader:
                         failures.append(outcome)
                     else:
                         videos[i] = self._pixels(outcome, epoch, place)
-                if self._group.count == 1:  # other processes would wait for the missing rows
+                if count == 1:  # other processes would wait for the missing rows
                     places = [place for place, video in zip(places, videos, strict=True) if video is not None]
                     videos = [video for video in videos if video is not None]
                 blank = torch.zeros(self._frames, 3, side, side, dtype=torch.uint8, device=placement.device)
@@ -152,10 +153,6 @@ class Loader:
                     ready=placement.mark(),
                 )
             yield batch
-
-    def _own_places(self, places: list[int]) -> list[int]:
-        rank, width = self._group.rank, len(places) // self._group.count
-        return places[rank * width : (rank + 1) * width]
 
     def _decode(self, epoch: int, place: int) -> Future[Clip | Failure]:
         dice = None if self._augmentation is None else (self._seed, epoch, place, FRAMES)

@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from bike_cli.engine.engine import Engine
 from bike_cli.tasks.finetune.learner import Learner
@@ -94,7 +93,7 @@ def fitting_batch(learner: Learner, engine: Engine, frames: int, *, most: int) -
 
 def _fits(learner: Learner, engine: Engine, frames: int, videos: int) -> bool:
     side, device = engine.encoder.recipe.side, learner.device
-    branch = learner.branch.module if isinstance(learner.branch, DistributedDataParallel) else learner.branch
+    branch = learner.module
     trained = sum(p.numel() * p.element_size() for p in branch.parameters() if p.requires_grad)
     torch.cuda.reset_peak_memory_stats(device)
     try:
