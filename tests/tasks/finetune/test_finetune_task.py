@@ -80,12 +80,14 @@ def begin(data: Path) -> Callable[..., Finetuning]:
         folder: Path,
         *,
         resume: bool = False,
+        dry_run: bool = False,
         labelled: TrainSet | None = None,
         model: Engine | None = None,
         **changes: object,
     ) -> Finetuning:
         labelled = labelled or read_labelled(data, keep_val=True)
-        return Finetuning(model or fresh(), labelled, config_of(**changes), pool, folder, resume=resume)
+        config = config_of(**changes)
+        return Finetuning(model or fresh(), labelled, config, pool, folder, resume=resume, dry_run=dry_run)
 
     return start
 
@@ -167,6 +169,18 @@ def test_training_reaches_full_accuracy(begin: Callable[..., Finetuning], tmp_pa
 
     assert results[0][2] < 0.9
     assert max(value for _, _, value in results) == 1.0
+
+
+def test_a_dry_run_is_not_trained_and_creates_no_folder(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
+    run = begin(tmp_path / "new" / "run", dry_run=True)
+
+    rehearsal = run.rehearse()
+    with pytest.raises(UsageError, match="--dry-run: only tries a batch"):
+        next(iter(run))
+    run.close()
+
+    assert (rehearsal.batch_size, rehearsal.steps, rehearsal.failures) == (4, 6, 0)
+    assert list(tmp_path.iterdir()) == []
 
 
 # -- resuming -----------------------------------------------------------------------------------------------------
