@@ -63,7 +63,7 @@ class ClassifyConfig(VideoConfig):
         default=False,
         panel=OUTPUT,
         affects="nothing",
-        help="Show which frames decided the answer. Tables name the heaviest, and two more with 5 % each.",
+        help="Show which frames decided the answer; tables name up to three, of at least 5 % each.",
     )
 
     def __post_init__(self) -> None:
