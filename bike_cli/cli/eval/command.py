@@ -23,7 +23,7 @@ from bike_cli.cli.eval.systems import MANY, systems_of
 from bike_cli.cli.flags import Flags, command
 from bike_cli.cli.session import Session, session, show_reading
 from bike_cli.cli.terminal.console import check_stdout, notice
-from bike_cli.cli.terminal.targets import check_apart, check_target, check_videos
+from bike_cli.cli.terminal.targets import check_apart, check_not_media, check_target, check_videos
 from bike_cli.config import EvalConfig
 from bike_cli.data.predictions.files import inspect_files
 from bike_cli.errors import ExitCode, UsageError
@@ -86,6 +86,8 @@ eval_command = command(evaluate, configure=configure, hidden=["compile"])  # pro
 
 
 def _check_targets(config: EvalConfig, request: EvalRequest) -> None:
+    if request.output is not None:
+        check_not_media(request.output, suggestion="report.json")
     check_apart(request.targets)
     read = list(_read_files(config, request))
     for target in request.targets.values():

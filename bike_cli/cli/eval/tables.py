@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from rich import box
+from rich.box import Box
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
@@ -23,11 +24,12 @@ from bike_cli.cli.eval.wording import (
     signed,
     verdict,
 )
-from bike_cli.cli.terminal.console import NARROWEST_TABLE, plain
+from bike_cli.cli.terminal.console import NARROWEST_TABLE, plain, print_table
 from bike_cli.cli.terminal.json_text import escaped
 from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.errors import UsageError
 from bike_cli.tasks.evaluate.report import Estimate, EvaluationReport, Metric
+from bike_cli.wording import count
 
 MOST_INLINE = 3  # systems; with more, intervals stand below their metrics
 
@@ -62,20 +64,26 @@ def write_confusion(report: EvaluationReport, file: Path) -> None:
 def print_tables(report: EvaluationReport) -> None:
     """Print all tables on stdout."""
     console = Console(file=sys.stdout, highlight=False)
-    console.width = max(console.width, NARROWEST_TABLE)
-    console.print(_headline(report))
-    if report.splits:
-        console.print(_splits(report))
-    if report.comparisons:
-        console.print(_comparisons(report))
-    console.print(plain(_footer(report), "dim"))
+    layout: Box | None = box.SIMPLE if console.width >= NARROWEST_TABLE else None
+    tables = [_headline(report, layout)]
+    tables += [_splits(report, layout)] if report.splits else []
+    tables += [_comparisons(report, layout)] if report.comparisons else []
+    for table in tables:
+        print_table(console, table, *([""] if layout is None else []))
+    print_table(console, plain(_footer(report), "dim"))
 
 
-def _headline(report: EvaluationReport) -> Table:
+def _table(layout: Box | None, title: str = "") -> Table:
+    is_narrow = layout is None
+    shown = plain(title) if title else None
+    return Table(box=layout, title=shown, title_justify="left", pad_edge=not is_narrow, collapse_padding=is_narrow)
+
+
+def _headline(report: EvaluationReport, layout: Box | None) -> Table:
     systems = report.systems
     scope = " for the first draw" if report.protocol == "fewshot" else ""
     title = f"in per cent{scope}, with 95 % confidence intervals"
-    table = Table(box=box.SIMPLE, title=title, title_justify="left")
+    table = _table(layout, title)
     table.add_column("")
     for system in systems:
         table.add_column(plain(system.name), justify="right", overflow="fold")
@@ -87,7 +95,7 @@ def _headline(report: EvaluationReport) -> Table:
             cells.append(_with_interval(system.metrics.get(key)))
             if system.official is not None:
                 cells.append(_with_deviation(system.official.get(key)))
-        if len(systems) > MOST_INLINE:
+        if len(systems) > MOST_INLINE or layout is None:
             table.add_row(metric_name(key), *(value for value, _ in cells))
             table.add_row("", *(plain(around, "dim") for _, around in cells))
         else:
@@ -105,8 +113,8 @@ def _with_deviation(metric: Estimate | None) -> tuple[str, str]:
     return percent(metric.value), "" if metric.std is None else f"± {percent(metric.std)}"
 
 
-def _splits(report: EvaluationReport) -> Table:
-    table = Table(box=box.SIMPLE)
+def _splits(report: EvaluationReport, layout: Box | None) -> Table:
+    table = _table(layout)
     for column in ("system", "split", "classes", "videos", "top-1", "top-5"):
         table.add_column(column, justify="left" if column in ("system", "split") else "right")
     for split in report.splits:
@@ -122,13 +130,14 @@ def _both(metrics: Mapping[str, Estimate]) -> list[str]:
     return [" ".join(_with_deviation(metrics.get(key))).rstrip() for key in ("top1", "top5")]
 
 
-def _comparisons(report: EvaluationReport) -> Table:
+def _comparisons(report: EvaluationReport, layout: Box | None) -> Table:
     baseline = report.comparisons[0].baseline
     title = f"compared with {baseline}, in percentage points, {compared_on(report)}; {decided_by(report)}"
-    table = Table(box=box.SIMPLE, title=plain(title), title_justify="left")
+    table = _table(layout, title)
     for column in ("system", "metric", "difference", "95 % interval", "p", ""):
         justify: JustifyMethod = "left" if column in ("system", "metric", "") else "right"
-        table.add_column(column, justify=justify, no_wrap=column == "95 % interval")
+        narrowest = {"system": 5, "metric": 8, "": 8}.get(column)  # as wide as "accuracy" and "answers"
+        table.add_column(column, justify=justify, no_wrap=narrowest is None, overflow="fold", min_width=narrowest)
     for row in shown_comparisons(report):
         cells = (signed(row.difference), f"{signed(row.low)} to {signed(row.high)}", adjusted_p(row), verdict(row))
         table.add_row(*map(plain, (row.system, metric_name(row.metric), *cells)))
@@ -137,8 +146,8 @@ def _comparisons(report: EvaluationReport) -> Table:
 
 def _footer(report: EvaluationReport) -> str:
     data = report.data
-    parts = [f"{data.videos:,} videos", f"{data.classes:,} classes", f"protocol {report.protocol}"]
+    parts = [count(data.videos, "video"), count(data.classes, "class", "classes"), f"protocol {report.protocol}"]
     failed, empty = len(data.failed), len(data.classes_without_videos)
-    parts += [f"{failed:,} videos failed"] if failed else []
-    parts += [f"{empty:,} classes without videos"] if empty else []
+    parts += [f"{count(failed, 'video')} failed"] if failed else []
+    parts += [f"{count(empty, 'class', 'classes')} without videos"] if empty else []
     return " · ".join(parts)

@@ -44,7 +44,7 @@ def shown_comparisons(report: EvaluationReport) -> list[Comparison]:
 
 def verdict(comparison: Comparison) -> str:
     """Return what a difference means; empty for a metric that does not decide."""
-    if comparison.differing == 0:
+    if comparison.differing == 0 and not comparison.difference:
         return "same answers"
     if comparison.significant is None:
         return ""

@@ -81,6 +81,23 @@ def test_stdout_gets_tables_and_stderr_nothing(data: Path) -> None:
     assert "\x1b" not in ran.stdout
 
 
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_tables_fit_the_terminal_with_all_digits(data: Path, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+    lines = evaluated(data, "--pool", "tcs", "--pool", "mean", "--resamples", "50").stdout.splitlines()
+
+    assert max(map(len, lines)) <= columns
+    assert lines == [line.rstrip() for line in lines]
+    assert "12 videos · 4 classes · protocol standard" in lines
+    assert any(" to +" in line for line in lines)
+    assert "…" not in "".join(lines)
+
+
+def test_a_report_is_not_named_like_a_video(data: Path) -> None:
+    assert evaluated(data, "-o", "x.mp4").stderr.startswith("error: -o x.mp4: is the name of a video or image; choose")
+
+
 def test_a_report_can_be_repeated_to_the_digit(report: Path) -> None:
     ran = bike("eval", "--from", report)
 
@@ -603,12 +620,13 @@ def test_parts_are_merged_to_the_whole(predicted: tuple[Path, Path], tmp_path: P
         (["--from", "{truth}"], "{truth}: is not a report of bike eval"),
         (["{data}", "--from", "{report}"], "--from: repeats the run of {report}, so data cannot be given as well; "),
         (["{data}/none"], "{data}/none: "),
+        (["{data}", "--report", "{data}/blue_circle/0.mp4"], "0.mp4: is a video that this command reads"),
         (["{data}", "-o", "same.csv", "--confusion", "same.csv"], "same.csv: is named by both -o and --confusion; "),
         (["{data}", "-o", "a", "--report", "./a"], "a: is named by both -o and --report; give each its own file"),
-        (["{data}", "-o", "{data}/blue_circle/0.mp4"], "{data}/blue_circle/0.mp4: is a video that this command reads"),
+        (["{data}", "-o", "{data}/blue_circle/0.mp4"], "-o {data}/blue_circle/0.mp4: is the name of a video or image"),
         (
             ["{predicted}", "-l", "{truth}", "-o", "{data}/blue_circle/0.mp4"],
-            "0.mp4: is a video that this command reads",
+            "0.mp4: is the name of a video or image",
         ),
         (["{data}", "--attributes", "{truth}", "--report", "{truth}"], "{truth}: is read by this command and would be"),
         (["--from", "{report}", "-o", "{report}"], "{report}: is read by this command and would be overwritten"),
