@@ -19,6 +19,7 @@ from bike_cli.errors import ModelError, shorten
 from bike_cli.wording import either
 
 PLAIN_ONLY = "this release runs plain CLIP models only, such as ViT-B-16-quickgelu,openai"
+TAGS_SHOWN = 5  # in a message
 LONGEST_NAME = 200  # characters that are compared with known names
 SIMILAR = 0.6  # share of a name that a suggestion must have in common with it
 
@@ -98,7 +99,8 @@ def tag_preprocessing(arch: str, tag: str) -> dict[str, object]:
     if belongs_to_twin:
         raise ModelError(f"model '{arch},{tag}': trained with another activation (QuickGELU); use {twin},{tag}")
     if not pretrained:
-        way_out = suggestion(tag, tags, f"choose {either(tags)}")
+        shown = tags if len(tags) <= TAGS_SHOWN else [*tags[:TAGS_SHOWN], "another one of bike models --all"]
+        way_out = suggestion(tag, tags, f"choose {either(shown)}")
         raise ModelError(f"model {shorten(repr(f'{arch},{tag}'))}: open_clip has no such weights; {way_out}")
     return pretrained
 

@@ -292,7 +292,7 @@ def test_a_raw_stream_without_its_first_keyframe_says_how_much_is_lost(tmp_path:
 def test_frames_that_the_decoder_leaves_out_are_reported() -> None:
     clip = read(FAULTS / "peers" / "two_frames_lost.mp4")
 
-    assert clip.warning == "2 of 1199 frames cannot be decoded"
+    assert clip.warning == "2 of 1,199 frames cannot be decoded"
 
 
 # -- readers ---------------------------------------------------------------------------------------------------------

@@ -21,12 +21,12 @@ MOST_DIFFERENCE = 2.0  # mean absolute difference of a frame, of 255
 DRAFT_DIFFERENCE = 8.0  # without the loop filter
 DRAFT_DISTANCE = 1  # frames; the README's promise
 EXPECTED_NOTES = (  # warnings that intact files may have
-    re.compile(r"the video has \d+ frames?, \d+ are requested: some are repeated"),
-    re.compile(r"\d+ frames requested, \d+ read: the video has no more keyframes near them"),
-    re.compile(r"\d+ frames requested, \d+ read: a draft decodes no more frames near them"),
+    re.compile(r"the video has [\d,]+ frames?, [\d,]+ are requested: some are repeated"),
+    re.compile(r"[\d,]+ frames requested, [\d,]+ read: the video has no more keyframes near them"),
+    re.compile(r"[\d,]+ frames requested, [\d,]+ read: a draft decodes no more frames near them"),
 )
 # Notes that are right for some files: those that begin in mid-GOP, and those whose timestamps repeat.
-CUT_NOTE = re.compile(r"(the first )?\d+ of \d+ frames cannot be decoded")
+CUT_NOTE = re.compile(r"(the first )?[\d,]+ of [\d,]+ frames cannot be decoded")
 NO_CLOCK_NOTE = re.compile(r"the file has no timestamps: times and duration are unknown")
 CLOCK_NOTE = re.compile(r"the file's timestamps run backwards: times and duration are unknown")
 DECORD_NOTE = re.compile(r"decord may be off by some frames in such files; --decoder auto is exact")
