@@ -87,7 +87,7 @@ def print_row(name: object, cells: Sequence[object]) -> None:
 
 # -- evaluation --------------------------------------------------------------------------------------------------------
 
-METRICS = ("top1", "mean_class", "macro_f1", "ece", "auroc_none", "map")
+METRICS = ("top1", "mean_class", "macro_f1", "ece", "brier", "auroc_none", "map")
 
 
 @dataclass(frozen=True)

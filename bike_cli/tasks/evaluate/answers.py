@@ -105,6 +105,12 @@ class Answers:
         return groups, torch.from_numpy((self.hits - self.confidence[self.known])[order])
 
     @cached_property
+    def squared_errors(self) -> NDArray[np.float64]:
+        """The Brier score of each known video, [n]; only if `names_all`."""
+        errors = self.table.probabilities[self.known] - self.table.present[self.known]
+        return np.asarray((errors**2).sum(axis=1) / 2)
+
+    @cached_property
     def by_doubt(self) -> tuple[Groups, Groups]:
         """Known videos, grouped by the place of their doubt among the levels of unknown videos; and those, by level.
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bike_cli.config import EvalConfig
@@ -53,6 +54,12 @@ def _calibration_error(drawn: Resamples) -> Values:
     groups, excess = drawn.answers.by_bin
     excesses = np.abs(groups.weighted_sums(drawn.counts, excess))
     return divided(excesses.sum(axis=0), groups.sums(drawn.counts).sum(axis=0))
+
+
+def _brier_score(drawn: Resamples) -> Values:
+    answers = drawn.answers
+    counts = drawn.counts[torch.from_numpy(answers.known)].double()
+    return np.asarray((torch.from_numpy(answers.squared_errors) @ counts / counts.sum(dim=0)).numpy())
 
 
 def _auroc_none(drawn: Resamples) -> Values:
@@ -151,6 +158,14 @@ METRICS = {
             applies=lambda answers: _single_label(answers) and len(answers.known) >= FEWEST_CALIBRATED,
             interval=_calibration_interval,
             has_test=False,
+            smaller_is_better=True,
+        ),
+        MetricDefinition(
+            "brier",
+            "Brier score",
+            "half the squared distance of the scores from the truth, 0 to 1; smaller is better",
+            _brier_score,
+            applies=lambda answers: _single_label(answers) and answers.names_all,
             smaller_is_better=True,
         ),
         MetricDefinition(

@@ -9,8 +9,7 @@ from typing import Any
 from bike_cli.errors import shorten
 from bike_cli.tasks.evaluate.report import VERSION, EvaluationReport
 
-# Older versions computed intervals and p-values differently, and these metrics also for few videos or few classes.
-RECOMPUTED, SOMETIMES_LEFT_OUT = {"low", "high", "p"}, {"ece", "top5"}
+RECOMPUTED = {"low", "high", "p"}  # older versions of the report computed them differently
 TOLERANCE = 1e-6  # another machine may differ in the last digits
 SHOWN = 60  # characters of a value in a message
 
@@ -19,8 +18,10 @@ def differing_metrics(before: EvaluationReport, now: EvaluationReport) -> list[s
     """Return where the metrics of two reports differ, in words; what the first one lacks is not compared."""
     then, today = json.loads(before.to_json()), json.loads(now.to_json())
     if before.version < VERSION:
-        left_out = SOMETIMES_LEFT_OUT.difference(*(system.metrics for system in now.systems))
-        then = _without(then, RECOMPUTED | left_out)
+        # Each version leaves out some metrics, depending on the numbers of videos and classes.
+        metrics = [{key for system in report.systems for key in system.metrics} for report in (before, now)]
+        dropped = RECOMPUTED | (metrics[0] ^ metrics[1])
+        then, today = _without(then, dropped), _without(today, dropped)
     return [text for name in ("systems", "splits", "comparisons") for text in _differing(then[name], today[name], name)]
 
 

@@ -17,7 +17,7 @@ from bike_cli.tasks.evaluate.metrics import average_precisions
 from bike_cli.tasks.evaluate.report import Comparison, SystemResult
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
-SINGLE = ["top1", "top5", "mean_class", "macro_f1", "ece", "auroc_none", "map"]
+SINGLE = ["top1", "top5", "mean_class", "macro_f1", "ece", "brier", "auroc_none", "map"]
 
 
 def single(seed: int = 0, *, videos: int = 60, classes: int = 8, none: int = 10, coarse: bool = False) -> ScoreTable:
@@ -100,6 +100,11 @@ def ece(rows: Sequence[Row]) -> float:
     return sum(found) / len(known(rows))
 
 
+def brier(rows: Sequence[Row]) -> float:
+    errors = [(p - (c == truth)) ** 2 for _, shares, truth in known(rows) for c, p in enumerate(shares)]
+    return sum(errors) / (2 * len(known(rows)))
+
+
 def auroc_none(rows: Sequence[Row]) -> float:
     none = [1 - max(p) for _, p, truth in rows if truth < 0]
     others = [1 - max(p) for _, p, truth in rows if truth >= 0]
@@ -127,6 +132,7 @@ def by_loops(rows: Sequence[Row]) -> dict[str, float]:
         "mean_class": class_mean(rows, recall),
         "macro_f1": class_mean(rows, f1),
         "ece": ece(rows),
+        "brier": brier(rows),
         "auroc_none": auroc_none(rows),
         "map": mean_average_precision(rows),
     }
@@ -172,7 +178,7 @@ def test_intervals_are_those_of_loops_over_drawn_videos(coarse: bool) -> None:
     drawn = [by_loops([rows[i] for i in rng.integers(0, 30, 30)]) for _ in range(resamples)]
     found = measure(table, seed=7, resamples=resamples).metrics
 
-    for name, videos in (("macro_f1", 24), ("auroc_none", 6), ("map", 24)):
+    for name, videos in (("macro_f1", 24), ("brier", 24), ("auroc_none", 6), ("map", 24)):
         expected = on_log_odds(found[name].value, [one[name] for one in drawn], videos)
         assert (found[name].low, found[name].high) == pytest.approx(expected, abs=1e-12)
     for name in ("top1", "top5"):

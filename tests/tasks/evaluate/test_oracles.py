@@ -62,6 +62,8 @@ def test_single_label_metrics_are_those_of_scikit_learn(seed: int) -> None:
         assert found["top5"] == pytest.approx(top5)
     averages = [sklearn.average_precision_score(truth == c, probabilities[:, c]) for c in present]
     assert found["map"] == pytest.approx(np.mean(averages))
+    brier = sklearn.brier_score_loss(truth, probabilities, labels=range(classes), scale_by_half=True)
+    assert found["brier"] == pytest.approx(brier)
     assert (
         np.array(result.confusion).tolist() == sklearn.confusion_matrix(truth, guesses, labels=range(classes)).tolist()
     )
@@ -173,4 +175,4 @@ def test_differences_are_those_of_the_metrics(seed: int) -> None:
 
 
 def test_every_metric_of_the_table_is_compared_with_an_oracle() -> None:
-    assert set(METRICS) == {"top1", "top5", "mean_class", "macro_f1", "ece", "auroc_none", "map"}
+    assert set(METRICS) == {"top1", "top5", "mean_class", "macro_f1", "ece", "brier", "auroc_none", "map"}
