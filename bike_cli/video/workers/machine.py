@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bike_cli.errors import UsageError
 
+USUAL_LIMIT = 1024  # of open files, on Linux
 FILES_PER_WORKER, OTHER_FILES = 8, 64  # open files: for a worker and its clips, and for everything else
 
 
@@ -46,5 +47,7 @@ def raise_open_file_limit(workers: int) -> None:
             f"workers is {workers}: they need {needed} open files, and the system allows {hard}; "
             f"give --workers {fits}, or raise the limit (ulimit -n)"
         )
+    # More than needed, because the rest of the program may have many files open.
+    wanted = max(needed, USUAL_LIMIT if hard == resource.RLIM_INFINITY else min(USUAL_LIMIT, hard))
     with suppress(OSError, ValueError):  # the limit of macOS is lower than it reports
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
