@@ -13,6 +13,7 @@ from bike_cli.cli.session import session, show_reading
 from bike_cli.cli.terminal.console import check_stdout, loading, print_usage
 from bike_cli.cli.terminal.targets import (
     check_apart,
+    check_ending,
     check_model_folder,
     check_not_media,
     check_target,
@@ -119,6 +120,10 @@ def _check_targets(config: FewshotConfig, request: FewshotRequest) -> None:
     for file in (request.output, None if trains_model else request.save):
         if file is not None:
             check_target(file, read)
+    if request.output is not None:
+        check_ending("-o", request.output, [".json"])
+    if request.save is not None and not trains_model:
+        check_ending("--save", request.save, [".bike"])
     check_apart({"-o": request.output, "--save": request.save})
     if request.plots is not None:
         from bike_cli.cli.plots import check_plots

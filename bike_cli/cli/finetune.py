@@ -26,7 +26,7 @@ from bike_cli.cli.terminal.console import (
     stderr_is_tty,
     stop_signals,
 )
-from bike_cli.cli.terminal.targets import check_not_media
+from bike_cli.cli.terminal.targets import check_folder_name, check_not_media
 from bike_cli.config import ClassifyConfig, FinetuneConfig, Flag, flag
 from bike_cli.config.fields import DATA, KEEPING, OUTPUT
 from bike_cli.errors import ExitCode, UsageError
@@ -115,6 +115,7 @@ def _check_output(request: FinetuneRequest) -> None:
     if str(output) == "-":
         raise UsageError("-: is not a folder; name one for the model, its log and its checkpoints")
     check_not_media(output, suggestion="actions/")
+    check_folder_name(output)
     for data in (request.data, request.val):
         # There it would be taken for a class, or videos would be next to a model.
         if data is not None and data.is_dir() and output.resolve().is_relative_to(data.resolve()):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bike_cli.cli.terminal.console import safe
-from bike_cli.cli.terminal.targets import explain_unwritable
+from bike_cli.cli.terminal.targets import check_folder_name, explain_unwritable
 from bike_cli.errors import UsageError
 from bike_cli.wording import count
 
@@ -34,6 +34,7 @@ def check_drawing(flag: str) -> None:
 
 def check_plots(folder: Path) -> None:
     """Raise UsageError where no picture can be drawn into a folder."""
+    check_folder_name(folder)
     check_drawing("--plots")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file; name a folder for the pictures")

@@ -215,6 +215,7 @@ def test_an_unknown_model_names_the_nearest(tmp_path: Path) -> None:
     [
         (("{here}/file",), "{here}/file: is a file, but a model of bike is a folder; name a folder, or add --official"),
         (("{here}/a.pt",), "{here}/a.pt: is named like a file, but a model of bike is a folder; add --official, or"),
+        (("{here}/x.onnx",), "{here}/x.onnx: is named like a file, but will be a folder; choose another name, such as"),
         (("{here}/no/mine",), "{here}/no/mine: its folder does not exist; create it, or choose another"),
         (("{here}/file/mine",), "{here}/file/mine: its folder does not exist; create it, or choose another"),
         (("{here}/other",), "{here}/other: contains files and is not a model of bike; name a new or an empty folder"),

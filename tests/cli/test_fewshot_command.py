@@ -574,10 +574,25 @@ def test_no_video_is_overwritten(own: Path, tmp_path: Path, flag: str) -> None:
     [
         (["-one.mp4"], "-o ne.mp4: is the name of a video or image; choose another, such as report.json; "),
         (["--save", "a.png"], "--save a.png: is the name of a video or image; choose another, such as actions.bike"),
+        (["--save", "a.txt"], "--save a.txt: --save does not write .txt files; end the name in .bike"),
+        (["--save", "a.onnx"], "--save a.onnx: --save does not write .onnx files; end the name in .bike"),
+        (["-o", "report.xlsx"], "-o report.xlsx: -o does not write .xlsx files; end the name in .json"),
+        (
+            ["--method", "bike", "--save", "a.bike"],
+            "a.bike: is named like a file, but will be a folder; choose another",
+        ),
+        (["--plots", "a.png"], "a.png: is named like a file, but will be a folder; choose another name, such as a\n"),
     ],
 )
-def test_no_result_is_named_like_a_video(data: Path, arguments: list[str], message: str) -> None:
+def test_no_result_is_named_like_another_kind_of_file(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+
     ran = bike("fewshot", *NO_SUCH_MODEL, data, *arguments)
+
+    assert set(tmp_path.iterdir()) == before
 
     assert ran.exit_code == ExitCode.USAGE
     assert message in ran.stderr

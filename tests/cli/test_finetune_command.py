@@ -839,6 +839,7 @@ def test_a_run_with_only_damaged_checkpoints_is_not_started_over(unfinished: Pat
         ("{here}/link/run", "{here}/link/run: is inside {own}, which is read; name a folder outside of it"),
         ("{val}/run", "{val}/run: is inside {val}, which is read; name a folder outside of it"),
         ("-", "-: is not a folder; name one for the model, its log and its checkpoints"),
+        ("{here}/x.onnx", "{here}/x.onnx: is named like a file, but will be a folder; choose another name, such as x"),
     ],
 )
 def test_a_run_among_the_videos_is_refused(own: Path, tmp_path: Path, place: str, message: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 from bike_cli.cli.classify.resume import ExistingRecords, RecordFormat, read_existing, record_format
 from bike_cli.cli.classify.sources import Inputs, Sources, check_output, list_sources, name_of
 from bike_cli.cli.classify.summary import Tally, summary
-from bike_cli.cli.classify.writers import FORMATS_BY_SUFFIX, Format, format_of, make_writer
+from bike_cli.cli.classify.writers import Format, check_format_of_name, format_of, make_writer
 from bike_cli.cli.flags import Flags, Request, command
 from bike_cli.cli.session import Session, session
 from bike_cli.cli.terminal.console import loading, notice, plain, stderr, stderr_is_tty
@@ -130,9 +130,9 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
     labels = _labels(request)
     shard = None if request.shard is None else parse_shard(request.shard)
     format_ = format_of(request.format, request.output)
-    _check_format(config, request, format_)
     read = (request.labels, request.classifier, request.files_from)
     check_output(request.output, read=read)
+    _check_format(request, format_)
     wanted, done = record_format(labels, config, request.saved), Done()
     with (
         closing(list_sources(request.inputs)) as sources,
@@ -148,7 +148,15 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
         answers: Iterator[Prediction | Failure] = iter(())
         if first or sources.arrive:  # else no model is loaded
             answers = _answers(chain(first, left), labels, config, request, running, existing, done.spent)
-        writer = make_writer(stream, format_, top=wanted.top, names=names, settings=wanted.settings)
+        writer = make_writer(
+            stream,
+            format_,
+            top=wanted.top,
+            names=names,
+            labels=labels,
+            settings=wanted.settings,
+            explains=config.explain,
+        )
         console = _console_of_bar(stream, writer, quiet=request.quiet or (names is not None and len(names) == 1))
         with closing(_with_progress(answers, console, lambda: _total(names, sources, shard, existing))) as records:
             try:
@@ -165,17 +173,14 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
 classify_command = command(classify, configure=configure)
 
 
-def _check_format(config: ClassifyConfig, request: ClassifyRequest, format_: Format) -> None:
-    """Raise UsageError if the format cannot be resumed; warn if it omits explanations or contradicts the file name."""
+def _check_format(request: ClassifyRequest, format_: Format) -> None:
+    """Raise UsageError if the format cannot be resumed, or if the name of the file promises another format."""
     if request.resume and request.output is None:
         raise UsageError("--resume: needs the file of the earlier run; add -o answers.jsonl")
+    if request.output is not None:
+        check_format_of_name(request.format, request.output)
     if request.resume and format_ != "jsonl":
         raise UsageError(f"--resume: needs JSON lines, not {format_}; name a file such as -o answers.jsonl")
-    if config.explain and format_ in ("csv", "tsv"):
-        logger.warning("--explain: %s has no columns for frames and their weights; use -f jsonl", format_)
-    suffix = "" if request.output is None else request.output.suffix.lower()
-    if FORMATS_BY_SUFFIX.get(suffix, format_) != format_:
-        logger.warning("%s: will contain %s, as --format asks, in spite of its name", request.output, format_)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from bike_cli.cli.terminal.json_text import JsonObject
 from bike_cli.records import Failure, Prediction
 
 Cell = str | int | float | None
+EXPLANATION = ("times_s", "positions", "saliency")  # lists of numbers, one for each frame
 
 
 def as_object(record: Prediction | Failure, settings: str | None = None) -> JsonObject:
@@ -43,24 +44,36 @@ def as_object(record: Prediction | Failure, settings: str | None = None) -> Json
     return found
 
 
-def columns(top: int) -> list[str]:
+def columns(top: int, *, explains: bool = False) -> list[str]:
     """Return the names of the columns of `as_cells`."""
     others = [f"{name}_{i}" for i in range(2, top + 1) for name in ("label", "score", "cosine")]
     fixed = ["attributes", "model", "frames", "duration_s", "warning", "error", "message"]
-    return ["path", "status", "label", "score", "cosine", *others, *fixed]
+    return ["path", "status", "label", "score", "cosine", *others, *fixed, *(EXPLANATION if explains else ())]
 
 
-def as_cells(record: Prediction | Failure, top: int) -> list[Cell]:
-    """Return the flat row of a record, with a place for each of the `top` labels, even if it stays empty."""
+def as_cells(record: Prediction | Failure, top: int, *, explains: bool = False) -> list[Cell]:
+    """Return the flat row of a record, with a place for each of the `top` labels, even if it stays empty.
+
+    Args:
+        explains: add a cell for each list of an explanation.
+    """
     if isinstance(record, Failure):
         empty: list[Cell] = [None] * (3 * top + 5)
-        return [record.source.id, "error", *empty, record.kind, record.message]
+        return [record.source.id, "error", *empty, record.kind, record.message, *([None] * len(EXPLANATION) * explains)]
     ranked: list[Cell] = [c for r in record.ranked for c in (r.label, _significant(r.score), _rounded(r.cosine))]
     ranked += [None] * (3 * top - len(ranked))
     duration_s = None if record.duration_s is None else _rounded(record.duration_s, 3)
     attributes = ", ".join(a.phrase for a in record.attributes)
     rest: Iterable[Cell] = (attributes, record.model, record.frames, duration_s, record.warning, None, None)
-    return [record.source.id, "ok", *ranked, *rest]
+    return [record.source.id, "ok", *ranked, *rest, *(_explanation(record) if explains else ())]
+
+
+def _explanation(record: Prediction) -> list[Cell]:
+    found = as_object(record)
+    lists = [found.get(name) for name in EXPLANATION]
+    return [
+        ";".join("" if x is None else str(x) for x in values) if isinstance(values, list) else None for values in lists
+    ]
 
 
 def _rounded(number: float, digits: int = 6) -> float | None:

@@ -39,9 +39,10 @@ class TableWriter:
 
     Args:
         names: of all videos, if known; a single video gets the detailed view.
+        labels: all labels, so that their columns are no wider than necessary; empty if unknown.
     """
 
-    def __init__(self, stream: TextIO, names: Sequence[str] | None) -> None:
+    def __init__(self, stream: TextIO, names: Sequence[str] | None, labels: Sequence[str] = ()) -> None:
         self._console = _Screen(file=stream, highlight=False, width=_width(stream))
         self._detailed = names is not None and len(names) == 1
         # A path may take nine twentieths of a wide line, and on a narrow line all that the label and the score leave.
@@ -50,6 +51,7 @@ class TableWriter:
         self._path_width = max(5, min(longest, max((width - 8) * 9 // 20, min(width - 31, 48))))
         self._has_next = width - self._path_width >= NEXT_FROM
         self._has_header = False
+        self._label_width = max((cell_len(safe(label)) for label in labels), default=width)
 
     @property
     def screen(self) -> Console:

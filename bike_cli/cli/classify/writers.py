@@ -12,10 +12,19 @@ from bike_cli.cli.classify.rows import Cell, as_cells, as_object, columns
 from bike_cli.cli.classify.table import TableWriter
 from bike_cli.cli.terminal.console import safe
 from bike_cli.cli.terminal.json_text import as_json
+from bike_cli.cli.terminal.targets import ending
+from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Prediction
+from bike_cli.wording import either
 
 Format = Literal["table", "jsonl", "json", "csv", "tsv"]
-FORMATS_BY_SUFFIX: dict[str, Format] = {".jsonl": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv"}
+FORMATS_BY_SUFFIX: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+}
 
 _TSV_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
@@ -71,15 +80,15 @@ class JsonArray:
 class Cells:
     """A header and one row per record: CSV with quotes, or TSV with tabs and line ends escaped as `\\t`, `\\n`."""
 
-    def __init__(self, stream: TextIO, *, top: int, tabs: bool) -> None:
-        self._stream, self._top, self._tabs = stream, top, tabs
+    def __init__(self, stream: TextIO, *, top: int, tabs: bool, explains: bool = False) -> None:
+        self._stream, self._top, self._tabs, self._explains = stream, top, tabs, explains
         self._csv = csv.writer(stream, lineterminator="\n")
         self._is_terminal = stream.isatty()
-        self._row([*columns(top)])
+        self._row([*columns(top, explains=explains)])
 
     def write(self, record: Prediction | Failure) -> None:
         """Write a row."""
-        self._row(as_cells(record, self._top))
+        self._row(as_cells(record, self._top, explains=self._explains))
 
     def close(self) -> None:
         """Nothing is left to write."""
@@ -102,20 +111,51 @@ def format_of(wanted: Format | None, output: Path | None) -> Format:
     if wanted is not None:
         return wanted
     if output is not None:
-        return FORMATS_BY_SUFFIX.get(output.suffix.lower(), "jsonl")
+        return FORMATS_BY_SUFFIX.get(ending(output), "jsonl")
     return "table" if sys.stdout is not None and sys.stdout.isatty() else "jsonl"
 
 
+def check_format_of_name(wanted: Format | None, output: Path) -> None:
+    """Raise UsageError if the name of a file ends like another format than the one to write.
+
+    With --format, endings that stand for no format of bike are allowed, such as `.txt`.
+    """
+    suffix = ending(output)
+    expected = FORMATS_BY_SUFFIX.get(suffix)
+    if expected is None and suffix and wanted is None:
+        names = either(FORMATS_BY_SUFFIX)
+        raise UsageError(f"-o {output}: {suffix} is not an output format; end the name in {names}, or add --format")
+    if expected is not None and wanted not in (None, expected):
+        raise UsageError(f"-o {output}: ends in {suffix}, but --format is {wanted}; change one of them")
+
+
 def make_writer(
-    stream: TextIO, format_: Format, *, top: int, names: Sequence[str] | None, settings: str | None = None
+    stream: TextIO,
+    format_: Format,
+    *,
+    top: int,
+    names: Sequence[str] | None,
+    labels: Sequence[str] = (),
+    settings: str | None = None,
+    explains: bool = False,
 ) -> Writer:
-    """Return the writer of a format; `names` are those of all videos, if known, and `settings` go into JSON."""
+    """Return the writer of a format.
+
+    Args:
+        stream: where to write.
+        format_: see `format_of`.
+        top: labels per record, at most.
+        names: of all videos, if known.
+        labels: all labels, for the width of a column; empty if unknown.
+        settings: goes into JSON.
+        explains: whether records have explanations, which take columns.
+    """
     if format_ == "table":
-        return TableWriter(stream, names)
+        return TableWriter(stream, names, labels)
     if format_ == "jsonl":
         return JsonLines(stream, settings)
     if format_ == "json":
         return JsonArray(stream, settings)
     if format_ == "csv" or format_ == "tsv":
-        return Cells(stream, top=top, tabs=format_ == "tsv")
+        return Cells(stream, top=top, tabs=format_ == "tsv", explains=explains)
     assert_never(format_)

@@ -23,7 +23,7 @@ from bike_cli.cli.eval.systems import MANY, systems_of
 from bike_cli.cli.flags import Flags, command
 from bike_cli.cli.session import Session, session, show_reading
 from bike_cli.cli.terminal.console import check_stdout, notice
-from bike_cli.cli.terminal.targets import check_apart, check_not_media, check_target, check_videos
+from bike_cli.cli.terminal.targets import check_apart, check_ending, check_not_media, check_target, check_videos
 from bike_cli.config import EvalConfig
 from bike_cli.data.predictions.files import inspect_files
 from bike_cli.errors import ExitCode, UsageError
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from bike_cli.tasks.evaluate.mistakes import Mistakes
     from bike_cli.tasks.evaluate.report import EvaluationReport
 
+ENDINGS = {"-o": [".json"], "--report": [".html", ".htm"], "--confusion": [".csv", ".png"]}
 MODEL_CONFIG = "config.json"  # in the folder of a model
 
 
@@ -90,8 +91,9 @@ def _check_targets(config: EvalConfig, request: EvalRequest) -> None:
         check_not_media(request.output, suggestion="report.json")
     check_apart(request.targets)
     read = list(_read_files(config, request))
-    for target in request.targets.values():
+    for flag, target in request.targets.items():
         check_target(target, read)
+        check_ending(flag, target, ENDINGS[flag])
     matrix = request.confusion
     if matrix is None:
         return

@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING
 
 from bike_cli.errors import UsageError
 from bike_cli.media import is_media_name
+from bike_cli.wording import either
 
 if TYPE_CHECKING:
     from bike_cli.records import Sample
 
 OFFICIAL_SUFFIXES = {".pt", ".pth"}
+FILE_SUFFIXES = {  # of files that people name where a folder belongs
+    *(".bike", ".bin", ".ckpt", ".engine", ".gguf", ".h5", ".mlmodel", ".npy", ".npz", ".onnx", ".pb", ".pickle"),
+    *(".pkl", ".pt", ".pth", ".safetensors", ".tflite", ".torchscript", ".trt"),
+    *(".csv", ".htm", ".html", ".json", ".jsonl", ".log", ".md", ".pdf", ".svg", ".tsv", ".txt", ".xlsx", ".yaml"),
+    *(".7z", ".gz", ".tar", ".tgz", ".xz", ".yml", ".zip"),
+}
 
 
 def check_target(file: Path, read: Sequence[Path]) -> None:
@@ -44,6 +51,31 @@ def check_not_media(file: Path, *, suggestion: str, flag: str = "-o") -> None:
     if is_media_name(file):
         hint = f"; an input named -o{file} is written ./-o{file}" if flag == "-o" and file.parent == Path() else ""
         raise UsageError(f"{flag} {file}: is the name of a video or image; choose another, such as {suggestion}{hint}")
+
+
+def ending(file: Path) -> str:
+    """Return the ending of a file's name in lower case, such as `.csv`; empty where the name says nothing of a format.
+
+    That is a name such as `answers` or `answers.2026-01-31`, and whatever is not an ordinary file, such as a pipe.
+    """
+    suffix = file.suffix.lower()
+    is_special = file.exists() and not file.is_file()
+    return "" if is_special or not suffix[1:2].isalpha() else suffix
+
+
+def check_ending(flag: str, file: Path, endings: Sequence[str]) -> None:
+    """Raise UsageError if a name has an ending other than these, which are those of the formats that `flag` writes."""
+    if ending(file) and ending(file) not in endings:
+        wanted = either(endings)
+        raise UsageError(f"{flag} {file}: {flag} does not write {ending(file)} files; end the name in {wanted}")
+
+
+def check_folder_name(folder: Path) -> None:
+    """Raise UsageError if a folder that is to be created is named like a file."""
+    if not folder.is_dir() and (ending(folder) in FILE_SUFFIXES or is_media_name(folder)):
+        raise UsageError(
+            f"{folder}: is named like a file, but will be a folder; choose another name, such as {folder.stem}"
+        )
 
 
 def check_apart(files: Mapping[str, Path | None]) -> None:
@@ -76,6 +108,7 @@ def check_model_folder(folder: Path) -> None:
             raise UsageError(
                 f"{folder}: is named like a file, but a model of bike is a folder; add --official, or rename it"
             )
+        check_folder_name(folder)
         if folder.is_dir() and any(folder.iterdir()) and not _is_model(folder):
             raise UsageError(f"{folder}: contains files and is not a model of bike; name a new or an empty folder")
         _check_writable(folder)

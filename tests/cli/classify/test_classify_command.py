@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import threading
 from pathlib import Path
 
@@ -553,27 +554,72 @@ def test_a_stream_that_nothing_decodes_fails_alone(clips: Path, labels: Path, tm
     assert (failed["status"], answered["status"]) == ("error", "ok")
 
 
-# -- formats that hide something --------------------------------------------------------------------------------------
+# -- names of files and formats -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("flags", "warning"),
+    ("flags", "message"),
     [
-        (["-o", "a.csv", "-f", "jsonl"], "a.csv: will contain jsonl, as --format asks, in spite of its name"),
-        (["-o", "a.JSON", "-f", "csv"], "a.JSON: will contain csv, as --format asks, in spite of its name"),
-        (["--explain", "-f", "tsv"], "--explain: tsv has no columns for frames and their weights; use -f jsonl"),
-        (["--explain", "-o", "a.csv"], "--explain: csv has no columns for frames and their weights; use -f jsonl"),
-        (["-o", "a.csv", "-f", "csv"], ""),
-        (["-o", "a.txt", "-f", "csv"], ""),
-        (["-o", "a.jsonl", "--explain"], ""),
+        (["-o", "a.xlsx"], "-o a.xlsx: .xlsx is not an output format; end the name in .jsonl, .ndjson, .json, .csv or"),
+        (["-o", "b.md"], "-o b.md: .md is not an output format; "),
+        (["-o", "c.HTML"], "-o c.HTML: .html is not an output format; "),
+        (["-o", "b.json", "-f", "csv"], "-o b.json: ends in .json, but --format is csv; change one of them"),
+        (["-o", "b.csv", "-f", "table"], "-o b.csv: ends in .csv, but --format is table; change one of them"),
+        (["-o", "b.TSV", "-f", "jsonl", "--resume"], "-o b.TSV: ends in .tsv, but --format is jsonl; "),
     ],
 )
-def test_a_format_that_hides_something_is_warned_of(
-    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], warning: str
+def test_a_name_that_promises_another_format_is_refused_before_any_work(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    ran = classify(clips / "red_square.mp4", "-L", "red square,blue circle", *flags)
+    ran = bike("classify", *NO_SUCH_MODEL, clips, "-L", "red square,blue circle", *flags)
 
+    assert stderr_of(ran).startswith(message)
+    assert ran.exit_code == ExitCode.USAGE
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "first"),
+    [
+        (["-o", "answers"], "{"),
+        (["-o", "answers.2026-01-31"], "{"),
+        (["-o", "a.ndjson"], "{"),
+        (["-o", "a.txt", "-f", "csv"], "p"),
+        (["-o", "a.csv", "-f", "csv"], "p"),
+    ],
+)
+def test_a_name_that_promises_nothing_else_is_allowed(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], first: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    ran = classify(clips / "red_square.mp4", "-L", "red square,blue circle", "-q", *flags)
+
+    assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
+    assert Path(flags[1]).read_text()[0] == first
+
+
+def test_a_pipe_may_have_any_name(clips: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "answers.fifo"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True)
+
+    ran = classify(clips / "red_square.mp4", "-L", "red square,blue circle", "-o", pipe)
+
+    assert json.loads(reader.communicate(timeout=30)[0])["label"] == "red square"
     assert ran.exit_code == ExitCode.DONE
-    assert ran.stderr == (f"warning: {warning}\n" if warning else "")
+
+
+@pytest.mark.parametrize("format_", ["csv", "tsv"])
+def test_rows_keep_the_explanation(clips: Path, format_: str) -> None:
+    given = (clips / "red_square.mp4", clips / "no.mp4", "-L", "red square,blue circle", "--explain")
+    rows = classify(*given, "-f", format_).stdout.splitlines()
+    record = classify(*given).records[0]
+
+    answered, failed = csv.DictReader(rows, delimiter="," if format_ == "csv" else "\t")
+
+    for name in ("times_s", "positions", "saliency"):
+        assert [float(number) for number in answered[name].split(";")] == record[name]
+        assert failed[name] == ""
