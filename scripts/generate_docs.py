@@ -20,6 +20,7 @@ import typer
 import bike_cli
 from bike_cli.cli.app import app
 from bike_cli.cli.flags import metavar_of
+from bike_cli.cli.help import EXAMPLE_STARTS, argument_usage, default_of, option_names, paragraphs, usage_words
 from bike_cli.config import ClassifyConfig, EvalConfig, FewshotConfig, FinetuneConfig
 from bike_cli.settings import options_of
 from bike_cli.tasks.evaluate.metric_table import METRICS
@@ -62,7 +63,6 @@ without a new version, so ignore those that you do not know."""
 COMMANDS_INTRODUCTION = """\
 `-h` or `--help` after any command prints its help. `bike --install-completion` lets your shell complete commands and
 flags; `bike --show-completion` prints the script that does it."""
-EXAMPLE_STARTS = ("bike ", "find ", "torchrun ")
 
 
 def main() -> None:
@@ -98,9 +98,10 @@ def _command_parts(name: str, command: typing.Any, *, level: int) -> Iterator[st
     options = [p for p in parameters if p.param_type_name == "option"]
     children = getattr(command, "commands", {})
     yield f"{'#' * level} {name}"
-    words = [name, *(["[OPTIONS]"] if options else []), *map(_usage, arguments)]
-    if children:
-        words.append("[COMMAND] ..." if command.invoke_without_command else "COMMAND ...")
+    words = [
+        name,
+        *usage_words(parameters, commands=children, is_optional=getattr(command, "invoke_without_command", False)),
+    ]
     yield f"```text\n{' '.join(words)}\n```"
     yield from _paragraphs(command.help or "")
     panels: dict[str, list[str]] = {"Arguments": [], "Options": []}
@@ -117,30 +118,23 @@ def _command_parts(name: str, command: typing.Any, *, level: int) -> Iterator[st
 
 def _paragraphs(text: str) -> Iterator[str]:
     examples: list[str] = []
-    for paragraph in inspect.cleandoc(text.replace("\b", "")).split("\n\n"):
+    for paragraph in paragraphs(text):
         if paragraph.startswith(EXAMPLE_STARTS):
             examples.append(paragraph)
-        elif paragraph.strip():
+        else:
             yield _cell(paragraph)
     if examples:
         yield "Examples:\n\n```text\n" + "\n".join(examples) + "\n```"
 
 
-def _usage(argument: typing.Any) -> str:  # noqa: ANN401
-    name = argument.metavar
-    several = "..." if argument.nargs == -1 else ""
-    return f"{name}{several}" if argument.required else f"[{name}]{several}"
-
-
 def _row(parameter: typing.Any, hint: object) -> str:  # noqa: ANN401
     is_argument = parameter.param_type_name == "argument"
-    names = _usage(parameter) if is_argument else ", ".join((*parameter.opts, *parameter.secondary_opts))
+    names = argument_usage(parameter) if is_argument else ", ".join(option_names(parameter))
     meaning = parameter.help or ""
     if parameter.required:
         meaning += " Required."
-    elif parameter.show_default:
-        shown = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
-        meaning += f" Default: {shown}." if shown not in (None, False, (), []) else ""
+    elif default := default_of(parameter):
+        meaning += f" Default: {default}."
     values = "" if getattr(parameter, "count", False) else _values(hint)
     if not is_argument and parameter.metavar not in ("", metavar_of(hint)):
         values = _code(parameter.metavar)
@@ -208,7 +202,7 @@ def _fields_table(command: str, fields: dict[str, tuple[object, object]]) -> str
 
 def _flags_of(command: str) -> dict[str, str]:
     parameters = typer.main.get_command(app).commands[command].params  # type: ignore[attr-defined]
-    return {p.name: max(p.opts, key=len) for p in parameters if p.param_type_name == "option"}
+    return {p.name: option_names(p)[-1 - len(p.secondary_opts)] for p in parameters if p.param_type_name == "option"}
 
 
 def _type(hint: object) -> str:

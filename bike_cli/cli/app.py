@@ -15,9 +15,11 @@ from bike_cli.cli.eval.command import eval_command
 from bike_cli.cli.export import export_command
 from bike_cli.cli.fewshot import fewshot_command
 from bike_cli.cli.finetune import finetune_command
+from bike_cli.cli.help import BikeCommand, BikeGroup
 from bike_cli.cli.models import models_app
 
 app = typer.Typer(
+    cls=BikeGroup,
     help="Zero- and few-shot video classification: any videos, any labels, one command.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -56,11 +58,11 @@ def _shared(
         context.default_map = _defaults_of_commands(context.command, verbose)
 
 
-app.command("classify")(classify_command)
-app.command("fewshot")(fewshot_command)
-app.command("finetune")(finetune_command)
-app.command("eval")(eval_command)
+app.command("classify", cls=BikeCommand)(classify_command)
+app.command("fewshot", cls=BikeCommand)(fewshot_command)
+app.command("finetune", cls=BikeCommand)(finetune_command)
+app.command("eval", cls=BikeCommand)(eval_command)
 app.add_typer(models_app, name="models")
-app.command("export")(export_command)
-app.command("doctor")(doctor_command)
+app.command("export", cls=BikeCommand)(export_command)
+app.command("doctor", cls=BikeCommand)(doctor_command)
 app.add_typer(cache_app, name="cache")

@@ -17,6 +17,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from bike_cli.cli import options as o
+from bike_cli.cli.help import BikeCommand, BikeGroup
 from bike_cli.cli.terminal.console import check_stdout, handle_errors, plain, print_table, safe
 from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.config import StoreConfig
@@ -27,12 +28,12 @@ from bike_cli.wording import count
 if TYPE_CHECKING:
     from bike_cli.engine.store.store import Pruned, StoreInfo
 
-cache_app = typer.Typer(help="Show or prune the stored features of videos.", no_args_is_help=True)
+cache_app = typer.Typer(cls=BikeGroup, help="Show or prune the stored features of videos.", no_args_is_help=True)
 
 UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
-@cache_app.command("info")
+@cache_app.command("info", cls=BikeCommand)
 def info_command(cache_dir: o.CacheDir = None, json_line: o.Json = False, verbose: o.Verbose = 0) -> None:
     """Show the place and size of the cache, and its content for each model and sampling."""
     with handle_errors(verbose=verbose):
@@ -53,7 +54,7 @@ def info_command(cache_dir: o.CacheDir = None, json_line: o.Json = False, verbos
             _show(info)
 
 
-@cache_app.command("prune")
+@cache_app.command("prune", cls=BikeCommand)
 def prune_command(
     max_size: Annotated[
         str | None, typer.Option("--max-size", metavar="SIZE", help="Largest size to keep: 10GB, 500MB or 1GiB.")

@@ -21,7 +21,7 @@ import typer
 
 from bike_cli.cli.terminal.console import handle_errors, print_config
 from bike_cli.config import Flag, flag, flag_of
-from bike_cli.config.fields import DATA, OUTPUT, PANELS
+from bike_cli.config.fields import DATA, GENERAL, OUTPUT, PANELS
 from bike_cli.errors import ExitCode
 from bike_cli.settings import (
     dump,
@@ -43,14 +43,19 @@ DATA_HELP = (
 class Request:
     """What the user asks for; every command with a configuration has these flags."""
 
-    quiet: bool = flag("-q", "--quiet", default=False, panel=OUTPUT, help="Hide progress and warnings; errors remain.")
+    quiet: bool = flag("-q", "--quiet", default=False, panel=GENERAL, help="Hide progress and warnings; errors remain.")
     verbose: int = flag(
-        "-v", "--verbose", default=0, is_counted=True, help="Log choices and timings to stderr; -vv logs more details."
+        "-v",
+        "--verbose",
+        default=0,
+        is_counted=True,
+        panel=GENERAL,
+        help="Log choices and timings to stderr; -vv logs more details.",
     )
     config: Path | None = flag(
-        "--config", default=None, panel=OUTPUT, help="YAML file; flags and BIKE_* variables override it."
+        "--config", default=None, panel=GENERAL, help="YAML file; flags and BIKE_* variables override it."
     )
-    dump_config: bool = flag("--dump-config", default=False, panel=OUTPUT, help="Print the configuration and exit.")
+    dump_config: bool = flag("--dump-config", default=False, panel=GENERAL, help="Print the configuration and exit.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,10 +138,10 @@ def _hints(request_type: type, fields: Iterable[Field[Any]]) -> dict[str, object
 
 
 def _place(f: Field[Any], *, is_setting: bool) -> tuple[int, bool]:
-    """Return the place of a flag in the help: settings come first in each panel, but last in that of the data."""
+    """Return the place of a flag in the help: in the first panels, flags of the request come before settings."""
     described = flag_of(f)
     assert described is not None
-    return PANELS.index(described.panel), is_setting == (described.panel == DATA)
+    return PANELS.index(described.panel), is_setting == (described.panel in {None, DATA, OUTPUT})
 
 
 def _parameter(f: Field[Any], hint: object, *, is_setting: bool) -> inspect.Parameter:

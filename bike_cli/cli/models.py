@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bike_cli.cli import options as o
+from bike_cli.cli.help import BikeCommand, BikeGroup
 from bike_cli.cli.terminal.console import check_stdout, handle_errors, notice, plain, print_usage
 from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.config import EngineConfig
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 TAGS_FROM = 110  # columns that leave room for tags next to the short names
 
-models_app = typer.Typer(invoke_without_command=True)
+models_app = typer.Typer(cls=BikeGroup, invoke_without_command=True)
 
 Everything = Annotated[bool, o.switch("--all", "-a", help="Also list every open_clip tag that runs.")]
 Json = Annotated[bool, o.switch("--json", help="Print one JSON object per line.")]
@@ -44,7 +45,7 @@ def models_command(
             raise UsageError(f"bike models {command}: flags go after {command}, not before it; move them")
 
 
-@models_app.command("list")
+@models_app.command("list", cls=BikeCommand)
 def list_command(everything: Everything = False, json_lines: Json = False, verbose: o.Verbose = 0) -> None:
     """List the models; the same as bike models without a command."""
     with handle_errors(verbose=verbose):
@@ -65,7 +66,7 @@ def list_command(everything: Everything = False, json_lines: Json = False, verbo
             typer.echo(f"{len(models) - len(aliases)} open_clip tags run as well: bike models --all", err=True)
 
 
-@models_app.command("pull")
+@models_app.command("pull", cls=BikeCommand)
 def pull_command(
     model: Annotated[str, typer.Argument(metavar="NAME", help="Short name, or ARCH,TAG; see bike models.")],
     to: Annotated[

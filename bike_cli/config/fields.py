@@ -14,11 +14,11 @@ from bike_cli.errors import ConfigError
 Affects = Literal["nothing", "runtime", "pixels", "features", "scores", "training"]
 RESULTS: tuple[Affects, ...] = ("pixels", "features", "scores", "training")
 
-# Panels of the help, in the order in which they are shown; flags without a panel come first.
-DATA, METRICS, LEARNING, BATCHES = "Data", "Metrics", "Learning", "Batches"
-KEEPING, MODEL, FRAMES = "Validation and checkpoints", "Model", "Frames"
-DECODING, TEXTS, OUTPUT = "Decoding and cache", "Labels and scores", "Output"
-PANELS = (None, DATA, METRICS, LEARNING, BATCHES, KEEPING, MODEL, FRAMES, DECODING, TEXTS, OUTPUT)
+# Panels of the help, in the order in which they are shown: what most runs need comes first.
+DATA, OUTPUT, METRICS, LEARNING, BATCHES = "Data", "Output", "Metrics", "Learning", "Batches"
+KEEPING, TEXTS, FRAMES = "Validation and checkpoints", "Labels and scores", "Frames"
+MODEL, DECODING, GENERAL = "Device and downloads", "Decoding and cache", "General"
+PANELS = (None, DATA, OUTPUT, METRICS, LEARNING, BATCHES, KEEPING, TEXTS, FRAMES, MODEL, DECODING, GENERAL)
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Flag:
     """How a field is given on the command line.
 
     Args:
-        names: all its spellings; empty for a positional argument.
+        names: all its spellings; empty for a positional argument. The help shows short names and the first long one:
+            other long names are old ones, which still work.
         affects: None for fields of a request, which are not settings.
         default_text: what the help shows as the default, where the value itself would not explain it.
         is_counted: repeating the flag raises the number.

@@ -32,7 +32,7 @@ _texts = partial(flag, panel=TEXTS, affects="scores")
 class EngineConfig:
     """Which model, and where it runs."""
 
-    model: str = _model(
+    model: str = flag(
         "-m",
         "--model",
         default="base",

@@ -19,7 +19,7 @@ from bike_cli.cli.flags import Flags, Request, command
 from bike_cli.cli.session import Session, session
 from bike_cli.cli.terminal.console import loading, notice, plain, stderr, stderr_is_tty
 from bike_cli.config import ClassifyConfig, flag
-from bike_cli.config.fields import OUTPUT
+from bike_cli.config.fields import DATA, OUTPUT, TEXTS
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.records import Failure, Prediction, Source, Timings
 from bike_cli.settings import resolve
@@ -57,18 +57,23 @@ class ClassifyRequest(Request):
     also: tuple[str, ...] = flag(
         "--also",
         default=(),
+        panel=TEXTS,
         metavar="A,B,…",
         help="Labels in addition to the classifier's own, recognised by their text; repeat to add more.",
     )
     nul: bool = flag(
-        "-0", default=False, help="Paths from stdin or --files-from end with NUL, as find -print0 writes them."
+        "-0",
+        default=False,
+        panel=DATA,
+        help="Paths from stdin or --files-from end with NUL, as find -print0 writes them.",
     )
     files_from: Path | None = flag(
-        "--files-from", default=None, help="Read paths from this file, one per line; - is stdin."
+        "--files-from", default=None, panel=DATA, help="Read paths from this file, one per line; - is stdin."
     )
     shard: str | None = flag(
         "--shard",
         default=None,
+        panel=DATA,
         metavar="I/N",
         help="Process one of N parts of the videos, from 1/N to N/N; give each part its own -o.",
     )

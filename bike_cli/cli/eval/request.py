@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bike_cli.cli.eval.systems import MANY
 from bike_cli.cli.flags import Request
 from bike_cli.config import SUBSET, flag
-from bike_cli.config.fields import DATA, FRAMES, MODEL, OUTPUT, TEXTS
+from bike_cli.config.fields import DATA, FRAMES, OUTPUT, TEXTS
 from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class EvalRequest(Request):
     subset: str = _data("--subset", default=SUBSET, help="Subset of ActivityNet annotations to use.")
     merge: bool = _data("--merge", default=False, help="Files of predictions are parts of one, as --shard writes.")
     model: tuple[str, ...] = _scoring(
-        "-m", "--model", default=(), panel=MODEL, help="Model, see bike models; repeat to compare several."
+        "-m", "--model", default=(), help="Model, see bike models; repeat to compare several."
     )
     template: tuple[str, ...] = _scoring(
         "--template", default=(), panel=TEXTS, help="As in bike classify; repeat to compare several."

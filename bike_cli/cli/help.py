@@ -1,0 +1,238 @@
+"""The layout of `--help`, and errors that suggest what the user meant."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from bike_cli.config.fields import GENERAL
+
+EXAMPLE_STARTS = ("bike ", "find ", "torchrun ")
+OPTIONS, WIDEST, WIDEST_NAMES = "Options", 118, 26  # columns
+LIKELY = 0.7  # share of its letters that a suggestion must have in common with what was typed
+
+# What other tools call it: as a command, and as an option.
+COMMANDS = {
+    **dict.fromkeys(("train", "fit", "fine-tune", "tune"), "finetune"),
+    **dict.fromkeys(("predict", "infer", "inference", "detect", "label", "run"), "classify"),
+    **dict.fromkeys(("test", "val", "validate", "evaluate", "benchmark", "score"), "eval"),
+    **dict.fromkeys(("few-shot", "learn"), "fewshot"),
+    **dict.fromkeys(("check", "checks", "env", "info", "settings"), "doctor"),
+    **dict.fromkeys(("pull", "download"), "models pull"),
+    **dict.fromkeys(("model", "list", "ls"), "models"),
+    **dict.fromkeys(("help", "usage"), "--help"),
+    "version": "--version",
+    "convert": "export",
+    "clean": "cache prune",
+}
+FLAGS = {
+    **dict.fromkeys(("--weights", "--checkpoint", "--ckpt", "--arch"), "--model"),
+    **dict.fromkeys(("--gpu", "--cuda"), "--device"),
+    **dict.fromkeys(("--threads", "--jobs", "--num-workers"), "--workers"),
+    **dict.fromkeys(("--num-frames", "--n-frames"), "--frames"),
+    **dict.fromkeys(("--classes", "--names"), "--labels"),
+    **dict.fromkeys(("--topk", "--num-labels"), "--top"),
+    **dict.fromkeys(("--out", "--output-file"), "--output"),
+    **dict.fromkeys(("--output-dir", "--save-dir", "--project"), "--save"),
+    **dict.fromkeys(("--silent", "--no-progress"), "--quiet"),
+    **dict.fromkeys(("--debug", "--log-level"), "--verbose"),
+    **dict.fromkeys(("--prompt", "--prompts"), "--template"),
+    **dict.fromkeys(("--cfg", "--settings"), "--config"),
+    **dict.fromkeys(("--learning-rate",), "--lr"),
+    **dict.fromkeys(("--batch", "--bs"), "--batch-size"),
+    **dict.fromkeys(("--k", "--k-shot", "--num-shots"), "--shots"),
+    **dict.fromkeys(("--continue",), "--resume"),
+    **dict.fromkeys(("--json",), "--format"),
+}
+
+# Messages of Pydantic begin so.
+NUMBERS = {"Input should be a valid integer": "give a whole number", "Input should be a valid number": "give a number"}
+
+# Typer does not export the base class of its errors.
+CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+class _Explained:
+    """Lay out the help of a command, and suggest what an unknown option or command was meant to be."""
+
+    params: list[Any]
+    help: str | None
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - classes that Typer does not export
+        """Write the usage, what the command does, its options in panels, its commands and examples."""
+        formatter.width = max(min(formatter.width, WIDEST), 50)
+        shown = [parameter for parameter in self.get_params(ctx) if not parameter.hidden]  # type: ignore[attr-defined]
+        usage = usage_words(shown, commands=getattr(self, "commands", None), is_optional=_is_optional(self))
+        formatter.write_usage(ctx.command_path, " ".join(usage))
+        examples: list[str] = []
+        for paragraph in paragraphs(self.help or ""):
+            if paragraph.startswith(EXAMPLE_STARTS):
+                examples.append(paragraph)
+            else:
+                formatter.write_paragraph()
+                formatter.write_text(paragraph)
+        for panel, rows in _panels(shown).items():
+            _write_rows(formatter, panel, rows)
+        commands = [(name, sub) for name, sub in getattr(self, "commands", {}).items() if not sub.hidden]
+        rows = [(name, next(iter(paragraphs(sub.help or "")), "")) for name, sub in commands]
+        _write_rows(formatter, "Commands", rows)
+        if examples:
+            with formatter.section(_bold("Examples")):
+                for example in examples:
+                    formatter.write(f"  {example}\n")  # unwrapped, so that it can be copied
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
+        """Parse arguments; add suggestions to errors."""
+        if not args and getattr(self, "no_args_is_help", False) and not ctx.resilient_parsing:
+            typer.echo(ctx.get_help())
+            raise typer.Exit(2)
+        try:
+            return super().parse_args(ctx, args)  # type: ignore[misc, no-any-return]
+        except CommandLineError as e:
+            explain(e, self.params)
+            raise
+
+
+class BikeCommand(_Explained, TyperCommand):
+    """A command of bike.
+
+    With --dump-config, nothing is required: only the configuration is printed.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
+        """Parse arguments; see the class."""
+        required = [parameter for parameter in self.params if parameter.required]
+        for parameter in required:
+            parameter.required = "--dump-config" not in args
+        try:
+            return super().parse_args(ctx, args)
+        finally:
+            for parameter in required:
+                parameter.required = True
+
+
+class BikeGroup(_Explained, TyperGroup):
+    """A command of bike that has subcommands."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401
+        """Return the subcommand that the arguments name; suggest the right one for a name from another tool."""
+        name = args[0]
+        if name not in self.commands and not name.startswith("-") and not ctx.resilient_parsing:
+            meant = COMMANDS.get(name.lower()) if ctx.parent is None else None
+            near = difflib.get_close_matches(name, self.commands, n=1)
+            meant = meant or (near[0] if near else None)
+            hint = f"did you mean {ctx.command_path} {meant}?" if meant else f"see {ctx.command_path} --help"
+            ctx.fail(f"No such command: {name}; {hint}")
+        return super().resolve_command(ctx, args)
+
+
+def usage_words(shown: Iterable[Any], *, commands: Any, is_optional: bool) -> list[str]:  # noqa: ANN401
+    """Return what follows the name of a command in its usage."""
+    words = ["[OPTIONS]"] if any(p.param_type_name == "option" for p in shown) else []
+    words += [argument_usage(p) for p in shown if p.param_type_name == "argument"]
+    if commands:
+        words.append("[COMMAND] ..." if is_optional else "COMMAND ...")
+    return words
+
+
+def argument_usage(argument: Any) -> str:  # noqa: ANN401
+    """Return how an argument is written in the usage: `DATA`, `[VIDEOS]...`."""
+    several = "..." if argument.nargs == -1 else ""
+    return f"{argument.metavar}{several}" if argument.required else f"[{argument.metavar}]{several}"
+
+
+def option_names(option: Any) -> list[str]:  # noqa: ANN401
+    """Return the names of an option that the help shows: the first long name is the current one, others are old."""
+    short = [name for name in option.opts if not name.startswith("--")]
+    long = [name for name in option.opts if name.startswith("--")]
+    return [*short, *long[:1], *option.secondary_opts]
+
+
+def default_of(parameter: Any) -> str:  # noqa: ANN401
+    """Return the default that the help shows; empty for none."""
+    if parameter.required or not parameter.show_default:
+        return ""
+    shown = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
+    return "" if shown in (None, False, (), []) else str(shown)
+
+
+def paragraphs(text: str) -> Iterator[str]:
+    """Yield the paragraphs of a help text, each in one line."""
+    for paragraph in inspect.cleandoc(text.replace("\b", "")).split("\n\n"):
+        if paragraph.strip():
+            yield " ".join(paragraph.split())
+
+
+def explain(error: Any, parameters: Iterable[Any]) -> None:  # noqa: ANN401
+    """Reword an error of Typer about the command line, with a suggestion if an option is unknown."""
+    error.message = error.message.removeprefix("Value error, ")  # as Pydantic begins its messages
+    for start, reworded in NUMBERS.items():
+        if error.message.startswith(start):
+            error.message = reworded
+    name = getattr(error, "option_name", None)
+    if name is None or not hasattr(error, "possibilities"):
+        return
+    known = [long for p in parameters if p.param_type_name == "option" for long in option_names(p) if long[:2] == "--"]
+    meant = FLAGS.get(name)
+    if meant not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=LIKELY)
+        meant = near[0] if near else None
+    error.possibilities = None
+    if meant is not None:
+        error.message = f"No such option: {name}; did you mean {meant}?"
+
+
+def _is_optional(command: Any) -> bool:  # noqa: ANN401
+    return bool(getattr(command, "invoke_without_command", False))
+
+
+def _panels(parameters: Iterable[Any]) -> dict[str, list[tuple[str, str]]]:
+    """Return the rows of each panel: the names of parameters, and their help with the default."""
+    panels: dict[str, list[tuple[str, str]]] = {"Arguments": [], OPTIONS: []}
+    general: list[tuple[str, str]] = []
+    for parameter in parameters:
+        if parameter.param_type_name == "argument":
+            panels["Arguments"].append((argument_usage(parameter), parameter.help or ""))
+            continue
+        names = option_names(parameter)
+        value = "" if parameter.is_flag or parameter.count else f" {parameter.metavar or 'TEXT'}"
+        # Names without a short form line up with the long names of others.
+        indent = "    " if names[0].startswith("--") else ""
+        default = default_of(parameter)
+        text = " ".join(filter(None, [parameter.help, f"[default: {default}]" if default else ""]))
+        text = f"{text} [required]" if parameter.required else text
+        row = (f"{indent}{', '.join(names)}{value}", text)
+        panel = GENERAL if parameter.name == "help" else parameter.rich_help_panel or OPTIONS
+        (general if panel == GENERAL else panels.setdefault(panel, [])).append(row)
+    if len(general) > 1:
+        return {**panels, GENERAL: general}
+    panels[OPTIONS] += general  # --help alone
+    return panels
+
+
+def _write_rows(formatter: Any, title: str, rows: list[tuple[str, str]]) -> None:  # noqa: ANN401
+    if not rows:
+        return
+    column = min(max(len(first) for first, _ in rows), WIDEST_NAMES)
+    with formatter.section(_bold(title)):
+        for first, text in rows:
+            # Typer's own wrapping would break --multi-label after its hyphen.
+            lines = textwrap.wrap(text, formatter.width - column - 4, break_on_hyphens=False)
+            fits = len(first) <= column
+            padding = " " * (column - len(first) + 2) if fits else "\n" + " " * (column + 4)
+            styled = re.sub(r"-+\w[\w-]*", lambda name: _bold(name.group()), first)
+            formatter.write(f"  {styled}{padding}" + ("\n" + " " * (column + 4)).join(lines) + "\n")
+
+
+def _bold(text: str) -> str:
+    """Return a text in bold; Typer removes the style where stdout is not a terminal."""
+    is_plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    return text if is_plain else typer.style(text, bold=True)
