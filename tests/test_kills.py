@@ -119,7 +119,7 @@ class Eval(Job):
 
 class Finetune(Job):
     def command(self, *, again: bool) -> tuple[object, ...]:
-        return ("finetune", self.data, *TRAINING, "-o", "run", "--resume", "auto")
+        return ("finetune", self.data, *TRAINING, "--save", "run", "--resume")
 
     def result(self) -> object:
         run = self.out / "run"

@@ -14,7 +14,7 @@ from bike_cli.cli.doctor.command import doctor_command
 from bike_cli.cli.eval.command import eval_command
 from bike_cli.cli.export import export_command
 from bike_cli.cli.fewshot import fewshot_command
-from bike_cli.cli.finetune import finetune_command
+from bike_cli.cli.finetune import FinetuneCommand, finetune_command
 from bike_cli.cli.help import BikeCommand, BikeGroup
 from bike_cli.cli.models import models_app
 
@@ -60,7 +60,7 @@ def _shared(
 
 app.command("classify", cls=BikeCommand)(classify_command)
 app.command("fewshot", cls=BikeCommand)(fewshot_command)
-app.command("finetune", cls=BikeCommand)(finetune_command)
+app.command("finetune", cls=FinetuneCommand)(finetune_command)
 app.command("eval", cls=BikeCommand)(eval_command)
 app.add_typer(models_app, name="models")
 app.command("export", cls=BikeCommand)(export_command)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 from bike_cli.cli.flags import Flags, TrainingRequest, command
+from bike_cli.cli.help import BikeCommand
 from bike_cli.cli.session import session
 from bike_cli.cli.terminal.console import (
     display,
@@ -26,9 +28,10 @@ from bike_cli.cli.terminal.console import (
     stderr_is_tty,
     stop_signals,
 )
-from bike_cli.cli.terminal.targets import check_folder_name, check_not_media
-from bike_cli.config import ClassifyConfig, FinetuneConfig, Flag, flag
-from bike_cli.config.fields import DATA, KEEPING, OUTPUT
+from bike_cli.cli.terminal.output_file import open_output
+from bike_cli.cli.terminal.targets import check_ending, check_folder_name, check_not_media, check_target
+from bike_cli.config import ClassifyConfig, FinetuneConfig, flag
+from bike_cli.config.fields import DATA, OUTPUT
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.settings import flatten, resolve
 from bike_cli.wording import count
@@ -46,15 +49,26 @@ HIDDEN = ("clips", "crops", "attribute_weight", "attribute_model")
 class FinetuneRequest(TrainingRequest):
     """The videos to train and validate on, and the folder of the run."""
 
-    output: Path = field(
-        metadata={"flag": Flag(("-o", "--output"), "Folder to create for the model, the log and the checkpoints.")}
+    save: Path | None = flag(
+        "--save",
+        default=None,
+        metavar="DIR",
+        help="Folder to create for the model, the log and the checkpoints. Required.",
+    )
+    output: Path | None = flag(
+        "-o",
+        "--output",
+        default=None,
+        panel=OUTPUT,
+        metavar="FILE.json",
+        help="Also write the report of the run to this file, as JSON.",
     )
     val: Path | None = flag("--val", default=None, panel=DATA, help="Videos to validate on, in the same form as DATA.")
     multi_label: bool = flag(
         "--multi-label", default=False, panel=DATA, help="Videos have several labels: path,running;jumping."
     )
-    resume: Literal["auto", "never"] = flag(
-        "--resume", default="never", panel=KEEPING, help="With auto, continue the run that the folder contains, if any."
+    resume: bool = flag(
+        "--resume", default=False, panel=OUTPUT, help="Continue the run that the folder contains, if any."
     )
     dry_run: bool = flag(
         "--dry-run", default=False, panel=OUTPUT, help="Try one batch, report its time and memory, and exit."
@@ -67,6 +81,37 @@ class FinetuneRequest(TrainingRequest):
     )
     asks_val_fraction: bool = False  # by its flag; a config file is for all data
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the run; `_with_folder` has checked that there is one."""
+        assert self.save is not None
+        return self.save
+
+
+class FinetuneCommand(BikeCommand):
+    """Accepts `--resume auto` and `--resume never`, as in version 0.1."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - a class that Typer does not export
+        """Replace the old forms of --resume, with a warning."""
+        current, old = without_resume_value(args)
+        if old is not None and not {"-q", "--quiet"} & set(args):
+            now = "--resume" if old == "auto" else "no --resume"
+            _warn_once(f"--resume {old}: is now a flag without a value; give {now}")
+        return super().parse_args(ctx, current)
+
+
+def without_resume_value(args: Sequence[str]) -> tuple[list[str], str | None]:
+    """Return arguments in which --resume has no value, and the value that it had, if any."""
+    for i, word in enumerate(args):
+        name, _, value = word.partition("=")
+        if name == "--resume":
+            size = 1 if value else 2
+            value = value or next(iter(args[i + 1 :]), "")
+            if value in {"auto", "never"}:
+                flag_alone = ["--resume"] if value == "auto" else []
+                return [*args[:i], *flag_alone, *args[i + size :]], value
+    return list(args), None
+
 
 def configure(flags: Flags, request: FinetuneRequest) -> tuple[FinetuneConfig, FinetuneRequest]:
     """Return the configuration, and the request with what flags ask for."""
@@ -77,13 +122,14 @@ def configure(flags: Flags, request: FinetuneRequest) -> tuple[FinetuneConfig, F
 def finetune(config: FinetuneConfig, request: FinetuneRequest) -> ExitCode:
     """Train BIKE on your own videos, on one GPU or many; a run that is stopped can be resumed.
 
-    bike finetune data/ -o actions/ && bike classify -m actions/ -l labels.txt clips/
+    bike finetune data/ --save actions/ && bike classify -m actions/ -l labels.txt clips/
 
-    torchrun --nproc-per-node 8 -m bike_cli finetune data/ -o actions/ --config k400.yaml
+    torchrun --nproc-per-node 8 -m bike_cli finetune data/ --save actions/ --config k400.yaml
     """
     if request.tensorboard and find_spec("tensorboard") is None:
         raise UsageError("--tensorboard: is not installed; pip install 'bike-cli[tensorboard]'")
-    _check_output(request)
+    request = _with_folder(request)
+    _check_targets(request)
     labelled = _labelled(request)
     videos = len(labelled.train) + len(labelled.val or ())
     with session(config, videos=videos, quiet=request.quiet) as running:
@@ -96,8 +142,8 @@ def finetune(config: FinetuneConfig, request: FinetuneRequest) -> ExitCode:
                 labelled,
                 config,
                 running.pool,
-                request.output,
-                resume=request.resume == "auto",
+                request.folder,
+                resume=request.resume,
                 dry_run=request.dry_run,
                 processes=processes,
             )
@@ -109,17 +155,46 @@ def finetune(config: FinetuneConfig, request: FinetuneRequest) -> ExitCode:
 finetune_command = command(finetune, configure=configure, hidden=HIDDEN)
 
 
-def _check_output(request: FinetuneRequest) -> None:
-    """Raise UsageError, before anything is loaded, if no run can be in the folder; the run checks its content."""
+def _with_folder(request: FinetuneRequest) -> FinetuneRequest:
+    """Return the request with the folder of the run, which -o named in version 0.1."""
     output = request.output
-    if str(output) == "-":
+    if request.save is None and output is not None and (output.is_dir() or output.suffix.lower() != ".json"):
+        check_not_media(output, suggestion="report.json")
+        if not request.quiet:
+            _warn_once(f"-o {output}: now names the file of the report; give the folder of the model with --save")
+        return replace(request, save=output, output=None)
+    if request.save is None:
+        raise UsageError("--save: missing; name a folder for the model, such as --save actions/")
+    return request
+
+
+def _check_targets(request: FinetuneRequest) -> None:
+    """Raise UsageError, before anything is loaded, if no run can be in the folder; the run checks its content."""
+    folder, output = request.folder, request.output
+    if str(folder) == "-":
         raise UsageError("-: is not a folder; name one for the model, its log and its checkpoints")
-    check_not_media(output, suggestion="actions/")
-    check_folder_name(output)
+    check_not_media(folder, suggestion="actions/", flag="--save")
+    check_folder_name(folder)
     for data in (request.data, request.val):
         # There it would be taken for a class, or videos would be next to a model.
-        if data is not None and data.is_dir() and output.resolve().is_relative_to(data.resolve()):
-            raise UsageError(f"{output}: is inside {data}, which is read; name a folder outside of it")
+        if data is not None and data.is_dir() and folder.resolve().is_relative_to(data.resolve()):
+            raise UsageError(f"{folder}: is inside {data}, which is read; name a folder outside of it")
+    if output is None:
+        return
+    if request.dry_run:
+        raise UsageError("-o: a dry run writes no report; leave out -o or --dry-run")
+    check_not_media(output, suggestion="report.json")
+    if output.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(f"{output}: is inside {folder}, the folder of the run; name a file outside of it")
+    read = (request.data, request.val, request.labels, request.config)
+    check_target(output, [file for file in read if file is not None])
+    check_ending("-o", output, [".json"])
+
+
+def _warn_once(message: str) -> None:
+    """Warn in the first process of a launcher alone."""
+    if os.environ.get("RANK", "0") == "0":
+        notice(message, level="warning")
 
 
 def _labelled(request: FinetuneRequest) -> TrainSet:
@@ -179,12 +254,15 @@ def _train(training: Finetuning, request: FinetuneRequest, *, quiet: bool) -> Ex
             view.add(record)
     if training.was_stopped:
         if not quiet:
-            notice(f"{folder}: is not complete; continue with --resume auto", level="warning")
+            notice(f"{folder}: is not complete; continue with --resume", level="warning")
         return ExitCode.INTERRUPTED
     if not training.group.is_first:
         return ExitCode.DONE
     if sys.stdout is not None:
         print_results(folder)
+    if request.output is not None:
+        with open_output(request.output) as stream:
+            stream.write((folder / "report.json").read_text(encoding="utf-8"))
     if write_training_plot(folder) is None and not quiet:
         notice("training.png: is not drawn without matplotlib; pip install 'bike-cli[plots]'", level="warning")
     if shows_progress:

@@ -142,14 +142,14 @@ def there(folder: Path) -> set[str]:
 def whole(data: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
     """A run without interruptions."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    return folder, finetune(data, "-o", folder, draws=True)
+    return folder, finetune(data, "--save", folder, draws=True)
 
 
 @pytest.fixture(scope="module")
 def stopped(data: Path, whole: tuple[Path, Ran], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
     """A run that was stopped in its second epoch: its checkpoints are of steps 3 and 4."""
     folder = tmp_path_factory.mktemp("stopped") / "run"
-    return folder, stop(signal.SIGTERM, "-o", folder, data, record=6)
+    return folder, stop(signal.SIGTERM, "--save", folder, data, record=6)
 
 
 def stop(number: signal.Signals, *arguments: object, record: int, times: int = 1) -> Ran:
@@ -212,7 +212,7 @@ def test_the_command_in_the_note_is_as_accurate_as_the_report_says(
 ) -> None:
     val = film_folder(tmp_path / "val", 2)
     ran = finetune(
-        data, "-o", out, "--val", val, "--branch", branch, *flags, "--clip-ratio", "0.3", run=bike_on_terminal
+        data, "--save", out, "--val", val, "--branch", branch, *flags, "--clip-ratio", "0.3", run=bike_on_terminal
     )
 
     note = ran.stderr.rsplit(f"{out}: use it with bike ", 1)[1].removesuffix("\x1b[0m\n")
@@ -236,7 +236,7 @@ def test_without_matplotlib_there_is_a_warning_and_no_picture(
 ) -> None:
     monkeypatch.setattr(plots, "find_spec", lambda _: None)
 
-    ran = finetune(data, "-o", out, *FAST, draws=True)
+    ran = finetune(data, "--save", out, *FAST, draws=True)
 
     assert ran.exit_code == ExitCode.DONE
     assert ran.stderr == "warning: training.png: is not drawn without matplotlib; pip install 'bike-cli[plots]'\n"
@@ -246,7 +246,7 @@ def test_without_matplotlib_there_is_a_warning_and_no_picture(
 def test_a_picture_that_cannot_be_written_costs_no_results(data: Path, out: Path) -> None:
     (out / "training.png").mkdir(parents=True)
 
-    ran = finetune(data, "-o", out, *FAST, draws=True)
+    ran = finetune(data, "--save", out, *FAST, draws=True)
 
     assert ran.exit_code == ExitCode.USAGE
     assert "fine-tuned" in ran.stdout
@@ -257,7 +257,7 @@ def test_a_picture_that_cannot_be_written_costs_no_results(data: Path, out: Path
 
 
 def test_a_terminal_sees_a_table_that_grows(data: Path, out: Path) -> None:
-    ran = finetune(data, "-o", out, *FAST, run=bike_on_terminal)
+    ran = finetune(data, "--save", out, *FAST, run=bike_on_terminal)
 
     shown = " ".join(re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", ran.stderr).split())
     assert "9 videos of 3 labels for training, 3 for validation" in shown
@@ -270,7 +270,7 @@ def test_a_terminal_sees_a_table_that_grows(data: Path, out: Path) -> None:
 def test_quiet_leaves_the_results(own: Path, out: Path) -> None:
     cut(own / "red_ring" / "1.mp4")
 
-    ran = finetune(own, "-o", out, *FAST, "-q", run=bike_on_terminal)
+    ran = finetune(own, "--save", out, *FAST, "-q", run=bike_on_terminal)
 
     assert (ran.exit_code, ran.stderr) == (ExitCode.SOME_FAILED, "")
     assert "fine-tuned" in ran.stdout
@@ -282,7 +282,7 @@ def test_names_never_steer_the_terminal(own: Path, tmp_path: Path) -> None:
     (own / "=1+1" / "[red]\x1b]0;x\x07\n.mp4").write_bytes(b"no video")
 
     run = functools.partial(bike_on_terminal, columns=1000)
-    ran = finetune(own, "-o", tmp_path / "[red]\x1b]0;y\x07", *FAST, "--epochs", "2", run=run, draws=True)
+    ran = finetune(own, "--save", tmp_path / "[red]\x1b]0;y\x07", *FAST, "--epochs", "2", run=run, draws=True)
 
     assert ran.exit_code == ExitCode.SOME_FAILED
     assert "\x1b]" not in ran.stderr + ran.stdout
@@ -294,7 +294,7 @@ def test_names_never_steer_the_terminal(own: Path, tmp_path: Path) -> None:
 
 
 def test_no_torch_for_a_dumped_config(tmp_path: Path) -> None:
-    dump = [sys.executable, "-X", "importtime", "-m", "bike_cli", "finetune", "data", "-o", "out", "--dump-config"]
+    dump = [sys.executable, "-X", "importtime", "-m", "bike_cli", "finetune", "data", "--save", "out", "--dump-config"]
 
     done = subprocess.run(dump, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path)
 
@@ -308,7 +308,7 @@ def test_no_torch_for_a_dumped_config(tmp_path: Path) -> None:
 
 
 def test_the_attribute_branch_is_trained_alone(data: Path, out: Path) -> None:
-    ran = finetune(data, "-o", out, *FAST, "--branch", "attributes")
+    ran = finetune(data, "--save", out, *FAST, "--branch", "attributes")
 
     report = report_of(out)
     assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
@@ -330,7 +330,7 @@ def multi_label(data: Path, tmp_path: Path) -> Path:
 
 
 def test_videos_may_have_several_labels(data: Path, tmp_path: Path, out: Path) -> None:
-    ran = finetune(multi_label(data, tmp_path), "-o", out, *FAST, "--multi-label", "--branch", "both")
+    ran = finetune(multi_label(data, tmp_path), "--save", out, *FAST, "--multi-label", "--branch", "both")
 
     assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
     assert ran.stdout.splitlines()[0].split() == ["On", "3", "videos", "mAP"]
@@ -339,7 +339,7 @@ def test_videos_may_have_several_labels(data: Path, tmp_path: Path, out: Path) -
 
 
 def test_a_label_with_a_semicolon_is_a_warning(data: Path, tmp_path: Path, out: Path) -> None:
-    ran = finetune(multi_label(data, tmp_path), "-o", out, "--dry-run")
+    ran = finetune(multi_label(data, tmp_path), "--save", out, "--dry-run")
 
     assert ran.exit_code == ExitCode.DONE
     assert ran.stderr == (
@@ -357,14 +357,14 @@ def sides(data: Path, tmp_path: Path) -> Path:
 
 
 def test_the_test_side_is_not_used(sides: Path, out: Path) -> None:
-    ran = finetune(sides, "-o", out, *FAST, run=functools.partial(bike_on_terminal, columns=200))
+    ran = finetune(sides, "--save", out, *FAST, run=functools.partial(bike_on_terminal, columns=200))
 
     assert ran.exit_code == ExitCode.DONE
     assert "12 videos of 3 labels for training, 12 for validation; 12 test videos are not used" in ran.stderr
 
 
 def test_val_frac_is_refused_with_a_validation_side(sides: Path, out: Path) -> None:
-    ran = finetune(sides, "-o", out, *NO_SUCH_MODEL, "--val-frac", "0.3")
+    ran = finetune(sides, "--save", out, *NO_SUCH_MODEL, "--val-frac", "0.3")
 
     assert ran.exit_code == ExitCode.USAGE
     assert error_of(ran).startswith(
@@ -373,7 +373,7 @@ def test_val_frac_is_refused_with_a_validation_side(sides: Path, out: Path) -> N
 
 
 def test_wise_ft_shows_both(data: Path, out: Path) -> None:
-    ran = finetune(data, "-o", out, *FAST, "--wise-ft", "0.5")
+    ran = finetune(data, "--save", out, *FAST, "--wise-ft", "0.5")
 
     assert [line.split()[0] for line in ran.stdout.splitlines()] == ["On", "before", "fine-tuned,", "wise-ft"]
     assert there(out / "fine_tuned") == MODEL
@@ -381,7 +381,7 @@ def test_wise_ft_shows_both(data: Path, out: Path) -> None:
 
 
 def test_training_ends_early_where_nothing_gets_better(data: Path, out: Path) -> None:
-    ran = finetune(data, "-o", out, *FAST, "--epochs", "9", "--early-stop", "1", "--lr", "1e-12")
+    ran = finetune(data, "--save", out, *FAST, "--epochs", "9", "--early-stop", "1", "--lr", "1e-12")
 
     assert ran.exit_code == ExitCode.DONE
     assert [one["epoch"] for one in log_of(out) if one["kind"] == "validated"] == [0, 1, 2]
@@ -401,7 +401,7 @@ def test_training_ends_early_where_nothing_gets_better(data: Path, out: Path) ->
     ids=" ".join,
 )
 def test_recipes_run(data: Path, out: Path, flags: tuple[str, ...]) -> None:
-    ran = finetune(data, "-o", out, *FAST, *flags)
+    ran = finetune(data, "--save", out, *FAST, *flags)
 
     losses = [one["loss"] for one in log_of(out) if one["kind"] == "step"]
     assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
@@ -415,7 +415,7 @@ def test_recipes_run(data: Path, out: Path, flags: tuple[str, ...]) -> None:
 def test_the_error_says_how_to_install_tensorboard(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "find_spec", lambda _: None)
 
-    ran = finetune(data, "-o", out, *NO_SUCH_MODEL, "--tensorboard")
+    ran = finetune(data, "--save", out, *NO_SUCH_MODEL, "--tensorboard")
 
     assert ran.exit_code == ExitCode.USAGE
     assert error_of(ran) == "--tensorboard: is not installed; pip install 'bike-cli[tensorboard]'"
@@ -438,7 +438,7 @@ def test_tensorboard_gets_the_values_of_the_log(data: Path, out: Path, monkeypat
     monkeypatch.setattr(command, "find_spec", lambda _: object())
     monkeypatch.setattr(events, "TensorBoardLog", Recorder)
 
-    assert finetune(data, "-o", out, *FAST, "--tensorboard").exit_code == ExitCode.DONE
+    assert finetune(data, "--save", out, *FAST, "--tensorboard").exit_code == ExitCode.DONE
 
     log = log_of(out)
     assert [event for event in recorded if event[0] == "video/loss"] == [
@@ -455,7 +455,7 @@ def test_tensorboard_gets_the_values_of_the_log(data: Path, out: Path, monkeypat
 def test_event_files_are_written(data: Path, out: Path) -> None:
     pytest.importorskip("tensorboard")
 
-    assert finetune(data, "-o", out, *FAST, "--tensorboard").exit_code == ExitCode.DONE
+    assert finetune(data, "--save", out, *FAST, "--tensorboard").exit_code == ExitCode.DONE
 
     (file,) = (out / "tensorboard").iterdir()
     assert file.name.startswith("events.out.tfevents.")
@@ -486,10 +486,10 @@ def test_a_dry_run_leaves_nothing_and_the_config_repeats_the_run(
 ) -> None:
     before = there(out.parent)
 
-    tried = finetune(data, "-o", out / "new", "--dry-run")
+    tried = finetune(data, "--save", out / "new", "--dry-run")
 
     assert there(out.parent) == before
-    ran = finetune(data, "--config", whole[0] / "config.yaml", "-o", out, settings=())
+    ran = finetune(data, "--config", whole[0] / "config.yaml", "--save", out, settings=())
 
     assert (tried.exit_code, tried.stderr) == (ExitCode.DONE, "")
     assert "9 for training, 3 for validation" in tried.stdout
@@ -503,7 +503,7 @@ def test_a_dry_run_names_unreadable_videos(own: Path, data: Path, out: Path, sid
     broken = [own / "red_ring" / "1.mp4"] if side == "one" else sorted(own.rglob("*.mp4"))
     cut(*broken)
 
-    ran = finetune(own, "--val", data, "-o", out, "--dry-run", "--batch-size", "12")
+    ran = finetune(own, "--val", data, "--save", out, "--dry-run", "--batch-size", "12")
 
     assert ran.exit_code == ExitCode.SOME_FAILED
     assert f"{len(broken)} of the batch" in ran.stdout
@@ -516,7 +516,7 @@ def test_a_dry_run_leaves_an_unfinished_run_unchanged(unfinished: Path, data: Pa
         file.write('{"kind": "step"}\n')  # after the last checkpoint
     before = {path: path.is_file() and path.read_bytes() for path in unfinished.rglob("*")}
 
-    tried = finetune(data, "-o", unfinished, "--dry-run", "--resume", "auto", "--save-minutes", "99")
+    tried = finetune(data, "--save", unfinished, "--dry-run", "--resume", "--save-minutes", "99")
 
     assert tried.exit_code == ExitCode.DONE
     assert {path: path.is_file() and path.read_bytes() for path in unfinished.rglob("*")} == before
@@ -525,7 +525,7 @@ def test_a_dry_run_leaves_an_unfinished_run_unchanged(unfinished: Path, data: Pa
 def test_a_dry_run_in_an_empty_folder_leaves_it_empty(data: Path, out: Path) -> None:
     out.mkdir()
 
-    tried = finetune(data, "-o", out, "--dry-run")
+    tried = finetune(data, "--save", out, "--dry-run")
 
     assert tried.exit_code == ExitCode.DONE
     assert there(out) == set()
@@ -544,7 +544,7 @@ def test_a_dry_run_checks_the_folder(data: Path, out: Path, content: str, place:
     out.mkdir()
     (out / content).touch()
 
-    tried = finetune(data, "-o", out / place, "--dry-run")
+    tried = finetune(data, "--save", out / place, "--dry-run")
 
     assert tried.exit_code == ExitCode.USAGE
     assert error_of(tried) == f"{out / place}: {message}"
@@ -556,7 +556,7 @@ def test_a_dry_run_refuses_the_folder_of_a_run_that_is_under_way(data: Path, unf
     assert lock is not None
 
     with lock:
-        tried = finetune(data, "-o", unfinished, "--dry-run", "--resume", "auto")
+        tried = finetune(data, "--save", unfinished, "--dry-run", "--resume")
 
     assert tried.exit_code == ExitCode.USAGE
     assert "another run is using it" in error_of(tried)
@@ -570,7 +570,7 @@ def test_a_bad_clip_is_named_once_counted_and_never_replaced(own: Path, data: Pa
     bad = own / "red_ring" / "1.mp4"
     cut(bad)
 
-    ran = finetune(own, "--val", data, "-o", out, *FAST, "--epochs", "2", "--branch", branch)
+    ran = finetune(own, "--val", data, "--save", out, *FAST, "--epochs", "2", "--branch", branch)
 
     assert ran.exit_code == ExitCode.SOME_FAILED == 3
     assert [line.split(": ")[1] for line in ran.stderr.splitlines()] == [str(bad)]
@@ -584,7 +584,7 @@ def test_a_bad_clip_is_named_once_counted_and_never_replaced(own: Path, data: Pa
 def test_a_bad_validation_clip_is_named_once_and_counted(own: Path, data: Path, out: Path) -> None:
     cut(own / "red_ring" / "1.mp4")
 
-    ran = finetune(data, "--val", own, "-o", out, *FAST)
+    ran = finetune(data, "--val", own, "--save", out, *FAST)
 
     assert ran.exit_code == ExitCode.SOME_FAILED
     assert ran.stderr.startswith(f"warning: {own}/red_ring/1.mp4: ")
@@ -596,7 +596,7 @@ def test_a_bad_validation_clip_is_named_once_and_counted(own: Path, data: Path, 
 def test_a_class_may_have_no_readable_video(own: Path, data: Path, out: Path) -> None:
     cut(*(own / "red_ring").iterdir())
 
-    ran = finetune(own, "--val", data, "-o", out, *FAST, "--batch-size", "2")
+    ran = finetune(own, "--val", data, "--save", out, *FAST, "--batch-size", "2")
 
     assert ran.exit_code == ExitCode.SOME_FAILED
     assert ran.stderr.count("warning: ") == EACH
@@ -618,7 +618,7 @@ def test_without_a_readable_video_no_model_is_written(
     cut(*own.rglob("*.mp4"))
     train, val = (own, data) if side == "train" else (data, own)
 
-    ran = finetune(train, "--val", val, "-o", out, *FAST, "--branch", branch)
+    ran = finetune(train, "--val", val, "--save", out, *FAST, "--branch", branch)
 
     error = ran.stderr.splitlines()[-1]
     assert ran.exit_code == ExitCode.USAGE
@@ -632,7 +632,7 @@ def test_without_a_readable_video_no_model_is_written(
 
 
 def start(folder: Path, data: Path, *flags: object) -> subprocess.Popen[str]:
-    command = [*BIKE, "finetune", *SMALL, str(data), "-o", str(folder), *map(str, flags)]
+    command = [*BIKE, "finetune", *SMALL, str(data), "--save", str(folder), *map(str, flags)]
     return subprocess.Popen(
         command,
         env={**os.environ, **ONE_THREAD},
@@ -660,19 +660,19 @@ def test_a_process_that_gets_sigterm_leaves_a_checkpoint_and_is_resumed(
     with start(out, data) as process:
         wait_for(2, out)
         os.killpg(process.pid, signal.SIGSTOP)
-        second = finetune(data, "-o", out, "--resume", "auto")
+        second = finetune(data, "--save", out, "--resume")
         os.killpg(process.pid, signal.SIGTERM)  # its workers, too, as a cluster does
         os.killpg(process.pid, signal.SIGCONT)
         stdout, stderr = process.communicate(timeout=60)
-    again = finetune(data, "-o", out)
-    ran = finetune(data, "-o", out, "--resume", "auto")
+    again = finetune(data, "--save", out)
+    ran = finetune(data, "--save", out, "--resume")
 
     assert second.exit_code == ExitCode.USAGE
     assert error_of(second) == f"{out}: another run is using it; wait until it ends, or choose a new folder"
     assert (process.returncode, stdout) == (ExitCode.INTERRUPTED, "")
-    assert stderr == f"warning: {out}: is not complete; continue with --resume auto\n"
+    assert stderr == f"warning: {out}: is not complete; continue with --resume\n"
     assert again.exit_code == ExitCode.USAGE
-    assert error_of(again).startswith(f"{out}: contains an unfinished run; continue it with --resume auto, or")
+    assert error_of(again).startswith(f"{out}: contains an unfinished run; continue it with --resume, or")
     assert ran == whole[1]
     assert outcome(out) == outcome(whole[0])
 
@@ -685,7 +685,7 @@ def test_a_process_that_is_killed_at_any_step_loses_nothing(data: Path, out: Pat
         process.communicate(timeout=60)
     (out / ".unfinished-killed").mkdir(exist_ok=True)
 
-    ran = finetune(data, "-o", out, "--resume", "auto")
+    ran = finetune(data, "--save", out, "--resume")
 
     assert process.returncode == -signal.SIGKILL
     assert ran == whole[1]
@@ -701,10 +701,10 @@ def test_a_stopped_run_is_resumed_to_the_same_end(
     data: Path, tmp_path: Path, out: Path, number: str, branch: str, record: int
 ) -> None:
     flags = (data, *FAST, "--branch", branch)
-    halted = stop(signal.Signals[number], *flags, "-o", out, "-q", record=record)
+    halted = stop(signal.Signals[number], *flags, "--save", out, "-q", record=record)
     known = course(out)
-    ran = finetune(*flags, "-o", out, "--resume", "auto")
-    finetune(*flags, "-o", tmp_path / "whole")
+    ran = finetune(*flags, "--save", out, "--resume")
+    finetune(*flags, "--save", tmp_path / "whole")
 
     assert (halted.exit_code, halted.stdout, halted.stderr) == (ExitCode.INTERRUPTED, "", "")
     assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
@@ -713,8 +713,8 @@ def test_a_stopped_run_is_resumed_to_the_same_end(
 
 
 def test_a_second_ctrl_c_ends_at_once_and_the_folder_is_free(data: Path, out: Path) -> None:
-    halted = stop(signal.SIGINT, data, "-o", out, *FAST, record=2, times=2)
-    tried = finetune(data, "-o", out, "--dry-run")
+    halted = stop(signal.SIGINT, data, "--save", out, *FAST, record=2, times=2)
+    tried = finetune(data, "--save", out, "--dry-run")
 
     assert (halted.exit_code, halted.stderr) == (ExitCode.INTERRUPTED, "")
     assert not (out / "checkpoints").exists()
@@ -725,7 +725,7 @@ def test_the_terminal_shows_that_the_run_stops(data: Path, out: Path) -> None:
     heard: list[bool] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RunFolder, "save", lambda *_: os.kill(os.getpid(), signal.SIGINT) or heard.append(True))
-        ran = finetune(data, "-o", out, *FAST, "--epochs", "2", run=bike_on_terminal)
+        ran = finetune(data, "--save", out, *FAST, "--epochs", "2", run=bike_on_terminal)
 
     assert heard
     assert ran.exit_code == ExitCode.INTERRUPTED
@@ -748,7 +748,7 @@ def test_a_run_is_resumed_with_the_same_settings_only(
     more = film_folder(tmp_path / "more", 1) if flags[0] == "--val" else None
     before = {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()}
 
-    ran = finetune(data, "-o", unfinished, "--resume", "auto", *(flag.format(more=more) for flag in flags))
+    ran = finetune(data, "--save", unfinished, "--resume", *(flag.format(more=more) for flag in flags))
 
     assert ran.exit_code == ExitCode.USAGE
     assert error_of(ran).startswith(f"{unfinished}: {message}")
@@ -756,7 +756,7 @@ def test_a_run_is_resumed_with_the_same_settings_only(
 
 
 def test_a_complete_run_is_not_taken_for_another(whole: tuple[Path, Ran], data: Path) -> None:
-    ran = finetune(data, "-o", whole[0], "--resume", "auto", "--epochs", "3")
+    ran = finetune(data, "--save", whole[0], "--resume", "--epochs", "3")
 
     assert ran.exit_code == ExitCode.USAGE
     assert error_of(ran).startswith(f"{whole[0]}: the run was started with epochs 2, and epochs is now 3; use the")
@@ -768,7 +768,7 @@ def test_a_complete_run_prints_its_results_again_and_stays_as_it_is(
 ) -> None:
     shutil.copytree(whole[0], out)
 
-    ran = finetune(data, "-o", out, "--resume", "auto", "--workers", "2", draws=True)
+    ran = finetune(data, "--save", out, "--resume", "--workers", "2", draws=True)
 
     assert ran == whole[1]
     assert outcome(out) == outcome(whole[0])
@@ -776,7 +776,7 @@ def test_a_complete_run_prints_its_results_again_and_stays_as_it_is(
 
 
 def test_a_complete_run_is_not_overwritten(whole: tuple[Path, Ran], data: Path) -> None:
-    ran = finetune(data, "-o", whole[0])
+    ran = finetune(data, "--save", whole[0])
 
     assert ran.exit_code == ExitCode.USAGE
     assert error_of(ran) == f"{whole[0]}: contains a complete run; choose a new folder, or remove it"
@@ -786,7 +786,7 @@ def test_the_report_of_a_complete_run_may_be_damaged(whole: tuple[Path, Ran], da
     shutil.copytree(whole[0], out)
     (out / "report.json").write_text("{")
 
-    ran = finetune(data, "-o", out, "--resume", "auto")
+    ran = finetune(data, "--save", out, "--resume")
 
     assert ran.exit_code == ExitCode.NO_MODEL
     assert error_of(ran).startswith(f"{out}/report.json: cannot be read as JSON (")
@@ -803,7 +803,7 @@ def test_a_damaged_checkpoint_is_a_warning_and_the_one_before_is_used(
     last = unfinished / "checkpoints" / "step-000000004"
     halve(last)
 
-    ran = finetune(data, "-o", unfinished, "--resume", "auto")
+    ran = finetune(data, "--save", unfinished, "--resume")
 
     assert ran.exit_code == ExitCode.DONE
     assert ran.stderr == f"warning: {last}: is damaged or incomplete; remove it; using the one before\n"
@@ -815,7 +815,7 @@ def test_a_run_with_only_damaged_checkpoints_is_not_started_over(unfinished: Pat
         halve(checkpoint)
     before = (unfinished / "metrics.jsonl").read_bytes()
 
-    ran = finetune(data, "-o", unfinished, "--resume", "auto")
+    ran = finetune(data, "--save", unfinished, "--resume")
 
     assert ran.exit_code == ExitCode.NO_MODEL
     assert ran.stderr.splitlines()[-1] == (
@@ -847,7 +847,7 @@ def test_a_run_among_the_videos_is_refused(own: Path, tmp_path: Path, place: str
     (tmp_path / "val").mkdir()
     places = {"own": own, "here": tmp_path, "val": tmp_path / "val"}
 
-    ran = finetune(own, *NO_SUCH_MODEL, "--val", tmp_path / "val", "-o", place.format(**places))
+    ran = finetune(own, *NO_SUCH_MODEL, "--val", tmp_path / "val", "--save", place.format(**places))
 
     assert ran.exit_code == ExitCode.USAGE
     assert error_of(ran) == message.format(**places)
@@ -876,14 +876,14 @@ def test_existing_files_are_not_overwritten(
     shutil.copy(whole[0] / "model.safetensors", tmp_path / "model")
     here = {"here": tmp_path}
 
-    ran = finetune(data, "-o", place.format(**here), *FAST)
+    ran = finetune(data, "--save", place.format(**here), *FAST)
 
     assert ran.exit_code == ExitCode.USAGE
     assert error_of(ran) == message.format(**here)
 
 
 def test_missing_parent_folders_are_created_and_resume_auto_may_start_a_run(data: Path, out: Path) -> None:
-    ran = finetune(data, "-o", out / "of" / "today", *FAST, "--resume", "auto")
+    ran = finetune(data, "--save", out / "of" / "today", *FAST, "--resume")
 
     assert ran.exit_code == ExitCode.DONE
     assert there(out / "of" / "today") == RUN
@@ -893,7 +893,7 @@ def test_missing_parent_folders_are_created_and_resume_auto_may_start_a_run(data
 def test_a_folder_that_cannot_be_written_is_an_error_before_the_first_step(data: Path, out: Path) -> None:
     out.mkdir(mode=0o555)
 
-    ran = finetune(data, "-o", out)
+    ran = finetune(data, "--save", out)
 
     assert ran.exit_code == ExitCode.USAGE
     assert error_of(ran).startswith(f"{out}: cannot be written (")
@@ -903,7 +903,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_before_the_first_step(data:
 def test_a_file_that_cannot_be_written_is_an_error_of_one_line(data: Path, out: Path, name: str) -> None:
     (out / name).mkdir(parents=True)
 
-    ran = finetune(data, "-o", out)
+    ran = finetune(data, "--save", out)
 
     assert ran.exit_code == ExitCode.USAGE
     assert error_of(ran).startswith(f"{out}/{name}: cannot be written (Is a directory); fix that")
@@ -913,7 +913,7 @@ def test_a_full_disk_is_an_error_before_the_first_step(data: Path, out: Path, mo
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2**30, 2**30 - 2**20, 2**20))
 
-    ran = finetune(data, "-o", out)
+    ran = finetune(data, "--save", out)
 
     assert ran.exit_code == ExitCode.USAGE
     assert re.fullmatch(
@@ -921,6 +921,79 @@ def test_a_full_disk_is_an_error_before_the_first_step(data: Path, out: Path, mo
         error_of(ran),
     )
     assert not MODEL & there(out)
+
+
+# -- where the model and the report go --------------------------------------------------------------------------------
+
+
+def test_the_report_is_also_written_to_a_file(data: Path, out: Path, tmp_path: Path) -> None:
+    ran = finetune(data, "--save", out, *FAST, "-o", tmp_path / "report.json")
+
+    assert ran.exit_code == ExitCode.DONE
+    assert json.loads((tmp_path / "report.json").read_text()) == report_of(out)
+    assert there(out) == RUN
+
+
+@pytest.mark.parametrize("name", ["run", "run.bike"])
+def test_a_folder_after_output_is_still_that_of_the_model(data: Path, tmp_path: Path, name: str) -> None:
+    ran = finetune(data, "-o", tmp_path / name, *FAST)
+
+    assert ran.exit_code == ExitCode.DONE
+    assert there(tmp_path / name) == RUN
+    assert ran.stderr == (
+        f"warning: -o {tmp_path / name}: now names the file of the report; give the folder of the model with --save\n"
+    )
+
+
+def test_a_run_in_a_folder_named_like_a_file_is_still_found(unfinished: Path, data: Path, tmp_path: Path) -> None:
+    folder = unfinished.rename(tmp_path / "run.json")
+
+    tried = finetune(data, "-o", folder, "--dry-run", "--resume", "-q")
+
+    assert (tried.exit_code, tried.stderr) == (ExitCode.DONE, "")
+
+
+@pytest.mark.parametrize("old", [("--resume", "auto"), ("--resume=auto",), ("--resume", "never"), ("--resume=never",)])
+def test_the_old_values_of_resume_are_understood(unfinished: Path, data: Path, old: tuple[str, ...]) -> None:
+    ran = finetune(*old, data, "--save", unfinished, "--dry-run")
+
+    resumes = old[-1].endswith("auto")
+    assert ran.exit_code == (ExitCode.DONE if resumes else ExitCode.USAGE)
+    now = "--resume" if resumes else "no --resume"
+    first = ran.stderr.splitlines()[0]
+    assert first == f"warning: --resume {'auto' if resumes else 'never'}: is now a flag without a value; give {now}"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((), "--save: missing; name a folder for the model, such as --save actions/"),
+        (("-o", "{here}/a.json"), "--save: missing; name a folder for the model, such as --save actions/"),
+        (
+            ("--save", "{here}/run", "-o", "{here}/run/a.json"),
+            "{here}/run/a.json: is inside {here}/run, the folder of the run; name a file outside of it",
+        ),
+        (
+            ("--save", "{here}/run", "-o", "{here}/no/a.json"),
+            "{here}/no/a.json: its folder does not exist; name a file in a folder that exists",
+        ),
+        (
+            ("--save", "{here}/run", "-o", "{here}/a.json", "--dry-run"),
+            "-o: a dry run writes no report; leave out -o or --dry-run",
+        ),
+        (
+            ("--save", "{here}/run", "-o", "{here}/a.mp4"),
+            "-o {here}/a.mp4: is the name of a video or image; choose another, such as report.json",
+        ),
+    ],
+)
+def test_wrong_places_are_found_before_the_model_is_loaded(
+    data: Path, tmp_path: Path, flags: tuple[str, ...], message: str
+) -> None:
+    ran = finetune(data, *NO_SUCH_MODEL, *(flag.format(here=tmp_path) for flag in flags))
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert error_of(ran) == message.format(here=tmp_path)
 
 
 # -- usage errors -------------------------------------------------------------------------------------------------
@@ -960,7 +1033,7 @@ def test_usage_errors_are_found_before_the_model_is_loaded(
 ) -> None:
     places = {"data": data, "here": tmp_path}
 
-    ran = finetune(data, "-o", tmp_path / "run", *NO_SUCH_MODEL, *(flag.format(**places) for flag in flags))
+    ran = finetune(data, "--save", tmp_path / "run", *NO_SUCH_MODEL, *(flag.format(**places) for flag in flags))
 
     assert ran.exit_code == ExitCode.USAGE == 2
     assert error_of(ran).startswith(message.format(**places))
@@ -995,7 +1068,7 @@ def test_usage_errors_are_found_before_the_model_is_loaded(
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_usage_errors_leave_no_model(data: Path, out: Path, flags: tuple[str, ...], message: str) -> None:
-    ran = finetune(data, "-o", out, *flags)
+    ran = finetune(data, "--save", out, *flags)
 
     assert ran.exit_code == ExitCode.USAGE
     assert error_of(ran).startswith(message)
@@ -1006,7 +1079,7 @@ def test_single_videos_per_class_leave_none_for_validation(own: Path, out: Path)
     for video in own.rglob("[1-9].mp4"):
         video.unlink()
 
-    ran = finetune(own, "-o", out)
+    ran = finetune(own, "--save", out)
 
     assert ran.exit_code == ExitCode.USAGE
     assert ran.stderr.splitlines()[-1] == (
@@ -1026,7 +1099,7 @@ def test_a_missing_model_has_its_own_exit_code(
 ) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
 
-    ran = finetune(data, "-o", out, "-m", model, "--offline")
+    ran = finetune(data, "--save", out, "-m", model, "--offline")
 
     assert ran.exit_code == ExitCode.NO_MODEL
     assert ran.stderr.startswith(f"error: {message}")

@@ -89,7 +89,7 @@ class BestModel:
             save_folder(folder, checkpoint)
         except UNWRITABLE as e:
             raise UsageError(
-                f"{folder}: cannot be written ({first_line(e)}); free some space, and continue with --resume auto"
+                f"{folder}: cannot be written ({first_line(e)}); free some space, and continue with --resume"
             ) from e
 
 

@@ -196,9 +196,7 @@ class RunFolder:
             yield
         except OSError as e:
             file = e.filename or self.path
-            raise UsageError(
-                f"{file}: cannot be written ({e.strerror}); fix that, and continue with --resume auto"
-            ) from e
+            raise UsageError(f"{file}: cannot be written ({e.strerror}); fix that, and continue with --resume") from e
 
     def _check_content(self) -> None:
         if self.path.exists() and not self.path.is_dir():
@@ -221,7 +219,7 @@ class RunFolder:
             raise UsageError(f"{self.path}: contains a complete run; choose a new folder, or remove it")
         if snapshots_in(self.path / CHECKPOINTS):
             raise UsageError(
-                f"{self.path}: contains an unfinished run; continue it with --resume auto, or choose a new folder"
+                f"{self.path}: contains an unfinished run; continue it with --resume, or choose a new folder"
             )
         if WEIGHTS_FILE in names:
             raise UsageError(f"{self.path}: contains a model; choose a new folder")

@@ -134,7 +134,7 @@ def write_snapshot(folder: Path, step: int, snapshot: Snapshot) -> Path:
             shutil.rmtree(old)
     except UNWRITABLE as e:
         raise UsageError(
-            f"{target}: cannot be written ({first_line(e)}); free some space, and continue with --resume auto"
+            f"{target}: cannot be written ({first_line(e)}); free some space, and continue with --resume"
         ) from e
     return target
 

@@ -346,7 +346,7 @@ def test_every_command_says_how_to_get_the_weights(command: str, server: Hub, cl
         "classify": [clips, "-L", LABELS],
         "fewshot": [data, "--shots", 1],
         "eval": [data],
-        "finetune": [data, "-o", tmp_path / "out"],
+        "finetune": [data, "--save", tmp_path / "out"],
         "export": ["base", tmp_path / "out"],
     }[command]
 

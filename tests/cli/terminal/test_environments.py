@@ -64,7 +64,9 @@ def test_answers_reach_stdout_when_the_other_streams_are_closed(clips: Path) -> 
     [
         slow("fewshot $1 -m tiny --shots 1 --trials 1 -o $2/report.json"),
         slow("eval $1 -m tiny -o $2/report.json"),
-        slow("finetune $1 -m tiny --epochs 1 --freeze image,scale --frames 2 --batch-size 4 --device cpu -o $2/run"),
+        slow(
+            "finetune $1 -m tiny --epochs 1 --freeze image,scale --frames 2 --batch-size 4 --device cpu --save $2/run"
+        ),
     ],
 )
 def test_other_commands_work_with_closed_streams(command: str, data: Path, tmp_path: Path) -> None:
