@@ -1,13 +1,14 @@
 """Build the dataclasses of `config` from flags, environment and YAML.
 
 A flag overrides the `BIKE_*` environment variable, which overrides the config file, which overrides the default of the
-dataclass. Config files are flat YAML: the keys are the names of the fields, whatever their section.
+dataclass. Config files are flat YAML: the keys are the names of the fields or flags, whatever their section.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import logging
 import os
 import types
@@ -23,7 +24,16 @@ from bike_cli.wording import either, nearest
 logger = logging.getLogger(__name__)
 
 Config = TypeVar("Config")
+COMMANDS = {"classify": ClassifyConfig, "fewshot": FewshotConfig, "eval": EvalConfig, "finetune": FinetuneConfig}
 SettingValue = str | int | float | bool | None
+
+
+class UnknownKeyError(ConfigError):
+    """A key in a config file sets nothing."""
+
+    def __init__(self, file: Path, key: str, way_out: str) -> None:
+        super().__init__(f"{file}: unknown key {key!r}; {way_out}")
+        self.file, self.key = file, key
 
 
 def leaves(config: type[Config]) -> dict[str, object]:
@@ -91,18 +101,20 @@ def resolve(
 
     Args:
         flags: by field name; None means not given.
-        file: flat YAML.
+        file: flat YAML; its keys are names of fields or of their flags, with dashes or underscores.
         environment: `BIKE_FRAMES=16` sets `frames`; other variables are ignored, see `unknown_variables`.
         defaults: replace those of the dataclass.
     Raises:
-        ConfigError: an unknown key (the message names the nearest known one), a value of the wrong type, invalid YAML.
+        UnknownKeyError: a key in the file that sets nothing.
+        ConfigError: a value of the wrong type, invalid YAML.
     """
     known = leaves(config)
     values: dict[str, object] = {**(defaults or {})}
     origins: dict[str, str] = {}  # of values that are not given by flags
     if file is not None:
-        written = {name: parse_value(known.get(name), value) for name, value in _read_yaml(file).items()}
-        from_file = {name: _checked(name, value, known, origin=str(file)) for name, value in written.items()}
+        written = _by_field(config, _read_yaml(file), file)
+        parsed = {name: parse_value(known[name], value) for name, value in written.items()}
+        from_file = {name: _checked(name, value, known, origin=str(file)) for name, value in parsed.items()}
         logger.info("%s: sets %s", file, ", ".join(from_file) or "nothing")
         values |= from_file
         origins |= dict.fromkeys(from_file, str(file))
@@ -137,8 +149,7 @@ def flag_name(name: str) -> str:
 
 def unknown_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the variables that begin with BIKE_ and set nothing in any command, with the nearest one that does."""
-    configs = (ClassifyConfig, FewshotConfig, EvalConfig, FinetuneConfig)
-    known = {variable_of(name) for config in configs for name in leaves(config)}
+    known = {variable_of(name) for config in COMMANDS.values() for name in leaves(config)}
     unknown = sorted(name for name in environment if name.startswith("BIKE_") and name not in known)
     return {name: nearest(name, known) for name in unknown}
 
@@ -159,6 +170,41 @@ def changed(config: Config, flags: Mapping[str, object]) -> Config:
     known = leaves(type(config))
     values = {name: _checked(name, value, known, origin="command line") for name, value in flags.items()}
     return build(type(config), {**flatten(config), **values})
+
+
+def field_names(config: type) -> dict[str, str]:
+    """Return the field that each key of a file sets: by its name, or by a long name of its flag."""
+    names: dict[str, str] = {}
+    for f, _ in fields_and_values(config()):
+        described = flag_of(f)
+        flags = () if described is None else described.names
+        long = [name.partition("/")[0].removeprefix("--") for name in flags if name.startswith("--")]
+        names |= {name.replace("-", "_"): f.name for name in (f.name, *long)}
+    return names
+
+
+def _by_field(config: type, content: Mapping[str, object], file: Path) -> dict[str, object]:
+    """Return the values of a file by field name."""
+    names = field_names(config)
+    values: dict[str, object] = {}
+    for key, value in content.items():
+        name = names.get(key.replace("-", "_"))
+        if name is None:
+            raise UnknownKeyError(file, key, _instead(key, names))
+        if name in values:
+            raise ConfigError(f"{file}: {key!r} sets {name}, which another key sets too; remove one of them")
+        values[name] = value
+    return values
+
+
+def _instead(key: str, names: Mapping[str, str]) -> str:
+    """Return what to do about an unknown key."""
+    name = key.replace("-", "_")
+    commands = [command for command, config in COMMANDS.items() if name in field_names(config)]
+    if commands:
+        return f"only bike {either(commands)} reads it; remove it"
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {names[near[0]]!r}?" if near else "--dump-config prints all keys"
 
 
 def dump(config: object) -> str:

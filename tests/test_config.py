@@ -29,6 +29,7 @@ from bike_cli.errors import ConfigError, ExitCode
 from bike_cli.settings import (
     changed,
     dump,
+    field_names,
     fields_and_values,
     flag_name,
     flatten,
@@ -136,6 +137,80 @@ def test_an_empty_file_says_nothing(yaml_file: Path, text: str) -> None:
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "key", "field"),
+    [
+        (ClassifyConfig, "decode-timeout", "decode_timeout"),
+        (ClassifyConfig, "decode_timeout", "decode_timeout"),
+        (FewshotConfig, "test-frac", "test_fraction"),
+        (FewshotConfig, "test_fraction", "test_fraction"),
+        (FinetuneConfig, "val_frac", "val_fraction"),
+        (FinetuneConfig, "wd", "weight_decay"),
+        (FinetuneConfig, "clip-lr-ratio", "clip_ratio"),
+    ],
+)
+def test_the_name_of_a_flag_is_a_key(config: type, key: str, field: str, yaml_file: Path) -> None:
+    yaml_file.write_text(f"{key}: 0.25")
+
+    assert flatten(resolve(config, flags={}, file=yaml_file, environment={}))[field] == 0.25
+
+
+@pytest.mark.parametrize("config", [ClassifyConfig, FewshotConfig, EvalConfig, FinetuneConfig])
+def test_every_long_flag_of_a_setting_is_a_key(config: type) -> None:
+    names = field_names(config)
+
+    for f, _ in fields_and_values(config()):
+        described = flag_of(f)
+        assert described
+        for name in described.names:
+            if name.startswith("--"):
+                assert names[name.partition("/")[0].removeprefix("--").replace("-", "_")] == f.name
+
+
+def test_a_key_with_two_names_is_refused(yaml_file: Path) -> None:
+    yaml_file.write_text("val-frac: 0.2\nval_fraction: 0.3\n")
+
+    with pytest.raises(ConfigError, match="'val_fraction' sets val_fraction, which another key sets too; remove one"):
+        resolve(FinetuneConfig, flags={}, file=yaml_file, environment={})
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("epochs", "unknown key 'epochs'; only bike finetune reads it; remove it"),
+        ("test-frac", "unknown key 'test-frac'; only bike fewshot reads it; remove it"),
+        ("qqqqq", "unknown key 'qqqqq'; --dump-config prints all keys"),
+    ],
+)
+def test_an_unknown_key_says_what_to_do(yaml_file: Path, key: str, message: str) -> None:
+    yaml_file.write_text(f"{key}: 1")
+
+    with pytest.raises(ConfigError, match=f"{yaml_file}: {message}"):
+        resolved(yaml_file)
+
+
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [
+        ("classify", "labels"),
+        ("classify", "output"),
+        ("fewshot", "test"),
+        ("finetune", "multi_label"),
+        ("eval", "root"),
+    ],
+)
+def test_a_key_that_is_a_flag_of_the_command_says_so(yaml_file: Path, command: str, key: str) -> None:
+    yaml_file.write_text(f"{key}: x")
+
+    ran = CliRunner().invoke(app, [command, "--config", str(yaml_file), "--dump-config"])
+
+    flag = f"--{key.replace('_', '-')}"
+    assert ran.exit_code == ExitCode.USAGE
+    assert ran.stderr == (
+        f"error: {yaml_file}: '{key}' is a flag of the command, not a setting; remove it, and give {flag} instead\n"
+    )
 
 
 @pytest.mark.parametrize(("wrong", "near"), [("frame", "frames"), ("atribute_weight", "attribute_weight")])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bike_cli.cli import options as o
+from bike_cli.cli.completion import models
 from bike_cli.cli.flags import metavar_of
 from bike_cli.cli.terminal.console import handle_errors, loading, print_usage
 from bike_cli.cli.terminal.targets import check_model_folder, check_official_file, explain_unwritable
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
     from bike_cli.engine.models.parts import Checkpoint
 
 Exported = Annotated[
-    str, typer.Argument(metavar="MODEL", help="Short name, ARCH,TAG of open_clip, a file or a folder; see bike models.")
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        autocompletion=models,
+        help="Short name, ARCH,TAG of open_clip, a file or a folder; see bike models.",
+    ),
 ]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; with --official, a file such as OUT.pt.")]
 Official = Annotated[

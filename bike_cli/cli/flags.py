@@ -12,18 +12,21 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
+from bike_cli.cli.completion import completer_of
 from bike_cli.cli.terminal.console import handle_errors, print_config
 from bike_cli.config import Flag, flag, flag_of
 from bike_cli.config.fields import DATA, GENERAL, OUTPUT, PANELS
-from bike_cli.errors import ExitCode
+from bike_cli.errors import ConfigError, ExitCode
 from bike_cli.settings import (
+    UnknownKeyError,
     dump,
     fields_and_values,
     leaves,
@@ -114,10 +117,11 @@ def command(
         with handle_errors(quiet=request.quiet, verbose=request.verbose):
             warn_of_unknown_variables()
             flags = {name: values[name] for name in settings if name not in requested}
-            if configure is None:
-                config = resolve(config_type, flags=flags, file=request.config)
-            else:
-                config, request = configure(flags, request)
+            with _explaining_keys(requested.values()):
+                if configure is None:
+                    config = resolve(config_type, flags=flags, file=request.config)
+                else:
+                    config, request = configure(flags, request)
             if request.dump_config:
                 print_config(dump(config))
                 return
@@ -129,6 +133,21 @@ def command(
     call.__annotations__ = {p.name: p.annotation for p in parameters}
     call.__doc__ = run.__doc__
     return call
+
+
+@contextmanager
+def _explaining_keys(requested: Iterable[Field[Any]]) -> Iterator[None]:
+    """Say of a key in a config file that it is a flag of the command, if it is."""
+    try:
+        yield
+    except UnknownKeyError as e:
+        written = e.key.replace("_", "-")
+        flags = [name for f in requested if (described := flag_of(f)) for name in (*described.names, f"--{f.name}")]
+        if f"--{written}" not in flags:
+            raise
+        raise ConfigError(
+            f"{e.file}: {e.key!r} is a flag of the command, not a setting; remove it, and give --{written} instead"
+        ) from e
 
 
 def _hints(request_type: type, fields: Iterable[Field[Any]]) -> dict[str, object]:
@@ -163,6 +182,7 @@ def typer_info(f: Field[Any], hint: object, *, is_setting: bool = True) -> Any: 
         rich_help_panel=described.panel,
         metavar=described.metavar or values,
         show_default=_default_text(f, described, is_setting=is_setting),
+        autocompletion=completer_of(f.name),
         **({"count": True} if described.is_counted else {}),
     )
 

@@ -100,6 +100,12 @@ class _Explained:
             explain(e, self.params)
             raise
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:  # noqa: ANN401
+        """Return completions, without old names of options."""
+        shown = {name for p in self.params if p.param_type_name == "option" for name in option_names(p)}
+        items = super().shell_complete(ctx, incomplete)  # type: ignore[misc]
+        return [item for item in items if not item.value.startswith("-") or item.value in {*shown, "-h", "--help"}]
+
 
 class BikeCommand(_Explained, TyperCommand):
     """A command of bike.

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bike_cli.cli import options as o
+from bike_cli.cli.completion import model_names
 from bike_cli.cli.help import BikeCommand, BikeGroup
 from bike_cli.cli.terminal.console import check_stdout, handle_errors, notice, plain, print_usage
 from bike_cli.cli.terminal.json_text import as_json
@@ -68,7 +69,10 @@ def list_command(everything: Everything = False, json_lines: Json = False, verbo
 
 @models_app.command("pull", cls=BikeCommand)
 def pull_command(
-    model: Annotated[str, typer.Argument(metavar="NAME", help="Short name, or ARCH,TAG; see bike models.")],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="NAME", autocompletion=model_names, help="Short name, or ARCH,TAG; see bike models."),
+    ],
     to: Annotated[
         Path | None,
         typer.Option("--to", metavar="DIR", help="Write a folder to copy to another machine, for use with -m DIR."),
