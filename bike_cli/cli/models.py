@@ -25,7 +25,7 @@ from bike_cli.settings import resolve, warn_of_unknown_variables
 if TYPE_CHECKING:
     from bike_cli.engine.models.catalogue import KnownModel
 
-TAGS_FROM = 110  # columns that leave room for tags next to the short names
+TAGS_FROM = 110  # columns that leave room for a column of tags; below, they follow the table
 
 models_app = typer.Typer(cls=BikeGroup, invoke_without_command=True)
 
@@ -53,7 +53,7 @@ def list_command(everything: Everything = False, json_lines: Json = False, verbo
         check_stdout("list", way_out="redirect it to a file")
         from bike_cli.engine.models.catalogue import known_models
 
-        models = known_models()
+        models = known_models(counts_parameters=everything)
         if json_lines or not sys.stdout.isatty():
             for model in models:
                 typer.echo(as_json(asdict(model)))
@@ -62,7 +62,11 @@ def list_command(everything: Everything = False, json_lines: Json = False, verbo
         aliases = [model for model in models if "," not in model.name]
         here = [model for model in models if "," in model.name and (everything or model.bytes_on_disk)]
         console = Console(highlight=False)
-        console.print(_table([*aliases, *here], with_tags=console.width >= TAGS_FROM))
+        with_tags = console.width >= TAGS_FROM
+        console.print(_table([*aliases, *here], with_tags=with_tags))
+        if not with_tags:
+            tags = "; ".join(f"{model.name} is {model.arch},{model.tag}" for model in aliases if model.arch)
+            console.print(f"In open_clip, {tags}.", markup=False)
         if not everything:
             typer.echo(f"{len(models) - len(aliases)} open_clip tags run as well: bike models --all", err=True)
 
@@ -113,15 +117,22 @@ def _table(models: list[KnownModel], *, with_tags: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     table.add_column("--model", overflow="fold")
     table.add_column("Parameters", justify="right", no_wrap=True)
-    table.add_column("On disk", justify="right", no_wrap=True)
+    table.add_column("Download", justify="right", no_wrap=True)
+    table.add_column("On disk", no_wrap=True)
     table.add_column("Licence", no_wrap=True)
-    table.add_column("", overflow="fold")
+    table.add_column("Notes", overflow="fold")
     if with_tags:
         table.add_column("open_clip", overflow="fold", style="dim")
     for model in models:
         tag = f"{model.arch},{model.tag}" if model.arch and "," not in model.name else ""
-        size = "no" if model.bytes_on_disk is None else f"{model.bytes_on_disk / 1e6:.0f} MB"
         parameters = f"{model.parameters / 1e6:.0f} M" if model.parameters else ""
-        cells = (plain(model.name, "bold"), parameters, size, model.licence or "see its page", model.note)
+        download = "" if model.download_bytes is None else _megabytes(model.download_bytes)
+        on_disk = "no" if model.bytes_on_disk is None else _megabytes(model.bytes_on_disk)
+        licence = model.licence or "see its page"
+        cells = (plain(model.name, "bold"), parameters, download, on_disk, licence, model.note)
         table.add_row(*cells, *([tag] if with_tags else []))
     return table
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB" if size else "none"

@@ -38,11 +38,11 @@ ALIASES: Mapping[str, Alias] = {
     "small": Alias("ViT-B-32-quickgelu", "timm/vit_base_patch32_clip_224.openai", 605_143_284,
                    151 * MILLION, "4 times faster than base"),
     "base": Alias("ViT-B-16-quickgelu", "timm/vit_base_patch16_clip_224.openai", 598_516_980,
-                  150 * MILLION, "the default; the backbone most papers report"),
+                  150 * MILLION, "used if no --model is given"),
     "large": Alias("ViT-L-14-quickgelu", "timm/vit_large_patch14_clip_224.openai", 1_710_517_724,
-                   428 * MILLION, "the backbone of BIKE's best"),
+                   428 * MILLION, "slower, usually more accurate"),
     "large-336": Alias("ViT-L-14-336-quickgelu", "timm/vit_large_patch14_clip_336.openai", 1_711_828_444,
-                       428 * MILLION, "large at 336 pixels"),
+                       428 * MILLION, "large, with frames of 336 pixels"),
 }
 # fmt: on
 

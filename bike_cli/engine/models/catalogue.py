@@ -6,6 +6,7 @@ import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import open_clip
@@ -32,6 +33,7 @@ class KnownModel:
         name: what --model takes.
         parameters: None where it is not known without building the model.
         bytes_on_disk: None where it would have to be downloaded.
+        download_bytes: size of the download; 0 for the bundled model, None where it is not known.
     """
 
     name: str
@@ -41,21 +43,34 @@ class KnownModel:
     licence: str | None
     parameters: int | None
     bytes_on_disk: int | None
+    download_bytes: int | None = None
 
 
-def known_models() -> list[KnownModel]:
-    """Return the bundled model, the aliases, then every open_clip tag that bike can run; the network is not used."""
+def known_models(*, counts_parameters: bool = False) -> list[KnownModel]:
+    """Return the bundled model, the aliases, then every open_clip tag that bike can run; the network is not used.
+
+    Args:
+        counts_parameters: also of the tags, whose models are built for that, without weights; this takes seconds.
+    """
     folder = bundled_folder()
     size = (folder / "model.safetensors").stat().st_size if folder else None
     bundled = KnownModel(
-        BUNDLED, None, None, "bundled: runs offline, knows drawn shapes only", "MIT", 4 * MILLION, size
+        BUNDLED, None, None, "bundled: runs offline, knows drawn shapes only", "MIT", 4 * MILLION, size, 0
     )
     aliases = [
-        KnownModel(name, a.arch, a.tag, a.note, a.licence, a.parameters, _bytes_cached(a.arch, a.tag))
+        KnownModel(name, a.arch, a.tag, a.note, a.licence, a.parameters, _bytes_cached(a.arch, a.tag), a.size)
         for name, a in ALIASES.items()
     ]
     tags = [
-        KnownModel(f"{arch},{tag}", arch, tag, "", None, None, _bytes_cached(arch, tag))
+        KnownModel(
+            f"{arch},{tag}",
+            arch,
+            tag,
+            "",
+            None,
+            parameters_of(arch) if counts_parameters else None,
+            _bytes_cached(arch, tag),
+        )
         for arch, tag in runnable_tags()
     ]
     return [bundled, *aliases, *tags]
@@ -139,9 +154,15 @@ def with_estimated_size(weights: hub.Weights) -> hub.Weights:
     """Return the weights with a size; an unknown one is estimated at four bytes per parameter."""
     if weights.size is not None:
         return weights
+    return replace(weights, size=4 * parameters_of(weights.arch), is_exact=False)
+
+
+@cache
+def parameters_of(arch: str) -> int:
+    """Return the number of parameters of an architecture."""
     with torch.device("meta"):
-        clip = open_clip.CLIP(**architecture(weights.arch))
-    return replace(weights, size=4 * sum(p.numel() for p in clip.parameters()), is_exact=False)
+        clip = open_clip.CLIP(**architecture(arch))
+    return sum(p.numel() for p in clip.parameters())
 
 
 def suggestion(name: str, known: Sequence[str], otherwise: str = "bike models --all lists all names") -> str:

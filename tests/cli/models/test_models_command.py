@@ -35,6 +35,31 @@ def test_all_lists_the_tags_that_run_as_well() -> None:
     assert every.stderr == ""
 
 
+def test_open_clip_knows_the_parameters_of_its_tags() -> None:
+    models = {str(model["name"]): model for model in bike("models", "--all").records}
+
+    assert all(model["parameters"] for model in models.values())
+    # 86 M (vision) + 63 M (text), as OpenAI's paper and its checkpoint have them
+    assert models["ViT-B-16-quickgelu,openai"]["parameters"] == 149_620_737
+
+
+def test_the_download_of_a_short_name_is_known() -> None:
+    models = {str(model["name"]): model for model in bike("models").records}
+
+    assert models["tiny"]["download_bytes"] == 0
+    assert all(models[name]["download_bytes"] == alias.size for name, alias in ALIASES.items())
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_terminal_shows_every_column(columns: int) -> None:
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", bike_on_terminal("models", columns=columns).stdout)
+
+    assert re.search(r"--model +Parameters +Download +On disk +Licence +Notes", shown)
+    assert re.search(r"^ ?base +150 M +599 MB +", shown, re.MULTILINE)
+    for alias in ALIASES.values():
+        assert f"{alias.arch},{alias.tag}" in shown
+
+
 @pytest.mark.parametrize("columns", [80, 200])
 def test_the_table_fits_the_terminal(columns: int) -> None:
     lines = re.sub(r"\x1b\[[0-9;]*m", "", bike_on_terminal("models", columns=columns).stdout).splitlines()
