@@ -934,7 +934,7 @@ def test_the_report_is_also_written_to_a_file(data: Path, out: Path, tmp_path: P
     assert there(out) == RUN
 
 
-@pytest.mark.parametrize("name", ["run", "run.bike"])
+@pytest.mark.parametrize("name", ["run", "run.2026"])
 def test_a_folder_after_output_is_still_that_of_the_model(data: Path, tmp_path: Path, name: str) -> None:
     ran = finetune(data, "-o", tmp_path / name, *FAST)
 

@@ -52,6 +52,7 @@ from bike_cli.errors import ModelError, shorten
 from bike_cli.wording import either
 
 WEIGHTS_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}
+CLASSIFIER_TENSORS = {"weight", "bias", "keys", "key_classes"}  # see engine/heads/saved_classifier.py
 BIKE_RECIPE = Recipe(spot="all", temperature=0.01, template="bike")  # what official checkpoints were trained with
 BIKE_RESIZE = {224: 256}  # the official test resize; other inputs are resized to their own side
 logger = logging.getLogger(__name__)
@@ -217,6 +218,10 @@ def _inferred(state: State, file: Path) -> dict[str, object]:
         config = infer_config(state.clip)
         check_config(config, str(file))
     except (LookupError, ValueError, AttributeError, ArithmeticError) as e:
+        if state.clip.keys() >= CLASSIFIER_TENSORS:
+            raise ModelError(
+                f"{file}: is a saved classifier, not a model; use bike classify --classifier {file}"
+            ) from e
         raise ModelError(f"{file}: is not a CLIP ({first_line(e)} is missing or wrong); {WAY_OUT}") from e
     if state.head is None and "input_resolution" not in state.clip:
         # The activation leaves no trace in the tensors, and a wrong one makes features silently worse.

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from bike_cli.config import AttributeConfig, SamplingConfig
 from bike_cli.engine.heads.few_shot import Head
 from bike_cli.engine.heads.saved_classifier import KEY, TENSORS, SavedClassifier, load_classifier, save_classifier
+from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.errors import ModelError
 
 CLASSES, DIM, KEYS = 3, 5, 4
@@ -469,3 +470,12 @@ def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
 
     assert_refused(tmp_path / "pipe", "a named pipe")
+
+
+def test_a_classifier_given_as_a_model_names_the_right_flag(file: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        open_checkpoint(str(file), offline=True)
+
+    assert str(caught.value.args[0]) == (
+        f"{file}: is a saved classifier, not a model; use bike classify --classifier {file}"
+    )
