@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
+from types import FrameType
 
 from bike_cli.video.workers.descriptors import reserve_standard_descriptors
 
@@ -11,9 +13,11 @@ from bike_cli.video.workers.descriptors import reserve_standard_descriptors
 def run() -> None:
     """Run the command line."""
     reserve_standard_descriptors()
-    _end_silently_when_interrupted()
+    is_default = _take_interrupts()
     from bike_cli.cli.app import app
 
+    if is_default:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         app(prog_name="bike")
     finally:
@@ -21,10 +25,21 @@ def run() -> None:
         gc.freeze()
 
 
-def _end_silently_when_interrupted() -> None:
-    """Let Ctrl-C end the process without a traceback while there is nothing to clean up yet."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+def _take_interrupts() -> bool:
+    """Let Ctrl-C end the process with a line instead of a traceback while there is nothing to clean up yet.
+
+    Returns whether Ctrl-C was not ignored; nohup and shells ask for that.
+    """
+    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_default:
+        signal.signal(signal.SIGINT, _end_by_interrupt)
+    return is_default
+
+
+def _end_by_interrupt(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"interrupted\n")
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)  # a shell sees that the signal ended the process, and ends its loop
 
 
 if __name__ == "__main__":

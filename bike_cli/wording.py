@@ -11,6 +11,12 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def outcome(ok: int, failed: int) -> str:
+    """Return how many videos succeeded and failed: "3 videos: 2 ok, 1 failed"."""
+    failures = f", {failed:,} failed" if failed else ""
+    return f"{count(ok + failed, 'video')}: {ok:,} ok{failures}"
+
+
 def either(choices: Iterable[object]) -> str:
     """Return choices as a phrase: "a", "a or b", "a, b or c"."""
     *others, last = map(str, choices)

@@ -86,7 +86,7 @@ def fewshot(config: FewshotConfig, request: FewshotRequest) -> ExitCode:
         with loading("labels", quiet=running.quiet):
             study = Study(engine, labelled, config, running.pool)
         study.check_also(also)
-        failed = show_reading(study.read(), quiet=request.quiet)
+        failed = show_reading(study.read(), quiet=request.quiet, prints_progress=request.progress)
         report = study.report()
         if request.save is not None:
             _save(study, request.save, also)

@@ -29,6 +29,7 @@ from bike_cli.cli.terminal.console import (
     stop_signals,
 )
 from bike_cli.cli.terminal.output_file import open_output
+from bike_cli.cli.terminal.progress_lines import ProgressLines
 from bike_cli.cli.terminal.targets import check_ending, check_folder_name, check_not_media, check_target
 from bike_cli.config import ClassifyConfig, FinetuneConfig, flag
 from bike_cli.config.fields import DATA, OUTPUT
@@ -249,13 +250,14 @@ def _train(training: Finetuning, request: FinetuneRequest, *, quiet: bool) -> Ex
     events = folder / "tensorboard" if request.tensorboard and training.group.is_first else None
     console = stderr(quiet=not shows_progress)
     view = View(console, events=events, done=training.done)
-    with _stopping_on_signals(training, view), display(console), view:
+    lines = ProgressLines("step", wanted=request.progress and not quiet, done=training.done)
+    with _stopping_on_signals(training, view), display(console), view, lines:
         for record in training:
             view.add(record)
+            if view.steps is not None:
+                lines.update(view.steps[0], total=view.steps[1], failed=view.failures)
     if training.was_stopped:
-        if not quiet:
-            notice(f"{folder}: is not complete; continue with --resume", level="warning")
-        return ExitCode.INTERRUPTED
+        raise KeyboardInterrupt(f"{folder} is not complete; continue with --resume")
     if not training.group.is_first:
         return ExitCode.DONE
     if sys.stdout is not None:

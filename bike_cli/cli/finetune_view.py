@@ -14,7 +14,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from bike_cli.cli.terminal.console import plain, print_table, rate
+from bike_cli.cli.terminal.console import duration, plain, print_table, rate
 from bike_cli.wording import count
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class View:
         self._steps: deque[Step] = deque(maxlen=RECENT)
         self._validations: list[Validation] = []
         self._last: dict[str, Step] = {}
-        self._failures = 0
+        self.failures = 0
+        self.steps: tuple[int, int] | None = None  # done, and of the whole run
         self.is_stopping = False
         self._live = Live(console=console, refresh_per_second=4, transient=False, get_renderable=self._render)
         self._events: TensorBoardLog | None = None
@@ -77,7 +78,8 @@ class View:
             return
         self._steps.append(record)
         self._last[record.branch] = record
-        self._failures += record.failures
+        self.failures += record.failures
+        self.steps = record.step, record.steps
         self._add_scalar(f"{record.branch}/loss", record.loss, record.step)
         self._add_scalar(f"{record.branch}/rate", record.rate, record.step)
 
@@ -125,9 +127,9 @@ class View:
             "Rate": f"{last.rate:.2g}",
             "Speed": rate(speed) if speed else "",
             "Waiting": f"{waiting:.0%}" if speed else "",
-            "Left": _duration((last.steps - last.step) * seconds / len(recent)),
+            "Left": duration((last.steps - last.step) * seconds / len(recent)),
             "Memory": f"{last.memory_mib:,} MiB" if last.memory_mib else "",
-            "Failed": f"{self._failures:,}" if self._failures else "",
+            "Failed": f"{self.failures:,}" if self.failures else "",
         }
 
     def _validation_table(self) -> Table:
@@ -151,7 +153,7 @@ def print_rehearsal(rehearsal: Rehearsal) -> None:
         "Batch": count(rehearsal.batch_size, "video") + (f" in {rehearsal.parts} parts" if rehearsal.parts > 1 else ""),
         "Steps": f"{rehearsal.steps:,}",
         "Per step": f"{rehearsal.step_s:.2f} s, and {rehearsal.load_s:.2f} s to decode its videos",
-        "Total": f"about {_duration(3600 * rehearsal.hours)}, limited by {limit}; validation takes extra time",
+        "Total": f"about {duration(3600 * rehearsal.hours)}, limited by {limit}; validation takes extra time",
         "Memory": f"{rehearsal.memory_mib:,} MiB on the device" if rehearsal.memory_mib else "unknown on this device",
         "Disk": f"{rehearsal.disk_mib:,} MiB",
     }
@@ -181,10 +183,3 @@ def print_results(folder: Path) -> None:
     for row, metrics in rows.items():
         table.add_row(row, *(f"{100 * metrics[name]:.1f} %" for name in names))
     print_table(Console(highlight=False), table)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -55,6 +55,12 @@ class Request:
         panel=GENERAL,
         help="Log choices and timings to stderr; -vv logs more details.",
     )
+    progress: bool = flag(
+        "--progress",
+        default=False,
+        panel=OUTPUT,
+        help="Print a line of progress on stderr every 30 seconds, for logs; a terminal shows progress anyway.",
+    )
     config: Path | None = flag(
         "--config", default=None, panel=GENERAL, help="YAML file; flags and BIKE_* variables override it."
     )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bike_cli.cli.terminal.console import display, download_aliases, loading, notice, plain, stderr, stderr_is_tty
+from bike_cli.cli.terminal.progress_lines import ProgressLines
 from bike_cli.config import VideoConfig
 
 if TYPE_CHECKING:
@@ -71,14 +72,23 @@ def session(config: VideoConfig, *, videos: int | None, quiet: bool) -> Iterator
         yield Session(config, pool, stack, quiet=quiet)
 
 
-def show_reading(reading: Iterator[tuple[int, int, Failure | None]], *, quiet: bool) -> int:
-    """Read labelled videos with a status line on a terminal; report failures as they occur, return their number."""
+def show_reading(
+    reading: Iterator[tuple[int, int, Failure | None]], *, quiet: bool, prints_progress: bool = False
+) -> int:
+    """Read labelled videos with a status line on a terminal; report failures as they occur, return their number.
+
+    Args:
+        reading: yields the number of videos that were read, of all videos, and a failure, if any.
+        quiet: show nothing.
+        prints_progress: print lines of progress where stderr is no terminal.
+    """
     console, failed = stderr(quiet=quiet or not stderr_is_tty()), 0
-    with display(console), console.status(plain("reading videos")) as status:
+    lines = ProgressLines("video", wanted=prints_progress and not quiet)
+    with display(console), console.status(plain("reading videos")) as status, lines:
         for done, total, failure in reading:
             status.update(plain(f"reading videos: {done:,}/{total:,}"))
-            if failure is not None:
-                failed += 1
-                if not quiet:
-                    notice(failure.message, level="warning")
+            failed += failure is not None
+            lines.update(done, total=total, failed=failed)
+            if failure is not None and not quiet:
+                notice(failure.message, level="warning")
     return failed

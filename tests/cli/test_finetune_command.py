@@ -670,7 +670,7 @@ def test_a_process_that_gets_sigterm_leaves_a_checkpoint_and_is_resumed(
     assert second.exit_code == ExitCode.USAGE
     assert error_of(second) == f"{out}: another run is using it; wait until it ends, or choose a new folder"
     assert (process.returncode, stdout) == (ExitCode.INTERRUPTED, "")
-    assert stderr == f"warning: {out}: is not complete; continue with --resume\n"
+    assert stderr == f"interrupted; {out} is not complete; continue with --resume\n"
     assert again.exit_code == ExitCode.USAGE
     assert error_of(again).startswith(f"{out}: contains an unfinished run; continue it with --resume, or")
     assert ran == whole[1]
@@ -716,7 +716,7 @@ def test_a_second_ctrl_c_ends_at_once_and_the_folder_is_free(data: Path, out: Pa
     halted = stop(signal.SIGINT, data, "--save", out, *FAST, record=2, times=2)
     tried = finetune(data, "--save", out, "--dry-run")
 
-    assert (halted.exit_code, halted.stderr) == (ExitCode.INTERRUPTED, "")
+    assert (halted.exit_code, halted.stderr) == (ExitCode.INTERRUPTED, "interrupted\n")
     assert not (out / "checkpoints").exists()
     assert tried.exit_code == ExitCode.DONE
 

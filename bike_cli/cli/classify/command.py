@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from bike_cli.cli.classify.resume import ExistingRecords, RecordFormat, read_existing, record_format
 from bike_cli.cli.classify.sources import Inputs, Sources, check_output, list_sources, name_of
-from bike_cli.cli.classify.summary import Tally, summary
+from bike_cli.cli.classify.summary import Tally, summary, timings
 from bike_cli.cli.classify.writers import Format, check_format_of_name, format_of, make_writer
 from bike_cli.cli.flags import Flags, Request, command
 from bike_cli.cli.session import Session, session
@@ -163,13 +164,19 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
             explains=config.explain,
         )
         console = _console_of_bar(stream, writer, quiet=request.quiet or (names is not None and len(names) == 1))
-        with closing(_with_progress(answers, console, lambda: _total(names, sources, shard, existing))) as records:
+        prints_lines = request.progress and not request.quiet
+        total = partial(_total, names, sources, shard, existing)
+        with closing(_with_progress(answers, console, total, prints_lines=prints_lines)) as records:
             try:
                 _write(records, writer, done, strict=request.strict)
-            except KeyboardInterrupt:
-                _report_end(request, done, existing, workers=running.pool.workers)
+            except KeyboardInterrupt as e:
+                if done.tally.total:
+                    e.args = (summary(done.tally, seconds=done.seconds, before=existing.tally.total),)
                 raise
-    _report_end(request, done, existing, workers=running.pool.workers)
+            finally:
+                if done.spent != Timings():
+                    logger.info("%s", timings(done.tally, done.spent, workers=running.pool.workers))
+    _report_end(request, done, existing)
     if sources.arrive and not sources.seen:
         notice("stdin: contains no path; pipe some in, one per line", level="error")
     return _exit_code(done, existing, is_empty_shard=shard is not None and sources.seen > 0)
@@ -182,10 +189,10 @@ def _check_format(request: ClassifyRequest, format_: Format) -> None:
     """Raise UsageError if the format cannot be resumed, or if the name of the file promises another format."""
     if request.resume and request.output is None:
         raise UsageError("--resume: needs the file of the earlier run; add -o answers.jsonl")
-    if request.output is not None:
-        check_format_of_name(request.format, request.output)
     if request.resume and format_ != "jsonl":
         raise UsageError(f"--resume: needs JSON lines, not {format_}; name a file such as -o answers.jsonl")
+    if request.output is not None:
+        check_format_of_name(request.format, request.output)
 
 
 @contextmanager
@@ -248,14 +255,17 @@ def _console_of_bar(stream: TextIO, writer: Writer, *, quiet: bool) -> Console |
 
 
 def _with_progress(
-    answers: Iterable[Prediction | Failure], console: Console | None, total: Callable[[], Total]
+    answers: Iterable[Prediction | Failure], console: Console | None, total: Callable[[], Total], *, prints_lines: bool
 ) -> Generator[Prediction | Failure, None, None]:
-    if console is None:
+    if console is None and (not prints_lines or stderr_is_tty()):
         yield from answers
         return
-    from bike_cli.cli.classify.progress import show_progress
+    from bike_cli.cli.classify.progress import print_progress, show_progress
 
-    yield from show_progress(answers, console=console, total=total())
+    if console is None:
+        yield from print_progress(answers, total=total())
+    else:
+        yield from show_progress(answers, console=console, total=total())
 
 
 def _write(records: Iterable[Prediction | Failure], writer: Writer, done: Done, *, strict: bool) -> None:
@@ -272,7 +282,7 @@ def _write(records: Iterable[Prediction | Failure], writer: Writer, done: Done, 
         writer.close()
 
 
-def _report_end(request: ClassifyRequest, done: Done, existing: ExistingRecords, *, workers: int) -> None:
+def _report_end(request: ClassifyRequest, done: Done, existing: ExistingRecords) -> None:
     if done.stopped_by is not None:
         failed = f"{done.stopped_by.source.id}: failed ({done.stopped_by.kind})"
         notice(f"{failed}; --strict stopped here, {count(done.tally.total, 'video')} done", level="error")
@@ -283,8 +293,9 @@ def _report_end(request: ClassifyRequest, done: Done, existing: ExistingRecords,
         stderr().print(
             plain(f"{request.output}: nothing left to do, {count(before, 'record exists', 'records exist')}")
         )
-    elif stderr_is_tty() and done.tally.total > 1:
-        line = summary(done.tally, seconds=done.seconds, spent=done.spent, workers=workers, before=before)
+    elif request.output is not None or (stderr_is_tty() and done.tally.total > 1):
+        width = stderr().width if stderr_is_tty() else 0
+        line = summary(done.tally, seconds=done.seconds, before=before, output=request.output, width=width)
         stderr().print(plain(line, "dim"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TimeElapsed
 from rich.text import Text
 
 from bike_cli.cli.terminal.console import display, rate
+from bike_cli.cli.terminal.progress_lines import ProgressLines
 from bike_cli.records import Failure, Prediction
 from bike_cli.wording import count
 
@@ -36,6 +37,24 @@ def show_progress(
                 failed += isinstance(record, Failure)
                 bar.update(task, advance=1, failed=failed)
                 yield record
+
+
+def print_progress(
+    records: Iterable[Prediction | Failure], *, total: Total = None
+) -> Generator[Prediction | Failure, None, None]:
+    """Yield the records, and print lines of progress until the end; see `ProgressLines`.
+
+    Args:
+        records: of the videos, as they are done.
+        total: see `show_progress`.
+    """
+    done = failed = 0
+    lines = ProgressLines("video", wanted=True, total=total if isinstance(total, int) else None)
+    with lines, _counting(total, lambda number: setattr(lines, "total", number)):
+        for record in records:
+            done, failed = done + 1, failed + isinstance(record, Failure)
+            lines.update(done, failed=failed)
+            yield record
 
 
 class _Counts(ProgressColumn):

@@ -1,14 +1,17 @@
-"""The summary of a run: records by kind, the exit code, and a line with timings."""
+"""The summary of a run: records by kind, the exit code, and the lines at the end."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from bike_cli.cli.terminal.console import rate
+from rich.cells import cell_len
+
+from bike_cli.cli.terminal.console import duration, rate
 from bike_cli.errors import ExitCode
 from bike_cli.records import Failure, Prediction, Timings
-from bike_cli.wording import count
+from bike_cli.wording import count, outcome
 
 
 @dataclass
@@ -45,27 +48,30 @@ class Tally:
         return ExitCode.SOME_FAILED if self.failures else ExitCode.DONE
 
 
-def summary(done: Tally, *, seconds: float, spent: Timings, workers: int, before: int = 0) -> str:
+def summary(done: Tally, *, seconds: float, before: int = 0, output: Path | None = None, width: int = 0) -> str:
     """Return the line that is printed at the end of a run.
 
     Args:
         done: the records of this run.
-        spent: all zero if it was not measured.
+        seconds: how long it took.
         before: records that the file of a resumed run contained already.
+        output: the file with the records, if any.
+        width: columns that the line may take; details are left out if it is longer. 0: any number.
     """
     speed = f", {rate(done.total / seconds)}" if done.total and seconds > 0 else ""
-    parts = [f"{count(done.total, 'video')}: {_outcome(done)} in {seconds:,.1f} s{speed}"]
-    if spent != Timings():
-        decoded = f"decode {spent.decode_s:,.1f} s in {count(workers, 'worker')}"
-        parts.append(f"{decoded}, encode {spent.encode_s:,.1f} s, waited {spent.wait_s:,.1f} s")
-        parts.append(f"{max(0, done.total - spent.decoded):,} from the cache")
-    if before:
-        parts.append(f"{before:,} existed before")
-    return " · ".join(parts)
-
-
-def _outcome(done: Tally) -> str:
-    if not done.failures:
-        return f"{done.ok:,} ok"
     kinds = ", ".join(f"{number:,} {kind}" for kind, number in done.failed.most_common())
-    return f"{done.ok:,} ok, {done.failures:,} failed ({kinds})"
+    kinds = f" ({kinds})" if kinds else ""
+    existed = f"; {before:,} existed before" if before else ""
+    written = "" if output is None else f"; written to {output}"
+    counts = outcome(done.ok, done.failures)
+    took = f" in {duration(seconds) if seconds >= 90 else f'{seconds:,.1f} s'}"
+    lines = [counts + kinds + took + speed + existed + written, counts + took + speed + existed + written]
+    lines.append(counts + took + existed + written)
+    return next((line for line in lines if not width or cell_len(line) <= width), lines[-1])
+
+
+def timings(done: Tally, spent: Timings, *, workers: int) -> str:
+    """Return the line for -v that says where the time went, and how many videos were read from the cache."""
+    decoded = f"decode {spent.decode_s:,.1f} s in {count(workers, 'worker')}"
+    cached = f"{max(0, done.total - spent.decoded):,} from the cache"
+    return f"{decoded}, encode {spent.encode_s:,.1f} s, waited {spent.wait_s:,.1f} s, {cached}"

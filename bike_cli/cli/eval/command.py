@@ -139,7 +139,7 @@ def _evaluate_videos(
     check_videos(*request.targets.values(), samples=tested.samples)
     with session(config, videos=len(tested.samples), quiet=request.quiet) as running:
         evaluation = _evaluation(config, request, tested, running)
-        show_reading(evaluation.read(), quiet=running.quiet)
+        show_reading(evaluation.read(), quiet=running.quiet, prints_progress=request.progress)
         if not evaluation.processes.is_first:
             return None
         report = evaluation.report(files, request.arguments)

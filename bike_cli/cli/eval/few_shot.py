@@ -65,7 +65,7 @@ def evaluate_few_shot(
                 studies.append((name, study))
         scores: list[list[SystemScores]] = []
         for name, study in studies:
-            show_reading(study.read(), quiet=running.quiet)
+            show_reading(study.read(), quiet=running.quiet, prints_progress=request.progress)
             scores.append(_scores(study, name))
         if not processes.is_first:
             return None

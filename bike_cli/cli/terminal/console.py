@@ -98,6 +98,14 @@ def rate(per_s: float) -> str:
     return f"{per_s:,.0f}/s" if per_s >= 100 else f"{per_s:.1f}/s" if per_s >= 1 else f"{per_s:.2f}/s"
 
 
+def duration(seconds: float) -> str:
+    """Return a duration for people, such as "68 s", "12 min" or "2 h 05 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 @contextmanager
 def display(console: Console) -> Iterator[Console]:
     """Print messages through `console` while it has a live display, which other consoles would garble."""
@@ -115,19 +123,21 @@ def display(console: Console) -> Iterator[Console]:
 def handle_errors(*, quiet: bool = False, verbose: int = 0) -> Iterator[None]:
     """Turn errors into one line on stderr and an exit code, and log records into lines; bugs keep their traceback.
 
+    Ctrl-C prints "interrupted", followed by the arguments of the KeyboardInterrupt, which say what was kept.
+
     Args:
-        quiet: hide warnings.
+        quiet: hide warnings, and the line of Ctrl-C.
         verbose: 1 shows log records of level INFO, 2 also those of level DEBUG.
     """
     if quiet and verbose:
         notice("--quiet: cannot be combined with --verbose; give one of them", level="error")
         raise typer.Exit(ExitCode.USAGE)
-    with logs_on_stderr(notice, quiet=quiet, verbose=verbose), _errors_as_exit_codes():
+    with logs_on_stderr(notice, quiet=quiet, verbose=verbose), _errors_as_exit_codes(quiet=quiet):
         yield
 
 
 @contextmanager
-def _errors_as_exit_codes() -> Iterator[None]:
+def _errors_as_exit_codes(*, quiet: bool) -> Iterator[None]:
     # SIGTERM and the like end a run as Ctrl-C does, with all clean-up. Ignored signals stay ignored, as with nohup.
     is_main = threading.current_thread() is threading.main_thread()
     unhandled = [number for number in stop_signals() if is_main and signal.getsignal(number) is signal.SIG_DFL]
@@ -138,6 +148,8 @@ def _errors_as_exit_codes() -> Iterator[None]:
         notice_error(e)
         raise typer.Exit(e.exit_code) from e
     except KeyboardInterrupt as e:
+        if not quiet and is_first_process():
+            stderr().print(plain("; ".join(["interrupted", *map(str, e.args)])))
         raise typer.Exit(ExitCode.INTERRUPTED) from e
     except BrokenPipeError as e:
         # The reader has closed the pipe. Without this, Python would report it again when it closes stdout.
@@ -155,6 +167,11 @@ def _errors_as_exit_codes() -> Iterator[None]:
             level="error",
         )
         raise typer.Exit(ExitCode.USAGE) from e
+
+
+def is_first_process() -> bool:
+    """Return whether this is the first, or the only one, of the processes that torchrun starts."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def stop_signals() -> list[signal.Signals]:
@@ -191,8 +208,7 @@ def download_aliases(models: Iterable[str | None], *, offline: bool, quiet: bool
     from bike_cli.cli.terminal.downloads import Downloads
     from bike_cli.engine.models.aliases import download_missing
 
-    is_first = os.environ.get("RANK", "0") == "0"  # among the processes that torchrun starts
-    with reporting_to(Downloads(quiet=quiet or not is_first)):
+    with reporting_to(Downloads(quiet=quiet or not is_first_process())):
         download_missing(models, offline=offline)
 
 

@@ -98,6 +98,9 @@ def open_resumed(output: Path) -> Iterator[Resumed]:
             try:
                 yield Resumed(output, stream, file.keep_ranges)
                 is_complete = True
+            except KeyboardInterrupt as e:
+                e.args = (*e.args, f"written to {output}")
+                raise
             finally:
                 if not is_complete:
                     _drop_if_empty(file)
@@ -271,8 +274,11 @@ def _renamed_at_the_end(file: _Locked, stream: TextIO, output: Path) -> Iterator
     try:
         yield
         is_whole = True
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as e:
         is_interrupted = True
+        if file.has_written:
+            kept = f"written to {output}" if not output.exists() else f"{output.name} is unchanged; {_kept(file)}"
+            e.args = (*e.args, kept)
         raise
     finally:
         with suppress(OSError) if not is_whole else nullcontext():  # it would hide the first error
@@ -282,10 +288,14 @@ def _renamed_at_the_end(file: _Locked, stream: TextIO, output: Path) -> Iterator
         if is_whole or (is_interrupted and file.has_written and not output.exists()):
             file.rename(output)
         elif file.has_written:
-            kept = f"its records are in {file.path}, and --resume continues them"
-            notice(f"{output}: is not complete; {kept}", level="warning")
+            if not is_interrupted:
+                notice(f"{output}: is not complete; {_kept(file)}", level="warning")
         else:
             _drop_if_empty(file)  # nothing to keep, and an older file may exist
+
+
+def _kept(file: _Locked) -> str:
+    return f"its records are in {file.path}, and --resume continues them"
 
 
 class _Text(io.TextIOWrapper):

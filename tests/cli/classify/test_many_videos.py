@@ -95,7 +95,9 @@ def test_strict_stops_at_the_first_failure(many: Path, tmp_path: Path, is_file: 
     lines = (answers.read_text() if is_file else ran.stdout).splitlines()
     assert ran.exit_code == ExitCode.SOME_FAILED == 3
     assert [json.loads(line)["status"] for line in lines] == ["ok"] * 3 + ["error"]
-    assert re.fullmatch(r"error: .*4\.mp4: failed \(\w+\); --strict stopped here, 4 videos done\n", ran.stderr)
+    line = r"error: .*4\.mp4: failed \(\w+\); --strict stopped here, 4 videos done\n(4 videos: .*\n)?"
+    assert re.fullmatch(line, ran.stderr)
+    assert ("; written to " in ran.stderr) == is_file
 
 
 def test_strict_is_3_even_where_the_first_fails(many: Path) -> None:
@@ -120,7 +122,33 @@ def test_a_file_gets_the_records_and_the_terminal_progress_and_a_summary(many: P
 
     assert ran.stdout == ""
     assert "8/8 videos 1 failed" in without_colour(ran.stderr)
-    assert re.search(r"^8 videos: 7 ok, 1 failed \(1 \w+\) in [\d.]+ s, [\d.,]+/s", without_colour(ran.stderr), re.M)
+    assert re.search(r"^8 videos: 7 ok, 1 failed", without_colour(ran.stderr), re.M)
+
+
+def test_off_a_terminal_a_file_of_answers_is_announced_in_one_line(many: Path, tmp_path: Path) -> None:
+    output = tmp_path / "a.jsonl"
+
+    ran, quiet = classify(many, "-o", output), classify(many, "-o", output, "-q")
+
+    line = r"8 videos: 7 ok, 1 failed \(1 \w+\) in [\d.]+ s, [\d.,]+/s; written to (.*)\n"
+    announced = re.fullmatch(line, ran.stderr)
+    assert announced
+    assert announced[1] == str(output)
+    assert quiet.stderr == ""
+
+
+def test_the_last_line_fits_a_terminal_and_timings_are_for_verbose(many: Path) -> None:
+    ran, verbose = (bike_on_terminal("classify", "-m", "tiny", *LABELS, many, *flags) for flags in ((), ("-v",)))
+
+    line = without_colour(ran.stderr).rstrip("\n").split("\n")[-1]
+    assert re.fullmatch(r"8 videos: 7 ok, 1 failed \(1 \w+\) in [\d.]+ s, [\d.,]+/s", line)
+    assert len(line) <= 80
+    assert "encode" not in ran.stdout + ran.stderr
+    assert re.search(r"info: decode [\d.]+ s in \d+ workers?, encode", without_colour(verbose.stdout + verbose.stderr))
+
+
+def test_a_pipe_without_a_file_gets_no_last_line(many: Path) -> None:
+    assert classify(many).stderr == ""
 
 
 @pytest.mark.parametrize(("total", "shown"), [(None, "1 video "), (1, "1/1 video "), (2, "1/2 videos ")])

@@ -286,6 +286,7 @@ def test_ctrl_c_leaves_a_part_that_the_next_run_continues(number: signal.Signals
     assert (process.returncode, stdout) == (130, "")
     assert re.search(r"^base: stopped at .* \(3 MB\); the same command continues there$", stderr, re.MULTILINE)
     assert "Traceback" not in stderr
+    assert stderr.endswith("\ninterrupted\n")
     assert again.returncode == 0
     assert " are on disk" in again.stderr
     assert re.search(r"bytes=[1-9]\d+-$", server.downloads()[-1])
