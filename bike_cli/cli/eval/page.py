@@ -231,18 +231,16 @@ def _confusion(system: SystemResult) -> _Confusion:
 class _Frame:
     source: str
     when: str
-    weight: float
-    share: float  # of the heaviest frame's weight
+    weight: float  # share of the weight of all frames
 
 
 def _frames(mistake: Mistake) -> list[_Frame]:
-    heaviest = max(mistake.weights, default=0.0) or 1.0
     shown = []
     rows = zip(mistake.frames, mistake.times_s, mistake.weights, strict=True)
     for number, (frame, time_s, weight) in enumerate(rows, start=1):
         when = f"{time_s:.2f} s" if math.isfinite(time_s) else f"frame {number}"
         jpeg = base64.b64encode(as_jpeg(frame, side_px=THUMBNAIL_PX)).decode()
-        shown.append(_Frame(f"data:image/jpeg;base64,{jpeg}", when, weight, weight / heaviest))
+        shown.append(_Frame(f"data:image/jpeg;base64,{jpeg}", when, weight))
     return shown
 
 

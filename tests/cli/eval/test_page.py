@@ -375,6 +375,15 @@ def test_the_metric_that_decides_is_named(file: Path) -> None:
     assert "; top-1 decides, p adjusted for 2 comparisons (Holm)." in page.one("section", id="differences").text
 
 
+def test_an_empty_p_is_explained_where_there_is_one(file: Path) -> None:
+    tested = a_difference("top1", 0.0, 0.1) | {"p_adjusted": 0.01, "significant": True}
+    said = "Other metrics are not tested, so their p and verdict are empty."
+
+    for rows, is_said in (([tested, a_difference("map", 0.0, 0.1)], True), ([tested], False)):
+        page = written(a_report(a_system(), comparisons=rows), [], file)
+        assert (said in page.one("div", id="comparisons").one("caption").text) is is_said
+
+
 @pytest.mark.parametrize(
     ("protocol", "left_out", "said"),
     [
@@ -557,12 +566,8 @@ def test_a_frame_is_a_small_picture_with_its_time_and_its_weight(file: Path) -> 
     assert first.size == (75, 224)
     assert second.size == (40, 30)
     assert np.abs(np.asarray(first).astype(int) - (10, 200, 10)).max() < 6
-    assert [result.text for result in card.all("figcaption")] == ["0.50 s · 40 %", "2.25 s · 10 %"]
-    assert card.all("img")[1].attributes["alt"] == "red square, classified as blue circle: 2.25 s, weight 10%"
-    assert [bar.attributes["width"] for bar in card.one("ul", class_="frames").all("rect", class_="share")] == [
-        "100",
-        "25",
-    ]
+    assert [result.text for result in card.all("figcaption")] == ["0.50 s · 40.0 %", "2.25 s · 10.0 %"]
+    assert card.all("img")[1].attributes["alt"] == "red square, classified as blue circle: 2.25 s, weight 10.0 %"
 
 
 def opened(image: Node) -> Image.Image:
@@ -574,7 +579,35 @@ def opened(image: Node) -> Image.Image:
 def test_a_frame_without_a_clock_has_its_number(file: Path) -> None:
     card = written(a_report(a_system()), [a_mistake(times_s=(float("nan"),) * 2)], file).one("article")
 
-    assert [result.text for result in card.all("figcaption")] == ["frame 1 · 40 %", "frame 2 · 10 %"]
+    assert [result.text for result in card.all("figcaption")] == ["frame 1 · 40.0 %", "frame 2 · 10.0 %"]
+
+
+def test_every_bar_is_as_long_as_the_number_at_it_and_its_section_names_the_scale(file: Path) -> None:
+    crowded = a_system("crowded", labels=many_classes(64)[0], counts=many_classes(64)[1].tolist())
+    split = {"system": "tiny", "name": "half 1", "classes": 2, "videos": 9, "metrics": {"top1": 0.3333}}
+    mistakes = [a_mistake(weights=(0.2757, 0.1)), a_mistake(score=0.5, weights=(0.35, 0.28))]
+    page = written(a_report(a_system(), crowded, splits=[split]), mistakes, file)
+
+    sections = {str(section.attributes["id"]): section for section in page.all("section")}
+    drawn = {name: section for name, section in sections.items() if section.all("svg", class_="bar")}
+    assert set(drawn) == {"metrics", "splits", "classes", "confusions", "mistakes"}
+    for section in drawn.values():
+        assert "Bars run from 0 to 100 %." in section.text
+        for holder in section.all():
+            for bar in (child for child in holder.children if isinstance(child, Node) and child.tag == "svg"):
+                number = re.findall(r"\d+\.\d+", holder.text.rpartition(" s · ")[2])[0]
+                width = float(str(bar.one("rect", class_="share").attributes["width"]))
+                assert bar.attributes["viewbox"] == "0 0 100 10"
+                assert width == pytest.approx(float(number), abs=0.051)
+
+
+def test_the_line_across_a_bar_is_the_interval(file: Path) -> None:
+    metrics = {"top1": {"value": 0.8, "low": 0.55, "high": 0.9}, "mean_class": {"value": 1.0, "low": 0.48, "high": 1.0}}
+    page = written(a_report(a_system() | {"metrics": metrics}), [], file)
+
+    lines = [bar.attributes for bar in page.one("div", id="headline").all("rect", class_="interval")]
+    assert [(float(str(line["x"])), float(str(line["width"]))) for line in lines] == [(55, 35), (48, 52)]
+    assert "The line across a bar is the interval." in page.one("div", id="headline").one("caption").text
 
 
 def test_weights_of_nothing_are_empty_bars(file: Path) -> None:
@@ -783,6 +816,69 @@ def test_a_page_is_no_wider_than_a_phone(case: str, browser: Browser, file: Path
 
     assert browser.value_of("document.documentElement.clientWidth") == PHONE_PX
     assert browser.value_of("document.documentElement.scrollWidth") == PHONE_PX
+
+
+HINT = """(() => { const span = document.querySelector('#SHOWN caption span');
+  return getComputedStyle(span, '::after').maxHeight != '0px' && span.clientHeight })()"""
+
+
+def edge_shades(browser: Browser, table: str) -> tuple[int, int]:
+    """Return how much darker the right edge of a table is than the paper, at its first and its last columns."""
+    shades = []
+    for place in ("0", "1e6"):
+        place_of_edge = f"""(() => {{ const box = document.getElementById('{table}');
+            box.scrollIntoView(); box.scrollLeft = {place};
+            const {{right, top}} = box.getBoundingClientRect(); return [right, top] }})()"""
+        right, top = (round(float(value)) for value in browser.value_of(place_of_edge))  # type: ignore[attr-defined]
+        strip = pixels(browser.screenshot())[top + 4 : top + 20, right - 6 : right - 2].mean(axis=(0, 2))
+        shades.append(round(float(255 - strip.min())))
+    return shades[0], shades[1]
+
+
+def test_a_table_that_is_cut_has_a_shadow_and_a_hint_until_its_last_column(browser: Browser, file: Path) -> None:
+    labels, counts = many_classes(12)
+    write(a_report(a_system(labels=labels, counts=counts.tolist())), [], file)
+
+    for width, is_cut in ((PHONE_PX, True), (1280, False)):
+        browser.open(file, width=width)
+        for table in ("headline", "classes-0", "matrix-0"):
+            overflow = f"(b => b.scrollWidth > b.clientWidth)(document.getElementById('{table}'))"
+            first, last = edge_shades(browser, table)
+            assert browser.value_of(overflow) is is_cut
+            assert (first > 20, last > 20) == (is_cut, False)
+            if browser.value_of("CSS.supports('animation-timeline: scroll()')"):
+                hint = browser.value_of(HINT.replace("SHOWN", table))
+                assert bool(hint) is is_cut
+
+
+def test_names_of_classes_are_whole_on_a_phone(browser: Browser, file: Path) -> None:
+    labels, counts = many_classes(12)
+    write(a_report(a_system(labels=labels, counts=counts.tolist())), [], file)
+
+    browser.open(file, width=PHONE_PX)
+
+    cut = """[...document.querySelectorAll('.matrix th, .matrix th span')].filter(
+        e => e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 1).map(e => e.textContent)"""
+    assert browser.value_of(cut) == []
+
+
+def test_every_table_can_be_reached_and_scrolled_with_the_keyboard(browser: Browser, file: Path) -> None:
+    write(*CASES["everything"], file)
+
+    browser.open(file, width=PHONE_PX)
+    browser.value_of(UNFOLD)
+
+    unreachable = """[...document.querySelectorAll('*')].filter(e => e.scrollWidth > e.clientWidth + 1
+        && getComputedStyle(e).overflowX == 'auto' && e.tabIndex != 0).map(e => e.id || e.tagName)"""
+    assert browser.value_of(unreachable) == []
+    browser.value_of("document.getElementById('headline').focus()")
+    for kind in ("keyDown", "keyUp"):
+        browser.ask("Input.dispatchKeyEvent", type=kind, key="ArrowRight", code="ArrowRight", windowsVirtualKeyCode=39)
+    moved = """new Promise(done => { const start = Date.now(); (function look() {
+        const left = document.getElementById('headline').scrollLeft;
+        left > 0 || Date.now() - start > 5000 ? done(left) : setTimeout(look, 50) })() })"""
+    reply = browser.ask("Runtime.evaluate", expression=moved, returnByValue=True, awaitPromise=True)
+    assert reply["result"]["value"] > 0
 
 
 def test_a_page_too_wide_would_be_seen(browser: Browser, file: Path) -> None:
