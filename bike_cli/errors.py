@@ -90,3 +90,8 @@ def shorten(text: object, length: int = 200) -> str:
     """Return a text for a message, cut to a length; `…` stands for the rest."""
     full = str(text)
     return full if len(full) <= length else f"{full[: length - 1]}…"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message."""
+    return (str(error) or type(error).__name__).strip().split("\n")[0][:200].rstrip(".")

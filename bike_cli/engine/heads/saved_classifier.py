@@ -23,9 +23,10 @@ from safetensors.torch import save
 
 from bike_cli.config import AttributeConfig, ClassifyConfig, Pool, SamplingConfig, Spot
 from bike_cli.engine.heads.few_shot import Head
+from bike_cli.engine.models.json_files import parse_json
 from bike_cli.engine.models.weight_files import check_regular, file_status
-from bike_cli.engine.models.weights import UNREADABLE, check_finite, digest_of_weights, first_line, parse_json
-from bike_cli.errors import ConfigError, ModelError, shorten
+from bike_cli.engine.models.weights import UNREADABLE, check_finite, digest_of_weights
+from bike_cli.errors import ConfigError, ModelError, first_line, shorten
 from bike_cli.settings import resolve
 
 VERSION = 1

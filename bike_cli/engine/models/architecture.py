@@ -19,9 +19,9 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from bike_cli.engine.models.weights import check_fit, fill, first_line
+from bike_cli.engine.models.weights import check_fit, fill
 from bike_cli.engine.towers.transforms import MAX_SIDE, as_pair
-from bike_cli.errors import ModelError, shorten
+from bike_cli.errors import ModelError, first_line, shorten
 
 Module = TypeVar("Module", bound=nn.Module)
 

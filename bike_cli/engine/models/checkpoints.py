@@ -28,6 +28,7 @@ from bike_cli.engine.download.pull import CONFIG_FILE
 from bike_cli.engine.models import catalogue
 from bike_cli.engine.models.architecture import check_config
 from bike_cli.engine.models.folder import load_folder
+from bike_cli.engine.models.json_files import WAY_OUT, read_json
 from bike_cli.engine.models.parts import (
     HEAD_WIDTH,
     Checkpoint,
@@ -37,18 +38,9 @@ from bike_cli.engine.models.parts import (
     outline_clip,
 )
 from bike_cli.engine.models.weight_files import file_status
-from bike_cli.engine.models.weights import (
-    OPENAI_SIZES,
-    UNREADABLE,
-    WAY_OUT,
-    State,
-    check_finite,
-    first_line,
-    read_json,
-    read_state,
-)
+from bike_cli.engine.models.weights import OPENAI_SIZES, UNREADABLE, State, check_finite, read_state
 from bike_cli.engine.towers.transforms import ImageRecipe
-from bike_cli.errors import ModelError, shorten
+from bike_cli.errors import ModelError, first_line, shorten
 from bike_cli.wording import either
 
 WEIGHTS_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}

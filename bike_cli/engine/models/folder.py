@@ -37,6 +37,7 @@ from torch import Tensor
 from bike_cli.config import Recipe
 from bike_cli.engine.heads.bike import AttributeHead, TemporalTransformer
 from bike_cli.engine.models.architecture import check_config, check_outputs, check_positions
+from bike_cli.engine.models.json_files import WAY_OUT, read_json
 from bike_cli.engine.models.parts import (
     Checkpoint,
     build_attribute,
@@ -46,7 +47,7 @@ from bike_cli.engine.models.parts import (
     outline_clip,
 )
 from bike_cli.engine.models.weight_files import file_status
-from bike_cli.engine.models.weights import WAY_OUT, check_finite, read_json, read_tensors
+from bike_cli.engine.models.weights import check_finite, read_tensors
 from bike_cli.engine.towers.transforms import ImageRecipe, as_pair
 from bike_cli.errors import ModelError, shorten
 

@@ -25,8 +25,7 @@ from bike_cli.config import TRAINED_ATTRIBUTE_WEIGHT, OneBranch
 from bike_cli.engine.heads.bike import MAX_FRAMES
 from bike_cli.engine.models.checkpoints import BIKE_RECIPE, BIKE_RESIZE, infer_config
 from bike_cli.engine.models.parts import Checkpoint
-from bike_cli.engine.models.weights import first_line
-from bike_cli.errors import ModelError, UsageError
+from bike_cli.errors import ModelError, UsageError, first_line
 
 logger = logging.getLogger(__name__)
 

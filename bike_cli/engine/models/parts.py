@@ -16,9 +16,9 @@ from bike_cli.engine.heads.bike import AttributeHead, TemporalTransformer
 from bike_cli.engine.models.architecture import UNBUILDABLE, build_and_fill, outline
 from bike_cli.engine.models.catalogue import PLAIN_ONLY as PLAIN_ONLY
 from bike_cli.engine.models.catalogue import is_plain
-from bike_cli.engine.models.weights import fill, first_line
+from bike_cli.engine.models.weights import fill
 from bike_cli.engine.towers.transforms import ImageRecipe
-from bike_cli.errors import ModelError, shorten
+from bike_cli.errors import ModelError, first_line, shorten
 
 Head = TypeVar("Head", bound=nn.Module)
 

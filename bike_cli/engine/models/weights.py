@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import pickle
@@ -18,12 +17,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from bike_cli.engine.models.json_files import WAY_OUT
 from bike_cli.engine.models.weight_files import check_pytorch, check_regular, read_start
-from bike_cli.errors import ModelError, shorten
+from bike_cli.errors import ModelError, first_line, shorten
 
 ZIP_START, PICKLE_START = b"PK\x03\x04", b"\x80"
 SAFETENSORS_START = b"\0\0\0\0{"  # from byte 4: the upper half of a length, then a JSON object
-WAY_OUT = "give open_clip or BIKE weights, or a folder written by bike"
 
 # What torch's unpickler raises on damaged files, with weights_only=True.
 UNREADABLE = (
@@ -32,7 +31,6 @@ UNREADABLE = (
 )
 
 UNWRITABLE = (OSError, SafetensorError)  # what writing weights raises
-MAX_JSON_BYTES = 2**24  # 16 MiB
 MAX_EXPANSION = 2**30  # bytes of tensors that the file does not hold
 MAX_NAME = 80  # characters of a tensor's name in a message
 
@@ -153,49 +151,6 @@ def _is_finite(tensor: Tensor) -> bool:
 
 def _kind(tensor: Tensor) -> str:
     return "complex" if tensor.is_complex() else "float" if tensor.is_floating_point() else "integer"
-
-
-def read_json(path: Path) -> dict[str, object]:
-    """Return the object in a JSON file.
-
-    Raises:
-        ModelError: a file that is missing, too large, not a JSON object, or has a key twice.
-    """
-    if check_regular(path, WAY_OUT) > MAX_JSON_BYTES:
-        raise ModelError(f"{path}: is larger than the {MAX_JSON_BYTES // 2**20} MiB that bike reads; {WAY_OUT}")
-    try:
-        content = parse_json(path.read_text(encoding="utf-8"))
-    except RecursionError as e:
-        raise ModelError(f"{path}: is nested too deeply; {WAY_OUT}") from e
-    except (OSError, ValueError) as e:
-        raise ModelError(f"{path}: cannot be read as JSON ({first_line(e)}); {WAY_OUT}") from e
-    if not isinstance(content, dict):
-        raise ModelError(f"{path}: contains a {type(content).__name__}, not an object; {WAY_OUT}")
-    return content
-
-
-def parse_json(text: str) -> object:
-    """Return what a JSON text holds.
-
-    Raises:
-        ValueError: not JSON, or an object with a key twice.
-        RecursionError: nested too deeply.
-    """
-    return json.loads(text, object_pairs_hook=_unique)
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in content if names.count(name) > 1)
-        raise ValueError(f"the key {shorten(repr(twice), MAX_NAME)} occurs twice")
-    return content
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message."""
-    return (str(error) or type(error).__name__).strip().split("\n")[0][:200].rstrip(".")
 
 
 def _unpickled(path: Path, start: bytes) -> object:

@@ -11,8 +11,8 @@ from torch import Tensor
 from bike_cli.config import Recipe
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.models.folder import CONFIG_FILE, load_folder, save_folder
-from bike_cli.engine.models.weights import UNWRITABLE, first_line
-from bike_cli.errors import UsageError
+from bike_cli.engine.models.weights import UNWRITABLE
+from bike_cli.errors import UsageError, first_line
 from bike_cli.inference.processes import ProcessGroup
 from bike_cli.tasks.finetune.plan import RunPlan
 from bike_cli.tasks.finetune.run_folder import FINE_TUNED, RunFolder

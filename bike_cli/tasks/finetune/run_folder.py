@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from bike_cli.config import FinetuneConfig
 from bike_cli.engine.models.folder import CONFIG_FILE, WEIGHTS_FILE
-from bike_cli.engine.models.weights import read_json
+from bike_cli.engine.models.json_files import read_json
 from bike_cli.errors import ModelError, UsageError, shorten
 from bike_cli.inference.processes import ProcessGroup
 from bike_cli.locks import acquire_lock

@@ -19,8 +19,9 @@ from typing import TypeAlias, cast
 
 from torch import Tensor
 
-from bike_cli.engine.models.weights import UNWRITABLE, check_finite, first_line, read_json, read_tensors, save_tensors
-from bike_cli.errors import ModelError, UsageError, shorten
+from bike_cli.engine.models.json_files import read_json
+from bike_cli.engine.models.weights import UNWRITABLE, check_finite, read_tensors, save_tensors
+from bike_cli.errors import ModelError, UsageError, first_line, shorten
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from bike_cli.engine.models.weights import check_range, fill, read_json, read_state
+from bike_cli.engine.models.json_files import read_json
+from bike_cli.engine.models.weights import check_range, fill, read_state
 from bike_cli.errors import ModelError
 
 STATE = {"module.a.weight": torch.arange(6.0).reshape(2, 3), "module.a.bias": torch.zeros(2)}
