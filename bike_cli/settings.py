@@ -13,7 +13,7 @@ import logging
 import os
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -95,7 +95,7 @@ def resolve(
     flags: Mapping[str, object],
     file: Path | None = None,
     environment: Mapping[str, str] = os.environ,
-    defaults: Mapping[str, object] | None = None,
+    defaults: Mapping[str, object] | Callable[[Mapping[str, object]], Mapping[str, object]] | None = None,
 ) -> Config:
     """Return the config that results from flags, environment, file and defaults.
 
@@ -103,13 +103,13 @@ def resolve(
         flags: by field name; None means not given.
         file: flat YAML; its keys are names of fields or of their flags, with dashes or underscores.
         environment: `BIKE_FRAMES=16` sets `frames`; other variables are ignored, see `unknown_variables`.
-        defaults: replace those of the dataclass.
+        defaults: replace those of the dataclass; a function returns them for the values that are given.
     Raises:
         UnknownKeyError: a key in the file that sets nothing.
         ConfigError: a value of the wrong type, invalid YAML.
     """
     known = leaves(config)
-    values: dict[str, object] = {**(defaults or {})}
+    values: dict[str, object] = {}
     origins: dict[str, str] = {}  # of values that are not given by flags
     if file is not None:
         written = _by_field(config, _read_yaml(file), file)
@@ -128,8 +128,9 @@ def resolve(
         if value is not None:
             values[name] = _checked(name, value, known, origin="command line")
             origins.pop(name, None)
+    given = defaults(values) if callable(defaults) else defaults or {}
     try:
-        return build(config, values)
+        return build(config, {**given, **values})
     except ConfigError as e:
         origin = origins.get(str(e).partition(" ")[0])  # a message about one value begins with its name
         if origin is None:

@@ -23,6 +23,12 @@ def either(choices: Iterable[object]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
+def all_of(parts: Iterable[object]) -> str:
+    """Return parts as a phrase: "a", "a and b", "a, b and c"."""
+    *others, last = map(str, parts)
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def points(share: float) -> float:
     """Return a share in percentage points, to one decimal; never -0.0."""
     return round(100 * share, 1) + 0.0

@@ -106,7 +106,7 @@ def _write_official(checkpoint: Checkpoint, wanted: OneBranch | None, out: Path)
 
 def _check_not_read(out: Path, model: str) -> None:
     from bike_cli.engine.models.catalogue import BUNDLED, bundled_folder
-    from bike_cli.engine.models.checkpoints import named_path
+    from bike_cli.engine.models.training_records import named_path
     from bike_cli.engine.models.weight_files import file_status
 
     if not out.exists():

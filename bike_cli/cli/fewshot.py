@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -148,7 +149,7 @@ def _save(study: Study, save: Path, also: Sequence[str]) -> None:
 
     with explain_unwritable(save, UNWRITABLE):
         if study.trains_model:
-            save_folder(save, study.model())
+            save_folder(save, study.model(also=also))
             labels = "\n".join([*study.labelled.labels, *also])
             (save / LABELS_FILE).write_text(labels + "\n", encoding="utf-8")
         else:
@@ -157,6 +158,6 @@ def _save(study: Study, save: Path, also: Sequence[str]) -> None:
 
 def _print_usage(report: Report, save: Path) -> None:
     method, shots = report.methods[-1], max(report.shots)
-    use = f"-m {save} -l {save / LABELS_FILE}" if save.is_dir() else f"--classifier {save}"
+    command = shlex.join(["bike", "classify", "-m" if save.is_dir() else "--classifier", str(save), "video.mp4"])
     classifier = f"{method}, {count(shots, 'shot')}, first draw"
-    print_usage(f"{save}: {classifier}; use it with bike classify {use}")
+    print_usage(f"{save}: {classifier}; use it with {command}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from bike_cli.cli.flags import Flags, TrainingRequest, command
+from bike_cli.cli.flags import Flags, TrainingRequest, command, resolve_for_model
 from bike_cli.cli.help import BikeCommand
 from bike_cli.cli.session import session
 from bike_cli.cli.terminal.console import (
@@ -31,10 +31,9 @@ from bike_cli.cli.terminal.console import (
 from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.cli.terminal.progress_lines import ProgressLines
 from bike_cli.cli.terminal.targets import check_ending, check_folder_name, check_not_media, check_target
-from bike_cli.config import ClassifyConfig, FinetuneConfig, flag
+from bike_cli.config import FinetuneConfig, flag
 from bike_cli.config.fields import DATA, OUTPUT
 from bike_cli.errors import ExitCode, UsageError
-from bike_cli.settings import flatten, resolve
 from bike_cli.wording import count
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ def without_resume_value(args: Sequence[str]) -> tuple[list[str], str | None]:
 
 def configure(flags: Flags, request: FinetuneRequest) -> tuple[FinetuneConfig, FinetuneRequest]:
     """Return the configuration, and the request with what flags ask for."""
-    config = resolve(FinetuneConfig, flags=flags, file=request.config)
+    config = resolve_for_model(FinetuneConfig, flags=flags, file=request.config)
     return config, replace(request, asks_val_fraction=flags["val_fraction"] is not None)
 
 
@@ -273,11 +272,12 @@ def _train(training: Finetuning, request: FinetuneRequest, *, quiet: bool) -> Ex
 
 
 def _usage(folder: Path, config: FinetuneConfig) -> str:
-    """Return the command that reads videos as training did; the folder contains all settings but these."""
-    used, default = flatten(config), flatten(ClassifyConfig())
-    settings = [name for name in ("frames", "pool", "attributes") if used[name] != default[name]]
-    flags = [word for name in settings for word in (f"--{name}", str(used[name]))]
-    return shlex.join(["bike", "classify", "-m", str(folder), *flags, "-l", str(folder / "labels.txt")])
+    """Return the command that classifies as training did; the folder remembers all settings but some attributes."""
+    from bike_cli.data.lexicons import lexicon_names
+
+    chosen = config.attributes.attributes
+    flags = [] if chosen in ("auto", *lexicon_names()) else ["--attributes", chosen]
+    return shlex.join(["bike", "classify", "-m", str(folder), *flags, "video.mp4"])
 
 
 @contextmanager

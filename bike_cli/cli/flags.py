@@ -12,7 +12,7 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ import typer
 
 from bike_cli.cli.completion import completer_of
 from bike_cli.cli.terminal.console import handle_errors, print_config
-from bike_cli.config import Flag, flag, flag_of
+from bike_cli.config import EngineConfig, Flag, flag, flag_of
 from bike_cli.config.fields import DATA, GENERAL, OUTPUT, PANELS
 from bike_cli.errors import ConfigError, ExitCode
 from bike_cli.settings import (
@@ -90,8 +90,29 @@ class TrainingRequest(Request):
 
 
 Config = TypeVar("Config")
+Values = Mapping[str, object]  # by field name
 Asked = TypeVar("Asked", bound=Request)
 Flags = Mapping[str, object]  # values of flags by field name; None for those that are not given
+
+
+def resolve_for_model(config: type[Config], *, flags: Flags, file: Path | None, models: Sequence[str] = ()) -> Config:
+    """Return the configuration; defaults are the settings of the model's training, if the model records it.
+
+    Args:
+        models: several models, of which the first with a record counts; empty: the model of the configuration.
+    """
+    known = leaves(config)
+
+    def defaults(values: Values) -> Values:
+        from bike_cli.engine.models.training_records import training_of
+
+        named = models or [str(values.get("model", EngineConfig.model))]
+        trained = next((record for record in map(training_of, named) if record is not None), None)
+        return {} if trained is None else {n: v for n, v in trained.settings.items() if n in known}
+
+    return resolve(config, flags=flags, file=file, defaults=defaults)
+
+
 COMMON = {f.name for f in dataclasses.fields(Request)}
 
 
@@ -107,7 +128,7 @@ def command(
 
     Args:
         run: its docstring becomes the help.
-        configure: builds the configuration, and may complete the request; None: `resolve` does.
+        configure: builds the configuration, and may complete the request; None: `resolve_for_model` does.
         hidden: configuration fields without a flag; a file or a variable still sets them.
     """
     config_type, request_type = list(typing.get_type_hints(run).values())[:2]
@@ -125,7 +146,7 @@ def command(
             flags = {name: values[name] for name in settings if name not in requested}
             with _explaining_keys(requested.values()):
                 if configure is None:
-                    config = resolve(config_type, flags=flags, file=request.config)
+                    config = resolve_for_model(config_type, flags=flags, file=request.config)
                 else:
                     config, request = configure(flags, request)
             if request.dump_config:

@@ -32,6 +32,7 @@ from bike_cli.config.sections import (
     Spot,
     SpottingConfig,
     StoreConfig,
+    TrainingRecord,
 )
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "SpottingConfig",
     "StoreConfig",
     "Strategy",
+    "TrainingRecord",
     "VideoConfig",
     "flag",
     "flag_of",

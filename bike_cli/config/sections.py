@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Literal
 
@@ -222,6 +222,28 @@ class Recipe:
         if self.attribute_weight is not None and not _is_number_in(self.attribute_weight, 0, 1):
             shown = shorten(repr(self.attribute_weight), 60)
             raise ValueError(f"attribute_weight is {shown}, not a number from 0 to 1")
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What a model was trained for: the defaults that come with it, in addition to its `Recipe`.
+
+    Args:
+        labels: in the order of training.
+        also: further labels that it is used with, which it was not trained with.
+        sampling: how videos were read.
+        pool: how frames were combined.
+    """
+
+    labels: tuple[str, ...]
+    sampling: SamplingConfig
+    pool: Pool
+    also: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> dict[str, str | int | bool]:
+        """The settings of the training, by the names of config fields."""
+        return {**asdict(self.sampling), "pool": self.pool}
 
 
 def _is_number_in(value: object, lowest: float, highest: float) -> bool:

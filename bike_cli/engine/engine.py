@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from open_clip import SimpleTokenizer
 from torch import Tensor
 
-from bike_cli.config import Device, EngineConfig, Precision, Recipe, Spot
+from bike_cli.config import Device, EngineConfig, Precision, Recipe, Spot, TrainingRecord
 from bike_cli.engine.heads.bike import MAX_FRAMES, AttributeHead, TemporalTransformer
 from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.engine.models.parts import Checkpoint
@@ -38,6 +38,7 @@ class Engine:
         logit_scale: what cosines are multiplied by before the softmax over classes.
         clip_config: the open_clip configuration of its CLIP.
         licence: of the weights; None where not stated.
+        training: labels and settings of its training; None for a model that bike did not train.
     """
 
     encoder: Encoder
@@ -48,6 +49,7 @@ class Engine:
     logit_scale: float
     clip_config: Mapping[str, object]
     licence: str | None = None
+    training: TrainingRecord | None = None
 
     def encode_frames(self, frames: NDArray[np.uint8] | Tensor, *, crops: int = 1) -> Tensor:
         """Return raw features [crops * B, D] of uint8 [B, H, W, 3]; see `Encoder.encode_frames`."""
@@ -87,6 +89,7 @@ class Engine:
             temporal_head=self.temporal_head,
             attribute_head=self.attribute_head,
             licence=self.licence,
+            training=self.training,
         )
 
     @cached_property
@@ -183,4 +186,5 @@ def assemble(checkpoint: Checkpoint, placement: Placement, *, compiled: bool = F
         logit_scale=float(clip.logit_scale.detach().exp()),
         clip_config=checkpoint.clip_config,
         licence=checkpoint.licence,
+        training=checkpoint.training,
     )

@@ -26,8 +26,8 @@ from bike_cli.errors import UsageError, shorten
 from bike_cli.inference.classifier import AttributeBranch, Classifier
 from bike_cli.inference.features import Shelf
 from bike_cli.records import Prompt, TextFeatures
-from bike_cli.settings import flag_name, flatten, settings_affecting
-from bike_cli.wording import count
+from bike_cli.settings import build, flag_name, flatten, settings_affecting
+from bike_cli.wording import all_of, count
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +77,9 @@ def prepare(
     """
     _check(engine, labels, config)
     if saved is not None:
-        _check_saved(saved, engine, labels, config)
+        _check_saved(saved, engine, labels)
         from_videos = len(saved.labels)
+    _warn_of_other_settings(engine, config, saved)
     spot, temperature = _spotting(config.spotting, engine)
     text = encode_labels(engine, labels, template=config.template, spot=spot)
     warn_of_unknown(engine, labels[from_videos:], "scores of such labels mean nothing; choose another model")
@@ -99,6 +100,19 @@ def prepare(
         config=config,
         head=None if saved is None else saved.head.to(engine.encoder.placement.device),
     )
+
+
+def default_config(engine: Engine, saved: SavedClassifier | None = None) -> ClassifyConfig:
+    """Return the configuration of a run without one: the settings of the classifier's or the model's training."""
+    if saved is not None:
+        return build(ClassifyConfig, saved.settings)
+    return ClassifyConfig() if engine.training is None else build(ClassifyConfig, engine.training.settings)
+
+
+def default_labels(engine: Engine, saved: SavedClassifier | None = None) -> tuple[str, ...]:
+    """Return the labels of the classifier's or the model's training; none for another model."""
+    known = saved or engine.training
+    return () if known is None else (*known.labels, *known.also)
 
 
 def encode_labels(engine: Engine, labels: Sequence[str], *, template: str | None, spot: Spot) -> TextFeatures:
@@ -138,7 +152,9 @@ def _warn_of_cuts(engine: Engine, labels: Sequence[str], prompts: Sequence[Promp
 
 
 def warn_of_unknown(engine: Engine, labels: Sequence[str], consequence: str) -> None:
-    """Warn about labels without a word that the model knows."""
+    """Warn about labels without a word that the model knows, except those that it was trained with."""
+    trained = set() if engine.training is None else {key(label) for label in engine.training.labels}
+    labels = [label for label in labels if key(label) not in trained]
     unknown = engine.encoder.unknown(labels)
     if unknown:
         more = len(unknown) - 1
@@ -157,8 +173,8 @@ def _check(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> Non
     engine.check_frames(config.sampling.frames)
 
 
-def _check_saved(saved: SavedClassifier, engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> None:
-    """Raise UsageError if videos would be encoded or scored differently than for the classifier's training."""
+def _check_saved(saved: SavedClassifier, engine: Engine, labels: Sequence[str]) -> None:
+    """Raise UsageError if the classifier cannot be used with this model or these labels."""
     if tuple(labels[: len(saved.labels)]) != saved.labels:
         raise UsageError("classifier: its own labels must come first, in its order; put others after them")
     if engine.fingerprint != saved.fingerprint:
@@ -166,24 +182,44 @@ def _check_saved(saved: SavedClassifier, engine: Engine, labels: Sequence[str], 
             f"classifier: was trained with the model {saved.model} ({saved.fingerprint}), but this run uses "
             f"{engine.name} ({engine.fingerprint}); give --model {saved.model}, or train it again with this one"
         )
+
+
+def _warn_of_other_settings(engine: Engine, config: ClassifyConfig, saved: SavedClassifier | None) -> None:
+    """Warn if videos are encoded or scored differently than in the training of the classifier or the model.
+
+    Raises:
+        UsageError: the template of the classifier has the same name, but other texts.
+    """
     spot, temperature = _spotting(config.spotting, engine)
+    template = config.template or engine.recipe.template
     now = settings_affecting(config, "pixels", "scores")
-    now |= {"spot": spot, "temperature": temperature, "template": config.template or engine.recipe.template}
-    changed = read_templates(str(now["template"])) != saved.templates
-    if changed and now["template"] == saved.template:
-        raise UsageError(
-            f"classifier: was trained with other templates than {saved.template} contains now; train it again"
-        )
+    now |= {"spot": spot, "temperature": temperature, "template": template}
+    if saved is not None:
+        trained, subject = _settings_that_count(saved, config), "classifier"
+        if template == saved.template and read_templates(template) != saved.templates:
+            raise UsageError(
+                f"classifier: was trained with other templates than {template} contains now; train it again"
+            )
+    elif engine.training is not None:
+        recipe, subject = engine.recipe, f"model {engine.name}"
+        own = {"spot": recipe.spot, "temperature": recipe.temperature, "template": recipe.template}
+        trained = {**engine.training.settings, **own}
+    else:
+        return
+    differing = [name for name in now if name in trained and now[name] != trained[name]]
+    if differing:
+        before, after = (all_of(f"{name} {values[name]}" for name in differing) for values in (trained, now))
+        unset = all_of(map(flag_name, differing))
+        logger.warning("%s: was trained with %s, but this run has %s; leave out %s", subject, before, after, unset)
+
+
+def _settings_that_count(saved: SavedClassifier, config: ClassifyConfig) -> dict[str, object]:
+    """Return the settings of a classifier that may not differ without a warning."""
     # Attributes that do not count may differ; without a flag, the classifier's own weight applies.
     ignored = set() if saved.attributes.attribute_weight else set(flatten(config.attributes)) - {"attribute_weight"}
     if config.attributes.attribute_weight is None:
         ignored.add("attribute_weight")
-    for name, value in now.items():
-        if name in saved.settings and name not in ignored and value != saved.settings[name]:
-            raise UsageError(
-                f"classifier: was trained with {name} {saved.settings[name]}, but this run has {value}; leave "
-                f"{flag_name(name)} out, or train it again"
-            )
+    return {name: value for name, value in saved.settings.items() if name not in ignored}
 
 
 def _spotting(config: SpottingConfig, engine: Engine) -> tuple[Spot, float]:

@@ -15,7 +15,7 @@ from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.saved_classifier import SavedClassifier
 from bike_cli.inference.classifier import Classifier
 from bike_cli.inference.features import Features, Input
-from bike_cli.inference.prepare import open_shelf, prepare
+from bike_cli.inference.prepare import default_config, default_labels, open_shelf, prepare
 from bike_cli.records import Failure, Prediction, Timings
 from bike_cli.video.workers.pool import DecodePool
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 def classify(
     engine: Engine,
     sources: Iterable[Input],
-    labels: Sequence[str],
+    labels: Sequence[str] | None = None,
     config: ClassifyConfig | None = None,
     *,
     pool: DecodePool | None = None,
@@ -38,8 +38,9 @@ def classify(
     Args:
         sources: paths of videos or frame folders, sources, clips, or arrays uint8 [T, H, W, 3] that hold every frame
             of a video. A failure is yielded as it is, in its place. A thread takes them ahead of the answers.
-        labels: at least one, each once.
-        config: None: the defaults. Of its `engine` section, only precision and offline count, for an `attribute_model`.
+        labels: at least one, each once. None: those that the classifier or the model was trained with.
+        config: None: the defaults, with the settings that the classifier or the model was trained with. Of its `engine`
+            section, only precision and offline count, for an `attribute_model`.
         pool: running workers, started with the sampling and decoding of the config; they are left running. None: this
             call starts its own.
         spent: updated with the time that each stage takes.
@@ -57,7 +58,8 @@ def classify(
     if learnt is not None:
         warnings.warn("classify(learnt=) was renamed to classify(saved=)", DeprecationWarning, stacklevel=2)
         saved = learnt
-    config = config or ClassifyConfig()
+    config = config or default_config(engine, saved)
+    labels = default_labels(engine, saved) if labels is None else labels
     classifier = prepare(engine, labels, config, saved)
     if len(labels) == 1:
         problem = "is the only label, so its score is 1.0 whatever a video shows"

@@ -335,7 +335,9 @@ def test_of_bike_a_model_is_kept(data: Path, tmp_path: Path, monkeypatch: pytest
     assert (model / "labels.txt").read_text().splitlines() == [*LABELS, "purple ring"]
     output = report_of(report)
     paths = [Path(video["path"]) for video in output["draws"][0]["test"]]  # type: ignore[index]
-    answers = bike("classify", "-m", model, "-L", ",".join(LABELS), "--frames", "4", *paths).records
+    (offered, *_) = bike("classify", "-m", model, "-k", "9", paths[0]).records
+    assert {entry["label"] for entry in offered["top"]} == {*LABELS, "purple ring"}  # type: ignore[attr-defined]
+    answers = bike("classify", "-m", model, "-L", ",".join(LABELS), *paths).records
     right = [a["label"] == p.parent.name.replace("_", " ") for a, p in zip(answers, paths, strict=True)]
     (result,) = (one for one in output["results"] if one["method"] == "bike")  # type: ignore[attr-defined]
     assert sum(right) / len(right) == pytest.approx(result["top1"]["value"], abs=1e-6)
@@ -352,12 +354,6 @@ def test_settings_of_the_classifier_need_no_flag(kept: Callable[[str], Kept]) ->
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--frames", "8"), "classifier: was trained with frames 4, but this run has 8; leave --frames out, or"),
-        (("--crops", "3"), "classifier: was trained with crops 1, but this run has 3; leave --crops out"),
-        (("--pool", "mean"), "classifier: was trained with pool tcs, but this run has mean; leave --pool out"),
-        (("--spot", "eot"), "classifier: was trained with spot words, but this run has eot; leave --spot out"),
-        (("--temperature", "0.5"), "classifier: was trained with temperature 0.1, but this run has 0.5; leave"),
-        (("--template", "class"), "classifier: was trained with template bike, but this run has class; leave"),
         (("-L", "a, b"), "labels: {file} has labels already; leave -l and -L out, or add labels with --also"),
         (("-l", "{file}"), "labels: {file} has labels already; leave -l and -L out, or add labels with --also"),
         (("--also", "Red  square"), "label 'red square': is given twice, ignoring case and spaces; remove one"),
@@ -374,6 +370,31 @@ def test_what_does_not_go_with_a_classifier_is_refused(
 
     assert ran.exit_code == ExitCode.USAGE
     assert output(ran).startswith(message.format(file=classifier.file))
+
+
+@pytest.mark.parametrize(
+    ("flags", "trained", "now"),
+    [
+        (("--frames", "8"), "frames 4", "frames 8"),
+        (("--crops", "3"), "crops 1", "crops 3"),
+        (("--pool", "mean"), "pool tcs", "pool mean"),
+        (("--spot", "eot"), "spot words", "spot eot"),
+        (("--temperature", "0.5"), "temperature 0.1", "temperature 0.5"),
+        (("--template", "class"), "template bike", "template class"),
+        (("--frames", "8", "--pool", "mean"), "frames 4 and pool tcs", "frames 8 and pool mean"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_setting_that_contradicts_the_classifier_wins_with_a_warning(
+    kept: Callable[[str], Kept], data: Path, flags: tuple[str, ...], trained: str, now: str
+) -> None:
+    ran = classify(kept("probe"), data / "red_square" / "0.mp4", *flags)
+
+    unset = " and ".join(flags[::2])
+    assert (ran.exit_code, len(ran.records)) == (ExitCode.DONE, 1)
+    assert ran.stderr == (
+        f"warning: classifier: was trained with {trained}, but this run has {now}; leave out {unset}\n"
+    )
 
 
 def test_the_classifier_of_another_model_is_refused_with_both_named(

@@ -215,7 +215,8 @@ def test_the_command_in_the_note_is_as_accurate_as_the_report_says(
         data, "--save", out, "--val", val, "--branch", branch, *flags, "--clip-ratio", "0.3", run=bike_on_terminal
     )
 
-    note = ran.stderr.rsplit(f"{out}: use it with bike ", 1)[1].removesuffix("\x1b[0m\n")
+    note = ran.stderr.rsplit(f"{out}: use it with bike ", 1)[1].removesuffix(" video.mp4\x1b[0m\n")
+    assert note == f"classify -m {out}"
     videos = sorted(val.rglob("*.mp4"))
     records = bike(*shlex.split(note), "-f", "jsonl", *videos).records
     right = [r["label"] == v.parent.name.replace("_", " ") for r, v in zip(records, videos, strict=True)]
@@ -224,11 +225,126 @@ def test_the_command_in_the_note_is_as_accurate_as_the_report_says(
     assert sum(right) / len(right) == pytest.approx(metrics["top1"])  # type: ignore[index]
 
 
-def test_the_model_is_exported(whole: tuple[Path, Ran], tmp_path: Path) -> None:
-    ran = bike("export", whole[0], tmp_path / "mine")
+@pytest.fixture(scope="module")
+def exported(whole: tuple[Path, Ran], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "mine"
+    assert bike("export", whole[0], folder).exit_code == ExitCode.DONE
+    return folder
+
+
+def test_the_model_is_exported(exported: Path) -> None:
+    assert there(exported) == MODEL
+
+
+# -- what the model remembers ---------------------------------------------------------------------------------------
+
+
+def test_labels_and_settings_of_the_training_are_the_defaults(
+    whole: tuple[Path, Ran], exported: Path, data: Path
+) -> None:
+    videos = sorted(data.rglob("*.mp4"))
+    explicit = ("-L", ",".join(LABELS), "--frames", "2", "--explain", "-f", "jsonl")
+
+    for folder in (whole[0], exported):
+        short, long = (bike("classify", "-m", folder, *flags, *videos) for flags in (("--explain",), explicit))
+
+        assert (short.exit_code, short.stderr, long.stderr) == (ExitCode.DONE, "", "")
+        assert len(short.records[0]["frames"]) == 2  # type: ignore[arg-type]
+        assert [r["top"] for r in short.records] == [r["top"] for r in long.records]
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "file", "frames"),
+    [
+        ((), {}, "", 2),
+        ((), {}, "frames: 5", 5),
+        ((), {"BIKE_FRAMES": "4"}, "frames: 5", 4),
+        (("--frames", "3"), {"BIKE_FRAMES": "4"}, "frames: 5", 3),
+    ],
+    ids=["none", "file", "variable", "flag"],
+)
+@pytest.mark.parametrize("name", ["classify", "eval", "fewshot", "finetune"])
+def test_an_explicit_setting_wins_over_that_of_the_training(
+    whole: tuple[Path, Ran],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    flags: tuple[str, ...],
+    environment: dict[str, str],
+    file: str,
+    frames: int,
+) -> None:
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    (tmp_path / "c.yaml").write_text(file)
+    inputs = {"classify": ("v.mp4",), "eval": ("data",), "fewshot": ("data",), "finetune": ("data", "-o", "new")}
+
+    ran = bike(name, *inputs[name], "-m", whole[0], "--config", tmp_path / "c.yaml", *flags, "--dump-config")
+
+    assert f"frames: {frames}\n" in ran.stdout, ran.stderr
+
+
+def test_a_setting_that_contradicts_the_training_is_one_warning(whole: tuple[Path, Ran], data: Path) -> None:
+    video = data / "red_ring" / "0.mp4"
+
+    ran = bike("classify", "-m", whole[0], video, "--frames", "4", "--pool", "mean", "--template", "class")
 
     assert ran.exit_code == ExitCode.DONE
-    assert there(tmp_path / "mine") == MODEL
+    assert ran.stderr == (
+        f"warning: model {whole[0].name}: was trained with frames 2, pool tcs and template bike, but this run has "
+        "frames 4, pool mean and template class; leave out --frames, --pool and --template\n"
+    )
+    assert len(ran.records) == 1
+
+
+def test_other_labels_may_be_given_and_further_ones_added(whole: tuple[Path, Ran], data: Path) -> None:
+    video = data / "red_ring" / "0.mp4"
+
+    other = bike("classify", "-m", whole[0], video, "-L", "red square, blue star")
+    more = bike("classify", "-m", whole[0], video, "--also", "yellow star")
+
+    assert {r["label"] for r in other.records[0]["top"]} == {"red square", "blue star"}  # type: ignore[attr-defined]
+    assert {r["label"] for r in more.records[0]["top"]} == {*LABELS, "yellow star"}  # type: ignore[attr-defined]
+
+
+def test_a_folder_of_version_0_1_needs_its_labels(whole: tuple[Path, Ran], data: Path, out: Path) -> None:
+    shutil.copytree(whole[0], out)
+    config = json.loads((out / "config.json").read_text())
+    del config["training"]
+    (out / "config.json").write_text(json.dumps(config))
+    video = data / "red_ring" / "0.mp4"
+
+    without = bike("classify", "-m", out, video)
+    given = bike("classify", "-m", out, video, "-l", out / "labels.txt", "--explain")
+
+    assert without.exit_code == ExitCode.USAGE
+    assert without.stderr == (
+        f"error: labels: missing; add -l {out}/labels.txt, or -L 'running, jumping', or a --classifier\n"
+    )
+    assert (given.exit_code, given.stderr) == (ExitCode.DONE, "")
+    assert len(given.records[0]["frames"]) == 8  # type: ignore[arg-type]
+
+
+def test_labels_of_the_training_are_known_whatever_their_words(data: Path, tmp_path: Path) -> None:
+    for old, new in zip(sorted(SHOWN), ("wobbling", "zigzagging", "juggling"), strict=True):
+        shutil.copytree(data / old, tmp_path / "data" / new)
+    trained = finetune(tmp_path / "data", "-o", tmp_path / "run", *FAST)
+    assert "knows none of their words" in trained.stderr
+    video = data / "red_ring" / "0.mp4"
+
+    own = bike("classify", "-m", tmp_path / "run", video)
+    more = bike("classify", "-m", tmp_path / "run", video, "--also", "yodelling")
+    evaluated = bike("eval", tmp_path / "data", "-m", tmp_path / "run")
+
+    assert (own.stderr, evaluated.stderr) == ("", "")
+    assert more.stderr.startswith("warning: label 'yodelling': run knows none of its words")
+
+
+def test_eval_reads_videos_as_the_first_trained_model(whole: tuple[Path, Ran], data: Path, tmp_path: Path) -> None:
+    ran = bike("eval", data, "-m", "tiny", "-m", whole[0], "-o", tmp_path / "report.json")
+
+    assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
+    assert json.loads((tmp_path / "report.json").read_text())["manifest"]["settings"]["frames"] == 2
 
 
 def test_without_matplotlib_there_is_a_warning_and_no_picture(
@@ -263,7 +379,7 @@ def test_a_terminal_sees_a_table_that_grows(data: Path, out: Path) -> None:
     assert "9 videos of 3 labels for training, 3 for validation" in shown
     assert "Branch Epoch Step Loss Rate Speed Waiting Left Memory Failed video 1 3/3" in shown
     assert "Validated Epoch top-1 top-5 mean class video 0 " in shown
-    assert f"use it with bike classify -m {out} --frames 2 -l {out}/labels.txt" in shown
+    assert f"use it with bike classify -m {out} video.mp4" in shown
     assert "for testing" not in shown
 
 

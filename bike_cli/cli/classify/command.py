@@ -16,10 +16,10 @@ from bike_cli.cli.classify.resume import ExistingRecords, RecordFormat, read_exi
 from bike_cli.cli.classify.sources import Inputs, Sources, check_output, list_sources, name_of
 from bike_cli.cli.classify.summary import Tally, summary, timings
 from bike_cli.cli.classify.writers import Format, check_format_of_name, format_of, make_writer
-from bike_cli.cli.flags import Flags, Request, command
+from bike_cli.cli.flags import Flags, Request, command, resolve_for_model
 from bike_cli.cli.session import Session, session
 from bike_cli.cli.terminal.console import loading, notice, plain, stderr, stderr_is_tty
-from bike_cli.config import ClassifyConfig, flag
+from bike_cli.config import ClassifyConfig, TrainingRecord, flag
 from bike_cli.config.fields import DATA, OUTPUT, TEXTS
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.records import Failure, Prediction, Source, Timings
@@ -45,7 +45,11 @@ class ClassifyRequest(Request):
         default=(), help="Videos, folders (searched recursively), globs, frame folders; - reads paths from stdin."
     )
     labels: Path | None = flag(
-        "-l", "--labels", default=None, help="File of labels: one per line, # starts a comment; or CSV id,name."
+        "-l",
+        "--labels",
+        default=None,
+        default_text="those that the model was trained with",
+        help="File of labels: one per line, # starts a comment; or CSV id,name.",
     )
     label_list: tuple[str, ...] = flag(
         "-L", default=(), metavar="A,B,…", help="Labels, separated by commas; repeat to add more."
@@ -60,7 +64,7 @@ class ClassifyRequest(Request):
         default=(),
         panel=TEXTS,
         metavar="A,B,…",
-        help="Labels in addition to the classifier's own, recognised by their text; repeat to add more.",
+        help="Labels in addition to those of the classifier or model, recognised by their text; repeat to add more.",
     )
     nul: bool = flag(
         "-0",
@@ -94,6 +98,7 @@ class ClassifyRequest(Request):
     )
     strict: bool = flag("--strict", default=False, panel=OUTPUT, help="Stop at the first failure, with exit code 3.")
     saved: SavedClassifier | None = None  # what `classifier` contains
+    training: TrainingRecord | None = None  # that of the model
 
     @property
     def inputs(self) -> Inputs:
@@ -112,9 +117,12 @@ class Done:
 
 
 def configure(flags: Flags, request: ClassifyRequest) -> tuple[ClassifyConfig, ClassifyRequest]:
-    """Return the configuration, with the settings of a saved classifier as defaults, and the request with it."""
+    """Return the configuration, whose defaults are those of a classifier or trained model, and the request with it."""
     if request.classifier is None:
-        return resolve(ClassifyConfig, flags=flags, file=request.config), request
+        from bike_cli.engine.models.training_records import training_of
+
+        config = resolve_for_model(ClassifyConfig, flags=flags, file=request.config)
+        return config, replace(request, training=training_of(config.engine.model))
     from bike_cli.engine.heads.saved_classifier import load_classifier
 
     saved = load_classifier(request.classifier)
@@ -133,7 +141,7 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
     from bike_cli.data.shards import parse_shard
 
     _check_model(config, request)
-    labels = _labels(request)
+    labels = _labels(config, request)
     shard = None if request.shard is None else parse_shard(request.shard)
     format_ = format_of(request.format, request.output)
     read = (request.labels, request.classifier, request.files_from)
@@ -324,22 +332,31 @@ def _check_model(config: ClassifyConfig, request: ClassifyRequest) -> None:
         )
 
 
-def _labels(request: ClassifyRequest) -> tuple[str, ...]:
+def _labels(config: ClassifyConfig, request: ClassifyRequest) -> tuple[str, ...]:
     from bike_cli.data.labels import parse_labels, read_labels
 
-    saved = request.saved
-    if saved is not None:
-        if request.labels is not None or request.label_list:
-            raise UsageError(
-                f"labels: {request.classifier} has labels already; leave -l and -L out, or add labels with --also"
-            )
-        return (*saved.labels, *saved.also, *(parse_labels(request.also, "--also") if request.also else ()))
+    known = request.saved or request.training
+    is_given = request.labels is not None or bool(request.label_list)
+    if request.saved is not None and is_given:
+        raise UsageError(
+            f"labels: {request.classifier} has labels already; leave -l and -L out, or add labels with --also"
+        )
+    if known is not None and not is_given:
+        return (*known.labels, *known.also, *(parse_labels(request.also, "--also") if request.also else ()))
     if request.also:
-        raise UsageError("--also: adds labels to a classifier; add --classifier, or use -L")
+        raise UsageError(
+            "--also: adds labels to those of a classifier or a trained model; leave it out, and add all labels with -L"
+        )
     if request.labels is not None and request.label_list:
         raise UsageError("labels: both -l and -L were given; choose one")
     if request.labels is not None:
         return read_labels(request.labels)
     if request.label_list:
         return parse_labels(request.label_list)
-    raise UsageError("labels: missing; add -l labels.txt, or -L 'running, jumping', or a --classifier")
+    raise UsageError(f"labels: missing; add -l {_labels_file(config)}, or -L 'running, jumping', or a --classifier")
+
+
+def _labels_file(config: ClassifyConfig) -> str:
+    """Return the labels of a model that version 0.1 fine-tuned, which does not name them itself; else an example."""
+    beside = Path(config.engine.model, "labels.txt")
+    return str(beside) if beside.is_file() else "labels.txt"

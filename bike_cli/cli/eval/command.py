@@ -20,14 +20,14 @@ from bike_cli.cli.eval.repeat import (
 )
 from bike_cli.cli.eval.request import EvalRequest, read_requested_videos
 from bike_cli.cli.eval.systems import MANY, systems_of
-from bike_cli.cli.flags import Flags, command
+from bike_cli.cli.flags import Flags, command, resolve_for_model
 from bike_cli.cli.session import Session, session, show_reading
 from bike_cli.cli.terminal.console import check_stdout, notice
 from bike_cli.cli.terminal.targets import check_apart, check_ending, check_not_media, check_target, check_videos
 from bike_cli.config import EvalConfig
 from bike_cli.data.predictions.files import inspect_files
 from bike_cli.errors import ExitCode, UsageError
-from bike_cli.settings import flatten, resolve
+from bike_cli.settings import flatten
 
 if TYPE_CHECKING:
     from bike_cli.data.labelled.eval_sets import EvalSet
@@ -46,7 +46,8 @@ def configure(flags: Flags, request: EvalRequest) -> tuple[EvalConfig, EvalReque
     if previous is not None:
         request, arguments = apply_previous_arguments(previous, flags, request)
     first = {name: values[0] for name, values in request.compared.items()}
-    config = resolve(EvalConfig, flags={**flags, **first}, file=request.config)
+    models = request.compared.get("model", ())
+    config = resolve_for_model(EvalConfig, flags={**flags, **first}, file=request.config, models=models)
     if previous is not None:
         config = apply_previous_settings(previous, config)
     return config, replace(request, arguments=arguments, previous=previous)

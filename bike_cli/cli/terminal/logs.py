@@ -77,9 +77,15 @@ class _Lines(logging.Handler):
         super().__init__(level)
         self._write = write
         self._is_detailed = level <= logging.DEBUG
+        self._warnings: set[str] = set()  # each is shown once
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
+            if record.levelno == logging.WARNING:
+                text = _text(record)
+                if text in self._warnings:
+                    return
+                self._warnings.add(text)
             self._write(self._line(record), level=_level_name(record.levelno))
         except (ValueError, TypeError, OSError):  # arguments that do not fit the message, a closed stderr
             self.handleError(record)

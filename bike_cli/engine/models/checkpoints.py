@@ -37,6 +37,7 @@ from bike_cli.engine.models.parts import (
     fill_clip,
     outline_clip,
 )
+from bike_cli.engine.models.training_records import named_path
 from bike_cli.engine.models.weight_files import file_status
 from bike_cli.engine.models.weights import OPENAI_SIZES, UNREADABLE, State, check_finite, read_state
 from bike_cli.engine.towers.transforms import ImageRecipe
@@ -100,14 +101,6 @@ def _is_path(text: str) -> bool:
     path = named_path(text)
     exists = bool(text) and file_status(path) is not None
     return exists or "/" in text or "\\" in text or path.suffix.lower() in WEIGHTS_SUFFIXES
-
-
-def named_path(text: str) -> Path:
-    """Return the path that a name after --model may be."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:  # ~nobody
-        return Path(text)
 
 
 # -- open_clip tags ----------------------------------------------------------------------------------------------

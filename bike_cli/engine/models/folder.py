@@ -1,6 +1,6 @@
 """bike's own model folder: `config.json`, which describes the model, and `model.safetensors`.
 
-config.json, an object with exactly these keys:
+config.json, an object with these keys and no others:
 
     format          "bike"
     version         1; a reader refuses any other
@@ -11,6 +11,7 @@ config.json, an object with exactly these keys:
     recipe          the fields of `config.Recipe`
     temporal_heads  attention heads of the temporal transformer; null without one
     attribute_head  whether there is an attribute head
+    training        labels and settings of the training, see `training_records.py`; absent in a model without training
 
 model.safetensors, fp32 or fp16, under `clip.`, `temporal.` and `attribute.`. Where most rows of the token embedding are
 zero, `clip.token_embedding.rows` (int32 [R]) and `clip.token_embedding.values` ([R, width]) stand for
@@ -46,13 +47,16 @@ from bike_cli.engine.models.parts import (
     fill_clip,
     outline_clip,
 )
+from bike_cli.engine.models.training_records import CONFIG_FILE as CONFIG_FILE
+from bike_cli.engine.models.training_records import KEY as TRAINING
+from bike_cli.engine.models.training_records import to_json, training_in
 from bike_cli.engine.models.weight_files import file_status
 from bike_cli.engine.models.weights import check_finite, read_tensors
 from bike_cli.engine.towers.transforms import ImageRecipe, as_pair
 from bike_cli.errors import ModelError, shorten
 
 FORMAT, VERSION = "bike", 1
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+WEIGHTS_FILE = "model.safetensors"
 EMBEDDING, ROWS, VALUES = (f"token_embedding.{part}" for part in ("weight", "rows", "values"))
 KEYS = {"format", "version", "name", "licence", "clip", "image", "recipe", "temporal_heads", "attribute_head"}
 LONGEST_NAME = 5000  # characters; fine-tuned models are named after their folder, official ones after their file
@@ -112,6 +116,7 @@ def load_folder(folder: Path) -> Checkpoint:
         temporal_head=temporal,
         attribute_head=attribute,
         licence=None if config["licence"] is None else str(config["licence"]),
+        training=training_in(config, where),
     )
 
 
@@ -163,6 +168,8 @@ def _config(checkpoint: Checkpoint) -> dict[str, object]:
         "recipe": {name: value for name, value in asdict(checkpoint.recipe).items() if value is not None},
         "temporal_heads": None if head is None else head.heads,
         "attribute_head": checkpoint.attribute_head is not None,
+        # Absent where there is none: version 0.1 reads no other keys.
+        **({} if checkpoint.training is None else {TRAINING: to_json(checkpoint.training)}),
     }
 
 
@@ -219,8 +226,8 @@ def _check(config: Mapping[str, object], where: Path) -> None:
             f"{where}: is of version {shorten(version, SHOWN)}, this bike reads version {VERSION}; upgrade bike, or "
             "save the model with this one"
         )
-    if config.keys() != KEYS:
-        wrong = ", ".join(sorted(shorten(name, SHOWN) for name in config.keys() ^ KEYS)[:3])
+    if config.keys() - {TRAINING} != KEYS:
+        wrong = ", ".join(sorted(shorten(name, SHOWN) for name in (config.keys() - {TRAINING}) ^ KEYS)[:3])
         raise ModelError(f"{where}: has missing or unknown keys ({wrong}); save the model again")
     wanted = {"name": (str,), "licence": (str, NoneType), "temporal_heads": (int, NoneType), "attribute_head": (bool,)}
     for key, kinds in wanted.items():

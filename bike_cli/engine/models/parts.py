@@ -11,7 +11,7 @@ import torch
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
-from bike_cli.config import Recipe
+from bike_cli.config import Recipe, TrainingRecord
 from bike_cli.engine.heads.bike import AttributeHead, TemporalTransformer
 from bike_cli.engine.models.architecture import UNBUILDABLE, build_and_fill, outline
 from bike_cli.engine.models.catalogue import PLAIN_ONLY as PLAIN_ONLY
@@ -33,6 +33,7 @@ class Checkpoint:
         name: what records call it.
         clip: a plain CLIP.
         clip_config: the open_clip configuration that `clip` was built from.
+        training: None for a model that bike did not train.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Checkpoint:
     temporal_head: TemporalTransformer | None = None
     attribute_head: AttributeHead | None = None
     licence: str | None = None
+    training: TrainingRecord | None = None
 
 
 def build_clip(config: Mapping[str, object], origin: str) -> CLIP:

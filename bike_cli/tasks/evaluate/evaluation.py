@@ -25,6 +25,7 @@ from bike_cli.inference.features import EncodedVideo, Features
 from bike_cli.inference.prepare import open_shelf, prepare
 from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Clip, Failure, Prediction, Timings
+from bike_cli.settings import build
 from bike_cli.tasks.evaluate.mistakes import Mistakes, find_mistakes
 from bike_cli.tasks.evaluate.official import OfficialInputs, check_attributes
 from bike_cli.tasks.evaluate.report import EvaluationReport, Provenance, Value
@@ -67,7 +68,8 @@ def evaluate(
     Args:
         systems: engines, or `System`s if they differ in more than the model.
         data: class folders, CSV files (`path,label`) or annotation files, or the set that `read_eval_set` returns.
-        config: None: the defaults. Its `engine` section does not count.
+        config: None: the defaults, which are the settings of the training of the first engine that records them. Its
+            `engine` section does not count.
         pool: workers that are running already, made with the sampling and decoding of the config; they keep running.
             None: the call starts workers and stops them.
     Raises:
@@ -75,12 +77,12 @@ def evaluate(
             `fewshot` (use `Study`), or no video that can be evaluated. A video that cannot be read is in
             `report.data.failed` instead.
     """
-    config = config or EvalConfig()
+    given = (systems,) if isinstance(systems, Engine | System) else tuple(systems)
+    config = config or _default_config(given)
     if config.protocol == "fewshot":
         raise UsageError("protocol fewshot: learns from some of the videos; use bike.Study, or bike eval")
     files = () if isinstance(data, EvalSet) else (data,) if isinstance(data, str | Path) else tuple(data)
     eval_set = data if isinstance(data, EvalSet) else read_eval_set(files, multi_label=config.protocol == "multilabel")
-    given = (systems,) if isinstance(systems, Engine | System) else tuple(systems)
     compared = [_as_system(system, config) for system in given]
     models = tuple(dict.fromkeys(system.engine.name for system in compared))
     config = replace(config, engine=replace(config.engine, model=models[0])) if models else config
@@ -92,6 +94,12 @@ def evaluate(
         for _ in evaluation.read():
             pass
         return evaluation.report(names, {"data": names, "model": models, "multi_label": eval_set.multi_label})
+
+
+def _default_config(systems: Sequence[Engine | System]) -> EvalConfig:
+    engines = [system if isinstance(system, Engine) else system.engine for system in systems]
+    trained = next((engine.training for engine in engines if engine.training is not None), None)
+    return EvalConfig() if trained is None else build(EvalConfig, trained.settings)
 
 
 def _as_system(system: Engine | System, config: EvalConfig) -> System:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bike_cli.config import FewshotConfig
+from bike_cli.config import FewshotConfig, TrainingRecord
 from bike_cli.data.labelled.draws import Draw
 from bike_cli.data.labels import read_templates
 from bike_cli.engine.engine import Engine
@@ -97,7 +97,7 @@ class Fitting:
             raise ValueError("no model was trained yet; call report or tables, with bike as the last method")
         return self._trained_engine
 
-    def model(self) -> Checkpoint:
+    def model(self, *, also: Sequence[str] = ()) -> Checkpoint:
         """Return the trained model; see `Study.model`."""
         engine, config = self.trained_engine, self.config
         recipe = replace(
@@ -106,7 +106,9 @@ class Fitting:
             temperature=self.classifier.texts.temperature,
             template=config.template or engine.recipe.template,
         )
-        return replace(engine, recipe=recipe).as_checkpoint(name=f"{engine.name}, few-shot")
+        training = TrainingRecord(self.classifier.labels, config.sampling, config.spotting.pool, tuple(also))
+        trained = replace(engine, recipe=recipe, training=training)
+        return trained.as_checkpoint(name=f"{engine.name}, few-shot")
 
     @torch.no_grad()
     def saved_classifier(self, *, also: Sequence[str] = ()) -> SavedClassifier:

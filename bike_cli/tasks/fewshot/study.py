@@ -176,13 +176,15 @@ class Study:
         warnings.warn("Study.learnt was renamed to Study.classifier", DeprecationWarning, stacklevel=2)
         return self.classifier(also=also)
 
-    def model(self) -> Checkpoint:
-        """Return the model that `bike` trained with the most shots on the first draw.
+    def model(self, *, also: Sequence[str] = ()) -> Checkpoint:
+        """Return the model that `bike` trained with the most shots on the first draw; it records its labels.
 
+        Args:
+            also: further labels, without videos; their text decides.
         Raises:
             ValueError: no model was trained; `report` trains one if the last method is `bike`.
         """
-        return self._fitted.model()
+        return self._fitted.model(also=also)
 
     @property
     def _fitted(self) -> Fitting:

@@ -84,7 +84,8 @@ class BestModel:
         if not self.group.is_first:
             return
         folder = self.folder.path / subfolder
-        checkpoint = replace(engine, recipe=recipe).as_checkpoint(name=self.folder.path.resolve().name)
+        trained = replace(engine, recipe=recipe, training=self.plan.training)
+        checkpoint = trained.as_checkpoint(name=self.folder.path.resolve().name)
         try:
             save_folder(folder, checkpoint)
         except UNWRITABLE as e:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from bike_cli.config import RESULTS, FinetuneConfig, Recipe
+from bike_cli.config import RESULTS, FinetuneConfig, Recipe, TrainingRecord
 from bike_cli.data.labelled.draws import deal
 from bike_cli.data.labelled.train_sets import TrainSet
 from bike_cli.data.labels import fill, read_templates
@@ -67,6 +67,11 @@ class RunPlan:
     def trains_attributes(self) -> bool:
         """Whether the attribute branch is trained."""
         return self.config.learning.branch != "video"
+
+    @property
+    def training(self) -> TrainingRecord:
+        """What the model that is written records of its training."""
+        return TrainingRecord(self.labelled.labels, self.config.sampling, self.config.spotting.pool)
 
     @property
     def metric(self) -> str:
@@ -211,7 +216,11 @@ def _recipe(engine: Engine, config: FinetuneConfig) -> Recipe:
     recipe, spotting = engine.recipe, config.spotting
     if recipe == Recipe(lexicon=recipe.lexicon):  # a CLIP without video training is trained as in the paper
         recipe = replace(BIKE_RECIPE, lexicon=recipe.lexicon)
-    lexicon = recipe.lexicon if config.learning.branch == "video" else choose_lexicon(engine, config)
+    chosen = config.attributes.attributes
+    if config.learning.branch != "video":
+        lexicon = choose_lexicon(engine, config)
+    else:
+        lexicon = recipe.lexicon if chosen in ("auto", "off") else chosen
     return Recipe(
         spot=spotting.spot or recipe.spot,
         temperature=recipe.temperature if spotting.temperature is None else spotting.temperature,

@@ -286,6 +286,21 @@ def test_a_python_warning_is_one_line(capsys: pytest.CaptureFixture[str]) -> Non
     assert "UserWarning: this is old" in written
 
 
+def test_the_same_warning_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):  # for each command
+        with handle_errors(quiet=False, verbose=1):
+            for label in ("star", "heart", "star"):
+                logging.getLogger("bike_cli.x").warning("label %s: is unknown", label)
+                logging.getLogger("bike_cli.x").info("label %s: is read", label)
+
+        lines = capsys.readouterr().err.splitlines()
+        assert [line for line in lines if line.startswith("warning")] == [
+            "warning: label star: is unknown",
+            "warning: label heart: is unknown",
+        ]
+        assert len(lines) == 5
+
+
 def test_an_exception_is_named_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with handle_errors(verbose=1):
         try:

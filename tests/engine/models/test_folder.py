@@ -1,6 +1,7 @@
 """bike's own folders: what is written is restored, and faults are named."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_models import tiny_checkpoint
 
+from bike_cli.config import SamplingConfig, TrainingRecord
 from bike_cli.engine.models.folder import load_folder, save_folder
 from bike_cli.engine.models.parts import Checkpoint
+from bike_cli.engine.models.training_records import training_of
 from bike_cli.errors import ModelError
 
 
@@ -51,6 +54,65 @@ def test_missing_heads_stay_missing(tmp_path: Path, checkpoint: Checkpoint) -> N
     after = load_folder(tmp_path / "m")
 
     assert (after.temporal_head, after.attribute_head, after.licence) == (None, None, None)
+
+
+RECORD = TrainingRecord(("running", "jumping"), SamplingConfig(frames=4, sampling="dense"), "mean", ("swimming",))
+
+
+def test_what_a_model_was_trained_for_is_restored(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    save_folder(tmp_path / "m", replace(checkpoint, training=RECORD))
+
+    assert load_folder(tmp_path / "m").training == RECORD
+    assert training_of(str(tmp_path / "m")) == RECORD
+
+
+def test_a_model_without_training_can_be_read_by_version_0_1(folder: Path) -> None:
+    keys = {"format", "version", "name", "licence", "clip", "image", "recipe", "temporal_heads", "attribute_head"}
+
+    assert json.loads((folder / "config.json").read_text()).keys() == keys
+    assert training_of(str(folder)) is None
+
+
+def test_only_a_folder_of_bike_records_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "config.json").write_text("broken")
+    (tmp_path / "piped").mkdir()
+    os.mkfifo(tmp_path / "piped" / "config.json")
+    monkeypatch.chdir(tmp_path)
+
+    names = ("tiny", "base", "", "ViT-B-32,openai", "no/such/folder", "piped", "~nobody-here/x", "a\0b")
+    assert [training_of(name) for name in names] == [None] * len(names)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.clear(), "training is not an object with the keys also, labels, pool, sampling"),
+        (lambda t: t.update(more=1), "training is not an object with the keys"),
+        (lambda t: t.update(labels=[]), "training.labels is empty"),
+        (lambda t: t.update(labels="running"), "training.labels is not a list of texts"),
+        (lambda t: t.update(labels=["running", 1]), "training.labels is not a list of texts"),
+        (lambda t: t.update(labels=["running", " "]), "training.labels is not a list of texts"),
+        (lambda t: t.update(also=None), "training.also is not a list of texts"),
+        (lambda t: t.update(pool="max"), "training: .*pool is 'max'"),
+        (lambda t: t.update(pool=None), "training.pool is missing"),
+        (lambda t: t.update(sampling=8), "training.sampling is not an object"),
+        (lambda t: t["sampling"].update(frames=0), "training: frames is 0"),
+        (lambda t: t["sampling"].update(frames="8"), "training: .*frames is '8'"),
+        (lambda t: t["sampling"].update(model="base"), "training.sampling has missing or unknown keys"),
+        (lambda t: t["sampling"].pop("clips"), "training.sampling has missing or unknown keys"),
+    ],
+)
+def test_a_malformed_record_of_training_is_named(
+    tmp_path: Path, checkpoint: Checkpoint, change: Callable[[dict[str, object]], object], said: str
+) -> None:
+    save_folder(tmp_path / "m", replace(checkpoint, training=RECORD))
+    rewrite(tmp_path / "m", lambda config: change(config["training"]))  # type: ignore[arg-type]
+
+    for read in (lambda: load_folder(tmp_path / "m"), lambda: training_of(str(tmp_path / "m"))):
+        with pytest.raises(ModelError, match=said) as error:
+            read()
+        assert str(error.value).startswith(f"{tmp_path}/m/config.json: ")
 
 
 def test_half_precision_halves_the_file_and_loads_as_fp32(folder: Path, tmp_path: Path, checkpoint: Checkpoint) -> None:
