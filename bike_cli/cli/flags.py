@@ -78,7 +78,7 @@ class TrainingRequest(Request):
         default=None,
         panel=DATA,
         default_text="playing_guitar → playing guitar",
-        help="CSV name,label with the text of each class name; id,name for a list file.",
+        help="CSV file with the text of each class: name,label; or id,name for a list file.",
     )
     root: Path | None = flag(
         "--root",

@@ -53,6 +53,8 @@ FLAGS = {
     **dict.fromkeys(("--json",), "--format"),
 }
 
+FORMATS = {"-f", "--format", "--json"}  # of commands that print tables alone
+
 # Messages of Pydantic begin so.
 NUMBERS = {"Input should be a valid integer": "give a whole number", "Input should be a valid number": "give a number"}
 
@@ -187,6 +189,10 @@ def explain(error: Any, parameters: Iterable[Any]) -> None:  # noqa: ANN401
     if name is None or not hasattr(error, "possibilities"):
         return
     known = [long for p in parameters if p.param_type_name == "option" for long in option_names(p) if long[:2] == "--"]
+    if name in FORMATS and "--format" not in known and "--output" in known:
+        error.possibilities = None
+        error.message = f"No such option: {name}; -o report.json writes the report as JSON"
+        return
     meant = FLAGS.get(name)
     if meant not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=LIKELY)

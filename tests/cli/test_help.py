@@ -125,6 +125,14 @@ def test_an_unknown_flag_names_one(typed: str, meant: str) -> None:
     assert f"No such option: {typed}; did you mean {meant}?" in ran.stderr
 
 
+@pytest.mark.parametrize("command", ["fewshot", "eval", "finetune"])
+@pytest.mark.parametrize("flag", ["-f", "--format", "--json"])
+def test_commands_that_print_tables_say_how_to_get_json(command: str, flag: str) -> None:
+    error = " ".join(bike(command, "data", flag, "json").stderr.replace("│", " ").split())
+
+    assert f"No such option: {flag}; -o report.json writes the report as JSON" in error
+
+
 def test_a_flag_that_resembles_none_gets_no_suggestion() -> None:
     assert "did you mean" not in bike("classify", "--qqqqq").stderr
 

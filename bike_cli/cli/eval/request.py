@@ -35,8 +35,8 @@ class EvalRequest(Request):
         "-l",
         "--labels",
         default=(),
-        help="File of all classes (id,name; name,label; one per line), or one file for each list; with "
-        "predictions, the labelled data.",
+        help="File of all classes: one per line, or CSV id,name or name,label; repeat it to give each list its own. "
+        "With predictions, the labelled data.",
     )
     names: Path | None = _data("--names", default=None, help="With predictions, the file of all classes.")
     root: Path | None = _data(
@@ -49,14 +49,19 @@ class EvalRequest(Request):
     subset: str = _data("--subset", default=SUBSET, help="Subset of ActivityNet annotations to use.")
     merge: bool = _data("--merge", default=False, help="Files of predictions are parts of one, as --shard writes.")
     model: tuple[str, ...] = _scoring(
-        "-m", "--model", default=(), help="Model, see bike models; repeat to compare several."
+        "-m", "--model", default=(), help="Model to evaluate; see bike models. Repeat it to compare several."
     )
     template: tuple[str, ...] = _scoring(
-        "--template", default=(), panel=TEXTS, help="As in bike classify; repeat to compare several."
+        "--template", default=(), panel=TEXTS, help="Prompt template, as in bike classify; repeat to compare several."
     )
-    pool: tuple[str, ...] = _scoring("--pool", default=(), panel=FRAMES, help="tcs or mean; repeat to compare both.")
+    pool: tuple[str, ...] = _scoring(
+        "--pool", default=(), panel=FRAMES, help="How to combine frames: tcs or mean; repeat to compare both."
+    )
     attributes: tuple[str, ...] = _scoring(
-        "--attributes", default=(), panel=TEXTS, help="As in bike classify; repeat to compare several."
+        "--attributes",
+        default=(),
+        panel=TEXTS,
+        help="Lexicon of attributes, as in bike classify; repeat to compare several.",
     )
     output: Path | None = flag("-o", "--output", default=None, panel=OUTPUT, help="Write the whole report as JSON.")
     report: Path | None = flag(
