@@ -44,7 +44,7 @@ from bike_cli.wording import either
 OF_THE_REQUEST = {
     *("videos", "labels", "label_list", "nul", "files_from"),
     *("format", "output", "quiet", "verbose", "config", "dump_config"),
-    *("resume", "shard", "strict", "classifier", "also"),
+    *("resume", "shard", "strict", "classifier", "also", "progress"),
 }
 OTHERS: dict[str, object] = {  # no field's default
     "model": "tiny",

@@ -58,7 +58,7 @@ class Request:
     progress: bool = flag(
         "--progress",
         default=False,
-        panel=OUTPUT,
+        panel=GENERAL,
         help="Print a line of progress on stderr every 30 seconds, for logs; a terminal shows progress anyway.",
     )
     config: Path | None = flag(
