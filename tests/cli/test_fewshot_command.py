@@ -442,7 +442,9 @@ def test_further_labels_need_a_classifier(data: Path) -> None:
     ran = bike("classify", *NO_SUCH_MODEL, data / "red_square" / "0.mp4", "--also", "juggling")
 
     assert ran.exit_code == ExitCode.USAGE
-    assert output(ran) == "--also: adds labels to a classifier; add --classifier, or use -L"
+    assert output(ran) == (
+        "--also: adds labels to those of a classifier or a trained model; leave it out, and give all labels with -L"
+    )
 
 
 # -- pictures -----------------------------------------------------------------------------------------------------
@@ -667,7 +669,7 @@ def test_help_shows_every_flag_with_its_default() -> None:
 
     for flag in ("--shots", "--method", "--trials", "--seed", "--test-frac", "--save", "--also", "--plots"):
         assert flag in text
-    assert "[default: (probe)]" in text
+    assert "[default: probe]" in text
 
 
 @pytest.mark.parametrize("arguments", [("fewshot", "--help"), ("fewshot", "data", "--dump-config")])

@@ -345,7 +345,7 @@ def _labels(config: ClassifyConfig, request: ClassifyRequest) -> tuple[str, ...]
         return (*known.labels, *known.also, *(parse_labels(request.also, "--also") if request.also else ()))
     if request.also:
         raise UsageError(
-            "--also: adds labels to those of a classifier or a trained model; leave it out, and add all labels with -L"
+            "--also: adds labels to those of a classifier or a trained model; leave it out, and give all labels with -L"
         )
     if request.labels is not None and request.label_list:
         raise UsageError("labels: both -l and -L were given; choose one")

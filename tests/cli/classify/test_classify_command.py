@@ -490,7 +490,7 @@ def test_help_shows_every_flag_with_its_default(flag: str) -> None:
     text = bike("classify", flag).stdout
 
     assert "--attribute-weight" in text
-    assert "[default: (base)]" in text
+    assert "[default: base]" in text
 
 
 # -- pipes, links and strange streams -----------------------------------------------------------------------------

@@ -521,12 +521,15 @@ def test_attributes_that_count_are_fused_in_report_and_classifier_alike(
     assert scores(engine, settings.classifying, result) != scores(engine, without(settings), plain)
 
 
-def test_attributes_of_another_weight_than_the_classifiers_are_refused(tiny: Engine, folder: Path) -> None:
+def test_another_weight_of_attributes_than_the_classifiers_is_a_warning(
+    tiny: Engine, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = config(trials=1, method="proto")
     classifier = study(tiny, folder, settings).classifier
 
-    with pytest.raises(UsageError, match=r"attribute_weight 0\.0, but this run has 0\.5"):
-        classified(tiny, folder, replace(settings.classifying, attributes=AttributeConfig("auto", 0.5)), classifier)
+    classified(tiny, folder, replace(settings.classifying, attributes=AttributeConfig("auto", 0.5)), classifier)
+
+    assert "attribute_weight 0.0, but this run has" in caplog.text
 
 
 def without(settings: FewshotConfig) -> ClassifyConfig:
