@@ -52,6 +52,12 @@ def main() -> None:
         for count in videos:
             shares = [coverage(world, repeat(partial(intervals, world, count))) for world in WORLDS]
             print_row(count, [lowest(shares, key) for key in METRICS])
+        for world, counts in (*((world, (20, 100)) for world in CONFIDENT), *MANY_CLASSES):
+            print(f"\nThe same for {world}")
+            print_row("videos", list(METRICS))
+            for count in counts:
+                shares = [coverage(world, repeat(partial(intervals, world, count)))]
+                print_row(count, [lowest(shares, key) for key in METRICS])
         print("\nThe same for the difference of two systems")
         print_row("videos", list(METRICS))
         for count in videos:
@@ -135,6 +141,11 @@ WORLDS = (
     World(10, 2.5, 6.0),
     World(10, 4.5, 4.5),
 )
+
+
+# Whose answers are nearly all correct, and more confident than that.
+CONFIDENT = (World(10, 4.5, 20, 0.02), World(10, 5, 10, 0), World(2, 3, 12, 0))
+MANY_CLASSES = ((World(50, 3, 3, 0), (100, 500)), (World(100, 3, 3, 0), (200, 1000)))  # with numbers of videos
 
 
 def table_of(logits: NDArray[np.float64], truth: NDArray[np.int64] | NDArray[np.bool_]) -> ScoreTable:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from bike_cli.tasks.classify import classify
     from bike_cli.tasks.evaluate.evaluation import System, evaluate
     from bike_cli.tasks.evaluate.report import EvaluationReport
+    from bike_cli.tasks.fewshot.learning import FewshotResult, fewshot
     from bike_cli.tasks.fewshot.study import Study
     from bike_cli.tasks.finetune.run import Finetuning
     from bike_cli.video.workers.pool import DecodePool
@@ -69,6 +70,7 @@ __all__ = [
     "EvaluationReport",
     "Failure",
     "FewshotConfig",
+    "FewshotResult",
     "FinetuneConfig",
     "Finetuning",
     "KeepingConfig",
@@ -91,6 +93,7 @@ __all__ = [
     "VideoFeatures",
     "classify",
     "evaluate",
+    "fewshot",
     "load",
     "load_classifier",
     "read_eval_set",
@@ -112,6 +115,7 @@ _HOMES = {
     "bike_cli.tasks.classify": ("classify",),
     "bike_cli.tasks.evaluate.evaluation": ("System", "evaluate"),
     "bike_cli.tasks.evaluate.report": ("EvaluationReport",),
+    "bike_cli.tasks.fewshot.learning": ("FewshotResult", "fewshot"),
     "bike_cli.tasks.fewshot.study": ("Study",),
     "bike_cli.tasks.finetune.run": ("Finetuning",),
     "bike_cli.video.workers.pool": ("DecodePool",),
@@ -136,4 +140,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    # Modules that were imported are in `globals()`, too.
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

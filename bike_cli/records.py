@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+SHOWN_LABELS = 3  # of a prediction, on a screen
+
+
 def _show(value: object) -> str:
     shape = getattr(value, "shape", None)
     return repr(value) if shape is None else f"{getattr(value, 'dtype', '')}{list(shape)}"
@@ -267,6 +270,12 @@ class Prediction(_ShowsShapes, _OnTimeline):
     timeline: Timeline
     frames: int
     model: str
+
+    def __repr__(self) -> str:
+        """Return the source and the best labels, short enough for one line; the fields have the rest."""
+        shown = ", ".join(f"{ranked.label!r}: {ranked.score:.3f}" for ranked in self.ranked[:SHOWN_LABELS])
+        more = ", …" if len(self.ranked) > SHOWN_LABELS else ""
+        return f"Prediction({self.source.id!r}, {{{shown}{more}}})"
 
     @property
     def best(self) -> Ranked:

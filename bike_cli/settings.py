@@ -245,7 +245,7 @@ def parse_value(hint: object, value: object) -> object:
         return value
     if value in {"null", "~", ""} and _accepts(hint, None):
         return None
-    if _accepts(hint, value):
+    if not value.strip() or _accepts(hint, value):
         return value
     if float in options_of(hint):
         with contextlib.suppress(ValueError):

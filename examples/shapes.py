@@ -2,6 +2,7 @@
 
     python examples/shapes.py OUT --kind single --count 12 --seed 0     clips and truth.csv
     python examples/shapes.py examples/clips --gallery                  the clips in examples/clips
+    python examples/shapes.py examples/motions --motions                the clips in examples/motions
 
 A scene is one or more objects on a background. Every object has a shape, a colour, a size, a motion and a time window
 in which it is visible. Everything is a tensor over a batch of scenes, so the same code renders one clip on a
@@ -701,9 +702,9 @@ def write_clip(path: Path, frames: Tensor, *, crf: int = 23) -> None:
         container.mux(stream.encode())
 
 
-def write_clip_of(scenes: Scenes, i: int, path: Path, *, seed: int) -> Path:
+def write_clip_of(scenes: Scenes, i: int, path: Path, *, seed: int, crf: int = 23) -> Path:
     """Write scene i as H.264 and return its path; `seed` makes the camera's noise."""
-    write_clip(path, render(one(scenes, i), frame_times(scenes, i), Dice(seed))[0])
+    write_clip(path, render(one(scenes, i), frame_times(scenes, i), Dice(seed))[0], crf=crf)
     return path
 
 
@@ -718,7 +719,7 @@ def write_clips(folder: Path, scenes: Scenes, seed: int) -> None:
             writer.writerow({"path": path.name, **describe(scenes, i)})
 
 
-# -- The clips beside this file -----------------------------------------------------------------------------------
+# -- The clips next to this file ----------------------------------------------------------------------------------
 
 GALLERY = (  # kind, colour, shape, motion, background
     ("single", "red", "circle", "moving left", "black"),
@@ -753,6 +754,25 @@ def write_gallery(folder: Path) -> None:
         write_clip_of(scenes, calmest, folder / f"{colour}_{shape}_{what}.mp4".replace(" ", "_"), seed=seed)
 
 
+LEARNED_MOTIONS = ("pulsing", "shaking", "swinging")
+SIDES = {"train": 12, "test": 8}  # clips of each motion
+
+
+def write_motions(folder: Path) -> None:
+    """Write class folders of motions that the bundled model has no words for, as `train/pulsing/00.mp4`, …"""
+    scenes = draw_scenes(Dice(7), 20_000, held_out=None, new_motions=True)
+    # Noise does not compress, and these clips are part of the repository.
+    is_calm = (scenes.noise == 0) & (scenes.background != BACKGROUNDS.index("noise")) & (scenes.mark[:, 0] == 0)
+    for motion in LEARNED_MOTIONS:
+        fits = is_calm & (scenes.motion[:, 0] == EVERY_MOTION.index(motion))
+        places = iter(fits.nonzero().flatten().tolist())
+        for side, count in SIDES.items():
+            (folder / side / motion).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                i = next(places)
+                write_clip_of(scenes, i, folder / side / motion / f"{number:02}.mp4", seed=i, crf=28)
+
+
 def main() -> None:
     """Write clips and `truth.csv` into a folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -761,9 +781,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=12, help="number of clips (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the scenes (default: %(default)s)")
     parser.add_argument("--gallery", action="store_true", help="write the example clips, named after what they show")
+    parser.add_argument("--motions", action="store_true", help="write the example clips to learn motions from")
     options = parser.parse_args()
     if options.gallery:
         write_gallery(options.folder)
+    elif options.motions:
+        write_motions(options.folder)
     else:
         scenes = draw_scenes(Dice(options.seed), options.count, options.kind, held_out=None)
         write_clips(options.folder, scenes, options.seed)

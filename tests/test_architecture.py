@@ -477,6 +477,14 @@ def test_a_costly_import_would_be_seen() -> None:
 # -- public names -------------------------------------------------------------------------------------------------
 
 
+def test_dir_shows_public_names_only() -> None:
+    program = "import bike_cli.tasks.classify, bike_cli; print(*dir(bike_cli))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+
+    shown = {name for name in done.stdout.split() if not name.startswith("__")}
+    assert shown == set(bike_cli.__all__)
+
+
 def test_public_names_are_sorted_and_what_type_checkers_see() -> None:
     seen = {i.name.rsplit(".", 1)[1] for i in imports("bike_cli", SOURCES["bike_cli.__init__"]) if i.for_types_only}
 

@@ -11,7 +11,12 @@ from bike_cli.cli import options as o
 from bike_cli.cli.completion import models
 from bike_cli.cli.flags import metavar_of
 from bike_cli.cli.terminal.console import handle_errors, loading, print_usage
-from bike_cli.cli.terminal.targets import check_model_folder, check_official_file, explain_unwritable
+from bike_cli.cli.terminal.targets import (
+    check_model_folder,
+    check_official_file,
+    explain_unwritable,
+    warn_of_replacement,
+)
 from bike_cli.config import EngineConfig, OneBranch
 from bike_cli.errors import UsageError
 from bike_cli.settings import resolve, warn_of_unknown_variables
@@ -76,6 +81,7 @@ def export_command(
             from bike_cli.engine.models.weights import UNWRITABLE
 
             _check_not_read(out, config.model)
+            warn_of_replacement(out)
             checkpoint = open_checkpoint(config.model, offline=config.offline)
         with explain_unwritable(out, UNWRITABLE):
             description = _write_official(checkpoint, branch, out) if official else _write_folder(checkpoint, out)

@@ -20,6 +20,7 @@ from bike_cli.cli.terminal.targets import (
     check_target,
     check_videos,
     explain_unwritable,
+    warn_of_replacement,
 )
 from bike_cli.config import FewshotConfig, flag
 from bike_cli.config.fields import DATA, LEARNING, OUTPUT
@@ -29,8 +30,6 @@ from bike_cli.wording import count
 if TYPE_CHECKING:
     from bike_cli.tasks.fewshot.report import Report
     from bike_cli.tasks.fewshot.study import Study
-
-LABELS_FILE = "labels.txt"  # in the folder of a saved model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +98,7 @@ def fewshot(config: FewshotConfig, request: FewshotRequest) -> ExitCode:
     if request.save is not None and not request.quiet:
         _print_usage(report, request.save)
     if request.plots is not None:
-        from bike_cli.cli.plots import write_plots
+        from bike_cli.cli.plots.files import write_plots
 
         write_plots(report, request.plots)
     return ExitCode.SOME_FAILED if failed else ExitCode.DONE
@@ -126,8 +125,10 @@ def _check_targets(config: FewshotConfig, request: FewshotRequest) -> None:
     if request.save is not None and not trains_model:
         check_ending("--save", request.save, [".bike"])
     check_apart({"-o": request.output, "--save": request.save})
+    if request.save is not None:
+        warn_of_replacement(request.save)
     if request.plots is not None:
-        from bike_cli.cli.plots import check_plots
+        from bike_cli.cli.plots.files import check_plots
 
         check_plots(request.plots)
 
@@ -143,17 +144,12 @@ def _further_labels(request: FewshotRequest) -> tuple[str, ...]:
 
 
 def _save(study: Study, save: Path, also: Sequence[str]) -> None:
-    from bike_cli.engine.heads.saved_classifier import save_classifier
-    from bike_cli.engine.models.folder import save_folder
     from bike_cli.engine.models.weights import UNWRITABLE
+    from bike_cli.tasks.fewshot.learning import save_learned
 
+    learned = study.learned(also=also)
     with explain_unwritable(save, UNWRITABLE):
-        if study.trains_model:
-            save_folder(save, study.model(also=also))
-            labels = "\n".join([*study.labelled.labels, *also])
-            (save / LABELS_FILE).write_text(labels + "\n", encoding="utf-8")
-        else:
-            save_classifier(study.classifier(also=also), save)
+        save_learned(learned, save)
 
 
 def _print_usage(report: Report, save: Path) -> None:

@@ -18,7 +18,7 @@ from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.tasks.evaluate.metrics import Mean, recalls
 from bike_cli.tasks.fewshot.methods import BASELINE
 from bike_cli.tasks.fewshot.report import Report
-from bike_cli.wording import count, points
+from bike_cli.wording import FEW_VIDEOS, caution, count, points
 
 CLASSES_SHOWN = 30
 
@@ -26,7 +26,10 @@ CLASSES_SHOWN = 30
 def print_report(report: Report) -> None:
     """Print the tables on stdout."""
     console = Console(file=sys.stdout, highlight=False)
-    print_table(console, _curve(report, console.width), _classes(report), plain(_footer(report), "dim"))
+    fewest = min(len(drawn.test) for drawn in report.draws)
+    little = caution(fewest, "test", f"test on {FEW_VIDEOS} or more")
+    notes = [plain(_footer(report), "dim"), *([] if little is None else [plain(little, "yellow")])]
+    print_table(console, _curve(report, console.width), _classes(report), *notes)
 
 
 def _curve(report: Report, width: int) -> Table:
@@ -69,8 +72,9 @@ def _classes(report: Report) -> Table:
 
 
 def _title(report: Report) -> str:
-    over = count(len(report.draws), "draw") if len(report.draws) > 1 else "the videos of one draw"
-    return f"accuracy in %, ± standard error over {over}; gain with 95 % interval"
+    if len(report.draws) == 1:
+        return "accuracy in %, ± standard error over the test videos; gain with 95 % interval, for this draw only"
+    return f"accuracy in %, ± standard error over {len(report.draws):,} draws; gain with 95 % interval"
 
 
 def _footer(report: Report) -> str:

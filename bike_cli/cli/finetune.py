@@ -31,7 +31,7 @@ from bike_cli.cli.terminal.console import (
 from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.cli.terminal.progress_lines import ProgressLines
 from bike_cli.cli.terminal.targets import check_ending, check_folder_name, check_not_media, check_target
-from bike_cli.config import FinetuneConfig, flag
+from bike_cli.config import BatchConfig, FinetuneConfig, flag
 from bike_cli.config.fields import DATA, OUTPUT
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.wording import count
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from bike_cli.data.labelled.train_sets import TrainSet
     from bike_cli.tasks.finetune.run import Finetuning
 
+FEW_STEPS = 100  # fewer are worth a warning with the default batch size
 # Training sees one view of a video at a time, and does not fuse attributes from elsewhere.
 HIDDEN = ("clips", "crops", "attribute_weight", "attribute_model")
 
@@ -115,14 +116,14 @@ def without_resume_value(args: Sequence[str]) -> tuple[list[str], str | None]:
 
 def configure(flags: Flags, request: FinetuneRequest) -> tuple[FinetuneConfig, FinetuneRequest]:
     """Return the configuration, and the request with what flags ask for."""
-    config = resolve_for_model(FinetuneConfig, flags=flags, file=request.config)
+    config = resolve_for_model(FinetuneConfig, flags=flags, file=request.config, ignored=HIDDEN)
     return config, replace(request, asks_val_fraction=flags["val_fraction"] is not None)
 
 
 def finetune(config: FinetuneConfig, request: FinetuneRequest) -> ExitCode:
     """Train BIKE on your own videos, on one GPU or many; a run that is stopped can be resumed.
 
-    bike finetune data/ --save actions/ && bike classify -m actions/ -l labels.txt clips/
+    bike finetune data/ --save actions/ && bike classify -m actions/ clips/
 
     torchrun --nproc-per-node 8 -m bike_cli finetune data/ --save actions/ --config k400.yaml
     """
@@ -230,6 +231,15 @@ def _report_choices(training: Finetuning, labelled: TrainSet, *, quiet: bool) ->
     console.print(plain("; ".join(parts), "dim"))
     if training.config.batches.augment and training.config.batches.flip == "auto" and sided is not None:
         console.print(plain(f"videos are not mirrored: label {sided!r} names a side; --flip yes mirrors them", "dim"))
+    if not quiet and training.video is not None:
+        _warn_of_few_steps(training.video.steps * training.config.learning.epochs, training.config)
+
+
+def _warn_of_few_steps(steps: int, config: FinetuneConfig) -> None:
+    """Warn if the batch size of the recipe for hundreds of thousands of videos leaves too few steps to learn from."""
+    if steps < FEW_STEPS and config.batches.batch_size == BatchConfig.batch_size:
+        problem = f"{count(steps, 'step')} of batches of up to {config.batches.batch_size} change a model little"
+        notice(f"training: {problem}; give a smaller --batch-size, such as 16, and a higher --lr", level="warning")
 
 
 def _rehearse(training: Finetuning) -> ExitCode:
@@ -243,7 +253,7 @@ def _rehearse(training: Finetuning) -> ExitCode:
 
 def _train(training: Finetuning, request: FinetuneRequest, *, quiet: bool) -> ExitCode:
     from bike_cli.cli.finetune_view import View, print_results
-    from bike_cli.cli.plots import write_training_plot
+    from bike_cli.cli.plots.files import write_training_plot
 
     folder, shows_progress = training.folder.path, stderr_is_tty() and not quiet
     events = folder / "tensorboard" if request.tensorboard and training.group.is_first else None

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 
 from bike_cli.cli.terminal.console import duration, plain, print_table, rate
-from bike_cli.wording import count
+from bike_cli.wording import FEW_VIDEOS, METRIC_NAMES, caution, count
 
 if TYPE_CHECKING:
     from bike_cli.tasks.finetune.events import TensorBoardLog
@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 RECENT = 20  # steps that the speed is averaged over
 LEAST_IMPORTANT = ("Memory", "Rate", "Waiting", "Failed", "Speed", "Left")  # hidden in this order on a narrow terminal
 ROWS = 8  # validations that are shown
-NAMES = {"top1": "top-1", "top5": "top-5", "macro": "mean class", "map": "mAP"}
 
 
 class View:
@@ -70,7 +69,7 @@ class View:
 
         if not isinstance(record, Step):
             self._validations.append(record)
-            metrics = ", ".join(f"{NAMES[name]} {value:.4f}" for name, value in record.metrics.items())
+            metrics = ", ".join(f"{METRIC_NAMES[name]} {value:.4f}" for name, value in record.metrics.items())
             videos = count(record.videos, "video")
             logger.info("epoch %d, %s: %s on %s", record.epoch, record.what, metrics, videos)
             for name, value in record.metrics.items():
@@ -135,7 +134,7 @@ class View:
     def _validation_table(self) -> Table:
         table = Table(box=None, pad_edge=False)
         names = list(self._validations[-1].metrics)
-        for column in ("Validated", "Epoch", *(NAMES[name] for name in names)):
+        for column in ("Validated", "Epoch", *(METRIC_NAMES[name] for name in names)):
             table.add_column(column, justify="left" if column == "Validated" else "right")
         for validation in self._validations[-ROWS:]:
             metrics = [f"{100 * validation.metrics[name]:.1f} %" for name in names]
@@ -177,9 +176,11 @@ def print_results(folder: Path) -> None:
     rows = {row: metrics for row, metrics in rows.items() if metrics}
     table = Table(title=None, box=None, pad_edge=False)
     names = list(next(iter(rows.values()), {}))
-    table.add_column(f"On {count(report['val'] - report.get('unread', 0), 'video')}")
+    videos = report["val"] - report.get("unread", 0)
+    table.add_column(f"On {count(videos, 'video')}")
     for name in names:
-        table.add_column(NAMES[name], justify="right")
+        table.add_column(METRIC_NAMES[name], justify="right")
     for row, metrics in rows.items():
         table.add_row(row, *(f"{100 * metrics[name]:.1f} %" for name in names))
-    print_table(Console(highlight=False), table)
+    little = caution(videos, "validation", f"validate on {FEW_VIDEOS} or more (--val, --val-fraction)")
+    print_table(Console(highlight=False), table, *([] if little is None else [plain(little, "yellow")]))

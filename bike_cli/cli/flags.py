@@ -95,13 +95,21 @@ Asked = TypeVar("Asked", bound=Request)
 Flags = Mapping[str, object]  # values of flags by field name; None for those that are not given
 
 
-def resolve_for_model(config: type[Config], *, flags: Flags, file: Path | None, models: Sequence[str] = ()) -> Config:
+def resolve_for_model(
+    config: type[Config],
+    *,
+    flags: Flags,
+    file: Path | None,
+    models: Sequence[str] = (),
+    ignored: Collection[str] = (),
+) -> Config:
     """Return the configuration; defaults are the settings of the model's training, if the model records it.
 
     Args:
         models: several models, of which the first with a record counts; empty: the model of the configuration.
+        ignored: settings of the training that do not count.
     """
-    known = leaves(config)
+    known = leaves(config).keys() - set(ignored)
 
     def defaults(values: Values) -> Values:
         from bike_cli.engine.models.training_records import training_of

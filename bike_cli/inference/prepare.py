@@ -248,7 +248,10 @@ def _branch(
         describer = load(chosen.attribute_model, device=device, precision=precision, offline=offline)
     name = describer.recipe.lexicon if chosen.attributes == "auto" else chosen.attributes
     lexicon = encode_lexicon(describer.encoder, read_lexicon(name))
-    weight = _attribute_weight(chosen, describer) if saved is None else saved.attributes.attribute_weight or 0.0
+    if saved is not None and chosen.attribute_weight is None:
+        weight = saved.attributes.attribute_weight or 0.0
+    else:
+        weight = _attribute_weight(chosen, describer)
     classes: Tensor | None = None
     if weight > 0:
         same = describer is engine

@@ -313,3 +313,17 @@ def test_a_full_disk_is_reported_and_leaves_no_model(video: Path, tmp_path: Path
     assert ": cannot be written (" in error_of(ran)
     assert "File too large" in ran.stderr
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+@pytest.mark.parametrize("arguments", [("model",), ("model.pt", "--official")])
+def test_an_exported_model_is_not_replaced_in_silence(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    out, *flags = arguments
+    target = tmp_path / out
+    if flags:
+        target.write_text("older")
+    else:
+        bike("export", "tiny", target)
+
+    ran = bike("export", "tiny", target, *flags)
+
+    assert f"warning: {target}: exists and will be replaced\n" in ran.stderr

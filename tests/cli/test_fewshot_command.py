@@ -19,7 +19,7 @@ from answers import COLOUR, cells
 from films import drawn, write_video
 from invoke import Ran, bike, bike_on_terminal
 
-from bike_cli.cli import plots
+from bike_cli.cli.plots import files as plots
 from bike_cli.engine import engine as engines
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.bike import TemporalTransformer
@@ -116,6 +116,26 @@ def test_stdout_gets_the_tables_and_stderr_nothing(data: Path) -> None:
         assert text in ran.stdout
     assert "\x1b" not in ran.stdout
     assert [line for line in ran.stdout.split("\n") if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize(("shots", "said"), [("4", "3 test videos tell little"), ("1", "12 test videos tell little")])
+def test_few_test_videos_carry_a_caution(data: Path, shots: str, said: str) -> None:
+    ran = fewshot(data, "--shots", shots, "--trials", "1")
+
+    assert f"caution: {said} about accuracy; test on 20 or more" in " ".join(ran.stdout.split())
+
+
+def test_enough_test_videos_carry_none(data: Path, own: Path, tmp_path: Path) -> None:
+    test = tmp_path / "test"
+    for name in (folder.name for folder in data.iterdir()):
+        (test / name).mkdir(parents=True)
+        for i in range(7):
+            write_video(test / name / f"{i}.mp4", drawn(name.replace("_", " "), frames=20 + i))
+
+    ran = fewshot(own, "--shots", "1", "--trials", "1", "--test", test)
+
+    assert "21 test videos" in ran.stdout
+    assert "caution" not in ran.stdout
 
 
 def test_tables_fit_a_narrow_terminal_with_all_digits(data: Path) -> None:
@@ -709,3 +729,15 @@ def test_each_video_that_keeps_a_class_from_being_drawn_is_named(own: Path) -> N
     assert warnings[0] == f"warning: {own}/gone.mp4: no such file; check the path"
     assert warnings[1].startswith("warning: https://youtu.be/x: bike does not read URLs")
     assert warnings[2].startswith(f"warning: {own}/sub\\lost.mp4: no such file; its backslashes separate folders on")
+
+
+@pytest.mark.parametrize(("method", "name"), [("proto", "a.bike"), ("bike", "model")])
+def test_a_saved_classifier_is_not_replaced_in_silence(data: Path, tmp_path: Path, method: str, name: str) -> None:
+    save = tmp_path / name
+    given = (data, *ONE_DRAW, "--method", method, "--save", save)
+
+    first, second, quiet = fewshot(*given), fewshot(*given), fewshot(*given, "-q")
+
+    warning = f"warning: {save}: exists and will be replaced\n"
+    assert [ran.exit_code for ran in (first, second, quiet)] == [ExitCode.DONE] * 3
+    assert [ran.stderr.count(warning) for ran in (first, second, quiet)] == [0, 1, 0]

@@ -23,7 +23,7 @@ from films import drawn, write_video
 from invoke import BIKE, ONE_THREAD, Ran, bike, bike_on_terminal
 
 from bike_cli.cli import finetune as command
-from bike_cli.cli import plots
+from bike_cli.cli.plots import files as plots
 from bike_cli.engine import engine as engines
 from bike_cli.errors import ExitCode
 from bike_cli.inference import processes
@@ -183,7 +183,8 @@ def test_stdout_gets_the_results_and_stderr_nothing(whole: tuple[Path, Ran]) -> 
     report = report_of(folder)
 
     assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
-    head, before, after = (" ".join(line.split()) for line in ran.stdout.splitlines())
+    head, before, after, *caution = (" ".join(line.split()) for line in ran.stdout.splitlines())
+    assert " ".join(caution).startswith("caution: 3 validation videos tell little")
     assert head == "On 3 videos top-1 top-5 mean class"
     assert before.startswith(f"before {100 * report['start']['top1']:.1f} %")  # type: ignore[index]
     assert after.startswith(f"fine-tuned, epoch {report['epoch']} {100 * report['metrics']['top1']:.1f} %")  # type: ignore[index]
@@ -323,6 +324,31 @@ def test_a_folder_of_version_0_1_needs_its_labels(whole: tuple[Path, Ran], data:
     )
     assert (given.exit_code, given.stderr) == (ExitCode.DONE, "")
     assert given.records[0]["frames"] == 8
+
+
+def test_the_batches_of_the_recipe_are_a_warning_where_they_leave_few_steps(data: Path, tmp_path: Path) -> None:
+    settings = tuple(word for word in SMALL if word not in ("--batch-size", "4"))
+
+    many = finetune(data, "--save", tmp_path / "many", *FAST)
+    few = finetune(data, "--save", tmp_path / "few", *FAST, settings=settings)
+
+    assert many.stderr == ""
+    assert few.stderr == (
+        "warning: training: 1 step of batches of up to 256 change a model little; give a smaller --batch-size, such as "
+        "16, and a higher --lr\n"
+    )
+
+
+@pytest.mark.parametrize(("each", "is_cautioned"), [(6, True), (7, False)])
+def test_few_validation_videos_carry_a_caution(data: Path, tmp_path: Path, each: int, is_cautioned: bool) -> None:
+    val = film_folder(tmp_path / "val", each)
+
+    ran = finetune(data, "--val", val, "--save", tmp_path / "run", *FAST)
+
+    text = " ".join(ran.stdout.split())
+    said = "caution: 18 validation videos tell little about accuracy; validate on 20 or more (--val, --val-fraction)"
+    assert (said in text) == is_cautioned
+    assert ("caution" in text) == is_cautioned
 
 
 def test_labels_of_the_training_are_known_whatever_their_words(data: Path, tmp_path: Path) -> None:
@@ -491,7 +517,7 @@ def test_val_frac_is_refused_with_a_validation_side(sides: Path, out: Path) -> N
 def test_wise_ft_shows_both(data: Path, out: Path) -> None:
     ran = finetune(data, "--save", out, *FAST, "--wise-ft", "0.5")
 
-    assert [line.split()[0] for line in ran.stdout.splitlines()] == ["On", "before", "fine-tuned,", "wise-ft"]
+    assert [line.split()[0] for line in ran.stdout.splitlines()][:4] == ["On", "before", "fine-tuned,", "wise-ft"]
     assert there(out / "fine_tuned") == MODEL
     assert there(out) == RUN | {"fine_tuned"}
 

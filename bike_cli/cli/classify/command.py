@@ -358,5 +358,5 @@ def _labels(config: ClassifyConfig, request: ClassifyRequest) -> tuple[str, ...]
 
 def _labels_file(config: ClassifyConfig) -> str:
     """Return the labels of a model that version 0.1 fine-tuned, which does not name them itself; else an example."""
-    beside = Path(config.engine.model, "labels.txt")
-    return str(beside) if beside.is_file() else "labels.txt"
+    file = Path(config.engine.model, "labels.txt")
+    return str(file) if file.is_file() else "labels.txt"

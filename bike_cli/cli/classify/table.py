@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from rich import box
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.table import Table
@@ -24,7 +24,7 @@ BARS_FROM = 60  # columns that leave room for bars of full length
 NOTE_INDENT = 2
 NAMED = 3  # frames that are named, at most
 ATTRIBUTES_FROM = 110  # columns that leave room for attributes
-NEXT_FROM = 41  # columns to the right of the path that leave room for the second label
+SECOND_FROM = 41  # columns to the right of the path that leave room for the second label
 WORTH_NAMING = 0.05  # a frame's share of the decision
 
 
@@ -49,7 +49,7 @@ class TableWriter:
         width = self._console.width
         longest = max((cell_len(safe(name)) for name in names or ()), default=width)
         self._path_width = max(5, min(longest, max((width - 8) * 9 // 20, min(width - 31, 48))))
-        self._has_next = width - self._path_width >= NEXT_FROM
+        self._has_second = width - self._path_width >= SECOND_FROM
         self._has_header = False
         self._label_width = max((cell_len(safe(label)) for label in labels), default=width)
 
@@ -71,6 +71,15 @@ class TableWriter:
     def close(self) -> None:
         """Nothing is left to print."""
 
+    def _label_widths(self) -> tuple[int | None, int | None]:
+        """Return the widths of the columns of the best and the second label; None shares what is left."""
+        if self._console.width < ATTRIBUTES_FROM:
+            return None, None  # the labels are the last columns, and may take all
+        share = (self._console.width - self._path_width - 16) // 3
+        best = max(cell_len("Label"), min(self._label_width, share))
+        second = max(cell_len("Second best"), min(self._label_width + cell_len(" 100.0 %"), share))
+        return best, second
+
     def _is_ascii(self) -> bool:
         return self._console.options.ascii_only
 
@@ -80,13 +89,23 @@ class TableWriter:
         self._has_header = True
         # Only ratios and fixed widths: each row is a separate table, and all must line up.
         table.add_column("Video", width=self._path_width, no_wrap=True)
-        table.add_column("Label", ratio=5, no_wrap=True, overflow="ellipsis")
+        label_width, second_width = self._label_widths()
+        table.add_column(
+            "Label", width=label_width, ratio=None if label_width else 5, no_wrap=True, overflow="ellipsis"
+        )
         table.add_column("Score", width=7, justify="right", no_wrap=True)
-        if self._has_next:
-            table.add_column("Next", ratio=5, no_wrap=True, overflow="ellipsis", style="dim")
+        if self._has_second:
+            table.add_column(
+                "Second best",
+                width=second_width,
+                ratio=None if second_width else 5,
+                no_wrap=True,
+                overflow="ellipsis",
+                style="dim",
+            )
         if width >= ATTRIBUTES_FROM:
             table.add_column("Seen", ratio=5, no_wrap=True, overflow="ellipsis", style="cyan")
-        path = Text(_keep_end(safe(record.source.id), self._path_width))
+        path = Text(_keep_ends(safe(record.source.id), self._path_width))
         if isinstance(record, Failure):
             failed = Table(box=None, expand=True, show_header=False, pad_edge=False)
             failed.add_column(width=self._path_width, no_wrap=True)
@@ -96,7 +115,7 @@ class TableWriter:
         # A narrow line has only room for the label.
         runner_up = record.ranked[1] if len(record.ranked) > 1 else None
         score = f" {_percent(runner_up.score)}" if runner_up and width >= ATTRIBUTES_FROM else ""
-        rest = [plain(runner_up.label + score) if runner_up else Text()] if self._has_next else []
+        rest = [plain(runner_up.label + score) if runner_up else Text()] if self._has_second else []
         seen = [plain(", ".join(a.phrase for a in record.attributes))] if width >= ATTRIBUTES_FROM else []
         table.add_row(path, plain(record.best.label, "bold"), _percent(record.best.score), *rest, *seen)
         notes = _notes(record, width - NOTE_INDENT, self._is_ascii())
@@ -197,16 +216,22 @@ def _moment(time_s: float, position: int) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    """Return a share in percent; only all is "100.0 %", and only nothing is "0.0 %"."""
+    shown = f"{100 * share:.1f} %"
+    if shown == "100.0 %" and share < 1:
+        return ">99.9 %"
+    return "<0.1 %" if shown == "0.0 %" and share > 0 else shown
 
 
-def _keep_end(text: str, width: int) -> str:
-    """Return a path cut at its beginning, since the end distinguishes files."""
+def _keep_ends(text: str, width: int) -> str:
+    """Return a path cut in the middle: its start says where it is, and its end, which gets more room, which file."""
     if cell_len(text) <= width:
         return text
-    while text and cell_len(text) > width - 1:
-        text = text[1:]
-    return "…" + text
+    start = set_cell_size(text, (width - 1) // 3).rstrip(" ")
+    end = text[len(start) :]
+    while end and cell_len(start) + 1 + cell_len(end) > width:
+        end = end[1:]
+    return f"{start}…{end}"
 
 
 def _without_path(record: Failure) -> str:

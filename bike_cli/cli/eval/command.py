@@ -103,7 +103,7 @@ def _check_targets(config: EvalConfig, request: EvalRequest) -> None:
     if request.multi_label:
         raise UsageError("--confusion: needs videos with one label each, and these have several; leave it out")
     if matrix.suffix.lower() == ".png":
-        from bike_cli.cli.plots import check_drawing
+        from bike_cli.cli.plots.files import check_drawing
 
         check_drawing("--confusion")
 

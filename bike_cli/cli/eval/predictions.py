@@ -13,6 +13,7 @@ from bike_cli.cli.terminal.targets import check_videos
 from bike_cli.config import EvalConfig
 from bike_cli.data.predictions.files import DataFile
 from bike_cli.errors import UsageError
+from bike_cli.wording import all_of
 
 if TYPE_CHECKING:
     from bike_cli.data.labelled.eval_sets import EvalSet
@@ -113,5 +114,7 @@ def _warn_of_left_out(file: str, joined: MatchedPredictions, config: EvalConfig)
     problem, way_out = f"has {few}{fewest} of {classes} labels per video", f"classify with -k {classes}"
     if config.protocol == "zeroshot-half":
         raise UsageError(f"{file}: {problem}, but zeroshot-half needs all; {way_out}")
-    lost = "top-5 and mAP are" if fewest < min(TOP, classes) else "mAP is"
-    logger.warning("%s: %s, so %s left out; %s", file, problem, lost, way_out)
+    lost = ["top-5"] if fewest < TOP < classes else []
+    lost += ["mAP"] if joined.truth.multi_label else ["the Brier score", "mAP"]
+    verb = "are" if len(lost) > 1 else "is"
+    logger.warning("%s: %s, so %s %s left out; %s", file, problem, all_of(lost), verb, way_out)

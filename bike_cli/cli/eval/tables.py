@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 from rich import box
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from bike_cli.cli.eval.wording import (
     adjusted_p,
+    caution,
     compared_on,
     decided_by,
     keys_of,
@@ -31,6 +33,8 @@ from bike_cli.errors import UsageError
 from bike_cli.tasks.evaluate.report import Estimate, EvaluationReport, Metric
 from bike_cli.wording import count
 
+ROOMY = 100  # columns
+LONGEST_WORD = 11  # "calibration"
 MOST_INLINE = 3  # systems; with more, intervals stand below their metrics
 
 
@@ -51,9 +55,9 @@ def write_confusion(report: EvaluationReport, file: Path) -> None:
     if system.confusion is None:
         raise UsageError("--confusion: needs videos with one label each, and these have several; leave it out")
     if file.suffix.lower() == ".png":
-        from bike_cli.cli.plots import draw_matrix
+        from bike_cli.cli.plots.files import write_matrix
 
-        draw_matrix(np.asarray(system.confusion), labels, title=system.name, file=file)
+        write_matrix(np.asarray(system.confusion), labels, system=system.name, file=file)
         return
     with open_output(file) as stream:
         rows = csv.writer(stream, lineterminator="\n")
@@ -67,10 +71,12 @@ def print_tables(report: EvaluationReport) -> None:
     layout: Box | None = box.SIMPLE if console.width >= NARROWEST_TABLE else None
     tables = [_headline(report, layout)]
     tables += [_splits(report, layout)] if report.splits else []
-    tables += [_comparisons(report, layout)] if report.comparisons else []
+    tables += [_comparisons(report, layout, breaks=console.width < ROOMY)] if report.comparisons else []
     for table in tables:
         print_table(console, table, *([""] if layout is None else []))
     print_table(console, plain(_footer(report), "dim"))
+    if caution(report):
+        print_table(console, plain(f"caution: {caution(report)}", "yellow"))
 
 
 def _table(layout: Box | None, title: str = "") -> Table:
@@ -115,32 +121,36 @@ def _with_deviation(metric: Estimate | None) -> tuple[str, str]:
 
 def _splits(report: EvaluationReport, layout: Box | None) -> Table:
     table = _table(layout)
-    for column in ("system", "split", "classes", "videos", "top-1", "top-5"):
+    shown = [key for key in ("top1", "top5") if any(key in split.metrics for split in report.splits)]
+    for column in ("system", "split", "classes", "videos", *map(metric_name, shown)):
         table.add_column(column, justify="left" if column in ("system", "split") else "right")
     for split in report.splits:
         counts = ["" if count is None else f"{count:,}" for count in (split.classes, split.videos)]
-        table.add_row(*map(plain, (split.system, split.name, *counts, *_both(split.metrics))))
+        table.add_row(*map(plain, (split.system, split.name, *counts, *_estimates(split.metrics, shown))))
         if split.official is not None:
-            table.add_row("  official code", "", "", "", *_both(split.official))
+            table.add_row("  official code", "", "", "", *_estimates(split.official, shown))
     return table
 
 
-def _both(metrics: Mapping[str, Estimate]) -> list[str]:
-    """Return top-1 and top-5, with their standard deviations if there are any."""
-    return [" ".join(_with_deviation(metrics.get(key))).rstrip() for key in ("top1", "top5")]
+def _estimates(metrics: Mapping[str, Estimate], shown: Sequence[str]) -> list[str]:
+    """Return metrics, with their standard deviations if there are any."""
+    return [" ".join(_with_deviation(metrics.get(key))).rstrip() for key in shown]
 
 
-def _comparisons(report: EvaluationReport, layout: Box | None) -> Table:
+def _comparisons(report: EvaluationReport, layout: Box | None, *, breaks: bool) -> Table:
     baseline = report.comparisons[0].baseline
     title = f"compared with {baseline}, in percentage points, {compared_on(report)}; {decided_by(report)}"
     table = _table(layout, title)
     for column in ("system", "metric", "difference", "95 % interval", "p", ""):
         justify: JustifyMethod = "left" if column in ("system", "metric", "") else "right"
-        narrowest = {"system": 5, "metric": 8, "": 8}.get(column)  # as wide as "accuracy" and "answers"
-        table.add_column(column, justify=justify, no_wrap=narrowest is None, overflow="fold", min_width=narrowest)
+        name = "diff." if layout is None and column == "difference" else column
+        table.add_column(name, justify=justify, no_wrap=column != "system", overflow="fold")
     for row in shown_comparisons(report):
-        cells = (signed(row.difference), f"{signed(row.low)} to {signed(row.high)}", adjusted_p(row), verdict(row))
-        table.add_row(*map(plain, (row.system, metric_name(row.metric), *cells)))
+        cells = (signed(row.difference), f"{signed(row.low)} to {signed(row.high)}", adjusted_p(row))
+        metric, result = metric_name(row.metric), verdict(row)
+        if breaks:  # Rich would break words
+            metric, result = "\n".join(wrap(metric, LONGEST_WORD)), result.replace(" ", "\n")
+        table.add_row(plain(row.system), metric, *cells, result)
     return table
 
 

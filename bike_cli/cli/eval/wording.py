@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from bike_cli.tasks.evaluate.metric_table import METRICS
 from bike_cli.tasks.evaluate.official import OFFICIAL_NAMES
 from bike_cli.tasks.evaluate.report import Comparison, Estimate, EvaluationReport, Metric
-from bike_cli.wording import points
+from bike_cli.wording import count, points
 
+FEW = 10  # videos of a class; with fewer, the bootstrap is too narrow
 SCOPES = {  # of comparisons, where they are not of the protocol's own metrics
     "fewshot": "for the first draw",
     "zeroshot-half": "over all classes, not halves",
@@ -43,21 +44,32 @@ def shown_comparisons(report: EvaluationReport) -> list[Comparison]:
 
 
 def verdict(comparison: Comparison) -> str:
-    """Return what a difference means; empty for a metric that does not decide."""
+    """Return what a difference means for the second system; empty for a metric that does not decide."""
     if comparison.differing == 0 and not comparison.difference:
         return "same answers"
     if comparison.significant is None:
         return ""
-    return f"significant: {winner(comparison)} is better" if comparison.significant else "not significant"
+    if not comparison.significant:
+        return "not significant"
+    return "significantly better" if winner(comparison) == comparison.system else "significantly worse"
 
 
 def decided_by(report: EvaluationReport) -> str:
     """Return which metric decides, and how its p-values are adjusted."""
     deciding = [row for row in report.comparisons if row.significant is not None]
     if not deciding:
-        return "not tested"
+        return "not tested, because a system lacks the metric that decides"
     adjusted = f", p adjusted for {len(deciding)} comparisons (Holm)" if len(deciding) > 1 else ""
     return f"{metric_name(deciding[0].metric)} decides{adjusted}"
+
+
+def caution(report: EvaluationReport) -> str:
+    """Return a caution where intervals may be too narrow; empty if there is none."""
+    few = [one for system in report.systems[:1] for one in system.per_class if 0 < one.videos < FEW]
+    if not few:
+        return ""
+    classes = count(len(few), "class has", "classes have")
+    return f"{classes} fewer than {FEW} videos, so intervals of means over classes may be too narrow"
 
 
 def adjusted_p(comparison: Comparison) -> str:

@@ -70,7 +70,7 @@ def notice(message: str, *, level: str) -> None:
     colour = {"error": "bold red", "warning": "yellow"}.get(level, "dim")
     console = _displays[-1] if _displays else stderr()
     line = Text.assemble((f"{level}: ", colour), plain(message))
-    console.print(line, soft_wrap=not console.is_terminal, highlight=False)
+    console.print(line, soft_wrap=not stderr_is_tty(), highlight=False)  # FORCE_COLOR makes no terminal
 
 
 def notice_error(error: BikeError) -> None:
@@ -85,7 +85,7 @@ def notice_error(error: BikeError) -> None:
 
 def print_table(console: Console, *parts: RenderableType) -> None:
     """Print on a console; only a terminal gets the padding at the ends of lines."""
-    if console.is_terminal:
+    if console.file.isatty():  # FORCE_COLOR makes no terminal
         console.print(*parts)
         return
     with console.capture() as captured:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +16,8 @@ from bike_cli.wording import either
 
 if TYPE_CHECKING:
     from bike_cli.records import Sample
+
+logger = logging.getLogger(__name__)
 
 OFFICIAL_SUFFIXES = {".pt", ".pth"}
 FILE_SUFFIXES = {  # of files that people name where a folder belongs
@@ -125,6 +128,12 @@ def check_official_file(file: Path) -> None:
         if file.suffix.lower() not in OFFICIAL_SUFFIXES:
             raise UsageError(f"{file}: must end in .pt or .pth; rename it")
         _check_writable(file)
+
+
+def warn_of_replacement(target: Path) -> None:
+    """Warn if a saved classifier or model exists already; what took videos to learn is not replaced in silence."""
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        logger.warning("%s: exists and will be replaced", target)
 
 
 @contextmanager

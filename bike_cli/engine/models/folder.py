@@ -168,7 +168,7 @@ def _config(checkpoint: Checkpoint) -> dict[str, object]:
         "recipe": {name: value for name, value in asdict(checkpoint.recipe).items() if value is not None},
         "temporal_heads": None if head is None else head.heads,
         "attribute_head": checkpoint.attribute_head is not None,
-        # Absent where there is none: version 0.1 reads no other keys.
+        # Left out for a model without training, because version 0.1 refuses unknown keys.
         **({} if checkpoint.training is None else {TRAINING: to_json(checkpoint.training)}),
     }
 

@@ -74,13 +74,13 @@ def evaluate(
             None: the call starts workers and stops them.
     Raises:
         UsageError: no system or two of the same name, malformed data, videos that do not fit the protocol, the protocol
-            `fewshot` (use `Study`), or no video that can be evaluated. A video that cannot be read is in
+            `fewshot` (use `fewshot`), or no video that can be evaluated. A video that cannot be read is in
             `report.data.failed` instead.
     """
     given = (systems,) if isinstance(systems, Engine | System) else tuple(systems)
     config = config or _default_config(given)
     if config.protocol == "fewshot":
-        raise UsageError("protocol fewshot: learns from some of the videos; use bike.Study, or bike eval")
+        raise UsageError("protocol fewshot: learns from some of the videos; use bike.fewshot, or bike eval")
     files = () if isinstance(data, EvalSet) else (data,) if isinstance(data, str | Path) else tuple(data)
     eval_set = data if isinstance(data, EvalSet) else read_eval_set(files, multi_label=config.protocol == "multilabel")
     compared = [_as_system(system, config) for system in given]

@@ -102,8 +102,12 @@ def calibration_interval(value: float, excess: Numbers, confidence: Numbers, bin
     sums = np.bincount(bins, excess)
     squares = np.bincount(bins, excess**2) - np.divide(sums**2, sizes, out=np.zeros_like(sums), where=sizes > 0)
     squares *= np.divide(sizes, sizes - 1, out=np.ones_like(sizes), where=sizes > 1)
-    # A bin whose answers are all correct, or all wrong, shows no variance; a calibrated model would have this one.
-    variances = np.maximum(squares, np.bincount(bins, confidence * (1 - confidence))) / count**2
+    # A bin whose answers are all correct, or all wrong, shows no variance. A calibrated model would have that of its
+    # confidences; a confident one may have that of a share to which two hits and two misses are added.
+    hits = np.bincount(bins, excess + confidence)
+    shares = (hits + 2) / (sizes + 4)
+    floor = np.maximum(np.bincount(bins, confidence * (1 - confidence)), sizes * shares * (1 - shares))
+    variances = np.maximum(squares, floor) / count**2
     spread = math.sqrt(variances.sum())
     bias = math.sqrt(2 / math.pi) * float(np.sqrt(variances).sum())
     low = value - bias - NORMAL * math.sqrt(1 - 2 / math.pi) * spread

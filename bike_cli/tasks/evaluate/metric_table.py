@@ -236,7 +236,7 @@ def compare(
     applying = [metric for metric in metrics_of(a) if metric.applies(b)]
     resampled = [metric for metric in applying if metric.hits is None and metric.has_test]
     drawn, other = (_resampled(one, resampled, seed=seed, resamples=resamples) for one in (a, b))
-    videos, differing = len(a.table.videos), int((a.guesses != b.guesses).sum())
+    videos, differing = len(a.table.videos), int((a.table.ranked(1) != b.table.ranked(1)).sum())
     rows = []
     for metric in applying:
         gain = _difference(metric, a, b, drawn.get(metric.key), other.get(metric.key))

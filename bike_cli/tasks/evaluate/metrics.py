@@ -23,7 +23,7 @@ class Mean:
 
 
 def mean_of(values: Sequence[float] | NDArray[np.float64]) -> Mean:
-    """Return the mean of independent values with its standard error; raise ValueError if there are none."""
+    """Return the mean of independent values with its standard error; raise ValueError for an empty sequence."""
     numbers = np.asarray(values, dtype=np.float64)
     if not len(numbers):
         raise ValueError("values is empty; give at least one")

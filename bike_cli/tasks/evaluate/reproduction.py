@@ -9,7 +9,8 @@ from typing import Any
 from bike_cli.errors import shorten
 from bike_cli.tasks.evaluate.report import VERSION, EvaluationReport
 
-RECOMPUTED = {"low", "high", "p"}  # older versions of the report computed them differently
+# What older versions of the report computed differently: for `fewshot`, deviations over draws were divided by n.
+RECOMPUTED, DEVIATIONS = {"low", "high", "p"}, {"top1_std", "top5_std"}
 TOLERANCE = 1e-6  # another machine may differ in the last digits
 SHOWN = 60  # characters of a value in a message
 
@@ -19,10 +20,14 @@ def differing_metrics(before: EvaluationReport, now: EvaluationReport) -> list[s
     then, today = json.loads(before.to_json()), json.loads(now.to_json())
     if before.version < VERSION:
         # Each version leaves out some metrics, depending on the numbers of videos and classes.
-        metrics = [{key for system in report.systems for key in system.metrics} for report in (before, now)]
-        dropped = RECOMPUTED | (metrics[0] ^ metrics[1])
+        left_out = _metrics(before) ^ _metrics(now)
+        dropped = RECOMPUTED | left_out | (DEVIATIONS if before.protocol == "fewshot" else set())
         then, today = _without(then, dropped), _without(today, dropped)
     return [text for name in ("systems", "splits", "comparisons") for text in _differing(then[name], today[name], name)]
+
+
+def _metrics(report: EvaluationReport) -> set[str]:
+    return {key for one in report.systems for key in one.metrics} | {k for one in report.splits for k in one.metrics}
 
 
 def _without(value: Any, dropped: Set[str]) -> Any:  # noqa: ANN401

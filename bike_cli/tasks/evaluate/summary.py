@@ -15,6 +15,7 @@ from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure
 from bike_cli.settings import settings_affecting
+from bike_cli.tasks.evaluate.answers import TOP
 from bike_cli.tasks.evaluate.metric_table import compare, mark_significant, measure
 from bike_cli.tasks.evaluate.metrics import top1_and_top5
 from bike_cli.tasks.evaluate.official import OfficialInputs, check_attributes, official_metrics, official_part
@@ -93,7 +94,7 @@ def summarise(
             logger.warning("protocol %s: its own metrics are left out (%s)", config.protocol, e)
         results.append(result)
     compared = [row for other in systems[1:] for row in _compare(systems[0], other, config)]
-    comparisons = mark_significant(compared, next(iter(results[0].metrics)))
+    comparisons = mark_significant(compared, "map" if systems[0].table.multi_label else "top1")
     return EvaluationReport(config.protocol, manifest, data, tuple(results), tuple(comparisons), tuple(splits))
 
 
@@ -180,6 +181,8 @@ def _splits(system: SystemScores, parts: Sequence[Part], config: EvalConfig) -> 
 
 def _split(system: str, name: str, table: ScoreTable) -> SplitResult:
     metrics = top1_and_top5(table.logits, np.asarray(table.truth, dtype=np.int64))
+    if len(table.labels) <= TOP:  # always correct
+        del metrics["top5"]
     return SplitResult(system, name, len(table.labels), len(table.videos), _estimates(metrics))
 
 

@@ -186,6 +186,10 @@ class Study:
         """
         return self._fitted.model(also=also)
 
+    def learned(self, *, also: Sequence[str] = ()) -> SavedClassifier | Checkpoint:
+        """Return `model` if the last method trains one, otherwise `classifier`."""
+        return self.model(also=also) if self.trains_model else self.classifier(also=also)
+
     @property
     def _fitted(self) -> Fitting:
         if self._fitting is None:

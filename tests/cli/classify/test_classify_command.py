@@ -623,3 +623,24 @@ def test_rows_keep_the_explanation(clips: Path, format_: str) -> None:
     for name in ("times_s", "positions", "saliency"):
         assert [float(number) for number in answered[name].split(";")] == record[name]
         assert failed[name] == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "kinds"),
+    [
+        (["no.mp4"], ExitCode.ALL_FAILED, ["missing"]),
+        (["no.mp4", "{clip}"], ExitCode.SOME_FAILED, ["missing"]),
+        (["{labels}", "{clip}"], ExitCode.SOME_FAILED, ["not_video"]),
+        (["{labels}"], ExitCode.USAGE, []),
+        (["no/*.mp4"], ExitCode.USAGE, []),
+    ],
+)
+def test_inputs_without_a_video_have_the_exit_codes_of_the_docs(
+    clips: Path, labels: Path, given: list[str], code: ExitCode, kinds: list[str]
+) -> None:
+    places = {"clip": clips / "red_square.mp4", "labels": labels}
+
+    ran = classify(*(name.format(**places) for name in given), "-l", labels)
+
+    assert ran.exit_code == code
+    assert [record["error"]["type"] for record in ran.records if record["status"] == "error"] == kinds  # type: ignore[index]

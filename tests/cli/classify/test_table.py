@@ -11,7 +11,7 @@ from answers import HOSTILE, cells, failure, prediction, steering
 from invoke import Terminal
 
 from bike_cli.cli.classify.table import ASCII_BARS, BARS, SPARK_CELLS, TableWriter, sparkline
-from bike_cli.records import Failure, Prediction, Timeline
+from bike_cli.records import Failure, Prediction, Ranked, Timeline
 
 LONG = "a person " + "assembling and disassembling a computer keyboard " * 6
 WIDE = "日本語の動画を見ている人" * 12
@@ -177,7 +177,7 @@ def test_many_videos_are_rows_under_one_header(monkeypatch: pytest.MonkeyPatch) 
 
     header, first, failed, third = plain_screen(monkeypatch, *records, names=["a.mp4", "b.mp4", "c.mp4"]).splitlines()
 
-    assert header.split() == ["Video", "Label", "Score", "Next"]
+    assert header.split() == ["Video", "Label", "Score", "Second", "best"]
     assert first.split()[:3] == ["a.mp4", "running", "50.0"]
     assert "damaged: decoding stops inside" in failed
     assert third.index("running") == first.index("running") == header.index("Label")
@@ -197,12 +197,40 @@ def test_a_wide_screen_has_room_for_what_was_seen(monkeypatch: pytest.MonkeyPatc
     assert "grass" not in narrow
 
 
-def test_long_paths_keep_the_end_that_distinguishes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_paths_keep_their_start_and_the_end_that_distinguishes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     path = "/a/very/long/way/" * 9 + "clip_07.mp4"
 
     text = plain_screen(monkeypatch, prediction(path), names=[path, "b.mp4"])
 
-    assert re.search(r"^….*/clip_07\.mp4 ", text, re.MULTILINE)
+    assert re.search(r"^/a/very/.*….*/clip_07\.mp4 ", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("score", "shown"),
+    [(1.0, "100.0 %"), (0.99998, ">99.9 %"), (0.9994, "99.9 %"), (0.0004, "<0.1 %"), (0.0, "0.0 %"), (0.5, "50.0 %")],
+)
+@pytest.mark.parametrize("names", [["a.mp4"], None], ids=["one", "many"])
+def test_only_certainty_is_100_percent(
+    monkeypatch: pytest.MonkeyPatch, score: float, shown: str, names: list[str] | None
+) -> None:
+    record = replace(prediction(weights=None), ranked=(Ranked("running", score, 0.2),))
+
+    text = plain_screen(monkeypatch, record, names=names)
+
+    assert re.search(rf" {shown}(?![\d.])", text)
+
+
+def test_on_a_wide_screen_the_label_takes_no_more_than_the_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    terminal = Terminal()
+    labels = ("running", "jumping", "sitting down")
+    TableWriter(terminal, ["a.mp4", "b.mp4"], labels).write(prediction(labels=labels))
+
+    header, row, *_ = re.sub(r"\x1b\[[0-9;]*m", "", terminal.text).splitlines()
+
+    assert header.index("Score") - header.index("Label") <= len("sitting down") + 4
+    assert "jumping 25.0 %" in row
+    assert "grass, dog" in row
 
 
 def test_a_path_gets_the_room_of_the_second_label_on_a_narrow_screen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,8 +240,8 @@ def test_a_path_gets_the_room_of_the_second_label_on_a_narrow_screen(monkeypatch
     roomy = plain_screen(monkeypatch, prediction(short), columns=80, names=[short, "b.mp4"])
 
     assert long in narrow
-    assert "Next" not in narrow
-    assert "Next" in roomy
+    assert "Second best" not in narrow
+    assert "Second best" in roomy
 
 
 def test_a_single_label_has_no_runner_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,13 @@ def test_tables_fit_the_terminal_with_all_digits(data: Path, columns: int, monke
     assert "…" not in "".join(lines)
 
 
+def test_classes_with_few_videos_carry_a_caution(data: Path) -> None:
+    shown = " ".join(evaluated(data, "--resamples", "50").stdout.split())
+
+    caution = "4 classes have fewer than 10 videos, so intervals of means over classes may be too narrow"
+    assert f"caution: {caution}" in shown
+
+
 def test_a_report_is_not_named_like_a_video(data: Path) -> None:
     assert evaluated(data, "-o", "x.mp4").stderr.startswith("error: -o x.mp4: is the name of a video or image; choose")
 

@@ -56,7 +56,9 @@ def test_a_message_is_one_line_on_stderr(text: str, capsys: pytest.CaptureFixtur
     assert printed.err == f"error: {HOSTILE[text]}: is wrong\n"
 
 
-def test_a_long_message_stays_one_line_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("colour", ["", "1"])
+def test_a_long_message_stays_one_line_in_a_file(colour: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", colour)
     file = io.StringIO()
     monkeypatch.setattr(sys, "stderr", file)
     monkeypatch.setenv("COLUMNS", "40")

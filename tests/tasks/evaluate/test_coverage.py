@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binom
 
 from benchmarks.coverage import (
+    CONFIDENT,
     FEWSHOT_WORLDS,
     WORLDS,
     FewshotWorld,
@@ -37,7 +38,7 @@ def at_most(share: float, per_cent: float, runs: int = RUNS) -> bool:
 
 
 @pytest.mark.parametrize("videos", [5, 20, 100])
-@pytest.mark.parametrize("world", WORLDS, ids=str)
+@pytest.mark.parametrize("world", [*WORLDS, *CONFIDENT], ids=str)
 def test_intervals_contain_the_truth(world: World, videos: int) -> None:
     shares = coverage(world, [intervals(world, videos, seed) for seed in range(RUNS)])
 

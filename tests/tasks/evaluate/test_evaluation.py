@@ -102,7 +102,7 @@ def test_a_video_that_cannot_be_read_is_in_the_report(
     [
         (0, "standard", "systems: none given"),
         (2, "standard", "systems: two are named 'tiny'; give each its own name"),
-        (1, "fewshot", r"protocol fewshot: .* use bike\.Study"),
+        (1, "fewshot", r"protocol fewshot: .* use bike\.fewshot"),
         (1, "k600", "protocol k600: "),
     ],
 )

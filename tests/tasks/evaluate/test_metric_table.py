@@ -440,6 +440,23 @@ def test_five_classes_have_no_top_5() -> None:
     assert "top5" in measure(single(classes=6), resamples=0).metrics
 
 
+def test_answers_for_videos_of_no_class_differ_too() -> None:
+    truth, logits = np.array([0, 1, -1]), np.eye(2)[[0, 1, 0]]
+
+    found = compare(table_of(logits, truth), table_of(np.eye(2)[[0, 1, 1]], truth), resamples=10)
+
+    assert {(row.videos, row.differing) for row in found} == {(3, 1)}
+
+
+def test_confident_answers_that_are_all_correct_may_be_miscalibrated() -> None:
+    logits = np.tile([12.0, 0.0, 0.0, 0.0], (30, 1))
+
+    found = measure(table_of(logits, np.zeros(30, dtype=np.int64)), resamples=10).metrics["ece"]
+
+    assert found.value < 1e-4
+    assert found.high > 0.05  # one error in 30 would be no surprise
+
+
 def test_one_metric_decides_and_its_p_is_adjusted() -> None:
     def row(system: str, metric: str, p: float | None) -> Comparison:
         return Comparison("a", system, metric, 0.1, 0.0, 0.2, p, 9, 0)

@@ -147,3 +147,13 @@ def test_intervals_of_older_versions_are_not_compared() -> None:
 
     assert differing_metrics(old, now) == []
     assert differing_metrics(replace(old, version=VERSION), now)
+
+
+def test_deviations_over_draws_of_older_versions_are_not_compared() -> None:
+    split = SplitResult("a", "mean ± std", None, None, {"top1": Estimate(0.5, 0.1), "top5": Estimate(1.0, 0.0)})
+    old = replace(a_report(), protocol="fewshot", splits=(split,), version=2)
+    now = replace(old, splits=(replace(split, metrics={"top1": Estimate(0.5)}),), version=VERSION)
+
+    assert differing_metrics(old, now) == []
+    assert differing_metrics(replace(old, protocol="zeroshot-half"), now)
+    assert differing_metrics(old, replace(now, splits=(replace(split, metrics={"top1": Estimate(0.6)}),)))

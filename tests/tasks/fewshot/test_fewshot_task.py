@@ -521,15 +521,20 @@ def test_attributes_that_count_are_fused_in_report_and_classifier_alike(
     assert scores(engine, settings.classifying, result) != scores(engine, without(settings), plain)
 
 
-def test_another_weight_of_attributes_than_the_classifiers_is_a_warning(
+def test_attributes_of_another_weight_than_the_classifiers_count_with_a_warning(
     tiny: Engine, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = config(trials=1, method="proto")
-    classifier = study(tiny, folder, settings).classifier
+    learned = study(tiny, folder, settings)
+    fused = replace(settings.classifying, attributes=AttributeConfig("auto", 0.5))
+    own = scores(tiny, settings.classifying, learned)
+    assert caplog.messages == []
 
-    classified(tiny, folder, replace(settings.classifying, attributes=AttributeConfig("auto", 0.5)), classifier)
-
-    assert "attribute_weight 0.0, but this run has" in caplog.text
+    assert scores(tiny, fused, learned) != own
+    assert caplog.messages == [
+        "classifier: was trained with attribute_weight 0.0, but this run has attribute_weight 0.5; leave out "
+        "--attribute-weight"
+    ]
 
 
 def without(settings: FewshotConfig) -> ClassifyConfig:

@@ -1,0 +1,1 @@
+"""Pictures of reports and of training runs; they need matplotlib, an extra."""
