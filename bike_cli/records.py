@@ -9,6 +9,7 @@ trained heads read them before normalisation; unit vectors are made once, in `en
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -194,6 +195,14 @@ class Prompt:
         """Return `text` as a prompt in which every word is the label's."""
         return cls(text, 0, len(text))
 
+    def beginnings(self) -> list[str]:
+        """Return the text up to each of the label's words: "a video of riding", "a video of riding a", and so on.
+
+        A label without words has one beginning, the whole text.
+        """
+        ends = [word.end() for word in re.finditer(r"\S+", self.text[self.start : self.stop])]
+        return [self.text[: self.start + end] for end in ends] or [self.text]
+
 
 @dataclass(frozen=True, repr=False)
 class TextFeatures(_ShowsShapes):
@@ -201,9 +210,9 @@ class TextFeatures(_ShowsShapes):
 
     Args:
         texts: C texts.
-        classes: float32 [C, D], raw feature at the end-of-text token.
-        tokens: float32 [C, L, D], the same projection at each of the positions that are kept.
-        token_mask: bool [C, L], True on the tokens of the label's own words.
+        classes: float32 [C, D], raw feature of the whole text.
+        tokens: float32 [C, L, D], the features of the positions, or of the beginnings, that are kept.
+        token_mask: bool [C, L], True on those of the label's own words.
     """
 
     texts: tuple[str, ...]

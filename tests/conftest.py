@@ -13,7 +13,6 @@ import typer.main
 import typer.testing
 from films import drawn, write_video
 
-from bike_cli.engine import engine
 from bike_cli.engine.engine import Engine, load
 
 # The models of the tests are small: a second thread gains nothing, and waits long where others use the core.
@@ -60,8 +59,6 @@ def _what_is_always_the_same_is_built_once() -> Iterator[None]:
         built = functools.cache(typer.main.get_command)
         patch.setattr(typer.main, "get_command", built)
         patch.setattr(typer.testing, "_get_command", built)
-        # Half of the time to load the bundled model.
-        patch.setattr(engine, "SimpleTokenizer", functools.cache(engine.SimpleTokenizer))
         yield
 
 

@@ -12,7 +12,6 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from open_clip import SimpleTokenizer
 from torch import Tensor
 
 from bike_cli.config import Device, EngineConfig, Precision, Recipe, Spot, TrainingRecord
@@ -22,6 +21,7 @@ from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.engine.models.weights import check_range, digest_of_weights
 from bike_cli.engine.towers.encoder import Encoder, adapt
 from bike_cli.engine.towers.placement import Placement, explain, place, spare_threads
+from bike_cli.engine.towers.tokenizers import OpenAITokenizer
 from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Prompt, TextFeatures, VideoFeatures
 
@@ -168,13 +168,13 @@ def assemble(checkpoint: Checkpoint, placement: Placement, *, compiled: bool = F
     """Return the engine of a checkpoint, moved to its device.
 
     Raises:
-        ModelError: a model that is not a plain CLIP, or has weights that are infinite in fp16 where that is asked for.
+        ModelError: a tokenizer that does not fit, or weights that are infinite in fp16 where that is asked for.
     """
     clip = checkpoint.clip
     for module in (clip, checkpoint.temporal_head, checkpoint.attribute_head):
         if module is not None and placement.dtype is torch.float16:
             check_range(module.state_dict(), placement.dtype, origin=checkpoint.name)
-    tokenizer = SimpleTokenizer(context_length=clip.context_length)
+    tokenizer = OpenAITokenizer(int(clip.context_length))
     encoder = adapt(clip, tokenizer=tokenizer, recipe=checkpoint.image, placement=placement, compiled=compiled)
     temporal, attribute = checkpoint.temporal_head, checkpoint.attribute_head
     return Engine(

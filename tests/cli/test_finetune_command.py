@@ -48,9 +48,7 @@ read_once = functools.cache(inspect.unwrap(engines.load))
 
 def loaded(*arguments: object, **options: object) -> engines.Engine:
     """Return a model as it is on disk: runs train theirs in place."""
-    engine = read_once(*arguments, **options)
-    tokenizer = engine.encoder.tokenizer  # it never changes, and copying it takes longer than loading the model
-    return copy.deepcopy(engine, {id(tokenizer): tokenizer})
+    return copy.deepcopy(read_once(*arguments, **options))
 
 
 def sketched(folder: Path) -> Path:

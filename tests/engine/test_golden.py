@@ -154,7 +154,7 @@ def test_attribute_sentences_are_joined_as_officially(golden_model: Golden) -> N
 def test_overlong_sentences_are_cut_as_officially(bike: Engine, golden_model: Golden) -> None:
     sentences = [Prompt.plain(str(s)) for s in golden_model["attr_sentences"]]
 
-    tokens = [tokenise(bike.encoder.tokenizer, s, context=77) for s in sentences]
+    tokens = [tokenise(bike.encoder.tokenizer, s) for s in sentences]
     padded = [t.ids + [0] * (77 - len(t.ids)) for t in tokens]
 
     assert padded == golden_model["attr_ids"].tolist()

@@ -80,7 +80,7 @@ def _weights(model: str) -> hub.Weights:
         known = [BUNDLED, *ALIASES, *(f"{arch},{tag}" for arch, tag in catalogue.runnable_tags())]
         way_out = catalogue.suggestion(model, known)
         raise ModelError(f"model {shorten(repr(model))}: is not a short name or ARCH,TAG; {way_out}")
-    catalogue.check_plain(arch, tag)
+    catalogue.check_runnable(catalogue.architecture(arch), f"model '{arch},{tag}'")
     catalogue.tag_preprocessing(arch, tag)
     weights = catalogue.weights_of(arch, tag, model=model)
     if weights is None:

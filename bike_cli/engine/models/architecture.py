@@ -15,11 +15,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
+from open_clip.coca_model import CoCa, MultimodalCfg
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from bike_cli.engine.models.weights import check_fit, fill
+from bike_cli.engine.towers.text_tower import ImageTextModel
 from bike_cli.engine.towers.transforms import MAX_SIDE, as_pair
 from bike_cli.errors import ModelError, first_line, shorten
 
@@ -54,8 +56,11 @@ def check_config(config: Mapping[str, object], origin: str) -> None:
     Raises:
         ModelError: an unknown or missing key, a value of another type or out of range; the message names the key.
     """
-    hints = typing.get_type_hints(CLIP.__init__)
+    hints = typing.get_type_hints(CLIP.__init__) | {"custom_text": bool}
     towers = {"vision_cfg": CLIPVisionCfg, "text_cfg": CLIPTextCfg}
+    if "multimodal_cfg" in config:
+        hints |= typing.get_type_hints(CoCa.__init__)
+        towers["multimodal_cfg"] = MultimodalCfg
     _check_keys(config, hints, origin, "clip")
     missing = {"embed_dim", *towers} - config.keys()
     if missing:
@@ -76,15 +81,15 @@ def check_config(config: Mapping[str, object], origin: str) -> None:
                 _check_value(f"clip.{tower}.{name}", value, hints[name], origin)
 
 
-def check_outputs(clip: CLIP, config: Mapping[str, Any], *, origin: str) -> None:
-    """Check that both towers of a CLIP on the `meta` device turn one input into one vector of the same size.
+def check_outputs(clip: ImageTextModel, config: Mapping[str, Any], *, origin: str) -> None:
+    """Check that both towers of a model on the `meta` device turn one input into one vector of the same size.
 
     This takes 0.2 s, so it is only done where the configuration says more than sizes.
 
     Raises:
         ModelError: they do not.
     """
-    if config["vision_cfg"].keys() | config["text_cfg"].keys() <= USUAL:
+    if not config.get("custom_text") and config["vision_cfg"].keys() | config["text_cfg"].keys() <= USUAL:
         return
     height, width = as_pair(clip.visual.image_size)
     try:

@@ -8,19 +8,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
+from open_clip import CustomTextCLIP
+from open_clip.coca_model import CoCa
+from open_clip.model import CLIP
 
 from bike_cli.engine.download import hub
 from bike_cli.engine.models.aliases import ALIASES as ALIASES
 from bike_cli.engine.models.aliases import BUNDLED as BUNDLED
 from bike_cli.engine.models.aliases import MILLION, alias_weights
+from bike_cli.engine.towers.text_tower import ImageTextModel
 from bike_cli.errors import ModelError, shorten
 from bike_cli.wording import either
 
-PLAIN_ONLY = "this release runs plain CLIP models only, such as ViT-B-16-quickgelu,openai"
+UNSUPPORTED = {"hf_model_name": "text tower", "hf_tokenizer_name": "tokenizer"}  # keys of text_cfg
 TAGS_SHOWN = 5  # in a message
+SHOWN = 60  # characters of a value in a message
 LONGEST_NAME = 200  # characters that are compared with known names
 SIMILAR = 0.6  # share of a name that a suggestion must have in common with it
 
@@ -124,15 +130,29 @@ def is_plain(config: Mapping[str, object]) -> bool:
     """Return whether an open_clip configuration is a plain CLIP with OpenAI's tokenizer and causal text tower."""
     text = config["text_cfg"]
     assert isinstance(text, dict)
-    nonstandard = ("hf_model_name", "hf_tokenizer_name", "no_causal_mask", "embed_cls", "tokenizer_kwargs")
+    nonstandard = (*UNSUPPORTED, "no_causal_mask", "embed_cls", "tokenizer_kwargs")
     custom = bool(config.get("custom_text")) or "multimodal_cfg" in config or any(text.get(key) for key in nonstandard)
     return not custom and text.get("pool_type", "argmax") == "argmax"
 
 
-def check_plain(arch: str, tag: str) -> None:
-    """Raise ModelError if bike cannot run an architecture, or open_clip does not know it."""
-    if not is_plain(architecture(arch)):
-        raise ModelError(f"model '{arch},{tag}': uses a non-standard text tower; {PLAIN_ONLY}")
+def check_runnable(config: Mapping[str, object], origin: str) -> None:
+    """Raise ModelError if bike cannot run an open_clip configuration; the message begins with `origin`."""
+    fault = _fault(config)
+    if fault is not None:
+        raise ModelError(f"{origin}: {fault}; bike models --all lists the models that run")
+
+
+def _fault(config: Mapping[str, object]) -> str | None:
+    """Return why bike cannot run a configuration; None if it can."""
+    vision, text = config.get("vision_cfg"), config.get("text_cfg")
+    if not isinstance(vision, Mapping) or not isinstance(text, Mapping):
+        return "vision_cfg or text_cfg is not an object"
+    for key, thing in UNSUPPORTED.items():
+        if text.get(key):
+            return f"its {thing} is on the hub ({shorten(text[key], SHOWN)}), which this release does not support"
+    if not config.get("custom_text") and (text.get("embed_cls") or "multimodal_cfg" in config):
+        return "custom_text is not set, which its text tower needs"
+    return None
 
 
 def weights_of(arch: str, tag: str, *, model: str = "") -> hub.Weights | None:
@@ -161,8 +181,17 @@ def with_estimated_size(weights: hub.Weights) -> hub.Weights:
 def parameters_of(arch: str) -> int:
     """Return the number of parameters of an architecture."""
     with torch.device("meta"):
-        clip = open_clip.CLIP(**architecture(arch))
-    return sum(p.numel() for p in clip.parameters())
+        return sum(p.numel() for p in construct(architecture(arch)).parameters())
+
+
+def construct(config: Mapping[str, object]) -> ImageTextModel:
+    """Return a model of an open_clip configuration, with random weights."""
+    parts: dict[str, Any] = {name: dict(part) if isinstance(part, Mapping) else part for name, part in config.items()}
+    parts["vision_cfg"]["timm_model_pretrained"] = False  # downloaded weights would be overwritten
+    # The classes are chosen as in `open_clip.create_model`.
+    has_own_tower = parts.pop("custom_text", False)
+    kind = (CoCa if "multimodal_cfg" in parts else CustomTextCLIP) if has_own_tower else CLIP
+    return kind(**parts)
 
 
 def suggestion(name: str, known: Sequence[str], otherwise: str = "bike models --all lists all names") -> str:
@@ -176,7 +205,7 @@ def runnable_tags() -> list[tuple[str, str]]:
     runs = []
     for arch, tag in open_clip.list_pretrained():
         config, pretrained = open_clip.get_model_config(arch), open_clip.get_pretrained_cfg(arch, tag)
-        if config and is_plain(config) and bool(config.get("quick_gelu")) == bool(pretrained.get("quick_gelu")):
+        if config and _fault(config) is None and bool(config.get("quick_gelu")) == bool(pretrained.get("quick_gelu")):
             runs.append((arch, tag))
     return runs
 

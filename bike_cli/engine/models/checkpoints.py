@@ -3,8 +3,8 @@
 tiny                        the bundled model
 small base large large-336  short names of tags
 ARCH,TAG                    open_clip weights: found in the cache, or downloaded as open_clip does
-ARCH,FILE                   weights on this disk for an open_clip architecture; how it prepares frames is read from an
-                            open_clip_config.json next to the file, if there is one
+ARCH,FILE                   weights on this disk for an open_clip architecture; see `preprocessing.py` for how their
+                            frames are prepared
 FILE                        an official BIKE checkpoint or an OpenAI state dict; its shapes give the architecture
 FOLDER                      bike's own, see `folder.py`; or a repository of open_clip weights, as the hub has them and
                             `bike models pull --to` writes them
@@ -19,7 +19,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import open_clip
-from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from torch import Tensor
 
 from bike_cli.config import Recipe
@@ -32,15 +31,17 @@ from bike_cli.engine.models.json_files import WAY_OUT, read_json
 from bike_cli.engine.models.parts import (
     HEAD_WIDTH,
     Checkpoint,
+    as_open_clip,
     build_attribute,
     build_temporal,
     fill_clip,
     outline_clip,
 )
+from bike_cli.engine.models.preprocessing import image_recipe, preprocessing_for_file
 from bike_cli.engine.models.training_records import named_path
 from bike_cli.engine.models.weight_files import file_status
 from bike_cli.engine.models.weights import OPENAI_SIZES, UNREADABLE, State, check_finite, read_state
-from bike_cli.engine.towers.transforms import ImageRecipe
+from bike_cli.engine.towers.text_tower import text_width
 from bike_cli.errors import ModelError, first_line, shorten
 from bike_cli.wording import either
 
@@ -108,7 +109,7 @@ def _is_path(text: str) -> bool:
 
 def _tagged(arch: str, tag: str, *, model: str, offline: bool) -> Checkpoint:
     name, config = f"{arch},{tag}", catalogue.architecture(arch)
-    catalogue.check_plain(arch, tag)
+    catalogue.check_runnable(config, f"model '{name}'")
     pretrained = catalogue.tag_preprocessing(arch, tag)
     weights = catalogue.weights_of(arch, tag, model=model)
     if weights is None:
@@ -123,15 +124,7 @@ def _tagged(arch: str, tag: str, *, model: str, offline: bool) -> Checkpoint:
             f"{file}: cannot be loaded as {name} ({first_line(e)}); run bike models pull {model}, which repairs it"
         ) from e
     check_finite(clip.state_dict(), origin=str(file))
-    return Checkpoint(name, clip.float(), config, _image_recipe(pretrained, clip.visual.image_size, name), Recipe())
-
-
-def _image_recipe(preprocess: Mapping[str, object], size: object, origin: str) -> ImageRecipe:
-    merged = merge_preprocess_dict(merge_preprocess_dict(PreprocessCfg(), dict(preprocess)), {"size": size})
-    try:
-        return ImageRecipe.from_open_clip(merged)
-    except (ValueError, TypeError) as e:
-        raise ModelError(f"{origin}: its preprocessing is wrong ({first_line(e)}); choose another model") from e
+    return Checkpoint(name, clip.float(), config, image_recipe(pretrained, clip.visual, name), Recipe())
 
 
 # -- files -------------------------------------------------------------------------------------------------------
@@ -143,16 +136,17 @@ def _for_architecture(arch: str, file: Path) -> Checkpoint:
     is_openais = state.head is not None or "input_resolution" in state.clip
     if is_openais and not config.get("quick_gelu"):
         raise ModelError(f"{file}: was trained with QuickGELU, {arch} computes another; use {arch}-quickgelu,{file}")
-    return _checkpoint(f"{arch},{file}", config, state, _preprocessing_next_to(file), origin=f"{file} as {arch}")
+    return _checkpoint(f"{arch},{file}", config, state, preprocessing_for_file(arch, file), origin=f"{file} as {arch}")
 
 
 def _checkpoint(
     name: str, config: Mapping[str, object], state: State, preprocess: Mapping[str, object], *, origin: str
 ) -> Checkpoint:
     tensors = {name: tensor for name, tensor in state.clip.items() if name not in OPENAI_SIZES}
+    config, tensors = as_open_clip(config, tensors)
     outline_clip(config, tensors, origin=origin)
     clip = fill_clip(config, tensors, origin=origin)
-    image = _image_recipe(preprocess, clip.visual.image_size, origin)
+    image = image_recipe(preprocess, clip.visual, origin)
     plain = Checkpoint(name, clip, config, image, Recipe())
     return plain if state.head is None else _with_head(plain, state.head, origin)
 
@@ -172,15 +166,6 @@ def _with_activation(config: Mapping[str, object]) -> dict[str, object]:
     return {**config, "quick_gelu": bool(config.get("quick_gelu"))}
 
 
-def _preprocessing_next_to(file: Path) -> Mapping[str, object]:
-    # Repositories of open_clip weights have it; without it OpenAI's mean and std apply, as in open_clip.
-    config = file.with_name(CONFIG_FILE)
-    preprocess = read_json(config).get("preprocess_cfg", {}) if file_status(config) is not None else {}
-    if not isinstance(preprocess, dict):
-        raise ModelError(f"{config}: preprocess_cfg is a {type(preprocess).__name__}, not an object; fix it")
-    return preprocess
-
-
 def _with_head(plain: Checkpoint, head: Mapping[str, Tensor], origin: str) -> Checkpoint:
     is_temporal, is_attribute = "frame_position_embeddings.weight" in head, "query_fc.0.weight" in head
     if head and not is_temporal and not is_attribute:
@@ -188,7 +173,7 @@ def _with_head(plain: Checkpoint, head: Mapping[str, Tensor], origin: str) -> Ch
             f"{origin}: has a head of an unknown kind ({shorten(next(iter(head)))}, …); retrain with Transf or None"
         )
     clip = plain.clip
-    heads = int(clip.ln_final.weight.shape[0]) // HEAD_WIDTH
+    heads = text_width(clip) // HEAD_WIDTH
     return replace(
         plain,
         image=replace(plain.image, resize_side=BIKE_RESIZE.get(plain.image.side)),

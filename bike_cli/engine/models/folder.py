@@ -13,9 +13,9 @@ config.json, an object with these keys and no others:
     attribute_head  whether there is an attribute head
     training        labels and settings of the training, see `training_records.py`; absent in a model without training
 
-model.safetensors, fp32 or fp16, under `clip.`, `temporal.` and `attribute.`. Where most rows of the token embedding are
-zero, `clip.token_embedding.rows` (int32 [R]) and `clip.token_embedding.values` ([R, width]) stand for
-`clip.token_embedding.weight` and hold the other rows.
+model.safetensors, fp32 or fp16, under `clip.`, `temporal.` and `attribute.`. Where most rows of the token embedding
+are zero, `token_embedding.rows` (int32 [R]) and `token_embedding.values` ([R, width]) stand for
+`token_embedding.weight` and hold the other rows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from types import NoneType
 from typing import Any, TypeVar
 
 import torch
-from open_clip.model import CLIP, CLIPTextCfg
+from open_clip.model import CLIPTextCfg
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -43,7 +43,7 @@ from bike_cli.engine.models.parts import (
     Checkpoint,
     build_attribute,
     build_temporal,
-    check_plain,
+    check_buildable,
     fill_clip,
     outline_clip,
 )
@@ -52,12 +52,13 @@ from bike_cli.engine.models.training_records import KEY as TRAINING
 from bike_cli.engine.models.training_records import to_json, training_in
 from bike_cli.engine.models.weight_files import file_status
 from bike_cli.engine.models.weights import check_finite, read_tensors
+from bike_cli.engine.towers.text_tower import ImageTextModel
 from bike_cli.engine.towers.transforms import ImageRecipe, as_pair
 from bike_cli.errors import ModelError, shorten
 
 FORMAT, VERSION = "bike", 1
 WEIGHTS_FILE = "model.safetensors"
-EMBEDDING, ROWS, VALUES = (f"token_embedding.{part}" for part in ("weight", "rows", "values"))
+EMBEDDINGS = ("token_embedding", "text.token_embedding")  # of a plain CLIP, and of a model with a text tower of its own
 KEYS = {"format", "version", "name", "licence", "clip", "image", "recipe", "temporal_heads", "attribute_head"}
 LONGEST_NAME = 5000  # characters; fine-tuned models are named after their folder, official ones after their file
 MOST_ROWS = 2**17  # of a token embedding that is stored by its rows; OpenAI's tokenizer has 49,408 tokens
@@ -120,8 +121,8 @@ def load_folder(folder: Path) -> Checkpoint:
     )
 
 
-def _clip(config: Mapping[str, object], tensors: dict[str, Tensor], image: ImageRecipe, folder: Path) -> CLIP:
-    check_plain(config, str(folder / CONFIG_FILE))
+def _clip(config: Mapping[str, object], tensors: dict[str, Tensor], image: ImageRecipe, folder: Path) -> ImageTextModel:
+    check_buildable(config, str(folder / CONFIG_FILE))
     check_config(config, str(folder / CONFIG_FILE))
     text, origin = config["text_cfg"], f"{folder}, clip"
     assert isinstance(text, Mapping)
@@ -137,7 +138,7 @@ def _clip(config: Mapping[str, object], tensors: dict[str, Tensor], image: Image
 
 
 def _heads(
-    config: Mapping[str, object], tensors: Mapping[str, Tensor], clip: CLIP, folder: Path
+    config: Mapping[str, object], tensors: Mapping[str, Tensor], clip: ImageTextModel, folder: Path
 ) -> tuple[TemporalTransformer | None, AttributeHead | None]:
     heads, has_attributes = config["temporal_heads"], bool(config["attribute_head"])
     prefixes = ("clip.", *(["temporal."] if heads is not None else []), *(["attribute."] if has_attributes else []))
@@ -187,34 +188,49 @@ def _tensors(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def _compact(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    embedding = state[EMBEDDING]
-    rows = embedding.any(dim=1).nonzero().flatten()
-    if 2 * len(rows) > len(embedding):
+    name = next((name for name in EMBEDDINGS if f"{name}.weight" in state), None)
+    if name is None:
         return dict(state)
-    others = {name: tensor for name, tensor in state.items() if name != EMBEDDING}
-    return others | {ROWS: rows.to(torch.int32), VALUES: embedding[rows]}
+    embedding = state[f"{name}.weight"]
+    rows = embedding.any(dim=1).nonzero().flatten()
+    if 2 * len(rows) > len(embedding) or len(embedding) > MOST_ROWS:
+        return dict(state)
+    others = {key: tensor for key, tensor in state.items() if key != f"{name}.weight"}
+    return others | {f"{name}.rows": rows.to(torch.int32), f"{name}.values": embedding[rows]}
 
 
 def _outlined(tensors: dict[str, Tensor], vocabulary: int, folder: Path) -> dict[str, Tensor]:
     """Return the tensors, with a token embedding on the `meta` device in place of its stored rows."""
-    if ROWS not in tensors:
+    name = _stored_by_rows(tensors)
+    if name is None:
         return tensors
-    rows, values = tensors[ROWS], tensors.get(VALUES, torch.zeros(0, 0))
+    rows, values = tensors[f"{name}.rows"], tensors.get(f"{name}.values", torch.zeros(0, 0))
     is_whole = not rows.is_floating_point() and rows.ndim == 1 and values.ndim == 2 and len(rows) == len(values)
     if not is_whole or vocabulary > MOST_ROWS or not ((rows >= 0) & (rows < vocabulary)).all():
         raise ModelError(
-            f"{folder}: {ROWS} and {VALUES} do not make an embedding of {vocabulary} rows; download it again"
+            f"{folder}: {name}.rows and {name}.values do not make an embedding of {vocabulary} rows; download it again"
         )
-    others = {name: tensor for name, tensor in tensors.items() if name not in (ROWS, VALUES)}
-    return others | {EMBEDDING: torch.empty(vocabulary, values.shape[1], dtype=values.dtype, device="meta")}
+    embedding = torch.empty(vocabulary, values.shape[1], dtype=values.dtype, device="meta")
+    return _with_embedding(tensors, name, embedding)
 
 
 def _dense(tensors: dict[str, Tensor], vocabulary: int) -> dict[str, Tensor]:
-    if ROWS not in tensors:
+    name = _stored_by_rows(tensors)
+    if name is None:
         return tensors
-    embedding = torch.zeros(vocabulary, tensors[VALUES].shape[1])
-    embedding[tensors[ROWS].long()] = tensors[VALUES].float()
-    return {name: tensor for name, tensor in tensors.items() if name not in (ROWS, VALUES)} | {EMBEDDING: embedding}
+    values = tensors[f"{name}.values"]
+    embedding = torch.zeros(vocabulary, values.shape[1])
+    embedding[tensors[f"{name}.rows"].long()] = values.float()
+    return _with_embedding(tensors, name, embedding)
+
+
+def _stored_by_rows(tensors: Mapping[str, Tensor]) -> str | None:
+    return next((name for name in EMBEDDINGS if f"{name}.rows" in tensors), None)
+
+
+def _with_embedding(tensors: Mapping[str, Tensor], name: str, embedding: Tensor) -> dict[str, Tensor]:
+    stored = (f"{name}.rows", f"{name}.values")
+    return {key: tensor for key, tensor in tensors.items() if key not in stored} | {f"{name}.weight": embedding}
 
 
 def _check(config: Mapping[str, object], where: Path) -> None:

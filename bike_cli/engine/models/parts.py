@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from open_clip.model import CLIP
+from open_clip.convert import convert_state_dict
+from open_clip.model import convert_to_custom_text_state_dict
 from torch import Tensor, nn
 
 from bike_cli.config import Recipe, TrainingRecord
 from bike_cli.engine.heads.bike import AttributeHead, TemporalTransformer
 from bike_cli.engine.models.architecture import UNBUILDABLE, build_and_fill, outline
-from bike_cli.engine.models.catalogue import PLAIN_ONLY as PLAIN_ONLY
-from bike_cli.engine.models.catalogue import is_plain
+from bike_cli.engine.models.catalogue import check_runnable, construct
 from bike_cli.engine.models.weights import fill
+from bike_cli.engine.towers.text_tower import ImageTextModel, text_width, width_of
 from bike_cli.engine.towers.transforms import ImageRecipe
 from bike_cli.errors import ModelError, first_line, shorten
 
@@ -31,13 +32,13 @@ class Checkpoint:
 
     Args:
         name: what records call it.
-        clip: a plain CLIP.
+        clip: an image-text model of open_clip.
         clip_config: the open_clip configuration that `clip` was built from.
         training: None for a model that bike did not train.
     """
 
     name: str
-    clip: CLIP
+    clip: ImageTextModel
     clip_config: Mapping[str, object]
     image: ImageRecipe
     recipe: Recipe
@@ -47,45 +48,59 @@ class Checkpoint:
     training: TrainingRecord | None = None
 
 
-def build_clip(config: Mapping[str, object], origin: str) -> CLIP:
-    """Return a CLIP of this open_clip configuration, with random weights; errors begin with `origin`.
+def build_clip(config: Mapping[str, object], origin: str) -> ImageTextModel:
+    """Return a model of this open_clip configuration, with random weights; errors begin with `origin`.
 
     Raises:
-        ModelError: a configuration that is not a plain CLIP's, or that open_clip cannot build.
+        ModelError: a configuration that bike cannot run, or that open_clip cannot build.
     """
-    check_plain(config, origin)
-    # Pretrained weights of a tower would be downloaded, only to be overwritten.
-    towers = {name: dict(tower) for name, tower in config.items() if isinstance(tower, Mapping)}
-    towers["vision_cfg"]["timm_model_pretrained"] = False
+    check_buildable(config, origin)
     try:
-        return CLIP(**{**config, **towers})
+        return construct(config)
     except UNBUILDABLE as e:
         fact = first_line(e)
         raise ModelError(f"{origin}: open_clip cannot build this architecture ({fact}); fix the configuration") from e
 
 
-def check_plain(config: Mapping[str, object], origin: str) -> None:
-    """Raise ModelError if an open_clip configuration is not a plain CLIP's, or needs a download."""
-    vision, text = config.get("vision_cfg"), config.get("text_cfg")
-    if not isinstance(vision, Mapping) or not isinstance(text, Mapping) or not is_plain(config):
-        raise ModelError(f"{origin}: uses a non-standard text tower; {PLAIN_ONLY}")
-    if ":" in str(vision.get("timm_model_name")):
+def check_buildable(config: Mapping[str, object], origin: str) -> None:
+    """Raise ModelError if bike cannot run an open_clip configuration, or it needs a download."""
+    check_runnable(config, origin)
+    vision = config["vision_cfg"]
+    if isinstance(vision, Mapping) and ":" in str(vision.get("timm_model_name")):
         raise ModelError(f"{origin}: its image tower would be fetched from the network; name one that timm has")
 
 
-def outline_clip(config: Mapping[str, object], state: Mapping[str, Tensor], *, origin: str) -> CLIP:
-    """Return a CLIP on the `meta` device, where it takes no memory, after checking that `state` fits it.
+def as_open_clip(
+    config: Mapping[str, object], state: Mapping[str, Tensor]
+) -> tuple[dict[str, object], dict[str, Tensor]]:
+    """Return a configuration and tensors that fit it, from tensors in another layout that open_clip can read.
+
+    Source: open_clip's `load_checkpoint`. Weights without a bias of the scores make a model without one; open_clip
+        gives them a bias of 0, for which all labels would match every video.
+    """
+    config, tensors = dict(config), dict(state)
+    if config.get("custom_text"):
+        with torch.device("meta"):
+            model = construct(config)
+        tensors = convert_to_custom_text_state_dict(convert_state_dict(model, tensors))
+    if "logit_bias" not in tensors:
+        config.pop("init_logit_bias", None)
+    return config, tensors
+
+
+def outline_clip(config: Mapping[str, object], state: Mapping[str, Tensor], *, origin: str) -> ImageTextModel:
+    """Return a model on the `meta` device, where it takes no memory, after checking that `state` fits it.
 
     Args:
         state: tensors of any device; only their shapes count.
     Raises:
-        ModelError: a configuration that is not a plain CLIP's, or that open_clip cannot build; tensors that do not fit.
+        ModelError: a configuration that bike cannot run, or that open_clip cannot build; tensors that do not fit.
     """
     return outline(lambda: build_clip(config, origin), state, origin=origin)
 
 
-def fill_clip(config: Mapping[str, object], state: Mapping[str, Tensor], *, origin: str) -> CLIP:
-    """Return a CLIP with these tensors, which `outline_clip` has accepted.
+def fill_clip(config: Mapping[str, object], state: Mapping[str, Tensor], *, origin: str) -> ImageTextModel:
+    """Return a model with these tensors, which `outline_clip` has accepted.
 
     Raises:
         ModelError: a tensor holds NaN or infinity, or the scale of the scores is infinite.
@@ -102,7 +117,9 @@ def fill_clip(config: Mapping[str, object], state: Mapping[str, Tensor], *, orig
     return clip.eval()
 
 
-def build_temporal(state: Mapping[str, Tensor], clip: CLIP, *, heads: object, origin: str) -> TemporalTransformer:
+def build_temporal(
+    state: Mapping[str, Tensor], clip: ImageTextModel, *, heads: object, origin: str
+) -> TemporalTransformer:
     """Return the temporal head with these tensors, for `clip`; errors begin with `origin`.
 
     Raises:
@@ -120,22 +137,22 @@ def _head(build: Callable[[], Head], state: Mapping[str, Tensor], *, origin: str
     return build_and_fill(build, state, origin=origin)
 
 
-def new_temporal(clip: CLIP, *, seed: int) -> TemporalTransformer:
+def new_temporal(clip: ImageTextModel, *, seed: int) -> TemporalTransformer:
     """Return an untrained temporal head of the official size: text width / 64 attention heads."""
-    width, heads = width_of(clip), max(1, int(clip.ln_final.weight.shape[0]) // HEAD_WIDTH)
+    width, heads = width_of(clip), max(1, text_width(clip) // HEAD_WIDTH)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return TemporalTransformer(width, math.gcd(width, heads)).eval()
 
 
-def new_attribute(clip: CLIP, *, seed: int) -> AttributeHead:
+def new_attribute(clip: ImageTextModel, *, seed: int) -> AttributeHead:
     """Return an untrained attribute head."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return AttributeHead(width_of(clip)).eval()
 
 
-def build_attribute(state: Mapping[str, Tensor], clip: CLIP, *, origin: str) -> AttributeHead:
+def build_attribute(state: Mapping[str, Tensor], clip: ImageTextModel, *, origin: str) -> AttributeHead:
     """Return the attribute head with these tensors, for `clip`; errors begin with `origin`.
 
     Raises:
@@ -143,11 +160,3 @@ def build_attribute(state: Mapping[str, Tensor], clip: CLIP, *, origin: str) -> 
     """
     width = width_of(clip)
     return _head(lambda: AttributeHead(width), state, origin=f"{origin}, attribute head")
-
-
-def width_of(clip: CLIP) -> int:
-    """Return D, the size of an embedding."""
-    projection = clip.text_projection
-    if projection is None:
-        return int(clip.ln_final.weight.shape[0])
-    return int(projection.shape[1] if isinstance(projection, Tensor) else projection.out_features)

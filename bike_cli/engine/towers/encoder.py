@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from open_clip import SimpleTokenizer
-from open_clip.model import CLIP
 from torch import Tensor
 
 from bike_cli.config import Spot
-from bike_cli.engine.models.parts import PLAIN_ONLY, width_of
 from bike_cli.engine.models.weights import digest_of_weights
 from bike_cli.engine.towers.batches import Batches
 from bike_cli.engine.towers.placement import Placement
 from bike_cli.engine.towers.speedups import answer_for_class_token
-from bike_cli.engine.towers.tokens import Tokens, Truncated, tokenise
+from bike_cli.engine.towers.text_tower import ImageTextModel, TextTower, device_rows, image_tower, width_of
+from bike_cli.engine.towers.tokens import Tokenizer, Tokens, Truncated, tokenise
 from bike_cli.engine.towers.transforms import ImageRecipe, normalise, views
 from bike_cli.errors import ModelError, UsageError
 from bike_cli.records import Prompt, TextFeatures
@@ -33,7 +31,7 @@ PIXELS_AT_ONCE = 2**26
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """A plain CLIP with its tokenizer, its image recipe and its device. Made by `adapt`.
+    """An image-text model with its tokenizer, its image recipe and its device. Made by `adapt`.
 
     Features are raw, float32, on the encoder's device and without a gradient.
 
@@ -44,8 +42,8 @@ class Encoder:
         pads: pad batches to one size, which a compiled tower is made for.
     """
 
-    model: CLIP
-    tokenizer: SimpleTokenizer
+    model: ImageTextModel
+    tokenizer: Tokenizer
     recipe: ImageRecipe
     placement: Placement
     batches: Batches
@@ -61,7 +59,12 @@ class Encoder:
     @property
     def context(self) -> int:
         """The number of positions of a text, including start and end."""
-        return int(self.model.context_length)
+        return self.text_tower.context
+
+    @cached_property
+    def text_tower(self) -> TextTower:
+        """The text tower of `model`."""
+        return TextTower(self.model)
 
     @torch.no_grad()
     def encode_frames(self, frames: NDArray[np.uint8] | Tensor, *, crops: int = 1) -> Tensor:
@@ -104,42 +107,90 @@ class Encoder:
             texts: in a plain string, every word is the label's. Texts longer than the context are cut; see `truncated`.
             positions: `all` keeps every position, padding too: [C, 77, D] · `words` keeps the label's own words,
                 moved to the left and padded with zeros: [C, most words of a label, D] · `eot` keeps the end of text:
-                [C, 1, D].
+                [C, 1, D]. For a text tower without features of tokens, `words` keeps the features of the label's
+                growing beginnings instead: "a video of riding", "a video of riding a", and so on.
+        Raises:
+            UsageError: `all`, and the text tower has no features of tokens.
         """
         return self.read_texts(texts, positions=positions)
 
     def read_texts(self, texts: Sequence[str | Prompt], *, positions: Spot) -> TextFeatures:
         """Return the same as `encode_texts`, with a gradient if the text tower is trained."""
         prompts = [Prompt.plain(text) if isinstance(text, str) else text for text in texts]
-        read = [tokenise(self.tokenizer, prompt, context=self.context) for prompt in prompts]
+        if self.text_tower.has_token_features:
+            return self._read_tokens(prompts, positions)
+        if positions == "all":
+            raise UsageError(
+                "spot all: needs a feature for every position of a text, and the text tower of this model has one for "
+                "the whole text only; give eot or words"
+            )
+        return self._read_whole(prompts, positions)
+
+    def _read_tokens(self, prompts: Sequence[Prompt], positions: Spot) -> TextFeatures:
+        read = [tokenise(self.tokenizer, prompt) for prompt in prompts]
         kept = [_kept(tokens, positions, self.context) for tokens in read]
         length = max((len(k) for k in kept), default=1)
         device = self.placement.device
         classes = torch.zeros(len(read), self.dim, device=device)
         tokens = torch.zeros(len(read), length, self.dim, device=device)
-        shortest_first = sorted(range(len(read)), key=lambda i: len(read[i].ids))
-        at_once = self.batches.at_once
-        for batch in (shortest_first[i : i + at_once] for i in range(0, len(read), at_once)):
-            states = self.encode_tokens([read[i].ids for i in batch], padded=positions == "all")  # [b, l, D]
+        # A position sees only those before it, so the longest text of a batch is enough: for labels a seventh of the
+        # work of 77 positions.
+        for batch in self._by_length([len(t.ids) for t in read]):
+            longest = self.context if positions == "all" else max(len(read[i].ids) for i in batch)
+            rows = [self.tokenizer.padded(read[i].ids, longest) for i in batch]
+            with self.placement.autocast():
+                states = self.text_tower.token_features(device_rows(rows, device)).float()  # [b, l, D]
             for row, i in enumerate(batch):
                 classes[i] = states[row, len(read[i].ids) - 1]
                 tokens[i, : len(kept[i])] = states[row, kept[i].start : kept[i].stop]
         mask = torch.tensor([_mask(t, k, length) for t, k in zip(read, kept, strict=True)], dtype=torch.bool)
         return TextFeatures(tuple(p.text for p in prompts), classes, tokens, mask.reshape(-1, length).to(device))
 
+    def _read_whole(self, prompts: Sequence[Prompt], positions: Spot) -> TextFeatures:
+        texts = [prompt.text for prompt in prompts]
+        classes = self._text_features(texts)
+        if positions == "eot" or not texts:
+            mask = torch.ones(len(texts), 1, dtype=torch.bool, device=self.placement.device)
+            return TextFeatures(tuple(texts), classes, classes[:, None], mask)
+        beginnings = [prompt.beginnings() for prompt in prompts]
+        features = self._text_features([text for group in beginnings for text in group])
+        counts = [len(group) for group in beginnings]
+        tokens = torch.nn.utils.rnn.pad_sequence(list(torch.split(features, counts)), batch_first=True)  # [C, L, D]
+        mask = torch.tensor([[i < count for i in range(tokens.shape[1])] for count in counts])
+        return TextFeatures(tuple(texts), classes, tokens, mask.to(self.placement.device))
+
+    def _text_features(self, texts: Sequence[str]) -> Tensor:
+        """Return the features [n, D] of whole texts; each is computed once."""
+        different = list(dict.fromkeys(texts))
+        rows = [self.tokenizer.row(self.tokenizer.encode(text)).ids for text in different]
+        device = self.placement.device
+        features = torch.zeros(len(different), self.dim, device=device)
+        for batch in self._by_length([len(row) for row in rows]):
+            padded = [self.tokenizer.padded(rows[i], self.context) for i in batch]
+            with self.placement.autocast():
+                features[batch] = self.text_tower.features(device_rows(padded, device)).float()
+        places = {text: i for i, text in enumerate(different)}
+        return features[[places[text] for text in texts]]
+
+    def _by_length(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Yield the indices of texts in batches, the shortest texts first."""
+        shortest_first = sorted(range(len(lengths)), key=lengths.__getitem__)
+        at_once = self.batches.at_once
+        yield from (shortest_first[i : i + at_once] for i in range(0, len(lengths), at_once))
+
     def truncated(self, texts: Sequence[str | Prompt]) -> list[Truncated]:
         """Return the texts that are longer than the context, with the parts that are read and cut."""
         prompts = [Prompt.plain(text) if isinstance(text, str) else text for text in texts]
-        read = [tokenise(self.tokenizer, prompt, context=self.context) for prompt in prompts]
+        read = [tokenise(self.tokenizer, prompt) for prompt in prompts]
         show = self.tokenizer.decode
-        return [Truncated(i, show(t.ids[1:-1]).strip(), show(t.cut).strip()) for i, t in enumerate(read) if t.cut]
+        return [Truncated(i, show(t.kept).strip(), show(t.cut).strip()) for i, t in enumerate(read) if t.cut]
 
     def unknown(self, texts: Sequence[str]) -> list[int]:
         """Return the indices of texts without a word that the model knows: its embedding of every token is zero.
 
         Models that were trained on few words have such texts, such as the bundled one; a CLIP knows every token.
         """
-        known = self.model.token_embedding.weight.detach().any(dim=1).tolist()
+        known = self.text_tower.known_tokens()
         return [i for i, text in enumerate(texts) if not any(known[token] for token in self.tokenizer.encode(text))]
 
     @cached_property
@@ -175,51 +226,36 @@ class Encoder:
             features = self.tower(normalise(pixels, self.recipe))
         return features[:count].float()
 
-    def encode_tokens(self, texts: Sequence[Sequence[int]], *, padded: bool) -> Tensor:
-        """Return every position [b, l, D] of texts given as token ids, with a gradient if the text tower is trained.
-
-        Args:
-            padded: l is the context; otherwise the length of the longest text.
-        """
-        # open_clip's `encode_text`, projected at every position. A position attends only to those before it, so the
-        # longest text of a batch is enough: for labels a seventh of the work of 77 positions.
-        length = self.context if padded else max(len(ids) for ids in texts)
-        rows = [[*ids, *[0] * (length - len(ids))] for ids in texts]
-        model = self.model
-        with self.placement.autocast():
-            x = model.token_embedding(torch.tensor(rows, device=self.placement.device))  # [b, l, width]
-            x = model.transformer(x + model.positional_embedding[:length], attn_mask=model.attn_mask[:length, :length])
-            x = model.ln_final(x)
-            features: Tensor = _project(x, model.text_projection)
-        return features.float()
-
 
 def adapt(
-    model: CLIP, *, tokenizer: SimpleTokenizer, recipe: ImageRecipe, placement: Placement, compiled: bool = False
+    model: ImageTextModel,
+    *,
+    tokenizer: Tokenizer,
+    recipe: ImageRecipe,
+    placement: Placement,
+    compiled: bool = False,
 ) -> Encoder:
-    """Return the encoder for a model; other kinds of models would be added here.
+    """Return the encoder for a model.
 
     Raises:
-        ModelError: a model that is not a plain CLIP.
+        ModelError: a tokenizer with more tokens than the model has embeddings.
         UsageError: `compiled`, on a machine that cannot compile.
     """
-    plain = type(model) is CLIP and isinstance(tokenizer, SimpleTokenizer)
-    if not plain or model.text_pool_type != "argmax" or model.attn_mask is None:
-        raise ModelError(f"{type(model).__name__}: uses a non-standard text tower; {PLAIN_ONLY}")
-    if model.vocab_size < tokenizer.vocab_size:
+    known = TextTower(model).vocabulary
+    if known < tokenizer.vocabulary:
         raise ModelError(
-            f"{type(model).__name__}: knows {model.vocab_size:,} tokens, but the tokenizer has "
-            f"{tokenizer.vocab_size:,}; {PLAIN_ONLY}"
+            f"{type(model).__name__}: knows {known:,} tokens, but its tokenizer has {tokenizer.vocabulary:,}; give the "
+            "tokenizer that it was trained with"
         )
     model = model.to(placement.device).eval()
     answer_for_class_token(model.visual)
     batches = Batches(AT_ONCE_ON_CUDA if placement.device.type == "cuda" else AT_ONCE_ELSEWHERE)
-    encoder = Encoder(model, tokenizer, recipe, placement, batches, Batches(PIXELS_AT_ONCE), model.encode_image)
+    encoder = Encoder(model, tokenizer, recipe, placement, batches, Batches(PIXELS_AT_ONCE), image_tower(model))
     return _compiled(encoder) if compiled else encoder
 
 
 def _compiled(encoder: Encoder) -> Encoder:
-    tower = torch.compile(encoder.model.encode_image)
+    tower = torch.compile(encoder.tower)
     compiled = replace(encoder, tower=tower, pads=True)
     side = encoder.recipe.side
     try:
@@ -229,14 +265,6 @@ def _compiled(encoder: Encoder) -> Encoder:
         fact = str(e).strip().splitlines()[0]
         raise UsageError(f"compile: torch cannot compile the image tower here ({fact}); leave --compile out") from e
     return compiled
-
-
-def _project(states: Tensor, projection: Tensor | torch.nn.Linear | None) -> Tensor:
-    if projection is None:
-        return states
-    if isinstance(projection, torch.nn.Linear):
-        return projection(states)  # type: ignore[no-any-return]
-    return states @ projection
 
 
 def _kept(tokens: Tokens, positions: Spot, context: int) -> range:

@@ -10,16 +10,42 @@ from bike_cli.records import Prompt
 
 
 class Tokenizer(Protocol):
-    """The part of open_clip's `SimpleTokenizer` that bike uses."""
+    """A model's own tokenizer."""
 
-    sot_token_id: int
-    eot_token_id: int
+    @property
+    def context(self) -> int:
+        """The number of positions of a text, including start and end."""
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of token ids."""
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text, without start and end."""
+        """Return the ids of a text, without start, end and padding."""
 
-    def decode(self, tokens: list[int]) -> str:
+    def decode(self, ids: list[int]) -> str:
         """Return the text of these ids."""
+
+    def row(self, ids: list[int]) -> Row:
+        """Return the ids of `encode` as the model reads them: cut to the context, between start and end."""
+
+    def padded(self, ids: list[int], length: int) -> list[int]:
+        """Return the ids of a row, padded to a length."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A text as the model reads it.
+
+    Args:
+        ids: with start and end, without padding.
+        first: position of the text's first own token.
+        kept: how many of its own tokens fit.
+    """
+
+    ids: list[int]
+    first: int
+    kept: int
 
 
 @dataclass(frozen=True)
@@ -36,31 +62,34 @@ class Tokens:
     """The tokens of one text.
 
     Args:
-        ids: start of text, at most context - 2 tokens, end of text.
+        ids: start of text, the tokens that fit, end of text.
         words: positions in `ids` of the label's own words; the end of text if none of them is left.
-        cut: ids that did not fit.
+        kept: own ids that fit.
+        cut: own ids that did not fit.
     """
 
     ids: list[int]
     words: range
+    kept: list[int]
     cut: list[int]
 
 
-def tokenise(tokenizer: Tokenizer, prompt: Prompt, *, context: int) -> Tokens:
-    """Return the tokens of `prompt`, cut to `context` positions as the official tokenizer cuts sentences.
+def tokenise(tokenizer: Tokenizer, prompt: Prompt) -> Tokens:
+    """Return the tokens of `prompt`, cut to the context as the model's own tokenizer cuts sentences.
 
     The label's words are the tokens between those that the prompt shares with the text before the label and those that
     it shares with the text after it. The tokenizer may merge across the label's edges; a token that straddles an edge
     counts as the label's.
     """
     ids = tokenizer.encode(prompt.text)
-    first = _shared(ids, tokenizer.encode(prompt.text[: prompt.start]))
+    before = _shared(ids, tokenizer.encode(prompt.text[: prompt.start]))
     last = len(ids) - _shared(ids[::-1], tokenizer.encode(prompt.text[prompt.stop :])[::-1])
-    kept = ids[: context - 2]
-    words = range(1 + first, 1 + min(last, len(kept)))
+    row = tokenizer.row(ids)
+    words = range(row.first + before, row.first + min(last, row.kept))
     if not words or not prompt.text[prompt.start : prompt.stop].strip():
-        words = range(len(kept) + 1, len(kept) + 2)
-    return Tokens([tokenizer.sot_token_id, *kept, tokenizer.eot_token_id], words, ids[len(kept) :])
+        end = min(row.first + row.kept, len(row.ids) - 1)
+        words = range(end, end + 1)
+    return Tokens(row.ids, words, ids[: row.kept], ids[row.kept :])
 
 
 def _shared(ids: list[int], others: list[int]) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.towers.augmentation import Augmentation, augment
+from bike_cli.engine.towers.text_tower import image_tower
 from bike_cli.tasks.finetune.learner import Batch, Learner
 from bike_cli.tasks.finetune.loading import PIXELS, plan_batches, steps_per_epoch
 from bike_cli.tasks.finetune.losses import rate_of_step
@@ -61,7 +62,7 @@ class ShotTraining:
     ) -> None:
         self._recipe, self._seed = recipe or Recipe(), seed
         model = copy.deepcopy(engine.encoder.model)
-        encoder = replace(engine.encoder, model=model, tower=model.encode_image, pads=False)
+        encoder = replace(engine.encoder, model=model, tower=image_tower(model), pads=False)
         self.engine = replace(engine, encoder=encoder, temporal_head=copy.deepcopy(engine.temporal_head))
         freeze(self.engine, "text,scale")
         self._learner = Learner(self.engine, texts, scale_learns=False)

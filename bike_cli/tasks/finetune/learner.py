@@ -149,7 +149,7 @@ class VideoBranch(nn.Module):
         return frames, text.classes, nn.functional.pad(text.tokens, (0, 0, 0, missing))
 
     def _features(self, pixels: Tensor) -> Tensor:
-        features: Tensor = self.clip.encode_image(normalise(pixels, self._encoder.recipe))
+        features: Tensor = self.clip.encode_image(normalise(pixels, self._encoder.recipe), normalize=False)
         return features
 
     def _compiled_size(self, rows: int) -> int:
@@ -200,7 +200,10 @@ class Learner:
         self.bias: nn.Parameter | None = None
         self._bias_is_unchecked = True
         if loss == "bce":
-            self.bias = nn.Parameter(torch.full((), math.nan, device=self.device))
+            own = getattr(branch.clip, "logit_bias", None)
+            # NaN: to be initialised from the first batch.
+            start = torch.tensor(math.nan) if own is None else own.detach().clone().reshape(())
+            self.bias = nn.Parameter(start.to(self.device))
         self.branch = branch if self.is_sharded else self.group.wrap(branch, self.device)
         if self.is_sharded:
             shard_module(branch, self.group, self.device)

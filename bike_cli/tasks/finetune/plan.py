@@ -236,8 +236,7 @@ def _encode_texts(
     text = encode_labels(engine, labels, template=recipe.template, spot=recipe.spot)
     tokens, mask = voters(text, recipe.spot)
     training = None
-    text_tower = engine.encoder.model.transformer
-    if config.learning.branch != "attributes" and any(p.requires_grad for p in text_tower.parameters()):
+    if config.learning.branch != "attributes" and engine.encoder.text_tower.trains():
         templates = read_templates(recipe.template)
         if len(templates) > 1:
             raise ConfigError(

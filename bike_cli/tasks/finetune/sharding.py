@@ -20,6 +20,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from bike_cli.engine.engine import Engine
+from bike_cli.engine.towers.text_tower import image_tower
 from bike_cli.errors import UsageError
 from bike_cli.inference.processes import ProcessGroup
 
@@ -37,7 +38,7 @@ def copy_trained_weights(engine: Engine) -> Engine:
     model, head = engine.encoder.model, engine.temporal_head
     frozen = [p for module in (model, head) if module is not None for p in module.parameters() if not p.requires_grad]
     model = copy.deepcopy(model, {id(p): p for p in frozen})
-    encoder = replace(engine.encoder, model=model, tower=model.encode_image, pads=False)
+    encoder = replace(engine.encoder, model=model, tower=image_tower(model), pads=False)
     return replace(engine, encoder=encoder, temporal_head=copy.deepcopy(head, {id(p): p for p in frozen}))
 
 

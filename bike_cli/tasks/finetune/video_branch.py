@@ -87,6 +87,8 @@ def freeze(engine: Engine, frozen: str) -> None:
     for parameter in () if engine.temporal_head is None else engine.temporal_head.parameters():
         parameter.requires_grad_("head" not in names)
     clip.logit_scale.requires_grad_("scale" not in names)
+    if getattr(clip, "logit_bias", None) is not None:  # only a sigmoid loss trains it; see `Learner`
+        clip.logit_bias.requires_grad_(False)
     blocks = max((int(match[1]) for match in map(_BLOCKS.fullmatch, names) if match), default=0)
     if blocks:
         _freeze_blocks(clip.visual, blocks)
@@ -198,7 +200,10 @@ class VideoTraining:
     @torch.no_grad()
     def copy_to(self, engine: Engine) -> None:
         """Copy the current weights to the engine that holds them whole; every process must call this at once."""
-        engine.encoder.model.logit_scale.copy_(self.learner.scale)
+        model = engine.encoder.model
+        model.logit_scale.copy_(self.learner.scale)
+        if self.learner.bias is not None and getattr(model, "logit_bias", None) is not None:
+            model.logit_bias.copy_(self.learner.bias)
         if self.learner.is_sharded:
             for name, parameter in trained_parameters(engine, self.learner).items():
                 parameter.copy_(full_tensor(self.trained[name]))

@@ -16,6 +16,7 @@ from torch import Tensor
 from bike_cli.engine.engine import Engine, assemble
 from bike_cli.engine.towers.encoder import Encoder, adapt
 from bike_cli.engine.towers.placement import Placement, place
+from bike_cli.engine.towers.tokenizers import OpenAITokenizer
 from bike_cli.errors import ModelError
 from bike_cli.records import Prompt
 
@@ -63,7 +64,7 @@ def test_frames_match_open_clips_transform_and_tower(family: Encoder, tower: str
 def test_classes_match_open_clip_whatever_is_kept(family: Encoder, positions: str) -> None:
     ours = family.encode_texts(TEXTS, positions=positions)  # type: ignore[arg-type]
 
-    expected = family.model.encode_text(family.tokenizer(TEXTS))
+    expected = family.model.encode_text(SimpleTokenizer()(TEXTS))
     assert torch.allclose(ours.classes, expected, atol=1e-5)
 
 
@@ -72,7 +73,7 @@ def test_tokens_match_open_clips_intermediates(encoder: Encoder) -> None:
     ours = encoder.encode_texts(TEXTS, positions="all")
 
     states = encoder.model.forward_intermediates(
-        text=encoder.tokenizer(TEXTS), text_indices=1, normalize_intermediates=True, normalize=False
+        text=SimpleTokenizer()(TEXTS), text_indices=1, normalize_intermediates=True, normalize=False
     )["text_intermediates"][-1]
     assert torch.allclose(ours.tokens, states @ encoder.model.text_projection, atol=1e-5)
 
@@ -179,15 +180,15 @@ def test_overlong_texts_are_reported_with_what_is_cut(encoder: Encoder) -> None:
     assert [(t.index, t.kept, t.cut) for t in told] == [(1, " ".join(["run"] * 75), "jump swim")]
 
 
-def test_other_text_towers_are_refused(encoder: Encoder) -> None:
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(encoder: Encoder) -> None:
     custom = open_clip.CustomTextCLIP(
         48,
         vision_cfg=dict(TOWERS["vit"]),  # type: ignore[arg-type]
         text_cfg={"vocab_size": 100, "width": 64, "heads": 1, "layers": 1},  # type: ignore[arg-type]
     )
 
-    with pytest.raises(ModelError, match=r"CustomTextCLIP: .* plain CLIP models only"):
-        adapt(custom, tokenizer=SimpleTokenizer(), recipe=encoder.recipe, placement=encoder.placement)
+    with pytest.raises(ModelError, match=r"CustomTextCLIP: knows 100 tokens, but its tokenizer has 49,408"):
+        adapt(custom, tokenizer=OpenAITokenizer(77), recipe=encoder.recipe, placement=encoder.placement)
 
 
 def test_the_identity_of_an_encoder_covers_everything_that_affects_features(encoder: Encoder) -> None:

@@ -5,10 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip import SimpleTokenizer
 
+from bike_cli.engine.towers.tokenizers import OpenAITokenizer
 from bike_cli.engine.towers.tokens import tokenise
 from bike_cli.records import Prompt
 
-TOKENIZER = SimpleTokenizer()
+SIMPLE = SimpleTokenizer()
 
 
 def prompt(before: str, label: str, after: str = "") -> Prompt:
@@ -16,8 +17,8 @@ def prompt(before: str, label: str, after: str = "") -> Prompt:
 
 
 def words(p: Prompt, context: int = 77) -> str:
-    tokens = tokenise(TOKENIZER, p, context=context)
-    return TOKENIZER.decode([tokens.ids[i] for i in tokens.words]).strip()
+    tokens = tokenise(OpenAITokenizer(context), p)
+    return SIMPLE.decode([tokens.ids[i] for i in tokens.words]).strip()
 
 
 @pytest.mark.parametrize(
@@ -41,29 +42,29 @@ def test_the_labels_own_words_are_marked(before: str, label: str, after: str, ex
 
 @pytest.mark.parametrize("label", ["", "   ", "\n"])
 def test_a_label_without_words_falls_back_to_the_end_of_text(label: str) -> None:
-    tokens = tokenise(TOKENIZER, prompt("a video of ", label), context=77)
+    tokens = tokenise(OpenAITokenizer(77), prompt("a video of ", label))
 
-    assert [tokens.ids[i] for i in tokens.words] == [TOKENIZER.eot_token_id]
+    assert [tokens.ids[i] for i in tokens.words] == [SIMPLE.eot_token_id]
 
 
 def test_a_label_beyond_the_context_falls_back_to_the_end_of_text() -> None:
-    tokens = tokenise(TOKENIZER, prompt("very " * 90, "jump"), context=77)
+    tokens = tokenise(OpenAITokenizer(77), prompt("very " * 90, "jump"))
 
     assert list(tokens.words) == [76]
-    assert tokens.ids[76] == TOKENIZER.eot_token_id
+    assert tokens.ids[76] == SIMPLE.eot_token_id
 
 
 def test_a_label_that_is_cut_keeps_the_words_that_fit() -> None:
-    tokens = tokenise(TOKENIZER, prompt("a video of ", "run jump swim"), context=7)
+    tokens = tokenise(OpenAITokenizer(7), prompt("a video of ", "run jump swim"))
 
-    assert TOKENIZER.decode([tokens.ids[i] for i in tokens.words]).split() == ["run", "jump"]
-    assert TOKENIZER.decode(tokens.cut).split() == ["swim"]
+    assert SIMPLE.decode([tokens.ids[i] for i in tokens.words]).split() == ["run", "jump"]
+    assert SIMPLE.decode(tokens.cut).split() == ["swim"]
 
 
 @settings(max_examples=200, deadline=None)
 @given(before=st.text(max_size=20), label=st.text(max_size=30), after=st.text(max_size=20), context=st.integers(3, 40))
 def test_every_text_has_ids_that_fit_and_a_word_that_votes(before: str, label: str, after: str, context: int) -> None:
-    tokens = tokenise(TOKENIZER, prompt(before, label, after), context=context)
+    tokens = tokenise(OpenAITokenizer(context), prompt(before, label, after))
 
     assert 2 <= len(tokens.ids) <= context
     assert len(tokens.words) >= 1
@@ -73,6 +74,6 @@ def test_every_text_has_ids_that_fit_and_a_word_that_votes(before: str, label: s
 @settings(max_examples=200, deadline=None)
 @given(before=st.text(max_size=20), label=st.text(min_size=1, max_size=30))
 def test_ids_are_those_of_open_clip(before: str, label: str) -> None:
-    tokens = tokenise(TOKENIZER, prompt(before, label), context=20)
+    tokens = tokenise(OpenAITokenizer(20), prompt(before, label))
 
-    assert tokens.ids + [0] * (20 - len(tokens.ids)) == TOKENIZER([before + label], context_length=20)[0].tolist()
+    assert tokens.ids + [0] * (20 - len(tokens.ids)) == SIMPLE([before + label], context_length=20)[0].tolist()

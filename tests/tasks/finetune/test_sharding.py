@@ -32,7 +32,12 @@ def test_trained_weights_are_copied_and_frozen_ones_are_shared(tiny: Engine) -> 
         assert {(p is q) for (_, p), q in pairs if not p.requires_grad} <= {True}
         assert {(p is q) for (_, p), q in pairs if p.requires_grad} == {False}
         assert all(torch.equal(p, q) and p.requires_grad == q.requires_grad for (_, p), q in pairs)
-    assert copied.encoder.tower.__self__ is copied.encoder.model  # type: ignore[attr-defined]
+    pixels = torch.rand(1, 3, engine.encoder.recipe.side, engine.encoder.recipe.side)
+    before = engine.encoder.tower(pixels)
+    with torch.no_grad():
+        copied.encoder.model.visual.proj.zero_()
+    assert not bool(copied.encoder.tower(pixels).any())  # the function belongs to the copy
+    assert torch.equal(engine.encoder.tower(pixels), before)
 
 
 @pytest.mark.parametrize(("frozen", "left_out"), [("text", 0), ("text,image:2", 2)])

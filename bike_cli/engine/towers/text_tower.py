@@ -1,0 +1,115 @@
+"""Text towers of open_clip: how token ids become features, decided by facts of the tower, not by its class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import torch
+from open_clip import CustomTextCLIP
+from open_clip.coca_model import CoCa
+from open_clip.model import CLIP
+from torch import Tensor, nn
+
+ImageTextModel: TypeAlias = CLIP | CustomTextCLIP | CoCa
+
+
+def text_modules(model: ImageTextModel) -> Any:  # noqa: ANN401 - open_clip has no types
+    """Return the module that holds the text tower: `model.text`, or the model itself if it is a plain CLIP."""
+    return getattr(model, "text", model)
+
+
+def image_tower(model: ImageTextModel) -> Callable[[Tensor], Tensor]:
+    """Return the function from normalised pixels [B, 3, S, S] to raw features [B, D]."""
+
+    def encode(pixels: Tensor) -> Tensor:
+        features: Tensor = model.encode_image(pixels, normalize=False)  # CoCa normalises by default
+        return features
+
+    return encode
+
+
+def width_of(model: ImageTextModel) -> int:
+    """Return D, the size of an embedding."""
+    text = text_modules(model)
+    projection = text.text_projection
+    if projection is None:
+        return text_width(model)
+    return int(projection.shape[1] if isinstance(projection, Tensor) else projection.out_features)
+
+
+def text_width(model: ImageTextModel) -> int:
+    """Return the width of the text tower's states, before they are projected to D."""
+    return int(text_modules(model).ln_final.weight.shape[0])
+
+
+@dataclass(frozen=True, eq=False)
+class TextTower:
+    """The text tower of a model; it shares the model's weights."""
+
+    model: ImageTextModel
+
+    @property
+    def modules(self) -> Any:  # noqa: ANN401
+        """The module with the weights of the tower."""
+        return text_modules(self.model)
+
+    @property
+    def context(self) -> int:
+        """The number of positions of a text, including start and end."""
+        return int(self.model.context_length)
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of token ids that it has embeddings for."""
+        return int(self.modules.vocab_size)
+
+    @cached_property
+    def has_token_features(self) -> bool:
+        """Whether every position has a feature of its own that was trained like that of the whole text.
+
+        In a causal tower that is read at the end of text, a position's state is that of the text up to there. In others
+        a position sees the whole text, and only one state of each text was ever compared with images.
+        """
+        text = self.modules
+        pooling = getattr(text, "text_pool_type", None) or getattr(text, "pool_type", None)
+        has_class_token = getattr(text, "cls_emb", None) is not None
+        return text.attn_mask is not None and not has_class_token and pooling in ("argmax", "eos")
+
+    def features(self, rows: Tensor) -> Tensor:
+        """Return the features [b, D] of texts given as token ids [b, context], with a gradient if weights train."""
+        features: Tensor = self.model.encode_text(rows, normalize=False)
+        return features
+
+    def token_features(self, rows: Tensor) -> Tensor:
+        """Return the feature of every position [b, l, D], for a tower that has them.
+
+        Args:
+            rows: token ids [b, l]; l may be less than the context, because a position sees only those before it.
+        """
+        text, length = self.modules, rows.shape[1]
+        # The same as open_clip's `encode_text`, projected at every position instead of the last.
+        x = text.token_embedding(rows)  # [b, l, width]
+        x = text.transformer(x + text.positional_embedding[:length], attn_mask=text.attn_mask[:length, :length])
+        x = text.ln_final(x)
+        projection = text.text_projection
+        if projection is not None:
+            x = projection(x) if isinstance(projection, nn.Linear) else x @ projection
+        features: Tensor = x
+        return features
+
+    def known_tokens(self) -> list[bool]:
+        """Return for each token id whether its embedding was trained: that of a token never seen is zero."""
+        known: list[bool] = self.modules.token_embedding.weight.detach().any(dim=1).tolist()
+        return known
+
+    def trains(self) -> bool:
+        """Return whether a weight of its transformer learns."""
+        return any(parameter.requires_grad for parameter in self.modules.transformer.parameters())
+
+
+def device_rows(rows: list[list[int]], device: torch.device) -> Tensor:
+    """Return token ids as a tensor [b, l] on a device."""
+    return torch.tensor(rows, device=device)
