@@ -488,15 +488,6 @@ def test_a_number_may_have_an_exponent(yaml_file: Path) -> None:
     assert resolve(ClassifyConfig, flags={}, file=yaml_file, environment={}).spotting.temperature == 0.01
 
 
-def test_the_few_shot_config_of_eval_has_the_same_values() -> None:
-    flags = {"shots": "2", "method": "proto", "trials": 4, "seed": 7, "frames": 16, "template": "of {}"}
-    config = resolve(EvalConfig, flags=flags, environment={})
-
-    assert flatten(config.few_shot) == {name: flatten(config).get(name) for name in leaves(FewshotConfig)}
-    assert config.few_shot.shots == "2"
-    assert config.few_shot.test_fraction is None
-
-
 def test_changed_values_are_checked_like_flags() -> None:
     config = changed(EvalConfig(), {"pool": "mean", "frames": 4})
 

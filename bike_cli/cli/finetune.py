@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from bike_cli.cli.flags import Flags, TrainingRequest, command, resolve_for_model
+from bike_cli.cli.flags import Flags, TrainingRequest, command, trained_defaults
 from bike_cli.cli.help import BikeCommand
 from bike_cli.cli.session import session
 from bike_cli.cli.terminal.console import (
@@ -34,6 +34,7 @@ from bike_cli.cli.terminal.targets import check_ending, check_folder_name, check
 from bike_cli.config import BatchConfig, FinetuneConfig, flag
 from bike_cli.config.fields import DATA, OUTPUT
 from bike_cli.errors import ExitCode, UsageError
+from bike_cli.settings import resolve
 from bike_cli.wording import count
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ def without_resume_value(args: Sequence[str]) -> tuple[list[str], str | None]:
 
 def configure(flags: Flags, request: FinetuneRequest) -> tuple[FinetuneConfig, FinetuneRequest]:
     """Return the configuration, and the request with what flags ask for."""
-    config = resolve_for_model(FinetuneConfig, flags=flags, file=request.config, ignored=HIDDEN)
+    defaults = trained_defaults(FinetuneConfig, ignored=HIDDEN)
+    config = resolve(FinetuneConfig, flags=flags, file=request.config, defaults=defaults)
     return config, replace(request, asks_val_fraction=flags["val_fraction"] is not None)
 
 
@@ -221,10 +223,10 @@ def _labelled(request: FinetuneRequest) -> TrainSet:
 
 def _report_choices(training: Finetuning, labelled: TrainSet, *, quiet: bool) -> None:
     console = stderr(quiet=quiet or not stderr_is_tty())
-    sides, sided = training.plan.sides, training.plan.sided_label
+    plan, sided = training.plan, training.plan.sided_label
     parts = [
-        f"{count(len(sides.train), 'video')} of {count(len(labelled.labels), 'label')} for training, "
-        f"{len(sides.val):,} for validation"
+        f"{count(len(plan.train), 'video')} of {count(len(labelled.labels), 'label')} for training, "
+        f"{len(plan.val):,} for validation"
     ]
     if labelled.test:
         parts.append(f"{count(len(labelled.test), 'test video is', 'test videos are')} not used")

@@ -95,15 +95,10 @@ Asked = TypeVar("Asked", bound=Request)
 Flags = Mapping[str, object]  # values of flags by field name; None for those that are not given
 
 
-def resolve_for_model(
-    config: type[Config],
-    *,
-    flags: Flags,
-    file: Path | None,
-    models: Sequence[str] = (),
-    ignored: Collection[str] = (),
-) -> Config:
-    """Return the configuration; defaults are the settings of the model's training, if the model records it.
+def trained_defaults(
+    config: type, *, models: Sequence[str] = (), ignored: Collection[str] = ()
+) -> Callable[[Values], Values]:
+    """Return the `defaults` of `resolve` for a model: the settings of its training, if it records them.
 
     Args:
         models: several models, of which the first with a record counts; empty: the model of the configuration.
@@ -118,7 +113,7 @@ def resolve_for_model(
         trained = next((record for record in map(training_of, named) if record is not None), None)
         return {} if trained is None else {n: v for n, v in trained.settings.items() if n in known}
 
-    return resolve(config, flags=flags, file=file, defaults=defaults)
+    return defaults
 
 
 COMMON = {f.name for f in dataclasses.fields(Request)}
@@ -136,7 +131,8 @@ def command(
 
     Args:
         run: its docstring becomes the help.
-        configure: builds the configuration, and may complete the request; None: `resolve_for_model` does.
+        configure: builds the configuration, and may complete the request; None: `resolve` does, with
+            `trained_defaults`.
         hidden: configuration fields without a flag; a file or a variable still sets them.
     """
     config_type, request_type = list(typing.get_type_hints(run).values())[:2]
@@ -154,7 +150,8 @@ def command(
             flags = {name: values[name] for name in settings if name not in requested}
             with _explaining_keys(requested.values()):
                 if configure is None:
-                    config = resolve_for_model(config_type, flags=flags, file=request.config)
+                    defaults = trained_defaults(config_type)
+                    config = resolve(config_type, flags=flags, file=request.config, defaults=defaults)
                 else:
                     config, request = configure(flags, request)
             if request.dump_config:

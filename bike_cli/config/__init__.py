@@ -4,7 +4,15 @@
 the configurations of the commands. They import nothing but the standard library and `errors`.
 """
 
-from bike_cli.config.commands import SUBSET, ClassifyConfig, EvalConfig, FewshotConfig, Protocol, VideoConfig
+from bike_cli.config.commands import (
+    SUBSET,
+    ClassifyConfig,
+    DrawConfig,
+    EvalConfig,
+    FewshotConfig,
+    Protocol,
+    VideoConfig,
+)
 from bike_cli.config.fields import RESULTS, Affects, Flag, flag, flag_of
 from bike_cli.config.finetune import (
     BatchConfig,
@@ -49,6 +57,7 @@ __all__ = [
     "Decoder",
     "DecodingConfig",
     "Device",
+    "DrawConfig",
     "EngineConfig",
     "EvalConfig",
     "FewshotConfig",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -47,11 +46,6 @@ class VideoConfig:
         if self.sampling.draft and self.decoding.decoder == "decord":
             raise ConfigError("draft is on and decoder is decord, which skips no frame; give decoder auto, or no draft")
 
-    @property
-    def classifying(self) -> ClassifyConfig:
-        """The configuration with which `classify` reads videos and labels in the same way."""
-        return ClassifyConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(VideoConfig)})
-
 
 @dataclass(frozen=True)
 class ClassifyConfig(VideoConfig):
@@ -72,7 +66,7 @@ class ClassifyConfig(VideoConfig):
 
 
 @dataclass(frozen=True)
-class _DrawConfig(VideoConfig):
+class DrawConfig(VideoConfig):
     """How training videos are drawn, and which few-shot methods learn from them."""
 
     shots: str = flag(
@@ -101,7 +95,7 @@ class _DrawConfig(VideoConfig):
 
 
 @dataclass(frozen=True)
-class FewshotConfig(_DrawConfig):
+class FewshotConfig(DrawConfig):
     """The configuration of `bike fewshot`."""
 
     test_fraction: float | None = flag(
@@ -119,21 +113,14 @@ class FewshotConfig(_DrawConfig):
         if self.test_fraction is not None and not 0 < self.test_fraction < 1:
             raise ConfigError(f"test_fraction is {self.test_fraction}; give a number between 0 and 1, such as 0.3")
 
-    def reading(self, *, has_attribute_head: bool) -> ClassifyConfig:
-        """Return the configuration for reading videos. Attributes that do not count are turned off."""
-        weight, model = self.attributes.attribute_weight, self.attributes.attribute_model
-        if weight or model is not None or (weight is None and has_attribute_head):
-            return self.classifying
-        return dataclasses.replace(self.classifying, attributes=AttributeConfig(attributes="off"))
-
 
 @dataclass(frozen=True)
-class EvalConfig(_DrawConfig):
+class EvalConfig(DrawConfig):
     """The configuration of `bike eval`; `shots`, `method` and `trials` belong to the protocol `fewshot`."""
 
     seed: int = flag(
         "--seed",
-        default=_DrawConfig.seed,
+        default=DrawConfig.seed,
         panel=METRICS,
         affects="scores",
         help="Seed of the bootstrap and of few-shot draws.",
@@ -174,8 +161,3 @@ class EvalConfig(_DrawConfig):
         if self.resamples > MOST_RESAMPLES:
             raise ConfigError(f"resamples is {self.resamples}; it must be at most {MOST_RESAMPLES}")
         check_at_least(1, resamples=self.resamples, official_batch=self.official_batch)
-
-    @property
-    def few_shot(self) -> FewshotConfig:
-        """The configuration of the few-shot study of the protocol `fewshot`."""
-        return FewshotConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(_DrawConfig)})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bike_cli.config import ClassifyConfig
+from bike_cli.config import VideoConfig
 from bike_cli.engine.attributes import associate, attribute_scores, attribute_sentence
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.few_shot import Head, Views, as_views, join_logits
@@ -86,7 +87,7 @@ class Classifier:
     # and must not be shown to people.
     words: Voters | None
     branch: AttributeBranch | None
-    config: ClassifyConfig
+    config: VideoConfig
     # Trained for the first labels, in their order; the others are scored by their text. None: all are.
     head: Head | None = None
 
@@ -98,21 +99,26 @@ class Classifier:
         return self.engine, self.branch.engine
 
     @torch.no_grad()
-    def answer(self, clip: Clip) -> Prediction:
-        """Return the answer for a clip."""
+    def answer(self, clip: Clip, *, top: int, explain: bool) -> Prediction:
+        """Return the answer for a clip; see `answers`."""
         crops = self.config.sampling.crops
-        return self.answers([tuple(engine.encode_clip(clip, crops=crops) for engine in self.engines)])[0]
+        video = tuple(engine.encode_clip(clip, crops=crops) for engine in self.engines)
+        return self.answers([video], top=top, explain=explain)[0]
 
     def explain(self, sources: Sequence[Source], pool: DecodePool) -> list[tuple[Clip, Prediction]]:
         """Return frames and explained answers, with one label each; sources that cannot be read are left out."""
-        classifier = replace(self, config=replace(self.config, explain=True, top=1))
         outcomes = [future.result() for future in [pool.decode(source) for source in sources]]
-        return [(clip, classifier.answer(clip)) for clip in outcomes if isinstance(clip, Clip)]
+        return [(clip, self.answer(clip, top=1, explain=True)) for clip in outcomes if isinstance(clip, Clip)]
 
     @torch.no_grad()
-    def answers(self, videos: Sequence[EncodedVideo]) -> list[Prediction]:
-        """Return the answer for each video; answers do not depend on one another."""
-        return self._in_batches(videos, self._answers)
+    def answers(self, videos: Sequence[EncodedVideo], *, top: int, explain: bool) -> list[Prediction]:
+        """Return the answer for each video; answers do not depend on one another.
+
+        Args:
+            top: labels per answer.
+            explain: whether answers say which frames decided.
+        """
+        return self._in_batches(videos, partial(self._answers, top=top, explain=explain))
 
     @torch.no_grad()
     def scores(self, videos: Sequence[EncodedVideo]) -> list[Scores]:
@@ -156,14 +162,14 @@ class Classifier:
     def _informed(self, videos: Sequence[EncodedVideo]) -> Tensor:
         return self._stacked([video[0].scored_frames for video in videos])  # [V, K, T, D]
 
-    def _answers(self, videos: Sequence[EncodedVideo]) -> list[Prediction]:
+    def _answers(self, videos: Sequence[EncodedVideo], *, top: int, explain: bool) -> list[Prediction]:
         """Return the answers for videos of one shape, at most a batch."""
         features, scores = [video[0] for video in videos], self._scores(videos)
-        best = rank(scores.logits, self.config.top)  # [V, k]
+        best = rank(scores.logits, top)  # [V, k]
         chances = probabilities(scores.logits.double(), logit_scale=1).gather(1, best).tolist()
         cosines = scores.view_cosines.mean(dim=1).gather(1, best).tolist()
         weights: Sequence[NDArray[np.float64] | None] = [None] * len(features)
-        if self.config.explain:
+        if explain:
             weights = self._weights(self._informed(videos).flatten(0, 1), features, best[:, 0].tolist())
         return [
             self._prediction(*parts)

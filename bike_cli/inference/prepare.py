@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from bike_cli.config import TRAINED_ATTRIBUTE_WEIGHT, AttributeConfig, ClassifyConfig, Spot, SpottingConfig
+from bike_cli.config import TRAINED_ATTRIBUTE_WEIGHT, AttributeConfig, ClassifyConfig, Spot, SpottingConfig, VideoConfig
 from bike_cli.data.labels import fill, read_templates
 from bike_cli.data.lexicons import read_lexicon
 from bike_cli.data.lines import key
@@ -36,7 +36,7 @@ SHOWN = 60  # characters of a label in a message
 
 
 @contextmanager
-def open_shelf(engines: Sequence[Engine], config: ClassifyConfig) -> Iterator[Shelf | None]:
+def open_shelf(engines: Sequence[Engine], config: VideoConfig) -> Iterator[Shelf | None]:
     """Open the store for the features of these engines under a config; None if it is off or cannot be used."""
     store = open_store(config.store)
     if store is None:
@@ -49,7 +49,7 @@ def open_shelf(engines: Sequence[Engine], config: ClassifyConfig) -> Iterator[Sh
         yield Shelf(store, recipes)
 
 
-def _describe(engine: Engine, config: ClassifyConfig) -> str:
+def _describe(engine: Engine, config: VideoConfig) -> str:
     """Describe what features depend on, as in "tiny, float32 on cpu, 8 uniform frames"."""
     sampling, placement = config.sampling, engine.encoder.placement
     parts = [engine.name, f"{str(placement.dtype).removeprefix('torch.')} on {placement.device.type}"]
@@ -65,15 +65,17 @@ def _describe(engine: Engine, config: ClassifyConfig) -> str:
 def prepare(
     engine: Engine,
     labels: Sequence[str],
-    config: ClassifyConfig,
+    config: VideoConfig,
     saved: SavedClassifier | None = None,
     *,
     from_videos: int = 0,
+    shows_attributes: bool = True,
 ) -> Classifier:
     """Return the classifier for these labels; encodes their texts.
 
     Args:
         from_videos: number of labels, from the first, that are also learned from videos.
+        shows_attributes: False: attributes that do not count are turned off.
     """
     _check(engine, labels, config)
     if saved is not None:
@@ -83,7 +85,8 @@ def prepare(
     spot, temperature = _spotting(config.spotting, engine)
     text = encode_labels(engine, labels, template=config.template, spot=spot)
     warn_of_unknown(engine, labels[from_videos:], "scores of such labels mean nothing; choose another model")
-    branch = _branch(engine, text, config, saved)
+    attributed = shows_attributes or _may_count(config.attributes, engine)
+    branch = _branch(engine, text, config, saved) if attributed else None
     voting = words = None
     if config.spotting.pool != "mean":
         tokens, mask = voters(text, spot)
@@ -163,7 +166,7 @@ def warn_of_unknown(engine: Engine, labels: Sequence[str], consequence: str) -> 
         logger.warning("%s: %s knows none of %s words, so %s", subject, engine.name, its, consequence)
 
 
-def _check(engine: Engine, labels: Sequence[str], config: ClassifyConfig) -> None:
+def _check(engine: Engine, labels: Sequence[str], config: VideoConfig) -> None:
     if not labels:
         raise UsageError("labels: none given; give at least one")
     counts = Counter(key(label) for label in labels)
@@ -184,7 +187,7 @@ def _check_saved(saved: SavedClassifier, engine: Engine, labels: Sequence[str]) 
         )
 
 
-def _warn_of_other_settings(engine: Engine, config: ClassifyConfig, saved: SavedClassifier | None) -> None:
+def _warn_of_other_settings(engine: Engine, config: VideoConfig, saved: SavedClassifier | None) -> None:
     """Warn if videos are encoded or scored differently than in the training of the classifier or the model.
 
     Raises:
@@ -213,7 +216,7 @@ def _warn_of_other_settings(engine: Engine, config: ClassifyConfig, saved: Saved
         logger.warning("%s: was trained with %s, but this run has %s; leave out %s", subject, before, after, unset)
 
 
-def _settings_that_count(saved: SavedClassifier, config: ClassifyConfig) -> dict[str, object]:
+def _settings_that_count(saved: SavedClassifier, config: VideoConfig) -> dict[str, object]:
     """Return the settings of a classifier that may not differ without a warning."""
     # Attributes that do not count may differ; without a flag, the classifier's own weight applies.
     ignored = set() if saved.attributes.attribute_weight else set(flatten(config.attributes)) - {"attribute_weight"}
@@ -228,7 +231,7 @@ def _spotting(config: SpottingConfig, engine: Engine) -> tuple[Spot, float]:
 
 
 def _branch(
-    engine: Engine, text: TextFeatures, config: ClassifyConfig, saved: SavedClassifier | None
+    engine: Engine, text: TextFeatures, config: VideoConfig, saved: SavedClassifier | None
 ) -> AttributeBranch | None:
     chosen = config.attributes
     if chosen.attributes == "off":
@@ -257,6 +260,12 @@ def _branch(
         same = describer is engine
         classes = (text if same else encode_labels(describer, text.texts, template=config.template, spot="eot")).classes
     return AttributeBranch(describer, lexicon, classes, weight, chosen.attribute_count)
+
+
+def _may_count(config: AttributeConfig, engine: Engine) -> bool:
+    weight = config.attribute_weight
+    is_trained = weight is None and engine.attribute_head is not None
+    return bool(weight) or config.attribute_model is not None or is_trained
 
 
 def _attribute_weight(config: AttributeConfig, describer: Engine) -> float:

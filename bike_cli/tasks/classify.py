@@ -64,16 +64,16 @@ def classify(
     if len(labels) == 1:
         problem = "is the only label, so its score is 1.0 whatever a video shows"
         logger.warning("label %r: %s; add labels of what else videos may show", labels[0], problem)
-    answers = _answers(classifier, sources, pool, spent or Timings())
+    answers = _answers(classifier, config, sources, pool, spent or Timings())
     next(answers)
     return cast("Iterator[Prediction | Failure]", answers)
 
 
 def _answers(
-    classifier: Classifier, sources: Iterable[Input], pool: DecodePool | None, spent: Timings
+    classifier: Classifier, config: ClassifyConfig, sources: Iterable[Input], pool: DecodePool | None, spent: Timings
 ) -> Iterator[Prediction | Failure | None]:
     """Open the store and yield None, then yield the answers. Closing the iterator closes the store."""
-    config, engines = classifier.config, classifier.engines
+    engines = classifier.engines
     with ExitStack() as stack:
         shelf = stack.enter_context(open_shelf(engines, config))
         yield None
@@ -82,6 +82,7 @@ def _answers(
             pool = stack.enter_context(DecodePool(config.sampling, config.decoding, most=most))
         for batch in Features(sources, engines, config.sampling, pool=pool, shelf=shelf, spent=spent):
             start_s = time.perf_counter()
-            answers = iter(classifier.answers([video for video in batch if not isinstance(video, Failure)]))
+            videos = [video for video in batch if not isinstance(video, Failure)]
+            answers = iter(classifier.answers(videos, top=config.top, explain=config.explain))
             spent.encode_s += time.perf_counter() - start_s
             yield from (video if isinstance(video, Failure) else next(answers) for video in batch)

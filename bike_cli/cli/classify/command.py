@@ -16,7 +16,7 @@ from bike_cli.cli.classify.resume import ExistingRecords, RecordFormat, read_exi
 from bike_cli.cli.classify.sources import Inputs, Sources, check_output, list_sources, name_of
 from bike_cli.cli.classify.summary import Tally, summary, timings
 from bike_cli.cli.classify.writers import Format, check_format_of_name, format_of, make_writer
-from bike_cli.cli.flags import Flags, Request, command, resolve_for_model
+from bike_cli.cli.flags import Flags, Request, command, trained_defaults
 from bike_cli.cli.session import Session, session
 from bike_cli.cli.terminal.console import loading, notice, plain, stderr, stderr_is_tty
 from bike_cli.config import ClassifyConfig, TrainingRecord, flag
@@ -121,7 +121,8 @@ def configure(flags: Flags, request: ClassifyRequest) -> tuple[ClassifyConfig, C
     if request.classifier is None:
         from bike_cli.engine.models.training_records import training_of
 
-        config = resolve_for_model(ClassifyConfig, flags=flags, file=request.config)
+        defaults = trained_defaults(ClassifyConfig)
+        config = resolve(ClassifyConfig, flags=flags, file=request.config, defaults=defaults)
         return config, replace(request, training=training_of(config.engine.model))
     from bike_cli.engine.heads.saved_classifier import load_classifier
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bike_cli.cli.eval.few_shot import check_few_shot, evaluate_few_shot
+from bike_cli.cli.eval.few_shot import evaluate_few_shot
 from bike_cli.cli.eval.predictions import evaluate_predictions
 from bike_cli.cli.eval.repeat import (
     apply_previous_arguments,
@@ -18,16 +18,15 @@ from bike_cli.cli.eval.repeat import (
     compare_with_previous,
     read_previous,
 )
-from bike_cli.cli.eval.request import EvalRequest, read_requested_videos
-from bike_cli.cli.eval.systems import MANY, systems_of
-from bike_cli.cli.flags import Flags, command, resolve_for_model
+from bike_cli.cli.eval.request import MANY, EvalRequest, read_requested_videos
+from bike_cli.cli.flags import Flags, command, trained_defaults
 from bike_cli.cli.session import Session, session, show_reading
 from bike_cli.cli.terminal.console import check_stdout, notice
 from bike_cli.cli.terminal.targets import check_apart, check_ending, check_not_media, check_target, check_videos
 from bike_cli.config import EvalConfig
 from bike_cli.data.predictions.files import inspect_files
 from bike_cli.errors import ExitCode, UsageError
-from bike_cli.settings import flatten
+from bike_cli.settings import changed, flatten, resolve
 
 if TYPE_CHECKING:
     from bike_cli.data.labelled.eval_sets import EvalSet
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from bike_cli.tasks.evaluate.report import EvaluationReport
 
 ENDINGS = {"-o": [".json"], "--report": [".html", ".htm"], "--confusion": [".csv", ".png"]}
+FEW_SHOT = ("shots", "method", "trials")  # settings of this protocol alone
 MODEL_CONFIG = "config.json"  # in the folder of a model
 
 
@@ -47,10 +47,13 @@ def configure(flags: Flags, request: EvalRequest) -> tuple[EvalConfig, EvalReque
         request, arguments = apply_previous_arguments(previous, flags, request)
     first = {name: values[0] for name, values in request.compared.items()}
     models = request.compared.get("model", ())
-    config = resolve_for_model(EvalConfig, flags={**flags, **first}, file=request.config, models=models)
+    defaults = trained_defaults(EvalConfig, models=models)
+    config = resolve(EvalConfig, flags={**flags, **first}, file=request.config, defaults=defaults)
     if previous is not None:
         config = apply_previous_settings(previous, config)
-    return config, replace(request, arguments=arguments, previous=previous)
+    combined = request.combinations.items()
+    systems = {name: changed(config, values) if values else config for name, values in combined}
+    return config, replace(request, arguments=arguments, previous=previous, systems=systems)
 
 
 def evaluate(config: EvalConfig, request: EvalRequest) -> ExitCode:
@@ -66,8 +69,7 @@ def evaluate(config: EvalConfig, request: EvalRequest) -> ExitCode:
     if not request.targets:
         check_stdout("report", way_out="name a file with -o")
     inputs, is_predicted = inspect_files(request.data, merge=request.merge)
-    check_few_shot(config, request, is_predicted=is_predicted)
-    _check_used(request, is_predicted=is_predicted)
+    _check_used(config, request, is_predicted=is_predicted)
     paths = [file.path for file in inputs]
     if config.protocol == "fewshot":
         made = evaluate_few_shot(config, request, paths)
@@ -108,8 +110,13 @@ def _check_targets(config: EvalConfig, request: EvalRequest) -> None:
         check_drawing("--confusion")
 
 
-def _check_used(request: EvalRequest, *, is_predicted: bool) -> None:
+def _check_used(config: EvalConfig, request: EvalRequest, *, is_predicted: bool) -> None:
     """Raise UsageError for a flag that would have no effect."""
+    given = next((name for name in FEW_SHOT if name in request.arguments), None)
+    if given is not None and config.protocol != "fewshot":
+        raise UsageError(f"--{given}: needs --protocol fewshot, not {config.protocol}; give that, or leave it out")
+    if is_predicted and config.protocol == "fewshot":
+        raise UsageError("protocol fewshot: learns from videos, and these are predictions; name labelled videos")
     unused = MANY if is_predicted else ("names", "merge")
     given = next((name for name in unused if getattr(request, name)), None)
     if given is not None:
@@ -156,9 +163,9 @@ def _evaluation(config: EvalConfig, request: EvalRequest, tested: EvalSet, runni
     check_protocol(config, tested)
     engines, processes = running.load_in_each_process(models)
     systems = []
-    for name, system in systems_of(config, request.compared):
+    for name, system in request.systems.items():
         engine = engines[system.engine.model]
-        systems.append(System(name or engine.name, engine, replace(system.classifying, top=1)))
+        systems.append(System(name or engine.name, engine, system))
     return Evaluation(systems, tested, config, running.pool, processes)
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bike_cli.cli.eval.request import EvalRequest, single_file
-from bike_cli.cli.eval.systems import systems_of
 from bike_cli.cli.session import session, show_reading
 from bike_cli.cli.terminal.console import loading
 from bike_cli.cli.terminal.targets import check_videos
@@ -21,26 +19,6 @@ if TYPE_CHECKING:
     from bike_cli.tasks.evaluate.summary import SystemScores
     from bike_cli.tasks.fewshot.study import Study
 
-FLAGS = ("shots", "method", "trials")  # that no other protocol has
-
-
-def check_few_shot(config: EvalConfig, request: EvalRequest, *, is_predicted: bool) -> None:
-    """Raise UsageError if flags or data do not fit the protocol."""
-    if config.protocol != "fewshot":
-        given = next((name for name in FLAGS if name in request.arguments), None)
-        if given is not None:
-            raise UsageError(f"--{given}: needs --protocol fewshot, not {config.protocol}; give that, or leave it out")
-        return
-    if is_predicted:
-        raise UsageError("protocol fewshot: learns from videos, and these are predictions; name labelled videos")
-    _names_file(request)
-    if len(request.data) > 1:
-        raise UsageError(f"protocol fewshot: draws from one data set, and {len(request.data)} were named; name one")
-    unsupported = {"--official": config.official, "--unknown": request.unknown, "--multi-label": request.multi_label}
-    for flag, is_given in unsupported.items():
-        if is_given:
-            raise UsageError(f"{flag}: is not supported by the protocol fewshot; leave it out")
-
 
 def evaluate_few_shot(
     config: EvalConfig, request: EvalRequest, files: Sequence[str]
@@ -48,32 +26,38 @@ def evaluate_few_shot(
     """Return the report on every method with every number of shots; its tables are of the first draw.
 
     The mistakes are the first system's, of its last method with the most shots. None: another process reports.
+
+    Raises:
+        UsageError: flags or data that do not fit the protocol.
     """
     from bike_cli.data.labelled.train_sets import read_labelled
 
-    labelled = read_labelled(files[0], names_file=_names_file(request), root=request.root)
+    names_file = single_file(request.labels, "the protocol fewshot has one data set")
+    if len(request.data) > 1:
+        raise UsageError(f"protocol fewshot: draws from one data set, and {len(request.data)} were named; name one")
+    unsupported = {"--official": config.official, "--unknown": request.unknown, "--multi-label": request.multi_label}
+    for flag, is_given in unsupported.items():
+        if is_given:
+            raise UsageError(f"{flag}: is not supported by the protocol fewshot; leave it out")
+    labelled = read_labelled(files[0], names_file=names_file, root=request.root)
     samples = [*labelled.train, *(labelled.test or ())]
     check_videos(*request.targets.values(), samples=samples)
     with session(config, videos=len(samples), quiet=request.quiet) as running:
         engines, processes = running.load_in_each_process(request.compared.get("model", [config.engine.model]))
         from bike_cli.tasks.fewshot.study import Study
 
-        studies = []
         with loading("labels", quiet=running.quiet):
-            for name, system in systems_of(config, request.compared):
-                study = Study(engines[system.engine.model], labelled, system.few_shot, running.pool, processes)
-                studies.append((name, study))
+            studies = {
+                name: Study(engines[system.engine.model], labelled, system, running.pool, processes)
+                for name, system in request.systems.items()
+            }
         scores: list[list[SystemScores]] = []
-        for name, study in studies:
+        for name, study in studies.items():
             show_reading(study.read(), quiet=running.quiet, prints_progress=request.progress)
             scores.append(_scores(study, name))
         if not processes.is_first:
             return None
-        return _report(config, request, files, studies[0][1], scores)
-
-
-def _names_file(request: EvalRequest) -> Path | None:
-    return single_file(request.labels, "the protocol fewshot has one data set")
+        return _report(config, request, files, next(iter(studies.values())), scores)
 
 
 def _scores(study: Study, system: str) -> list[SystemScores]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bike_cli.cli.eval.systems import MANY
 from bike_cli.cli.flags import Request
-from bike_cli.config import SUBSET, flag
+from bike_cli.config import SUBSET, EvalConfig, flag
 from bike_cli.config.fields import DATA, FRAMES, OUTPUT, TEXTS
 from bike_cli.errors import UsageError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bike_cli.data.labelled.eval_sets import EvalSet
     from bike_cli.tasks.evaluate.report import EvaluationReport, Value
 
-
+MANY = ("model", "template", "pool", "attributes")  # what systems may differ in
 _scoring = partial(flag, affects="scores")
 _data = partial(_scoring, panel=DATA)
 
@@ -75,11 +75,19 @@ class EvalRequest(Request):
     )
     arguments: Mapping[str, Value] = field(default_factory=dict)  # flags that were given, for the report
     previous: EvaluationReport | None = None  # the content of `from_`
+    systems: Mapping[str, EvalConfig] = field(default_factory=dict)  # the configurations of `combinations`
 
     @property
     def compared(self) -> dict[str, list[str]]:
         """The different values of each setting that is given, of those in which systems may differ."""
         return {name: list(dict.fromkeys(values)) for name in MANY if (values := getattr(self, name))}
+
+    @property
+    def combinations(self) -> dict[str, dict[str, str]]:
+        """The values in which each system differs, by its name. A single system has no name and no such values."""
+        several = {name: values for name, values in self.compared.items() if len(values) > 1}
+        systems = [dict(zip(several, values, strict=True)) for values in product(*several.values())]
+        return {", ".join(v if name == "model" else f"{name} {v}" for name, v in s.items()): s for s in systems}
 
     @property
     def targets(self) -> dict[str, Path]:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
 
-from bike_cli.config import ClassifyConfig, EvalConfig
+from bike_cli.config import EvalConfig, VideoConfig
 from bike_cli.data.labelled.eval_sets import EvalSet, read_eval_set
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
@@ -48,7 +48,7 @@ class System:
 
     name: str
     engine: Engine
-    config: ClassifyConfig
+    config: VideoConfig
 
 
 def evaluate(
@@ -104,9 +104,9 @@ def _default_config(systems: Sequence[Engine | System]) -> EvalConfig:
 
 def _as_system(system: Engine | System, config: EvalConfig) -> System:
     if isinstance(system, Engine):
-        return System(system.name, system, replace(config.classifying, top=1))
+        return System(system.name, system, config)
     shared = {"sampling": config.sampling, "decoding": config.decoding, "store": config.store}
-    return replace(system, config=replace(system.config, top=1, **shared))  # type: ignore[arg-type]
+    return replace(system, config=replace(system.config, **shared))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)

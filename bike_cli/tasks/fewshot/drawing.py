@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
-from bike_cli.config import FewshotConfig
+from bike_cli.config import DrawConfig, FewshotConfig
 from bike_cli.data.labelled.draws import Draw, deal, draw
 from bike_cli.data.labelled.train_sets import TrainSet
 from bike_cli.errors import UsageError
@@ -38,22 +38,23 @@ class Drawing:
         UsageError: shots or a test fraction that do not suit the data.
     """
 
-    def __init__(self, labelled: TrainSet, config: FewshotConfig) -> None:
+    def __init__(self, labelled: TrainSet, config: DrawConfig) -> None:
         self._names = labelled.names
         self.samples = (*labelled.train, *(labelled.test or ()))
+        test_fraction = config.test_fraction if isinstance(config, FewshotConfig) else None
         self._test = None if labelled.test is None else tuple(range(len(labelled.train), len(self.samples)))
-        if self._test is not None and config.test_fraction is not None:
+        if self._test is not None and test_fraction is not None:
             raise UsageError(
                 "--test-fraction: holds videos back for testing, but the data have a test side; leave it out"
             )
         self._shots = None if config.shots == "auto" else parse_shots(config.shots)
         self._deals = tuple(
-            deal(labelled.train, self._names, seed=config.seed, trial=trial, test_fraction=config.test_fraction)
+            deal(labelled.train, self._names, seed=config.seed, trial=trial, test_fraction=test_fraction)
             for trial in range(config.trials)
         )
         if self._shots is None and self._room(()) < 1:
             smallest = min(sum(sample.label == i for sample in labelled.train) for i in range(len(self._names)))
-            if config.test_fraction is not None:
+            if test_fraction is not None:
                 problem = f"holds back all {smallest} videos of the smallest class, so none is left to draw"
                 raise UsageError(f"--test-fraction: {problem}; give a smaller fraction")
             raise UsageError("shots: the smallest class has one video, so none is left to test on; add videos")

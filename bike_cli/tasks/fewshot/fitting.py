@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bike_cli.config import FewshotConfig, TrainingRecord
+from bike_cli.config import DrawConfig, TrainingRecord
 from bike_cli.data.labelled.draws import Draw
 from bike_cli.data.labels import read_templates
 from bike_cli.engine.engine import Engine
@@ -41,7 +41,7 @@ class Fitting:
     """Fits every method to every draw."""
 
     classifier: Classifier
-    config: FewshotConfig
+    config: DrawConfig
     methods: Sequence[str]  # the baseline first, the method to save last
     videos: Videos  # all videos of `draws` have been read
     draws: Draws
@@ -82,11 +82,11 @@ class Fitting:
 
     def explain(self, rows: Sequence[int]) -> list[tuple[Clip, Prediction]]:
         """Return frames and explained answers for some test videos of the first draw; see `Study.look`."""
-        config, labels = self.config.classifying, self.classifier.labels
+        labels = self.classifier.labels
         if self.methods[-1] != TRAINED:
-            classifier = prepare(self.classifier.engine, labels, config, self.saved_classifier())
+            classifier = prepare(self.classifier.engine, labels, self.config, self.saved_classifier())
         else:
-            classifier = prepare(self.trained_engine, labels, config, from_videos=len(labels))
+            classifier = prepare(self.trained_engine, labels, self.config, from_videos=len(labels))
         test = self.draws.trials[0].test
         return classifier.explain([self.videos.samples[test[row]].source for row in rows], self.pool)
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bike_cli.config import RESULTS, FewshotConfig
+from bike_cli.config import RESULTS, DrawConfig
 from bike_cli.data.labelled.draws import Draw
 from bike_cli.engine.engine import Engine
 from bike_cli.records import Failure, Sample, Timings
@@ -86,7 +86,7 @@ class Report:
     failures: Mapping[int, Failure]  # by place
     left_out: Mapping[int, int]  # the place of each copy, and the place of the video that was used instead
     engine: Engine
-    config: FewshotConfig
+    config: DrawConfig
     spent: Timings
     seconds: float
 

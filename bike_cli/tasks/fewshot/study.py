@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
-from bike_cli.config import FewshotConfig
+from bike_cli.config import DrawConfig
 from bike_cli.data.labelled.train_sets import TrainSet
 from bike_cli.data.lines import key
 from bike_cli.engine.engine import Engine
@@ -49,7 +49,7 @@ class Study:
         self,
         engine: Engine,
         labelled: TrainSet,
-        config: FewshotConfig,
+        config: DrawConfig,
         pool: DecodePool,
         processes: ProcessGroup | None = None,
         spent: Timings | None = None,
@@ -61,8 +61,7 @@ class Study:
         self._pool, self._processes = pool, processes or ProcessGroup()
         self._drawing = Drawing(labelled, config)
         labels = labelled.labels
-        reading = config.reading(has_attribute_head=engine.attribute_head is not None)
-        self._classifier = prepare(engine, labels, reading, from_videos=len(labels))
+        self._classifier = prepare(engine, labels, config, from_videos=len(labels), shows_attributes=False)
         self._drawing.draws()  # report what cannot work before anything is read
         self._reading = Reading(labelled, self._drawing, self._classifier, pool, self._processes, self.spent)
         self._fitting: Fitting | None = None

@@ -60,7 +60,7 @@ def describe_videos(
         attributes = associate(frames[None], lexicon, config.attributes.attribute_count)[0]
         return attribute_sentence([attribute.phrase for attribute in attributes]), score_video(video, texts)
 
-    with open_shelf((engine,), config.classifying) as shelf:
+    with open_shelf((engine,), config) as shelf:
         read, failures = map_videos(
             describe, samples, engine, config.sampling, purpose="attributes", pool=pool, group=group, shelf=shelf
         )

@@ -87,7 +87,7 @@ class Loader:
     """Makes batches on the device, in a thread, while the model is trained."""
 
     def __init__(self, plan: RunPlan, pool: DecodePool, group: ProcessGroup) -> None:
-        self._samples, self._encoder, self._pool, self._group = plan.sides.train, plan.engine.encoder, pool, group
+        self._samples, self._encoder, self._pool, self._group = plan.train, plan.engine.encoder, pool, group
         self._frames, self._seed = plan.config.sampling.frames, plan.config.learning.seed
         self._augmentation = plan.augmentation  # None: the frames and the crop of inference
         if plan.labelled.multi_label:
@@ -121,7 +121,13 @@ class Loader:
         placement, side = self._encoder.placement, self._encoder.recipe.side
         rank, count = self._group.rank, self._group.count
         shards = [places[rank * len(places) // count : (rank + 1) * len(places) // count] for places in batches]
-        requests = (self._decode(epoch, place) for shard in shards for place in shard if place != NO_VIDEO)
+        varies = self._augmentation is not None
+        requests = (
+            self._pool.decode(self._samples[place].source, dice=(self._seed, epoch, place, FRAMES) if varies else None)
+            for shard in shards
+            for place in shard
+            if place != NO_VIDEO
+        )
         decoding: deque[Future[Clip | Failure]] = deque()
         for places, shard in zip(batches, shards, strict=True):
             videos: list[Tensor | None] = [None] * len(shard)
@@ -153,10 +159,6 @@ class Loader:
                     ready=placement.mark(),
                 )
             yield batch
-
-    def _decode(self, epoch: int, place: int) -> Future[Clip | Failure]:
-        dice = None if self._augmentation is None else (self._seed, epoch, place, FRAMES)
-        return self._pool.decode(self._samples[place].source, dice=dice)
 
     def _pixels(self, clip: Clip, epoch: int, place: int) -> Tensor:
         """Return a clip as the model takes it, augmented: uint8 [T, 3, S, S]."""

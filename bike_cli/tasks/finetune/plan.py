@@ -36,21 +36,14 @@ SIDED_WORDS = {"left", "right", "clockwise", "counterclockwise", "anticlockwise"
 
 
 @dataclass(frozen=True, eq=False)
-class Sides:
-    """The videos to train on and those to validate on; test videos are never among them."""
-
-    train: tuple[Sample, ...]
-    val: tuple[Sample, ...]
-
-
-@dataclass(frozen=True, eq=False)
 class RunPlan:
     """What a run is going to do."""
 
     engine: Engine  # with the temporal head to train; frozen weights take no gradient
     config: FinetuneConfig
     labelled: TrainSet
-    sides: Sides
+    train: tuple[Sample, ...]
+    val: tuple[Sample, ...]  # like `train`, without test videos
     loss: str  # nce, ds, ce or bce
     recipe: Recipe  # of the model that is written
     texts: ClassTexts  # the labels, as the engine encoded them at the start
@@ -113,15 +106,15 @@ def plan_run(engine: Engine, labelled: TrainSet, config: FinetuneConfig) -> RunP
         ConfigError, UsageError: settings that contradict one another, the data or the model.
     """
     loss = choose_loss(config, multi_label=labelled.multi_label)
-    sides = split_sides(labelled, fraction=config.keeping.val_fraction, seed=config.learning.seed)
+    train, val = split_sides(labelled, fraction=config.keeping.val_fraction, seed=config.learning.seed)
     has_new_head = config.learning.head != "none" and engine.temporal_head is None
-    settings = _settings(engine, labelled, sides, config, has_new_head=has_new_head)
+    settings = _settings(engine, labelled, (train, val), config, has_new_head=has_new_head)
     engine = with_temporal_head(engine, config)
     engine.check_frames(config.sampling.frames)
     freeze(engine, config.learning.freeze)
     recipe = _recipe(engine, config)
     texts, text_training = _encode_texts(engine, labelled.labels, config, recipe)
-    return RunPlan(engine, config, labelled, sides, loss, recipe, texts, text_training, has_new_head, settings)
+    return RunPlan(engine, config, labelled, train, val, loss, recipe, texts, text_training, has_new_head, settings)
 
 
 def choose_loss(config: FinetuneConfig, *, multi_label: bool) -> str:
@@ -136,14 +129,16 @@ def choose_loss(config: FinetuneConfig, *, multi_label: bool) -> str:
     return loss
 
 
-def split_sides(labelled: TrainSet, *, fraction: float, seed: int) -> Sides:
-    """Return the sides of a set; without a validation side, a share of each class's training videos is held back.
+def split_sides(labelled: TrainSet, *, fraction: float, seed: int) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Return the videos to train on and those to validate on.
+
+    Without a validation side, a share of each class's training videos is held back.
 
     Raises:
         UsageError: every class has a single video, so none is left for validation.
     """
     if labelled.val is not None:
-        return Sides(labelled.train, labelled.val)
+        return labelled.train, labelled.val
     counts = np.bincount([sample.label for sample in labelled.train], minlength=len(labelled.labels))
     single = [labelled.names[i] for i in np.flatnonzero(counts == 1)]
     if single:
@@ -158,7 +153,7 @@ def split_sides(labelled: TrainSet, *, fraction: float, seed: int) -> Sides:
             "val_fraction: every class has a single video, so none is left for validation; add videos, or give --val"
         )
     train = tuple(sample for place, sample in enumerate(labelled.train) if place not in held)
-    return Sides(train, tuple(sample for place, sample in enumerate(labelled.train) if place in held))
+    return train, tuple(sample for place, sample in enumerate(labelled.train) if place in held)
 
 
 def with_temporal_head(engine: Engine, config: FinetuneConfig) -> Engine:
@@ -194,12 +189,17 @@ def choose_lexicon(engine: Engine, config: FinetuneConfig) -> str:
 
 
 def _settings(
-    engine: Engine, labelled: TrainSet, sides: Sides, config: FinetuneConfig, *, has_new_head: bool
+    engine: Engine,
+    labelled: TrainSet,
+    sides: Sequence[Sequence[Sample]],
+    config: FinetuneConfig,
+    *,
+    has_new_head: bool,
 ) -> RunSettings:
     values = settings_affecting(config, *RESULTS)
     del values["model"]  # a run may be resumed from a copy: the fingerprint identifies the weights
     data = hashlib.sha256()
-    for side in (sides.train, sides.val):
+    for side in sides:
         for sample in side:
             data.update(f"{sample.source.id}\0{sample.labels}\0".encode("utf-8", "surrogateescape"))
         data.update(b"\1")

@@ -39,7 +39,7 @@ class Rehearsal:
 
 def rehearse(plan: RunPlan, video: VideoTraining, *, disk_bytes: int) -> Rehearsal:
     """Decode a batch and take its gradients twice, without a step of the optimizer; the second time is measured."""
-    learning, train, group = plan.config.learning, plan.sides.train, video.learner.group
+    learning, train, group = plan.config.learning, plan.train, video.learner.group
     labels = [sample.label for sample in train]
     first, *_ = plan_batches(
         0, labels, batch_size=video.batch_size, seed=learning.seed, balanced=False, processes=group.count
@@ -60,7 +60,7 @@ def rehearse(plan: RunPlan, video: VideoTraining, *, disk_bytes: int) -> Rehears
     steps = video.steps * learning.epochs
     return Rehearsal(
         train=len(train),
-        val=len(plan.sides.val),
+        val=len(plan.val),
         batch_size=video.batch_size,
         parts=video.learner.parts,
         steps=steps,

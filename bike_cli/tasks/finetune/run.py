@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,9 +40,10 @@ from bike_cli.tasks.finetune.video_branch import Step, VideoTraining
 from bike_cli.versions import versions
 from bike_cli.video.workers.pool import DecodePool
 
-_IN_PLAN = {  # attributes of the run in 0.1
-    **{name: name for name in ("augmentation", "labelled", "loss", "metric", "recipe", "sides", "texts")},
-    "sided": "sided_label",
+_MOVED = {  # attributes of the run in 0.1
+    **{name: f"plan.{name}" for name in ("augmentation", "labelled", "loss", "metric", "recipe", "texts")},
+    "sided": "plan.sided_label",
+    "sides": "plan",  # it has `train` and `val`
 }
 
 
@@ -106,11 +108,10 @@ class Finetuning:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> object:
-            if name not in _IN_PLAN:
+            if name not in _MOVED:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            name_now = _IN_PLAN[name]
-            warnings.warn(f"Finetuning.{name} is now Finetuning.plan.{name_now}", DeprecationWarning, stacklevel=2)
-            return getattr(self.plan, name_now)
+            warnings.warn(f"Finetuning.{name} is now Finetuning.{_MOVED[name]}", DeprecationWarning, stacklevel=2)
+            return attrgetter(_MOVED[name])(self)
 
     @property
     def done(self) -> int:
@@ -209,8 +210,7 @@ class Finetuning:
             engine = replace(engine, encoder=replace(engine.encoder), logit_scale=scale)
         texts = plan.current_texts()
         train, val = (
-            describe_videos(engine, texts, side, plan, self._pool, self.group)
-            for side in (plan.sides.train, plan.sides.val)
+            describe_videos(engine, texts, side, plan, self._pool, self.group) for side in (plan.train, plan.val)
         )
         self._validator.report([*train.failures, *val.failures])
         training = AttributeTraining(engine, train, val, plan)
@@ -229,16 +229,16 @@ class Finetuning:
         yield validation
 
     def _report(self) -> RunReport:
-        sides, unread = self.plan.sides, self._validator.unread
+        plan, unread = self.plan, self._validator.unread
         return RunReport(
-            metric=self.plan.metric,
+            metric=plan.metric,
             results=self._best.results,
-            train=len(sides.train),
-            val=len(sides.val),
-            unread=sum(sample.source.id in unread for sample in sides.val),
+            train=len(plan.train),
+            val=len(plan.val),
+            unread=sum(sample.source.id in unread for sample in plan.val),
             failures=self.failures,
-            classes=len(self.plan.labelled.labels),
-            settings=self.plan.settings,
+            classes=len(plan.labelled.labels),
+            settings=plan.settings,
             versions=versions(),
             seconds=time.monotonic() - self._start_s,
         )
@@ -262,7 +262,7 @@ def _video_training(plan: RunPlan, pool: DecodePool, group: ProcessGroup, report
         compiled=config.engine.compile,
         strategy=batches.strategy,
     )
-    train, loader = plan.sides.train, Loader(plan, pool, group)
+    train, loader = plan.train, Loader(plan, pool, group)
     size = batches.batch_size
     if size == "auto":
         size = fitting_batch(learner, engine, config.sampling.frames, most=len(train))

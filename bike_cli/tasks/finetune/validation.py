@@ -61,7 +61,7 @@ class Validator:
         plan, texts = self.plan, self.plan.current_texts()
         read, failures = map_videos(
             lambda video: score_video(video, texts),
-            plan.sides.val,
+            plan.val,
             plan.engine,
             plan.config.sampling,
             purpose="validation",

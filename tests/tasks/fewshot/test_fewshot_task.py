@@ -31,6 +31,7 @@ from bike_cli.engine.heads.saved_classifier import TENSORS, SavedClassifier
 from bike_cli.engine.scoring import unit
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Prediction, Timings
+from bike_cli.settings import build, flatten
 from bike_cli.tasks.evaluate.metrics import confusion
 from bike_cli.tasks.fewshot import methods
 from bike_cli.tasks.fewshot.report import Report
@@ -425,6 +426,11 @@ def with_keyframes(path: Path, film: NDArray[np.uint8], *, every: int) -> None:
         out.mux(stream.encode())
 
 
+def classifying(settings: FewshotConfig) -> ClassifyConfig:
+    """Return the config with which `classify` reads videos and labels in the same way."""
+    return build(ClassifyConfig, flatten(settings))
+
+
 def counts_of(
     engine: Engine, result: Studied, settings: ClassifyConfig, classifier: SavedClassifier | None
 ) -> list[list[int]]:
@@ -454,8 +460,8 @@ def test_classify_answers_as_the_report_says(tiny: Engine, folder: Path, way: st
 
     (outcome,) = result.report.of(method, 2)
     (baseline,) = result.report.of("zeroshot", 2)
-    assert counts_of(tiny, result, settings.classifying, result.classifier) == outcome.counts.tolist()
-    assert counts_of(tiny, result, settings.classifying, None) == baseline.counts.tolist()
+    assert counts_of(tiny, result, classifying(settings), result.classifier) == outcome.counts.tolist()
+    assert counts_of(tiny, result, classifying(settings), None) == baseline.counts.tolist()
 
 
 @pytest.mark.parametrize("pool", ["tcs", "mean"])
@@ -470,7 +476,7 @@ def test_videos_with_too_few_frames_are_read_among_others(tiny: Engine, folder: 
     assert {decode(s.source, sampling).frames.shape[1] for s in result.report.samples} >= {1, 4}
     (outcome,) = result.report.of("probe", 2)
     assert result.classifier.method == "probe"
-    assert counts_of(tiny, result, settings.classifying, result.classifier) == outcome.counts.tolist()
+    assert counts_of(tiny, result, classifying(settings), result.classifier) == outcome.counts.tolist()
 
 
 def test_padding_frames_have_no_weight(tiny: Engine, folder: Path, fits: list[Fit]) -> None:
@@ -517,8 +523,8 @@ def test_attributes_that_count_are_fused_in_report_and_classifier_alike(
         plain = study(engine, folder, replace(settings, attributes=AttributeConfig(attribute_weight=0.0)))
 
     assert result.classifier.attributes.attribute_weight == (asked.attribute_weight or 0.3)
-    assert counted(engine, settings.classifying, result) == result.report.of("proto", 2)[0].counts.tolist()
-    assert scores(engine, settings.classifying, result) != scores(engine, without(settings), plain)
+    assert counted(engine, classifying(settings), result) == result.report.of("proto", 2)[0].counts.tolist()
+    assert scores(engine, classifying(settings), result) != scores(engine, without(settings), plain)
 
 
 def test_attributes_of_another_weight_than_the_classifiers_count_with_a_warning(
@@ -526,8 +532,8 @@ def test_attributes_of_another_weight_than_the_classifiers_count_with_a_warning(
 ) -> None:
     settings = config(trials=1, method="proto")
     learned = study(tiny, folder, settings)
-    fused = replace(settings.classifying, attributes=AttributeConfig("auto", 0.5))
-    own = scores(tiny, settings.classifying, learned)
+    fused = replace(classifying(settings), attributes=AttributeConfig("auto", 0.5))
+    own = scores(tiny, classifying(settings), learned)
     assert caplog.messages == []
 
     assert scores(tiny, fused, learned) != own
@@ -538,7 +544,7 @@ def test_attributes_of_another_weight_than_the_classifiers_count_with_a_warning(
 
 
 def without(settings: FewshotConfig) -> ClassifyConfig:
-    return replace(settings.classifying, attributes=AttributeConfig(attribute_weight=0.0))
+    return replace(classifying(settings), attributes=AttributeConfig(attribute_weight=0.0))
 
 
 def answers_of(engine: Engine, settings: ClassifyConfig, result: Studied) -> list[Prediction]:
@@ -574,7 +580,7 @@ def test_templates_that_changed_since_are_refused(tiny: Engine, folder: Path, tm
     templates.write_text("{} beside a green cross\n")
 
     with pytest.raises(UsageError, match="template"):
-        classified(tiny, folder, settings.classifying, classifier)
+        classified(tiny, folder, classifying(settings), classifier)
 
 
 def test_the_copy_that_is_left_out_does_not_depend_on_the_draw(tiny: Engine, sides: Path) -> None:
@@ -608,7 +614,7 @@ def test_the_store_of_classify_is_that_of_a_study(tiny: Engine, folder: Path, tm
     result = study(tiny, folder, kept)
     spent = Timings()
 
-    list(bike.classify(tiny, [s.source for s in result.report.samples], CLASSES, kept.classifying, spent=spent))
+    list(bike.classify(tiny, [s.source for s in result.report.samples], CLASSES, classifying(kept), spent=spent))
 
     assert spent.decoded == 0
 

@@ -123,11 +123,13 @@ def test_attributes_that_moved_to_the_plan_are_found_with_a_warning(
     run = begin(tmp_path / "run")
     run.folder.close()
 
-    for name in ("augmentation", "labelled", "loss", "metric", "recipe", "sides", "texts"):
+    for name in ("augmentation", "labelled", "loss", "metric", "recipe", "texts"):
         with pytest.warns(DeprecationWarning, match=f"Finetuning.{name} is now Finetuning.plan.{name}"):
             assert getattr(run, name) == getattr(run.plan, name) is not None
     with pytest.warns(DeprecationWarning, match=r"Finetuning.sided is now Finetuning.plan.sided_label"):
         assert run.sided == run.plan.sided_label  # type: ignore[attr-defined]
+    with pytest.warns(DeprecationWarning, match=r"Finetuning.sides is now Finetuning.plan$"):
+        assert run.sides.train == run.plan.train  # type: ignore[attr-defined]
     assert not hasattr(run, "anything_else")
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tensor_watch import LargestTensor
 
-from bike_cli.config import AttributeConfig, ClassifyConfig, Recipe, SamplingConfig
+from bike_cli.config import AttributeConfig, Recipe, SamplingConfig, VideoConfig
 from bike_cli.engine.engine import Engine, assemble
 from bike_cli.engine.models.parts import Checkpoint, build_clip
 from bike_cli.engine.scoring import unit
@@ -49,7 +49,7 @@ def classifier(engine: Engine, *, positions: int, sampling: SamplingConfig) -> C
         texts=ClassTexts(unit(torch.randn(LABELS, DIM, generator=rng)), voters, 0.01),
         words=voters,
         branch=None,
-        config=ClassifyConfig(sampling=sampling, attributes=AttributeConfig("off"), explain=True),
+        config=VideoConfig(sampling=sampling, attributes=AttributeConfig("off")),
     )
 
 
@@ -73,7 +73,7 @@ def test_an_answer_takes_less_than_a_gibibyte_more(engine: Engine, positions: in
     RESET_PEAK.write_text("5")
     before = memory("VmRSS")
 
-    ready.answer(video)
+    ready.answer(video, top=5, explain=True)
 
     assert memory("VmHWM") - before < GIB
 
@@ -94,7 +94,7 @@ def test_no_vector_is_made_for_each_view_and_label(engine: Engine, positions: in
     ready, video = classifier(engine, positions=positions, sampling=sampling), clip(clips=4)
 
     with LargestTensor() as largest:
-        ready.answer(video)
+        ready.answer(video, top=5, explain=True)
 
     # The label's own tokens pass through whole; a vector for each of the twelve views and each label would be larger.
     assert largest.numbers <= max(LABELS * positions * DIM, 12 * LABELS * positions * FRAMES) < 12 * LABELS * DIM
