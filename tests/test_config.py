@@ -488,6 +488,11 @@ def test_a_number_may_have_an_exponent(yaml_file: Path) -> None:
     assert resolve(ClassifyConfig, flags={}, file=yaml_file, environment={}).spotting.temperature == 0.01
 
 
+@pytest.mark.parametrize("config", [FewshotConfig, EvalConfig, FinetuneConfig])
+def test_features_in_the_store_do_not_depend_on_the_command(config: type) -> None:
+    assert settings_affecting(config(), "pixels") == settings_affecting(ClassifyConfig(), "pixels")
+
+
 def test_changed_values_are_checked_like_flags() -> None:
     config = changed(EvalConfig(), {"pool": "mean", "frames": 4})
 

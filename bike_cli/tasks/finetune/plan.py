@@ -43,7 +43,7 @@ class RunPlan:
     config: FinetuneConfig
     labelled: TrainSet
     train: tuple[Sample, ...]
-    val: tuple[Sample, ...]  # like `train`, without test videos
+    val: tuple[Sample, ...]  # to validate on; test videos are in neither
     loss: str  # nce, ds, ce or bce
     recipe: Recipe  # of the model that is written
     texts: ClassTexts  # the labels, as the engine encoded them at the start
