@@ -36,8 +36,8 @@ WEIGHTS_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  
 
 
 @dataclass(frozen=True)
-class Weights:
-    """The weights of an open_clip model on the hub.
+class ModelFile:
+    """A file of a model on the hub.
 
     Args:
         model: the name that the user gave.
@@ -54,7 +54,7 @@ class Weights:
     is_exact: bool = True
 
 
-def download(weights: Weights, *, offline: bool, folder: Path | None = None) -> Path:
+def download(weights: ModelFile, *, offline: bool, folder: Path | None = None) -> Path:
     """Download weights to the hub's cache or to a folder, verify them, and return their path.
 
     An interrupted download continues where it stopped. The current reporter receives the progress.
@@ -73,7 +73,7 @@ def download(weights: Weights, *, offline: bool, folder: Path | None = None) -> 
         raise _missing(weights, f"are not on this disk and cannot be downloaded ({e})", e.advice) from e
 
 
-def cached_file(weights: Weights) -> Path | None:
+def cached_file(weights: ModelFile) -> Path | None:
     """Return the path of the weights if they have been downloaded, else None. Does not use the network."""
     for name in weights.names:
         path = huggingface_hub.try_to_load_from_cache(weights.repository, name)
@@ -82,7 +82,7 @@ def cached_file(weights: Weights) -> Path | None:
     return None
 
 
-def is_intact(cached: Path, weights: Weights, *, offline: bool) -> bool | None:
+def is_intact(cached: Path, weights: ModelFile, *, offline: bool) -> bool | None:
     """Return whether a cached file has the right content; None if only the hub knows and cannot be asked."""
     expected: str | None = cached.resolve().name  # the cache names a large file after its digest, and links to it
     if not re.fullmatch(r"[0-9a-f]{64}", str(expected)):
@@ -97,7 +97,7 @@ def is_intact(cached: Path, weights: Weights, *, offline: bool) -> bool | None:
     return None if expected is None else sha256_of(cached) == expected
 
 
-def _missing(weights: Weights, problem: str, advice: str = "") -> ModelError:
+def _missing(weights: ModelFile, problem: str, advice: str = "") -> ModelError:
     name = weights.names[0]
     size = "" if weights.size is None else f" ({'' if weights.is_exact else 'about '}{readable_size(weights.size)})"
     return ModelError(

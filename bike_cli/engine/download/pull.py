@@ -69,7 +69,7 @@ def pull(model: str, *, offline: bool, folder: Path | None = None) -> Pulled:
     return Pulled(hub.download(weights, offline=offline), was_there=False, is_verified=True)
 
 
-def _weights(model: str) -> hub.Weights:
+def _weights(model: str) -> hub.ModelFile:
     if model in ALIASES:
         return alias_weights(model)
     from bike_cli.engine.models import catalogue  # imports torch
@@ -89,7 +89,7 @@ def _weights(model: str) -> hub.Weights:
 
 
 def _into_folder(
-    folder: Path, weights: hub.Weights, cached: Path | None, *, offline: bool, is_verified: bool
+    folder: Path, weights: hub.ModelFile, cached: Path | None, *, offline: bool, is_verified: bool
 ) -> Pulled:
     before = [_stamp(folder / name) for name in weights.names]
     target = _copy(cached, folder, weights) if cached else hub.download(weights, offline=offline, folder=folder)
@@ -102,7 +102,7 @@ def _stamp(file: Path) -> tuple[int, int] | None:
     return (file.stat().st_ino, file.stat().st_mtime_ns) if file.is_file() else None
 
 
-def _copy(source: Path, folder: Path, weights: hub.Weights) -> Path:
+def _copy(source: Path, folder: Path, weights: hub.ModelFile) -> Path:
     target, digest = folder / source.name, sha256_of(source)
     if target.is_file() and sha256_of(target) == digest:
         return target
@@ -118,7 +118,7 @@ def _copy(source: Path, folder: Path, weights: hub.Weights) -> Path:
     return target
 
 
-def _write_config(folder: Path, weights: hub.Weights) -> None:
+def _write_config(folder: Path, weights: hub.ModelFile) -> None:
     """Write the description of the model that repositories on the hub have, from open_clip's table of tags."""
     from bike_cli.engine.models import catalogue
 

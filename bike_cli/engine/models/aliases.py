@@ -47,12 +47,12 @@ ALIASES: Mapping[str, Alias] = {
 # fmt: on
 
 
-def alias_weights(name: str) -> hub.Weights:
+def alias_weights(name: str) -> hub.ModelFile:
     """Return where the weights of an alias are."""
     from bike_cli.engine.download import hub
 
     alias = ALIASES[name]
-    return hub.Weights(name, alias.arch, alias.repository, size=alias.size)
+    return hub.ModelFile(name, alias.arch, alias.repository, size=alias.size)
 
 
 def weights_named(model: str) -> str | None:

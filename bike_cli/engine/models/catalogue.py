@@ -155,7 +155,7 @@ def _fault(config: Mapping[str, object]) -> str | None:
     return None
 
 
-def weights_of(arch: str, tag: str, *, model: str = "") -> hub.Weights | None:
+def weights_of(arch: str, tag: str, *, model: str = "") -> hub.ModelFile | None:
     """Return where the weights of a tag are on the hub; None where open_clip has them elsewhere.
 
     Args:
@@ -167,10 +167,10 @@ def weights_of(arch: str, tag: str, *, model: str = "") -> hub.Weights | None:
     if not repository:
         return None
     names = (str(Path(name).with_suffix(".safetensors")), name) if name else hub.WEIGHTS_FILES
-    return hub.Weights(model or f"{arch},{tag}", arch, repository, tuple(dict.fromkeys(names)))
+    return hub.ModelFile(model or f"{arch},{tag}", arch, repository, tuple(dict.fromkeys(names)))
 
 
-def with_estimated_size(weights: hub.Weights) -> hub.Weights:
+def with_estimated_size(weights: hub.ModelFile) -> hub.ModelFile:
     """Return the weights with a size; an unknown one is estimated at four bytes per parameter."""
     if weights.size is not None:
         return weights

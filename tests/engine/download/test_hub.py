@@ -26,7 +26,7 @@ from bike_cli.errors import ExitCode, ModelError
 BLOCK = 8192
 REPOSITORY, SAFE, PICKLE = "timm/somebody", *hub.WEIGHTS_FILES
 CONTENT = bytes(range(256)) * 4000  # 1 MB
-WEIGHTS = hub.Weights("base", "ViT-B-16-quickgelu", REPOSITORY, size=len(CONTENT))
+WEIGHTS = hub.ModelFile("base", "ViT-B-16-quickgelu", REPOSITORY, size=len(CONTENT))
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_an_interrupted_download_continues(server: Hub, tmp_path: Path) -> None:
 DOWNLOAD_PROGRAM = """
 import sys
 from bike_cli.engine.download import hub
-hub.download(hub.Weights("base", "A", sys.argv[1]), offline=False)
+hub.download(hub.ModelFile("base", "A", sys.argv[1]), offline=False)
 """
 
 
