@@ -40,6 +40,7 @@ HOMES = {  # library -> the modules that may import it
     "open_clip": ("engine",),
     "torchvision": ("engine",),
     "safetensors": ("engine",),
+    "tokenizers": ("engine",),
     "sqlite3": ("engine",),
     "huggingface_hub": ("engine",),
     "decord": ("video",),
@@ -309,9 +310,11 @@ def test_public_functions_are_documented_and_typed() -> None:
 def test_no_module_catches_everything() -> None:
     found = [caught for module, source in SOURCES.items() for caught in blanket_excepts(module, source)]
 
-    # What a call raises in the thread that waits for a file system, `call_with_timeout` raises in its caller's.
-    assert [caught for caught in found if not caught.startswith("bike_cli.time_limits:")] == []
-    assert len(found) == 1
+    # What a call raises in the thread that waits for a file system, `call_with_timeout` raises in its caller's. The
+    # tokenizers library raises `Exception` itself.
+    allowed = ("bike_cli.time_limits:", "bike_cli.engine.towers.tokenizers:")
+    assert [caught for caught in found if not caught.startswith(allowed)] == []
+    assert len(found) == len(allowed)
 
 
 # -- the checks themselves: each sees the fault it is there for ---------------------------------------------------

@@ -21,7 +21,7 @@ from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.engine.models.weights import check_range, digest_of_weights
 from bike_cli.engine.towers.encoder import Encoder, adapt
 from bike_cli.engine.towers.placement import Placement, explain, place, spare_threads
-from bike_cli.engine.towers.tokenizers import OpenAITokenizer
+from bike_cli.engine.towers.tokenizers import FileTokenizer, OpenAITokenizer
 from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Prompt, TextFeatures, VideoFeatures
 
@@ -90,6 +90,7 @@ class Engine:
             attribute_head=self.attribute_head,
             licence=self.licence,
             training=self.training,
+            tokenizer=self.encoder.tokenizer if isinstance(self.encoder.tokenizer, FileTokenizer) else None,
         )
 
     @cached_property
@@ -108,7 +109,9 @@ class Engine:
         activations = sorted({type(m).__name__ for m in model.modules() if type(m).__name__.endswith("GELU")})
         how = hashlib.sha256(repr((self.encoder.recipe, activations)).encode()).hexdigest()
         head = {} if self.temporal_head is None else self.temporal_head.state_dict()
-        return f"{how[:16]}-{digest_of_weights(model.state_dict())[:32]}-{digest_of_weights(head)[:16]}"
+        tokenizer = self.encoder.tokenizer
+        texts = f"-{tokenizer.sha256[:16]}" if isinstance(tokenizer, FileTokenizer) else ""
+        return f"{how[:16]}-{digest_of_weights(model.state_dict())[:32]}-{digest_of_weights(head)[:16]}{texts}"
 
     def check_frames(self, frames: int) -> None:
         """Raise UsageError if a clip of this many frames is too long for the temporal head."""
@@ -174,7 +177,7 @@ def assemble(checkpoint: Checkpoint, placement: Placement, *, compiled: bool = F
     for module in (clip, checkpoint.temporal_head, checkpoint.attribute_head):
         if module is not None and placement.dtype is torch.float16:
             check_range(module.state_dict(), placement.dtype, origin=checkpoint.name)
-    tokenizer = OpenAITokenizer(int(clip.context_length))
+    tokenizer = checkpoint.tokenizer or OpenAITokenizer(int(clip.context_length))
     encoder = adapt(clip, tokenizer=tokenizer, recipe=checkpoint.image, placement=placement, compiled=compiled)
     temporal, attribute = checkpoint.temporal_head, checkpoint.attribute_head
     return Engine(

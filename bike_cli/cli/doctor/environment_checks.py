@@ -20,7 +20,7 @@ from bike_cli.tasks.doctor.checks import Check, size
 from bike_cli.wording import count
 
 DISTRIBUTION = "bike-cli"
-PACKAGES = ("torchvision", "safetensors", "pebble", "pyyaml", "typer", "rich")
+PACKAGES = ("torchvision", "safetensors", "tokenizers", "pebble", "pyyaml", "typer", "rich")
 OPTIONAL = ("decord",)  # bike works without it, and another check reports whether it is installed
 LITTLE_MEMORY = 2 * 10**9  # bytes: torch and two decode workers take about half of it
 

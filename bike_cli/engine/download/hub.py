@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import filelock
 import huggingface_hub
@@ -31,6 +32,9 @@ from bike_cli.engine.download.remote_file import (
 from bike_cli.engine.download.transfer import fetch, readable_size
 from bike_cli.errors import ModelError
 from bike_cli.locks import acquire_lock
+from bike_cli.wording import all_of
+
+Kind = Literal["weights", "tokenizer", "configuration"]
 
 WEIGHTS_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # in open_clip's order of preference
 
@@ -44,6 +48,8 @@ class ModelFile:
         names: file names, the preferred one first; one of them is enough.
         size: size of the first file in bytes; None if unknown.
         is_exact: whether `size` is exact, or was estimated from the number of parameters.
+        kind: what the file is to the user.
+        revision: a branch, a tag or a commit.
     """
 
     model: str
@@ -52,37 +58,60 @@ class ModelFile:
     names: tuple[str, ...] = WEIGHTS_FILES
     size: int | None = None
     is_exact: bool = True
+    kind: Kind = "weights"
+    revision: str = constants.DEFAULT_REVISION
 
 
-def download(weights: ModelFile, *, offline: bool, folder: Path | None = None) -> Path:
-    """Download weights to the hub's cache or to a folder, verify them, and return their path.
+def fetch_all(files: Sequence[ModelFile], *, offline: bool) -> list[Path]:
+    """Return the paths of files in the cache, after downloading those that are missing.
+
+    Raises:
+        ModelError: see `download`. Offline, the message names all files that are missing.
+    """
+    missing = [file for file in files if cached_file(file) is None]
+    if missing and (reason := offline_reason(offline=offline)) is not None:
+        raise _forbidden(missing, reason)
+    return [cached_file(file) or download(file, offline=offline) for file in files]
+
+
+def fetch_optional(file: ModelFile, *, offline: bool) -> None:
+    """Download a file that not every repository has, if this one has it and the network may be used."""
+    if cached_file(file) is None and offline_reason(offline=offline) is None:
+        with suppress(ModelError):
+            download(file, offline=offline)
+
+
+def download(file: ModelFile, *, offline: bool, folder: Path | None = None) -> Path:
+    """Download a file to the hub's cache or to a folder, verify it, and return its path.
 
     An interrupted download continues where it stopped. The current reporter receives the progress.
 
     Raises:
-        ModelError: no network, no such file, a wrong checksum or a full disk; says how to get the weights.
+        ModelError: no network, no such file, a wrong checksum or a full disk; says how to get the file.
     """
     if (reason := offline_reason(offline=offline)) is not None:
-        raise _missing(weights, f"are not on this disk, and {reason} forbids downloading them")
+        raise _forbidden([file], reason)
     try:
         with without_telemetry():
-            remote = look_up(weights.repository, weights.names)
-            transfer = Transfer(weights.model, remote.name, page_url(weights.repository), remote.size)
-            return _to_cache(remote, transfer) if folder is None else _to_folder(remote, transfer, folder)
+            remote = look_up(file.repository, file.names, file.revision)
+            transfer = Transfer(file.model, remote.name, page_url(file.repository), remote.size)
+            if folder is None:
+                return _to_cache(remote, transfer, file.revision)
+            return _to_folder(remote, transfer, folder)
     except UnavailableError as e:
-        raise _missing(weights, f"are not on this disk and cannot be downloaded ({e})", e.advice) from e
+        raise _missing([file], f"not on this disk and cannot be downloaded ({e})", e.advice) from e
 
 
-def cached_file(weights: ModelFile) -> Path | None:
-    """Return the path of the weights if they have been downloaded, else None. Does not use the network."""
-    for name in weights.names:
-        path = huggingface_hub.try_to_load_from_cache(weights.repository, name)
+def cached_file(file: ModelFile) -> Path | None:
+    """Return the path of a file if it has been downloaded, else None. Does not use the network."""
+    for name in file.names:
+        path = huggingface_hub.try_to_load_from_cache(file.repository, name, revision=file.revision)
         if isinstance(path, str) and Path(path).is_file():
             return Path(path)
     return None
 
 
-def is_intact(cached: Path, weights: ModelFile, *, offline: bool) -> bool | None:
+def is_intact(cached: Path, file: ModelFile, *, offline: bool) -> bool | None:
     """Return whether a cached file has the right content; None if only the hub knows and cannot be asked."""
     expected: str | None = cached.resolve().name  # the cache names a large file after its digest, and links to it
     if not re.fullmatch(r"[0-9a-f]{64}", str(expected)):
@@ -90,29 +119,39 @@ def is_intact(cached: Path, weights: ModelFile, *, offline: bool) -> bool | None
             return None
         try:
             with without_telemetry():
-                remote = look_up(weights.repository, weights.names)
+                remote = look_up(file.repository, file.names, file.revision)
         except UnavailableError:
             return None
         expected = remote.sha256 if remote.name == cached.name else None
     return None if expected is None else sha256_of(cached) == expected
 
 
-def _missing(weights: ModelFile, problem: str, advice: str = "") -> ModelError:
-    name = weights.names[0]
-    size = "" if weights.size is None else f" ({'' if weights.is_exact else 'about '}{readable_size(weights.size)})"
+def _forbidden(files: Sequence[ModelFile], reason: str) -> ModelError:
+    is_single = len(files) == 1 and files[0].kind == "tokenizer"
+    return _missing(files, f"not on this disk, and {reason} forbids downloading {'it' if is_single else 'them'}")
+
+
+def _missing(files: Sequence[ModelFile], problem: str, advice: str = "") -> ModelError:
+    model, kinds = files[0].model, list(dict.fromkeys(file.kind for file in files))
+    own_file = [f"your own file: -m {file.arch},FOLDER/{file.names[0]}" for file in files if file.kind == "weights"]
     return ModelError(
-        f"model {weights.model!r}: its weights {problem}",
+        f"model {model!r}: its {all_of(kinds)} {'is' if kinds == ['tokenizer'] else 'are'} {problem}",
         details=[
             *([advice] if advice else []),
-            f"needed: {name}{size} of {weights.repository}, from {page_url()} (HF_ENDPOINT: a mirror)",
-            f"with a network: bike models pull {weights.model} (to {constants.HF_HUB_CACHE}; HF_HOME moves it)",
-            f"without one: bike models pull {weights.model} --to DIR on another machine; copy DIR here and use -m DIR",
-            f"your own file: -m {weights.arch},FOLDER/{name}",
+            *(f"needed: {_described(file)}, from {page_url()} (HF_ENDPOINT: a mirror)" for file in files),
+            f"with a network: bike models pull {model} (to {constants.HF_HUB_CACHE}; HF_HOME moves it)",
+            f"without one: bike models pull {model} --to DIR on another machine; copy DIR here and use -m DIR",
+            *own_file,
         ],
     )
 
 
-def _to_cache(remote: RemoteFile, transfer: Transfer) -> Path:
+def _described(file: ModelFile) -> str:
+    size = "" if file.size is None else f" ({'' if file.is_exact else 'about '}{readable_size(file.size)})"
+    return f"{file.names[0]}{size} of {file.repository}"
+
+
+def _to_cache(remote: RemoteFile, transfer: Transfer, revision: str) -> Path:
     """Download to the place the hub's client would use; see "Understand caching" in its documentation."""
     cache = Path(constants.HF_HUB_CACHE)
     repository = f"models--{remote.repository.replace('/', '--')}"
@@ -124,9 +163,10 @@ def _to_cache(remote: RemoteFile, transfer: Transfer) -> Path:
         pointer = cache / repository / "snapshots" / remote.commit / remote.name
         with report_write_errors(cache):
             _link(pointer, blob)
-            ref = cache / repository / "refs" / constants.DEFAULT_REVISION
-            ref.parent.mkdir(parents=True, exist_ok=True)
-            ref.write_text(remote.commit, encoding="utf-8")
+            if revision != remote.commit:
+                ref = cache / repository / "refs" / revision
+                ref.parent.mkdir(parents=True, exist_ok=True)
+                ref.write_text(remote.commit, encoding="utf-8")
     return pointer
 
 

@@ -116,8 +116,11 @@ def offline_reason(*, offline: bool) -> str | None:
     return "HF_HUB_OFFLINE" if os.environ.get("HF_HUB_OFFLINE") else "TRANSFORMERS_OFFLINE"
 
 
-def look_up(repository: str, names: Sequence[str]) -> RemoteFile:
+def look_up(repository: str, names: Sequence[str], revision: str = constants.DEFAULT_REVISION) -> RemoteFile:
     """Return the first of these files that the hub has.
+
+    Args:
+        revision: a branch, a tag or a commit.
 
     Raises:
         UnavailableError: the hub does not answer within a few seconds, or has none of the files.
@@ -125,7 +128,7 @@ def look_up(repository: str, names: Sequence[str]) -> RemoteFile:
     timeout_s = answer_timeout_s()
     deadline_s = time.monotonic() + timeout_s
     for name in names:
-        url = file_url(repository, constants.DEFAULT_REVISION, name)
+        url = file_url(repository, urllib.parse.quote(revision, safe=""), name)
         # In a separate thread: resolving a host name has no time limit.
         request = concurrent.thread(daemon=True)(huggingface_hub.get_hf_file_metadata)(url, timeout=timeout_s)
         try:

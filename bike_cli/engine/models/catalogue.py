@@ -21,10 +21,10 @@ from bike_cli.engine.models.aliases import ALIASES as ALIASES
 from bike_cli.engine.models.aliases import BUNDLED as BUNDLED
 from bike_cli.engine.models.aliases import MILLION, alias_weights
 from bike_cli.engine.towers.text_tower import ImageTextModel
+from bike_cli.engine.towers.tokenizers import TOKENIZER_FILE
 from bike_cli.errors import ModelError, shorten
 from bike_cli.wording import either
 
-UNSUPPORTED = {"hf_model_name": "text tower", "hf_tokenizer_name": "tokenizer"}  # keys of text_cfg
 TAGS_SHOWN = 5  # in a message
 SHOWN = 60  # characters of a value in a message
 LONGEST_NAME = 200  # characters that are compared with known names
@@ -130,7 +130,7 @@ def is_plain(config: Mapping[str, object]) -> bool:
     """Return whether an open_clip configuration is a plain CLIP with OpenAI's tokenizer and causal text tower."""
     text = config["text_cfg"]
     assert isinstance(text, dict)
-    nonstandard = (*UNSUPPORTED, "no_causal_mask", "embed_cls", "tokenizer_kwargs")
+    nonstandard = ("hf_model_name", "hf_tokenizer_name", "no_causal_mask", "embed_cls", "tokenizer_kwargs")
     custom = bool(config.get("custom_text")) or "multimodal_cfg" in config or any(text.get(key) for key in nonstandard)
     return not custom and text.get("pool_type", "argmax") == "argmax"
 
@@ -147,9 +147,9 @@ def _fault(config: Mapping[str, object]) -> str | None:
     vision, text = config.get("vision_cfg"), config.get("text_cfg")
     if not isinstance(vision, Mapping) or not isinstance(text, Mapping):
         return "vision_cfg or text_cfg is not an object"
-    for key, thing in UNSUPPORTED.items():
-        if text.get(key):
-            return f"its {thing} is on the hub ({shorten(text[key], SHOWN)}), which this release does not support"
+    if text.get("hf_model_name"):
+        tower = shorten(text["hf_model_name"], SHOWN)
+        return f"its text tower is a model of its own ({tower}), which this release does not support"
     if not config.get("custom_text") and (text.get("embed_cls") or "multimodal_cfg" in config):
         return "custom_text is not set, which its text tower needs"
     return None
@@ -168,6 +168,16 @@ def weights_of(arch: str, tag: str, *, model: str = "") -> hub.ModelFile | None:
         return None
     names = (str(Path(name).with_suffix(".safetensors")), name) if name else hub.WEIGHTS_FILES
     return hub.ModelFile(model or f"{arch},{tag}", arch, repository, tuple(dict.fromkeys(names)))
+
+
+def tokenizer_of(arch: str, *, model: str) -> hub.ModelFile | None:
+    """Return where the tokenizer of an architecture is on the hub; None for OpenAI's, which is part of open_clip."""
+    text = architecture(arch)["text_cfg"]
+    assert isinstance(text, Mapping)
+    repository = text.get("hf_tokenizer_name")
+    if not repository:
+        return None
+    return hub.ModelFile(model, arch, str(repository), (TOKENIZER_FILE,), kind="tokenizer")
 
 
 def with_estimated_size(weights: hub.ModelFile) -> hub.ModelFile:

@@ -3,11 +3,12 @@
 tiny                        the bundled model
 small base large large-336  short names of tags
 ARCH,TAG                    open_clip weights: found in the cache, or downloaded as open_clip does
-ARCH,FILE                   weights on this disk for an open_clip architecture; see `preprocessing.py` for how their
-                            frames are prepared
+ARCH,FILE                   weights on this disk for an open_clip architecture; `open_clip/preprocessing.py` says how
+                            their frames are prepared
 FILE                        an official BIKE checkpoint or an OpenAI state dict; its shapes give the architecture
 FOLDER                      bike's own, see `folder.py`; or a repository of open_clip weights, as the hub has them and
-                            `bike models pull --to` writes them
+                            `bike models pull --to` writes them, also as local-dir:FOLDER
+hf-hub:OWNER/NAME[@REV]     a repository of open_clip weights on the hub; see `open_clip/repositories.py`
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from bike_cli.engine.download.pull import CONFIG_FILE
 from bike_cli.engine.models import catalogue
 from bike_cli.engine.models.architecture import check_config
 from bike_cli.engine.models.folder import load_folder
-from bike_cli.engine.models.json_files import WAY_OUT, read_json
+from bike_cli.engine.models.json_files import WAY_OUT
+from bike_cli.engine.models.open_clip.preprocessing import image_recipe, preprocessing_for_file
+from bike_cli.engine.models.open_clip.repositories import FOLDER, HUB, open_folder_repository, open_hub_repository
+from bike_cli.engine.models.open_clip.tokenizer_files import read_tokenizer
 from bike_cli.engine.models.parts import (
     HEAD_WIDTH,
     Checkpoint,
@@ -37,13 +41,12 @@ from bike_cli.engine.models.parts import (
     fill_clip,
     outline_clip,
 )
-from bike_cli.engine.models.preprocessing import image_recipe, preprocessing_for_file
 from bike_cli.engine.models.training_records import named_path
 from bike_cli.engine.models.weight_files import file_status
 from bike_cli.engine.models.weights import OPENAI_SIZES, UNREADABLE, State, check_finite, read_state
 from bike_cli.engine.towers.text_tower import text_width
+from bike_cli.engine.towers.tokenizers import TOKENIZER_FILE, FileTokenizer
 from bike_cli.errors import ModelError, first_line, shorten
-from bike_cli.wording import either
 
 WEIGHTS_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}
 CLASSIFIER_TENSORS = {"weight", "bias", "keys", "key_classes"}  # see engine/heads/saved_classifier.py
@@ -68,6 +71,10 @@ def open_checkpoint(model: str, *, offline: bool = False) -> Checkpoint:
     alias = catalogue.ALIASES.get(model)
     if alias is not None:
         return _tagged(alias.arch, alias.tag, model=model, offline=offline)
+    if model.startswith(HUB):
+        return open_hub_repository(model, offline=offline)
+    if model.startswith(FOLDER):
+        return open_folder_repository(named_path(model.removeprefix(FOLDER)), model)
     path = named_path(model)
     status = file_status(path) if model else None  # an empty path is the working folder
     if status is not None:
@@ -75,7 +82,8 @@ def open_checkpoint(model: str, *, offline: bool = False) -> Checkpoint:
             logger.info("model %s: an official BIKE checkpoint or an OpenAI state dict", path)
             state = read_state(path)
             return _checkpoint(str(path), _inferred(state, path), state, {}, origin=str(path))
-        return _from_repository(path) if (path / CONFIG_FILE).is_file() else load_folder(path)
+        is_repository = (path / CONFIG_FILE).is_file()
+        return open_folder_repository(path, model) if is_repository else load_folder(path)
     arch, comma, weights = model.partition(",")
     arch = arch.replace("/", "-") if comma else arch  # OpenAI's own spelling, ViT-B/32
     if comma and _is_path(weights):
@@ -114,7 +122,9 @@ def _tagged(arch: str, tag: str, *, model: str, offline: bool) -> Checkpoint:
     weights = catalogue.weights_of(arch, tag, model=model)
     if weights is None:
         raise ModelError(f"model '{arch},{tag}': is not on the hub; download it and use -m {arch},FILE")
-    file = hub.cached_file(weights) or hub.download(catalogue.with_estimated_size(weights), offline=offline)
+    of_tokenizer = catalogue.tokenizer_of(arch, model=model)
+    needed = [catalogue.with_estimated_size(weights), *([of_tokenizer] if of_tokenizer else [])]
+    file, *tokenizer_file = hub.fetch_all(needed, offline=offline)
     logger.info("model %s: weights from %s", name, file)
     try:
         # open_clip loads them itself: it knows every format that its tags were ever written in.
@@ -124,7 +134,12 @@ def _tagged(arch: str, tag: str, *, model: str, offline: bool) -> Checkpoint:
             f"{file}: cannot be loaded as {name} ({first_line(e)}); run bike models pull {model}, which repairs it"
         ) from e
     check_finite(clip.state_dict(), origin=str(file))
-    return Checkpoint(name, clip.float(), config, image_recipe(pretrained, clip.visual, name), Recipe())
+    text, tokenizer = config["text_cfg"], None
+    if tokenizer_file:
+        assert isinstance(text, Mapping)
+        tokenizer = read_tokenizer(tokenizer_file[0], text, name=name)
+    image = image_recipe(pretrained, clip.visual, name)
+    return Checkpoint(name, clip.float(), config, image, Recipe(), tokenizer=tokenizer)
 
 
 # -- files -------------------------------------------------------------------------------------------------------
@@ -136,7 +151,10 @@ def _for_architecture(arch: str, file: Path) -> Checkpoint:
     is_openais = state.head is not None or "input_resolution" in state.clip
     if is_openais and not config.get("quick_gelu"):
         raise ModelError(f"{file}: was trained with QuickGELU, {arch} computes another; use {arch}-quickgelu,{file}")
-    return _checkpoint(f"{arch},{file}", config, state, preprocessing_for_file(arch, file), origin=f"{file} as {arch}")
+    tokenizer = _tokenizer_for_file(config, arch, file)
+    preprocess = preprocessing_for_file(arch, file)
+    checkpoint = _checkpoint(f"{arch},{file}", config, state, preprocess, origin=f"{file} as {arch}")
+    return replace(checkpoint, tokenizer=tokenizer)
 
 
 def _checkpoint(
@@ -151,19 +169,21 @@ def _checkpoint(
     return plain if state.head is None else _with_head(plain, state.head, origin)
 
 
-def _from_repository(folder: Path) -> Checkpoint:
-    wanted = read_json(folder / CONFIG_FILE).get("model_cfg")
-    file = next((folder / name for name in hub.WEIGHTS_FILES if (folder / name).is_file()), None)
-    if file is None:
-        raise ModelError(f"{folder}: has no {either(hub.WEIGHTS_FILES)}; copy the whole folder again")
-    for arch in open_clip.list_models():
-        if isinstance(wanted, dict) and _with_activation(catalogue.architecture(arch)) == _with_activation(wanted):
-            return _for_architecture(arch, file)
-    raise ModelError(f"{folder / CONFIG_FILE}: open_clip has no architecture with this model_cfg; use -m ARCH,{file}")
-
-
-def _with_activation(config: Mapping[str, object]) -> dict[str, object]:
-    return {**config, "quick_gelu": bool(config.get("quick_gelu"))}
+def _tokenizer_for_file(config: Mapping[str, object], arch: str, file: Path) -> FileTokenizer | None:
+    """Return the tokenizer next to weights in a file, or else that of the architecture on the hub."""
+    text = config["text_cfg"]
+    assert isinstance(text, Mapping)
+    on_hub = catalogue.tokenizer_of(arch, model=f"{arch},{file}")
+    if on_hub is None:
+        return None
+    path: Path | None = file.with_name(TOKENIZER_FILE)
+    if path is None or file_status(path) is None:
+        path = hub.cached_file(on_hub)
+    if path is None:
+        raise ModelError(
+            f"{file}: has no {TOKENIZER_FILE} next to it; download that of {on_hub.repository}, and put it there"
+        )
+    return read_tokenizer(path, text, name=str(file))
 
 
 def _with_head(plain: Checkpoint, head: Mapping[str, Tensor], origin: str) -> Checkpoint:

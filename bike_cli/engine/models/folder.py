@@ -1,4 +1,4 @@
-"""bike's own model folder: `config.json`, which describes the model, and `model.safetensors`.
+"""bike's own model folder: `config.json`, which describes the model, `model.safetensors`, and its `tokenizer.json`.
 
 config.json, an object with these keys and no others:
 
@@ -12,6 +12,7 @@ config.json, an object with these keys and no others:
     temporal_heads  attention heads of the temporal transformer; null without one
     attribute_head  whether there is an attribute head
     training        labels and settings of the training, see `training_records.py`; absent in a model without training
+    tokenizer       the fields of `TokenizerRecipe` and the sha256 of tokenizer.json; absent in a model with OpenAI's
 
 model.safetensors, fp32 or fp16, under `clip.`, `temporal.` and `attribute.`. Where most rows of the token embedding
 are zero, `token_embedding.rows` (int32 [R]) and `token_embedding.values` ([R, width]) stand for
@@ -39,6 +40,7 @@ from bike_cli.config import Recipe
 from bike_cli.engine.heads.bike import AttributeHead, TemporalTransformer
 from bike_cli.engine.models.architecture import check_config, check_outputs, check_positions
 from bike_cli.engine.models.json_files import WAY_OUT, read_json
+from bike_cli.engine.models.open_clip.tokenizer_files import read_content
 from bike_cli.engine.models.parts import (
     Checkpoint,
     build_attribute,
@@ -53,6 +55,7 @@ from bike_cli.engine.models.training_records import to_json, training_in
 from bike_cli.engine.models.weight_files import file_status
 from bike_cli.engine.models.weights import check_finite, read_tensors
 from bike_cli.engine.towers.text_tower import ImageTextModel
+from bike_cli.engine.towers.tokenizers import TOKENIZER_FILE, FileTokenizer, TokenizerRecipe
 from bike_cli.engine.towers.transforms import ImageRecipe, as_pair
 from bike_cli.errors import ModelError, shorten
 
@@ -60,17 +63,19 @@ FORMAT, VERSION = "bike", 1
 WEIGHTS_FILE = "model.safetensors"
 EMBEDDINGS = ("token_embedding", "text.token_embedding")  # of a plain CLIP, and of a model with a text tower of its own
 KEYS = {"format", "version", "name", "licence", "clip", "image", "recipe", "temporal_heads", "attribute_head"}
+TOKENIZER = "tokenizer"
+OPTIONAL_KEYS = {TRAINING, TOKENIZER}
 LONGEST_NAME = 5000  # characters; fine-tuned models are named after their folder, official ones after their file
 MOST_ROWS = 2**17  # of a token embedding that is stored by its rows; OpenAI's tokenizer has 49,408 tokens
 SHOWN = 60  # characters of a value in a message
 
-Section = TypeVar("Section", ImageRecipe, Recipe)
+Section = TypeVar("Section", ImageRecipe, Recipe, TokenizerRecipe)
 
 logger = logging.getLogger(__name__)
 
 
 def save_folder(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = torch.float32) -> None:
-    """Write a checkpoint into a folder; each of the two files is replaced atomically, other files stay.
+    """Write a checkpoint into a folder; each of its files is replaced atomically, other files stay.
 
     Args:
         dtype: of the floating-point tensors on disk; `logit_scale` stays fp32.
@@ -86,8 +91,11 @@ def save_folder(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = to
         Path(unfinished, CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
         # safetensors makes a file readable by the owner alone; the model gets the same permissions as config.json.
         Path(unfinished, WEIGHTS_FILE).chmod(Path(unfinished, CONFIG_FILE).stat().st_mode)
-        for name in (WEIGHTS_FILE, CONFIG_FILE):
-            Path(unfinished, name).replace(folder / name)
+        if checkpoint.tokenizer is not None:
+            Path(unfinished, TOKENIZER_FILE).write_bytes(checkpoint.tokenizer.content)
+        for name in (WEIGHTS_FILE, TOKENIZER_FILE, CONFIG_FILE):
+            if Path(unfinished, name).exists():
+                Path(unfinished, name).replace(folder / name)
 
 
 def load_folder(folder: Path) -> Checkpoint:
@@ -118,6 +126,7 @@ def load_folder(folder: Path) -> Checkpoint:
         attribute_head=attribute,
         licence=None if config["licence"] is None else str(config["licence"]),
         training=training_in(config, where),
+        tokenizer=_tokenizer(config, clip_config, folder),
     )
 
 
@@ -135,6 +144,21 @@ def _clip(config: Mapping[str, object], tensors: dict[str, Tensor], image: Image
     if image.side != side:
         raise ModelError(f"{folder}: its image side is {image.side}, its tower's {side}; save the model again")
     return fill_clip(config, _dense(tensors, vocabulary), origin=origin)
+
+
+def _tokenizer(config: Mapping[str, object], clip_config: Mapping[str, object], folder: Path) -> FileTokenizer | None:
+    if TOKENIZER not in config:
+        return None
+    where, values = folder / CONFIG_FILE, dict(_object(config, TOKENIZER, folder / CONFIG_FILE))
+    digest, content = values.pop("sha256", None), read_content(folder / TOKENIZER_FILE)
+    text = clip_config["text_cfg"]
+    assert isinstance(text, Mapping)
+    recipe = _section(TokenizerRecipe, {TOKENIZER: values}, TOKENIZER, where)
+    context = text.get("context_length", CLIPTextCfg.context_length)
+    tokenizer = FileTokenizer(content, recipe, context, str(config["name"]))
+    if tokenizer.sha256 != digest:
+        raise ModelError(f"{folder / TOKENIZER_FILE}: is not the file that was saved; copy the whole folder again")
+    return tokenizer
 
 
 def _heads(
@@ -157,7 +181,7 @@ def _heads(
 
 
 def _config(checkpoint: Checkpoint) -> dict[str, object]:
-    head = checkpoint.temporal_head
+    head, tokenizer = checkpoint.temporal_head, checkpoint.tokenizer
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -171,6 +195,7 @@ def _config(checkpoint: Checkpoint) -> dict[str, object]:
         "attribute_head": checkpoint.attribute_head is not None,
         # Left out for a model without training, because version 0.1 refuses unknown keys.
         **({} if checkpoint.training is None else {TRAINING: to_json(checkpoint.training)}),
+        **({} if tokenizer is None else {TOKENIZER: {"sha256": tokenizer.sha256, **asdict(tokenizer.recipe)}}),
     }
 
 
@@ -242,8 +267,8 @@ def _check(config: Mapping[str, object], where: Path) -> None:
             f"{where}: is of version {shorten(version, SHOWN)}, this bike reads version {VERSION}; upgrade bike, or "
             "save the model with this one"
         )
-    if config.keys() - {TRAINING} != KEYS:
-        wrong = ", ".join(sorted(shorten(name, SHOWN) for name in (config.keys() - {TRAINING}) ^ KEYS)[:3])
+    if config.keys() - OPTIONAL_KEYS != KEYS:
+        wrong = ", ".join(sorted(shorten(name, SHOWN) for name in (config.keys() - OPTIONAL_KEYS) ^ KEYS)[:3])
         raise ModelError(f"{where}: has missing or unknown keys ({wrong}); save the model again")
     wanted = {"name": (str,), "licence": (str, NoneType), "temporal_heads": (int, NoneType), "attribute_head": (bool,)}
     for key, kinds in wanted.items():

@@ -18,6 +18,7 @@ from bike_cli.engine.models.architecture import UNBUILDABLE, build_and_fill, out
 from bike_cli.engine.models.catalogue import check_runnable, construct
 from bike_cli.engine.models.weights import fill
 from bike_cli.engine.towers.text_tower import ImageTextModel, text_width, width_of
+from bike_cli.engine.towers.tokenizers import FileTokenizer
 from bike_cli.engine.towers.transforms import ImageRecipe
 from bike_cli.errors import ModelError, first_line, shorten
 
@@ -35,6 +36,7 @@ class Checkpoint:
         clip: an image-text model of open_clip.
         clip_config: the open_clip configuration that `clip` was built from.
         training: None for a model that bike did not train.
+        tokenizer: None: OpenAI's.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Checkpoint:
     attribute_head: AttributeHead | None = None
     licence: str | None = None
     training: TrainingRecord | None = None
+    tokenizer: FileTokenizer | None = None
 
 
 def build_clip(config: Mapping[str, object], origin: str) -> ImageTextModel:

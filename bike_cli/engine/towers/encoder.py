@@ -141,7 +141,7 @@ class Encoder:
             with self.placement.autocast():
                 states = self.text_tower.token_features(device_rows(rows, device)).float()  # [b, l, D]
             for row, i in enumerate(batch):
-                classes[i] = states[row, len(read[i].ids) - 1]
+                classes[i] = states[row, read[i].end]
                 tokens[i, : len(kept[i])] = states[row, kept[i].start : kept[i].stop]
         mask = torch.tensor([_mask(t, k, length) for t, k in zip(read, kept, strict=True)], dtype=torch.bool)
         return TextFeatures(tuple(p.text for p in prompts), classes, tokens, mask.reshape(-1, length).to(device))
@@ -270,7 +270,7 @@ def _compiled(encoder: Encoder) -> Encoder:
 def _kept(tokens: Tokens, positions: Spot, context: int) -> range:
     if positions == "all":
         return range(context)
-    return tokens.words if positions == "words" else range(len(tokens.ids) - 1, len(tokens.ids))
+    return tokens.words if positions == "words" else range(tokens.end, tokens.end + 1)
 
 
 def _mask(tokens: Tokens, kept: range, length: int) -> list[bool]:

@@ -73,6 +73,11 @@ class Tokens:
     kept: list[int]
     cut: list[int]
 
+    @property
+    def end(self) -> int:
+        """The position that the model reads: as in open_clip, the first with the id of the end of text."""
+        return self.ids.index(self.ids[-1])
+
 
 def tokenise(tokenizer: Tokenizer, prompt: Prompt) -> Tokens:
     """Return the tokens of `prompt`, cut to the context as the model's own tokenizer cuts sentences.

@@ -67,4 +67,5 @@ def test_the_list_leaves_out_models_that_would_be_refused() -> None:
     names = {model.name for model in catalogue.known_models()}
 
     assert {"ViT-L-14,laion2b_s32b_b82k", "RN50-quickgelu,openai", "convnext_base,laion400m_s13b_b51k"} <= names
-    assert not {"ViT-B-16,openai", f"bike-test,{TAG}", "ViT-B-16-SigLIP,webli", "ViT-L-14-CLIPA,datacomp1b"} & names
+    assert {"ViT-B-16-SigLIP,webli", "ViT-L-14-CLIPA,datacomp1b", "PE-Core-B-16,meta"} <= names
+    assert not {"ViT-B-16,openai", f"bike-test,{TAG}", "nllb-clip-base,v1"} & names

@@ -10,7 +10,7 @@ import timm
 import torch
 
 from bike_cli.engine.models.catalogue import construct
-from bike_cli.engine.models.preprocessing import image_recipe, input_size, preprocessing_for_file
+from bike_cli.engine.models.open_clip.preprocessing import image_recipe, input_size, preprocessing_for_file
 
 
 @pytest.mark.parametrize("arch", sorted({arch for arch, _ in open_clip.list_pretrained()}))

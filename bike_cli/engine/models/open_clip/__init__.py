@@ -1,0 +1,1 @@
+"""What comes with open_clip's weights: repositories, tokenizers, and how frames are prepared."""

@@ -1,0 +1,132 @@
+"""Repositories of open_clip weights: a configuration, weights, and a tokenizer where the model needs one.
+
+They are on the hub, `hf-hub:OWNER/NAME` or `hf-hub:OWNER/NAME@REVISION`, or in a folder on this disk. A configuration
+is data from a stranger: it is checked before anything of its size is built, and nothing in it is downloaded or run.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from bike_cli.config import Recipe
+from bike_cli.engine.download import hub
+from bike_cli.engine.download.pull import CONFIG_FILE
+from bike_cli.engine.models.architecture import check_config, check_outputs, check_positions
+from bike_cli.engine.models.json_files import read_json
+from bike_cli.engine.models.open_clip.preprocessing import image_recipe
+from bike_cli.engine.models.open_clip.tokenizer_files import SETTINGS_FILE, read_tokenizer
+from bike_cli.engine.models.parts import Checkpoint, as_open_clip, check_buildable, fill_clip, outline_clip
+from bike_cli.engine.models.weights import OPENAI_SIZES, read_state
+from bike_cli.engine.towers.tokenizers import TOKENIZER_FILE
+from bike_cli.errors import ModelError, shorten
+from bike_cli.wording import either
+
+HUB, FOLDER = "hf-hub:", "local-dir:"
+_ON_HUB = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w./-]+))?")
+
+logger = logging.getLogger(__name__)
+
+
+def open_hub_repository(model: str, *, offline: bool) -> Checkpoint:
+    """Return the checkpoint of a repository on the hub.
+
+    Args:
+        model: hf-hub:OWNER/NAME or hf-hub:OWNER/NAME@REVISION.
+    Raises:
+        ModelError: a malformed name; files that are missing and cannot be downloaded; see `_open`.
+    """
+    config, weights, *others = hub_files(model)
+    paths = hub.fetch_all([config, weights], offline=offline)
+    text = _text_cfg(_model_cfg(paths[0]), paths[0])
+    needs_tokenizer = bool(text.get("hf_tokenizer_name"))
+    files = hub.fetch_all(others[:1], offline=offline) if needs_tokenizer else []
+    if needs_tokenizer:
+        hub.fetch_optional(others[1], offline=offline)
+    return _open(paths[0], paths[1], files[0] if files else None, model)
+
+
+def hub_files(model: str) -> list[hub.ModelFile]:
+    """Return the files of a repository on the hub: configuration, weights, tokenizer and the tokenizer's settings.
+
+    Raises:
+        ModelError: a malformed name.
+    """
+    match = _ON_HUB.fullmatch(model.removeprefix(HUB))
+    if match is None or ".." in model:
+        raise ModelError(f"model {shorten(repr(model))}: is not {HUB}OWNER/NAME or {HUB}OWNER/NAME@REVISION; fix it")
+    revision = match["revision"] or hub.ModelFile.revision
+
+    def file(names: tuple[str, ...], kind: hub.Kind) -> hub.ModelFile:
+        return hub.ModelFile(model, "ARCH", match["repository"], names, kind=kind, revision=revision)
+
+    return [
+        file((CONFIG_FILE,), "configuration"),
+        file(hub.WEIGHTS_FILES, "weights"),
+        file((TOKENIZER_FILE,), "tokenizer"),
+        file((SETTINGS_FILE,), "tokenizer"),
+    ]
+
+
+def open_folder_repository(folder: Path, name: str) -> Checkpoint:
+    """Return the checkpoint of a folder with open_clip_config.json, weights, and a tokenizer where it needs one.
+
+    Raises:
+        ModelError: a file that is missing; see `_open`.
+    """
+    weights = next((folder / name for name in hub.WEIGHTS_FILES if (folder / name).is_file()), None)
+    if not (folder / CONFIG_FILE).is_file():
+        raise ModelError(f"{folder}: has no {CONFIG_FILE}; give a folder of open_clip weights, or one written by bike")
+    if weights is None:
+        raise ModelError(f"{folder}: has no {either(hub.WEIGHTS_FILES)}; copy the whole folder again")
+    return _open(folder / CONFIG_FILE, weights, folder / TOKENIZER_FILE, name)
+
+
+def _open(config_file: Path, weights_file: Path, tokenizer_file: Path | None, name: str) -> Checkpoint:
+    """Return the checkpoint of these files.
+
+    Raises:
+        ModelError: a configuration that bike cannot run or that asks for a download; tensors that do not fit it.
+    """
+    config = _model_cfg(config_file)
+    logger.info("model %s: weights from %s", name, weights_file)
+    check_buildable(config, str(config_file))
+    check_config(config, str(config_file))
+    vision = config["vision_cfg"]
+    assert isinstance(vision, Mapping)
+    if vision.get("timm_model_pretrained"):
+        raise ModelError(f"{config_file}: timm_model_pretrained is true, which asks for a download; set it to false")
+    state, origin = read_state(weights_file), f"{weights_file} as {config_file}"
+    if state.head is not None:
+        raise ModelError(f"{weights_file}: is a checkpoint of the official code; give it to -m without its folder")
+    if "input_resolution" in state.clip and not config.get("quick_gelu"):
+        raise ModelError(f'{weights_file}: was trained with QuickGELU; add "quick_gelu": true to {config_file}')
+    tensors = {name: tensor for name, tensor in state.clip.items() if name not in OPENAI_SIZES}
+    config, tensors = as_open_clip(config, tensors)
+    check_positions(config, tensors, origin)
+    check_outputs(outline_clip(config, tensors, origin=origin), config, origin=origin)
+    clip = fill_clip(config, tensors, origin=origin)
+    preprocess = read_json(config_file).get("preprocess_cfg", {})
+    if not isinstance(preprocess, dict):
+        raise ModelError(f"{config_file}: preprocess_cfg is a {type(preprocess).__name__}, not an object; fix it")
+    text, tokenizer = _text_cfg(config, config_file), None
+    if text.get("hf_tokenizer_name"):
+        assert tokenizer_file is not None
+        tokenizer = read_tokenizer(tokenizer_file, text, name=name)
+    return Checkpoint(name, clip, config, image_recipe(preprocess, clip.visual, origin), Recipe(), tokenizer=tokenizer)
+
+
+def _model_cfg(config_file: Path) -> dict[str, object]:
+    config = read_json(config_file).get("model_cfg")
+    if not isinstance(config, dict):
+        raise ModelError(f"{config_file}: has no model_cfg, so it does not describe open_clip weights; fix it")
+    return config
+
+
+def _text_cfg(config: Mapping[str, object], config_file: Path) -> Mapping[str, object]:
+    text = config.get("text_cfg")
+    if not isinstance(text, Mapping):
+        raise ModelError(f"{config_file}: text_cfg is not an object; fix it")
+    return text

@@ -1,0 +1,67 @@
+"""Which of open_clip's weights bike runs. A new version of open_clip that adds some shows here."""
+
+import open_clip
+import pytest
+
+from bike_cli.engine.models import catalogue
+from bike_cli.engine.models.checkpoints import open_checkpoint
+from bike_cli.errors import ModelError
+
+ALL = [(arch, tag) for arch, tag in open_clip.list_pretrained()]
+OF_OWN_TOWER = {arch for arch, _ in ALL if open_clip.get_model_config(arch)["text_cfg"].get("hf_model_name")}
+
+
+def verdict(arch: str, tag: str) -> str:
+    """Return how opening the weights ends without a network, in a word."""
+    try:
+        open_checkpoint(f"{arch},{tag}", offline=True)
+    except ModelError as e:
+        message = str(e)
+    if "not on this disk" in message:
+        return "runs"
+    return "twin" if "trained with another activation" in message else "tower"
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> dict[tuple[str, str], str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalogue, "with_estimated_size", lambda file: file)  # it builds the model to count parameters
+        return {pair: verdict(*pair) for pair in ALL}
+
+
+def test_how_many_run(verdicts: dict[tuple[str, str], str]) -> None:
+    counts = {word: list(verdicts.values()).count(word) for word in ("runs", "twin", "tower")}
+
+    assert counts == {"runs": 160, "twin": 27, "tower": 9}
+    assert [pair for pair, word in verdicts.items() if word == "runs"] == catalogue.runnable_tags()
+
+
+def test_what_is_refused_for_its_text_tower(verdicts: dict[tuple[str, str], str]) -> None:
+    refused = {arch for (arch, _), word in verdicts.items() if word == "tower"}
+
+    assert refused == OF_OWN_TOWER
+    assert refused == {
+        *("roberta-ViT-B-32", "xlm-roberta-base-ViT-B-32", "xlm-roberta-large-ViT-H-14"),
+        *("nllb-clip-base", "nllb-clip-base-siglip", "nllb-clip-large", "nllb-clip-large-siglip"),
+    }
+
+
+def test_twins_are_refused_with_the_name_of_the_other(verdicts: dict[tuple[str, str], str]) -> None:
+    twins = [pair for pair, word in verdicts.items() if word == "twin"]
+
+    for arch, tag in twins:
+        other = arch.removesuffix("-quickgelu") if arch.endswith("-quickgelu") else f"{arch}-quickgelu"
+        with pytest.raises(ModelError, match=f"use {other},{tag}$"):
+            open_checkpoint(f"{arch},{tag}", offline=True)
+        assert verdicts[other, tag] == "runs"
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        *("EVA02-B-16", "ViTamin-L", "PE-Core-bigG-14-448", "MobileCLIP-B", "MobileCLIP2-S4", "coca_ViT-L-14"),
+        *("ViT-SO400M-14-SigLIP", "ViT-gopt-16-SigLIP2-384", "ViT-bigG-14-CLIPA", "ViT-H-14-worldwide-378"),
+    ],
+)
+def test_every_family_runs(verdicts: dict[tuple[str, str], str], family: str) -> None:
+    assert "runs" in {word for (arch, _), word in verdicts.items() if arch == family}

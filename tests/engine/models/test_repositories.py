@@ -1,0 +1,237 @@
+"""Repositories of open_clip weights load from the hub's cache and from folders, and never from anywhere else."""
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from huggingface_hub import constants
+from repositories import COMMIT, put_on_hub, write_repository
+from text_configs import small_config
+
+from bike_cli.engine.engine import Engine, assemble
+from bike_cli.engine.models.checkpoints import open_checkpoint
+from bike_cli.engine.models.folder import load_folder, save_folder
+from bike_cli.engine.models.parts import Checkpoint
+from bike_cli.engine.towers.placement import place
+from bike_cli.errors import ModelError
+from bike_cli.records import Prompt
+
+TEXTS = ["riding a bike", "Tai chi!", "体操", ""]
+# One architecture of each kind of text tower, with the tokenizer that it needs.
+KINDS = {
+    "ViT-B-32": None,
+    "PE-Core-B-16": None,
+    "MobileCLIP-S1": None,
+    "coca_ViT-B-32": None,
+    "ViT-B-16-SigLIP": "siglip",
+    "ViT-B-16-SigLIP2-256": "siglip2",
+    "ViT-L-14-CLIPA": "clipa",
+    "ViT-H-14-worldwide": "metaclip2",
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+def assembled(checkpoint: Checkpoint) -> Engine:
+    return assemble(checkpoint, place("cpu", "fp32"))
+
+
+def features(engine: Engine) -> list[torch.Tensor]:
+    frames = torch.arange(2 * 20 * 30 * 3, dtype=torch.uint8).reshape(2, 20, 30, 3)
+    text = engine.encode_texts([Prompt.plain(text) for text in TEXTS], positions="words")
+    return [engine.encode_frames(frames), text.classes, text.tokens]
+
+
+@pytest.mark.parametrize("arch", KINDS)
+def test_a_model_is_the_same_from_the_hub_from_folders_and_from_bikes_own(arch: str, tmp_path: Path) -> None:
+    repository = write_repository(tmp_path / "repository", arch, KINDS[arch])
+    put_on_hub(tmp_path / "hub", repository)
+    names = ["hf-hub:nobody/small", f"hf-hub:nobody/small@{COMMIT}", f"local-dir:{repository}", str(repository)]
+
+    engines = [assembled(open_checkpoint(name, offline=True)) for name in names]
+    save_folder(tmp_path / "bikes", engines[0].as_checkpoint())
+    engines.append(assembled(load_folder(tmp_path / "bikes")))
+
+    expected = features(engines[0])
+    for engine in engines[1:]:
+        assert all(torch.equal(ours, first) for ours, first in zip(features(engine), expected, strict=True))
+    assert len({engine.fingerprint for engine in engines}) == 1
+
+
+@torch.no_grad()
+def test_features_are_those_of_open_clip(tmp_path: Path) -> None:
+    repository = write_repository(tmp_path / "repository", "coca_ViT-B-32")
+
+    engine = assembled(open_checkpoint(f"local-dir:{repository}"))
+
+    theirs = open_clip.create_model(f"local-dir:{repository}").eval()
+    pixels = torch.rand(2, 3, 32, 32)
+    assert torch.allclose(engine.encoder.tower(pixels), theirs.encode_image(pixels, normalize=False), atol=1e-6)
+    rows = open_clip.get_tokenizer("coca_ViT-B-32")(TEXTS)
+    assert torch.allclose(engine.encode_texts(TEXTS).classes, theirs.encode_text(rows, normalize=False), atol=1e-6)
+
+
+def test_the_fingerprint_covers_the_tokenizer(tmp_path: Path) -> None:
+    repository = write_repository(tmp_path / "repository", "ViT-B-16-SigLIP", "siglip")
+    before = assembled(open_checkpoint(str(repository)))
+    file = repository / "tokenizer.json"
+    file.write_text(file.read_text().replace("NFKC", "NFKD"))
+
+    after = assembled(open_checkpoint(str(repository)))
+
+    assert before.fingerprint != after.fingerprint
+    assert before.identity == after.identity  # features of frames do not depend on it
+
+
+def test_a_tokenizer_that_changed_after_saving_is_refused(tmp_path: Path) -> None:
+    repository = write_repository(tmp_path / "repository", "ViT-B-16-SigLIP", "siglip")
+    save_folder(tmp_path / "bikes", open_checkpoint(str(repository)))
+    file = tmp_path / "bikes" / "tokenizer.json"
+    file.write_text(file.read_text().replace("NFKC", "NFKD"))
+
+    with pytest.raises(ModelError, match=r"bikes/tokenizer\.json: is not the file that was saved"):
+        load_folder(tmp_path / "bikes")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"sha256": 3}, "is not the file that was saved"),
+        ({"clean": "upper"}, "tokenizer.clean is 'upper'"),
+        ({"pad": -1}, "tokenizer.pad is"),
+        ({"extra": 1}, "tokenizer has an unknown key, extra"),
+    ],
+)
+def test_a_wrong_description_of_the_tokenizer_is_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    save_folder(tmp_path, open_checkpoint(str(write_repository(tmp_path / "r", "ViT-B-16-SigLIP", "siglip"))))
+    content = json.loads((tmp_path / "config.json").read_text())
+    content["tokenizer"] |= change
+    (tmp_path / "config.json").write_text(json.dumps(content))
+
+    with pytest.raises(ModelError, match=said):
+        load_folder(tmp_path)
+
+
+# -- what is missing ----------------------------------------------------------------------------------------------
+
+
+def test_offline_names_every_file_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as refused:
+        open_checkpoint("hf-hub:nobody/small", offline=True)
+
+    message = "\n".join([str(refused.value), *refused.value.details])
+    assert "its configuration and weights are not on this disk, and --offline forbids downloading them" in message
+    assert "needed: open_clip_config.json of nobody/small" in message
+    assert "needed: open_clip_model.safetensors of nobody/small" in message
+
+
+def test_a_missing_tokenizer_is_named_and_never_replaced(tmp_path: Path) -> None:
+    snapshot = put_on_hub(tmp_path / "hub", write_repository(tmp_path / "r", "ViT-B-16-SigLIP", "siglip"))
+    (snapshot / "tokenizer.json").unlink()
+    (tmp_path / "r" / "tokenizer.json").unlink()
+
+    with pytest.raises(ModelError, match=r"its tokenizer is not on this disk, and --offline forbids downloading it"):
+        open_checkpoint("hf-hub:nobody/small", offline=True)
+    with pytest.raises(ModelError, match=r"tokenizer\.json: cannot be read \(no such file"):
+        open_checkpoint(str(tmp_path / "r"))
+
+
+def test_missing_weights_never_become_random_ones(tmp_path: Path) -> None:
+    snapshot = put_on_hub(tmp_path / "hub", write_repository(tmp_path / "r", "ViT-B-32"))
+    (snapshot / "open_clip_model.safetensors").unlink()
+    (tmp_path / "r" / "open_clip_model.safetensors").unlink()
+
+    with pytest.raises(ModelError, match=r"its weights are not on this disk"):
+        open_checkpoint("hf-hub:nobody/small", offline=True)
+    with pytest.raises(ModelError, match=r"has no open_clip_model\.safetensors or open_clip_pytorch_model\.bin"):
+        open_checkpoint(f"local-dir:{tmp_path / 'r'}")
+
+
+def test_a_tag_offline_names_its_weights_and_its_tokenizer() -> None:
+    with pytest.raises(ModelError) as refused:
+        open_checkpoint("ViT-B-16-SigLIP2-256,webli", offline=True)
+
+    assert "its weights and tokenizer are not on this disk" in str(refused.value)
+    needed = [line for line in refused.value.details if line.startswith("needed: ")]
+    assert [line.split(" of ")[1].split(",")[0] for line in needed] == ["timm/ViT-B-16-SigLIP2-256"] * 2
+
+
+def test_a_revision_picks_its_snapshot(tmp_path: Path) -> None:
+    put_on_hub(tmp_path / "hub", write_repository(tmp_path / "r", "ViT-B-32"), revision="v1")
+
+    assert open_checkpoint("hf-hub:nobody/small@v1", offline=True).name == "hf-hub:nobody/small@v1"
+    with pytest.raises(ModelError, match="are not on this disk"):
+        open_checkpoint("hf-hub:nobody/small@v2", offline=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["hf-hub:", "hf-hub:small", "hf-hub:a/b/c", "hf-hub:../x", "hf-hub:a/b@", "hf-hub:a/b@../../x", "hf-hub:a b/c"],
+)
+def test_a_malformed_name_is_refused(name: str) -> None:
+    with pytest.raises(ModelError, match=r"is not hf-hub:OWNER/NAME or hf-hub:OWNER/NAME@REVISION"):
+        open_checkpoint(name, offline=True)
+
+
+# -- configurations from strangers --------------------------------------------------------------------------------
+
+
+def _nested(section: str, **values: object) -> Callable[[dict[str, Any]], None]:
+    return lambda config: config[section].update(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c.update(speed=1), r"clip has an unknown key \(speed\)"),
+        (_nested("text_cfg", speed=1), r"clip\.text_cfg has an unknown key \(speed\)"),
+        (_nested("text_cfg", hf_model_name="/etc"), r"its text tower is a model of its own \(/etc\)"),
+        (_nested("text_cfg", layers=10**7), r"clip\.text_cfg\.layers is 10000000"),
+        (_nested("text_cfg", context_length=10**6), r"clip\.text_cfg\.context_length is 1000000"),
+        (_nested("vision_cfg", timm_model_name="hf-hub:a/b"), "would be fetched from the network"),
+        (_nested("vision_cfg", timm_model_pretrained=True), "timm_model_pretrained is true"),
+        (_nested("vision_cfg", image_size=64), "does not fit its architecture"),
+        (lambda c: c.update(text_cfg=3), "text_cfg is not an object"),
+        (lambda c: c.update(custom_text="yes"), r"clip\.custom_text is 'yes'"),
+        (lambda c: c.update(multimodal_cfg={"width": 10**9}), r"clip\.multimodal_cfg\.width is 1000000000"),
+        (lambda c: c.pop("embed_dim"), "clip lacks embed_dim"),
+    ],
+)
+def test_an_impossible_configuration_is_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    write_repository(tmp_path, "PE-Core-B-16")
+    content = json.loads((tmp_path / "open_clip_config.json").read_text())
+    change(content["model_cfg"])
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(content))
+
+    with pytest.raises(ModelError, match=said):
+        open_checkpoint(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"model_cfg": 3}', "{", '{"model_cfg": {}}'])
+def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, content: str) -> None:
+    write_repository(tmp_path, "ViT-B-32")
+    (tmp_path / "open_clip_config.json").write_text(content)
+
+    with pytest.raises(ModelError, match=r"open_clip_config\.json"):
+        open_checkpoint(str(tmp_path))
+
+
+def test_weights_without_a_bias_make_a_model_without_one(tmp_path: Path) -> None:
+    config = small_config("MobileCLIP-S1")
+    write_repository(tmp_path, "MobileCLIP-S1", init_logit_bias=-10.0, **{"embed_dim": config["embed_dim"]})
+
+    assert getattr(open_checkpoint(str(tmp_path)).clip, "logit_bias", None) is None

@@ -1,0 +1,42 @@
+"""Repositories of open_clip weights as they lie on a hub or on a disk, with small random models."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from text_configs import random_model, small_config
+
+TOKENIZERS = Path(__file__).parents[1] / "engine" / "towers" / "tokenizers"
+PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic", "resize_mode": "squash"}
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def write_repository(folder: Path, arch: str, tokenizer: str | None = None, **changes: Any) -> Path:  # noqa: ANN401
+    """Write the files of a repository with a small model of an architecture's kind.
+
+    Args:
+        tokenizer: a folder of `tests/engine/towers/tokenizers`.
+        changes: of `model_cfg`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = small_config(arch)
+    if tokenizer is not None:
+        config["text_cfg"]["vocab_size"] = 400
+        shutil.copyfile(TOKENIZERS / tokenizer / "tokenizer.json", folder / "tokenizer.json")
+    state = {name: tensor.contiguous() for name, tensor in random_model(config).state_dict().items()}
+    save_file(state, folder / "open_clip_model.safetensors")
+    content = {"model_cfg": {**config, **changes}, "preprocess_cfg": PREPROCESS}
+    (folder / "open_clip_config.json").write_text(json.dumps(content))
+    return folder
+
+
+def put_on_hub(cache: Path, repository: Path, name: str = "nobody/small", revision: str = "main") -> Path:
+    """Lay a repository into a download cache, as the hub's own client does; return the snapshot."""
+    root = cache / f"models--{name.replace('/', '--')}"
+    snapshot = root / "snapshots" / COMMIT
+    shutil.copytree(repository, snapshot)
+    (root / "refs").mkdir(exist_ok=True)
+    (root / "refs" / revision).write_text(COMMIT)
+    return snapshot
