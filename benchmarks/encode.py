@@ -14,11 +14,11 @@ from collections.abc import Callable
 import numpy as np
 import open_clip
 import torch
-from open_clip import SimpleTokenizer
 
 from bike_cli.engine.models.parts import build_clip
 from bike_cli.engine.towers.encoder import Encoder, adapt
 from bike_cli.engine.towers.placement import place
+from bike_cli.engine.towers.tokenizers import OpenAITokenizer
 from bike_cli.engine.towers.transforms import ImageRecipe
 
 RUNS = 3
@@ -42,7 +42,9 @@ def random_encoder(arch: str) -> Encoder:
     clip = build_clip(open_clip.get_model_config(arch), arch)
     side = clip.visual.image_size
     recipe = ImageRecipe(side if isinstance(side, int) else side[0], mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    return adapt(clip, tokenizer=SimpleTokenizer(), recipe=recipe, placement=place("auto", "auto"))
+    return adapt(
+        clip, tokenizer=OpenAITokenizer(int(clip.context_length)), recipe=recipe, placement=place("auto", "auto")
+    )
 
 
 def frames_per_second(encoder: Encoder, count: int, batch: int) -> tuple[float, float]:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from bike_cli.config import TRAINED_ATTRIBUTE_WEIGHT, OneBranch
 from bike_cli.engine.heads.bike import MAX_FRAMES
+from bike_cli.engine.models.catalogue import is_plain
 from bike_cli.engine.models.checkpoints import BIKE_RECIPE, BIKE_RESIZE, infer_config
 from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.errors import ModelError, UsageError, first_line
@@ -128,6 +129,8 @@ def official_arch(checkpoint: Checkpoint) -> str | None:
 def _faults(checkpoint: Checkpoint, branch: OneBranch) -> list[str]:
     """Return how a model differs from the one that the official code builds from its tensors."""
     ours = _effective(checkpoint.clip_config)
+    if not is_plain(checkpoint.clip_config):
+        return ["its text tower or its tokenizer is not OpenAI's"]
     if ours["vision_cfg.timm_model_name"]:
         return [f"its image tower is timm's {ours['vision_cfg.timm_model_name']}"]
     try:

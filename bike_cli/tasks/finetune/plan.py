@@ -216,6 +216,8 @@ def _recipe(engine: Engine, config: FinetuneConfig) -> Recipe:
     recipe, spotting = engine.recipe, config.spotting
     if recipe == Recipe(lexicon=recipe.lexicon):  # a CLIP without video training is trained as in the paper
         recipe = replace(BIKE_RECIPE, lexicon=recipe.lexicon)
+        if not engine.encoder.text_tower.has_token_features:
+            recipe = replace(recipe, spot="eot")
     chosen = config.attributes.attributes
     if config.learning.branch != "video":
         lexicon = choose_lexicon(engine, config)
