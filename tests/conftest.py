@@ -4,6 +4,7 @@ import functools
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,8 @@ def _nothing_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         for name in [name for name in os.environ if name.startswith("BIKE_")]:
             patch.delenv(name)
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        # Matplotlib takes seconds to build its cache of fonts.
+        patch.setenv("MPLCONFIGDIR", os.environ.get("MPLCONFIGDIR") or f"{tempfile.gettempdir()}/bike-tests-matplotlib")
         yield
 
 

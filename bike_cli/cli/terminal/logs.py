@@ -16,6 +16,8 @@ OURS, HUB = "bike_cli", "huggingface_hub"
 PYTHON_WARNINGS = "py.warnings"
 # They log every chunk of a PNG file and every font at DEBUG.
 VERBOSE_LIBRARIES = ("PIL", "matplotlib")
+# Warns that it builds a cache, which takes seconds on the first run; nothing is wrong.
+FONTS = "matplotlib.font_manager"
 
 
 class Write(Protocol):
@@ -106,7 +108,8 @@ class _Lines(logging.Handler):
 
 class _OtherLines(_Lines):
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name.split(".")[0] != OURS and not _is_shown_elsewhere(record.name):
+        is_progress = record.name == FONTS and record.levelno <= logging.WARNING and not self._is_detailed
+        if record.name.split(".")[0] != OURS and not is_progress and not _is_shown_elsewhere(record.name):
             super().emit(record)
 
     def _origin(self, record: logging.LogRecord) -> str:

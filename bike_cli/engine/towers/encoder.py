@@ -255,7 +255,10 @@ def adapt(
 
 
 def _compiled(encoder: Encoder) -> Encoder:
-    tower = torch.compile(encoder.tower)
+    def encode(pixels: Tensor) -> Tensor:
+        return encoder.tower(pixels)
+
+    tower = torch.compile(encode)
     compiled = replace(encoder, tower=tower, pads=True)
     side = encoder.recipe.side
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import torch
@@ -23,12 +23,8 @@ def text_modules(model: ImageTextModel) -> Any:  # noqa: ANN401 - open_clip has 
 
 def image_tower(model: ImageTextModel) -> Callable[[Tensor], Tensor]:
     """Return the function from normalised pixels [B, 3, S, S] to raw features [B, D]."""
-
-    def encode(pixels: Tensor) -> Tensor:
-        features: Tensor = model.encode_image(pixels, normalize=False)  # CoCa normalises by default
-        return features
-
-    return encode
+    # Unlike a closure, it is copied together with its model. CoCa normalises by default.
+    return partial(model.encode_image, normalize=False)
 
 
 def width_of(model: ImageTextModel) -> int:

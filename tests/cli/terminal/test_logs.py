@@ -17,7 +17,7 @@ from films import drawn, write_video
 from invoke import Terminal, bike, shell
 from rich.console import Console
 
-from bike_cli.cli.terminal import console
+from bike_cli.cli.terminal import console, logs
 from bike_cli.cli.terminal.console import display, handle_errors, notice
 from bike_cli.cli.terminal.secrets import mask, mask_address
 from bike_cli.errors import ExitCode
@@ -399,3 +399,12 @@ def test_a_log_line_shows_no_password(capsys: pytest.CaptureFixture[str], hub_lo
         hub_logger.info("HTTP Request: GET https://me:secret@hub/x")
 
     assert capsys.readouterr().err == "info: huggingface_hub: HTTP Request: GET https://***@hub/x\n"
+
+
+def test_the_font_cache_of_matplotlib_is_no_warning() -> None:
+    lines: list[str] = []
+    with logs.logs_on_stderr(lambda message, level: lines.append(f"{level}: {message}"), quiet=False, verbose=0):
+        logging.getLogger("matplotlib.font_manager").warning("Matplotlib is building the font cache")
+        logging.getLogger("matplotlib.font_manager").error("no font")
+
+    assert lines == ["error: matplotlib: no font"]

@@ -213,3 +213,13 @@ def test_the_identity_of_an_encoder_covers_everything_that_affects_features(enco
 
     assert len(set(identities)) == len(identities)
     assert adapted() == identities[0]
+
+
+def test_a_copy_of_an_encoder_encodes_with_its_own_weights(encoder: Encoder) -> None:
+    copied = copy.deepcopy(encoder)
+
+    with torch.no_grad():
+        copied.model.visual.proj.zero_()
+
+    assert not bool(copied.encode_frames(frames(1)).any())
+    assert bool(encoder.encode_frames(frames(1)).any())
