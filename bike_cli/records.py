@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from bike_cli.config import ScoreKind
+
 
 SHOWN_LABELS = 3  # of a prediction, on a screen
 
@@ -245,11 +247,19 @@ class Lexicon(_ShowsShapes):
 
 @dataclass(frozen=True)
 class Ranked:
-    """One label of an answer: its probability among the given labels, and the cosine behind it."""
+    """One label of an answer.
+
+    Args:
+        score: its probability among the given labels; with `scores` sigmoid, `match`.
+        cosine: the similarity of the video and the label's text.
+        match: the sigmoid of the scaled cosine plus the model's bias, which does not depend on the other labels; None
+            for a model without a bias.
+    """
 
     label: str
     score: float
     cosine: float
+    match: float | None = None
 
 
 @dataclass(frozen=True)
@@ -270,6 +280,7 @@ class Prediction(_ShowsShapes, _OnTimeline):
             several clips are sorted by time. None unless `explain` is set.
         timeline: of the frames of `saliency`, [T].
         frames: frames per clip.
+        scores: what the scores of `ranked` are.
     """
 
     source: Source
@@ -279,6 +290,7 @@ class Prediction(_ShowsShapes, _OnTimeline):
     timeline: Timeline
     frames: int
     model: str
+    scores: ScoreKind = "softmax"
 
     def __repr__(self) -> str:
         """Return the source and the best labels, short enough for one line; the fields have the rest."""

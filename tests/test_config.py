@@ -72,6 +72,7 @@ OTHERS: dict[str, object] = {  # no field's default
     "attribute_count": 7,
     "template": "{}, seen by a bat",
     "top": 3,
+    "scores": "sigmoid",
     "explain": True,
 }
 

@@ -11,6 +11,7 @@ from bike_cli.config.sections import (
     DecodingConfig,
     EngineConfig,
     SamplingConfig,
+    ScoreKind,
     SpottingConfig,
     StoreConfig,
 )
@@ -51,6 +52,14 @@ class VideoConfig:
 class ClassifyConfig(VideoConfig):
     """The configuration of `bike classify`."""
 
+    scores: ScoreKind = flag(
+        "--scores",
+        default="softmax",
+        panel=TEXTS,
+        affects="scores",
+        help="What scores say: softmax compares the labels with one another, and sums to 1; sigmoid judges each label "
+        "alone, with models trained to do so, such as SigLIP.",
+    )
     top: int = flag("-k", "--top", default=5, panel=OUTPUT, affects="nothing", help="Labels to show per video.")
     explain: bool = flag(
         "--explain",

@@ -13,6 +13,7 @@ from bike_cli.errors import ConfigError, shorten
 Device = str
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Pool = Literal["tcs", "mean"]
+ScoreKind = Literal["softmax", "sigmoid"]
 Spot = Literal["words", "eot", "all"]
 Sampling = Literal["uniform", "keyframe", "dense"]
 Decoder = Literal["auto", "decord", "av"]

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,6 +21,7 @@ from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.engine.models.weights import check_range, digest_of_weights
 from bike_cli.engine.towers.encoder import Encoder, adapt
 from bike_cli.engine.towers.placement import Placement, explain, place, spare_threads
+from bike_cli.engine.towers.text_tower import ImageTextModel
 from bike_cli.engine.towers.tokenizers import FileTokenizer, OpenAITokenizer
 from bike_cli.errors import UsageError
 from bike_cli.records import Clip, Prompt, TextFeatures, VideoFeatures
@@ -36,6 +37,7 @@ class Engine:
         recipe: the defaults that come with the model.
         name: what records call it.
         logit_scale: what cosines are multiplied by before the softmax over classes.
+        logit_bias: what is added to a scaled cosine before a sigmoid; None for a model that was not trained with one.
         clip_config: the open_clip configuration of its CLIP.
         licence: of the weights; None where not stated.
         training: labels and settings of its training; None for a model that bike did not train.
@@ -50,6 +52,7 @@ class Engine:
     clip_config: Mapping[str, object]
     licence: str | None = None
     training: TrainingRecord | None = None
+    logit_bias: float | None = None
 
     def encode_frames(self, frames: NDArray[np.uint8] | Tensor, *, crops: int = 1) -> Tensor:
         """Return raw features [crops * B, D] of uint8 [B, H, W, 3]; see `Encoder.encode_frames`."""
@@ -92,6 +95,11 @@ class Engine:
             training=self.training,
             tokenizer=self.encoder.tokenizer if isinstance(self.encoder.tokenizer, FileTokenizer) else None,
         )
+
+    def after_training(self) -> Engine:
+        """Return an engine of the same modules, whose weights have changed: with their scale, bias and digests."""
+        scale, bias = _scale_and_bias(self.encoder.model)
+        return replace(self, encoder=replace(self.encoder), logit_scale=scale, logit_bias=bias)
 
     @cached_property
     def identity(self) -> str:
@@ -180,14 +188,21 @@ def assemble(checkpoint: Checkpoint, placement: Placement, *, compiled: bool = F
     tokenizer = checkpoint.tokenizer or OpenAITokenizer(int(clip.context_length))
     encoder = adapt(clip, tokenizer=tokenizer, recipe=checkpoint.image, placement=placement, compiled=compiled)
     temporal, attribute = checkpoint.temporal_head, checkpoint.attribute_head
+    scale, bias = _scale_and_bias(clip)
     return Engine(
         encoder=encoder,
         temporal_head=None if temporal is None else temporal.to(placement.device).eval(),
         attribute_head=None if attribute is None else attribute.to(placement.device).eval(),
         recipe=checkpoint.recipe,
         name=checkpoint.name,
-        logit_scale=float(clip.logit_scale.detach().exp()),
+        logit_scale=scale,
+        logit_bias=bias,
         clip_config=checkpoint.clip_config,
         licence=checkpoint.licence,
         training=checkpoint.training,
     )
+
+
+def _scale_and_bias(clip: ImageTextModel) -> tuple[float, float | None]:
+    bias = getattr(clip, "logit_bias", None)
+    return float(clip.logit_scale.detach().exp()), None if bias is None else float(bias.detach())

@@ -47,6 +47,18 @@ def probabilities(scores: Tensor, logit_scale: float) -> Tensor:
     return torch.softmax(logit_scale * scores, dim=-1)
 
 
+def matches(cosines: Tensor, logit_scale: float, logit_bias: float) -> Tensor:
+    """Return the sigmoid of logit_scale * cosine + logit_bias, float64 of the shape of `cosines`, never exactly 0 or 1.
+
+    Average cosines first: the sigmoid is so curved where SigLIP works that a mean of sigmoids is another number.
+
+    Source: SigLIP, arXiv:2303.15343.
+    """
+    limits = torch.finfo(torch.float64)
+    chances = torch.sigmoid(logit_scale * cosines.double() + logit_bias)
+    return chances.clamp(limits.tiny, 1 - limits.eps / 2)
+
+
 def rank(scores: Tensor, k: int) -> Tensor:
     """Return the indices of the k best classes of scores [V, C], best first, ties in list order: int64 [V, min(k, C)].
 

@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bike_cli.config import VideoConfig
+from bike_cli.config import ScoreKind, VideoConfig
 from bike_cli.engine.attributes import associate, attribute_scores, attribute_sentence
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.few_shot import Head, Views, as_views, join_logits
-from bike_cli.engine.scoring import fuse, match_spread, probabilities, rank, unit
+from bike_cli.engine.scoring import fuse, match_spread, matches, probabilities, rank, unit
 from bike_cli.engine.spotting import ClassTexts, saliency
 from bike_cli.engine.voters import Voters
-from bike_cli.errors import ModelError
+from bike_cli.errors import ModelError, UsageError
 from bike_cli.inference.features import EncodedVideo
 from bike_cli.records import Attribute, Clip, Lexicon, Prediction, Ranked, Source, VideoFeatures
 from bike_cli.video.workers.pool import DecodePool
@@ -99,11 +99,11 @@ class Classifier:
         return self.engine, self.branch.engine
 
     @torch.no_grad()
-    def answer(self, clip: Clip, *, top: int, explain: bool) -> Prediction:
+    def answer(self, clip: Clip, *, top: int, explain: bool, scores: ScoreKind = "softmax") -> Prediction:
         """Return the answer for a clip; see `answers`."""
         crops = self.config.sampling.crops
         video = tuple(engine.encode_clip(clip, crops=crops) for engine in self.engines)
-        return self.answers([video], top=top, explain=explain)[0]
+        return self.answers([video], top=top, explain=explain, scores=scores)[0]
 
     def explain(self, sources: Sequence[Source], pool: DecodePool) -> list[tuple[Clip, Prediction]]:
         """Return frames and explained answers, with one label each; sources that cannot be read are left out."""
@@ -111,14 +111,33 @@ class Classifier:
         return [(clip, self.answer(clip, top=1, explain=True)) for clip in outcomes if isinstance(clip, Clip)]
 
     @torch.no_grad()
-    def answers(self, videos: Sequence[EncodedVideo], *, top: int, explain: bool) -> list[Prediction]:
+    def answers(
+        self, videos: Sequence[EncodedVideo], *, top: int, explain: bool, scores: ScoreKind = "softmax"
+    ) -> list[Prediction]:
         """Return the answer for each video; answers do not depend on one another.
 
         Args:
             top: labels per answer.
             explain: whether answers say which frames decided.
+            scores: what scores are.
+        Raises:
+            UsageError: sigmoid scores of a classifier that compares labels; see `check_scores`.
         """
-        return self._in_batches(videos, partial(self._answers, top=top, explain=explain))
+        self.check_scores(scores)
+        return self._in_batches(videos, partial(self._answers, top=top, explain=explain, kind=scores))
+
+    def check_scores(self, scores: ScoreKind) -> None:
+        """Raise UsageError for sigmoid scores where something that was not trained to judge a single label counts."""
+        if scores == "softmax":
+            return
+        compares, way_out = "was trained to compare labels, not to judge one", "use softmax"
+        if self.engine.logit_bias is None:
+            raise UsageError(f"--scores sigmoid: {self.engine.name} {compares}; {way_out}")
+        if self.head is not None:
+            raise UsageError(f"--scores sigmoid: the classifier {compares}; {way_out}")
+        if self.branch is not None and self.branch.weight > 0:
+            problem = f"attributes count with weight {self.branch.weight}, and they compare labels, but judge none"
+            raise UsageError(f"--scores sigmoid: {problem}; {way_out}, or --attribute-weight 0")
 
     @torch.no_grad()
     def scores(self, videos: Sequence[EncodedVideo]) -> list[Scores]:
@@ -162,30 +181,39 @@ class Classifier:
     def _informed(self, videos: Sequence[EncodedVideo]) -> Tensor:
         return self._stacked([video[0].scored_frames for video in videos])  # [V, K, T, D]
 
-    def _answers(self, videos: Sequence[EncodedVideo], *, top: int, explain: bool) -> list[Prediction]:
+    def _answers(self, videos: Sequence[EncodedVideo], *, top: int, explain: bool, kind: ScoreKind) -> list[Prediction]:
         """Return the answers for videos of one shape, at most a batch."""
         features, scores = [video[0] for video in videos], self._scores(videos)
         best = rank(scores.logits, top)  # [V, k]
-        chances = probabilities(scores.logits.double(), logit_scale=1).gather(1, best).tolist()
-        cosines = scores.view_cosines.mean(dim=1).gather(1, best).tolist()
+        ranked = self._ranked(scores, best, kind)
         weights: Sequence[NDArray[np.float64] | None] = [None] * len(features)
         if explain:
             weights = self._weights(self._informed(videos).flatten(0, 1), features, best[:, 0].tolist())
-        return [
-            self._prediction(*parts)
-            for parts in zip(features, best.tolist(), chances, cosines, scores.attributes, weights, strict=True)
-        ]
+        columns = zip(features, ranked, scores.attributes, weights, strict=True)
+        return [self._prediction(*parts, kind) for parts in columns]
+
+    def _ranked(self, scores: Scores, best: Tensor, kind: ScoreKind) -> list[tuple[Ranked, ...]]:
+        """Return the best labels of each video, at the places `best` [V, k]."""
+        chances = probabilities(scores.logits.double(), logit_scale=1).gather(1, best).tolist()
+        cosines = scores.view_cosines.mean(dim=1).gather(1, best)
+        scale, bias = self.engine.logit_scale, self.engine.logit_bias
+        judged: list[list[float | None]] = [[None] * best.shape[1]] * len(best)
+        if bias is not None:
+            judged = matches(cosines.cpu(), scale, bias).tolist()
+        if kind == "sigmoid":
+            chances = judged
+        columns = zip(best.tolist(), chances, cosines.tolist(), judged, strict=True)
+        return [tuple(map(Ranked, (self.labels[i] for i in places), *numbers)) for places, *numbers in columns]
 
     def _prediction(
         self,
         features: VideoFeatures,
-        best: list[int],
-        chances: list[float],
-        cosines: list[float],
+        ranked: tuple[Ranked, ...],
         attributes: tuple[Attribute, ...],
         weights: NDArray[np.float64] | None,
+        kind: ScoreKind,
     ) -> Prediction:
-        numbers = [*chances, *cosines, *(attribute.cosine for attribute in attributes)]
+        numbers = [x for one in ranked for x in (one.score, one.cosine)] + [one.cosine for one in attributes]
         if not all(map(math.isfinite, numbers)) or (weights is not None and not np.isfinite(weights).all()):
             raise ModelError(
                 f"{self.engine.name}: its scores for {features.source.id} are NaN or infinite; use --precision "
@@ -193,13 +221,14 @@ class Classifier:
             )
         return Prediction(
             source=features.source,
-            ranked=tuple(map(Ranked, (self.labels[i] for i in best), chances, cosines)),
+            ranked=ranked,
             attributes=attributes,
             # The weights of all clips together sum to 1.
             saliency=None if weights is None else weights.ravel()[features.timeline.order] / len(weights),
             timeline=features.timeline.in_order(),
             frames=features.frames.shape[1],
             model=self.engine.name,
+            scores=kind,
         )
 
     def _head_views(self, head: Head, informed: Tensor) -> Views:

@@ -50,8 +50,8 @@ def classify(
     Raises:
         TypeError: `sources` or `labels` is a single path or text.
         UsageError: no label, a repeated label, an unknown template or lexicon, more frames than the model has positions
-            for, a store that cannot be used, a classifier of another model or with other settings. Raised at once,
-            before the first source is read.
+            for, a store that cannot be used, a classifier of another model or with other settings, sigmoid scores of
+            what compares labels. Raised at once, before the first source is read.
     """
     if isinstance(sources, (str, Path)) or isinstance(labels, str):
         raise TypeError("sources and labels must be lists; put a single one in brackets")
@@ -61,7 +61,8 @@ def classify(
     config = config or default_config(engine, saved)
     labels = default_labels(engine, saved) if labels is None else labels
     classifier = prepare(engine, labels, config, saved)
-    if len(labels) == 1:
+    classifier.check_scores(config.scores)
+    if len(labels) == 1 and config.scores == "softmax":
         problem = "is the only label, so its score is 1.0 whatever a video shows"
         logger.warning("label %r: %s; add labels of what else videos may show", labels[0], problem)
     answers = _answers(classifier, config, sources, pool, spent or Timings())
@@ -83,6 +84,6 @@ def _answers(
         for batch in Features(sources, engines, config.sampling, pool=pool, shelf=shelf, spent=spent):
             start_s = time.perf_counter()
             videos = [video for video in batch if not isinstance(video, Failure)]
-            answers = iter(classifier.answers(videos, top=config.top, explain=config.explain))
+            answers = iter(classifier.answers(videos, top=config.top, explain=config.explain, scores=config.scores))
             spent.encode_s += time.perf_counter() - start_s
             yield from (video if isinstance(video, Failure) else next(answers) for video in batch)

@@ -5,13 +5,32 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bike_cli.engine.scoring import fuse, match_spread, probabilities, rank, unit
+from bike_cli.engine.scoring import fuse, match_spread, matches, probabilities, rank, unit
 
 
 def test_unit_vectors_have_length_one_however_short_they_were() -> None:
     x = torch.tensor([[3.0, 4.0], [3e-20, 4e-20]], dtype=torch.float64)
 
     assert torch.allclose(unit(x), torch.tensor([[0.6, 0.8], [0.6, 0.8]], dtype=torch.float64))
+
+
+def test_matches_are_those_of_an_issue_of_open_clip() -> None:
+    """The logits of a SigLIP, and what is made of them: github.com/mlfoundations/open_clip/issues/716."""
+    logits = torch.tensor([-1.25, -8.88, -10.93], dtype=torch.float64)
+
+    compared = probabilities(logits, logit_scale=1).tolist()
+
+    assert matches((logits + 12.93) / 117.33, 117.33, -12.93).tolist() == pytest.approx(
+        [0.223, 1.4e-4, 1.8e-5], rel=0.02
+    )
+    assert compared == pytest.approx([0.9995, 4.9e-4, 6.3e-5], rel=0.02)
+
+
+def test_a_match_is_never_quite_0_or_1_and_needs_no_luck_with_large_numbers() -> None:
+    found = matches(torch.tensor([-1.0, 1.0]), 1e4, 0.0).tolist()
+
+    assert 0 < found[0] < 1e-300
+    assert 1 - 1e-15 < found[1] < 1
 
 
 def test_a_zero_vector_stays_zero() -> None:

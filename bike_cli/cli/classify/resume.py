@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SHOWN = 60  # characters of a label in a message
 RETRIED = frozenset({"internal"})  # kinds of failure that are not the video's fault
 ADDED_SINCE_0_1 = ("precision",)  # settings that version 0.1 did not compare
+SCORES = "softmax"  # all that there was before --scores
 
 
 class RecordFormat(NamedTuple):
@@ -36,6 +37,7 @@ class RecordFormat(NamedTuple):
     labels: frozenset[str]
     top: int
     explain: bool
+    scores: str
     settings: str
     settings_0_1: str
 
@@ -114,14 +116,15 @@ def record_format(labels: Sequence[str], config: ClassifyConfig, saved: SavedCla
     """Return what all records of a run have in common."""
     settings = settings_affecting(config, *RESULTS)
     del settings["model"]  # each record names it
+    if settings["scores"] == SCORES:
+        del settings["scores"]  # so that earlier records, which do not have it, can be resumed
     # In version 0.1, what is shown was part of the settings, too.
     old = {**settings, **settings_affecting(config, "nothing")}
     old = {name: value for name, value in old.items() if name not in ADDED_SINCE_0_1}
     digest = "" if saved is None else saved.digest
     top = min(config.top, len(labels))
-    return RecordFormat(
-        frozenset(labels), top, config.explain, _digest(labels, settings, digest), _digest(labels, old, digest)
-    )
+    digests = (_digest(labels, settings, digest), _digest(labels, old, digest))
+    return RecordFormat(frozenset(labels), top, config.explain, config.scores, *digests)
 
 
 def _digest(labels: Sequence[str], settings: Mapping[str, object], saved: str) -> str:
@@ -187,6 +190,9 @@ def _checked_model(record: JsonObject, wanted: RecordFormat, *, where: str) -> s
     if ("saliency" in record) != wanted.explain:
         has, fix = ("an", "add") if "saliency" in record else ("no", "remove")
         raise UsageError(f"{where}: has {has} explanation, unlike this run; {fix} --explain, or choose another -o")
+    scores = record.get("scores", SCORES)
+    if scores != wanted.scores:
+        raise UsageError(f"{where}: has {scores} scores, this run {wanted.scores}; set --scores, or choose another -o")
     if record.get("settings", wanted.settings) not in (wanted.settings, wanted.settings_0_1):
         raise UsageError(
             f"{where}: was made with other labels or settings, which change scores; "

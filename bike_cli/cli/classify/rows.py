@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 from bike_cli.cli.terminal.json_text import JsonObject
-from bike_cli.records import Failure, Prediction
+from bike_cli.records import Failure, Prediction, Ranked
 
 Cell = str | int | float | None
+RANKED = ("label", "score", "cosine", "match")  # of each label
 EXPLANATION = ("times_s", "positions", "saliency")  # lists of numbers, one for each frame
 
 
@@ -26,10 +26,9 @@ def as_object(record: Prediction | Failure, settings: str | None = None) -> Json
         "status": "ok",
         "label": record.best.label,
         "score": _significant(record.best.score),
-        "top": [
-            {"label": r.label, "score": _significant(r.score), "cosine": _rounded(r.cosine)} for r in record.ranked
-        ],
+        "top": [dict(zip(RANKED, _numbers(ranked), strict=True)) for ranked in record.ranked],
         "attributes": [{"phrase": a.phrase, "cosine": _rounded(a.cosine)} for a in record.attributes],
+        "scores": record.scores,
         "model": record.model,
         **({} if settings is None else {"settings": settings}),
         "frames": record.frames,
@@ -46,9 +45,9 @@ def as_object(record: Prediction | Failure, settings: str | None = None) -> Json
 
 def columns(top: int, *, explains: bool = False) -> list[str]:
     """Return the names of the columns of `as_cells`."""
-    others = [f"{name}_{i}" for i in range(2, top + 1) for name in ("label", "score", "cosine")]
-    fixed = ["attributes", "model", "frames", "duration_s", "warning", "error", "message"]
-    return ["path", "status", "label", "score", "cosine", *others, *fixed, *(EXPLANATION if explains else ())]
+    others = [f"{name}_{i}" for i in range(2, top + 1) for name in RANKED]
+    fixed = ["attributes", "scores", "model", "frames", "duration_s", "warning", "error", "message"]
+    return ["path", "status", *RANKED, *others, *fixed, *(EXPLANATION if explains else ())]
 
 
 def as_cells(record: Prediction | Failure, top: int, *, explains: bool = False) -> list[Cell]:
@@ -58,14 +57,19 @@ def as_cells(record: Prediction | Failure, top: int, *, explains: bool = False) 
         explains: add a cell for each list of an explanation.
     """
     if isinstance(record, Failure):
-        empty: list[Cell] = [None] * (3 * top + 5)
+        empty: list[Cell] = [None] * (len(RANKED) * top + 6)
         return [record.source.id, "error", *empty, record.kind, record.message, *([None] * len(EXPLANATION) * explains)]
-    ranked: list[Cell] = [c for r in record.ranked for c in (r.label, _significant(r.score), _rounded(r.cosine))]
-    ranked += [None] * (3 * top - len(ranked))
+    ranked = [cell for ranked in record.ranked for cell in _numbers(ranked)]
+    ranked += [None] * (len(RANKED) * top - len(ranked))
     duration_s = None if record.duration_s is None else _rounded(record.duration_s, 3)
     attributes = ", ".join(a.phrase for a in record.attributes)
-    rest: Iterable[Cell] = (attributes, record.model, record.frames, duration_s, record.warning, None, None)
-    return [record.source.id, "ok", *ranked, *rest, *(_explanation(record) if explains else ())]
+    rest: list[Cell] = [attributes, record.scores, record.model, record.frames, duration_s, record.warning]
+    return [record.source.id, "ok", *ranked, *rest, None, None, *(_explanation(record) if explains else ())]
+
+
+def _numbers(ranked: Ranked) -> list[Cell]:
+    match = None if ranked.match is None else _significant(ranked.match)
+    return [ranked.label, _significant(ranked.score), _rounded(ranked.cosine), match]
 
 
 def _explanation(record: Prediction) -> list[Cell]:

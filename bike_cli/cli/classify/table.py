@@ -21,6 +21,7 @@ from bike_cli.wording import count
 BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "._-=+*%#"
 BAR_CELLS, SPARK_CELLS = 20, 48
 BARS_FROM = 60  # columns that leave room for bars of full length
+MATCH_CELLS = 9  # columns of a match and the space next to it
 NOTE_INDENT = 2
 NAMED = 3  # frames that are named, at most
 ATTRIBUTES_FROM = 110  # columns that leave room for attributes
@@ -137,13 +138,19 @@ def _detail(record: Prediction, width: int, ascii_only: bool) -> Group:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     table.add_column("Label", overflow="fold")
     table.add_column("Score", justify="right", no_wrap=True)
-    bar_cells = BAR_CELLS if width >= BARS_FROM else max(0, width - BARS_FROM + BAR_CELLS)
+    # With sigmoid scores, they are the matches.
+    matches = [] if record.scores == "sigmoid" else [one.match for one in record.ranked if one.match is not None]
+    room = width - MATCH_CELLS if matches else width
+    bar_cells = BAR_CELLS if room >= BARS_FROM else max(0, room - BARS_FROM + BAR_CELLS)
     if bar_cells:
         table.add_column("", no_wrap=True)
+    if matches:
+        table.add_column("Match", justify="right", no_wrap=True)
     table.add_column("Cosine", justify="right", no_wrap=True)
     for i, ranked in enumerate(record.ranked):
         label, bar = plain(ranked.label, "bold" if i == 0 else ""), [_bar(ranked.score, bar_cells, ascii_only)]
-        table.add_row(label, _percent(ranked.score), *(bar if bar_cells else []), f"{ranked.cosine:.3f}")
+        match = [_percent(ranked.match)] if matches and ranked.match is not None else []
+        table.add_row(label, _percent(ranked.score), *(bar if bar_cells else []), *match, f"{ranked.cosine:.3f}")
     about = Table(box=None, show_header=False, pad_edge=False)
     about.add_column(style="dim", no_wrap=True)
     about.add_column(overflow="fold")

@@ -17,7 +17,19 @@ from invoke import Interrupted, Ran, bike, bike_on_terminal
 import bike_cli
 from bike_cli.errors import ExitCode
 
-FIELDS = ["path", "status", "label", "score", "top", "attributes", "model", "settings", "frames", "duration_s"]
+FIELDS = [
+    "path",
+    "status",
+    "label",
+    "score",
+    "top",
+    "attributes",
+    "scores",
+    "model",
+    "settings",
+    "frames",
+    "duration_s",
+]
 NO_SUCH_MODEL = ("-m", "no-such-model")  # an error that comes before this one was found before the model is loaded
 
 
@@ -52,7 +64,7 @@ def test_a_pipe_gets_one_json_object_a_video_with_the_fields_of_the_design(clips
 
     assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
     assert [list(record) for record in ran.records] == [FIELDS] * 3
-    assert [list(best) for best in ran.records[0]["top"]] == [["label", "score", "cosine"]] * 3  # type: ignore[attr-defined]
+    assert [list(best) for best in ran.records[0]["top"]] == [["label", "score", "cosine", "match"]] * 3  # type: ignore[attr-defined]
     assert [list(seen) for seen in ran.records[0]["attributes"]] == [["phrase", "cosine"]] * 5  # type: ignore[attr-defined]
 
 

@@ -10,6 +10,7 @@ from answers import HOSTILE, failure, prediction, steering
 
 from bike_cli.cli.classify.rows import as_cells, as_object, columns
 from bike_cli.cli.terminal.json_text import as_json
+from bike_cli.records import Ranked
 
 
 def test_a_prediction_has_the_fields_of_the_design_in_its_order() -> None:
@@ -19,17 +20,29 @@ def test_a_prediction_has_the_fields_of_the_design_in_its_order() -> None:
         "label": "running",
         "score": 0.5,
         "top": [
-            {"label": "running", "score": 0.5, "cosine": 0.2},
-            {"label": "jumping", "score": 0.25, "cosine": 0.1},
-            {"label": "sitting", "score": 0.125, "cosine": 0.0},
+            {"label": "running", "score": 0.5, "cosine": 0.2, "match": None},
+            {"label": "jumping", "score": 0.25, "cosine": 0.1, "match": None},
+            {"label": "sitting", "score": 0.125, "cosine": 0.0, "match": None},
         ],
         "attributes": [{"phrase": "grass", "cosine": 0.25}, {"phrase": "dog", "cosine": 0.125}],
+        "scores": "softmax",
         "model": "tiny",
         "frames": 8,
         "duration_s": 12.346,
     }
-    fields = ["path", "status", "label", "score", "top", "attributes", "model", "frames", "duration_s"]
+    fields = ["path", "status", "label", "score", "top", "attributes", "scores", "model", "frames", "duration_s"]
     assert list(as_object(prediction(weights=None))) == fields
+
+
+def test_a_match_is_written_with_the_digits_of_a_score() -> None:
+    record = replace(
+        prediction(weights=None), ranked=(Ranked("a", 1.0, 0.2, 1.41e-7), Ranked("b", 0.0, 0.1, 0.2227001))
+    )
+
+    found, row = as_object(record), dict(zip(columns(2), as_cells(record, 2), strict=True))
+
+    assert [one["match"] for one in found["top"]] == [1.41e-7, 0.2227]  # type: ignore[attr-defined]
+    assert (row["match"], row["match_2"]) == (1.41e-7, 0.2227)
 
 
 def test_an_explained_prediction_ends_with_times_positions_and_saliency() -> None:
@@ -90,11 +103,11 @@ def test_cells_stand_under_their_names() -> None:
     row = dict(zip(columns(4), as_cells(prediction(warning="hm"), 4), strict=True))
 
     assert row == {
-        **{"path": "a.mp4", "status": "ok", "label": "running", "score": 0.5, "cosine": 0.2},
-        **{"label_2": "jumping", "score_2": 0.25, "cosine_2": 0.1},
-        **{"label_3": "sitting", "score_3": 0.125, "cosine_3": 0.0},
-        **{"label_4": None, "score_4": None, "cosine_4": None},
-        **{"attributes": "grass, dog", "model": "tiny", "frames": 8, "duration_s": 12.346},
+        **{"path": "a.mp4", "status": "ok", "label": "running", "score": 0.5, "cosine": 0.2, "match": None},
+        **{"label_2": "jumping", "score_2": 0.25, "cosine_2": 0.1, "match_2": None},
+        **{"label_3": "sitting", "score_3": 0.125, "cosine_3": 0.0, "match_3": None},
+        **{"label_4": None, "score_4": None, "cosine_4": None, "match_4": None},
+        **{"attributes": "grass, dog", "scores": "softmax", "model": "tiny", "frames": 8, "duration_s": 12.346},
         **{"warning": "hm", "error": None, "message": None},
     }
 

@@ -220,6 +220,37 @@ def test_only_certainty_is_100_percent(
     assert re.search(rf" {shown}(?![\d.])", text)
 
 
+def matched(*matches: float | None) -> Prediction:
+    ranked = tuple(Ranked(f"label {i}", 0.5, 0.2, match) for i, match in enumerate(matches))
+    return replace(prediction(weights=None), ranked=ranked)
+
+
+def test_a_match_has_a_column_and_is_never_rounded_to_certainty(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = plain_screen(monkeypatch, matched(1 - 1e-16, 0.2227, 1e-12), names=["a.mp4"])
+
+    assert re.search(r"Label +Score +Match +Cosine", text)
+    shown = re.findall(r"label \d +50\.0 % +█+ +(\S+ %) +0\.200", text)
+    assert shown == [">99.9 %", "22.3 %", "<0.1 %"]
+
+
+@pytest.mark.parametrize("columns", [40, 59, 60, 68, 69, 80])
+def test_a_match_costs_bars_and_no_line(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    with_match, without = (
+        plain_screen(monkeypatch, record, names=["a.mp4"], columns=columns)
+        for record in (matched(0.5, 0.5), matched(None, None))
+    )
+
+    assert len(with_match.splitlines()) == len(without.splitlines())
+    assert max(map(cells, with_match.splitlines())) <= columns
+
+
+def test_sigmoid_scores_are_shown_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = plain_screen(monkeypatch, replace(matched(0.5), scores="sigmoid"), names=["a.mp4"])
+
+    assert "Match" not in text
+    assert re.search(r"label 0 +50\.0 % +█+ +0\.200", text)
+
+
 def test_on_a_wide_screen_the_label_takes_no_more_than_the_longest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     terminal = Terminal()
