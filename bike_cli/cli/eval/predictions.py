@@ -89,9 +89,13 @@ def _truth(config: EvalConfig, request: EvalRequest, file: str) -> Path:
 def _table(joined: MatchedPredictions, tested: EvalSet) -> ScoreTable:
     from bike_cli.tasks.evaluate.score_table import score_samples
 
-    multi_label = joined.truth.multi_label
     return score_samples(
-        tested.labels, joined.truth.samples, joined.logits, multi_label=multi_label, named=joined.named
+        tested.labels,
+        joined.truth.samples,
+        joined.logits,
+        multi_label=joined.truth.multi_label,
+        named=joined.named,
+        cosines=joined.cosines,
     )
 
 

@@ -28,13 +28,17 @@ def merge_parts(parts: Sequence[Predictions]) -> Predictions:
     different models or settings cause a warning.
 
     Raises:
-        UsageError: two different answers for a video; all parts are empty.
+        UsageError: two different answers for a video; softmax and sigmoid scores; all parts are empty.
         ValueError: `parts` is empty.
     """
     if not parts:
         raise ValueError("parts is empty; give one or more")
     if not any(part.videos or part.failures for part in parts):
         raise UsageError(f"{parts[0].origin}: is empty, like all other parts; give the output of bike classify -o")
+    kinds = {part.score_kind: part.origin for part in reversed(parts) if part.videos}
+    if len(kinds) > 1:
+        (kind, origin), (other_kind, other) = kinds.items()
+        raise UsageError(f"{origin}: has {kind} scores, and {other} has {other_kind} scores; classify all parts alike")
     _warn_of_other_runs(parts)
     wheres: dict[str, tuple[str, int]] = {}
     for part in parts:
@@ -60,6 +64,7 @@ def merge_parts(parts: Sequence[Predictions]) -> Predictions:
         tuple(dict.fromkeys(chain.from_iterable(part.models for part in parts))),
         tuple(dict.fromkeys(chain.from_iterable(part.settings for part in parts))),
         tuple(origin for origin, _ in wheres.values()),
+        score_kind=next(iter(kinds), "softmax"),
     )
 
 

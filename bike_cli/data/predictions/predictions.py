@@ -14,18 +14,17 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from bike_cli.config import ScoreKind
 from bike_cli.data.labelled.candidates import finder
 from bike_cli.data.labelled.eval_sets import EvalSet
 from bike_cli.data.predictions.files import DataFile
+from bike_cli.data.predictions.matrices import cosines_of, logits_of
 from bike_cli.data.predictions.records import Answer, read_answers
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Sample, Source
 from bike_cli.wording import count, nearest
 
 logger = logging.getLogger(__name__)
-
-_LEAST = float(np.log(np.finfo(np.float64).tiny))  # below the log of every positive score in a file
-_VIDEOS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,6 +44,7 @@ class Predictions:
         failures: the videos without a prediction.
         models, settings: each distinct value once.
         label_origins: for each of `labels`, the file of its first occurrence; empty if all are in `origin`.
+        score_kind: what `scores` are.
     """
 
     origin: str
@@ -60,6 +60,7 @@ class Predictions:
     models: tuple[str, ...]
     settings: tuple[str, ...]
     label_origins: tuple[str, ...] = ()
+    score_kind: ScoreKind = "softmax"
 
     def __repr__(self) -> str:
         return f"Predictions({self.origin!r}, {count(len(self.videos), 'video')}, {count(len(self.labels), 'label')})"
@@ -74,12 +75,14 @@ class MatchedPredictions:
     """Predictions next to the true labels, for the videos that both sides have.
 
     Args:
-        logits: float64 [V, C], log of the scores; -inf for labels that a prediction does not name. A named label with
-            score 0 has a very low finite value, in the order of the labels; its exponential is 0.
+        logits: float64 [V, C], log of the probabilities; -inf for labels that a prediction does not name. A named label
+            with score 0 has a very low finite value, in the order of the labels; its exponential is 0.
         named: int64 [V], how many labels each prediction names.
         truth: its V samples are the videos with a prediction, in the order of the rows.
         failures: of labelled videos.
         only_predicted, only_labelled: videos that only one side has, in its order; failures count as predicted.
+        cosines: float64 [V, C], where videos may have several labels; None if a prediction lacks one, or if labels are
+            not in their order, because a classifier or attributes count.
     """
 
     logits: NDArray[np.float64]
@@ -88,6 +91,7 @@ class MatchedPredictions:
     failures: tuple[Failure, ...]
     only_predicted: tuple[str, ...]
     only_labelled: tuple[str, ...]
+    cosines: NDArray[np.float64] | None = None
 
     def __repr__(self) -> str:
         return f"MatchedPredictions({list(self.logits.shape)}, {count(len(self.failures), 'failure')})"
@@ -123,7 +127,8 @@ def match(predictions: Predictions, truth: EvalSet, *, unknown: str | None = Non
     Args:
         unknown: the class of videos that have none of the labels, as the user named it.
     Raises:
-        UsageError: no video in common, a label that is not in `truth`, or two labels that mean the same one.
+        UsageError: no video in common, a label that is not in `truth`, two labels that mean the same one, or sigmoid
+            scores of some labels only.
     """
     columns = _columns(predictions, truth, has_unknown=unknown is not None)
     failed = {failure.source.id: failure for failure in predictions.failures}
@@ -139,13 +144,20 @@ def match(predictions: Predictions, truth: EvalSet, *, unknown: str | None = Non
         raise _nothing_in_common(predictions, ids, matched)
     rows = [row_of[matched[ids[i]]] for i in kept]
     taken = set(matched.values())
+    named, classes = np.diff(predictions.starts)[rows], len(truth.labels)
+    if predictions.score_kind == "sigmoid" and named.min() < classes:
+        problem = (
+            f"has sigmoid scores of {named.min()} of {classes} labels, which are not probabilities without the others"
+        )
+        raise UsageError(f"{predictions.origin}: {problem}; classify with -k {classes}, or with --scores softmax")
     return MatchedPredictions(
-        _logits(predictions, rows, columns, classes=len(truth.labels)),
-        np.diff(predictions.starts)[rows],
+        logits_of(predictions, rows, columns, classes=classes),
+        named,
         _subset(truth, kept),
         tuple(failed[matched[id_]] for id_ in ids if matched.get(id_) in failed),
         only_predicted=tuple(name for name in (*predictions.videos, *failed) if name not in taken),
         only_labelled=tuple(id_ for id_ in ids if id_ not in matched),
+        cosines=cosines_of(predictions, rows, columns, classes=classes) if truth.multi_label else None,
     )
 
 
@@ -163,6 +175,7 @@ class _Collector:
         self._labelled, self._scores, self._cosines = array("i"), array("d"), array("f")
         self._models: dict[str, None] = {}
         self._settings: dict[str, None] = {}
+        self._score_kinds: dict[ScoreKind, int] = {}  # to the line of its first occurrence
         self._repeated: list[int] = []  # lines
 
     def add(self, answer: Answer) -> None:
@@ -175,6 +188,7 @@ class _Collector:
             self._add_failure(_failed(where, path, record.get("error")), answer.line)
         elif record.get("status") == "ok" and isinstance(record.get("top"), list) and record["top"]:
             self._add_top(path, record["top"], answer.line)
+            self._score_kinds.setdefault("sigmoid" if record.get("scores") == "sigmoid" else "softmax", answer.line)
             for known, name in ((self._models, "model"), (self._settings, "settings")):
                 if isinstance(record.get(name), str) and record[name]:
                     known[record[name]] = None
@@ -185,6 +199,12 @@ class _Collector:
         if self._repeated:
             text = "%s:%d: %s with more than one identical answer, used once"
             logger.warning(text, self.origin, self._repeated[0], count(len(self._repeated), "video"))
+        kinds = [*self._score_kinds] or ["softmax"]
+        if len(kinds) > 1:
+            where = f"{self.origin}:{self._score_kinds[kinds[1]]}"
+            raise UsageError(
+                f"{where}: has {kinds[1]} scores, and records above have {kinds[0]} scores; split the file"
+            )
         return Predictions(
             self.origin,
             tuple(self._rows),
@@ -198,6 +218,7 @@ class _Collector:
             tuple(failure for failure, _ in self._failures.values()),
             tuple(self._models),
             tuple(self._settings),
+            score_kind=kinds[0],
         )
 
     def _add_failure(self, failure: Failure, line: int) -> None:
@@ -342,24 +363,6 @@ def _nothing_in_common(predictions: Predictions, ids: Sequence[str], matched: Ma
     why = " by path, and file names are not unique" if alike else ""
     reason = f"has no video in common with the labelled videos{why}: {name} is predicted, {id_} is labelled"
     return UsageError(f"{predictions.origin}: {reason}; use the same paths, or check --root")
-
-
-def _logits(
-    predictions: Predictions, rows: Sequence[int], columns: NDArray[np.int64], *, classes: int
-) -> NDArray[np.float64]:
-    """Return the log of the scores of some videos, [V, C]; see `MatchedPredictions`."""
-    logits = np.full((len(rows), classes), -np.inf)
-    starts = predictions.starts
-    for first in range(0, len(rows), _VIDEOS_AT_ONCE):
-        block = np.array(rows[first : first + _VIDEOS_AT_ONCE], dtype=np.int64)
-        counts = starts[block + 1] - starts[block]
-        rank = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)  # from 0 in each video
-        labelled = np.repeat(starts[block], counts) + rank
-        scores = predictions.scores[labelled]
-        logs = np.log(scores, out=_LEAST - 1.0 - rank, where=scores > 0)
-        at = np.repeat(np.arange(first, first + len(block)), counts)
-        logits[at, columns[predictions.places[labelled]]] = logs
-    return logits
 
 
 def _subset(truth: EvalSet, kept: Sequence[int]) -> EvalSet:

@@ -206,7 +206,8 @@ def _record(row: Row, columns: Sequence[str]) -> Mapping[str, object]:
         for suffix in suffixes
         if cells[f"label{suffix}"]
     ]
-    return {"path": cells["path"], "status": "ok", "top": top, "model": cells.get("model", "")}
+    others = {name: cells.get(name, "") for name in ("model", "scores")}
+    return {"path": cells["path"], "status": "ok", "top": top, **others}
 
 
 def _number(where: str, cell: str) -> float | None:

@@ -53,8 +53,8 @@ class Answers:
     def rankings(self) -> list[Ranking]:
         """The videos in the order of their scores, per class; only if `names_all`."""
         # With several labels per video, a video without labels is a negative of every class; else it does not count.
-        probabilities, present = self.table.probabilities[self._ranked], self.table.present[self._ranked]
-        return [ranking(scores, is_of) for scores, is_of in zip(probabilities.T, present.T, strict=True)]
+        scores, present = self.table.label_scores[self._ranked], self.table.present[self._ranked]
+        return [ranking(of_class, is_of) for of_class, is_of in zip(scores.T, present.T, strict=True)]
 
     @cached_property
     def ranked_classes(self) -> RankedClasses:

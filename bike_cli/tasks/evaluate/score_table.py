@@ -33,6 +33,8 @@ class ScoreTable:
     # int64 [V], for saved predictions: how many labels each of them has. Their `logits` are log-probabilities among all
     # labels. None: the logits of a model, which scores all labels.
     named: NDArray[np.int64] | None = field(default=None, repr=False)
+    # float64 [V, C], of saved predictions; None: the file has none, or its scores are not of cosines alone.
+    cosines: NDArray[np.float64] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.videos:
@@ -45,6 +47,8 @@ class ScoreTable:
     def _check_shapes(self) -> None:
         shape = (len(self.videos), len(self.labels))
         check_shape("ScoreTable.logits", self.logits.shape, *shape)
+        if self.cosines is not None:
+            check_shape("ScoreTable.cosines", self.cosines.shape, *shape)
         check_shape("ScoreTable.truth", self.truth.shape, *(shape if self.multi_label else shape[:1]))
         if len(set(self.labels)) < len(self.labels):
             raise ValueError("ScoreTable.labels has a label twice")
@@ -87,6 +91,19 @@ class ScoreTable:
         return np.where(is_named, scores, rest[:, None])
 
     @property
+    def label_scores(self) -> NDArray[np.float64]:
+        """What ranks the videos of each label, [V, C].
+
+        With one label per video, these are the probabilities. With several labels, each is judged alone: by its cosine,
+        or by the logit, which is the scaled cosine. A probability would fall with the cosines of the other labels.
+        """
+        if not self.multi_label:
+            return self.probabilities
+        if self.cosines is not None:
+            return self.cosines
+        return self.logits if self.named is None else self.probabilities
+
+    @property
     def fewest(self) -> int:
         """The smallest number of labels that a prediction has."""
         return len(self.labels) if self.named is None else int(self.named.min())
@@ -120,13 +137,17 @@ class ScoreTable:
         present = present[rows]
         labels = tuple(self.labels[c] for c in chosen)
         truth = present if self.multi_label else present.argmax(axis=1).astype(np.int64)
-        return ScoreTable(labels, tuple(self.videos[i] for i in rows), self.logits[np.ix_(rows, chosen)], truth)
+        videos, cells = tuple(self.videos[i] for i in rows), np.ix_(rows, chosen)
+        cosines = None if self.cosines is None else self.cosines[cells]
+        return ScoreTable(labels, videos, self.logits[cells], truth, cosines=cosines)
 
     def of_videos(self, rows: Sequence[int] | NDArray[np.int64]) -> ScoreTable:
         """Return the table of some videos, in the given order."""
         rows = np.asarray(rows, dtype=np.int64)
+        videos = tuple(self.videos[i] for i in rows)
         named = None if self.named is None else self.named[rows]
-        return ScoreTable(self.labels, tuple(self.videos[i] for i in rows), self.logits[rows], self.truth[rows], named)
+        cosines = None if self.cosines is None else self.cosines[rows]
+        return ScoreTable(self.labels, videos, self.logits[rows], self.truth[rows], named, cosines)
 
 
 def score_samples(
@@ -136,15 +157,17 @@ def score_samples(
     *,
     multi_label: bool = False,
     named: NDArray[np.int64] | None = None,
+    cosines: NDArray[np.float64] | None = None,
 ) -> ScoreTable:
-    """Return the table of the scores of samples, float64 [V, C]."""
+    """Return the table of the scores of samples, float64 [V, C]; see `ScoreTable`."""
     names = tuple(sample.source.id for sample in samples)
     if not multi_label:
-        return ScoreTable(labels, names, logits, np.array([sample.label for sample in samples], dtype=np.int64), named)
+        truth = np.array([sample.label for sample in samples], dtype=np.int64)
+        return ScoreTable(labels, names, logits, truth, named, cosines)
     present = np.zeros(logits.shape, dtype=np.bool_)
     for row, sample in zip(present, samples, strict=True):
         row[[label for label in sample.labels if label != NONE]] = True
-    return ScoreTable(labels, names, logits, present, named)
+    return ScoreTable(labels, names, logits, present, named, cosines)
 
 
 # -- two tables of the same videos -------------------------------------------------------------------------------
@@ -190,7 +213,8 @@ def _with_labels_of(first: ScoreTable, second: ScoreTable) -> ScoreTable:
     else:
         renumbered = np.append(np.argsort(order), NONE)  # the last entry is for -1
         truth = renumbered[second.truth.astype(np.int64)]
-    return ScoreTable(first.labels, second.videos, second.logits[:, order], truth, second.named)
+    cosines = None if second.cosines is None else second.cosines[:, order]
+    return ScoreTable(first.labels, second.videos, second.logits[:, order], truth, second.named, cosines)
 
 
 def _place_of(table: ScoreTable) -> dict[str, int]:

@@ -15,7 +15,7 @@ from bike_cli.tasks.evaluate.bootstrap import BLOCK
 from bike_cli.tasks.evaluate.metric_table import compare, mark_significant, measure
 from bike_cli.tasks.evaluate.metrics import average_precisions
 from bike_cli.tasks.evaluate.report import Comparison, SystemResult
-from bike_cli.tasks.evaluate.score_table import ScoreTable
+from bike_cli.tasks.evaluate.score_table import ScoreTable, aligned
 
 SINGLE = ["top1", "top5", "mean_class", "macro_f1", "ece", "brier", "auroc_none", "map"]
 
@@ -186,9 +186,9 @@ def test_intervals_are_those_of_loops_over_drawn_videos(coarse: bool) -> None:
 
 
 def multiple_by_loops(table: ScoreTable, places: Sequence[int]) -> dict[str, float]:
-    probabilities = table.probabilities[list(places)].T.tolist()
+    logits = table.logits[list(places)].T.tolist()
     present = table.present[list(places)].T.tolist()
-    precisions = [average_precision(s, p) for s, p in zip(probabilities, present, strict=True) if any(p)]
+    precisions = [average_precision(s, p) for s, p in zip(logits, present, strict=True) if any(p)]
     labelled = [(table.logits[i].tolist(), table.present[i]) for i in places if table.present[i].any()]
     return {
         "map": sum(precisions) / len(precisions),
@@ -277,9 +277,35 @@ def test_several_labels_have_average_precision_but_no_confusion() -> None:
 
     assert found.confusion is None
     assert {(of_class.precision, of_class.recall, of_class.f1) for of_class in found.per_class} == {(None, None, None)}
-    expected = average_precisions(table.probabilities, table.present)
+    expected = average_precisions(table.logits, table.present)
     shares = [math.nan if one.average_precision is None else one.average_precision for one in found.per_class]
     assert shares == pytest.approx(expected.tolist(), nan_ok=True)
+
+
+def test_several_labels_are_ranked_by_their_own_scores_whatever_the_others_are() -> None:
+    logits = np.array([[3.0, 9.0], [2.0, 0.0], [1.0, 0.0]])  # by probability, the first video ranks last
+    present = np.array([[True, False], [True, True], [False, False]])
+
+    first, second = measure(table_of(logits, present), resamples=0).per_class
+
+    assert (first.average_precision, second.average_precision) == (1.0, 1 / 3)
+
+
+def test_cosines_rank_saved_predictions_of_several_labels() -> None:
+    table = multiple()
+    probabilities = np.log(table.probabilities)
+    named = np.full(len(table.videos), len(table.labels))
+    saved = ScoreTable(table.labels, table.videos, probabilities, table.truth, named, cosines=table.logits / 100)
+
+    assert values_of(measure(saved, resamples=0)) == values_of(measure(table, resamples=0))
+    half = [0, 2, 4, 5]
+    assert np.array_equal(saved.restricted(half).label_scores, table.restricted(half).logits / 100)
+    assert np.array_equal(saved.of_videos([3, 1]).label_scores, table.logits[[3, 1]] / 100)
+    order = [6, 2, 0, 1, 3, 5, 4]
+    turned = ScoreTable(
+        tuple(table.labels[i] for i in order), table.videos, table.logits[:, order], table.present[:, order]
+    )
+    assert np.array_equal(aligned(turned, saved)[1].label_scores, table.logits[:, order] / 100)
 
 
 def test_average_precision_of_ties_earns_nothing() -> None:

@@ -1,0 +1,55 @@
+"""The scores and cosines of a file of predictions as matrices of videos and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from bike_cli.data.predictions.predictions import Predictions
+
+LEAST = float(np.log(np.finfo(np.float64).tiny))  # below the log of every positive score in a file
+MOST = 1 - 2.0**-53  # the largest sigmoid below 1
+VIDEOS_AT_ONCE = 4096
+
+
+def logits_of(
+    predictions: Predictions, rows: Sequence[int], columns: NDArray[np.int64], *, classes: int
+) -> NDArray[np.float64]:
+    """Return the log of the probabilities of some videos, [V, C]; see `MatchedPredictions`."""
+    logits, is_sigmoid = np.full((len(rows), classes), -np.inf), predictions.score_kind == "sigmoid"
+    for at, rank, labelled in _blocks(predictions, rows):
+        scores = predictions.scores[labelled]
+        logs = np.log(scores, out=LEAST - 1.0 - rank, where=scores > 0)
+        if is_sigmoid:
+            logs -= np.log1p(-np.minimum(scores, MOST))
+        logits[at, columns[predictions.places[labelled]]] = logs
+    # Log-odds differ from the logits of the softmax by the bias alone, which cancels.
+    return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True) if is_sigmoid else logits
+
+
+def cosines_of(
+    predictions: Predictions, rows: Sequence[int], columns: NDArray[np.int64], *, classes: int
+) -> NDArray[np.float64] | None:
+    """Return the cosines of some videos with all labels, [V, C]; see `MatchedPredictions`."""
+    cosines = np.full((len(rows), classes), np.nan)
+    for at, rank, labelled in _blocks(predictions, rows):
+        given = predictions.cosines[labelled]
+        if np.isnan(given).any() or (np.diff(given)[rank[1:] > 0] > 0).any():
+            return None
+        cosines[at, columns[predictions.places[labelled]]] = given
+    return None if np.isnan(cosines).any() else cosines
+
+
+def _blocks(predictions: Predictions, rows: Sequence[int]) -> Iterator[tuple[NDArray[np.int64], ...]]:
+    """Yield, for some videos at a time, the row and the rank of each of their labels, and its place in `scores`."""
+    starts = predictions.starts
+    for first in range(0, len(rows), VIDEOS_AT_ONCE):
+        block = np.array(rows[first : first + VIDEOS_AT_ONCE], dtype=np.int64)
+        counts = starts[block + 1] - starts[block]
+        rank = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)  # from 0 in each video
+        at = np.repeat(np.arange(first, first + len(block)), counts)
+        yield at, rank, np.repeat(starts[block], counts) + rank
