@@ -192,6 +192,7 @@ class Finetuning:
             mixed = self._validator.validate("wise_ft", self._best.results.epoch or 0, best=None)
             self._best.add_mixed(mixed)
             yield mixed
+        self.engine = self.plan.engine.after_training()
 
     def _validate(self, video: VideoTraining, *, best: float | None) -> Validation:
         video.copy_to(self.plan.engine)
@@ -202,12 +203,7 @@ class Finetuning:
             self.folder.save(step, video.snapshot(self.plan.settings, self._best.results, self._best.since_best))
 
     def _train_attributes(self) -> Iterator[Step | Validation]:
-        plan, epochs = self.plan, self.config.learning.epochs
-        engine = plan.engine
-        if self.video is not None:
-            # A new engine and encoder: the old ones cache digests of the weights before training.
-            scale = float(engine.encoder.model.logit_scale.detach().exp())
-            engine = replace(engine, encoder=replace(engine.encoder), logit_scale=scale)
+        plan, epochs, engine = self.plan, self.config.learning.epochs, self.engine
         texts = plan.current_texts()
         train, val = (
             describe_videos(engine, texts, side, plan, self._pool, self.group) for side in (plan.train, plan.val)

@@ -87,8 +87,9 @@ def freeze(engine: Engine, frozen: str) -> None:
     for parameter in () if engine.temporal_head is None else engine.temporal_head.parameters():
         parameter.requires_grad_("head" not in names)
     clip.logit_scale.requires_grad_("scale" not in names)
-    if getattr(clip, "logit_bias", None) is not None:  # only a sigmoid loss trains it; see `Learner`
-        clip.logit_bias.requires_grad_(False)
+    bias = _bias_of(engine)
+    if bias is not None:  # only a sigmoid loss trains it; see `Learner`
+        bias.requires_grad_(False)
     blocks = max((int(match[1]) for match in map(_BLOCKS.fullmatch, names) if match), default=0)
     if blocks:
         _freeze_blocks(clip.visual, blocks)
@@ -202,8 +203,9 @@ class VideoTraining:
         """Copy the current weights to the engine that holds them whole; every process must call this at once."""
         model = engine.encoder.model
         model.logit_scale.copy_(self.learner.scale)
-        if self.learner.bias is not None and getattr(model, "logit_bias", None) is not None:
-            model.logit_bias.copy_(self.learner.bias)
+        own_bias = _bias_of(engine)
+        if self.learner.bias is not None and own_bias is not None:
+            own_bias.copy_(self.learner.bias)
         if self.learner.is_sharded:
             for name, parameter in trained_parameters(engine, self.learner).items():
                 parameter.copy_(full_tensor(self.trained[name]))
@@ -294,8 +296,14 @@ def trained_parameters(engine: Engine, learner: Learner) -> dict[str, nn.Paramet
     parameters = {f"clip.{name}": p for name, p in engine.encoder.model.named_parameters() if p.requires_grad}
     if learner.scale.requires_grad:
         parameters["clip.logit_scale"] = learner.scale
+    if learner.bias is not None and _bias_of(engine) is not None:
+        parameters["clip.logit_bias"] = learner.bias
     if engine.temporal_head is not None:
         parameters |= {f"head.{name}": p for name, p in engine.temporal_head.named_parameters() if p.requires_grad}
-    if learner.bias is not None:
+    if learner.bias is not None and _bias_of(engine) is None:
         parameters["head.bias"] = learner.bias
     return parameters
+
+
+def _bias_of(engine: Engine) -> nn.Parameter | None:
+    return getattr(engine.encoder.model, "logit_bias", None)
