@@ -4,7 +4,8 @@ Messages have the form `subject: what is wrong; what to do`. Bugs are not BikeEr
 exit with 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import ClassVar, Literal
 
@@ -27,9 +28,18 @@ class ExitCode(IntEnum):
 
 
 class BikeError(Exception):
-    """Something a user can fix; the message says how."""
+    """Something a user can fix; the message says how.
+
+    Args:
+        settings: the names of the settings whose values it refuses. A command then says where they come from, if that
+            is not the command line; see `settings.naming_origins`.
+    """
 
     exit_code: ClassVar[ExitCode] = ExitCode.BUG
+
+    def __init__(self, message: str = "", *, settings: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.settings = tuple(settings)
 
 
 class UsageError(BikeError):
@@ -61,8 +71,8 @@ class ModelError(BikeError):
 
     exit_code = ExitCode.NO_MODEL
 
-    def __init__(self, message: str, *, details: Sequence[str] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, details: Sequence[str] = (), settings: Sequence[str] = ()) -> None:
+        super().__init__(message, settings=settings)
         self.details = tuple(details)
 
     def __str__(self) -> str:
@@ -84,6 +94,19 @@ class VideoError(BikeError):
     def __init__(self, message: str, *, kind: FailureKind) -> None:
         super().__init__(message)
         self.kind: FailureKind = kind
+
+
+@contextmanager
+def concerning(*settings: str) -> Iterator[None]:
+    """Mark errors as refusing the values of these settings, unless they name settings themselves.
+
+    It is a context, and a decorator of functions that take the value of a setting.
+    """
+    try:
+        yield
+    except BikeError as e:
+        e.settings = e.settings or settings
+        raise
 
 
 def shorten(text: object, length: int = 200) -> str:

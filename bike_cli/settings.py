@@ -11,21 +11,26 @@ import dataclasses
 import difflib
 import logging
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from bike_cli.config import Affects, ClassifyConfig, EvalConfig, FewshotConfig, FinetuneConfig, flag_of
-from bike_cli.errors import ConfigError
-from bike_cli.wording import either, nearest
+from bike_cli.errors import BikeError, ConfigError
+from bike_cli.wording import all_of, either, nearest
 
 logger = logging.getLogger(__name__)
 
 Config = TypeVar("Config")
 COMMANDS = {"classify": ClassifyConfig, "fewshot": FewshotConfig, "eval": EvalConfig, "finetune": FinetuneConfig}
 SettingValue = str | int | float | bool | None
+# Where the values of settings come from that were resolved in `naming_origins`: a file, or a variable.
+_origins: ContextVar[dict[str, str] | None] = ContextVar("_origins", default=None)
 
 
 class UnknownKeyError(ConfigError):
@@ -128,14 +133,48 @@ def resolve(
         if value is not None:
             values[name] = _checked(name, value, known, origin="command line")
             origins.pop(name, None)
+    if (recorded := _origins.get()) is not None:
+        recorded |= origins
     given = defaults(values) if callable(defaults) else defaults or {}
     try:
         return build(config, {**given, **values})
     except ConfigError as e:
-        origin = origins.get(str(e).partition(" ")[0])  # a message about one value begins with its name
-        if origin is None:
-            raise
-        raise ConfigError(f"{origin}: {e}") from e
+        e.settings = e.settings or (str(e).partition(" ")[0],)  # a message about one value begins with its name
+        _name_origins(e, origins)
+        raise
+
+
+@contextmanager
+def naming_origins() -> Iterator[None]:
+    """Say in errors that refuse a setting which file or variable its value comes from.
+
+    Most values are checked by `resolve`, some only where they are used: a model, a template, shots. Errors of the
+    latter name their settings; see `errors.concerning`. This covers configurations that are resolved inside.
+    """
+    origins: dict[str, str] = {}
+    token = _origins.set(origins)
+    try:
+        yield
+    except BikeError as e:
+        _name_origins(e, origins)
+        raise
+    finally:
+        _origins.reset(token)
+
+
+def _name_origins(error: BikeError, origins: Mapping[str, str]) -> None:
+    """Put the origins of the refused settings in front of the message, once."""
+    message, named = str(error.args[0]), [name for name in error.settings if name in origins]
+    if named:
+        subjects = dict.fromkeys(_subject(name, origins[name], message) for name in named)
+        error.args = (f"{all_of(subjects)}: {message}", *error.args[1:])
+        error.settings = ()
+
+
+def _subject(name: str, origin: str, message: str) -> str:
+    """Return the variable of a setting, or the file, with the key unless the message has it."""
+    has_name = re.search(rf"\b{name}\b", message.replace("-", "_")) is not None
+    return origin if has_name or origin == variable_of(name) else f"{origin}: {name}"
 
 
 def variable_of(name: str) -> str:

@@ -22,7 +22,7 @@ from bike_cli.cli.terminal.console import check_stdout, handle_errors, plain, pr
 from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.config import StoreConfig
 from bike_cli.errors import UsageError
-from bike_cli.settings import resolve, warn_of_unknown_variables
+from bike_cli.settings import naming_origins, resolve, warn_of_unknown_variables
 from bike_cli.wording import count
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 @cache_app.command("info", cls=BikeCommand)
 def info_command(cache_dir: o.CacheDir = None, json_line: o.Json = False, verbose: o.Verbose = 0) -> None:
     """Show the place and size of the cache, and its content for each model and sampling."""
-    with handle_errors(verbose=verbose):
+    with handle_errors(verbose=verbose), naming_origins():
         check_stdout("answer", way_out="redirect it to a file")
         from bike_cli.engine.store.file import origin, store_file
         from bike_cli.engine.store.store import Store, StoreInfo
@@ -69,7 +69,7 @@ def prune_command(
     verbose: o.Verbose = 0,
 ) -> None:
     """Make the cache smaller."""
-    with handle_errors(verbose=verbose):
+    with handle_errors(verbose=verbose), naming_origins():
         from bike_cli.engine.store.file import origin, remove, store_file
         from bike_cli.engine.store.store import Pruned, Store
 

@@ -19,7 +19,7 @@ from bike_cli.cli.terminal.targets import (
 )
 from bike_cli.config import EngineConfig, OneBranch
 from bike_cli.errors import UsageError
-from bike_cli.settings import resolve, warn_of_unknown_variables
+from bike_cli.settings import naming_origins, resolve, warn_of_unknown_variables
 
 if TYPE_CHECKING:
     from bike_cli.engine.models.parts import Checkpoint
@@ -67,7 +67,7 @@ def export_command(
 
     bike export models/mine mine.pt --official
     """
-    with handle_errors(quiet=quiet, verbose=verbose):
+    with handle_errors(quiet=quiet, verbose=verbose), naming_origins():
         warn_of_unknown_variables()
         config = resolve(EngineConfig, flags={"model": model, "offline": offline})
         if branch is not None and not official:

@@ -24,12 +24,13 @@ from bike_cli.cli.completion import completer_of
 from bike_cli.cli.terminal.console import handle_errors, print_config
 from bike_cli.config import EngineConfig, Flag, flag, flag_of
 from bike_cli.config.fields import DATA, GENERAL, OUTPUT, PANELS
-from bike_cli.errors import ConfigError, ExitCode
+from bike_cli.errors import ConfigError, ExitCode, concerning
 from bike_cli.settings import (
     UnknownKeyError,
     dump,
     fields_and_values,
     leaves,
+    naming_origins,
     options_of,
     parse_value,
     resolve,
@@ -110,7 +111,8 @@ def trained_defaults(
         from bike_cli.engine.models.training_records import training_of
 
         named = models or [str(values.get("model", EngineConfig.model))]
-        trained = next((record for record in map(training_of, named) if record is not None), None)
+        with concerning("model"):
+            trained = next((record for record in map(training_of, named) if record is not None), None)
         return {} if trained is None else {n: v for n, v in trained.settings.items() if n in known}
 
     return defaults
@@ -145,7 +147,7 @@ def command(
     def call(**given: Any) -> None:  # noqa: ANN401 - of the types of the fields
         values = {name: _as_field(hints[name], value) for name, value in given.items()}
         request: Asked = request_type(**{name: values[name] for name in requested})
-        with handle_errors(quiet=request.quiet, verbose=request.verbose):
+        with handle_errors(quiet=request.quiet, verbose=request.verbose), naming_origins():
             warn_of_unknown_variables()
             flags = {name: values[name] for name in settings if name not in requested}
             with _explaining_keys(requested.values()):

@@ -20,7 +20,7 @@ from bike_cli.cli.terminal.console import check_stdout, handle_errors, notice, p
 from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.config import EngineConfig
 from bike_cli.errors import UsageError
-from bike_cli.settings import resolve, warn_of_unknown_variables
+from bike_cli.settings import naming_origins, resolve, warn_of_unknown_variables
 
 if TYPE_CHECKING:
     from bike_cli.engine.models.catalogue import KnownModel
@@ -89,7 +89,7 @@ def pull_command(
 
     An interrupted download continues where it stopped.
     """
-    with handle_errors(quiet=quiet, verbose=verbose):
+    with handle_errors(quiet=quiet, verbose=verbose), naming_origins():
         from bike_cli.cli.terminal.downloads import Downloads
         from bike_cli.engine.download.progress import reporting_to
         from bike_cli.engine.download.pull import pull

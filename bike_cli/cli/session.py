@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bike_cli.cli.terminal.console import display, download_aliases, loading, notice, plain, stderr, stderr_is_tty
 from bike_cli.cli.terminal.progress_lines import ProgressLines
 from bike_cli.config import VideoConfig
+from bike_cli.errors import concerning
 
 if TYPE_CHECKING:
     from bike_cli.engine.engine import Engine
@@ -33,7 +34,8 @@ class Session:
         """Download models that are missing, and start the workers; imports that take seconds may follow meanwhile."""
         if not self._has_started:
             # Without a network this fails at once, before torch is imported.
-            download_aliases(models, offline=self._config.engine.offline, quiet=self.quiet)
+            with concerning("model", "attribute_model"):
+                download_aliases(models, offline=self._config.engine.offline, quiet=self.quiet)
             self.pool.warm_up()
             self._has_started = True
 

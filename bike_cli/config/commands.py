@@ -45,7 +45,8 @@ class VideoConfig:
 
     def __post_init__(self) -> None:
         if self.sampling.draft and self.decoding.decoder == "decord":
-            raise ConfigError("draft is on and decoder is decord, which skips no frame; give decoder auto, or no draft")
+            problem = "draft is on and decoder is decord, which skips no frame"
+            raise ConfigError(f"{problem}; give decoder auto, or no draft", settings=("draft", "decoder"))
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,8 @@ class LearningConfig:
         check_above(0, lr=self.lr)
         check_not_below(0, clip_ratio=self.clip_ratio, weight_decay=self.weight_decay)
         if self.warmup is not None and not 0 <= self.warmup < self.epochs:
-            raise ConfigError(f"warmup is {self.warmup} of {self.epochs} epochs; give fewer, or more epochs")
+            problem = f"warmup is {self.warmup} of {self.epochs} epochs"
+            raise ConfigError(f"{problem}; give fewer, or more epochs", settings=("warmup", "epochs"))
 
     @property
     def warm_up(self) -> float:
@@ -127,7 +128,8 @@ class BatchConfig:
 
     def __post_init__(self) -> None:
         if self.batch_size == "auto" and self.strategy == "fsdp":
-            raise ConfigError("batch_size is auto, and what fits is not tried with strategy fsdp; give a number")
+            problem = "batch_size is auto, and what fits is not tried with strategy fsdp"
+            raise ConfigError(f"{problem}; give a number", settings=("batch_size", "strategy"))
         if self.batch_size != "auto":
             check_at_least(2, batch_size=self.batch_size)
         check_at_least(1, accumulate=self.accumulate)
@@ -188,9 +190,11 @@ class FinetuneConfig(VideoConfig):
         if self.learning.branch == "attributes" and self.keeping.wise_ft is not None:
             raise ConfigError(
                 f"wise_ft is {self.keeping.wise_ft}, but branch is attributes, and it mixes weights of the video "
-                "branch; leave it out"
+                "branch; leave it out",
+                settings=("wise_ft", "branch"),
             )
         if self.sampling.clips != 1 or self.sampling.crops != 1:
             raise ConfigError(
-                "clips and crops are for testing; leave them out, a video is trained on one view at a time"
+                "clips and crops are for testing; leave them out, a video is trained on one view at a time",
+                settings=("clips", "crops"),
             )

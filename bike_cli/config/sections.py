@@ -84,7 +84,8 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         check_at_least(1, frames=self.frames, clips=self.clips)
         if self.sampling == "dense" and self.frames > DENSE_WINDOW:
-            raise ConfigError(f"frames is {self.frames}; a dense clip has at most {DENSE_WINDOW}")
+            problem = f"frames is {self.frames}; a dense clip has at most {DENSE_WINDOW}"
+            raise ConfigError(problem, settings=("frames", "sampling"))
 
 
 @dataclass(frozen=True)

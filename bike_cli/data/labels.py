@@ -11,7 +11,7 @@ from bike_cli.config import PROMPT
 from bike_cli.data.csv_rows import csv_rows
 from bike_cli.data.label_files import read_table
 from bike_cli.data.lines import Line, check, key, path_of, read_lines, read_text, tidy
-from bike_cli.errors import UsageError
+from bike_cli.errors import UsageError, concerning
 from bike_cli.media import VIDEO_EXTENSIONS
 from bike_cli.records import Prompt
 
@@ -77,6 +77,7 @@ def parse_labels(texts: str | Sequence[str], named: str = "-L") -> tuple[str, ..
     return _distinct(check(lines, origin=named, of="labels"))
 
 
+@concerning("template")
 def read_templates(name_or_file: str | Path) -> tuple[str, ...]:
     """Return the templates of a set in `TEMPLATES`, of a file with one per line, or the given template.
 

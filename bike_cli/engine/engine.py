@@ -23,7 +23,7 @@ from bike_cli.engine.towers.encoder import Encoder, adapt
 from bike_cli.engine.towers.placement import Placement, explain, place, spare_threads
 from bike_cli.engine.towers.text_tower import ImageTextModel
 from bike_cli.engine.towers.tokenizers import FileTokenizer, OpenAITokenizer
-from bike_cli.errors import UsageError
+from bike_cli.errors import UsageError, concerning
 from bike_cli.records import Clip, Prompt, TextFeatures, VideoFeatures
 
 logger = logging.getLogger(__name__)
@@ -126,7 +126,8 @@ class Engine:
         if self.temporal_head is not None and frames > MAX_FRAMES:
             raise UsageError(
                 f"frames is {frames}, but the temporal head of {self.name} has positions for {MAX_FRAMES}; "
-                "give fewer --frames"
+                "give fewer --frames",
+                settings=("frames",),
             )
 
     @torch.no_grad()
@@ -170,7 +171,8 @@ def load(
 
 def load_configured(config: EngineConfig) -> Engine:
     """Return the engine that the config of a program names; see `load` and `spare_threads`."""
-    engine = load(config.model, config.device, config.precision, offline=config.offline, compile=config.compile)
+    with concerning("model"):
+        engine = load(config.model, config.device, config.precision, offline=config.offline, compile=config.compile)
     spare_threads(engine.encoder.model)
     return engine
 
@@ -184,7 +186,8 @@ def assemble(checkpoint: Checkpoint, placement: Placement, *, compiled: bool = F
     clip = checkpoint.clip
     for module in (clip, checkpoint.temporal_head, checkpoint.attribute_head):
         if module is not None and placement.dtype is torch.float16:
-            check_range(module.state_dict(), placement.dtype, origin=checkpoint.name)
+            with concerning("model", "precision"):
+                check_range(module.state_dict(), placement.dtype, origin=checkpoint.name)
     tokenizer = checkpoint.tokenizer or OpenAITokenizer(int(clip.context_length))
     encoder = adapt(clip, tokenizer=tokenizer, recipe=checkpoint.image, placement=placement, compiled=compiled)
     temporal, attribute = checkpoint.temporal_head, checkpoint.attribute_head

@@ -22,7 +22,7 @@ from bike_cli.engine.scoring import normalise_in_place, unit
 from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.store.store import open_store, recipe_key
 from bike_cli.engine.voters import Voters, voters
-from bike_cli.errors import UsageError, shorten
+from bike_cli.errors import UsageError, concerning, shorten
 from bike_cli.inference.classifier import AttributeBranch, Classifier
 from bike_cli.inference.features import Shelf
 from bike_cli.records import Prompt, TextFeatures
@@ -183,7 +183,8 @@ def _check_saved(saved: SavedClassifier, engine: Engine, labels: Sequence[str]) 
     if engine.fingerprint != saved.fingerprint:
         raise UsageError(
             f"classifier: was trained with the model {saved.model} ({saved.fingerprint}), but this run uses "
-            f"{engine.name} ({engine.fingerprint}); give --model {saved.model}, or train it again with this one"
+            f"{engine.name} ({engine.fingerprint}); give --model {saved.model}, or train it again with this one",
+            settings=("model",),
         )
 
 
@@ -201,7 +202,8 @@ def _warn_of_other_settings(engine: Engine, config: VideoConfig, saved: SavedCla
         trained, subject = _settings_that_count(saved, config), "classifier"
         if template == saved.template and read_templates(template) != saved.templates:
             raise UsageError(
-                f"classifier: was trained with other templates than {template} contains now; train it again"
+                f"classifier: was trained with other templates than {template} contains now; train it again",
+                settings=("template",),
             )
     elif engine.training is not None:
         recipe, subject = engine.recipe, f"model {engine.name}"
@@ -237,18 +239,21 @@ def _branch(
     if chosen.attributes == "off":
         if chosen.attribute_model is not None:
             raise UsageError(
-                f"--attribute-model {chosen.attribute_model}: is not used, as attributes are off; give a lexicon"
+                f"--attribute-model {chosen.attribute_model}: is not used, as attributes are off; give a lexicon",
+                settings=("attribute_model", "attributes"),
             )
         if chosen.attribute_weight:
             raise UsageError(
-                f"--attribute-weight {chosen.attribute_weight}: is not used, as attributes are off; give a lexicon"
+                f"--attribute-weight {chosen.attribute_weight}: is not used, as attributes are off; give a lexicon",
+                settings=("attribute_weight", "attributes"),
             )
         return None
     describer = engine
     if chosen.attribute_model is not None:
         device = str(engine.encoder.placement.device)
         precision, offline = config.engine.precision, config.engine.offline
-        describer = load(chosen.attribute_model, device=device, precision=precision, offline=offline)
+        with concerning("attribute_model"):
+            describer = load(chosen.attribute_model, device=device, precision=precision, offline=offline)
     name = describer.recipe.lexicon if chosen.attributes == "auto" else chosen.attributes
     lexicon = encode_lexicon(describer.encoder, read_lexicon(name))
     if saved is not None and chosen.attribute_weight is None:

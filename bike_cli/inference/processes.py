@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from bike_cli.config import EngineConfig
 from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.towers.placement import place
-from bike_cli.errors import UsageError
+from bike_cli.errors import UsageError, concerning
 
 Item = TypeVar("Item")
 TIMEOUT = timedelta(hours=2)  # the others wait while one process validates, encodes texts or writes
@@ -122,7 +122,8 @@ def load_on_own_device(config: EngineConfig, group: ProcessGroup) -> Engine:
     """Load the engine of this process, without compiling it; each process of a group uses another GPU."""
     if group.count > 1 and config.device in ("auto", "cuda") and place(config.device, "fp32").device.type == "cuda":
         config = replace(config, device=f"cuda:{group.local_rank}")
-    return load(config.model, config.device, config.precision, offline=config.offline)
+    with concerning("model"):
+        return load(config.model, config.device, config.precision, offline=config.offline)
 
 
 @contextmanager

@@ -329,7 +329,8 @@ def _check_model(config: ClassifyConfig, request: ClassifyRequest) -> None:
     if None not in names and names[0] != names[1]:
         raise UsageError(
             f"{request.classifier}: was trained with the model {trained}, but this run uses {wanted}; give --model "
-            f"{trained}, or train it again with --model {wanted}"
+            f"{trained}, or train it again with --model {wanted}",
+            settings=("model",),
         )
 
 

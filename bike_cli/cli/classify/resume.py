@@ -77,7 +77,8 @@ class ExistingRecords:
         if self.model not in (None, model):
             raise UsageError(
                 f"{self.name}: contains answers of the model {self.model}, and this run uses {model}; "
-                f"use --model {self.model}, or another -o"
+                f"use --model {self.model}, or another -o",
+                settings=("model",),
             )
 
     def keep(self, start: int, stop: int) -> None:
@@ -185,14 +186,17 @@ def _checked_model(record: JsonObject, wanted: RecordFormat, *, where: str) -> s
         raise UsageError(f"{where}: has the label {unknown!r}, and this run has {shown}; choose another -o")
     if len(top) != wanted.top:
         raise UsageError(
-            f"{where}: has {count(len(top), 'label')}, this run {wanted.top}; set --top, or choose another -o"
+            f"{where}: has {count(len(top), 'label')}, this run {wanted.top}; set --top, or choose another -o",
+            settings=("top",),
         )
     if ("saliency" in record) != wanted.explain:
         has, fix = ("an", "add") if "saliency" in record else ("no", "remove")
-        raise UsageError(f"{where}: has {has} explanation, unlike this run; {fix} --explain, or choose another -o")
+        problem = f"{where}: has {has} explanation, unlike this run"
+        raise UsageError(f"{problem}; {fix} --explain, or choose another -o", settings=("explain",))
     scores = record.get("scores", SCORES)
     if scores != wanted.scores:
-        raise UsageError(f"{where}: has {scores} scores, this run {wanted.scores}; set --scores, or choose another -o")
+        problem = f"{where}: has {scores} scores, this run {wanted.scores}"
+        raise UsageError(f"{problem}; set --scores, or choose another -o", settings=("scores",))
     if record.get("settings", wanted.settings) not in (wanted.settings, wanted.settings_0_1):
         raise UsageError(
             f"{where}: was made with other labels or settings, which change scores; "

@@ -114,9 +114,11 @@ def _check_used(config: EvalConfig, request: EvalRequest, *, is_predicted: bool)
     """Raise UsageError for a flag that would have no effect."""
     given = next((name for name in FEW_SHOT if name in request.arguments), None)
     if given is not None and config.protocol != "fewshot":
-        raise UsageError(f"--{given}: needs --protocol fewshot, not {config.protocol}; give that, or leave it out")
+        problem = f"--{given}: needs --protocol fewshot, not {config.protocol}"
+        raise UsageError(f"{problem}; give that, or leave it out", settings=("protocol",))
     if is_predicted and config.protocol == "fewshot":
-        raise UsageError("protocol fewshot: learns from videos, and these are predictions; name labelled videos")
+        problem = "protocol fewshot: learns from videos, and these are predictions"
+        raise UsageError(f"{problem}; name labelled videos", settings=("protocol",))
     unused = MANY if is_predicted else ("names", "merge")
     given = next((name for name in unused if getattr(request, name)), None)
     if given is not None:

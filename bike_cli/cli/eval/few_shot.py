@@ -34,11 +34,13 @@ def evaluate_few_shot(
 
     names_file = single_file(request.labels, "the protocol fewshot has one data set")
     if len(request.data) > 1:
-        raise UsageError(f"protocol fewshot: draws from one data set, and {len(request.data)} were named; name one")
+        problem = f"protocol fewshot: draws from one data set, and {len(request.data)} were named"
+        raise UsageError(f"{problem}; name one", settings=("protocol",))
     unsupported = {"--official": config.official, "--unknown": request.unknown, "--multi-label": request.multi_label}
     for flag, is_given in unsupported.items():
         if is_given:
-            raise UsageError(f"{flag}: is not supported by the protocol fewshot; leave it out")
+            problem = f"{flag}: is not supported by the protocol fewshot"
+            raise UsageError(f"{problem}; leave it out", settings=("official", "protocol"))
     labelled = read_labelled(files[0], names_file=names_file, root=request.root)
     samples = [*labelled.train, *(labelled.test or ())]
     check_videos(*request.targets.values(), samples=samples)

@@ -79,10 +79,12 @@ def _truth(config: EvalConfig, request: EvalRequest, file: str) -> Path:
     if truth is None:
         raise UsageError(f"{file}: contains predictions; name the true labels with --labels truth.csv")
     if config.official:
-        raise UsageError("--official: needs videos, but these are predictions; leave it out, or evaluate the videos")
+        problem = "--official: needs videos, but these are predictions"
+        raise UsageError(f"{problem}; leave it out, or evaluate the videos", settings=("official",))
     if config.protocol == "k600":
         problem = "averages over splits, but predictions have no splits"
-        raise UsageError(f"protocol k600: {problem}; evaluate the videos, with a list file for each split")
+        way_out = "evaluate the videos, with a list file for each split"
+        raise UsageError(f"protocol k600: {problem}; {way_out}", settings=("protocol",))
     return truth
 
 
@@ -117,7 +119,7 @@ def _warn_of_left_out(file: str, joined: MatchedPredictions, config: EvalConfig)
     few = "" if fewest == joined.named.max() else "as few as "
     problem, way_out = f"has {few}{fewest} of {classes} labels per video", f"classify with -k {classes}"
     if config.protocol == "zeroshot-half":
-        raise UsageError(f"{file}: {problem}, but zeroshot-half needs all; {way_out}")
+        raise UsageError(f"{file}: {problem}, but zeroshot-half needs all; {way_out}", settings=("protocol",))
     lost = ["top-5"] if fewest < TOP < classes else []
     lost += ["mAP"] if joined.truth.multi_label else ["the Brier score", "mAP"]
     verb = "are" if len(lost) > 1 else "is"

@@ -95,7 +95,8 @@ def draw(
                 leaving = count(most, "shot leaves", "shots leave")
                 raise UsageError(
                     f"class {name!r}: has {count(most, 'video')} to draw from, and {leaving} none to test on; "
-                    f"add videos, give --test, or ask for fewer --shots"
+                    f"add videos, give --test, or ask for fewer --shots",
+                    settings=("shots",),
                 )
             tested += usable[most:]
     for name, held in zip(names, dealt.held or (), strict=dealt.held is not None):
@@ -114,7 +115,8 @@ def _too_few(name: str, usable: int, unusable: int, most: int, reason: str | Non
     needs = f"{count(most, 'shot needs', 'shots need')} {most}"
     return UsageError(
         f"class {name!r}: has {count(usable, 'video')} to draw from{lost}, and {needs}; add videos, or ask for fewer "
-        f"--shots"
+        f"--shots",
+        settings=("shots",),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bike_cli.data.lines import key, path_of, read_lines
+from bike_cli.errors import concerning
 
 _FOLDER = Path(__file__).parent
 
@@ -14,6 +15,7 @@ def lexicon_names() -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in _FOLDER.glob("*.txt")))
 
 
+@concerning("attributes")
 def read_lexicon(name_or_file: str | Path) -> tuple[str, ...]:
     """Return the phrases of a lexicon that comes with bike, or of a file with one per line, in its order.
 

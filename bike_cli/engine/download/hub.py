@@ -22,6 +22,7 @@ from huggingface_hub import constants
 from bike_cli.engine.download.partial_file import report_write_errors, sha256_of
 from bike_cli.engine.download.progress import Transfer, current_reporter
 from bike_cli.engine.download.remote_file import (
+    OFFLINE_FLAG,
     RemoteFile,
     UnavailableError,
     look_up,
@@ -128,7 +129,9 @@ def is_intact(cached: Path, file: ModelFile, *, offline: bool) -> bool | None:
 
 def _forbidden(files: Sequence[ModelFile], reason: str) -> ModelError:
     is_single = len(files) == 1 and files[0].kind == "tokenizer"
-    return _missing(files, f"not on this disk, and {reason} forbids downloading {'it' if is_single else 'them'}")
+    error = _missing(files, f"not on this disk, and {reason} forbids downloading {'it' if is_single else 'them'}")
+    error.settings = ("offline",) if reason == OFFLINE_FLAG else ()
+    return error
 
 
 def _missing(files: Sequence[ModelFile], problem: str, advice: str = "") -> ModelError:

@@ -27,6 +27,7 @@ from bike_cli.engine.download.partial_file import sha256_of
 from bike_cli.errors import ModelError
 from bike_cli.wording import either
 
+OFFLINE_FLAG = "--offline"
 ANSWER_S = 3  # default number of seconds to wait for the hub's answer
 
 # The client's HTTP library is httpx or httpx2; HfHubHTTPError derives from its base class. ValueError and ImportError:
@@ -110,7 +111,7 @@ def answer_timeout_s() -> float:
 def offline_reason(*, offline: bool) -> str | None:
     """Return the flag or environment variable that forbids using the network; None if the network may be used."""
     if offline:
-        return "--offline"
+        return OFFLINE_FLAG
     if not constants.HF_HUB_OFFLINE:
         return None
     return "HF_HUB_OFFLINE" if os.environ.get("HF_HUB_OFFLINE") else "TRANSFORMERS_OFFLINE"

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from bike_cli.errors import StoreError
+from bike_cli.errors import StoreError, concerning
 
 FILE = "features.sqlite"
 APPLICATION = 0x42494B45  # "BIKE"
@@ -71,6 +71,7 @@ def default_folder() -> Path:
     return home / ".cache" / "bike"
 
 
+@concerning("cache_dir")
 def store_file(folder: Path | None) -> Path:
     """Return the path of the store in `folder`, which need not exist; None: the default folder."""
     try:
@@ -79,6 +80,7 @@ def store_file(folder: Path | None) -> Path:
         raise OutOfReachError(f"{folder}: cannot be found ({e})") from e
 
 
+@concerning("cache_dir")
 def origin(file: Path) -> Origin:
     """Return whose file this is, from its header alone; SQLite neither opens nor locks it.
 
@@ -102,6 +104,7 @@ def origin(file: Path) -> Origin:
     return "none" if is_begun else "foreign"
 
 
+@concerning("cache_dir")
 def connect(file: Path) -> sqlite3.Connection:
     """Return a connection to the store in `file`, which is created if it does not exist.
 
@@ -129,6 +132,7 @@ def connect(file: Path) -> sqlite3.Connection:
         raise out_of_reach(file, e) from e
 
 
+@concerning("cache_dir")
 def remove(file: Path) -> int:
     """Remove a store, damaged or not, and return the bytes that it took; a run that has it open continues without.
 

@@ -122,7 +122,8 @@ class Encoder:
         if positions == "all":
             raise UsageError(
                 "spot all: needs a feature for every position of a text, and the text tower of this model has one for "
-                "the whole text only; give eot or words"
+                "the whole text only; give eot or words",
+                settings=("spot",),
             )
         return self._read_whole(prompts, positions)
 
@@ -266,7 +267,8 @@ def _compiled(encoder: Encoder) -> Encoder:
         compiled.encode_videos([np.zeros((1, side, side, 3), np.uint8)])
     except torch._dynamo.exc.TorchDynamoException as e:
         fact = str(e).strip().splitlines()[0]
-        raise UsageError(f"compile: torch cannot compile the image tower here ({fact}); leave --compile out") from e
+        problem = f"compile: torch cannot compile the image tower here ({fact})"
+        raise UsageError(f"{problem}; leave --compile out", settings=("compile",)) from e
     return compiled
 
 

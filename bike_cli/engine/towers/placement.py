@@ -62,7 +62,8 @@ def place(device: Device, precision: Precision) -> Placement:
     if precision == "auto":
         return Placement(chosen, torch.float32)
     if precision == "fp16" and chosen.type == "cpu":
-        raise UsageError("precision fp16: a CPU computes it slower than fp32; ask for fp32 or bf16")
+        problem = "precision fp16: a CPU computes it slower than fp32"
+        raise UsageError(f"{problem}; ask for fp32 or bf16", settings=("precision",))
     return Placement(chosen, _DTYPES[precision])
 
 
@@ -121,4 +122,5 @@ def _device(name: Device) -> torch.device:
         return torch.device(available[0])
     if name in available or (name == "cuda" and "cuda:0" in available):
         return torch.device(name)
-    raise UsageError(f"device {name!r}: is not on this machine; choose {either(['auto', *available])}")
+    way_out = f"choose {either(['auto', *available])}"
+    raise UsageError(f"device {name!r}: is not on this machine; {way_out}", settings=("device",))

@@ -164,7 +164,8 @@ def crop_corners(size: tuple[int, int], recipe: ImageRecipe, crops: int) -> list
     if crops == 1:
         return [(round(across / 2), round(down / 2))]  # half to even, as torchvision
     if recipe.resize_mode != "shortest":
-        raise UsageError(f"crops is {crops}, but this model sees whole frames ({recipe.resize_mode}); ask for 1")
+        problem = f"crops is {crops}, but this model sees whole frames ({recipe.resize_mode})"
+        raise UsageError(f"{problem}; ask for 1", settings=("crops",))
     # Steps of a quarter margin, rounded down: the right crop may miss the border by 3 pixels, as in the official code.
     step_x, step_y = across // 4, down // 4
     return [(0, 2 * step_y), (4 * step_x, 2 * step_y), (2 * step_x, 2 * step_y)]

@@ -80,7 +80,8 @@ def evaluate(
     given = (systems,) if isinstance(systems, Engine | System) else tuple(systems)
     config = config or _default_config(given)
     if config.protocol == "fewshot":
-        raise UsageError("protocol fewshot: learns from some of the videos; use bike.fewshot, or bike eval")
+        problem = "protocol fewshot: learns from some of the videos"
+        raise UsageError(f"{problem}; use bike.fewshot, or bike eval", settings=("protocol",))
     files = () if isinstance(data, EvalSet) else (data,) if isinstance(data, str | Path) else tuple(data)
     eval_set = data if isinstance(data, EvalSet) else read_eval_set(files, multi_label=config.protocol == "multilabel")
     compared = [_as_system(system, config) for system in given]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.config import EvalConfig
-from bike_cli.errors import UsageError
+from bike_cli.errors import UsageError, concerning
 from bike_cli.tasks.evaluate.metrics import average_precisions, softmax, top1_and_top5
 from bike_cli.tasks.evaluate.protocols import Part, candidates_of_halves, over_splits
 from bike_cli.tasks.evaluate.report import Estimate
@@ -34,6 +34,7 @@ OFFICIAL_NAMES = {  # of the metrics that only the official code has
 }
 
 
+@concerning("official", "protocol", "attribute_weight", "attribute_model")
 def check_attributes(config: EvalConfig, weight: float) -> None:
     """Raise UsageError if attributes count, with this weight, but the official code has no metric with attributes."""
     if config.official and weight > 0 and config.protocol != "standard":

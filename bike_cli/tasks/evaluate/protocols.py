@@ -63,7 +63,8 @@ def candidates_of_halves(table: ScoreTable) -> list[NDArray[np.int64]]:
     candidates = [np.sort(drawn[table.present[:, drawn].any(axis=0)]) for drawn in half_draws(len(table.labels))]
     if not all(map(len, candidates)):
         count = len(table.labels) // 2
-        raise UsageError(f"zeroshot-half: none of the {count} classes of a split has videos; add videos")
+        problem = f"zeroshot-half: none of the {count} classes of a split has videos"
+        raise UsageError(f"{problem}; add videos", settings=("protocol",))
     return candidates
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from bike_cli.config import RESULTS, TRAINED_ATTRIBUTE_WEIGHT, EvalConfig
 from bike_cli.data.labelled.eval_sets import EvalSet
 from bike_cli.engine.engine import Engine
-from bike_cli.errors import UsageError
+from bike_cli.errors import UsageError, concerning
 from bike_cli.records import Failure
 from bike_cli.settings import settings_affecting
 from bike_cli.tasks.evaluate.answers import TOP
@@ -49,6 +49,7 @@ class SystemScores:
     provenance: Provenance | None = None  # what its answers depend on; None for saved predictions
 
 
+@concerning("protocol")
 def check_protocol(config: EvalConfig, eval_set: EvalSet) -> None:
     """Raise UsageError where videos do not fit the protocol, or the official code has no such metrics."""
     weight = config.attributes.attribute_weight

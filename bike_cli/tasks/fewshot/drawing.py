@@ -45,7 +45,8 @@ class Drawing:
         self._test = None if labelled.test is None else tuple(range(len(labelled.train), len(self.samples)))
         if self._test is not None and test_fraction is not None:
             raise UsageError(
-                "--test-fraction: holds videos back for testing, but the data have a test side; leave it out"
+                "--test-fraction: holds videos back for testing, but the data have a test side; leave it out",
+                settings=("test_fraction",),
             )
         self._shots = None if config.shots == "auto" else parse_shots(config.shots)
         self._deals = tuple(
@@ -56,7 +57,7 @@ class Drawing:
             smallest = min(sum(sample.label == i for sample in labelled.train) for i in range(len(self._names)))
             if test_fraction is not None:
                 problem = f"holds back all {smallest} videos of the smallest class, so none is left to draw"
-                raise UsageError(f"--test-fraction: {problem}; give a smaller fraction")
+                raise UsageError(f"--test-fraction: {problem}; give a smaller fraction", settings=("test_fraction",))
             raise UsageError("shots: the smallest class has one video, so none is left to test on; add videos")
 
     def draws(self, unusable: Collection[int] = (), reasons: Mapping[int, str] | None = None) -> Draws:

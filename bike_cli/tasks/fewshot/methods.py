@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 
 from bike_cli.engine.heads.few_shot import Head, Views, linear_probe, prototypes, tip_adapter, zero_shot
-from bike_cli.errors import UsageError, shorten
+from bike_cli.errors import UsageError, concerning, shorten
 from bike_cli.wording import either
 
 Fit = Callable[[Views, Tensor, Tensor, float], Head]
@@ -21,6 +21,7 @@ BASELINE = "zeroshot"
 TRAINED = "bike"  # trains the image tower, so it encodes each video again: minutes on a GPU, hours without
 
 
+@concerning("shots")
 def parse_shots(text: str) -> tuple[int, ...]:
     """Return the numbers of shots in a text such as `1,2,4`, ascending; raise UsageError if one is not above 0."""
     parts = [part.strip() for part in text.split(",")]
@@ -29,6 +30,7 @@ def parse_shots(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(part) for part in parts}))
 
 
+@concerning("method")
 def parse_methods(text: str) -> tuple[str, ...]:
     """Return the methods in a text such as `proto,probe`. The baseline is always included, and comes first.
 

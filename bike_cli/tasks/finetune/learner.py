@@ -275,7 +275,8 @@ class Learner:
             fix = "give --accumulate more parts" if self.parts < videos else "choose a smaller model or fewer --frames"
             raise ModelError(
                 f"out of memory: a batch of {videos} videos in {self.parts} parts does not fit on the device "
-                f"({reason}); {fix}"
+                f"({reason}); {fix}",
+                settings=("accumulate", "batch_size"),
             )
         for parameter in (*self.branch.parameters(), self.scale, self.bias):
             if parameter is not None:

@@ -125,7 +125,7 @@ def choose_loss(config: FinetuneConfig, *, multi_label: bool) -> str:
     if multi_label != (loss == "bce"):
         problem = "videos have several labels" if multi_label else "each video has one label"
         fix = "leave it out, or give bce" if multi_label else "leave it out, or give --multi-label"
-        raise ConfigError(f"loss is {loss}, but {problem}; {fix}")
+        raise ConfigError(f"loss is {loss}, but {problem}; {fix}", settings=("loss",))
     return loss
 
 
@@ -150,7 +150,8 @@ def split_sides(labelled: TrainSet, *, fraction: float, seed: int) -> tuple[tupl
     held = {place for places, count in zip(dealt.held or (), counts, strict=True) if count > 1 for place in places}
     if not held:
         raise UsageError(
-            "val_fraction: every class has a single video, so none is left for validation; add videos, or give --val"
+            "val_fraction: every class has a single video, so none is left for validation; add videos, or give --val",
+            settings=("val_fraction",),
         )
     train = tuple(sample for place, sample in enumerate(labelled.train) if place not in held)
     return train, tuple(sample for place, sample in enumerate(labelled.train) if place in held)
@@ -181,7 +182,8 @@ def choose_lexicon(engine: Engine, config: FinetuneConfig) -> str:
         problem = "attributes are off" if chosen.attributes == "off" else "attribute_model is another model"
         raise ConfigError(
             f"branch is {config.learning.branch}, but {problem}; a model trains the branch with its own attributes: "
-            "leave that out, or train the other model with --branch attributes and classify with --attribute-model"
+            "leave that out, or train the other model with --branch attributes and classify with --attribute-model",
+            settings=("branch", "attributes", "attribute_model"),
         )
     name = engine.recipe.lexicon if chosen.attributes == "auto" else chosen.attributes
     read_lexicon(name)  # report a wrong name now, not after hours of training the video branch
@@ -242,7 +244,8 @@ def _encode_texts(
         templates = read_templates(recipe.template)
         if len(templates) > 1:
             raise ConfigError(
-                f"template {recipe.template!r}: is a set, but a text tower is trained with one template; name one"
+                f"template {recipe.template!r}: is a set, but a text tower is trained with one template; name one",
+                settings=("template", "freeze"),
             )
         prompts = tuple(fill(templates[0], label) for label in labels)
         training = TextTraining(prompts, recipe.spot, mask, tokens.shape[1])

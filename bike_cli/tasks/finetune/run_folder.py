@@ -137,7 +137,8 @@ class RunFolder:
                 old, new = (shorten(json.dumps(each.get(name), ensure_ascii=False), 60) for each in (before, now))
                 raise UsageError(
                     f"{self.path}: the run was started with {name} {old}, and {name} is now {new}; use the same, or "
-                    "start over in another folder"
+                    "start over in another folder",
+                    settings=(name,),
                 )
 
     def _write_start(self, config: FinetuneConfig, labels: Sequence[str]) -> None:

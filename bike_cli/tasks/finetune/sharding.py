@@ -21,10 +21,11 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.towers.text_tower import image_tower
-from bike_cli.errors import UsageError
+from bike_cli.errors import UsageError, concerning
 from bike_cli.inference.processes import ProcessGroup
 
 
+@concerning("strategy", "precision")
 def check_sharding(engine: Engine) -> None:
     """Raise UsageError if this engine's weights cannot be sharded."""
     if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):

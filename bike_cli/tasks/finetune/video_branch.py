@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor
 
 from bike_cli.config import FinetuneConfig
 from bike_cli.engine.engine import Engine
-from bike_cli.errors import ConfigError, ModelError, UsageError
+from bike_cli.errors import ConfigError, ModelError, UsageError, concerning
 from bike_cli.records import Sample
 from bike_cli.tasks.finetune.learner import Learner
 from bike_cli.tasks.finetune.loading import NO_VIDEO, Loader, plan_batches, steps_per_epoch, warn_once
@@ -62,6 +62,7 @@ class Position:
     failures: int = 0  # how many times a video could not be read
 
 
+@concerning("freeze")
 def freeze(engine: Engine, frozen: str) -> None:
     """Let the named parts take no gradient, and train everything else of the video branch.
 
@@ -135,7 +136,8 @@ class VideoTraining:
         self._reported: set[str] = set() if reported is None else reported
         self.trained = trained_parameters(engine, learner)
         if not self.trained:
-            raise UsageError(f"freeze is {config.learning.freeze!r}: nothing is left to train; freeze less")
+            problem = f"freeze is {config.learning.freeze!r}: nothing is left to train"
+            raise UsageError(f"{problem}; freeze less", settings=("freeze",))
         self.optimizer = self._optimizer()
 
     @property
@@ -223,7 +225,8 @@ class VideoTraining:
         if not math.isfinite(loss):
             raise UsageError(
                 f"loss: is {loss} in epoch {self.position.epoch + 1}, step {self.done + 1}; lower --lr, and start over "
-                "in another folder"
+                "in another folder",
+                settings=("lr",),
             )
 
     def _check_any_read(self) -> None:

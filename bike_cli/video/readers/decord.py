@@ -55,7 +55,8 @@ def check_decord_is_installed() -> None:
     if importlib.util.find_spec("decord") is None:
         raise UsageError(
             "decoder decord: is not installed, because it has no wheels for this platform; leave out --decoder: "
-            "the default reads the same files"
+            "the default reads the same files",
+            settings=("decoder",),
         )
 
 

@@ -45,7 +45,8 @@ def raise_open_file_limit(workers: int) -> None:
         fits = max(1, (hard - OTHER_FILES) // FILES_PER_WORKER)
         raise UsageError(
             f"workers is {workers}: they need {needed} open files, and the system allows {hard}; "
-            f"give --workers {fits}, or raise the limit (ulimit -n)"
+            f"give --workers {fits}, or raise the limit (ulimit -n)",
+            settings=("workers",),
         )
     # More than needed, because the rest of the program may have many files open.
     wanted = max(needed, USUAL_LIMIT if hard == resource.RLIM_INFINITY else min(USUAL_LIMIT, hard))
