@@ -299,8 +299,9 @@ def gain(world: FewshotWorld, seed: int) -> tuple[float, Ends]:
             counts = confusion(truth, guesses, world.classes)
             kept.append(Outcome("probe", world.shots, trial, counts, guesses == truth, videos, {}))
     measured = summarise(outcomes, baseline).gain
-    margin = measured.margin or 0.0
-    return measured.value, (measured.value - margin, measured.value + margin)
+    assert measured.low is not None
+    assert measured.high is not None
+    return measured.value, (measured.low, measured.high)
 
 
 if __name__ == "__main__":

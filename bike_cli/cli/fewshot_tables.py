@@ -100,11 +100,9 @@ def _mean(mean: Mean) -> str:
 
 def _gain(mean: Mean) -> str:
     gain = f"{points(mean.value):+.1f}"
-    if mean.margin is None:
+    if mean.low is None or mean.high is None:
         return gain
-    # The interval of a few draws may exceed 100 points; a gain cannot.
-    low, high = max(-1.0, mean.value - mean.margin), min(1.0, mean.value + mean.margin)
-    return f"{gain} [{points(low):+.1f}, {points(high):+.1f}]"
+    return f"{gain} [{points(mean.low):+.1f}, {points(mean.high):+.1f}]"
 
 
 def _percent(share: float) -> str:

@@ -125,6 +125,21 @@ def test_few_test_videos_carry_a_caution(data: Path, shots: str, said: str) -> N
     assert f"caution: {said} about accuracy; test on 20 or more" in " ".join(ran.stdout.split())
 
 
+def test_intervals_of_few_test_videos_stay_within_the_possible_values(data: Path, tmp_path: Path) -> None:
+    ran = fewshot(data, "--shots", "4", "--trials", "2", "-o", tmp_path / "r.json")
+
+    assert ran.exit_code == ExitCode.DONE
+    for result in json.loads((tmp_path / "r.json").read_text())["results"]:
+        for name, lowest in (("top1", 0), ("macro", 0), ("gain", -1)):
+            mean = result[name]
+            assert lowest <= mean["low"] <= mean["value"] <= mean["high"] <= 1
+            assert mean["margin"] == pytest.approx((mean["high"] - mean["low"]) / 2, abs=1e-6)
+    found = [re.findall(r"\[([-+].*), ([-+].*)\]", line) for line in ran.stdout.splitlines()]
+    ends = [float(end) for pairs in found for pair in pairs for end in pair]
+    assert ends
+    assert all(-100 <= end <= 100 for end in ends)
+
+
 def test_enough_test_videos_carry_none(data: Path, own: Path, tmp_path: Path) -> None:
     test = tmp_path / "test"
     for name in (folder.name for folder in data.iterdir()):

@@ -124,6 +124,7 @@ def _environment() -> Environment:
         "extent": _extent,
         "frames_of": _frames,
         "keys_of": wording.keys_of,
+        "untested": wording.untested,
         "winner": wording.winner,
     }
     return environment

@@ -107,7 +107,7 @@ def _warn_of_left_out(file: str, joined: MatchedPredictions, config: EvalConfig)
     Raises:
         UsageError: the protocol needs the scores of all labels.
     """
-    from bike_cli.tasks.evaluate.answers import TOP
+    from bike_cli.tasks.evaluate.metrics import TOP
 
     sides = {"have no label": joined.only_predicted, "have no prediction": joined.only_labelled}
     for problem, videos in sides.items():

@@ -24,6 +24,7 @@ from bike_cli.cli.eval.wording import (
     percent,
     shown_comparisons,
     signed,
+    untested,
     verdict,
 )
 from bike_cli.cli.terminal.console import NARROWEST_TABLE, plain, print_table
@@ -151,6 +152,8 @@ def _comparisons(report: EvaluationReport, layout: Box | None, *, breaks: bool) 
         if breaks:  # Rich would break words
             metric, result = "\n".join(wrap(metric, LONGEST_WORD)), result.replace(" ", "\n")
         table.add_row(plain(row.system), metric, *cells, result)
+    if untested(report):
+        table.caption, table.caption_justify = plain(untested(report), "dim"), "left"
     return table
 
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from bike_cli.tasks.evaluate.metric_table import METRICS
 from bike_cli.tasks.evaluate.official import OFFICIAL_NAMES
 from bike_cli.tasks.evaluate.report import Comparison, Estimate, EvaluationReport, Metric
-from bike_cli.wording import count, points
+from bike_cli.wording import all_of, count, points
 
-FEW = 10  # videos of a class; with fewer, the bootstrap is too narrow
+FEW = 10  # videos of a class; with fewer, the intervals of these metrics are too narrow
+NARROW = ("macro_f1", "map")
 SCOPES = {  # of comparisons, where they are not of the protocol's own metrics
     "fewshot": "for the first draw",
     "zeroshot-half": "over all classes, not halves",
@@ -63,19 +64,29 @@ def decided_by(report: EvaluationReport) -> str:
     return f"{metric_name(deciding[0].metric)} decides{adjusted}"
 
 
+def untested(report: EvaluationReport) -> str:
+    """Return what the dashes in the column of p mean; empty if there are none, or if no metric is tested."""
+    rows = shown_comparisons(report)
+    deciding = next((row for row in rows if row.significant is not None), None)
+    if deciding is None or all(row.p_adjusted is not None for row in rows):
+        return ""
+    return f"– not tested: only {metric_name(deciding.metric)} decides"
+
+
 def caution(report: EvaluationReport) -> str:
     """Return a caution where intervals may be too narrow; empty if there is none."""
     few = [one for system in report.systems[:1] for one in system.per_class if 0 < one.videos < FEW]
-    if not few:
+    narrow = [metric_name(key) for key in NARROW if any(key in system.metrics for system in report.systems)]
+    if not few or not narrow:
         return ""
     classes = count(len(few), "class has", "classes have")
-    return f"{classes} fewer than {FEW} videos, so intervals of means over classes may be too narrow"
+    return f"{classes} fewer than {FEW} videos, so intervals of {all_of(narrow)} may be too narrow"
 
 
 def adjusted_p(comparison: Comparison) -> str:
-    """Return the p-value of a metric that decides; empty for others."""
+    """Return the p-value of a metric that decides; a dash for others, see `untested`."""
     if comparison.p_adjusted is None:
-        return ""
+        return "–"
     return "< 0.001" if comparison.p_adjusted < 0.001 else f"{comparison.p_adjusted:.3f}"
 
 

@@ -13,11 +13,10 @@ from torch import Tensor
 from bike_cli.data.labelled.eval_sets import NONE
 from bike_cli.errors import UsageError
 from bike_cli.tasks.evaluate.bootstrap import Groups, RankedClasses
-from bike_cli.tasks.evaluate.metrics import Ranking, divided, ranking
+from bike_cli.tasks.evaluate.metrics import TOP, Ranking, divided, ranking
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 BINS = 15  # of the calibration error
-TOP = 5
 
 
 class Answers:

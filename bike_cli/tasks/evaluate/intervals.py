@@ -45,15 +45,21 @@ def proportion_interval(successes: int, trials: int) -> Metric:
 def mean_proportion_interval(successes: NDArray[np.int64], trials: NDArray[np.int64]) -> Metric:
     """Return the mean of independent shares, [C] each, with its interval; those without trials do not count.
 
-    The distances of the ends are those of the exact intervals, added as independent errors are
-    (MOVER, https://doi.org/10.1002/sim.3095).
+    Few trials say little about the variance of a share. But the variance of the mean, the sum of p (1 - p) / n divided
+    by C^2, is at most what it is if all shares equal their mean with weights 1 / n (Jensen's inequality). The interval
+    is the exact one of a share of as many trials as give it this variance. If all shares have equally many trials, it
+    is the exact interval of the share of all trials together.
     """
     successes, trials = successes[trials > 0], trials[trials > 0]
-    shares = successes / trials
-    low, high = proportion_bounds(successes, trials)
-    value = float(shares.mean())
-    below, above = (float(np.linalg.norm(distances)) / len(shares) for distances in (shares - low, high - shares))
-    return Metric(value, value - below, value + above)
+    shares, weights = successes / trials, 1 / trials
+    value, equal = float(shares.mean()), len(shares) ** 2 / float(weights.sum())
+    # Two successes and two failures are added, as Agresti and Coull do: of few trials, all may succeed.
+    mean = (value * equal + 2) / (equal + 4)
+    weighted, size = float(shares @ weights / weights.sum()), float(weights.sum() ** 2 / (weights**3).sum())
+    limiting = (weighted * size + 2) / (size + 4)
+    count = equal * min(1.0, mean * (1 - mean) / (limiting * (1 - limiting)))
+    low, high = proportion_bounds(value * count, count)
+    return Metric(value, float(low), float(high))
 
 
 def bootstrap_interval(value: float, resampled: Numbers, videos: int) -> Metric:

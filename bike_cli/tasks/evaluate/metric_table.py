@@ -27,7 +27,7 @@ from bike_cli.tasks.evaluate.intervals import (
     proportion_interval,
     share_difference,
 )
-from bike_cli.tasks.evaluate.metrics import average_precision, confusion, divided
+from bike_cli.tasks.evaluate.metrics import TOP, average_precision, confusion, divided
 from bike_cli.tasks.evaluate.report import ClassMetrics, Comparison, Metric, SystemResult
 from bike_cli.tasks.evaluate.score_table import ScoreTable, aligned
 
@@ -134,7 +134,7 @@ METRICS = {
             "top-5",
             "share of videos whose class is among the five best answers",
             lambda drawn: drawn.share(drawn.answers.by_hit5),
-            applies=lambda answers: answers.names_top and len(answers.table.labels) > 5,
+            applies=lambda answers: answers.names_top and len(answers.table.labels) > TOP,
             hits=lambda answers: answers.hits5,
         ),
         MetricDefinition(

@@ -10,24 +10,44 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+Bounds = tuple[float, float]
+
+UNBOUNDED: Bounds = (-math.inf, math.inf)
+SHARES: Bounds = (0.0, 1.0)
+DIFFERENCES: Bounds = (-1.0, 1.0)  # of shares
+TOP = 5
 FEW = 20  # up to this k, repeated maxima are faster than sorting
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over trials or over videos."""
+    """A mean over trials or over videos, with its 95 % interval by Student's t, limited to the possible values.
+
+    All but the value is None for a single value.
+    """
 
     value: float
-    error: float | None  # standard error of the mean; None for a single value
-    margin: float | None  # half the width of the 95 % interval, by Student's t; None for a single value
+    error: float | None = None  # standard error of the mean
+    low: float | None = None  # lower end of the interval
+    high: float | None = None  # upper end of the interval
+
+    @classmethod
+    def within(cls, bounds: Bounds, value: float, error: float, *, reach: float) -> Mean:
+        """Return a mean whose interval reaches that many standard errors to both sides, within bounds."""
+        return cls(value, error, max(value - reach * error, bounds[0]), min(value + reach * error, bounds[1]))
+
+    @property
+    def margin(self) -> float | None:
+        """Half the width of the interval."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
 
-def mean_of(values: Sequence[float] | NDArray[np.float64]) -> Mean:
+def mean_of(values: Sequence[float] | NDArray[np.float64], *, bounds: Bounds = UNBOUNDED) -> Mean:
     """Return the mean of independent values with its standard error; raise ValueError for an empty sequence."""
     numbers = np.asarray(values, dtype=np.float64)
     if not len(numbers):
         raise ValueError("values is empty; give at least one")
-    return mean_with_error(float(numbers.mean()), [numbers])
+    return mean_with_error(float(numbers.mean()), [numbers], bounds=bounds)
 
 
 def share_of(hits: NDArray[np.bool_]) -> Mean:
@@ -35,25 +55,32 @@ def share_of(hits: NDArray[np.bool_]) -> Mean:
     count = len(hits) + 4
     share = (int(hits.sum()) + 2) / count
     error = math.sqrt(share * (1 - share) / count)
-    return Mean(float(hits.mean()), error, error * float(special.ndtri(0.975)))
+    return Mean.within(SHARES, float(hits.mean()), error, reach=float(special.ndtri(0.975)))
 
 
-def mean_with_error(value: float, sources: Sequence[NDArray[np.float64]], *, added_variance: float = 0.0) -> Mean:
+def mean_with_error(
+    value: float,
+    sources: Sequence[NDArray[np.float64]],
+    *,
+    added_variance: float = 0.0,
+    bounds: Bounds = UNBOUNDED,
+) -> Mean:
     """Return a mean that varies with several independent sources, such as draws and videos.
 
     Args:
         sources: for each source, the means per draw or per video; those with a single value do not count.
         added_variance: is added to the variance of the mean.
+        bounds: the lowest and the highest possible value.
     """
     sources = [numbers for numbers in sources if len(numbers) > 1]
     if not sources:
-        return Mean(value, None, None)
+        return Mean(value)
     variances = [float(numbers.var(ddof=1)) / len(numbers) for numbers in sources]
     variance = math.fsum(variances)
     shares = [part / variance for part in variances] if variance else [1.0] + [0.0] * (len(sources) - 1)
     freedom = 1 / math.fsum(share**2 / (len(numbers) - 1) for share, numbers in zip(shares, sources, strict=True))
     error = math.sqrt(variance + added_variance)
-    return Mean(value, error, error * float(special.stdtrit(freedom, 0.975)))
+    return Mean.within(bounds, value, error, reach=float(special.stdtrit(freedom, 0.975)))
 
 
 def confusion(truth: NDArray[np.int64], guesses: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
@@ -165,6 +192,12 @@ def hits_among(scores: NDArray[np.float64], truth: NDArray[np.int64], k: int) ->
     return np.asarray((best_places(scores, k) == truth[:, None]).any(axis=1))
 
 
+def top_shares(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> dict[str, float]:
+    """Return `top1` and `top5` of scores [V, C]; top-5 of five classes or fewer is always 1, so it is left out."""
+    shares = top1_and_top5(scores, truth)
+    return shares if scores.shape[1] > TOP else {"top1": shares["top1"]}
+
+
 def top1_and_top5(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> dict[str, float]:
     """Return `top1` and `top5` of scores [V, C], for the true classes [V]."""
-    return {f"top{k}": float(hits_among(scores, truth, k).mean()) for k in (1, 5)}
+    return {f"top{k}": float(hits_among(scores, truth, k).mean()) for k in (1, TOP)}

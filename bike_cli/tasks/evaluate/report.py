@@ -251,6 +251,7 @@ class EvaluationReport:
         comparisons: a comparison for each further system and each metric.
         splits: results on each split, for protocols that have splits.
         systems_left_out: names of systems that could not be evaluated.
+        decided_by: key of the one metric whose differences are called significant or not; None if none is tested.
         version: version of the JSON that it was read from.
     """
 
@@ -261,6 +262,7 @@ class EvaluationReport:
     comparisons: tuple[Comparison, ...] = ()
     splits: tuple[SplitResult, ...] = ()
     systems_left_out: tuple[str, ...] = ()
+    decided_by: str | None = None
     version: int = VERSION
 
     def to_json(self) -> str:

@@ -15,9 +15,8 @@ from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError, concerning
 from bike_cli.records import Failure
 from bike_cli.settings import settings_affecting
-from bike_cli.tasks.evaluate.answers import TOP
 from bike_cli.tasks.evaluate.metric_table import compare, mark_significant, measure
-from bike_cli.tasks.evaluate.metrics import top1_and_top5
+from bike_cli.tasks.evaluate.metrics import top_shares
 from bike_cli.tasks.evaluate.official import OfficialInputs, check_attributes, official_metrics, official_part
 from bike_cli.tasks.evaluate.protocols import Part, over_draws, over_splits, zeroshot_half
 from bike_cli.tasks.evaluate.report import (
@@ -96,7 +95,15 @@ def summarise(
         results.append(result)
     compared = [row for other in systems[1:] for row in _compare(systems[0], other, config)]
     comparisons = mark_significant(compared, "map" if systems[0].table.multi_label else "top1")
-    return EvaluationReport(config.protocol, manifest, data, tuple(results), tuple(comparisons), tuple(splits))
+    return EvaluationReport(
+        config.protocol,
+        manifest,
+        data,
+        tuple(results),
+        tuple(comparisons),
+        tuple(splits),
+        decided_by=next((row.metric for row in comparisons if row.significant is not None), None),
+    )
 
 
 def manifest_of(
@@ -181,9 +188,7 @@ def _splits(system: SystemScores, parts: Sequence[Part], config: EvalConfig) -> 
 
 
 def _split(system: str, name: str, table: ScoreTable) -> SplitResult:
-    metrics = top1_and_top5(table.logits, np.asarray(table.truth, dtype=np.int64))
-    if len(table.labels) <= TOP:  # always correct
-        del metrics["top5"]
+    metrics = top_shares(table.logits, np.asarray(table.truth, dtype=np.int64))
     return SplitResult(system, name, len(table.labels), len(table.videos), _estimates(metrics))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,17 @@ from bike_cli.data.labelled.draws import Draw
 from bike_cli.engine.engine import Engine
 from bike_cli.records import Failure, Sample, Timings
 from bike_cli.settings import settings_affecting
-from bike_cli.tasks.evaluate.metrics import Mean, mean_class_accuracy, mean_of, mean_with_error, recalls, share_of, top1
+from bike_cli.tasks.evaluate.metrics import (
+    DIFFERENCES,
+    SHARES,
+    Mean,
+    mean_class_accuracy,
+    mean_of,
+    mean_with_error,
+    recalls,
+    share_of,
+    top1,
+)
 from bike_cli.tasks.fewshot.methods import BASELINE
 from bike_cli.versions import versions
 
@@ -56,8 +66,9 @@ class Summary:
 def summarise(outcomes: Sequence[Outcome], baseline: Sequence[Outcome]) -> Summary:
     """Return the summary of a method's outcomes; `baseline` has the outcomes of the baseline on the same draws."""
     counts: NDArray[np.int64] = np.sum([outcome.counts for outcome in outcomes], axis=0)
-    mean_class = mean_of([outcome.mean_class for outcome in outcomes])
-    accuracy = share_of(outcomes[0].hits) if len(outcomes) == 1 else mean_of([outcome.top1 for outcome in outcomes])
+    top1s = [outcome.top1 for outcome in outcomes]
+    accuracy = share_of(outcomes[0].hits) if len(outcomes) == 1 else mean_of(top1s, bounds=SHARES)
+    mean_class = mean_of([outcome.mean_class for outcome in outcomes], bounds=SHARES)
     return Summary(accuracy, mean_class, _gain(outcomes, baseline), counts)
 
 
@@ -70,7 +81,9 @@ def _gain(outcomes: Sequence[Outcome], baseline: Sequence[Outcome]) -> Mean:
     by_draw = np.array([gain.mean() for gain in gains])
     _, video = np.unique(np.concatenate([outcome.videos for outcome in outcomes]), return_inverse=True)
     by_video = np.bincount(video, np.concatenate(gains)) / np.bincount(video)
-    return mean_with_error(float(by_draw.mean()), [by_draw, by_video], added_variance=2 / (len(by_video) + 2) ** 2)
+    added_variance = 2 / (len(by_video) + 2) ** 2
+    sources = [by_draw, by_video]
+    return mean_with_error(float(by_draw.mean()), sources, added_variance=added_variance, bounds=DIFFERENCES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +183,7 @@ class Report:
 
 
 def _mean(mean: Mean) -> dict[str, float | None]:
-    return {name: _rounded(value) for name, value in asdict(mean).items()}
+    return {name: _rounded(getattr(mean, name)) for name in ("value", "error", "margin", "low", "high")}
 
 
 def _rounded(number: float | None) -> float | None:

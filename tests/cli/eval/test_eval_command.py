@@ -94,10 +94,29 @@ def test_tables_fit_the_terminal_with_all_digits(data: Path, columns: int, monke
     assert "…" not in "".join(lines)
 
 
+def test_table_and_json_say_which_metric_decides_and_what_is_not_tested(data: Path, tmp_path: Path) -> None:
+    ran = evaluated(data, "--pool", "tcs", "--pool", "mean", "--resamples", "50", "-o", tmp_path / "r.json")
+
+    report = read(tmp_path / "r.json")
+    assert report["decided_by"] == "top1"
+    rows: list[dict[str, object]] = report["comparisons"]  # type: ignore[assignment]
+    assert {row["metric"] for row in rows if row["significant"] is not None} == {"top1"}
+    assert "; top-1 decides " in " ".join(ran.stdout.split())
+    assert "– not tested: only top-1 decides" in ran.stdout.splitlines()
+    untested = ["–" in line for line in ran.stdout.splitlines() if " to +" in line]
+    assert untested == [row["p_adjusted"] is None for row in rows]
+    assert read_alone(data, tmp_path)["decided_by"] is None
+
+
+def read_alone(data: Path, tmp_path: Path) -> dict[str, object]:
+    evaluated(data, "--resamples", "50", "-o", tmp_path / "alone.json")
+    return read(tmp_path / "alone.json")
+
+
 def test_classes_with_few_videos_carry_a_caution(data: Path) -> None:
     shown = " ".join(evaluated(data, "--resamples", "50").stdout.split())
 
-    caution = "4 classes have fewer than 10 videos, so intervals of means over classes may be too narrow"
+    caution = "4 classes have fewer than 10 videos, so intervals of macro F1 and mAP may be too narrow"
     assert f"caution: {caution}" in shown
 
 

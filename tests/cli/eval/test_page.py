@@ -375,12 +375,16 @@ def test_the_metric_that_decides_is_named(file: Path) -> None:
     assert "; top-1 decides, p adjusted for 2 comparisons (Holm)." in page.one("section", id="differences").text
 
 
-def test_an_empty_p_is_explained_where_there_is_one(file: Path) -> None:
+def test_a_metric_without_a_test_has_a_dash_that_is_explained(file: Path) -> None:
     tested = a_difference("top1", 0.0, 0.1) | {"p_adjusted": 0.01, "significant": True}
-    said = "Other metrics are not tested, so their p and verdict are empty."
+    untested = a_difference("map", 0.0, 0.1)
+    said = "top-1 decides. – not tested: only top-1 decides."
 
-    for rows, is_said in (([tested, a_difference("map", 0.0, 0.1)], True), ([tested], False)):
+    for rows, is_said in (([tested, untested], True), ([tested], False), ([untested], False)):
         page = written(a_report(a_system(), comparisons=rows), [], file)
+        assert [row["p"] for row in rows_of(page, "comparisons")] == [
+            "–" if row is untested else "0.010" for row in rows
+        ]
         assert (said in page.one("div", id="comparisons").one("caption").text) is is_said
 
 

@@ -89,7 +89,9 @@ def test_the_error_of_a_share_adds_two_hits_and_two_misses(hits: int) -> None:
     added = np.array([1.0] * (hits + 2) + [0.0] * (10 - hits))
     assert found.value == hits / 8
     assert found.error == pytest.approx(added.std() / math.sqrt(12))
-    assert found.margin == pytest.approx(1.959964 * added.std() / math.sqrt(12))
+    reach = 1.959964 * added.std() / math.sqrt(12)
+    assert found.low == pytest.approx(max(hits / 8 - reach, 0))
+    assert found.high == pytest.approx(min(hits / 8 + reach, 1))
 
 
 def test_equal_answers_of_few_videos_leave_the_gain_uncertain() -> None:
@@ -100,6 +102,24 @@ def test_equal_answers_of_few_videos_leave_the_gain_uncertain() -> None:
 
     assert gain.value == 0
     assert (gain.margin or 0) > 0.9  # of one draw of two videos
+
+
+@pytest.mark.parametrize("trials", [1, 2])
+@pytest.mark.parametrize("hits", [0, 1, 2])
+def test_intervals_stay_within_the_possible_values(hits: int, trials: int) -> None:
+    counts = np.array([[hits, 2 - hits], [0, 0]], dtype=np.int64)
+    correct = [np.arange(2) < hits, np.arange(2) < 2 - hits]
+    outcomes = [Outcome("probe", 1, trial, counts, correct[trial], np.arange(2), {}) for trial in range(trials)]
+    baseline = [Outcome("zeroshot", 1, trial, counts, ~correct[trial], np.arange(2), {}) for trial in range(trials)]
+
+    found = summarise(outcomes, baseline)
+
+    for mean, lowest in ((found.top1, 0), (found.mean_class, 0), (found.gain, -1)):
+        assert (mean.low is None) == (mean.margin is None)
+        if mean.low is not None and mean.high is not None:
+            assert lowest <= mean.low <= mean.value <= mean.high <= 1
+            assert mean.margin == (mean.high - mean.low) / 2
+    assert found.gain.low == -1 or found.gain.high == 1  # of two videos, the interval without a limit is wider
 
 
 def test_no_values_have_no_mean() -> None:
