@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from bike_cli.tasks.evaluate.report import EvaluationReport
     from bike_cli.tasks.fewshot.learning import FewshotResult, fewshot
     from bike_cli.tasks.fewshot.study import Study
-    from bike_cli.tasks.finetune.run import Finetuning
+    from bike_cli.tasks.finetune.run import FinetuneResult, Finetuning, finetune
     from bike_cli.video.workers.pool import DecodePool
 
 __all__ = [
@@ -72,6 +72,7 @@ __all__ = [
     "FewshotConfig",
     "FewshotResult",
     "FinetuneConfig",
+    "FinetuneResult",
     "Finetuning",
     "KeepingConfig",
     "LearningConfig",
@@ -94,6 +95,7 @@ __all__ = [
     "classify",
     "evaluate",
     "fewshot",
+    "finetune",
     "load",
     "load_classifier",
     "read_eval_set",
@@ -117,7 +119,7 @@ _HOMES = {
     "bike_cli.tasks.evaluate.report": ("EvaluationReport",),
     "bike_cli.tasks.fewshot.learning": ("FewshotResult", "fewshot"),
     "bike_cli.tasks.fewshot.study": ("Study",),
-    "bike_cli.tasks.finetune.run": ("Finetuning",),
+    "bike_cli.tasks.finetune.run": ("FinetuneResult", "Finetuning", "finetune"),
     "bike_cli.video.workers.pool": ("DecodePool",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

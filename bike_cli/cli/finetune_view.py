@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 
 from bike_cli.cli.terminal.console import duration, plain, print_table, rate
+from bike_cli.tasks.evaluate.metrics import TOP
 from bike_cli.wording import FEW_VIDEOS, METRIC_NAMES, caution, count
 
 if TYPE_CHECKING:
@@ -175,7 +176,9 @@ def print_results(folder: Path) -> None:
     }
     rows = {row: metrics for row, metrics in rows.items() if metrics}
     table = Table(title=None, box=None, pad_edge=False)
-    names = list(next(iter(rows.values()), {}))
+    # A run that version 0.1 began has top-5 of few classes, which is always 100 %.
+    names = [name for name in next(iter(rows.values()), {}) if all(name in metrics for metrics in rows.values())]
+    names = [name for name in names if name != "top5" or report.get("classes", TOP) > TOP]
     videos = report["val"] - report.get("unread", 0)
     table.add_column(f"On {count(videos, 'video')}")
     for name in names:

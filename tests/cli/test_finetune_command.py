@@ -183,7 +183,7 @@ def test_stdout_gets_the_results_and_stderr_nothing(whole: tuple[Path, Ran]) -> 
     assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
     head, before, after, *caution = (" ".join(line.split()) for line in ran.stdout.splitlines())
     assert " ".join(caution).startswith("caution: 3 validation videos tell little")
-    assert head == "On 3 videos top-1 top-5 mean class"
+    assert head == "On 3 videos top-1 mean class"  # top-5 of three labels is always 100 %
     assert before.startswith(f"before {100 * report['start']['top1']:.1f} %")  # type: ignore[index]
     assert after.startswith(f"fine-tuned, epoch {report['epoch']} {100 * report['metrics']['top1']:.1f} %")  # type: ignore[index]
 
@@ -200,6 +200,8 @@ def test_the_folder_holds_the_model_and_its_records(whole: tuple[Path, Ran]) -> 
     report = report_of(folder)
     assert (report["train"], report["val"], report["classes"], report["failures"]) == (9, 3, 3, 0)
     assert report["settings"]["lr"] == 1e-3  # type: ignore[index]
+    assert all(one["metrics"].keys() == {"top1", "macro"} for one in log if one["kind"] == "validated")  # type: ignore[attr-defined]
+    assert report["metrics"].keys() == report["start"].keys() == {"top1", "macro"}  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -402,7 +404,7 @@ def test_a_terminal_sees_a_table_that_grows(data: Path, out: Path) -> None:
     shown = " ".join(re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", ran.stderr).split())
     assert "9 videos of 3 labels for training, 3 for validation" in shown
     assert "Branch Epoch Step Loss Rate Speed Waiting Left Memory Failed video 1 3/3" in shown
-    assert "Validated Epoch top-1 top-5 mean class video 0 " in shown
+    assert "Validated Epoch top-1 mean class video 0 " in shown
     assert f"use it with bike classify -m {out} video.mp4" in shown
     assert "for testing" not in shown
 

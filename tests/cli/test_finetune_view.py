@@ -44,3 +44,35 @@ def test_results_have_no_padding_in_a_file(tmp_path: Path, capsys: pytest.Captur
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("On 2 videos")
     assert [line for line in lines if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize(("classes", "shown"), [(5, False), (6, True)])
+def test_results_have_top5_of_more_than_five_classes(
+    classes: int, shown: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = {"top1": 0.5, "top5": 1.0, "macro": 0.25}
+    report = {
+        "val": 20,
+        "classes": classes,
+        "start": metrics,
+        "epoch": 3,
+        "metrics": metrics,
+    }  # as version 0.1 wrote it
+    (tmp_path / "report.json").write_text(json.dumps(report))
+
+    print_results(tmp_path)
+
+    assert ("top-5" in capsys.readouterr().out) == shown
+
+
+def test_results_of_a_run_that_an_older_version_began_are_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start, now = {"top1": 0.5, "top5": 1.0, "macro": 0.25}, {"top1": 0.75, "macro": 0.5}
+    (tmp_path / "report.json").write_text(json.dumps({"val": 20, "classes": 3, "start": start, "metrics": now}))
+
+    print_results(tmp_path)
+
+    head, before, after = (" ".join(line.split()) for line in capsys.readouterr().out.splitlines())
+    assert (head, before) == ("On 20 videos top-1 mean class", "before 50.0 % 25.0 %")
+    assert after.endswith("75.0 % 50.0 %")

@@ -296,6 +296,13 @@ def test_a_run_has_a_titled_panel_for_each_measure() -> None:
     assert list(panels(training_figure(a_log(3, 1, metrics=["map"]), name="tr")))[2:] == ["Validation: mAP"]
 
 
+def test_the_metrics_of_the_last_validation_have_panels() -> None:
+    log = a_log(3, 1)
+    del log[-1]["metrics"]["top5"]  # type: ignore[attr-defined]
+
+    assert "Validation: top-5" not in panels(training_figure(log, name="tr"))
+
+
 def test_panels_have_the_values_of_the_log() -> None:
     log = a_log(3, 1)
     log[1]["loss"] = None  # no video of that step could be read

@@ -33,7 +33,7 @@ def training_figure(records: Records, *, name: str) -> Figure:
     """
     steps = [record for record in records if record["kind"] == "step"]
     validations = [record for record in records if record["kind"] == "validated"]
-    metrics = list(dict.fromkeys(metric for record in validations for metric in record["metrics"]))
+    metrics = list(validations[-1]["metrics"]) if validations else []
     figure = Figure(figsize=(10, 6.5 if metrics else 3.6), layout="constrained")
     columns = max(1, len(metrics))  # pairs of columns, so that two panels and any number of panels are equally wide
     grid = figure.add_gridspec(2 if metrics else 1, 2 * columns)

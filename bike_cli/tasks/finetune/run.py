@@ -14,18 +14,19 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bike_cli.config import FinetuneConfig
-from bike_cli.data.labelled.train_sets import TrainSet
-from bike_cli.engine.engine import Engine
+from bike_cli.config import Device, EngineConfig, FinetuneConfig, Precision
+from bike_cli.data.labelled.train_sets import TrainSet, read_labelled
+from bike_cli.engine.engine import Engine, load
 from bike_cli.errors import UsageError
 from bike_cli.inference.processes import ProcessGroup
+from bike_cli.settings import build
 from bike_cli.tasks.finetune.attribute_branch import AttributeTraining, describe_videos
 from bike_cli.tasks.finetune.keeping import BestModel, disk_space_needed, initial_weights
 from bike_cli.tasks.finetune.learner import Learner
@@ -238,6 +239,82 @@ class Finetuning:
             versions=versions(),
             seconds=time.monotonic() - self._start_s,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class FinetuneResult:
+    """The result of fine-tuning.
+
+    Args:
+        report: metrics on the validation videos, before and after, and how many videos could not be read.
+        folder: the folder of the model, as `bike finetune --save` writes it.
+    """
+
+    report: RunReport
+    folder: Path
+
+    def load(self, device: Device = "auto", precision: Precision = "auto") -> Engine:
+        """Load the model that was trained, for `classify` and the others; it brings its labels and settings."""
+        return load(str(self.folder), device, precision)
+
+
+def finetune(
+    engine: Engine | str,
+    data: TrainSet | str | Path,
+    config: FinetuneConfig | None = None,
+    *,
+    save: str | Path,
+    val: str | Path | None = None,
+    multi_label: bool = False,
+    resume: bool = False,
+    pool: DecodePool | None = None,
+    on_record: Callable[[Step | Validation], object] | None = None,
+) -> FinetuneResult:
+    """Train a model on labelled videos, and write it to a folder.
+
+        result = bike.finetune("tiny", "examples/motions", config, save="actions")
+        print(result.report.results.metrics["top1"])
+        engine = result.load()
+
+    Args:
+        engine: a model or its name. The weights of a model are trained in place; load it again to use it as it was.
+        data: class folders, a CSV file (`path,label`) or annotations; or the set that `read_labelled` returns with
+            `keep_val=True`.
+        config: None: the defaults, with the settings that the model was trained with. Its `engine` section counts if
+            `engine` is a name, apart from the model.
+        save: the folder of the model, its log and its checkpoints; it is new, or empty.
+        val: videos to validate on, in the same form as `data`. None: the validation part of the data, or a share of
+            each class.
+        multi_label: whether videos have several labels: `path,running;jumping`.
+        resume: continue the run that the folder contains, if any.
+        pool: workers that are running already, made with the sampling and decoding of the config; they keep running.
+            None: the call starts workers and stops them.
+        on_record: is called with each step and each validation.
+    Raises:
+        UsageError: malformed data, settings that do not suit them, or a folder with other content.
+    """
+    if isinstance(engine, str):
+        chosen = EngineConfig() if config is None else config.engine
+        engine = load(engine, chosen.device, chosen.precision, offline=chosen.offline, compile=chosen.compile)
+    if config is None:
+        trained = {} if engine.training is None else engine.training.settings
+        config = build(FinetuneConfig, {name: trained[name] for name in trained if name not in ("clips", "crops")})
+    labelled = data
+    if not isinstance(labelled, TrainSet):
+        val = None if val is None else Path(val)
+        labelled = read_labelled(str(labelled), val=val, keep_val=True, multi_label=multi_label)
+    elif val is not None or multi_label:
+        raise TypeError("val and multi_label are for the path of videos; a TrainSet has its own")
+    with ExitStack() as stack:
+        if pool is None:
+            most = len(labelled.train) + len(labelled.val or ())
+            pool = stack.enter_context(DecodePool(config.sampling, config.decoding, most=most))
+        training = Finetuning(engine, labelled, config, pool, Path(save), resume=resume)
+        stack.callback(training.close)
+        for record in training:
+            if on_record is not None:
+                on_record(record)
+    return FinetuneResult(RunReport.read(Path(save)), Path(save))
 
 
 def _video_training(plan: RunPlan, pool: DecodePool, group: ProcessGroup, reported: set[str]) -> VideoTraining:

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -67,6 +67,17 @@ class RunReport:
         values = vars(self).copy()
         del values["results"]
         return {"metric": values.pop("metric"), **self.results.to_json(), **values}
+
+    @classmethod
+    def read(cls, folder: Path) -> RunReport:
+        """Return the report of a complete run; raise ModelError if it cannot be read."""
+        values = read_json(folder / REPORT)
+        of_report, of_results = ({f.name for f in fields(kind)} & values.keys() for kind in (cls, RunResults))
+        results = RunResults(**{name: values[name] for name in of_results})  # type: ignore[arg-type]
+        try:
+            return cls(results=results, **{name: values[name] for name in of_report})  # type: ignore[arg-type]
+        except TypeError as e:
+            raise ModelError(f"{folder / REPORT}: is not complete ({e}); start over in another folder") from e
 
 
 class RunFolder:

@@ -17,7 +17,7 @@ from bike_cli.errors import UsageError
 from bike_cli.inference.features import Features, Shelf
 from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Failure, Sample, VideoFeatures
-from bike_cli.tasks.evaluate.metrics import confusion, mean_average_precision, mean_class_accuracy, top1_and_top5
+from bike_cli.tasks.evaluate.metrics import confusion, mean_average_precision, mean_class_accuracy, top_shares
 from bike_cli.tasks.finetune.loading import multi_hot, warn_once
 from bike_cli.tasks.finetune.plan import RunPlan
 from bike_cli.tasks.finetune.snapshots import Metrics
@@ -32,7 +32,7 @@ class Validation:
 
     what: str  # `video`, `wise_ft`, `attributes` or `fused`
     epoch: int  # completed epochs
-    metrics: Metrics  # `top1`, `top5` and `macro`; `map` with several labels per video
+    metrics: Metrics  # `top1`, `top5` of more than five classes, and `macro`; `map` with several labels per video
     is_best: bool
     videos: int  # videos that could be read
     failures: int  # videos that could not be read
@@ -123,10 +123,10 @@ def score_video(video: VideoFeatures, texts: ClassTexts) -> NDArray[np.float32]:
 
 
 def compute_metrics(scores: NDArray[np.float64], samples: Sequence[Sample], *, multi_label: bool) -> Metrics:
-    """Return the metrics of scores [V, C]: `top1`, `top5` and `macro`, or `map` with several labels per video."""
+    """Return the metrics of scores [V, C]: `top_shares` and `macro`, or `map` with several labels per video."""
     if multi_label:
         return {"map": mean_average_precision(scores, multi_hot(samples, scores.shape[1]).numpy())}
     truth = np.array([sample.label for sample in samples], dtype=np.int64)
     counts = confusion(truth, scores.argmax(axis=1).astype(np.int64), scores.shape[1])
     # Mean class accuracy is `macro`, as in files of version 0.1.
-    return {**top1_and_top5(scores, truth), "macro": mean_class_accuracy(counts)}
+    return {**top_shares(scores, truth), "macro": mean_class_accuracy(counts)}
