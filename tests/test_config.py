@@ -232,7 +232,7 @@ def test_an_unknown_key_names_the_nearest(yaml_file: Path, wrong: str, near: str
         ("clips: -1", "clips is -1; give a whole number of at least 1"),
         ("crops: 2", "crops is 2; give 1 or 3"),
         ("crops: true", "crops is True; give 1 or 3"),
-        ("pool: max", "pool is 'max'; give tcs or mean"),
+        ("pool: max", "pool is 'max'; give tcs, mean or scores"),
         ("spot: word", "spot is 'word'; give words, eot, all or null"),
         ("temperature: 0", "temperature is 0.0; give a number from 0.000001 to 1000000"),
         ("temperature: 1.0e-40", "temperature is 1e-40; give a number from 0.000001 to 1000000"),
@@ -498,5 +498,5 @@ def test_changed_values_are_checked_like_flags() -> None:
     config = changed(EvalConfig(), {"pool": "mean", "frames": 4})
 
     assert (config.spotting.pool, config.sampling.frames, config.seed) == ("mean", 4, 0)
-    with pytest.raises(ConfigError, match="command line: pool is 'max'; give tcs or mean"):
+    with pytest.raises(ConfigError, match="command line: pool is 'max'; give tcs, mean or scores"):
         changed(config, {"pool": "max"})

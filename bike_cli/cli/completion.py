@@ -82,7 +82,7 @@ _COMPLETERS: dict[str, Completer] = {
     "method": _list_of(*METHODS),
     "freeze": _list_of("text", "image", "head", "scale", "none"),
     "device": _words("auto", "cpu", "cuda", "cuda:0", "mps"),
-    "pool": _words("tcs", "mean"),
+    "pool": _words("tcs", "mean", "scores"),
     "shots": _words("auto", "1", "2", "4", "8", "16"),
     "batch_size": _words("auto"),
     "subset": _words("training", "validation", "testing"),

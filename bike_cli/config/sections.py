@@ -12,7 +12,7 @@ from bike_cli.errors import ConfigError, shorten
 
 Device = str
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
-Pool = Literal["tcs", "mean"]
+Pool = Literal["tcs", "mean", "scores"]
 ScoreKind = Literal["softmax", "sigmoid"]
 Spot = Literal["words", "eot", "all"]
 Sampling = Literal["uniform", "keyframe", "dense"]
@@ -148,7 +148,8 @@ class SpottingConfig:
         "--pool",
         default="tcs",
         affects="scores",
-        help="How to combine frames: tcs weights them by the label, mean weights them equally.",
+        help="How to combine frames: tcs weights them by the label, mean averages their features, scores averages "
+        "their scores.",
     )
     spot: Spot | None = _frames(
         "--spot",
@@ -231,7 +232,7 @@ class TrainingRecord:
     """What a model was trained for: the defaults that come with it, in addition to its `Recipe`.
 
     Args:
-        labels: in the order of training.
+        labels: in the order of training; empty where they are not known, as for imported models.
         also: further labels that it is used with, which it was not trained with.
         sampling: how videos were read.
         pool: how frames were combined.

@@ -20,6 +20,7 @@ from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.engine.models.weights import check_range, digest_of_weights
 from bike_cli.engine.towers.encoder import Encoder, adapt
+from bike_cli.engine.towers.neighbours import NeighbourAttention
 from bike_cli.engine.towers.placement import Placement, explain, place, spare_threads
 from bike_cli.engine.towers.text_tower import ImageTextModel
 from bike_cli.engine.towers.tokenizers import FileTokenizer, OpenAITokenizer
@@ -73,7 +74,8 @@ class Engine:
             UsageError: more frames than the temporal head has positions for.
         """
         frames = [clip.frames.reshape(-1, *clip.frames.shape[2:]) for clip in clips]
-        encoded = self.encoder.encode_videos(frames, crops=crops)
+        lengths = [clip.frames.shape[1] for clip in clips]
+        encoded = self.encoder.encode_videos(frames, crops=crops, lengths=lengths)
         return [self._features(clip, features) for clip, features in zip(clips, encoded, strict=True)]
 
     def _features(self, clip: Clip, features: Tensor) -> VideoFeatures:
@@ -109,13 +111,14 @@ class Engine:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all that scores depend on: the weights, the activation and how images are prepared.
+        """A hash of all that scores depend on: the weights, activation and attention, and how images are prepared.
 
         Unlike `identity`, it is the same on every device and in every precision.
         """
         model = self.encoder.model
-        activations = sorted({type(m).__name__ for m in model.modules() if type(m).__name__.endswith("GELU")})
-        how = hashlib.sha256(repr((self.encoder.recipe, activations)).encode()).hexdigest()
+        kinds = {type(m).__name__ for m in model.modules()}
+        weightless = sorted(kind for kind in kinds if kind.endswith("GELU") or kind == NeighbourAttention.__name__)
+        how = hashlib.sha256(repr((self.encoder.recipe, weightless)).encode()).hexdigest()
         head = {} if self.temporal_head is None else self.temporal_head.state_dict()
         tokenizer = self.encoder.tokenizer
         texts = f"-{tokenizer.sha256[:16]}" if isinstance(tokenizer, FileTokenizer) else ""

@@ -19,17 +19,21 @@ class ClassTexts:
 
     Args:
         classes: [C, D] unit vectors.
-        voters: unit vectors of the tokens that weight the frames; None: mean pooling, every frame counts the same.
-        temperature: of the spotting; not used with mean pooling.
+        voters: unit vectors of the tokens that weight the frames; None: every frame counts the same.
+        temperature: of the spotting; not used without voters.
+        averages_scores: without voters, whether the scores of frames are averaged, instead of their features.
     """
 
     classes: Tensor
     voters: Voters | None
     temperature: float
+    averages_scores: bool = False
 
     def scores(self, frames: Tensor) -> Tensor:
         """Return the cosine of each view with each class, for raw frames [K, T, D]: [K, C]."""
         if self.voters is None:
+            if self.averages_scores:
+                return unit(frames).mean(dim=1) @ self.classes.T  # the mean of each frame's cosines
             return mean_scores(frames, self.classes)
         frames = unit(frames)
         return concept_scores(frames, spotted(frames, self.voters, self.temperature), self.classes)

@@ -88,7 +88,7 @@ def prepare(
     attributed = shows_attributes or _may_count(config.attributes, engine)
     branch = _branch(engine, text, config, saved) if attributed else None
     voting = words = None
-    if config.spotting.pool != "mean":
+    if config.spotting.pool == "tcs":
         tokens, mask = voters(text, spot)
         # With `eot` the class embedding itself votes, and it is needed unmodified later.
         tokens = unit(tokens) if spot == "eot" else normalise_in_place(tokens)
@@ -97,7 +97,7 @@ def prepare(
     return Classifier(
         engine=engine,
         labels=tuple(labels),
-        texts=ClassTexts(unit(text.classes), voting, temperature),
+        texts=ClassTexts(unit(text.classes), voting, temperature, averages_scores=config.spotting.pool == "scores"),
         words=words,
         branch=branch,
         config=config,

@@ -104,12 +104,12 @@ def as_views(frames: Tensor, texts: ClassTexts) -> tuple[Tensor, Tensor]:
         frames: [K, T, D], raw.
     Returns:
         frames [K * T, D], weights [C, K * T]. With mean pooling, the mean of raw frames stands for each view, whatever
-        the class: [K, D] and [1, K].
+        the class: [K, D] and [1, K]. Where scores are averaged, every frame counts the same: [K * T, D] and [1, K * T].
     """
     views = len(frames)
     if texts.voters is None:
-        pooled = unit(frames.mean(dim=1))
-        return pooled, pooled.new_full((1, views), 1 / views)
+        pooled = unit(frames).flatten(0, 1) if texts.averages_scores else unit(frames.mean(dim=1))
+        return pooled, pooled.new_full((1, len(pooled)), 1 / len(pooled))
     frames = unit(frames)
     weights = spotted(frames, texts.voters, texts.temperature) / views  # [K, C, T]
     return frames.flatten(0, 1), weights.transpose(0, 1).flatten(1)

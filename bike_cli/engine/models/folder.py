@@ -13,6 +13,7 @@ config.json, an object with these keys and no others:
     attribute_head  whether there is an attribute head
     training        labels and settings of the training, see `training_records.py`; absent in a model without training
     tokenizer       the fields of `TokenizerRecipe` and the sha256 of tokenizer.json; absent in a model with OpenAI's
+    temporal        "neighbours": frames attend to their neighbours, see `towers/neighbours.py`; absent in other models
 
 model.safetensors, fp32 or fp16, under `clip.`, `temporal.` and `attribute.`. Where most rows of the token embedding
 are zero, `token_embedding.rows` (int32 [R]) and `token_embedding.values` ([R, width]) stand for
@@ -54,6 +55,7 @@ from bike_cli.engine.models.training_records import KEY as TRAINING
 from bike_cli.engine.models.training_records import to_json, training_in
 from bike_cli.engine.models.weight_files import file_status
 from bike_cli.engine.models.weights import check_finite, read_tensors
+from bike_cli.engine.towers.neighbours import can_read_neighbours, read_neighbours, reads_neighbours
 from bike_cli.engine.towers.text_tower import ImageTextModel
 from bike_cli.engine.towers.tokenizers import TOKENIZER_FILE, FileTokenizer, TokenizerRecipe
 from bike_cli.engine.towers.transforms import ImageRecipe, as_pair
@@ -62,9 +64,10 @@ from bike_cli.errors import ModelError, shorten
 FORMAT, VERSION = "bike", 1
 WEIGHTS_FILE = "model.safetensors"
 EMBEDDINGS = ("token_embedding", "text.token_embedding")  # of a plain CLIP, and of a model with a text tower of its own
+TEMPORAL, NEIGHBOURS = "temporal", "neighbours"
 KEYS = {"format", "version", "name", "licence", "clip", "image", "recipe", "temporal_heads", "attribute_head"}
 TOKENIZER = "tokenizer"
-OPTIONAL_KEYS = {TRAINING, TOKENIZER}
+OPTIONAL_KEYS = {TRAINING, TOKENIZER, TEMPORAL}
 LONGEST_NAME = 5000  # characters; fine-tuned models are named after their folder, official ones after their file
 MOST_ROWS = 2**17  # of a token embedding that is stored by its rows; OpenAI's tokenizer has 49,408 tokens
 SHOWN = 60  # characters of a value in a message
@@ -115,6 +118,8 @@ def load_folder(folder: Path) -> Checkpoint:
     clip_config = _object(config, "clip", where)
     tensors = read_tensors(folder / WEIGHTS_FILE)
     clip = _clip(clip_config, _part(tensors, "clip."), image, folder)
+    if TEMPORAL in config:
+        _let_read_neighbours(clip, where)
     temporal, attribute = _heads(config, tensors, clip, folder)
     return Checkpoint(
         name=str(config["name"]),
@@ -161,6 +166,14 @@ def _tokenizer(config: Mapping[str, object], clip_config: Mapping[str, object], 
     return tokenizer
 
 
+def _let_read_neighbours(clip: ImageTextModel, where: Path) -> None:
+    if not can_read_neighbours(clip.visual):
+        raise ModelError(
+            f"{where}: {TEMPORAL} is {NEIGHBOURS}, which only a plain Vision Transformer can have; save the model again"
+        )
+    read_neighbours(clip.visual)
+
+
 def _heads(
     config: Mapping[str, object], tensors: Mapping[str, Tensor], clip: ImageTextModel, folder: Path
 ) -> tuple[TemporalTransformer | None, AttributeHead | None]:
@@ -196,6 +209,8 @@ def _config(checkpoint: Checkpoint) -> dict[str, object]:
         # Left out for a model without training, because version 0.1 refuses unknown keys.
         **({} if checkpoint.training is None else {TRAINING: to_json(checkpoint.training)}),
         **({} if tokenizer is None else {TOKENIZER: {"sha256": tokenizer.sha256, **asdict(tokenizer.recipe)}}),
+        # Other versions must refuse such a model: they would compute a plain CLIP.
+        **({TEMPORAL: NEIGHBOURS} if reads_neighbours(checkpoint.clip.visual) else {}),
     }
 
 
@@ -274,6 +289,9 @@ def _check(config: Mapping[str, object], where: Path) -> None:
     for key, kinds in wanted.items():
         if type(config[key]) not in kinds:
             raise ModelError(f"{where}: {key} is {shorten(repr(config[key]), SHOWN)}; save the model again")
+    if config.get(TEMPORAL, NEIGHBOURS) != NEIGHBOURS:
+        shown = shorten(repr(config[TEMPORAL]), SHOWN)
+        raise ModelError(f"{where}: {TEMPORAL} is {shown}, and this bike knows {NEIGHBOURS}; upgrade bike")
     if not 0 < len(str(config["name"])) <= LONGEST_NAME:
         raise ModelError(f"{where}: name has {len(str(config['name'])):,} characters; give it 1 to {LONGEST_NAME}")
 

@@ -26,6 +26,7 @@ from bike_cli.engine.heads.bike import MAX_FRAMES
 from bike_cli.engine.models.catalogue import is_plain
 from bike_cli.engine.models.checkpoints import BIKE_RECIPE, BIKE_RESIZE, infer_config
 from bike_cli.engine.models.parts import Checkpoint
+from bike_cli.engine.towers.neighbours import reads_neighbours
 from bike_cli.errors import ModelError, UsageError, first_line
 
 logger = logging.getLogger(__name__)
@@ -118,7 +119,12 @@ def check_official(checkpoint: Checkpoint, branch: OneBranch) -> None:
 
 def official_arch(checkpoint: Checkpoint) -> str | None:
     """Return `network.arch` of the official config for this architecture; None: OpenAI has no model of these sizes."""
-    ours = _effective(checkpoint.clip_config)
+    return arch_of(checkpoint.clip_config)
+
+
+def arch_of(clip_config: Mapping[str, object]) -> str | None:
+    """Return OpenAI's name for the architecture of an open_clip configuration; None: it has no such model."""
+    ours = _effective(clip_config)
     known = ((name, open_clip.get_model_config(arch)) for name, arch in OFFICIAL_ARCHS.items())
     return next((name for name, config in known if config and _effective(config) == ours), None)
 
@@ -128,6 +134,8 @@ def official_arch(checkpoint: Checkpoint) -> str | None:
 
 def _faults(checkpoint: Checkpoint, branch: OneBranch) -> list[str]:
     """Return how a model differs from the one that the official code builds from its tensors."""
+    if reads_neighbours(checkpoint.clip.visual):
+        return ["its frames attend to their neighbours"]
     ours = _effective(checkpoint.clip_config)
     if not is_plain(checkpoint.clip_config):
         return ["its text tower or its tokenizer is not OpenAI's"]

@@ -29,11 +29,14 @@ class Batches:
     def __init__(self, at_once: int) -> None:
         self.at_once = at_once
 
-    def run(self, function: Callable[[Rows], Tensor], rows: Rows, *, cost: int = 1) -> list[Tensor]:
+    def run(
+        self, function: Callable[[Rows], Tensor], rows: Rows, *, cost: int = 1, unit: str = "frame"
+    ) -> list[Tensor]:
         """Return the results of `function` on the rows, batch by batch, in order.
 
         Args:
             cost: of a row.
+            unit: what a row is, for messages.
         Raises:
             ModelError: a single row is too much for the memory.
         """
@@ -46,11 +49,11 @@ class Batches:
             except torch.OutOfMemoryError as e:
                 half = len(batch) // 2
                 if not half:
-                    message = "out of memory: the device cannot hold one frame; choose a smaller model, or --device cpu"
-                    raise ModelError(message) from e
+                    problem = f"out of memory: the device cannot hold one {unit}"
+                    raise ModelError(f"{problem}; choose a smaller model, or --device cpu") from e
                 self.at_once = half * cost
                 torch.cuda.empty_cache()
-                logger.warning("out of memory on the device: continuing with %s at once", count(half, "frame"))
+                logger.warning("out of memory on the device: continuing with %s at once", count(half, unit))
             else:
                 start += len(batch)
         return parts

@@ -15,6 +15,7 @@ from torch import Tensor
 from bike_cli.config import Spot
 from bike_cli.engine.models.weights import digest_of_weights
 from bike_cli.engine.towers.batches import Batches
+from bike_cli.engine.towers.neighbours import reads_neighbours
 from bike_cli.engine.towers.placement import Placement
 from bike_cli.engine.towers.speedups import answer_for_class_token
 from bike_cli.engine.towers.text_tower import ImageTextModel, TextTower, device_rows, image_tower, width_of
@@ -61,6 +62,11 @@ class Encoder:
         """The number of positions of a text, including start and end."""
         return self.text_tower.context
 
+    @property
+    def reads_clips(self) -> bool:
+        """Whether a frame's feature depends on its neighbours in the clip."""
+        return reads_neighbours(self.model.visual)
+
     @cached_property
     def text_tower(self) -> TextTower:
         """The text tower of `model`."""
@@ -71,7 +77,7 @@ class Encoder:
         """Return the feature of each frame's crops.
 
         Args:
-            frames: uint8 [B, H, W, 3], RGB; of any size down to one pixel.
+            frames: uint8 [B, H, W, 3], RGB; of any size down to one pixel. For a tower that reads clips, they are one.
             crops: 1 or 3; see `transforms.views`.
         Returns:
             [crops * B, D]: all frames of crop 0, then all of crop 1.
@@ -82,7 +88,9 @@ class Encoder:
         return self.encode_videos([frames.cpu().numpy() if isinstance(frames, Tensor) else frames], crops=crops)[0]
 
     @torch.no_grad()
-    def encode_videos(self, videos: Sequence[NDArray[np.uint8]], *, crops: int = 1) -> list[Tensor]:
+    def encode_videos(
+        self, videos: Sequence[NDArray[np.uint8]], *, crops: int = 1, lengths: Sequence[int] | None = None
+    ) -> list[Tensor]:
         """Return the features of the frames of several videos, as `encode_frames` would of each.
 
         On CUDA frames of different videos share batches, and this returns before the device is done. On a CPU batches
@@ -90,14 +98,17 @@ class Encoder:
 
         Args:
             videos: each uint8 [B, H, W, 3]; sizes may differ from video to video.
+            lengths: frames per clip of each video, for a tower that reads clips; None: each video is one clip.
         """
         for frames in videos:
             if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape[1:]:
                 raise ValueError(f"frames are {frames.dtype}{list(frames.shape)}; expected uint8 [B, H, W, 3]")
-        if self.placement.device.type != "cuda":
-            return [self._encode_pixels(self.pixels(frames, crops)) for frames in videos]
+        lengths = [len(frames) for frames in videos] if lengths is None else lengths
+        if self.placement.device.type != "cuda" or (self.reads_clips and len(set(lengths)) > 1):
+            each = zip(videos, lengths, strict=True)
+            return [self._encode_pixels(self.pixels(frames, crops), length) for frames, length in each]
         pixels = [self.pixels(frames, crops) for frames in videos]
-        return list(torch.split(self._encode_pixels(torch.cat(pixels)), [len(part) for part in pixels]))
+        return list(torch.split(self._encode_pixels(torch.cat(pixels), lengths[0]), [len(part) for part in pixels]))
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str | Prompt], *, positions: Spot = "eot") -> TextFeatures:
@@ -214,13 +225,18 @@ class Encoder:
         empty = torch.zeros(0, crops, 3, side, side, dtype=torch.uint8, device=device)
         return torch.cat([empty, *parts]).transpose(0, 1).flatten(0, 1)
 
-    def _encode_pixels(self, pixels: Tensor) -> Tensor:
-        """Return the features [B, D] of pixels [B, 3, S, S] on the device."""
-        features = self.batches.run(self._encode_batch, pixels)
+    def _encode_pixels(self, pixels: Tensor, length: int) -> Tensor:
+        """Return the features [B, D] of pixels [B, 3, S, S] on the device, which are clips of `length` frames."""
+        if self.reads_clips and len(pixels):
+            clips = pixels.reshape(-1, length, *pixels.shape[1:])
+            features = self.batches.run(self._encode_batch, clips, cost=length, unit="clip")
+        else:
+            features = self.batches.run(self._encode_batch, pixels)
         return torch.cat([torch.zeros(0, self.dim, device=self.placement.device), *features])
 
     def _encode_batch(self, pixels: Tensor) -> Tensor:
-        count = len(pixels)
+        """Return the features [b, D] of pixels [b, 3, S, S], or [n * T, D] of clips [n, T, 3, S, S]."""
+        count = pixels.shape[:-3].numel()
         if self.pads and count < self.batches.at_once:
             pixels = torch.cat([pixels, pixels.new_zeros(self.batches.at_once - count, *pixels.shape[1:])])
         with self.placement.autocast():
@@ -249,13 +265,20 @@ def adapt(
             "tokenizer that it was trained with"
         )
     model = model.to(placement.device).eval()
-    answer_for_class_token(model.visual)
+    if not reads_neighbours(model.visual):
+        answer_for_class_token(model.visual)
     batches = Batches(AT_ONCE_ON_CUDA if placement.device.type == "cuda" else AT_ONCE_ELSEWHERE)
     encoder = Encoder(model, tokenizer, recipe, placement, batches, Batches(PIXELS_AT_ONCE), image_tower(model))
     return _compiled(encoder) if compiled else encoder
 
 
 def _compiled(encoder: Encoder) -> Encoder:
+    if encoder.reads_clips:
+        raise UsageError(
+            "compile: frames of this model attend to their neighbours, so its batches have no fixed size; leave "
+            "--compile out"
+        )
+
     def encode(pixels: Tensor) -> Tensor:
         return encoder.tower(pixels)
 

@@ -13,6 +13,8 @@ from open_clip.coca_model import CoCa
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
+from bike_cli.engine.towers.neighbours import clip_features, reads_neighbours
+
 ImageTextModel: TypeAlias = CLIP | CustomTextCLIP | CoCa
 
 
@@ -22,9 +24,14 @@ def text_modules(model: ImageTextModel) -> Any:  # noqa: ANN401 - open_clip has 
 
 
 def image_tower(model: ImageTextModel) -> Callable[[Tensor], Tensor]:
-    """Return the function from normalised pixels [B, 3, S, S] to raw features [B, D]."""
-    # Unlike a closure, it is copied together with its model. CoCa normalises by default.
-    return partial(model.encode_image, normalize=False)
+    """Return the function from normalised pixels [B, 3, S, S] to raw features [B, D].
+
+    For a tower whose frames attend to their neighbours, it takes clips, [N, T, 3, S, S], and returns [N * T, D].
+    """
+    # Unlike a closure, it is copied together with its model.
+    if reads_neighbours(model.visual):
+        return partial(clip_features, model.visual)
+    return partial(model.encode_image, normalize=False)  # CoCa normalises by default
 
 
 def width_of(model: ImageTextModel) -> int:

@@ -15,6 +15,7 @@ from bike_cli.data.lines import key
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.saved_classifier import SavedClassifier
 from bike_cli.engine.models.parts import Checkpoint
+from bike_cli.engine.towers.neighbours import check_trainable
 from bike_cli.errors import UsageError
 from bike_cli.inference.contents import digest_of_all
 from bike_cli.inference.prepare import prepare
@@ -57,6 +58,8 @@ class Study:
         self._started_s = time.monotonic()
         self.engine, self.labelled, self.config = engine, labelled, config
         self.methods = parse_methods(config.method)
+        if TRAINED in self.methods:
+            check_trainable(engine.encoder.model.visual, engine.name)
         self.spent = spent or Timings()
         self._pool, self._processes = pool, processes or ProcessGroup()
         self._drawing = Drawing(labelled, config)

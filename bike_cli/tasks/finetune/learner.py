@@ -24,7 +24,7 @@ import logging
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -330,7 +330,7 @@ class Learner:
         voters = None
         if self._texts.voters is not None:
             voters = Voters.among(unit(tokens), None if training.mask is None else training.mask[rows])
-        return ClassTexts(unit(classes), voters, self._texts.temperature)
+        return replace(self._texts, classes=unit(classes), voters=voters)
 
     def _initialised_bias(self, logits: Tensor, present: Tensor) -> Tensor:
         """Return what is added to all logits; it starts where labels are as probable as they are frequent."""

@@ -21,6 +21,7 @@ from bike_cli.engine.models.parts import new_temporal
 from bike_cli.engine.scoring import unit
 from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.towers.augmentation import Augmentation
+from bike_cli.engine.towers.neighbours import check_trainable
 from bike_cli.engine.voters import Voters, voters
 from bike_cli.errors import ConfigError, UsageError
 from bike_cli.inference.prepare import encode_labels, warn_of_unknown
@@ -105,6 +106,8 @@ def plan_run(engine: Engine, labelled: TrainSet, config: FinetuneConfig) -> RunP
     Raises:
         ConfigError, UsageError: settings that contradict one another, the data or the model.
     """
+    if config.learning.branch != "attributes":
+        check_trainable(engine.encoder.model.visual, engine.name)
     loss = choose_loss(config, multi_label=labelled.multi_label)
     train, val = split_sides(labelled, fraction=config.keeping.val_fraction, seed=config.learning.seed)
     has_new_head = config.learning.head != "none" and engine.temporal_head is None
@@ -258,5 +261,6 @@ def _encode_texts(
 def _class_texts(
     classes: Tensor, tokens: Tensor, mask: Tensor | None, config: FinetuneConfig, recipe: Recipe
 ) -> ClassTexts:
-    voting = None if config.spotting.pool == "mean" else Voters.among(unit(tokens), mask)
-    return ClassTexts(unit(classes), voting, recipe.temperature)
+    pool = config.spotting.pool
+    voting = Voters.among(unit(tokens), mask) if pool == "tcs" else None
+    return ClassTexts(unit(classes), voting, recipe.temperature, averages_scores=pool == "scores")
