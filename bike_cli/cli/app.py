@@ -16,6 +16,7 @@ from bike_cli.cli.export import export_command
 from bike_cli.cli.fewshot import fewshot_command
 from bike_cli.cli.finetune import FinetuneCommand, finetune_command
 from bike_cli.cli.help import BikeCommand, BikeGroup
+from bike_cli.cli.import_model import import_command
 from bike_cli.cli.models import models_app
 
 app = typer.Typer(
@@ -64,5 +65,6 @@ app.command("finetune", cls=FinetuneCommand)(finetune_command)
 app.command("eval", cls=BikeCommand)(eval_command)
 app.add_typer(models_app, name="models")
 app.command("export", cls=BikeCommand)(export_command)
+app.command("import", cls=BikeCommand)(import_command)
 app.command("doctor", cls=BikeCommand)(doctor_command)
 app.add_typer(cache_app, name="cache")

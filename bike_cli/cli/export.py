@@ -13,6 +13,7 @@ from bike_cli.cli.flags import metavar_of
 from bike_cli.cli.terminal.console import handle_errors, loading, print_usage
 from bike_cli.cli.terminal.targets import (
     check_model_folder,
+    check_not_read,
     check_official_file,
     explain_unwritable,
     warn_of_replacement,
@@ -80,7 +81,7 @@ def export_command(
             from bike_cli.engine.models.checkpoints import open_checkpoint
             from bike_cli.engine.models.weights import UNWRITABLE
 
-            _check_not_read(out, config.model)
+            check_not_read(out, config.model)
             warn_of_replacement(out)
             checkpoint = open_checkpoint(config.model, offline=config.offline)
         with explain_unwritable(out, UNWRITABLE):
@@ -108,18 +109,3 @@ def _write_official(checkpoint: Checkpoint, wanted: OneBranch | None, out: Path)
         return f"attributes branch of {checkpoint.name}; the official train_attributes.py takes it as pretrain{network}"
     network += f", sim_header {'None' if checkpoint.temporal_head is None else 'Transf'}"
     return f"video branch of {checkpoint.name}; the official test.py takes it as --weights{network}"
-
-
-def _check_not_read(out: Path, model: str) -> None:
-    from bike_cli.engine.models.catalogue import BUNDLED, bundled_folder
-    from bike_cli.engine.models.training_records import named_path
-    from bike_cli.engine.models.weight_files import file_status
-
-    if not out.exists():
-        return
-    # As `open_checkpoint` reads a name: the bundled model, or a path, or ARCH,FILE.
-    folder = bundled_folder() if model == BUNDLED else None
-    names = [] if model == BUNDLED else [name for name in (model, model.partition(",")[2]) if name]
-    for path in [folder] if folder is not None else map(named_path, names):
-        if file_status(path) is not None and path.samefile(out):
-            raise UsageError(f"{out}: is the model to export and would be overwritten; choose another name")

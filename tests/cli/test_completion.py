@@ -41,13 +41,15 @@ def completed(line: str, folder: Path, *, python: tuple[str, ...] = ()) -> subpr
         ("bike eval --attributes im", {"imagenet1k"}),
         ("bike classify --template ", set(TEMPLATES)),
         ("bike eval --protocol z", {"zeroshot-full", "zeroshot-half"}),
-        ("bike eval --pool ", {"tcs", "mean"}),
+        ("bike eval --pool ", {"tcs", "mean", "scores"}),
         ("bike classify --device ", {"auto", "cpu", "cuda", "cuda:0", "mps"}),
         ("bike classify --decoder ", {"auto", "decord", "av"}),
         ("bike classify --format j", {"jsonl", "json"}),
         ("bike finetune --freeze image,s", {"image,scale"}),
         ("bike models pull s", {"small"}),
         ("bike export ti", {"tiny"}),
+        ("bike import --from f", {"froster"}),
+        ("bike import --base ti", {"tiny"}),
     ],
 )
 def test_values_are_completed(line: str, words: set[str], tmp_path: Path) -> None:

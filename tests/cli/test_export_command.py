@@ -214,7 +214,7 @@ def test_an_unknown_model_names_the_nearest(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (("{here}/file",), "{here}/file: is a file, but a model of bike is a folder; name a folder, or add --official"),
-        (("{here}/a.pt",), "{here}/a.pt: is named like a file, but a model of bike is a folder; add --official, or"),
+        (("{here}/a.pt",), "{here}/a.pt: is named like a file, but a model of bike is a folder; name a folder, or"),
         (("{here}/x.onnx",), "{here}/x.onnx: is named like a file, but will be a folder; choose another name, such as"),
         (("{here}/no/mine",), "{here}/no/mine: its folder does not exist; create it, or choose another"),
         (("{here}/file/mine",), "{here}/file/mine: its folder does not exist; create it, or choose another"),
@@ -271,7 +271,7 @@ def test_the_folder_that_is_read_is_not_overwritten(video: Path, tmp_path: Path)
 
     for name in (video, tmp_path / "link"):
         assert error_of(bike("export", video, name)) == (
-            f"{name}: is the model to export and would be overwritten; choose another name"
+            f"{name}: is read by this command and would be overwritten; choose another name"
         )
     assert (video / "config.json").stat().st_mtime_ns == before
 
@@ -280,7 +280,7 @@ def test_the_bundled_folder_is_not_overwritten() -> None:
     folder = bundled_folder()
     assert folder
 
-    assert "is the model to export" in error_of(bike("export", "tiny", folder))
+    assert "is read by this command" in error_of(bike("export", "tiny", folder))
 
 
 @pytest.mark.parametrize("model_name", ["{file}", "ViT-B-32-quickgelu,{file}"])
@@ -289,7 +289,7 @@ def test_the_file_that_is_read_is_not_overwritten(tmp_path: Path, model_name: st
 
     ran = bike("export", model_name.format(file=tmp_path / "a.pt"), tmp_path / "a.pt", "--official")
 
-    assert "a.pt: is the model to export and would be overwritten" in error_of(ran)
+    assert "a.pt: is read by this command and would be overwritten" in error_of(ran)
     assert (tmp_path / "a.pt").read_text() == "weights"
 
 

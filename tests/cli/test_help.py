@@ -37,7 +37,7 @@ def test_the_error_for_missing_data_names_every_format(name: str) -> None:
 # -- what the help shows ----------------------------------------------------------------------------------------------
 
 COMMANDS = [
-    *((name,) for name in ("classify", "fewshot", "finetune", "eval", "export", "doctor", "models", "cache")),
+    *((name,) for name in ("classify", "fewshot", "finetune", "eval", "export", "import", "doctor", "models", "cache")),
     *(("models", "list"), ("models", "pull"), ("cache", "info"), ("cache", "prune")),
 ]
 

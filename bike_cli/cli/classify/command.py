@@ -338,6 +338,7 @@ def _labels(config: ClassifyConfig, request: ClassifyRequest) -> tuple[str, ...]
     from bike_cli.data.labels import parse_labels, read_labels
 
     known = request.saved or request.training
+    known = known if known is not None and known.labels else None
     is_given = request.labels is not None or bool(request.label_list)
     if request.saved is not None and is_given:
         raise UsageError(

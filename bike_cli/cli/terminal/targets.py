@@ -101,20 +101,38 @@ def check_videos(*files: Path | None, samples: Sequence[Sample]) -> None:
                 raise UsageError(f"{file}: is a video that this command reads; choose another name")
 
 
-def check_model_folder(folder: Path) -> None:
-    """Raise UsageError if no model can be saved in a folder, or other files in it would be lost."""
+def check_model_folder(folder: Path, *, way_out: str = "name a folder, or add --official") -> None:
+    """Raise UsageError if no model can be saved in a folder, or other files in it would be lost.
+
+    Args:
+        way_out: what to do about the name of a file.
+    """
     with explain_unwritable(folder):
         _check_place(folder)
         if folder.is_file():
-            raise UsageError(f"{folder}: is a file, but a model of bike is a folder; name a folder, or add --official")
+            raise UsageError(f"{folder}: is a file, but a model of bike is a folder; {way_out}")
         if not folder.is_dir() and folder.suffix.lower() in OFFICIAL_SUFFIXES:
-            raise UsageError(
-                f"{folder}: is named like a file, but a model of bike is a folder; add --official, or rename it"
-            )
+            raise UsageError(f"{folder}: is named like a file, but a model of bike is a folder; {way_out}")
         check_folder_name(folder)
         if folder.is_dir() and any(folder.iterdir()) and not _is_model(folder):
             raise UsageError(f"{folder}: contains files and is not a model of bike; name a new or an empty folder")
         _check_writable(folder)
+
+
+def check_not_read(out: Path, model: str) -> None:
+    """Raise UsageError if a model is read from the place where another is to be written."""
+    from bike_cli.engine.models.catalogue import BUNDLED, bundled_folder
+    from bike_cli.engine.models.training_records import named_path
+    from bike_cli.engine.models.weight_files import file_status
+
+    if not out.exists():
+        return
+    # As `open_checkpoint` reads a name: the bundled model, or a path, or ARCH,FILE.
+    folder = bundled_folder() if model == BUNDLED else None
+    names = [] if model == BUNDLED else [name for name in (model, model.partition(",")[2]) if name]
+    for path in [folder] if folder is not None else map(named_path, names):
+        if file_status(path) is not None and path.samefile(out):
+            raise UsageError(f"{out}: is read by this command and would be overwritten; choose another name")
 
 
 def check_official_file(file: Path) -> None:

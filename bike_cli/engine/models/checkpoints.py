@@ -28,6 +28,7 @@ from bike_cli.engine.download.pull import CONFIG_FILE
 from bike_cli.engine.models import catalogue
 from bike_cli.engine.models.architecture import check_config
 from bike_cli.engine.models.folder import load_folder
+from bike_cli.engine.models.importers.layouts import check_needs_no_import
 from bike_cli.engine.models.json_files import WAY_OUT
 from bike_cli.engine.models.open_clip.preprocessing import image_recipe, preprocessing_for_file
 from bike_cli.engine.models.open_clip.repositories import FOLDER, HUB, open_folder_repository, open_hub_repository
@@ -43,7 +44,7 @@ from bike_cli.engine.models.parts import (
 )
 from bike_cli.engine.models.training_records import named_path
 from bike_cli.engine.models.weight_files import file_status
-from bike_cli.engine.models.weights import OPENAI_SIZES, UNREADABLE, State, check_finite, read_state
+from bike_cli.engine.models.weights import OPENAI_SIZES, UNREADABLE, State, check_finite, read_content, state_in
 from bike_cli.engine.towers.text_tower import text_width
 from bike_cli.engine.towers.tokenizers import TOKENIZER_FILE, FileTokenizer
 from bike_cli.errors import ModelError, first_line, shorten
@@ -51,6 +52,8 @@ from bike_cli.errors import ModelError, first_line, shorten
 WEIGHTS_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}
 CLASSIFIER_TENSORS = {"weight", "bias", "keys", "key_classes"}  # see engine/heads/saved_classifier.py
 BIKE_RECIPE = Recipe(spot="all", temperature=0.01, template="bike")  # what official checkpoints were trained with
+# Heads of ActionCLIP and of the official code that bike does not have, by how their tensors' names begin.
+OTHER_HEADS = {"lstm_visual.": "LSTM", "shift.": "Conv_1D", "transformer.cls_token": "Transf_cls"}
 BIKE_RESIZE = {224: 256}  # the official test resize; other inputs are resized to their own side
 logger = logging.getLogger(__name__)
 
@@ -80,8 +83,7 @@ def open_checkpoint(model: str, *, offline: bool = False) -> Checkpoint:
     if status is not None:
         if not stat.S_ISDIR(status.st_mode):
             logger.info("model %s: an official BIKE checkpoint or an OpenAI state dict", path)
-            state = read_state(path)
-            return _checkpoint(str(path), _inferred(state, path), state, {}, origin=str(path))
+            return official_checkpoint(path)
         is_repository = (path / CONFIG_FILE).is_file()
         return open_folder_repository(path, model) if is_repository else load_folder(path)
     arch, comma, weights = model.partition(",")
@@ -91,6 +93,22 @@ def open_checkpoint(model: str, *, offline: bool = False) -> Checkpoint:
     if comma:
         return _tagged(arch, weights, model=model, offline=offline)
     raise _unknown(model)
+
+
+def official_checkpoint(file: Path) -> Checkpoint:
+    """Return the checkpoint in an official BIKE file, or in an OpenAI state dict.
+
+    Raises:
+        ModelError: a file of another kind, or tensors that do not fit.
+    """
+    state = _read(file)
+    return _checkpoint(str(file), _inferred(state, file), state, {}, origin=str(file))
+
+
+def _read(file: Path) -> State:
+    content = read_content(file)
+    check_needs_no_import(content, file)
+    return state_in(content, file)
 
 
 def _unknown(model: str) -> ModelError:
@@ -147,7 +165,7 @@ def _tagged(arch: str, tag: str, *, model: str, offline: bool) -> Checkpoint:
 
 def _for_architecture(arch: str, file: Path) -> Checkpoint:
     logger.info("model %s: weights from %s", arch, file)
-    config, state = catalogue.architecture(arch), read_state(file)
+    config, state = catalogue.architecture(arch), _read(file)
     is_openais = state.head is not None or "input_resolution" in state.clip
     if is_openais and not config.get("quick_gelu"):
         raise ModelError(f"{file}: was trained with QuickGELU, {arch} computes another; use {arch}-quickgelu,{file}")
@@ -187,7 +205,11 @@ def _tokenizer_for_file(config: Mapping[str, object], arch: str, file: Path) -> 
 
 
 def _with_head(plain: Checkpoint, head: Mapping[str, Tensor], origin: str) -> Checkpoint:
-    is_temporal, is_attribute = "frame_position_embeddings.weight" in head, "query_fc.0.weight" in head
+    is_temporal = any(name.startswith("transformer.resblocks.0.") for name in head)
+    is_attribute = "query_fc.0.weight" in head
+    other = next((kind for mark, kind in OTHER_HEADS.items() if any(name.startswith(mark) for name in head)), None)
+    if other is not None:
+        raise ModelError(f"{origin}: has the head {other}, which bike does not have; retrain with Transf or None")
     if head and not is_temporal and not is_attribute:
         raise ModelError(
             f"{origin}: has a head of an unknown kind ({shorten(next(iter(head)))}, …); retrain with Transf or None"
@@ -204,19 +226,27 @@ def _with_head(plain: Checkpoint, head: Mapping[str, Tensor], origin: str) -> Ch
 
 
 def _inferred(state: State, file: Path) -> dict[str, object]:
-    try:
-        config = infer_config(state.clip)
-        check_config(config, str(file))
-    except (LookupError, ValueError, AttributeError, ArithmeticError) as e:
-        if state.clip.keys() >= CLASSIFIER_TENSORS:
-            raise ModelError(
-                f"{file}: is a saved classifier, not a model; use bike classify --classifier {file}"
-            ) from e
-        raise ModelError(f"{file}: is not a CLIP ({first_line(e)} is missing or wrong); {WAY_OUT}") from e
+    if state.clip.keys() >= CLASSIFIER_TENSORS:
+        raise ModelError(f"{file}: is a saved classifier, not a model; use bike classify --classifier {file}")
+    config = config_of(state.clip, file)
     if state.head is None and "input_resolution" not in state.clip:
         # The activation leaves no trace in the tensors, and a wrong one makes features silently worse.
         fits = " or ".join(f"{arch},{file}" for arch in _fitting(config)) or f"ARCH,{file}"
         raise ModelError(f"{file}: does not say its activation; use --model {fits}")
+    return config
+
+
+def config_of(state: Mapping[str, Tensor], file: Path) -> dict[str, object]:
+    """Return the open_clip configuration of an OpenAI CLIP; errors begin with the file.
+
+    Raises:
+        ModelError: not a CLIP, or one of impossible sizes.
+    """
+    try:
+        config = infer_config(state)
+        check_config(config, str(file))
+    except (LookupError, ValueError, AttributeError, ArithmeticError) as e:
+        raise ModelError(f"{file}: is not a CLIP ({first_line(e)} is missing or wrong); {WAY_OUT}") from e
     return config
 
 
@@ -235,7 +265,8 @@ def infer_config(state: Mapping[str, Tensor]) -> dict[str, object]:
         "heads": width // HEAD_WIDTH,
         "layers": _count(state, "transformer.resblocks."),
     }
-    vision = _vision_transformer(state) if "visual.proj" in state else _resnet(state)
+    is_transformer = any(name.startswith("visual.transformer.") for name in state)
+    vision = _vision_transformer(state) if is_transformer else _resnet(state)
     return {"embed_dim": state["text_projection"].shape[1], "vision_cfg": vision, "text_cfg": text, "quick_gelu": True}
 
 

@@ -24,6 +24,7 @@ LEGACY_PICKLES = 5  # magic number, protocol, system, content, keys of the stora
 
 # The functions that torch.load(weights_only=True) allows and that state dicts need.
 COPYING = {"collections OrderedDict", "collections Counter", "torch Size", "_codecs encode"}
+COPYING |= {"yacs.config CfgNode"}  # read as a dictionary, see `weights.INERT`
 REBUILDING = {"torch._utils _rebuild_tensor", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_tensor_v3"}
 REBUILDING |= {"torch._utils _rebuild_parameter", "torch._utils _rebuild_parameter_with_state"}
 REBUILDING |= {"torch.nn.parameter Parameter", "torch device"}

@@ -1,12 +1,12 @@
 """What a model folder records of its training, readable without loading the model.
 
-`config.json` of a folder that `bike finetune` or `bike fewshot --method bike` wrote has the key `training`, an object
-with exactly these keys:
+`config.json` of a folder that `bike finetune`, `bike fewshot --method bike` or `bike import` wrote has the key
+`training`, an object with exactly these keys:
 
-    labels    the labels, in the order of training
+    labels    the labels, in the order of training; empty in an imported model, whose file does not name them
     also      further labels that it is used with, which it was not trained with
     sampling  the fields of `config.SamplingConfig`
-    pool      tcs or mean
+    pool      tcs, mean or scores
 """
 
 from __future__ import annotations
@@ -56,8 +56,6 @@ def training_in(config: dict[str, object], where: Path) -> TrainingRecord | None
     if not isinstance(values, dict) or values.keys() != KEYS:
         raise ModelError(f"{where}: {KEY} is not an object with the keys {', '.join(sorted(KEYS))}; {WAY_OUT}")
     labels, also, sampling = _texts(values, "labels", where), _texts(values, "also", where), values["sampling"]
-    if not labels:
-        raise ModelError(f"{where}: {KEY}.labels is empty; {WAY_OUT}")
     if not isinstance(sampling, dict):
         raise ModelError(f"{where}: {KEY}.sampling is not an object; {WAY_OUT}")
     if values["pool"] is None:  # means "not given" to `resolve`

@@ -8,7 +8,9 @@ import os
 import pickle
 import struct
 import warnings
-from collections.abc import Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +31,9 @@ UNREADABLE = (
     *(RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, OSError, ImportError),
     *(ArithmeticError, AssertionError, MemoryError, struct.error, pickle.UnpicklingError, SafetensorError),
 )
+
+# Settings of a training that ViFi-CLIP saves next to the weights: a dictionary, read as one without its code.
+INERT: list[Callable[..., object] | tuple[Callable[..., object], str]] = [(OrderedDict, "yacs.config.CfgNode")]
 
 UNWRITABLE = (OSError, SafetensorError)  # what writing weights raises
 MAX_EXPANSION = 2**30  # bytes of tensors that the file does not hold
@@ -53,16 +58,46 @@ def read_state(path: Path) -> State:
     Raises:
         ModelError: a file that is missing, damaged, of another kind, or that would run code.
     """
+    return state_in(read_content(path), path)
+
+
+def read_content(path: Path) -> dict[str, object]:
+    """Return what a weights file holds: tensors by name, in dictionaries of any depth, and plain values.
+
+    Raises:
+        ModelError: a file that is missing, damaged, of another kind, or that would run code.
+    """
     start = read_start(path, 9, WAY_OUT)
     content = read_tensors(path) if start[4:] == SAFETENSORS_START else _unpickled(path, start)
     if not isinstance(content, dict):
         raise ModelError(f"{path}: contains a {type(content).__name__}, not a state dict; {WAY_OUT}")
-    if {"model_state_dict", "fusion_model_state_dict"} <= content.keys():
+    return content
+
+
+def is_official(content: Mapping[str, object]) -> bool:
+    """Return whether the content of a file has the layout of official BIKE."""
+    return {"model_state_dict", "fusion_model_state_dict"} <= content.keys()
+
+
+def state_in(content: Mapping[str, object], path: Path) -> State:
+    """Return the tensors in the content of a weights file; see `read_state`."""
+    if is_official(content):
         state = State(_state(content["model_state_dict"], path), _state(content["fusion_model_state_dict"], path))
     else:
         state = State(_state(content.get("state_dict", content), path), None)
     _check_extent([*state.clip.items(), *(state.head or {}).items()], path)
     return state
+
+
+def tensors_in(state: object, path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a state dict in a file, by their names without `module.`.
+
+    Raises:
+        ModelError: something else than dense tensors, or tensors far larger than the file.
+    """
+    tensors = _state(state, path)
+    _check_extent(tensors.items(), path)
+    return tensors
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -159,8 +194,9 @@ def _unpickled(path: Path, start: bytes) -> object:
     zipped = start.startswith(ZIP_START)
     check_pytorch(path, WAY_OUT, zipped=zipped)
     try:
-        with warnings.catch_warnings():
+        with ExitStack() as stack, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about how the file was pickled
+            stack.enter_context(torch.serialization.safe_globals(INERT))
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as e:
         raise ModelError(

@@ -290,14 +290,14 @@ def test_official_models_of_224_pixels_resize_to_256(tmp_path: Path) -> None:
 
 
 def test_another_head_is_named(tmp_path: Path) -> None:
-    file = bike_file(tmp_path / "a.pt", {"lstm_visual.weight_ih_l0": torch.zeros(2, 2)})
+    file = bike_file(tmp_path / "a.pt", {"gru_visual.weight_ih_l0": torch.zeros(2, 2)})
 
-    with pytest.raises(ModelError, match=r"a head of an unknown kind \(lstm_visual.weight_ih_l0"):
+    with pytest.raises(ModelError, match=r"a head of an unknown kind \(gru_visual.weight_ih_l0"):
         open_checkpoint(file)
 
 
 def test_tensors_that_do_not_fit_a_head_are_named(tmp_path: Path) -> None:
-    file = bike_file(tmp_path / "a.pt", {"frame_position_embeddings.weight": torch.zeros(77, 48)})
+    file = bike_file(tmp_path / "a.pt", {"transformer.resblocks.0.ln_1.weight": torch.zeros(48)})
 
     with pytest.raises(ModelError, match="temporal head: does not fit its architecture"):
         open_checkpoint(file)

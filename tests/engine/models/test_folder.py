@@ -66,6 +66,13 @@ def test_what_a_model_was_trained_for_is_restored(tmp_path: Path, checkpoint: Ch
     assert training_of(str(tmp_path / "m")) == RECORD
 
 
+def test_a_record_without_labels_is_restored(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    record = TrainingRecord((), SamplingConfig(frames=16), "scores")
+    save_folder(tmp_path / "m", replace(checkpoint, training=record))
+
+    assert training_of(str(tmp_path / "m")) == record
+
+
 def test_a_model_without_training_can_be_read_by_version_0_1(folder: Path) -> None:
     keys = {"format", "version", "name", "licence", "clip", "image", "recipe", "temporal_heads", "attribute_head"}
 
@@ -89,7 +96,6 @@ def test_only_a_folder_of_bike_records_a_training(tmp_path: Path, monkeypatch: p
     [
         (lambda t: t.clear(), "training is not an object with the keys also, labels, pool, sampling"),
         (lambda t: t.update(more=1), "training is not an object with the keys"),
-        (lambda t: t.update(labels=[]), "training.labels is empty"),
         (lambda t: t.update(labels="running"), "training.labels is not a list of texts"),
         (lambda t: t.update(labels=["running", 1]), "training.labels is not a list of texts"),
         (lambda t: t.update(labels=["running", " "]), "training.labels is not a list of texts"),
