@@ -1,14 +1,21 @@
 """Tests that need a CUDA device: pytest -m cuda."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from small_models import tiny_checkpoint
+from video_models import clip_of
 
-from bike_cli.engine.engine import Engine, load
+from bike_cli.config import Precision
+from bike_cli.engine.engine import Engine, assemble, load
 from bike_cli.engine.towers.encoder import PIXELS_AT_ONCE
+from bike_cli.engine.towers.neighbours import read_neighbours
+from bike_cli.engine.towers.placement import place
 from bike_cli.engine.towers.transforms import ImageRecipe, views
 
 pytestmark = [
@@ -144,3 +151,22 @@ def test_videos_have_the_same_results_as_on_the_cpu_and_are_stored(clips: Path, 
     assert best[on_cpu] == best[on_cuda] == again
     assert len(again) == len(films)
     assert spent.decoded == 0
+
+
+@pytest.mark.parametrize(("precision", "lowest"), [("fp32", 1 - 1e-4), ("bf16", 0.995), ("fp16", 0.995)])
+def test_clips_whose_frames_attend_to_their_neighbours_do_not_mix(precision: Precision, lowest: float) -> None:
+    checkpoint = replace(tiny_checkpoint(), temporal_head=None, attribute_head=None)
+    read_neighbours(checkpoint.clip.visual)
+    on_cpu = assemble(copy.deepcopy(checkpoint), place("cpu", "fp32"))
+    on_cuda = assemble(checkpoint, place("cuda", precision))
+    rng = np.random.default_rng(0)
+    sizes = [(1, 8), (3, 8), (2, 8), (1, 1), (2, 3)]  # clips and frames per clip
+    clips = [clip_of(rng.integers(0, 256, (*size, 40, 56, 3)).astype(np.uint8)) for size in sizes]
+
+    for batch in (clips[:3], clips):
+        for crops in (1, 3):
+            together = on_cuda.encode_clips(batch, crops=crops)
+            for clip, encoded in zip(batch, together, strict=True):
+                alone = on_cpu.encode_clip(clip, crops=crops)
+                assert encoded.frames.shape == alone.frames.shape
+                assert _lowest_cosine(encoded.frames.flatten(0, 1), alone.frames.flatten(0, 1)) > lowest

@@ -55,7 +55,7 @@ class EvalRequest(Request):
         "--template", default=(), panel=TEXTS, help="Prompt template, as in bike classify; repeat to compare several."
     )
     pool: tuple[str, ...] = _scoring(
-        "--pool", default=(), panel=FRAMES, help="How to combine frames: tcs or mean; repeat to compare both."
+        "--pool", default=(), panel=FRAMES, help="How to combine frames: tcs, mean or scores; repeat to compare them."
     )
     attributes: tuple[str, ...] = _scoring(
         "--attributes",
