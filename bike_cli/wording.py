@@ -35,11 +35,11 @@ FEW_VIDEOS = 20  # with fewer, a 95 % interval of an accuracy of 50 % reaches mo
 
 
 def caution(videos: int, kind: str, way_out: str) -> str | None:
-    """Return a caution against an accuracy on this number of videos of a kind; None where there are enough."""
+    """Return what limits an accuracy on this number of videos of a kind; None where there are enough."""
     if videos >= FEW_VIDEOS:
         return None
     tell = "tells" if videos == 1 else "tell"
-    return f"caution: {count(videos, f'{kind} video')} {tell} little about accuracy; {way_out}"
+    return f"{count(videos, f'{kind} video')} {tell} little about accuracy; {way_out}"
 
 
 def points(share: float) -> float:

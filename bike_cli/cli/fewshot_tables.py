@@ -12,7 +12,7 @@ from rich.box import Box
 from rich.console import Console
 from rich.table import Table
 
-from bike_cli.cli.terminal.console import NARROWEST_TABLE, plain, print_table
+from bike_cli.cli.terminal.console import NARROWEST_TABLE, cautioned, plain, print_table
 from bike_cli.cli.terminal.json_text import escaped
 from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.tasks.evaluate.metrics import Mean, recalls
@@ -28,8 +28,9 @@ def print_report(report: Report) -> None:
     console = Console(file=sys.stdout, highlight=False)
     fewest = min(len(drawn.test) for drawn in report.draws)
     little = caution(fewest, "test", f"test on {FEW_VIDEOS} or more")
-    notes = [plain(_footer(report), "dim"), *([] if little is None else [plain(little, "yellow")])]
-    print_table(console, _curve(report, console.width), _classes(report), *notes)
+    print_table(console, _curve(report, console.width), _classes(report), plain(_footer(report), "dim"))
+    if little is not None:  # Rich would join two texts into one line
+        print_table(console, cautioned(little))
 
 
 def _curve(report: Report, width: int) -> Table:
@@ -63,7 +64,7 @@ def _classes(report: Report) -> Table:
         mistakes = counts[i].copy()
         mistakes[i] = 0
         likeliest = int(mistakes.argmax())
-        taken = f"{report.labels[likeliest]} ({mistakes.max() / counts[i].sum():.0%})" if mistakes.any() else ""
+        taken = f"{report.labels[likeliest]} ({_percent(mistakes.max() / counts[i].sum())})" if mistakes.any() else ""
         videos = f"{counts[i].sum() / len(report.draws):,.0f}"  # per draw
         table.add_row(*map(plain, (report.labels[i], _percent(shares[i]), _percent(baseline_shares[i]), videos, taken)))
     if len(counts) > CLASSES_SHOWN:
@@ -106,7 +107,7 @@ def _gain(mean: Mean) -> str:
 
 
 def _percent(share: float) -> str:
-    return "–" if math.isnan(share) else f"{share:.0%}"
+    return "–" if math.isnan(share) else f"{100 * share:.0f} %"
 
 
 def write_report(report: Report, file: Path, *, data: Mapping[str, str | None]) -> None:

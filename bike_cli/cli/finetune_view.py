@@ -14,7 +14,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from bike_cli.cli.terminal.console import duration, plain, print_table, rate
+from bike_cli.cli.terminal.console import cautioned, duration, plain, print_table, rate
 from bike_cli.tasks.evaluate.metrics import TOP
 from bike_cli.wording import FEW_VIDEOS, METRIC_NAMES, caution, count
 
@@ -91,7 +91,7 @@ class View:
         # Called by Live's own thread, at the same time as `add`.
         progress = [self._progress_table()] if self._last else []
         validations = [self._validation_table()] if self._validations else []
-        note = plain("stopping after this step, with a checkpoint; a second signal stops at once", "yellow")
+        note = plain("stopping after this step, with a checkpoint; a second signal stops at once")
         return Group(*progress, *validations, *([note] if self.is_stopping else []))
 
     def _progress_table(self) -> Table:
@@ -126,7 +126,7 @@ class View:
             "Loss": f"{last.loss:.4f}",
             "Rate": f"{last.rate:.2g}",
             "Speed": rate(speed) if speed else "",
-            "Waiting": f"{waiting:.0%}" if speed else "",
+            "Waiting": f"{100 * waiting:.0f} %" if speed else "",
             "Left": duration((last.steps - last.step) * seconds / len(recent)),
             "Memory": f"{last.memory_mib:,} MiB" if last.memory_mib else "",
             "Failed": f"{self.failures:,}" if self.failures else "",
@@ -186,4 +186,4 @@ def print_results(folder: Path) -> None:
     for row, metrics in rows.items():
         table.add_row(row, *(f"{100 * metrics[name]:.1f} %" for name in names))
     little = caution(videos, "validation", f"validate on {FEW_VIDEOS} or more (--val, --val-fraction)")
-    print_table(Console(highlight=False), table, *([] if little is None else [plain(little, "yellow")]))
+    print_table(Console(highlight=False), table, *([] if little is None else [cautioned(little)]))

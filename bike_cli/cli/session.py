@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bike_cli.cli.terminal.console import display, download_aliases, loading, notice, plain, stderr, stderr_is_tty
+from bike_cli.cli.terminal.console import can_animate, display, download_aliases, loading, notice, plain, stderr
 from bike_cli.cli.terminal.progress_lines import ProgressLines
 from bike_cli.config import VideoConfig
 from bike_cli.errors import concerning
@@ -84,7 +84,7 @@ def show_reading(
         quiet: show nothing.
         prints_progress: print lines of progress where stderr is no terminal.
     """
-    console, failed = stderr(quiet=quiet or not stderr_is_tty()), 0
+    console, failed = stderr(quiet=quiet or not can_animate()), 0
     lines = ProgressLines("video", wanted=prints_progress and not quiet)
     with display(console), console.status(plain("reading videos")) as status, lines:
         for done, total, failure in reading:

@@ -122,7 +122,7 @@ def test_stdout_gets_the_tables_and_stderr_nothing(data: Path) -> None:
 def test_few_test_videos_carry_a_caution(data: Path, shots: str, said: str) -> None:
     ran = fewshot(data, "--shots", shots, "--trials", "1")
 
-    assert f"caution: {said} about accuracy; test on 20 or more" in " ".join(ran.stdout.split())
+    assert ran.stdout.splitlines()[-1] == f"caution: {said} about accuracy; test on 20 or more"
 
 
 def test_intervals_of_few_test_videos_stay_within_the_possible_values(data: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -18,7 +19,8 @@ from bike_cli.cli.classify.summary import Tally, summary, timings
 from bike_cli.cli.classify.writers import Format, check_format_of_name, format_of, make_writer
 from bike_cli.cli.flags import Flags, Request, command, trained_defaults
 from bike_cli.cli.session import Session, session
-from bike_cli.cli.terminal.console import loading, notice, plain, stderr, stderr_is_tty
+from bike_cli.cli.terminal.console import can_animate, loading, notice, plain, stderr, stderr_is_tty
+from bike_cli.cli.terminal.stdout import is_pipe, reserve_stdout
 from bike_cli.config import ClassifyConfig, TrainingRecord, flag
 from bike_cli.config.fields import DATA, OUTPUT, TEXTS
 from bike_cli.errors import ExitCode, UsageError
@@ -94,7 +96,10 @@ class ClassifyRequest(Request):
         "-o", "--output", default=None, panel=OUTPUT, help="Write to this file, which appears when it is complete."
     )
     resume: bool = flag(
-        "--resume", default=False, panel=OUTPUT, help="Add to the -o file the videos that it does not contain yet."
+        "--resume",
+        default=False,
+        panel=OUTPUT,
+        help="Add to the -o file, of JSON lines, the videos that it does not contain yet.",
     )
     strict: bool = flag("--strict", default=False, panel=OUTPUT, help="Stop at the first failure, with exit code 3.")
     saved: SavedClassifier | None = None  # what `classifier` contains
@@ -114,6 +119,7 @@ class Done:
     spent: Timings = field(default_factory=Timings)
     seconds: float = 0.0
     stopped_by: Failure | None = None
+    unseen: Failure | None = None  # the last failure, if no terminal shows the records
 
 
 def configure(flags: Flags, request: ClassifyRequest) -> tuple[ClassifyConfig, ClassifyRequest]:
@@ -138,11 +144,11 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
 
     find clips -name '*.mp4' -print0 | bike classify -0 - -l labels.txt > answers.jsonl
     """
-    from bike_cli.cli.terminal.stdout import reserve_stdout
     from bike_cli.data.shards import parse_shard
 
     _check_model(config, request)
     labels = _labels(config, request)
+    _check_quotes(request)
     shard = None if request.shard is None else parse_shard(request.shard)
     format_ = format_of(request.format, request.output)
     read = (request.labels, request.classifier, request.files_from)
@@ -177,10 +183,11 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
         total = partial(_total, names, sources, shard, existing)
         with closing(_with_progress(answers, console, total, prints_lines=prints_lines)) as records:
             try:
-                _write(records, writer, done, strict=request.strict)
+                _write(records, writer, done, strict=request.strict, is_seen=stream.isatty())
             except KeyboardInterrupt as e:
                 if done.tally.total:
-                    e.args = (summary(done.tally, seconds=done.seconds, before=existing.tally.total),)
+                    way_on = ["continue with --resume"] if request.output is not None and format_ == "jsonl" else []
+                    e.args = (summary(done.tally, seconds=done.seconds, before=existing.tally.total), *way_on)
                 raise
             finally:
                 if done.spent != Timings():
@@ -255,7 +262,7 @@ def _total(names: list[str] | None, sources: Sources, shard: Shard | None, exist
 def _console_of_bar(stream: TextIO, writer: Writer, *, quiet: bool) -> Console | None:
     from bike_cli.cli.classify.table import TableWriter
 
-    if quiet or not stderr_is_tty():
+    if quiet or not can_animate() or is_pipe(stream):  # the reader of a pipe may print on the same terminal
         return None
     if not stream.isatty():
         return stderr()
@@ -277,12 +284,14 @@ def _with_progress(
         yield from show_progress(answers, console=console, total=total())
 
 
-def _write(records: Iterable[Prediction | Failure], writer: Writer, done: Done, *, strict: bool) -> None:
+def _write(records: Iterable[Prediction | Failure], writer: Writer, done: Done, *, strict: bool, is_seen: bool) -> None:
     start_s = time.monotonic()
     try:
         for record in records:
             writer.write(record)
             done.tally.add(record)
+            if isinstance(record, Failure) and not is_seen:
+                done.unseen = record
             if strict and isinstance(record, Failure):
                 done.stopped_by = record
                 break
@@ -306,6 +315,8 @@ def _report_end(request: ClassifyRequest, done: Done, existing: ExistingRecords)
         width = stderr().width if stderr_is_tty() else 0
         line = summary(done.tally, seconds=done.seconds, before=before, output=request.output, width=width)
         stderr().print(plain(line, "dim"))
+    elif done.unseen is not None and done.stopped_by is None and stderr_is_tty():  # the only video
+        notice(done.unseen.message, level="error")
 
 
 def _exit_code(done: Done, existing: ExistingRecords, *, is_empty_shard: bool) -> ExitCode:
@@ -321,6 +332,8 @@ def _check_model(config: ClassifyConfig, request: ClassifyRequest) -> None:
     If the names do not tell, `prepare` compares the weights.
     """
     if request.saved is None:
+        if config.engine.model.endswith(".bike") and Path(config.engine.model).is_file():
+            raise UsageError(f"{config.engine.model}: is a classifier, not a model; give it with --classifier")
         return
     from bike_cli.engine.models.aliases import weights_named
 
@@ -331,6 +344,17 @@ def _check_model(config: ClassifyConfig, request: ClassifyRequest) -> None:
             f"{request.classifier}: was trained with the model {trained}, but this run uses {wanted}; give --model "
             f"{trained}, or train it again with --model {wanted}",
             settings=("model",),
+        )
+
+
+def _check_quotes(request: ClassifyRequest) -> None:
+    """Raise UsageError for `-L running, jumping clip.mp4`: the shell has split the labels."""
+    missing = [video for video in request.videos if not os.path.lexists(video)]
+    split = next((text for text in (*request.label_list, *missing) if text.endswith(",")), None)
+    if request.label_list and missing and split is not None:
+        raise UsageError(
+            f"-L: {missing[0]!r} is not a file, and {split!r} ends with a comma; quote the labels, such as "
+            "-L 'running, jumping'"
         )
 
 

@@ -7,15 +7,16 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task
 from rich.text import Text
 
-from bike_cli.cli.terminal.console import display, rate
+from bike_cli.cli.terminal.console import display, duration, rate
 from bike_cli.cli.terminal.progress_lines import ProgressLines
 from bike_cli.records import Failure, Prediction
 from bike_cli.wording import count
 
 Total = int | Iterator[object] | None
+BAR_WIDTH = 24  # columns; leaves room for large numbers on a line of 80
 
 
 def show_progress(
@@ -28,7 +29,7 @@ def show_progress(
         total: a number; or an iterator to count in the background, since listing a million files takes a while; None
             if unknown.
     """
-    columns = (BarColumn(), _Counts(), _Failed(), _Rate(), TimeElapsedColumn(), _Left())
+    columns = (BarColumn(BAR_WIDTH), _Counts(), _Failed(), _Rate(), _Time())
     with display(console), Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=total if isinstance(total, int) else None, failed=0)
         failed = 0
@@ -74,9 +75,13 @@ class _Rate(ProgressColumn):
         return Text(rate(task.speed) if task.speed else "", style="dim")
 
 
-class _Left(TimeRemainingColumn):
+class _Time(ProgressColumn):
+    """The time left; the time so far while the number of videos is unknown."""
+
     def render(self, task: Task) -> Text:
-        return Text("") if task.total is None else super().render(task)
+        if task.total is None:
+            return Text(duration(task.elapsed or 0), style="dim")
+        return Text("" if task.time_remaining is None else f"{duration(task.time_remaining)} left", style="dim")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -210,5 +211,7 @@ def _not_a_record(where: str) -> UsageError:
 
 
 def _place(path: str) -> bytes:
+    """Return what stands for a path: the same for `clips/a.mp4`, `./clips/a.mp4` and its absolute path."""
+    absolute = os.path.abspath(path)  # noqa: PTH100 - Path.absolute keeps a/../
     # Surrogates of any kind are accepted: the file may have been edited.
-    return hashlib.blake2b(path.encode(errors="surrogatepass"), digest_size=16).digest()
+    return hashlib.blake2b(absolute.encode(errors="surrogatepass"), digest_size=16).digest()

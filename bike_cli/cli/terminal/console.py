@@ -38,6 +38,11 @@ def plain(text: str, style: str = "") -> Text:
     return Text(safe(text), style=style)
 
 
+def cautioned(text: str) -> Text:
+    """Return a caution; only its first word is coloured, since yellow is hard to read on a light background."""
+    return Text.assemble(("caution: ", "yellow"), plain(text))
+
+
 def stderr(*, quiet: bool = False) -> Console:
     """Return a console on stderr; a terminal gets lines that break at spaces, anything else gets whole lines."""
     return Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=not stderr_is_tty())
@@ -51,6 +56,11 @@ def print_usage(message: str, *, quiet: bool = False) -> None:
 def stderr_is_tty() -> bool:
     """Return whether stderr is a terminal, which can show progress."""
     return sys.stderr is not None and sys.stderr.isatty()
+
+
+def can_animate() -> bool:
+    """Return whether stderr is a terminal that can erase what it shows."""
+    return stderr_is_tty() and not stderr().is_dumb_terminal
 
 
 def check_stdout(what: str, *, way_out: str) -> None:
@@ -217,7 +227,7 @@ def loading(what: str, *, quiet: bool) -> Iterator[None]:
     """Show a spinner on a terminal while something is loaded, and the progress of its download."""
     from bike_cli.cli.terminal.downloads import Downloads
 
-    console = stderr(quiet=quiet or not stderr_is_tty())
+    console = stderr(quiet=quiet or not can_animate())
     with (
         display(console),
         console.status(plain(f"loading {what}")) as status,

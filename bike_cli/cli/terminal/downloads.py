@@ -59,7 +59,7 @@ class Downloads(Reporter):
             now, size = time.monotonic(), self._transfer.size
             if now - self._line_s >= STEP_S and done - self._line_at >= STEP * size:
                 self._line_s, self._line_at = now, done
-                progress = f"{done / size:.0%}, {readable_size(done)} of {readable_size(size)}"
+                progress = f"{100 * done / size:.0f} %, {readable_size(done)} of {readable_size(size)}"
                 self._print(f"{self._transfer.model}: {progress}")
 
     def waiting(self, transfer: Transfer) -> None:

@@ -330,5 +330,7 @@ def _opened(file: Path) -> TextIO:
 
 
 def _unwritable(named: Path, e: OSError) -> UsageError:
+    if e.errno == errno.ENOENT and not named.absolute().parent.exists():
+        return UsageError(f"{named}: its folder does not exist; create it, or choose another")
     way_out = "choose a shorter name" if e.errno == errno.ENAMETOOLONG else "choose a folder that you may write to"
     return UsageError(f"{named}: cannot be written ({e.strerror}); {way_out}")

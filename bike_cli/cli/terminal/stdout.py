@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import io
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,14 @@ def reserve_stdout() -> Iterator[TextIO | None]:
     finally:
         if saved is not None:
             os.close(saved)
+
+
+def is_pipe(stream: TextIO) -> bool:
+    """Return whether a stream leads to another program."""
+    try:
+        return stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):  # io.UnsupportedOperation is both
+        return False
 
 
 @contextmanager

@@ -336,9 +336,11 @@ def check_self_test(result: ProbeResult) -> Check:
         return Check("self_test", "problem", f"failed ({kind}{first_line(str(error))})", fix, details)
     seconds = f"{facts['load_s']:.1f} s to load, {facts['classify_s']:.1f} s to classify"
     if facts["label"] != facts["expected"]:
-        message = f"the example is a {facts['expected']}, but the answer is {facts['label']} ({facts['score']:.1%})"
+        message = (
+            f"the example is a {facts['expected']}, but the answer is {facts['label']} ({100 * facts['score']:.1f} %)"
+        )
         return Check("self_test", "problem", message, fix, facts)
-    return Check("self_test", "ok", f"{facts['label']} {facts['score']:.1%}; {seconds}", details=facts)
+    return Check("self_test", "ok", f"{facts['label']} {100 * facts['score']:.1f} %; {seconds}", details=facts)
 
 
 # -- formatting --------------------------------------------------------------------------------------------------------

@@ -313,7 +313,7 @@ def stderr_of(ran: Ran) -> str:
         (["{folder}/*.mp4", "-L", "a"], "{folder}/*.mp4: matches no file"),
         (["-L", "a"], "videos: missing"),
         (["{clip}", "-L", "a", "-o", "{folder}"], "{folder}: is a folder; name a file"),
-        (["{clip}", "-L", "a", "-o", "{folder}/no/a.csv"], "{folder}/no/a.csv: cannot be written"),
+        (["{clip}", "-L", "a", "-o", "{folder}/no/a.csv"], "{folder}/no/a.csv: its folder does not exist"),
         (["{clip}", "-l", "{labels}", "-o", "{labels}"], "{labels}: is read by this command and would be overwritten"),
         (["{clip}", "-L", "a", "-o", "{clip}"], "-o {clip}: is the name of a video or image; choose another"),
         (
@@ -656,3 +656,39 @@ def test_inputs_without_a_video_have_the_exit_codes_of_the_docs(
 
     assert ran.exit_code == code
     assert [record["error"]["type"] for record in ran.records if record["status"] == "error"] == kinds  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            ["-L", "red", "square,", "blue", "circle"],
+            "-L: 'square,' is not a file, and 'square,' ends with a comma; quote the labels, such as -L 'running, ",
+        ),
+        (["-L", "red,", "blue"], "-L: 'blue' is not a file, and 'red,' ends with a comma; quote the labels"),
+    ],
+)
+def test_labels_without_quotes_are_explained(clips: Path, given: list[str], message: str) -> None:
+    ran = classify(clips / "red_square.mp4", *given)
+
+    assert stderr_of(ran).startswith(message)
+    assert (ran.exit_code, ran.stdout) == (ExitCode.USAGE, "")
+
+
+def test_a_comma_at_the_end_of_quoted_labels_is_no_mistake(clips: Path) -> None:
+    assert classify(clips / "red_square.mp4", "-L", "red square, blue circle,").exit_code == ExitCode.DONE
+
+
+def test_a_classifier_that_is_given_as_a_model_is_explained(clips: Path, tmp_path: Path) -> None:
+    classifier = tmp_path / "mine.bike"
+    classifier.touch()
+
+    ran = bike("classify", clips / "red_square.mp4", "-m", classifier)
+
+    assert ran.stderr == f"error: {classifier}: is a classifier, not a model; give it with --classifier\n"
+
+
+def test_an_output_in_a_folder_that_does_not_exist_is_explained(clips: Path, labels: Path, tmp_path: Path) -> None:
+    ran = classify(clips, "-l", labels, "-o", tmp_path / "none" / "a.jsonl")
+
+    assert stderr_of(ran) == f"{tmp_path}/none/a.jsonl: its folder does not exist; create it, or choose another"

@@ -5,15 +5,19 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from answers import failure
-from invoke import Ran, bike, bike_on_terminal
+from invoke import Ran, Terminal, bike, bike_on_terminal
 from rich.console import Console
+from rich.progress import ProgressSample, Task, TaskID
 
+from bike_cli.cli.app import app
 from bike_cli.cli.classify import sources
-from bike_cli.cli.classify.progress import show_progress
+from bike_cli.cli.classify.progress import _Time, show_progress
+from bike_cli.cli.terminal.stdout import is_pipe
 from bike_cli.errors import ExitCode
 
 LABELS = ("-L", "red square,blue circle,green cross")
@@ -284,3 +288,48 @@ def test_a_list_may_be_the_output_of_a_program(many: Path) -> None:
         ran = classify("--files-from", f"/dev/fd/{listing.stdout.fileno()}")  # what bash makes of <(ls …)
 
     assert (len(ran.records), ran.exit_code) == (8, ExitCode.SOME_FAILED)
+
+
+def test_a_dumb_terminal_gets_rows_and_a_summary_alone(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, screen)
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "300")
+
+    with pytest.raises(SystemExit):
+        app(["classify", "-m", "tiny", *LABELS, str(many)])
+
+    assert "\x1b" not in screen.text
+    assert len(screen.text.splitlines()) == 1 + 8 + 1  # the header, a row per video and the summary
+    assert "" not in screen.text.splitlines()
+
+
+def test_a_pipe_gets_no_progress_since_its_reader_may_print_on_the_same_terminal() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing, "w") as pipe:
+        assert is_pipe(pipe)
+        assert not is_pipe(io.StringIO())
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(None, "0 s"), (53.0, "53 s left"), (3600.0, "60 min left")])
+def test_progress_names_the_time_that_is_left(seconds: float | None, shown: str) -> None:
+    task = Task(TaskID(0), "", None if seconds is None else 10 + seconds, 10, _get_time=lambda: 0.0)
+    task.start_time = 0.0
+    task._progress.extend([ProgressSample(0.0, 0.0), ProgressSample(1.0, 1.0)])
+
+    assert _Time().render(task).plain == shown
+
+
+def test_the_only_video_that_fails_is_reported_where_records_go_to_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = Terminal()
+    with (tmp_path / "a.jsonl").open("w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        monkeypatch.setattr(sys, "stderr", errors)
+        with pytest.raises(SystemExit) as exit_:
+            app(["classify", "-m", "tiny", *LABELS, "nowhere.mp4"])
+
+    assert exit_.value.code == ExitCode.ALL_FAILED
+    assert without_colour(errors.text).splitlines()[-1] == "error: nowhere.mp4: no such file; check the path"

@@ -453,3 +453,19 @@ def test_a_closed_stdin_is_reported(labels: Path) -> None:
 
     assert done.returncode == ExitCode.USAGE
     assert b"stdin: is closed" in done.stderr
+
+
+@pytest.mark.parametrize("spelled", ["../clips/red_square.mp4", "./../clips/red_square.mp4", "{clips}/red_square.mp4"])
+def test_a_path_that_is_spelled_in_another_way_is_known(
+    clips: Path, labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelled: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "clips").symlink_to(clips)
+    monkeypatch.chdir(tmp_path / "here")
+    flags = ("-l", labels, "-o", "answers.jsonl", "--resume")
+    classify("../clips/red_square.mp4", *flags)
+
+    ran = classify(spelled.format(clips=tmp_path / "clips"), *flags)
+
+    assert ran.stderr == "answers.jsonl: nothing left to do, 1 record exists\n"
+    assert len(read(Path("answers.jsonl"))) == 1

@@ -787,7 +787,7 @@ def test_equal_reports_are_equal_bytes(file: Path) -> None:
 
 
 def test_a_page_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError, match="its folder does not exist"):
         write(a_report(a_system()), [], tmp_path / "none" / "report.html")
 
 

@@ -10,8 +10,18 @@ import pytest
 import typer
 from answers import COLOUR, HOSTILE, steering
 from invoke import Terminal
+from rich.console import Console
 
-from bike_cli.cli.terminal.console import handle_errors, notice, plain, print_usage, safe, stderr
+from bike_cli.cli.terminal.console import (
+    can_animate,
+    cautioned,
+    handle_errors,
+    notice,
+    plain,
+    print_usage,
+    safe,
+    stderr,
+)
 from bike_cli.errors import BikeError, ConfigError, ExitCode, ModelError, UsageError, VideoError
 
 logger = logging.getLogger("bike_cli.somewhere")
@@ -154,3 +164,19 @@ def test_the_room_takes_its_handler_along() -> None:
         assert logging.getLogger("bike_cli").handlers != before
 
     assert logging.getLogger("bike_cli").handlers == before
+
+
+def test_only_the_first_word_of_a_caution_is_coloured() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="standard")
+
+    console.print(cautioned("[few] videos"))
+
+    assert console.file.getvalue() == "\x1b[33mcaution: \x1b[0m[few] videos\n"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("term", "can"), [("xterm", True), ("dumb", False)])
+def test_a_dumb_terminal_shows_no_animation(monkeypatch: pytest.MonkeyPatch, term: str, can: bool) -> None:
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+
+    assert can_animate() == can
