@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
 
 import numpy as np
 from rich import box
 from rich.box import Box
-from rich.console import Console, JustifyMethod
+from rich.console import Console, Group, JustifyMethod
 from rich.table import Table
 
 from bike_cli.cli.eval.wording import (
@@ -22,19 +22,19 @@ from bike_cli.cli.eval.wording import (
     keys_of,
     metric_name,
     percent,
+    short_names,
     shown_comparisons,
     signed,
     untested,
     verdict,
 )
-from bike_cli.cli.terminal.console import NARROWEST_TABLE, plain, print_table
+from bike_cli.cli.terminal.console import NARROWEST_TABLE, cautioned, plain, print_table
 from bike_cli.cli.terminal.json_text import escaped
 from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.errors import UsageError
-from bike_cli.tasks.evaluate.report import Estimate, EvaluationReport, Metric
+from bike_cli.tasks.evaluate.report import Comparison, Estimate, EvaluationReport, Metric
 from bike_cli.wording import count
 
-ROOMY = 100  # columns
 LONGEST_WORD = 11  # "calibration"
 MOST_INLINE = 3  # systems; with more, intervals stand below their metrics
 
@@ -70,14 +70,14 @@ def print_tables(report: EvaluationReport) -> None:
     """Print all tables on stdout."""
     console = Console(file=sys.stdout, highlight=False)
     layout: Box | None = box.SIMPLE if console.width >= NARROWEST_TABLE else None
-    tables = [_headline(report, layout)]
+    tables: list[Table | Group] = [_headline(report, layout)]
     tables += [_splits(report, layout)] if report.splits else []
-    tables += [_comparisons(report, layout, breaks=console.width < ROOMY)] if report.comparisons else []
+    tables += _comparisons(report, layout, console) if report.comparisons else []
     for table in tables:
         print_table(console, table, *([""] if layout is None else []))
     print_table(console, plain(_footer(report), "dim"))
     if caution(report):
-        print_table(console, plain(f"caution: {caution(report)}", "yellow"))
+        print_table(console, cautioned(caution(report)))
 
 
 def _table(layout: Box | None, title: str = "") -> Table:
@@ -87,13 +87,13 @@ def _table(layout: Box | None, title: str = "") -> Table:
 
 
 def _headline(report: EvaluationReport, layout: Box | None) -> Table:
-    systems = report.systems
+    systems, names = report.systems, short_names(report)
     scope = " for the first draw" if report.protocol == "fewshot" else ""
     title = f"in per cent{scope}, with 95 % confidence intervals"
     table = _table(layout, title)
     table.add_column("")
     for system in systems:
-        table.add_column(plain(system.name), justify="right", overflow="fold")
+        table.add_column(plain(names[system.name]), justify="right", overflow="fold")
         if system.official is not None:
             table.add_column("official code", justify="right")
     for key in keys_of([*(system.metrics for system in systems), *(system.official for system in systems)]):
@@ -125,9 +125,12 @@ def _splits(report: EvaluationReport, layout: Box | None) -> Table:
     shown = [key for key in ("top1", "top5") if any(key in split.metrics for split in report.splits)]
     for column in ("system", "split", "classes", "videos", *map(metric_name, shown)):
         table.add_column(column, justify="left" if column in ("system", "split") else "right")
+    names = short_names(report)
     for split in report.splits:
         counts = ["" if count is None else f"{count:,}" for count in (split.classes, split.videos)]
-        table.add_row(*map(plain, (split.system, split.name, *counts, *_estimates(split.metrics, shown))))
+        table.add_row(
+            *map(plain, (names.get(split.system, split.system), split.name, *counts, *_estimates(split.metrics, shown)))
+        )
         if split.official is not None:
             table.add_row("  official code", "", "", "", *_estimates(split.official, shown))
     return table
@@ -138,22 +141,46 @@ def _estimates(metrics: Mapping[str, Estimate], shown: Sequence[str]) -> list[st
     return [" ".join(_with_deviation(metrics.get(key))).rstrip() for key in shown]
 
 
-def _comparisons(report: EvaluationReport, layout: Box | None, *, breaks: bool) -> Table:
-    baseline = report.comparisons[0].baseline
-    title = f"compared with {baseline}, in percentage points, {compared_on(report)}; {decided_by(report)}"
-    table = _table(layout, title)
-    for column in ("system", "metric", "difference", "95 % interval", "p", ""):
-        justify: JustifyMethod = "left" if column in ("system", "metric", "") else "right"
-        name = "diff." if layout is None and column == "difference" else column
-        table.add_column(name, justify=justify, no_wrap=column != "system", overflow="fold")
-    for row in shown_comparisons(report):
-        cells = (signed(row.difference), f"{signed(row.low)} to {signed(row.high)}", adjusted_p(row))
-        metric, result = metric_name(row.metric), verdict(row)
-        if breaks:  # Rich would break words
-            metric, result = "\n".join(wrap(metric, LONGEST_WORD)), result.replace(" ", "\n")
-        table.add_row(plain(row.system), metric, *cells, result)
-    if untested(report):
+def _comparisons(report: EvaluationReport, layout: Box | None, console: Console) -> list[Group]:
+    """Return a table per compared system, with as few line breaks in its cells as the console needs."""
+    unlimited = console.options.update(max_width=10 * console.width)  # measures are cut to this width
+    names = short_names(report)
+    baseline = names[report.comparisons[0].baseline]
+    scope = f", in percentage points, {compared_on(report)}; {decided_by(report)}"
+    tables: list[Group] = []
+    for system in dict.fromkeys(row.system for row in report.comparisons):
+        rows = [row for row in shown_comparisons(report) if row.system == system]
+        for broken in ((), ("metric",), ("metric", "result")):
+            table = _comparison(rows, layout, broken)
+            if console.measure(table, options=unlimited).maximum <= console.width:
+                break
+        # Not as the table's title, which would be no wider than the table.
+        title = plain(f"{names[system]} compared with {baseline}{'' if tables else scope}", "italic")
+        tables.append(Group(title, table))
+    if untested(report):  # below the last one
         table.caption, table.caption_justify = plain(untested(report), "dim"), "left"
+    return tables
+
+
+def _comparison(rows: Iterable[Comparison], layout: Box | None, broken: Sequence[str]) -> Table:
+    """Return a row per metric.
+
+    Args:
+        broken: the columns whose cells are broken into lines; Rich would break words.
+    """
+    table = _table(layout)
+    for column in ("metric", "difference", "95 % interval", "p", ""):
+        justify: JustifyMethod = "left" if column in ("metric", "") else "right"
+        name = "diff." if layout is None and column == "difference" else column
+        table.add_column(name, justify=justify, no_wrap=True, overflow="fold")
+    for row in rows:
+        metric, result = metric_name(row.metric), verdict(row)
+        if "metric" in broken:
+            metric = "\n".join(wrap(metric, LONGEST_WORD))
+        if "result" in broken:
+            result = result.replace(" ", "\n")
+        interval = f"{signed(row.low)} to {signed(row.high)}"
+        table.add_row(metric, signed(row.difference), interval, adjusted_p(row), result)
     return table
 
 

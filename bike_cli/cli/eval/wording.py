@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 
 from bike_cli.tasks.evaluate.metric_table import METRICS
 from bike_cli.tasks.evaluate.official import OFFICIAL_NAMES
@@ -71,6 +72,18 @@ def untested(report: EvaluationReport) -> str:
     if deciding is None or all(row.p_adjusted is not None for row in rows):
         return ""
     return f"– not tested: only {metric_name(deciding.metric)} decides"
+
+
+def short_names(report: EvaluationReport) -> dict[str, str]:
+    """Return the name of each system for tables: without the folders of model paths, if the names stay different."""
+    names = [system.name for system in report.systems]
+    short = [", ".join(map(_without_folders, name.split(", "))) for name in names]
+    return dict(zip(names, short if len(set(short)) == len(set(names)) else names, strict=True))
+
+
+def _without_folders(part: str) -> str:
+    is_path = part.startswith(("/", "./", "../", "~/")) and "," not in part  # else it may be ARCH,TAG
+    return PurePath(part).name or part if is_path else part
 
 
 def caution(report: EvaluationReport) -> str:

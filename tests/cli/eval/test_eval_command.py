@@ -11,12 +11,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from films import drawn, write_video
-from invoke import BIKE, ONE_THREAD, Ran, bike
+from invoke import BIKE, ONE_THREAD, Ran, bike, bike_on_terminal
 
+from bike_cli.cli.eval.wording import short_names
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.inference.classifier import Classifier, Scores
 from bike_cli.inference.features import EncodedVideo
@@ -685,3 +687,44 @@ def test_what_cannot_work_is_reported_before_a_model_is_loaded(
     assert ran.exit_code == ExitCode.USAGE
     assert message.format(**places) in ran.stderr
     assert ran.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_a_model_folder_is_named_without_its_path_and_nothing_is_broken_without_need(
+    data: Path, tmp_path: Path, columns: int
+) -> None:
+    model = tmp_path / "a long folder" / "mine"
+    model.parent.mkdir()
+    bike("export", "tiny", model)
+
+    ran = bike_on_terminal("eval", data, "-m", "tiny", "-m", model, "--cache-dir", tmp_path, columns=columns)
+
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[\d;]*m", "", ran.stdout).splitlines()]
+    assert str(tmp_path) not in " ".join(lines)
+    assert any(line.split() == ["tiny", "mine"] for line in lines)
+    assert "mine compared with tiny, in percentage points, on the same videos" in " ".join(lines)
+    assert any(line.split()[:1] == ["top-1"] and line.endswith("same answers") for line in lines)
+    assert all(len(line) <= columns for line in lines)
+
+
+def test_each_compared_system_has_a_table(data: Path) -> None:
+    shown = evaluated(data, "--pool", "tcs", "--pool", "mean", "--template", "bike", "--template", "class").stdout
+
+    titles = re.findall(r"^(.*) compared with template bike, pool tcs", shown, re.M)
+    assert titles == ["template bike, pool mean", "template class, pool tcs", "template class, pool mean"]
+    assert " ".join(shown.split()).count("in percentage points") == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "short"),
+    [
+        (["tiny", "/a/b/mine"], ["tiny", "mine"]),
+        (["tiny", "./mine/, pool tcs"], ["tiny", "mine, pool tcs"]),
+        (["/a/mine", "/b/mine"], ["/a/mine", "/b/mine"]),
+        (["ViT-B-32,/a/b.pt", "base"], ["ViT-B-32,/a/b.pt", "base"]),
+    ],
+)
+def test_names_of_systems_are_shortened_while_they_differ(names: list[str], short: list[str]) -> None:
+    report = SimpleNamespace(systems=[SimpleNamespace(name=name) for name in names])
+
+    assert list(short_names(report).values()) == short  # type: ignore[arg-type]
