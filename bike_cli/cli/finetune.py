@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -33,8 +33,9 @@ from bike_cli.cli.terminal.progress_lines import ProgressLines
 from bike_cli.cli.terminal.targets import check_ending, check_folder_name, check_not_media, check_target
 from bike_cli.config import BatchConfig, FinetuneConfig, flag
 from bike_cli.config.fields import DATA, OUTPUT
+from bike_cli.config.finetune import RUN_CONFIG
 from bike_cli.errors import ExitCode, UsageError
-from bike_cli.settings import resolve
+from bike_cli.settings import flatten, resolve
 from bike_cli.wording import count
 
 if TYPE_CHECKING:
@@ -70,7 +71,10 @@ class FinetuneRequest(TrainingRequest):
         "--multi-label", default=False, panel=DATA, help="Videos have several labels: path,running;jumping."
     )
     resume: bool = flag(
-        "--resume", default=False, panel=OUTPUT, help="Continue the run that the folder contains, if any."
+        "--resume",
+        default=False,
+        panel=OUTPUT,
+        help="Continue the run that the folder contains, if any, with its settings.",
     )
     dry_run: bool = flag(
         "--dry-run", default=False, panel=OUTPUT, help="Try one batch, report its time and memory, and exit."
@@ -116,10 +120,20 @@ def without_resume_value(args: Sequence[str]) -> tuple[list[str], str | None]:
 
 
 def configure(flags: Flags, request: FinetuneRequest) -> tuple[FinetuneConfig, FinetuneRequest]:
-    """Return the configuration, and the request with what flags ask for."""
-    defaults = trained_defaults(FinetuneConfig, ignored=HIDDEN)
+    """Return the configuration, and the request with what flags ask for.
+
+    The defaults of a run that is resumed are the settings with which it was started.
+    """
+    before = _settings_of_run(request.save) if request.resume and request.save is not None else None
+    defaults = trained_defaults(FinetuneConfig, ignored=HIDDEN) if before is None else before
     config = resolve(FinetuneConfig, flags=flags, file=request.config, defaults=defaults)
     return config, replace(request, asks_val_fraction=flags["val_fraction"] is not None)
+
+
+def _settings_of_run(folder: Path) -> Mapping[str, object] | None:
+    """Return the settings that a run was started with; None if the folder contains no run."""
+    file = folder / RUN_CONFIG
+    return flatten(resolve(FinetuneConfig, flags={}, file=file, environment={})) if file.is_file() else None
 
 
 def finetune(config: FinetuneConfig, request: FinetuneRequest) -> ExitCode:

@@ -25,6 +25,8 @@ HeadKind = Literal["auto", "transf", "none"]
 Loss = Literal["auto", "nce", "ds", "ce", "bce"]
 Strategy = Literal["ddp", "fsdp"]
 
+RUN_CONFIG = "config.yaml"  # in the folder of a run: the settings that it was started with
+
 _learning = partial(flag, panel=LEARNING, affects="training")
 _batches = partial(flag, panel=BATCHES)
 _keeping = partial(flag, panel=KEEPING)

@@ -897,6 +897,15 @@ def test_a_run_is_resumed_with_the_same_settings_only(
     assert {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()} == before
 
 
+def test_a_run_is_resumed_with_its_settings_if_none_are_given(
+    unfinished: Path, data: Path, whole: tuple[Path, Ran]
+) -> None:
+    ran = finetune(data, "--save", unfinished, "--resume", settings=(), draws=True)
+
+    assert ran == whole[1]
+    assert outcome(unfinished) == outcome(whole[0])
+
+
 def test_a_complete_run_is_not_taken_for_another(whole: tuple[Path, Ran], data: Path) -> None:
     ran = finetune(data, "--save", whole[0], "--resume", "--epochs", "3")
 

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from bike_cli.config import FinetuneConfig
+from bike_cli.config.finetune import RUN_CONFIG
 from bike_cli.engine.models.folder import CONFIG_FILE, WEIGHTS_FILE
 from bike_cli.engine.models.json_files import read_json
 from bike_cli.errors import ModelError, UsageError, shorten
@@ -38,10 +39,10 @@ if TYPE_CHECKING:
     from bike_cli.tasks.finetune.validation import Validation
     from bike_cli.tasks.finetune.video_branch import Step
 
-METRICS, REPORT, CONFIG, CHECKPOINTS, LOCK = "metrics.jsonl", "report.json", "config.yaml", "checkpoints", ".lock"
+METRICS, REPORT, CHECKPOINTS, LOCK = "metrics.jsonl", "report.json", "checkpoints", ".lock"
 FINE_TUNED, LABELS = "fine_tuned", "labels.txt"
 OURS = {
-    *(METRICS, REPORT, CONFIG, CHECKPOINTS, LOCK, FINE_TUNED, LABELS, CONFIG_FILE, WEIGHTS_FILE),
+    *(METRICS, REPORT, RUN_CONFIG, CHECKPOINTS, LOCK, FINE_TUNED, LABELS, CONFIG_FILE, WEIGHTS_FILE),
     *("training.png", "tensorboard"),
 }
 MIB = 2**20
@@ -156,7 +157,7 @@ class RunFolder:
         with self._errors_named():
             for left in [*self.path.glob(f"{UNFINISHED}*"), *(self.path / CHECKPOINTS).glob(f"{UNFINISHED}*")]:
                 shutil.rmtree(left)  # of a run that was killed while writing
-            (self.path / CONFIG).write_text(dump(config), encoding="utf-8")
+            (self.path / RUN_CONFIG).write_text(dump(config), encoding="utf-8")
             (self.path / LABELS).write_text("\n".join(labels) + "\n", encoding="utf-8")
             # Lines of steps after the checkpoint are dropped: these steps are done again.
             file = self.path / METRICS
