@@ -33,6 +33,16 @@ COMMANDS = {
     "convert": "export",
     "clean": "cache prune",
 }
+SUBCOMMANDS = {
+    "cache": {
+        **dict.fromkeys(("clear", "clean", "purge", "empty", "delete", "remove", "rm", "gc"), "prune"),
+        **dict.fromkeys(("show", "size", "list", "ls", "status", "stats", "dir", "path"), "info"),
+    },
+    "models": {
+        **dict.fromkeys(("download", "get", "fetch", "install", "add"), "pull"),
+        **dict.fromkeys(("ls", "show", "all", "info"), "list"),
+    },
+}
 FLAGS = {
     **dict.fromkeys(("--weights", "--checkpoint", "--ckpt", "--arch"), "--model"),
     **dict.fromkeys(("--gpu", "--cuda"), "--device"),
@@ -89,7 +99,7 @@ class _Explained:
         if examples:
             with formatter.section(_bold("Examples")):
                 for example in examples:
-                    formatter.write(f"  {example}\n")  # unwrapped, so that it can be copied
+                    formatter.write(f"  {continued(example, formatter.width - 2)}\n")
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
         """Parse arguments; add suggestions to errors."""
@@ -134,8 +144,9 @@ class BikeGroup(_Explained, TyperGroup):
         """Return the subcommand that the arguments name; suggest the right one for a name from another tool."""
         name = args[0]
         if name not in self.commands and not name.startswith("-") and not ctx.resilient_parsing:
-            meant = COMMANDS.get(name.lower()) if ctx.parent is None else None
-            near = difflib.get_close_matches(name, self.commands, n=1)
+            known = COMMANDS if ctx.parent is None else SUBCOMMANDS.get(ctx.info_name, {})
+            meant = known.get(name.lower())
+            near = difflib.get_close_matches(name, self.commands, n=1, cutoff=LIKELY)
             meant = meant or (near[0] if near else None)
             hint = f"did you mean {ctx.command_path} {meant}?" if meant else f"see {ctx.command_path} --help"
             ctx.fail(f"No such command: {name}; {hint}")
@@ -177,6 +188,16 @@ def paragraphs(text: str) -> Iterator[str]:
     for paragraph in inspect.cleandoc(text.replace("\b", "")).split("\n\n"):
         if paragraph.strip():
             yield " ".join(paragraph.split())
+
+
+def continued(example: str, width: int) -> str:
+    """Return an example that can be copied: a command that is too wide continues on the next line after a backslash."""
+    if len(example) <= width:
+        return example
+    operators = [match.start() for match in re.finditer(r" (?=&&|\||>)", example) if match.start() + 2 <= width]
+    flags = [match.start() for match in re.finditer(r" (?=--?\w)", example) if match.start() + 2 <= width]
+    at = max(operators or flags, default=None)
+    return example if at is None else f"{example[:at]} \\\n      {example[at + 1 :]}"
 
 
 def explain(error: Any, parameters: Iterable[Any]) -> None:  # noqa: ANN401

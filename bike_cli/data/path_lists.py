@@ -42,7 +42,7 @@ def read_paths(stream: BinaryIO, *, nul: bool, origin: str = "stdin") -> Iterato
             continue
         path = os.fsdecode(name)
         if first:
-            _check_first(path, origin)
+            _check_first(path, origin, nul=nul)
         first = False
         yield path
 
@@ -117,10 +117,13 @@ def _with_nul(name: bytes, origin: str) -> UsageError:
     return UsageError(f"{origin}: contains NUL bytes between paths, as find -print0 writes them; add -0")
 
 
-def _check_first(path: str, origin: str) -> None:
-    """Raise UsageError if the first line shows that the file has another format."""
+def _check_first(path: str, origin: str, *, nul: bool) -> None:
+    """Raise UsageError if the first path shows that the file has another format."""
     if os.path.lexists(path):
         return
+    line, newline, _ = path.partition("\n")
+    if nul and newline and os.path.lexists(line):
+        raise UsageError(f"{origin}: has one path per line, and -0 is for paths that end with NUL; remove -0")
     if path.startswith("#EXTM3U"):
         raise UsageError(f"{origin}: is a playlist, not a list of paths; remove the lines that begin with #")
     if path.strip() in ("{", "[") or (path.lstrip()[:1] in ("{", "[") and _is_json(path)):

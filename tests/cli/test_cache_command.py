@@ -158,7 +158,7 @@ def test_a_wrong_choice_is_refused_and_nothing_is_lost(cache: Path, arguments: l
     ("text", "size"),
     [
         ("0", 0),
-        ("1000", 1000),
+        ("1000B", 1000),
         ("12B", 12),
         ("500MB", 500_000_000),
         ("10GB", 10**10),
@@ -170,6 +170,12 @@ def test_a_wrong_choice_is_refused_and_nothing_is_lost(cache: Path, arguments: l
 )
 def test_a_size_is_read(text: str, size: int) -> None:
     assert size_in_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["10", "1.5", " 1000000 "])
+def test_a_size_needs_a_unit(text: str) -> None:
+    with pytest.raises(UsageError, match=f"has no unit; give one, such as {text.strip()}GB or"):
+        size_in_bytes(text)
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-1GB", "1 PB", "1iB", "1e9", "1,5GB", "10GBs", "٣MB", "inf"])

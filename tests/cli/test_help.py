@@ -1,6 +1,7 @@
 """What the help shows, what errors on the command line suggest; and both name the formats that the code reads."""
 
 import re
+import shlex
 
 import pytest
 from invoke import bike, bike_on_terminal
@@ -48,10 +49,26 @@ def test_the_help_names_no_types_and_fits_the_terminal(command: tuple[str, ...],
     shown = re.sub(r"\x1b\[\d*m", "", bike_on_terminal(*command, "--help", columns=columns).stdout)
 
     text, _, examples = shown.partition("Examples:")
-    assert all(len(line) <= columns for line in text.splitlines())
+    assert all(len(line) <= columns for line in shown.splitlines())
     assert not re.search(r"<\w+|list\[|default: \(|…\]|\.\.\.\]|bool", text)
     assert not re.search(r"\w-$", text, re.MULTILINE)  # no flag is broken in two
     assert len(examples.splitlines()) <= 5
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_examples_that_are_too_wide_continue_after_a_backslash(columns: int) -> None:
+    shown = re.sub(r"\x1b\[\d*m", "", bike_on_terminal("classify", "--help", columns=columns).stdout)
+
+    examples = shown.partition("Examples:\n")[2]
+    commands = [shlex.split(command) for command in examples.replace("\\\n", "").splitlines()]
+    assert commands[1] == shlex.split(
+        "find clips -name '*.mp4' -print0 | bike classify -0 - -l labels.txt > answers.jsonl"
+    )
+    assert all(len(line) <= columns for line in examples.splitlines())
+
+
+def test_a_short_example_stays_one_line() -> None:
+    assert help_.continued("bike classify clips/ > a.jsonl", 40) == "bike classify clips/ > a.jsonl"
 
 
 @pytest.mark.parametrize("command", ["classify", "fewshot", "finetune", "eval"])
@@ -107,6 +124,24 @@ def test_an_unknown_command_names_the_right_one(typed: str, meant: str) -> None:
 
     assert ran.exit_code == ExitCode.USAGE
     assert f"No such command: {typed}; did you mean bike {meant}?" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("cache clear", "cache prune"), ("cache size", "cache info"), ("models download", "models pull")],
+)
+def test_an_unknown_subcommand_names_the_right_one(typed: str, meant: str) -> None:
+    assert f"; did you mean bike {meant}?" in bike(*typed.split()).stderr
+
+
+def test_suggested_subcommands_exist() -> None:
+    for group, names in help_.SUBCOMMANDS.items():
+        for meant in set(names.values()):
+            assert bike(group, meant, "--help").exit_code == ExitCode.DONE
+
+
+def test_a_command_that_resembles_none_gets_no_suggestion() -> None:
+    assert "No such command: plot; see bike --help" in bike("plot").stderr  # not export
 
 
 def test_suggested_commands_exist() -> None:

@@ -265,3 +265,15 @@ def test_the_shared_list_of_powershell_is_named() -> None:
     content = (FAULTS / "text" / "u16.lst").read_bytes()
 
     assert message(content) == message(content, nul=True) == "stdin: is UTF-16; save it as UTF-8"
+
+
+def test_lines_with_the_flag_for_nul_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "odd\nname.mp4").touch()
+
+    assert message(b"a.mp4\nb.mp4\n", nul=True) == (
+        "stdin: has one path per line, and -0 is for paths that end with NUL; remove -0"
+    )
+    assert paths(b"odd\nname.mp4\0", nul=True) == ["odd\nname.mp4"]
+    assert paths(b"a.mp4", nul=True) == ["a.mp4"]

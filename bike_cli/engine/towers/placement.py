@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -123,4 +124,7 @@ def _device(name: Device) -> torch.device:
     if name in available or (name == "cuda" and "cuda:0" in available):
         return torch.device(name)
     way_out = f"choose {either(['auto', *available])}"
-    raise UsageError(f"device {name!r}: is not on this machine; {way_out}", settings=("device",))
+    if re.fullmatch(r"cuda(:\d+)?|mps|cpu", name) is None:
+        raise UsageError(f"device {name!r}: is not a device; {way_out}", settings=("device",))
+    reason = f" ({why_no_gpu()})" if name.startswith("cuda") and not torch.cuda.is_available() else ""
+    raise UsageError(f"device {name!r}: is not on this machine; {way_out}{reason}", settings=("device",))

@@ -1,9 +1,11 @@
 """Devices and precisions that a machine lacks are refused by name."""
 
+import re
+
 import pytest
 import torch
 
-from bike_cli.engine.towers.placement import place
+from bike_cli.engine.towers.placement import place, why_no_gpu
 from bike_cli.errors import UsageError
 
 
@@ -41,9 +43,17 @@ def test_a_gpu_beyond_the_last_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("_no_accelerator")
-@pytest.mark.parametrize("device", ["cuda", "gpu", "meta", ""])
-def test_an_absent_or_misspelt_device_is_refused(device: str) -> None:
-    with pytest.raises(UsageError, match=f"device '{device}': is not on this machine; choose auto or cpu"):
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_an_absent_gpu_is_refused_with_the_reason(device: str) -> None:
+    reason = re.escape(f"device '{device}': is not on this machine; choose auto or cpu ({why_no_gpu()})")
+    with pytest.raises(UsageError, match=reason):
+        place(device, "auto")
+
+
+@pytest.mark.usefixtures("_no_accelerator")
+@pytest.mark.parametrize("device", ["gpu", "meta", "", "cuda:", "cuda1"])
+def test_a_misspelt_device_is_refused(device: str) -> None:
+    with pytest.raises(UsageError, match=f"device '{device}': is not a device; choose auto or cpu"):
         place(device, "auto")
 
 
