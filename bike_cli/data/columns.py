@@ -25,5 +25,15 @@ CLASS_NAME_COLUMNS = (  # of a list of labels, in order of preference
 )
 # fmt: on
 
+PREDICTED_COLUMNS = CLASS_COLUMNS | {"prediction", "predicted", "predicted_label", "pred"}
+SCORE_COLUMNS = frozenset({"score", "confidence", "probability", "prob"})
+
+# The columns of a file of predictions of another program, and their common alternatives.
+SIMPLE_COLUMNS: Mapping[str, frozenset[str]] = {
+    "path": PATH_COLUMNS,
+    "label": PREDICTED_COLUMNS,
+    "score": SCORE_COLUMNS,
+}
+
 # The columns of a file of labelled videos, and their common alternatives.
 LABELLED_COLUMNS: Mapping[str, frozenset[str]] = {"path": PATH_COLUMNS, "label": CLASS_COLUMNS, "split": SPLIT_COLUMNS}

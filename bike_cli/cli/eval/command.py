@@ -68,7 +68,7 @@ def evaluate(config: EvalConfig, request: EvalRequest) -> ExitCode:
     _check_targets(config, request)
     if not request.targets:
         check_stdout("report", way_out="name a file with -o")
-    inputs, is_predicted = inspect_files(request.data, merge=request.merge)
+    inputs, is_predicted = inspect_files(request.data, merge=request.merge, labels=request.labels)
     _check_used(config, request, is_predicted=is_predicted)
     paths = [file.path for file in inputs]
     if config.protocol == "fewshot":

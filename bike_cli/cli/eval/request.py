@@ -29,7 +29,8 @@ class EvalRequest(Request):
 
     data: tuple[str, ...] = _scoring(
         default=(),
-        help="Class folders, CSV path,label, list files, Charades or ActivityNet annotations; or predictions.",
+        help="Class folders, CSV path,label, list files, Charades or ActivityNet annotations; or predictions, of bike "
+        "classify -o or as CSV path,label,score.",
     )
     labels: tuple[Path, ...] = _data(
         "-l",

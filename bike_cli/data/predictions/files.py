@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
 
+from bike_cli.data.columns import SIMPLE_COLUMNS
+from bike_cli.data.csv_rows import cells_of
 from bike_cli.errors import UsageError
 from bike_cli.scratch import scratch_folder
 
@@ -34,16 +36,21 @@ class DataFile:
     copy: IO[bytes] | None = field(default=None, repr=False, compare=False)
 
 
-def inspect_files(names: Sequence[str], *, merge: bool) -> tuple[list[DataFile], bool]:
+def inspect_files(names: Sequence[str], *, merge: bool, labels: Sequence[Path] = ()) -> tuple[list[DataFile], bool]:
     """Return the files, with pipes copied, and whether all of them hold predictions; otherwise none does.
 
     Args:
         merge: the files are parts of one file of predictions; some of them may be empty.
+        labels: if that is a list of labelled videos, the files hold predictions, and those of other programs count.
     Raises:
         UsageError: some files hold predictions and others do not, or a file is empty.
     """
     files = [_copy_pipe(name) if _is_pipe(name) else DataFile(name, name) for name in names]
-    contents = [_content_of(Path(file.path)) for file in files]
+    has_truth = len(labels) == 1 and labels[0].is_file() and _has_columns(_head_of(labels[0]), "path", "label")
+    contents = [_content_of(Path(file.path), has_truth=has_truth) for file in files]
+    if has_truth and "predictions" not in contents and "other" in contents:
+        way_out = "give the output of bike classify -o, or CSV with the columns path, label and score"
+        raise UsageError(f"{names[contents.index('other')]}: contains no predictions for {labels[0]}; {way_out}")
     if "empty" in contents and not (merge and "predictions" in contents):
         fix = "give labelled videos, or the output of bike classify -o; parts may be empty with --merge"
         raise UsageError(f"{names[contents.index('empty')]}: is empty; {fix}")
@@ -68,22 +75,48 @@ def format_of(head: bytes) -> Format | None:
     return "tsv" if b"\t" in first_line else "csv"
 
 
-def _content_of(path: Path) -> Literal["predictions", "empty", "other"]:
+def simple_columns(header: Sequence[str]) -> list[str]:
+    """Return the names that bike has for the columns in the header of another program's predictions."""
+    names: list[str] = []
+    for cell in header:
+        written = cell.strip().lower()
+        name = next((name for name, others in SIMPLE_COLUMNS.items() if written in others), written)
+        names.append(written if name in names else name)
+    return names
+
+
+def _head_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return stream.read(HEAD_BYTES).decode("utf-8", "replace").lstrip("\ufeff \t\r\n[")
+
+
+def _has_columns(text: str, *names: str) -> bool:
+    first_line = text.partition("\n")[0].rstrip("\r")
+    cells = first_line.split("\t") if "\t" in first_line else cells_of(first_line, ",")
+    return set(names) <= set(simple_columns(cells))
+
+
+def _content_of(path: Path, *, has_truth: bool) -> Literal["predictions", "empty", "other"]:
+    """Return what a file contains.
+
+    Args:
+        has_truth: records of other programs, with a path and a label alone, are predictions, not labelled videos.
+    """
     if not path.is_file():
         return "other"
-    with path.open("rb") as stream:
-        head = stream.read(HEAD_BYTES)
-    text = head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n[")
+    text = _head_of(path)
     if not text.strip("] \t\r\n"):
         return "empty"
     first_line = text.partition("\n")[0]
     if text.startswith("{"):
         record = text if first_line.strip() == "{" else first_line
         # Annotations may have paths too, but no answers.
-        is_prediction = '"path"' in record and ('"status"' in record or '"top"' in record)
+        keys = ('"status"', '"top"', *(['"label"'] if has_truth else []))
+        is_prediction = '"path"' in record and any(key in record for key in keys)
         is_prediction = is_prediction and '"database"' not in record  # that is ActivityNet's
     else:
         is_prediction = path.suffix.lower() in (".csv", ".tsv", "") and text.startswith(("path,status", "path\tstatus"))
+        is_prediction = is_prediction or (has_truth and _has_columns(text, "path", "label"))
     return "predictions" if is_prediction else "other"
 
 

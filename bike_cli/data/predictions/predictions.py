@@ -19,7 +19,7 @@ from bike_cli.data.labelled.candidates import finder
 from bike_cli.data.labelled.eval_sets import EvalSet
 from bike_cli.data.predictions.files import DataFile
 from bike_cli.data.predictions.matrices import cosines_of, logits_of
-from bike_cli.data.predictions.records import Answer, read_answers
+from bike_cli.data.predictions.records import SURE, Answer, read_answers
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Sample, Source
 from bike_cli.wording import count, nearest
@@ -184,6 +184,8 @@ class _Collector:
         path = record.get("path") if isinstance(record, dict) else None
         if not isinstance(record, dict) or not isinstance(path, str):
             raise UsageError(f"{where}: is not a prediction, as it has no 'path'; remove it")
+        if "label" in record and not {"status", "top"} & record.keys():  # of another program
+            record = {**record, "status": "ok", "top": [{"score": SURE, **record}]}
         if record.get("status") == "error":
             self._add_failure(_failed(where, path, record.get("error")), answer.line)
         elif record.get("status") == "ok" and isinstance(record.get("top"), list) and record["top"]:

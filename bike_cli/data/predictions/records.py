@@ -11,13 +11,15 @@ from typing import BinaryIO, NamedTuple
 
 from bike_cli.data.csv_rows import Row, csv_rows
 from bike_cli.data.inputs import looks_like_video
-from bike_cli.data.predictions.files import HEAD_BYTES, DataFile, format_of
+from bike_cli.data.predictions.files import HEAD_BYTES, DataFile, format_of, simple_columns
 from bike_cli.errors import UsageError
 from bike_cli.wording import count
 
 logger = logging.getLogger(__name__)
 
 _NEEDED = ("path", "status", "label", "score")
+_NEEDED_OF_OTHERS = ("path", "label")  # of programs other than bike; a file without scores has those of sure answers
+SURE = 1.0  # score of an answer without one
 _SPACE = re.compile(r"[ \t\r\n]*")
 _TSV_ESCAPE = re.compile(r"\\(.)")
 _TSV_ESCAPED = {"t": "\t", "n": "\n", "r": "\r"}
@@ -158,13 +160,15 @@ def _table_rows(text: Iterable[str], origin: str, *, tabs: bool) -> Iterator[Ans
     header = next(rows, None)
     if header is None:
         return
-    missing = next((name for name in _NEEDED if name not in header.cells), None)
+    is_simple = "status" not in header.cells
+    columns = simple_columns(header.cells) if is_simple else header.cells
+    missing = next((name for name in (_NEEDED_OF_OTHERS if is_simple else _NEEDED) if name not in columns), None)
     if missing is not None:
         reason = f"is neither JSON nor a table with the column {missing!r}"
         raise UsageError(f"{header.where}: {reason}; give the output of bike classify -o")
     for row in rows:
         if len(row.cells) == len(header.cells):
-            yield Answer(int(row.where.rpartition(":")[2]), _record(row, header.cells))
+            yield Answer(int(row.where.rpartition(":")[2]), _record(row, columns))
         elif lines.is_whole:
             raise UsageError(
                 f"{row.where}: has {count(len(row.cells), 'cell')}, not {len(header.cells)}; fix or remove the row"
@@ -193,14 +197,14 @@ def _tsv_rows(lines: Iterable[str], origin: str) -> Iterator[Row]:
 
 def _record(row: Row, columns: Sequence[str]) -> Mapping[str, object]:
     cells = dict(zip(columns, row.cells, strict=True))
-    if cells["status"] != "ok":
+    if cells.setdefault("status", "ok") != "ok":
         error = {"type": cells.get("error"), "message": cells.get("message", "")}
         return {"path": cells["path"], "status": cells["status"], "error": error}
     suffixes = ["", *(name.removeprefix("label") for name in columns if name.startswith("label_"))]
     top = [
         {
             "label": cells[f"label{suffix}"],
-            "score": _number(row.where, cells.get(f"score{suffix}", "")),
+            "score": _number(row.where, cells.get(f"score{suffix}", "")) if "score" in columns else SURE,
             "cosine": _number(row.where, cells.get(f"cosine{suffix}", "")),
         }
         for suffix in suffixes

@@ -155,7 +155,11 @@ METRICS = {
             "calibration error",
             "mean distance between confidence and accuracy; smaller is better",
             _calibration_error,
-            applies=lambda answers: _single_label(answers) and len(answers.known) >= FEWEST_CALIBRATED,
+            applies=lambda answers: (
+                _single_label(answers)
+                and len(answers.known) >= FEWEST_CALIBRATED
+                and bool((answers.confidence < 1).any())  # else the answers have no scores
+            ),
             interval=_calibration_interval,
             has_test=False,
             smaller_is_better=True,

@@ -512,3 +512,71 @@ def test_a_report_of_0_1_is_repeated() -> None:
     ran = bike("eval", "--from", OLD_REPORT)
 
     assert (ran.stderr, ran.exit_code) == ("the metrics agree with those of --from\n", ExitCode.DONE)
+
+
+# -- predictions of other programs ----------------------------------------------------------------------------------
+
+
+def write_simple(name: str, shares: NDArray[np.float64], header: Sequence[str]) -> str:
+    """Write the best label of each video, and its score if the header has three columns."""
+    rows = [[f"{i}.mp4", LABELS[row.argmax()], str(row.max())][: len(header)] for i, row in enumerate(shares)]
+    if name.endswith("jsonl"):
+        typed = [dict(zip(header, [*row[:2], *map(float, row[2:])], strict=True)) for row in rows]
+        return write(name, typed)
+    tab = "\t" if name.endswith(".tsv") else ","
+    Path(name).write_text("".join(tab.join(row) + "\n" for row in [header, *rows]))
+    return name
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("p.csv", ("path", "label", "score")),
+        ("p.tsv", ("path", "label", "score")),
+        ("p.txt", ("video", "Prediction", "confidence")),
+        ("p.jsonl", ("path", "label", "score")),
+    ],
+)
+def test_predictions_of_other_programs_are_read(name: str, header: Sequence[str]) -> None:
+    shares, truth = table()
+    write_truth(truth)
+
+    ran = evaluated(write_simple(name, shares, header), "--unknown", "other")
+
+    assert ran.exit_code == ExitCode.DONE
+    assert figures() == pytest.approx(counted(shares, truth))
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.jsonl"])
+def test_predictions_without_scores_have_no_calibration_error(name: str) -> None:
+    shares, truth = table()
+    write_truth(truth)
+
+    ran = evaluated(write_simple(name, shares, ("path", "label")), "--unknown", "other")
+
+    assert ran.exit_code == ExitCode.DONE
+    right = counted(shares, truth)
+    assert figures() == pytest.approx(
+        {name: right[name] for name in ("top1", "mean_class", "macro_f1")} | {"auroc_none": 0.5}
+    )
+
+
+def test_a_list_of_labelled_videos_needs_predictions() -> None:
+    write_truth(table()[1])
+    Path("p.csv").write_text("path,class a,class b\n0.mp4,0.5,0.5\n")
+
+    ran = evaluated("p.csv")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert ran.stderr == (
+        "error: p.csv: contains no predictions for truth.csv; give the output of bike classify -o, or CSV with the "
+        "columns path, label and score\n"
+    )
+
+
+def test_labelled_videos_are_no_predictions_without_truth() -> None:
+    write_truth(table()[1])
+    Path("labels.csv").write_text("name,label\na,b\n")
+
+    for labels in ([], [Path("labels.csv")]):
+        assert inspect_files(["truth.csv"], merge=False, labels=labels)[1] is False
