@@ -158,6 +158,7 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
     with (
         closing(list_sources(request.inputs)) as sources,
         reserve_stdout() as stdout,
+        _naming_resume(is_resumable=request.output is not None and format_ == "jsonl"),
         _opened(request, stdout, wanted) as (stream, existing),
         session(config, videos=len(sources.first) if sources.are_known else None, quiet=request.quiet) as running,
     ):
@@ -186,8 +187,7 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
                 _write(records, writer, done, strict=request.strict, is_seen=stream.isatty())
             except KeyboardInterrupt as e:
                 if done.tally.total:
-                    way_on = ["continue with --resume"] if request.output is not None and format_ == "jsonl" else []
-                    e.args = (summary(done.tally, seconds=done.seconds, before=existing.tally.total), *way_on)
+                    e.args = (summary(done.tally, seconds=done.seconds, before=existing.tally.total),)
                 raise
             finally:
                 if done.spent != Timings():
@@ -199,6 +199,17 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
 
 
 classify_command = command(classify, configure=configure)
+
+
+@contextmanager
+def _naming_resume(*, is_resumable: bool) -> Iterator[None]:
+    """Name --resume in the message of Ctrl-C, if there are answers and the message does not name it."""
+    try:
+        yield
+    except KeyboardInterrupt as e:
+        if is_resumable and e.args and "--resume" not in str(e.args):
+            e.args = (*e.args, "continue with --resume")
+        raise
 
 
 def _check_format(request: ClassifyRequest, format_: Format) -> None:

@@ -257,6 +257,20 @@ def test_an_interrupt_keeps_what_is_there_and_what_is_new(clips: Path, labels: P
     assert len(read(answers)) == before + 1
 
 
+@pytest.mark.parametrize(("name", "names_resume"), [("new.jsonl", True), ("new.csv", False)])
+def test_an_interrupt_names_resume_for_files_that_can_be_resumed(
+    clips: Path, labels: Path, tmp_path: Path, name: str, names_resume: bool
+) -> None:
+    output = tmp_path / name
+    stdin = Interrupted(os.fsencode(clips / "red_square.mp4"), record_in=part_of(output))
+
+    ran = bike_on_terminal("classify", "-m", "tiny", "-", "-l", labels, "-o", output, stdin=stdin, columns=500)
+
+    assert ran.exit_code == ExitCode.INTERRUPTED
+    end = f"written to {output}" + ("; continue with --resume" if names_resume else "")
+    assert ran.stderr.splitlines()[-1].endswith(end)
+
+
 def test_a_bug_keeps_the_records_for_resume(
     listed: Path, labels: Path, answers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
