@@ -38,6 +38,7 @@ from bike_cli.tasks.evaluate.report import (
     SplitResult,
     SystemResult,
     Value,
+    WeightsSource,
     key_of,
 )
 
@@ -51,6 +52,7 @@ REPORT_PARTS = {  # title -> what it describes
     "Metric": Metric,
     "Class": ClassMetrics,
     "Provenance": Provenance,
+    "Source": WeightsSource,
     "Comparison": Comparison,
     "Split": SplitResult,
 }

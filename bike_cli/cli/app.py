@@ -17,7 +17,7 @@ from bike_cli.cli.fewshot import fewshot_command
 from bike_cli.cli.finetune import FinetuneCommand, finetune_command
 from bike_cli.cli.help import BikeCommand, BikeGroup
 from bike_cli.cli.import_model import import_command
-from bike_cli.cli.models import models_app
+from bike_cli.cli.models.command import models_app
 
 app = typer.Typer(
     cls=BikeGroup,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from bike_cli.engine.store.store import Pruned, StoreInfo
 
 cache_app = typer.Typer(cls=BikeGroup, help="Show or prune the stored features of videos.", no_args_is_help=True)
-
-UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 @cache_app.command("info", cls=BikeCommand)
@@ -73,7 +70,7 @@ def prune_command(
         from bike_cli.engine.store.file import origin, remove, store_file
         from bike_cli.engine.store.store import Pruned, Store
 
-        max_bytes = None if max_size is None else size_in_bytes(max_size)
+        max_bytes = None if max_size is None else o.size_in_bytes(max_size)
         _check_choice(max_bytes, unused_days, everything=everything)
         folder = _folder(cache_dir)
         file = store_file(folder)
@@ -88,16 +85,6 @@ def prune_command(
             typer.echo(as_json({"file": str(file), **asdict(pruned)}))
         else:
             typer.echo(f"{safe(str(file))}: {_summary(pruned)}")
-
-
-def size_in_bytes(text: str) -> int:
-    """Parse a size such as `500MB`, `1.5 GiB` or `1000000B` into bytes; MB are millions, MiB are 2**20."""
-    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text, re.ASCII) and float(text):
-        raise UsageError(f"--max-size {text!r}: has no unit; give one, such as {text.strip()}GB or {text.strip()}MB")
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text, re.IGNORECASE | re.ASCII)
-    if match is None or (match[3] and not match[2]):
-        raise UsageError(f"--max-size {text!r}: is not a size; give one such as 500MB, 10GB or 1GiB")
-    return int(float(match[1]) * (1024 if match[3] else 1000) ** UNITS[match[2].lower()])
 
 
 def _check_choice(max_bytes: int | None, unused_days: float | None, *, everything: bool) -> None:

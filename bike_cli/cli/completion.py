@@ -27,6 +27,20 @@ def model_names(incomplete: str) -> list[str]:
     return _starting((BUNDLED, *ALIASES), incomplete)
 
 
+def families(incomplete: str) -> list[str]:
+    """Return families of models."""
+    from bike_cli.engine.models.open_clip.families import FAMILIES
+
+    return _starting([family.name for family in FAMILIES], incomplete)
+
+
+def licences(incomplete: str) -> list[str]:
+    """Return licences of models."""
+    from bike_cli.engine.models.open_clip.families import FAMILIES
+
+    return _starting(dict.fromkeys(family.licence.replace(" ", "-") for family in FAMILIES), incomplete)
+
+
 def _lexicons(incomplete: str) -> list[str]:
     from bike_cli.data.lexicons import lexicon_names
 

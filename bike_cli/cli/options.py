@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from typing import Annotated, Any
 
@@ -9,6 +10,9 @@ import typer
 
 from bike_cli.cli.flags import Request, typer_info
 from bike_cli.config import EngineConfig, StoreConfig
+from bike_cli.errors import UsageError
+
+UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def _info(owner: Any, name: str, *, is_setting: bool = True) -> Any:  # noqa: ANN401 - a dataclass; as typer.Option
@@ -28,3 +32,11 @@ CacheDir = Annotated[str | None, _info(StoreConfig, "cache_dir")]
 Verbose = Annotated[int, _info(Request, "verbose", is_setting=False)]
 Json = Annotated[bool, switch("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, _info(Request, "quiet", is_setting=False)]
+
+
+def size_in_bytes(text: str) -> int:
+    """Parse a size such as `500MB`, `1.5 GiB` or `1000000` into bytes; MB are millions, MiB are 2**20."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text, re.IGNORECASE | re.ASCII)
+    if match is None or (match[3] and not match[2]):
+        raise UsageError(f"--max-size {text!r}: is not a size; give one such as 500MB, 10GB or 1GiB")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** UNITS[match[2].lower()])

@@ -112,7 +112,8 @@ def describe_models() -> dict[str, object]:
     import huggingface_hub
     import open_clip
 
-    from bike_cli.engine.models.catalogue import bundled_folder, known_models
+    from bike_cli.engine.models.catalogue import bundled_folder
+    from bike_cli.engine.models.listing import known_models
 
     on_disk = {model.name: model.bytes_on_disk for model in known_models() if model.bytes_on_disk is not None}
     return {

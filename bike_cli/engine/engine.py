@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bike_cli.config import Device, EngineConfig, Precision, Recipe, Spot, TrainingRecord
+from bike_cli.engine.download.hub import HubSource
 from bike_cli.engine.heads.bike import MAX_FRAMES, AttributeHead, TemporalTransformer
 from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.engine.models.parts import Checkpoint
@@ -42,6 +43,7 @@ class Engine:
         clip_config: the open_clip configuration of its CLIP.
         licence: of the weights; None where not stated.
         training: labels and settings of its training; None for a model that bike did not train.
+        source: where its weights were downloaded, or those that training started from; None for other weights.
     """
 
     encoder: Encoder
@@ -54,6 +56,7 @@ class Engine:
     licence: str | None = None
     training: TrainingRecord | None = None
     logit_bias: float | None = None
+    source: HubSource | None = None
 
     def encode_frames(self, frames: NDArray[np.uint8] | Tensor, *, crops: int = 1) -> Tensor:
         """Return raw features [crops * B, D] of uint8 [B, H, W, 3]; see `Encoder.encode_frames`."""
@@ -95,6 +98,7 @@ class Engine:
             attribute_head=self.attribute_head,
             licence=self.licence,
             training=self.training,
+            source=self.source,
             tokenizer=self.encoder.tokenizer if isinstance(self.encoder.tokenizer, FileTokenizer) else None,
         )
 
@@ -206,6 +210,7 @@ def assemble(checkpoint: Checkpoint, placement: Placement, *, compiled: bool = F
         clip_config=checkpoint.clip_config,
         licence=checkpoint.licence,
         training=checkpoint.training,
+        source=checkpoint.source,
     )
 
 

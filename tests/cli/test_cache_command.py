@@ -10,7 +10,7 @@ import pytest
 import torch
 from invoke import bike, bike_on_terminal
 
-from bike_cli.cli.cache import size_in_bytes
+from bike_cli.cli.options import size_in_bytes
 from bike_cli.engine.store.file import FILE
 from bike_cli.engine.store.store import Store
 from bike_cli.errors import ExitCode, UsageError

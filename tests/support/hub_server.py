@@ -32,6 +32,7 @@ class Hub:
         pause_s: pause between blocks.
         is_page: answer with a web page, like the login page of a hotel.
         etag: instead of the SHA-256 of the content.
+        git_files: names of files that have git's checksum instead, as small files on the hub do.
         requests: received so far, such as `GET open_clip_model.safetensors bytes=100-`.
         released: set to end all pauses.
     """
@@ -50,6 +51,7 @@ class Hub:
     pause_s: float = 0.0
     is_page: bool = False
     etag: str | None = None
+    git_files: frozenset[str] = frozenset()
     requests: list[str] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
     url: str = ""
@@ -74,6 +76,12 @@ def serving(hub: Hub) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _checksum(content: bytes, *, is_in_git: bool) -> str:
+    if is_in_git:  # as `git hash-object` prints it
+        return hashlib.sha1(b"blob " + str(len(content)).encode() + b"\0" + content).hexdigest()
+    return hashlib.sha256(content).hexdigest()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -114,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _file(self, name: str, *, has_body: bool) -> None:
         hub = self.hub
         content = hub.files[name]
-        etag = hub.etag or hashlib.sha256(content).hexdigest()
+        etag = hub.etag or _checksum(content, is_in_git=name.rpartition("/")[2] in hub.git_files)
         headers = {"X-Repo-Commit": COMMIT, "X-Linked-ETag": f'"{etag}"', "X-Linked-Size": str(len(content))}
         if hub.has_cdn and "/cdn/" not in self.path:
             # "localhost" and 127.0.0.1 are different hosts: clients must not send their token to this one.

@@ -248,9 +248,12 @@ def _frames(mistake: Mistake) -> list[_Frame]:
 
 def _known(report: EvaluationReport) -> Mapping[str, str]:
     manifest, data = report.manifest, report.data
+    source = None if report.systems[0].provenance is None else report.systems[0].provenance.source
     known = {
         "model": manifest.model,
         "fingerprint": manifest.fingerprint,
+        "weights": source and f"{source.repository}@{source.commit}",
+        "sha256 of weights": source and source.sha256,
         "sha256 of names and labels": data.sha256,
         "sha256 of contents": data.contents,
         "seed": str(manifest.seed),

@@ -18,8 +18,12 @@ from typing import Literal
 import filelock
 import huggingface_hub
 from huggingface_hub import constants
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from bike_cli.engine.download.partial_file import report_write_errors, sha256_of
+from bike_cli.engine.download.checksums import is_checksum, is_sha256, matches_checksum
+from bike_cli.engine.download.file_names import CONFIG_FILE, SETTINGS_FILE, TOKENIZER_FILE
+from bike_cli.engine.download.file_names import WEIGHTS_FILES as WEIGHTS_FILES
+from bike_cli.engine.download.partial_file import report_write_errors
 from bike_cli.engine.download.progress import Transfer, current_reporter
 from bike_cli.engine.download.remote_file import (
     OFFLINE_FLAG,
@@ -31,13 +35,11 @@ from bike_cli.engine.download.remote_file import (
     without_telemetry,
 )
 from bike_cli.engine.download.transfer import fetch, readable_size
-from bike_cli.errors import ModelError
+from bike_cli.errors import ModelError, shorten
 from bike_cli.locks import acquire_lock
 from bike_cli.wording import all_of
 
 Kind = Literal["weights", "tokenizer", "configuration"]
-
-WEIGHTS_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # in open_clip's order of preference
 
 
 @dataclass(frozen=True)
@@ -63,16 +65,65 @@ class ModelFile:
     revision: str = constants.DEFAULT_REVISION
 
 
+@dataclass(frozen=True)
+class HubSource:
+    """Where weights on this disk were downloaded.
+
+    Args:
+        commit: of the repository.
+        file: name of the weights in it.
+        sha256: of the file; None where the cache does not tell.
+    Raises:
+        ValueError: a value that cannot be such a name.
+    """
+
+    repository: str
+    commit: str
+    file: str
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        patterns = {"repository": r"[\w.-]+/[\w.-]+", "commit": r"[\w.-]+", "file": r"[\w.-]+"}
+        for name, pattern in patterns.items():
+            value = getattr(self, name)
+            if not isinstance(value, str) or not re.fullmatch(pattern, value):
+                raise ValueError(f"{name} is {shorten(repr(value), 60)}, which is not a name")
+        if self.sha256 is not None and not (isinstance(self.sha256, str) and is_checksum(self.sha256)):
+            raise ValueError(f"sha256 is {shorten(repr(self.sha256), 60)}, which is not a checksum")
+
+
+def tokenizer_file(model: str, arch: str, repository: str) -> ModelFile:
+    """Return where the tokenizer of a model is."""
+    return ModelFile(model, arch, repository, (TOKENIZER_FILE,), kind="tokenizer")
+
+
+def repository_files(model: str, repository: str, revision: str | None = None) -> list[ModelFile]:
+    """Return the files of a repository: configuration, weights, tokenizer, and the tokenizer's settings."""
+    kinds: list[tuple[tuple[str, ...], Kind]] = [
+        ((CONFIG_FILE,), "configuration"),
+        (WEIGHTS_FILES, "weights"),
+        ((TOKENIZER_FILE,), "tokenizer"),
+        ((SETTINGS_FILE,), "tokenizer"),
+    ]
+    revision = revision or ModelFile.revision
+    return [ModelFile(model, "ARCH", repository, names, kind=kind, revision=revision) for names, kind in kinds]
+
+
 def fetch_all(files: Sequence[ModelFile], *, offline: bool) -> list[Path]:
     """Return the paths of files in the cache, after downloading those that are missing.
 
     Raises:
         ModelError: see `download`. Offline, the message names all files that are missing.
     """
+    check_available(files, offline=offline)
+    return [cached_file(file) or download(file, offline=offline) for file in files]
+
+
+def check_available(files: Sequence[ModelFile], *, offline: bool) -> None:
+    """Raise ModelError, which names all of them, if files are not in the cache and may not be downloaded."""
     missing = [file for file in files if cached_file(file) is None]
     if missing and (reason := offline_reason(offline=offline)) is not None:
         raise _forbidden(missing, reason)
-    return [cached_file(file) or download(file, offline=offline) for file in files]
 
 
 def fetch_optional(file: ModelFile, *, offline: bool) -> None:
@@ -112,10 +163,45 @@ def cached_file(file: ModelFile) -> Path | None:
     return None
 
 
+def cached_repositories() -> list[str]:
+    """Return the repositories of models in the cache, as OWNER/NAME."""
+    folders = sorted(Path(constants.HF_HUB_CACHE).glob("models--*--*"))
+    names = [folder.name.removeprefix("models--").replace("--", "/", 1) for folder in folders if folder.is_dir()]
+    return [name for name in names if is_repository(name)]
+
+
+def is_repository(name: str) -> bool:
+    """Return whether a text may be the name of a repository, OWNER/NAME."""
+    try:
+        validate_repo_id(name)
+    except ValueError:
+        return False
+    return "/" in name
+
+
+def source_of(cached: Path) -> HubSource | None:
+    """Return where a file in the cache was downloaded; None for any other file."""
+    match = re.fullmatch(r"models--(.+?)--(.+)", cached.parent.parent.parent.name)
+    if match is None or cached.parent.parent.name != "snapshots":
+        return None
+    checksum = cached_checksum(cached)
+    sha256 = checksum if checksum is not None and is_sha256(checksum) else None
+    return HubSource(f"{match[1]}/{match[2]}", cached.parent.name, cached.name, sha256)
+
+
+def cached_checksum(cached: Path) -> str | None:
+    """Return the checksum that a cached file must have; None where the cache does not tell.
+
+    The cache names a file after its checksum and links to it, except where links do not exist, as often on Windows.
+    """
+    name = cached.resolve().name
+    return name if is_checksum(name) else None
+
+
 def is_intact(cached: Path, file: ModelFile, *, offline: bool) -> bool | None:
     """Return whether a cached file has the right content; None if only the hub knows and cannot be asked."""
-    expected: str | None = cached.resolve().name  # the cache names a large file after its digest, and links to it
-    if not re.fullmatch(r"[0-9a-f]{64}", str(expected)):
+    expected = cached_checksum(cached)
+    if expected is None:
         if offline_reason(offline=offline) is not None:
             return None
         try:
@@ -123,8 +209,8 @@ def is_intact(cached: Path, file: ModelFile, *, offline: bool) -> bool | None:
                 remote = look_up(file.repository, file.names, file.revision)
         except UnavailableError:
             return None
-        expected = remote.sha256 if remote.name == cached.name else None
-    return None if expected is None else sha256_of(cached) == expected
+        expected = remote.checksum if remote.name == cached.name else None
+    return None if expected is None else matches_checksum(cached, expected)
 
 
 def _forbidden(files: Sequence[ModelFile], reason: str) -> ModelError:
@@ -174,11 +260,17 @@ def _to_cache(remote: RemoteFile, transfer: Transfer, revision: str) -> Path:
 
 
 def _to_folder(remote: RemoteFile, transfer: Transfer, folder: Path) -> Path:
-    target = folder / remote.name
+    target = folder / name_in_folder(remote.name)
     with locked_in(folder, transfer) as partial:
         if not _is_complete(target, remote):
             fetch(remote, transfer, target, partial=partial)
     return target
+
+
+def name_in_folder(name: str) -> str:
+    """Return the name of a file in a folder of the user, where weights have the names that open_clip looks for."""
+    is_weights = name.endswith((".safetensors", ".bin"))
+    return next(w for w in WEIGHTS_FILES if Path(w).suffix == Path(name).suffix) if is_weights else name
 
 
 def _is_complete(file: Path, remote: RemoteFile) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -59,12 +58,6 @@ class Partial:
         """Close and delete the file."""
         self._file.close()
         self.path.unlink(missing_ok=True)
-
-
-def sha256_of(file: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def check_space(folder: Path, size: int, *, subject: str) -> None:

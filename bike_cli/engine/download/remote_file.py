@@ -23,7 +23,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 from pebble import concurrent
 
-from bike_cli.engine.download.partial_file import sha256_of
+from bike_cli.engine.download.checksums import is_checksum, matches_checksum
 from bike_cli.errors import ModelError
 from bike_cli.wording import either
 
@@ -48,15 +48,15 @@ class RemoteFile:
     size: int | None
 
     @property
-    def sha256(self) -> str | None:
+    def checksum(self) -> str | None:
         """The checksum; None if the hub does not report it."""
-        # The etag of a large file is its digest. Files in git, and mirrors, have other etags.
-        return self.etag if re.fullmatch(r"[0-9a-f]{64}", self.etag) else None
+        # The etag of a file is its checksum, except on some mirrors.
+        return self.etag if is_checksum(self.etag) else None
 
     def matches(self, file: Path) -> bool:
         """Return whether a file on this disk has the size and the checksum, as far as the hub reports them."""
         has_size = self.size is None or file.stat().st_size == self.size
-        return has_size and (self.sha256 is None or sha256_of(file) == self.sha256)
+        return has_size and (self.checksum is None or matches_checksum(file, self.checksum))
 
 
 class UnavailableError(Exception):

@@ -17,7 +17,8 @@ from typing import Any
 from huggingface_hub import constants
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
-from bike_cli.engine.download.partial_file import Partial, check_space, sha256_of
+from bike_cli.engine.download.checksums import is_sha256, sha1s_of, sha256_of
+from bike_cli.engine.download.partial_file import Partial, check_space
 from bike_cli.engine.download.progress import Transfer, current_reporter
 from bike_cli.engine.download.remote_file import (
     NETWORK_ERRORS,
@@ -71,7 +72,10 @@ def _fill_and_verify(part: Partial, remote: RemoteFile) -> None:
     if remote.size not in (None, part.size):
         difference = f"{part.size:,} bytes instead of {remote.size:,}"
     else:
-        difference = f"the SHA-256 {sha256_of(part.path)[:12]}… instead of {str(remote.sha256)[:12]}…"
+        checksum = str(remote.checksum)
+        found = sha256_of(part.path) if is_sha256(checksum) else sha1s_of(part.path)[0]
+        kind = "SHA-256" if is_sha256(checksum) else "checksum"
+        difference = f"the {kind} {found[:12]}… instead of {checksum[:12]}…"
     part.discard()
     raise UnavailableError(f"{remote.name} from {host()} has {difference}: a proxy or mirror changes it")
 

@@ -1,11 +1,11 @@
-"""The models that --model accepts, and which of them are on this disk."""
+"""The architectures and weights of open_clip: which of them bike runs, and where their files are."""
 
 from __future__ import annotations
 
 import difflib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,70 +16,22 @@ from open_clip import CustomTextCLIP
 from open_clip.coca_model import CoCa
 from open_clip.model import CLIP
 
+from bike_cli.config import EngineConfig
 from bike_cli.engine.download import hub
 from bike_cli.engine.models.aliases import ALIASES as ALIASES
 from bike_cli.engine.models.aliases import BUNDLED as BUNDLED
-from bike_cli.engine.models.aliases import MILLION, alias_weights
+from bike_cli.engine.models.aliases import alias_files
+from bike_cli.engine.models.open_clip.preprocessing import input_size
+from bike_cli.engine.models.open_clip.sizes import Sizes, recorded_sizes
 from bike_cli.engine.towers.text_tower import ImageTextModel
-from bike_cli.engine.towers.tokenizers import TOKENIZER_FILE
 from bike_cli.errors import ModelError, shorten
 from bike_cli.wording import either
 
+DEFAULT = EngineConfig.model
 TAGS_SHOWN = 5  # in a message
 SHOWN = 60  # characters of a value in a message
 LONGEST_NAME = 200  # characters that are compared with known names
 SIMILAR = 0.6  # share of a name that a suggestion must have in common with it
-
-
-@dataclass(frozen=True)
-class KnownModel:
-    """One line of `bike models`.
-
-    Args:
-        name: what --model takes.
-        parameters: None where it is not known without building the model.
-        bytes_on_disk: None where it would have to be downloaded.
-        download_bytes: size of the download; 0 for the bundled model, None where it is not known.
-    """
-
-    name: str
-    arch: str | None
-    tag: str | None
-    note: str
-    licence: str | None
-    parameters: int | None
-    bytes_on_disk: int | None
-    download_bytes: int | None = None
-
-
-def known_models(*, counts_parameters: bool = False) -> list[KnownModel]:
-    """Return the bundled model, the aliases, then every open_clip tag that bike can run; the network is not used.
-
-    Args:
-        counts_parameters: also of the tags, whose models are built for that, without weights; this takes seconds.
-    """
-    folder = bundled_folder()
-    size = (folder / "model.safetensors").stat().st_size if folder else None
-    bundled = KnownModel(
-        BUNDLED, None, None, "bundled: runs offline, knows drawn shapes only", "MIT", 4 * MILLION, size, 0
-    )
-    aliases = [
-        KnownModel(name, a.arch, a.tag, a.note, a.licence, a.parameters, _bytes_cached(a.arch, a.tag), a.size)
-        for name, a in ALIASES.items()
-    ]
-    tags = [
-        KnownModel(
-            f"{arch},{tag}",
-            arch,
-            tag,
-            "",
-            None,
-            parameters_of(arch) if counts_parameters else None,
-            _bytes_cached(arch, tag),
-        )
-        for arch, tag in runnable_tags()
-    ]
-    return [bundled, *aliases, *tags]
 
 
 def bundled_folder() -> Path | None:
@@ -139,7 +91,7 @@ def check_runnable(config: Mapping[str, object], origin: str) -> None:
     """Raise ModelError if bike cannot run an open_clip configuration; the message begins with `origin`."""
     fault = _fault(config)
     if fault is not None:
-        raise ModelError(f"{origin}: {fault}; bike models --all lists the models that run")
+        raise ModelError(f"{origin}: {fault}; {_nearest(config)}bike models --all lists the models that run")
 
 
 def _fault(config: Mapping[str, object]) -> str | None:
@@ -155,6 +107,20 @@ def _fault(config: Mapping[str, object]) -> str | None:
     return None
 
 
+def _nearest(config: Mapping[str, object]) -> str:
+    """Return which model to use in place of one whose text tower does not run, to put into a message."""
+    text = config.get("text_cfg")
+    tower = str(text.get("hf_model_name") or "") if isinstance(text, Mapping) else ""
+    if not tower:
+        return ""
+    if not tower.startswith("roberta"):
+        return "use -m multilingual instead; "
+    twins = [
+        f"{arch},{tag}" for arch, tag in runnable_tags() if architecture(arch)["vision_cfg"] == config["vision_cfg"]
+    ]
+    return f"use -m {twins[0] if twins else DEFAULT} instead; "
+
+
 def weights_of(arch: str, tag: str, *, model: str = "") -> hub.ModelFile | None:
     """Return where the weights of a tag are on the hub; None where open_clip has them elsewhere.
 
@@ -162,7 +128,7 @@ def weights_of(arch: str, tag: str, *, model: str = "") -> hub.ModelFile | None:
         model: the name that the user gave; empty: ARCH,TAG.
     """
     if model in ALIASES:
-        return alias_weights(model)
+        return alias_files(model)[0]
     repository, name = os.path.split(str(open_clip.get_pretrained_cfg(arch, tag).get("hf_hub", "")))
     if not repository:
         return None
@@ -177,21 +143,27 @@ def tokenizer_of(arch: str, *, model: str) -> hub.ModelFile | None:
     repository = text.get("hf_tokenizer_name")
     if not repository:
         return None
-    return hub.ModelFile(model, arch, str(repository), (TOKENIZER_FILE,), kind="tokenizer")
+    return hub.tokenizer_file(model, arch, str(repository))
 
 
 def with_estimated_size(weights: hub.ModelFile) -> hub.ModelFile:
     """Return the weights with a size; an unknown one is estimated at four bytes per parameter."""
     if weights.size is not None:
         return weights
-    return replace(weights, size=4 * parameters_of(weights.arch), is_exact=False)
+    return replace(weights, size=4 * sizes_of(weights.arch).parameters, is_exact=False)
+
+
+def sizes_of(arch: str) -> Sizes:
+    """Return the parameters and the input of an architecture; one that is not recorded is built for that."""
+    return recorded_sizes().get(arch) or _counted(arch)
 
 
 @cache
-def parameters_of(arch: str) -> int:
-    """Return the number of parameters of an architecture."""
+def _counted(arch: str) -> Sizes:
     with torch.device("meta"):
-        return sum(p.numel() for p in construct(architecture(arch)).parameters())
+        model = construct(architecture(arch))
+    image = sum(p.numel() for p in model.visual.parameters())
+    return Sizes(image, sum(p.numel() for p in model.parameters()) - image, input_size(model.visual)[0])
 
 
 def construct(config: Mapping[str, object]) -> ImageTextModel:
@@ -207,6 +179,7 @@ def construct(config: Mapping[str, object]) -> ImageTextModel:
 def suggestion(name: str, known: Sequence[str], otherwise: str = "bike models --all lists all names") -> str:
     """Return what to do about a misspelled name, to end a message with: the nearest known names, or else a hint."""
     near = difflib.get_close_matches(name[:LONGEST_NAME], known, n=3, cutoff=SIMILAR)
+    near = near or [longer for longer in known if len(name) > 1 and longer.startswith(name)][:3]
     return f"did you mean {either(near)}?" if near else otherwise
 
 
@@ -218,9 +191,3 @@ def runnable_tags() -> list[tuple[str, str]]:
         if config and _fault(config) is None and bool(config.get("quick_gelu")) == bool(pretrained.get("quick_gelu")):
             runs.append((arch, tag))
     return runs
-
-
-def _bytes_cached(arch: str, tag: str) -> int | None:
-    weights = weights_of(arch, tag)
-    file = None if weights is None else hub.cached_file(weights)
-    return file.stat().st_size if file else None

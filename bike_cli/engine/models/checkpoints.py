@@ -1,7 +1,7 @@
 """A name after --model becomes a checkpoint: open_clip tags, official BIKE files, our own folders, the bundled model.
 
 tiny                        the bundled model
-small base large large-336  short names of tags
+base, siglip2, ...          short names of tags, see `aliases.py`
 ARCH,TAG                    open_clip weights: found in the cache, or downloaded as open_clip does
 ARCH,FILE                   weights on this disk for an open_clip architecture; `open_clip/preprocessing.py` says how
                             their frames are prepared
@@ -24,14 +24,16 @@ from torch import Tensor
 
 from bike_cli.config import Recipe
 from bike_cli.engine.download import hub
-from bike_cli.engine.download.pull import CONFIG_FILE
+from bike_cli.engine.download.file_names import CONFIG_FILE
 from bike_cli.engine.models import catalogue
 from bike_cli.engine.models.architecture import check_config
 from bike_cli.engine.models.folder import load_folder
 from bike_cli.engine.models.importers.layouts import check_needs_no_import
 from bike_cli.engine.models.json_files import WAY_OUT
+from bike_cli.engine.models.open_clip.families import family_of
+from bike_cli.engine.models.open_clip.hub_names import FOLDER, HUB, twin_of
 from bike_cli.engine.models.open_clip.preprocessing import image_recipe, preprocessing_for_file
-from bike_cli.engine.models.open_clip.repositories import FOLDER, HUB, open_folder_repository, open_hub_repository
+from bike_cli.engine.models.open_clip.repositories import open_folder_repository, open_hub_repository
 from bike_cli.engine.models.open_clip.tokenizer_files import read_tokenizer
 from bike_cli.engine.models.parts import (
     HEAD_WIDTH,
@@ -114,14 +116,27 @@ def _read(file: Path) -> State:
 def _unknown(model: str) -> ModelError:
     if not model:
         return ModelError("model '': is empty; name one, such as base, or a file or folder")
+    arch = model.replace("/", "-")
+    tags = [tag for known, tag in catalogue.runnable_tags() if known == arch]
+    if tags:
+        return ModelError(f"model {model!r}: names an architecture without weights; use {arch},{tags[0]} or its like")
+    if hub.is_repository(model) and named_path(model).suffix.lower() not in WEIGHTS_SUFFIXES:
+        return _not_a_folder(model)
     if _is_path(model):
         return ModelError(f"{shorten(model)}: no such file or folder; check the path")
-    tags = open_clip.list_pretrained_tags_by_model(model)
-    if tags:
-        return ModelError(f"model {model!r}: names an architecture without weights; use {model},{tags[0]} or its like")
     names = [catalogue.BUNDLED, *catalogue.ALIASES, *open_clip.list_models()]
     way_out = catalogue.suggestion(model, names)
     return ModelError(f"model {shorten(repr(model))}: is not a short name, ARCH,TAG, file or folder; {way_out}")
+
+
+def _not_a_folder(repository: str) -> ModelError:
+    """Return what to do about OWNER/NAME, which may be a folder or a repository on the hub."""
+    subject, twin = f"{shorten(repository)}: no such file or folder", twin_of(repository)
+    if twin is not None:
+        return ModelError(f"{subject}, and bike cannot read the hub's weights of that name; use -m {twin}, their twin")
+    return ModelError(
+        f"{subject}; check the path, or use -m {HUB}{shorten(repository)} for open_clip weights on the hub"
+    )
 
 
 def _is_path(text: str) -> bool:
@@ -157,7 +172,10 @@ def _tagged(arch: str, tag: str, *, model: str, offline: bool) -> Checkpoint:
         assert isinstance(text, Mapping)
         tokenizer = read_tokenizer(tokenizer_file[0], text, name=name)
     image = image_recipe(pretrained, clip.visual, name)
-    return Checkpoint(name, clip.float(), config, image, Recipe(), tokenizer=tokenizer)
+    family, source = family_of(arch, tag), hub.source_of(file)
+    licence = None if family is None else family.licence
+    plain = Checkpoint(name, clip.float(), config, image, Recipe(), licence=licence, tokenizer=tokenizer)
+    return replace(plain, source=source)
 
 
 # -- files -------------------------------------------------------------------------------------------------------
@@ -172,7 +190,7 @@ def _for_architecture(arch: str, file: Path) -> Checkpoint:
     tokenizer = _tokenizer_for_file(config, arch, file)
     preprocess = preprocessing_for_file(arch, file)
     checkpoint = _checkpoint(f"{arch},{file}", config, state, preprocess, origin=f"{file} as {arch}")
-    return replace(checkpoint, tokenizer=tokenizer)
+    return replace(checkpoint, tokenizer=tokenizer, source=hub.source_of(file))
 
 
 def _checkpoint(

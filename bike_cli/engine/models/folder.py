@@ -14,6 +14,8 @@ config.json, an object with these keys and no others:
     training        labels and settings of the training, see `training_records.py`; absent in a model without training
     tokenizer       the fields of `TokenizerRecipe` and the sha256 of tokenizer.json; absent in a model with OpenAI's
     temporal        "neighbours": frames attend to their neighbours, see `towers/neighbours.py`; absent in other models
+    source          the fields of `HubSource`: the download of these weights, or of those that training started from;
+                    absent in a model that does not come from the hub
 
 model.safetensors, fp32 or fp16, under `clip.`, `temporal.` and `attribute.`. Where most rows of the token embedding
 are zero, `token_embedding.rows` (int32 [R]) and `token_embedding.values` ([R, width]) stand for
@@ -38,6 +40,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bike_cli.config import Recipe
+from bike_cli.engine.download.hub import HubSource
 from bike_cli.engine.heads.bike import AttributeHead, TemporalTransformer
 from bike_cli.engine.models.architecture import check_config, check_outputs, check_positions
 from bike_cli.engine.models.json_files import WAY_OUT, read_json
@@ -67,12 +70,13 @@ EMBEDDINGS = ("token_embedding", "text.token_embedding")  # of a plain CLIP, and
 TEMPORAL, NEIGHBOURS = "temporal", "neighbours"
 KEYS = {"format", "version", "name", "licence", "clip", "image", "recipe", "temporal_heads", "attribute_head"}
 TOKENIZER = "tokenizer"
-OPTIONAL_KEYS = {TRAINING, TOKENIZER, TEMPORAL}
+SOURCE = "source"
+OPTIONAL_KEYS = {TRAINING, TOKENIZER, TEMPORAL, SOURCE}
 LONGEST_NAME = 5000  # characters; fine-tuned models are named after their folder, official ones after their file
 MOST_ROWS = 2**17  # of a token embedding that is stored by its rows; OpenAI's tokenizer has 49,408 tokens
 SHOWN = 60  # characters of a value in a message
 
-Section = TypeVar("Section", ImageRecipe, Recipe, TokenizerRecipe)
+Section = TypeVar("Section", ImageRecipe, Recipe, TokenizerRecipe, HubSource)
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +136,7 @@ def load_folder(folder: Path) -> Checkpoint:
         licence=None if config["licence"] is None else str(config["licence"]),
         training=training_in(config, where),
         tokenizer=_tokenizer(config, clip_config, folder),
+        source=_section(HubSource, config, SOURCE, where) if SOURCE in config else None,
     )
 
 
@@ -211,6 +216,7 @@ def _config(checkpoint: Checkpoint) -> dict[str, object]:
         **({} if tokenizer is None else {TOKENIZER: {"sha256": tokenizer.sha256, **asdict(tokenizer.recipe)}}),
         # Other versions must refuse such a model: they would compute a plain CLIP.
         **({TEMPORAL: NEIGHBOURS} if reads_neighbours(checkpoint.clip.visual) else {}),
+        **({} if checkpoint.source is None else {SOURCE: asdict(checkpoint.source)}),
     }
 
 

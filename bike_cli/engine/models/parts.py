@@ -13,6 +13,7 @@ from open_clip.model import convert_to_custom_text_state_dict
 from torch import Tensor, nn
 
 from bike_cli.config import Recipe, TrainingRecord
+from bike_cli.engine.download.hub import HubSource
 from bike_cli.engine.heads.bike import AttributeHead, TemporalTransformer
 from bike_cli.engine.models.architecture import UNBUILDABLE, build_and_fill, outline
 from bike_cli.engine.models.catalogue import check_runnable, construct
@@ -37,6 +38,7 @@ class Checkpoint:
         clip_config: the open_clip configuration that `clip` was built from.
         training: None for a model that bike did not train.
         tokenizer: None: OpenAI's.
+        source: where the weights were downloaded, or those that training started from; None for other weights.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Checkpoint:
     licence: str | None = None
     training: TrainingRecord | None = None
     tokenizer: FileTokenizer | None = None
+    source: HubSource | None = None
 
 
 def build_clip(config: Mapping[str, object], origin: str) -> ImageTextModel:

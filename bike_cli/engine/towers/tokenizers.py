@@ -11,11 +11,11 @@ import tokenizers
 from open_clip import SimpleTokenizer
 from open_clip.tokenizer import get_clean_fn
 
+from bike_cli.engine.download.file_names import TOKENIZER_FILE as TOKENIZER_FILE
 from bike_cli.engine.towers.tokens import Row
 from bike_cli.errors import ModelError, first_line, shorten
 from bike_cli.wording import either
 
-TOKENIZER_FILE = "tokenizer.json"
 MAX_TOKENIZER_BYTES = 2**28  # 256 MiB; that of a model with 900,000 tokens has 60
 
 MOST_SPECIAL = 8  # ids before or after a text

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from bike_cli.records import Clip, Failure, Prediction, Timings
 from bike_cli.settings import build
 from bike_cli.tasks.evaluate.mistakes import Mistakes, find_mistakes
 from bike_cli.tasks.evaluate.official import OfficialInputs, check_attributes
-from bike_cli.tasks.evaluate.report import EvaluationReport, Provenance, Value
+from bike_cli.tasks.evaluate.report import EvaluationReport, Provenance, Value, WeightsSource
 from bike_cli.tasks.evaluate.score_table import score_samples
 from bike_cli.tasks.evaluate.summary import SystemScores, check_protocol, describe_data, manifest_of, summarise
 from bike_cli.video.workers.pool import DecodePool
@@ -274,7 +274,7 @@ def _attribute_cosines(classifier: Classifier, scores: Scores) -> NDArray[np.flo
 def provenance(classifier: Classifier) -> Provenance:
     """Return what a classifier's answers depend on, with the values that the model's recipe chose."""
     engine, config, branch = classifier.engine, classifier.config, classifier.branch
-    recipe, lexicon = engine.recipe, config.attributes.attributes
+    recipe, lexicon, source = engine.recipe, config.attributes.attributes, engine.source
     return Provenance(
         model=engine.name,
         fingerprint=engine.fingerprint,
@@ -285,4 +285,5 @@ def provenance(classifier: Classifier) -> Provenance:
         attributes=None if branch is None else recipe.lexicon if lexicon == "auto" else lexicon,
         attribute_weight=0.0 if branch is None else branch.weight,
         attribute_model=None if branch is None or branch.engine is engine else branch.engine.name,
+        source=None if source is None else WeightsSource(**asdict(source)),
     )

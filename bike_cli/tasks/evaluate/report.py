@@ -69,6 +69,23 @@ class ClassMetrics:
 
 
 @dataclass(frozen=True)
+class WeightsSource:
+    """Where the weights of a model were downloaded.
+
+    Args:
+        repository: repository on the hub.
+        commit: commit of the repository.
+        file: name of the file.
+        sha256: SHA-256 of the file; None where the download cache does not record it.
+    """
+
+    repository: str
+    commit: str
+    file: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
 class Provenance:
     """What the answers of a system depend on.
 
@@ -82,6 +99,7 @@ class Provenance:
         attributes: lexicon of attributes; None without attributes.
         attribute_weight: weight of the attributes in the score.
         attribute_model: model that finds attributes; None if it is `model`.
+        source: where its weights, or those that its training started from, were downloaded; None for other weights.
     """
 
     model: str
@@ -93,6 +111,7 @@ class Provenance:
     attributes: str | None
     attribute_weight: float
     attribute_model: str | None
+    source: WeightsSource | None = None
 
 
 @dataclass(frozen=True)

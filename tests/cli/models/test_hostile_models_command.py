@@ -57,7 +57,7 @@ NAMES = [
     ("a\0b", "is not a short name"),
     ("a\nb\x1b[31m", "is not a short name"),
     ("~nobody-x/model", "no such file"),
-    ("hf-hub:owner/name,tag", "no such architecture"),
+    ("hf-hub:owner/name,tag", "is not hf-hub:OWNER/NAME"),
 ]
 
 

@@ -23,8 +23,8 @@ def test_a_terminal_gets_a_table_of_what_has_a_short_name_or_is_here() -> None:
     ran = bike_on_terminal("models", columns=120)
 
     plain = re.sub(r"\x1b\[[0-9;]*m", "", ran.stdout)
-    assert re.search(r"^ ?tiny .* [0-9]+ MB +MIT ", plain, re.MULTILINE)
-    assert re.search(r"^ ?base +150 M .* ViT-B-16-quickgelu,openai", plain, re.MULTILINE)
+    assert re.search(r"^ ?tiny .* on disk +MIT ", plain, re.MULTILINE)
+    assert re.search(r"^ ?base +86 \+ 63 M .* ViT-B-16-quickgelu,openai", plain, re.MULTILINE)
     assert "bike models --all" in ran.stderr
 
 
@@ -50,14 +50,107 @@ def test_the_download_of_a_short_name_is_known() -> None:
     assert all(models[name]["download_bytes"] == alias.size for name, alias in ALIASES.items())
 
 
-@pytest.mark.parametrize("columns", [80, 120])
-def test_a_terminal_shows_every_column(columns: int) -> None:
-    shown = re.sub(r"\x1b\[[0-9;]*m", "", bike_on_terminal("models", columns=columns).stdout)
+def shown(*arguments: str, columns: int) -> list[str]:
+    ran = bike_on_terminal("models", *arguments, columns=columns)
+    assert ran.exit_code == 0
+    return re.sub(r"\x1b\[[0-9;]*m", "", ran.stdout).splitlines()
 
-    assert re.search(r"--model +Parameters +Download +On disk +Licence +Notes", shown)
-    assert re.search(r"^ ?base +150 M +599 MB +", shown, re.MULTILINE)
-    for alias in ALIASES.values():
-        assert f"{alias.arch},{alias.tag}" in shown
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_terminal_shows_a_line_for_each_short_name(columns: int) -> None:
+    lines = shown(columns=columns)
+
+    assert re.search(r"--model +Parameters +Input +Download +Licence +Notes", "\n".join(lines))
+    table = [line.split()[0] for line in lines[3 : 4 + len(ALIASES)]]
+    assert table == ["tiny", *ALIASES]
+    [pe_base] = [line for line in lines if line.startswith(" pe-base ")]
+    # Perception Encoder B/16: 0.09 billion parameters of the image tower, 0.35 of the text tower, as its card says
+    assert re.match(r" pe-base +94 \+ 354 M +224\* +~1\.79 GB +Apache-2\.0 +", pe_base)
+    assert "Apple AMLR" in next(line for line in lines if line.startswith(" mobile "))
+    assert any("there is no --crops 3" in line for line in lines)
+    if columns >= 120:
+        for alias in ALIASES.values():
+            assert any(f"{alias.arch},{alias.tag}" in line for line in lines)
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_all_shows_families_with_their_licence(columns: int) -> None:
+    lines = shown("--all", columns=columns)
+
+    text = "\n".join(line.rstrip() for line in lines)
+    assert re.search(r"^ SigLIP2: Apache-2\.0\n   ViT-B-32-SigLIP2-256,webli ", text, re.MULTILINE)
+    assert re.search(r"^ MetaCLIP: CC-BY-NC-4\.0$", text, re.MULTILINE)
+    assert re.search(r"^   ViT-B-16-SigLIP2-256,webli \(siglip2\) +93 \+ 282 M +256\* +~1\.50 GB$", text, re.MULTILINE)
+    assert sum("," in line for line in lines) == 160
+    assert max(map(len, lines)) <= columns
+
+
+def test_filters_reach_all_tags() -> None:
+    lines = shown("--family", "siglip2", "--max-size", "1.6GB", columns=80)
+
+    names = [line.split()[0] for line in lines if "webli" in line]
+    assert names == [
+        "ViT-B-32-SigLIP2-256,webli",
+        *(f"ViT-B-16-SigLIP2{side},webli" for side in ("", "-256", "-384", "-512")),
+    ]
+
+
+def test_filters_apply_to_json() -> None:
+    records = bike("models", "--licence", "cc-by-nc", "--json").records
+
+    assert {record["family"] for record in records} == {"MetaCLIP", "MetaCLIP2"}
+    assert len(records) == 13
+    assert bike("models", "list", "--licence", "cc-by-nc").records == records
+
+
+def test_json_has_all_fields() -> None:
+    [siglip2] = [model for model in bike("models").records if model["name"] == "siglip2"]
+
+    assert siglip2 == {
+        "name": "siglip2",
+        "family": "SigLIP2",
+        "arch": "ViT-B-16-SigLIP2-256",
+        "tag": "webli",
+        "repository": "timm/ViT-B-16-SigLIP2-256",
+        "licence": "Apache-2.0",
+        "parameters": 375_234_050,
+        "image_parameters": 92_930_304,
+        "text_parameters": 282_303_746,
+        "input_px": 256,
+        "context": 64,
+        "crops": False,
+        "bytes_on_disk": None,
+        "download_bytes": 1_500_971_152,
+        "is_estimated": True,
+        "note": "many languages",
+    }
+
+
+def test_installed_lists_what_is_on_this_disk() -> None:
+    assert [model["name"] for model in bike("models", "--installed").records] == ["tiny"]
+    assert [line.split()[0] for line in shown("--installed", columns=80) if "MIT" in line] == ["tiny"]
+
+
+def test_nothing_that_meets_the_conditions_is_said() -> None:
+    ran = bike_on_terminal("models", "--family", "EVA", "--installed")
+
+    assert (ran.exit_code, ran.stdout) == (0, "")
+    assert "no model meets these conditions" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--family", "clip"], "--family 'clip': is not known; choose CLIPA, CoCa"),
+        (["--licence", "gpl"], "--licence 'gpl': is not known; choose Apache-2.0"),
+        (["--max-size", "big"], "--max-size 'big': is not a size"),
+    ],
+)
+def test_a_condition_that_is_not_known_is_a_usage_error(arguments: list[str], said: str) -> None:
+    ran = bike("models", *arguments)
+
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert said in ran.stderr
 
 
 @pytest.mark.parametrize("columns", [80, 200])

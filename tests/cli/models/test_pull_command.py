@@ -232,12 +232,15 @@ def test_a_folder_that_is_a_file_is_a_usage_error(server: Hub, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "match"),
     [
-        ("bse", r"is not a short name or ARCH,TAG; did you mean base\?"),
+        ("bse", r"is not a short name, ARCH,TAG or hf-hub:OWNER/NAME; did you mean base or pe-base\?"),
+        ("siglip3", r"did you mean siglip2 or siglip2-large\?"),
+        ("google/siglip2-base-patch16-256", r"did you mean siglip2\?"),
+        ("some/body", r"did you mean hf-hub:some/body\?"),
         ("ViT-B-16,opnai", "open_clip has no such weights"),
         ("ViT-B-61,openai", "open_clip has no such architecture; did you mean "),
         ("ViT-B-16,openai", r"trained with another activation \(QuickGELU\); use ViT-B-16-quickgelu,openai"),
-        ("ViT-B-16-SigLIP,webli", "uses a non-standard text tower"),
-        ("nope", r"is not a short name or ARCH,TAG; bike models --all lists all names$"),
+        ("nllb-clip-base,v1", "its text tower is a model of its own .* use -m multilingual instead"),
+        ("nope", r"is not a short name, ARCH,TAG or hf-hub:OWNER/NAME; bike models --all lists all names$"),
         ("ViT-B-32,zzz", r"open_clip has no such weights; choose openai, .* or another one of bike models --all$"),
         ("", "is not a short name"),
     ],

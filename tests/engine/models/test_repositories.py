@@ -1,5 +1,6 @@
 """Repositories of open_clip weights load from the hub's cache and from folders, and never from anywhere else."""
 
+import hashlib
 import json
 import socket
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from huggingface_hub import constants
 from repositories import COMMIT, put_on_hub, write_repository
 from text_configs import small_config
 
+from bike_cli.engine.download.hub import HubSource
 from bike_cli.engine.engine import Engine, assemble
 from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.engine.models.folder import load_folder, save_folder
@@ -178,11 +180,86 @@ def test_a_revision_picks_its_snapshot(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["hf-hub:", "hf-hub:small", "hf-hub:a/b/c", "hf-hub:../x", "hf-hub:a/b@", "hf-hub:a/b@../../x", "hf-hub:a b/c"],
+    [
+        "hf-hub:",
+        "hf-hub:small",
+        "hf-hub:a/b/c",
+        "hf-hub:../x",
+        "hf-hub:a/b@",
+        "hf-hub:a/b@../../x",
+        "hf-hub:a b/c",
+        "hf-hub:a--b/c",
+        "hf-hub:-a/b",
+    ],
 )
 def test_a_malformed_name_is_refused(name: str) -> None:
     with pytest.raises(ModelError, match=r"is not hf-hub:OWNER/NAME or hf-hub:OWNER/NAME@REVISION"):
         open_checkpoint(name, offline=True)
+
+
+def test_weights_of_other_libraries_are_refused_with_their_twin() -> None:
+    with pytest.raises(ModelError, match="use -m siglip2, their twin"):
+        open_checkpoint("hf-hub:google/siglip2-base-patch16-256", offline=True)
+    with pytest.raises(ModelError, match=r"no such file or folder, .* use -m base, their twin"):
+        open_checkpoint("openai/clip-vit-base-patch16", offline=True)
+    with pytest.raises(ModelError, match=r"no such file or folder; check the path, or use -m hf-hub:some/body for"):
+        open_checkpoint("some/body", offline=True)
+
+
+def test_a_model_that_cannot_run_is_refused_before_its_weights_are_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_repository(tmp_path / "r", "ViT-B-32")
+    content = json.loads((tmp_path / "r" / "open_clip_config.json").read_text())
+    content["model_cfg"]["text_cfg"]["hf_model_name"] = "xlm-roberta-base"
+    (tmp_path / "r" / "open_clip_config.json").write_text(json.dumps(content))
+    (put_on_hub(tmp_path / "hub", tmp_path / "r") / "open_clip_model.safetensors").unlink()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+
+    with pytest.raises(ModelError, match=r"its text tower is a model of its own .* use -m multilingual instead"):
+        open_checkpoint("hf-hub:nobody/small")
+
+
+# -- where weights are from
+
+
+@pytest.mark.parametrize("is_linked", [True, False])
+def test_the_commit_and_the_checksum_are_recorded_in_folders(tmp_path: Path, is_linked: bool) -> None:
+    snapshot = put_on_hub(tmp_path / "hub", write_repository(tmp_path / "r", "ViT-B-32"))
+    weights, sha256 = snapshot / "open_clip_model.safetensors", None
+    if is_linked:  # as the cache lays them out where links exist
+        sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+        blob = snapshot.parents[1] / "blobs" / sha256
+        blob.parent.mkdir()
+        weights.rename(blob)
+        weights.symlink_to(blob)
+
+    engine = assembled(open_checkpoint("hf-hub:nobody/small", offline=True))
+    save_folder(tmp_path / "bikes", engine.as_checkpoint())
+
+    expected = HubSource("nobody/small", COMMIT, "open_clip_model.safetensors", sha256)
+    assert engine.source == load_folder(tmp_path / "bikes").source == expected
+    assert open_checkpoint(str(tmp_path / "r")).source is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"commit": "../x"}, r"source\.commit is '\.\./x', which is not a name"),
+        ({"repository": 3}, r"source\.repository is 3"),
+        ({"sha256": "abc"}, r"source\.sha256 is 'abc', which is not a checksum"),
+        ({"speed": 1}, "source has an unknown key, speed"),
+    ],
+)
+def test_a_wrong_source_is_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    put_on_hub(tmp_path / "hub", write_repository(tmp_path / "r", "ViT-B-32"))
+    save_folder(tmp_path / "bikes", open_checkpoint("hf-hub:nobody/small", offline=True))
+    content = json.loads((tmp_path / "bikes" / "config.json").read_text())
+    content["source"] |= change
+    (tmp_path / "bikes" / "config.json").write_text(json.dumps(content))
+
+    with pytest.raises(ModelError, match=said):
+        load_folder(tmp_path / "bikes")
 
 
 # -- configurations from strangers --------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import open_clip
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from torch import nn
 
-from bike_cli.engine.download.pull import CONFIG_FILE
+from bike_cli.engine.download.file_names import CONFIG_FILE
 from bike_cli.engine.models.json_files import read_json
 from bike_cli.engine.models.weight_files import file_status
 from bike_cli.engine.towers.transforms import ImageRecipe, as_pair

@@ -7,25 +7,22 @@ is data from a stranger: it is checked before anything of its size is built, and
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bike_cli.config import Recipe
 from bike_cli.engine.download import hub
-from bike_cli.engine.download.pull import CONFIG_FILE
+from bike_cli.engine.download.file_names import CONFIG_FILE, TOKENIZER_FILE
 from bike_cli.engine.models.architecture import check_config, check_outputs, check_positions
 from bike_cli.engine.models.json_files import read_json
+from bike_cli.engine.models.open_clip.hub_names import hub_files
 from bike_cli.engine.models.open_clip.preprocessing import image_recipe
-from bike_cli.engine.models.open_clip.tokenizer_files import SETTINGS_FILE, read_tokenizer
+from bike_cli.engine.models.open_clip.tokenizer_files import read_tokenizer
 from bike_cli.engine.models.parts import Checkpoint, as_open_clip, check_buildable, fill_clip, outline_clip
 from bike_cli.engine.models.weights import OPENAI_SIZES, read_state
-from bike_cli.engine.towers.tokenizers import TOKENIZER_FILE
-from bike_cli.errors import ModelError, shorten
+from bike_cli.errors import ModelError
 from bike_cli.wording import either
-
-HUB, FOLDER = "hf-hub:", "local-dir:"
-_ON_HUB = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w./-]+))?")
 
 logger = logging.getLogger(__name__)
 
@@ -38,36 +35,45 @@ def open_hub_repository(model: str, *, offline: bool) -> Checkpoint:
     Raises:
         ModelError: a malformed name; files that are missing and cannot be downloaded; see `_open`.
     """
-    config, weights, *others = hub_files(model)
-    paths = hub.fetch_all([config, weights], offline=offline)
-    text = _text_cfg(_model_cfg(paths[0]), paths[0])
-    needs_tokenizer = bool(text.get("hf_tokenizer_name"))
-    files = hub.fetch_all(others[:1], offline=offline) if needs_tokenizer else []
-    if needs_tokenizer:
-        hub.fetch_optional(others[1], offline=offline)
-    return _open(paths[0], paths[1], files[0] if files else None, model)
+    files = fetch_repository(hub_files(model), offline=offline)
+    return _open(files.config, files.weights, files.tokenizer, model)
 
 
-def hub_files(model: str) -> list[hub.ModelFile]:
-    """Return the files of a repository on the hub: configuration, weights, tokenizer and the tokenizer's settings.
+@dataclass(frozen=True)
+class RepositoryFiles:
+    """The files of a repository on this disk; `tokenizer` is None where the model has OpenAI's."""
+
+    config: Path
+    weights: Path
+    tokenizer: Path | None
+
+
+def fetch_repository(files: Sequence[hub.ModelFile], *, offline: bool) -> RepositoryFiles:
+    """Return the files of a repository in the cache, after downloading those that are missing.
 
     Raises:
-        ModelError: a malformed name.
+        ModelError: files that are missing and cannot be downloaded; a model that bike cannot run.
     """
-    match = _ON_HUB.fullmatch(model.removeprefix(HUB))
-    if match is None or ".." in model:
-        raise ModelError(f"model {shorten(repr(model))}: is not {HUB}OWNER/NAME or {HUB}OWNER/NAME@REVISION; fix it")
-    revision = match["revision"] or hub.ModelFile.revision
+    config, weights, tokenizer, settings = files
+    hub.check_available([config, weights], offline=offline)
+    [config_file] = hub.fetch_all([config], offline=offline)
+    check_described(config_file)  # before gigabytes are downloaded
+    if not needs_tokenizer(config_file):
+        [weights_file] = hub.fetch_all([weights], offline=offline)
+        return RepositoryFiles(config_file, weights_file, None)
+    weights_file, tokenizer_file = hub.fetch_all([weights, tokenizer], offline=offline)
+    hub.fetch_optional(settings, offline=offline)
+    return RepositoryFiles(config_file, weights_file, tokenizer_file)
 
-    def file(names: tuple[str, ...], kind: hub.Kind) -> hub.ModelFile:
-        return hub.ModelFile(model, "ARCH", match["repository"], names, kind=kind, revision=revision)
 
-    return [
-        file((CONFIG_FILE,), "configuration"),
-        file(hub.WEIGHTS_FILES, "weights"),
-        file((TOKENIZER_FILE,), "tokenizer"),
-        file((SETTINGS_FILE,), "tokenizer"),
-    ]
+def check_described(config_file: Path) -> None:
+    """Raise ModelError if a configuration describes no model, or one that bike cannot run."""
+    check_buildable(_model_cfg(config_file), str(config_file))
+
+
+def needs_tokenizer(config_file: Path) -> bool:
+    """Return whether a model needs a tokenizer.json."""
+    return bool(_text_cfg(_model_cfg(config_file), config_file).get("hf_tokenizer_name"))
 
 
 def open_folder_repository(folder: Path, name: str) -> Checkpoint:
@@ -115,7 +121,8 @@ def _open(config_file: Path, weights_file: Path, tokenizer_file: Path | None, na
     if text.get("hf_tokenizer_name"):
         assert tokenizer_file is not None
         tokenizer = read_tokenizer(tokenizer_file, text, name=name)
-    return Checkpoint(name, clip, config, image_recipe(preprocess, clip.visual, origin), Recipe(), tokenizer=tokenizer)
+    image, source = image_recipe(preprocess, clip.visual, origin), hub.source_of(weights_file)
+    return Checkpoint(name, clip, config, image, Recipe(), tokenizer=tokenizer, source=source)
 
 
 def _model_cfg(config_file: Path) -> dict[str, object]:

@@ -13,18 +13,17 @@ from pathlib import Path
 
 import tokenizers
 
+from bike_cli.engine.download.file_names import SETTINGS_FILE, TOKENIZER_FILE
 from bike_cli.engine.models.json_files import read_json
 from bike_cli.engine.models.weight_files import check_regular
 from bike_cli.engine.towers.tokenizers import (
     MAX_TOKENIZER_BYTES,
-    TOKENIZER_FILE,
     FileTokenizer,
     TokenizerRecipe,
     parse_tokenizer,
 )
 from bike_cli.errors import ModelError, first_line, shorten
 
-SETTINGS_FILE = "tokenizer_config.json"
 WAY_OUT = "download the repository again"
 
 # By `hf_tokenizer_name`. SigLIP pads with the id of its end; CLIPA has 0 for every [SEP] (102).
