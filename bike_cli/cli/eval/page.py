@@ -248,7 +248,8 @@ def _frames(mistake: Mistake) -> list[_Frame]:
 
 def _known(report: EvaluationReport) -> Mapping[str, str]:
     manifest, data = report.manifest, report.data
-    source = None if report.systems[0].provenance is None else report.systems[0].provenance.source
+    made_of = report.systems[0].provenance if report.systems else None
+    source = None if made_of is None else made_of.source
     known = {
         "model": manifest.model,
         "fingerprint": manifest.fingerprint,

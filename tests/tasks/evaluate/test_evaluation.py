@@ -1,7 +1,8 @@
 """`bike.evaluate`: engines and labelled videos in, a typed report out."""
 
+import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from films import drawn, write_video
 
 import bike_cli as bike
 from bike_cli.config import EvalConfig, Protocol, SamplingConfig, SpottingConfig, StoreConfig
+from bike_cli.engine.download.hub import HubSource
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
 from bike_cli.video.workers.pool import DecodePool
@@ -62,6 +64,19 @@ def test_a_report_from_python_can_be_written_and_read(tiny: Engine, data: Path, 
 
     assert again.systems[0].confusion == report.systems[0].confusion
     assert again.manifest == report.manifest
+
+
+def test_a_report_says_where_the_weights_were_downloaded(tiny: Engine, data: Path, pool: DecodePool) -> None:
+    source = HubSource("nobody/small", "0123abc", "open_clip_model.safetensors", "ab" * 32)
+
+    systems = [bike.System("a", replace(tiny, source=source)), bike.System("b", tiny)]
+    report = bike.evaluate(systems, data, CONFIG, pool=pool)
+
+    downloaded, other = json.loads(report.to_json())["systems"]
+    assert downloaded["made_of"]["source"] == asdict(source)
+    assert other["made_of"]["source"] is None
+    again = bike.EvaluationReport.from_json(report.to_json())
+    assert [system.provenance for system in again.systems] == [system.provenance for system in report.systems]
 
 
 def test_systems_are_compared_with_the_first(tiny: Engine, data: Path, pool: DecodePool) -> None:
