@@ -202,7 +202,7 @@ def test_an_unknown_model_names_the_nearest(tmp_path: Path) -> None:
     ran = bike("export", "tinny", tmp_path / "mine")
 
     assert error_of(ran, ExitCode.NO_MODEL).startswith(
-        "model 'tinny': is not a short name, ARCH,TAG, file or folder; did you mean tiny?"
+        "model 'tinny': is not a short name, ARCH,TAG, file or folder; did you mean tiny or pe-tiny?"
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -365,10 +365,13 @@ def test_every_command_says_how_to_get_the_weights(command: str, server: Hub, cl
     assert "bike models pull base --to DIR" in ran.stderr
 
 
-def test_without_a_network_the_default_model_says_so_before_torch_is_imported(clips: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["base", "siglip2"])
+def test_without_a_network_a_short_name_says_so_before_torch_is_imported(
+    name: str, clips: Path, tmp_path: Path
+) -> None:
     hangs = Hub(hangs=True)
     with serving(hangs):
-        command = [sys.executable, "-X", "importtime", *BIKE[1:], "classify", str(clips), "-L", LABELS]
+        command = [sys.executable, "-X", "importtime", *BIKE[1:], "classify", str(clips), "-L", LABELS, "-m", name]
         variables = environment(hangs, tmp_path)
         done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
 

@@ -69,7 +69,8 @@ def test_a_report_from_python_can_be_written_and_read(tiny: Engine, data: Path, 
 def test_a_report_says_where_the_weights_were_downloaded(tiny: Engine, data: Path, pool: DecodePool) -> None:
     source = HubSource("nobody/small", "0123abc", "open_clip_model.safetensors", "ab" * 32)
 
-    systems = [bike.System("a", replace(tiny, source=source)), bike.System("b", tiny)]
+    engines = {"a": replace(tiny, source=source), "b": tiny}
+    systems = [bike.System(name, engine, bike.ClassifyConfig()) for name, engine in engines.items()]
     report = bike.evaluate(systems, data, CONFIG, pool=pool)
 
     downloaded, other = json.loads(report.to_json())["systems"]
