@@ -35,7 +35,9 @@ Quiet = Annotated[bool, _info(Request, "quiet", is_setting=False)]
 
 
 def size_in_bytes(text: str) -> int:
-    """Parse a size such as `500MB`, `1.5 GiB` or `1000000` into bytes; MB are millions, MiB are 2**20."""
+    """Parse a size such as `500MB`, `1.5 GiB` or `1000000B` into bytes; MB are millions, MiB are 2**20."""
+    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text, re.ASCII) and float(text):
+        raise UsageError(f"--max-size {text!r}: has no unit; give one, such as {text.strip()}GB or {text.strip()}MB")
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text, re.IGNORECASE | re.ASCII)
     if match is None or (match[3] and not match[2]):
         raise UsageError(f"--max-size {text!r}: is not a size; give one such as 500MB, 10GB or 1GiB")
