@@ -26,11 +26,11 @@ PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 OLDEST_MACOS = "14.0"  # the oldest that PyAV and torch build wheels for
 
 
-def resolve(platform: str, python: str, resolution: str, requirements: Path) -> dict[str, str]:
+def resolve(platform: str, python: str, resolution: str, requirements: Path, extra: str = "") -> dict[str, str]:
     """Return the version of every package that would be installed, by name."""
     uv = pytest.importorskip("uv")
     flags = ["--quiet", "--no-header", "--no-annotate", "--only-binary", ":all:", "--resolution", resolution]
-    flags += ["--python-platform", platform, "--python-version", python]
+    flags += ["--python-platform", platform, "--python-version", python, *(["--extra", extra] if extra else [])]
     done = subprocess.run(
         [uv.find_uv_bin(), "pip", "compile", *flags, str(requirements)],
         capture_output=True,
@@ -59,6 +59,17 @@ def test_wheels_exist_for_every_dependency(platform: str, python: str, resolutio
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("resolution", ["highest", "lowest-direct"])
+@pytest.mark.parametrize("python", [PYTHONS[0], PYTHONS[-1]])
+@pytest.mark.parametrize("platform", PLATFORMS.values(), ids=PLATFORMS.keys())
+def test_wheels_exist_for_transformers(platform: str, python: str, resolution: str) -> None:
+    versions = resolve(platform, python, resolution, ROOT / "pyproject.toml", extra="hf")
+
+    assert versions["transformers"] == "5.0.0" or resolution == "highest"
+    assert "torch" in versions
+
+
+@pytest.mark.slow
 def test_a_package_without_wheels_is_noticed(tmp_path: Path) -> None:
     requirements = tmp_path / "requirements.in"
     requirements.write_text("decord==0.6.0\n")
@@ -68,7 +79,7 @@ def test_a_package_without_wheels_is_noticed(tmp_path: Path) -> None:
 
 
 def test_every_dependency_has_a_range() -> None:
-    for requirement in PROJECT["dependencies"]:
+    for requirement in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["hf"]]:
         assert re.search(r">=[\d.]+,<\d", requirement), f"{requirement}: declare the tested range"
 
 

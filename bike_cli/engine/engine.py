@@ -18,6 +18,7 @@ from bike_cli.config import Device, EngineConfig, Precision, Recipe, Spot, Train
 from bike_cli.engine.download.hub import HubSource
 from bike_cli.engine.heads.bike import MAX_FRAMES, AttributeHead, TemporalTransformer
 from bike_cli.engine.models.checkpoints import open_checkpoint
+from bike_cli.engine.models.open_clip.text_models import KEY as TEXT_MODEL
 from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.engine.models.weights import check_range, digest_of_weights
 from bike_cli.engine.towers.encoder import Encoder, adapt
@@ -122,7 +123,9 @@ class Engine:
         model = self.encoder.model
         kinds = {type(m).__name__ for m in model.modules()}
         weightless = sorted(kind for kind in kinds if kind.endswith("GELU") or kind == NeighbourAttention.__name__)
-        how = hashlib.sha256(repr((self.encoder.recipe, weightless)).encode()).hexdigest()
+        text_model = self.clip_config.get(TEXT_MODEL)  # two of them may differ in what has no weights
+        facts = (self.encoder.recipe, weightless, *([text_model] if text_model else []))
+        how = hashlib.sha256(repr(facts).encode()).hexdigest()
         head = {} if self.temporal_head is None else self.temporal_head.state_dict()
         tokenizer = self.encoder.tokenizer
         texts = f"-{tokenizer.sha256[:16]}" if isinstance(tokenizer, FileTokenizer) else ""

@@ -1,19 +1,21 @@
 """Make the small tokenizers of `tests/engine/towers/tokenizers`, and the rows that open_clip makes with them.
 
-    python tests/support/make_tokenizers.py          needs transformers, which the tests do not
+    python tests/support/make_tokenizers.py          needs transformers, which most tests do not
+    python tests/support/make_tokenizers.py nllb     makes one of them
 
 Each tokenizer is of the kind of a family of models: a unigram model padded with its end (SigLIP), byte-pair encoding
 with an end only (SigLIP 2), WordPiece whose separator becomes 0 (CLIPA), a unigram model with start and end (MetaCLIP
-2).
+2), and those of transformers itself for text towers that are models of their own (RoBERTa, XLM-RoBERTa, NLLB).
 """
 
 import json
+import sys
 from pathlib import Path
 
 from odd_texts import ODD_TEXTS
 from open_clip.tokenizer import HFTokenizer
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import NllbTokenizer, PreTrainedTokenizerFast, RobertaTokenizer, XLMRobertaTokenizer
 
 FOLDER = Path(__file__).parents[1] / "engine" / "towers" / "tokenizers"
 CORPUS = [
@@ -75,13 +77,53 @@ def metaclip2() -> tuple[Tokenizer, dict[str, object], dict[str, object]]:
     return tokenizer, tokens, {}
 
 
+SPECIALS = ["<s>", "<pad>", "</s>", "<unk>"]
+
+
+def vocabulary_of(tokenizer: Tokenizer) -> dict[str, object]:
+    """Return what the tokenizers of transformers are made from: vocab, and merges where there are any."""
+    model = json.loads(tokenizer.to_str())["model"]
+    if model["type"] == "Unigram":
+        return {"vocab": [tuple(token) for token in model["vocab"]]}
+    return {"vocab": model["vocab"], "merges": [tuple(pair) for pair in model["merges"]]}
+
+
+def roberta() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=350, special_tokens=SPECIALS, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    return RobertaTokenizer(**vocabulary_of(tokenizer))
+
+
+def xlm_roberta() -> PreTrainedTokenizerFast:
+    return XLMRobertaTokenizer(**vocabulary_of(unigram(SPECIALS)))
+
+
+def nllb() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.BpeTrainer(vocab_size=220, special_tokens=SPECIALS, show_progress=False)
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    return NllbTokenizer(**vocabulary_of(tokenizer), extra_special_tokens=["deu_Latn", "eng_Latn", "jpn_Jpan"])
+
+
+KINDS = {siglip: 16, siglip2: 24, clipa: 32, metaclip2: 77, roberta: 77, xlm_roberta: 77, nllb: 77}
+
+
 def main() -> None:
     """Write tokenizer.json and rows.json of each kind into a folder of its own."""
-    for make, context in ((siglip, 16), (siglip2, 24), (clipa, 32), (metaclip2, 77)):
-        tokenizer, tokens, options = make()
+    for make, context in KINDS.items():
+        if make.__name__ not in (sys.argv[1:] or [kind.__name__ for kind in KINDS]):
+            continue
+        made = make()
+        tokenizer, tokens, options = made if isinstance(made, tuple) else (made, None, {})
         folder = FOLDER / make.__name__
         folder.mkdir(parents=True, exist_ok=True)
-        wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **tokens)
+        wrapped = tokenizer if tokens is None else PreTrainedTokenizerFast(tokenizer_object=tokenizer, **tokens)
         wrapped.save_pretrained(folder)
         rows = HFTokenizer(str(folder), context_length=context, **options)(ODD_TEXTS).tolist()
         for file in folder.iterdir():

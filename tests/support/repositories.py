@@ -22,12 +22,19 @@ def write_repository(folder: Path, arch: str, tokenizer: str | None = None, **ch
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = small_config(arch)
-    if tokenizer is not None:
+    description = config.get("hf_text_cfg")
+    if description is not None:
+        # As on the hub, with much that a tower does not follow from.
+        more = {"architectures": ["Own"], "auto_map": {"AutoModel": "evil.Own"}, "transformers_version": "4.0.0"}
+        (folder / "text_config.json").write_text(json.dumps({**description, **more}))
+    elif tokenizer is not None:
         config["text_cfg"]["vocab_size"] = 400
+    if tokenizer is not None:
         shutil.copyfile(TOKENIZERS / tokenizer / "tokenizer.json", folder / "tokenizer.json")
     state = {name: tensor.contiguous() for name, tensor in random_model(config).state_dict().items()}
     save_file(state, folder / "open_clip_model.safetensors")
-    content = {"model_cfg": {**config, **changes}, "preprocess_cfg": PREPROCESS}
+    written = {name: value for name, value in config.items() if name != "hf_text_cfg"}
+    content = {"model_cfg": {**written, **changes}, "preprocess_cfg": PREPROCESS}
     (folder / "open_clip_config.json").write_text(json.dumps(content))
     return folder
 

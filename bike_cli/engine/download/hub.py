@@ -21,7 +21,13 @@ from huggingface_hub import constants
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from bike_cli.engine.download.checksums import is_checksum, is_sha256, matches_checksum
-from bike_cli.engine.download.file_names import CONFIG_FILE, SETTINGS_FILE, TOKENIZER_FILE
+from bike_cli.engine.download.file_names import (
+    CONFIG_FILE,
+    DESCRIPTION_BESIDE_WEIGHTS,
+    DESCRIPTION_FILE,
+    SETTINGS_FILE,
+    TOKENIZER_FILE,
+)
 from bike_cli.engine.download.file_names import WEIGHTS_FILES as WEIGHTS_FILES
 from bike_cli.engine.download.partial_file import report_write_errors
 from bike_cli.engine.download.progress import Transfer, current_reporter
@@ -268,7 +274,12 @@ def _to_folder(remote: RemoteFile, transfer: Transfer, folder: Path) -> Path:
 
 
 def name_in_folder(name: str) -> str:
-    """Return the name of a file in a folder of the user, where weights have the names that open_clip looks for."""
+    """Return the name of a file in a folder of the user, where weights have the names that open_clip looks for.
+
+    The description of a text tower gets a name of its own, because config.json describes bike's own models.
+    """
+    if name == DESCRIPTION_FILE:
+        return DESCRIPTION_BESIDE_WEIGHTS
     is_weights = name.endswith((".safetensors", ".bin"))
     return next(w for w in WEIGHTS_FILES if Path(w).suffix == Path(name).suffix) if is_weights else name
 

@@ -90,15 +90,16 @@ def files_of(model: str) -> list[hub.ModelFile]:
     weights = catalogue.weights_of(arch, tag, model=model)
     if weights is None:
         raise ModelError(f"model {model!r}: is not on the hub; download it and use -m {arch},FILE")
-    tokenizer = catalogue.tokenizer_of(arch, model=model)
-    return [catalogue.with_estimated_size(weights), *([] if tokenizer is None else [tokenizer])]
+    others = (catalogue.tokenizer_of(arch, model=model), catalogue.description_of(arch, model=model))
+    return [catalogue.with_estimated_size(weights), *(file for file in others if file is not None)]
 
 
 def _pull_repository(files: list[hub.ModelFile], folder: Path | None, *, offline: bool) -> Pulled:
     config, weights, tokenizer, settings = files
     hub.check_available([config, weights], offline=offline)
     pulled = [_pull_file(config, folder, offline=offline)]
-    from bike_cli.engine.models.open_clip.repositories import check_described, needs_tokenizer  # imports torch
+    # These import torch.
+    from bike_cli.engine.models.open_clip.repositories import check_described, description_in, needs_tokenizer
 
     check_described(pulled[0].path)  # before gigabytes are downloaded
     if needs_tokenizer(pulled[0].path):
@@ -106,6 +107,10 @@ def _pull_repository(files: list[hub.ModelFile], folder: Path | None, *, offline
         pulled.append(_pull_file(tokenizer, folder, offline=offline))
         with suppress(ModelError):  # not every repository has it
             pulled.append(_pull_file(settings, folder, offline=offline))
+    description = description_in(pulled[0].path, model=weights.model)
+    if description is not None:
+        hub.check_available([description], offline=offline)
+        pulled.append(_pull_file(description, folder, offline=offline))
     return _all_of([_pull_file(weights, folder, offline=offline), *pulled])
 
 

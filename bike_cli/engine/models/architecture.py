@@ -20,6 +20,8 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from bike_cli.engine.models.open_clip.text_models import KEY as TEXT_MODEL
+from bike_cli.engine.models.open_clip.text_models import TextModelCfg, names_text_model
 from bike_cli.engine.models.weights import check_fit, fill
 from bike_cli.engine.towers.text_tower import ImageTextModel
 from bike_cli.engine.towers.transforms import MAX_SIDE, as_pair
@@ -43,6 +45,22 @@ LIMITS: Mapping[str, tuple[int, int]] = {  # lowest and highest value
     "attn_pooler_queries": (1, 4096),
     "attn_pooler_heads": (1, MAX_WIDTH),
     "mlp_ratio": (0, 64),
+    # of text towers that are models of their own
+    "num_hidden_layers": (1, MAX_LAYERS),
+    "encoder_layers": (1, MAX_LAYERS),
+    "num_layers": (1, MAX_LAYERS),
+    "hidden_size": (1, MAX_WIDTH),
+    "d_model": (1, MAX_WIDTH),
+    "d_kv": (1, MAX_WIDTH),
+    "intermediate_size": (1, MAX_WIDTH),
+    "encoder_ffn_dim": (1, MAX_WIDTH),
+    "d_ff": (1, MAX_WIDTH),
+    "num_attention_heads": (1, MAX_WIDTH),
+    "encoder_attention_heads": (1, MAX_WIDTH),
+    "num_heads": (1, MAX_WIDTH),
+    "max_position_embeddings": (3, 8192),
+    "type_vocab_size": (1, 1024),
+    "relative_attention_num_buckets": (1, 4096),
 }
 # With these keys alone, a CLIP that can be built can also be run.
 USUAL = {"image_size", "layers", "width", "head_width", "patch_size", "context_length", "vocab_size", "heads"}
@@ -61,7 +79,9 @@ def check_config(config: Mapping[str, object], origin: str) -> None:
     if "multimodal_cfg" in config:
         hints |= typing.get_type_hints(CoCa.__init__)
         towers["multimodal_cfg"] = MultimodalCfg
-    _check_keys(config, hints, origin, "clip")
+    if names_text_model(config):
+        towers[TEXT_MODEL] = TextModelCfg
+    _check_keys(config, hints | towers, origin, "clip")
     missing = {"embed_dim", *towers} - config.keys()
     if missing:
         raise ModelError(f"{origin}: clip lacks {', '.join(sorted(missing))}; {WAY_OUT}")
@@ -95,7 +115,10 @@ def check_outputs(clip: ImageTextModel, config: Mapping[str, Any], *, origin: st
     try:
         with torch.no_grad():
             image = clip.encode_image(torch.empty(1, 3, height, width, device="meta"))
-            text = clip.encode_text(torch.empty(1, clip.context_length, dtype=torch.int64, device="meta"))
+            if names_text_model(config):  # cannot run on the `meta` device; see `check_text`
+                text = torch.empty(1, clip.text.output_dim, device="meta")
+            else:
+                text = clip.encode_text(torch.empty(1, clip.context_length, dtype=torch.int64, device="meta"))
             fits = image.ndim == text.ndim == 2 and image.shape == text.shape
     except UNBUILDABLE as e:
         raise ModelError(f"{origin}: its towers cannot run ({first_line(e)}); {WAY_OUT}") from e
@@ -104,6 +127,23 @@ def check_outputs(clip: ImageTextModel, config: Mapping[str, Any], *, origin: st
             f"{origin}: its towers give {list(image.shape)} for an image and {list(text.shape)} for a text, not one "
             f"vector each of the same size; {WAY_OUT}"
         )
+
+
+def check_text(clip: ImageTextModel, config: Mapping[str, Any], *, origin: str) -> None:
+    """Check that the text tower of a model turns a text of the longest length into one vector.
+
+    Raises:
+        ModelError: it does not.
+    """
+    context = config["text_cfg"].get("context_length", CLIPTextCfg.context_length)
+    try:
+        with torch.no_grad():
+            ids = (torch.arange(context) + clip.text.config.pad_token_id + 1) % clip.text.config.vocab_size
+            shape = clip.encode_text(ids[None]).shape
+    except UNBUILDABLE as e:
+        raise ModelError(f"{origin}: its text tower cannot run ({first_line(e)}); {WAY_OUT}") from e
+    if shape != (1, config["embed_dim"]):
+        raise ModelError(f"{origin}: its text tower gives {list(shape)} for a text, not one vector; {WAY_OUT}")
 
 
 def outline(build: Callable[[], Module], state: Mapping[str, Tensor], *, origin: str) -> Module:

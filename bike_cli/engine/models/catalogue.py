@@ -21,6 +21,7 @@ from bike_cli.engine.download import hub
 from bike_cli.engine.models.aliases import ALIASES as ALIASES
 from bike_cli.engine.models.aliases import BUNDLED as BUNDLED
 from bike_cli.engine.models.aliases import alias_files
+from bike_cli.engine.models.open_clip import text_models
 from bike_cli.engine.models.open_clip.preprocessing import input_size
 from bike_cli.engine.models.open_clip.sizes import Sizes, recorded_sizes
 from bike_cli.engine.towers.text_tower import ImageTextModel
@@ -63,19 +64,26 @@ def tag_preprocessing(arch: str, tag: str) -> dict[str, object]:
     """
     config, tags = architecture(arch), open_clip.list_pretrained_tags_by_model(arch)
     pretrained: dict[str, object] = open_clip.get_pretrained_cfg(arch, tag)
-    twin = arch.removesuffix("-quickgelu") if arch.endswith("-quickgelu") else f"{arch}-quickgelu"
+    twin = _twin(arch)
     # open_clip only warns, but the features would be silently worse.
-    if pretrained:
-        belongs_to_twin = bool(pretrained.get("quick_gelu")) != bool(config.get("quick_gelu"))
-    else:
-        belongs_to_twin = bool(open_clip.get_pretrained_cfg(twin, tag))
-    if belongs_to_twin:
+    if twin and (_is_twins(config, pretrained) if pretrained else open_clip.get_pretrained_cfg(twin, tag)):
         raise ModelError(f"model '{arch},{tag}': trained with another activation (QuickGELU); use {twin},{tag}")
     if not pretrained:
         shown = tags if len(tags) <= TAGS_SHOWN else [*tags[:TAGS_SHOWN], "another one of bike models --all"]
         way_out = suggestion(tag, tags, f"choose {either(shown)}")
         raise ModelError(f"model {shorten(repr(f'{arch},{tag}'))}: open_clip has no such weights; {way_out}")
     return pretrained
+
+
+def _twin(arch: str) -> str | None:
+    """Return the same architecture with the other activation, if there is one."""
+    twin = arch.removesuffix("-quickgelu") if arch.endswith("-quickgelu") else f"{arch}-quickgelu"
+    return twin if twin in open_clip.list_models() else None
+
+
+def _is_twins(config: Mapping[str, object], pretrained: Mapping[str, object]) -> bool:
+    """Return whether weights were trained with another activation than an architecture's."""
+    return bool(pretrained.get("quick_gelu")) != bool(config.get("quick_gelu"))
 
 
 def is_plain(config: Mapping[str, object]) -> bool:
@@ -91,34 +99,19 @@ def check_runnable(config: Mapping[str, object], origin: str) -> None:
     """Raise ModelError if bike cannot run an open_clip configuration; the message begins with `origin`."""
     fault = _fault(config)
     if fault is not None:
-        raise ModelError(f"{origin}: {fault}; {_nearest(config)}bike models --all lists the models that run")
+        raise ModelError(f"{origin}: {fault}")
 
 
 def _fault(config: Mapping[str, object]) -> str | None:
-    """Return why bike cannot run a configuration; None if it can."""
+    """Return why bike cannot run a configuration, and the way out; None if it can."""
     vision, text = config.get("vision_cfg"), config.get("text_cfg")
     if not isinstance(vision, Mapping) or not isinstance(text, Mapping):
-        return "vision_cfg or text_cfg is not an object"
-    if text.get("hf_model_name"):
-        tower = shorten(text["hf_model_name"], SHOWN)
-        return f"its text tower is a model of its own ({tower}), which this release does not support"
+        return "vision_cfg or text_cfg is not an object; fix the configuration"
+    if text_models.names_text_model(config):
+        return text_models.fault(config)
     if not config.get("custom_text") and (text.get("embed_cls") or "multimodal_cfg" in config):
-        return "custom_text is not set, which its text tower needs"
+        return "custom_text is not set, which its text tower needs; fix the configuration"
     return None
-
-
-def _nearest(config: Mapping[str, object]) -> str:
-    """Return which model to use in place of one whose text tower does not run, to put into a message."""
-    text = config.get("text_cfg")
-    tower = str(text.get("hf_model_name") or "") if isinstance(text, Mapping) else ""
-    if not tower:
-        return ""
-    if not tower.startswith("roberta"):
-        return "use -m multilingual instead; "
-    twins = [
-        f"{arch},{tag}" for arch, tag in runnable_tags() if architecture(arch)["vision_cfg"] == config["vision_cfg"]
-    ]
-    return f"use -m {twins[0] if twins else DEFAULT} instead; "
 
 
 def weights_of(arch: str, tag: str, *, model: str = "") -> hub.ModelFile | None:
@@ -146,32 +139,46 @@ def tokenizer_of(arch: str, *, model: str) -> hub.ModelFile | None:
     return hub.tokenizer_file(model, arch, str(repository))
 
 
+def description_of(arch: str, *, model: str) -> hub.ModelFile | None:
+    """Return where the description of an architecture's text tower is on the hub; None if open_clip contains it."""
+    text = architecture(arch)["text_cfg"]
+    assert isinstance(text, Mapping)
+    return text_models.description_of(text, model=model, arch=arch)
+
+
 def with_estimated_size(weights: hub.ModelFile) -> hub.ModelFile:
     """Return the weights with a size; an unknown one is estimated at four bytes per parameter."""
-    if weights.size is not None:
-        return weights
-    return replace(weights, size=4 * sizes_of(weights.arch).parameters, is_exact=False)
+    sizes = sizes_of(weights.arch) if weights.size is None else None
+    return weights if sizes is None else replace(weights, size=4 * sizes.parameters, is_exact=False)
 
 
-def sizes_of(arch: str) -> Sizes:
-    """Return the parameters and the input of an architecture; one that is not recorded is built for that."""
+def sizes_of(arch: str) -> Sizes | None:
+    """Return the parameters and the input of an architecture; None if only the hub knows its text tower.
+
+    One that is not recorded is built for that.
+    """
     return recorded_sizes().get(arch) or _counted(arch)
 
 
 @cache
-def _counted(arch: str) -> Sizes:
+def _counted(arch: str) -> Sizes | None:
+    config = architecture(arch)
+    if text_models.names_text_model(config):
+        return None
     with torch.device("meta"):
-        model = construct(architecture(arch))
+        model = construct(config)
     image = sum(p.numel() for p in model.visual.parameters())
     return Sizes(image, sum(p.numel() for p in model.parameters()) - image, input_size(model.visual)[0])
 
 
 def construct(config: Mapping[str, object]) -> ImageTextModel:
-    """Return a model of an open_clip configuration, with random weights."""
+    """Return a model of an open_clip configuration, with random weights; nothing is downloaded."""
     parts: dict[str, Any] = {name: dict(part) if isinstance(part, Mapping) else part for name, part in config.items()}
     parts["vision_cfg"]["timm_model_pretrained"] = False  # downloaded weights would be overwritten
     # The classes are chosen as in `open_clip.create_model`.
     has_own_tower = parts.pop("custom_text", False)
+    if text_models.KEY in parts:
+        return text_models.build(parts)
     kind = (CoCa if "multimodal_cfg" in parts else CustomTextCLIP) if has_own_tower else CLIP
     return kind(**parts)
 
@@ -188,6 +195,6 @@ def runnable_tags() -> list[tuple[str, str]]:
     runs = []
     for arch, tag in open_clip.list_pretrained():
         config, pretrained = open_clip.get_model_config(arch), open_clip.get_pretrained_cfg(arch, tag)
-        if config and _fault(config) is None and bool(config.get("quick_gelu")) == bool(pretrained.get("quick_gelu")):
+        if config and _fault(config) is None and not (_is_twins(config, pretrained) and _twin(arch)):
             runs.append((arch, tag))
     return runs

@@ -34,6 +34,7 @@ from bike_cli.engine.models.open_clip.families import family_of
 from bike_cli.engine.models.open_clip.hub_names import FOLDER, HUB, twin_of
 from bike_cli.engine.models.open_clip.preprocessing import image_recipe, preprocessing_for_file
 from bike_cli.engine.models.open_clip.repositories import open_folder_repository, open_hub_repository
+from bike_cli.engine.models.open_clip.text_models import KEY, description_beside, with_description
 from bike_cli.engine.models.open_clip.tokenizer_files import read_tokenizer
 from bike_cli.engine.models.parts import (
     HEAD_WIDTH,
@@ -46,7 +47,15 @@ from bike_cli.engine.models.parts import (
 )
 from bike_cli.engine.models.training_records import named_path
 from bike_cli.engine.models.weight_files import file_status
-from bike_cli.engine.models.weights import OPENAI_SIZES, UNREADABLE, State, check_finite, read_content, state_in
+from bike_cli.engine.models.weights import (
+    OPENAI_SIZES,
+    UNREADABLE,
+    State,
+    check_finite,
+    read_content,
+    read_state,
+    state_in,
+)
 from bike_cli.engine.towers.text_tower import text_width
 from bike_cli.engine.towers.tokenizers import TOKENIZER_FILE, FileTokenizer
 from bike_cli.errors import ModelError, first_line, shorten
@@ -155,10 +164,20 @@ def _tagged(arch: str, tag: str, *, model: str, offline: bool) -> Checkpoint:
     weights = catalogue.weights_of(arch, tag, model=model)
     if weights is None:
         raise ModelError(f"model '{arch},{tag}': is not on the hub; download it and use -m {arch},FILE")
-    of_tokenizer = catalogue.tokenizer_of(arch, model=model)
-    needed = [catalogue.with_estimated_size(weights), *([of_tokenizer] if of_tokenizer else [])]
-    file, *tokenizer_file = hub.fetch_all(needed, offline=offline)
+    needed = {"weights": catalogue.with_estimated_size(weights)}
+    others = {"tokenizer": catalogue.tokenizer_of(arch, model=model), KEY: catalogue.description_of(arch, model=model)}
+    needed |= {what: file for what, file in others.items() if file is not None}
+    files = dict(zip(needed, hub.fetch_all(list(needed.values()), offline=offline), strict=True))
+    file, text = files["weights"], config["text_cfg"]
     logger.info("model %s: weights from %s", name, file)
+    assert isinstance(text, Mapping)
+    tokenizer = read_tokenizer(files["tokenizer"], text, name=name) if "tokenizer" in files else None
+    family, source = family_of(arch, tag), hub.source_of(file)
+    licence = None if family is None else family.licence
+    if KEY in files:
+        config = _described(config, files[KEY])
+        described = _checkpoint(name, config, read_state(file), pretrained, origin=name)
+        return replace(described, licence=licence, tokenizer=tokenizer, source=source)
     try:
         # open_clip loads them itself: it knows every format that its tags were ever written in.
         clip = open_clip.create_model(arch, pretrained=str(file), weights_only=True)
@@ -167,15 +186,16 @@ def _tagged(arch: str, tag: str, *, model: str, offline: bool) -> Checkpoint:
             f"{file}: cannot be loaded as {name} ({first_line(e)}); run bike models pull {model}, which repairs it"
         ) from e
     check_finite(clip.state_dict(), origin=str(file))
-    text, tokenizer = config["text_cfg"], None
-    if tokenizer_file:
-        assert isinstance(text, Mapping)
-        tokenizer = read_tokenizer(tokenizer_file[0], text, name=name)
     image = image_recipe(pretrained, clip.visual, name)
-    family, source = family_of(arch, tag), hub.source_of(file)
-    licence = None if family is None else family.licence
     plain = Checkpoint(name, clip.float(), config, image, Recipe(), licence=licence, tokenizer=tokenizer)
     return replace(plain, source=source)
+
+
+def _described(config: Mapping[str, object], file: Path) -> dict[str, object]:
+    """Return a configuration with the description of its text tower that is in a file."""
+    described = with_description(config, file)
+    check_config(described, str(file))
+    return described
 
 
 # -- files -------------------------------------------------------------------------------------------------------
@@ -184,6 +204,10 @@ def _tagged(arch: str, tag: str, *, model: str, offline: bool) -> Checkpoint:
 def _for_architecture(arch: str, file: Path) -> Checkpoint:
     logger.info("model %s: weights from %s", arch, file)
     config, state = catalogue.architecture(arch), _read(file)
+    catalogue.check_runnable(config, f"model '{arch},{file}'")
+    description = catalogue.description_of(arch, model=f"{arch},{file}")
+    if description is not None:
+        config = _described(config, description_beside(file, description))
     is_openais = state.head is not None or "input_resolution" in state.clip
     if is_openais and not config.get("quick_gelu"):
         raise ModelError(f"{file}: was trained with QuickGELU, {arch} computes another; use {arch}-quickgelu,{file}")

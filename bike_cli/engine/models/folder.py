@@ -6,7 +6,8 @@ config.json, an object with these keys and no others:
     version         1; a reader refuses any other
     name            what records call the model
     licence         of the weights; null where not stated
-    clip            open_clip's model configuration: embed_dim, vision_cfg, text_cfg, quick_gelu, ...
+    clip            open_clip's model configuration: embed_dim, vision_cfg, text_cfg, quick_gelu, ...; hf_text_cfg
+                    describes a text tower that is a model of its own
     image           the fields of `ImageRecipe`
     recipe          the fields of `config.Recipe`
     temporal_heads  attention heads of the temporal transformer; null without one

@@ -129,6 +129,7 @@ def _bundled() -> KnownModel:
 
 def _alias(name: str, alias: Alias) -> KnownModel:
     sizes = sizes_of(alias.arch)
+    assert sizes is not None
     return KnownModel(
         name,
         family=None if alias.family is None else alias.family.name,
@@ -162,14 +163,14 @@ def _tagged(arch: str, tag: str) -> KnownModel:
         tag=tag,
         repository=None if weights is None else weights.repository,
         licence=None if family is None else family.licence,
-        parameters=sizes.parameters,
-        image_parameters=sizes.image_parameters,
-        text_parameters=sizes.text_parameters,
-        input_px=sizes.input_px,
+        parameters=None if sizes is None else sizes.parameters,
+        image_parameters=None if sizes is None else sizes.image_parameters,
+        text_parameters=None if sizes is None else sizes.text_parameters,
+        input_px=None if sizes is None else sizes.input_px,
         context=text.get("context_length", 77),
         crops=open_clip.get_pretrained_cfg(arch, tag).get("resize_mode", "shortest") == "shortest",
         bytes_on_disk=None if weights is None else _bytes_cached(files),
-        download_bytes=BYTES_PER_PARAMETER * sizes.parameters,
+        download_bytes=None if sizes is None else BYTES_PER_PARAMETER * sizes.parameters,
         is_estimated=True,
     )
 

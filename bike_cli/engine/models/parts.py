@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from bike_cli.config import Recipe, TrainingRecord
 from bike_cli.engine.download.hub import HubSource
 from bike_cli.engine.heads.bike import AttributeHead, TemporalTransformer
-from bike_cli.engine.models.architecture import UNBUILDABLE, build_and_fill, outline
+from bike_cli.engine.models.architecture import UNBUILDABLE, build_and_fill, check_text, outline
 from bike_cli.engine.models.catalogue import check_runnable, construct
+from bike_cli.engine.models.open_clip.text_models import names_text_model
 from bike_cli.engine.models.weights import fill
 from bike_cli.engine.towers.text_tower import ImageTextModel, text_width, width_of
 from bike_cli.engine.towers.tokenizers import FileTokenizer
@@ -25,6 +26,8 @@ from bike_cli.errors import ModelError, first_line, shorten
 
 Head = TypeVar("Head", bound=nn.Module)
 
+# Tables that old versions of transformers stored, and newer ones compute.
+COMPUTED = {"text.transformer.embeddings.position_ids", "text.transformer.embed_positions.weights"}
 HEAD_WIDTH = 64  # of every attention head of OpenAI's towers
 
 
@@ -85,6 +88,8 @@ def as_open_clip(
         gives them a bias of 0, for which all labels would match every video.
     """
     config, tensors = dict(config), dict(state)
+    if names_text_model(config):
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in COMPUTED}
     if config.get("custom_text"):
         with torch.device("meta"):
             model = construct(config)
@@ -120,6 +125,8 @@ def fill_clip(config: Mapping[str, object], state: Mapping[str, Tensor], *, orig
     scale = clip.logit_scale.detach()
     if not math.isfinite(scale.exp()):
         raise ModelError(f"{origin}: logit_scale is {float(scale):g}, whose exponential is too large; train it again")
+    if names_text_model(config):
+        check_text(clip.eval(), config, origin=origin)
     return clip.eval()
 
 

@@ -60,7 +60,7 @@ class Encoder:
     @property
     def context(self) -> int:
         """The number of positions of a text, including start and end."""
-        return self.text_tower.context
+        return self.tokenizer.context
 
     @property
     def reads_clips(self) -> bool:
@@ -178,7 +178,9 @@ class Encoder:
         device = self.placement.device
         features = torch.zeros(len(different), self.dim, device=device)
         for batch in self._by_length([len(row) for row in rows]):
-            padded = [self.tokenizer.padded(rows[i], self.context) for i in batch]
+            reads_padding = self.text_tower.padding is None
+            length = self.context if reads_padding else max(len(rows[i]) for i in batch)
+            padded = [self.tokenizer.padded(rows[i], length) for i in batch]
             with self.placement.autocast():
                 features[batch] = self.text_tower.features(device_rows(padded, device)).float()
         places = {text: i for i, text in enumerate(different)}
@@ -255,21 +257,27 @@ def adapt(
     """Return the encoder for a model.
 
     Raises:
-        ModelError: a tokenizer with more tokens than the model has embeddings.
+        ModelError: a tokenizer with more tokens than the model has embeddings, or with another padding.
         UsageError: `compiled`, on a machine that cannot compile.
     """
-    known = TextTower(model).vocabulary
-    if known < tokenizer.vocabulary:
-        raise ModelError(
-            f"{type(model).__name__}: knows {known:,} tokens, but its tokenizer has {tokenizer.vocabulary:,}; give the "
-            "tokenizer that it was trained with"
-        )
+    _check_tokenizer(tokenizer, TextTower(model), type(model).__name__)
     model = model.to(placement.device).eval()
     if not reads_neighbours(model.visual):
         answer_for_class_token(model.visual)
     batches = Batches(AT_ONCE_ON_CUDA if placement.device.type == "cuda" else AT_ONCE_ELSEWHERE)
     encoder = Encoder(model, tokenizer, recipe, placement, batches, Batches(PIXELS_AT_ONCE), image_tower(model))
     return _compiled(encoder) if compiled else encoder
+
+
+def _check_tokenizer(tokenizer: Tokenizer, tower: TextTower, name: str) -> None:
+    way_out = "give the tokenizer that it was trained with"
+    empty = tokenizer.padded(tokenizer.row([]).ids, tokenizer.context)
+    needed = max(tokenizer.vocabulary, max(empty) + 1)
+    if tower.vocabulary < needed:
+        raise ModelError(f"{name}: knows {tower.vocabulary:,} tokens, but its tokenizer has {needed:,}; {way_out}")
+    pad = tokenizer.padded([], 1)[0]
+    if tower.padding not in (None, pad):
+        raise ModelError(f"{name}: pads texts with {tower.padding}, but its tokenizer with {pad}; {way_out}")
 
 
 def _compiled(encoder: Encoder) -> Encoder:

@@ -37,6 +37,8 @@ def image_tower(model: ImageTextModel) -> Callable[[Tensor], Tensor]:
 def width_of(model: ImageTextModel) -> int:
     """Return D, the size of an embedding."""
     text = text_modules(model)
+    if _description(text) is not None:
+        return int(text.output_dim)
     projection = text.text_projection
     if projection is None:
         return text_width(model)
@@ -45,7 +47,14 @@ def width_of(model: ImageTextModel) -> int:
 
 def text_width(model: ImageTextModel) -> int:
     """Return the width of the text tower's states, before they are projected to D."""
-    return int(text_modules(model).ln_final.weight.shape[0])
+    text = text_modules(model)
+    description = _description(text)
+    return int(text.ln_final.weight.shape[0] if description is None else description.hidden_size)
+
+
+def _description(text: Any) -> Any | None:  # noqa: ANN401
+    """Return how transformers describes a text tower that it runs; None for a tower of open_clip."""
+    return getattr(text, "config", None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +69,15 @@ class TextTower:
         return text_modules(self.model)
 
     @property
-    def context(self) -> int:
-        """The number of positions of a text, including start and end."""
-        return int(self.model.context_length)
-
-    @property
     def vocabulary(self) -> int:
         """The number of token ids that it has embeddings for."""
         return int(self.modules.vocab_size)
+
+    @property
+    def padding(self) -> int | None:
+        """The token id that it takes for padding and does not read; None if padding is like any other token."""
+        description = _description(self.modules)
+        return None if description is None else int(description.pad_token_id)
 
     @cached_property
     def has_token_features(self) -> bool:
@@ -79,10 +89,15 @@ class TextTower:
         text = self.modules
         pooling = getattr(text, "text_pool_type", None) or getattr(text, "pool_type", None)
         has_class_token = getattr(text, "cls_emb", None) is not None
-        return text.attn_mask is not None and not has_class_token and pooling in ("argmax", "eos")
+        is_causal = getattr(text, "attn_mask", None) is not None
+        return is_causal and not has_class_token and pooling in ("argmax", "eos")
 
     def features(self, rows: Tensor) -> Tensor:
-        """Return the features [b, D] of texts given as token ids [b, context], with a gradient if weights train."""
+        """Return the features [b, D] of texts given as token ids, with a gradient if weights train.
+
+        Args:
+            rows: [b, context]; [b, l] for the longest text if the tower does not read the padding.
+        """
         features: Tensor = self.model.encode_text(rows, normalize=False)
         return features
 
@@ -105,7 +120,10 @@ class TextTower:
 
     def known_tokens(self) -> list[bool]:
         """Return for each token id whether its embedding was trained: that of a token never seen is zero."""
-        known: list[bool] = self.modules.token_embedding.weight.detach().any(dim=1).tolist()
+        text = self.modules
+        is_own = _description(text) is None
+        embedding = text.token_embedding if is_own else text.transformer.get_input_embeddings()
+        known: list[bool] = embedding.weight.detach().any(dim=1).tolist()
         return known
 
     def trains(self) -> bool:

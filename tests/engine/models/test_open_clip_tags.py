@@ -2,13 +2,17 @@
 
 import open_clip
 import pytest
+from open_clip import hf_model
 
 from bike_cli.engine.models import catalogue
 from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.errors import ModelError
 
 ALL = [(arch, tag) for arch, tag in open_clip.list_pretrained()]
-OF_OWN_TOWER = {arch for arch, _ in ALL if open_clip.get_model_config(arch)["text_cfg"].get("hf_model_name")}
+WITH_TRANSFORMERS = {
+    *("roberta-ViT-B-32", "xlm-roberta-base-ViT-B-32", "xlm-roberta-large-ViT-H-14"),
+    *("nllb-clip-base", "nllb-clip-base-siglip", "nllb-clip-large", "nllb-clip-large-siglip"),
+}
 
 
 def verdict(arch: str, tag: str) -> str:
@@ -19,7 +23,9 @@ def verdict(arch: str, tag: str) -> str:
         message = str(e)
     if "not on this disk" in message:
         return "runs"
-    return "twin" if "trained with another activation" in message else "tower"
+    if "pip install 'bike-cli[hf]'" in message:
+        return "extra"
+    return "twin" if "trained with another activation" in message else message
 
 
 @pytest.fixture(scope="module")
@@ -29,21 +35,24 @@ def verdicts() -> dict[tuple[str, str], str]:
         return {pair: verdict(*pair) for pair in ALL}
 
 
-def test_how_many_run(verdicts: dict[tuple[str, str], str]) -> None:
-    counts = {word: list(verdicts.values()).count(word) for word in ("runs", "twin", "tower")}
+@pytest.fixture(scope="module")
+def without_extra() -> dict[tuple[str, str], str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hf_model, "transformers", None)
+        return {pair: verdict(*pair) for pair in ALL if pair[0] in WITH_TRANSFORMERS}
 
-    assert counts == {"runs": 160, "twin": 27, "tower": 9}
+
+def test_how_many_run(verdicts: dict[tuple[str, str], str]) -> None:
+    counts = {word: list(verdicts.values()).count(word) for word in ("runs", "twin", "extra")}
+
+    has_transformers = hf_model.transformers is not None
+    assert counts == {"runs": 160, "twin": 27, "extra": 9} | ({"runs": 169, "extra": 0} if has_transformers else {})
     assert [pair for pair, word in verdicts.items() if word == "runs"] == catalogue.runnable_tags()
 
 
-def test_what_is_refused_for_its_text_tower(verdicts: dict[tuple[str, str], str]) -> None:
-    refused = {arch for (arch, _), word in verdicts.items() if word == "tower"}
-
-    assert refused == OF_OWN_TOWER
-    assert refused == {
-        *("roberta-ViT-B-32", "xlm-roberta-base-ViT-B-32", "xlm-roberta-large-ViT-H-14"),
-        *("nllb-clip-base", "nllb-clip-base-siglip", "nllb-clip-large", "nllb-clip-large-siglip"),
-    }
+def test_what_needs_the_extra(without_extra: dict[tuple[str, str], str]) -> None:
+    assert {arch for arch, _ in without_extra} == WITH_TRANSFORMERS
+    assert list(without_extra.values()) == ["extra"] * 9
 
 
 def test_twins_are_refused_with_the_name_of_the_other(verdicts: dict[tuple[str, str], str]) -> None:

@@ -274,7 +274,7 @@ def _nested(section: str, **values: object) -> Callable[[dict[str, Any]], None]:
     [
         (lambda c: c.update(speed=1), r"clip has an unknown key \(speed\)"),
         (_nested("text_cfg", speed=1), r"clip\.text_cfg has an unknown key \(speed\)"),
-        (_nested("text_cfg", hf_model_name="/etc"), r"its text tower is a model of its own \(/etc\)"),
+        (_nested("text_cfg", hf_model_name="/etc"), "hf_model_name is /etc, not OWNER/NAME of a model"),
         (_nested("text_cfg", layers=10**7), r"clip\.text_cfg\.layers is 10000000"),
         (_nested("text_cfg", context_length=10**6), r"clip\.text_cfg\.context_length is 1000000"),
         (_nested("vision_cfg", timm_model_name="hf-hub:a/b"), "would be fetched from the network"),

@@ -32,7 +32,7 @@ WHOLE = {"MobileCLIP-S1", "MobileCLIP2-L-14", "coca_ViT-B-32"}
 
 def encoder_of(config: dict[str, Any]) -> Encoder:
     model = random_model(config)
-    tokenizer = OpenAITokenizer(TextTower(model).context)
+    tokenizer = OpenAITokenizer(model.context_length)
     return adapt(model, tokenizer=tokenizer, recipe=RECIPE, placement=place("cpu", "fp32"))
 
 

@@ -15,9 +15,11 @@ from bike_cli.config import Recipe
 from bike_cli.engine.download import hub
 from bike_cli.engine.download.file_names import CONFIG_FILE, TOKENIZER_FILE
 from bike_cli.engine.models.architecture import check_config, check_outputs, check_positions
+from bike_cli.engine.models.catalogue import check_runnable
 from bike_cli.engine.models.json_files import read_json
 from bike_cli.engine.models.open_clip.hub_names import hub_files
 from bike_cli.engine.models.open_clip.preprocessing import image_recipe
+from bike_cli.engine.models.open_clip.text_models import description_beside, description_of, with_description
 from bike_cli.engine.models.open_clip.tokenizer_files import read_tokenizer
 from bike_cli.engine.models.parts import Checkpoint, as_open_clip, check_buildable, fill_clip, outline_clip
 from bike_cli.engine.models.weights import OPENAI_SIZES, read_state
@@ -35,17 +37,22 @@ def open_hub_repository(model: str, *, offline: bool) -> Checkpoint:
     Raises:
         ModelError: a malformed name; files that are missing and cannot be downloaded; see `_open`.
     """
-    files = fetch_repository(hub_files(model), offline=offline)
-    return _open(files.config, files.weights, files.tokenizer, model)
+    return _open(fetch_repository(hub_files(model), offline=offline), model)
 
 
 @dataclass(frozen=True)
 class RepositoryFiles:
-    """The files of a repository on this disk; `tokenizer` is None where the model has OpenAI's."""
+    """The files of a repository on this disk.
+
+    Args:
+        tokenizer: None where the model has OpenAI's.
+        description: of a text tower that is a model of its own; None for others.
+    """
 
     config: Path
     weights: Path
     tokenizer: Path | None
+    description: Path | None
 
 
 def fetch_repository(files: Sequence[hub.ModelFile], *, offline: bool) -> RepositoryFiles:
@@ -58,17 +65,24 @@ def fetch_repository(files: Sequence[hub.ModelFile], *, offline: bool) -> Reposi
     hub.check_available([config, weights], offline=offline)
     [config_file] = hub.fetch_all([config], offline=offline)
     check_described(config_file)  # before gigabytes are downloaded
-    if not needs_tokenizer(config_file):
-        [weights_file] = hub.fetch_all([weights], offline=offline)
-        return RepositoryFiles(config_file, weights_file, None)
-    weights_file, tokenizer_file = hub.fetch_all([weights, tokenizer], offline=offline)
-    hub.fetch_optional(settings, offline=offline)
-    return RepositoryFiles(config_file, weights_file, tokenizer_file)
+    needed = {"weights": weights, "description": description_in(config_file, model=weights.model)}
+    if needs_tokenizer(config_file):
+        needed["tokenizer"] = tokenizer
+    wanted = {what: file for what, file in needed.items() if file is not None}
+    paths = dict(zip(wanted, hub.fetch_all(list(wanted.values()), offline=offline), strict=True))
+    if "tokenizer" in paths:
+        hub.fetch_optional(settings, offline=offline)
+    return RepositoryFiles(config_file, paths["weights"], paths.get("tokenizer"), paths.get("description"))
 
 
 def check_described(config_file: Path) -> None:
     """Raise ModelError if a configuration describes no model, or one that bike cannot run."""
-    check_buildable(_model_cfg(config_file), str(config_file))
+    check_runnable(_model_cfg(config_file), str(config_file))
+
+
+def description_in(config_file: Path, *, model: str) -> hub.ModelFile | None:
+    """Return where the description of a model's text tower is on the hub; None if its configuration contains it."""
+    return description_of(_text_cfg(_model_cfg(config_file), config_file), model=model)
 
 
 def needs_tokenizer(config_file: Path) -> bool:
@@ -87,16 +101,22 @@ def open_folder_repository(folder: Path, name: str) -> Checkpoint:
         raise ModelError(f"{folder}: has no {CONFIG_FILE}; give a folder of open_clip weights, or one written by bike")
     if weights is None:
         raise ModelError(f"{folder}: has no {either(hub.WEIGHTS_FILES)}; copy the whole folder again")
-    return _open(folder / CONFIG_FILE, weights, folder / TOKENIZER_FILE, name)
+    check_described(folder / CONFIG_FILE)
+    on_hub = description_in(folder / CONFIG_FILE, model=name)
+    description = None if on_hub is None else description_beside(weights, on_hub)
+    return _open(RepositoryFiles(folder / CONFIG_FILE, weights, folder / TOKENIZER_FILE, description), name)
 
 
-def _open(config_file: Path, weights_file: Path, tokenizer_file: Path | None, name: str) -> Checkpoint:
+def _open(files: RepositoryFiles, name: str) -> Checkpoint:
     """Return the checkpoint of these files.
 
     Raises:
         ModelError: a configuration that bike cannot run or that asks for a download; tensors that do not fit it.
     """
+    config_file, weights_file = files.config, files.weights
     config = _model_cfg(config_file)
+    if files.description is not None:
+        config = with_description(config, files.description)
     logger.info("model %s: weights from %s", name, weights_file)
     check_buildable(config, str(config_file))
     check_config(config, str(config_file))
@@ -119,8 +139,8 @@ def _open(config_file: Path, weights_file: Path, tokenizer_file: Path | None, na
         raise ModelError(f"{config_file}: preprocess_cfg is a {type(preprocess).__name__}, not an object; fix it")
     text, tokenizer = _text_cfg(config, config_file), None
     if text.get("hf_tokenizer_name"):
-        assert tokenizer_file is not None
-        tokenizer = read_tokenizer(tokenizer_file, text, name=name)
+        assert files.tokenizer is not None
+        tokenizer = read_tokenizer(files.tokenizer, text, name=name)
     image, source = image_recipe(preprocess, clip.visual, origin), hub.source_of(weights_file)
     return Checkpoint(name, clip, config, image, Recipe(), tokenizer=tokenizer, source=source)
 

@@ -28,13 +28,16 @@ WAY_OUT = "download the repository again"
 
 # By `hf_tokenizer_name`. SigLIP pads with the id of its end; CLIPA has 0 for every [SEP] (102).
 # Source: big_vision, `pp/tokenizer.py` and the configurations of SigLIP and SigLIP 2; open_clip, `HFTokenizer`;
-#     the vocabularies of BERT, XLM-V and mT5.
-_FAMILIES: Mapping[str, Mapping[str, tuple[int, ...]]] = {
+#     the vocabularies of BERT, XLM-V, mT5, RoBERTa and XLM-RoBERTa; transformers, `NllbTokenizer`.
+_FAMILIES: Mapping[str, Mapping[str, tuple[int | str, ...]]] = {
     r"timm/ViT-.*-SigLIP2(-\d+)?": {"end": (1,), "pad": (0,)},
     r"timm/ViT-.*-SigLIP(-.*)?": {"end": (1,), "pad": (1,)},
     "bert-base-uncased": {"start": (101,), "end": (102,), "pad": (0,)},
     "facebook/xlm-v-base": {"start": (0,), "end": (2,), "pad": (1,)},
     "google/mt5-.*": {"end": (1,), "pad": (0,)},
+    "(FacebookAI/)?(xlm-)?roberta-(base|large)": {"start": (0,), "end": (2,), "pad": (1,)},
+    # The language of the text comes first. These models are multilingual; bike reads English.
+    "facebook/nllb-200-.*": {"start": ("eng_Latn",), "end": (2,), "pad": (1,)},
 }
 
 
@@ -51,7 +54,7 @@ def read_tokenizer(file: Path, text_cfg: Mapping[str, object], *, name: str) -> 
     options = text_cfg.get("tokenizer_kwargs") or {}
     assert isinstance(options, Mapping)
     clean, strips = options.get("clean", "whitespace"), bool(options.get("strip_sep_token"))
-    facts = _of_family(str(text_cfg.get("hf_tokenizer_name"))) or _described(content, file)
+    facts = _of_family(str(text_cfg.get("hf_tokenizer_name")), content, name) or _described(content, file)
     start, end, (pad,) = facts.get("start", ()), facts.get("end", ()), facts["pad"]
     zeroed = None
     if strips:
@@ -80,8 +83,20 @@ def read_content(file: Path) -> bytes:
         raise ModelError(f"{shorten(file)}: cannot be read ({e.strerror}); check its permissions") from e
 
 
-def _of_family(name: str) -> Mapping[str, tuple[int, ...]] | None:
-    return next((facts for pattern, facts in _FAMILIES.items() if re.fullmatch(pattern, name)), None)
+def _of_family(family: str, content: bytes, name: str) -> dict[str, tuple[int, ...]] | None:
+    facts = next((facts for pattern, facts in _FAMILIES.items() if re.fullmatch(pattern, family)), None)
+    return None if facts is None else {key: _ids(tokens, content, name) for key, tokens in facts.items()}
+
+
+def _ids(tokens: tuple[int | str, ...], content: bytes, name: str) -> tuple[int, ...]:
+    """Return the ids of tokens that are given by id, or by their text."""
+    ids = []
+    for token in tokens:
+        number = parse_tokenizer(content, name).token_to_id(token) if isinstance(token, str) else token
+        if number is None:
+            raise ModelError(f"{name}: its {TOKENIZER_FILE} has no token {token}; {WAY_OUT}")
+        ids.append(number)
+    return tuple(ids)
 
 
 def _described(content: bytes, file: Path) -> dict[str, tuple[int, ...]]:
