@@ -143,6 +143,21 @@ def test_the_language_of_nllb_is_english(tmp_path: Path) -> None:
         open_checkpoint(str(tmp_path / "r"))
 
 
+@needs_transformers
+@pytest.mark.parametrize("arch", KINDS)
+def test_the_text_tower_can_be_trained(tmp_path: Path, arch: str) -> None:
+    encoder = opened(tmp_path / "r", arch, KINDS[arch]).encoder
+
+    encoder.read_texts(["riding a bike"], positions="eot").classes.square().sum().backward()
+
+    tower = encoder.text_tower
+    assert tower.trains()
+    trained = {name for name, weights in tower.modules.named_parameters() if weights.grad is not None}
+    assert trained == {name for name, _ in tower.modules.named_parameters()}
+    tower.modules.transformer.requires_grad_(False)
+    assert not tower.trains()
+
+
 # -- where models come from ---------------------------------------------------------------------------------------
 
 
@@ -233,6 +248,23 @@ def test_a_tag_offline_names_its_weights_its_tokenizer_and_its_description() -> 
         "needed: tokenizer.json of roberta-base",
         "needed: config.json of roberta-base",
     ]
+
+
+@needs_transformers
+@pytest.mark.parametrize("arch", KINDS)
+def test_loading_draws_no_random_weights(tmp_path: Path, arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing those of NLLB takes 14 s."""
+    repository = write_repository(tmp_path, arch, KINDS[arch])
+    drawn = []
+
+    def draw(tensor: torch.Tensor, *_: object) -> torch.Tensor:
+        drawn.append(tensor.device.type)
+        return tensor
+
+    monkeypatch.setattr(torch.nn.init, "_no_grad_normal_", draw)
+    open_checkpoint(str(repository))
+
+    assert set(drawn) == {"meta"}
 
 
 @needs_transformers
