@@ -53,7 +53,6 @@ from bike_cli.engine.models.weights import (
     State,
     check_finite,
     read_content,
-    read_state,
     state_in,
 )
 from bike_cli.engine.towers.text_tower import text_width
@@ -176,7 +175,7 @@ def _tagged(arch: str, tag: str, *, model: str, offline: bool) -> Checkpoint:
     licence = None if family is None else family.licence
     if KEY in files:
         config = _described(config, files[KEY])
-        described = _checkpoint(name, config, read_state(file), pretrained, origin=name)
+        described = _checkpoint(name, config, _read(file), pretrained, origin=name)
         return replace(described, licence=licence, tokenizer=tokenizer, source=source)
     try:
         # open_clip loads them itself: it knows every format that its tags were ever written in.

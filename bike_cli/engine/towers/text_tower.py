@@ -57,6 +57,16 @@ def _description(text: Any) -> Any | None:  # noqa: ANN401
     return getattr(text, "config", None)
 
 
+def set_grad_checkpointing(model: ImageTextModel, enabled: bool) -> None:
+    """Let towers compute their states again for gradients, which saves memory, or keep them.
+
+    A text tower that transformers runs always keeps them. It would compute them again in training mode only, which has
+    dropout; and open_clip cannot switch it off.
+    """
+    of_open_clip = _description(text_modules(model)) is None
+    (model if of_open_clip else model.visual).set_grad_checkpointing(enabled)
+
+
 @dataclass(frozen=True, eq=False)
 class TextTower:
     """The text tower of a model; it shares the model's weights."""

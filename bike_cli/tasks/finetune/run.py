@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from bike_cli.config import Device, EngineConfig, FinetuneConfig, Precision
 from bike_cli.data.labelled.train_sets import TrainSet, read_labelled
 from bike_cli.engine.engine import Engine, load
+from bike_cli.engine.towers.text_tower import set_grad_checkpointing
 from bike_cli.errors import UsageError
 from bike_cli.inference.processes import ProcessGroup
 from bike_cli.settings import build
@@ -323,7 +324,7 @@ def _video_training(plan: RunPlan, pool: DecodePool, group: ProcessGroup, report
     if batches.strategy == "fsdp" and group.count > 1:
         check_sharding(engine)
         engine = copy_trained_weights(engine)
-    engine.encoder.model.set_grad_checkpointing(batches.checkpointing)
+    set_grad_checkpointing(engine.encoder.model, batches.checkpointing)
     learner = Learner(
         engine,
         plan.texts,

@@ -23,6 +23,7 @@ from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.engine.models.folder import load_folder, save_folder
 from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.engine.towers.placement import place
+from bike_cli.engine.towers.text_tower import set_grad_checkpointing
 from bike_cli.errors import ModelError, UsageError
 from bike_cli.records import Prompt
 
@@ -156,6 +157,16 @@ def test_the_text_tower_can_be_trained(tmp_path: Path, arch: str) -> None:
     assert trained == {name for name, _ in tower.modules.named_parameters()}
     tower.modules.transformer.requires_grad_(False)
     assert not tower.trains()
+
+
+@needs_transformers
+def test_only_the_image_tower_computes_states_again(tmp_path: Path) -> None:
+    model = opened(tmp_path / "r", "nllb-clip-base", "nllb").encoder.model
+
+    for enabled in (True, False):
+        set_grad_checkpointing(model, enabled)
+        assert model.visual.transformer.grad_checkpointing is enabled
+        assert not any(getattr(m, "gradient_checkpointing", False) for m in model.text.modules())
 
 
 # -- where models come from ---------------------------------------------------------------------------------------
