@@ -239,7 +239,7 @@ def test_a_folder_that_is_a_file_is_a_usage_error(server: Hub, tmp_path: Path) -
         ("ViT-B-16,opnai", "open_clip has no such weights"),
         ("ViT-B-61,openai", "open_clip has no such architecture; did you mean "),
         ("ViT-B-16,openai", r"trained with another activation \(QuickGELU\); use ViT-B-16-quickgelu,openai"),
-        ("nllb-clip-base,v1", "its text tower is a model of its own .* use -m multilingual instead"),
+        ("nllb-clip-base,v1", r"pip install 'bike-cli\[hf\]'"),
         ("nope", r"is not a short name, ARCH,TAG or hf-hub:OWNER/NAME; bike models --all lists all names$"),
         ("ViT-B-32,zzz", r"open_clip has no such weights; choose openai, .* or another one of bike models --all$"),
         ("", "is not a short name"),

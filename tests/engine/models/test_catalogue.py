@@ -104,7 +104,12 @@ def test_all_recorded_sizes_are_those_of_the_architectures() -> None:
 
 
 def test_the_sizes_of_every_model_that_runs_are_recorded() -> None:
-    assert {arch for arch, _ in catalogue.runnable_tags()} <= recorded_sizes().keys()
+    described = {
+        arch
+        for arch, _ in catalogue.runnable_tags()
+        if not catalogue.architecture(arch)["text_cfg"].get("hf_model_name")
+    }
+    assert described <= recorded_sizes().keys()
 
 
 def test_a_size_that_is_not_known_is_estimated_from_the_parameters() -> None:
@@ -119,7 +124,8 @@ def test_a_size_that_is_not_known_is_estimated_from_the_parameters() -> None:
 
 
 def test_every_model_that_runs_has_a_family() -> None:
-    assert [pair for pair in catalogue.runnable_tags() if family_of(*pair) is None] == []
+    unknown = {arch for arch, tag in catalogue.runnable_tags() if family_of(arch, tag) is None}
+    assert {arch for arch in unknown if not arch.startswith("nllb-clip-")} == set()
     assert family_of("ViT-B-32", "nobodys") is None
 
 
