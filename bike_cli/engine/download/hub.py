@@ -54,6 +54,7 @@ class ModelFile:
 
     Args:
         model: the name that the user gave.
+        arch: architecture of the model; empty for a repository, whose configuration says it.
         names: file names, the preferred one first; one of them is enough.
         size: size of the first file in bytes; None if unknown.
         is_exact: whether `size` is exact, or was estimated from the number of parameters.
@@ -112,7 +113,7 @@ def repository_files(model: str, repository: str, revision: str | None = None) -
         ((SETTINGS_FILE,), "tokenizer"),
     ]
     revision = revision or ModelFile.revision
-    return [ModelFile(model, "ARCH", repository, names, kind=kind, revision=revision) for names, kind in kinds]
+    return [ModelFile(model, "", repository, names, kind=kind, revision=revision) for names, kind in kinds]
 
 
 def fetch_all(files: Sequence[ModelFile], *, offline: bool) -> list[Path]:
@@ -228,7 +229,8 @@ def _forbidden(files: Sequence[ModelFile], reason: str) -> ModelError:
 
 def _missing(files: Sequence[ModelFile], problem: str, advice: str = "") -> ModelError:
     model, kinds = files[0].model, list(dict.fromkeys(file.kind for file in files))
-    own_file = [f"your own file: -m {file.arch},FOLDER/{file.names[0]}" for file in files if file.kind == "weights"]
+    weights = [file for file in files if file.kind == "weights" and file.arch]
+    own_file = [f"your own file: -m {file.arch},FOLDER/{file.names[0]}" for file in weights]
     return ModelError(
         f"model {model!r}: its {all_of(kinds)} {'is' if kinds == ['tokenizer'] else 'are'} {problem}",
         details=[

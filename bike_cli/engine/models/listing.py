@@ -154,6 +154,8 @@ def _tagged(arch: str, tag: str) -> KnownModel:
     name, sizes, family = f"{arch},{tag}", sizes_of(arch), family_of(arch, tag)
     weights, tokenizer = weights_of(arch, tag), tokenizer_of(arch, model=name)
     files = [file for file in (weights, tokenizer) if file is not None]
+    alias = next((alias for alias in ALIASES.values() if (alias.arch, alias.tag) == (arch, tag)), None)
+    estimated = None if sizes is None else BYTES_PER_PARAMETER * sizes.parameters
     text = architecture(arch)["text_cfg"]
     assert isinstance(text, Mapping)
     return KnownModel(
@@ -170,8 +172,8 @@ def _tagged(arch: str, tag: str) -> KnownModel:
         context=text.get("context_length", 77),
         crops=open_clip.get_pretrained_cfg(arch, tag).get("resize_mode", "shortest") == "shortest",
         bytes_on_disk=None if weights is None else _bytes_cached(files),
-        download_bytes=None if sizes is None else BYTES_PER_PARAMETER * sizes.parameters,
-        is_estimated=True,
+        download_bytes=estimated if alias is None else alias.size,
+        is_estimated=alias is None or not alias.is_exact,
     )
 
 

@@ -77,6 +77,8 @@ def test_every_tag_that_runs_is_listed_with_all_facts() -> None:
         assert model.parameters == (model.image_parameters or 0) + (model.text_parameters or 0)
         assert all((model.family, model.licence, model.repository, model.input_px, model.context)), model.name
         assert model.crops is not None
+    sizes = {f"{alias.arch},{alias.tag}": alias.size for alias in ALIASES.values()}
+    assert {model.name: model.download_bytes for model in tags if model.name in sizes} == sizes
     vitamin = next(model for model in tags if model.arch == "ViTamin-XL-384")
     assert vitamin.input_px == 384
 
