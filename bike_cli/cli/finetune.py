@@ -35,7 +35,7 @@ from bike_cli.config import BatchConfig, FinetuneConfig, flag
 from bike_cli.config.fields import DATA, OUTPUT
 from bike_cli.config.finetune import RUN_CONFIG
 from bike_cli.errors import ExitCode, UsageError
-from bike_cli.settings import flatten, resolve
+from bike_cli.settings import flatten, naming_origins, resolve
 from bike_cli.wording import count
 
 if TYPE_CHECKING:
@@ -133,7 +133,10 @@ def configure(flags: Flags, request: FinetuneRequest) -> tuple[FinetuneConfig, F
 def _settings_of_run(folder: Path) -> Mapping[str, object] | None:
     """Return the settings that a run was started with; None if the folder contains no run."""
     file = folder / RUN_CONFIG
-    return flatten(resolve(FinetuneConfig, flags={}, file=file, environment={})) if file.is_file() else None
+    if not file.is_file():
+        return None
+    with naming_origins():  # of its own: flags may replace these values
+        return flatten(resolve(FinetuneConfig, flags={}, file=file, environment={}))
 
 
 def finetune(config: FinetuneConfig, request: FinetuneRequest) -> ExitCode:
