@@ -29,6 +29,7 @@ REFUSED = {
         "cache": "perhaps",
         "cache_dir": "FOREIGN",
         "pool": "max",
+        "scores": "none",
         "spot": "none",
         "temperature": "0",
         "attributes": "nope",
