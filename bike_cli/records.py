@@ -281,6 +281,8 @@ class Prediction(_ShowsShapes, _OnTimeline):
         timeline: of the frames of `saliency`, [T].
         frames: frames per clip.
         scores: what the scores of `ranked` are.
+        spotting: what weights the frames: `words`, `eot`, `all`, or `beginnings`, those of the label in a model without
+            features of tokens. None: nothing does, with mean pooling.
     """
 
     source: Source
@@ -291,6 +293,7 @@ class Prediction(_ShowsShapes, _OnTimeline):
     frames: int
     model: str
     scores: ScoreKind = "softmax"
+    spotting: str | None = None
 
     def __repr__(self) -> str:
         """Return the source and the best labels, short enough for one line; the fields have the rest."""

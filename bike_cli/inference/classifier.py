@@ -98,6 +98,15 @@ class Classifier:
             return (self.engine,)
         return self.engine, self.branch.engine
 
+    @property
+    def spotting(self) -> str | None:
+        """What weights the frames; see `Prediction.spotting`."""
+        if self.texts.voters is None:
+            return None
+        spot = self.config.spotting.spot or self.engine.recipe.spot
+        has_words = spot != "words" or self.engine.encoder.text_tower.has_token_features
+        return spot if has_words else "beginnings"
+
     @torch.no_grad()
     def answer(self, clip: Clip, *, top: int, explain: bool, scores: ScoreKind = "softmax") -> Prediction:
         """Return the answer for a clip; see `answers`."""
@@ -229,6 +238,7 @@ class Classifier:
             frames=features.frames.shape[1],
             model=self.engine.name,
             scores=kind,
+            spotting=self.spotting,
         )
 
     def _head_views(self, head: Head, informed: Tensor) -> Views:

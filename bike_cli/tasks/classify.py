@@ -32,6 +32,7 @@ def classify(
     spent: Timings | None = None,
     saved: SavedClassifier | None = None,
     learnt: SavedClassifier | None = None,
+    releases_text: bool = False,
 ) -> Iterator[Prediction | Failure]:
     """Yield one answer or failure for each source, in order, as soon as it is known.
 
@@ -47,6 +48,8 @@ def classify(
         saved: a classifier that `load_classifier` returns; `labels` must begin with its own, in its order, and further
             labels are scored by their text alone.
         learnt: deprecated name of `saved`.
+        releases_text: free the memory of text towers that are not needed once the labels are encoded; `engine` can then
+            encode no other texts.
     Raises:
         TypeError: `sources` or `labels` is a single path or text.
         UsageError: no label, a repeated label, an unknown template or lexicon, more frames than the model has positions
@@ -65,6 +68,9 @@ def classify(
     if len(labels) == 1 and config.scores == "softmax":
         problem = "is the only label, so its score is 1.0 whatever a video shows"
         logger.warning("label %r: %s; add labels of what else videos may show", labels[0], problem)
+    if releases_text and (classifier.branch is None or classifier.branch.weight == 0):  # else it reads sentences
+        for used in classifier.engines:
+            used.encoder.text_tower.release()
     answers = _answers(classifier, config, sources, pool, spent or Timings())
     next(answers)
     return cast("Iterator[Prediction | Failure]", answers)

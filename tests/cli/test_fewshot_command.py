@@ -597,7 +597,9 @@ def test_an_unknown_model_names_the_nearest(data: Path) -> None:
     ran = bike("fewshot", "-m", "tinny", data)
 
     assert ran.exit_code == ExitCode.NO_MODEL
-    assert output(ran).startswith("model 'tinny': is not a short name, ARCH,TAG, file or folder; did you mean tiny?")
+    assert output(ran).startswith(
+        "model 'tinny': is not a short name, ARCH,TAG, file or folder; did you mean tiny or pe-tiny?"
+    )
 
 
 @pytest.mark.parametrize("flag", ["-o", "--save"])

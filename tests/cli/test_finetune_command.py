@@ -1241,7 +1241,7 @@ def test_single_videos_per_class_leave_none_for_validation(own: Path, out: Path)
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("tinny", "model 'tinny': is not a short name, ARCH,TAG, file or folder; did you mean tiny?"),
+        ("tinny", "model 'tinny': is not a short name, ARCH,TAG, file or folder; did you mean tiny or pe-tiny?"),
         ("base", "model 'base': its weights are not on this disk, and --offline forbids downloading them"),
     ],
 )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import bike_cli as bike
 from bike_cli.config import PROMPT, AttributeConfig, Pool, SamplingConfig, Spot, SpottingConfig, StoreConfig
-from bike_cli.engine.engine import Engine
+from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.engine.models.folder import save_folder
 from bike_cli.engine.store.file import store_file
@@ -525,3 +525,31 @@ def test_an_empty_name_is_a_failure_and_never_the_current_folder(tiny: Engine, n
 
     assert isinstance(failure, Failure)
     assert (failure.kind, failure.message) == ("missing", f"{name!r}: is an empty name; give the path of a video")
+
+
+# -- memory of text towers
+
+
+def test_a_released_text_tower_changes_no_answer_and_takes_no_memory() -> None:
+    engine, film = load("tiny", device="cpu"), drawn("red square")
+    expected = ask(engine, film, config())
+
+    (answer,) = bike.classify(engine, [film], LABELS, config(), releases_text=True)
+
+    assert isinstance(answer, Prediction)
+    assert answer.ranked == expected.ranked
+    text = engine.encoder.text_tower
+    on_disk = [p.numel() for p in text.modules.parameters() if not p.is_meta]
+    assert sum(on_disk) < 0.7 * sum(p.numel() for p in text.modules.parameters())  # the image tower is left
+    with pytest.raises(ValueError, match="the text tower was released"):
+        engine.encode_texts(["a"])
+
+
+def test_a_text_tower_that_reads_attributes_is_kept() -> None:
+    engine = load("tiny", device="cpu")
+    weighted = config(attributes=AttributeConfig("shapes", attribute_weight=0.2))
+
+    (answer,) = bike.classify(engine, [drawn("red square")], LABELS, weighted, releases_text=True)
+
+    assert isinstance(answer, Prediction)
+    assert not engine.encoder.text_tower.is_released

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -13,6 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from bike_cli.cli.classify.labels import check_quotes, labels_of
 from bike_cli.cli.classify.resume import ExistingRecords, RecordFormat, read_existing, record_format
 from bike_cli.cli.classify.sources import Inputs, Sources, check_output, list_sources, name_of
 from bike_cli.cli.classify.summary import Tally, summary, timings
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from bike_cli.data.shards import Shard
     from bike_cli.engine.heads.saved_classifier import SavedClassifier
 
+LARGE_TEXT_TOWER = 100_000_000  # parameters that are worth freeing: 400 MB
 logger = logging.getLogger(__name__)
 
 
@@ -147,8 +148,8 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
     from bike_cli.data.shards import parse_shard
 
     _check_model(config, request)
-    labels = _labels(config, request)
-    _check_quotes(request)
+    labels = labels_of(config, request)
+    check_quotes(request)
     shard = None if request.shard is None else parse_shard(request.shard)
     format_ = format_of(request.format, request.output)
     read = (request.labels, request.classifier, request.files_from)
@@ -259,7 +260,16 @@ def _answers(
     from bike_cli.tasks.classify import classify as run
 
     with loading("labels", quiet=request.quiet):
-        return run(engine, sources, labels, config, pool=running.pool, spent=spent, saved=request.saved)
+        return run(
+            engine,
+            sources,
+            labels,
+            config,
+            pool=running.pool,
+            spent=spent,
+            saved=request.saved,
+            releases_text=engine.encoder.text_tower.parameters > LARGE_TEXT_TOWER,
+        )
 
 
 def _total(names: list[str] | None, sources: Sources, shard: Shard | None, existing: ExistingRecords) -> Total:
@@ -356,45 +366,3 @@ def _check_model(config: ClassifyConfig, request: ClassifyRequest) -> None:
             f"{trained}, or train it again with --model {wanted}",
             settings=("model",),
         )
-
-
-def _check_quotes(request: ClassifyRequest) -> None:
-    """Raise UsageError for `-L running, jumping clip.mp4`: the shell has split the labels."""
-    missing = [video for video in request.videos if not os.path.lexists(video)]
-    split = next((text for text in (*request.label_list, *missing) if text.endswith(",")), None)
-    if request.label_list and missing and split is not None:
-        raise UsageError(
-            f"-L: {missing[0]!r} is not a file, and {split!r} ends with a comma; quote the labels, such as "
-            "-L 'running, jumping'"
-        )
-
-
-def _labels(config: ClassifyConfig, request: ClassifyRequest) -> tuple[str, ...]:
-    from bike_cli.data.labels import parse_labels, read_labels
-
-    known = request.saved or request.training
-    known = known if known is not None and known.labels else None
-    is_given = request.labels is not None or bool(request.label_list)
-    if request.saved is not None and is_given:
-        raise UsageError(
-            f"labels: {request.classifier} has labels already; leave -l and -L out, or add labels with --also"
-        )
-    if known is not None and not is_given:
-        return (*known.labels, *known.also, *(parse_labels(request.also, "--also") if request.also else ()))
-    if request.also:
-        raise UsageError(
-            "--also: adds labels to those of a classifier or a trained model; leave it out, and give all labels with -L"
-        )
-    if request.labels is not None and request.label_list:
-        raise UsageError("labels: both -l and -L were given; choose one")
-    if request.labels is not None:
-        return read_labels(request.labels)
-    if request.label_list:
-        return parse_labels(request.label_list)
-    raise UsageError(f"labels: missing; add -l {_labels_file(config)}, or -L 'running, jumping', or a --classifier")
-
-
-def _labels_file(config: ClassifyConfig) -> str:
-    """Return the labels of a model that version 0.1 fine-tuned, which does not name them itself; else an example."""
-    file = Path(config.engine.model, "labels.txt")
-    return str(file) if file.is_file() else "labels.txt"

@@ -9,7 +9,7 @@ from bike_cli.records import Failure, Prediction, Ranked
 
 Cell = str | int | float | None
 RANKED = ("label", "score", "cosine", "match")  # of each label
-EXPLANATION = ("times_s", "positions", "saliency")  # lists of numbers, one for each frame
+EXPLANATION = ("times_s", "positions", "saliency", "spotting")  # the first three: lists of numbers, one for each frame
 
 
 def as_object(record: Prediction | Failure, settings: str | None = None) -> JsonObject:
@@ -40,6 +40,7 @@ def as_object(record: Prediction | Failure, settings: str | None = None) -> Json
         found["times_s"] = [_rounded(t, 3) for t in record.times_s.tolist()]
         found["positions"] = None if record.positions is None else record.positions.tolist()
         found["saliency"] = [_rounded(weight) for weight in record.saliency.tolist()]
+        found["spotting"] = record.spotting
     return found
 
 
@@ -75,9 +76,11 @@ def _numbers(ranked: Ranked) -> list[Cell]:
 def _explanation(record: Prediction) -> list[Cell]:
     found = as_object(record)
     lists = [found.get(name) for name in EXPLANATION]
-    return [
-        ";".join("" if x is None else str(x) for x in values) if isinstance(values, list) else None for values in lists
-    ]
+    return [_joined(values) if isinstance(values, list) else values for values in lists]  # type: ignore[misc]
+
+
+def _joined(numbers: list[object]) -> str:
+    return ";".join("" if number is None else str(number) for number in numbers)
 
 
 def _rounded(number: float, digits: int = 6) -> float | None:

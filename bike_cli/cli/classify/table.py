@@ -157,7 +157,8 @@ def _detail(record: Prediction, width: int, ascii_only: bool) -> Group:
     if record.attributes:
         about.add_row("Seen", plain(", ".join(a.phrase for a in record.attributes), "cyan"))
     length = "" if record.duration_s is None else f" of {record.duration_s:.1f} s"
-    about.add_row("Read", plain(f"{count(record.frames, 'frame')}{length}, model {record.model}"))
+    spotting = f", spotting by {record.spotting}" if record.saliency is not None and record.spotting else ""
+    about.add_row("Read", plain(f"{count(record.frames, 'frame')}{length}, model {record.model}{spotting}"))
     return Group(plain(record.source.id, "bold"), table, about, *_notes(record, width, ascii_only))
 
 

@@ -186,6 +186,7 @@ def construct(config: Mapping[str, object]) -> ImageTextModel:
 def suggestion(name: str, known: Sequence[str], otherwise: str = "bike models --all lists all names") -> str:
     """Return what to do about a misspelled name, to end a message with: the nearest known names, or else a hint."""
     near = difflib.get_close_matches(name[:LONGEST_NAME], known, n=3, cutoff=SIMILAR)
+    near = near or [other for other in known if sorted(other) == sorted(name)]  # letters that changed places
     near = near or [longer for longer in known if len(name) > 1 and longer.startswith(name)][:3]
     return f"did you mean {either(near)}?" if near else otherwise
 

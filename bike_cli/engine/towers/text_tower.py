@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from bike_cli.engine.towers.neighbours import clip_features, reads_neighbours
 
+_LARGE_PARTS = ("token_embedding", "transformer")  # of a text tower
+
 ImageTextModel: TypeAlias = CLIP | CustomTextCLIP | CoCa
 
 
@@ -135,6 +137,23 @@ class TextTower:
         embedding = text.token_embedding if is_own else text.transformer.get_input_embeddings()
         known: list[bool] = embedding.weight.detach().any(dim=1).tolist()
         return known
+
+    @property
+    def parameters(self) -> int:
+        """The number of its parameters, without those of a few vectors."""
+        parts = [getattr(self.modules, name, None) for name in _LARGE_PARTS]
+        return sum(p.numel() for part in parts if part is not None for p in part.parameters())
+
+    def release(self) -> None:
+        """Free the memory of the tower, which can be most of a multilingual model; it reads no more texts."""
+        for name in _LARGE_PARTS:
+            if hasattr(self.modules, name):
+                getattr(self.modules, name).to("meta")
+
+    @property
+    def is_released(self) -> bool:
+        """Whether its memory was freed."""
+        return bool(next(self.modules.transformer.parameters()).is_meta)
 
     def trains(self) -> bool:
         """Return whether a weight of its transformer learns."""

@@ -110,7 +110,7 @@ def test_a_table_into_a_pipe_has_no_colour(clips: Path, labels: Path) -> None:
 def test_explained_answers_say_which_frames_decided(clips: Path, labels: Path) -> None:
     (record,) = classify(clips / "red_square.mp4", "-l", labels, "--explain", "--frames", "4").records
 
-    assert list(record) == [*FIELDS, "times_s", "positions", "saliency"]
+    assert list(record) == [*FIELDS, "times_s", "positions", "saliency", "spotting"]
     assert record["positions"] == [0, 4, 8, 12]
     assert record["times_s"] == [0.0, 0.5, 1.0, 1.5]  # 16 frames at 8 a second, in four segments
     assert sum(record["saliency"]) == pytest.approx(1, abs=1e-5)  # type: ignore[call-overload]
@@ -433,7 +433,8 @@ def test_flags_that_do_not_parse_are_wrong_use(arguments: list[str]) -> None:
 def test_an_unknown_model_names_the_nearest(clips: Path, labels: Path) -> None:
     ran = bike("classify", clips, "-l", labels, "-m", "tinny")
 
-    assert stderr_of(ran).startswith("model 'tinny': is not a short name, ARCH,TAG, file or folder; did you mean tiny?")
+    message = "model 'tinny': is not a short name, ARCH,TAG, file or folder; did you mean tiny or pe-tiny?"
+    assert stderr_of(ran).startswith(message)
     assert ran.exit_code == ExitCode.NO_MODEL == 5
 
 

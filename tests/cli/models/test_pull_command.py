@@ -174,7 +174,7 @@ def test_long_downloads_print_a_line_now_and_then(server: Hub, monkeypatch: pyte
 
     lines = bike("models", "pull", "base").stderr.splitlines()
 
-    shares = [int(match[1]) for line in lines if (match := re.match(r"base: (\d+)%, .* of ", line))]
+    shares = [int(match[1]) for line in lines if (match := re.match(r"base: (\d+) %, .* of ", line))]
     assert shares == sorted(shares)
     assert 5 <= len(shares) <= 10
 

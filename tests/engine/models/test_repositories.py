@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -14,6 +15,7 @@ from huggingface_hub import constants
 from repositories import COMMIT, put_on_hub, write_repository
 from text_configs import small_config
 
+import bike_cli as bike
 from bike_cli.engine.download.hub import HubSource
 from bike_cli.engine.engine import Engine, assemble
 from bike_cli.engine.models.checkpoints import open_checkpoint
@@ -312,3 +314,17 @@ def test_weights_without_a_bias_make_a_model_without_one(tmp_path: Path) -> None
     write_repository(tmp_path, "MobileCLIP-S1", init_logit_bias=-10.0, **{"embed_dim": config["embed_dim"]})
 
     assert getattr(open_checkpoint(str(tmp_path)).clip, "logit_bias", None) is None
+
+
+@pytest.mark.parametrize(("arch", "spotting"), [("PE-Core-B-16", "words"), ("MobileCLIP-S1", "beginnings")])
+def test_an_answer_says_what_weighted_its_frames(tmp_path: Path, arch: str, spotting: str) -> None:
+    engine = assembled(open_checkpoint(str(write_repository(tmp_path, arch))))
+    film = np.zeros((4, 20, 30, 3), dtype=np.uint8)
+    config = {
+        spot: bike.ClassifyConfig(spotting=bike.SpottingConfig(spot=spot), explain=True) for spot in ("words", "eot")
+    }
+    config["mean"] = bike.ClassifyConfig(spotting=bike.SpottingConfig(pool="mean"), explain=True)
+
+    answers = {name: next(iter(bike.classify(engine, [film], ["a", "b c"], chosen))) for name, chosen in config.items()}
+
+    assert [answers[name].spotting for name in ("words", "eot", "mean")] == [spotting, "eot", None]  # type: ignore[union-attr]
