@@ -48,7 +48,8 @@ def test_a_match_is_written_with_the_digits_of_a_score() -> None:
 def test_an_explained_prediction_ends_with_times_positions_and_saliency() -> None:
     explained, plain = as_object(prediction()), as_object(prediction(weights=None))
 
-    assert explained == {**plain, "times_s": [0.0, 0.5, 1.0], "positions": [0, 10, 20], "saliency": [0.1, 0.2, 0.7]}
+    added = {"times_s": [0.0, 0.5, 1.0], "positions": [0, 10, 20], "saliency": [0.1, 0.2, 0.7], "spotting": None}
+    assert explained == {**plain, **added}
 
 
 def test_a_warning_is_a_field() -> None:
