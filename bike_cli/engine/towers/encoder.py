@@ -18,7 +18,8 @@ from bike_cli.engine.towers.batches import Batches
 from bike_cli.engine.towers.neighbours import reads_neighbours
 from bike_cli.engine.towers.placement import Placement
 from bike_cli.engine.towers.speedups import answer_for_class_token
-from bike_cli.engine.towers.text_tower import ImageTextModel, TextTower, device_rows, image_tower, width_of
+from bike_cli.engine.towers.text_tower import ImageTextModel, TextTower, image_tower, width_of
+from bike_cli.engine.towers.tokenizers import FileTokenizer
 from bike_cli.engine.towers.tokens import Tokenizer, Tokens, Truncated, tokenise
 from bike_cli.engine.towers.transforms import ImageRecipe, normalise, views
 from bike_cli.errors import ModelError, UsageError
@@ -28,6 +29,7 @@ from bike_cli.records import Prompt, TextFeatures
 AT_ONCE_ON_CUDA, AT_ONCE_ELSEWHERE = 128, 32
 # Pixels that are resized at once on a GPU, whatever the size of frames; the computation takes 800 MB.
 PIXELS_AT_ONCE = 2**26
+WAY_OUT = "give the tokenizer that it was trained with"
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +155,7 @@ class Encoder:
             longest = self.context if positions == "all" else max(len(read[i].ids) for i in batch)
             rows = [self.tokenizer.padded(read[i].ids, longest) for i in batch]
             with self.placement.autocast():
-                states = self.text_tower.token_features(device_rows(rows, device)).float()  # [b, l, D]
+                states = self.text_tower.token_features(self._batch(rows)).float()  # [b, l, D]
             for row, i in enumerate(batch):
                 classes[i] = states[row, read[i].end]
                 tokens[i, : len(kept[i])] = states[row, kept[i].start : kept[i].stop]
@@ -184,9 +186,17 @@ class Encoder:
             length = self.context if reads_padding else max(len(rows[i]) for i in batch)
             padded = [self.tokenizer.padded(rows[i], length) for i in batch]
             with self.placement.autocast():
-                features[batch] = self.text_tower.features(device_rows(padded, device)).float()
+                features[batch] = self.text_tower.features(self._batch(padded)).float()
         places = {text: i for i, text in enumerate(different)}
         return features[[places[text] for text in texts]]
+
+    def _batch(self, rows: list[list[int]]) -> Tensor:
+        """Return token ids as a tensor [b, l] on the device."""
+        highest, known = max((token for row in rows for token in row), default=0), self.text_tower.vocabulary
+        if highest >= known:
+            name = _shown(self.model, self.tokenizer)
+            raise ModelError(f"{name}: knows {known:,} tokens, but its tokenizer gives number {highest:,}; {WAY_OUT}")
+        return torch.tensor(rows, device=self.placement.device)
 
     def _by_length(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         """Yield the indices of texts in batches, the shortest texts first."""
@@ -207,7 +217,8 @@ class Encoder:
         Models that were trained on few words have such texts, such as the bundled one; a CLIP knows every token.
         """
         known = self.text_tower.known_tokens()
-        return [i for i, text in enumerate(texts) if not any(known[token] for token in self.tokenizer.encode(text))]
+        read = [self.tokenizer.encode(text) for text in texts]
+        return [i for i, ids in enumerate(read) if not any(token < len(known) and known[token] for token in ids)]
 
     @cached_property
     def identity(self) -> str:
@@ -262,7 +273,7 @@ def adapt(
         ModelError: a tokenizer with more tokens than the model has embeddings, or with another padding.
         UsageError: `compiled`, on a machine that cannot compile.
     """
-    _check_tokenizer(tokenizer, TextTower(model), type(model).__name__)
+    _check_tokenizer(tokenizer, TextTower(model), _shown(model, tokenizer))
     model = model.to(placement.device).eval()
     if not reads_neighbours(model.visual):
         answer_for_class_token(model.visual)
@@ -271,15 +282,22 @@ def adapt(
     return _compiled(encoder) if compiled else encoder
 
 
+def _shown(model: ImageTextModel, tokenizer: Tokenizer) -> str:
+    return tokenizer.name if isinstance(tokenizer, FileTokenizer) else type(model).__name__
+
+
 def _check_tokenizer(tokenizer: Tokenizer, tower: TextTower, name: str) -> None:
-    way_out = "give the tokenizer that it was trained with"
     empty = tokenizer.padded(tokenizer.row([]).ids, tokenizer.context)
     needed = max(tokenizer.vocabulary, max(empty) + 1)
     if tower.vocabulary < needed:
-        raise ModelError(f"{name}: knows {tower.vocabulary:,} tokens, but its tokenizer has {needed:,}; {way_out}")
+        raise ModelError(f"{name}: knows {tower.vocabulary:,} tokens, but its tokenizer has {needed:,}; {WAY_OUT}")
     pad = tokenizer.padded([], 1)[0]
     if tower.padding not in (None, pad):
-        raise ModelError(f"{name}: pads texts with {tower.padding}, but its tokenizer with {pad}; {way_out}")
+        raise ModelError(f"{name}: pads texts with {tower.padding}, but its tokenizer with {pad}; {WAY_OUT}")
+    # With the highest number in front, a tower that looks for the highest one would find it, and not the end.
+    row = tokenizer.row([tokenizer.vocabulary - 1, 0]).ids
+    if tower.has_token_features and tower.place_read(row) != row.index(row[-1]):
+        raise ModelError(f"{name}: does not read texts where its tokenizer ends them; {WAY_OUT}")
 
 
 def _compiled(encoder: Encoder) -> Encoder:

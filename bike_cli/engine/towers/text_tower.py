@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, TypeAlias
 
-import torch
 from open_clip import CustomTextCLIP
 from open_clip.coca_model import CoCa
 from open_clip.model import CLIP
@@ -104,6 +103,18 @@ class TextTower:
         is_causal = getattr(text, "attn_mask", None) is not None
         return is_causal and not has_class_token and pooling in ("argmax", "eos")
 
+    def place_read(self, row: list[int]) -> int:
+        """Return the position that becomes the feature of a whole text, in a tower with features of tokens.
+
+        Source: open_clip's `text_global_pool`.
+        """
+        text = self.modules
+        if (getattr(text, "text_pool_type", None) or text.pool_type) == "argmax":
+            return row.index(max(row))
+        end = getattr(text, "text_eos_id", None)
+        end = text.eos_id if end is None else end
+        return row.index(end) if end in row else 0
+
     def features(self, rows: Tensor) -> Tensor:
         """Return the features [b, D] of texts given as token ids, with a gradient if weights train.
 
@@ -158,8 +169,3 @@ class TextTower:
     def trains(self) -> bool:
         """Return whether a weight of its transformer learns."""
         return any(parameter.requires_grad for parameter in self.modules.transformer.parameters())
-
-
-def device_rows(rows: list[list[int]], device: torch.device) -> Tensor:
-    """Return token ids as a tensor [b, l] on a device."""
-    return torch.tensor(rows, device=device)

@@ -120,13 +120,22 @@ class FileTokenizer:
         return hashlib.sha256(self.content).hexdigest()
 
     @property
+    def fingerprint(self) -> str:
+        """A hash of all that rows depend on, except their length."""
+        return hashlib.sha256(f"{self.sha256} {self.recipe}".encode()).hexdigest()[:16]
+
+    @property
     def vocabulary(self) -> int:
         """The number of token ids, without those that were added later."""
         return int(self._tokenizer.get_vocab_size(with_added_tokens=False))
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, without start, end and padding."""
-        ids = self._tokenizer.encode(get_clean_fn(self.recipe.clean)(text), add_special_tokens=False).ids
+        try:
+            ids = self._tokenizer.encode(get_clean_fn(self.recipe.clean)(text), add_special_tokens=False).ids
+        except Exception as e:  # the library raises nothing more specific
+            fact = first_line(e)
+            raise ModelError(f"{self.name}: its {TOKENIZER_FILE} cannot read texts ({fact}); download it again") from e
         return [0 if token == self.recipe.zeroed else token for token in ids]
 
     def decode(self, ids: list[int]) -> str:

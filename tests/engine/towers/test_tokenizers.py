@@ -207,6 +207,42 @@ def test_a_wrong_recipe_changes_features(kind: str) -> None:
         assert float(torch.nn.functional.cosine_similarity(before, after).min()) < 0.999, change
 
 
+@pytest.mark.parametrize("change", [{"pool_type": "argmax"}, {"eos_id": 1}])
+def test_a_tower_that_reads_texts_elsewhere_than_at_their_end_is_refused(change: dict[str, Any]) -> None:
+    config = small_config("ViT-H-14-worldwide")
+    config["text_cfg"] |= {"context_length": 77, "vocab_size": 400, **change}
+    recipe = ImageRecipe(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+    with pytest.raises(ModelError, match=r"^metaclip2: does not read texts where its tokenizer ends them"):
+        adapt(random_model(config), tokenizer=tokenizer_of("metaclip2"), recipe=recipe, placement=place("cpu", "fp32"))
+
+
+@pytest.mark.parametrize("kind", ["clipa", "metaclip2"])
+def test_a_number_that_the_tower_has_no_embedding_for_is_refused(kind: str) -> None:
+    encoder = encoder_of(kind)
+    tokenizer = encoder.tokenizer
+    assert isinstance(tokenizer, FileTokenizer)
+    content = json.loads(tokenizer.content)
+    start = tokenizer.vocabulary
+    # One more than the 400 that the tower knows. The library numbers added tokens one after the other.
+    content["added_tokens"] += [
+        {**content["added_tokens"][0], "id": start + i, "content": f"<more{i}>"} for i in range(401 - start)
+    ]
+    more = replace(encoder, tokenizer=replace(tokenizer, content=json.dumps(content).encode()))
+
+    assert more.unknown([f"<more{400 - start}>"]) == [0]
+    more.encode_texts([f"<more{399 - start}>"])
+    with pytest.raises(ModelError, match=f"^{kind}: knows 400 tokens, but its tokenizer gives number 400; give the"):
+        more.encode_texts(["riding a bike", f"<more{400 - start}>"])
+
+
+def test_a_tokenizer_that_cannot_read_texts_is_named() -> None:
+    content = b'{"version": "1.0", "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "[UNK]"}}'
+
+    with pytest.raises(ModelError, match=r"^mine: its tokenizer\.json cannot read texts \(.*UNK.*\)"):
+        FileTokenizer(content, TokenizerRecipe(), 16, "mine").encode("riding")
+
+
 def test_a_tokenizer_can_be_copied() -> None:
     tokenizer = tokenizer_of("siglip")
 
