@@ -17,8 +17,9 @@ from torch import Tensor
 from bike_cli.config import Device, EngineConfig, Precision, Recipe, Spot, TrainingRecord
 from bike_cli.engine.download.hub import HubSource
 from bike_cli.engine.heads.bike import MAX_FRAMES, AttributeHead, TemporalTransformer
+from bike_cli.engine.models.architecture import described
+from bike_cli.engine.models.catalogue import is_plain
 from bike_cli.engine.models.checkpoints import open_checkpoint
-from bike_cli.engine.models.open_clip.text_models import KEY as TEXT_MODEL
 from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.engine.models.weights import check_range, digest_of_weights
 from bike_cli.engine.towers.encoder import Encoder, adapt
@@ -123,12 +124,13 @@ class Engine:
         model = self.encoder.model
         kinds = {type(m).__name__ for m in model.modules()}
         weightless = sorted(kind for kind in kinds if kind.endswith("GELU") or kind == NeighbourAttention.__name__)
-        text_model = self.clip_config.get(TEXT_MODEL)  # two of them may differ in what has no weights
-        facts = (self.encoder.recipe, weightless, *([text_model] if text_model else []))
+        # Other towers also differ in what has no weights: what they read of a text, kinds of GELU, heads.
+        others = [] if is_plain(self.clip_config) else [described(self.clip_config)]
+        facts = (self.encoder.recipe, weightless, *others)
         how = hashlib.sha256(repr(facts).encode()).hexdigest()
         head = {} if self.temporal_head is None else self.temporal_head.state_dict()
         tokenizer = self.encoder.tokenizer
-        texts = f"-{tokenizer.sha256[:16]}" if isinstance(tokenizer, FileTokenizer) else ""
+        texts = f"-{tokenizer.fingerprint}" if isinstance(tokenizer, FileTokenizer) else ""
         return f"{how[:16]}-{digest_of_weights(model.state_dict())[:32]}-{digest_of_weights(head)[:16]}{texts}"
 
     def check_frames(self, frames: int) -> None:

@@ -8,6 +8,7 @@ on PyTorch's `meta` device, which must have the names and shapes of the tensors 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import types
 import typing
@@ -64,6 +65,10 @@ LIMITS: Mapping[str, tuple[int, int]] = {  # lowest and highest value
 }
 # With these keys alone, a CLIP that can be built can also be run.
 USUAL = {"image_size", "layers", "width", "head_width", "patch_size", "context_length", "vocab_size", "heads"}
+# Where weights and tokenizers come from, and how the model is built before its weights are loaded.
+NOT_COMPUTED = {"init_logit_scale", "init_logit_bias", "hf_tokenizer_name", "tokenizer_kwargs", "tokenizer_mode"} | {
+    *("hf_model_name", "hf_model_pretrained", "timm_model_pretrained", "timm_drop", "timm_drop_path", "patch_dropout"),
+}
 UNBUILDABLE = (TypeError, ValueError, LookupError, AssertionError, ArithmeticError, AttributeError, RuntimeError)
 # Functions of torch, by name: transformers replaces them by its own while it builds a model.
 RANDOM = {"normal_", "uniform_", "kaiming_uniform_"}
@@ -100,6 +105,17 @@ def check_config(config: Mapping[str, object], origin: str) -> None:
             is_resnets = name == "patch_size" and value is None and isinstance(values.get("layers"), list | tuple)
             if not is_resnets:
                 _check_value(f"clip.{tower}.{name}", value, hints[name], origin)
+
+
+def described(config: Mapping[str, Any]) -> str:
+    """Return what a model computes, without its tokenizer: the same whether defaults are given or left out."""
+    towers = {"vision_cfg": CLIPVisionCfg, "text_cfg": CLIPTextCfg, "multimodal_cfg": MultimodalCfg}
+    values = {name: value for name, value in config.items() if name not in NOT_COMPUTED and value not in (None, False)}
+    for name, tower in towers.items():
+        if name in config:
+            filled = {f.name: config[name].get(f.name, f.default) for f in dataclasses.fields(tower)}
+            values[name] = {key: v for key, v in filled.items() if key not in NOT_COMPUTED and v not in (None, {})}
+    return json.dumps(values, sort_keys=True, default=str)
 
 
 def check_outputs(clip: ImageTextModel, config: Mapping[str, Any], *, origin: str) -> None:

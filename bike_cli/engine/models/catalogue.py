@@ -107,11 +107,21 @@ def _fault(config: Mapping[str, object]) -> str | None:
     vision, text = config.get("vision_cfg"), config.get("text_cfg")
     if not isinstance(vision, Mapping) or not isinstance(text, Mapping):
         return "vision_cfg or text_cfg is not an object; fix the configuration"
+    if not _has_known_tokenizer(text):
+        return "text_cfg sets options of its tokenizer that bike does not support; choose another model"
     if text_models.names_text_model(config):
         return text_models.fault(config)
     if not config.get("custom_text") and (text.get("embed_cls") or "multimodal_cfg" in config):
         return "custom_text is not set, which its text tower needs; fix the configuration"
     return None
+
+
+def _has_known_tokenizer(text: Mapping[str, object]) -> bool:
+    """Return whether all options of a tokenizer are known; one that is left out would make other rows."""
+    options, is_file = text.get("tokenizer_kwargs") or {}, bool(text.get("hf_tokenizer_name"))
+    if not isinstance(options, Mapping) or text.get("tokenizer_mode"):
+        return False
+    return options.keys() <= {"clean", "strip_sep_token"} if is_file else options in ({}, {"clean": "lower"})
 
 
 def weights_of(arch: str, tag: str, *, model: str = "") -> hub.ModelFile | None:

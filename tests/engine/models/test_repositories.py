@@ -99,6 +99,37 @@ def test_the_fingerprint_covers_the_tokenizer(tmp_path: Path) -> None:
     assert before.identity == after.identity  # features of frames do not depend on it
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"tokenizer_kwargs": {"clean": "lower"}}, {"pool_type": "first"}, {"act_kwargs": {}}, {"heads": 4}],
+)
+def test_the_fingerprint_covers_what_has_no_weights(tmp_path: Path, change: dict[str, Any]) -> None:
+    repository = write_repository(tmp_path, "ViT-B-16-SigLIP2", "siglip2")
+    before = assembled(open_checkpoint(str(repository)))
+    file = repository / "open_clip_config.json"
+    content = json.loads(file.read_text())
+    content["model_cfg"]["text_cfg"] |= change
+    file.write_text(json.dumps(content))
+
+    after = assembled(open_checkpoint(str(repository)))
+
+    texts = ["Riding, a bike!"]
+    assert not torch.allclose(before.encode_texts(texts).classes, after.encode_texts(texts).classes, atol=1e-5)
+    assert before.fingerprint != after.fingerprint
+
+
+def test_the_fingerprint_does_not_depend_on_how_defaults_are_written(tmp_path: Path) -> None:
+    repository = write_repository(tmp_path, "ViT-B-16-SigLIP", "siglip")
+    before = assembled(open_checkpoint(str(repository)))
+    file = repository / "open_clip_config.json"
+    content = json.loads(file.read_text())
+    content["model_cfg"]["quick_gelu"] = False
+    content["model_cfg"]["text_cfg"] = {"pad_id": 0, "output_tokens": False, **content["model_cfg"]["text_cfg"]}
+    file.write_text(json.dumps(content))
+
+    assert assembled(open_checkpoint(str(repository))).fingerprint == before.fingerprint
+
+
 def test_a_tokenizer_that_changed_after_saving_is_refused(tmp_path: Path) -> None:
     repository = write_repository(tmp_path / "repository", "ViT-B-16-SigLIP", "siglip")
     save_folder(tmp_path / "bikes", open_checkpoint(str(repository)))
@@ -189,6 +220,9 @@ def test_a_revision_picks_its_snapshot(tmp_path: Path) -> None:
         "hf-hub:../x",
         "hf-hub:a/b@",
         "hf-hub:a/b@../../x",
+        "hf-hub:a/b@/etc/x",
+        "hf-hub:a/b@x//y",
+        "hf-hub:a/b@x/",
         "hf-hub:a b/c",
         "hf-hub:a--b/c",
         "hf-hub:-a/b",
@@ -282,6 +316,10 @@ def _nested(section: str, **values: object) -> Callable[[dict[str, Any]], None]:
         (_nested("vision_cfg", timm_model_name="hf-hub:a/b"), "would be fetched from the network"),
         (_nested("vision_cfg", timm_model_pretrained=True), "timm_model_pretrained is true"),
         (_nested("vision_cfg", image_size=64), "does not fit its architecture"),
+        (_nested("text_cfg", tokenizer_kwargs={"clean": "canonicalize"}), "options of its tokenizer"),
+        (_nested("text_cfg", tokenizer_kwargs={"reduction_mask": "syntax"}), "options of its tokenizer"),
+        (_nested("text_cfg", hf_tokenizer_name="a/b", tokenizer_kwargs={"n": 1}), "options of its tokenizer"),
+        (_nested("text_cfg", hf_tokenizer_name="a/b", tokenizer_mode="clips"), "options of its tokenizer"),
         (lambda c: c.update(text_cfg=3), "text_cfg is not an object"),
         (lambda c: c.update(custom_text="yes"), r"clip\.custom_text is 'yes'"),
         (lambda c: c.update(multimodal_cfg={"width": 10**9}), r"clip\.multimodal_cfg\.width is 1000000000"),

@@ -14,7 +14,7 @@ from bike_cli.engine.download import hub
 from bike_cli.errors import ModelError, shorten
 
 HUB, FOLDER = "hf-hub:", "local-dir:"
-_ON_HUB = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w./-]+))?")
+_ON_HUB = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+?)(@(?P<revision>\w[\w.-]*(/[\w.-]+)*))?")
 
 _SIZES = {"base": "B", "large": "L", "so400m": "SO400M", "giant-opt": "gopt"}
 # How the official repositories of transformers weights are called, and the short name or ARCH,TAG of the same weights.
