@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Literal, get_args
@@ -131,11 +133,9 @@ class FileTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, without start, end and padding."""
-        try:
-            ids = self._tokenizer.encode(get_clean_fn(self.recipe.clean)(text), add_special_tokens=False).ids
-        except Exception as e:  # the library raises nothing more specific
-            fact = first_line(e)
-            raise ModelError(f"{self.name}: its {TOKENIZER_FILE} cannot read texts ({fact}); download it again") from e
+        cleaned = get_clean_fn(self.recipe.clean)(text)
+        with _explaining(self.name, "cannot read a text"):
+            ids = self._tokenizer.encode(cleaned, add_special_tokens=False).ids
         return [0 if token == self.recipe.zeroed else token for token in ids]
 
     def decode(self, ids: list[int]) -> str:
@@ -159,13 +159,19 @@ def parse_tokenizer(content: bytes, name: str) -> tokenizers.Tokenizer:
     Raises:
         ModelError: the content is not a tokenizer; the message begins with `name`.
     """
-    try:
+    with _explaining(name, "is not a tokenizer"):
         tokenizer = tokenizers.Tokenizer.from_str(content.decode())
-    except Exception as e:  # the library raises nothing more specific
-        raise ModelError(f"{name}: its {TOKENIZER_FILE} is not a tokenizer ({first_line(e)}); download it again") from e
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+@contextmanager
+def _explaining(name: str, problem: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as e:  # the library raises nothing more specific
+        raise ModelError(f"{name}: its {TOKENIZER_FILE} {problem} ({first_line(e)}); download it again") from e
 
 
 def _is_id(token: object) -> bool:

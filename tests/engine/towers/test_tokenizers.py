@@ -239,7 +239,7 @@ def test_a_number_that_the_tower_has_no_embedding_for_is_refused(kind: str) -> N
 def test_a_tokenizer_that_cannot_read_texts_is_named() -> None:
     content = b'{"version": "1.0", "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "[UNK]"}}'
 
-    with pytest.raises(ModelError, match=r"^mine: its tokenizer\.json cannot read texts \(.*UNK.*\)"):
+    with pytest.raises(ModelError, match=r"^mine: its tokenizer\.json cannot read a text \(.*UNK.*\)"):
         FileTokenizer(content, TokenizerRecipe(), 16, "mine").encode("riding")
 
 
