@@ -33,6 +33,7 @@ from bike_cli.engine.download.partial_file import report_write_errors
 from bike_cli.engine.download.progress import Transfer, current_reporter
 from bike_cli.engine.download.remote_file import (
     OFFLINE_FLAG,
+    NoSuchFileError,
     RemoteFile,
     UnavailableError,
     look_up,
@@ -133,11 +134,30 @@ def check_available(files: Sequence[ModelFile], *, offline: bool) -> None:
         raise _forbidden(missing, reason)
 
 
-def fetch_optional(file: ModelFile, *, offline: bool) -> None:
-    """Download a file that not every repository has, if this one has it and the network may be used."""
-    if cached_file(file) is None and offline_reason(offline=offline) is None:
-        with suppress(ModelError):
-            download(file, offline=offline)
+def fetch_with_companion(file: ModelFile, companion: ModelFile, *, offline: bool) -> None:
+    """Download a file, and before it another one that not every repository has.
+
+    If the file is there, the other one is not looked for: it was there, or the repository did not have it.
+
+    Raises:
+        ModelError: see `download`; for the companion, too, unless the hub answers that there is none.
+    """
+    check_available([file], offline=offline)
+    if cached_file(file) is None:
+        if cached_file(companion) is None:
+            with none_on_hub_is_fine():
+                download(companion, offline=offline)
+        download(file, offline=offline)
+
+
+@contextmanager
+def none_on_hub_is_fine() -> Iterator[None]:
+    """Ignore that the hub has no such file, but not that it cannot be reached: then nobody knows."""
+    try:
+        yield
+    except ModelError as e:
+        if not isinstance(e.__cause__, NoSuchFileError):
+            raise
 
 
 def download(file: ModelFile, *, offline: bool, folder: Path | None = None) -> Path:

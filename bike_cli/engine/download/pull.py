@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,9 +103,10 @@ def _pull_repository(files: list[hub.ModelFile], folder: Path | None, *, offline
     check_described(pulled[0].path)  # before gigabytes are downloaded
     if needs_tokenizer(pulled[0].path):
         hub.check_available([tokenizer], offline=offline)
+        if hub.cached_file(settings) is not None or hub.cached_file(tokenizer) is None:  # else there is none
+            with hub.none_on_hub_is_fine():
+                pulled.append(_pull_file(settings, folder, offline=offline))
         pulled.append(_pull_file(tokenizer, folder, offline=offline))
-        with suppress(ModelError):  # not every repository has it
-            pulled.append(_pull_file(settings, folder, offline=offline))
     description = description_in(pulled[0].path, model=weights.model)
     if description is not None:
         hub.check_available([description], offline=offline)

@@ -145,7 +145,11 @@ def look_up(repository: str, names: Sequence[str], revision: str = constants.DEF
             reason = f"{host()} does not answer as a model hub: a login page of the network, a proxy or HF_ENDPOINT?"
             raise UnavailableError(reason)
         return RemoteFile(repository, name, commit, etag, metadata.size)
-    raise UnavailableError(f"{host()} has no {either(names)} in {repository}, HTTP 404")
+    raise NoSuchFileError(f"{host()} has no {either(names)} in {repository}, HTTP 404")
+
+
+class NoSuchFileError(UnavailableError):
+    """The hub answers, and has no such file."""
 
 
 @contextmanager

@@ -554,3 +554,32 @@ def test_retries_print_nothing(
 
     assert capfd.readouterr() == ("", "")
     assert all(record.levelno == logging.INFO for record in caplog.records if record.name.startswith("bike_cli"))
+
+
+# -- files that not every repository has --------------------------------------------------------------------------
+
+_, _, TOKENIZER, SETTINGS = hub.repository_files("hf-hub:timm/somebody", REPOSITORY)
+
+
+def test_a_file_that_the_repository_does_not_have_is_asked_for_once(server: Hub) -> None:
+    server.files[f"{REPOSITORY}/tokenizer.json"] = CONTENT
+
+    hub.fetch_with_companion(TOKENIZER, SETTINGS, offline=False)
+    asked = len(server.requests)
+    hub.fetch_with_companion(TOKENIZER, SETTINGS, offline=False)
+
+    assert hub.cached_file(TOKENIZER) is not None
+    assert hub.cached_file(SETTINGS) is None
+    assert len(server.requests) == asked
+
+
+def test_a_hub_that_does_not_answer_is_not_taken_for_one_without_the_file(server: Hub) -> None:
+    server.files |= {f"{REPOSITORY}/{name}": CONTENT for name in ("tokenizer.json", "tokenizer_config.json")}
+    server.status = 503
+
+    with pytest.raises(ModelError, match="HTTP 503"):
+        hub.fetch_with_companion(TOKENIZER, SETTINGS, offline=False)
+    server.status = None
+    hub.fetch_with_companion(TOKENIZER, SETTINGS, offline=False)
+
+    assert hub.cached_file(SETTINGS) is not None

@@ -69,9 +69,10 @@ def fetch_repository(files: Sequence[hub.ModelFile], *, offline: bool) -> Reposi
     if needs_tokenizer(config_file):
         needed["tokenizer"] = tokenizer
     wanted = {what: file for what, file in needed.items() if file is not None}
+    hub.check_available(list(wanted.values()), offline=offline)
+    if "tokenizer" in wanted:
+        hub.fetch_with_companion(tokenizer, settings, offline=offline)
     paths = dict(zip(wanted, hub.fetch_all(list(wanted.values()), offline=offline), strict=True))
-    if "tokenizer" in paths:
-        hub.fetch_optional(settings, offline=offline)
     return RepositoryFiles(config_file, paths["weights"], paths.get("tokenizer"), paths.get("description"))
 
 
