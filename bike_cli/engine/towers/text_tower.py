@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bike_cli.engine.towers.neighbours import clip_features, reads_neighbours
 
+CAPTIONER = "text_decoder."  # how the weights of CoCa's second text tower begin, which features do not depend on
 _LARGE_PARTS = ("token_embedding", "transformer")  # of a text tower
 
 ImageTextModel: TypeAlias = CLIP | CustomTextCLIP | CoCa

@@ -18,6 +18,7 @@ from torch.distributed.tensor import DTensor
 
 from bike_cli.config import FinetuneConfig
 from bike_cli.engine.engine import Engine
+from bike_cli.engine.towers.text_tower import CAPTIONER
 from bike_cli.errors import ConfigError, ModelError, UsageError, concerning
 from bike_cli.records import Sample
 from bike_cli.tasks.finetune.learner import Learner
@@ -83,8 +84,8 @@ def freeze(engine: Engine, frozen: str) -> None:
         raise ConfigError(f"freeze is {frozen!r}: none trains the text tower, text freezes it; give one of the two")
     clip = engine.encoder.model
     for name, parameter in clip.named_parameters():
-        is_image = name.startswith("visual.")
-        parameter.requires_grad_("image" not in names if is_image else "none" in names)
+        is_image, is_read = name.startswith("visual."), not name.startswith(CAPTIONER)
+        parameter.requires_grad_("image" not in names if is_image else "none" in names and is_read)
     for parameter in () if engine.temporal_head is None else engine.temporal_head.parameters():
         parameter.requires_grad_("head" not in names)
     clip.logit_scale.requires_grad_("scale" not in names)
