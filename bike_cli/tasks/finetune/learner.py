@@ -196,6 +196,7 @@ class Learner:
         branch = VideoBranch(engine, text_training, compiled=compiled, compile_blocks=self.is_sharded)
         # Not part of the branch: every process computes its whole gradient, not a share of it.
         self.scale = nn.Parameter(branch.clip.logit_scale.detach().clone(), requires_grad=scale_learns)
+        self._highest_scale = max(HIGHEST_SCALE, float(self.scale.detach()))  # SigLIP was trained without a limit
         branch.clip.logit_scale.requires_grad_(False)
         self.bias: nn.Parameter | None = None
         self._bias_is_unchecked = True
@@ -237,7 +238,7 @@ class Learner:
         optimizer.zero_grad()
         if self.scale.requires_grad:
             with torch.no_grad():
-                self.scale.clamp_(max=HIGHEST_SCALE)
+                self.scale.clamp_(max=self._highest_scale)
 
     def _gradients(self, batch: Batch, present: Tensor) -> DeferredScalar:
         """Take the four steps that are explained at the top of this file."""

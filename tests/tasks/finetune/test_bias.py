@@ -95,6 +95,18 @@ def test_the_sigmoid_loss_trains_the_bias_and_matches_follow(data: Path, pool: D
         assert one.match == pytest.approx(expected, abs=1e-12)
 
 
+def test_a_scale_above_the_limit_of_clip_is_not_cut(data: Path, pool: DecodePool, tmp_path: Path) -> None:
+    engine = biased_engine()
+    with torch.no_grad():
+        engine.encoder.model.logit_scale.fill_(math.log(117.3))  # about that of SigLIP
+    config = replace(CONFIG, learning=replace(CONFIG.learning, lr=1e-9))
+
+    run = Finetuning(engine.after_training(), read_labelled(data, keep_val=True), config, pool, tmp_path / "run")
+    list(run)
+
+    assert run.engine.logit_scale == pytest.approx(117.3, rel=1e-4)
+
+
 def test_wise_ft_mixes_the_bias_like_the_scale(data: Path, pool: DecodePool, tmp_path: Path) -> None:
     run = train(data, pool, tmp_path / "run", "bce", wise_ft=0.5)
 
