@@ -18,12 +18,10 @@ from bike_cli.config import Device, EngineConfig, Precision, Recipe, Spot, Train
 from bike_cli.engine.download.hub import HubSource
 from bike_cli.engine.heads.bike import MAX_FRAMES, AttributeHead, TemporalTransformer
 from bike_cli.engine.models.architecture import described
-from bike_cli.engine.models.catalogue import is_plain
 from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.engine.models.weights import check_range, digest_of_weights
 from bike_cli.engine.towers.encoder import Encoder, adapt
-from bike_cli.engine.towers.neighbours import NeighbourAttention
 from bike_cli.engine.towers.placement import Placement, explain, place, spare_threads
 from bike_cli.engine.towers.text_tower import ImageTextModel
 from bike_cli.engine.towers.tokenizers import FileTokenizer, OpenAITokenizer
@@ -113,20 +111,17 @@ class Engine:
     def identity(self) -> str:
         """A hash of all that `VideoFeatures` depend on: the encoder and the temporal head."""
         head = {} if self.temporal_head is None else self.temporal_head.state_dict()
-        return f"{self.encoder.identity} {digest_of_weights(head)}"
+        how = hashlib.sha256(described(self.clip_config, image_alone=True).encode()).hexdigest()
+        return f"{self.encoder.identity} {how} {digest_of_weights(head)}"
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all that scores depend on: the weights, activation and attention, and how images are prepared.
+        """A hash of all that scores depend on: the weights, what is computed with them, and how images are prepared.
 
         Unlike `identity`, it is the same on every device and in every precision.
         """
         model = self.encoder.model
-        kinds = {type(m).__name__ for m in model.modules()}
-        weightless = sorted(kind for kind in kinds if kind.endswith("GELU") or kind == NeighbourAttention.__name__)
-        # Other towers also differ in what has no weights: what they read of a text, kinds of GELU, heads.
-        others = [] if is_plain(self.clip_config) else [described(self.clip_config)]
-        facts = (self.encoder.recipe, weightless, *others)
+        facts = (self.encoder.recipe, self.encoder.reads_clips, described(self.clip_config))
         how = hashlib.sha256(repr(facts).encode()).hexdigest()
         head = {} if self.temporal_head is None else self.temporal_head.state_dict()
         tokenizer = self.encoder.tokenizer

@@ -107,15 +107,30 @@ def check_config(config: Mapping[str, object], origin: str) -> None:
                 _check_value(f"clip.{tower}.{name}", value, hints[name], origin)
 
 
-def described(config: Mapping[str, Any]) -> str:
-    """Return what a model computes, without its tokenizer: the same whether defaults are given or left out."""
+def described(config: Mapping[str, Any], *, image_alone: bool = False) -> str:
+    """Return what a model computes with its weights, but not its tokenizer.
+
+    It is the same whether defaults are given or left out. Weights do not say it all: the number of attention heads,
+    what is pooled and what is masked leave no trace in them.
+
+    Args:
+        image_alone: leave the text tower out.
+    """
     towers = {"vision_cfg": CLIPVisionCfg, "text_cfg": CLIPTextCfg, "multimodal_cfg": MultimodalCfg}
-    values = {name: value for name, value in config.items() if name not in NOT_COMPUTED and value not in (None, False)}
-    for name, tower in towers.items():
-        if name in config:
-            filled = {f.name: config[name].get(f.name, f.default) for f in dataclasses.fields(tower)}
-            values[name] = {key: v for key, v in filled.items() if key not in NOT_COMPUTED and v not in (None, {})}
-    return json.dumps(values, sort_keys=True, default=str)
+    skipped = NOT_COMPUTED | ({"text_cfg", "multimodal_cfg", "custom_text", TEXT_MODEL} if image_alone else set())
+    values = {name: value for name, value in config.items() if name not in skipped and value not in (None, False)}
+    for name in towers.keys() & values.keys():
+        filled = {f.name: config[name].get(f.name, f.default) for f in dataclasses.fields(towers[name])}
+        values[name] = {key: _plain(v) for key, v in filled.items() if key not in skipped and v not in (None, {})}
+        if isinstance(filled["layers"], list | tuple):  # a ResNet
+            values[name] = {key: values[name][key] for key in ("image_size", "layers", "width")}
+    return json.dumps(values, sort_keys=True)
+
+
+def _plain(value: object) -> object:
+    """Return the same value for both ways of writing a size: 224 and [224, 224]."""
+    is_pair = isinstance(value, list | tuple) and len(value) == 2 and value[0] == value[1]
+    return value[0] if is_pair else value  # type: ignore[index]
 
 
 def check_outputs(clip: ImageTextModel, config: Mapping[str, Any], *, origin: str) -> None:

@@ -118,12 +118,31 @@ def test_the_fingerprint_covers_what_has_no_weights(tmp_path: Path, change: dict
     assert before.fingerprint != after.fingerprint
 
 
+@pytest.mark.parametrize("change", [{"head_width": 8}, {"pool_type": "avg"}, {"norm_kwargs": {"eps": 0.1}}])
+def test_features_of_frames_are_not_shared_with_a_tower_of_the_same_weights(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    repository = write_repository(tmp_path, "ViT-B-32")
+    before = assembled(open_checkpoint(str(repository)))
+    file = repository / "open_clip_config.json"
+    content = json.loads(file.read_text())
+    content["model_cfg"]["vision_cfg"] |= change
+    file.write_text(json.dumps(content))
+
+    after = assembled(open_checkpoint(str(repository)))
+
+    assert not torch.allclose(features(before)[0], features(after)[0], atol=1e-5)
+    assert before.identity != after.identity
+    assert before.fingerprint != after.fingerprint
+
+
 def test_the_fingerprint_does_not_depend_on_how_defaults_are_written(tmp_path: Path) -> None:
     repository = write_repository(tmp_path, "ViT-B-16-SigLIP", "siglip")
     before = assembled(open_checkpoint(str(repository)))
     file = repository / "open_clip_config.json"
     content = json.loads(file.read_text())
     content["model_cfg"]["quick_gelu"] = False
+    content["model_cfg"]["vision_cfg"] |= {"image_size": [32, 32], "timm_pool": "avg"}
     content["model_cfg"]["text_cfg"] = {"pad_id": 0, "output_tokens": False, **content["model_cfg"]["text_cfg"]}
     file.write_text(json.dumps(content))
 
