@@ -10,7 +10,8 @@ from bike_cli.tasks.evaluate.official import OFFICIAL_NAMES
 from bike_cli.tasks.evaluate.report import Comparison, Estimate, EvaluationReport, Metric
 from bike_cli.wording import all_of, count, points
 
-FEW = 10  # videos of a class; with fewer, the intervals of these metrics are too narrow
+# With fewer videos of a class, or more classes, the intervals of these metrics are too narrow.
+FEW, MANY = 10, 20
 NARROW = ("macro_f1", "map")
 SCOPES = {  # of comparisons, where they are not of the protocol's own metrics
     "fewshot": "for the first draw",
@@ -88,12 +89,15 @@ def _without_folders(part: str) -> str:
 
 def caution(report: EvaluationReport) -> str:
     """Return a caution where intervals may be too narrow; empty if there is none."""
-    few = [one for system in report.systems[:1] for one in system.per_class if 0 < one.videos < FEW]
+    classes = [one for system in report.systems[:1] for one in system.per_class if one.videos > 0]
+    few = [one for one in classes if one.videos < FEW]
     narrow = [metric_name(key) for key in NARROW if any(key in system.metrics for system in report.systems)]
-    if not few or not narrow:
+    if not narrow or (not few and len(classes) <= MANY):
         return ""
-    classes = count(len(few), "class has", "classes have")
-    return f"{classes} fewer than {FEW} videos, so intervals of {all_of(narrow)} may be too narrow"
+    reason = f"{count(len(few), 'class has', 'classes have')} fewer than {FEW} videos"
+    if not few:
+        reason = f"there are more than {MANY} classes"
+    return f"{reason}, so intervals of {all_of(narrow)} may be too narrow"
 
 
 def adjusted_p(comparison: Comparison) -> str:

@@ -18,7 +18,7 @@ import pytest
 from films import drawn, write_video
 from invoke import BIKE, ONE_THREAD, Ran, bike, bike_on_terminal
 
-from bike_cli.cli.eval.wording import short_names
+from bike_cli.cli.eval.wording import caution, short_names
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.inference.classifier import Classifier, Scores
 from bike_cli.inference.features import EncodedVideo
@@ -118,8 +118,8 @@ def read_alone(data: Path, tmp_path: Path) -> dict[str, object]:
 def test_classes_with_few_videos_carry_a_caution(data: Path) -> None:
     shown = " ".join(evaluated(data, "--resamples", "50").stdout.split())
 
-    caution = "4 classes have fewer than 10 videos, so intervals of macro F1 and mAP may be too narrow"
-    assert f"caution: {caution}" in shown
+    expected = "4 classes have fewer than 10 videos, so intervals of macro F1 and mAP may be too narrow"
+    assert f"caution: {expected}" in shown
 
 
 def test_a_report_is_not_named_like_a_video(data: Path) -> None:
@@ -728,3 +728,16 @@ def test_names_of_systems_are_shortened_while_they_differ(names: list[str], shor
     report = SimpleNamespace(systems=[SimpleNamespace(name=name) for name in names])
 
     assert list(short_names(report).values()) == short  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("classes", "videos", "said"),
+    [(20, 10, ""), (21, 10, "there are more than 20 classes"), (21, 9, "21 classes have fewer")],
+)
+def test_many_classes_carry_a_caution(classes: int, videos: int, said: str) -> None:
+    metrics = {"macro_f1": None}
+    per_class = tuple(SimpleNamespace(videos=videos) for _ in range(classes))
+    report = SimpleNamespace(systems=(SimpleNamespace(metrics=metrics, per_class=per_class),))
+
+    assert caution(report).startswith(said)  # type: ignore[arg-type]
+    assert bool(caution(report)) == bool(said)  # type: ignore[arg-type]
