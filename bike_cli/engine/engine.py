@@ -88,6 +88,7 @@ class Engine:
 
     def as_checkpoint(self, *, name: str | None = None) -> Checkpoint:
         """Return the model as a checkpoint, which `save_folder` writes; it shares the engine's modules."""
+        self.encoder.text_tower.check_present()
         return Checkpoint(
             name=name or self.name,
             clip=self.encoder.model,
@@ -120,6 +121,7 @@ class Engine:
 
         Unlike `identity`, it is the same on every device and in every precision.
         """
+        self.encoder.text_tower.check_present()
         model = self.encoder.model
         facts = (self.encoder.recipe, self.encoder.reads_clips, described(self.clip_config))
         how = hashlib.sha256(repr(facts).encode()).hexdigest()

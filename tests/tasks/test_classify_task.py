@@ -543,6 +543,10 @@ def test_a_released_text_tower_changes_no_answer_and_takes_no_memory() -> None:
     assert sum(on_disk) < 0.7 * sum(p.numel() for p in text.modules.parameters())  # the image tower is left
     with pytest.raises(ValueError, match="the text tower was released"):
         engine.encode_texts(["a"])
+    with pytest.raises(ValueError, match="the text tower was released"):
+        _ = replace(engine).fingerprint
+    with pytest.raises(ValueError, match="the text tower was released"):
+        engine.as_checkpoint()
 
 
 def test_a_text_tower_that_reads_attributes_is_kept() -> None:
@@ -552,4 +556,4 @@ def test_a_text_tower_that_reads_attributes_is_kept() -> None:
     (answer,) = bike.classify(engine, [drawn("red square")], LABELS, weighted, releases_text=True)
 
     assert isinstance(answer, Prediction)
-    assert not engine.encoder.text_tower.is_released
+    engine.encoder.text_tower.check_present()

@@ -129,8 +129,7 @@ class Encoder:
 
     def read_texts(self, texts: Sequence[str | Prompt], *, positions: Spot) -> TextFeatures:
         """Return the same as `encode_texts`, with a gradient if the text tower is trained."""
-        if self.text_tower.is_released:
-            raise ValueError("the text tower was released to save memory; load the model again to encode texts")
+        self.text_tower.check_present()
         prompts = [Prompt.plain(text) if isinstance(text, str) else text for text in texts]
         if self.text_tower.has_token_features:
             return self._read_tokens(prompts, positions)

@@ -162,10 +162,10 @@ class TextTower:
             if hasattr(self.modules, name):
                 getattr(self.modules, name).to("meta")
 
-    @property
-    def is_released(self) -> bool:
-        """Whether its memory was freed."""
-        return bool(next(self.modules.transformer.parameters()).is_meta)
+    def check_present(self) -> None:
+        """Raise ValueError if its memory was freed."""
+        if next(self.modules.transformer.parameters()).is_meta:
+            raise ValueError("the text tower was released to save memory; load the model again")
 
     def trains(self) -> bool:
         """Return whether a weight of its transformer learns."""

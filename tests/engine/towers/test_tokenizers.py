@@ -113,6 +113,7 @@ def test_flags_for_start_and_end_win_over_the_file(tmp_path: Path) -> None:
         ({}, r"neither tokenizer\.json nor tokenizer_config\.json names a pad_token"),
         ({"pad_token": "<nowhere>"}, "names a pad_token"),
         ({"pad_token": "<pad>", "padding_side": "left"}, "pads texts on the left"),
+        ({"pad_token": "<pad>", "truncation_side": "left"}, "cuts texts on the left"),
     ],
 )
 def test_settings_that_do_not_make_rows_are_refused(tmp_path: Path, settings: dict[str, object], said: str) -> None:

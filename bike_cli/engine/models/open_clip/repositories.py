@@ -23,7 +23,7 @@ from bike_cli.engine.models.open_clip.text_models import description_beside, des
 from bike_cli.engine.models.open_clip.tokenizer_files import read_tokenizer
 from bike_cli.engine.models.parts import Checkpoint, as_open_clip, check_buildable, fill_clip, outline_clip
 from bike_cli.engine.models.weights import OPENAI_SIZES, read_state
-from bike_cli.errors import ModelError
+from bike_cli.errors import ModelError, shorten
 from bike_cli.wording import either
 
 logger = logging.getLogger(__name__)
@@ -98,6 +98,8 @@ def open_folder_repository(folder: Path, name: str) -> Checkpoint:
         ModelError: a file that is missing; see `_open`.
     """
     weights = next((folder / name for name in hub.WEIGHTS_FILES if (folder / name).is_file()), None)
+    if not folder.is_dir():
+        raise ModelError(f"model {shorten(repr(name))}: no such folder; check the path")
     if not (folder / CONFIG_FILE).is_file():
         raise ModelError(f"{folder}: has no {CONFIG_FILE}; give a folder of open_clip weights, or one written by bike")
     if weights is None:

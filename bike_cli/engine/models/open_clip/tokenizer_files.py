@@ -107,8 +107,10 @@ def _described(content: bytes, file: Path) -> dict[str, tuple[int, ...]]:
     tokenizer = parse_tokenizer(content, str(file.parent))
     settings_file = file.with_name(SETTINGS_FILE)
     settings = read_json(settings_file) if settings_file.is_file() else {}
-    if settings.get("padding_side", "right") != "right":
-        raise ModelError(f"{settings_file}: pads texts on the left, which bike does not support; choose another model")
+    for side, does in (("padding_side", "pads"), ("truncation_side", "cuts")):
+        if settings.get(side, "right") != "right":
+            problem = f"{does} texts on the left, which bike does not support"
+            raise ModelError(f"{settings_file}: {problem}; choose another model")
     start, end = _around(tokenizer)
     if "add_bos_token" in settings:
         start = _flagged(tokenizer, settings, "bos_token")
