@@ -158,12 +158,14 @@ def _clip(config: Mapping[str, object], tensors: dict[str, Tensor], image: Image
 
 
 def _tokenizer(config: Mapping[str, object], clip_config: Mapping[str, object], folder: Path) -> FileTokenizer | None:
-    if TOKENIZER not in config:
-        return None
-    where, values = folder / CONFIG_FILE, dict(_object(config, TOKENIZER, folder / CONFIG_FILE))
-    digest, content = values.pop("sha256", None), read_content(folder / TOKENIZER_FILE)
-    text = clip_config["text_cfg"]
+    text, where = clip_config["text_cfg"], folder / CONFIG_FILE
     assert isinstance(text, Mapping)
+    if TOKENIZER not in config:
+        if text.get("hf_tokenizer_name"):  # OpenAI's tokenizer would give ids of other words
+            raise ModelError(f"{where}: does not describe its tokenizer; save the model again")
+        return None
+    values = dict(_object(config, TOKENIZER, where))
+    digest, content = values.pop("sha256", None), read_content(folder / TOKENIZER_FILE)
     recipe = _section(TokenizerRecipe, {TOKENIZER: values}, TOKENIZER, where)
     context = text.get("context_length", CLIPTextCfg.context_length)
     tokenizer = FileTokenizer(content, recipe, context, str(config["name"]))

@@ -159,6 +159,16 @@ def test_a_tokenizer_that_changed_after_saving_is_refused(tmp_path: Path) -> Non
         load_folder(tmp_path / "bikes")
 
 
+def test_a_folder_without_the_tokenizer_of_its_model_is_refused(tmp_path: Path) -> None:
+    save_folder(tmp_path, open_checkpoint(str(write_repository(tmp_path / "r", "ViT-B-16-SigLIP", "siglip"))))
+    content = json.loads((tmp_path / "config.json").read_text())
+    del content["tokenizer"]
+    (tmp_path / "config.json").write_text(json.dumps(content))
+
+    with pytest.raises(ModelError, match=r"config\.json: does not describe its tokenizer"):
+        load_folder(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
