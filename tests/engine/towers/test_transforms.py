@@ -80,13 +80,20 @@ def tag_preprocessing(arch: str, tag: str) -> PreprocessCfg:
     return PreprocessCfg(**merge_preprocess_dict(PreprocessCfg(), tagged))
 
 
-TAGS = [
-    ("ViT-B-16-quickgelu", "openai"),
-    ("ViT-L-14", "laion2b_s32b_b82k"),  # Inception mean and std
-    ("ViT-H-14-378-quickgelu", "dfn5b"),  # squash
-    ("ViT-B-16-SigLIP-256", "webli"),
-    ("ViT-L-14-CLIPA-336", "datacomp1b"),  # bilinear, ImageNet mean and std
-]
+def different_tags() -> list[tuple[str, str]]:
+    """Return a tag for each way to prepare frames that any weights of open_clip have."""
+    by_recipe = {}
+    for arch, tag in open_clip.list_pretrained():
+        known = open_clip.get_pretrained_cfg(arch, tag)
+        by_recipe.setdefault(tuple(known[key] for key in ("mean", "std", "interpolation", "resize_mode")), (arch, tag))
+    return list(by_recipe.values())
+
+
+TAGS = different_tags()
+
+
+def test_open_clip_has_eight_ways_to_prepare_frames() -> None:
+    assert len(TAGS) == 8
 
 
 @pytest.mark.parametrize("size", SIZES)
