@@ -154,7 +154,7 @@ class FileTokenizer:
 
 
 def parse_tokenizer(content: bytes, name: str) -> tokenizers.Tokenizer:
-    """Return the library's tokenizer of a tokenizer.json; it neither cuts nor pads texts.
+    """Return the library's tokenizer of a tokenizer.json; it neither cuts nor pads texts, nor varies ids.
 
     Raises:
         ModelError: the content is not a tokenizer; the message begins with `name`.
@@ -163,6 +163,10 @@ def parse_tokenizer(content: bytes, name: str) -> tokenizers.Tokenizer:
         tokenizer = tokenizers.Tokenizer.from_str(content.decode())
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    if getattr(
+        tokenizer.model, "dropout", None
+    ):  # of merges, for training: the same text would get other ids each time
+        tokenizer.model.dropout = None
     return tokenizer
 
 

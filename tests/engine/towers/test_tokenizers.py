@@ -244,6 +244,15 @@ def test_a_tokenizer_that_cannot_read_texts_is_named() -> None:
         FileTokenizer(content, TokenizerRecipe(), 16, "mine").encode("riding")
 
 
+def test_a_text_has_the_same_ids_each_time() -> None:
+    tokenizer = tokenizer_of("siglip2")
+    content = json.loads(tokenizer.content)
+    content["model"]["dropout"] = 0.9
+    varying = replace(tokenizer, content=json.dumps(content).encode())
+
+    assert varying.encode("riding a bike in the park") == tokenizer.encode("riding a bike in the park")
+
+
 def test_a_tokenizer_can_be_copied() -> None:
     tokenizer = tokenizer_of("siglip")
 
