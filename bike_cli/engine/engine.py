@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,6 +18,7 @@ from bike_cli.config import Device, EngineConfig, Precision, Recipe, Spot, Train
 from bike_cli.engine.download.hub import HubSource
 from bike_cli.engine.heads.bike import MAX_FRAMES, AttributeHead, TemporalTransformer
 from bike_cli.engine.models.architecture import described
+from bike_cli.engine.models.catalogue import ran_in_0_1
 from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.engine.models.weights import check_range, digest_of_weights
@@ -112,8 +113,10 @@ class Engine:
     def identity(self) -> str:
         """A hash of all that `VideoFeatures` depend on: the encoder and the temporal head."""
         head = {} if self.temporal_head is None else self.temporal_head.state_dict()
-        how = hashlib.sha256(described(self.clip_config, image_alone=True).encode()).hexdigest()
-        return f"{self.encoder.identity} {how} {digest_of_weights(head)}"
+        how = ""
+        if not ran_in_0_1(self.clip_config):
+            how = f"{hashlib.sha256(described(self.clip_config, image_alone=True).encode()).hexdigest()} "
+        return f"{self.encoder.identity} {how}{digest_of_weights(head)}"
 
     @cached_property
     def fingerprint(self) -> str:
@@ -123,7 +126,9 @@ class Engine:
         """
         self.encoder.text_tower.check_present()
         model = self.encoder.model
-        facts = (self.encoder.recipe, self.encoder.reads_clips, described(self.clip_config))
+        facts: tuple[object, ...] = (self.encoder.recipe, self.encoder.reads_clips, described(self.clip_config))
+        if ran_in_0_1(self.clip_config) and not self.encoder.reads_clips:
+            facts = (self.encoder.recipe, sorted({name for name in _class_names(model) if name.endswith("GELU")}))
         how = hashlib.sha256(repr(facts).encode()).hexdigest()
         head = {} if self.temporal_head is None else self.temporal_head.state_dict()
         tokenizer = self.encoder.tokenizer
@@ -214,6 +219,10 @@ def assemble(checkpoint: Checkpoint, placement: Placement, *, compiled: bool = F
         training=checkpoint.training,
         source=checkpoint.source,
     )
+
+
+def _class_names(model: ImageTextModel) -> Iterator[str]:
+    return (type(module).__name__ for module in model.modules())
 
 
 def _scale_and_bias(clip: ImageTextModel) -> tuple[float, float | None]:

@@ -3,10 +3,12 @@
 import math
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 
 from bike_cli.engine.engine import Engine, assemble, load
+from bike_cli.engine.models.catalogue import ran_in_0_1
 from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.engine.towers.placement import place
 from bike_cli.errors import ModelError, UsageError
@@ -62,3 +64,26 @@ def test_a_wrong_device_is_reported_before_the_model_is_opened() -> None:
 def test_an_unknown_model_is_a_model_error() -> None:
     with pytest.raises(ModelError, match="no such model"):
         load("no such model", device="cpu")
+
+
+def test_hashes_of_models_that_0_1_ran_are_as_they_were() -> None:
+    """Caches and saved classifiers of version 0.1 are found by them."""
+    engine = load("tiny", device="cpu", precision="fp32")
+    head = "f4dd58f17beb1417aa4c61cfc35e7ab809729405c9758bc973a26c49ce0b852f"
+
+    assert engine.fingerprint == f"6d826ca381a18395-434a9278ca96289e060fad20d1f33ccb-{head[:16]}"
+    assert engine.identity.split()[1:] == ["be7a6f247fc3c068f4905544e55ba12ea85a78976ec7b6002fdb3d147ce1ae22", head]
+
+
+@pytest.mark.parametrize(
+    ("arch", "ran"),
+    [
+        ("ViT-B-16-quickgelu", True),
+        ("ViT-H-14", True),
+        ("RN50", True),
+        ("convnext_base", True),
+        ("PE-Core-B-16", False),
+    ],
+)
+def test_which_models_0_1_ran(arch: str, ran: bool) -> None:
+    assert ran_in_0_1(open_clip.get_model_config(arch)) is ran

@@ -14,13 +14,14 @@ import open_clip
 import torch
 from open_clip import CustomTextCLIP
 from open_clip.coca_model import CoCa
-from open_clip.model import CLIP
+from open_clip.model import CLIP, CLIPVisionCfg
 
 from bike_cli.config import EngineConfig
 from bike_cli.engine.download import hub
 from bike_cli.engine.models.aliases import ALIASES as ALIASES
 from bike_cli.engine.models.aliases import BUNDLED as BUNDLED
 from bike_cli.engine.models.aliases import alias_files
+from bike_cli.engine.models.architecture import USUAL
 from bike_cli.engine.models.open_clip import text_models
 from bike_cli.engine.models.open_clip.preprocessing import input_size
 from bike_cli.engine.models.open_clip.sizes import Sizes, recorded_sizes
@@ -93,6 +94,26 @@ def is_plain(config: Mapping[str, object]) -> bool:
     nonstandard = ("hf_model_name", "hf_tokenizer_name", "no_causal_mask", "embed_cls", "tokenizer_kwargs")
     custom = bool(config.get("custom_text")) or "multimodal_cfg" in config or any(text.get(key) for key in nonstandard)
     return not custom and text.get("pool_type", "argmax") == "argmax"
+
+
+def ran_in_0_1(config: Mapping[str, object]) -> bool:
+    """Return whether version 0.1 ran a configuration; hashes of its features and classifiers must stay as they were.
+
+    Everything that such a model computes follows from its weights, except for numbers of heads, which are the usual ones.
+    """
+    if not is_plain(config):
+        return False
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    assert isinstance(vision, Mapping)
+    assert isinstance(text, Mapping)
+    if (
+        vision.keys() | text.keys() <= USUAL
+        and vision.get("head_width", CLIPVisionCfg.head_width) == CLIPVisionCfg.head_width
+    ):
+        return True
+    return {**config, "quick_gelu": None} in [
+        {**open_clip.get_model_config(arch), "quick_gelu": None} for arch in open_clip.list_models()
+    ]
 
 
 def check_runnable(config: Mapping[str, object], origin: str) -> None:
