@@ -99,7 +99,7 @@ def is_plain(config: Mapping[str, object]) -> bool:
 def ran_in_0_1(config: Mapping[str, object]) -> bool:
     """Return whether version 0.1 ran a configuration; hashes of its features and classifiers must stay as they were.
 
-    Everything that such a model computes follows from its weights, except for numbers of heads, which are the usual ones.
+    All that such a model computes follows from its weights, except for its attention heads, which are the usual ones.
     """
     if not is_plain(config):
         return False
