@@ -85,8 +85,8 @@ class TrainingRequest(Request):
         "--root",
         default=None,
         panel=DATA,
-        default_text="that of the file",
-        help="Folder that paths in a file are relative to.",
+        default_text="the folder of the file",
+        help="Folder that relative paths start from.",
     )
 
 

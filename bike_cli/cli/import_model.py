@@ -1,4 +1,4 @@
-"""`bike import`: write a checkpoint of another video model as a folder of bike."""
+"""`bike import`: convert a checkpoint of another video model to bike's folder format."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ From = Annotated[
     typer.Option(
         "--from",
         metavar=metavar_of(FromModel),
-        help="The video model that wrote the file; needed for ActionCLIP, whose files look like BIKE's.",
-        show_default="found by the names of its tensors",
+        help="Video model that the file comes from; required for ActionCLIP, whose files look like BIKE's.",
+        show_default="detected from the names of its tensors",
     ),
 ]
 Base = Annotated[
@@ -41,7 +41,7 @@ Base = Annotated[
         "--base",
         metavar="TEXT",
         autocompletion=models,
-        help="The CLIP that it was trained from, for --patch and for tensors that a ViFi-CLIP file does not have.",
+        help="CLIP model that it was trained from, for --patch and for the tensors that a ViFi-CLIP file lacks.",
         show_default="OpenAI's weights of the same size",
     ),
 ]
@@ -50,12 +50,12 @@ Patch = Annotated[
     typer.Option(
         "--patch",
         metavar="NUMBER",
-        help="Average the weights of Open-VCLIP or FROSTER with this share of the base's, between 0 and 1.",
+        help="Average the weights of Open-VCLIP or FROSTER with those of the base; its share, from 0 to 1.",
     ),
 ]
 Licence = Annotated[
     str | None,
-    typer.Option("--licence", metavar="TEXT", help="Licence of the weights, to record.", show_default="not stated"),
+    typer.Option("--licence", metavar="TEXT", help="Licence of the weights to record.", show_default="not stated"),
 ]
 Frames = Annotated[
     int | None,
@@ -63,7 +63,7 @@ Frames = Annotated[
         "--frames",
         metavar="N",
         min=1,
-        help="Frames per clip that it was trained with.",
+        help="Frames per clip that the model was trained with.",
         show_default="8; 16 for ViFi-CLIP",
     ),
 ]
@@ -81,7 +81,7 @@ def import_command(
     quiet: o.Quiet = False,
     verbose: o.Verbose = 0,
 ) -> None:
-    """Write a checkpoint of another video model as a folder of bike.
+    """Convert a checkpoint of another video model to a folder that --model accepts.
 
     bike import vifi_clip.pth models/vifi && bike classify -m models/vifi -l labels.txt clips/
 
@@ -122,10 +122,10 @@ def import_command(
 
 
 def _description(imported: ImportedModel, out: Path) -> list[str]:
-    """Return what was written, what of the file was not, and how to use it."""
+    """Return what was written, what was left out, and how to use the folder."""
     from bike_cli.engine.models.importers.layouts import NAMES
 
-    parts = [f"{NAMES[imported.origin]}, as a folder of bike", f"licence {imported.checkpoint.licence or 'not stated'}"]
+    parts = [f"imported from {NAMES[imported.origin]}", f"licence {imported.checkpoint.licence or 'not stated'}"]
     parts += [f"with weights of {imported.base}"] if imported.base is not None else []
     command = shlex.join(["bike", "classify", "-m", str(out), "-l", "labels.txt", "video.mp4"])
     left_out = [f"  left out: {what}" for what in imported.left_out]

@@ -58,8 +58,8 @@ class ClassifyConfig(VideoConfig):
         default="softmax",
         panel=TEXTS,
         affects="scores",
-        help="What scores say: softmax compares the labels with one another, and sums to 1; sigmoid judges each label "
-        "alone, with models trained to do so, such as SigLIP.",
+        help="How scores are computed: softmax compares the labels, and scores sum to 1; sigmoid judges each label "
+        "alone, for models that were trained to do so, such as SigLIP.",
     )
     top: int = flag("-k", "--top", default=5, panel=OUTPUT, affects="nothing", help="Labels to show per video.")
     explain: bool = flag(
@@ -67,7 +67,7 @@ class ClassifyConfig(VideoConfig):
         default=False,
         panel=OUTPUT,
         affects="nothing",
-        help="Show which frames decided the answer; tables name up to three, of at least 5 % each.",
+        help="Show which frames decided the answer; tables name up to three of them.",
     )
 
     def __post_init__(self) -> None:

@@ -54,7 +54,7 @@ class EngineConfig:
         "--compile",
         default=False,
         affects="runtime",
-        help="Compile the image tower: half a minute at the start, faster after.",
+        help="Compile the image tower, which takes half a minute at the start and makes the rest faster.",
     )
 
 
@@ -72,7 +72,7 @@ class SamplingConfig:
         default="uniform",
         affects="pixels",
         help="How to choose frames: uniform spreads them over the video; keyframe takes the keyframes nearest to "
-        f"those, much faster; dense spreads each clip over {DENSE_WINDOW} neighbouring frames.",
+        f"those, which is much faster; dense spreads each clip over {DENSE_WINDOW} neighbouring frames.",
     )
     draft: bool = _frames(
         "--draft",

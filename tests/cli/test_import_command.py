@@ -41,9 +41,9 @@ def test_the_result_and_what_was_left_out_are_shown(files: Path, tmp_path: Path)
 
     assert (ran.exit_code, ran.stdout) == (ExitCode.DONE, "")
     assert ran.stderr.splitlines() == [
-        f"{tmp_path}/mine: ViFi-CLIP, as a folder of bike, licence not stated, with weights of {files}/base.pt",
+        f"{tmp_path}/mine: imported from ViFi-CLIP, licence not stated, with weights of {files}/base.pt",
         "  left out: prompt_learner.complete_text_embeddings (texts of the training labels)",
-        "  left out: optimizer, epoch (state of the training)",
+        "  left out: optimizer, epoch (training state)",
         f"  use it with bike classify -m {tmp_path}/mine -l labels.txt video.mp4",
     ]
     config = json.loads((tmp_path / "mine" / "config.json").read_text())
@@ -107,7 +107,7 @@ def test_training_is_refused_before_videos_are_read(files: Path, tmp_path: Path,
 
     for ran in (finetune, fewshot):
         assert ran.exit_code == ExitCode.USAGE
-        assert "mine: its frames attend to their neighbours, and bike trains image towers" in ran.stderr
+        assert "mine: its frames attend to their neighbours, but bike only trains image towers" in ran.stderr
 
 
 def test_weights_are_averaged_with_the_base(files: Path, tmp_path: Path) -> None:
@@ -122,8 +122,8 @@ def test_the_licence_is_shown(files: Path, tmp_path: Path) -> None:
     ran = bike("import", files / "openvclip.pth", tmp_path / "a", "--from", "froster")
     other = bike("import", files / "openvclip.pth", tmp_path / "b", "--licence", " by letter ")
 
-    assert "FROSTER, as a folder of bike, licence CC BY-NC-SA 4.0" in ran.stderr
-    assert "Open-VCLIP, as a folder of bike, licence by letter" in other.stderr
+    assert "imported from FROSTER, licence CC BY-NC-SA 4.0" in ran.stderr
+    assert "imported from Open-VCLIP, licence by letter" in other.stderr
 
 
 def test_the_base_is_not_downloaded_offline(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,11 +139,11 @@ def test_the_base_is_not_downloaded_offline(files: Path, tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("actionclip.pth", "{here}/a"), ExitCode.USAGE, "may be of BIKE or of ActionCLIP"),
+        (("actionclip.pth", "{here}/a"), ExitCode.USAGE, "may come from BIKE or from ActionCLIP"),
         (("no.pth", "{here}/a"), ExitCode.NO_MODEL, "no.pth: cannot be read (no such file or folder)"),
         (("base.pt", "{here}/a"), ExitCode.NO_MODEL, "base.pt: is not a checkpoint of ActionCLIP"),
         (("openvclip.pth", "{here}/a", "--licence", " "), ExitCode.USAGE, "--licence: is empty"),
-        (("openvclip.pth", "{here}/a", "--patch", "2"), ExitCode.USAGE, "--patch 2: is a share"),
+        (("openvclip.pth", "{here}/a", "--patch", "2"), ExitCode.USAGE, "--patch 2: is not a share"),
         (
             ("openvclip.pth", "{here}/a.pt"),
             ExitCode.USAGE,

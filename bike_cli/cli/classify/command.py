@@ -51,7 +51,7 @@ class ClassifyRequest(Request):
         "-l",
         "--labels",
         default=None,
-        default_text="those that the model was trained with",
+        default_text="the labels that the model was trained with",
         help="File of labels: one per line, # starts a comment; or CSV id,name.",
     )
     label_list: tuple[str, ...] = flag(
@@ -60,7 +60,7 @@ class ClassifyRequest(Request):
     classifier: Path | None = flag(
         "--classifier",
         default=None,
-        help="Classifier saved by bike fewshot --save, with its labels, its model and its settings.",
+        help="Classifier saved by bike fewshot --save, including its labels, model and settings.",
     )
     also: tuple[str, ...] = flag(
         "--also",
@@ -100,7 +100,7 @@ class ClassifyRequest(Request):
         "--resume",
         default=False,
         panel=OUTPUT,
-        help="Add to the -o file, of JSON lines, the videos that it does not contain yet.",
+        help="Continue an -o file of JSON lines: classify only the videos that it does not contain yet.",
     )
     strict: bool = flag("--strict", default=False, panel=OUTPUT, help="Stop at the first failure, with exit code 3.")
     saved: SavedClassifier | None = None  # what `classifier` contains

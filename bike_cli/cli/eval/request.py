@@ -29,8 +29,8 @@ class EvalRequest(Request):
 
     data: tuple[str, ...] = _scoring(
         default=(),
-        help="Class folders, CSV path,label, list files, Charades or ActivityNet annotations; or predictions, of bike "
-        "classify -o or as CSV path,label,score.",
+        help="Class folders, CSV files path,label, list files, or annotations of Charades or ActivityNet; or "
+        "predictions, from bike classify -o or as CSV path,label,score.",
     )
     labels: tuple[Path, ...] = _data(
         "-l",
@@ -41,14 +41,17 @@ class EvalRequest(Request):
     )
     names: Path | None = _data("--names", default=None, help="With predictions, the file of all classes.")
     root: Path | None = _data(
-        "--root", default=None, default_text="that of the file", help="Folder that paths in a file are relative to."
+        "--root",
+        default=None,
+        default_text="the folder of the file",
+        help="Folder that relative paths start from.",
     )
     multi_label: bool = _data("--multi-label", default=False, help="Videos have several labels.")
     unknown: str | None = _data(
-        "--unknown", default=None, metavar="CLASS", help="Class of videos that have none of the labels."
+        "--unknown", default=None, metavar="CLASS", help="Class whose videos have none of the labels."
     )
     subset: str = _data("--subset", default=SUBSET, help="Subset of ActivityNet annotations to use.")
-    merge: bool = _data("--merge", default=False, help="Files of predictions are parts of one, as --shard writes.")
+    merge: bool = _data("--merge", default=False, help="Join files of predictions that bike classify --shard wrote.")
     model: tuple[str, ...] = _scoring(
         "-m", "--model", default=(), help="Model to evaluate; see bike models. Repeat it to compare several."
     )
@@ -65,9 +68,7 @@ class EvalRequest(Request):
         help="Lexicon of attributes, as in bike classify; repeat to compare several.",
     )
     output: Path | None = flag("-o", "--output", default=None, panel=OUTPUT, help="Write the whole report as JSON.")
-    report: Path | None = flag(
-        "--report", default=None, panel=OUTPUT, help="Write a report for people, as an HTML page."
-    )
+    report: Path | None = flag("--report", default=None, panel=OUTPUT, help="Write the report as an HTML page.")
     confusion: Path | None = flag(
         "--confusion", default=None, panel=OUTPUT, help="Write the first system's confusion matrix as .csv or .png."
     )

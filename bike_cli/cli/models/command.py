@@ -26,25 +26,26 @@ if TYPE_CHECKING:
 
 models_app = typer.Typer(cls=BikeGroup, invoke_without_command=True)
 
-Everything = Annotated[bool, o.switch("--all", "-a", help="List every open_clip tag that runs, by family.")]
+Everything = Annotated[bool, o.switch("--all", "-a", help="List every open_clip tag that bike runs, by family.")]
 Family = Annotated[
     str | None,
-    typer.Option("--family", metavar="NAME", autocompletion=families, help="Only this family, such as SigLIP2."),
+    typer.Option("--family", metavar="NAME", autocompletion=families, help="List only this family, such as SigLIP2."),
 ]
 Licence = Annotated[
     str | None,
-    typer.Option("--licence", metavar="NAME", autocompletion=licences, help="Only this licence, such as MIT."),
+    typer.Option("--licence", metavar="NAME", autocompletion=licences, help="List only this licence, such as MIT."),
 ]
 MaxSize = Annotated[
-    str | None, typer.Option("--max-size", metavar="SIZE", help="Largest download, such as 500MB or 2GB.")
+    str | None,
+    typer.Option("--max-size", metavar="SIZE", help="List only downloads up to this size: 500MB, 2GB."),
 ]
-Installed = Annotated[bool, o.switch("--installed", help="Only models on this disk.")]
+Installed = Annotated[bool, o.switch("--installed", help="List only models on this disk.")]
 Json = Annotated[bool, o.switch("--json", help="Print one JSON object per line.")]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which models to list, as given."""
+    """Which models to list, according to the flags."""
 
     everything: bool
     family: str | None
@@ -54,7 +55,7 @@ class Selection:
 
     @property
     def by_family(self) -> bool:
-        """Whether tags without a short name are wanted, too."""
+        """Whether to list tags without a short name as well."""
         return self.everything or any(value is not None for value in (self.family, self.licence, self.max_size))
 
 
@@ -69,14 +70,14 @@ def models_command(
     json_lines: Json = False,
     verbose: o.Verbose = 0,
 ) -> None:
-    """List models with their size, input and licence; download them; verify what was downloaded."""
+    """List models with their sizes, inputs and licences, download them, and verify downloads."""
     selection = Selection(everything, family, licence, max_size, installed)
     command = context.invoked_subcommand
     if command is None:
         _list(selection, json_lines=json_lines, verbose=verbose)
     elif selection.by_family or installed or json_lines or verbose:
         with handle_errors():
-            raise UsageError(f"bike models {command}: flags go after {command}, not before it; move them")
+            raise UsageError(f"bike models {command}: flags must follow {command}; move them")
 
 
 @models_app.command("list", cls=BikeCommand)
@@ -119,7 +120,7 @@ def _list(selection: Selection, *, json_lines: bool, verbose: int) -> None:
                 typer.echo(as_json(asdict(model)))
             return
         if not models:
-            notice("no model meets these conditions", level="warning")
+            notice("no model matches these filters", level="warning")
             return
         console = Console(highlight=False)
         if selection.by_family:
@@ -131,7 +132,7 @@ def _list(selection: Selection, *, json_lines: bool, verbose: int) -> None:
         here = [model for model in tags if model.bytes_on_disk is not None and (model.arch, model.tag) not in short]
         show_names(console, [*(model for model in models if "," not in model.name), *here])
         if not selection.installed:
-            typer.echo(f"{len(tags)} open_clip tags run as well: bike models --all", err=True)
+            typer.echo(f"bike also runs {len(tags)} open_clip tags; to list them: bike models --all", err=True)
 
 
 @models_app.command("pull", cls=BikeCommand)
@@ -154,8 +155,8 @@ def pull_command(
 ) -> None:
     """Download and verify a model, and print the path of its weights.
 
-    Models with a tokenizer or configuration of their own get these files, too. An interrupted download continues
-    where it stopped.
+    This includes the tokenizer and the configuration, if the model needs them. An interrupted download continues where
+    it stopped.
     """
     with handle_errors(quiet=quiet, verbose=verbose), naming_origins():
         from bike_cli.cli.terminal.downloads import Downloads
@@ -169,7 +170,7 @@ def pull_command(
             pulled = pull(model, offline=config.offline, folder=folder)
         typer.echo(str(pulled.path))
         for path in pulled.unverified:
-            notice(f"{path}: is there already, but its checksum cannot be checked offline", level="warning")
+            notice(f"{path}: exists already, but its checksum cannot be verified offline", level="warning")
         state = ("already there" if pulled.was_there else "ready") + ("" if pulled.unverified else ", verified")
         print_usage(f"{model}: {state}{_usage(model, folder)}", quiet=quiet)
 
@@ -178,7 +179,7 @@ def pull_command(
 def verify_command(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", autocompletion=model_names, help="Model to verify; all downloads by default."),
+        typer.Argument(metavar="NAME", autocompletion=model_names, help="Model to verify; without it, all downloads."),
     ] = None,
     offline: o.Offline = None,
     json_lines: Json = False,
@@ -205,7 +206,7 @@ def verify_command(
             show_verified(Console(highlight=False), files)
         damaged = [file for file in files if file.status == "damaged"]
         for file in damaged:
-            notice(f"{file.path}: is damaged; run bike models pull {file.model}, which repairs it", level="warning")
+            notice(f"{file.path}: is damaged; to repair it, run bike models pull {file.model}", level="warning")
         print_usage(_summary(files), quiet=quiet)
         if damaged:
             raise typer.Exit(ExitCode.SOME_FAILED)

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 TAGS_FROM = 116  # columns that leave room for a column of tags
 OTHERS = "other"  # heading of models without a family
 LEGEND = "Parameters: image tower + text tower. Input: side of the frames in pixels."
-SQUASHED = "* squashes frames into a square instead of cropping one: there is no --crops 3"
+SQUASHED = "* squashes frames into a square instead of cropping them; --crops 3 is refused"
 ESTIMATED = "~ estimated from the parameters"
 
 
 def show_names(console: Console, models: Sequence[KnownModel]) -> None:
-    """Print models with their notes: a line for each at 80 columns."""
+    """Print models with their notes, one line per model at 80 columns."""
     with_tags = console.width >= TAGS_FROM
     table = _table("--model")
     table.add_column("Licence", no_wrap=True)
@@ -40,7 +40,7 @@ def show_names(console: Console, models: Sequence[KnownModel]) -> None:
 
 
 def show_families(console: Console, models: Iterable[KnownModel]) -> None:
-    """Print models by family, whose licence is in the heading; a tag with a short name is one line."""
+    """Print models by family, with the licence in the heading; a tag and its short name share a line."""
     models = list(models)
     named = [model for model in models if model.arch and "," not in model.name]
     short = {f"{model.arch},{model.tag}": model.name for model in reversed(named)}

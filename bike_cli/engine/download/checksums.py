@@ -1,4 +1,4 @@
-"""Checksums as the hub has them: SHA-256 of large files, and git's own of small ones."""
+"""Checksums of the hub: SHA-256 for large files, and git's own for small ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BLOCK = 2**20
 
 
 def is_checksum(text: str) -> bool:
-    """Return whether a text is a checksum of the hub: of a large file, or of one in git."""
+    """Return whether a text has the form of a checksum of the hub, for a large or a small file."""
     return re.fullmatch(r"[0-9a-f]{64}|[0-9a-f]{40}", text) is not None
 
 
@@ -31,7 +31,7 @@ def sha256_of(file: Path) -> str:
 
 
 def sha1s_of(file: Path) -> tuple[str, str]:
-    """Return git's name of a file's content, and its plain SHA-1, which some mirrors have instead."""
+    """Return the hash that git gives a file, and its plain SHA-1, which some mirrors report instead."""
     git = hashlib.sha1(b"blob %d\0" % file.stat().st_size, usedforsecurity=False)
     plain = hashlib.sha1(usedforsecurity=False)
     with file.open("rb") as stream:

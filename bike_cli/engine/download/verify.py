@@ -18,13 +18,13 @@ Status = Literal["intact", "damaged", "unknown"]
 
 @dataclass(frozen=True)
 class Verified:
-    """What became of a downloaded file.
+    """The result of verifying a downloaded file.
 
     Args:
         model: a name of the model that it belongs to.
         commit: of the repository.
-        checksum: that it must have: SHA-256, or git's for a small file; None where only the hub knows it.
-        status: `unknown` where the hub would have to be asked and cannot be.
+        checksum: the expected one, SHA-256, or git's for a small file; None if only the hub knows it.
+        status: `unknown` if only the hub knows the checksum and cannot be asked.
     """
 
     model: str
@@ -37,16 +37,16 @@ class Verified:
 
 
 def verify(model: str | None, *, offline: bool) -> Iterator[Verified]:
-    """Yield the files of a model that are on this disk, or those of all models.
+    """Verify the files of a model, or of all models, that are on this disk, and yield the results.
 
     Args:
-        offline: do not ask the hub where the cache does not have the checksum.
+        offline: do not ask the hub for checksums that the cache does not have.
     Raises:
         ModelError: the model does not exist, or none of its files has been downloaded.
-        UsageError: the bundled model, which is no download.
+        UsageError: the bundled model, which is not downloaded.
     """
     if model == BUNDLED:
-        raise UsageError("model 'tiny': is part of every installation of bike; bike doctor checks it")
+        raise UsageError("model 'tiny': is installed with bike, not downloaded; run bike doctor to check it")
     seen: set[Path] = set()
     for file in _files_of_all() if model is None else _files_of(model):
         path = hub.cached_file(file)

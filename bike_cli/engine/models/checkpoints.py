@@ -141,7 +141,9 @@ def _not_a_folder(repository: str) -> ModelError:
     """Return what to do about OWNER/NAME, which may be a folder or a repository on the hub."""
     subject, twin = f"{shorten(repository)}: no such file or folder", twin_of(repository)
     if twin is not None:
-        return ModelError(f"{subject}, and bike cannot read the hub's weights of that name; use -m {twin}, their twin")
+        return ModelError(
+            f"{subject}, and bike cannot read the weights of that name on the hub; use the same weights as -m {twin}"
+        )
     return ModelError(
         f"{subject}; check the path, or use -m {HUB}{shorten(repository)} for open_clip weights on the hub"
     )
@@ -182,7 +184,7 @@ def _tagged(arch: str, tag: str, *, model: str, offline: bool) -> Checkpoint:
         clip = open_clip.create_model(arch, pretrained=str(file), weights_only=True)
     except UNREADABLE as e:
         raise ModelError(
-            f"{file}: cannot be loaded as {name} ({first_line(e)}); run bike models pull {model}, which repairs it"
+            f"{file}: cannot be loaded as {name} ({first_line(e)}); to repair it, run bike models pull {model}"
         ) from e
     check_finite(clip.state_dict(), origin=str(file))
     image = image_recipe(pretrained, clip.visual, name)

@@ -35,13 +35,13 @@ class KnownModel:
         name: what --model takes.
         family: None for the bundled model and for repositories on the hub.
         repository: where the weights are on the hub.
-        licence: of the weights; None where it is not known.
+        licence: of the weights; None if it is unknown.
         image_parameters: of the image tower; None for repositories on the hub.
         text_parameters: of the text tower.
         input_px: side of the frames, in pixels.
         context: tokens that the text tower reads.
-        crops: whether `--crops 3` exists.
-        bytes_on_disk: None where a file of the model would have to be downloaded.
+        crops: whether it supports `--crops 3`.
+        bytes_on_disk: None if a file of the model would have to be downloaded.
         download_bytes: size of the weights; 0 for the bundled model.
         is_estimated: whether `download_bytes` is computed from the parameters.
     """
@@ -112,7 +112,7 @@ def _with(
 ) -> list[KnownModel]:
     if not _letters(wanted) or not any(fits(_letters(name), _letters(wanted)) for name in known):
         choices = sorted(known, key=_letters)
-        raise UsageError(f"{flag} {shorten(repr(wanted), 60)}: is not known; choose {either(choices)}")
+        raise UsageError(f"{flag} {shorten(repr(wanted), 60)}: is unknown; choose {either(choices)}")
     return [model for model in models if fits(_letters(value(model) or ""), _letters(wanted))]
 
 

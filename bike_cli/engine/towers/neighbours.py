@@ -1,8 +1,8 @@
 """Image towers whose frames also attend to the frames before and after them.
 
 In every block, the keys and values of frames t + 1, t - 1 and t of a clip are joined. Where a clip has no such frame,
-they are zeros, which take part in the softmax like any others: a single frame is not computed as by a plain CLIP. There
-are no parameters for this, so the weights have the names and shapes of a plain CLIP.
+they are zeros, which take part in the softmax like any others. A single frame therefore gives another result than a
+plain CLIP. This adds no parameters, so the weights have the names and shapes of a plain CLIP.
 
 Source: Open-VCLIP (arXiv:2302.00624); FROSTER (arXiv:2402.03241) has the same tower.
 """
@@ -20,7 +20,7 @@ from bike_cli.errors import UsageError
 class NeighbourAttention(nn.Module):
     """Attention to the tokens of a frame and of its neighbours, with the parameters of `attention`.
 
-    It takes whole clips. Frames without their clip are an error, so that no code can compute a plain CLIP by mistake.
+    It takes whole clips. Single frames are an error, so that no code can compute a plain CLIP by mistake.
     """
 
     def __init__(self, attention: nn.MultiheadAttention) -> None:
@@ -50,7 +50,7 @@ class NeighbourAttention(nn.Module):
 
 
 def reads_neighbours(tower: nn.Module) -> bool:
-    """Return whether frames attend to their neighbours in an image tower."""
+    """Return whether the frames of an image tower attend to their neighbours."""
     return isinstance(tower, VisionTransformer) and isinstance(tower.transformer.resblocks[0].attn, NeighbourAttention)
 
 
@@ -85,6 +85,6 @@ def check_trainable(tower: nn.Module, model: str) -> None:
     """Raise UsageError if the video branch of a model cannot be trained, because it trains frame by frame."""
     if reads_neighbours(tower):
         raise UsageError(
-            f"{model}: its frames attend to their neighbours, and bike trains image towers that read each frame alone; "
-            "learn from its frozen features with bike fewshot --method probe, or train another model"
+            f"{model}: its frames attend to their neighbours, but bike only trains image towers that read each frame "
+            "alone; use bike fewshot --method probe, which learns from frozen features, or train another model"
         )

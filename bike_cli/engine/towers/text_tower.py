@@ -1,4 +1,4 @@
-"""Text towers of open_clip: how token ids become features, decided by facts of the tower, not by its class."""
+"""Text towers of open_clip: how token ids become features. Decisions depend on a tower's attributes, not its class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bike_cli.engine.towers.neighbours import clip_features, reads_neighbours
 
-CAPTIONER = "text_decoder."  # how the weights of CoCa's second text tower begin, which features do not depend on
+CAPTIONER = "text_decoder."  # prefix of the weights of CoCa's second text tower, which features do not depend on
 _LARGE_PARTS = ("token_embedding", "transformer")  # of a text tower
 
 ImageTextModel: TypeAlias = CLIP | CustomTextCLIP | CoCa
@@ -55,15 +55,15 @@ def text_width(model: ImageTextModel) -> int:
 
 
 def _description(text: Any) -> Any | None:  # noqa: ANN401
-    """Return how transformers describes a text tower that it runs; None for a tower of open_clip."""
+    """Return the transformers configuration of a text tower that it runs; None for a tower of open_clip."""
     return getattr(text, "config", None)
 
 
 def set_grad_checkpointing(model: ImageTextModel, enabled: bool) -> None:
-    """Let towers compute their states again for gradients, which saves memory, or keep them.
+    """Let towers recompute their activations for gradients, which saves memory, or store them.
 
-    A text tower that transformers runs always keeps them. It would compute them again in training mode only, which has
-    dropout; and open_clip cannot switch it off.
+    A text tower that transformers runs always stores them. It only recomputes them in training mode, which has dropout,
+    and open_clip cannot turn the dropout off.
     """
     of_open_clip = _description(text_modules(model)) is None
     (model if of_open_clip else model.visual).set_grad_checkpointing(enabled)
@@ -87,7 +87,7 @@ class TextTower:
 
     @property
     def padding(self) -> int | None:
-        """The token id that it takes for padding and does not read; None if padding is like any other token."""
+        """The token id that it treats as padding and does not read; None if it reads padding like any other token."""
         description = _description(self.modules)
         return None if description is None else int(description.pad_token_id)
 
@@ -143,7 +143,7 @@ class TextTower:
         return features
 
     def known_tokens(self) -> list[bool]:
-        """Return for each token id whether its embedding was trained: that of a token never seen is zero."""
+        """Return for each token id whether its embedding was trained: untrained ones are zero."""
         text = self.modules
         is_own = _description(text) is None
         embedding = text.token_embedding if is_own else text.transformer.get_input_embeddings()
@@ -152,12 +152,12 @@ class TextTower:
 
     @property
     def parameters(self) -> int:
-        """The number of its parameters, without those of a few vectors."""
+        """The approximate number of its parameters: those of its large modules."""
         parts = [getattr(self.modules, name, None) for name in _LARGE_PARTS]
         return sum(p.numel() for part in parts if part is not None for p in part.parameters())
 
     def release(self) -> None:
-        """Free the memory of the tower, which can be most of a multilingual model; it reads no more texts."""
+        """Free the memory of the tower, which can be most of a multilingual model; it cannot read texts afterwards."""
         for name in _LARGE_PARTS:
             if hasattr(self.modules, name):
                 getattr(self.modules, name).to("meta")

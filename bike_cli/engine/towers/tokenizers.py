@@ -1,4 +1,4 @@
-"""Tokenizers of models: OpenAI's, which is part of open_clip, and those that come as a tokenizer.json."""
+"""Tokenizers: OpenAI's, which is part of open_clip, and those that are read from a tokenizer.json."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ class TokenizerRecipe:
     """How texts become rows of token ids; all values come with the model.
 
     Args:
-        clean: what is done to a text first: `whitespace` is normalised; `lower` also lower-cases; `canonicalize`
-            also drops punctuation.
+        clean: how a text is cleaned first: `whitespace` normalises it, `lower` also converts to lower case, and
+            `canonicalize` also removes punctuation.
         start: ids before the text's own.
         end: ids after them.
         pad: the id that fills a row.
-        zeroed: an id that is replaced by 0 wherever it occurs; None: none is.
+        zeroed: an id that is replaced by 0 wherever it occurs, if any.
     Raises:
         ValueError: a value of another type or out of range.
     """
@@ -123,7 +123,7 @@ class FileTokenizer:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of all that rows depend on, except their length."""
+        """A hash of everything that the rows depend on, except their length."""
         return hashlib.sha256(f"{self.sha256} {self.recipe}".encode()).hexdigest()[:16]
 
     @property
@@ -154,7 +154,7 @@ class FileTokenizer:
 
 
 def parse_tokenizer(content: bytes, name: str) -> tokenizers.Tokenizer:
-    """Return the library's tokenizer of a tokenizer.json; it neither cuts nor pads texts, nor varies ids.
+    """Return the tokenizer in a tokenizer.json, without truncation, padding and random merges.
 
     Raises:
         ModelError: the content is not a tokenizer; the message begins with `name`.
@@ -163,9 +163,8 @@ def parse_tokenizer(content: bytes, name: str) -> tokenizers.Tokenizer:
         tokenizer = tokenizers.Tokenizer.from_str(content.decode())
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    if getattr(
-        tokenizer.model, "dropout", None
-    ):  # of merges, for training: the same text would get other ids each time
+    # Dropout of merges is for training: the same text would get different ids each time.
+    if getattr(tokenizer.model, "dropout", None):
         tokenizer.model.dropout = None
     return tokenizer
 

@@ -26,9 +26,9 @@ class FewshotResult:
     """The result of few-shot learning.
 
     Args:
-        report: accuracies on the videos that were not learned from, and the videos that could not be read.
-        learned: what the last method learned with the most shots on the first draw: a classifier, or with the method
-            `bike` a model.
+        report: accuracies on the test videos, and the videos that could not be read.
+        learned: what the last method learned from the first draw with the most shots: a classifier, or, with the
+            method `bike`, a model.
     """
 
     report: Report
@@ -46,7 +46,7 @@ class FewshotResult:
         return self.learned
 
     def save(self, path: str | Path) -> None:
-        """Write what was learned: a classifier file, or with the method `bike` a model folder, as `--save` does.
+        """Write what was learned, as `--save` does: a classifier file, or, with the method `bike`, a model folder.
 
         Raises:
             OSError: a path that cannot be written.
@@ -63,7 +63,7 @@ def fewshot(
     also: Sequence[str] = (),
     pool: DecodePool | None = None,
 ) -> FewshotResult:
-    """Learn classes from a few labelled videos each, and measure the accuracy on the others.
+    """Learn classes from a few labelled videos each, and measure the accuracy on the test videos.
 
         result = bike.fewshot(bike.load("tiny"), "examples/motions", bike.FewshotConfig(shots="8"))
         print(result.report.summary("probe", 8).top1.value)
@@ -71,12 +71,12 @@ def fewshot(
 
     Args:
         data: class folders, a CSV file (`path,label`) or annotations; or the set that `read_labelled` returns.
-        config: None: the defaults, with the settings that the model was trained with. Its `engine` section does not
-            count.
+        config: None: the defaults, with the settings that the model was trained with. Its `engine` section is
+            ignored.
         test: videos to test on, in the same form as `data`.
-        also: labels without videos for what is saved, recognised by their text.
-        pool: workers that are running already, made with the sampling and decoding of the config; they keep running.
-            None: the call starts workers and stops them.
+        also: labels without videos to add to what is learned; they are recognised by their text.
+        pool: a running pool that was made with the sampling and decoding of the config; it keeps running. None: the
+            call starts a pool and stops it.
     Raises:
         UsageError: malformed data, settings that do not suit them, or too few videos of a class that can be read. A
             video that cannot be read is in `report.failures` instead.
@@ -87,7 +87,7 @@ def fewshot(
     if not isinstance(labelled, TrainSet):
         labelled = read_labelled(str(labelled), test=None if test is None else Path(test))
     elif test is not None:
-        raise TypeError("test is for the path of videos; a TrainSet has its own test side")
+        raise TypeError("test needs data to be a path; a TrainSet has its own test side")
     with ExitStack() as stack:
         if pool is None:
             most = len(labelled.train) + len(labelled.test or ())

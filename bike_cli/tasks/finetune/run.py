@@ -255,7 +255,7 @@ class FinetuneResult:
     folder: Path
 
     def load(self, device: Device = "auto", precision: Precision = "auto") -> Engine:
-        """Load the model that was trained, for `classify` and the others; it brings its labels and settings."""
+        """Load the trained model, with its labels and settings, for `classify` and other functions."""
         return load(str(self.folder), device, precision)
 
 
@@ -278,19 +278,19 @@ def finetune(
         engine = result.load()
 
     Args:
-        engine: a model or its name. The weights of a model are trained in place; load it again to use it as it was.
+        engine: a model or its name. A given model is trained in place; load it again to get the original weights.
         data: class folders, a CSV file (`path,label`) or annotations; or the set that `read_labelled` returns with
             `keep_val=True`.
-        config: None: the defaults, with the settings that the model was trained with. Its `engine` section counts if
-            `engine` is a name, apart from the model.
-        save: the folder of the model, its log and its checkpoints; it is new, or empty.
+        config: None: the defaults, with the settings that the model was trained with. Its `engine` section, except
+            the model, applies if `engine` is a name.
+        save: the folder for the model, its log and its checkpoints; it must be new or empty, unless `resume`.
         val: videos to validate on, in the same form as `data`. None: the validation part of the data, or a share of
             each class.
         multi_label: whether videos have several labels: `path,running;jumping`.
         resume: continue the run that the folder contains, if any.
-        pool: workers that are running already, made with the sampling and decoding of the config; they keep running.
-            None: the call starts workers and stops them.
-        on_record: is called with each step and each validation.
+        pool: a running pool that was made with the sampling and decoding of the config; it keeps running. None: the
+            call starts a pool and stops it.
+        on_record: called after each step and each validation.
     Raises:
         UsageError: malformed data, settings that do not suit them, or a folder with other content.
     """
@@ -305,7 +305,7 @@ def finetune(
         val = None if val is None else Path(val)
         labelled = read_labelled(str(labelled), val=val, keep_val=True, multi_label=multi_label)
     elif val is not None or multi_label:
-        raise TypeError("val and multi_label are for the path of videos; a TrainSet has its own")
+        raise TypeError("val and multi_label need data to be a path; a TrainSet has its own")
     with ExitStack() as stack:
         if pool is None:
             most = len(labelled.train) + len(labelled.val or ())

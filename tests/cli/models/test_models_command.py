@@ -67,7 +67,7 @@ def test_a_terminal_shows_a_line_for_each_short_name(columns: int) -> None:
     # Perception Encoder B/16: 0.09 billion parameters of the image tower, 0.35 of the text tower, as its card says
     assert re.match(r" pe-base +94 \+ 354 M +224\* +~1\.79 GB +Apache-2\.0 +", pe_base)
     assert "Apple AMLR" in next(line for line in lines if line.startswith(" mobile "))
-    assert any("there is no --crops 3" in line for line in lines)
+    assert any("--crops 3 is refused" in line for line in lines)
     if columns >= 120:
         for alias in ALIASES.values():
             assert any(f"{alias.arch},{alias.tag}" in line for line in lines)
@@ -135,14 +135,14 @@ def test_nothing_that_meets_the_conditions_is_said() -> None:
     ran = bike_on_terminal("models", "--family", "EVA", "--installed")
 
     assert (ran.exit_code, ran.stdout) == (0, "")
-    assert "no model meets these conditions" in ran.stderr
+    assert "no model matches these filters" in ran.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--family", "clip"], "--family 'clip': is not known; choose CLIPA, CoCa"),
-        (["--licence", "gpl"], "--licence 'gpl': is not known; choose Apache-2.0"),
+        (["--family", "clip"], "--family 'clip': is unknown; choose CLIPA, CoCa"),
+        (["--licence", "gpl"], "--licence 'gpl': is unknown; choose Apache-2.0"),
         (["--max-size", "big"], "--max-size 'big': is not a size"),
     ],
 )

@@ -351,7 +351,7 @@ def test_invalid_preprocessing_is_refused(tmp_path: Path, preprocessing: dict[st
     save_file(tiny_checkpoint().clip.state_dict(), tmp_path / "a.safetensors")
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"preprocess_cfg": preprocessing}))
 
-    with pytest.raises(ModelError, match=r"its preprocessing is wrong \((mean|std|interpolation|fill) is "):
+    with pytest.raises(ModelError, match=r"its preprocessing is invalid \((mean|std|interpolation|fill) is "):
         open_checkpoint(f"{ARCH},{tmp_path / 'a.safetensors'}")
 
 

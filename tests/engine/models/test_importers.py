@@ -136,10 +136,10 @@ def test_froster_is_open_vclip_without_what_only_its_training_needs(tmp_path: Pa
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
     assert froster.left_out == (
-        "raw_model.* (the frozen CLIP of the training)",
-        "projector_v.* (used in training only)",
-        "projector_t.* (used in training only)",
-        "optimizer_state, epoch (state of the training)",
+        "raw_model.* (the frozen CLIP used in training)",
+        "projector_v.* (only used in training)",
+        "projector_t.* (only used in training)",
+        "optimizer_state, epoch (training state)",
     )
 
 
@@ -188,7 +188,7 @@ def test_froster_without_its_projectors_is_told_apart_by_the_user(tmp_path: Path
 def test_what_is_left_out_is_named(tmp_path: Path, base: str) -> None:
     assert imported(vifi_content(), tmp_path, base=base).left_out == (
         "prompt_learner.complete_text_embeddings (texts of the training labels)",
-        "optimizer, epoch (state of the training)",
+        "optimizer, epoch (training state)",
     )
 
 
@@ -254,11 +254,17 @@ def test_nan_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("module.image_encoder.VPT", "a prompted ViFi-CLIP, whose towers read trained prompt tokens"),
+        (
+            "module.image_encoder.VPT",
+            "a prompted ViFi-CLIP, .* because its towers read trained prompt tokens",
+        ),
         ("module.image_encoder.transformer.resblocks.1.VPT_shallow", "a prompted ViFi-CLIP"),
         ("module.prompt_learner.ctx", "a prompted ViFi-CLIP"),
-        ("prompt_generation_layer.0.weight", "TC-CLIP, whose text features depend on the video"),
-        ("module.mit.positional_embedding", "X-CLIP, whose frames exchange messages"),
+        (
+            "prompt_generation_layer.0.weight",
+            "TC-CLIP, which bike cannot run because its text features depend",
+        ),
+        ("module.mit.positional_embedding", "X-CLIP, which bike cannot run because its frames exchange messages"),
         ("prompts_generator.alpha", "X-CLIP"),
     ],
 )
@@ -292,14 +298,14 @@ def test_other_heads_of_actionclip_are_refused_by_name(tmp_path: Path, head: str
 def test_another_attention_over_frames_is_refused(tmp_path: Path, kind: str, said: str) -> None:
     content = {**open_vclip_content(), "cfg": f"MODEL:\n  TEMPORAL_MODELING_TYPE: {kind}\n  ARCH: vitb16\n"}
 
-    with pytest.raises(ModelError, match=f"was trained with TEMPORAL_MODELING_TYPE .*{said}, and bike only"):
+    with pytest.raises(ModelError, match=f"was trained with TEMPORAL_MODELING_TYPE .*{said}, but bike only"):
         imported(content, tmp_path)
 
 
 def test_the_attention_that_bike_has_is_accepted(tmp_path: Path) -> None:
     content = {**open_vclip_content(), "cfg": "MODEL:\n  TEMPORAL_MODELING_TYPE: expand_temporal_view\n"}
 
-    assert imported(content, tmp_path).left_out == ("optimizer_state, epoch, cfg (state of the training)",)
+    assert imported(content, tmp_path).left_out == ("optimizer_state, epoch, cfg (training state)",)
 
 
 # -- files that need an import
@@ -319,7 +325,7 @@ def test_the_command_that_imports_a_file_is_shown(
         open_checkpoint(model.format(file=file))
 
     assert str(caught.value) == (
-        f"{file}: is a checkpoint of {name}, which must be imported; run bike import '{file}' video_model, then give "
+        f"{file}: is a checkpoint of {name}, which must be imported; run bike import '{file}' video_model, then use "
         "--model video_model"
     )
 
@@ -336,7 +342,7 @@ def test_a_plain_import_of_open_vclip_is_impossible(tmp_path: Path, wrap: Callab
 
 
 def test_a_file_of_bike_or_actionclip_needs_a_decision(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="may be of BIKE or of ActionCLIP, whose files look alike; add --from"):
+    with pytest.raises(UsageError, match="may come from BIKE or from ActionCLIP, whose files look alike; add --from"):
         imported(actionclip_content("meanP"), tmp_path)
 
 
@@ -349,7 +355,7 @@ def test_a_head_for_attributes_is_bikes(tmp_path: Path) -> None:
         for kind in ("weight", "bias")
     }
 
-    with pytest.raises(ModelError, match="has an attribute head, which only BIKE has"):
+    with pytest.raises(ModelError, match="has an attribute head, which only BIKE models have"):
         imported(content, tmp_path, origin="actionclip")
 
 
@@ -367,9 +373,9 @@ def test_a_base_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     image = ImageRecipe(32, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
     save_folder(tmp_path / "wider", Checkpoint("wider", build_clip(config, "test"), config, image, Recipe()))
 
-    with pytest.raises(ModelError, match=r"wider: its token embedding does not fit .*; give with --base the CLIP"):
+    with pytest.raises(ModelError, match=r"wider: its token embedding does not fit .*; name the CLIP"):
         imported(vifi_content(), tmp_path, base=str(tmp_path / "wider"))
-    with pytest.raises(ModelError, match=r"tiny: has other tensors than .*; give with --base the CLIP"):
+    with pytest.raises(ModelError, match=r"tiny: its tensors differ from those of .*; name the CLIP"):
         imported(open_vclip_content(), tmp_path, base="tiny", patch=0.5)
 
 
@@ -385,8 +391,8 @@ def test_the_base_is_openais_of_the_same_size_unless_one_is_given(
 @pytest.mark.parametrize(
     ("content", "options", "said"),
     [
-        (vifi_content, {"patch": 0.5}, "--patch: is for Open-VCLIP and FROSTER, and .* is of ViFi-CLIP"),
-        (open_vclip_content, {"patch": 1.0}, "--patch 1: is a share of the base's weights"),
+        (vifi_content, {"patch": 0.5}, "--patch: only works for Open-VCLIP and FROSTER, but .* is from ViFi-CLIP"),
+        (open_vclip_content, {"patch": 1.0}, "--patch 1: is not a share of the base"),
         (open_vclip_content, {"base": "tiny"}, "--base tiny: is not used for Open-VCLIP without --patch"),
         (open_vclip_content, {"origin": "vifi"}, "--from vifi: .* has the layout of Open-VCLIP"),
         (lambda: open_vclip_content("froster"), {"origin": "openvclip"}, "has the layout of FROSTER"),
@@ -422,7 +428,7 @@ def test_the_settings_next_to_the_weights_are_read_without_their_code(
 
     model = import_model(file, Options("mine", base=base))
 
-    assert model.left_out[-1] == "optimizer, epoch, config (state of the training)"
+    assert model.left_out[-1] == "optimizer, epoch, config (training state)"
     assert "yacs" not in sys.modules
 
 

@@ -112,5 +112,5 @@ def test_a_family_is_its_whole_name() -> None:
 
 @pytest.mark.parametrize(("flag", "value"), [("family", "sig"), ("family", ""), ("licence", "gpl"), ("licence", "-")])
 def test_an_unknown_condition_is_a_usage_error(flag: str, value: str) -> None:
-    with pytest.raises(UsageError, match=rf"--{flag} '{value}': is not known; choose .*(SigLIP2|MIT)"):
+    with pytest.raises(UsageError, match=rf"--{flag} '{value}': is unknown; choose .*(SigLIP2|MIT)"):
         selected([], **{flag: value})  # type: ignore[arg-type]

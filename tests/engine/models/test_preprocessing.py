@@ -34,9 +34,9 @@ def test_the_line_says_which_preprocessing_and_why(tmp_path: Path, caplog: pytes
         preprocessing_for_file("ViT-H-14", tmp_path / "h.pt")
 
     of_pe, of_h = (record.getMessage() for record in caplog.records)
-    assert "as for other weights of PE-Core-B-16 (mean (0.5, 0.5, 0.5), " in of_pe
-    assert "interpolation bilinear, resize_mode squash); put the open_clip_config.json" in of_pe
-    assert "as for OpenAI's weights, but weights of ViT-H-14 differ" in of_h
+    assert "uses the preprocessing of other weights of PE-Core-B-16 (mean (0.5, 0.5, 0.5), " in of_pe
+    assert "interpolation bilinear, resize_mode squash); to change that, put the open_clip_config.json" in of_pe
+    assert "uses the preprocessing of OpenAI's models, but weights of ViT-H-14 differ" in of_h
 
 
 def test_the_input_of_a_tower_is_that_of_timm_where_it_takes_one_size_only() -> None:

@@ -263,9 +263,9 @@ def test_a_malformed_name_is_refused(name: str) -> None:
 
 
 def test_weights_of_other_libraries_are_refused_with_their_twin() -> None:
-    with pytest.raises(ModelError, match="use -m siglip2, their twin"):
+    with pytest.raises(ModelError, match="use the same weights as -m siglip2"):
         open_checkpoint("hf-hub:google/siglip2-base-patch16-256", offline=True)
-    with pytest.raises(ModelError, match=r"no such file or folder, .* use -m base, their twin"):
+    with pytest.raises(ModelError, match=r"no such file or folder, .* use the same weights as -m base"):
         open_checkpoint("openai/clip-vit-base-patch16", offline=True)
     with pytest.raises(ModelError, match=r"no such file or folder; check the path, or use -m hf-hub:some/body for"):
         open_checkpoint("some/body", offline=True)

@@ -303,7 +303,9 @@ def test_without_transformers_the_extra_is_named(tmp_path: Path, monkeypatch: py
         content = json.loads((tmp_path / "config.json").read_text())
         (tmp_path / "config.json").write_text(json.dumps({**content, "clip": config}))
 
-    with pytest.raises(ModelError, match=r"its text tower \(roberta-base\) needs transformers .*; pip install 'bike-c"):
+    with pytest.raises(
+        ModelError, match=r"its text tower \(roberta-base\) needs transformers .*; run pip install 'bike-c"
+    ):
         open_checkpoint(TAG if way == "tag" else str(tmp_path), offline=True)
     assert len(catalogue.runnable_tags()) == 160
 
@@ -334,7 +336,7 @@ def _texts(**values: object) -> Callable[[dict[str, Any]], None]:
         (lambda c: c.pop("hf_text_cfg"), "clip lacks hf_text_cfg"),
         (lambda c: c.update(hf_text_cfg=3), r"clip\.hf_text_cfg is 3, not an object"),
         (lambda c: c.update(multimodal_cfg={}), "is part of a CoCa"),
-        (_described(model_type="gpt2"), "is a 'gpt2'; bike runs roberta, xlm-roberta"),
+        (_described(model_type="gpt2"), "is a 'gpt2'; choose roberta, xlm-roberta"),
         (_described(model_type=["roberta"]), "is a \\['roberta'\\]; bike runs"),
         (_described(auto_map={"AutoModel": "evil.Own"}), r"clip\.hf_text_cfg has an unknown key \(auto_map\)"),
         (_described(num_hidden_layers=10**7), r"clip\.hf_text_cfg\.num_hidden_layers is 10000000"),

@@ -168,7 +168,7 @@ def test_compiling_is_refused() -> None:
 
 def test_training_is_refused(engine: Engine) -> None:
     check_trainable(tiny_checkpoint().clip.visual, "plain")
-    with pytest.raises(UsageError, match="small one: its frames attend to their neighbours, and bike trains"):
+    with pytest.raises(UsageError, match="small one: its frames attend to their neighbours, but bike only trains"):
         check_trainable(engine.encoder.model.visual, engine.name)
 
 

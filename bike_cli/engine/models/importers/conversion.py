@@ -1,6 +1,6 @@
 """Turn checkpoints of other video models into models of bike.
 
-Every tensor of the file is used, or named as left out, or refused because a CLIP has no place for it.
+Every tensor of the file is used, listed as left out, or refused because CLIP has no place for it.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ SHOWN = 60  # characters of a name in a message
 
 @dataclass(frozen=True)
 class Defaults:
-    """How a video model reads and scores videos; an imported model has it as its defaults.
+    """How a video model reads and scores videos; these become the defaults of an imported model.
 
     Args:
-        frames: per clip, of most of its checkpoints.
-        resizes_larger: frames are resized to a larger side before the crop.
-        licence: of the weights; None where their authors do not state it.
+        frames: per clip, for most of its checkpoints.
+        resizes_larger: whether frames are resized to a larger side before the crop.
+        licence: of the weights; None if the authors do not state it.
     """
 
     template: str
@@ -68,12 +68,12 @@ class Options:
 
     Args:
         name: of the model, for records.
-        origin: the video model; needed where files of two look alike.
+        origin: the video model; needed if the files of two look alike.
         base: the model that it was trained from, as `open_checkpoint` takes it; None: chosen by the sizes.
-        patch: the share of the base in the weights; None: none.
-        licence: of the weights; None: the authors' own.
-        frames: per clip that it was trained with; None: those of most checkpoints.
-        offline: never touch the network.
+        patch: the share of the base in averaged weights; None: do not average.
+        licence: of the weights; None: the one that the authors state.
+        frames: per clip in training; None: as for most checkpoints.
+        offline: never access the network.
     """
 
     name: str
@@ -91,7 +91,7 @@ class ImportedModel:
 
     Args:
         left_out: tensors and other contents of the file that are not used, with the reason.
-        base: the model from which weights were taken; None: none were.
+        base: the model from which weights were taken, if any.
     """
 
     checkpoint: Checkpoint
@@ -121,7 +121,7 @@ def import_model(file: Path, options: Options) -> ImportedModel:
     state, base = _with_base(state, origin, options, file)
     others = [] if key is None else [name for name in content if name != key]
     if others:
-        left_out.append(f"{_listed(others)} (state of the training)")
+        left_out.append(f"{_listed(others)} (training state)")
     checkpoint = _checkpoint(state, DEFAULTS[origin], options, file)
     if origin in PATCHED:
         read_neighbours(checkpoint.clip.visual)
@@ -135,8 +135,8 @@ def _chosen(found: Origin | None, content: Mapping[str, object], asked: Origin |
         )
     if found is None and asked is None:
         raise UsageError(
-            f"{file}: may be of BIKE or of ActionCLIP, whose files look alike; add --from actionclip, or use it as a "
-            f"model of BIKE with --model {file}"
+            f"{file}: may come from BIKE or from ActionCLIP, whose files look alike; add --from actionclip, or use it "
+            f"with --model {file} if it comes from BIKE"
         )
     found = found or "actionclip"
     is_either = asked == "froster" and found == "openvclip"  # without the projectors of its training
@@ -148,21 +148,21 @@ def _chosen(found: Origin | None, content: Mapping[str, object], asked: Origin |
 def _check(options: Options, origin: Origin, file: Path) -> None:
     if options.patch is not None and origin not in PATCHED:
         kinds = all_of(NAMES[kind] for kind in PATCHED)
-        raise UsageError(f"--patch: is for {kinds}, and {file} is of {NAMES[origin]}; leave it out")
+        raise UsageError(f"--patch: only works for {kinds}, but {file} is from {NAMES[origin]}; leave it out")
     if options.patch is not None and not 0 < options.patch < 1:
-        raise UsageError(f"--patch {options.patch:g}: is a share of the base's weights; give a number between 0 and 1")
+        raise UsageError(f"--patch {options.patch:g}: is not a share of the base; give a number between 0 and 1")
     if options.base is not None and origin != "vifi" and options.patch is None:
         raise UsageError(f"--base {options.base}: is not used for {NAMES[origin]} without --patch; leave it out")
 
 
 def _check_attention(content: Mapping[str, object], file: Path) -> None:
-    """Raise ModelError if the settings in a file name another attention over frames, which leaves no trace in names."""
+    """Raise ModelError if the settings in a file name another attention over frames, which tensors do not show."""
     settings = content.get("cfg")
     found = re.search(r"TEMPORAL_MODELING_TYPE:[ \t]*(\S+)", settings) if isinstance(settings, str) else None
     kind = NEIGHBOUR_ATTENTION if found is None else found[1].strip("'\"")
     if kind != NEIGHBOUR_ATTENTION:
         raise ModelError(
-            f"{file}: was trained with TEMPORAL_MODELING_TYPE {shorten(kind, SHOWN)}, and bike only computes "
+            f"{file}: was trained with TEMPORAL_MODELING_TYPE {shorten(kind, SHOWN)}, but bike only supports "
             f"{NEIGHBOUR_ATTENTION}; import another checkpoint"
         )
 
@@ -191,9 +191,9 @@ def _place_in_open_vclip(name: str) -> str | _Unused:
     """Return the name that CLIP has for a tensor of Open-VCLIP or FROSTER; an unknown name stays."""
     top = name.partition(".")[0]
     if top == "raw_model":
-        return _Unused("raw_model.*", "the frozen CLIP of the training")
+        return _Unused("raw_model.*", "the frozen CLIP used in training")
     if top in ("projector_v", "projector_t"):
-        return _Unused(f"{top}.*", "used in training only")
+        return _Unused(f"{top}.*", "only used in training")
     return name.removeprefix("model.")
 
 
@@ -208,7 +208,7 @@ def _renamed(
         if isinstance(placed, _Unused):
             unused[placed] = unused.get(placed, 0) + 1
         elif placed in state:
-            raise ModelError(f"{file}: has two tensors for {shorten(placed, SHOWN)}; save one of them")
+            raise ModelError(f"{file}: has two tensors for {shorten(placed, SHOWN)}; remove one of them")
         else:
             state[placed] = tensor
     return state, [f"{unused_.group} ({unused_.reason})" for unused_ in unused]
@@ -217,10 +217,10 @@ def _renamed(
 def _with_base(
     state: dict[str, Tensor], origin: Origin, options: Options, file: Path
 ) -> tuple[dict[str, Tensor], str | None]:
-    """Return the tensors with what they take from the base, and its name; None: nothing."""
+    """Return the tensors, completed or averaged with those of the base, and its name; None if it is not used."""
     needs_embedding = origin == "vifi" and EMBEDDING not in state
     if options.base is not None and not needs_embedding and options.patch is None:
-        raise UsageError(f"--base {options.base}: is not used, as {file} has every tensor; leave it out")
+        raise UsageError(f"--base {options.base}: is not needed, because {file} has all tensors; leave it out")
     if not needs_embedding and options.patch is None:
         return state, None
     name = options.base or _default_base(state, file)
@@ -245,7 +245,7 @@ def _embedding(base: Mapping[str, Tensor], name: str, state: Mapping[str, Tensor
     fits = embedding is not None and len(embedding) == VOCABULARY
     if embedding is None or not fits or (final is not None and embedding.shape[1:] != final.shape):
         raise ModelError(
-            f"{name}: its token embedding does not fit {file}; give with --base the CLIP that it was trained from"
+            f"{name}: its token embedding does not fit {file}; name the CLIP that the file was trained from with --base"
         )
     return embedding
 
@@ -253,7 +253,7 @@ def _embedding(base: Mapping[str, Tensor], name: str, state: Mapping[str, Tensor
 def _averaged(
     state: Mapping[str, Tensor], base: Mapping[str, Tensor], share: float, *, name: str, file: Path
 ) -> dict[str, Tensor]:
-    """Return weights that are averaged with the base's.
+    """Return the weights averaged with those of the base.
 
     Source: Open-VCLIP, tools/test_net.py: `PATCHING_RATIO` is the share of the base.
     """
@@ -261,8 +261,8 @@ def _averaged(
     differing = sorted(n for n in base if n not in state or state[n].shape != base[n].shape)
     if differing:
         raise ModelError(
-            f"{name}: has other tensors than {file} ({_listed(differing)}); give with --base the CLIP that it was "
-            "trained from"
+            f"{name}: its tensors differ from those of {file} ({_listed(differing)}); name the CLIP that the file was "
+            "trained from with --base"
         )
     return {n: t.float() * (1 - share) + base[n].float() * share if n in base else t for n, t in state.items()}
 
@@ -286,9 +286,9 @@ def _checkpoint(state: Mapping[str, Tensor], defaults: Defaults, options: Option
 def _from_actionclip(file: Path, content: Mapping[str, object], options: Options) -> ImportedModel:
     plain = official_checkpoint(file)
     if plain.attribute_head is not None:
-        raise ModelError(f"{file}: has an attribute head, which only BIKE has; use it with --model {file}")
+        raise ModelError(f"{file}: has an attribute head, which only BIKE models have; use it with --model {file}")
     others = [name for name in content if name not in ("model_state_dict", "fusion_model_state_dict")]
-    left_out = (f"{_listed(others)} (state of the training)",) if others else ()
+    left_out = (f"{_listed(others)} (training state)",) if others else ()
     checkpoint = _with_defaults(plain, DEFAULTS["actionclip"], options)
     return ImportedModel(checkpoint, "actionclip", left_out)
 

@@ -1,6 +1,6 @@
-"""Tell checkpoints of other video models apart by the names of their tensors.
+"""Recognise checkpoints of other video models by the names of their tensors.
 
-ActionCLIP   model_state_dict and fusion_model_state_dict, as official BIKE files
+ActionCLIP   model_state_dict and fusion_model_state_dict, as in official BIKE files
 ViFi-CLIP    model: image_encoder.*, text_encoder.*, logit_scale, prompt_learner.*
 Open-VCLIP   model_state: model.*, with the names of a plain CLIP
 FROSTER      the same, with projector_v.*, projector_t.* and perhaps raw_model.*
@@ -32,7 +32,7 @@ class _Refused:
 
     Args:
         marks: parts of names that only its tensors have.
-        reason: what it computes that bike cannot.
+        reason: why bike cannot run it, as a clause.
     """
 
     name: str
@@ -41,18 +41,18 @@ class _Refused:
 
 
 _REFUSED = (
-    _Refused("TC-CLIP", {"prompt_generation_layer"}, "whose text features depend on the video"),
+    _Refused("TC-CLIP", {"prompt_generation_layer"}, "its text features depend on the video"),
     _Refused(
         "X-CLIP",
         {"prompts_generator", "prompts_visual_proj", "mit"},
-        "whose frames exchange messages, and whose text features depend on the video",
+        "its frames exchange messages, and its text features depend on the video",
     ),
-    _Refused("a prompted ViFi-CLIP", {"VPT", "VPT_shallow", "ctx"}, "whose towers read trained prompt tokens"),
+    _Refused("a prompted ViFi-CLIP", {"VPT", "VPT_shallow", "ctx"}, "its towers read trained prompt tokens"),
 )
 
 
 def model_state(content: Mapping[str, object]) -> tuple[str | None, Mapping[str, object]]:
-    """Return the state of the model in a checkpoint and its key; a file that is a state itself has the key None."""
+    """Return the key and the state dict of the model in a checkpoint; the key is None if the file is a state dict."""
     for key in STATES:
         state = content.get(key)
         if isinstance(state, dict):
@@ -61,7 +61,7 @@ def model_state(content: Mapping[str, object]) -> tuple[str | None, Mapping[str,
 
 
 def origin_of(content: Mapping[str, object], file: Path) -> Origin | None:
-    """Return the video model whose code saved a checkpoint; None for CLIP and BIKE, and for ActionCLIP's equal files.
+    """Return the video model whose code saved a checkpoint; None for CLIP, BIKE and ActionCLIP, which looks like BIKE.
 
     Raises:
         ModelError: a video model that bike cannot run.
@@ -72,8 +72,8 @@ def origin_of(content: Mapping[str, object], file: Path) -> Origin | None:
     for refused in _REFUSED:
         if parts & set(refused.marks):
             raise ModelError(
-                f"{file}: is a checkpoint of {refused.name}, {refused.reason}, which bike cannot run; use a model that "
-                "bike models lists, or import a checkpoint of ActionCLIP, ViFi-CLIP, Open-VCLIP or FROSTER"
+                f"{file}: is a checkpoint of {refused.name}, which bike cannot run because {refused.reason}; use a "
+                "model that bike models lists, or import a checkpoint of ActionCLIP, ViFi-CLIP, Open-VCLIP or FROSTER"
             )
     if any(name.startswith("image_encoder.") for name in names):
         return "vifi"
@@ -83,14 +83,14 @@ def origin_of(content: Mapping[str, object], file: Path) -> Origin | None:
 
 
 def check_needs_no_import(content: Mapping[str, object], file: Path) -> None:
-    """Raise ModelError if a file is a checkpoint of another video model; the message has the command that imports it.
+    """Raise ModelError, with the command that imports it, if a file is a checkpoint of another video model.
 
-    Importing may need a second model, so it is never done on the way.
+    Importing may need a second model, so bike never does it implicitly.
     """
     origin = origin_of(content, file)
     if origin is not None:
         line = shlex.join(["bike", "import", str(file), file.stem])
         raise ModelError(
-            f"{file}: is a checkpoint of {NAMES[origin]}, which must be imported; run {line}, then give --model "
+            f"{file}: is a checkpoint of {NAMES[origin]}, which must be imported; run {line}, then use --model "
             f"{shlex.quote(file.stem)}"
         )

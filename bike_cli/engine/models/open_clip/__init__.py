@@ -1,1 +1,1 @@
-"""What comes with open_clip's weights: repositories, tokenizers, and how frames are prepared."""
+"""What open_clip's weights need: repositories, tokenizers, text models, and the preprocessing of frames."""

@@ -44,5 +44,5 @@ FAMILIES = (
 
 
 def family_of(arch: str, tag: str) -> Family | None:
-    """Return the family of the weights `arch,tag`; None if it is not known."""
+    """Return the family of the weights `arch,tag`; None if it is unknown."""
     return next((family for family in FAMILIES if re.fullmatch(family.matches, f"{arch},{tag}")), None)

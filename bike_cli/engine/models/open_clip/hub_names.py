@@ -1,8 +1,8 @@
 """Names of repositories on the hub. Nothing here imports torch.
 
-`hf-hub:OWNER/NAME` and `hf-hub:OWNER/NAME@REVISION` are repositories of open_clip weights. Users often have the name of
-the same weights for the transformers library instead, which bike cannot read; for many, the name of their twin for
-open_clip is known.
+`hf-hub:OWNER/NAME` and `hf-hub:OWNER/NAME@REVISION` are repositories of open_clip weights. Users often give the
+name of a repository for the transformers library instead, which bike cannot read. For many of these, this module knows
+the twin: the name of the same weights for open_clip.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HUB, FOLDER = "hf-hub:", "local-dir:"
 _ON_HUB = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+?)(@(?P<revision>\w[\w.-]*(/[\w.-]+)*))?")
 
 _SIZES = {"base": "B", "large": "L", "so400m": "SO400M", "giant-opt": "gopt"}
-# How the official repositories of transformers weights are called, and the short name or ARCH,TAG of the same weights.
+# Names of the official repositories of transformers weights, and the short name or ARCH,TAG of the same weights.
 # fmt: off
 _TWINS: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (r"openai/clip-vit-base-patch32", lambda _: "small"),
@@ -58,19 +58,21 @@ def hub_files(model: str) -> list[hub.ModelFile]:
     Args:
         model: hf-hub:OWNER/NAME or hf-hub:OWNER/NAME@REVISION.
     Raises:
-        ModelError: a malformed name, or one of weights that are not for open_clip.
+        ModelError: a malformed name, or that of a repository whose weights are not for open_clip.
     """
     match = _ON_HUB.fullmatch(model.removeprefix(HUB))
     if match is None or ".." in model or not hub.is_repository(match["repository"]):
-        raise ModelError(f"model {shorten(repr(model))}: is not {HUB}OWNER/NAME or {HUB}OWNER/NAME@REVISION; fix it")
+        raise ModelError(f"model {shorten(repr(model))}: is not {HUB}OWNER/NAME or {HUB}OWNER/NAME@REVISION; check it")
     twin = twin_of(match["repository"])
     if twin is not None:
-        raise ModelError(f"model {model!r}: its weights are not in open_clip's format; use -m {twin}, their twin")
+        raise ModelError(
+            f"model {model!r}: its weights are not in open_clip's format; use the same weights as -m {twin}"
+        )
     return hub.repository_files(model, match["repository"], match["revision"])
 
 
 def twin_of(repository: str) -> str | None:
-    """Return the short name or ARCH,TAG of the weights in a repository for other libraries; None if not known."""
+    """Return the short name or ARCH,TAG of the weights in a repository for another library; None if unknown."""
     for pattern, name in _TWINS:
         if match := re.fullmatch(pattern, repository):
             return name(match)

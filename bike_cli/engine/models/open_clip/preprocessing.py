@@ -1,4 +1,4 @@
-"""How a model's frames are prepared, found next to its weights or in open_clip's table of tags."""
+"""The preprocessing of a model's frames, from a file next to its weights or from open_clip's table of tags."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def image_recipe(preprocess: Mapping[str, object], tower: nn.Module, origin: str
     try:
         return ImageRecipe.from_open_clip(merged)
     except (ValueError, TypeError) as e:
-        raise ModelError(f"{origin}: its preprocessing is wrong ({first_line(e)}); choose another model") from e
+        raise ModelError(f"{origin}: its preprocessing is invalid ({first_line(e)}); choose another model") from e
 
 
 def input_size(tower: nn.Module) -> tuple[int, int]:
     """Return the width and height of the frames that an image tower takes.
 
-    Source: open_clip's configuration, unless timm's tower takes one size only. ViTamin-XL-384 is the case: open_clip
-        3.3 has 256 for it, the tower was trained with 384, and nothing complains about the other size.
+    Source: open_clip's configuration, unless timm's tower takes one size only. ViTamin-XL-384 needs this: open_clip 3.3
+        states 256, but the tower was trained with 384, and the wrong size raises no error.
     """
     trunk = getattr(tower, "trunk", None)
     described = getattr(trunk, "pretrained_cfg", None) or {}
@@ -52,9 +52,9 @@ def input_size(tower: nn.Module) -> tuple[int, int]:
 
 
 def preprocessing_for_file(arch: str, file: Path) -> Mapping[str, object]:
-    """Return how frames are prepared for weights in a file: as an open_clip_config.json next to it says.
+    """Return the preprocessing for weights in a file, from the open_clip_config.json next to it.
 
-    Without one, as for all weights that open_clip has for the architecture, or as for OpenAI's where these differ.
+    Without one, it is that of all weights that open_clip has for the architecture, or OpenAI's if these differ.
     """
     config = file.with_name(CONFIG_FILE)
     if file_status(config) is not None:
@@ -66,11 +66,13 @@ def preprocessing_for_file(arch: str, file: Path) -> Mapping[str, object]:
     recipes = [{key: tag[key] for key in KEYS if key in tag} for tag in known]
     if not recipes or all(_is_openais(recipe) for recipe in recipes):
         return OPENAI
-    fix = f"put the {CONFIG_FILE} of its repository next to it to change that"
+    fix = f"to change that, put the {CONFIG_FILE} of its repository next to it"
     if any(recipe != recipes[0] for recipe in recipes):
-        logger.warning("%s: frames are prepared as for OpenAI's weights, but weights of %s differ; %s", file, arch, fix)
+        logger.warning(
+            "%s: uses the preprocessing of OpenAI's models, but weights of %s differ in theirs; %s", file, arch, fix
+        )
         return OPENAI
-    logger.warning("%s: frames are prepared as for other weights of %s (%s); %s", file, arch, _shown(recipes[0]), fix)
+    logger.warning("%s: uses the preprocessing of other weights of %s (%s); %s", file, arch, _shown(recipes[0]), fix)
     return recipes[0]
 
 

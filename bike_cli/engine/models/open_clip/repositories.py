@@ -1,7 +1,7 @@
 """Repositories of open_clip weights: a configuration, weights, and a tokenizer where the model needs one.
 
 They are on the hub, `hf-hub:OWNER/NAME` or `hf-hub:OWNER/NAME@REVISION`, or in a folder on this disk. A configuration
-is data from a stranger: it is checked before anything of its size is built, and nothing in it is downloaded or run.
+is untrusted data: it is checked before anything of the sizes it names is built, and nothing in it is downloaded or run.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class RepositoryFiles:
     """The files of a repository on this disk.
 
     Args:
-        tokenizer: None where the model has OpenAI's.
-        description: of a text tower that is a model of its own; None for others.
+        tokenizer: None if the model uses OpenAI's.
+        description: configuration of a text tower that is a separate model; None for others.
     """
 
     config: Path
@@ -77,7 +77,7 @@ def fetch_repository(files: Sequence[hub.ModelFile], *, offline: bool) -> Reposi
 
 
 def check_described(config_file: Path) -> None:
-    """Raise ModelError if a configuration describes no model, or one that bike cannot run."""
+    """Raise ModelError if a configuration does not describe a model that bike can run."""
     check_runnable(_model_cfg(config_file), str(config_file))
 
 
@@ -129,7 +129,7 @@ def _open(files: RepositoryFiles, name: str) -> Checkpoint:
         raise ModelError(f"{config_file}: timm_model_pretrained is true, which asks for a download; set it to false")
     state, origin = read_state(weights_file), f"{weights_file} as {config_file}"
     if state.head is not None:
-        raise ModelError(f"{weights_file}: is a checkpoint of the official code; give it to -m without its folder")
+        raise ModelError(f"{weights_file}: is a checkpoint of the official code; give the file itself to -m")
     if "input_resolution" in state.clip and not config.get("quick_gelu"):
         raise ModelError(f'{weights_file}: was trained with QuickGELU; add "quick_gelu": true to {config_file}')
     tensors = {name: tensor for name, tensor in state.clip.items() if name not in OPENAI_SIZES}

@@ -1,6 +1,6 @@
-"""Sizes of open_clip's architectures, without torch and without building them, which takes half a minute for all.
+"""Sizes of open_clip's architectures, without torch. Building them all to measure them would take half a minute.
 
-`sizes.csv` has the architectures with weights that bike runs. `catalogue.sizes_of` builds others.
+`sizes.csv` lists the architectures with weights that bike runs. `catalogue.sizes_of` builds the others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib import resources
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large an architecture is.
+    """The sizes of an architecture.
 
     Args:
         image_parameters: of the image tower.

@@ -1,8 +1,8 @@
-"""Text towers that are models of their own on the hub, such as XLM-RoBERTa; the package transformers runs them.
+"""Text towers that are separate models on the hub, such as XLM-RoBERTa; the transformers library runs them.
 
-open_clip names such a model (`hf_model_name`), and downloads its description while it builds the tower. bike keeps the
-description in the configuration of the whole model, under `hf_text_cfg`. So a tower follows from the configuration
-alone: building it downloads nothing, and runs no code but that of transformers.
+open_clip names such a model (`hf_model_name`), and downloads its configuration while it builds the tower. bike stores
+this "description" in the configuration of the whole model, under `hf_text_cfg`. The tower then depends on the
+configuration alone: building it downloads nothing, and only runs code of transformers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _WITHOUT_DECODER: Mapping[str, Mapping[str, int]] = {"m2m_100": {"decoder_layers
 
 @dataclass(frozen=True)
 class TextModelCfg:
-    """The part of a description that a tower follows from; names and types are those of transformers."""
+    """The part of a description that determines the tower; names and types are those of transformers."""
 
     model_type: str
     vocab_size: int = 1
@@ -76,33 +76,34 @@ class TextModelCfg:
 
 
 def names_text_model(config: Mapping[str, object]) -> bool:
-    """Return whether the text tower of an open_clip configuration is a model of its own."""
+    """Return whether the text tower of an open_clip configuration is a separate model."""
     text = config.get("text_cfg")
     return isinstance(text, Mapping) and bool(text.get("hf_model_name"))
 
 
 def fault(config: Mapping[str, object]) -> str | None:
-    """Return why bike cannot run a configuration whose text tower is a model of its own, and the way out, or None."""
+    """Return why bike cannot run a configuration whose text tower is a separate model, and the fix; None if it can."""
     text, description = config["text_cfg"], config.get(KEY)
     assert isinstance(text, Mapping)
     name = shorten(str(text["hf_model_name"]), _SHOWN)
     if not isinstance(text["hf_model_name"], str) or not _REPOSITORY.fullmatch(text["hf_model_name"]) or ".." in name:
         return f"hf_model_name is {name}, not OWNER/NAME of a model on the hub; fix the configuration"
     if "multimodal_cfg" in config:
-        return f"its text tower ({name}) is part of a CoCa, which bike does not support; choose another model"
+        return f"its text tower ({name}) is part of a CoCa model, which bike does not support; choose another model"
     if isinstance(description, Mapping):
         kind, positions = description.get("model_type"), description.get("position_embedding_type", "absolute")
         if not isinstance(kind, str) or kind not in arch_dict:
-            return f"its text tower ({name}) is a {shorten(repr(kind), _SHOWN)}; bike runs {either(list(arch_dict))}"
+            return f"its text tower ({name}) is a {shorten(repr(kind), _SHOWN)}; choose {either(list(arch_dict))}"
         if positions != "absolute":
-            return f"its text tower ({name}) has {shorten(repr(positions), _SHOWN)} positions; bike runs absolute ones"
+            problem = f"has {shorten(repr(positions), _SHOWN)} positions, not absolute ones"
+            return f"its text tower ({name}) {problem}; choose another model"
     if hf_model.transformers is None:
-        return f"its text tower ({name}) needs transformers 5 or newer; pip install 'bike-cli[hf]'"
+        return f"its text tower ({name}) needs transformers 5 or newer; run pip install 'bike-cli[hf]'"
     return None
 
 
 def description_of(text_cfg: Mapping[str, object], *, model: str, arch: str = "ARCH") -> hub.ModelFile | None:
-    """Return where the description of a text tower is on the hub; None if the tower is not a model of its own."""
+    """Return where the description of a text tower is on the hub; None if the tower is not a separate model."""
     name = text_cfg.get("hf_model_name")
     return hub.ModelFile(model, arch, str(name), (DESCRIPTION_FILE,), kind="configuration") if name else None
 
@@ -117,16 +118,16 @@ def description_beside(weights: Path, on_hub: hub.ModelFile) -> Path:
     found = beside if file_status(beside) is not None else hub.cached_file(on_hub)
     if found is None:
         raise ModelError(
-            f"{weights}: has no {DESCRIPTION_BESIDE_WEIGHTS} next to it; download {DESCRIPTION_FILE} of "
-            f"{on_hub.repository}, and put it there under that name"
+            f"{weights}: has no {DESCRIPTION_BESIDE_WEIGHTS} next to it; download {DESCRIPTION_FILE} from "
+            f"{on_hub.repository}, and save it there under that name"
         )
     return found
 
 
 def with_description(config: Mapping[str, object], file: Path) -> dict[str, object]:
-    """Return a configuration with the description of its text tower in a file, as far as the tower follows from it.
+    """Return a configuration with the description of its text tower from a file, without fields that do not matter.
 
-    The result needs a check; see `architecture.check_config`.
+    The result is not checked yet; see `architecture.check_config`.
 
     Raises:
         ModelError: a file that is missing or is not a JSON object.
@@ -136,7 +137,7 @@ def with_description(config: Mapping[str, object], file: Path) -> dict[str, obje
 
 
 def build(parts: Mapping[str, Any]) -> CustomTextCLIP:
-    """Return a model whose text tower is a model of its own, with random weights.
+    """Return a model whose text tower is a separate model, with random weights.
 
     Args:
         parts: the configuration that `fault` has accepted, without `custom_text`.

@@ -1,8 +1,8 @@
 """Tokenizers that come as files: where they are on the hub, and how their models use them.
 
-The file of a tokenizer says how a text becomes ids, but often not how the model was trained to read them: which ids
-come before and after, and what fills the rest of a row. A wrong one of these is silent, and costs tens of points of
-accuracy. For the families of open_clip the facts are here; for others they are read from `tokenizer_config.json`.
+A tokenizer file says how a text becomes ids, but often not which ids the model expects before and after them, and what
+fills the rest of a row. If one of these is wrong, nothing fails, but accuracy drops by tens of points. For the families
+of open_clip, this module knows them; for others, it reads `tokenizer_config.json`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bike_cli.errors import ModelError, first_line, shorten
 
 WAY_OUT = "download the repository again"
 
-# By `hf_tokenizer_name`. SigLIP pads with the id of its end; CLIPA has 0 for every [SEP] (102).
+# By `hf_tokenizer_name`. SigLIP pads with its end id; CLIPA replaces every [SEP] (102) by 0.
 # Source: big_vision, `pp/tokenizer.py` and the configurations of SigLIP and SigLIP 2; open_clip, `HFTokenizer`;
 #     the vocabularies of BERT, XLM-V, mT5, RoBERTa and XLM-RoBERTa; transformers, `NllbTokenizer`.
 _FAMILIES: Mapping[str, Mapping[str, tuple[int | str, ...]]] = {
@@ -63,7 +63,7 @@ def read_tokenizer(file: Path, text_cfg: Mapping[str, object], *, name: str) -> 
     try:
         recipe = TokenizerRecipe(clean, start, end, pad, zeroed)
     except ValueError as e:
-        raise ModelError(f"{name}: its tokenizer is wrong ({first_line(e)}); {WAY_OUT}") from e
+        raise ModelError(f"{name}: its tokenizer is invalid ({first_line(e)}); {WAY_OUT}") from e
     context = text_cfg.get("context_length", 77)
     assert isinstance(context, int)
     return FileTokenizer(content, recipe, context, name)
