@@ -50,7 +50,7 @@ Patch = Annotated[
     typer.Option(
         "--patch",
         metavar="NUMBER",
-        help="Average the weights of Open-VCLIP or FROSTER with those of the base; its share, from 0 to 1.",
+        help="Average the weights of Open-VCLIP or FROSTER with those of the base, whose share is between 0 and 1.",
     ),
 ]
 Licence = Annotated[
