@@ -67,7 +67,7 @@ def decided_by(report: EvaluationReport) -> str:
 
 
 def untested(report: EvaluationReport) -> str:
-    """Return what the dashes in the column of p mean; empty if there are none, or if no metric is tested."""
+    """Return what a dash in the column of p-values means; empty if the column has no dash, or no p-value."""
     rows = shown_comparisons(report)
     deciding = next((row for row in rows if row.significant is not None), None)
     if deciding is None or all(row.p_adjusted is not None for row in rows):
@@ -88,7 +88,7 @@ def _without_folders(part: str) -> str:
 
 
 def caution(report: EvaluationReport) -> str:
-    """Return a caution where intervals may be too narrow; empty if there is none."""
+    """Return a caution against intervals that may be too narrow; empty if all can be trusted."""
     classes = [one for system in report.systems[:1] for one in system.per_class if one.videos > 0]
     few = [one for one in classes if one.videos < FEW]
     narrow = [metric_name(key) for key in NARROW if any(key in system.metrics for system in report.systems)]

@@ -41,7 +41,7 @@ def fonts_for(texts: Iterable[str], target: Path) -> Iterator[None]:
         mpl.rc_context({"text.usetex": False, "text.parse_math": False, "font.family": families}),
         warnings.catch_warnings(),
     ):
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # told above, once
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the warning above names them once
         yield
 
 

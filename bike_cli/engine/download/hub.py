@@ -23,8 +23,8 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from bike_cli.engine.download.checksums import is_checksum, is_sha256, matches_checksum
 from bike_cli.engine.download.file_names import (
     CONFIG_FILE,
-    DESCRIPTION_BESIDE_WEIGHTS,
     DESCRIPTION_FILE,
+    LOCAL_DESCRIPTION_FILE,
     SETTINGS_FILE,
     TOKENIZER_FILE,
 )
@@ -140,7 +140,7 @@ def fetch_with_companion(file: ModelFile, companion: ModelFile, *, offline: bool
     If the file is there, the other one is not looked for: it was there, or the repository did not have it.
 
     Raises:
-        ModelError: see `download`; for the companion, too, unless the hub answers that there is none.
+        ModelError: see `download`. A companion that the hub does not have is not an error.
     """
     check_available([file], offline=offline)
     if cached_file(file) is None:
@@ -301,7 +301,7 @@ def name_in_folder(name: str) -> str:
     The description of a text tower gets a name of its own, because config.json describes bike's own models.
     """
     if name == DESCRIPTION_FILE:
-        return DESCRIPTION_BESIDE_WEIGHTS
+        return LOCAL_DESCRIPTION_FILE
     is_weights = name.endswith((".safetensors", ".bin"))
     return next(w for w in WEIGHTS_FILES if Path(w).suffix == Path(name).suffix) if is_weights else name
 

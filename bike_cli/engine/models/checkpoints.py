@@ -34,7 +34,7 @@ from bike_cli.engine.models.open_clip.families import family_of
 from bike_cli.engine.models.open_clip.hub_names import FOLDER, HUB, twin_of
 from bike_cli.engine.models.open_clip.preprocessing import image_recipe, preprocessing_for_file
 from bike_cli.engine.models.open_clip.repositories import open_folder_repository, open_hub_repository
-from bike_cli.engine.models.open_clip.text_models import KEY, description_beside, with_description
+from bike_cli.engine.models.open_clip.text_models import KEY, description_next_to, with_description
 from bike_cli.engine.models.open_clip.tokenizer_files import read_tokenizer
 from bike_cli.engine.models.parts import (
     HEAD_WIDTH,
@@ -208,7 +208,7 @@ def _for_architecture(arch: str, file: Path) -> Checkpoint:
     catalogue.check_runnable(config, f"model '{arch},{file}'")
     description = catalogue.description_of(arch, model=f"{arch},{file}")
     if description is not None:
-        config = _described(config, description_beside(file, description))
+        config = _described(config, description_next_to(file, description))
     is_openais = state.head is not None or "input_resolution" in state.clip
     if is_openais and not config.get("quick_gelu"):
         raise ModelError(f"{file}: was trained with QuickGELU, {arch} computes another; use {arch}-quickgelu,{file}")

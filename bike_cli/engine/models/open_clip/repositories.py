@@ -19,7 +19,7 @@ from bike_cli.engine.models.catalogue import check_runnable
 from bike_cli.engine.models.json_files import read_json
 from bike_cli.engine.models.open_clip.hub_names import hub_files
 from bike_cli.engine.models.open_clip.preprocessing import image_recipe
-from bike_cli.engine.models.open_clip.text_models import description_beside, description_of, with_description
+from bike_cli.engine.models.open_clip.text_models import description_next_to, description_of, with_description
 from bike_cli.engine.models.open_clip.tokenizer_files import read_tokenizer
 from bike_cli.engine.models.parts import Checkpoint, as_open_clip, check_buildable, fill_clip, outline_clip
 from bike_cli.engine.models.weights import OPENAI_SIZES, read_state
@@ -106,7 +106,7 @@ def open_folder_repository(folder: Path, name: str) -> Checkpoint:
         raise ModelError(f"{folder}: has no {either(hub.WEIGHTS_FILES)}; copy the whole folder again")
     check_described(folder / CONFIG_FILE)
     on_hub = description_in(folder / CONFIG_FILE, model=name)
-    description = None if on_hub is None else description_beside(weights, on_hub)
+    description = None if on_hub is None else description_next_to(weights, on_hub)
     return _open(RepositoryFiles(folder / CONFIG_FILE, weights, folder / TOKENIZER_FILE, description), name)
 
 

@@ -19,7 +19,7 @@ from open_clip import CustomTextCLIP, hf_model
 from open_clip.hf_configs import arch_dict
 
 from bike_cli.engine.download import hub
-from bike_cli.engine.download.file_names import DESCRIPTION_BESIDE_WEIGHTS, DESCRIPTION_FILE
+from bike_cli.engine.download.file_names import DESCRIPTION_FILE, LOCAL_DESCRIPTION_FILE
 from bike_cli.engine.models.json_files import read_json
 from bike_cli.engine.models.weight_files import file_status
 from bike_cli.errors import ModelError, shorten
@@ -108,20 +108,20 @@ def description_of(text_cfg: Mapping[str, object], *, model: str, arch: str = "A
     return hub.ModelFile(model, arch, str(name), (DESCRIPTION_FILE,), kind="configuration") if name else None
 
 
-def description_beside(weights: Path, on_hub: hub.ModelFile) -> Path:
+def description_next_to(weights: Path, on_hub: hub.ModelFile) -> Path:
     """Return the description next to weights on this disk, or else the downloaded one.
 
     Raises:
         ModelError: neither exists.
     """
-    beside = weights.with_name(DESCRIPTION_BESIDE_WEIGHTS)
-    found = beside if file_status(beside) is not None else hub.cached_file(on_hub)
-    if found is None:
+    local = weights.with_name(LOCAL_DESCRIPTION_FILE)
+    description = local if file_status(local) is not None else hub.cached_file(on_hub)
+    if description is None:
         raise ModelError(
-            f"{weights}: has no {DESCRIPTION_BESIDE_WEIGHTS} next to it; download {DESCRIPTION_FILE} from "
+            f"{weights}: has no {LOCAL_DESCRIPTION_FILE} next to it; download {DESCRIPTION_FILE} from "
             f"{on_hub.repository}, and save it there under that name"
         )
-    return found
+    return description
 
 
 def with_description(config: Mapping[str, object], file: Path) -> dict[str, object]:
