@@ -103,9 +103,8 @@ def _pull_repository(files: list[hub.ModelFile], folder: Path | None, *, offline
     check_described(pulled[0].path)  # before gigabytes are downloaded
     if needs_tokenizer(pulled[0].path):
         hub.check_available([tokenizer], offline=offline)
-        if (
-            hub.cached_file(settings) is not None or hub.cached_file(tokenizer) is None
-        ):  # otherwise an earlier download found no settings
+        # A cached tokenizer without settings: an earlier download found that the repository has none.
+        if hub.cached_file(settings) is not None or hub.cached_file(tokenizer) is None:
             with hub.none_on_hub_is_fine():
                 pulled.append(_pull_file(settings, folder, offline=offline))
         pulled.append(_pull_file(tokenizer, folder, offline=offline))
