@@ -243,7 +243,7 @@ def test_weights_in_a_file_take_what_lies_next_to_them(tag_on_hub: dict[str, Any
     shutil.rmtree(tmp_path / "hub")
     (file.parent / "text_config.json").unlink()
     shutil.copyfile(TOKENIZERS / "roberta" / "tokenizer.json", file.with_name("tokenizer.json"))
-    with pytest.raises(ModelError, match=r"has no text_config\.json next to it; download config\.json of roberta-base"):
+    with pytest.raises(ModelError, match=r"has no text_config\.json next to it; download config\.json from roberta-base"):
         open_checkpoint(f"roberta-ViT-B-32,{file}")
 
 
@@ -337,7 +337,7 @@ def _texts(**values: object) -> Callable[[dict[str, Any]], None]:
         (lambda c: c.update(hf_text_cfg=3), r"clip\.hf_text_cfg is 3, not an object"),
         (lambda c: c.update(multimodal_cfg={}), "is part of a CoCa"),
         (_described(model_type="gpt2"), "is a 'gpt2'; choose roberta, xlm-roberta"),
-        (_described(model_type=["roberta"]), "is a \\['roberta'\\]; bike runs"),
+        (_described(model_type=["roberta"]), "is a \\['roberta'\\]; choose roberta"),
         (_described(auto_map={"AutoModel": "evil.Own"}), r"clip\.hf_text_cfg has an unknown key \(auto_map\)"),
         (_described(num_hidden_layers=10**7), r"clip\.hf_text_cfg\.num_hidden_layers is 10000000"),
         (_described(num_hidden_layers=3), "does not fit its architecture"),
