@@ -21,7 +21,7 @@ from bike_cli.engine.engine import Engine
 from bike_cli.inference.classifier import Classifier
 from bike_cli.inference.features import EncodedVideo
 from bike_cli.inference.prepare import prepare
-from bike_cli.records import Source, Timeline, VideoFeatures
+from bike_cli.records import FrameTimes, Source, VideoFeatures
 
 SHARE_TARGET, MEMORY_TARGET_GIB = 0.05, 2
 VIDEOS, FRAMES = 64, 8
@@ -84,7 +84,7 @@ def seen_videos(classifier: Classifier) -> list[EncodedVideo]:
     rng = torch.Generator().manual_seed(0)
     classes = classifier.texts.classes
     raw = torch.randn(VIDEOS, 1, FRAMES, classes.shape[1], generator=rng).to(classes.device)
-    timeline = Timeline(np.zeros((1, FRAMES)))
+    timeline = FrameTimes(np.zeros((1, FRAMES)))
     return [(VideoFeatures(Source.at(str(i)), frames, timeline),) for i, frames in enumerate(raw)]
 
 

@@ -80,7 +80,7 @@ class Sample:
 
 
 @dataclass(frozen=True, repr=False)
-class Timeline(_ShowsShapes):
+class FrameTimes(_ShowsShapes):
     """Where the frames read from a video lie in it, and what the reader reports about the video."""
 
     times_s: NDArray[np.float64]  # [K, T], seconds from the start of the video; NaN where a source has no clock
@@ -91,7 +91,7 @@ class Timeline(_ShowsShapes):
 
     def __post_init__(self) -> None:
         if self.positions is not None:
-            check_shape("Timeline.positions", self.positions.shape, *self.times_s.shape)
+            check_shape("FrameTimes.positions", self.positions.shape, *self.times_s.shape)
 
     @property
     def order(self) -> NDArray[np.intp]:
@@ -99,7 +99,7 @@ class Timeline(_ShowsShapes):
         clock = self.times_s if self.positions is None else self.positions
         return clock.argsort(axis=None, kind="stable")
 
-    def in_order(self) -> Timeline:
+    def in_order(self) -> FrameTimes:
         """Return the timeline with the frames of all clips in one row, in time order: [K * T]."""
         positions = None if self.positions is None else self.positions.ravel()[self.order]
         return replace(self, times_s=self.times_s.ravel()[self.order], positions=positions)
@@ -108,7 +108,7 @@ class Timeline(_ShowsShapes):
 class _OnTimeline:
     """Give the fields of `timeline` as attributes."""
 
-    timeline: Timeline
+    timeline: FrameTimes
 
     @property
     def times_s(self) -> NDArray[np.float64]:
@@ -144,7 +144,7 @@ class Clip(_ShowsShapes, _OnTimeline):
 
     source: Source
     frames: NDArray[np.uint8]
-    timeline: Timeline
+    timeline: FrameTimes
     details: tuple[str, ...] = ()
     decode_s: float = 0.0
 
@@ -168,7 +168,7 @@ class VideoFeatures(_ShowsShapes, _OnTimeline):
 
     source: Source
     frames: Tensor
-    timeline: Timeline
+    timeline: FrameTimes
     informed: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -289,7 +289,7 @@ class Prediction(_ShowsShapes, _OnTimeline):
     ranked: tuple[Ranked, ...]
     attributes: tuple[Attribute, ...]
     saliency: NDArray[np.float64] | None
-    timeline: Timeline
+    timeline: FrameTimes
     frames: int
     model: str
     scores: ScoreKind = "softmax"

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from bike_cli.config import Decoder, SamplingConfig
 from bike_cli.errors import VideoError
 from bike_cli.media import missing_message
-from bike_cli.records import Clip, Source, Timeline
+from bike_cli.records import Clip, FrameTimes, Source
 from bike_cli.video.readers.decord import UnsupportedFileError, decord_is_exact, read_decord
 from bike_cli.video.readers.footage import Footage, Request, reason
 from bike_cli.video.readers.images import read_folder
@@ -87,7 +87,7 @@ def clip_from_array(frames: NDArray[np.uint8], config: SamplingConfig, *, name: 
         )
     positions = positions_of(config, len(frames))
     times_s = np.full(positions.shape, np.nan)
-    footage = Footage(frames[positions], Timeline(times_s, positions), len(frames))
+    footage = Footage(frames[positions], FrameTimes(times_s, positions), len(frames))
     return _clip(Source.at(name), footage, config)
 
 

@@ -5,7 +5,7 @@ import unicodedata
 
 import numpy as np
 
-from bike_cli.records import Attribute, Failure, Prediction, Ranked, Source, Timeline
+from bike_cli.records import Attribute, Failure, FrameTimes, Prediction, Ranked, Source
 
 BIDI = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
 HOSTILE = {  # text from outside that would steer a terminal -> what may be shown of it
@@ -38,7 +38,7 @@ def prediction(
         ranked=tuple(Ranked(label, 0.5**i, 0.3 - i / 10) for i, label in enumerate(labels, start=1)),
         attributes=(Attribute("grass", 0.25), Attribute("dog", 0.125)),
         saliency=None if weights is None else np.array(weights),
-        timeline=Timeline(np.arange(len(weights or ())) / 2, np.arange(len(weights or ())) * 10, 12.3456, warning),
+        timeline=FrameTimes(np.arange(len(weights or ())) / 2, np.arange(len(weights or ())) * 10, 12.3456, warning),
         frames=8,
         model="tiny",
     )

@@ -14,7 +14,7 @@ from bike_cli.cli.options import size_in_bytes
 from bike_cli.engine.store.file import FILE
 from bike_cli.engine.store.store import Store
 from bike_cli.errors import ExitCode, UsageError
-from bike_cli.records import Source, Timeline, VideoFeatures
+from bike_cli.records import FrameTimes, Source, VideoFeatures
 
 RECIPE = b"r" * 32
 ROW_BYTES = 8 * 256 * 4
@@ -27,7 +27,7 @@ def cache(tmp_path: Path) -> Path:
     with Store.open(folder) as store:
         store.describe(RECIPE, "[red]tiny\x1b[2J, 8 frames")
         for i in range(40):
-            features = VideoFeatures(Source.at("a"), torch.full((1, 8, 256), float(i)), Timeline(np.zeros((1, 8))))
+            features = VideoFeatures(Source.at("a"), torch.full((1, 8, 256), float(i)), FrameTimes(np.zeros((1, 8))))
             store.remember(f"/{i}.mp4", b"1", bytes([i]) * 32)
             store.keep(bytes([i]) * 32, RECIPE, features)
     return folder

@@ -12,14 +12,14 @@ from bike_cli.engine.models.catalogue import ran_in_0_1
 from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.engine.towers.placement import place
 from bike_cli.errors import ModelError, UsageError
-from bike_cli.records import Clip, Source, Timeline
+from bike_cli.records import Clip, FrameTimes, Source
 
 
 @pytest.fixture
 def clip() -> Clip:
     frames = np.random.default_rng(0).integers(0, 256, (2, 3, 40, 90, 3), dtype=np.uint8)
     times = np.array([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])
-    return Clip(Source.at("a.mp4"), frames, Timeline(times, duration_s=6.0))
+    return Clip(Source.at("a.mp4"), frames, FrameTimes(times, duration_s=6.0))
 
 
 def test_views_are_crop_major(engine: Engine, clip: Clip) -> None:

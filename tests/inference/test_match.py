@@ -17,7 +17,7 @@ from bike_cli.engine.heads.few_shot import Head
 from bike_cli.engine.heads.saved_classifier import SavedClassifier
 from bike_cli.errors import UsageError
 from bike_cli.inference.prepare import prepare
-from bike_cli.records import Clip, Prediction, Source, Timeline
+from bike_cli.records import Clip, FrameTimes, Prediction, Source
 
 LABELS = ("red square", "blue circle", "green cross", "a small white ring")
 
@@ -44,7 +44,7 @@ def ask(engine: Engine, settings: bike.ClassifyConfig, saved: SavedClassifier | 
 def two_clips() -> Clip:
     film = np.concatenate([drawn("red square", frames=4), drawn("blue circle", frames=4)])
     times_s = np.array([[0.0, 2.0, 4.0, 6.0], [1.0, 3.0, 5.0, 7.0]])
-    return Clip(Source.at("two"), film.reshape(2, 4, *film.shape[1:]), Timeline(times_s, duration_s=8.0))
+    return Clip(Source.at("two"), film.reshape(2, 4, *film.shape[1:]), FrameTimes(times_s, duration_s=8.0))
 
 
 def logistic(x: float) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bike_cli.records import Clip, Source, Timeline
+from bike_cli.records import Clip, FrameTimes, Source
 
 GOLDEN = Path(__file__).parents[1] / "engine" / "models" / "golden"
 LABELS = ("riding a bike", "juggling balls", "playing violin", "running")
@@ -89,4 +89,4 @@ def videos(length: int) -> NDArray[np.uint8]:
 def clip_of(frames: NDArray[np.uint8]) -> Clip:
     """Return the clips [K, T, H, W, 3] of a video."""
     times = np.arange(frames.shape[0] * frames.shape[1], dtype=np.float64).reshape(frames.shape[:2])
-    return Clip(Source.at("array"), frames, Timeline(times, times.astype(np.int64)))
+    return Clip(Source.at("array"), frames, FrameTimes(times, times.astype(np.int64)))

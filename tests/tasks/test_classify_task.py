@@ -22,7 +22,7 @@ from bike_cli.engine.models.folder import save_folder
 from bike_cli.engine.store.file import store_file
 from bike_cli.engine.store.store import Store
 from bike_cli.errors import ModelError, UsageError
-from bike_cli.records import Clip, Failure, Prediction, Prompt, Source, Timeline
+from bike_cli.records import Clip, Failure, FrameTimes, Prediction, Prompt, Source
 
 LABELS = ("red square", "blue circle", "green cross", "a small white ring")
 OFF = AttributeConfig(attributes="off")
@@ -72,7 +72,7 @@ def mixed() -> Clip:
     noise = np.random.default_rng(0).integers(0, 60, wide.shape, dtype=np.uint8)  # so that no two crops are alike
     frames = np.maximum(wide, noise).reshape(2, 4, 64, 144, 3)
     return Clip(
-        Source.at("mixed"), frames, Timeline(np.array([[0.0, 2.0, 4.0, 6.0], [1.0, 3.0, 5.0, 7.0]]), duration_s=8.0)
+        Source.at("mixed"), frames, FrameTimes(np.array([[0.0, 2.0, 4.0, 6.0], [1.0, 3.0, 5.0, 7.0]]), duration_s=8.0)
     )
 
 

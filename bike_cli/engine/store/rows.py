@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bike_cli.records import Source, Timeline, VideoFeatures
+from bike_cli.records import FrameTimes, Source, VideoFeatures
 
 FLOAT32, FLOAT64, INT64 = np.dtype("<f4"), np.dtype("<f8"), np.dtype("<i8")
 TEXT_ERRORS = "surrogatepass"  # texts may quote file names that are not UTF-8
@@ -34,7 +34,7 @@ class StoredFeatures:
 
     frames: NDArray[np.float32]
     informed: NDArray[np.float32] | None
-    timeline: Timeline
+    timeline: FrameTimes
 
     def of(self, source: Source) -> VideoFeatures:
         """Return them as the features of `source`."""
@@ -110,7 +110,7 @@ def unpack(content: bytes, recipe: bytes, cells: Sequence[object]) -> StoredFeat
         raise ValueError("the cells do not fit the shape")
     # Copied into writable arrays: torch warns about read-only ones.
     copied = bytearray(raw)
-    timeline = Timeline(
+    timeline = FrameTimes(
         times_s=np.ndarray((clips, frames), FLOAT64, bytearray(row.times_s)),
         positions=None if row.positions is None else np.ndarray((clips, frames), INT64, bytearray(row.positions)),
         duration_s=None if row.duration_s is None else struct.unpack("<d", row.duration_s)[0],
@@ -120,7 +120,7 @@ def unpack(content: bytes, recipe: bytes, cells: Sequence[object]) -> StoredFeat
     return StoredFeatures(np.ndarray((views, frames, dim), FLOAT32, copied), informed, timeline)
 
 
-def _pack_warning(timeline: Timeline) -> bytes | None:
+def _pack_warning(timeline: FrameTimes) -> bytes | None:
     """Return the warning as text; if other fields without a cell are set, a NUL and all of them as JSON."""
     values = {f.name: getattr(timeline, f.name) for f in fields(timeline) if f.name not in IN_CELLS}
     others = {name: value for name, value in values.items() if value is not None}
@@ -134,7 +134,7 @@ def _unpack_warning(cell: bytes | None) -> dict[str, Any]:
     """Return the fields of the timeline in a cell, without those that this version of bike does not know."""
     if cell is None or not cell.startswith(b"\0"):
         return {"warning": None if cell is None else cell.decode("utf-8", TEXT_ERRORS)}
-    known = {f.name for f in fields(Timeline)}
+    known = {f.name for f in fields(FrameTimes)}
     return {name: value for name, value in json.loads(cell[1:]).items() if name in known}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.errors import UsageError
-from bike_cli.records import Timeline
+from bike_cli.records import FrameTimes
 from bike_cli.video.containers.formats import PATTERN_CHARACTERS
 from bike_cli.video.containers.packet_content import StartPoint
 from bike_cli.video.readers.footage import Footage, Request
@@ -120,7 +120,7 @@ def read_decord(path: Path, request: Request, *, file: VideoFile, packets: Packe
     starts_s = spans_s[:, 0] - spans_s[0, 0]
     return Footage(
         frames=pixels.reshape(*positions.shape, *pixels.shape[1:]),
-        timeline=Timeline(starts_s[positions], positions, duration_s=float(spans_s[-1, 1] - spans_s[0, 0])),
+        timeline=FrameTimes(starts_s[positions], positions, duration_s=float(spans_s[-1, 1] - spans_s[0, 0])),
         n_frames=n_frames,
         notes=shortage_notes(positions, asked, config=request.config),
         details=["read with decord"],

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.config import SamplingConfig
-from bike_cli.records import Timeline
+from bike_cli.records import FrameTimes
 from bike_cli.video.sampling import positions_of
 
 
@@ -39,7 +39,7 @@ class Footage:
     """
 
     frames: NDArray[np.uint8]
-    timeline: Timeline
+    timeline: FrameTimes
     n_frames: int
     notes: Sequence[str] = ()
     details: Sequence[str] = ()

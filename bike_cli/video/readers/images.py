@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bike_cli.errors import VideoError
 from bike_cli.media import IMAGE_EXTENSIONS, IMAGE_FORMATS, is_frame_name
-from bike_cli.records import Timeline
+from bike_cli.records import FrameTimes
 from bike_cli.video.readers.footage import Footage, Request, reason
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def read_folder(folder: Path, request: Request) -> Footage:
             sizes = f"{image.shape[1]}x{image.shape[0]} px, others {pixels[0].shape[1]}x{pixels[0].shape[0]}"
             raise VideoError(f"{images[i]}: is {sizes}; give frames of one size", kind="damaged")
     frames = np.stack(pixels)[places.reshape(positions.shape)]
-    return Footage(frames, Timeline(np.full(positions.shape, np.nan), positions), len(images))
+    return Footage(frames, FrameTimes(np.full(positions.shape, np.nan), positions), len(images))
 
 
 def _frame_files(folder: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from bike_cli.config import SamplingConfig
-from bike_cli.records import Timeline
+from bike_cli.records import FrameTimes
 from bike_cli.video.readers.footage import Footage, Request
 from bike_cli.video.readers.nearby_frames import nearest, shortage_notes, without_repeats
 from bike_cli.video.readers.packets import PacketTable, UnpredictableFileError, demux, list_packets, table_of
@@ -64,7 +64,7 @@ def read_selected(file: VideoFile, request: Request) -> Footage:
     times_s = np.float64(time_base) * (table.shown_pts[positions] - first)
     return Footage(
         frames=frames,
-        timeline=Timeline(times_s, positions, duration_s),
+        timeline=FrameTimes(times_s, positions, duration_s),
         n_frames=len(table.shown),
         notes=shortage_notes(positions, asked, config=request.config),
         details=["read with PyAV, selective"],

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from bike_cli.errors import VideoError
-from bike_cli.records import Source, Timeline
+from bike_cli.records import FrameTimes, Source
 from bike_cli.video.containers.clocks import browser_times
 from bike_cli.video.readers.damage import Survey, choose
 from bike_cli.video.readers.footage import Footage, Request, reason
@@ -52,7 +52,7 @@ def read_through(source: Source, request: Request) -> Footage:
     passes = "once" if frames is not None else "twice"
     return Footage(
         frames=_fetch(source, readable) if frames is None else frames,
-        timeline=Timeline(survey.clock.starts_s[readable], survey.places()[readable], survey.clock.duration_s),
+        timeline=FrameTimes(survey.clock.starts_s[readable], survey.places()[readable], survey.clock.duration_s),
         n_frames=survey.n_frames,
         notes=[*choice.notes, *survey.notes(), *shortage_notes(readable, asked, config=request.config)],
         details=[f"read with PyAV, decoded in full {passes}"],

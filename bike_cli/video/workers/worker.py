@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bike_cli.config import Decoder, SamplingConfig
 from bike_cli.errors import VideoError
-from bike_cli.records import Failure, Source, Timeline
+from bike_cli.records import Failure, FrameTimes, Source
 from bike_cli.video.content import digest_of
 from bike_cli.video.decoding import decode
 from bike_cli.video.workers.descriptors import STANDARD
@@ -39,7 +39,7 @@ class SharedClip:
     """
 
     shape: tuple[int, ...]
-    timeline: Timeline
+    timeline: FrameTimes
     details: tuple[str, ...]
     decode_s: float
 

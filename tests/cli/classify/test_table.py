@@ -11,7 +11,7 @@ from answers import HOSTILE, cells, failure, prediction, steering
 from invoke import Terminal
 
 from bike_cli.cli.classify.table import ASCII_BARS, BARS, SPARK_CELLS, TableWriter, sparkline
-from bike_cli.records import Failure, Prediction, Ranked, Timeline
+from bike_cli.records import Failure, FrameTimes, Prediction, Ranked
 
 LONG = "a person " + "assembling and disassembling a computer keyboard " * 6
 WIDE = "日本語の動画を見ている人" * 12
@@ -94,7 +94,7 @@ def test_one_explained_video_names_the_moments_that_decided(monkeypatch: pytest.
 
 
 def test_a_frame_that_is_read_twice_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    timeline = Timeline(np.array([0.0, 0.0, 1.0, 1.0]), np.array([0, 0, 1, 1]))
+    timeline = FrameTimes(np.array([0.0, 0.0, 1.0, 1.0]), np.array([0, 0, 1, 1]))
     repeated = replace(prediction(weights=(0.46, 0.45, 0.0, 0.09)), timeline=timeline)
 
     text = plain_screen(monkeypatch, repeated, names=["a.mp4"])

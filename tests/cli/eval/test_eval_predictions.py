@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bike_cli.cli.classify.writers import Format, make_writer
 from bike_cli.data.predictions.files import DataFile, inspect_files
 from bike_cli.errors import ExitCode
-from bike_cli.records import Prediction, Ranked, Source, Timeline
+from bike_cli.records import FrameTimes, Prediction, Ranked, Source
 
 LABELS = tuple(f"class {letter}" for letter in "abcdefgh")
 OLD_REPORT = Path(__file__).parents[2] / "tasks" / "evaluate" / "reports" / "predictions_0_1.json"
@@ -233,7 +233,7 @@ def test_small_scores_keep_their_order(form: Format) -> None:
             small = [Ranked(LABELS[d], (3 if c == d else 1 + i / 100) * 1e-9, 0.0) for d in range(7)]
             ranked = (Ranked(LABELS[7], 1.0, 0.0), *sorted(small, key=lambda r: -r.score))
             writer.write(
-                Prediction(Source.at(f"{i}.mp4"), ranked, (), None, Timeline(np.zeros(0), None, 1.0), 8, "tiny")
+                Prediction(Source.at(f"{i}.mp4"), ranked, (), None, FrameTimes(np.zeros(0), None, 1.0), 8, "tiny")
             )
         writer.close()
 

@@ -14,14 +14,14 @@ from bike_cli.data.labelled.eval_sets import EvalSet as Truth
 from bike_cli.data.predictions.files import DataFile, format_of
 from bike_cli.data.predictions.predictions import MatchedPredictions, Predictions, match, read_predictions
 from bike_cli.errors import UsageError
-from bike_cli.records import Failure, Prediction, Ranked, Sample, Source, Timeline
+from bike_cli.records import Failure, FrameTimes, Prediction, Ranked, Sample, Source
 
 TOP = (Ranked("run", 0.7, 0.25), Ranked("jump", 0.3, 0.125))
 
 
 def prediction(path: str, *ranked: Ranked) -> Prediction:
     return Prediction(
-        Source.at(path), ranked or TOP, (), None, Timeline(np.zeros(0), duration_s=1.5), frames=8, model="tiny"
+        Source.at(path), ranked or TOP, (), None, FrameTimes(np.zeros(0), duration_s=1.5), frames=8, model="tiny"
     )
 
 

@@ -243,7 +243,9 @@ def test_weights_in_a_file_take_what_lies_next_to_them(tag_on_hub: dict[str, Any
     shutil.rmtree(tmp_path / "hub")
     (file.parent / "text_config.json").unlink()
     shutil.copyfile(TOKENIZERS / "roberta" / "tokenizer.json", file.with_name("tokenizer.json"))
-    with pytest.raises(ModelError, match=r"has no text_config\.json next to it; download config\.json from roberta-base"):
+    with pytest.raises(
+        ModelError, match=r"has no text_config\.json next to it; download config\.json from roberta-base"
+    ):
         open_checkpoint(f"roberta-ViT-B-32,{file}")
 
 

@@ -10,7 +10,7 @@ import torch
 
 from bike_cli.engine.store import file as store_file
 from bike_cli.engine.store.store import Store
-from bike_cli.records import Source, Timeline, VideoFeatures
+from bike_cli.records import FrameTimes, Source, VideoFeatures
 
 SOURCE = Source.at("clip.mp4")
 CONTENT, RECIPE, OTHER = b"c" * 32, b"r" * 32, b"o" * 32
@@ -20,7 +20,7 @@ def features(seed: int = 0, *, views: int = 1, frames: int = 8, dim: int = 16, c
     rng = np.random.default_rng(seed)
     times_s = rng.random((clips, frames))
     values = torch.from_numpy(rng.standard_normal((views, frames, dim), dtype=np.float32))
-    return VideoFeatures(SOURCE, values, Timeline(times_s, rng.integers(0, 99, (clips, frames)), 2.5))
+    return VideoFeatures(SOURCE, values, FrameTimes(times_s, rng.integers(0, 99, (clips, frames)), 2.5))
 
 
 def same_bits(a: VideoFeatures, b: VideoFeatures) -> bool:

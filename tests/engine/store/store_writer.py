@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.engine.store.store import Store
-from bike_cli.records import Source, Timeline, VideoFeatures
+from bike_cli.records import FrameTimes, Source, VideoFeatures
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +60,9 @@ def main(folder: Path, first: int, count: int) -> None:
             found += store.lookup(f"/videos/{i}.mp4", STAMP, RECIPE).features is not None
             store.remember(f"/videos/{i}.mp4", STAMP, content(i))
             store.keep(
-                content(i), RECIPE, VideoFeatures(SOURCE, cast("Tensor", Frames(frames(i))), Timeline(np.zeros((1, 4))))
+                content(i),
+                RECIPE,
+                VideoFeatures(SOURCE, cast("Tensor", Frames(frames(i))), FrameTimes(np.zeros((1, 4)))),
             )
     os.write(1, b"%d found\n" % found)
 

@@ -18,7 +18,7 @@ from bike_cli.engine.store import file as store_file
 from bike_cli.engine.store import rows
 from bike_cli.engine.store import store as store_module
 from bike_cli.engine.store.store import Lookup, Store, recipe_key
-from bike_cli.records import Timeline
+from bike_cli.records import FrameTimes
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_stored_features_are_restored_bit_by_bit(
     given_.frames[-1, -1, -1] = number
     given_.times_s[0, 0] = np.nan
     positions = given_.positions if has_positions else None
-    timeline = Timeline(given_.times_s, positions, duration_s, warning)
+    timeline = FrameTimes(given_.times_s, positions, duration_s, warning)
     given_ = dataclasses.replace(given_, timeline=timeline)
 
     with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder)) as store:
@@ -74,7 +74,7 @@ def test_stored_features_are_restored_bit_by_bit(
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class TimelineWithFacts(Timeline):
+class FrameTimesWithFacts(FrameTimes):
     """The timeline of a later version of bike."""
 
     fps: float | None = None
@@ -85,8 +85,8 @@ class TimelineWithFacts(Timeline):
 def test_a_new_fact_about_a_video_is_kept_in_the_same_table(
     tmp_path: Path, warning: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = dataclasses.replace(features(), timeline=Timeline(features().times_s, warning=warning))
-    facts = TimelineWithFacts(plain.times_s, warning=warning, fps=30000 / 1001, codec="h264 \udcff")
+    plain = dataclasses.replace(features(), timeline=FrameTimes(features().times_s, warning=warning))
+    facts = FrameTimesWithFacts(plain.times_s, warning=warning, fps=30000 / 1001, codec="h264 \udcff")
     with Store.open(tmp_path) as store:
         store.keep(CONTENT, RECIPE, plain)
         store.keep(OTHER, RECIPE, dataclasses.replace(plain, timeline=facts))
@@ -95,12 +95,12 @@ def test_a_new_fact_about_a_video_is_kept_in_the_same_table(
         assert same_bits(kept(store, CONTENT), plain)
         assert same_bits(kept(store, OTHER), plain)  # this version of bike does not know the facts
 
-        monkeypatch.setattr(rows, "Timeline", TimelineWithFacts)
+        monkeypatch.setattr(rows, "FrameTimes", FrameTimesWithFacts)
         read, older = kept(store, OTHER).timeline, kept(store, CONTENT).timeline
 
-    assert isinstance(read, TimelineWithFacts)
+    assert isinstance(read, FrameTimesWithFacts)
     assert (read.warning, read.fps, read.codec) == (warning, facts.fps, facts.codec)
-    assert isinstance(older, TimelineWithFacts)
+    assert isinstance(older, FrameTimesWithFacts)
     assert (older.warning, older.fps, older.codec) == (warning, None, None)
 
 

@@ -17,7 +17,7 @@ from bike_cli.engine.towers.placement import place
 from bike_cli.engine.towers.transforms import ImageRecipe
 from bike_cli.engine.voters import Voters
 from bike_cli.inference.classifier import Classifier
-from bike_cli.records import Clip, Source, Timeline
+from bike_cli.records import Clip, FrameTimes, Source
 
 GIB = 2**30
 DIM, FRAMES, LABELS = 512, 8, 10_000
@@ -55,7 +55,7 @@ def classifier(engine: Engine, *, positions: int, sampling: SamplingConfig) -> C
 
 def clip(*, clips: int) -> Clip:
     frames = np.random.default_rng(0).integers(0, 256, (clips, FRAMES, 32, 40, 3), dtype=np.uint8)
-    return Clip(Source.at("noise"), frames, Timeline(np.zeros((clips, FRAMES))))
+    return Clip(Source.at("noise"), frames, FrameTimes(np.zeros((clips, FRAMES))))
 
 
 def memory(which: str) -> int:
