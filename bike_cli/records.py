@@ -307,6 +307,68 @@ class Prediction(_ShowsShapes, _OnTimeline):
         return self.ranked[0]
 
 
+@dataclass(frozen=True)
+class Segment:
+    """A part of a video in which a label is seen.
+
+    Args:
+        start_s, end_s: bounds of the first and the last bin, in seconds from the start of the video; `end_s` is
+            exclusive.
+        score: mean probability of the label over the bins in which it is more likely there than not, 0 to 1.
+        peak_s: middle of the bin in which the label is most probable.
+    """
+
+    label: str
+    start_s: float
+    end_s: float
+    score: float
+    peak_s: float
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The most probable label of a video and the time at which it is."""
+
+    label: str
+    at_s: float
+    score: float
+
+
+@dataclass(frozen=True, repr=False)
+class Timeline(_ShowsShapes):
+    """When labels are seen in one video.
+
+    Args:
+        labels: C labels.
+        segments: by start, then end, then the order of the labels.
+        edges_s: float64 [T + 1], bounds of the bins, in seconds from the start of the video.
+        best: the most probable label of all; None if no frame could be read.
+        scores: float32 [T, C], probability of each label in each bin, NaN in bins whose frame could not be read; None
+            unless they are requested.
+        fps: bins per second.
+        frames: number of different frames that were read.
+        duration_s: length of the video; None where a source has no clock.
+        warning: what a user should know about the frames, in one line.
+    """
+
+    source: Source
+    labels: tuple[str, ...]
+    segments: tuple[Segment, ...]
+    edges_s: NDArray[np.float64]
+    best: Peak | None
+    model: str
+    fps: float
+    frames: int
+    duration_s: float | None = None
+    warning: str | None = None
+    scores: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        check_shape("Timeline.edges_s", self.edges_s.shape, None)
+        if self.scores is not None:
+            check_shape("Timeline.scores", self.scores.shape, len(self.edges_s) - 1, len(self.labels))
+
+
 @dataclass
 class Timings:
     """How a run spent its time, in seconds; updated while it runs."""
