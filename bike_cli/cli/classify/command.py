@@ -12,15 +12,15 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from bike_cli.cli.classify.labels import check_quotes, labels_of
 from bike_cli.cli.classify.resume import ExistingRecords, RecordFormat, read_existing, record_format
-from bike_cli.cli.classify.sources import Inputs, Sources, check_output, list_sources, name_of
-from bike_cli.cli.classify.summary import Tally, summary, timings
 from bike_cli.cli.classify.writers import Format, check_format_of_name, format_of, make_writer
 from bike_cli.cli.flags import Flags, Request, command, trained_defaults
 from bike_cli.cli.session import Session, session
 from bike_cli.cli.terminal.console import can_animate, loading, notice, plain, stderr, stderr_is_tty
 from bike_cli.cli.terminal.stdout import is_pipe, reserve_stdout
+from bike_cli.cli.videos.labels import check_quotes, labels_of
+from bike_cli.cli.videos.sources import Inputs, Sources, check_output, list_sources, name_of
+from bike_cli.cli.videos.summary import Tally, summary, timings
 from bike_cli.config import ClassifyConfig, TrainingRecord, flag
 from bike_cli.config.fields import DATA, OUTPUT, TEXTS
 from bike_cli.errors import ExitCode, UsageError
@@ -31,8 +31,8 @@ from bike_cli.wording import count
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bike_cli.cli.classify.progress import Total
     from bike_cli.cli.classify.writers import Writer
+    from bike_cli.cli.videos.progress import Total
     from bike_cli.data.shards import Shard
     from bike_cli.engine.heads.saved_classifier import SavedClassifier
 
@@ -297,7 +297,7 @@ def _with_progress(
     if console is None and (not prints_lines or stderr_is_tty()):
         yield from answers
         return
-    from bike_cli.cli.classify.progress import print_progress, show_progress
+    from bike_cli.cli.videos.progress import print_progress, show_progress
 
     if console is None:
         yield from print_progress(answers, total=total())

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bike_cli.cli.classify.summary import Tally
 from bike_cli.cli.terminal.json_text import JsonObject
+from bike_cli.cli.videos.summary import Tally
 from bike_cli.config import RESULTS, ClassifyConfig
 from bike_cli.errors import UsageError
 from bike_cli.settings import settings_affecting

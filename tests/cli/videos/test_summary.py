@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from answers import failure, prediction
 
-from bike_cli.cli.classify.summary import Tally, summary, timings
 from bike_cli.cli.terminal.console import rate
+from bike_cli.cli.videos.summary import Tally, summary, timings
 from bike_cli.errors import ExitCode
 from bike_cli.records import Timings
 
