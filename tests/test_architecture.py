@@ -103,7 +103,7 @@ def wrong_ways(module: str, source: str) -> list[str]:
     return [f"{module}:{i.line} imports {i.name}" for i in ours if layer_of(i.name) not in allowed]
 
 
-SHARED_BY_COMMANDS = {"completion", "flags", "help", "options", "session", "plots", "terminal"}
+SHARED_BY_COMMANDS = {"completion", "flags", "help", "options", "session", "plots", "terminal", "videos"}
 
 
 def command_of(name: str) -> str | None:

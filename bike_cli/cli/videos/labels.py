@@ -6,14 +6,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bike_cli.config import ClassifyConfig
 from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from bike_cli.cli.classify.command import ClassifyRequest
+    from bike_cli.cli.videos.request import VideosRequest
 
 
-def check_quotes(request: ClassifyRequest) -> None:
+def check_quotes(request: VideosRequest) -> None:
     """Raise UsageError for `-L running, jumping clip.mp4`: the shell has split the labels."""
     missing = [video for video in request.videos if not os.path.lexists(video)]
     split = next((text for text in (*request.label_list, *missing) if text.endswith(",")), None)
@@ -24,7 +23,7 @@ def check_quotes(request: ClassifyRequest) -> None:
         )
 
 
-def labels_of(config: ClassifyConfig, request: ClassifyRequest) -> tuple[str, ...]:
+def labels_of(model: str, request: VideosRequest) -> tuple[str, ...]:
     """Return the labels of a run: given ones, or those of the classifier or the model.
 
     Raises:
@@ -51,10 +50,10 @@ def labels_of(config: ClassifyConfig, request: ClassifyRequest) -> tuple[str, ..
         return read_labels(request.labels)
     if request.label_list:
         return parse_labels(request.label_list)
-    raise UsageError(f"labels: missing; add -l {_labels_file(config)}, or -L 'running, jumping', or a --classifier")
+    raise UsageError(f"labels: missing; add -l {_labels_file(model)}, or -L 'running, jumping', or a --classifier")
 
 
-def _labels_file(config: ClassifyConfig) -> str:
+def _labels_file(model: str) -> str:
     """Return the labels of a model that version 0.1 fine-tuned, which does not name them itself; else an example."""
-    file = Path(config.engine.model, "labels.txt")
+    file = Path(model, "labels.txt")
     return str(file) if file.is_file() else "labels.txt"

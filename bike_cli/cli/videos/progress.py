@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task
@@ -12,16 +13,15 @@ from rich.text import Text
 
 from bike_cli.cli.terminal.console import display, duration, rate
 from bike_cli.cli.terminal.progress_lines import ProgressLines
-from bike_cli.records import Failure, Prediction
+from bike_cli.records import Failure
 from bike_cli.wording import count
 
+Answer = TypeVar("Answer")
 Total = int | Iterator[object] | None
 BAR_WIDTH = 24  # columns; leaves room for large numbers on a line of 80
 
 
-def show_progress(
-    records: Iterable[Prediction | Failure], *, console: Console, total: Total = None
-) -> Iterator[Prediction | Failure]:
+def show_progress(records: Iterable[Answer], *, console: Console, total: Total = None) -> Iterator[Answer]:
     """Yield the records, and show a bar on the console until the end.
 
     Args:
@@ -40,9 +40,7 @@ def show_progress(
                 yield record
 
 
-def print_progress(
-    records: Iterable[Prediction | Failure], *, total: Total = None
-) -> Generator[Prediction | Failure, None, None]:
+def print_progress(records: Iterable[Answer], *, total: Total = None) -> Generator[Answer, None, None]:
     """Yield the records, and print lines of progress until the end; see `ProgressLines`.
 
     Args:

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from bike_cli.cli.terminal.console import duration, rate
 from bike_cli.errors import ExitCode
-from bike_cli.records import Failure, Prediction, Timings
+from bike_cli.records import Failure, Timings
 from bike_cli.wording import count, outcome
 
 
@@ -31,7 +31,7 @@ class Tally:
         """The number of all records."""
         return self.ok + self.failures
 
-    def add(self, record: Prediction | Failure) -> None:
+    def add(self, record: object) -> None:
         """Count a record."""
         if isinstance(record, Failure):
             self.failed[record.kind] += 1

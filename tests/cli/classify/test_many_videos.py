@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import ProgressSample, Task, TaskID
 
 from bike_cli.cli.app import app
-from bike_cli.cli.classify import sources
 from bike_cli.cli.terminal.stdout import is_pipe
+from bike_cli.cli.videos import sources
 from bike_cli.cli.videos.progress import _Time, show_progress
 from bike_cli.errors import ExitCode
 

@@ -102,7 +102,7 @@ def test_a_terminal_gets_no_lines(data: Path, format_: tuple[str, ...]) -> None:
 
 
 def test_a_list_is_counted_for_the_lines(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bike_cli.cli.classify import sources
+    from bike_cli.cli.videos import sources
 
     monkeypatch.setattr(sources, "LISTED", 1)
     monkeypatch.setattr(progress_lines, "INTERVAL_S", 0.005)

@@ -1,0 +1,163 @@
+"""The records that an earlier run wrote, and whether this run may add to them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from bike_cli.cli.terminal.json_text import JsonObject
+from bike_cli.cli.videos.summary import Tally
+from bike_cli.errors import UsageError
+from bike_cli.settings import SettingValue
+from bike_cli.wording import count
+
+logger = logging.getLogger(__name__)
+
+RETRIED = frozenset({"internal"})  # kinds of failure that are not the video's fault
+
+
+class RecordCheck(Protocol):
+    """Knows what the answers of a run look like."""
+
+    def check(self, record: JsonObject, *, where: str) -> str:
+        """Return the model that made an answer, or raise UsageError if this run would write another kind of answer."""
+
+
+@dataclass
+class ExistingRecords:
+    """The records of a file, in little memory: 16 bytes stand for a path.
+
+    Args:
+        ranges: byte ranges to keep, (start, stop), ascending. They contain all whole records except failures that are
+            retried.
+        n_retried: the number of those failures; nothing else here counts them.
+        model: the model that made the predictions; None without predictions.
+    """
+
+    name: str = ""
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+    n_retried: int = 0
+    model: str | None = None
+    tally: Tally = field(default_factory=Tally)
+    _left: Counter[bytes] = field(default_factory=Counter)
+
+    def take(self, name: str) -> bool:
+        """Take one of the records of this video; return False if all of them are taken."""
+        if not self._left:
+            return False
+        place = _place(name)
+        if place not in self._left:
+            return False
+        self._left[place] -= 1
+        if not self._left[place]:
+            del self._left[place]
+        return True
+
+    def check_model(self, model: str) -> None:
+        """Raise UsageError if another model made the records."""
+        if self.model not in (None, model):
+            raise UsageError(
+                f"{self.name}: contains answers of the model {self.model}, and this run uses {model}; "
+                f"use --model {self.model}, or another -o",
+                settings=("model",),
+            )
+
+    def log_retries(self) -> None:
+        """Log how many failures this run tries again."""
+        if self.n_retried:
+            retried = count(self.n_retried, "internal failure is", "internal failures are")
+            logger.info("%s: %s tried again", self.name, retried)
+
+    def keep(self, start: int, stop: int) -> None:
+        """Keep a range of bytes that follows all others."""
+        if self.ranges and self.ranges[-1][1] == start:
+            start = self.ranges.pop()[0]
+        self.ranges.append((start, stop))
+
+    def add(self, record: JsonObject, wanted: RecordCheck, *, where: str) -> bool:
+        """Count a record, or raise UsageError if it does not fit the others or this run.
+
+        Returns:
+            False for a failure that is retried, which is not counted.
+        """
+        path, error = record.get("path"), record.get("error")
+        if not isinstance(path, str):
+            raise not_a_record(where)
+        if record.get("status") == "ok":
+            model = wanted.check(record, where=where)
+            if self.model not in (None, model):
+                raise UsageError(f"{where}: the model is {model}, and {self.model} above; split the file")
+            self.model = model
+            self.tally.ok += 1
+        elif isinstance(error, dict) and isinstance(error.get("type"), str):
+            if error["type"] in RETRIED:
+                self.n_retried += 1
+                return False
+            self.tally.failed[error["type"]] += 1
+        else:
+            raise not_a_record(where)
+        self._left[_place(path)] += 1
+        return True
+
+
+def settings_digest(labels: Sequence[str], settings: Mapping[str, SettingValue], saved: str) -> str:
+    """Return what stands for labels, settings, and the digest of a saved classifier in records: eight digits."""
+    text = json.dumps([sorted(labels), settings, saved], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
+def read_existing(path: Path, wanted: RecordCheck, *, named: Path) -> ExistingRecords:
+    """Return the records of a file of JSON lines, without a last line that was cut short when its run ended.
+
+    Raises:
+        UsageError: a line is not a record, or differs from this run in its labels, settings or format.
+    """
+    existing = ExistingRecords(str(named))
+    position = 0
+    torn: tuple[str, bytes] | None = None
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if torn is not None:
+                raise not_a_record(torn[0])
+            where = f"{named}:{number}"
+            record = _parsed(line)
+            if record is None:
+                torn = (where, line)
+                continue
+            start, position = position, position + len(line)
+            if not line.strip() or existing.add(record, wanted, where=where):
+                existing.keep(start, position)
+    # Never cut a file that is not bike's: a record begins with `{`, and a power cut leaves zeros.
+    if torn is not None and torn[1][:1] not in (b"{", b"\0"):
+        raise not_a_record(torn[0])
+    return existing
+
+
+def _parsed(line: bytes) -> JsonObject | None:
+    """Return the object of a line; an empty one for a blank line, None for a torn line."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        record = json.loads(line.decode()) if line.strip() else {}
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else {"": record}
+
+
+def not_a_record(where: str) -> UsageError:
+    """Return the error for a line that is not a record of bike."""
+    return UsageError(f"{where}: is not a record of bike; remove the line, or leave --resume out to start over")
+
+
+def _place(path: str) -> bytes:
+    """Return what stands for a path: the same for `clips/a.mp4`, `./clips/a.mp4` and its absolute path."""
+    absolute = os.path.abspath(path)  # noqa: PTH100 - Path.absolute keeps a/../
+    # Surrogates of any kind are accepted: the file may have been edited.
+    return hashlib.blake2b(absolute.encode(errors="surrogatepass"), digest_size=16).digest()
