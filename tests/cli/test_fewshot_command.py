@@ -748,7 +748,9 @@ def test_each_video_that_keeps_a_class_from_being_drawn_is_named(own: Path) -> N
     assert warnings[2].startswith(f"warning: {own}/sub\\lost.mp4: no such file; its backslashes separate folders on")
 
 
-@pytest.mark.parametrize(("method", "name"), [("proto", "a.bike"), ("bike", "model")])
+@pytest.mark.parametrize(
+    ("method", "name"), [("proto", "a.bike"), pytest.param("bike", "model", marks=pytest.mark.slow)]
+)
 def test_a_saved_classifier_is_not_replaced_in_silence(data: Path, tmp_path: Path, method: str, name: str) -> None:
     save = tmp_path / name
     given = (data, *ONE_DRAW, "--method", method, "--save", save)

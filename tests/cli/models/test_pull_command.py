@@ -421,6 +421,7 @@ def test_the_clients_offline_variables_open_no_socket(case: str, variable: str, 
         assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["ok"] * 3
 
 
+@pytest.mark.slow
 def test_a_socket_that_is_opened_would_be_seen(clips: Path, tmp_path: Path) -> None:
     server = Hub(url="http://127.0.0.1:9")
     command = [*WITHOUT_NETWORK, "models", "pull", "base"]

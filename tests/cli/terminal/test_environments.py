@@ -44,7 +44,7 @@ def records(file: Path) -> list[dict[str, object]]:
 # -- descriptors --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", *map(slow, CLOSED)])
+@pytest.mark.parametrize("closed", [*map(slow, ("<&- >&- 2>&-", *CLOSED))])
 def test_classify_works_with_closed_streams(closed: str, clips: Path, tmp_path: Path) -> None:
     done = shell(f'bike classify "$1" -m tiny {LABELS} --no-cache -o "$2" {closed}', clips, tmp_path / "a.jsonl")
 
@@ -111,7 +111,8 @@ def classify_in(temporary: object, clips: Path, *arguments: object, **environmen
 
 
 @pytest.mark.parametrize(
-    "name", ["\udcff" * 120, *map(slow, ("with spaces", "\udcff\udcfe", "missing", "a file", "read-only", "a" * 200))]
+    "name",
+    list(map(slow, ("\udcff" * 120, "with spaces", "\udcff\udcfe", "missing", "a file", "read-only", "a" * 200))),
 )
 def test_any_folder_for_temporary_files_works(name: str, clips: Path, tmp_path: Path) -> None:
     folder = tmp_path / name

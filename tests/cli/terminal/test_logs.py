@@ -50,12 +50,13 @@ def test_without_it_nothing_is_logged(clips: Path) -> None:
 
 @pytest.fixture(scope="module")
 def verbose(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """stderr of a run with `-v`, and of the same once more, in processes of their own."""
+    """stderr of a run with `-v` in a process of its own, and of the same once more."""
     cache = tmp_path_factory.mktemp("cache")
     script = 'bike classify -v -m tiny --device cpu -l "$2" "$1" -f jsonl --cache-dir "$3"'
     labels = cache / "labels.txt"
     labels.write_text("red square\nblue circle\n")
-    runs = [shell(script, clips, labels, cache, BIKE_FRAMES="4") for _ in range(2)]
+    given = ("classify", "-v", "-m", "tiny", "--device", "cpu", "-l", labels, clips, "-f", "jsonl", "--frames", 4)
+    runs = [shell(script, clips, labels, cache, BIKE_FRAMES="4"), bike(*given, "--cache-dir", cache)]
     for ran in runs:
         assert ran.exit_code == ExitCode.DONE, ran.stderr
         assert [record["status"] for record in ran.records] == ["ok"] * 3

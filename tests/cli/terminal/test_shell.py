@@ -55,7 +55,8 @@ def test_jq_reads_what_bike_writes_of_odd_names_and_failures(clips: Path, tmp_pa
     assert ran.exit_code == ExitCode.SOME_FAILED  # of the whole pipeline: pipefail
 
 
-@pytest.mark.parametrize("format_", ["jsonl", pytest.param("table", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("format_", ["jsonl", "table"])
 def test_a_reader_that_has_seen_enough_ends_the_run_without_a_traceback(
     clips: Path, labels: Path, tmp_path: Path, format_: str
 ) -> None:
