@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 import typer.main
@@ -18,6 +19,9 @@ from bike_cli.engine.engine import Engine, load
 
 # The models of the tests are small: a second thread gains nothing, and waits long where others use the core.
 torch.set_num_threads(1)
+# No test depends on the time it takes: machines are busy at times.
+hypothesis.settings.register_profile("bike", deadline=None)
+hypothesis.settings.load_profile("bike")
 
 
 def pytest_configure() -> None:

@@ -41,7 +41,7 @@ def slow_saliency(frames: Tensor, tokens: Tensor, temperature: float, mask: Tens
     return [[mean(v, c) for c in range(len(tokens))] for v in range(len(frames))]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=seeds, videos=sizes, classes=sizes, words=sizes, length=sizes)
 def test_saliency_is_the_mean_of_the_words_votes(seed: int, videos: int, classes: int, words: int, length: int) -> None:
     frames, tokens = vectors(seed, videos, length, 5), vectors(seed + 1, classes, words, 5)
@@ -53,7 +53,7 @@ def test_saliency_is_the_mean_of_the_words_votes(seed: int, videos: int, classes
     assert torch.allclose(ours, expected, atol=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=seeds, length=st.integers(1, 9))
 def test_equal_frames_share_saliency_evenly(seed: int, length: int) -> None:
     frames = vectors(seed, 1, 1, 5).expand(2, length, 5)
@@ -63,7 +63,7 @@ def test_equal_frames_share_saliency_evenly(seed: int, length: int) -> None:
     assert torch.allclose(weights, torch.full((2, 3, length), 1 / length, dtype=torch.float64))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=seeds)
 def test_the_saliency_of_shuffled_frames_is_shuffled_alike(seed: int) -> None:
     frames, tokens = vectors(seed, 2, 6, 5), vectors(seed + 1, 3, 4, 5)
@@ -74,7 +74,7 @@ def test_the_saliency_of_shuffled_frames_is_shuffled_alike(seed: int) -> None:
     assert torch.allclose(shuffled, saliency(frames, tokens, 0.05)[:, :, order])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=seeds)
 def test_masked_positions_do_not_vote(seed: int) -> None:
     frames, tokens = vectors(seed, 2, 6, 5), vectors(seed + 1, 3, 4, 5)
@@ -162,7 +162,7 @@ def test_a_class_without_a_voter_is_refused() -> None:
         saliency(vectors(0, 1, 2, 3), vectors(0, 2, 2, 3), 0.1, torch.tensor([[True, False], [False, False]]))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=seeds)
 def test_scores_are_those_of_bikes_weighted_video_vector(seed: int) -> None:
     frames, classes = vectors(seed, 2, 6, 5), vectors(seed + 1, 3, 5)

@@ -71,7 +71,7 @@ def test_one_dense_clip_takes_the_middle_window() -> None:
 counts = {"n_frames": st.integers(1, 5000), "frames": st.integers(1, 64), "clips": st.integers(1, 10)}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(**counts)
 def test_positions_always_lie_in_the_video(n_frames: int, frames: int, clips: int) -> None:
     positions = sample_positions(n_frames, frames, clips=clips)
@@ -81,7 +81,7 @@ def test_positions_always_lie_in_the_video(n_frames: int, frames: int, clips: in
     assert positions.max() < n_frames
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(n_frames=st.integers(1, 5000), frames=st.integers(1, 64))
 def test_the_first_clip_goes_forward_from_frame_0(n_frames: int, frames: int) -> None:
     positions = sample_positions(n_frames, frames, clips=1)[0]
@@ -90,7 +90,7 @@ def test_the_first_clip_goes_forward_from_frame_0(n_frames: int, frames: int) ->
     assert (np.diff(positions) >= 0).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(**counts, seed=st.integers(0, 2**32))
 def test_training_draws_each_frame_from_its_own_segment(n_frames: int, frames: int, clips: int, seed: int) -> None:
     low, high = segment_bounds(n_frames, frames)

@@ -50,8 +50,8 @@ SCALE = 20.0
 DIM = 8
 each_fit = pytest.mark.parametrize("fit", FITS.values(), ids=FITS.keys())
 seeds = st.integers(0, 2**31)
-few = settings(max_examples=20, deadline=None)
-fewer = settings(max_examples=5, deadline=None)
+few = settings(max_examples=20)
+fewer = settings(max_examples=5)
 
 
 # -- a world of videos -------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ any_path = st.binary(min_size=1, max_size=40).map(lambda name: "/" + os.fsdecode
 any_text = st.none() | st.text(st.characters(), max_size=20)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     crops=st.integers(1, 3),
     shape=st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 7)),

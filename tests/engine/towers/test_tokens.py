@@ -61,7 +61,7 @@ def test_a_label_that_is_cut_keeps_the_words_that_fit() -> None:
     assert SIMPLE.decode(tokens.cut).split() == ["swim"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(before=st.text(max_size=20), label=st.text(max_size=30), after=st.text(max_size=20), context=st.integers(3, 40))
 def test_every_text_has_ids_that_fit_and_a_word_that_votes(before: str, label: str, after: str, context: int) -> None:
     tokens = tokenise(OpenAITokenizer(context), prompt(before, label, after))
@@ -71,7 +71,7 @@ def test_every_text_has_ids_that_fit_and_a_word_that_votes(before: str, label: s
     assert 1 <= tokens.words.start < tokens.words.stop <= len(tokens.ids)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(before=st.text(max_size=20), label=st.text(min_size=1, max_size=30))
 def test_ids_are_those_of_open_clip(before: str, label: str) -> None:
     tokens = tokenise(OpenAITokenizer(20), prompt(before, label))

@@ -149,7 +149,7 @@ def test_three_crops_of_a_model_that_sees_whole_frames_are_refused(mode: str) ->
         views(noise(30, 20), recipe, crops=3, device=CPU)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(width=st.integers(1, 90), height=st.integers(1, 90), crops=st.sampled_from([1, 3]))
 def test_no_frame_size_breaks_the_crop(width: int, height: int, crops: int) -> None:
     ours = views(noise(width, height), ImageRecipe(16, MEAN, STD, resize_side=18), crops=crops, device=CPU)

@@ -17,7 +17,7 @@ from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 Floats = NDArray[np.float64]
 SEEDS = st.integers(0, 2**32 - 1)
-random_tables = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+random_tables = settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 
 
 def table_of(scores: Floats, truth: NDArray[np.int64] | NDArray[np.bool_]) -> ScoreTable:
