@@ -39,7 +39,7 @@ class VideoConfig:
         panel=TEXTS,
         affects="scores",
         default_text="the model's own",
-        help="Prompt template: bike, class, action, a file of templates, or a text with {} in it; several "
+        help="Prompt template: bike, class, action, actionclip, a file of templates, or a text with {} in it; several "
         "templates are averaged.",
     )
 

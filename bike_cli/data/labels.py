@@ -34,6 +34,25 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = {
             "a person practicing ",
         )
     ),
+    # sallymmx/ActionCLIP utils/Text_Prompt.py, in its order.
+    "actionclip": (
+        "a photo of action {}",
+        "a picture of action {}",
+        "Human action of {}",
+        "{}, an action",
+        "{} this is an action",
+        "{}, a video of action",
+        "Playing action of {}",
+        "{}",
+        "Playing a kind of action, {}",
+        "Doing a kind of action, {}",
+        "Look, the human is {}",
+        "Can you recognize the action of {}?",
+        "Video classification of {}",
+        "A video of {}",
+        "The man is {}",
+        "The woman is {}",
+    ),
 }
 
 _LABEL_SUFFIXES = frozenset({".txt", ".csv", ".tsv", ".json", ".yaml", ".yml"})

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from films import drawn, write_video
 from invoke import Ran, bike
 from video_models import Content, actionclip_content, base_file, open_vclip_content, vifi_content
 
+from bike_cli.data.labels import TEMPLATES
+from bike_cli.engine.heads.saved_classifier import load_classifier
 from bike_cli.engine.models.folder import load_folder
 from bike_cli.errors import ExitCode
 
@@ -167,3 +170,36 @@ def test_the_base_is_not_overwritten(files: Path, tmp_path: Path) -> None:
     ran = bike("import", files / "openvclip.pth", tmp_path / "base", "--base", tmp_path / "base", "--patch", "0.5")
 
     assert error_of(ran) == f"{tmp_path}/base: is read by this command and would be overwritten; choose another name"
+
+
+def test_the_templates_of_actionclip_stay_with_the_model(files: Path, tmp_path: Path) -> None:
+    for label in ("red square", "blue circle"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for i in range(3):
+            write_video(tmp_path / "data" / label / f"{i}.mp4", drawn(label, frames=6 + i))
+    data, video, mine = tmp_path / "data", tmp_path / "data" / "red square" / "0.mp4", tmp_path / "mine"
+    once = ("--frames", "2", "--device", "cpu")
+    training = ("--epochs", "1", "--warmup", "0", "--batch-size", "2", *once)
+    few = ("--shots", "1", "--trials", "1", *once)
+    assert bike("import", files / "actionclip.pth", mine, "--from", "actionclip").exit_code == ExitCode.DONE
+
+    for command in (
+        ("export", mine, tmp_path / "exported"),
+        ("finetune", data, "-m", mine, "--save", tmp_path / "fine-tuned", *training),
+        ("fewshot", data, "-m", mine, "--method", "bike", "--save", tmp_path / "few-shot", *few),
+        ("fewshot", data, "-m", mine, "--method", "probe", "--save", tmp_path / "classifier", *few),
+    ):
+        ran = bike(*command)
+        assert ran.exit_code == ExitCode.DONE, ran.stderr
+
+    for name in ("mine", "exported", "fine-tuned", "few-shot"):
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        assert config["recipe"]["template"] == "actionclip", name
+    saved = load_classifier(tmp_path / "classifier")
+    assert (saved.template, saved.templates) == ("actionclip", TEMPLATES["actionclip"])
+    by_all, by_one, by_export = (
+        [entry["cosine"] for entry in bike("classify", video, *LABELS, *flags, "-f", "jsonl").records[0]["top"]]
+        for flags in (("-m", mine), ("-m", mine, "--template", "A video of {}"), ("-m", tmp_path / "exported"))
+    )
+    assert by_all == by_export
+    assert by_all != by_one

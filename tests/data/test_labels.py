@@ -107,11 +107,13 @@ def test_wrong_labels_on_the_command_line_are_refused(text: str | tuple[str, ...
         parse_labels(text)
 
 
-def test_the_named_templates_are_bikes_the_bare_label_and_clips_28() -> None:
+def test_the_named_templates_are_those_of_bike_clip_and_actionclip() -> None:
     assert read_templates("bike") == (PROMPT,)
     assert read_templates("class") == ("{}",)
     assert len(set(read_templates("action"))) == 28
     assert {"a photo of {}.", "a demonstration of a person practicing {}."} < set(TEMPLATES["action"])
+    assert len(set(read_templates("actionclip"))) == 16
+    assert {"{}", "{}, an action", "Can you recognize the action of {}?"} < set(TEMPLATES["actionclip"])
 
 
 def test_templates_are_read_from_a_file(file: Path) -> None:

@@ -1,5 +1,6 @@
 """Checkpoints of other video models score videos as their own code does, and what bike cannot run is refused."""
 
+import json
 import sys
 import types
 from collections import OrderedDict
@@ -24,15 +25,17 @@ from video_models import (
 )
 
 from bike_cli.config import ClassifyConfig, Recipe, SamplingConfig
+from bike_cli.data.labels import read_templates
 from bike_cli.engine.engine import Engine, assemble
 from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.engine.models.folder import load_folder, save_folder
 from bike_cli.engine.models.importers.conversion import ImportedModel, Options, import_model
 from bike_cli.engine.models.parts import Checkpoint, build_clip
+from bike_cli.engine.scoring import unit
 from bike_cli.engine.towers.placement import place
 from bike_cli.engine.towers.transforms import ImageRecipe
 from bike_cli.errors import ModelError, UsageError
-from bike_cli.inference.prepare import prepare
+from bike_cli.inference.prepare import encode_labels, prepare
 from bike_cli.settings import build
 
 
@@ -56,10 +59,10 @@ def engine_of(model: ImportedModel, folder: Path) -> Engine:
     return assemble(load_folder(folder / "model"), place("cpu", "fp32"))
 
 
-def logits(engine: Engine, length: int) -> torch.Tensor:
-    """Return the logits [2, C] of the two videos, with the settings that come with the model."""
+def logits(engine: Engine, length: int, **settings: object) -> torch.Tensor:
+    """Return the logits [2, C] of the two videos, with the settings that come with the model, except those given."""
     assert engine.training is not None
-    config = build(ClassifyConfig, {**engine.training.settings, "attributes": "off"})
+    config = build(ClassifyConfig, {**engine.training.settings, "attributes": "off", **settings})
     classifier = prepare(engine, LABELS, config)
     clips = [clip_of(video[None]) for video in videos(length)]
     return torch.cat([score.logits for score in classifier.scores([(f,) for f in engine.encode_clips(clips)])])
@@ -93,8 +96,44 @@ def test_actionclip_scores_as_its_own_code(tmp_path: Path, head: str) -> None:
 
     assert (engine.temporal_head is not None) == (head == "Transf")
     for length in LENGTHS:
-        cosines = logits(engine, length) / engine.logit_scale
+        cosines = logits(engine, length, template="A video of {}") / engine.logit_scale
         assert difference(cosines, golden("actionclip")[f"{head}_cosines_{length}"]) < 1e-5
+
+
+def test_the_templates_of_actionclip_are_those_of_its_own_code(tmp_path: Path) -> None:
+    engine = engine_of(imported(actionclip_content("meanP"), tmp_path, origin="actionclip"), tmp_path)
+    texts = golden("actionclip")["texts"]
+
+    templates = read_templates(engine.recipe.template)
+
+    assert len(templates) == len(texts) == 16
+    for template, expected in zip(templates, texts, strict=True):
+        encoded = encode_labels(engine, LABELS, template=template, spot="eot")
+        assert difference(unit(encoded.classes), expected) < 1e-5
+
+
+@pytest.mark.parametrize("head", ["meanP", "Transf"])
+def test_an_actionclip_uses_the_mean_feature_of_its_templates(tmp_path: Path, head: str) -> None:
+    engine = engine_of(imported(actionclip_content(head), tmp_path, origin="actionclip"), tmp_path)
+    mean = golden("actionclip")["texts"].mean(axis=0)
+    classes = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+    for length in LENGTHS:
+        cosines = logits(engine, length) / engine.logit_scale
+        assert difference(cosines, golden("actionclip")[f"{head}_videos_{length}"] @ classes.T) < 1e-5
+
+
+def test_a_folder_with_another_template_keeps_it(tmp_path: Path) -> None:
+    save_folder(tmp_path / "model", imported(actionclip_content("meanP"), tmp_path, origin="actionclip").checkpoint)
+    file = tmp_path / "model" / "config.json"
+    config = json.loads(file.read_text())
+    config["recipe"]["template"] = "A video of {}"  # as bike wrote before it had the set
+    file.write_text(json.dumps(config))
+
+    engine = assemble(load_folder(tmp_path / "model"), place("cpu", "fp32"))
+
+    cosines = logits(engine, 8) / engine.logit_scale
+    assert difference(cosines, golden("actionclip")["meanP_cosines_8"]) < 1e-5
 
 
 def test_open_vclip_scores_as_its_own_code(tmp_path: Path) -> None:
@@ -158,7 +197,7 @@ def test_froster_is_open_vclip_without_what_only_its_training_needs(tmp_path: Pa
         (
             lambda: actionclip_content("meanP"),
             {"origin": "actionclip", "frames": 32},
-            ("A video of {}", "mean", SamplingConfig(frames=32), "bicubic"),
+            ("actionclip", "mean", SamplingConfig(frames=32), "bicubic"),
         ),
     ],
     ids=["vifi", "openvclip", "actionclip"],

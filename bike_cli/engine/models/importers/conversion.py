@@ -55,7 +55,7 @@ class Defaults:
 
 _CLIPS_OF_NEIGHBOURS = Defaults("action", "scores", 8, clips=3, sampling="dense", resizes_larger=False)
 DEFAULTS: Mapping[Origin, Defaults] = {
-    "actionclip": Defaults("A video of {}", "mean", 8, interpolation="bicubic"),
+    "actionclip": Defaults("actionclip", "mean", 8, interpolation="bicubic"),
     "vifi": Defaults("a photo of a {}.", "mean", 16),
     "openvclip": _CLIPS_OF_NEIGHBOURS,
     "froster": replace(_CLIPS_OF_NEIGHBOURS, licence="CC BY-NC-SA 4.0"),
