@@ -302,13 +302,22 @@ def test_the_documented_columns_are_those_of_the_csv(monkeypatch: pytest.MonkeyP
     assert done.stdout.splitlines()[0] == documented
 
 
-def test_the_documented_keys_are_those_of_the_evaluation_report(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("page", "flags"),
+    [
+        ("evaluate.md", ""),
+        ("fewshot.md", "--shots 1 --trials 1 --frames 1"),
+        ("finetune.md", "--save run --branch both --wise-ft 0.5 --epochs 1 --frames 1 --batch-size 4"),
+    ],
+)
+def test_the_documented_keys_are_those_of_the_report(
+    page: str, flags: str, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = WRITTEN["evaluate.md"].split("<!-- keys: report -->\n")[1].split("\n\n")[0]
+    table = WRITTEN[page].split("<!-- keys: report -->\n")[1].split("\n\n")[0]
     documented = {key for row in table.splitlines()[2:] for key in re.findall(r"`(\w+)`", row.split("|")[1])}
+    command = page.removesuffix(".md").replace("evaluate", "eval")
     monkeypatch.chdir(checkout)
-    done = in_this_process("bike eval examples/by_shape.csv -m tiny --device cpu -o report.json -q")
+    done = in_this_process(f"bike {command} examples/by_shape.csv -m tiny --device cpu -o report.json -q {flags}")
     assert done.exit_code == 0, done.output
 
     assert set(json.loads((checkout / "report.json").read_text())) == documented

@@ -196,8 +196,8 @@ def test_the_report_is_of_one_line_with_the_fields_of_the_design(kept: Callable[
     report = kept("probe").report
 
     assert list(report) == [
-        *("command", "data", "test", "labels", "root", "model", "fingerprint", "device", "dtype", "classes"),
-        *("settings", "results", "draws", "failures", "left_out", "versions", "seconds"),
+        *("command", "data", "test", "labels", "root", "model", "fingerprint", "source", "device", "dtype"),
+        *("classes", "settings", "results", "draws", "failures", "left_out", "versions", "seconds"),
     ]
     assert report["classes"] == [{"name": n, "label": label} for n, label in zip(CLASSES, LABELS, strict=True)]
     assert [(r["method"], r["shots"]) for r in report["results"]] == [("zeroshot", 2), ("probe", 2)]  # type: ignore[attr-defined]

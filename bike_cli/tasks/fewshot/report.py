@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,6 +133,7 @@ class Report:
             **data,
             "model": self.engine.name,
             "fingerprint": self.engine.fingerprint,
+            "source": None if self.engine.source is None else asdict(self.engine.source),
             "device": placement.device.type,
             "dtype": str(placement.dtype).removeprefix("torch."),
             "classes": [{"name": n, "label": label} for n, label in zip(self.names, self.labels, strict=True)],

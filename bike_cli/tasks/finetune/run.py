@@ -239,6 +239,7 @@ class Finetuning:
             settings=plan.settings,
             versions=versions(),
             seconds=time.monotonic() - self._start_s,
+            source=plan.engine.source,
         )
 
 

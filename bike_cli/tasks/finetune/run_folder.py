@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from bike_cli.config import FinetuneConfig
 from bike_cli.config.finetune import RUN_CONFIG
+from bike_cli.engine.download.hub import HubSource
 from bike_cli.engine.models.folder import CONFIG_FILE, WEIGHTS_FILE
 from bike_cli.engine.models.json_files import read_json
 from bike_cli.errors import ModelError, UsageError, shorten
@@ -62,11 +63,13 @@ class RunReport:
     settings: RunSettings
     versions: Mapping[str, str | None]  # of bike and the packages that it uses; None: not installed
     seconds: float  # that the run took
+    source: HubSource | None = None  # where the weights that training started from were downloaded; None: not recorded
 
     def to_json(self) -> dict[str, JsonValue]:
         """Return the values by name; those of the results are at the top level, too."""
         values = vars(self).copy()
         del values["results"]
+        values["source"] = None if self.source is None else asdict(self.source)
         return {"metric": values.pop("metric"), **self.results.to_json(), **values}
 
     @classmethod
@@ -75,10 +78,15 @@ class RunReport:
         values = read_json(folder / REPORT)
         of_report, of_results = ({f.name for f in fields(kind)} & values.keys() for kind in (cls, RunResults))
         results = RunResults(**{name: values[name] for name in of_results})  # type: ignore[arg-type]
+        report = {name: values[name] for name in of_report}
         try:
-            return cls(results=results, **{name: values[name] for name in of_report})  # type: ignore[arg-type]
+            if report.get("source") is not None:
+                report["source"] = HubSource(**report["source"])  # type: ignore[arg-type]
+            return cls(results=results, **report)  # type: ignore[arg-type]
         except TypeError as e:
             raise ModelError(f"{folder / REPORT}: is not complete ({e}); start over in another folder") from e
+        except ValueError as e:
+            raise ModelError(f"{folder / REPORT}: source.{e}; start over in another folder") from e
 
 
 class RunFolder:

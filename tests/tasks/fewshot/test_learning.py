@@ -1,6 +1,7 @@
 """`bike.fewshot`: learning in one call, what is saved, and what `classify` takes from it without being asked."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from films import drawn, write_video
 
 import bike_cli as bike
 from bike_cli.config import TrainingRecord
+from bike_cli.engine.download.hub import HubSource
 from bike_cli.engine.engine import Engine
 from bike_cli.tasks.fewshot import learning, tower_training
 
@@ -36,6 +38,15 @@ def learned(tiny: Engine, data: Path) -> bike.FewshotResult:
 def test_one_call_reports_and_learns(learned: bike.FewshotResult) -> None:
     assert learned.report.summary("probe", 2).top1.value == 1.0
     assert learned.classifier.labels == LABELS
+
+
+def test_the_report_says_where_the_weights_were_downloaded(tiny: Engine, data: Path) -> None:
+    source = HubSource("nobody/small", "0123abc", "open_clip_model.safetensors", "ab" * 32)
+    engines = (replace(tiny, source=source), tiny)
+
+    reports = [json.loads(bike.fewshot(engine, data, CONFIG).report.to_json({})) for engine in engines]
+
+    assert [report["source"] for report in reports] == [asdict(source), None]
 
 
 def test_a_running_pool_keeps_running(tiny: Engine, data: Path, learned: bike.FewshotResult) -> None:

@@ -1,5 +1,7 @@
 """`bike.finetune`: training in one call, and the model that it leaves."""
 
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +10,13 @@ from films import drawn, write_video
 
 import bike_cli as bike
 from bike_cli.config import TrainingRecord
+from bike_cli.engine.download.hub import HubSource
 from bike_cli.errors import ModelError
 from bike_cli.tasks.finetune.run_folder import RunReport
 
 LABELS = ("blue circle", "green cross", "red square")
 SAMPLING = bike.SamplingConfig(frames=2)
+SOURCE = HubSource("nobody/small", "0123abc", "open_clip_model.safetensors", "ab" * 32)
 CONFIG = bike.FinetuneConfig(
     engine=bike.EngineConfig(device="cpu", precision="fp32"),
     sampling=SAMPLING,
@@ -37,7 +41,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[bike.FinetuneResult, list[object]]:
     records: list[object] = []
     folder = tmp_path_factory.mktemp("run") / "actions"
-    return bike.finetune("tiny", data, CONFIG, save=folder, on_record=records.append), records
+    engine = replace(bike.load("tiny", "cpu", "fp32"), source=SOURCE)  # as if it had been downloaded
+    return bike.finetune(engine, data, CONFIG, save=folder, on_record=records.append), records
 
 
 def test_one_call_trains_reports_and_writes_a_model(
@@ -100,6 +105,44 @@ def test_a_running_pool_keeps_running_and_a_set_is_used_as_it_is(data: Path, tmp
     assert (result.report.val, result.folder) == (3, tmp_path / "run")
     with pytest.raises(TypeError, match="a TrainSet has its own"):
         bike.finetune("tiny", labelled, CONFIG, save=tmp_path / "other", val=data / "val")
+
+
+def test_the_report_says_where_the_initial_weights_were_downloaded(
+    data: Path, trained: tuple[bike.FinetuneResult, list[object]]
+) -> None:
+    result, _ = trained
+
+    assert json.loads((result.folder / "report.json").read_text())["source"] == asdict(SOURCE)
+    assert result.report.source == result.load("cpu", "fp32").source == SOURCE
+
+
+@pytest.mark.parametrize("change", [{"source": None}, {}], ids=["null", "written before reports had it"])
+def test_a_report_without_a_source_is_read(
+    change: dict[str, None], trained: tuple[bike.FinetuneResult, list[object]], tmp_path: Path
+) -> None:
+    values = json.loads((trained[0].folder / "report.json").read_text())
+    del values["source"]
+    (tmp_path / "report.json").write_text(json.dumps({**values, **change}))
+
+    assert RunReport.read(tmp_path) == replace(trained[0].report, source=None)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"source": {"speed": 1}}, "is not complete"),
+        ({"source": "nobody/small"}, "is not complete"),
+        ({"source": {**asdict(SOURCE), "commit": "../x"}}, r"source\.commit is '\.\./x', which is not a name"),
+    ],
+)
+def test_a_wrong_report_is_refused(
+    change: dict[str, object], said: str, trained: tuple[bike.FinetuneResult, list[object]], tmp_path: Path
+) -> None:
+    values = json.loads((trained[0].folder / "report.json").read_text())
+    (tmp_path / "report.json").write_text(json.dumps({**values, **change}))
+
+    with pytest.raises(ModelError, match=rf"report\.json: {said}"):
+        RunReport.read(tmp_path)
 
 
 def test_a_report_that_lacks_a_value_is_refused(tmp_path: Path) -> None:
