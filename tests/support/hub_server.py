@@ -99,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, has_body: bool) -> None:
         hub = self.hub
-        match = re.fullmatch(rf"{hub.prefix}/(?:cdn/)?([^/]+/[^/]+)/resolve/[^/]+/([^/?]+)", self.path)
+        match = re.fullmatch(rf"{hub.prefix}/(?:cdn/)?((?:[^/]+/)?[^/]+)/resolve/[^/]+/([^/?]+)", self.path)
         name = f"{match[1]}/{match[2]}" if match else ""
         hub.requests.append(" ".join(filter(None, (self.command, name.rpartition("/")[2], self.headers.get("Range")))))
         if hub.hangs:

@@ -190,11 +190,23 @@ def cached_file(file: ModelFile) -> Path | None:
     return None
 
 
-def cached_repositories() -> list[str]:
-    """Return the repositories of models in the cache, as OWNER/NAME."""
+def cached_revisions() -> list[tuple[str, str]]:
+    """Return the repositories in the cache, each as OWNER/NAME, with each of their revisions.
+
+    These are the names of branches and tags, the default branch first, and commits that have no name.
+    """
     folders = sorted(Path(constants.HF_HUB_CACHE).glob("models--*--*"))
-    names = [folder.name.removeprefix("models--").replace("--", "/", 1) for folder in folders if folder.is_dir()]
-    return [name for name in names if is_repository(name)]
+    names = {folder: folder.name.removeprefix("models--").replace("--", "/", 1) for folder in folders}
+    repositories = {folder: name for folder, name in names.items() if is_repository(name)}
+    return [(name, revision) for folder, name in repositories.items() for revision in _revisions_in(folder)]
+
+
+def _revisions_in(folder: Path) -> list[str]:
+    snapshots = {path.name for path in (folder / "snapshots").glob("*")}
+    refs = [path for path in (folder / "refs").rglob("*") if path.is_file()]
+    commits = {path.relative_to(folder / "refs").as_posix(): path.read_text(encoding="utf-8") for path in refs}
+    revisions = {name for name, commit in commits.items() if commit in snapshots} | (snapshots - set(commits.values()))
+    return sorted(revisions, key=lambda revision: (revision != ModelFile.revision, revision))
 
 
 def is_repository(name: str) -> bool:

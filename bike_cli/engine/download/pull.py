@@ -59,6 +59,10 @@ def pull(model: str, *, offline: bool, folder: Path | None = None) -> Pulled:
     if model.startswith(HUB):
         return _pull_repository(hub_files(model), folder, offline=offline)
     files = files_of(model)
+    if model not in ALIASES:
+        from bike_cli.engine.models import catalogue
+
+        catalogue.check_runnable(catalogue.architecture(files[0].arch), f"model {model!r}")
     hub.check_available(files, offline=offline)
     pulled = _all_of([_pull_file(file, folder, offline=offline) for file in files])
     if folder is not None:
@@ -67,10 +71,10 @@ def pull(model: str, *, offline: bool, folder: Path | None = None) -> Pulled:
 
 
 def files_of(model: str) -> list[hub.ModelFile]:
-    """Return the files of a short name or an ARCH,TAG: its weights, and its tokenizer, if that is a file.
+    """Return the files of a short name or an ARCH,TAG: its weights, and its tokenizer and description if it has them.
 
     Raises:
-        ModelError: no such model, one that bike cannot run, or one that is not on the hub.
+        ModelError: no such model, or one that is not on the hub.
     """
     if model in ALIASES:
         return alias_files(model)
@@ -84,13 +88,11 @@ def files_of(model: str) -> list[hub.ModelFile]:
         if hub.is_repository(model):
             way_out = f"did you mean {twin_of(model) or f'{HUB}{shorten(model)}'}?"
         raise ModelError(f"model {shorten(repr(model))}: is not a short name, ARCH,TAG or {HUB}OWNER/NAME; {way_out}")
-    catalogue.check_runnable(catalogue.architecture(arch), f"model '{arch},{tag}'")
     catalogue.tag_preprocessing(arch, tag)
-    weights = catalogue.weights_of(arch, tag, model=model)
-    if weights is None:
+    files = catalogue.files_of(arch, tag, model=model)
+    if not files:
         raise ModelError(f"model {model!r}: is not on the hub; download it and use -m {arch},FILE")
-    others = (catalogue.tokenizer_of(arch, model=model), catalogue.description_of(arch, model=model))
-    return [catalogue.with_estimated_size(weights), *(file for file in others if file is not None)]
+    return [catalogue.with_estimated_size(files[0]), *files[1:]]
 
 
 def _pull_repository(files: list[hub.ModelFile], folder: Path | None, *, offline: bool) -> Pulled:

@@ -160,6 +160,16 @@ def weights_of(arch: str, tag: str, *, model: str = "") -> hub.ModelFile | None:
     return hub.ModelFile(model or f"{arch},{tag}", arch, repository, tuple(dict.fromkeys(names)))
 
 
+def files_of(arch: str, tag: str, *, model: str) -> list[hub.ModelFile]:
+    """Return where the files of a tag are on the hub: its weights, and its tokenizer and description if it has them.
+
+    The list is empty where open_clip has the weights elsewhere.
+    """
+    weights = weights_of(arch, tag, model=model)
+    others = (tokenizer_of(arch, model=model), description_of(arch, model=model))
+    return [] if weights is None else [weights, *(file for file in others if file is not None)]
+
+
 def tokenizer_of(arch: str, *, model: str) -> hub.ModelFile | None:
     """Return where the tokenizer of an architecture is on the hub; None for OpenAI's, which is part of open_clip."""
     text = architecture(arch)["text_cfg"]

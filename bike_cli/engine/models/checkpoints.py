@@ -34,7 +34,7 @@ from bike_cli.engine.models.open_clip.families import family_of
 from bike_cli.engine.models.open_clip.hub_names import FOLDER, HUB, twin_of
 from bike_cli.engine.models.open_clip.preprocessing import image_recipe, preprocessing_for_file
 from bike_cli.engine.models.open_clip.repositories import open_folder_repository, open_hub_repository
-from bike_cli.engine.models.open_clip.text_models import KEY, description_next_to, with_description
+from bike_cli.engine.models.open_clip.text_models import description_next_to, with_description
 from bike_cli.engine.models.open_clip.tokenizer_files import read_tokenizer
 from bike_cli.engine.models.parts import (
     HEAD_WIDTH,
@@ -162,21 +162,20 @@ def _tagged(arch: str, tag: str, *, model: str, offline: bool) -> Checkpoint:
     name, config = f"{arch},{tag}", catalogue.architecture(arch)
     catalogue.check_runnable(config, f"model '{name}'")
     pretrained = catalogue.tag_preprocessing(arch, tag)
-    weights = catalogue.weights_of(arch, tag, model=model)
-    if weights is None:
+    needed = catalogue.files_of(arch, tag, model=model)
+    if not needed:
         raise ModelError(f"model '{arch},{tag}': is not on the hub; download it and use -m {arch},FILE")
-    needed = {"weights": catalogue.with_estimated_size(weights)}
-    others = {"tokenizer": catalogue.tokenizer_of(arch, model=model), KEY: catalogue.description_of(arch, model=model)}
-    needed |= {what: file for what, file in others.items() if file is not None}
-    files = dict(zip(needed, hub.fetch_all(list(needed.values()), offline=offline), strict=True))
+    needed[0] = catalogue.with_estimated_size(needed[0])
+    fetched = hub.fetch_all(needed, offline=offline)
+    files = {file.kind: path for file, path in zip(needed, fetched, strict=True)}
     file, text = files["weights"], config["text_cfg"]
     logger.info("model %s: weights from %s", name, file)
     assert isinstance(text, Mapping)
     tokenizer = read_tokenizer(files["tokenizer"], text, name=name) if "tokenizer" in files else None
     family, source = family_of(arch, tag), hub.source_of(file)
     licence = None if family is None else family.licence
-    if KEY in files:
-        config = _described(config, files[KEY])
+    if "configuration" in files:
+        config = _described(config, files["configuration"])
         described = _checkpoint(name, config, _read(file), pretrained, origin=name)
         return replace(described, licence=licence, tokenizer=tokenizer, source=source)
     try:

@@ -14,13 +14,12 @@ from bike_cli.engine.models.aliases import ALIASES, BUNDLED, MILLION, Alias, ali
 from bike_cli.engine.models.catalogue import (
     architecture,
     bundled_folder,
+    files_of,
     runnable_tags,
     sizes_of,
-    tokenizer_of,
-    weights_of,
 )
 from bike_cli.engine.models.open_clip.families import FAMILIES, family_of
-from bike_cli.engine.models.open_clip.hub_names import HUB
+from bike_cli.engine.models.open_clip.hub_names import hub_name
 from bike_cli.errors import UsageError, shorten
 from bike_cli.wording import either
 
@@ -152,8 +151,7 @@ def _alias(name: str, alias: Alias) -> KnownModel:
 
 def _tagged(arch: str, tag: str) -> KnownModel:
     name, sizes, family = f"{arch},{tag}", sizes_of(arch), family_of(arch, tag)
-    weights, tokenizer = weights_of(arch, tag), tokenizer_of(arch, model=name)
-    files = [file for file in (weights, tokenizer) if file is not None]
+    files = files_of(arch, tag, model=name)
     alias = next((alias for alias in ALIASES.values() if (alias.arch, alias.tag) == (arch, tag)), None)
     estimated = None if sizes is None else BYTES_PER_PARAMETER * sizes.parameters
     text = architecture(arch)["text_cfg"]
@@ -163,7 +161,7 @@ def _tagged(arch: str, tag: str) -> KnownModel:
         family=None if family is None else family.name,
         arch=arch,
         tag=tag,
-        repository=None if weights is None else weights.repository,
+        repository=files[0].repository if files else None,
         licence=None if family is None else family.licence,
         parameters=None if sizes is None else sizes.parameters,
         image_parameters=None if sizes is None else sizes.image_parameters,
@@ -171,7 +169,7 @@ def _tagged(arch: str, tag: str) -> KnownModel:
         input_px=None if sizes is None else sizes.input_px,
         context=text.get("context_length", 77),
         crops=open_clip.get_pretrained_cfg(arch, tag).get("resize_mode", "shortest") == "shortest",
-        bytes_on_disk=None if weights is None else _bytes_cached(files),
+        bytes_on_disk=_bytes_cached(files) if files else None,
         download_bytes=estimated if alias is None else alias.size,
         is_estimated=alias is None or not alias.is_exact,
     )
@@ -180,11 +178,12 @@ def _tagged(arch: str, tag: str) -> KnownModel:
 def _repositories(tags: Iterable[KnownModel]) -> list[KnownModel]:
     """Return the repositories of open_clip weights in the cache that no tag names."""
     of_tags, models = {model.repository for model in tags}, []
-    for repository in hub.cached_repositories():
-        name = f"{HUB}{repository}"
-        configuration, weights, *_ = hub.repository_files(name, repository)
+    for repository, revision in hub.cached_revisions():
+        name = hub_name(repository, revision)
+        configuration, weights, *_ = hub.repository_files(name, repository, revision)
         size = _bytes_cached([configuration, weights])
-        if repository not in of_tags and size is not None:
+        is_tag = repository in of_tags and revision == ModelFile.revision
+        if not is_tag and size is not None:
             models.append(KnownModel(name, repository=repository, bytes_on_disk=size, note="from the hub"))
     return models
 

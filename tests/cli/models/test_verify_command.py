@@ -13,6 +13,7 @@ import pytest
 from hub_server import COMMIT, Hub, serving
 from huggingface_hub import constants
 from invoke import Ran, bike, bike_on_terminal
+from open_clip import hf_model
 from repositories import write_repository
 from text_configs import small_config
 
@@ -22,6 +23,7 @@ from bike_cli.engine.models import aliases
 from bike_cli.inference import processes
 
 SAFE, CONFIG, TOKENIZER = hub.WEIGHTS_FILES[0], "open_clip_config.json", "tokenizer.json"
+DESCRIPTION = "config.json"
 LABELS = "red square, blue circle"
 ARCH, TAG = "bike-test-SigLIP", "webli"
 ON_HUB = "hf-hub:nobody/siglip"
@@ -191,6 +193,100 @@ def test_a_changed_byte_is_found(damaged: str, name: str | None, server: Hub) ->
     assert f"{path}: is damaged; to repair it, run bike models pull " in ran.stderr
     repair = next(line for line in ran.stderr.splitlines() if "damaged; to repair" in line).split("run bike ")[1]
     assert bike(*repair.split()).exit_code == 0
+
+
+def test_a_damaged_file_of_a_pinned_revision_is_found(server: Hub, files: dict[str, bytes]) -> None:
+    for revision in ("v1", "refs/pr/2", COMMIT):
+        pinned = f"{ON_HUB}@{revision}"
+        weights = Path(bike("models", "pull", pinned).stdout.strip())
+        weights.resolve().write_bytes(b"damaged")
+
+        ran = bike("models", "verify")
+
+        assert (ran.exit_code, [record["status"] for record in ran.records].count("damaged")) == (3, 1)
+        assert {record["model"] for record in ran.records} == {pinned}
+        assert f"{weights}: is damaged; to repair it, run bike models pull {pinned}\n" in ran.stderr
+        assert bike("models", "pull", pinned).exit_code == 0
+        assert weights.read_bytes() == files[SAFE]
+        shutil.rmtree(constants.HF_HUB_CACHE)
+
+
+def test_every_revision_is_verified_and_a_shared_file_once(server: Hub) -> None:
+    bike("models", "pull", ON_HUB)
+    snapshots = Path(constants.HF_HUB_CACHE, "models--nobody--siglip", "snapshots")
+    shutil.copytree(snapshots / COMMIT, snapshots / "before", symlinks=True)
+    changed = snapshots / "before" / CONFIG
+    changed.unlink()
+    changed.write_bytes(b"{}")  # as where links do not exist
+
+    ran = bike("models", "verify", "--offline")
+
+    named = [(record["model"], record["status"], Path(str(record["path"])).name) for record in ran.records]
+    assert [entry for entry in named if entry[2] == CONFIG] == [
+        (ON_HUB, "intact", CONFIG),
+        (f"{ON_HUB}@before", "unknown", CONFIG),
+    ]
+    assert len(named) == len({Path(str(record["path"])).resolve() for record in ran.records}) == 4
+
+
+ROBERTA = "roberta-ViT-B-32,laion2b_s12b_b32k"
+
+
+@pytest.fixture
+def roberta(server: Hub, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """A hub with a model whose text tower is a separate model, as ARCH,TAG and as a repository."""
+    config = open_clip.get_model_config("roberta-ViT-B-32")
+    repository = str(open_clip.get_pretrained_cfg(*ROBERTA.split(","))["hf_hub"]).rstrip("/")
+    for place in (repository, "nobody/roberta"):
+        server.files[f"{place}/{SAFE}"] = b"weights of " + place.encode()
+    server.files |= {
+        f"nobody/roberta/{CONFIG}": json.dumps({"model_cfg": config}).encode(),
+        f"nobody/roberta/{TOKENIZER}": files[TOKENIZER],
+        f"roberta-base/{TOKENIZER}": files[TOKENIZER],
+        f"roberta-base/{DESCRIPTION}": b'{"model_type": "roberta"}',
+    }
+    server.git_files |= {DESCRIPTION}
+    monkeypatch.setattr(hf_model, "transformers", hf_model)  # pulling only asks whether it is installed
+    return server
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [
+        (ROBERTA, {SAFE, TOKENIZER, DESCRIPTION}),
+        ("hf-hub:nobody/roberta", {SAFE, CONFIG, TOKENIZER, DESCRIPTION}),
+        ("hf-hub:nobody/roberta@v1", {SAFE, CONFIG, TOKENIZER, DESCRIPTION}),
+    ],
+)
+@pytest.mark.parametrize("has_transformers", [True, False])
+def test_the_description_and_the_tokenizer_of_a_text_tower_are_verified(
+    name: str, there: set[str], has_transformers: bool, roberta: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bike("models", "pull", name).exit_code == 0
+    if not has_transformers:
+        monkeypatch.setattr(hf_model, "transformers", None)
+    for damaged in (TOKENIZER, DESCRIPTION):
+        [path] = Path(constants.HF_HUB_CACHE).rglob(f"snapshots/*/{damaged}")
+        content = path.read_bytes()
+        path.resolve().write_bytes(b"damaged")
+
+        for ran in (bike("models", "verify"), bike("models", "verify", name)):
+            statuses = {Path(str(record["path"])).name: record["status"] for record in ran.records}
+            assert statuses == dict.fromkeys(there, "intact") | {damaged: "damaged"}
+            assert ran.exit_code == 3
+            assert {record["commit"] for record in ran.records} == {COMMIT}
+        path.resolve().write_bytes(content)
+
+
+@pytest.mark.parametrize("config", [b"{", b'{"model_cfg": {"text_cfg": {"hf_model_name": "../../x"}}}'])
+def test_a_repository_with_an_unusable_configuration_is_verified(config: bytes, server: Hub) -> None:
+    bike("models", "pull", ON_HUB)
+    [path] = Path(constants.HF_HUB_CACHE).rglob(f"snapshots/*/{CONFIG}")
+    path.resolve().write_bytes(config)
+
+    for ran in (bike("models", "verify"), bike("models", "verify", ON_HUB)):
+        statuses = {Path(str(record["path"])).name: record["status"] for record in ran.records}
+        assert (ran.exit_code, statuses) == (3, {SAFE: "intact", TOKENIZER: "intact", CONFIG: "damaged"})
 
 
 def test_a_file_whose_checksum_only_the_hub_knows_is_unknown_offline(server: Hub) -> None:

@@ -52,6 +52,12 @@ def test_repositories_in_the_cache_are_listed(tmp_path: Path) -> None:
     assert installed() == {"tiny", "hf-hub:somebody/fine-tuned"}
 
 
+def test_a_pinned_revision_in_the_cache_is_listed(tmp_path: Path) -> None:
+    put_on_hub(tmp_path / "hub", write_repository(tmp_path / "r", "ViT-B-32"), "somebody/fine-tuned", revision="v1")
+
+    assert installed() == {"tiny", "hf-hub:somebody/fine-tuned@v1"}
+
+
 def installed() -> set[str]:
     return {model.name for model in selected(known_models(), installed=True)}
 

@@ -71,6 +71,11 @@ def hub_files(model: str) -> list[hub.ModelFile]:
     return hub.repository_files(model, match["repository"], match["revision"])
 
 
+def hub_name(repository: str, revision: str) -> str:
+    """Return the name that --model takes for a revision of a repository."""
+    return f"{HUB}{repository}" + ("" if revision == hub.ModelFile.revision else f"@{revision}")
+
+
 def twin_of(repository: str) -> str | None:
     """Return the short name or ARCH,TAG of the weights in a repository for another library; None if unknown."""
     for pattern, name in _TWINS:

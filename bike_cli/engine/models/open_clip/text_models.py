@@ -86,7 +86,7 @@ def fault(config: Mapping[str, object]) -> str | None:
     text, description = config["text_cfg"], config.get(KEY)
     assert isinstance(text, Mapping)
     name = shorten(str(text["hf_model_name"]), _SHOWN)
-    if not isinstance(text["hf_model_name"], str) or not _REPOSITORY.fullmatch(text["hf_model_name"]) or ".." in name:
+    if not _is_repository(text["hf_model_name"]):
         return f"hf_model_name is {name}, not OWNER/NAME of a model on the hub; fix the configuration"
     if "multimodal_cfg" in config:
         return f"its text tower ({name}) is part of a CoCa model, which bike does not support; choose another model"
@@ -103,9 +103,15 @@ def fault(config: Mapping[str, object]) -> str | None:
 
 
 def description_of(text_cfg: Mapping[str, object], *, model: str, arch: str = "ARCH") -> hub.ModelFile | None:
-    """Return where the description of a text tower is on the hub; None if the tower is not a separate model."""
+    """Return where the description of a text tower is on the hub; None if the tower is not a separate model there."""
     name = text_cfg.get("hf_model_name")
-    return hub.ModelFile(model, arch, str(name), (DESCRIPTION_FILE,), kind="configuration") if name else None
+    if not _is_repository(name):
+        return None
+    return hub.ModelFile(model, arch, str(name), (DESCRIPTION_FILE,), kind="configuration")
+
+
+def _is_repository(name: object) -> bool:
+    return isinstance(name, str) and _REPOSITORY.fullmatch(name) is not None and ".." not in name
 
 
 def description_next_to(weights: Path, on_hub: hub.ModelFile) -> Path:
