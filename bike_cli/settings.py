@@ -131,7 +131,7 @@ def resolve(
             logger.info("%s: sets %s to %s", variable, name, values[name])
     for name, value in flags.items():
         if value is not None:
-            values[name] = _checked(name, value, known, origin="command line")
+            values[name] = _checked(name, value, known, origin=flag_name(name))
             origins.pop(name, None)
     if (recorded := _origins.get()) is not None:
         recorded |= origins
@@ -208,7 +208,7 @@ def changed(config: Config, flags: Mapping[str, object]) -> Config:
         ConfigError: an unknown name, or a value of the wrong type.
     """
     known = leaves(type(config))
-    values = {name: _checked(name, value, known, origin="command line") for name, value in flags.items()}
+    values = {name: _checked(name, value, known, origin=flag_name(name)) for name, value in flags.items()}
     return build(type(config), {**flatten(config), **values})
 
 
@@ -299,12 +299,12 @@ def _checked(name: str, value: object, known: Mapping[str, object], *, origin: s
     """Return the value of a field, a whole number as a float where the field is one; raise ConfigError if it is wrong.
 
     Args:
-        origin: the file, the variable or "command line".
+        origin: the file, the variable or the flag.
     """
     if name not in known:
         raise ConfigError(f"{origin}: unknown key {name!r}; did you mean {nearest(name, known)!r}?")
     if not _accepts(known[name], value):
-        subject = origin if origin == variable_of(name) else f"{origin}: {name}"
+        subject = origin if origin in (variable_of(name), flag_name(name)) else f"{origin}: {name}"
         raise ConfigError(f"{subject} is {value!r}; give {_describe(known[name])}")
     is_whole = type(value) is int and float in options_of(known[name])
     return float(value) if is_whole else value  # type: ignore[arg-type]

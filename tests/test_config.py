@@ -498,5 +498,5 @@ def test_changed_values_are_checked_like_flags() -> None:
     config = changed(EvalConfig(), {"pool": "mean", "frames": 4})
 
     assert (config.spotting.pool, config.sampling.frames, config.seed) == ("mean", 4, 0)
-    with pytest.raises(ConfigError, match="command line: pool is 'max'; give tcs, mean or scores"):
+    with pytest.raises(ConfigError, match="--pool is 'max'; give tcs, mean or scores"):
         changed(config, {"pool": "max"})

@@ -1,8 +1,7 @@
-"""The layout of `--help`, and errors that suggest what the user meant."""
+"""The layout of `--help`, and how commands parse their arguments."""
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
 import re
@@ -13,67 +12,21 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from bike_cli.cli.terminal.usage_errors import (
+    CommandLineError,
+    describe,
+    exit_with_usage_error,
+    option_names,
+    unknown_command,
+)
 from bike_cli.config.fields import GENERAL
 
 EXAMPLE_STARTS = ("bike ", "find ", "torchrun ")
 OPTIONS, WIDEST, WIDEST_NAMES = "Options", 118, 26  # columns
-LIKELY = 0.7  # share of its letters that a suggestion must have in common with what was typed
-
-# What other tools call it: as a command, and as an option.
-COMMANDS = {
-    **dict.fromkeys(("train", "fit", "fine-tune", "tune"), "finetune"),
-    **dict.fromkeys(("predict", "infer", "inference", "detect", "label", "run"), "classify"),
-    **dict.fromkeys(("test", "val", "validate", "evaluate", "benchmark", "score"), "eval"),
-    **dict.fromkeys(("few-shot", "learn"), "fewshot"),
-    **dict.fromkeys(("check", "checks", "env", "info", "settings"), "doctor"),
-    **dict.fromkeys(("pull", "download"), "models pull"),
-    **dict.fromkeys(("model", "list", "ls"), "models"),
-    **dict.fromkeys(("help", "usage"), "--help"),
-    "version": "--version",
-    "convert": "export",
-    "clean": "cache prune",
-}
-SUBCOMMANDS = {
-    "cache": {
-        **dict.fromkeys(("clear", "clean", "purge", "empty", "delete", "remove", "rm", "gc"), "prune"),
-        **dict.fromkeys(("show", "size", "list", "ls", "status", "stats", "dir", "path"), "info"),
-    },
-    "models": {
-        **dict.fromkeys(("download", "get", "fetch", "install", "add"), "pull"),
-        **dict.fromkeys(("ls", "show", "all", "info"), "list"),
-    },
-}
-FLAGS = {
-    **dict.fromkeys(("--weights", "--checkpoint", "--ckpt", "--arch"), "--model"),
-    **dict.fromkeys(("--gpu", "--cuda"), "--device"),
-    **dict.fromkeys(("--threads", "--jobs", "--num-workers"), "--workers"),
-    **dict.fromkeys(("--num-frames", "--n-frames"), "--frames"),
-    **dict.fromkeys(("--classes", "--names"), "--labels"),
-    **dict.fromkeys(("--topk", "--num-labels"), "--top"),
-    **dict.fromkeys(("--out", "--output-file"), "--output"),
-    **dict.fromkeys(("--output-dir", "--save-dir", "--project"), "--save"),
-    **dict.fromkeys(("--silent", "--no-progress"), "--quiet"),
-    **dict.fromkeys(("--debug", "--log-level"), "--verbose"),
-    **dict.fromkeys(("--prompt", "--prompts"), "--template"),
-    **dict.fromkeys(("--cfg", "--settings"), "--config"),
-    **dict.fromkeys(("--learning-rate",), "--lr"),
-    **dict.fromkeys(("--batch", "--bs"), "--batch-size"),
-    **dict.fromkeys(("--k", "--k-shot", "--num-shots"), "--shots"),
-    **dict.fromkeys(("--continue",), "--resume"),
-    **dict.fromkeys(("--json",), "--format"),
-}
-
-FORMATS = {"-f", "--format", "--json"}  # of commands that print tables alone
-
-# Messages of Pydantic begin so.
-NUMBERS = {"Input should be a valid integer": "give a whole number", "Input should be a valid number": "give a number"}
-
-# Typer does not export the base class of its errors.
-CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
 
 
 class _Explained:
-    """Lay out the help of a command, and suggest what an unknown option or command was meant to be."""
+    """Lay out the help of a command, and print errors in its arguments."""
 
     params: list[Any]
     help: str | None
@@ -102,15 +55,16 @@ class _Explained:
                     formatter.write(f"  {continued(example, formatter.width - 2)}\n")
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
-        """Parse arguments; add suggestions to errors."""
+        """Parse arguments; print errors as bike prints all others."""
         if not args and getattr(self, "no_args_is_help", False) and not ctx.resilient_parsing:
             typer.echo(ctx.get_help())
             raise typer.Exit(2)
         try:
             return super().parse_args(ctx, args)  # type: ignore[misc, no-any-return]
         except CommandLineError as e:
-            explain(e, self.params)
-            raise
+            if ctx.resilient_parsing:  # the shell completes a line that is not finished
+                raise
+            exit_with_usage_error(describe(e, ctx), ctx)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:  # noqa: ANN401
         """Return completions, without old names of options."""
@@ -144,13 +98,15 @@ class BikeGroup(_Explained, TyperGroup):
         """Return the subcommand that the arguments name; suggest the right one for a name from another tool."""
         name = args[0]
         if name not in self.commands and not name.startswith("-") and not ctx.resilient_parsing:
-            known = COMMANDS if ctx.parent is None else SUBCOMMANDS.get(ctx.info_name, {})
-            meant = known.get(name.lower())
-            near = difflib.get_close_matches(name, self.commands, n=1, cutoff=LIKELY)
-            meant = meant or (near[0] if near else None)
-            hint = f"did you mean {ctx.command_path} {meant}?" if meant else f"see {ctx.command_path} --help"
-            ctx.fail(f"No such command: {name}; {hint}")
+            exit_with_usage_error(unknown_command(name, ctx, self.commands), ctx)
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+        """Run the subcommand; print an error if the arguments name none."""
+        try:
+            return super().invoke(ctx)
+        except CommandLineError as e:
+            exit_with_usage_error(describe(e, ctx), ctx)
 
 
 def usage_words(shown: Iterable[Any], *, commands: Any, is_optional: bool) -> list[str]:  # noqa: ANN401
@@ -166,13 +122,6 @@ def argument_usage(argument: Any) -> str:  # noqa: ANN401
     """Return how an argument is written in the usage: `DATA`, `[VIDEOS]...`."""
     several = "..." if argument.nargs == -1 else ""
     return f"{argument.metavar}{several}" if argument.required else f"[{argument.metavar}]{several}"
-
-
-def option_names(option: Any) -> list[str]:  # noqa: ANN401
-    """Return the names of an option that the help shows: the first long name is the current one, others are old."""
-    short = [name for name in option.opts if not name.startswith("--")]
-    long = [name for name in option.opts if name.startswith("--")]
-    return [*short, *long[:1], *option.secondary_opts]
 
 
 def default_of(parameter: Any) -> str:  # noqa: ANN401
@@ -198,29 +147,6 @@ def continued(example: str, width: int) -> str:
     flags = [match.start() for match in re.finditer(r" (?=--?\w)", example) if match.start() + 2 <= width]
     at = max(operators or flags, default=None)
     return example if at is None else f"{example[:at]} \\\n      {example[at + 1 :]}"
-
-
-def explain(error: Any, parameters: Iterable[Any]) -> None:  # noqa: ANN401
-    """Reword an error of Typer about the command line, with a suggestion if an option is unknown."""
-    error.message = error.message.removeprefix("Value error, ")  # as Pydantic begins its messages
-    for start, reworded in NUMBERS.items():
-        if error.message.startswith(start):
-            error.message = reworded
-    name = getattr(error, "option_name", None)
-    if name is None or not hasattr(error, "possibilities"):
-        return
-    known = [long for p in parameters if p.param_type_name == "option" for long in option_names(p) if long[:2] == "--"]
-    if name in FORMATS and "--format" not in known and "--output" in known:
-        error.possibilities = None
-        error.message = f"No such option: {name}; -o report.json writes the report as JSON"
-        return
-    meant = FLAGS.get(name)
-    if meant not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=LIKELY)
-        meant = near[0] if near else None
-    error.possibilities = None
-    if meant is not None:
-        error.message = f"No such option: {name}; did you mean {meant}?"
 
 
 def _is_optional(command: Any) -> bool:  # noqa: ANN401

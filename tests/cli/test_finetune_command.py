@@ -1162,7 +1162,7 @@ def test_wrong_places_are_found_before_the_model_is_loaded(
         (("--warmup", "nan"), "warmup is nan of 2 epochs; give fewer, or more epochs"),
         (("--seed", "-1"), "seed is -1; give a whole number of at least 0"),
         (("--batch-size", "1"), "batch_size is 1; give a whole number of at least 2"),
-        (("--batch-size", "all"), "command line: batch_size is 'all'; give a whole number or auto"),
+        (("--batch-size", "all"), "--batch-size is 'all'; give a whole number or auto"),
         (("--accumulate", "0"), "accumulate is 0; give a whole number of at least 1"),
         (("--early-stop", "0"), "early_stop is 0; give a whole number of at least 1"),
         (("--wise-ft", "1.5"), "wise_ft is 1.5; give a number from 0, the start, to 1, such as 0.5"),

@@ -64,7 +64,7 @@ def evaluate(config: EvalConfig, request: EvalRequest) -> ExitCode:
     bike eval predictions.jsonl others.jsonl --labels truth.csv
     """
     if not request.data:
-        raise UsageError("data: missing; name labelled videos, or predictions with --labels")
+        raise UsageError("DATA: missing; name labelled videos, or predictions with --labels")
     _check_targets(config, request)
     if not request.targets:
         check_stdout("report", way_out="name a file with -o")

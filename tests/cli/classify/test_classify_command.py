@@ -322,7 +322,7 @@ def stderr_of(ran: Ran) -> str:
             "an input named -one-pixel.mp4 is written ./-one-pixel.mp4",
         ),
         (["{clip}", "-orange.PNG", "-L", "a"], "-o range.PNG: is the name of a video or image; "),
-        (["{clip}", "-L", "a", "--crops", "2"], "command line: crops is 2; give 1 or 3"),
+        (["{clip}", "-L", "a", "--crops", "2"], "--crops is 2; give 1 or 3"),
         (["{clip}", "-L", "a", "--config", "{labels}"], "{labels}: "),
         (["-L", "a", "--files-from", "{folder}/no"], "{folder}/no: cannot be read"),
         (["{clip}", "-L", "{labels}"], "-L: {labels} is a file; a file of labels goes after -l"),

@@ -170,8 +170,8 @@ def test_a_video_that_failed_again_is_reported_by_the_exit_code(data: Path, tmp_
         ({"data": None}, "data is None, expected an object"),
         ({"settings": 3}, "settings is 3, expected an object"),
         ({"version": 4}, "version is 4, and this bike reads up to 3"),
-        ({"settings": {"frames": "x"}}, "command line: frames is 'x'; give a whole number"),
-        ({"settings": {"protocol": "zzz"}}, "command line: protocol is 'zzz'; give standard, "),
+        ({"settings": {"frames": "x"}}, "--frames is 'x'; give a whole number"),
+        ({"settings": {"protocol": "zzz"}}, "--protocol is 'zzz'; give standard, "),
         ({"arguments": {"data": [1]}}, "arguments.data[0] is 1, expected a string"),
         ({"arguments": {}}, "its argument data is invalid"),
         ({"arguments": {"data": ["x"], "labels": 3}}, "its argument labels is invalid"),
@@ -622,7 +622,7 @@ def test_parts_are_merged_to_the_whole(predicted: tuple[Path, Path], tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "data: missing; name labelled videos"),
+        ([], "DATA: missing; name labelled videos"),
         (["{data}", "{predicted}"], "{data}: contains no predictions, but {predicted} does; give files of one kind"),
         (["{predicted}"], "{predicted}: contains predictions; name the true labels with --labels truth.csv"),
         (
