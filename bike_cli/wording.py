@@ -47,6 +47,14 @@ def points(share: float) -> float:
     return round(100 * share, 1) + 0.0
 
 
+def percent(share: float) -> str:
+    """Return a share in percent; only all is "100.0 %", and only nothing is "0.0 %"."""
+    shown = f"{100 * share:.1f} %"
+    if shown == "100.0 %" and share < 1:
+        return ">99.9 %"
+    return "<0.1 %" if shown == "0.0 %" and share > 0 else shown
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the known name that is spelled most like a name; `known` is not empty."""
     return difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)[0]

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
 from bike_cli.cli import options as o
 from bike_cli.cli.help import BikeCommand, BikeGroup
-from bike_cli.cli.terminal.console import check_stdout, handle_errors, plain, print_table, safe
+from bike_cli.cli.terminal.console import check_stdout, handle_errors, plain, print_table, safe, stdout
 from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.config import StoreConfig
 from bike_cli.errors import UsageError
@@ -110,18 +109,19 @@ def _as_object(info: StoreInfo) -> dict[str, object]:
 
 
 def _show(info: StoreInfo) -> None:
-    console = Console(highlight=False)
+    console = stdout()
     if not info.bytes:
         console.print(plain(f"{info.file}: is empty"), soft_wrap=True)
         return
     console.print(plain(str(info.file), "bold"), soft_wrap=True)
     console.print(f"{decimal(info.bytes)}, {count(info.videos, 'video')}, {count(info.files, 'known file')}")
     if info.recipes:
+        console.print()
         print_table(console, _table(info))
 
 
 def _table(info: StoreInfo) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     table.add_column("Features of", overflow="fold")
     table.add_column("Videos", justify="right", no_wrap=True)
     table.add_column("Size", justify="right", no_wrap=True)

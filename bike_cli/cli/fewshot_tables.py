@@ -9,10 +9,9 @@ from pathlib import Path
 
 from rich import box
 from rich.box import Box
-from rich.console import Console
 from rich.table import Table
 
-from bike_cli.cli.terminal.console import NARROWEST_TABLE, cautioned, plain, print_table
+from bike_cli.cli.terminal.console import NARROWEST_TABLE, cautioned, plain, print_table, stdout
 from bike_cli.cli.terminal.json_text import escaped
 from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.tasks.evaluate.metrics import Mean, recalls
@@ -25,7 +24,7 @@ CLASSES_SHOWN = 30
 
 def print_report(report: Report) -> None:
     """Print the tables on stdout."""
-    console = Console(file=sys.stdout, highlight=False)
+    console = stdout(sys.stdout)
     fewest = min(len(drawn.test) for drawn in report.draws)
     little = caution(fewest, "test", f"test on {FEW_VIDEOS} or more")
     print_table(console, _curve(report, console.width), _classes(report), plain(_footer(report), "dim"))

@@ -14,7 +14,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from bike_cli.cli.terminal.console import cautioned, duration, plain, print_table, rate
+from bike_cli.cli.terminal.console import cautioned, duration, plain, print_table, rate, stdout
 from bike_cli.tasks.evaluate.metrics import TOP
 from bike_cli.wording import FEW_VIDEOS, METRIC_NAMES, caution, count
 
@@ -161,7 +161,7 @@ def print_rehearsal(rehearsal: Rehearsal) -> None:
         rows["Failed"] = f"{rehearsal.failures:,} of the batch"
     for name, text in rows.items():
         table.add_row(name, plain(text))
-    print_table(Console(highlight=False), table)
+    print_table(stdout(), table)
 
 
 def print_results(folder: Path) -> None:
@@ -186,4 +186,4 @@ def print_results(folder: Path) -> None:
     for row, metrics in rows.items():
         table.add_row(row, *(f"{100 * metrics[name]:.1f} %" for name in names))
     little = caution(videos, "validation", f"validate on {FEW_VIDEOS} or more (--val, --val-fraction)")
-    print_table(Console(highlight=False), table, *([] if little is None else [cautioned(little)]))
+    print_table(stdout(), table, *([] if little is None else [cautioned(little)]))

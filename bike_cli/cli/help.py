@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from bike_cli.cli.terminal.console import can_style
 from bike_cli.cli.terminal.usage_errors import (
     CommandLineError,
     describe,
@@ -193,5 +193,4 @@ def _write_rows(formatter: Any, title: str, rows: list[tuple[str, str]]) -> None
 
 def _bold(text: str) -> str:
     """Return a text in bold; Typer removes the style where stdout is not a terminal."""
-    is_plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
-    return text if is_plain else typer.style(text, bold=True)
+    return typer.style(text, bold=True) if can_style() else text

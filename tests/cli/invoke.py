@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -80,17 +81,49 @@ class Interrupted(io.BytesIO):
         return self._file.read_bytes() if self._file.exists() else b""
 
 
-def bike_on_terminal(*arguments: object, columns: int = 80, stdin: object = None) -> Ran:
+def bike_on_terminal(*arguments: object, columns: int = 80, stdin: object = None, term: str = "xterm-256color") -> Ran:
     """Run bike in this process, with stdout and stderr on terminals."""
     screen, errors = Terminal(), Terminal()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", str(columns))
-        patch.setenv("TERM", "xterm-256color")
+        patch.setenv("TERM", term)
         for name, stream in {"stdin": stdin or sys.stdin, "stdout": screen, "stderr": errors}.items():
             patch.setattr(sys, name, stream)
         with pytest.raises(SystemExit) as exit_:
             app([str(a) for a in arguments], prog_name="bike")
     return Ran(int(exit_.value.code or 0), screen.text, errors.text)
+
+
+def bike_on_pseudo_terminal(*arguments: object, columns: int = 80, **environment: str) -> Ran:
+    """Run bike in a process of its own on a pseudo-terminal of this width; both of its streams are the screen."""
+    import fcntl  # Windows has none of these
+    import pty
+    import termios
+
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    with subprocess.Popen(
+        [*BIKE, *map(str, arguments)],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**inherited, **ONE_THREAD, "TERM": "xterm-256color", **environment},
+    ) as process:
+        os.close(slave)
+        screen = b""
+        while part := _read(master):
+            screen += part
+        code = process.wait(timeout=60)
+    os.close(master)
+    return Ran(code, screen.decode().replace("\r\n", "\n"), "")
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # Linux: the other side is closed
+        return b""
 
 
 def shell(script: str, *arguments: object, cwd: Path | None = None, **environment: str) -> Ran:

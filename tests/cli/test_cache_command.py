@@ -56,6 +56,8 @@ def test_a_terminal_gets_a_table_that_steers_nothing(cache: Path) -> None:
     assert "[red]tiny\\x1b[2J, 8 frames" in shown
     assert "40 videos, 40 known files" in shown
     assert "\x1b[2J" not in shown
+    assert shown.splitlines()[0].strip()
+    assert shown.splitlines()[-1].strip()
 
 
 def test_json_on_a_terminal_is_for_the_asking(cache: Path) -> None:

@@ -14,9 +14,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bike_cli.cli.terminal.console import plain, print_table, safe
+from bike_cli.cli.terminal.console import color_system, plain, print_table, safe
 from bike_cli.records import Failure, Prediction
-from bike_cli.wording import count
+from bike_cli.wording import count, percent
 
 BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "._-=+*%#"
 BAR_CELLS, SPARK_CELLS = 20, 48
@@ -44,7 +44,7 @@ class TableWriter:
     """
 
     def __init__(self, stream: TextIO, names: Sequence[str] | None, labels: Sequence[str] = ()) -> None:
-        self._console = _Screen(file=stream, highlight=False, width=_width(stream))
+        self._console = _Screen(file=stream, highlight=False, width=_width(stream), color_system=color_system())
         self._detailed = names is not None and len(names) == 1
         # A path may take nine twentieths of a wide line, and on a narrow line all that the label and the score leave.
         width = self._console.width
@@ -115,10 +115,10 @@ class TableWriter:
             return Group(table, failed) if table.show_header else Group(failed)
         # A narrow line has only room for the label.
         runner_up = record.ranked[1] if len(record.ranked) > 1 else None
-        score = f" {_percent(runner_up.score)}" if runner_up and width >= ATTRIBUTES_FROM else ""
+        score = f" {percent(runner_up.score)}" if runner_up and width >= ATTRIBUTES_FROM else ""
         rest = [plain(runner_up.label + score) if runner_up else Text()] if self._has_second else []
         seen = [plain(", ".join(a.phrase for a in record.attributes))] if width >= ATTRIBUTES_FROM else []
-        table.add_row(path, plain(record.best.label, "bold"), _percent(record.best.score), *rest, *seen)
+        table.add_row(path, plain(record.best.label, "bold"), percent(record.best.score), *rest, *seen)
         notes = _notes(record, width - NOTE_INDENT, self._is_ascii())
         return Group(table, *(Padding(note, (0, 0, 0, NOTE_INDENT)) for note in notes))
 
@@ -149,8 +149,8 @@ def _detail(record: Prediction, width: int, ascii_only: bool) -> Group:
     table.add_column("Cosine", justify="right", no_wrap=True)
     for i, ranked in enumerate(record.ranked):
         label, bar = plain(ranked.label, "bold" if i == 0 else ""), [_bar(ranked.score, bar_cells, ascii_only)]
-        match = [_percent(ranked.match)] if matches and ranked.match is not None else []
-        table.add_row(label, _percent(ranked.score), *(bar if bar_cells else []), *match, f"{ranked.cosine:.3f}")
+        match = [percent(ranked.match)] if matches and ranked.match is not None else []
+        table.add_row(label, percent(ranked.score), *(bar if bar_cells else []), *match, f"{ranked.cosine:.3f}")
     about = Table(box=None, show_header=False, pad_edge=False)
     about.add_column(style="dim", no_wrap=True)
     about.add_column(overflow="fold")
@@ -184,7 +184,7 @@ def _decided(record: Prediction, width: int, ascii_only: bool) -> list[Text]:
         frames[position] = (time_s, weight + frames.get(position, (0.0, 0.0))[1])
     heaviest = sorted(frames, key=lambda position: -frames[position][1])[:NAMED]
     heaviest = [position for i, position in enumerate(heaviest) if i == 0 or frames[position][1] >= WORTH_NAMING]
-    moments = [f"{_moment(frames[i][0], i)} {_percent(frames[i][1])}" for i in sorted(heaviest)]
+    moments = [f"{_moment(frames[i][0], i)} {percent(frames[i][1])}" for i in sorted(heaviest)]
     title, indent = "Decided  ", " " * len("Decided  ")
     room = max(1, width - len(indent))
     line = sparkline(weights, cells=min(SPARK_CELLS, room), ascii_only=ascii_only)
@@ -221,14 +221,6 @@ def _bar(share: float, cells: int, ascii_only: bool) -> Text:
 
 def _moment(time_s: float, position: int) -> str:
     return f"frame {position + 1}" if math.isnan(time_s) else f"{time_s:.2f} s"
-
-
-def _percent(share: float) -> str:
-    """Return a share in percent; only all is "100.0 %", and only nothing is "0.0 %"."""
-    shown = f"{100 * share:.1f} %"
-    if shown == "100.0 %" and share < 1:
-        return ">99.9 %"
-    return "<0.1 %" if shown == "0.0 %" and share > 0 else shown
 
 
 def _keep_ends(text: str, width: int) -> str:

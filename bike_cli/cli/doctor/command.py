@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -13,12 +14,11 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 import bike_cli
 from bike_cli.cli import options as o
-from bike_cli.cli.terminal.console import display, handle_errors, plain, safe, stderr, stderr_is_tty
+from bike_cli.cli.terminal.console import display, handle_errors, plain, safe, stderr, stderr_is_tty, stdout
 from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.cli.terminal.secrets import mask
 from bike_cli.config import ClassifyConfig
@@ -47,6 +47,7 @@ TITLES = {  # of checks that are not shown by their name
     "self_test": "example clip",
 }
 STYLES: Mapping[State, str] = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+STATE_WIDTH = len("warning")
 SEVERITY: Sequence[State] = ("ok", "warning", "problem")
 
 
@@ -150,7 +151,7 @@ def _as_object(checks: Sequence[Check], *, seconds: float) -> dict[str, object]:
 def _show(checks: Sequence[Check]) -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names and messages may contain any character
-    console = Console(highlight=False)
+    console = stdout()
     with console.capture() as captured:
         _print(checks, console)
     # Strip the padding of columns, which is in the way when a report is pasted.
@@ -164,21 +165,30 @@ def _print(checks: Sequence[Check], console: Console) -> None:
     for group, names in GROUPS.items():
         console.print(Text(group, style="bold"))
         for name in names:
-            console.print(_line(by_name[name], width))
+            console.print(_lines(by_name[name], width, console.width), soft_wrap=True)
     console.print()
     console.print(_summary(checks))
 
 
-def _line(check: Check, width: int) -> Table:
-    table = Table.grid(padding=(0, 1))
-    table.add_column(width=1)
-    table.add_column(width=len("warning"), no_wrap=True)
-    table.add_column(width=width, no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("", Text(check.state, STYLES[check.state]), _title(check.name), plain(check.message))
-    if check.fix is not None:
-        table.add_row("", "", "", plain(f"fix: {check.fix}", "bold"))
-    return table
+def _lines(check: Check, title_width: int, columns: int) -> Text:
+    """Return the state, title, message and fix of a check.
+
+    Lines break at spaces only: where a path is longer than the line, the terminal wraps it, and it can be copied whole.
+    """
+    title = f"{_title(check.name):<{title_width}} "
+    indent = 2 + STATE_WIDTH + 1 + len(title)
+    wrapper = textwrap.TextWrapper(max(columns - indent, 20), break_long_words=False, break_on_hyphens=False)
+    messages = wrapper.wrap(safe(check.message))
+    fixes = [] if check.fix is None else wrapper.wrap(safe(f"fix: {check.fix}"))
+    between = "\n" + " " * indent
+    return Text.assemble(
+        "  ",
+        (f"{check.state:<{STATE_WIDTH}} ", STYLES[check.state]),
+        title,
+        between.join(messages),
+        (between if fixes else ""),
+        (between.join(fixes), "bold"),
+    )
 
 
 def _title(name: str) -> str:

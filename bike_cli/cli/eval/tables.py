@@ -28,7 +28,7 @@ from bike_cli.cli.eval.wording import (
     untested,
     verdict,
 )
-from bike_cli.cli.terminal.console import NARROWEST_TABLE, cautioned, plain, print_table
+from bike_cli.cli.terminal.console import NARROWEST_TABLE, cautioned, plain, print_table, stdout
 from bike_cli.cli.terminal.json_text import escaped
 from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.errors import UsageError
@@ -68,7 +68,7 @@ def write_confusion(report: EvaluationReport, file: Path) -> None:
 
 def print_tables(report: EvaluationReport) -> None:
     """Print all tables on stdout."""
-    console = Console(file=sys.stdout, highlight=False)
+    console = stdout(sys.stdout)
     layout: Box | None = box.SIMPLE if console.width >= NARROWEST_TABLE else None
     tables: list[Table | Group] = [_headline(report, layout)]
     tables += [_splits(report, layout)] if report.splits else []

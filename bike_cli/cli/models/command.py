@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from bike_cli.cli import options as o
 from bike_cli.cli.completion import families, licences, model_names
 from bike_cli.cli.help import BikeCommand, BikeGroup
-from bike_cli.cli.terminal.console import check_stdout, handle_errors, notice, print_usage
+from bike_cli.cli.terminal.console import check_stdout, handle_errors, notice, print_usage, stdout
 from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.config import EngineConfig
 from bike_cli.errors import ExitCode, UsageError
@@ -122,7 +121,7 @@ def _list(selection: Selection, *, json_lines: bool, verbose: int) -> None:
         if not models:
             notice("no model matches these filters", level="warning")
             return
-        console = Console(highlight=False)
+        console = stdout()
         if selection.by_family:
             show_families(console, models)
             return
@@ -203,7 +202,7 @@ def verify_command(
             if json_lines or not sys.stdout.isatty():
                 typer.echo(as_json({**asdict(file), "path": str(file.path)}))
         if files and not json_lines and sys.stdout.isatty():
-            show_verified(Console(highlight=False), files)
+            show_verified(stdout(), files)
         damaged = [file for file in files if file.status == "damaged"]
         for file in damaged:
             notice(f"{file.path}: is damaged; to repair it, run bike models pull {file.model}", level="warning")

@@ -57,7 +57,7 @@ def show_families(console: Console, models: Iterable[KnownModel]) -> None:
 
 def show_verified(console: Console, files: Iterable[Verified]) -> None:
     """Print the status of files."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("Status", no_wrap=True)
     table.add_column("Model", overflow="fold")
     table.add_column("File", overflow="fold")
@@ -70,7 +70,7 @@ def show_verified(console: Console, files: Iterable[Verified]) -> None:
 
 
 def _table(first: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column(first, overflow="fold")
     table.add_column("Parameters", justify="right", no_wrap=True)
     table.add_column("Input", justify="right", no_wrap=True)
@@ -103,6 +103,7 @@ def _heading(model: KnownModel) -> str:
 def _print(console: Console, table: Table, models: Iterable[KnownModel]) -> None:
     models = list(models)
     console.print(table)
+    console.print()
     console.print(LEGEND)
     if any(model.crops is False for model in models):
         console.print(SQUASHED)

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Literal, TextIO
 
 import typer
 from rich.console import Console, RenderableType
@@ -21,6 +22,7 @@ from bike_cli.engine.download.progress import reporting_to
 from bike_cli.errors import BikeError, ExitCode, ModelError, UsageError
 
 NARROWEST_TABLE = 72  # columns; narrower tables would cut digits off
+DUMB = ("dumb", "unknown")  # names of terminals that know no escape codes
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 _displays: list[Console] = []  # consoles with a live display, the innermost last
@@ -43,9 +45,28 @@ def cautioned(text: str) -> Text:
     return Text.assemble(("caution: ", "yellow"), plain(text))
 
 
+def can_style() -> bool:
+    """Return whether text may have escape codes of colour, bold and the like.
+
+    https://no-color.org speaks of colour alone, but users set NO_COLOR to get text that they can paste and search.
+    """
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "").lower() not in DUMB
+
+
+def color_system() -> Literal["auto"] | None:
+    """Return the colours of a console, as Rich names them; None leaves out all escape codes of text."""
+    return "auto" if can_style() else None
+
+
+def stdout(file: TextIO | None = None) -> Console:
+    """Return a console on stdout, or on another file."""
+    return Console(file=file, highlight=False, color_system=color_system())
+
+
 def stderr(*, quiet: bool = False) -> Console:
     """Return a console on stderr; a terminal gets lines that break at spaces, anything else gets whole lines."""
-    return Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=not stderr_is_tty())
+    is_file = not stderr_is_tty()
+    return Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=is_file, color_system=color_system())
 
 
 def print_usage(message: str, *, quiet: bool = False) -> None:

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.status import Status
 
-from bike_cli.cli.terminal.console import plain, stderr, stderr_is_tty
+from bike_cli.cli.terminal.console import can_animate, plain, stderr
 from bike_cli.engine.download.progress import Reporter, Transfer
 from bike_cli.engine.download.transfer import readable_size
 
@@ -44,7 +44,7 @@ class Downloads(Reporter):
         resumed = f"; {readable_size(done)} are on disk" if done else ""
         self._print(f"{transfer.model}: downloading {transfer.file}{_of(transfer)} from {transfer.source}{resumed}")
         self._transfer, self._line_s, self._line_at = transfer, time.monotonic(), done
-        if stderr_is_tty() and not self._console.quiet:
+        if can_animate() and not self._console.quiet:
             if self._status is not None:
                 self._status.stop()
             self._bar = _bar(self._console)

@@ -20,7 +20,7 @@ from bike_cli.settings import flatten
 from bike_cli.tasks.doctor.probe_process import Facts
 from bike_cli.tasks.doctor.probe_runner import Prober, ProbeResult, probing
 from bike_cli.video.doctor_facts import decord_package
-from bike_cli.wording import count
+from bike_cli.wording import count, percent
 
 State = Literal["ok", "warning", "problem"]
 
@@ -337,10 +337,10 @@ def check_self_test(result: ProbeResult) -> Check:
     seconds = f"{facts['load_s']:.1f} s to load, {facts['classify_s']:.1f} s to classify"
     if facts["label"] != facts["expected"]:
         message = (
-            f"the example is a {facts['expected']}, but the answer is {facts['label']} ({100 * facts['score']:.1f} %)"
+            f"the example is a {facts['expected']}, but the answer is {facts['label']} ({percent(facts['score'])})"
         )
         return Check("self_test", "problem", message, fix, facts)
-    return Check("self_test", "ok", f"{facts['label']} {100 * facts['score']:.1f} %; {seconds}", details=facts)
+    return Check("self_test", "ok", f"{facts['label']} {percent(facts['score'])}; {seconds}", details=facts)
 
 
 # -- formatting --------------------------------------------------------------------------------------------------------

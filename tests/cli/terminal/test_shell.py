@@ -1,22 +1,18 @@
 """bike as a shell runs it: processes, pipes, signals and a real terminal."""
 
-import fcntl
 import json
 import os
-import pty
 import re
 import shutil
 import signal
-import struct
 import subprocess
-import termios
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from answers import cells, steering
-from invoke import BIKE, ONE_THREAD, Ran, shell
+from invoke import BIKE, ONE_THREAD, Ran, bike_on_pseudo_terminal, shell
 
 from bike_cli.errors import ExitCode
 
@@ -167,34 +163,6 @@ def _wait_for_a_line_in(folder: Path) -> None:
 # -- a terminal ---------------------------------------------------------------------------------------------------
 
 
-def on_terminal(*arguments: object, columns: int) -> Ran:
-    """Run bike on a pseudo-terminal of this width; both of its streams are the screen."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-    with subprocess.Popen(
-        [*BIKE, *map(str, arguments)],
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        env={**environment, **ONE_THREAD, "TERM": "xterm-256color"},
-    ) as process:
-        os.close(slave)
-        screen = b""
-        while part := _read(master):
-            screen += part
-        code = process.wait(timeout=60)
-    os.close(master)
-    return Ran(code, screen.decode(), "")
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 65536)
-    except OSError:  # Linux: the other side is closed
-        return b""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("columns", [80, 200])
 def test_a_real_terminal_gets_a_table_of_its_own_width(clips: Path, tmp_path: Path, columns: int) -> None:
@@ -202,9 +170,11 @@ def test_a_real_terminal_gets_a_table_of_its_own_width(clips: Path, tmp_path: Pa
     shutil.copy(clips / "red_square.mp4", film)
     labels = f"red square {'that is long to read ' * 4}, blue circle"
 
-    ran = on_terminal("classify", "-m", "tiny", film, clips, "-L", labels, "--explain", "-q", columns=columns)
+    ran = bike_on_pseudo_terminal(
+        "classify", "-m", "tiny", film, clips, "-L", labels, "--explain", "-q", columns=columns
+    )
 
-    lines = ran.stdout.replace("\r\n", "\n").splitlines()
+    lines = ran.stdout.splitlines()
     assert ran.exit_code == ExitCode.DONE
     assert re.search(r"\x1b\[[0-9;]*m", ran.stdout)
     assert columns - 10 < max(map(cells, lines)) <= columns
