@@ -376,7 +376,8 @@ class Timings:
     decode_s: float = 0.0  # inside the workers, summed over them
     encode_s: float = 0.0  # in towers and scores
     wait_s: float = 0.0  # waiting for the next clip to be decoded, or for the next input
-    decoded: int = 0  # number of videos that were decoded; all others came from the store
+    decoded: int = 0  # number of videos that were given to a decoder
+    cached: int = 0  # number of videos whose features came from the store
 
 
 @dataclass(frozen=True)

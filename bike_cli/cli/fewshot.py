@@ -69,7 +69,6 @@ def fewshot(config: FewshotConfig, request: FewshotRequest) -> ExitCode:
 
     bike fewshot data/ --shots 4 --save actions.bike && bike classify --classifier actions.bike clips/
     """
-    from bike_cli.cli.fewshot_tables import print_report, write_report
     from bike_cli.data.labelled.train_sets import read_labelled
 
     _check_targets(config, request)
@@ -90,6 +89,8 @@ def fewshot(config: FewshotConfig, request: FewshotRequest) -> ExitCode:
         report = study.report()
         if request.save is not None:
             _save(study, request.save, also)
+    from bike_cli.cli.fewshot_tables import print_report, write_report
+
     if request.output is not None:
         data = {name: getattr(request, name) for name in ("data", "test", "labels", "root")}
         write_report(report, request.output, data={k: None if v is None else str(v) for k, v in data.items()})

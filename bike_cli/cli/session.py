@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bike_cli.cli.terminal.console import can_animate, display, download_aliases, loading, notice, plain, stderr
+from bike_cli.cli.terminal.console import (
+    can_animate,
+    display,
+    download_aliases,
+    is_first_process,
+    loading,
+    notice,
+    plain,
+    stderr,
+)
 from bike_cli.cli.terminal.progress_lines import ProgressLines
 from bike_cli.config import VideoConfig
 from bike_cli.errors import concerning
@@ -17,6 +28,8 @@ if TYPE_CHECKING:
     from bike_cli.inference.processes import ProcessGroup
     from bike_cli.records import Failure
     from bike_cli.video.workers.pool import DecodePool
+
+logger = logging.getLogger(__name__)
 
 
 class Session:
@@ -31,12 +44,14 @@ class Session:
         self._config, self._stack, self._has_started = config, stack, False
 
     def start(self, models: Sequence[str | None]) -> None:
-        """Download models that are missing, and start the workers; imports that take seconds may follow meanwhile."""
+        """Download models that are missing, start the workers, and import torch while they start."""
         if not self._has_started:
             # Without a network this fails at once, before torch is imported.
             with concerning("model", "attribute_model"):
                 download_aliases(models, offline=self._config.engine.offline, quiet=self.quiet)
             self.pool.warm_up()
+            with loading(", ".join(name for name in models if name), quiet=self.quiet or not is_first_process()):
+                _import_libraries()
             self._has_started = True
 
     def load(self) -> Engine:
@@ -72,6 +87,14 @@ def session(config: VideoConfig, *, videos: int | None, quiet: bool) -> Iterator
 
     with DecodePool(config.sampling, config.decoding, most=videos) as pool, ExitStack() as stack:
         yield Session(config, pool, stack, quiet=quiet)
+
+
+def _import_libraries() -> None:
+    """Import what computes, which takes seconds the first time, and log how long it took."""
+    start_s = time.perf_counter()
+    import bike_cli.engine.engine  # noqa: F401
+
+    logger.info("torch and open_clip: imported in %.2f s", time.perf_counter() - start_s)
 
 
 def show_reading(

@@ -176,8 +176,8 @@ class Features:
             self._slots.release()
             spent = self._spent
             logger.info(
-                "%s: %d decoded in %.2f s of %s, encoded in %.2f s, waited %.2f s for videos",
-                *(count(self._place, "video"), spent.decoded, spent.decode_s),
+                "%s: %s from the cache, %s decoded in %.2f s of %s; encoded in %.2f s, waited %.2f s for videos",
+                *(count(self._place, "video"), f"{spent.cached:,}", f"{spent.decoded:,}", spent.decode_s),
                 *(count(self._pool.workers, "worker"), spent.encode_s, spent.wait_s),
             )
         error = feeder.exception()
@@ -245,6 +245,7 @@ class Features:
             job.content, video = self._shelf.lookup(job.source, job.stamp)
             if video is not None:
                 logger.info("%s: features from the cache", job.source.id)
+                self._spent.cached += 1
                 self._finish(job, video)
                 return
         self._waiting.append(job)
@@ -275,6 +276,7 @@ class Features:
             self._decode(job)
         else:
             logger.info("%s: features from the cache, of a file with the same content", job.source.id)
+            self._spent.cached += 1
             self._finish(job, video)
 
     def _decode(self, job: _Job) -> None:

@@ -29,11 +29,10 @@ from bike_cli.cli.videos.run import (
     write_records,
 )
 from bike_cli.cli.videos.sources import check_output, list_sources, name_of
-from bike_cli.cli.videos.summary import timings
 from bike_cli.config import ClassifyConfig, flag
 from bike_cli.config.fields import OUTPUT
 from bike_cli.errors import ExitCode, UsageError
-from bike_cli.records import Failure, Prediction, Source, Timings
+from bike_cli.records import Failure, Prediction, Source
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,7 +89,7 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
         first = list(islice(left, 0 if sources.arrive else 1)) if known is None else known
         answers: Iterator[Prediction | Failure] = iter(())
         if first or sources.arrive:  # else no model is loaded
-            answers = _answers(chain(first, left), labels, config, request, running, existing, done.spent)
+            answers = _answers(chain(first, left), labels, config, request, running, existing)
         writer = make_writer(
             stream,
             format_,
@@ -100,20 +99,16 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
             settings=wanted.settings,
             explains=config.explain,
         )
-        try:
-            write_records(
-                answers,
-                writer,
-                done,
-                request,
-                console=_console_of_bar(stream, writer, quiet=request.quiet or (names is not None and len(names) == 1)),
-                total=partial(total_of, names, sources, shard, existing),
-                is_seen=stream.isatty(),
-                before=existing,
-            )
-        finally:
-            if done.spent != Timings():
-                logger.info("%s", timings(done.tally, done.spent, workers=running.pool.workers))
+        write_records(
+            answers,
+            writer,
+            done,
+            request,
+            console=_console_of_bar(stream, writer, quiet=request.quiet or (names is not None and len(names) == 1)),
+            total=partial(total_of, names, sources, shard, existing),
+            is_seen=stream.isatty(),
+            before=existing,
+        )
     report_end(request, done, existing)
     if sources.arrive and not sources.seen:
         notice("stdin: contains no path; pipe some in, one per line", level="error")
@@ -140,7 +135,6 @@ def _answers(
     request: ClassifyRequest,
     running: Session,
     existing: ExistingRecords,
-    spent: Timings,
 ) -> Iterator[Prediction | Failure]:
     engine = running.load()
     existing.check_model(engine.name)
@@ -153,7 +147,6 @@ def _answers(
             labels,
             config,
             pool=running.pool,
-            spent=spent,
             saved=request.saved,
             releases_text=engine.encoder.text_tower.parameters > LARGE_TEXT_TOWER,
         )

@@ -15,7 +15,7 @@ from bike_cli.cli.videos.request import VideosRequest
 from bike_cli.cli.videos.sources import Sources, name_of
 from bike_cli.cli.videos.summary import Tally, summary
 from bike_cli.errors import ExitCode, UsageError
-from bike_cli.records import Failure, Timings
+from bike_cli.records import Failure
 from bike_cli.wording import count
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ class Progress:
     """The result of a run so far."""
 
     tally: Tally = field(default_factory=Tally)
-    spent: Timings = field(default_factory=Timings)
     seconds: float = 0.0
     stopped_by: Failure | None = None
     unseen: Failure | None = None  # the last failure, if no terminal shows the records

@@ -10,8 +10,8 @@ from rich.cells import cell_len
 
 from bike_cli.cli.terminal.console import duration, rate
 from bike_cli.errors import ExitCode
-from bike_cli.records import Failure, Timings
-from bike_cli.wording import count, outcome
+from bike_cli.records import Failure
+from bike_cli.wording import outcome
 
 
 @dataclass
@@ -68,10 +68,3 @@ def summary(done: Tally, *, seconds: float, before: int = 0, output: Path | None
     lines = [counts + kinds + took + speed + existed + written, counts + took + speed + existed + written]
     lines.append(counts + took + existed + written)
     return next((line for line in lines if not width or cell_len(line) <= width), lines[-1])
-
-
-def timings(done: Tally, spent: Timings, *, workers: int) -> str:
-    """Return the line for -v that says where the time went, and how many videos were read from the cache."""
-    decoded = f"decode {spent.decode_s:,.1f} s in {count(workers, 'worker')}"
-    cached = f"{max(0, done.total - spent.decoded):,} from the cache"
-    return f"{decoded}, encode {spent.encode_s:,.1f} s, waited {spent.wait_s:,.1f} s, {cached}"

@@ -70,12 +70,13 @@ def verbose(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str,
         r"\S+labels\.txt: read as one label per line, 2 labels",
         r"decoding: (1 worker|\d+ workers) on (1 core|\d+ cores), decoder auto",
         r"device cpu \(--device cpu\), precision float32 \(auto\)",
+        r"torch and open_clip: imported in \d+\.\d\d s",
         r"model tiny: weights from \S+model\.safetensors",
         r"model tiny: loaded in \d+\.\d\d s",
         r"2 labels: encoded with template \w+, spotting by \w+, in \d+\.\d\d s",
         r"cache: \S+features\.sqlite",
         r"\S+red_square\.mp4: not in the cache, will be decoded",
-        r"3 videos: 3 decoded in \d+\.\d\d s of \d+ workers?, encoded in \d+\.\d\d s, waited \d+\.\d\d s for videos",
+        r"3 videos: 0 from the cache, 3 decoded in \d\.\d\d s of \d+ workers?; encoded in .* s, waited .* s for videos",
     ],
 )
 def test_it_says_what_was_chosen_and_how_long_it_took(verbose: tuple[str, str], fact: str) -> None:
@@ -86,7 +87,11 @@ def test_it_says_what_came_from_the_cache(verbose: tuple[str, str]) -> None:
     hits = [line for line in infos(verbose[1]) if line.endswith(": features from the cache")]
 
     assert len(hits) == 3
-    assert any(line.startswith("3 videos: 0 decoded") for line in infos(verbose[1]))
+    assert any(line.startswith("3 videos: 3 from the cache, 0 decoded") for line in infos(verbose[1]))
+
+
+def test_timings_are_printed_once(verbose: tuple[str, str]) -> None:
+    assert len([line for line in infos(verbose[0]) if re.search("decode.* s ", line)]) == 1
 
 
 def test_each_message_is_one_line(verbose: tuple[str, str]) -> None:

@@ -7,9 +7,8 @@ import pytest
 from answers import failure, prediction
 
 from bike_cli.cli.terminal.console import rate
-from bike_cli.cli.videos.summary import Tally, summary, timings
+from bike_cli.cli.videos.summary import Tally, summary
 from bike_cli.errors import ExitCode
-from bike_cli.records import Timings
 
 MANY = Tally(1200, Counter(timeout=1, damaged=2))
 
@@ -30,15 +29,6 @@ def test_the_summary_says_how_many_and_where_they_are() -> None:
 )
 def test_a_summary_leaves_out_what_does_not_fit(width: int, line: str) -> None:
     assert summary(MANY, seconds=720.0, before=5, width=width) == line
-
-
-def test_timings_say_where_the_time_went_and_what_came_from_the_cache() -> None:
-    spent = Timings(decode_s=78.1, encode_s=6.04, wait_s=31.5, decoded=203)
-
-    assert timings(MANY, spent, workers=2) == (
-        "decode 78.1 s in 2 workers, encode 6.0 s, waited 31.5 s, 1,000 from the cache"
-    )
-    assert timings(Tally(1), spent, workers=1).startswith("decode 78.1 s in 1 worker, ")
 
 
 def test_a_resumed_run_says_what_was_there() -> None:
