@@ -47,12 +47,12 @@ def points(share: float) -> float:
     return round(100 * share, 1) + 0.0
 
 
-def percent(share: float) -> str:
+def percent(share: float, digits: int = 1) -> str:
     """Return a share in percent; only all is "100.0 %", and only nothing is "0.0 %"."""
-    shown = f"{100 * share:.1f} %"
-    if shown == "100.0 %" and share < 1:
-        return ">99.9 %"
-    return "<0.1 %" if shown == "0.0 %" and share > 0 else shown
+    shown, step = f"{100 * share:.{digits}f}", 10.0**-digits
+    if shown == f"{100:.{digits}f}" and share < 1:
+        return f">{100 - step:.{digits}f} %"
+    return f"<{step:.{digits}f} %" if shown == f"{0:.{digits}f}" and share > 0 else f"{shown} %"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
-from bike_cli.cli.terminal.json_text import JsonObject
+from bike_cli.cli.terminal.json_text import JsonObject, rounded, significant
+from bike_cli.cli.terminal.record_writers import Cell
 from bike_cli.records import Failure, Prediction, Ranked
 
-Cell = str | int | float | None
 RANKED = ("label", "score", "cosine", "match")  # of each label
 EXPLANATION = ("times_s", "positions", "saliency", "spotting")  # the first three: lists of numbers, one for each frame
 
@@ -25,21 +23,21 @@ def as_object(record: Prediction | Failure, settings: str | None = None) -> Json
         "path": record.source.id,
         "status": "ok",
         "label": record.best.label,
-        "score": _significant(record.best.score),
+        "score": significant(record.best.score),
         "top": [dict(zip(RANKED, _numbers(ranked), strict=True)) for ranked in record.ranked],
-        "attributes": [{"phrase": a.phrase, "cosine": _rounded(a.cosine)} for a in record.attributes],
+        "attributes": [{"phrase": a.phrase, "cosine": rounded(a.cosine)} for a in record.attributes],
         "scores": record.scores,
         "model": record.model,
         **({} if settings is None else {"settings": settings}),
         "frames": record.frames,
-        "duration_s": None if record.duration_s is None else _rounded(record.duration_s, 3),
+        "duration_s": None if record.duration_s is None else rounded(record.duration_s, 3),
     }
     if record.warning is not None:
         found["warning"] = record.warning
     if record.saliency is not None:
-        found["times_s"] = [_rounded(t, 3) for t in record.times_s.tolist()]
+        found["times_s"] = [rounded(t, 3) for t in record.times_s.tolist()]
         found["positions"] = None if record.positions is None else record.positions.tolist()
-        found["saliency"] = [_rounded(weight) for weight in record.saliency.tolist()]
+        found["saliency"] = [rounded(weight) for weight in record.saliency.tolist()]
         found["spotting"] = record.spotting
     return found
 
@@ -62,15 +60,15 @@ def as_cells(record: Prediction | Failure, top: int, *, explains: bool = False) 
         return [record.source.id, "error", *empty, record.kind, record.message, *([None] * len(EXPLANATION) * explains)]
     ranked = [cell for ranked in record.ranked for cell in _numbers(ranked)]
     ranked += [None] * (len(RANKED) * top - len(ranked))
-    duration_s = None if record.duration_s is None else _rounded(record.duration_s, 3)
+    duration_s = None if record.duration_s is None else rounded(record.duration_s, 3)
     attributes = ", ".join(a.phrase for a in record.attributes)
     rest: list[Cell] = [attributes, record.scores, record.model, record.frames, duration_s, record.warning]
     return [record.source.id, "ok", *ranked, *rest, None, None, *(_explanation(record) if explains else ())]
 
 
 def _numbers(ranked: Ranked) -> list[Cell]:
-    match = None if ranked.match is None else _significant(ranked.match)
-    return [ranked.label, _significant(ranked.score), _rounded(ranked.cosine), match]
+    match = None if ranked.match is None else significant(ranked.match)
+    return [ranked.label, significant(ranked.score), rounded(ranked.cosine), match]
 
 
 def _explanation(record: Prediction) -> list[Cell]:
@@ -81,16 +79,3 @@ def _explanation(record: Prediction) -> list[Cell]:
 
 def _joined(numbers: list[object]) -> str:
     return ";".join("" if number is None else str(number) for number in numbers)
-
-
-def _rounded(number: float, digits: int = 6) -> float | None:
-    # JSON has no NaN; null stands for it.
-    return round(number, digits) if math.isfinite(number) else None
-
-
-def _significant(score: float) -> float | None:
-    # With six decimals, scores near 0 or 1 would become equal, and mAP depends on their order.
-    if not math.isfinite(score):
-        return None
-    rest = min(score, 1 - score)
-    return round(score, 5 - math.floor(math.log10(rest))) if rest > 0 else score

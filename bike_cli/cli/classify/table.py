@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from typing import TextIO
 
 from rich import box
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bike_cli.cli.terminal.console import color_system, plain, print_table, safe
+from bike_cli.cli.terminal.console import plain, print_table, safe
+from bike_cli.cli.terminal.tables import ASCII_BARS, BARS, Screen, fill_lines, keep_ends, without_path
 from bike_cli.records import Failure, Prediction
 from bike_cli.wording import count, percent
 
-BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "._-=+*%#"
 BAR_CELLS, SPARK_CELLS = 20, 48
 BARS_FROM = 60  # columns that leave room for bars of full length
 MATCH_CELLS = 9  # columns of a match and the space next to it
@@ -27,12 +26,6 @@ NAMED = 3  # frames that are named, at most
 ATTRIBUTES_FROM = 110  # columns that leave room for attributes
 SECOND_FROM = 41  # columns to the right of the path that leave room for the second label
 WORTH_NAMING = 0.05  # a frame's share of the decision
-
-
-class _Screen(Console):
-    def on_broken_pipe(self) -> None:
-        """Let the top-level handler choose the exit code: Rich would exit with 1, like a bug."""
-        raise BrokenPipeError
 
 
 class TableWriter:
@@ -44,7 +37,7 @@ class TableWriter:
     """
 
     def __init__(self, stream: TextIO, names: Sequence[str] | None, labels: Sequence[str] = ()) -> None:
-        self._console = _Screen(file=stream, highlight=False, width=_width(stream), color_system=color_system())
+        self._console = Screen(stream)
         self._detailed = names is not None and len(names) == 1
         # A path may take nine twentieths of a wide line, and on a narrow line all that the label and the score leave.
         width = self._console.width
@@ -66,7 +59,7 @@ class TableWriter:
         elif isinstance(record, Failure):
             print_table(self._console, Text.assemble(("failed ", "bold red"), plain(record.message)))
         else:
-            print_table(self._console, _detail(record, self._console.width, self._is_ascii()))
+            print_table(self._console, _detail(record, self._console.width, self._console.is_ascii))
         self._console.file.flush()
 
     def close(self) -> None:
@@ -80,9 +73,6 @@ class TableWriter:
         best = max(cell_len("Label"), min(self._label_width, share))
         second = max(cell_len("Second best"), min(self._label_width + cell_len(" 100.0 %"), share))
         return best, second
-
-    def _is_ascii(self) -> bool:
-        return self._console.options.ascii_only
 
     def _row(self, record: Prediction | Failure) -> Group:
         width = self._console.width
@@ -106,12 +96,12 @@ class TableWriter:
             )
         if width >= ATTRIBUTES_FROM:
             table.add_column("Seen", ratio=5, no_wrap=True, overflow="ellipsis", style="cyan")
-        path = Text(_keep_ends(safe(record.source.id), self._path_width))
+        path = Text(keep_ends(safe(record.source.id), self._path_width))
         if isinstance(record, Failure):
             failed = Table(box=None, expand=True, show_header=False, pad_edge=False)
             failed.add_column(width=self._path_width, no_wrap=True)
             failed.add_column(ratio=1)
-            failed.add_row(path, plain(f"{record.kind}: {_without_path(record)}", "red"))
+            failed.add_row(path, plain(f"{record.kind}: {without_path(record)}", "red"))
             return Group(table, failed) if table.show_header else Group(failed)
         # A narrow line has only room for the label.
         runner_up = record.ranked[1] if len(record.ranked) > 1 else None
@@ -119,19 +109,8 @@ class TableWriter:
         rest = [plain(runner_up.label + score) if runner_up else Text()] if self._has_second else []
         seen = [plain(", ".join(a.phrase for a in record.attributes))] if width >= ATTRIBUTES_FROM else []
         table.add_row(path, plain(record.best.label, "bold"), percent(record.best.score), *rest, *seen)
-        notes = _notes(record, width - NOTE_INDENT, self._is_ascii())
+        notes = _notes(record, width - NOTE_INDENT, self._console.is_ascii)
         return Group(table, *(Padding(note, (0, 0, 0, NOTE_INDENT)) for note in notes))
-
-
-def _width(stream: TextIO) -> int | None:
-    """Return the width of a terminal in columns; None to let Rich detect it."""
-    # Rich checks descriptors 0 to 2, none of which may be this terminal while stdout is reserved.
-    if not stream.isatty() or "COLUMNS" in os.environ:
-        return None
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or None
-    except (OSError, ValueError):
-        return None
 
 
 def _detail(record: Prediction, width: int, ascii_only: bool) -> Group:
@@ -188,21 +167,10 @@ def _decided(record: Prediction, width: int, ascii_only: bool) -> list[Text]:
     title, indent = "Decided  ", " " * len("Decided  ")
     room = max(1, width - len(indent))
     line = sparkline(weights, cells=min(SPARK_CELLS, room), ascii_only=ascii_only)
-    named = _lines(moments, " · ", room)
+    named = fill_lines(moments, " · ", room)
     if len(named) == 1 and len(line) + 2 + cell_len(named[0]) <= room:
         return [Text.assemble((title, "dim"), (line, "green"), "  ", named[0])]
     return [Text.assemble((title, "dim"), (line, "green")), *(Text(indent + text) for text in named)]
-
-
-def _lines(parts: Sequence[str], separator: str, width: int) -> list[str]:
-    """Join parts to as few lines as possible; a line is only longer than `width` if one part is."""
-    lines: list[str] = []
-    for part in parts:
-        if lines and cell_len(lines[-1] + separator + part) <= width:
-            lines[-1] += separator + part
-        else:
-            lines.append(part)
-    return lines
 
 
 def sparkline(values: Sequence[float], *, cells: int = SPARK_CELLS, ascii_only: bool = False) -> str:
@@ -221,18 +189,3 @@ def _bar(share: float, cells: int, ascii_only: bool) -> Text:
 
 def _moment(time_s: float, position: int) -> str:
     return f"frame {position + 1}" if math.isnan(time_s) else f"{time_s:.2f} s"
-
-
-def _keep_ends(text: str, width: int) -> str:
-    """Return a path cut in the middle: its start says where it is, and its end, which gets more room, which file."""
-    if cell_len(text) <= width:
-        return text
-    start = set_cell_size(text, (width - 1) // 3).rstrip(" ")
-    end = text[len(start) :]
-    while end and cell_len(start) + 1 + cell_len(end) > width:
-        end = end[1:]
-    return f"{start}…{end}"
-
-
-def _without_path(record: Failure) -> str:
-    return record.message.removeprefix(f"{record.source.id}: ")

@@ -1,8 +1,9 @@
-"""Write JSON that is safe to print on a terminal."""
+"""Write JSON that is safe to print on a terminal, with numbers rounded to their precision."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 
@@ -21,3 +22,19 @@ def as_json(value: object) -> str:
 def escaped(text: str) -> str:
     """Return JSON with every character escaped that could steer a terminal or is not UTF-8."""
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def rounded(number: float, digits: int = 6) -> float | None:
+    """Return a rounded number; None for one that is not finite, which JSON does not have."""
+    return round(number, digits) if math.isfinite(number) else None
+
+
+def significant(score: float) -> float | None:
+    """Return a score with six significant digits, or six of its distance from 1; None if it is not finite.
+
+    With six decimals, scores near 0 or 1 would become equal, and mAP depends on their order.
+    """
+    if not math.isfinite(score):
+        return None
+    rest = min(score, 1 - score)
+    return round(score, 5 - math.floor(math.log10(rest))) if rest > 0 else score

@@ -10,7 +10,8 @@ import pytest
 from answers import HOSTILE, cells, failure, prediction, steering
 from invoke import Terminal
 
-from bike_cli.cli.classify.table import ASCII_BARS, BARS, SPARK_CELLS, TableWriter, sparkline
+from bike_cli.cli.classify.table import SPARK_CELLS, TableWriter, sparkline
+from bike_cli.cli.terminal.tables import ASCII_BARS, BARS
 from bike_cli.records import Failure, FrameTimes, Prediction, Ranked
 
 LONG = "a person " + "assembling and disassembling a computer keyboard " * 6
