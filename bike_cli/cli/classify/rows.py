@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bike_cli.cli.terminal.json_text import JsonObject, rounded, significant
-from bike_cli.cli.terminal.record_writers import Cell
+from bike_cli.cli.terminal.record_writers import Cell, failure_as_object
 from bike_cli.records import Failure, Prediction, Ranked
 
 RANKED = ("label", "score", "cosine", "match")  # of each label
@@ -17,8 +17,7 @@ def as_object(record: Prediction | Failure, settings: str | None = None) -> Json
         settings: stands for the labels and settings of the run; None leaves it out.
     """
     if isinstance(record, Failure):
-        error = {"type": record.kind, "message": record.message}
-        return {"path": record.source.id, "status": "error", "error": error}
+        return failure_as_object(record)
     found: dict[str, object] = {
         "path": record.source.id,
         "status": "ok",

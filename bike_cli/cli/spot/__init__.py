@@ -1,0 +1,1 @@
+"""`bike spot`: find when labels are seen in videos."""
