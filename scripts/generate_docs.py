@@ -23,12 +23,12 @@ from bike_cli.cli.flags import metavar_of
 from bike_cli.cli.help import EXAMPLE_STARTS, argument_usage, default_of, option_names, paragraphs, usage_words
 from bike_cli.config import ClassifyConfig, EvalConfig, FewshotConfig, FinetuneConfig
 from bike_cli.settings import options_of
+from bike_cli.tasks.evaluate.json_values import Estimate, key_of
 from bike_cli.tasks.evaluate.metric_table import METRICS
 from bike_cli.tasks.evaluate.report import (
     VERSION,
     ClassMetrics,
     Comparison,
-    Estimate,
     EvalData,
     EvaluationReport,
     FailedVideo,
@@ -39,7 +39,6 @@ from bike_cli.tasks.evaluate.report import (
     SystemResult,
     Value,
     WeightsSource,
-    key_of,
 )
 
 PAGES = Path(__file__).parents[1] / "docs" / "reference"

@@ -32,7 +32,8 @@ from bike_cli.cli.terminal.console import NARROWEST_TABLE, cautioned, plain, pri
 from bike_cli.cli.terminal.json_text import escaped
 from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.errors import UsageError
-from bike_cli.tasks.evaluate.report import Comparison, Estimate, EvaluationReport, Metric
+from bike_cli.tasks.evaluate.json_values import Estimate
+from bike_cli.tasks.evaluate.report import Comparison, EvaluationReport, Metric
 from bike_cli.wording import count
 
 LONGEST_WORD = 11  # "calibration"

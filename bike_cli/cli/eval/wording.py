@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 
+from bike_cli.tasks.evaluate.json_values import Estimate
 from bike_cli.tasks.evaluate.metric_table import METRICS
 from bike_cli.tasks.evaluate.official import OFFICIAL_NAMES
-from bike_cli.tasks.evaluate.report import Comparison, Estimate, EvaluationReport, Metric
+from bike_cli.tasks.evaluate.report import Comparison, EvaluationReport, Metric
 from bike_cli.wording import all_of, count, points
 
 # With fewer videos of a class, or more classes, the intervals of these metrics are too narrow.

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from bike_cli.config import EvalConfig
 from bike_cli.errors import UsageError, concerning
+from bike_cli.tasks.evaluate.json_values import Estimate
 from bike_cli.tasks.evaluate.metrics import average_precisions, softmax, top1_and_top5
 from bike_cli.tasks.evaluate.protocols import Part, candidates_of_halves, over_splits
-from bike_cli.tasks.evaluate.report import Estimate
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 OFFICIAL_SCALE = 100.0  # of the cosines of frames and classes, regardless of the trained logit scale

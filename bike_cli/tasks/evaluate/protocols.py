@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.errors import UsageError
-from bike_cli.tasks.evaluate.report import Estimate
+from bike_cli.tasks.evaluate.json_values import Estimate
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 HALVES = 10

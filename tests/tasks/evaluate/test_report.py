@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from bike_cli.tasks.evaluate.json_values import Estimate
 from bike_cli.tasks.evaluate.report import (
     VERSION,
     ClassMetrics,
     Comparison,
-    Estimate,
     EvalData,
     EvaluationReport,
     FailedVideo,
