@@ -55,7 +55,7 @@ def _is_charades(text: str) -> bool:
 def _charades_entries(text: str, given: str, base: str) -> Iterator[Entry]:
     rows = csv_rows(text, given)
     columns = [cell.strip().lower() for cell in next(rows).cells]
-    path_of = _paths_in(base, ("",))
+    path_of = paths_in(base, ("",))
     for row in rows:
         check_width(row, columns)
         cells = dict(zip(columns, row.cells, strict=True))
@@ -103,7 +103,7 @@ def read_activitynet(text: str, given: str, options: ReadOptions) -> Listing | N
     database, (base, _, subset) = _database(text, given), options
     labels = {where: _labels(where, video) for where, video in database}
     chosen = database if subset is None else _of_subset(database, labels, subset, given)
-    path_of = _paths_in(base, ("v_", ""))
+    path_of = paths_in(base, ("v_", ""))
     entries, left_out = list[Entry](), list[Failure]()
     for where, video in chosen:
         id_ = str(video["id"])
@@ -120,13 +120,18 @@ def read_activitynet(text: str, given: str, options: ReadOptions) -> Listing | N
     return Listing(given, entries, further=tuple(sorted(further)), left_out=tuple(left_out))
 
 
-def _database(text: str, given: str) -> list[tuple[str, _Video]]:
+def parse_annotations(text: str, given: str) -> object:
+    """Return the JSON document in a text that was read from `given`; raise UsageError if it is invalid."""
     try:
-        document = json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError as e:
         raise UsageError(f"{given}:{e.lineno}: is not valid JSON ({e.msg}); download the file again") from e
     except RecursionError as e:
         raise UsageError(f"{given}: is nested too deeply to be annotations; download the file again") from e
+
+
+def _database(text: str, given: str) -> list[tuple[str, _Video]]:
+    document = parse_annotations(text, given)
     database = document["database"] if isinstance(document, dict) and "database" in document else None
     if not isinstance(database, dict):
         raise UsageError(f"{given}: has no object 'database'; give an annotation file of ActivityNet")
@@ -184,8 +189,12 @@ def _printable(text: str) -> str:
 # -- finding the videos -------------------------------------------------------------------------------------------
 
 
-def _paths_in(base: str, prefixes: Sequence[str]) -> Callable[[str], str]:
-    """Return a function that returns the file name of an id's video. The folder is listed once."""
+def paths_in(base: str, prefixes: Sequence[str]) -> Callable[[str], str]:
+    """Return a function that returns the file name of an id's video in a folder, which is listed once.
+
+    Args:
+        prefixes: what a file name may begin with, before the id; an id without a file has the first, and ends in .mp4.
+    """
     names: dict[str, str] = {}
     for name in sorted(visible_in(base or "."), key=_rank):
         path = Path(name)

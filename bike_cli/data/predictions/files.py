@@ -45,7 +45,7 @@ def inspect_files(names: Sequence[str], *, merge: bool, labels: Sequence[Path] =
     Raises:
         UsageError: some files hold predictions and others do not, or a file is empty.
     """
-    files = [_copy_pipe(name) if _is_pipe(name) else DataFile(name, name) for name in names]
+    files = data_files(names)
     has_truth = len(labels) == 1 and labels[0].is_file() and _has_columns(_head_of(labels[0]), "path", "label")
     contents = [_content_of(Path(file.path), has_truth=has_truth) for file in files]
     if has_truth and "predictions" not in contents and "other" in contents:
@@ -60,6 +60,11 @@ def inspect_files(names: Sequence[str], *, merge: bool, labels: Sequence[Path] =
         other, predictions = names[contents.index("other")], names[contents.index("predictions")]
         raise UsageError(f"{other}: contains no predictions, but {predictions} does; give files of one kind")
     return files, True
+
+
+def data_files(names: Sequence[str]) -> list[DataFile]:
+    """Return the files of these names; pipes are copied to temporary files."""
+    return [_copy_pipe(name) if _is_pipe(name) else DataFile(name, name) for name in names]
 
 
 def format_of(head: bytes) -> Format | None:

@@ -1,11 +1,11 @@
-"""The records of a file that `bike classify -o` wrote: JSON lines, a JSON array, CSV or TSV."""
+"""The records of a file that bike wrote with `-o`: JSON lines, a JSON array, CSV or TSV."""
 
 from __future__ import annotations
 
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -32,20 +32,37 @@ class Answer(NamedTuple):
     record: object
 
 
-def read_answers(file: DataFile) -> Iterator[Answer]:
+class TableForm(NamedTuple):
+    """How the rows of a CSV or TSV file become records.
+
+    Args:
+        command: the command that writes such files, for messages.
+        columns: returns the names of the columns in a header; it may raise UsageError.
+        record: returns the record in a row.
+    """
+
+    command: str
+    columns: Callable[[Row], Sequence[str]]
+    record: Callable[[Row, Sequence[str]], Mapping[str, object]]
+
+
+def read_answers(file: DataFile, form: TableForm | None = None) -> Iterator[Answer]:
     """Yield the records of a file.
 
     JSON is one record per line, an array of records, or records one after another as `jq` prints them. JSON lines, CSV
     and TSV are read line by line, other JSON at once. A last record that was cut short when its run ended is left out,
     with a warning.
 
+    Args:
+        form: how to read CSV and TSV; None: as `bike classify -o` writes them.
     Raises:
         UsageError: the file cannot be read, is a video, or is not valid UTF-8, JSON or CSV; columns are missing. Raised
             when the faulty record is reached.
     """
-    path = Path(file.path)
+    path, form = Path(file.path), form or _CLASSIFIED
+    fix = f"give the output of {form.command}"
     if path.is_file() and looks_like_video(path):
-        raise UsageError(f"{file.name}: is a video, not predictions; give the output of bike classify -o")
+        raise UsageError(f"{file.name}: is a video, not predictions; {fix}")
     try:
         with path.open("rb") as stream:
             format_ = format_of(stream.peek(HEAD_BYTES))
@@ -54,11 +71,11 @@ def read_answers(file: DataFile) -> Iterator[Answer]:
             elif format_ == "json":
                 yield from _json_document("".join(_decoded(stream, file.name)), file.name)
             elif format_ is not None:
-                yield from _table_rows(_decoded(stream, file.name), file.name, tabs=format_ == "tsv")
+                yield from _table_rows(_decoded(stream, file.name), file.name, form, tabs=format_ == "tsv")
     except FileNotFoundError as e:
-        raise UsageError(f"{file.name}: no such file; give the output of bike classify -o") from e
+        raise UsageError(f"{file.name}: no such file; {fix}") from e
     except OSError as e:
-        raise UsageError(f"{file.name}: cannot be read ({e.strerror}); give the output of bike classify -o") from e
+        raise UsageError(f"{file.name}: cannot be read ({e.strerror}); {fix}") from e
 
 
 def _decoded(stream: BinaryIO, origin: str) -> Iterator[str]:
@@ -154,21 +171,16 @@ class _Lines:
             yield line
 
 
-def _table_rows(text: Iterable[str], origin: str, *, tabs: bool) -> Iterator[Answer]:
+def _table_rows(text: Iterable[str], origin: str, form: TableForm, *, tabs: bool) -> Iterator[Answer]:
     lines = _Lines(text)
     rows = _whole_rows(_tsv_rows(lines, origin) if tabs else csv_rows(lines, origin), lines)
     header = next(rows, None)
     if header is None:
         return
-    is_simple = "status" not in header.cells
-    columns = simple_columns(header.cells) if is_simple else header.cells
-    missing = next((name for name in (_NEEDED_OF_OTHERS if is_simple else _NEEDED) if name not in columns), None)
-    if missing is not None:
-        reason = f"is neither JSON nor a table with the column {missing!r}"
-        raise UsageError(f"{header.where}: {reason}; give the output of bike classify -o")
+    columns = form.columns(header)
     for row in rows:
         if len(row.cells) == len(header.cells):
-            yield Answer(int(row.where.rpartition(":")[2]), _record(row, columns))
+            yield Answer(int(row.where.rpartition(":")[2]), form.record(row, columns))
         elif lines.is_whole:
             raise UsageError(
                 f"{row.where}: has {count(len(row.cells), 'cell')}, not {len(header.cells)}; fix or remove the row"
@@ -195,6 +207,16 @@ def _tsv_rows(lines: Iterable[str], origin: str) -> Iterator[Row]:
             yield Row(f"{origin}:{number}", texts)
 
 
+def _columns(header: Row) -> list[str]:
+    is_simple = "status" not in header.cells
+    columns = simple_columns(header.cells) if is_simple else header.cells
+    missing = next((name for name in (_NEEDED_OF_OTHERS if is_simple else _NEEDED) if name not in columns), None)
+    if missing is not None:
+        reason = f"is neither JSON nor a table with the column {missing!r}"
+        raise UsageError(f"{header.where}: {reason}; give the output of bike classify -o")
+    return columns
+
+
 def _record(row: Row, columns: Sequence[str]) -> Mapping[str, object]:
     cells = dict(zip(columns, row.cells, strict=True))
     if cells.setdefault("status", "ok") != "ok":
@@ -204,8 +226,8 @@ def _record(row: Row, columns: Sequence[str]) -> Mapping[str, object]:
     top = [
         {
             "label": cells[f"label{suffix}"],
-            "score": _number(row.where, cells.get(f"score{suffix}", "")) if "score" in columns else SURE,
-            "cosine": _number(row.where, cells.get(f"cosine{suffix}", "")),
+            "score": number_in(row.where, cells.get(f"score{suffix}", "")) if "score" in columns else SURE,
+            "cosine": number_in(row.where, cells.get(f"cosine{suffix}", "")),
         }
         for suffix in suffixes
         if cells[f"label{suffix}"]
@@ -214,8 +236,12 @@ def _record(row: Row, columns: Sequence[str]) -> Mapping[str, object]:
     return {"path": cells["path"], "status": "ok", "top": top, **others}
 
 
-def _number(where: str, cell: str) -> float | None:
+def number_in(where: str, cell: str) -> float | None:
+    """Return the number in a cell, None if it is empty; raise UsageError for anything else."""
     try:
         return float(cell) if cell else None
     except ValueError as e:
         raise UsageError(f"{where}: {cell!r} is not a number; fix or remove the row") from e
+
+
+_CLASSIFIED = TableForm("bike classify -o", _columns, _record)
