@@ -37,3 +37,14 @@ SIMPLE_COLUMNS: Mapping[str, frozenset[str]] = {
 
 # The columns of a file of labelled videos, and their common alternatives.
 LABELLED_COLUMNS: Mapping[str, frozenset[str]] = {"path": PATH_COLUMNS, "label": CLASS_COLUMNS, "split": SPLIT_COLUMNS}
+
+# The columns of a file of segments, and their common alternatives.
+SEGMENT_COLUMNS: Mapping[str, frozenset[str]] = {
+    "path": PATH_COLUMNS | VIDEO_ID_COLUMNS | {"video-id", "videoid", "video_name"},
+    "start_s": frozenset({"start", "start_time", "t_start", "t-start", "begin", "start_sec", "segment_start"}),
+    "end_s": frozenset({"end", "end_time", "t_end", "t-end", "stop", "end_sec", "segment_end"}),
+    "label": PREDICTED_COLUMNS,
+    "score": SCORE_COLUMNS,
+    "duration_s": frozenset({"duration", "video_duration", "duration_sec", "duration_second"}),
+    "subset": SPLIT_COLUMNS,
+}

@@ -19,9 +19,9 @@ from bike_cli.data.labelled.candidates import finder
 from bike_cli.data.labelled.eval_sets import EvalSet
 from bike_cli.data.predictions.files import DataFile
 from bike_cli.data.predictions.matrices import cosines_of, logits_of
-from bike_cli.data.predictions.records import SURE, Answer, read_answers
+from bike_cli.data.predictions.records import SURE, Answer, failure_in, read_answers
 from bike_cli.errors import UsageError
-from bike_cli.records import Failure, Sample, Source
+from bike_cli.records import Failure, Sample
 from bike_cli.wording import count, nearest
 
 logger = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ class _Collector:
         if "label" in record and not {"status", "top"} & record.keys():  # of another program
             record = {**record, "status": "ok", "top": [{"score": SURE, **record}]}
         if record.get("status") == "error":
-            self._add_failure(_failed(where, path, record.get("error")), answer.line)
+            self._add_failure(failure_in(where, path, record.get("error")), answer.line)
         elif record.get("status") == "ok" and isinstance(record.get("top"), list) and record["top"]:
             self._add_top(path, record["top"], answer.line)
             self._score_kinds.setdefault("sigmoid" if record.get("scores") == "sigmoid" else "softmax", answer.line)
@@ -286,14 +286,6 @@ class _Collector:
 def _cosines(top: Sequence[Mapping[str, object]]) -> array[float]:
     cosines = [ranked.get("cosine") for ranked in top]  # other programs write none
     return array("f", [float("nan") if cosine is None else cosine for cosine in cosines])  # type: ignore[misc]
-
-
-def _failed(where: str, path: str, error: object) -> Failure:
-    details = error if isinstance(error, dict) else {}
-    kind, message = details.get("type"), details.get("message", "")
-    if not isinstance(kind, str) or not isinstance(message, str):
-        raise UsageError(f"{where}: has the status 'error' but no 'error' with a type; remove it")
-    return Failure(Source.at(path), kind, message)
 
 
 # -- matching with labelled videos ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from bike_cli.data.csv_rows import Row, csv_rows
 from bike_cli.data.inputs import looks_like_video
 from bike_cli.data.predictions.files import HEAD_BYTES, DataFile, format_of, simple_columns
 from bike_cli.errors import UsageError
+from bike_cli.records import Failure, Source
 from bike_cli.wording import count
 
 logger = logging.getLogger(__name__)
@@ -242,6 +243,15 @@ def number_in(where: str, cell: str) -> float | None:
         return float(cell) if cell else None
     except ValueError as e:
         raise UsageError(f"{where}: {cell!r} is not a number; fix or remove the row") from e
+
+
+def failure_in(where: str, path: str, error: object) -> Failure:
+    """Return the failure in a record; raise UsageError if it has no type."""
+    details = error if isinstance(error, dict) else {}
+    kind, message = details.get("type"), details.get("message", "")
+    if not isinstance(kind, str) or not isinstance(message, str):
+        raise UsageError(f"{where}: has the status 'error' but no 'error' with a type; remove it")
+    return Failure(Source.at(path), kind, message)
 
 
 _CLASSIFIED = TableForm("bike classify -o", _columns, _record)

@@ -1,0 +1,1 @@
+"""Segments of videos: where labels truly happen, and where they were detected."""
