@@ -15,9 +15,10 @@ from bike_cli.config.sections import (
     SpottingConfig,
     StoreConfig,
 )
+from bike_cli.config.thresholds import ACTIVITYNET, AUTO, THUMOS14, Thresholds
 from bike_cli.errors import ConfigError
 
-Protocol = Literal["standard", "zeroshot-full", "zeroshot-half", "k600", "fewshot", "multilabel", "anet"]
+Protocol = Literal["standard", "zeroshot-full", "zeroshot-half", "k600", "fewshot", "multilabel", "anet", "detection"]
 
 MOST_RESAMPLES = 100_000
 SUBSET = "validation"  # of ActivityNet annotations
@@ -126,7 +127,10 @@ class FewshotConfig(DrawConfig):
 
 @dataclass(frozen=True)
 class EvalConfig(DrawConfig):
-    """The configuration of `bike eval`; `shots`, `method` and `trials` belong to the protocol `fewshot`."""
+    """The configuration of `bike eval`.
+
+    `shots`, `method` and `trials` belong to the protocol `fewshot`, and `tiou` to the protocol `detection`.
+    """
 
     seed: int = flag(
         "--seed",
@@ -141,15 +145,15 @@ class EvalConfig(DrawConfig):
         panel=METRICS,
         affects="scores",
         metavar="NAME",
-        help="Which metrics to compute, and how: standard, zeroshot-full, zeroshot-half, k600, fewshot, multilabel or "
-        "anet.",
+        help="Which metrics to compute, and how: standard, zeroshot-full, zeroshot-half, k600, fewshot, multilabel, "
+        "anet or detection.",
     )
     official: bool = flag(
         "--official",
         default=False,
         panel=METRICS,
         affects="scores",
-        help="Also report what the official code would print.",
+        help="Also report what the official code would print; with protocol detection, break ties as it does.",
     )
     resamples: int = flag(
         "--resamples",
@@ -165,9 +169,19 @@ class EvalConfig(DrawConfig):
         affects="scores",
         help="Videos per batch in the official code's running mAP.",
     )
+    tiou: str = flag(
+        "--tiou",
+        default=AUTO,
+        panel=METRICS,
+        affects="scores",
+        metavar="START:END:STEP|T,…",
+        help="Temporal overlaps (tIoU) at which protocol detection computes mAP; auto takes those of ActivityNet and "
+        f"THUMOS14, {ACTIVITYNET} and {THUMOS14}.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        Thresholds.parse(self.tiou)
         if self.resamples > MOST_RESAMPLES:
             raise ConfigError(f"resamples is {self.resamples}; it must be at most {MOST_RESAMPLES}")
         check_at_least(1, resamples=self.resamples, official_batch=self.official_batch)

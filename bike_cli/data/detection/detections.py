@@ -56,6 +56,7 @@ class Detections:
         videos: in the order of the run or the file.
         failures: the videos without an answer.
         models, settings: of the records, each distinct value once.
+        origin: where they are from, for messages; empty: the name.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Detections:
     failures: tuple[Failure, ...] = ()
     models: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    origin: str = ""
 
     def __repr__(self) -> str:
         segments = sum(len(video.segments) for video in self.videos)
@@ -129,14 +131,16 @@ def merge_detections(parts: Sequence[Detections], *, name: str) -> Detections:
     for part in parts:
         for video in part.videos:
             if videos.setdefault(video.path, video) != video:
-                raise UsageError(f"{part.name}: {video.path} has another answer in an earlier part; keep one")
+                raise UsageError(
+                    f"{part.origin or part.name}: {video.path} has another answer in an earlier part; keep one"
+                )
     failures = {f.source.id: f for part in reversed(parts) for f in part.failures if f.source.id not in videos}
     models = tuple(dict.fromkeys(model for part in parts for model in part.models))
     settings = tuple(dict.fromkeys(one for part in parts for one in part.settings))
     if len(models) > 1 or len(settings) > 1:
         what = "models" if len(models) > 1 else "labels or settings"
         logger.warning("%s: the parts have different %s; are they parts of one run?", name, what)
-    return Detections(name, tuple(videos.values()), tuple(failures.values()), models, settings)
+    return Detections(name, tuple(videos.values()), tuple(failures.values()), models, settings, parts[0].origin)
 
 
 # -- results of the ActivityNet challenge ------------------------------------------------------------------------------
@@ -248,9 +252,8 @@ class _Collector:
             text = "%s: %s with more than one identical answer, used once"
             logger.warning(text, self._repeated[0], count(len(self._repeated), "record"))
         videos = (DetectedVideo(path, tuple(found), length) for path, (found, length) in self._videos.items())
-        return Detections(
-            name, tuple(videos), tuple(self._failures.values()), tuple(self._models), tuple(self._settings)
-        )
+        failures = tuple(self._failures.values())
+        return Detections(name, tuple(videos), failures, tuple(self._models), tuple(self._settings), self._origin)
 
     def _add_failure(self, where: str, failure: Failure) -> None:
         path = failure.source.id

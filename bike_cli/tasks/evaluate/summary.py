@@ -117,7 +117,8 @@ def manifest_of(
     """
     settings = settings_affecting(config, *RESULTS)
     if engine is None:
-        settings = {name: settings[name] for name in ("protocol", "seed", "resamples")}
+        of_detections = ("official", "tiou") if config.protocol == "detection" else ()
+        settings = {name: settings[name] for name in ("protocol", "seed", "resamples", *of_detections)}
     placement = None if engine is None else engine.encoder.placement
     return Manifest(
         model,
@@ -137,9 +138,9 @@ def describe_data(
     """Describe the videos of an evaluation. Videos that annotations name but that cannot be used count as failed."""
     digest = hashlib.sha256()
     for label in eval_set.labels:
-        digest.update(_bytes(f"{label}\0"))
+        digest.update(bytes_of(f"{label}\0"))
     for sample in eval_set.samples:
-        digest.update(_bytes(f"\1{sample.source.id}\0{sample.labels}"))
+        digest.update(bytes_of(f"\1{sample.source.id}\0{sample.labels}"))
     used = {label for sample in eval_set.samples for label in sample.labels}
     return EvalData(
         tuple(files),
@@ -152,7 +153,7 @@ def describe_data(
     )
 
 
-def _bytes(text: str) -> bytes:
+def bytes_of(text: str) -> bytes:
     """Return the bytes of a text; it may contain a file name that is not UTF-8."""
     try:
         return text.encode("utf-8", "surrogateescape")

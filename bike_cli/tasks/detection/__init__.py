@@ -1,0 +1,1 @@
+"""Evaluate detected segments: temporal localisation metrics with confidence intervals."""
