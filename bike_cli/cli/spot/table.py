@@ -16,8 +16,9 @@ from rich.text import Text
 from bike_cli.cli.spot.clock import clock
 from bike_cli.cli.spot.rows import CutTimeline, Record, timeline_of
 from bike_cli.cli.terminal.console import plain, print_table, safe
-from bike_cli.cli.terminal.tables import ASCII_BARS, BARS, Screen, keep_ends, percent, without_path
+from bike_cli.cli.terminal.tables import ASCII_BARS, BARS, Screen, keep_ends, without_path
 from bike_cli.records import Failure, Segment, Timeline
+from bike_cli.wording import percent
 
 NARROWEST = 40  # columns that a block needs; narrower terminals wrap it
 LABEL_SHARE = 3  # a label takes at most a third of the width
