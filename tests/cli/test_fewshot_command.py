@@ -559,8 +559,14 @@ def test_wrong_use_is_reported_before_the_model_is_loaded(
         (["--shots", "0"], "shots is '0'; give whole numbers above 0, such as 1,2,4"),
         (["--shots", "one"], "shots is 'one'; give whole numbers above 0, such as 1,2,4"),
         (["--shots", "1,"], "shots is '1,'; give whole numbers above 0, such as 1,2,4"),
-        (["--shots", "9"], "class 'blue_circle': has 5 videos to draw from, and 9 shots need 9; add videos, or ask"),
-        (["--shots", "5"], "class 'blue_circle': has 5 videos to draw from, and 5 shots leave none to test on"),
+        (
+            ["--shots", "9"],
+            "class 'blue_circle': has 5 videos, but 9 shots need 9 to learn from and 1 to test on; give",
+        ),
+        (
+            ["--shots", "5"],
+            "class 'blue_circle': has 5 videos, but 5 shots need 5 to learn from and 1 to test on; give",
+        ),
         (["--method", "svm"], "unknown method 'svm'; choose zeroshot, proto, tip, probe"),
         (["--method", ""], "unknown method ''; choose zeroshot"),
         (["--frames", "78"], "frames is 78, but the temporal head of tiny has positions for 77; give fewer --frames"),
@@ -741,7 +747,7 @@ def test_each_video_that_keeps_a_class_from_being_drawn_is_named(own: Path) -> N
     assert ran.exit_code == ExitCode.USAGE
     *warnings, error = ran.stderr.splitlines()
     first = f"the first: {own}/gone.mp4: no such file; check the path"
-    assert error.startswith(f"error: class 'a': has 0 videos to draw from (3 more cannot be used; {first})")
+    assert error.startswith(f"error: class 'a': has 0 videos (3 more cannot be used; {first})")
     assert fewshot(own / "all.csv", "--shots", "1", "-q").stderr == f"{error}\n"
     assert warnings[0] == f"warning: {own}/gone.mp4: no such file; check the path"
     assert warnings[1].startswith("warning: https://youtu.be/x: bike does not read URLs")

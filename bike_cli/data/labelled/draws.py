@@ -81,43 +81,54 @@ def draw(
     Raises:
         UsageError: a class with fewer than `most` usable videos, or without a test video.
     """
-    shots: list[tuple[int, ...]] = []
-    tested: list[int] = []
-    for name, order in zip(names, dealt.order, strict=True):
-        usable = [place for place in order if place not in unusable]
-        if len(usable) < most:
-            lost = sorted(set(order) - set(usable))
-            reason = next((reasons[place] for place in lost if place in reasons), None) if reasons else None
-            raise _too_few(name, len(usable), len(lost), most, reason)
-        shots.append(tuple(usable[:most]))
-        if test is None and dealt.held is None:
-            if len(usable) == most:
-                leaving = count(most, "shot leaves", "shots leave")
-                raise UsageError(
-                    f"class {name!r}: has {count(most, 'video')} to draw from, and {leaving} none to test on; "
-                    f"add videos, give --test, or ask for fewer --shots",
-                    settings=("shots",),
-                )
-            tested += usable[most:]
+    usable = [[place for place in order if place not in unusable] for order in dealt.order]
+    tests_on_the_rest = test is None and dealt.held is None
+    smallest = min(range(len(names)), key=lambda i: len(usable[i]))
+    if len(usable[smallest]) < most + tests_on_the_rest:
+        lost = sorted(set(dealt.order[smallest]) & set(unusable))
+        reason = next((reasons[place] for place in lost if place in reasons), None) if reasons else None
+        is_held = dealt.held is not None
+        raise _shortage(
+            f"class {names[smallest]!r}: has {count(len(usable[smallest]), 'video')}{' not held back' * is_held}"
+            f"{_lost(len(lost), reason)}",
+            most,
+            possible=len(usable[smallest]) - tests_on_the_rest,
+            tests_on_the_rest=tests_on_the_rest,
+        )
+    tested = [place for places in usable for place in places[most:]] if tests_on_the_rest else []
     for name, held in zip(names, dealt.held or (), strict=dealt.held is not None):
-        usable = [place for place in held if place not in unusable]
-        if not usable:
+        readable = [place for place in held if place not in unusable]
+        if not readable:
             raise UsageError(
                 f"class {name!r}: none of the {count(len(held), 'video')} held back can be read; fix or add some"
             )
-        tested += usable
-    return Draw(tuple(shots), tuple(sorted(tested) if test is None else (p for p in test if p not in unusable)))
+        tested += readable
+    shots = tuple(tuple(places[:most]) for places in usable)
+    return Draw(shots, tuple(sorted(tested) if test is None else (p for p in test if p not in unusable)))
 
 
-def _too_few(name: str, usable: int, unusable: int, most: int, reason: str | None) -> UsageError:
-    first = "" if reason is None else f"; the first: {reason}"
-    lost = f" ({unusable} more cannot be used{first})" if unusable else ""
-    needs = f"{count(most, 'shot needs', 'shots need')} {most}"
+def _shortage(found: str, shots: int, *, possible: int, tests_on_the_rest: bool) -> UsageError:
+    """Return the error for a class that has too few videos for a number of shots.
+
+    Args:
+        found: the class, and how many videos it has.
+        possible: the largest number of shots that it has videos for.
+    """
+    needed = f"{count(shots, 'shot needs', 'shots need')} {shots} to learn from"
+    fixes = ["add videos"]
+    if tests_on_the_rest:
+        needed, fixes = f"{needed} and 1 to test on", [*fixes, "name others to test on with --test"]
+    if possible > 0:
+        fixes.insert(0, "give --shots 1" if possible == 1 else f"give --shots {possible} or fewer")
+    *others, last = fixes
     return UsageError(
-        f"class {name!r}: has {count(usable, 'video')} to draw from{lost}, and {needs}; add videos, or ask for fewer "
-        f"--shots",
-        settings=("shots",),
+        f"{found}, but {needed}; {', '.join(others)}{', or ' if others else ''}{last}", settings=("shots",)
     )
+
+
+def _lost(unusable: int, reason: str | None) -> str:
+    first = "" if reason is None else f"; the first: {reason}"
+    return f" ({unusable} more cannot be used{first})" if unusable else ""
 
 
 def _dice(seed: int, trial: int, name: str) -> np.random.Generator:

@@ -53,12 +53,10 @@ class Drawing:
             deal(labelled.train, self._names, seed=config.seed, trial=trial, test_fraction=test_fraction)
             for trial in range(config.trials)
         )
-        if self._shots is None and self._room(()) < 1:
+        if self._shots is None and test_fraction is not None and self._room(()) < 1:
             smallest = min(sum(sample.label == i for sample in labelled.train) for i in range(len(self._names)))
-            if test_fraction is not None:
-                problem = f"holds back all {smallest} videos of the smallest class, so none is left to draw"
-                raise UsageError(f"--test-fraction: {problem}; give a smaller fraction", settings=("test_fraction",))
-            raise UsageError("shots: the smallest class has one video, so none is left to test on; add videos")
+            problem = f"holds back all {smallest} videos of the smallest class, so none is left to draw"
+            raise UsageError(f"--test-fraction: {problem}; give a smaller fraction", settings=("test_fraction",))
 
     def draws(self, unusable: Collection[int] = (), reasons: Mapping[int, str] | None = None) -> Draws:
         """Return the draws without the videos that cannot be used.

@@ -76,7 +76,7 @@ def verbose(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str,
         r"2 labels: encoded with template \w+, spotting by \w+, in \d+\.\d\d s",
         r"cache: \S+features\.sqlite",
         r"\S+red_square\.mp4: not in the cache, will be decoded",
-        r"3 videos: 0 from the cache, 3 decoded in \d\.\d\d s of \d+ workers?; encoded in .* s, waited .* s for videos",
+        r"3 videos: 0 from the cache, 3 decoded in [\d.]+ s of \d+ workers?; encoded in .* s, waited .* s for videos",
     ],
 )
 def test_it_says_what_was_chosen_and_how_long_it_took(verbose: tuple[str, str], fact: str) -> None:

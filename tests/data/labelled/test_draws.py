@@ -268,7 +268,10 @@ def drawn_of(counts: Sequence[int], *, most: int, lost: int = 0, test_fraction: 
 
 
 def test_too_few_videos_are_refused() -> None:
-    message = "class 'bowling': has 2 videos to draw from, and 3 shots need 3; add videos, or ask for fewer --shots"
+    message = (
+        "class 'bowling': has 2 videos, but 3 shots need 3 to learn from and 1 to test on; give --shots 1, add videos, "
+        "or name others to test on with --test"
+    )
 
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
         drawn_of([5, 2, 5], most=3)
@@ -276,8 +279,8 @@ def test_too_few_videos_are_refused() -> None:
 
 def test_too_few_usable_videos_are_refused_and_the_lost_ones_are_named() -> None:
     message = (
-        "class 'bowling': has 2 videos to draw from (3 more cannot be used), and 3 shots need 3; add videos, or ask "
-        "for fewer --shots"
+        "class 'bowling': has 2 videos (3 more cannot be used), but 3 shots need 3 to learn from and 1 to test on; "
+        "give --shots 1, add videos, or name others to test on with --test"
     )
 
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
@@ -285,33 +288,47 @@ def test_too_few_usable_videos_are_refused_and_the_lost_ones_are_named() -> None
 
 
 def test_a_class_without_videos_is_refused() -> None:
-    with pytest.raises(UsageError, match="class 'cricket': has 0 videos to draw from, and 1 shot needs 1"):
+    with pytest.raises(UsageError, match="class 'cricket': has 0 videos, but 1 shot needs 1 to learn from"):
         drawn_of([5, 5, 0], most=1)
 
 
 def test_a_single_shot_is_counted_as_one() -> None:
-    with pytest.raises(UsageError, match="has 1 video to draw from, and 1 shot leaves none to test on"):
-        drawn_of([5, 1], most=1)
+    with pytest.raises(
+        UsageError, match="has 1 video, but 1 shot needs 1 to learn from and 1 to test on; add videos, or name"
+    ):
+        drawn_of([5, 1, 5], most=1)
 
 
 @pytest.mark.parametrize(("count", "lost"), [(3, 0), (4, 1)])
 def test_shots_that_leave_none_to_test_on_are_refused(count: int, lost: int) -> None:
     message = (
-        "class 'bowling': has 3 videos to draw from, and 3 shots leave none to test on; add videos, give --test, "
-        "or ask for fewer --shots"
+        "class 'bowling': has 3 videos, but 3 shots need 3 to learn from and 1 to test on; give --shots 2 or fewer, "
+        "add videos, or name others to test on with --test"
     )
 
+    message = message.replace("3 videos,", "3 videos (1 more cannot be used),") if lost else message
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
         drawn_of([5, count, 5], most=3, lost=lost)
 
 
+def test_the_suggested_shots_suit_the_smallest_class() -> None:
+    with pytest.raises(UsageError, match=r"class 'cricket': has 3 videos, .*; give --shots 2 or fewer") as refused:
+        drawn_of([5, 4, 3], most=5)
+
+    assert drawn_of([5, 4, 3], most=2).shots
+    assert refused.value.settings == ("shots",)
+
+
 def test_one_video_is_worded_in_the_singular() -> None:
-    with pytest.raises(UsageError, match="class 'bowling': has 1 video to draw from, and 2 shots need 2"):
+    with pytest.raises(UsageError, match="class 'bowling': has 1 video, but 2 shots need 2"):
         drawn_of([5, 1, 5], most=2)
 
 
 def test_what_is_held_back_cannot_be_drawn() -> None:
-    with pytest.raises(UsageError, match="class 'archery': has 3 videos to draw from, and 4 shots need 4"):
+    with pytest.raises(
+        UsageError,
+        match="class 'archery': has 3 videos not held back, but 4 shots need 4 to learn from; give --shots 3 or",
+    ):
         drawn_of([6, 6, 6], most=4, test_fraction=0.5)
 
 

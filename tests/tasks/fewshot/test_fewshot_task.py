@@ -267,7 +267,7 @@ def test_a_class_without_enough_readable_clips_is_refused_with_the_reason(tiny: 
         (sides / "train" / "green_cross" / f"{i}.mp4").write_bytes(b"no film at all")
 
     with pytest.raises(
-        UsageError, match=r"class 'green_cross': has 1 video to draw from \(2 more .*\), and 2 shots need 2; add"
+        UsageError, match=r"class 'green_cross': has 1 video \(2 more .*\), but 2 shots need 2 to learn from; give"
     ):
         study(tiny, sides)
 
@@ -631,9 +631,9 @@ def only_built(engine: Engine, folder: Path, settings: FewshotConfig) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"shots": "6"}, r"class 'blue_circle': has 5 videos to draw from, and 6 shots need 6; add videos"),
-        ({"shots": "5"}, r"class 'blue_circle': has 5 videos .* 5 shots leave none to test on; add .* fewer --shots"),
-        ({"shots": "4", "test_fraction": 0.4}, r"class 'blue_circle': has 3 videos to draw from, and 4 shots need 4"),
+        ({"shots": "6"}, r"class 'blue_circle': has 5 videos, but 6 shots need 6 .*; give --shots 4 or fewer, add"),
+        ({"shots": "5"}, r"class 'blue_circle': has 5 videos, but 5 shots need 5 to learn from and 1 to test on; give"),
+        ({"shots": "4", "test_fraction": 0.4}, r"class 'blue_circle': has 3 videos not held back, but 4 shots need 4"),
         ({"shots": "x"}, r"shots is 'x'; give whole numbers above 0"),
         ({"method": "knn"}, r"unknown method 'knn'; choose zeroshot"),
     ],
@@ -680,7 +680,7 @@ def test_one_video_per_class_is_refused_if_none_is_left_to_test_on(tiny: Engine,
     for path in folder.rglob("[1-9].mp4"):
         path.unlink()
 
-    with pytest.raises(UsageError, match="the smallest class has one video, so none is left to test on; add videos"):
+    with pytest.raises(UsageError, match="has 1 video, but 1 shot needs 1 to learn from and 1 to test on; add"):
         only_built(tiny, folder, config(shots="auto"))
 
 
