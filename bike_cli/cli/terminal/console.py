@@ -53,20 +53,20 @@ def can_style() -> bool:
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "").lower() not in DUMB
 
 
-def color_system() -> Literal["auto"] | None:
+def colours() -> Literal["auto"] | None:
     """Return the colours of a console, as Rich names them; None leaves out all escape codes of text."""
     return "auto" if can_style() else None
 
 
 def stdout(file: TextIO | None = None) -> Console:
     """Return a console on stdout, or on another file."""
-    return Console(file=file, highlight=False, color_system=color_system())
+    return Console(file=file, highlight=False, color_system=colours())
 
 
 def stderr(*, quiet: bool = False) -> Console:
     """Return a console on stderr; a terminal gets lines that break at spaces, anything else gets whole lines."""
     is_file = not stderr_is_tty()
-    return Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=is_file, color_system=color_system())
+    return Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=is_file, color_system=colours())
 
 
 def print_usage(message: str, *, quiet: bool = False) -> None:

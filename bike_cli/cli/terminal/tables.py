@@ -9,7 +9,7 @@ from typing import TextIO
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
-from bike_cli.cli.terminal.console import color_system
+from bike_cli.cli.terminal.console import colours
 from bike_cli.records import Failure
 
 BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "._-=+*%#"
@@ -19,7 +19,7 @@ class Screen(Console):
     """A console for tables on a stream, as wide as its terminal."""
 
     def __init__(self, stream: TextIO) -> None:
-        super().__init__(file=stream, highlight=False, width=_width(stream), color_system=color_system())
+        super().__init__(file=stream, highlight=False, width=_width(stream), color_system=colours())
 
     @property
     def is_ascii(self) -> bool:
