@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -691,14 +691,21 @@ def one(scenes: Scenes, i: int) -> Scenes:
 
 def write_clip(path: Path, frames: Tensor, *, crf: int = 23) -> None:
     """Write frames uint8 [T, S, S, 3] as H.264."""
+    write_video(path, [frames], fps=FPS, crf=crf)
+
+
+def write_video(path: Path, parts: Iterable[Tensor], *, fps: int, crf: int = 23) -> None:
+    """Write the frames of all parts, each uint8 [T, S, S, 3], as H.264."""
     import av
 
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"crf": str(crf)})
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt, stream.time_base = "yuv420p", Fraction(1, FPS)
-        for pixels in frames.cpu().numpy():
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        stream = container.add_stream("libx264", rate=fps, options={"crf": str(crf)})
+        stream.pix_fmt, stream.time_base = "yuv420p", Fraction(1, fps)
+        for frames in parts:
+            if not stream.codec_context.is_open:
+                stream.height, stream.width = frames.shape[1:3]
+            for pixels in frames.cpu().numpy():
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
 
 

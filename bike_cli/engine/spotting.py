@@ -5,7 +5,7 @@ Source: BIKE (arXiv:2301.00182), Video Concept Spotting; official modules/video_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -28,6 +28,21 @@ class ClassTexts:
     voters: Voters | None
     temperature: float
     averages_scores: bool = False
+
+    def split(self, size: int) -> list[ClassTexts]:
+        """Return the texts in blocks of at most `size` classes, in order."""
+        count = len(self.classes)
+        if count <= size:
+            return [self]
+        spans = [(start, min(start + size, count)) for start in range(0, count, size)]
+        return [
+            replace(
+                self,
+                classes=self.classes[start:stop],
+                voters=None if self.voters is None else self.voters.some(start, stop),
+            )
+            for start, stop in spans
+        ]
 
     def scores(self, frames: Tensor) -> Tensor:
         """Return the cosine of each view with each class, for raw frames [K, T, D]: [K, C]."""

@@ -49,6 +49,15 @@ class Block:
         starts = [sum(self.layers[:i]) for i in range(int(self.counts[place]))]
         return self.tokens[[start + place for start in starts]]
 
+    def some(self, places: Tensor) -> Block:
+        """Return the block of some classes, at ascending places."""
+        if self.layers is None:
+            tokens = self.tokens.reshape(len(self.counts), -1, self.tokens.shape[1])[places].flatten(0, 1)
+            return Block(tokens, self.counts[places], None)
+        starts = [sum(self.layers[:i]) for i in range(len(self.layers))]
+        rows = [start + places[places < count] for start, count in zip(starts, self.layers, strict=True)]
+        return Block(self.tokens[torch.cat(rows)], self.counts[places], tuple(len(row) for row in rows if len(row)))
+
     def votes(self, frames: Tensor, temperature: float) -> Tensor:
         """Return the weight of each frame for each class: [V, T, C']."""
         step = max(1, CHUNK_NUMBERS // max(1, frames.shape[1] * len(self.tokens)))
@@ -103,6 +112,16 @@ class Voters:
         order = torch.sort(counts, descending=True, stable=True).indices
         members = torch.split(order, max(1, BLOCK_TOKENS // int(counts.max())))
         return cls(tuple(Block.layered(tokens[some], mask[some]) for some in members), order.argsort())
+
+    def some(self, start: int, stop: int) -> Voters:
+        """Return the voters of the classes from `start` to before `stop`."""
+        places, order = self.places[start:stop].sort()
+        blocks, first = [], 0
+        for block in self.blocks:
+            within = places[(places >= first) & (places < first + len(block.counts))] - first
+            blocks += [block.some(within)] if len(within) else []
+            first += len(block.counts)
+        return Voters(tuple(blocks), order.argsort())
 
     def of_class(self, i: int) -> Tensor:
         """Return the voters [W, D] of one class."""
