@@ -10,7 +10,16 @@ from enum import IntEnum
 from typing import ClassVar, Literal
 
 FailureKind = Literal[
-    "missing", "not_video", "no_picture", "unreadable", "damaged", "timeout", "crashed", "internal", "out_of_memory"
+    "missing",
+    "not_video",
+    "no_picture",
+    "unreadable",
+    "damaged",
+    "timeout",
+    "crashed",
+    "internal",
+    "out_of_memory",
+    "unwritable",
 ]
 
 
@@ -86,7 +95,7 @@ class VideoError(BikeError):
         kind: `missing` no such file · `not_video` no decoder knows it · `no_picture` no video stream or no frame ·
             `unreadable` the system refuses it · `damaged` decoding stops inside · `timeout` decoding took too long ·
             `crashed` the decoder's process died · `internal` bike itself failed, by a bug ·
-            `out_of_memory` decoding took too much memory.
+            `out_of_memory` decoding took too much memory · `unwritable` what was made of it cannot be written.
     """
 
     exit_code = ExitCode.SOME_FAILED

@@ -1,4 +1,4 @@
-"""A decoder that does to a worker what hostile videos do, told by the names of files.
+"""A decoder and a cutter that do to a worker what hostile videos do, told by the names of files.
 
 Python imports this module at its start where this folder is on PYTHONPATH; only decode workers are changed. HOSTILE
 names what goes wrong with every video: workers end at once (`start`), or a bug keeps them from decoding (`bug`).
@@ -7,6 +7,9 @@ names what goes wrong with every video: workers end at once (`start`), or a bug 
 import ctypes
 import os
 import sys
+import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,3 +59,19 @@ if any("forkserver" in argument for argument in sys.orig_argv):
         return decode(source, config, decoder=decoder, rng=rng)
 
     worker.decode = hostile
+
+    from bike_cli.video import cutting
+
+    cut = cutting.cut
+
+    def hostile_cut(source: Source, start_s: float, end_s: float, target: Path, **how: Any) -> cutting.Cut:  # noqa: ANN401
+        if "begins" in source.path.name:
+            cutting.part_of(target).write_bytes(b"the beginning")
+        if "works_long" in source.path.name:
+            for _ in range(12):
+                how["report"]()
+                time.sleep(0.25)
+        behave(source.path.name)
+        return cut(source, start_s, end_s, target, **how)
+
+    cutting.cut = hostile_cut

@@ -1,0 +1,1 @@
+"""Parts of `video.cutting`: find the packets of a clip, and copy or encode them."""
