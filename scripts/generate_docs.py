@@ -23,6 +23,16 @@ from bike_cli.cli.flags import metavar_of
 from bike_cli.cli.help import EXAMPLE_STARTS, argument_usage, default_of, option_names, paragraphs, usage_words
 from bike_cli.config import ClassifyConfig, EvalConfig, FewshotConfig, FinetuneConfig
 from bike_cli.settings import options_of
+from bike_cli.tasks.detection.metrics import DETECTION_METRICS
+from bike_cli.tasks.detection.problems import PROBLEMS
+from bike_cli.tasks.detection.report import (
+    DETECTION_VERSION,
+    DataProblem,
+    DetectionClass,
+    DetectionData,
+    DetectionReport,
+    DetectionSystem,
+)
 from bike_cli.tasks.evaluate.json_values import Estimate, key_of
 from bike_cli.tasks.evaluate.metric_table import METRICS
 from bike_cli.tasks.evaluate.report import (
@@ -55,12 +65,27 @@ REPORT_PARTS = {  # title -> what it describes
     "Comparison": Comparison,
     "Split": SplitResult,
 }
+DETECTION_PARTS = {
+    "Data": DetectionData,
+    "Failed video": FailedVideo,
+    "Problem": DataProblem,
+    "System": DetectionSystem,
+    "Metric": Metric,
+    "Class": DetectionClass,
+    "Comparison": Comparison,
+}
 REPORT_INTRODUCTION = """\
 `bike eval -o report.json` and `EvaluationReport.to_json` write these fields. All metrics are shares from 0 to 1. In
 `official` and in `splits`, keys that end in `_std` are population standard deviations over splits.
 
 The version of the format is {version}. Reports of bike 0.1 have the same fields, but no `version`. Fields may be added
 without a new version, so ignore those that you do not know."""
+DETECTION_INTRODUCTION = """\
+`bike eval --protocol detection -o report.json` and `DetectionReport.to_json` write these fields. All metrics are shares
+from 0 to 1, except `boundary_error_s`, which is in seconds.
+
+The version of the format is {version}. Fields may be added without a new version, so ignore those that you do not
+know."""
 COMMANDS_INTRODUCTION = """\
 `-h` or `--help` after any command prints its help. `bike --install-completion` lets your shell complete commands and
 flags; `bike --show-completion` prints the script that does it."""
@@ -79,6 +104,7 @@ def pages() -> dict[str, str]:
         "config.md": config_page(),
         "api.md": api_page(),
         "evaluation_report.md": evaluation_report_page(),
+        "detection_report.md": detection_report_page(),
     }
 
 
@@ -242,22 +268,52 @@ def _group(value: object) -> str:
 
 def evaluation_report_page() -> str:
     """Return the page of all fields in the JSON of an evaluation."""
-    parts = [
-        NOTICE,
-        "# JSON of an evaluation",
-        REPORT_INTRODUCTION.format(version=VERSION),
-        "## Report",
-        _report_table(
-            [("version", int, "Version of the format"), ("command", str, "Always `eval`")]
-            + [field for field in _report_fields(EvaluationReport) if field[0] != "manifest"]
-            + list(_report_fields(Manifest))
-        ),
-    ]
-    for title, part in REPORT_PARTS.items():
-        parts += [f"## {title}", _report_table(_report_fields(part))]
-    names = (f"| `{metric.key}` | {metric.name} | {_phrase(metric.meaning)} |" for metric in METRICS.values())
-    parts += ["## Metrics", "\n".join(["| Key | Metric | Meaning |", "|---|---|---|", *names])]
+    names = [(metric.key, metric.name, metric.meaning) for metric in METRICS.values()]
+    introduction = REPORT_INTRODUCTION.format(version=VERSION)
+    parts = _report_parts("JSON of an evaluation", introduction, EvaluationReport, REPORT_PARTS, names)
     return "\n\n".join(parts) + "\n"
+
+
+def detection_report_page() -> str:
+    """Return the page of all fields in the JSON of an evaluation of detections."""
+    names = [
+        ("map@START:END", "mAP START:END", "mean of mAP over the thresholds in a range"),
+        ("map@mean", "mAP mean", "mean of mAP over thresholds that `--tiou` lists"),
+        (
+            "map@T",
+            "mAP T",
+            "mean over labels of average precision, where detections are correct with tIoU of at least T",
+        ),
+        *((metric.key, metric.name, metric.meaning) for metric in DETECTION_METRICS.values()),
+    ]
+    introduction = DETECTION_INTRODUCTION.format(version=DETECTION_VERSION)
+    parts = _report_parts("JSON of an evaluation of detections", introduction, DetectionReport, DETECTION_PARTS, names)
+    kinds = []
+    for key, kind in PROBLEMS.items():
+        fate = kind.fate if kind.official is None else f"{kind.fate}; with `--official`, {kind.official}"
+        kinds.append(f"| `{key}` | {_phrase(kind.several)} | {_phrase(fate)} |")
+    table = "\n".join(["| Kind | Problem | What bike does |", "|---|---|---|", *kinds])
+    return "\n\n".join([*parts, "## Kinds of problems", table]) + "\n"
+
+
+def _report_parts(
+    title: str, introduction: str, report: type, parts: Mapping[str, type], metrics: Iterable[tuple[str, str, str]]
+) -> Iterator[str]:
+    top = [("version", int, "Version of the format"), ("command", str, "Always `eval`")]
+    top += [field for field in _report_fields(report) if field[0] not in ("manifest", "version")]
+    yield from (
+        NOTICE,
+        f"# {title}",
+        introduction,
+        "## Report",
+        _report_table([*top, *_report_fields(Manifest)], parts),
+    )
+    for name, part in parts.items():
+        yield f"## {name}"
+        yield _report_table(_report_fields(part), parts)
+    names = (f"| `{key}` | {name} | {_phrase(meaning)} |" for key, name, meaning in metrics)
+    yield "## Metrics"
+    yield "\n".join(["| Key | Metric | Meaning |", "|---|---|---|", *names])
 
 
 def _report_fields(part: type) -> Iterator[tuple[str, object, str]]:
@@ -274,8 +330,8 @@ def _meanings(part: type) -> dict[str, str]:
     return dict(line.split(": ", 1) for line in text.splitlines())  # type: ignore[misc]
 
 
-def _report_table(fields: Iterable[tuple[str, object, str]]) -> str:
-    rows = (f"| `{key}` | {_json_type(hint)} | {_phrase(meaning)} |" for key, hint, meaning in fields)
+def _report_table(fields: Iterable[tuple[str, object, str]], parts: Mapping[str, type]) -> str:
+    rows = (f"| `{key}` | {_json_type(hint, parts)} | {_phrase(meaning)} |" for key, hint, meaning in fields)
     return "\n".join(["| Field | Type | Meaning |", "|---|---|---|", *rows])
 
 
@@ -284,19 +340,19 @@ def _phrase(meaning: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _json_type(hint: typing.Any) -> str:  # noqa: ANN401
+def _json_type(hint: typing.Any, parts: Mapping[str, type]) -> str:  # noqa: ANN401
     arguments = typing.get_args(hint)
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        return " or ".join(_json_type(option) for option in arguments)
+        return " or ".join(_json_type(option, parts) for option in arguments)
     if typing.get_origin(hint) is tuple:
-        return f"array of {_json_type(arguments[0])}"
+        return f"array of {_json_type(arguments[0], parts)}"
     if hint == Mapping[str, Value]:
         return "object"
     if hint == Mapping[str, Estimate]:
         return "object of number"
     if typing.get_origin(hint) is Mapping:
-        return f"object of {_json_type(arguments[1])}"
-    titles = {part: title for title, part in REPORT_PARTS.items()}
+        return f"object of {_json_type(arguments[1], parts)}"
+    titles = {part: title for title, part in parts.items()}
     if hint in titles:
         return f"[{titles[hint].lower()}](#{titles[hint].lower().replace(' ', '-')})"
     return {str: "string", int: "whole number", float: "number", bool: "true or false", type(None): "null"}[hint]

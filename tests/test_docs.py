@@ -27,7 +27,7 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["api.md", "cli.md", "config.md", "evaluation_report.md"])
+@pytest.mark.parametrize("page", ["api.md", "cli.md", "config.md", "evaluation_report.md", "detection_report.md"])
 def test_a_reference_page_is_up_to_date(page: str, generator: ModuleType) -> None:
     assert (REFERENCE / page).read_text(encoding="utf-8") == generator.pages()[page], (
         "run: python scripts/generate_docs.py"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bike_cli.cli.eval.detection.command import evaluate_detection
 from bike_cli.cli.eval.few_shot import evaluate_few_shot
 from bike_cli.cli.eval.predictions import evaluate_predictions
 from bike_cli.cli.eval.repeat import (
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from bike_cli.tasks.evaluate.report import EvaluationReport
 
 ENDINGS = {"-o": [".json"], "--report": [".html", ".htm"], "--confusion": [".csv", ".png"]}
-FEW_SHOT = ("shots", "method", "trials")  # settings of this protocol alone
+OF_PROTOCOLS = {"fewshot": ("shots", "method", "trials"), "detection": ("tiou",)}  # settings of these alone
 MODEL_CONFIG = "config.json"  # in the folder of a model
 
 
@@ -62,12 +63,17 @@ def evaluate(config: EvalConfig, request: EvalRequest) -> ExitCode:
     bike eval data/ -m base -m large --report report.html
 
     bike eval predictions.jsonl others.jsonl --labels truth.csv
+
+    bike eval found.jsonl --labels truth.json --protocol detection
     """
     if not request.data:
         raise UsageError("DATA: missing; name labelled videos, or predictions with --labels")
     _check_targets(config, request)
     if not request.targets:
         check_stdout("report", way_out="name a file with -o")
+    _check_settings(config, request)
+    if config.protocol == "detection":
+        return evaluate_detection(config, request)
     inputs, is_predicted = inspect_files(request.data, merge=request.merge, labels=request.labels)
     _check_used(config, request, is_predicted=is_predicted)
     paths = [file.path for file in inputs]
@@ -110,12 +116,17 @@ def _check_targets(config: EvalConfig, request: EvalRequest) -> None:
         check_drawing("--confusion")
 
 
+def _check_settings(config: EvalConfig, request: EvalRequest) -> None:
+    """Raise UsageError for a setting of another protocol."""
+    for protocol, names in OF_PROTOCOLS.items():
+        given = next((name for name in names if name in request.arguments), None)
+        if given is not None and config.protocol != protocol:
+            problem = f"--{given}: needs --protocol {protocol}, not {config.protocol}"
+            raise UsageError(f"{problem}; give that, or leave it out", settings=("protocol",))
+
+
 def _check_used(config: EvalConfig, request: EvalRequest, *, is_predicted: bool) -> None:
     """Raise UsageError for a flag that would have no effect."""
-    given = next((name for name in FEW_SHOT if name in request.arguments), None)
-    if given is not None and config.protocol != "fewshot":
-        problem = f"--{given}: needs --protocol fewshot, not {config.protocol}"
-        raise UsageError(f"{problem}; give that, or leave it out", settings=("protocol",))
     if is_predicted and config.protocol == "fewshot":
         problem = "protocol fewshot: learns from videos, and these are predictions"
         raise UsageError(f"{problem}; name labelled videos", settings=("protocol",))

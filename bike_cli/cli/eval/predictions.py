@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def _digest(files: Iterable[Path]) -> str:
+def digest_of(files: Iterable[Path]) -> str:
     """Return the hash of the content of all files; folders and closed pipes are skipped."""
     digest = hashlib.sha256()
     for file in files:
@@ -33,6 +33,12 @@ def _digest(files: Iterable[Path]) -> str:
             with file.open("rb") as stream:
                 hashlib.file_digest(stream, lambda: digest)
     return digest.hexdigest()
+
+
+def system_names(files: Sequence[DataFile]) -> list[str]:
+    """Return the names of the systems in files: without folders and endings, if the names stay different."""
+    stems = [Path(file.name).stem for file in files]
+    return stems if len(set(stems)) == len(stems) else [file.name for file in files]
 
 
 def evaluate_predictions(
@@ -59,13 +65,11 @@ def evaluate_predictions(
     joined = [match(read, tested, unknown=request.unknown) for read in predictions]
     for read, matched in zip(predictions, joined, strict=True):
         _warn_of_left_out(read.origin, matched, config)
-    stems = [Path(file.name).stem for file in files[: len(predictions)]]
-    are_unique = len(set(stems)) == len(stems)
-    names = stems if are_unique else [file.name for file in files]
+    names = system_names(files[: len(predictions)])
     systems = [SystemScores(name, _table(matched, tested)) for name, matched in zip(names, joined, strict=True)]
     places = {sample.source.id: i for i, sample in enumerate(tested.samples)}
     evaluated = [places[video] for video in systems[0].table.videos]
-    contents = _digest([*(Path(file.path) for file in files), truth])
+    contents = digest_of([*(Path(file.path) for file in files), truth])
     names = [*(file.name for file in files), str(truth)]
     data = describe_data(tested, names, joined[0].failures, len(evaluated), contents)
     models = ", ".join(dict.fromkeys(model for read in predictions for model in read.models))

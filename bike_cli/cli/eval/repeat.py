@@ -17,21 +17,22 @@ from bike_cli.settings import leaves, resolve, settings_affecting
 from bike_cli.wording import count
 
 if TYPE_CHECKING:
-    from bike_cli.tasks.evaluate.report import EvaluationReport, Value
+    from bike_cli.tasks.evaluate.report import Value
+    from bike_cli.tasks.evaluate.reproduction import AnyReport
 
 WAY_OUT = "name a file that bike eval -o wrote"
 
 
-def read_previous(file: Path) -> EvaluationReport:
+def read_previous(file: Path) -> AnyReport:
     """Return the report to repeat.
 
     Raises:
         UsageError: the file is not a report of `bike eval -o`.
     """
-    from bike_cli.tasks.evaluate.report import EvaluationReport
+    from bike_cli.tasks.evaluate.reproduction import any_report_from_json
 
     try:
-        report = EvaluationReport.from_json(file.read_text(encoding="utf-8"))
+        report = any_report_from_json(file.read_text(encoding="utf-8"))
         if not _request_values(report.manifest.arguments).get("data"):
             raise ValueError("its argument data is invalid")
     except (OSError, ValueError) as e:
@@ -52,7 +53,7 @@ def arguments_of(flags: Flags, request: EvalRequest) -> dict[str, Value]:
 
 
 def apply_previous_arguments(
-    previous: EvaluationReport, flags: Flags, request: EvalRequest
+    previous: AnyReport, flags: Flags, request: EvalRequest
 ) -> tuple[EvalRequest, dict[str, Value]]:
     """Return the request of an earlier run, with the outputs of this one, and the arguments of the earlier run.
 
@@ -71,7 +72,7 @@ def apply_previous_arguments(
     return replace(request, **_request_values(arguments)), repeated  # type: ignore[arg-type]
 
 
-def apply_previous_settings(previous: EvaluationReport, config: EvalConfig) -> EvalConfig:
+def apply_previous_settings(previous: AnyReport, config: EvalConfig) -> EvalConfig:
     """Return the configuration of an earlier run, whatever files and variables set now; only the runtime is today's."""
     known = settings_affecting(config, *RESULTS)
     then = {name: value for name, value in previous.manifest.settings.items() if name in known}
@@ -113,7 +114,7 @@ def _request_values(arguments: Mapping[str, Value]) -> dict[str, object]:
     return values
 
 
-def compare_with_previous(previous: EvaluationReport, report: EvaluationReport) -> ExitCode:
+def compare_with_previous(previous: AnyReport, report: AnyReport) -> ExitCode:
     """Report on stderr whether the metrics agree with those of an earlier run."""
     from bike_cli.tasks.evaluate.reproduction import differing_metrics
 

@@ -16,7 +16,8 @@ from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from bike_cli.data.labelled.eval_sets import EvalSet
-    from bike_cli.tasks.evaluate.report import EvaluationReport, Value
+    from bike_cli.tasks.evaluate.report import Value
+    from bike_cli.tasks.evaluate.reproduction import AnyReport
 
 MANY = ("model", "template", "pool", "attributes")  # what systems may differ in
 _scoring = partial(flag, affects="scores")
@@ -30,14 +31,15 @@ class EvalRequest(Request):
     data: tuple[str, ...] = _scoring(
         default=(),
         help="Class folders, CSV files path,label, list files, or annotations of Charades or ActivityNet; or "
-        "predictions, from bike classify -o or as CSV path,label,score.",
+        "predictions, from bike classify -o or as CSV path,label,score. With protocol detection, the output of bike "
+        "spot -o.",
     )
     labels: tuple[Path, ...] = _data(
         "-l",
         "--labels",
         default=(),
         help="File of all classes: one per line, or CSV id,name or name,label; repeat it to give each list its own. "
-        "With predictions, the labelled data.",
+        "With predictions, the labelled data; with protocol detection, the true segments.",
     )
     names: Path | None = _data("--names", default=None, help="With predictions, the file of all classes.")
     root: Path | None = _data(
@@ -50,8 +52,13 @@ class EvalRequest(Request):
     unknown: str | None = _data(
         "--unknown", default=None, metavar="CLASS", help="Class whose videos have none of the labels."
     )
-    subset: str = _data("--subset", default=SUBSET, help="Subset of ActivityNet annotations to use.")
-    merge: bool = _data("--merge", default=False, help="Join files of predictions that bike classify --shard wrote.")
+    subset: str | None = _data(
+        "--subset",
+        default=None,
+        default_text=SUBSET,
+        help="Subset of ActivityNet annotations to use, or of THUMOS14's true segments.",
+    )
+    merge: bool = _data("--merge", default=False, help="Join files of predictions that --shard wrote.")
     model: tuple[str, ...] = _scoring(
         "-m", "--model", default=(), help="Model to evaluate; see bike models. Repeat it to compare several."
     )
@@ -76,7 +83,7 @@ class EvalRequest(Request):
         "--from", default=None, help="Repeat the run of a JSON report, and check that the metrics agree."
     )
     arguments: Mapping[str, Value] = field(default_factory=dict)  # flags that were given, for the report
-    previous: EvaluationReport | None = None  # the content of `from_`
+    previous: AnyReport | None = None  # the content of `from_`
     systems: Mapping[str, EvalConfig] = field(default_factory=dict)  # the configurations of `combinations`
 
     @property
@@ -119,5 +126,5 @@ def read_requested_videos(request: EvalRequest, files: Sequence[str], *, names: 
         root=request.root,
         multi_label=request.multi_label,
         none_of_these=request.unknown,
-        subset=request.subset,
+        subset=request.subset or SUBSET,
     )

@@ -24,7 +24,7 @@ from bike_cli.cli.eval.wording import (
     percent,
     short_names,
     shown_comparisons,
-    signed,
+    signed_metric,
     untested,
     verdict,
 )
@@ -34,13 +34,14 @@ from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.errors import UsageError
 from bike_cli.tasks.evaluate.json_values import Estimate
 from bike_cli.tasks.evaluate.report import Comparison, EvaluationReport, Metric
+from bike_cli.tasks.evaluate.reproduction import AnyReport
 from bike_cli.wording import count
 
 LONGEST_WORD = 11  # "calibration"
 MOST_INLINE = 3  # systems; with more, intervals stand below their metrics
 
 
-def write_json(report: EvaluationReport, file: Path) -> None:
+def write_json(report: AnyReport, file: Path) -> None:
     """Write a report; the file appears when it is complete."""
     with open_output(file) as stream:
         stream.write(escaped(report.to_json()) + "\n")
@@ -73,7 +74,7 @@ def print_tables(report: EvaluationReport) -> None:
     layout: Box | None = box.SIMPLE if console.width >= NARROWEST_TABLE else None
     tables: list[Table | Group] = [_headline(report, layout)]
     tables += [_splits(report, layout)] if report.splits else []
-    tables += _comparisons(report, layout, console) if report.comparisons else []
+    tables += comparison_tables(report, layout, console) if report.comparisons else []
     for table in tables:
         print_table(console, table, *([""] if layout is None else []))
     print_table(console, plain(_footer(report), "dim"))
@@ -81,7 +82,8 @@ def print_tables(report: EvaluationReport) -> None:
         print_table(console, cautioned(caution(report)))
 
 
-def _table(layout: Box | None, title: str = "") -> Table:
+def make_table(layout: Box | None, title: str = "") -> Table:
+    """Return an empty table; without a layout, a narrow one."""
     is_narrow = layout is None
     shown = plain(title) if title else None
     return Table(box=layout, title=shown, title_justify="left", pad_edge=not is_narrow, collapse_padding=is_narrow)
@@ -91,7 +93,7 @@ def _headline(report: EvaluationReport, layout: Box | None) -> Table:
     systems, names = report.systems, short_names(report)
     scope = " for the first draw" if report.protocol == "fewshot" else ""
     title = f"in per cent{scope}, with 95 % confidence intervals"
-    table = _table(layout, title)
+    table = make_table(layout, title)
     table.add_column("")
     for system in systems:
         table.add_column(plain(names[system.name]), justify="right", overflow="fold")
@@ -122,7 +124,7 @@ def _with_deviation(metric: Estimate | None) -> tuple[str, str]:
 
 
 def _splits(report: EvaluationReport, layout: Box | None) -> Table:
-    table = _table(layout)
+    table = make_table(layout)
     shown = [key for key in ("top1", "top5") if any(key in split.metrics for split in report.splits)]
     for column in ("system", "split", "classes", "videos", *map(metric_name, shown)):
         table.add_column(column, justify="left" if column in ("system", "split") else "right")
@@ -142,8 +144,14 @@ def _estimates(metrics: Mapping[str, Estimate], shown: Sequence[str]) -> list[st
     return [" ".join(_with_deviation(metrics.get(key))).rstrip() for key in shown]
 
 
-def _comparisons(report: EvaluationReport, layout: Box | None, console: Console) -> list[Group]:
-    """Return a table per compared system, with as few line breaks in its cells as the console needs."""
+def comparison_tables(
+    report: AnyReport, layout: Box | None, console: Console, *, name_width: int = LONGEST_WORD
+) -> list[Group]:
+    """Return a table per compared system, with as few line breaks in its cells as the console needs.
+
+    Args:
+        name_width: of the names of metrics where they are broken.
+    """
     unlimited = console.options.update(max_width=10 * console.width)  # measures are cut to this width
     names = short_names(report)
     baseline = names[report.comparisons[0].baseline]
@@ -152,7 +160,7 @@ def _comparisons(report: EvaluationReport, layout: Box | None, console: Console)
     for system in dict.fromkeys(row.system for row in report.comparisons):
         rows = [row for row in shown_comparisons(report) if row.system == system]
         for broken in ((), ("metric",), ("metric", "result")):
-            table = _comparison(rows, layout, broken)
+            table = _comparison(rows, layout, broken, name_width)
             if console.measure(table, options=unlimited).maximum <= console.width:
                 break
         # Not as the table's title, which would be no wider than the table.
@@ -163,13 +171,13 @@ def _comparisons(report: EvaluationReport, layout: Box | None, console: Console)
     return tables
 
 
-def _comparison(rows: Iterable[Comparison], layout: Box | None, broken: Sequence[str]) -> Table:
+def _comparison(rows: Iterable[Comparison], layout: Box | None, broken: Sequence[str], name_width: int) -> Table:
     """Return a row per metric.
 
     Args:
         broken: the columns whose cells are broken into lines; Rich would break words.
     """
-    table = _table(layout)
+    table = make_table(layout)
     for column in ("metric", "difference", "95 % interval", "p", ""):
         justify: JustifyMethod = "left" if column in ("metric", "") else "right"
         name = "diff." if layout is None and column == "difference" else column
@@ -177,11 +185,12 @@ def _comparison(rows: Iterable[Comparison], layout: Box | None, broken: Sequence
     for row in rows:
         metric, result = metric_name(row.metric), verdict(row)
         if "metric" in broken:
-            metric = "\n".join(wrap(metric, LONGEST_WORD))
+            metric = "\n".join(wrap(metric, name_width))
         if "result" in broken:
             result = result.replace(" ", "\n")
-        interval = f"{signed(row.low)} to {signed(row.high)}"
-        table.add_row(metric, signed(row.difference), interval, adjusted_p(row), result)
+        low, high = signed_metric(row.metric, row.low), signed_metric(row.metric, row.high)
+        interval = f"{low.removesuffix(' s')} to {high}"
+        table.add_row(metric, signed_metric(row.metric, row.difference), interval, adjusted_p(row), result)
     return table
 
 

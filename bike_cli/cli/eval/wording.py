@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 
+from bike_cli.tasks.detection.metrics import DETECTION_METRICS, detection_metric_name
 from bike_cli.tasks.evaluate.json_values import Estimate
 from bike_cli.tasks.evaluate.metric_table import METRICS
 from bike_cli.tasks.evaluate.official import OFFICIAL_NAMES
 from bike_cli.tasks.evaluate.report import Comparison, EvaluationReport, Metric
+from bike_cli.tasks.evaluate.reproduction import AnyReport
 from bike_cli.wording import all_of, count, points
 
 # With fewer videos of a class, or more classes, the intervals of these metrics are too narrow.
@@ -23,7 +25,9 @@ SCOPES = {  # of comparisons, where they are not of the protocol's own metrics
 
 def metric_name(key: str) -> str:
     """Return the name of a metric for people."""
-    return METRICS[key].name if key in METRICS else OFFICIAL_NAMES.get(key, key.replace("_", " "))
+    if key in METRICS:
+        return METRICS[key].name
+    return OFFICIAL_NAMES.get(key) or detection_metric_name(key) or key.replace("_", " ")
 
 
 def keys_of(metrics: Iterable[Mapping[str, Metric] | Mapping[str, Estimate] | None]) -> list[str]:
@@ -40,7 +44,7 @@ def winner(comparison: Comparison) -> str | None:
     return comparison.system if (comparison.difference > 0) != smaller_is_better else comparison.baseline
 
 
-def shown_comparisons(report: EvaluationReport) -> list[Comparison]:
+def shown_comparisons(report: AnyReport) -> list[Comparison]:
     """Return the comparisons to show: of a system that equals the first in everything, only the first metric's."""
     different = {row.system for row in report.comparisons if row.difference or row.differing != 0}
     first = report.comparisons[0].metric if report.comparisons else None
@@ -58,7 +62,7 @@ def verdict(comparison: Comparison) -> str:
     return "significantly better" if winner(comparison) == comparison.system else "significantly worse"
 
 
-def decided_by(report: EvaluationReport) -> str:
+def decided_by(report: AnyReport) -> str:
     """Return which metric decides, and how its p-values are adjusted."""
     deciding = [row for row in report.comparisons if row.significant is not None]
     if not deciding:
@@ -67,7 +71,7 @@ def decided_by(report: EvaluationReport) -> str:
     return f"{metric_name(deciding[0].metric)} decides{adjusted}"
 
 
-def untested(report: EvaluationReport) -> str:
+def untested(report: AnyReport) -> str:
     """Return what a dash in the column of p-values means; empty if the column has no dash, or no p-value."""
     rows = shown_comparisons(report)
     deciding = next((row for row in rows if row.significant is not None), None)
@@ -76,7 +80,7 @@ def untested(report: EvaluationReport) -> str:
     return f"– not tested: only {metric_name(deciding.metric)} decides"
 
 
-def short_names(report: EvaluationReport) -> dict[str, str]:
+def short_names(report: AnyReport) -> dict[str, str]:
     """Return the name of each system for tables: without the folders of model paths, if the names stay different."""
     names = [system.name for system in report.systems]
     short = [", ".join(map(_without_folders, name.split(", "))) for name in names]
@@ -108,7 +112,7 @@ def adjusted_p(comparison: Comparison) -> str:
     return "< 0.001" if comparison.p_adjusted < 0.001 else f"{comparison.p_adjusted:.3f}"
 
 
-def compared_on(report: EvaluationReport) -> str:
+def compared_on(report: AnyReport) -> str:
     """Return on which videos systems are compared."""
     scope = SCOPES.get(report.protocol)
     is_partial = any(comparison.left_out for comparison in report.comparisons)
@@ -127,3 +131,18 @@ def percent(share: float | None) -> str:
 def signed(share: float) -> str:
     """Return a difference of shares in points."""
     return f"{points(share):+.1f}"
+
+
+def signed_metric(key: str, value: float) -> str:
+    """Return a difference of a metric: of shares in points, of times in seconds."""
+    return f"{round(value, 2) + 0.0:+.2f} s" if is_in_seconds(key) else signed(value)
+
+
+def shown_metric(key: str, value: float) -> str:
+    """Return the value of a metric: of shares in per cent, of times in seconds."""
+    return f"{value:.2f} s" if is_in_seconds(key) else percent(value)
+
+
+def is_in_seconds(key: str) -> bool:
+    """Return whether a metric is a time, not a share."""
+    return key in DETECTION_METRICS and DETECTION_METRICS[key].unit == "s"

@@ -209,6 +209,14 @@ def map_key(name: str) -> str:
     return f"map@{name}"
 
 
+def detection_metric_name(key: str) -> str | None:
+    """Return the name of a metric for people, `mAP 0.5` for `map@0.5`; None for a key that is not of detections."""
+    if key in DETECTION_METRICS:
+        return DETECTION_METRICS[key].name
+    name, mark, threshold = key.partition("@")
+    return f"mAP {threshold}" if name == "map" and mark else None
+
+
 def deciding_key(thresholds: Thresholds) -> str:
     """Return the key of the metric that decides whether systems differ: the first mean, or the only threshold."""
     return map_key(next(iter([*thresholds.means, *thresholds.values])))

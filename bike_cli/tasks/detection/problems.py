@@ -36,13 +36,13 @@ PROBLEMS: Mapping[str, Kind] = {
         "true segment has no length",
         "true segments have no length",
         "left out",
-        "counted as missed, as in the official code",
+        "counted as missed in mAP, as in the official code",
     ),
     "reversed": Kind(
         "true segment ends before it starts",
         "true segments end before they start",
         "left out",
-        "counted as missed, as in the official code",
+        "counted as missed in mAP, as in the official code",
     ),
     "repeated": Kind("true segment is annotated twice", "true segments are annotated twice", "used"),
     "outside": Kind(

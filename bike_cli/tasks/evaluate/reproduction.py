@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Set
 from typing import Any
 
 from bike_cli.errors import shorten
+from bike_cli.tasks.detection.report import DetectionReport
 from bike_cli.tasks.evaluate.report import VERSION, EvaluationReport
 
 # What older versions of the report computed differently: for `fewshot`, deviations over draws were divided by n.
@@ -15,15 +17,31 @@ TOLERANCE = 1e-6  # another machine may differ in the last digits
 SHOWN = 60  # characters of a value in a message
 
 
-def differing_metrics(before: EvaluationReport, now: EvaluationReport) -> list[str]:
+_OF_DETECTIONS = re.compile(r'"protocol"\s*:\s*"detection"')
+
+AnyReport = EvaluationReport | DetectionReport
+
+
+def any_report_from_json(text: str) -> AnyReport:
+    """Return the report that `bike eval -o` wrote with any protocol.
+
+    Raises:
+        ValueError: not such a report, or one of a newer version.
+    """
+    kind = DetectionReport if _OF_DETECTIONS.search(text) else EvaluationReport
+    return kind.from_json(text)
+
+
+def differing_metrics(before: AnyReport, now: AnyReport) -> list[str]:
     """Return where the metrics of two reports differ, in words; what the first one lacks is not compared."""
     then, today = json.loads(before.to_json()), json.loads(now.to_json())
-    if before.version < VERSION:
+    if isinstance(before, EvaluationReport) and isinstance(now, EvaluationReport) and before.version < VERSION:
         # Each version leaves out some metrics, depending on the numbers of videos and classes.
         left_out = _metrics(before) ^ _metrics(now)
         dropped = RECOMPUTED | left_out | (DEVIATIONS if before.protocol == "fewshot" else set())
         then, today = _without(then, dropped), _without(today, dropped)
-    return [text for name in ("systems", "splits", "comparisons") for text in _differing(then[name], today[name], name)]
+    compared = [name for name in ("systems", "splits", "comparisons") if name in then]
+    return [text for name in compared for text in _differing(then[name], today.get(name), name)]
 
 
 def _metrics(report: EvaluationReport) -> set[str]:

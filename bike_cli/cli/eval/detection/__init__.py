@@ -1,0 +1,1 @@
+"""`bike eval --protocol detection`: evaluate detected segments."""
