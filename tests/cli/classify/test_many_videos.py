@@ -148,7 +148,9 @@ def test_the_last_line_fits_a_terminal_and_timings_are_for_verbose(many: Path) -
     assert re.fullmatch(r"8 videos: 7 ok, 1 failed \(1 \w+\) in [\d.]+ s, [\d.,]+/s", line)
     assert len(line) <= 80
     assert "encode" not in ran.stdout + ran.stderr
-    assert re.search(r"info: 8 videos: \d+ from the cache, \d+ decoded in [\d.]+ s", without_colour(verbose.stdout + verbose.stderr))
+    assert re.search(
+        r"info: 8 videos: \d+ from the cache, \d+ decoded in [\d.]+ s", without_colour(verbose.stdout + verbose.stderr)
+    )
 
 
 def test_a_pipe_without_a_file_gets_no_last_line(many: Path) -> None:
