@@ -228,14 +228,15 @@ def _draw_overlap(dice: Dice, labels: Labels, fps: int, previous: set[str]) -> B
 
 
 def _block(scene: Scenes, frames: int, fps: int, seen: tuple[tuple[str, int, int], ...], *, passes: int = 1) -> Block:
-    """Return a block of a scene, in which an object that blinks is never away for long."""
-    fades = scene.style >= 0.8
-    hidden = torch.where(fades, 0.4, 0.65 - 0.3 * scene.style)  # share of a blink, see `shapes.pose`
-    fast_enough = torch.maximum(scene.rate, hidden / (1.2 * LONGEST_ABSENCE_S))
+    """Return a block of a scene, in which an object that blinks is away for half of the time at most, never for long."""
     blinks = scene.motion == MOTIONS.index("blinking")
+    style = torch.where(blinks, (1 + scene.style) / 2, scene.style)
+    hidden = torch.where(style < 0.8, 0.65 - 0.3 * style, 0.4)  # share of a blink; from 0.8, objects fade
+    fast_enough = torch.maximum(scene.rate, hidden / (1.2 * LONGEST_ABSENCE_S))
     scene = replace(
         scene,
         duration_s=torch.tensor([frames / fps / passes]),
+        style=style,
         rate=torch.where(blinks, fast_enough, scene.rate),
     )
     return Block(scene, frames, seen, passes)
