@@ -228,7 +228,7 @@ def _draw_overlap(dice: Dice, labels: Labels, fps: int, previous: set[str]) -> B
 
 
 def _block(scene: Scenes, frames: int, fps: int, seen: tuple[tuple[str, int, int], ...], *, passes: int = 1) -> Block:
-    """Return a block of a scene, in which an object that blinks is away for half of the time at most, never for long."""
+    """Return a block of a scene; an object that blinks is hidden for half of the time at most, and never for long."""
     blinks = scene.motion == MOTIONS.index("blinking")
     style = torch.where(blinks, (1 + scene.style) / 2, scene.style)
     hidden = torch.where(style < 0.8, 0.65 - 0.3 * style, 0.4)  # share of a blink; from 0.8, objects fade
