@@ -1,5 +1,6 @@
 """The whole: what labels are to each other, blocks, videos of any length, memory and repeatability."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -289,3 +290,24 @@ def test_texts_split_into_blocks_with_their_own_voters(masked: bool) -> None:
     frames = 2 * vectors(3, 2, 5, DIM)
     assert torch.allclose(torch.cat([block.scores(frames) for block in blocks], dim=1), texts.scores(frames), atol=1e-6)
     assert replace(texts, voters=None).split(20)[0].voters is None
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@pytest.mark.parametrize("with_head", [False, True])
+def test_a_cuda_device_finds_the_same(head: nn.Module, with_head: bool) -> None:
+    on_cuda = copy.deepcopy(head).cuda() if with_head else None
+    texts, is_read = texts_of(LABELS.cuda()), torch.ones(len(FRAMES), dtype=torch.bool)
+
+    def locate() -> Localisation:
+        return localise(
+            FRAMES.cuda(), is_read, texts, PHRASES.cuda(), head=on_cuda, logit_scale=SCALE, rule=RULE, keep_chances=True
+        )
+
+    there, here = locate(), localised(FRAMES, head=head if with_head else None, keep_chances=True)
+
+    assert same(there, locate())
+    assert spans(there) == spans(here)
+    assert there.chances is not None
+    assert here.chances is not None
+    assert torch.allclose(there.chances, here.chances, atol=1e-4)
