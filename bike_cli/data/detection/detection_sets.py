@@ -41,12 +41,12 @@ class AnnotatedVideo:
 
 @dataclass(frozen=True, repr=False)
 class DetectionSet:
-    """Videos with their true segments.
+    """Videos with their true segments. Their order does not depend on that of the annotations.
 
     Args:
         origin: the file or folder of the annotations.
         labels: all labels in the annotations, sorted, including those of other subsets.
-        videos: in the order of the annotations.
+        videos: sorted by name.
         folder: the folder that paths start at, and that has the videos with ids.
         by_id: videos have ids instead of paths.
         subset: the subset that was read; None if the annotations have no subsets.
@@ -88,7 +88,7 @@ def read_detection_set(given: str | Path, *, root: str | Path | None = None, sub
     base = str(root) if root is not None else origin if is_folder(origin) else os.path.dirname(origin)  # noqa: PTH120
     found = tuple(
         AnnotatedVideo(video.name, _path_of(video.name, base, annotations), video.segments, video.duration_s)
-        for video in videos
+        for video in sorted(videos, key=lambda video: video.name)
     )
     labels = sorted({segment.label for video in annotations.videos for segment in video.segments})
     logger.info("%s: %s, %s", origin, count(len(found), "annotated video"), count(len(labels), "label"))

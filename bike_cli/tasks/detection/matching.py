@@ -35,8 +35,8 @@ def match_segments(
     The detected segments of a label take turns, the most certain first. Each takes the true segment with the largest
     overlap (tIoU) of those that are not taken yet, if it is at least the threshold.
 
-    Of equally certain segments, the one whose video is earlier is first, then the one that starts earlier, then the one
-    that ends earlier. Of true segments with the same overlap, the earlier one is first.
+    Of equally certain segments, the one whose video is earlier (videos are sorted by name) is first, then the one that
+    starts earlier, then the one that ends earlier. Of true segments with the same overlap, the earlier one is first.
 
     Args:
         thresholds: ascending.
