@@ -50,8 +50,8 @@ HOMES = {  # library -> the modules that may import it
     "typer": ("cli",),
     "click": ("cli",),
     "rich": ("cli", "tasks.doctor.checks"),  # the checks format sizes as `bike cache` does
-    "jinja2": ("cli.eval.page",),
-    "markupsafe": ("cli.eval.page",),
+    "jinja2": ("cli.eval.page", "cli.pages", "cli.spot.page"),
+    "markupsafe": ("cli.pages", "cli.spot.page"),
 }
 LONGEST = 60  # lines of a function
 LONGEST_FILE = 400  # lines
@@ -104,7 +104,7 @@ def wrong_ways(module: str, source: str) -> list[str]:
     return [f"{module}:{i.line} imports {i.name}" for i in ours if layer_of(i.name) not in allowed]
 
 
-SHARED_BY_COMMANDS = {"completion", "flags", "help", "options", "session", "plots", "terminal", "videos"}
+SHARED_BY_COMMANDS = {"completion", "flags", "help", "options", "session", "pages", "plots", "terminal", "videos"}
 
 
 def command_of(name: str) -> str | None:

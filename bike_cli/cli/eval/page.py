@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment
 
 from bike_cli.cli.eval import wording
-from bike_cli.cli.terminal.console import safe
+from bike_cli.cli.pages.environment import digest_of, make_environment, page_style
 from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.tasks.evaluate.metric_table import METRICS
 from bike_cli.tasks.evaluate.mistakes import Mistake, Mistakes
 from bike_cli.tasks.evaluate.report import ClassMetrics, EvaluationReport, SystemResult, Value
 from bike_cli.video.thumbnails import as_jpeg
-from bike_cli.wording import count
 
-TEMPLATE, STYLE = "report.html.jinja", "report.css"
+PACKAGE, TEMPLATE, STYLE = "bike_cli.cli.eval", "report.html.jinja", "report.css"
 MATRIX_CLASSES = 60  # with more, a matrix is unreadable; then the page lists the most frequent confusions
 CONFUSIONS_SHOWN = 30
 CLASSES_SHOWN = 15  # the worst; of more, all are one click away
@@ -34,7 +30,6 @@ CLASSES_OPEN = 30
 FAILURES_SHOWN = 200  # all are in the JSON
 THUMBNAIL_PX = 224
 SHADES = 5  # as many as report.css has
-LONGEST = 240  # characters of a name; longer ones would hide the page
 CLASS_METRICS = {"recall": "recall", "average_precision": "average precision", "precision": "precision", "f1": "F1"}
 
 
@@ -54,7 +49,7 @@ def write_html(report: EvaluationReport, mistakes: Mistakes, file: Path) -> None
 
 def as_page(report: EvaluationReport, mistakes: Mistakes) -> str:
     """Return the page; see `write_html`."""
-    style = f"\n{_resource(STYLE).strip()}\n"
+    style = page_style(PACKAGE, STYLE)
     headings = {
         "metrics": "Metrics",
         "differences": "Differences" if report.comparisons else "",
@@ -71,8 +66,8 @@ def as_page(report: EvaluationReport, mistakes: Mistakes) -> str:
         .render(
             report=report,
             title=f"bike eval: {report.protocol}",
-            style=Markup(style),  # the package's own
-            style_digest=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+            style=style,
+            style_digest=digest_of(style),
             headings={name: heading for name, heading in headings.items() if heading},
             class_tables=[(system, _ClassTable.of(system)) for system in report.systems if system.per_class],
             confusions=[(system, _confusion(system)) for system in report.systems if system.confusion],
@@ -83,29 +78,15 @@ def as_page(report: EvaluationReport, mistakes: Mistakes) -> str:
     )
 
 
-def _resource(name: str) -> str:
-    return resources.files("bike_cli.cli.eval").joinpath(name).read_text(encoding="utf-8")
-
-
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FunctionLoader(_resource),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_without_controls,
-    )
+    environment = make_environment(PACKAGE)
     environment.filters |= {
         "adjusted_p": wording.adjusted_p,
         "class_metric": CLASS_METRICS.__getitem__,
-        "counted": count,
         "metric_name": wording.metric_name,
-        "name": _name,
         "official_name": lambda key: f"official {wording.metric_name(key)}",
         "percent": wording.percent,
-        "shortened": _shortened,
         "signed": lambda share: wording.signed(share).replace("-", "−"),
         "value": _value,
         "verdict": wording.verdict,
@@ -121,7 +102,6 @@ def _environment() -> Environment:
         "compared_on": wording.compared_on,
         "shown_comparisons": wording.shown_comparisons,
         "decided_by": wording.decided_by,
-        "extent": _extent,
         "frames_of": _frames,
         "keys_of": wording.keys_of,
         "untested": wording.untested,
@@ -130,33 +110,10 @@ def _environment() -> Environment:
     return environment
 
 
-def _without_controls(value: object) -> object:
-    """Escape control characters in every text that the template prints: `\\x1b`, `\\u202e`."""
-    return safe(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _name(text: str) -> Markup:
-    """Return a name from outside, isolated from the direction of the text around it, and shortened in the middle."""
-    return Markup("<bdi>{}</bdi>").format(safe(_shortened(text)))
-
-
-def _shortened(text: str) -> str:
-    if len(text) <= LONGEST:
-        return text
-    head, tail = LONGEST * 2 // 3, LONGEST // 3
-    return f"{text[:head]} … {len(text) - head - tail:,} characters … {text[-tail:]}"
-
-
 def _value(value: Value) -> str:
     if value is None:
         return "not set"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _extent(start: float, stop: float) -> tuple[str, str]:
-    """Return where a bar from `start` to `stop` begins and how wide it is, in per cent."""
-    left, right = (100 * min(max(share, 0.0), 1.0) for share in (start, stop))
-    return f"{left:.4g}", f"{max(right - left, 0):.4g}"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What the HTML pages of all commands share: one file each, which loads nothing and trusts no text."""
