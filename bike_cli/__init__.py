@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         SamplingConfig,
         SpottingConfig,
     )
+    from bike_cli.data.detection.detection_sets import DetectionSet, read_detection_set
+    from bike_cli.data.detection.detections import Detections, read_detections
     from bike_cli.data.labelled.eval_sets import EvalSet, read_eval_set
     from bike_cli.data.labelled.train_sets import TrainSet, read_labelled
     from bike_cli.engine.engine import Engine, load
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
         VideoFeatures,
     )
     from bike_cli.tasks.classify import classify
+    from bike_cli.tasks.detection.evaluation import evaluate_detections
+    from bike_cli.tasks.detection.report import DetectionReport
     from bike_cli.tasks.evaluate.evaluation import System, evaluate
     from bike_cli.tasks.evaluate.report import EvaluationReport
     from bike_cli.tasks.fewshot.learning import FewshotResult, fewshot
@@ -63,6 +67,9 @@ __all__ = [
     "Clip",
     "ConfigError",
     "DecodePool",
+    "DetectionReport",
+    "DetectionSet",
+    "Detections",
     "Engine",
     "EngineConfig",
     "EvalConfig",
@@ -94,10 +101,13 @@ __all__ = [
     "VideoFeatures",
     "classify",
     "evaluate",
+    "evaluate_detections",
     "fewshot",
     "finetune",
     "load",
     "load_classifier",
+    "read_detection_set",
+    "read_detections",
     "read_eval_set",
     "read_labelled",
     "save_classifier",
@@ -109,12 +119,16 @@ _HOMES = {
         *("AttributeConfig", "BatchConfig", "ClassifyConfig", "EngineConfig", "EvalConfig", "FewshotConfig"),
         *("FinetuneConfig", "KeepingConfig", "LearningConfig", "SamplingConfig", "SpottingConfig"),
     ),
+    "bike_cli.data.detection.detection_sets": ("DetectionSet", "read_detection_set"),
+    "bike_cli.data.detection.detections": ("Detections", "read_detections"),
     "bike_cli.data.labelled.eval_sets": ("EvalSet", "read_eval_set"),
     "bike_cli.data.labelled.train_sets": ("TrainSet", "read_labelled"),
     "bike_cli.engine.engine": ("Engine", "load"),
     "bike_cli.engine.heads.saved_classifier": ("SavedClassifier", "load_classifier", "save_classifier"),
     "bike_cli.errors": ("BikeError", "ConfigError", "ModelError", "UsageError", "VideoError"),
     "bike_cli.tasks.classify": ("classify",),
+    "bike_cli.tasks.detection.evaluation": ("evaluate_detections",),
+    "bike_cli.tasks.detection.report": ("DetectionReport",),
     "bike_cli.tasks.evaluate.evaluation": ("System", "evaluate"),
     "bike_cli.tasks.evaluate.report": ("EvaluationReport",),
     "bike_cli.tasks.fewshot.learning": ("FewshotResult", "fewshot"),
