@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from av import VideoFrame
 from numpy.typing import NDArray
 
 from bike_cli.config import SamplingConfig
@@ -20,6 +21,13 @@ def nearest(positions: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDAr
     before = np.maximum(after - 1, 0)
     is_before = positions - candidates[before] <= np.abs(candidates[after] - positions)
     return np.where(is_before, candidates[before], candidates[after])
+
+
+def nearer_picture(
+    wanted: int, before: tuple[int, VideoFrame], after: tuple[int, VideoFrame]
+) -> tuple[int, VideoFrame]:
+    """Return the picture whose position is nearer to a position between two pictures; the earlier if both are."""
+    return before if abs(wanted - before[0]) <= after[0] - wanted else after
 
 
 def without_repeats(moved: NDArray[np.int64], asked: NDArray[np.int64]) -> NDArray[np.int64]:

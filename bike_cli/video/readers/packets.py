@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import av
@@ -22,6 +22,7 @@ READING_ERRORS: tuple[type[Exception], ...] = (
 )
 NO_PTS = int(np.iinfo(np.int64).min)
 _MAX_REORDERED = 16  # frames that H.264 and HEVC may reorder
+_NOT_INSPECTED = PacketContent(1, StartPoint.NONE)  # of a codec whose headers are not read
 
 
 class UnpredictableFileError(Exception):
@@ -111,18 +112,21 @@ class PacketTable:
     shown: NDArray[np.int64]
     shown_pts: NDArray[np.int64]
 
-    def start_of(self, packet: int) -> int:
-        """Return the packet at which decoding must start to get the frame of `packet`.
+    def starts_of(self, packets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the packet at which decoding must start to get the frame of each of `packets`.
 
         A frame shown before a keyframe but stored after it refers to frames before that keyframe.
 
         Raises:
             UnpredictableFileError: there is no such packet.
         """
-        starts = np.flatnonzero(self.is_start[: packet + 1] & (self.pts[: packet + 1] <= self.pts[packet]))
-        if not len(starts):
+        starts = np.flatnonzero(self.is_start)
+        nearest = np.searchsorted(starts, packets, side="right") - 1
+        while (is_late := (nearest >= 0) & (self.pts[starts[nearest]] > self.pts[packets])).any():
+            nearest -= is_late
+        if (nearest < 0).any():
             raise UnpredictableFileError("decoding cannot start before a requested frame")
-        return int(starts[-1])
+        return starts[nearest]
 
     def position_of(self, pts: int) -> int:
         """Return the position of the frame shown at `pts`.
@@ -157,52 +161,70 @@ def demux(file: VideoFile) -> Iterator[av.Packet[VideoStream]]:
             return
 
 
-def list_packets(file: VideoFile) -> PacketList:
-    """Read all packets of the video stream, from the current position; an error of the container ends the list."""
-    rows = array("q")
-    inspect = inspector_of(file.header.codec, bytes(file.stream.codec_context.extradata or b""))
-    content = PacketContent(1, StartPoint.NONE)
-    error: Exception | None = None
-    packets = demux(file)
-    while True:
-        try:  # only around PyAV's code: an error in the code below is a bug, not damage
-            packet = next(packets)
-        except StopIteration:
-            break
-        except READING_ERRORS as e:
-            error = e
-            break
+class PacketRecorder:
+    """Collects what is known about the packets of a video stream without decoding them, in decoding order."""
+
+    def __init__(self, file: VideoFile) -> None:
+        self._inspect = inspector_of(file.header.codec, bytes(file.stream.codec_context.extradata or b""))
+        self._rows = array("q")
+
+    def add(self, packet: av.Packet[VideoStream]) -> int:
+        """Add the next packet; return the number of frames that it announces, -1 if its headers do not say."""
         pts, dts, is_key = packet.pts, packet.dts, packet.is_keyframe
-        if inspect is not None:
-            content = inspect(memoryview(packet), is_key)
-        rows.extend(
+        content = _NOT_INSPECTED if self._inspect is None else self._inspect(memoryview(packet), is_key)
+        frames = -1 if content.frames is None else min(content.frames, 15)
+        self._rows.extend(
             (
                 NO_PTS if pts is None else pts,
                 NO_PTS if dts is None else dts,
                 packet.duration or 0,
                 packet.size,
                 is_key | packet.is_discard << 1 | packet.is_corrupt << 2,
-                -1 if content.frames is None else min(content.frames, 15),
+                frames,
                 content.start | content.is_closed << 2 | content.is_field << 3 | content.is_shown_earlier << 4,
             )
         )
-    columns = np.array(rows, np.int64).reshape(-1, 7).T.copy()
-    return PacketList(
-        pts=columns[0],
-        dts=columns[1],
-        durations=columns[2],
-        sizes=columns[3],
-        is_keyframe=(columns[4] & 1) > 0,
-        is_discarded=(columns[4] & 2) > 0,
-        is_corrupt=(columns[4] & 4) > 0,
-        frames=columns[5],
-        starts=columns[6] & 3,
-        is_closed=(columns[6] & 4) > 0,
-        is_field=(columns[6] & 8) > 0,
-        is_shown_earlier=(columns[6] & 16) > 0,
-        is_understood=inspect is not None,
-        error=error,
-    )
+        return frames
+
+    def packets(self, error: Exception | None = None) -> PacketList:
+        """Return the packets so far, and the container's error that ended the list early."""
+        columns = np.frombuffer(self._rows, np.int64).reshape(-1, 7).T.copy()
+        return PacketList(
+            pts=columns[0],
+            dts=columns[1],
+            durations=columns[2],
+            sizes=columns[3],
+            is_keyframe=(columns[4] & 1) > 0,
+            is_discarded=(columns[4] & 2) > 0,
+            is_corrupt=(columns[4] & 4) > 0,
+            frames=columns[5],
+            starts=columns[6] & 3,
+            is_closed=(columns[6] & 4) > 0,
+            is_field=(columns[6] & 8) > 0,
+            is_shown_earlier=(columns[6] & 16) > 0,
+            is_understood=self._inspect is not None,
+            error=error,
+        )
+
+
+def list_packets(file: VideoFile, *, step: Callable[[], None] | None = None) -> PacketList:
+    """Read all packets of the video stream, from the current position; an error of the container ends the list.
+
+    Args:
+        step: called before each packet is read.
+    """
+    recorder = PacketRecorder(file)
+    packets = demux(file)
+    while True:
+        if step is not None:
+            step()
+        try:  # only around PyAV's code: an error in the code below is a bug, not damage
+            packet = next(packets)
+        except StopIteration:
+            return recorder.packets()
+        except READING_ERRORS as e:
+            return recorder.packets(e)
+        recorder.add(packet)
 
 
 def table_of(packets: PacketList) -> PacketTable:

@@ -23,7 +23,7 @@ from bike_cli.video.containers.encryption import is_encrypted
 from bike_cli.video.containers.formats import FORMATS, NamelessFile, must_hide_name
 from bike_cli.video.containers.mp4_tracks import Mp4Track, read_tracks
 from bike_cli.video.readers.footage import reason
-from bike_cli.video.readers.orientation import DisplayMatrix, display_matrix, orientation_from
+from bike_cli.video.readers.orientation import DisplayMatrix, Orientation, display_matrix, orientation_from
 
 THREADS = 1  # per video: many videos are decoded in parallel, and a second thread gains only 10 % on a short clip
 
@@ -225,28 +225,48 @@ def _rank(stream: VideoStream) -> tuple[bool, int, int, int]:
     return (True, context.width * context.height + weight, stream.frames, context.bit_rate or 0)
 
 
+class FrameConverter:
+    """Converts the pictures of one video to RGB as they are shown, all in the size of the first one."""
+
+    def __init__(self) -> None:
+        self._matrix: DisplayMatrix | None = None
+        self._size: tuple[int, int] | None = None  # height and width as shown
+
+    def adopt(self, picture: av.VideoFrame) -> None:
+        """Take the size and the display matrix of the first picture, without converting it."""
+        self._orientation_of(picture)
+
+    def convert(self, picture: av.VideoFrame) -> NDArray[np.uint8]:
+        """Return the pixels of a picture, rotated: uint8 [H, W, 3], possibly a view."""
+        orientation = self._orientation_of(picture)
+        assert self._size is not None
+        height, width = self._size[::-1] if orientation.swaps_axes else self._size
+        # By default, FFmpeg starts a thread per core for each picture: that costs more than it saves, and may exceed
+        # limits. The interpolation is that of ffmpeg; it matters for chroma in 4:2:2, more than 8 bits and odd sizes.
+        rgb = picture.reformat(width, height, format="rgb24", interpolation="BICUBIC", threads=THREADS).to_ndarray()
+        return orientation.apply(cast("NDArray[np.uint8]", rgb))
+
+    def _orientation_of(self, picture: av.VideoFrame) -> Orientation:
+        # A matrix inside the stream may appear once and apply to all later pictures (ISO/IEC 14496-10, D.2.27).
+        self._matrix = display_matrix(picture) or self._matrix
+        orientation = orientation_from(self._matrix)
+        if self._size is None:
+            height, width = picture.height, picture.width
+            self._size = (width, height) if orientation.swaps_axes else (height, width)
+        return orientation
+
+
 class FrameBuffer:
     """Collects the frames of a clip, scaled to the size of the first one."""
 
     def __init__(self) -> None:
         self._pixels: dict[int, NDArray[np.uint8]] = {}
-        self._matrix: DisplayMatrix | None = None
+        self._converter = FrameConverter()
 
     def put(self, position: int, picture: av.VideoFrame) -> None:
         """Convert a picture to RGB, rotate it, and store it under its position in the video."""
-        if position in self._pixels:
-            return
-        # A matrix inside the stream may appear once and apply to all later pictures (ISO/IEC 14496-10, D.2.27).
-        self._matrix = display_matrix(picture) or self._matrix
-        orientation = orientation_from(self._matrix)
-        size = (picture.height, picture.width)
-        if self._pixels:
-            height, width, _ = next(iter(self._pixels.values())).shape
-            size = (width, height) if orientation.swaps_axes else (height, width)
-        # By default, FFmpeg starts a thread per core for each picture: that costs more than it saves, and may exceed
-        # limits. The interpolation is that of ffmpeg; it matters for chroma in 4:2:2, more than 8 bits and odd sizes.
-        rgb = picture.reformat(size[1], size[0], format="rgb24", interpolation="BICUBIC", threads=THREADS).to_ndarray()
-        self._pixels[position] = orientation.apply(cast("NDArray[np.uint8]", rgb))
+        if position not in self._pixels:
+            self._pixels[position] = self._converter.convert(picture)
 
     def frames(self, positions: NDArray[np.int64]) -> NDArray[np.uint8] | None:
         """Return the frames at [K, T] positions as uint8 [K, T, H, W, 3]; None if one is missing."""
