@@ -32,7 +32,7 @@ from bike_cli.errors import VideoError
 from bike_cli.media import missing_message
 from bike_cli.records import Clip, FrameTimes, Source
 from bike_cli.video.readers.decord import UnsupportedFileError, decord_is_exact, read_decord
-from bike_cli.video.readers.footage import Footage, Request, reason
+from bike_cli.video.readers.footage import Footage, Request, reason, unexpected_error
 from bike_cli.video.readers.images import read_folder
 from bike_cli.video.readers.packets import READING_ERRORS, UnpredictableFileError, list_packets
 from bike_cli.video.readers.selective import read_selected, reads_selectively
@@ -68,7 +68,7 @@ def decode(
         message = f"{source.id}: --draft does not work with decord, which decodes every frame; use --decoder auto"
         raise VideoError(message, kind="unreadable")
     request = Request(config, rng)
-    footage = read_folder(source.path, request) if _is_folder(source) else _read_video(source, request, decoder)
+    footage = read_folder(source.path, request) if is_folder(source) else _read_video(source, request, decoder)
     return _clip(source, footage, config)
 
 
@@ -91,18 +91,7 @@ def clip_from_array(frames: NDArray[np.uint8], config: SamplingConfig, *, name: 
     return _clip(Source.at(name), footage, config)
 
 
-def _clip(source: Source, footage: Footage, config: SamplingConfig) -> Clip:
-    for detail in footage.details:  # for callers in this process; workers do not log, their pool does
-        logger.info("%s: %s", source.id, detail)
-    notes, n_frames, asked = list(footage.notes), footage.n_frames, config.frames
-    if n_frames < asked <= footage.frames.shape[1]:
-        noun = "frame" if n_frames == 1 else "frames"
-        notes.append(f"the video has {n_frames} {noun}, {asked} are requested: some are repeated")
-    timeline = replace(footage.timeline, warning="; ".join(notes) or None)
-    return Clip(source, footage.frames, timeline, tuple(footage.details))
-
-
-def _is_folder(source: Source) -> bool:
+def is_folder(source: Source) -> bool:
     """Return whether the source is a folder; raise VideoError if it is neither a folder nor a regular file."""
     try:
         mode = source.path.stat().st_mode
@@ -117,6 +106,17 @@ def _is_folder(source: Source) -> bool:
     return stat.S_ISDIR(mode)
 
 
+def _clip(source: Source, footage: Footage, config: SamplingConfig) -> Clip:
+    for detail in footage.details:  # for callers in this process; workers do not log, their pool does
+        logger.info("%s: %s", source.id, detail)
+    notes, n_frames, asked = list(footage.notes), footage.n_frames, config.frames
+    if n_frames < asked <= footage.frames.shape[1]:
+        noun = "frame" if n_frames == 1 else "frames"
+        notes.append(f"the video has {n_frames} {noun}, {asked} are requested: some are repeated")
+    timeline = replace(footage.timeline, warning="; ".join(notes) or None)
+    return Clip(source, footage.frames, timeline, tuple(footage.details))
+
+
 def _read_video(source: Source, request: Request, decoder: Decoder) -> Footage:
     # PyAV checks the file first: decord prints errors to the terminal, and reads text files as ANSI art.
     with open_video(source) as file:
@@ -125,8 +125,9 @@ def _read_video(source: Source, request: Request, decoder: Decoder) -> Footage:
     if not isinstance(footage, Footage):
         why_not, footage = footage, _read_through(source, request)
         footage = replace(footage, details=[f"{footage.details[0]} ({why_not})", *footage.details[1:]])
-    notes = [*footage.notes, *truncation_notes(source, footage, header_s=header_s)]
-    return replace(footage, notes=notes, details=[*file.details, *footage.details])
+    ends_s, ends_at_s = footage.timeline.duration_s, footage.ends_at_s
+    cut_off = truncation_notes(source, ends_s=ends_s, ends_at_s=ends_at_s, header_s=header_s)
+    return replace(footage, notes=[*footage.notes, *cut_off], details=[*file.details, *footage.details])
 
 
 def _read_selectively(file: VideoFile, request: Request) -> Footage | str:
@@ -149,8 +150,7 @@ def _read_through(source: Source, request: Request) -> Footage:
     except (VideoError, MemoryError):
         raise
     except READING_ERRORS as e:
-        message = f"{source.id}: cannot be read ({type(e).__name__}: {reason(e)}); convert the file"
-        raise VideoError(message, kind="damaged") from e
+        raise unexpected_error(source, e) from e
 
 
 def _read_with_decord(source: Source, request: Request, file: VideoFile) -> Footage:

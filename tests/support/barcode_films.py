@@ -57,3 +57,24 @@ def packet_places(film: Path) -> list[tuple[int, int]]:
     """Return the file offset and size of each video packet, in file order."""
     with av.open(str(film)) as container:
         return [(p.pos or 0, p.size) for p in container.demux(video=0) if p.size]
+
+
+def with_zeros(film: Path, *, packets: range) -> Path:
+    """Overwrite some packets of the picture; in Matroska, with the headers of their blocks."""
+    places, content = packet_places(film), bytearray(film.read_bytes())
+    for at, size in (places[i] for i in packets):
+        content[at : at + size] = bytes(size)
+    film.write_bytes(content)
+    return film
+
+
+def with_empty_packets(film: Path, *, packets: range) -> Path:
+    """Overwrite the content of some packets of the picture; the container stays intact."""
+    with av.open(str(film)) as container:
+        all_packets = [(p.pos or 0, bytes(p)) for p in container.demux(video=0) if p.size]
+    content = bytearray(film.read_bytes())
+    for block, packet in (all_packets[i] for i in packets):
+        at = content.index(packet, block)  # after the header of the block
+        content[at : at + len(packet)] = bytes(len(packet))
+    film.write_bytes(content)
+    return film

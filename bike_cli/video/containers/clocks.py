@@ -23,13 +23,18 @@ class Clock:
             unknown.
         duration_s: end of the last frame; None if unknown.
         ends_at_s: the same on the file's own clock; None if that is unknown or was corrected.
-        note: why the times are unknown.
+        problem: why the times are unknown.
     """
 
     starts_s: NDArray[np.float64]
     duration_s: float | None
     ends_at_s: float | None = None
-    note: str | None = None
+    problem: str | None = None
+
+    @property
+    def note(self) -> str | None:
+        """The problem and what follows from it, for the warning of a clip."""
+        return None if self.problem is None else f"{self.problem}: times and duration are unknown"
 
 
 def clock_of(
@@ -44,12 +49,11 @@ def clock_of(
     """
     known = ~np.isnan(starts)
     if not known.any():
-        note = "the file has no timestamps: times and duration are unknown" if len(starts) else None
-        return Clock(np.full(len(starts), np.nan), None, note=note)
+        problem = "the file has no timestamps" if len(starts) else None
+        return Clock(np.full(len(starts), np.nan), None, problem=problem)
     rising = _rising(starts, lengths, is_key, may_jump=may_jump)
     if rising is None:
-        reason = "the file's timestamps run backwards: times and duration are unknown"
-        return Clock(np.full(len(starts), np.nan), None, note=reason)
+        return Clock(np.full(len(starts), np.nan), None, problem="the file's timestamps run backwards")
     last_s = float(lengths[-1]) or (float(rising[-1] - rising[-2]) if len(rising) > 1 else 0.0)
     duration_s = float(rising[-1] - rising[0]) + max(last_s, 0.0)
     is_untouched = bool(known[-1]) and bool(np.isclose(rising[-1] - rising[0], starts[-1] - starts[0]))

@@ -76,14 +76,27 @@ class Survey:
         n_after = self.n_announced - self.n_leading
         if not self.n_read:
             return n_after > 0
-        return (self.errors > 0 and self.n_read < n_after) or not self.is_intact.all() or self._is_cut()
+        return (self.errors > 0 and self.n_read < n_after) or not self.is_intact.all() or self.is_cut
+
+    @cached_property
+    def is_cut(self) -> bool:
+        """Whether the header promises frames after the last one."""
+        is_known = ~np.isnan(self.starts)
+        if not is_known.any():
+            return False
+        starts, lengths = self.starts[is_known], self.lengths[is_known]
+        # AVI has no presentation times, so the last frame may not have the latest time.
+        ends_at_s = float((starts + lengths).max())
+        # FFmpeg can start the times of a second edit before the first one ends.
+        lasts_s = max(ends_at_s - float(starts.min()), float(self.lengths.sum()))
+        return self.header.promises_more(self.n_packets, max(ends_at_s, lasts_s))
 
     @property
     def n_frames(self) -> int:
         """Number of frames from the first that can be decoded, including those lost after it."""
         if not self.is_damaged:
             return self.n_read
-        promised = self.header.frames - self.n_discarded if self._is_cut() else self.n_announced
+        promised = self.header.frames - self.n_discarded if self.is_cut else self.n_announced
         return max(self.n_read, promised - self.n_leading)
 
     def places(self) -> NDArray[np.int64]:
@@ -101,27 +114,26 @@ class Survey:
 
     def notes(self) -> list[str]:
         """Return notes about frames that are missing without damage, and about the clock."""
-        announced, leading = self.n_announced, self.n_leading
-        lost = announced - self.n_read - leading
-        notes = [self.clock.note] if self.clock.note else []
-        if self.counts_exactly and leading:
-            notes.append(f"the first {leading} of {count(announced, 'frame')} cannot be decoded")
-        if self.counts_exactly and lost > 0 and not self.is_damaged:
-            notes.append(f"{lost} of {count(announced, 'frame')} cannot be decoded")
-        if self.read_error:
-            notes.append(f"damaged: the file cannot be read to its end ({self.read_error})")
-        return notes
+        clock = [self.clock.note] if self.clock.note else []
+        return [*clock, *self._leading_notes(), *self._lost_notes(), *self._error_notes()]
 
-    def _is_cut(self) -> bool:
-        is_known = ~np.isnan(self.starts)
-        if not is_known.any():
-            return False
-        starts, lengths = self.starts[is_known], self.lengths[is_known]
-        # AVI has no presentation times, so the last frame may not have the latest time.
-        ends_at_s = float((starts + lengths).max())
-        # FFmpeg can start the times of a second edit before the first one ends.
-        lasts_s = max(ends_at_s - float(starts.min()), float(self.lengths.sum()))
-        return self.header.promises_more(self.n_packets, max(ends_at_s, lasts_s))
+    def limit_notes(self) -> list[str]:
+        """Return notes about the beginning and the end of what can be read."""
+        return [*self._leading_notes(), *self._error_notes()]
+
+    def _leading_notes(self) -> list[str]:
+        if not self.counts_exactly or not self.n_leading:
+            return []
+        return [f"the first {self.n_leading} of {count(self.n_announced, 'frame')} cannot be decoded"]
+
+    def _lost_notes(self) -> list[str]:
+        lost = self.n_announced - self.n_read - self.n_leading
+        if not self.counts_exactly or lost <= 0 or self.is_damaged:
+            return []
+        return [f"{lost} of {count(self.n_announced, 'frame')} cannot be decoded"]
+
+    def _error_notes(self) -> list[str]:
+        return [f"damaged: the file cannot be read to its end ({self.read_error})"] if self.read_error else []
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.config import SamplingConfig
-from bike_cli.records import FrameTimes
+from bike_cli.errors import VideoError
+from bike_cli.records import FrameTimes, Source
 from bike_cli.video.sampling import positions_of
 
 
@@ -49,3 +50,9 @@ class Footage:
 def reason(error: Exception) -> str:
     """Return the text of a decoder's or the system's error, for use in a message."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def unexpected_error(source: Source, error: Exception) -> VideoError:
+    """Return the error of a file that makes PyAV fail in an unexpected way."""
+    message = f"{source.id}: cannot be read ({type(error).__name__}: {reason(error)}); convert the file"
+    return VideoError(message, kind="damaged")

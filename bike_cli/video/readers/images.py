@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,10 +40,7 @@ def read_folder(folder: Path, request: Request) -> Footage:
     Raises:
         VideoError: kind `unreadable`, `not_video` or `damaged`.
     """
-    images = _frame_files(folder)
-    if not images:
-        message = f"{folder}: is a folder without frames ({', '.join(sorted(IMAGE_EXTENSIONS))}); give a video"
-        raise VideoError(message, kind="not_video")
+    images = frame_files(folder)
     positions = request.positions(len(images))  # [K, T]
     wanted, places = np.unique(positions, return_inverse=True)
     pixels = read_images(images[i] for i in wanted)
@@ -55,11 +52,19 @@ def read_folder(folder: Path, request: Request) -> Footage:
     return Footage(frames, FrameTimes(np.full(positions.shape, np.nan), positions), len(images))
 
 
-def _frame_files(folder: Path) -> list[Path]:
+def frame_files(folder: Path) -> list[Path]:
+    """Return the images of a folder in order, img_2.jpg before img_10.jpg; at least one.
+
+    Raises:
+        VideoError: kind `unreadable`, or `not_video` if there is none.
+    """
     try:
         files = [f for f in folder.iterdir() if is_frame_name(f.name)]
     except OSError as e:
         raise VideoError(f"{folder}: cannot be listed ({reason(e)}); check its permissions", kind="unreadable") from e
+    if not files:
+        message = f"{folder}: is a folder without frames ({', '.join(sorted(IMAGE_EXTENSIONS))}); give a video"
+        raise VideoError(message, kind="not_video")
     return sorted(files, key=lambda f: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", f.name)])
 
 
@@ -74,9 +79,47 @@ def read_images(paths: Iterable[Path]) -> list[NDArray[np.uint8]]:
             these ranges.
     """
     images = [(path, _read(path)) for path in paths]
-    peak = max((int(pixels.max()) for _, pixels in images if pixels.dtype == np.int32), default=0)
-    divisor = _16_BIT if peak > 255 else 1
+    divisor = _divisor(pixels for _, pixels in images)
     return [_in_colour(path, pixels, divisor) for path, pixels in images]
+
+
+class ImageReader:
+    """Reads the images of one clip one after another, as `read_images` reads them together.
+
+    Args:
+        step: called before each image is read.
+    """
+
+    def __init__(self, paths: Sequence[Path], *, step: Callable[[], None] | None = None) -> None:
+        self._paths, self._step = paths, step
+        self._divisor: int | None = None
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """Read one of the images: uint8 [H, W, 3].
+
+        Raises:
+            VideoError: kind `unreadable` or `damaged`.
+        """
+        pixels = self._pixels(path)
+        if pixels.dtype == np.int32 and self._divisor is None:
+            self._divisor = _divisor(self._readable())
+        return _in_colour(path, pixels, self._divisor or 1)
+
+    def _readable(self) -> Iterator[NDArray[np.generic]]:
+        for path in self._paths:
+            with suppress(VideoError):
+                yield self._pixels(path)
+
+    def _pixels(self, path: Path) -> NDArray[np.generic]:
+        if self._step is not None:
+            self._step()
+        return _read(path)
+
+
+def _divisor(images: Iterable[NDArray[np.generic]]) -> int:
+    """Return what turns 32-bit integers of these images into 8-bit values."""
+    peak = max((int(pixels.max()) for pixels in images if pixels.dtype == np.int32), default=0)
+    return _16_BIT if peak > 255 else 1
 
 
 def _read(path: Path) -> NDArray[np.generic]:

@@ -168,6 +168,11 @@ class PacketRecorder:
         self._inspect = inspector_of(file.header.codec, bytes(file.stream.codec_context.extradata or b""))
         self._rows = array("q")
 
+    @property
+    def is_understood(self) -> bool:
+        """Whether packets of this codec are inspected."""
+        return self._inspect is not None
+
     def add(self, packet: av.Packet[VideoStream]) -> int:
         """Add the next packet; return the number of frames that it announces, -1 if its headers do not say."""
         pts, dts, is_key = packet.pts, packet.dts, packet.is_keyframe
@@ -202,7 +207,7 @@ class PacketRecorder:
             is_closed=(columns[6] & 4) > 0,
             is_field=(columns[6] & 8) > 0,
             is_shown_earlier=(columns[6] & 16) > 0,
-            is_understood=self._inspect is not None,
+            is_understood=self.is_understood,
             error=error,
         )
 

@@ -5,6 +5,7 @@ Frames that no other frame depends on are not decoded, unless they are wanted.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -13,17 +14,13 @@ import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from bike_cli.video.readers.footage import reason
 from bike_cli.video.readers.packets import READING_ERRORS, PacketTable, UnpredictableFileError, demux
-from bike_cli.video.readers.video_file import Header, VideoFile
+from bike_cli.video.readers.video_file import VideoFile
 
 # Not HEVC: a frame marked as "not a reference" may still be one for a higher temporal layer.
 _SKIPPING_CODECS = frozenset({"h264", "mpeg4", "mpeg2video", "vp8"})
 _NEAR = 256  # packets that are read and discarded rather than skipped by a seek, which takes about as long
-
-
-def can_skip_frames(header: Header) -> bool:
-    """Return whether frames of this codec that no other frame depends on can be left out."""
-    return header.codec in _SKIPPING_CODECS
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ class RunDecoder:
             spared: packets that are decoded even if no other frame depends on them.
         Raises:
             UnpredictableFileError: the pictures differ from what the packets predict, or have errors.
-            READING_ERRORS: the container or a packet cannot be read.
+            READING_ERRORS: a packet cannot be decoded.
         """
         before = -1
         for decoded in self.decode(run, spared=spared):
@@ -106,17 +103,18 @@ class RunDecoder:
             raise UnpredictableFileError("a frame is interlaced")
         return -1 if picture.pts is None else self._table.position_of(picture.pts)
 
-    def decode(self, run: Run, *, spared: NDArray[np.int64]) -> Iterator[DecodedPacket]:
+    def decode(self, run: Run, *, spared: NDArray[np.int64] | None) -> Iterator[DecodedPacket]:
         """Yield the result of each packet of a run, and what the decoder outputs after the last one.
 
         Args:
-            spared: packets that are decoded even if no other frame depends on them.
+            spared: packets that are decoded even if no other frame depends on them; None: all.
         Raises:
-            UnpredictableFileError: the packets are not those of the table.
-            READING_ERRORS: the container cannot be read.
+            UnpredictableFileError: the packets are not those of the table, or cannot be read.
+            MemoryError: there is not enough memory to read them.
         """
         context = self._file.stream.codec_context
-        can_skip, kept = can_skip_frames(self._file.header), set(spared.tolist())
+        can_skip = spared is not None and self._file.header.codec in _SKIPPING_CODECS
+        kept = set() if spared is None else set(spared.tolist())
         for i, packet in self._packets(run):
             # With one thread, this applies to exactly this packet.
             context.skip_frame = "NONREF" if can_skip and i not in kept else "DEFAULT"
@@ -136,10 +134,8 @@ class RunDecoder:
             self._file.stream.codec_context.flush_buffers()
         else:
             self._seek(run.start)
-        assert self._demuxed is not None
-        for packet in self._demuxed:
-            if self._step is not None:
-                self._step()
+        while True:
+            packet = self._read()
             i = self._next
             if i == len(table.pts) or packet.pts != table.pts[i] or packet.size != table.sizes[i]:
                 raise UnpredictableFileError("seeking leads to unknown packets")
@@ -148,25 +144,34 @@ class RunDecoder:
                 yield i, packet
             if i == run.wanted[-1]:
                 return
-        raise UnpredictableFileError("the file ends before its last packet")
 
     def _seek(self, start: int) -> None:
         """Continue at a packet or an earlier one, to which seeking may lead."""
         table = self._table
-        self._file.container.seek(int(table.dts[start]), stream=self._file.stream)
-        demuxed = demux(self._file)
-        first = next(demuxed, None)
-        if first is None:
-            raise UnpredictableFileError("the file ends before its last packet")
+        try:
+            self._file.container.seek(int(table.dts[start]), stream=self._file.stream)
+        except MemoryError:
+            raise
+        except READING_ERRORS as e:
+            raise UnpredictableFileError(reason(e)) from e
+        self._demuxed = demux(self._file)
+        first = self._read()
         is_match = (table.pts == first.pts) & (table.sizes == first.size)
         self._next = next(iter(np.flatnonzero(is_match).tolist()), len(table.pts))
         if self._next > start:  # for example in Matroska with negative times
             raise UnpredictableFileError("seeking leads past the requested position")
-        self._demuxed = _prepended(first, demuxed)
+        self._demuxed = itertools.chain([first], self._demuxed)
 
-
-def _prepended(
-    first: av.Packet[VideoStream], others: Iterator[av.Packet[VideoStream]]
-) -> Iterator[av.Packet[VideoStream]]:
-    yield first
-    yield from others
+    def _read(self) -> av.Packet[VideoStream]:
+        if self._step is not None:
+            self._step()
+        assert self._demuxed is not None
+        try:
+            packet = next(self._demuxed, None)
+        except MemoryError:
+            raise
+        except READING_ERRORS as e:
+            raise UnpredictableFileError(reason(e)) from e
+        if packet is None:
+            raise UnpredictableFileError("the file ends before its last packet")
+        return packet

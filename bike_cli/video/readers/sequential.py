@@ -8,26 +8,20 @@ is decoded a second time, up to the last wanted frame. Memory does not grow with
 from __future__ import annotations
 
 import copy
-from array import array
-from collections.abc import Iterator
 from dataclasses import replace
 
 import av
 import numpy as np
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from bike_cli.errors import VideoError
 from bike_cli.records import FrameTimes, Source
-from bike_cli.video.containers.clocks import browser_times
 from bike_cli.video.readers.damage import Survey, choose
 from bike_cli.video.readers.footage import Footage, Request, reason
+from bike_cli.video.readers.full_decode import FullDecode, SurveyRecorder
 from bike_cli.video.readers.nearby_frames import nearest, shortage_notes, without_repeats
-from bike_cli.video.readers.packets import NO_PTS, READING_ERRORS, PacketList, demux, list_packets
-from bike_cli.video.readers.truncation import timestamps_may_jump
-from bike_cli.video.readers.video_file import FrameBuffer, VideoFile, open_video
-
-_MAX_ERRORS = 100  # consecutive errors of the container before the rest of a file is given up
+from bike_cli.video.readers.packets import NO_PTS, PacketList, list_packets
+from bike_cli.video.readers.video_file import FrameBuffer, open_video
 
 
 def read_through(source: Source, request: Request) -> Footage:
@@ -86,99 +80,26 @@ def _expected_keyframes(packets: PacketList) -> NDArray[np.int64]:
 # -- decoding --------------------------------------------------------------------------------------------------------
 
 
-class _FullDecode:
-    """One decoding of a whole file: yields pictures, and counts errors."""
-
-    def __init__(self, file: VideoFile) -> None:
-        self._file = file
-        self.errors = 0
-        self.packets = 0
-        self.read_error: Exception | None = None
-        self.memory_error: MemoryError | None = None
-
-    def pictures(self) -> Iterator[av.VideoFrame]:
-        """Yield every picture that can be decoded, in the decoder's order."""
-        for packet in self._packets():
-            self.packets += 1
-            # The decoder would copy this mark to its frames, where it says nothing about the decoding.
-            packet.is_corrupt = False
-            yield from self._decoded(packet)
-        yield from self._decoded(None)
-
-    def _packets(self) -> Iterator[av.Packet[VideoStream]]:
-        """Yield the packets; after an error of the container, continue with those that it finds next."""
-        errors_in_a_row = 0
-        while errors_in_a_row < _MAX_ERRORS:
-            try:
-                for packet in demux(self._file):
-                    errors_in_a_row = 0
-                    yield packet
-                return
-            except READING_ERRORS as e:
-                self._note_memory(e)
-                self.read_error = e
-                errors_in_a_row += 1
-
-    def _decoded(self, packet: av.Packet[VideoStream] | None) -> list[av.VideoFrame]:
-        try:
-            return list(self._file.stream.codec_context.decode(packet))
-        except READING_ERRORS as e:
-            self._note_memory(e)
-            self.errors += 1
-            return []
-
-    def _note_memory(self, error: Exception) -> None:
-        if isinstance(error, MemoryError):  # PyAV's is also an FFmpegError; a single changed bit can request gigabytes
-            self.memory_error = error
-
-
 def _survey(source: Source, request: Request, packets: PacketList, buffer: FrameBuffer) -> Survey:
     """Decode a whole file; put the frames that are probably requested into the buffer."""
     wanted = _expected(packets, request)
     with open_video(source) as file:
-        decoding = _FullDecode(file)
-        pts, durations, is_intact, is_key = array("q"), array("q"), array("b"), array("b")
-        n_before_first = early_errors = 0
+        decoding = FullDecode(file)
+        recorder = SurveyRecorder(file, decoding)
         for i, picture in enumerate(decoding.pictures()):
-            if not i:
-                n_before_first, early_errors = decoding.packets, decoding.errors
             if i in wanted:
                 _put(source, buffer, i, picture)
-            pts.append(NO_PTS if picture.pts is None else picture.pts)
-            durations.append(picture.duration or 0)
-            is_intact.append(not picture.is_corrupt)
-            is_key.append(picture.key_frame)
-        if decoding.memory_error is not None and len(pts) < request.config.frames:
+            recorder.add(picture)
+        if decoding.memory_error is not None and len(recorder) < request.config.frames:
             raise decoding.memory_error
-        announcing = ~packets.is_discarded & (packets.frames != 0)
-        tick_s = float(file.stream.time_base or 0)
-        starts = np.where(np.array(pts, np.int64) == NO_PTS, np.nan, np.array(pts, np.float64) * tick_s)
-        lengths = np.array(durations, np.float64) * tick_s
-        if file.header.container == "gif" and len(starts) == decoding.packets:
-            starts, lengths = browser_times(starts, lengths)
-        return Survey(
-            starts=starts,
-            lengths=lengths,
-            is_intact=np.array(is_intact, bool),
-            is_key=np.array(is_key, bool),
-            packet_starts=np.unique(packets.pts[announcing & (packets.pts != NO_PTS)].astype(np.float64)) * tick_s,
-            n_packets=decoding.packets,
-            n_announced=packets.n_announced,
-            header=file.header,
-            counts_exactly=packets.counts_exactly,
-            n_discarded=int(packets.is_discarded.sum()),
-            n_before_first=n_before_first,
-            errors=decoding.errors - early_errors,
-            read_error=None if decoding.read_error is None else reason(decoding.read_error),
-            may_jump=timestamps_may_jump(file),
-        )
+        return recorder.survey(packets)
 
 
 def _fetch(source: Source, readable: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Return the pictures at these indices among all that can be read: [K, T, H, W, 3]."""
     buffer, wanted = FrameBuffer(), set(readable.ravel().tolist())
     with open_video(source) as file:
-        for i, picture in enumerate(_FullDecode(file).pictures()):
+        for i, picture in enumerate(FullDecode(file).pictures()):
             if i in wanted:
                 _put(source, buffer, i, picture)
                 wanted.discard(i)

@@ -9,7 +9,6 @@ import av
 
 from bike_cli.records import Source
 from bike_cli.video.containers.mp4_tracks import last_box_is_cut
-from bike_cli.video.readers.footage import Footage
 from bike_cli.video.readers.video_file import VideoFile, open_video
 
 _AVFMT_TS_DISCONT = 0x0200  # libavformat: timestamps of this format may jump
@@ -20,16 +19,19 @@ def timestamps_may_jump(file: VideoFile) -> bool:
     return bool(file.container.format.flags & _AVFMT_TS_DISCONT)
 
 
-def truncation_notes(source: Source, footage: Footage, *, header_s: float | None) -> list[str]:
+def truncation_notes(
+    source: Source, *, ends_s: float | None, ends_at_s: float | None, header_s: float | None
+) -> list[str]:
     """Return a note if the picture ends long before the duration in the header.
 
     A duration can count from 0 or from the first frame, and the container's is that of its longest stream. So the video
     must end early by either count, and all other streams as well.
 
     Args:
+        ends_s: end of the last frame, from the first one.
+        ends_at_s: the same on the file's own clock; None if it is unknown or was corrected.
         header_s: duration in the header.
     """
-    ends_s, ends_at_s = footage.timeline.duration_s, footage.ends_at_s
     if header_s is None or ends_s is None or ends_at_s is None:
         return []
     missing_s, margin_s = header_s - max(ends_s, ends_at_s), max(1.0, 0.1 * ends_s)

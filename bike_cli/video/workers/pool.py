@@ -7,7 +7,6 @@ worker can decode anything, the run stops.
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -25,9 +24,19 @@ from bike_cli.errors import WorkerError
 from bike_cli.records import Clip, Failure, Source
 from bike_cli.video.readers.decord import check_decord_is_installed
 from bike_cli.video.workers import worker
+from bike_cli.video.workers.failures import (
+    crashed,
+    describe_error,
+    describe_exit,
+    failed_internally,
+    no_room,
+    no_workers,
+    out_of_memory,
+    timed_out,
+)
 from bike_cli.video.workers.machine import cores, raise_open_file_limit
 from bike_cli.video.workers.processes import out_of_reach_of_signals, worker_context
-from bike_cli.video.workers.shared_memory import Handover
+from bike_cli.video.workers.shared_memory import Handover, HandoverError
 from bike_cli.wording import count
 
 logger = logging.getLogger(__name__)
@@ -116,7 +125,7 @@ class DecodePool:
         try:
             handover = Handover()
         except OSError as e:
-            done.set_exception(_no_room(e.strerror or str(e)))
+            done.set_exception(no_room(e.strerror or str(e)))
             return done
         self._handovers.add(handover)
 
@@ -185,8 +194,8 @@ class DecodePool:
 
         def refuse(error: BaseException) -> None:
             failure = _describe_failure(source, error, self._decoding)
-            if isinstance(error, worker.HandoverError):
-                self._fail(fail, _no_room(str(error)))
+            if isinstance(error, HandoverError):
+                self._fail(fail, no_room(str(error)))
             elif failure.kind in ("timeout", "out_of_memory"):
                 finish(failure)
             else:
@@ -198,7 +207,7 @@ class DecodePool:
         """Call `blame` if a worker can decode a video that is known to be intact, otherwise `fail`."""
 
         def refuse(error: BaseException) -> None:
-            self._fail(fail, _no_workers(_described(error)))
+            self._fail(fail, no_workers(_described(error)))
 
         arguments = (self._sampling, self._decoding.decoder)
         self._schedule(_Task(worker.check, arguments, CHECK_S, lambda _: blame(), refuse, fail))
@@ -238,7 +247,7 @@ class DecodePool:
         elif isinstance(error, BrokenProcessPool):
             self._replace(task.pool)
             if task.broken + 1 >= TRIES:
-                self._fail(task.fail, _no_workers("worker processes exit immediately"))
+                self._fail(task.fail, no_workers("worker processes exit immediately"))
             else:
                 self._schedule(replace(task, broken=task.broken + 1))
         elif isinstance(error, ProcessExpired) and task.crashes + 1 < CRASHES:
@@ -276,37 +285,18 @@ def _received(source: Source, result: object, handover: Handover) -> Clip | Fail
 
 
 def _describe_failure(source: Source, error: BaseException, decoding: DecodingConfig) -> Failure:
-    limit_s, limit_mib = decoding.decode_timeout, decoding.decode_memory
     if isinstance(error, FutureTimeout):
-        problem = f"takes longer than {limit_s:g} s to decode; raise --decode-timeout, or use --sampling keyframe"
-        return Failure(source, "timeout", f"{source.id}: {problem}", limit_s)
+        return timed_out(source, decoding.decode_timeout, work="to decode", remedy="use --sampling keyframe")
     if isinstance(error, MemoryError):
-        problem = f"needs more than {limit_mib} MiB to decode; raise --decode-memory, or give fewer --frames"
-        return Failure(source, "out_of_memory", f"{source.id}: {problem}")
+        return out_of_memory(source, decoding.decode_memory, remedy="give fewer --frames")
     if isinstance(error, ProcessExpired):
-        problem = f"crashes the decoder ({_described(error)}); repair or convert the file"
-        return Failure(source, "crashed", f"{source.id}: {problem}")
-    problem = f"cannot be read because of a bug in bike ({_described(error)}); please report it"
-    return Failure(source, "internal", f"{source.id}: {problem}")
+        return crashed(source, _described(error))
+    return failed_internally(source, _described(error))
 
 
 def _described(error: BaseException) -> str:
     """Describe how a worker ended: `signal SIGSEGV`, `KeyError: 'width'`."""
-    if not isinstance(error, ProcessExpired):
-        return f"{type(error).__name__}: {error}".removesuffix(": ")
-    code = error.exitcode
-    try:
-        return f"signal {signal.Signals(-code).name}"
-    except ValueError:
-        return f"exit code {code}"
-
-
-def _no_workers(reason: str) -> WorkerError:
-    return WorkerError(f"decode workers: cannot decode any video ({reason}); run `bike doctor`, or reinstall bike")
-
-
-def _no_room(reason: str) -> WorkerError:
-    return WorkerError(f"temporary folder: has no room for video frames ({reason}); free some space, or set TMPDIR")
+    return describe_exit(error.exitcode) if isinstance(error, ProcessExpired) else describe_error(error)
 
 
 def _broken() -> Future[object]:

@@ -19,6 +19,50 @@ from numpy.typing import NDArray
 from bike_cli.scratch import scratch_folder
 
 
+class HandoverError(Exception):
+    """The pixels could not be written to shared memory."""
+
+
+class HandoverWriter:
+    """Writes pixels to the shared memory of another process.
+
+    Args:
+        path: of its `Handover`.
+    Raises:
+        HandoverError: it cannot be opened.
+    """
+
+    def __init__(self, path: str) -> None:
+        try:
+            self._file = os.open(path, os.O_WRONLY | getattr(os, "O_BINARY", 0))  # Windows would translate line ends
+        except OSError as e:
+            raise HandoverError(e.strerror or str(e)) from e
+
+    def write(self, pixels: NDArray[np.uint8]) -> None:
+        """Append pixels.
+
+        Raises:
+            HandoverError: there is no room.
+        """
+        left = np.ascontiguousarray(pixels).data.cast("B")
+        try:
+            while left:
+                left = left[os.write(self._file, left) :]
+        except OSError as e:
+            raise HandoverError(e.strerror or str(e)) from e
+
+    def close(self) -> None:
+        """Close the memory.
+
+        Raises:
+            HandoverError: a file system reports only now that there is no room.
+        """
+        try:
+            os.close(self._file)
+        except OSError as e:
+            raise HandoverError(e.strerror or str(e)) from e
+
+
 class Handover:
     """Storage for one clip, which never outlives this process.
 

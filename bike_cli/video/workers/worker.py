@@ -22,6 +22,7 @@ from bike_cli.video.content import digest_of
 from bike_cli.video.decoding import decode
 from bike_cli.video.workers.descriptors import STANDARD
 from bike_cli.video.workers.processes import ENDING_SIGNALS
+from bike_cli.video.workers.shared_memory import HandoverWriter
 
 MIB = 2**20
 SELF_TEST = Path(__file__).with_name("self_test.y4m")
@@ -42,10 +43,6 @@ class SharedClip:
     timeline: FrameTimes
     details: tuple[str, ...]
     decode_s: float
-
-
-class HandoverError(Exception):
-    """The pixels of a clip could not be written to shared memory."""
 
 
 def set_up(memory_mib: int) -> None:
@@ -88,16 +85,11 @@ def digest(source: Source) -> bytes | Failure:
 
 
 def _write(pixels: NDArray[np.uint8], path: str) -> None:
-    left = np.ascontiguousarray(pixels).data.cast("B")
+    writer = HandoverWriter(path)
     try:
-        handle = os.open(path, os.O_WRONLY | getattr(os, "O_BINARY", 0))  # Windows would translate line ends
-        try:
-            while left:
-                left = left[os.write(handle, left) :]
-        finally:
-            os.close(handle)
-    except OSError as e:
-        raise HandoverError(e.strerror or str(e)) from e
+        writer.write(pixels)
+    finally:
+        writer.close()
 
 
 def _print_nothing() -> None:

@@ -5,12 +5,12 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
-from barcode_films import numbers_of, write_barcodes
+from barcode_films import numbers_of, packet_places, with_zeros, write_barcodes
+from film_kinds import with_edits
 from numbered_films import CLIPS, EIGHT, N, failure_of, needs_clips, positions_seen, write_film
-from test_shown_frames import shown_numbers, with_edits
+from test_shown_frames import shown_numbers
 
 from bike_cli.config import SamplingConfig
 from bike_cli.errors import VideoError
@@ -80,21 +80,6 @@ def test_less_than_half_a_clip_is_a_failure_with_counts(intact: int) -> None:
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
-
-
-def packet_places(film: Path) -> list[tuple[int, int]]:
-    """Return where each packet of the picture begins, and its size, in the order of the file."""
-    with av.open(str(film)) as container:
-        return [(p.pos or 0, p.size) for p in container.demux(video=0) if p.size]
-
-
-def with_zeros(film: Path, *, packets: range) -> Path:
-    """Overwrite some packets of the picture."""
-    places, content = packet_places(film), bytearray(film.read_bytes())
-    for at, size in (places[i] for i in packets):
-        content[at : at + size] = bytes(size)
-    film.write_bytes(content)
-    return film
 
 
 def read(film: Path, config: SamplingConfig = EIGHT) -> Clip:
