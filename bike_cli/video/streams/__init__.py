@@ -1,0 +1,1 @@
+"""Stream the frames of a long video at a fixed rate, in constant memory."""
