@@ -1,5 +1,8 @@
 """A decoder and a cutter that do to a worker what hostile videos do, told by the names of files.
 
+A stream of a file with "later" in its name does so after its first batch, and "once" only as long as the file next to
+it with the ending `.once` exists. One that "dawdles" takes 3 s before its first frame.
+
 Python imports this module at its start where this folder is on PYTHONPATH; only decode workers are changed. HOSTILE
 names what goes wrong with every video: workers end at once (`start`), or a bug keeps them from decoding (`bug`).
 """
@@ -40,9 +43,13 @@ def behave(name: str) -> None:
 
 
 if any("forkserver" in argument for argument in sys.orig_argv):
+    from collections.abc import Iterator
+
     from bike_cli.config import Decoder, SamplingConfig
     from bike_cli.records import Clip, Source
-    from bike_cli.video.workers import worker
+    from bike_cli.video.streams.outcomes import BinFrame, Outcome, Step
+    from bike_cli.video.streams.values import StreamRequest
+    from bike_cli.video.workers import stream_worker, worker
 
     decode = worker.decode
 
@@ -75,3 +82,43 @@ if any("forkserver" in argument for argument in sys.orig_argv):
         return cut(source, start_s, end_s, target, **how)
 
     cutting.cut = hostile_cut
+
+    read_frames = stream_worker.read_frames
+
+    def behave_in_stream(source: Source) -> None:
+        name, once = source.path.name, source.path.with_name(f"{source.path.name}.once")
+        if os.environ.get("HOSTILE") == "bug":
+            behave("is_a_bug")
+        if "once" in name:
+            if not once.exists():
+                return
+            once.unlink()
+        behave(name)
+
+    def hostile_frames(
+        source: Source, request: StreamRequest, *, step: Step | None = None
+    ) -> Iterator[BinFrame | Outcome]:
+        later = 70 if "later" in source.path.name else 0
+        if "dawdles" in source.path.name and step is not None:
+            for _ in range(30):
+                time.sleep(0.1)
+                for _ in range(100):
+                    step()
+        if not later:
+            behave_in_stream(source)
+        for i, frame in enumerate(read_frames(source, request, step=step)):
+            if later and i == later:
+                behave_in_stream(source)
+            yield frame
+
+    stream_worker.read_frames = hostile_frames
+
+    split_request = stream_worker.split_request
+
+    def hostile_split(
+        source: Source, request: StreamRequest, parts: int, *, step: Step | None = None
+    ) -> list[StreamRequest]:
+        behave(source.path.name)
+        return split_request(source, request, parts, step=step)
+
+    stream_worker.split_request = hostile_split

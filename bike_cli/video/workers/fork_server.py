@@ -12,7 +12,7 @@ from types import TracebackType
 import pebble.pool.process  # noqa: F401 - runs in each worker
 
 from bike_cli import scratch
-from bike_cli.video.workers import processes, worker  # noqa: F401 - likewise
+from bike_cli.video.workers import processes, stream_worker, worker  # noqa: F401 - likewise
 
 
 def _remove_folder(server: int) -> None:

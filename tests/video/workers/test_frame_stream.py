@@ -1,0 +1,488 @@
+"""Streams from workers have the frames of streams in this process; what a video cannot do, and what is left behind."""
+
+import gc
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from barcode_films import numbers_of, write_barcodes
+from bin_oracle import streamed
+from numpy.typing import NDArray
+from scene_films import FILMS
+
+from bike_cli import scratch
+from bike_cli.config import DecodingConfig
+from bike_cli.errors import WorkerError
+from bike_cli.records import Failure, Source
+from bike_cli.video.streams.values import FrameBatch, StreamEnd, StreamRequest
+from bike_cli.video.workers import shared_memory
+from bike_cli.video.workers.frame_stream import Event, FrameStream, interleave, split
+
+DECODING = DecodingConfig()
+N = 150  # frames, at 25 per second
+EACH = StreamRequest(25)
+HOSTILE = Path(__file__).parents[2] / "hostile"
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux shows processes as files")
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    path = tmp_path_factory.mktemp("films") / "film.mp4"
+    return Source.at(write_barcodes(path, "libx264", n_frames=N, gop=30, b_frames=2))
+
+
+def bins_of(events: Sequence[Event]) -> dict[int, int]:
+    """Return the number of the frame in each bin."""
+    found: dict[int, int] = {}
+    for event in events:
+        if isinstance(event, FrameBatch):
+            for number, (first, end) in zip(numbers_of(event.frames).tolist(), event.bins.tolist(), strict=True):
+                assert not found.keys() & set(range(first, end))
+                found |= dict.fromkeys(range(first, end), number)
+    return found
+
+
+ALL = {i: i for i in range(N)}
+
+
+# -- what comes out --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "hevc.mkv", "vp9.webm"])
+@pytest.mark.parametrize("draft", [False, True])
+def test_a_worker_streams_what_this_process_streams(tmp_path: Path, name: str, draft: bool) -> None:
+    path = FILMS[name](tmp_path / name)
+    here = streamed(path, 7.3, draft=draft)
+
+    with FrameStream(Source.at(path), StreamRequest(7.3, draft), DECODING) as stream:
+        *batches, end = stream
+
+    frames = np.concatenate([batch.frames for batch in batches if isinstance(batch, FrameBatch)])
+    bins = np.concatenate([batch.bins for batch in batches if isinstance(batch, FrameBatch)])
+    assert np.array_equal(frames, np.stack([row.pixels for row in here.rows]))
+    assert bins.tolist() == [[row.first_bin, row.end_bin] for row in here.rows]
+    assert isinstance(end, StreamEnd)
+    assert (end.n_bins, end.end_s, end.duration_s) == (here.end.n_bins, here.end.end_s, here.end.duration_s)
+    assert (end.missing.tolist(), end.warning, end.details) == ([], here.end.warning, here.end.details)
+    assert end.decode_s > 0
+
+
+def test_a_batch_has_at_most_64_frames(film: Source) -> None:
+    with FrameStream(film, EACH, DECODING) as stream:
+        *batches, end = stream
+
+    assert [len(batch.frames) for batch in batches if isinstance(batch, FrameBatch)] == [64, 64, 22]
+    assert bins_of(batches) == ALL
+    assert isinstance(end, StreamEnd)
+
+
+def test_a_batch_has_at_most_64_mib(tmp_path: Path) -> None:
+    from bike_cli.video.workers.stream_worker import BATCH_BYTES
+
+    path = write_large(tmp_path / "film.mp4", n_frames=5)
+
+    with FrameStream(Source.at(path), EACH, DECODING) as stream:
+        *batches, _ = stream
+
+    sizes = [batch.frames.nbytes for batch in batches if isinstance(batch, FrameBatch)]
+    assert [size // (3840 * 2160 * 3) for size in sizes] == [2, 2, 1]
+    assert max(sizes) <= BATCH_BYTES == 64 * 2**20
+
+
+def write_large(path: Path, *, n_frames: int) -> Path:
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 3840, 2160, "yuv420p"
+        picture = av.VideoFrame.from_ndarray(np.zeros((2160, 3840, 3), np.uint8), format="rgb24")
+        for i in range(n_frames):
+            picture.pts = i
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_worker_waits_with_two_batches_until_the_first_is_used(film: Source) -> None:
+    with FrameStream(film, EACH, DECODING) as stream:
+        first = next(stream)
+        time.sleep(1)  # more than the whole film takes
+
+        waiting = []
+        while stream.link.poll(0.2):
+            waiting.append(stream.take_event())
+        rest = list(stream)
+
+    assert [type(event) for event in waiting] == [FrameBatch]
+    assert bins_of([first, *waiting, *rest]) == ALL
+
+
+def test_batches_stay_valid_after_the_stream(film: Source) -> None:
+    with FrameStream(film, EACH, DECODING) as stream:
+        batches = list(stream)
+    del stream
+    gc.collect()
+
+    assert bins_of(batches) == ALL
+
+
+def test_a_stream_begins_and_ends_where_it_is_told(film: Source) -> None:
+    with FrameStream(film, StreamRequest(25, first_bin=40, end_bin=90), DECODING) as stream:
+        *batches, end = stream
+
+    assert bins_of(batches) == {i: i for i in range(40, 90)}
+    assert isinstance(end, StreamEnd)
+    assert (end.n_bins, end.end_s, end.missing.tolist()) == (90, 90 / 25, [])
+
+
+def test_failures_are_those_of_the_decoder(tmp_path: Path) -> None:
+    gone = Source.at(tmp_path / "gone.mp4")
+
+    with FrameStream(gone, EACH, DECODING) as stream:
+        assert list(stream) == [Failure(gone, "missing", f"{gone.id}: no such file; check the path")]
+
+
+@pytest.mark.parametrize("name", ["a b.mp4", "line\nend.mp4", "\udcff.mp4", "-x.mp4", "ü'\".mp4"])
+def test_any_name_reaches_the_worker(film: Source, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.symlink_to(film.path)
+
+    with FrameStream(Source.at(path), StreamRequest(1), DECODING) as stream:
+        assert isinstance(next(stream), FrameBatch)
+
+
+# -- several at once -------------------------------------------------------------------------------------------------
+
+
+def test_several_streams_take_turns_and_none_is_lost(film: Source, tmp_path: Path) -> None:
+    sources = [film, Source.at(tmp_path / "gone.mp4"), film, film]
+    started: list[FrameStream] = []
+
+    def streams() -> Iterator[FrameStream]:
+        for source in sources:
+            assert sum(not stream.is_over for stream in started) < 2
+            started.append(FrameStream(source, EACH, DECODING))
+            yield started[-1]
+
+    events: dict[int, list[Event]] = {}
+    for stream, event in interleave(streams(), at_once=2):
+        events.setdefault(started.index(stream), []).append(event)
+
+    assert [bins_of(events[i]) for i in (0, 2, 3)] == [ALL] * 3
+    assert [type(events[i][-1]) for i in range(4)] == [StreamEnd, Failure, StreamEnd, StreamEnd]
+
+
+@needs_proc
+def test_streams_that_are_abandoned_together_end_together(film: Source) -> None:
+    streams = [FrameStream(film, EACH, DECODING) for _ in range(3)]
+    events = interleave(streams, at_once=3)
+    next(events)
+
+    events.close()
+
+    assert all(stream.is_over for stream in streams)
+    assert living_workers() == []
+
+
+def test_parts_are_streamed_at_the_same_time(film: Source) -> None:
+    parts = split(film, EACH, 3, DECODING)
+
+    events = [event for _, event in interleave((FrameStream(film, p, DECODING) for p in parts), at_once=3)]
+
+    assert len(parts) == 3
+    assert (parts[0].first_bin, parts[-1].end_bin) == (0, None)
+    assert bins_of(events) == ALL
+
+
+@pytest.mark.parametrize("name", ["hangs.mp4", "segfaults.mp4", "is_a_bug.mp4", "fine.mp4"])
+def test_a_file_that_cannot_be_listed_is_not_split(film: Source, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.symlink_to(film.path)
+    program = "print(len(split(Source.at(sys.argv[1]), StreamRequest(25), 3, DECODING)), flush=True)"
+
+    done = run_hostile(program, path)
+
+    assert done == ["3" if name == "fine.mp4" else "1"]
+
+
+# -- crashes and hangs -----------------------------------------------------------------------------------------------
+
+
+def kill_worker() -> None:
+    (worker,) = living_workers()
+    worker.kill()
+    worker.join()
+
+
+def living_workers() -> list[multiprocessing.Process]:
+    return [child for child in multiprocessing.active_children() if child.is_alive()]  # type: ignore[misc]
+
+
+def test_a_worker_that_is_killed_is_replaced_by_one_that_continues(film: Source) -> None:
+    with FrameStream(film, EACH, DECODING) as stream:
+        first = next(stream)
+        kill_worker()
+        rest = list(stream)
+
+    assert bins_of([first, *rest]) == ALL
+    assert isinstance(rest[-1], StreamEnd)
+    assert rest[-1].missing.tolist() == []
+
+
+def test_a_second_crash_is_a_failure_after_the_frames_so_far(film: Source) -> None:
+    with FrameStream(film, EACH, DECODING) as stream:
+        events = [next(stream)]
+        kill_worker()
+        events.append(next(stream))
+        kill_worker()
+        events += stream
+
+    assert bins_of(events) == {i: i for i in range(128)}
+    message = f"{film.id}: crashes the decoder (signal SIGKILL); repair or convert the file"
+    assert events[-1] == Failure(film, "crashed", message)
+
+
+RUN = """
+import sys, time
+from bike_cli.config import DecodingConfig
+from bike_cli.records import Failure, Source
+from bike_cli.video.streams.values import FrameBatch, StreamEnd, StreamRequest
+from bike_cli.video.workers.frame_stream import FrameStream, interleave, split
+
+DECODING = DecodingConfig(decode_timeout=2, decode_memory=700)
+"""
+EACH_FILE = """
+for path in sys.argv[1:]:
+    n_bins = 0
+    with FrameStream(Source.at(path), StreamRequest(25), DECODING) as stream:
+        for event in stream:
+            if isinstance(event, FrameBatch):
+                n_bins += int((event.bins[:, 1] - event.bins[:, 0]).sum())
+    print(f"{getattr(event, 'kind', 'ok')}:{n_bins}:{getattr(event, 'message', '')}", flush=True)
+"""
+
+
+def hostile_environment(**variables: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(HOSTILE), *sys.path]), **variables}
+
+
+def run_hostile(program: str, *paths: Path, **variables: str) -> list[str]:
+    """Return the lines that a program prints whose workers do what the names of files say."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN + program, *map(str, paths)],
+        env=hostile_environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+def test_a_failing_video_affects_no_other(film: Source, tmp_path: Path) -> None:
+    names = ["fine", "hangs", "segfaults", "is_killed", "eats", "leaves", "floods", "is_a_bug", "spins"]
+    names += ["hangs later", "segfaults later", "eats later", "is_a_bug later", "segfaults once", "leaves later once"]
+    names += ["dawdles", "fine"]
+    paths = [tmp_path / f"{i} {name}.mp4" for i, name in enumerate(names)]
+    for path in paths:
+        path.symlink_to(film.path)
+        path.with_name(f"{path.name}.once").touch()
+
+    lines = [line.split(":", 2) for line in run_hostile(EACH_FILE, *paths)]
+
+    kinds = {"hangs": "timeout", "spins": "timeout", "eats": "out_of_memory", "is_a_bug": "internal"}
+    kinds |= dict.fromkeys(["segfaults", "is_killed", "leaves"], "crashed")
+    for name, (kind, n_bins, message) in zip(names, lines, strict=True):
+        expected = "ok" if "once" in name else kinds.get(name.split()[0], "ok")
+        # A crash is tried again from where it was, and crashes after another batch.
+        sent = {"ok": N, "crashed": 128}.get(expected, 64) if "later" in name or expected == "ok" else 0
+        assert (kind, int(n_bins)) == (expected, sent), (name, message)
+    messages = {name: message for name, (_, _, message) in zip(names, lines, strict=True)}
+    assert "takes longer than 2 s to decode the next frames; raise --decode-timeout" in messages["hangs"]
+    assert "needs more than 700 MiB to decode; raise --decode-memory" in messages["eats"]
+    assert "crashes the decoder (signal SIGSEGV); repair or convert the file" in messages["segfaults"]
+    assert "crashes the decoder (exit code 7)" in messages["leaves"]
+    assert "because of a bug in bike (KeyError: 'an error that nobody foresaw'); please report" in messages["is_a_bug"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"), [("start", "exit code 3"), ("bug", "KeyError: 'an error that nobody foresaw'")]
+)
+def test_workers_that_cannot_decode_anything_stop_the_run(film: Source, fault: str, reason: str) -> None:
+    program = f"try:\n    exec({EACH_FILE!r})\nexcept Exception as e:\n    print(type(e).__name__, e)"
+
+    assert run_hostile(program, film.path, HOSTILE=fault) == [
+        f"WorkerError decode workers: cannot decode any video ({reason}); run `bike doctor`, or reinstall bike"
+    ]
+
+
+def test_a_slow_caller_is_not_a_timeout(film: Source) -> None:
+    with FrameStream(film, EACH, DecodingConfig(decode_timeout=1)) as stream:
+        events = []
+        for event in stream:
+            events.append(event)
+            time.sleep(1.2)
+
+    assert bins_of(events) == ALL
+
+
+def test_frames_that_cannot_be_received_are_a_failure(film: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> NDArray[np.uint8]:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(shared_memory.Handover, "pixels", fail)
+    with FrameStream(film, EACH, DECODING) as stream:
+        (failure,) = stream
+
+    assert isinstance(failure, Failure)
+    assert failure.kind == "out_of_memory"
+    assert "its frames cannot be received from the worker" in failure.message
+
+
+def test_a_full_temporary_folder_is_not_the_fault_of_a_video(film: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bike_cli.video.workers.worker_process.Handover", lambda: Full())
+
+    with pytest.raises(WorkerError, match="temporary folder: has no room for video frames"):
+        list(FrameStream(film, EACH, DECODING))
+
+
+class Full:
+    """Shared memory on a file system without room."""
+
+    path = "/dev/full" if Path("/dev/full").exists() else os.devnull + "/missing"
+
+    def close(self) -> None:
+        pass
+
+
+# -- what is left behind ---------------------------------------------------------------------------------------------
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@needs_proc
+@pytest.mark.parametrize("ending", ["close", "with", "forget", "complete"])
+def test_an_abandoned_stream_leaves_no_process_and_no_open_file(film: Source, ending: str) -> None:
+    list(FrameStream(film, EACH, DECODING))  # starts the fork server
+    gc.collect()
+    before = open_files()
+
+    stream = FrameStream(film, EACH, DECODING)
+    assert living_workers()
+    next(stream)
+    if ending == "with":
+        with stream:
+            pass
+    elif ending == "complete":
+        assert len(list(stream)) == 3
+    elif ending == "close":
+        stream.close()
+        assert list(stream) == []
+    del stream
+    gc.collect()
+
+    assert living_workers() == []
+    assert open_files() <= before
+
+
+def test_no_temporary_file_is_left_where_memory_has_no_name(film: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_memory, "shares_memory", lambda: False)
+    folder = scratch.scratch_folder()
+
+    with FrameStream(film, EACH, DECODING) as stream:
+        first = next(stream)
+        assert list(folder.glob("clip-*"))
+    with FrameStream(film, EACH, DECODING) as stream:
+        events = list(stream)
+
+    assert bins_of([first]) == {i: i for i in range(64)}
+    assert bins_of(events) == ALL
+    assert list(folder.glob("clip-*")) == []
+
+
+@needs_proc
+@pytest.mark.parametrize("end", ["running.kill()", "pass"])
+def test_workers_die_with_their_program(film: Source, tmp_path: Path, end: str) -> None:
+    hanging = tmp_path / "hangs later.mp4"
+    hanging.symlink_to(film.path)
+    program = RUN.replace("decode_timeout=2", "decode_timeout=60") + (
+        "stream = FrameStream(Source.at(sys.argv[1]), StreamRequest(25), DECODING)\n"
+        "next(stream)\nprint('streams', flush=True)\n" + ("time.sleep(60)" if end != "pass" else "")
+    )
+    command = [sys.executable, "-c", program, str(hanging)]
+
+    with subprocess.Popen(
+        command, env=hostile_environment(), start_new_session=True, stdout=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "streams\n"
+        if end != "pass":
+            assert len(members(running.pid)) > 1
+            running.kill()
+        running.wait(timeout=30)
+
+        assert gone(group=running.pid, within_s=5)
+
+
+def test_a_program_needs_no_guard_around_its_main_part(film: Source, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("print('once')\n" + RUN + EACH_FILE)
+
+    done = subprocess.run([sys.executable, program, film.path], capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stdout == f"once\nok:{N}:\n"
+
+
+INTERRUPTED = """
+import os, signal
+signal.signal(signal.SIGINT, lambda *_: None)
+stream = FrameStream(Source.at(sys.argv[1]), StreamRequest(25), DECODING)
+for _ in range(40):
+    os.killpg(0, signal.SIGINT)
+    time.sleep(0.02)
+print(type(list(stream)[-1]).__name__)
+"""
+
+
+@needs_proc
+def test_workers_do_not_receive_ctrl_c(film: Source) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RUN + INTERRUPTED, str(film.path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        start_new_session=True,
+    )
+
+    assert (done.stdout, done.stderr, done.returncode) == ("StreamEnd\n", "", 0)
+
+
+def members(group: int) -> list[int]:
+    """Return the living processes of a group, named by the program that started it."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                state, _, its_group = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:3]
+            except OSError:
+                continue
+            if int(its_group) == group and state != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def gone(*, group: int, within_s: float) -> bool:
+    end_s = time.monotonic() + within_s
+    while members(group) and time.monotonic() < end_s:
+        time.sleep(0.05)
+    return not members(group)
