@@ -20,14 +20,20 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from bike_cli.config import Affects, ClassifyConfig, EvalConfig, FewshotConfig, FinetuneConfig, flag_of
+from bike_cli.config import Affects, ClassifyConfig, EvalConfig, FewshotConfig, FinetuneConfig, SpotConfig, flag_of
 from bike_cli.errors import BikeError, ConfigError
 from bike_cli.wording import all_of, either, nearest
 
 logger = logging.getLogger(__name__)
 
 Config = TypeVar("Config")
-COMMANDS = {"classify": ClassifyConfig, "fewshot": FewshotConfig, "eval": EvalConfig, "finetune": FinetuneConfig}
+COMMANDS = {
+    "classify": ClassifyConfig,
+    "spot": SpotConfig,
+    "fewshot": FewshotConfig,
+    "eval": EvalConfig,
+    "finetune": FinetuneConfig,
+}
 SettingValue = str | int | float | bool | None
 # Where the values of settings come from that were resolved in `naming_origins`: a file, or a variable.
 _origins: ContextVar[dict[str, str] | None] = ContextVar("_origins", default=None)

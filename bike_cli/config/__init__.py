@@ -43,6 +43,7 @@ from bike_cli.config.sections import (
     StoreConfig,
     TrainingRecord,
 )
+from bike_cli.config.spot import SpotConfig
 
 __all__ = [
     "DENSE_WINDOW",
@@ -75,6 +76,7 @@ __all__ = [
     "SamplingConfig",
     "ScoreKind",
     "Spot",
+    "SpotConfig",
     "SpottingConfig",
     "StoreConfig",
     "Strategy",

@@ -14,6 +14,7 @@ from bike_cli.config.sections import (
     ScoreKind,
     SpottingConfig,
     StoreConfig,
+    check_decoder,
 )
 from bike_cli.config.thresholds import ACTIVITYNET, AUTO, THUMOS14, Thresholds
 from bike_cli.errors import ConfigError
@@ -45,9 +46,7 @@ class VideoConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.sampling.draft and self.decoding.decoder == "decord":
-            problem = "draft is on and decoder is decord, which skips no frame"
-            raise ConfigError(f"{problem}; give decoder auto, or no draft", settings=("draft", "decoder"))
+        check_decoder(self.decoding, draft=self.sampling.draft)
 
 
 @dataclass(frozen=True)

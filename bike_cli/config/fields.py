@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import Field, dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from bike_cli.errors import ConfigError
 
@@ -58,6 +58,18 @@ def flag(
     """Return a dataclass field that a flag sets; see `Flag`."""
     described = Flag(names, help, panel, affects, metavar, default_text, is_counted)
     return dataclasses.field(default=default, metadata={"flag": described})
+
+
+def same_flag(section: type, name: str, *, panel: str | None = None) -> Any:  # noqa: ANN401 - of the field's type
+    """Return a dataclass field like one of another configuration: the same flag, help, default and effects.
+
+    Args:
+        panel: of the help; None: that of the other field.
+    """
+    other = {f.name: f for f in dataclasses.fields(section)}[name]
+    described = other.metadata["flag"]
+    described = dataclasses.replace(described, panel=panel or described.panel)
+    return dataclasses.field(default=other.default, metadata={"flag": described})
 
 
 def flag_of(field: Field[object]) -> Flag | None:

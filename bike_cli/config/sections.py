@@ -121,6 +121,13 @@ class DecodingConfig:
         check_above(0, decode_timeout=self.decode_timeout)
 
 
+def check_decoder(decoding: DecodingConfig, *, draft: bool) -> None:
+    """Raise ConfigError for a draft with a decoder that decodes every frame."""
+    if draft and decoding.decoder == "decord":
+        problem = "draft is on and decoder is decord, which skips no frame"
+        raise ConfigError(f"{problem}; give decoder auto, or no draft", settings=("draft", "decoder"))
+
+
 @dataclass(frozen=True)
 class StoreConfig:
     """Whether frame features are kept on disk, and where."""

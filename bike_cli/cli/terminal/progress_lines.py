@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from bike_cli.cli.terminal.console import duration, notice, rate, stderr_is_tty
@@ -22,9 +23,19 @@ class ProgressLines:
         wanted: False prints nothing.
         total: how many there are; None if that is unknown, or not yet known.
         done: how many were done before, by a run that is resumed.
+        note: returns a text for the end of the line.
     """
 
-    def __init__(self, noun: str, *, wanted: bool, total: int | None = None, done: int = 0) -> None:
+    def __init__(
+        self,
+        noun: str,
+        *,
+        wanted: bool,
+        total: int | None = None,
+        done: int = 0,
+        note: Callable[[], str] | None = None,
+    ) -> None:
+        self._note = note
         self._noun, self.total = noun, total
         self._done = self._start = done
         self._failed = 0
@@ -59,6 +70,7 @@ class ProgressLines:
         parts += [f"{self._failed:,} failed"] if self._failed else []
         parts += [rate(per_s)] if per_s else []
         parts += [f"{duration((total - done) / per_s)} left"] if per_s and total is not None else []
+        parts += [note] if self._note is not None and (note := self._note()) else []
         return ", ".join(parts)
 
     def _print_lines(self) -> None:

@@ -11,25 +11,35 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task
 from rich.text import Text
 
-from bike_cli.cli.terminal.console import display, duration, rate
+from bike_cli.cli.terminal.console import display, duration, rate, safe
 from bike_cli.cli.terminal.progress_lines import ProgressLines
+from bike_cli.cli.terminal.tables import keep_ends
 from bike_cli.records import Failure
 from bike_cli.wording import count
 
 Answer = TypeVar("Answer")
 Total = int | Iterator[object] | None
+NOTE_WIDTH = 30  # columns
 BAR_WIDTH = 24  # columns; leaves room for large numbers on a line of 80
 
 
-def show_progress(records: Iterable[Answer], *, console: Console, total: Total = None) -> Iterator[Answer]:
+def show_progress(
+    records: Iterable[Answer],
+    *,
+    console: Console,
+    total: Total = None,
+    note: Callable[[], str] | None = None,
+) -> Iterator[Answer]:
     """Yield the records, and show a bar on the console until the end.
 
     Args:
         console: rows that are printed on it meanwhile appear above the bar.
         total: a number; or an iterator to count in the background, since listing a million files takes a while; None
             if unknown.
+        note: returns a short text that is shown, too.
     """
-    columns = (BarColumn(BAR_WIDTH), _Counts(), _Failed(), _Rate(), _Time())
+    notes = () if note is None else (_Note(note),)
+    columns = (BarColumn(BAR_WIDTH), _Counts(), _Failed(), *notes, _Rate(), _Time())
     with display(console), Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=total if isinstance(total, int) else None, failed=0)
         failed = 0
@@ -40,15 +50,20 @@ def show_progress(records: Iterable[Answer], *, console: Console, total: Total =
                 yield record
 
 
-def print_progress(records: Iterable[Answer], *, total: Total = None) -> Generator[Answer, None, None]:
+def print_progress(
+    records: Iterable[Answer],
+    *,
+    total: Total = None,
+    note: Callable[[], str] | None = None,
+) -> Generator[Answer, None, None]:
     """Yield the records, and print lines of progress until the end; see `ProgressLines`.
 
     Args:
         records: of the videos, as they are done.
-        total: see `show_progress`.
+        total, note: see `show_progress`.
     """
     done = failed = 0
-    lines = ProgressLines("video", wanted=True, total=total if isinstance(total, int) else None)
+    lines = ProgressLines("video", wanted=True, total=total if isinstance(total, int) else None, note=note)
     with lines, _counting(total, lambda number: setattr(lines, "total", number)):
         for record in records:
             done, failed = done + 1, failed + isinstance(record, Failure)
@@ -60,6 +75,19 @@ class _Counts(ProgressColumn):
     def render(self, task: Task) -> Text:
         done = f"{task.completed:,.0f}/" if task.total is not None else ""
         return Text(done + count(round(task.completed if task.total is None else task.total), "video"))
+
+
+class _Note(ProgressColumn):
+    """A text of at most `NOTE_WIDTH` columns, of which the end is kept."""
+
+    max_refresh = 0.5
+
+    def __init__(self, note: Callable[[], str]) -> None:
+        super().__init__()
+        self._note = note
+
+    def render(self, task: Task) -> Text:
+        return Text(keep_ends(safe(self._note()), NOTE_WIDTH))
 
 
 class _Failed(ProgressColumn):

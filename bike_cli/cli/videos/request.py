@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from bike_cli.cli.flags import Flags, Request, trained_defaults
 from bike_cli.cli.videos.sources import Inputs
-from bike_cli.config import ClassifyConfig, TrainingRecord, flag
+from bike_cli.config import ClassifyConfig, SpotConfig, TrainingRecord, flag
 from bike_cli.config.fields import DATA, OUTPUT, TEXTS
 from bike_cli.errors import UsageError
 from bike_cli.settings import resolve
@@ -16,7 +17,7 @@ from bike_cli.settings import resolve
 if TYPE_CHECKING:
     from bike_cli.engine.heads.saved_classifier import SavedClassifier
 
-Config = TypeVar("Config", bound=ClassifyConfig)
+Config = TypeVar("Config", ClassifyConfig, SpotConfig)
 Asked = TypeVar("Asked", bound="VideosRequest")
 
 
@@ -85,18 +86,26 @@ class VideosRequest(Request):
         return Inputs(self.videos, self.files_from, self.nul)
 
 
-def configure(config_type: type[Config], flags: Flags, request: Asked) -> tuple[Config, Asked]:
-    """Return the configuration, whose defaults are those of a classifier or trained model, and the request with it."""
+def configure(
+    config_type: type[Config], flags: Flags, request: Asked, *, ignored: Collection[str] = ()
+) -> tuple[Config, Asked]:
+    """Return the configuration, whose defaults are those of a classifier or trained model, and the request with it.
+
+    Args:
+        ignored: settings of a classifier that are no defaults of this command.
+    """
     if request.classifier is None:
         from bike_cli.engine.models.training_records import training_of
 
-        defaults = trained_defaults(config_type)
-        config = resolve(config_type, flags=flags, file=request.config, defaults=defaults)
+        config = resolve(
+            config_type, flags=flags, file=request.config, defaults=trained_defaults(config_type, ignored=ignored)
+        )
         return config, replace(request, training=training_of(config.engine.model))
     from bike_cli.engine.heads.saved_classifier import load_classifier
 
     saved = load_classifier(request.classifier)
-    config = resolve(config_type, flags=flags, file=request.config, defaults=saved.settings)
+    defaults = {name: value for name, value in saved.settings.items() if name not in ignored}
+    config = resolve(config_type, flags=flags, file=request.config, defaults=defaults)
     return config, replace(request, saved=saved)
 
 

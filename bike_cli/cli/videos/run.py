@@ -7,9 +7,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol, TextIO, TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from bike_cli.cli.terminal.console import notice, plain, stderr, stderr_is_tty
+from bike_cli.cli.terminal.record_writers import RecordWriter
 from bike_cli.cli.videos.existing import ExistingRecords, RecordCheck, read_existing
 from bike_cli.cli.videos.request import VideosRequest
 from bike_cli.cli.videos.sources import Sources, name_of
@@ -25,17 +26,6 @@ if TYPE_CHECKING:
     from bike_cli.data.shards import Shard
 
 Answer = TypeVar("Answer")
-Written = TypeVar("Written", contravariant=True)
-
-
-class Writer(Protocol[Written]):
-    """Writes records one by one; `close` completes the output."""
-
-    def write(self, record: Written | Failure) -> None:
-        """Write a record, and flush it."""
-
-    def close(self) -> None:
-        """Write what follows the last record."""
 
 
 @dataclass
@@ -94,8 +84,8 @@ def total_of(names: list[str] | None, sources: Sources, shard: Shard | None, exi
 
 
 def write_records(
-    answers: Iterable[Answer | Failure],
-    writer: Writer[Answer],
+    answers: Iterable[Answer],
+    writer: RecordWriter[Answer],
     done: Progress,
     request: VideosRequest,
     *,
@@ -103,17 +93,19 @@ def write_records(
     total: Callable[[], Total],
     is_seen: bool,
     before: ExistingRecords,
+    note: Callable[[], str] | None = None,
 ) -> None:
     """Write every answer, with a bar on `console`, or lines of progress where nobody watches.
 
     Args:
         is_seen: whether a terminal shows the records.
         before: the records that existed before this run.
+        note: returns what to show next to the numbers of videos.
     Raises:
         KeyboardInterrupt: with the summary so far as its message.
     """
     with closing(
-        _with_progress(answers, console, total, prints_lines=request.progress and not request.quiet)
+        _with_progress(answers, console, total, note, prints_lines=request.progress and not request.quiet)
     ) as records:
         start_s = time.monotonic()
         try:
@@ -136,17 +128,22 @@ def write_records(
 
 
 def _with_progress(
-    answers: Iterable[Answer | Failure], console: Console | None, total: Callable[[], Total], *, prints_lines: bool
-) -> Generator[Answer | Failure, None, None]:
+    answers: Iterable[Answer],
+    console: Console | None,
+    total: Callable[[], Total],
+    note: Callable[[], str] | None,
+    *,
+    prints_lines: bool,
+) -> Generator[Answer, None, None]:
     if console is None and (not prints_lines or stderr_is_tty()):
         yield from answers
         return
     from bike_cli.cli.videos.progress import print_progress, show_progress
 
     if console is None:
-        yield from print_progress(answers, total=total())
+        yield from print_progress(answers, total=total(), note=note)
     else:
-        yield from show_progress(answers, console=console, total=total())
+        yield from show_progress(answers, console=console, total=total(), note=note)
 
 
 def report_end(request: VideosRequest, done: Progress, existing: ExistingRecords) -> None:

@@ -13,11 +13,13 @@ from bike_cli.engine.store.file import DAMAGED, bytes_on_disk, damaged, pragma
 from bike_cli.errors import StoreError
 
 STEP_ROWS, STEP_PAGES = 1000, 2000  # a transaction; other processes write in between
+# The features of a long video are stored in parts, whose recipes differ after the first 32 bytes.
 _BY_RECIPE = """
-SELECT x.recipe, r.description, count(*), CAST(total(4 * x.views * x.frames * x.dim) AS INTEGER),
+SELECT substr(x.recipe, 1, 32), r.description, count(DISTINCT x.content),
+    CAST(total(4 * x.views * x.frames * x.dim) AS INTEGER),
     coalesce(max(CAST(x.last_used AS INTEGER)), 0)
-FROM features x LEFT JOIN recipes r ON r.recipe = x.recipe
-GROUP BY x.recipe ORDER BY 5 DESC, x.recipe
+FROM features x LEFT JOIN recipes r ON r.recipe = substr(x.recipe, 1, 32)
+GROUP BY 1 ORDER BY 5 DESC, 1
 """
 
 
@@ -102,7 +104,7 @@ def evict(connection: sqlite3.Connection, file: Path, *, max_bytes: int | None, 
             rows = connection.execute("SELECT id FROM features ORDER BY last_used, id").fetchall()
             features += _delete_until_it_fits(connection, rows, max_bytes)
         files = connection.execute("DELETE FROM files WHERE content NOT IN (SELECT content FROM features)").rowcount
-        connection.execute("DELETE FROM recipes WHERE recipe NOT IN (SELECT recipe FROM features)")
+        connection.execute("DELETE FROM recipes WHERE recipe NOT IN (SELECT substr(recipe, 1, 32) FROM features)")
         _shrink(connection)
     return Pruned(features, files, before, bytes_on_disk(file))
 
