@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         KeepingConfig,
         LearningConfig,
         SamplingConfig,
+        SpotConfig,
         SpottingConfig,
     )
     from bike_cli.data.detection.detection_sets import DetectionSet, read_detection_set
@@ -41,11 +42,14 @@ if TYPE_CHECKING:
         Clip,
         Failure,
         Lexicon,
+        Peak,
         Prediction,
         Prompt,
         Ranked,
+        Segment,
         Source,
         TextFeatures,
+        Timeline,
         VideoFeatures,
     )
     from bike_cli.tasks.classify import classify
@@ -56,6 +60,7 @@ if TYPE_CHECKING:
     from bike_cli.tasks.fewshot.learning import FewshotResult, fewshot
     from bike_cli.tasks.fewshot.study import Study
     from bike_cli.tasks.finetune.run import FinetuneResult, Finetuning, finetune
+    from bike_cli.tasks.spot import spot
     from bike_cli.video.workers.pool import DecodePool
 
 __all__ = [
@@ -85,16 +90,20 @@ __all__ = [
     "LearningConfig",
     "Lexicon",
     "ModelError",
+    "Peak",
     "Prediction",
     "Prompt",
     "Ranked",
     "SamplingConfig",
     "SavedClassifier",
+    "Segment",
     "Source",
+    "SpotConfig",
     "SpottingConfig",
     "Study",
     "System",
     "TextFeatures",
+    "Timeline",
     "TrainSet",
     "UsageError",
     "VideoError",
@@ -111,13 +120,14 @@ __all__ = [
     "read_eval_set",
     "read_labelled",
     "save_classifier",
+    "spot",
 ]
 
 # Importing torch and open_clip takes seconds, and `bike --help` needs neither: names are looked up when first used.
 _HOMES = {
     "bike_cli.config": (
         *("AttributeConfig", "BatchConfig", "ClassifyConfig", "EngineConfig", "EvalConfig", "FewshotConfig"),
-        *("FinetuneConfig", "KeepingConfig", "LearningConfig", "SamplingConfig", "SpottingConfig"),
+        *("FinetuneConfig", "KeepingConfig", "LearningConfig", "SamplingConfig", "SpotConfig", "SpottingConfig"),
     ),
     "bike_cli.data.detection.detection_sets": ("DetectionSet", "read_detection_set"),
     "bike_cli.data.detection.detections": ("Detections", "read_detections"),
@@ -134,6 +144,7 @@ _HOMES = {
     "bike_cli.tasks.fewshot.learning": ("FewshotResult", "fewshot"),
     "bike_cli.tasks.fewshot.study": ("Study",),
     "bike_cli.tasks.finetune.run": ("FinetuneResult", "Finetuning", "finetune"),
+    "bike_cli.tasks.spot": ("spot",),
     "bike_cli.video.workers.pool": ("DecodePool",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

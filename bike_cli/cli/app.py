@@ -18,6 +18,7 @@ from bike_cli.cli.finetune import FinetuneCommand, finetune_command
 from bike_cli.cli.help import BikeCommand, BikeGroup
 from bike_cli.cli.import_model import import_command
 from bike_cli.cli.models.command import models_app
+from bike_cli.cli.spot.command import spot_command
 
 app = typer.Typer(
     cls=BikeGroup,
@@ -60,6 +61,7 @@ def _shared(
 
 
 app.command("classify", cls=BikeCommand)(classify_command)
+app.command("spot", cls=BikeCommand)(spot_command)
 app.command("fewshot", cls=BikeCommand)(fewshot_command)
 app.command("finetune", cls=FinetuneCommand)(finetune_command)
 app.command("eval", cls=BikeCommand)(eval_command)

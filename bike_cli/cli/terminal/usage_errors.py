@@ -28,6 +28,7 @@ COMMANDS = {
     "version": "--version",
     "convert": "export",
     "clean": "cache prune",
+    **dict.fromkeys(("localize", "localise", "locate", "segment", "segments", "timeline", "when"), "spot"),
 }
 SUBCOMMANDS = {
     "cache": {
@@ -57,6 +58,15 @@ FLAGS = {
     **dict.fromkeys(("--k", "--k-shot", "--num-shots"), "--shots"),
     **dict.fromkeys(("--continue",), "--resume"),
     **dict.fromkeys(("--json",), "--format"),
+}
+
+# Flags of other commands that have no meaning in a command, and what takes their place.
+INSTEAD = {
+    "spot": {
+        **dict.fromkeys(("--frames", "--clips", "--sampling"), "bike spot reads the whole video; set --fps instead"),
+        "--crops": "bike spot reads whole frames; leave it out",
+        "--pool": "bike spot scores each moment; leave it out",
+    }
 }
 
 FORMATS = {"-f", "--format", "--json"}  # of commands that print tables alone
@@ -118,6 +128,8 @@ def _unknown_option(name: str, ctx: Any) -> str:  # noqa: ANN401
     known = [flag for flag in shown if flag.startswith("--")]
     if name in FORMATS and "--format" not in known and "--output" in known:
         return f"{name}: no such option; -o report.json writes the report as JSON"
+    if instead := INSTEAD.get(ctx.info_name, {}).get(name):
+        return f"{name}: {instead}"
     meant = FLAGS.get(name)
     if meant not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=LIKELY)

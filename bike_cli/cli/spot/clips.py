@@ -1,0 +1,41 @@
+"""Cut the clips of `bike spot --cut`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bike_cli.cli.spot.names import VideoNames
+from bike_cli.cli.spot.request import SpotRequest
+from bike_cli.cli.spot.rows import CutTimeline
+from bike_cli.records import Failure, Segment, Timeline
+from bike_cli.video.cutting import Cut, clip_name, clip_suffix
+from bike_cli.video.workers.media_worker import MediaWorker
+
+
+class Cutter:
+    """Cuts a clip for each segment, into a folder per video.
+
+    Args:
+        folder: where the folders of the videos are.
+        request: `cut_exact`, `margin`, `force` and the inputs, whose trees are kept.
+    """
+
+    def __init__(self, folder: Path, request: SpotRequest, worker: MediaWorker) -> None:
+        self._request, self._worker = request, worker
+        self._names = VideoNames(folder, arguments=request.videos)
+
+    def cut(self, timeline: Timeline) -> CutTimeline:
+        """Return the timeline with the clips of its segments, or why there is none."""
+        folder = self._names.path_of(timeline.source)
+        clips = [self._clip(timeline, segment, folder, i) for i, segment in enumerate(timeline.segments, start=1)]
+        return CutTimeline(timeline, tuple(clips))
+
+    def _clip(self, timeline: Timeline, segment: Segment, folder: Path, number: int) -> Cut | Failure:
+        margin_s, exact = self._request.margin, self._request.cut_exact
+        start_s = max(0.0, segment.start_s - margin_s)
+        end_s = segment.end_s + margin_s
+        if timeline.duration_s is not None:
+            end_s = min(end_s, timeline.duration_s)
+        suffix = clip_suffix(timeline.source, exact=exact)
+        target = folder / clip_name(number, segment.label, segment.start_s, suffix)
+        return self._worker.cut(timeline.source, start_s, end_s, target, exact=exact, overwrite=self._request.force)

@@ -1,0 +1,100 @@
+"""What a user asks `bike spot` for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bike_cli.cli.flags import Flags
+from bike_cli.cli.spot.writers import Format, check_format_of_name
+from bike_cli.cli.terminal.targets import check_target, ending
+from bike_cli.cli.videos.request import VideosRequest, configure
+from bike_cli.config import SpotConfig, flag
+from bike_cli.config.fields import OUTPUT, TEXTS, check_not_below
+from bike_cli.errors import UsageError
+
+PAGE_SUFFIXES = {".html", ".htm"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpotRequest(VideosRequest):
+    """Which videos and labels, and what is written."""
+
+    none: tuple[str, ...] = flag(
+        "--none",
+        default=(),
+        panel=TEXTS,
+        metavar="A,B,…|FILE",
+        help="What else may be seen instead of a label, which is not reported. Not what can be seen next to a label, "
+        "such as its background: that would always win.",
+    )
+    format: Format | None = flag(
+        "-f",
+        "--format",
+        default=None,
+        panel=OUTPUT,
+        default_text="by the name of the -o file; else a table on a terminal, jsonl elsewhere",
+        help="Output format.",
+    )
+    report: Path | None = flag(
+        "--report",
+        default=None,
+        panel=OUTPUT,
+        help="Also write a page to look at: timelines, and pictures of segments.",
+    )
+    cut: Path | None = flag(
+        "--cut",
+        default=None,
+        panel=OUTPUT,
+        metavar="FOLDER",
+        help="Cut a clip for each segment into this folder, without encoding: it begins at the keyframe before.",
+    )
+    cut_exact: bool = flag(
+        "--cut-exact", default=False, panel=OUTPUT, help="Encode the clips of --cut again, so that they begin exactly."
+    )
+    margin: float = flag(
+        "--margin",
+        default=0.0,
+        panel=OUTPUT,
+        metavar="SECONDS",
+        help="Seconds to add at both ends of the clips of --cut.",
+    )
+    force: bool = flag("--force", default=False, panel=OUTPUT, help="Let --cut replace clips that exist.")
+
+    def check(self, format_: Format) -> None:
+        """Raise UsageError for flags that do not fit each other, or names that cannot be written."""
+        if self.resume and self.output is None:
+            raise UsageError("--resume: needs the file of the earlier run; add -o found.jsonl")
+        if self.resume and format_ != "jsonl":
+            raise UsageError(f"--resume: needs JSON lines, not {format_}; name a file such as -o found.jsonl")
+        if self.output is not None:
+            check_format_of_name(self.format, self.output)
+        for given, name in ((self.cut_exact, "--cut-exact"), (self.margin, "--margin"), (self.force, "--force")):
+            if given and self.cut is None:
+                raise UsageError(f"{name}: is about the clips of --cut; add --cut FOLDER, or leave it out")
+        check_not_below(0, margin=self.margin)
+        if self.report is not None:
+            if ending(self.report) not in PAGE_SUFFIXES:
+                raise UsageError(f"--report {self.report}: is written as HTML; end its name in .html")
+            if self.resume:
+                raise UsageError("--report: shows the videos of one run; leave --resume out, or run without --report")
+            check_target(self.report, [path for path in (self.labels, self.classifier) if path is not None])
+
+
+def configure_spot(flags: Flags, request: SpotRequest) -> tuple[SpotConfig, SpotRequest]:
+    """Return the configuration, whose defaults are those of a classifier or trained model, and the request with it."""
+    return configure(SpotConfig, flags, request, ignored=("attributes",))
+
+
+def texts_of(none: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the texts of `--none`: those of each file, and those of comma-separated lists.
+
+    Raises:
+        UsageError: a file that is not a list of labels, or a list with an empty text.
+    """
+    from bike_cli.data.labels import parse_labels, read_labels
+
+    texts: list[str] = []
+    for given in none:
+        texts += read_labels(given) if Path(given).is_file() else parse_labels(given, "--none")
+    return tuple(dict.fromkeys(texts))
