@@ -93,7 +93,7 @@ def cut(
         raise VideoError(message, kind="unwritable")
     span = span_of(source, start_s, end_s)
     if exact:
-        with _written(source, target, overwrite=overwrite, subtitles=False) as out:
+        with _written(source, target, exact=True, overwrite=overwrite, subtitles=False) as out:
             encode_span(source, span, out, report=report)
         return Cut(target, start_s, exact)
     return Cut(target, _copied(source, span, target, overwrite=overwrite, report=report), exact)
@@ -134,7 +134,7 @@ def _copied(source: Source, span: Span, target: Path, *, overwrite: bool, report
     """Copy a part; if its subtitles do not fit into the container, without them."""
     for subtitles in (True, False):
         try:
-            with _written(source, target, overwrite=overwrite, subtitles=subtitles) as out:
+            with _written(source, target, exact=False, overwrite=overwrite, subtitles=subtitles) as out:
                 hides = FORMATS[target.suffix.lower()] in WITH_EDIT_LISTS
                 return copy_packets(source, span, out, hides=hides, subtitles=subtitles, report=report)
         except _UnfitSubtitlesError:
@@ -147,7 +147,9 @@ class _UnfitSubtitlesError(Exception):
 
 
 @contextmanager
-def _written(source: Source, target: Path, *, overwrite: bool, subtitles: bool) -> Iterator[OutputContainer]:
+def _written(
+    source: Source, target: Path, *, exact: bool, overwrite: bool, subtitles: bool
+) -> Iterator[OutputContainer]:
     """Yield a container that becomes the target when the context ends without an error."""
     part = part_of(target)
     _check_free(target, overwrite=overwrite)
@@ -165,7 +167,10 @@ def _written(source: Source, target: Path, *, overwrite: bool, subtitles: bool) 
         is_of_system = isinstance(e, OSError) and not isinstance(e, (av.error.InvalidDataError, av.error.ArgumentError))
         if subtitles and not is_of_system and _has_subtitles(source):
             raise _UnfitSubtitlesError from e
-        raise _failed(source, target, e, is_of_system=is_of_system) from e
+        if is_of_system:
+            way_out = "free some space, or choose a folder that you may write to"
+            raise VideoError(f"{target}: cannot be written ({reason(e)}); {way_out}", kind="unwritable") from e
+        raise _unfit(source, target, e, exact=exact) from e
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -182,10 +187,9 @@ def _has_subtitles(source: Source) -> bool:
         return bool(file.container.streams.subtitles)
 
 
-def _failed(source: Source, target: Path, error: Exception, *, is_of_system: bool) -> VideoError:
-    if is_of_system:
-        way_out = "free some space, or choose a folder that you may write to"
-        return VideoError(f"{target}: cannot be written ({reason(error)}); {way_out}", kind="unwritable")
-    container = FORMATS[target.suffix.lower()]
-    problem = f"cannot be copied into {container} ({reason(error)})"
+def _unfit(source: Source, target: Path, error: Exception, *, exact: bool) -> VideoError:
+    """Return the error for a video that FFmpeg cannot copy or encode."""
+    if exact:
+        return VideoError(f"{source.id}: cannot be encoded ({reason(error)}); convert the video", kind="unwritable")
+    problem = f"cannot be copied into {FORMATS[target.suffix.lower()]} ({reason(error)})"
     return VideoError(f"{source.id}: {problem}; encode the clip again with --cut-exact", kind="unwritable")

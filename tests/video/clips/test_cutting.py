@@ -470,6 +470,15 @@ def test_a_codec_that_a_container_does_not_take_is_a_clear_error(films: dict[str
     assert "--cut-exact" in str(error)
 
 
+def test_a_build_without_the_encoder_is_a_clear_error(
+    films: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(av, "codecs_available", {"aac"})
+
+    assert "this build of PyAV has no libx264" in str(refused(films["mp4"], tmp_path / "clip.mp4", exact=True))
+    cut(Source.at(films["mp4"]), 1.0, 2.0, tmp_path / "clip.mp4", exact=False)
+
+
 @both
 def test_a_place_that_cannot_be_written_is_a_clear_error(films: dict[str, Path], tmp_path: Path, exact: bool) -> None:
     (tmp_path / "file").write_bytes(b"")
