@@ -894,7 +894,7 @@ def test_template_and_style_are_found_in_an_archive(tmp_path: Path) -> None:
     package, archive = Path(bike_cli.__file__).parent, tmp_path / "package.zip"
     with zipfile.ZipFile(archive, "w") as made:
         for path in package.rglob("*"):
-            if path.suffix in (".py", ".css", ".jinja"):
+            if path.suffix in (".py", ".css", ".jinja", ".js"):
                 made.write(path, path.relative_to(package.parent))
     (tmp_path / "report.json").write_text(json.dumps(a_report(a_system())))
     program = """
@@ -902,9 +902,11 @@ import sys
 from pathlib import Path
 import bike_cli
 from bike_cli.cli.eval.page import write_html
+from bike_cli.cli.spot.page import PageBuilder
 from bike_cli.tasks.evaluate.mistakes import Mistakes
 from bike_cli.tasks.evaluate.report import EvaluationReport
 write_html(EvaluationReport.from_json(Path("report.json").read_text()), Mistakes(), Path("report.html"))
+PageBuilder(Path("spot.html")).write()
 print(bike_cli.__file__)
 """
     environment = {**os.environ, "PYTHONPATH": str(archive)}
@@ -917,3 +919,4 @@ print(bike_cli.__file__)
     assert done.stdout.startswith(str(archive))
     written(a_report(a_system()), [], tmp_path / "here.html")
     assert (tmp_path / "report.html").read_text() == (tmp_path / "here.html").read_text()
+    assert "<h1>bike spot</h1>" in (tmp_path / "spot.html").read_text()

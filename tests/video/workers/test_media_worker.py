@@ -17,6 +17,7 @@ from bike_cli.video.cutting import Cut, part_of
 from bike_cli.video.workers.media_worker import MediaWorker
 
 HOSTILE = Path(__file__).parents[2] / "hostile"
+needs_fork_server = pytest.mark.skipif(sys.platform == "win32", reason="only workers of a fork server are changed")
 RUN = """
 import sys
 from pathlib import Path
@@ -67,6 +68,7 @@ def test_an_error_is_a_failure_of_its_kind(film: Source, tmp_path: Path) -> None
     assert gone == Failure(missing, "missing", f"{missing.id}: no such file; check the path")
 
 
+@needs_fork_server
 def test_a_hostile_video_affects_no_other(film: Source, tmp_path: Path) -> None:
     expected = {
         "fine": "ok",
@@ -99,6 +101,7 @@ def test_a_worker_that_died_between_two_tasks_is_replaced(film: Source, tmp_path
         assert isinstance(worker.cut(film, 0.0, 1.0, tmp_path / "2.mp4", exact=False), Cut)
 
 
+@needs_fork_server
 def test_a_program_that_is_interrupted_leaves_nothing(film: Source, tmp_path: Path) -> None:
     path = tmp_path / "begins hangs.mp4"
     path.symlink_to(film.path)
