@@ -179,7 +179,8 @@ def _name_origins(error: BikeError, origins: Mapping[str, str]) -> None:
 
 def _subject(name: str, origin: str, message: str) -> str:
     """Return the variable of a setting, or the file, with the key unless the message has it."""
-    has_name = re.search(rf"\b{name}\b", message.replace("-", "_")) is not None
+    words = message.replace("--", " ").replace("-", "_")  # a flag names its setting
+    has_name = re.search(rf"\b{name}\b", words) is not None
     return origin if has_name or origin == variable_of(name) else f"{origin}: {name}"
 
 

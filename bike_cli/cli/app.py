@@ -22,7 +22,14 @@ from bike_cli.cli.spot.command import spot_command
 
 app = typer.Typer(
     cls=BikeGroup,
-    help="Zero- and few-shot video classification: any videos, any labels, one command.",
+    help="""Zero- and few-shot video classification: any videos, any labels, one command.
+
+    bike classify clip.mp4 -L "running, jumping"
+
+    bike fewshot data/ --shots 4 --save actions.bike
+
+    bike doctor
+    """,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,7 +95,7 @@ def _write_folder(checkpoint: Checkpoint, out: Path) -> str:
     from bike_cli.engine.models.folder import save_folder
 
     save_folder(out, checkpoint)
-    return f"{checkpoint.name}, as a folder of bike; use it with bike classify --model"
+    return f"{checkpoint.name}, as a folder of bike; use it with -m {shlex.quote(str(out))}"
 
 
 def _write_official(checkpoint: Checkpoint, wanted: OneBranch | None, out: Path) -> str:

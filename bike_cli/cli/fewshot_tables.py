@@ -27,14 +27,16 @@ def print_report(report: Report) -> None:
     console = stdout(sys.stdout)
     fewest = min(len(drawn.test) for drawn in report.draws)
     little = caution(fewest, "test", f"test on {FEW_VIDEOS} or more")
-    print_table(console, _curve(report, console.width), _classes(report), plain(_footer(report), "dim"))
+    # A title of the table would wrap to its width.
+    print_table(console, plain(_title(report)), _curve(report, console.width), _classes(report))
+    print_table(console, plain(_footer(report), "dim"))
     if little is not None:  # Rich would join two texts into one line
         print_table(console, cautioned(little))
 
 
 def _curve(report: Report, width: int) -> Table:
     layout: Box | None = box.SIMPLE if width >= NARROWEST_TABLE else None
-    table = Table(box=layout, title=plain(_title(report)), title_justify="left", pad_edge=layout is not None)
+    table = Table(box=layout, pad_edge=layout is not None)
     table.add_column("shots", justify="right", no_wrap=True)
     table.add_column("method", no_wrap=True)
     for column in ("top-1", "mean class"):

@@ -83,7 +83,7 @@ def test_the_bundled_model_becomes_a_folder_that_is_the_same_model(tmp_path: Pat
     ran = bike("export", "tiny", tmp_path / "mine")
 
     assert (ran.exit_code, ran.stdout) == (ExitCode.DONE, "")
-    assert ran.stderr == f"{tmp_path}/mine: tiny, as a folder of bike; use it with bike classify --model\n"
+    assert ran.stderr == f"{tmp_path}/mine: tiny, as a folder of bike; use it with -m {tmp_path}/mine\n"
     before, after = open_checkpoint("tiny"), load_folder(tmp_path / "mine")
     assert_same(before, after)
     assert (after.name, after.licence, after.image, after.recipe) == ("tiny", "MIT", before.image, before.recipe)

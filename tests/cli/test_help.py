@@ -102,6 +102,13 @@ def test_bike_alone_prints_the_help_as_a_wrong_use() -> None:
     assert (ran.exit_code, ran.stdout) == (2, bike("--help").stdout)
 
 
+def test_the_help_of_bike_shows_where_to_begin() -> None:
+    examples = bike("--help").stdout.partition("Examples:\n")[2]
+
+    assert 'bike classify clip.mp4 -L "running, jumping"' in examples
+    assert len(examples.splitlines()) == 3
+
+
 def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[1m" in bike_on_terminal("--help").stdout
 

@@ -6,7 +6,7 @@ import pytest
 from films import drawn, write_video
 from invoke import bike
 
-from bike_cli.config import ClassifyConfig
+from bike_cli.config import ClassifyConfig, FewshotConfig
 from bike_cli.errors import ConfigError, ExitCode, UsageError, concerning
 from bike_cli.settings import COMMANDS, leaves, naming_origins, resolve
 
@@ -168,6 +168,29 @@ def test_the_cache_folder_of_a_variable_is_named_by_other_commands(
 
     assert done.exit_code == ExitCode.USAGE
     assert done.stderr.startswith(f"error: BIKE_CACHE_DIR: {folder / 'foreign' / 'features.sqlite'}: is not a store")
+
+
+def refuse(file: Path, name: str, message: str) -> None:
+    with naming_origins(), concerning(name):
+        resolve(FewshotConfig, flags={}, file=file, environment={})
+        raise UsageError(message)
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "shown"),
+    [
+        ("test_fraction", "--test-fraction: needs no test side; leave it out", ""),
+        ("model", "--attribute-model: is another; leave it out", "model: "),  # a flag that only ends like the setting
+    ],
+)
+def test_a_flag_in_the_message_names_its_setting(tmp_path: Path, name: str, message: str, shown: str) -> None:
+    file = tmp_path / "bike.yaml"
+    file.write_text("test-fraction: 0.2\nmodel: tiny\n")
+
+    with pytest.raises(UsageError) as refused:
+        refuse(file, name, message)
+
+    assert str(refused.value) == f"{file}: {shown}{message}"
 
 
 def refuse_the_template(environment: dict[str, str], **flags: object) -> None:

@@ -166,7 +166,10 @@ def _decided(record: Prediction, width: int, ascii_only: bool) -> list[Text]:
     moments = [f"{_moment(frames[i][0], i)} {percent(frames[i][1])}" for i in sorted(heaviest)]
     title, indent = "Decided  ", " " * len("Decided  ")
     room = max(1, width - len(indent))
-    line = sparkline(weights, cells=min(SPARK_CELLS, room), ascii_only=ascii_only)
+    cells = min(SPARK_CELLS, room)
+    line = sparkline(weights, cells=cells, ascii_only=ascii_only)
+    if len(weights) > cells:
+        moments.append(f"one bar per {math.ceil(len(weights) / cells)} frames")
     named = fill_lines(moments, " · ", room)
     if len(named) == 1 and len(line) + 2 + cell_len(named[0]) <= room:
         return [Text.assemble((title, "dim"), (line, "green"), "  ", named[0])]

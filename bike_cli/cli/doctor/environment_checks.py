@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
-from rich.console import Console
-
 import bike_cli
+from bike_cli.cli.terminal.console import stderr
 from bike_cli.cli.terminal.secrets import is_token, mask_address
 from bike_cli.config import ClassifyConfig
 from bike_cli.settings import unknown_variables
@@ -201,7 +200,7 @@ def check_terminal() -> Check:
         name: "closed" if stream is None else "terminal" if _is_terminal(stream) else "file or pipe"
         for name, stream in streams.items()
     }
-    console = Console(stderr=True)
+    console = stderr()
     variables = {
         name: os.environ[name] for name in ("TERM", "COLUMNS", "NO_COLOR", "FORCE_COLOR") if name in os.environ
     }

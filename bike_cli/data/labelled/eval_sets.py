@@ -15,12 +15,12 @@ from bike_cli.data.labelled.candidates import Candidates, Find, finder, read_can
 from bike_cli.data.labelled.class_folders import Side
 from bike_cli.data.labelled.entries import Entry, Listing
 from bike_cli.data.labelled.formats import find_listing, keep_labelled
-from bike_cli.data.labelled.train_sets import PURPOSES, check_labels, check_root, check_same_form, distinct, label_of
+from bike_cli.data.labelled.train_sets import ADJECTIVES, check_labels, check_root, check_same_form, distinct, label_of
 from bike_cli.data.lines import Line, key, nfc
 from bike_cli.data.search import below
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Sample, Source
-from bike_cli.wording import count, nearest
+from bike_cli.wording import all_of, count, nearest
 
 logger = logging.getLogger(__name__)
 
@@ -156,14 +156,15 @@ def _entries_of(listing: Listing, side: Side | None, *, warn: bool) -> list[Entr
     """Return the entries of a side; entries without a side count as part of it."""
     entries = [entry._replace(side=side) for entry in listing.entries if entry.side in (None, side)]
     others = [e for e in listing.entries if e.side not in (None, side)]
-    by_side = {other: sum(entry.side == other for entry in others) for other in PURPOSES}
-    counts = " and ".join(f"{count(n, 'video')} {PURPOSES[other]}" for other, n in by_side.items() if n)
-    if side is not None and not entries:
-        raise UsageError(f"{listing.origin}: contains no video {PURPOSES[side]}, but {counts}; choose another side")
-    if side is not None and others and warn:
-        logger.warning(
-            "%s: takes %s %s; leaves out %s", listing.origin, count(len(entries), "video"), PURPOSES[side], counts
-        )
+    if side is None or not others:
+        return entries
+    by_side = {other: sum(entry.side == other for entry in others) for other in ADJECTIVES}
+    counts = all_of(count(n, f"{ADJECTIVES[other]} video") for other, n in by_side.items() if n)
+    if not entries:
+        raise UsageError(f"{listing.origin}: contains no {ADJECTIVES[side]} video, but {counts}; choose another side")
+    if warn:
+        used = count(len(entries), f"{ADJECTIVES[side]} video")
+        logger.warning("%s: uses its %s, and leaves out %s", listing.origin, used, counts)
     return entries
 
 

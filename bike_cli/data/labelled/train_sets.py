@@ -24,6 +24,7 @@ from bike_cli.wording import count, nearest
 logger = logging.getLogger(__name__)
 
 PURPOSES: Mapping[Side, str] = {"train": "to train on", "test": "to test on", "val": "for validation"}
+ADJECTIVES: Mapping[Side, str] = {"train": "training", "test": "test", "val": "validation"}
 _HYPHEN_BETWEEN_LETTERS = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
 
 

@@ -91,7 +91,7 @@ def test_one_explained_video_names_the_moments_that_decided(monkeypatch: pytest.
     text = plain_screen(monkeypatch, prediction(weights=(0.01, 0.0, 0.3, 0.69)), names=["a.mp4"])
 
     (decided,) = [line for line in text.splitlines() if line.startswith("Decided")]
-    assert decided.split(maxsplit=2)[1:] == ["▁▁▄█", "1.00 s 30.0 % · 1.50 s 69.0 %"]
+    assert decided.split(maxsplit=2)[1:] == ["▁▁▄█", "1.00 s 30.0 % · 1.50 s 69.0 %"]  # each bar is one frame
 
 
 def test_a_frame_that_is_read_twice_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +129,7 @@ def test_an_explanation_of_many_frames_keeps_bars_and_moments_whole(
     moments = ["30.50 s 10.0 %", "31.00 s 20.0 %", "31.50 s 30.0 %"]
     assert re.findall(r"\d+\.\d\d s \d+\.\d %", rest) == moments
     assert all(any(moment in line for line in lines) for moment in moments)  # none is broken
+    assert re.search(r"one bar per (\d+) frames", rest)[1] == str(-(-64 // len(bars)))  # type: ignore[index]
     assert max(map(len, lines)) <= columns
 
 
@@ -137,7 +138,7 @@ def test_the_heaviest_frame_is_named_even_if_its_share_is_small(monkeypatch: pyt
 
     text = plain_screen(monkeypatch, prediction(weights=weights), names=["a.mp4"])
 
-    assert re.findall(r"(\S+) s \S+ %$", text, re.MULTILINE) == ["31.50"]
+    assert re.findall(r"(\S+) s \S+ % · one bar per 2 frames$", text, re.MULTILINE) == ["31.50"]
 
 
 def test_a_single_frame_is_counted_as_one(monkeypatch: pytest.MonkeyPatch) -> None:

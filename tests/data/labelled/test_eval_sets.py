@@ -69,7 +69,7 @@ def test_the_test_side_is_taken_with_a_warning(caplog: pytest.LogCaptureFixture)
     assert shown(tested) == [("data/test/run/c.mp4", "run")]
     assert tested.side == "test"
     assert caplog.messages == [
-        "data: takes 1 video to test on; leaves out 2 videos to train on and 1 video for validation",
+        "data: uses its 1 test video, and leaves out 2 training videos and 1 validation video",
     ]
 
 
@@ -86,7 +86,7 @@ def test_validation_stands_in_for_no_test(caplog: pytest.LogCaptureFixture) -> N
 
     assert shown(tested) == [("b.mp4", "jump"), ("c.mp4", "run")]
     assert tested.side == "val"
-    assert caplog.messages == ["all.csv: takes 2 videos for validation; leaves out 1 video to train on"]
+    assert caplog.messages == ["all.csv: uses its 2 validation videos, and leaves out 1 training video"]
 
 
 @pytest.mark.parametrize(("side", "id_"), [("train", "a.mp4"), ("val", "b.mp4"), ("test", "c.mp4")])
@@ -125,7 +125,8 @@ def test_all_that_is_given_is_of_one_side() -> None:
     write("marked.csv", "path,label,split", "c.mp4,run,val", "d.mp4,run,train")
 
     refused(
-        ["data", "marked.csv"], "^marked.csv: contains no video to test on, but 1 video to train on and 1 video for val"
+        ["data", "marked.csv"],
+        "^marked.csv: contains no test video, but 1 training video and 1 validation video; choose",
     )
 
 
@@ -140,7 +141,7 @@ def test_unmarked_videos_go_with_marked_ones() -> None:
     ("side", "message"),
     [
         ("auto", "^all.csv: contains only videos to train on; mark some as test, or choose the side"),
-        ("test", "^all.csv: contains no video to test on, but 2 videos to train on; choose another side"),
+        ("test", "^all.csv: contains no test video, but 2 training videos; choose another side"),
     ],
 )
 def test_what_is_all_for_training_is_refused(side: str, message: str) -> None:
