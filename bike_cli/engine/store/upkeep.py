@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ class RecipeInfo:
     """The features of one recipe.
 
     Args:
-        recipe: its description, or its hash without one.
+        recipe: its description, or its hash without one; both where another has the same description, as a model has
+            that was trained again in the same folder.
         last_used: seconds since 1970.
     """
 
@@ -83,7 +85,8 @@ def survey(connection: sqlite3.Connection, file: Path) -> StoreInfo:
         (videos,) = connection.execute("SELECT count(DISTINCT content) FROM features").fetchone()
         (files,) = connection.execute("SELECT count(*) FROM files").fetchone()
         rows = connection.execute(_BY_RECIPE).fetchall()
-    recipes = tuple(RecipeInfo(_described(*row[:2]), *map(int, row[2:])) for row in rows)
+    shared = Counter(row[1] for row in rows)
+    recipes = tuple(RecipeInfo(_described(*row[:2], is_shared=shared[row[1]] > 1), *map(int, row[2:])) for row in rows)
     last_used = max((r.last_used for r in recipes), default=None)
     return StoreInfo(file, bytes_on_disk(file), int(videos), int(files), last_used, recipes)
 
@@ -140,10 +143,12 @@ def _live_bytes(connection: sqlite3.Connection) -> int:
     return pages * pragma(connection, "page_size")
 
 
-def _described(recipe: object, description: object) -> str:
-    if isinstance(description, bytes):
-        return description.decode("utf-8", "replace")
-    return recipe.hex() if isinstance(recipe, bytes) else ""
+def _described(recipe: object, description: object, *, is_shared: bool) -> str:
+    digest = recipe.hex() if isinstance(recipe, bytes) else ""
+    if not isinstance(description, bytes):
+        return digest
+    text = description.decode("utf-8", "replace")
+    return f"{text} ({digest[:8]})" if is_shared else text
 
 
 @contextmanager

@@ -52,6 +52,16 @@ def test_info_counts(tmp_path: Path, store: Store) -> None:
     assert info.bytes == sum(f.stat().st_size for f in tmp_path.iterdir() if not f.name.endswith("-shm"))
 
 
+def test_models_of_the_same_name_are_told_apart(store: Store) -> None:
+    for recipe in (RECIPE, OTHER):
+        store.describe(recipe, "actions, 8 frames")
+        store.keep(CONTENT, recipe, features(dim=16))
+
+    names = {r.recipe for r in store.info().recipes}
+
+    assert names == {f"actions, 8 frames ({recipe.hex()[:8]})" for recipe in (RECIPE, OTHER)}
+
+
 def test_an_empty_store_has_no_last_use(store: Store) -> None:
     info = store.info()
 
