@@ -1,11 +1,14 @@
 """`bike.spot`: segments where things are drawn, order, failures in place, the store, and workers that share a video."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+import torch
 from films import FPS, drawn, write_video
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
@@ -15,7 +18,8 @@ from bike_cli.config import DecodingConfig, SpotConfig, StoreConfig
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
 from bike_cli.inference import bin_features, frame_streams
-from bike_cli.records import Failure, Source, Timeline, Timings
+from bike_cli.records import Failure, FrameTimes, Source, Timeline, Timings, VideoFeatures
+from bike_cli.tasks.spot import default_spot_config, prepare_localiser
 from bike_cli.video.streams.values import StreamRequest
 
 LABELS = ("red square", "blue circle", "green cross")
@@ -242,3 +246,72 @@ def test_what_cannot_work_is_refused_at_once(
 def test_sources_and_labels_are_lists(tiny: Engine) -> None:
     with pytest.raises(TypeError, match="must be lists"):
         bike.spot(tiny, "match.mp4", LABELS)
+
+
+# -- saved classifiers
+
+
+@pytest.fixture(scope="module")
+def saved(tiny: Engine, tmp_path_factory: pytest.TempPathFactory) -> bike.SavedClassifier:
+    """A classifier of two objects and of nothing, from clips of 8 frames."""
+    folder = tmp_path_factory.mktemp("classes")
+    for label in ("red square", "blue circle", "none"):
+        (folder / label).mkdir()
+        for i in range(3):
+            film = (
+                np.full((8, 64, 64, 3), 3 * i, np.uint8)
+                if label == "none"
+                else np.roll(drawn(label, frames=8), 3 * i, 1)
+            )
+            write_video(folder / label / f"{i}.mp4", film)
+    result = bike.fewshot(tiny, folder, bike.FewshotConfig(shots="2", trials=1, store=StoreConfig(cache=False)))
+    result.save(folder / "a.bike")
+    return bike.load_classifier(folder / "a.bike")
+
+
+def test_a_saved_classifier_judges_windows(tiny: Engine, match: Path, saved: bike.SavedClassifier) -> None:
+    config = without_store(replace(default_spot_config(saved), fps=8.0))
+    (timeline,) = bike.spot(tiny, [match], None, config, saved=saved)
+
+    assert isinstance(timeline, Timeline)
+    assert timeline.labels == ("blue circle", "red square")
+    red, blue = timeline.segments[0], next(s for s in timeline.segments if s.label == "blue circle")
+    assert (red.label, red.start_s) == ("red square", 0.0)
+    assert red.end_s == pytest.approx(4.0, abs=0.75)  # windows of 1 s reach over the end
+    assert (blue.start_s, blue.end_s) == pytest.approx((7.0, 12.0), abs=0.75)
+
+
+def test_without_a_class_none_the_threshold_is_higher(tiny: Engine, saved: bike.SavedClassifier) -> None:
+    others = replace(saved, labels=("blue circle", "gone", "red square"))
+    config = default_spot_config(saved)
+
+    assert prepare_localiser(tiny, saved.labels, config, saved=saved).rule.threshold == 0.5
+    assert prepare_localiser(tiny, others.labels, config, saved=others).rule.threshold == 0.9
+
+
+def test_log_odds_of_a_saved_classifier_are_those_of_its_windows(
+    tiny: Engine, match: Path, saved: bike.SavedClassifier
+) -> None:
+    """Compare with a plain loop: each window is classified as a clip, and speaks for its middle half."""
+    config = without_store(replace(default_spot_config(saved), fps=4.0))
+    (timeline,) = bike.spot(tiny, [match], None, config, saved=saved, keeps_scores=True)
+    assert isinstance(timeline, Timeline)
+    assert timeline.scores is not None
+
+    with av.open(str(match)) as container:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    frames = tiny.encode_frames(np.stack(pictures[1::2]))  # shown in the middle of bins of 1/4 s
+    classifier = prepare_localiser(tiny, saved.labels, config, saved=saved).classifier
+    times_s = np.arange(8.0)[None]
+    expected = []
+    for t in range(4, 60):
+        chances = []
+        for first in range(t - 5, t - 1):  # windows of 8 frames whose frames 2 to 5 contain t
+            if 0 <= first <= len(frames) - 8:
+                window = frames[first : first + 8][None]
+                clip = VideoFeatures(Source.at("clip"), window, FrameTimes(times_s), tiny.temporal(window))
+                chances.append(classifier.scores([(clip,)])[0].logits[0].double().softmax(0))
+        mean = torch.stack(chances).mean(dim=0)
+        expected.append(torch.sigmoid(torch.log(mean / (1 - mean)) + math.log(3)))
+    reported = [saved.labels.index(label) for label in timeline.labels]
+    np.testing.assert_allclose(timeline.scores[4:60], torch.stack(expected)[:, reported].numpy(), atol=1e-4)

@@ -134,6 +134,17 @@ def test_clips_are_cut(films: Path, tmp_path: Path) -> None:
     assert "error" not in forced.records[0]["segments"][0]["clip"]  # type: ignore[index]
 
 
+def test_a_page_shows_the_segments(films: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    ran = spot(films, "--report", page, "-o", tmp_path / "found.jsonl")
+
+    text = page.read_text()
+    assert ran.exit_code == ExitCode.DONE
+    assert text.count("data:image/jpeg;base64,") == 2  # a picture per segment
+    assert "a match.mp4" in text
+    assert "red square" in text
+
+
 def test_the_best_segments_of_each_label(films: Path) -> None:
     (record,) = spot(films / "b.mp4", "-k", "1").records
 
