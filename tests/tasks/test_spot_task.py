@@ -269,9 +269,10 @@ def saved(tiny: Engine, tmp_path_factory: pytest.TempPathFactory) -> bike.SavedC
     return bike.load_classifier(folder / "a.bike")
 
 
-def test_a_saved_classifier_judges_windows(tiny: Engine, match: Path, saved: bike.SavedClassifier) -> None:
+def test_a_saved_classifier_judges_windows(tiny: Engine, tmp_path: Path, saved: bike.SavedClassifier) -> None:
+    film = write_video(tmp_path / "known.mp4", film_of([*SCRIPT[:3], (None, 2.0)]))  # a green cross it does not know
     config = without_store(replace(default_spot_config(saved), fps=8.0))
-    (timeline,) = bike.spot(tiny, [match], None, config, saved=saved)
+    (timeline,) = bike.spot(tiny, [film], None, config, saved=saved)
 
     assert isinstance(timeline, Timeline)
     assert timeline.labels == ("blue circle", "red square")
