@@ -39,7 +39,7 @@ def caution(videos: int, kind: str, way_out: str) -> str | None:
     if videos >= FEW_VIDEOS:
         return None
     tell = "tells" if videos == 1 else "tell"
-    return f"{count(videos, f'{kind} video')} {tell} little about accuracy; {way_out}"
+    return f"{count(videos, f'{kind} video'.strip())} {tell} little about accuracy; {way_out}"
 
 
 def points(share: float) -> float:

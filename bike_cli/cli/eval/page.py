@@ -98,7 +98,7 @@ def _environment() -> Environment:
         "METRICS": METRICS,
         "SHADES": SHADES,
         "asdict": asdict,
-        "caution": wording.caution,
+        "cautions": wording.cautions,
         "compared_on": wording.compared_on,
         "shown_comparisons": wording.shown_comparisons,
         "decided_by": wording.decided_by,

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from bike_cli.cli.eval.wording import (
     adjusted_p,
-    caution,
+    cautions,
     compared_on,
     decided_by,
     keys_of,
@@ -78,8 +78,8 @@ def print_tables(report: EvaluationReport) -> None:
     for table in tables:
         print_table(console, table, *([""] if layout is None else []))
     print_table(console, plain(_footer(report), "dim"))
-    if caution(report):
-        print_table(console, cautioned(caution(report)))
+    for text in cautions(report):
+        print_table(console, cautioned(text))
 
 
 def make_table(layout: Box | None, title: str = "") -> Table:

@@ -11,7 +11,7 @@ from bike_cli.tasks.evaluate.metric_table import METRICS
 from bike_cli.tasks.evaluate.official import OFFICIAL_NAMES
 from bike_cli.tasks.evaluate.report import Comparison, EvaluationReport, Metric
 from bike_cli.tasks.evaluate.reproduction import AnyReport
-from bike_cli.wording import all_of, count, points
+from bike_cli.wording import FEW_VIDEOS, all_of, caution, count, points
 
 # With fewer videos of a class, or more classes, the intervals of these metrics are too narrow.
 FEW, MANY = 10, 20
@@ -92,8 +92,13 @@ def _without_folders(part: str) -> str:
     return PurePath(part).name or part if is_path else part
 
 
-def caution(report: EvaluationReport) -> str:
-    """Return a caution against intervals that may be too narrow; empty if all can be trusted."""
+def cautions(report: EvaluationReport) -> list[str]:
+    """Return what limits the metrics: few videos, and intervals that may be too narrow."""
+    few = caution(report.data.videos, "", f"evaluate {FEW_VIDEOS} or more")
+    return list(filter(None, [few, _narrow_intervals(report)]))
+
+
+def _narrow_intervals(report: EvaluationReport) -> str:
     classes = [one for system in report.systems[:1] for one in system.per_class if one.videos > 0]
     few = [one for one in classes if one.videos < FEW]
     narrow = [metric_name(key) for key in NARROW if any(key in system.metrics for system in report.systems)]

@@ -18,7 +18,7 @@ import pytest
 from films import drawn, write_video
 from invoke import BIKE, ONE_THREAD, Ran, bike, bike_on_terminal
 
-from bike_cli.cli.eval.wording import caution, short_names
+from bike_cli.cli.eval.wording import cautions, short_names
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.inference.classifier import Classifier, Scores
 from bike_cli.inference.features import EncodedVideo
@@ -120,6 +120,7 @@ def test_classes_with_few_videos_carry_a_caution(data: Path) -> None:
 
     expected = "4 classes have fewer than 10 videos, so intervals of macro F1 and mAP may be too narrow"
     assert f"caution: {expected}" in shown
+    assert "caution: 12 videos tell little about accuracy; evaluate 20 or more" in shown
 
 
 def test_a_report_is_not_named_like_a_video(data: Path) -> None:
@@ -737,7 +738,18 @@ def test_names_of_systems_are_shortened_while_they_differ(names: list[str], shor
 def test_many_classes_carry_a_caution(classes: int, videos: int, said: str) -> None:
     metrics = {"macro_f1": None}
     per_class = tuple(SimpleNamespace(videos=videos) for _ in range(classes))
-    report = SimpleNamespace(systems=(SimpleNamespace(metrics=metrics, per_class=per_class),))
+    data = SimpleNamespace(videos=classes * videos)
+    report = SimpleNamespace(systems=(SimpleNamespace(metrics=metrics, per_class=per_class),), data=data)
 
-    assert caution(report).startswith(said)  # type: ignore[arg-type]
-    assert bool(caution(report)) == bool(said)  # type: ignore[arg-type]
+    found = cautions(report)  # type: ignore[arg-type]
+    assert len(found) == bool(said)
+    assert all(text.startswith(said) for text in found)
+
+
+@pytest.mark.parametrize(("videos", "said"), [(1, "1 video tells little"), (19, "19 videos tell little"), (20, None)])
+def test_few_videos_carry_a_caution(videos: int, said: str | None) -> None:
+    system = SimpleNamespace(metrics={"top1": None}, per_class=())
+    report = SimpleNamespace(systems=(system,), data=SimpleNamespace(videos=videos))
+
+    expected = [] if said is None else [f"{said} about accuracy; evaluate 20 or more"]
+    assert cautions(report) == expected  # type: ignore[arg-type]
