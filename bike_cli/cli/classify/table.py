@@ -106,7 +106,10 @@ class TableWriter:
         # A narrow line has only room for the label.
         runner_up = record.ranked[1] if len(record.ranked) > 1 else None
         score = f" {percent(runner_up.score)}" if runner_up and width >= ATTRIBUTES_FROM else ""
-        rest = [plain(runner_up.label + score) if runner_up else Text()] if self._has_second else []
+        second = plain(runner_up.label if runner_up else "")
+        if second_width is not None:  # a long label is cut, not its score
+            second.truncate(second_width - cell_len(score), overflow="ellipsis")
+        rest = [second.append(score)] if self._has_second else []
         seen = [plain(", ".join(a.phrase for a in record.attributes))] if width >= ATTRIBUTES_FROM else []
         table.add_row(path, plain(record.best.label, "bold"), percent(record.best.score), *rest, *seen)
         notes = _notes(record, width - NOTE_INDENT, self._console.is_ascii)

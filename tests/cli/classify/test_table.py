@@ -266,6 +266,16 @@ def test_on_a_wide_screen_the_label_takes_no_more_than_the_longest(monkeypatch: 
     assert "grass, dog" in row
 
 
+@pytest.mark.parametrize("columns", [110, 120])
+def test_the_score_of_a_long_second_label_is_kept_whole(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    labels = ("playing the trumpet in the street", "playing the guitar in the street")
+    names = ["examples/clips/yellow_square_among_others.mp4", "b.mp4"]
+
+    text = plain_screen(monkeypatch, prediction(names[0], labels), names=names, columns=columns)
+
+    assert re.search(r" playing [a-z ]*… 25\.0 % ", text)
+
+
 def test_a_path_gets_the_room_of_the_second_label_on_a_narrow_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     long, short = "examples/clips/yellow_square_among_others.mp4", "clips/a.mp4"
 
