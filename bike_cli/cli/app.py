@@ -15,7 +15,7 @@ from bike_cli.cli.eval.command import eval_command
 from bike_cli.cli.export import export_command
 from bike_cli.cli.fewshot import fewshot_command
 from bike_cli.cli.finetune import FinetuneCommand, finetune_command
-from bike_cli.cli.help import BikeCommand, BikeGroup
+from bike_cli.cli.help import WIDEST, BikeCommand, BikeGroup
 from bike_cli.cli.import_model import import_command
 from bike_cli.cli.models.command import models_app
 from bike_cli.cli.spot.command import spot_command
@@ -32,7 +32,7 @@ app = typer.Typer(
     """,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST + 2},
 )
 
 

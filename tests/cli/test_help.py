@@ -56,6 +56,14 @@ def test_the_help_names_no_types_and_fits_the_terminal(command: tuple[str, ...],
     assert len(examples.splitlines()) <= 5
 
 
+def test_a_wide_terminal_gets_a_shorter_help() -> None:
+    wide, usual = (bike_on_terminal("classify", "--help", columns=columns).stdout for columns in (200, 80))
+    longest = max(map(len, re.sub(r"\x1b\[\d*m", "", wide).splitlines()))
+
+    assert len(wide.splitlines()) < 0.85 * len(usual.splitlines())
+    assert 100 < longest <= help_.WIDEST  # longer lines are hard to read
+
+
 @pytest.mark.parametrize("columns", [60, 80])
 def test_examples_that_are_too_wide_continue_after_a_backslash(columns: int) -> None:
     shown = re.sub(r"\x1b\[\d*m", "", bike_on_terminal("classify", "--help", columns=columns).stdout)
