@@ -97,7 +97,10 @@ def read_annotations(given: str) -> Annotations:
 
 def _json_videos(text: str, given: str) -> Iterator[Annotated]:
     document = parse_annotations(text, given)
+    has_database = isinstance(document, dict) and "database" in document
     database = document.get("database", document) if isinstance(document, dict) else None
+    if has_database and isinstance(database, dict):  # a video to test on may have no annotations
+        database = {id_: {"annotations": []} | one if isinstance(one, dict) else one for id_, one in database.items()}
     if not isinstance(database, dict) or not all(_is_annotated(record) for record in database.values()):
         raise UsageError(f"{given}: is JSON, but not annotations of segments; give {_FORMATS}")
     for id_, record in database.items():

@@ -43,6 +43,7 @@ def test_activitynet_has_the_segments_of_a_subset_and_the_labels_of_all() -> Non
         a=record(("Zumba", 0.0, 5.0), duration=10),
         c=record(("Archery", 2.0, 3.0), subset="training", duration=9.0),
         d=record(subset="testing", duration=9.0),
+        e={"subset": "testing", "duration": 9.0},
     )
 
     truth = read_detection_set(file)
@@ -94,7 +95,7 @@ def test_annotations_without_subsets_are_read_whole() -> None:
         ({"a": record(("x", 1, True))}, None, r"video a: end True is not a finite number"),
         ({"a": record(("x", 1, float("nan")))}, None, r"video a: end nan is not a finite number"),
         ({"a": record(("x", 0, 1), duration="long")}, None, r"video a: duration 'long' is not a finite number"),
-        ({"a": {"subset": "validation"}}, None, r"anet.json: is JSON, but not annotations of segments"),
+        ({"a": {"subset": "validation", "annotations": {}}}, None, r"anet.json: is JSON, but not annotations of seg"),
         ({"a": []}, None, r"anet.json: is JSON, but not annotations of segments"),
         ({"\ud800": record(("x", 0, 1))}, None, r"has a name that cannot be a file name"),
         ({"a\0": record(("x", 0, 1))}, None, r"has a name that cannot be a file name"),
