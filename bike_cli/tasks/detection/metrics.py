@@ -264,8 +264,8 @@ def resampled_values(outcomes: list[Outcome], *, seed: int, resamples: int) -> I
 def interval(key: str, value: float, drawn: Floats, outcome: Outcome) -> Metric:
     """Return a metric with its 95 % interval: that of `bootstrap_interval`, or percentiles for one in seconds.
 
-    Interpolated average precision of few segments is too high. How much higher it is in resamples estimates a part of
-    this bias, about a third in `benchmarks/detection_coverage.py`; the interval of mAP lies lower by as much.
+    Interpolated average precision of few segments is too high. By how much resamples exceed the value estimates a part
+    of this bias, and the interval of mAP lies lower by as much; see `benchmarks/detection_coverage.py`.
     """
     metric, videos = DETECTION_METRICS.get(key), videos_behind(key, outcome)
     if metric is None:
