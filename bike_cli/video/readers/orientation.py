@@ -9,7 +9,7 @@ from typing import cast
 
 import av
 import numpy as np
-from av.sidedata.sidedata import SideData, Type
+from av.sidedata.sidedata import SideData, SideDataContainer, Type
 from numpy.typing import NDArray
 
 DisplayMatrix = tuple[int, ...]  # nine numbers, in rows as in ISO/IEC 14496-12
@@ -62,7 +62,8 @@ def decord_orientation(matrix: DisplayMatrix | None) -> Orientation:
 
 def display_matrix(picture: av.VideoFrame) -> DisplayMatrix | None:
     """Return the display matrix of a decoded picture, to which FFmpeg also copies the one of its stream."""
-    entry = cast("SideData | None", picture.side_data.get("DISPLAYMATRIX"))
+    # `picture.side_data` would refer to the picture and the picture to it: Python would free its memory late.
+    entry = cast("SideData | None", SideDataContainer(picture).get("DISPLAYMATRIX"))  # type: ignore[call-arg]
     if entry is None or entry.buffer_size < _MATRIX.size:
         return None
     return _MATRIX.unpack_from(bytes(entry))

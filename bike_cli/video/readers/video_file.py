@@ -237,14 +237,14 @@ class FrameConverter:
         self._orientation_of(picture)
 
     def convert(self, picture: av.VideoFrame) -> NDArray[np.uint8]:
-        """Return the pixels of a picture, rotated: uint8 [H, W, 3], possibly a view."""
+        """Return the pixels of a picture, rotated: uint8 [H, W, 3], a view of memory that only PyAV writes to."""
         orientation = self._orientation_of(picture)
         assert self._size is not None
         height, width = self._size[::-1] if orientation.swaps_axes else self._size
         # By default, FFmpeg starts a thread per core for each picture: that costs more than it saves, and may exceed
         # limits. The interpolation is that of ffmpeg; it matters for chroma in 4:2:2, more than 8 bits and odd sizes.
-        rgb = picture.reformat(width, height, format="rgb24", interpolation="BICUBIC", threads=THREADS).to_ndarray()
-        return orientation.apply(cast("NDArray[np.uint8]", rgb))
+        rgb = picture.reformat(width, height, format="rgb24", interpolation="BICUBIC", threads=THREADS)
+        return orientation.apply(_pixels_of(rgb))
 
     def _orientation_of(self, picture: av.VideoFrame) -> Orientation:
         # A matrix inside the stream may appear once and apply to all later pictures (ISO/IEC 14496-10, D.2.27).
@@ -254,6 +254,14 @@ class FrameConverter:
             height, width = picture.height, picture.width
             self._size = (width, height) if orientation.swaps_axes else (height, width)
         return orientation
+
+
+def _pixels_of(rgb: av.VideoFrame) -> NDArray[np.uint8]:
+    """Return the pixels of a picture in rgb24, uint8 [H, W, 3], without copying them."""
+    (plane,) = rgb.planes
+    if plane.line_size < 3 * rgb.width or plane.buffer_size < plane.line_size * rgb.height:  # stored bottom-up
+        return cast("NDArray[np.uint8]", rgb.to_ndarray())
+    return np.ndarray((rgb.height, rgb.width, 3), np.uint8, buffer=memoryview(plane), strides=(plane.line_size, 3, 1))
 
 
 class FrameBuffer:

@@ -9,6 +9,7 @@ import math
 import mmap
 import os
 import tempfile
+import weakref
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -71,6 +72,7 @@ class Handover:
 
     Attributes:
         path: the file that a worker writes to.
+        is_mapped: whether the pixels that it returns stay in this storage.
 
     Raises:
         OSError: neither memory nor a temporary folder is available.
@@ -78,6 +80,8 @@ class Handover:
 
     def __init__(self) -> None:
         self._memory = os.memfd_create("bike clip") if shares_memory() else None
+        self._mapped: mmap.mmap | None = None
+        self.is_mapped = self._memory is not None
         if self._memory is not None:
             self.path = f"/proc/{os.getpid()}/fd/{self._memory}"
         else:
@@ -90,13 +94,15 @@ class Handover:
         Raises:
             ValueError: less was written than the shape requires.
         """
+        size = math.prod(shape)
         if self._memory is None:
             # Not mapped: Windows cannot remove a mapped file.
-            return np.fromfile(self.path, dtype=np.uint8, count=math.prod(shape)).reshape(shape)
-        # Load all pages at once: a page fault for each takes longer than the copy that is saved.
-        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
-        memory = mmap.mmap(self._memory, math.prod(shape), flags=flags)
-        return np.frombuffer(memory, dtype=np.uint8).reshape(shape)
+            return np.fromfile(self.path, dtype=np.uint8, count=size).reshape(shape)
+        if self._mapped is None or len(self._mapped) < size:
+            # Load all pages at once: a page fault for each takes longer than the copy that is saved.
+            flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+            self._mapped = mmap.mmap(self._memory, size, flags=flags)
+        return np.frombuffer(self._mapped, dtype=np.uint8, count=size).reshape(shape)
 
     def close(self) -> None:
         """Free the storage."""
@@ -105,6 +111,53 @@ class Handover:
         else:
             with suppress(OSError):  # a worker that is being killed may have it open; the folder is removed at the end
                 Path(self.path).unlink(missing_ok=True)
+
+
+class HandoverPool:
+    """Storage that is used again once its pixels are no longer referred to: new pages cost more than the copy."""
+
+    def __init__(self) -> None:
+        self._free: list[Handover] = []
+        self._is_closed = False
+
+    def take(self) -> Handover:
+        """Return storage that is not in use.
+
+        Raises:
+            OSError: neither memory nor a temporary folder is available.
+        """
+        return self._free.pop() if self._free else Handover()
+
+    def pixels(self, handover: Handover, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """Return the pixels that a worker wrote; the storage comes back when nothing refers to them any more.
+
+        Raises:
+            OSError, ValueError, MemoryError: see `Handover.pixels`.
+        """
+        try:
+            pixels = handover.pixels(shape)
+        except (OSError, ValueError, MemoryError):
+            self.give_back(handover)
+            raise
+        if not handover.is_mapped:
+            self.give_back(handover)
+            return pixels
+        assert isinstance(pixels.base, np.ndarray)  # all views, and tensors that share the memory, refer to it
+        weakref.finalize(pixels.base, self.give_back, handover).atexit = False
+        return pixels
+
+    def give_back(self, handover: Handover) -> None:
+        """Take back storage whose pixels nothing refers to."""
+        if self._is_closed:
+            handover.close()
+        else:
+            self._free.append(handover)
+
+    def close(self) -> None:
+        """Free the storage now, or when it comes back."""
+        self._is_closed = True
+        while self._free:
+            self._free.pop().close()
 
 
 @cache

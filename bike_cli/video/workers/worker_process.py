@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bike_cli.video.workers.failures import describe_exit, no_room, no_workers
 from bike_cli.video.workers.pool import TRIES
 from bike_cli.video.workers.processes import out_of_reach_of_signals, worker_context
-from bike_cli.video.workers.shared_memory import Handover
+from bike_cli.video.workers.shared_memory import Handover, HandoverPool
 
 _END_S = 10.0  # time for a killed process to end
 
@@ -32,7 +32,8 @@ class WorkerProcess:
     """
 
     def __init__(self, function: Callable[..., None], *arguments: object) -> None:
-        self._handovers: deque[Handover] = deque()
+        self._allowed: deque[Handover] = deque()  # that the process may fill, or has filled
+        self._pool = HandoverPool()
         self._end = ""
         context = worker_context()
         for tries_left in reversed(range(TRIES)):  # the fork server may have been killed
@@ -49,12 +50,12 @@ class WorkerProcess:
         Raises:
             WorkerError: there is no room for frames.
         """
-        while len(self._handovers) < number and not self._end:
+        while len(self._allowed) < number and not self._end:
             try:
-                handover = Handover()
+                handover = self._pool.take()
             except OSError as e:
                 raise no_room(e.strerror or str(e)) from e
-            self._handovers.append(handover)
+            self._allowed.append(handover)
             with suppress(OSError):  # the process died, which is noticed when its next message is read
                 self.link.send(handover.path)
 
@@ -64,11 +65,7 @@ class WorkerProcess:
         Raises:
             OSError, ValueError, MemoryError: they cannot be received.
         """
-        handover = self._handovers.popleft()
-        try:
-            return handover.pixels(shape)
-        finally:
-            handover.close()
+        return self._pool.pixels(self._allowed.popleft(), shape)
 
     def end(self, *, grace_s: float = 0.0) -> str:
         """Kill the process, unless it ends by itself; return how it ended.
@@ -86,8 +83,9 @@ class WorkerProcess:
         with suppress(ValueError):  # it cannot be killed, such as in a call to a dead network file system
             self._process.close()
         self.link.close()
-        while self._handovers:
-            self._handovers.popleft().close()
+        self._pool.close()
+        while self._allowed:
+            self._pool.give_back(self._allowed.popleft())
         return self._end
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bike_cli.video.streams.bins import bin_count, bins_before, end_of_bin, frames_of_bins, rows_of
@@ -23,6 +23,7 @@ def slow_frames(starts: list[Fraction], duration: Fraction, fps: float) -> list[
     return [max(i for i, start in enumerate(starts) if start <= middle) for middle in middles or [duration / 2]]
 
 
+@settings(deadline=None)
 @given(
     steps=st.lists(st.integers(1, 4000), min_size=1, max_size=30),
     last=st.integers(1, 4000),

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from barcode_films import numbers_of, write_barcodes
@@ -23,6 +25,7 @@ from bike_cli.records import Failure, Source
 from bike_cli.video.streams.values import FrameBatch, StreamEnd, StreamRequest
 from bike_cli.video.workers import shared_memory
 from bike_cli.video.workers.frame_stream import Event, FrameStream, interleave, split
+from bike_cli.video.workers.stream_worker import BATCH_BYTES
 
 DECODING = DecodingConfig()
 N = 150  # frames, at 25 per second
@@ -83,8 +86,6 @@ def test_a_batch_has_at_most_64_frames(film: Source) -> None:
 
 
 def test_a_batch_has_at_most_64_mib(tmp_path: Path) -> None:
-    from bike_cli.video.workers.stream_worker import BATCH_BYTES
-
     path = write_large(tmp_path / "film.mp4", n_frames=5)
 
     with FrameStream(Source.at(path), EACH, DECODING) as stream:
@@ -95,13 +96,11 @@ def test_a_batch_has_at_most_64_mib(tmp_path: Path) -> None:
     assert max(sizes) <= BATCH_BYTES == 64 * 2**20
 
 
-def write_large(path: Path, *, n_frames: int) -> Path:
-    import av
-
+def write_large(path: Path, *, n_frames: int, width: int = 3840, height: int = 2160) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = 3840, 2160, "yuv420p"
-        picture = av.VideoFrame.from_ndarray(np.zeros((2160, 3840, 3), np.uint8), format="rgb24")
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        picture = av.VideoFrame.from_ndarray(np.zeros((height, width, 3), np.uint8), format="rgb24")
         for i in range(n_frames):
             picture.pts = i
             container.mux(stream.encode(picture))
@@ -132,6 +131,22 @@ def test_batches_stay_valid_after_the_stream(film: Source) -> None:
     assert bins_of(batches) == ALL
 
 
+@needs_proc
+def test_memory_is_used_again_once_nothing_refers_to_its_frames(film: Source) -> None:
+    with FrameStream(film, EACH, DECODING) as stream:
+        batch = next(stream)
+        assert isinstance(batch, FrameBatch)
+        kept = batch.frames[3:5, ::2]  # a view
+        expected = kept.copy()
+        del batch
+        after_first = open_files()
+        rest = bins_of([event for event in stream if isinstance(event, FrameBatch)])
+
+        assert np.array_equal(kept, expected)
+        assert open_files() <= after_first + 1  # in place of the one that is kept
+    assert rest == {i: i for i in range(64, N)}
+
+
 def test_a_stream_begins_and_ends_where_it_is_told(film: Source) -> None:
     with FrameStream(film, StreamRequest(25, first_bin=40, end_bin=90), DECODING) as stream:
         *batches, end = stream
@@ -155,6 +170,49 @@ def test_any_name_reaches_the_worker(film: Source, tmp_path: Path, name: str) ->
 
     with FrameStream(Source.at(path), StreamRequest(1), DECODING) as stream:
         assert isinstance(next(stream), FrameBatch)
+
+
+# -- memory ----------------------------------------------------------------------------------------------------------
+
+
+def repeated(film: Path, to: Path, *, times: int) -> Path:
+    """Repeat the packets of a film of N frames."""
+    with av.open(str(film)) as source, av.open(str(to), "w") as target:
+        given = source.streams.video[0]
+        stream = target.add_stream_from_template(given)
+        packets = [(p, p.pts, p.dts) for p in source.demux(given) if p.size]
+        length = round(Fraction(N, 25) / given.time_base)
+        for i in range(times):
+            for packet, pts, dts in packets:
+                packet.pts, packet.dts = pts + i * length, dts + i * length
+                packet.stream, packet.time_base = stream, given.time_base
+                target.mux(packet)
+    return to
+
+
+def peak_of_worker(film: Path) -> int:
+    """Return the peak resident memory of a worker that streams a film, in bytes, at the last batch before its end."""
+    peak = 0
+    with FrameStream(Source.at(film), StreamRequest(2), DECODING) as stream:
+        for event in stream:
+            for worker in living_workers() if isinstance(event, FrameBatch) else ():
+                status = Path(f"/proc/{worker.pid}/status").read_text()
+                peaks = [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")]
+                peak = max([peak, *peaks])  # a process that has just ended has none
+    assert peak
+    return peak * 1024
+
+
+@needs_proc
+@pytest.mark.parametrize("name", ["film.mp4", "film.ts"])
+def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path, name: str) -> None:
+    film = write_large(tmp_path / "film.mp4", n_frames=N, width=320, height=240)
+    short = peak_of_worker(repeated(film, tmp_path / f"short {name}", times=6))  # 36 s: more than one batch
+
+    long = peak_of_worker(repeated(film, tmp_path / f"long {name}", times=100))  # 10 min
+
+    # Numbers about 15,000 packets take 3 MB; 1,200 pictures would take 132 MB.
+    assert long - short < 8 * 2**20
 
 
 # -- several at once -------------------------------------------------------------------------------------------------
@@ -347,7 +405,7 @@ def test_frames_that_cannot_be_received_are_a_failure(film: Source, monkeypatch:
 
 
 def test_a_full_temporary_folder_is_not_the_fault_of_a_video(film: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bike_cli.video.workers.worker_process.Handover", lambda: Full())
+    monkeypatch.setattr("bike_cli.video.workers.shared_memory.Handover", lambda: Full())
 
     with pytest.raises(WorkerError, match="temporary folder: has no room for video frames"):
         list(FrameStream(film, EACH, DECODING))
