@@ -26,6 +26,8 @@ app = typer.Typer(
 
     bike classify clip.mp4 -L "running, jumping"
 
+    bike spot match.mp4 -L "corner kick, goal"
+
     bike fewshot data/ --shots 4 --save actions.bike
 
     bike doctor
