@@ -40,8 +40,15 @@ REFUSED = {
         "top": "0",
         "explain": "perhaps",
     },
+    "spot": {
+        "fps": "0",
+        "min_duration": "0",
+        "threshold": "1",
+        "exclusive": "perhaps",
+        "timeline": "perhaps",
+    },
     "fewshot": {"shots": "0", "method": "guess", "trials": "0", "seed": "-1", "test_fraction": "1"},
-    "eval": {"protocol": "k600", "official": "perhaps", "resamples": "0", "official_batch": "0"},
+    "eval": {"protocol": "k600", "official": "perhaps", "resamples": "0", "official_batch": "0", "tiou": "9"},
     "finetune": {
         "frames": "1000",  # more than a temporal head has positions for
         "branch": "trunk",
@@ -87,6 +94,7 @@ def arguments(command: str, name: str, folder: Path, tmp_path: Path) -> list[obj
     """Return the arguments of a run that is valid without the setting."""
     own = {
         "classify": ("-L", "blue circle, red square"),
+        "spot": ("-L", "blue circle, red square"),
         "fewshot": ("--shots", "1") if name != "shots" else (),
         "finetune": ("--save", tmp_path / "run"),
     }

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from itertools import groupby, pairwise
-from typing import NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -19,6 +17,10 @@ from bike_cli.cli.terminal.console import plain, print_table, safe
 from bike_cli.cli.terminal.tables import ASCII_BARS, BARS, Screen, keep_ends, without_path
 from bike_cli.records import Failure, Segment, Timeline
 from bike_cli.wording import percent
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 NARROWEST = 40  # columns that a block needs; narrower terminals wrap it
 LABEL_SHARE = 3  # a label takes at most a third of the width
@@ -101,6 +103,8 @@ class _Block:
         widths = [max(len(cells[column]) for cells in rest) for column in range(3)]
         label_width = min(max(cell_len(safe(row.label)) for row in self._rows), self._width // LABEL_SHARE)
         cells = max(1, self._width - len(INDENT) - label_width - sum(widths) - 8)
+        import numpy as np
+
         edges_s = np.linspace(0.0, self._end_s(), cells + 1)
         found = []
         for row, (number, total, best) in zip(self._rows, rest, strict=True):
@@ -137,6 +141,8 @@ class _Block:
                 max((s.score for s in row.segments if s.start_s < stop_s and s.end_s > start_s), default=0.0)
                 for start_s, stop_s in pairwise(edges_s.tolist())
             ]
+        import numpy as np
+
         scores = timeline.scores[:, timeline.labels.index(row.label)]
         first = np.searchsorted(timeline.edges_s, edges_s[:-1], "right") - 1
         last = np.searchsorted(timeline.edges_s, edges_s[1:], "left")
