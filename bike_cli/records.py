@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from bike_cli.config import ScoreKind
 
-
 SHOWN_LABELS = 3  # of a prediction, on a screen
 
 
@@ -252,8 +251,7 @@ class Ranked:
     Args:
         score: its probability among the given labels; with `scores` sigmoid, `match`.
         cosine: the similarity of the video and the label's text.
-        match: the sigmoid of the scaled cosine plus the model's bias, which does not depend on the other labels; None
-            for a model without a bias.
+        match: the sigmoid of the scaled cosine plus the model's bias, whatever the other labels; None without a bias.
     """
 
     label: str
@@ -281,8 +279,8 @@ class Prediction(_ShowsShapes, _OnTimeline):
         timeline: of the frames of `saliency`, [T].
         frames: frames per clip.
         scores: what the scores of `ranked` are.
-        spotting: what weights the frames: `words`, `eot`, `all`, or `beginnings`, those of the label in a model without
-            features of tokens. None: nothing does, with mean pooling.
+        spotting: what weights the frames: `words`, `eot`, `all`, or the label's `beginnings`; None with mean pooling.
+        model_digest: stands for the weights and settings of the model, and of the attribute model, if there is one.
     """
 
     source: Source
@@ -294,6 +292,7 @@ class Prediction(_ShowsShapes, _OnTimeline):
     model: str
     scores: ScoreKind = "softmax"
     spotting: str | None = None
+    model_digest: str | None = None
 
     def __repr__(self) -> str:
         """Return the source and the best labels, short enough for one line; the fields have the rest."""
@@ -312,8 +311,7 @@ class Segment:
     """A part of a video in which a label is seen.
 
     Args:
-        start_s, end_s: bounds of the first and the last bin, in seconds from the start of the video; `end_s` is
-            exclusive.
+        start_s, end_s: bounds of the first and the last bin, in seconds of the video; `end_s` is exclusive.
         score: mean probability of the label over the bins in which it is more likely there than not, 0 to 1.
         peak_s: middle of the bin in which the label is most probable.
     """
@@ -349,6 +347,7 @@ class Timeline(_ShowsShapes):
         frames: number of different frames that were read.
         duration_s: length of the video; None where a source has no clock.
         warning: what a user should know about the frames, in one line.
+        model_digest: stands for the weights and settings of the model.
     """
 
     source: Source
@@ -362,6 +361,7 @@ class Timeline(_ShowsShapes):
     duration_s: float | None = None
     warning: str | None = None
     scores: NDArray[np.float32] | None = None
+    model_digest: str | None = None
 
     def __post_init__(self) -> None:
         check_shape("Timeline.edges_s", self.edges_s.shape, None)

@@ -6,13 +6,13 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from bike_cli.config import Device, EngineConfig, Precision, Recipe, Spot, TrainingRecord
 from bike_cli.engine.download.hub import HubSource
@@ -21,7 +21,7 @@ from bike_cli.engine.models.architecture import described
 from bike_cli.engine.models.catalogue import ran_in_0_1
 from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.engine.models.parts import Checkpoint
-from bike_cli.engine.models.weights import check_range, digest_of_weights
+from bike_cli.engine.models.weights import check_range, digest_of_weights, sample_of_weights
 from bike_cli.engine.towers.encoder import Encoder, adapt
 from bike_cli.engine.towers.placement import Placement, explain, place, spare_threads
 from bike_cli.engine.towers.text_tower import ImageTextModel
@@ -112,8 +112,7 @@ class Engine:
     @cached_property
     def identity(self) -> str:
         """A hash of all that `VideoFeatures` depend on: the encoder and the temporal head."""
-        head = {} if self.temporal_head is None else self.temporal_head.state_dict()
-        how = ""
+        head, how = _weights_of(self.temporal_head), ""
         if not ran_in_0_1(self.clip_config):
             how = f"{hashlib.sha256(described(self.clip_config, image_alone=True).encode()).hexdigest()} "
         return f"{self.encoder.identity} {how}{digest_of_weights(head)}"
@@ -125,15 +124,39 @@ class Engine:
         Unlike `identity`, it is the same on every device and in every precision.
         """
         self.encoder.text_tower.check_present()
-        model = self.encoder.model
-        facts: tuple[object, ...] = (self.encoder.recipe, self.encoder.reads_clips, described(self.clip_config))
-        if ran_in_0_1(self.clip_config) and not self.encoder.reads_clips:
-            facts = (self.encoder.recipe, sorted({name for name in _class_names(model) if name.endswith("GELU")}))
-        how = hashlib.sha256(repr(facts).encode()).hexdigest()
-        head = {} if self.temporal_head is None else self.temporal_head.state_dict()
+        clip, head = self.encoder.model.state_dict(), _weights_of(self.temporal_head)
+        how = hashlib.sha256(repr(self._facts).encode()).hexdigest()
         tokenizer = self.encoder.tokenizer
         texts = f"-{tokenizer.fingerprint}" if isinstance(tokenizer, FileTokenizer) else ""
-        return f"{how[:16]}-{digest_of_weights(model.state_dict())[:32]}-{digest_of_weights(head)[:16]}{texts}"
+        return f"{how[:16]}-{digest_of_weights(clip)[:32]}-{digest_of_weights(head)[:16]}{texts}"
+
+    @cached_property
+    def short_digest(self) -> str:
+        """Eight digits that stand for the model, on every device and in every precision.
+
+        They cover a sample of all weights, what `fingerprint` covers besides weights, and the recipe. Hashing a sample
+        takes milliseconds, and all weights up to seconds. Training changes nearly all numbers, so a sample shows it.
+        """
+        self.encoder.text_tower.check_present()
+        tokenizer, recipe = self.encoder.tokenizer, self.recipe
+        parts = [
+            repr(self._facts),
+            tokenizer.fingerprint if isinstance(tokenizer, FileTokenizer) else "",
+            repr(sorted((name, value) for name, value in asdict(recipe).items() if value != getattr(Recipe, name))),
+            *(
+                digest_of_weights(sample_of_weights(_weights_of(module)))
+                for module in (self.encoder.model, self.temporal_head, self.attribute_head)
+            ),
+        ]
+        return hashlib.blake2b("\0".join(parts).encode(), digest_size=4).hexdigest()
+
+    @property
+    def _facts(self) -> tuple[object, ...]:
+        """What is computed with the weights, and how images are prepared."""
+        if ran_in_0_1(self.clip_config) and not self.encoder.reads_clips:
+            activations = {name for name in _class_names(self.encoder.model) if name.endswith("GELU")}
+            return self.encoder.recipe, sorted(activations)
+        return self.encoder.recipe, self.encoder.reads_clips, described(self.clip_config)
 
     def check_frames(self, frames: int) -> None:
         """Raise UsageError if a clip of this many frames is too long for the temporal head."""
@@ -219,6 +242,10 @@ def assemble(checkpoint: Checkpoint, placement: Placement, *, compiled: bool = F
         training=checkpoint.training,
         source=checkpoint.source,
     )
+
+
+def _weights_of(module: nn.Module | None) -> Mapping[str, Tensor]:
+    return {} if module is None else module.state_dict()
 
 
 def _class_names(model: ImageTextModel) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeVar
 
 import numpy as np
@@ -97,6 +97,11 @@ class Classifier:
         if self.branch is None or self.branch.engine is self.engine:
             return (self.engine,)
         return self.engine, self.branch.engine
+
+    @cached_property
+    def model_digest(self) -> str:
+        """Stands for `engines` in records: eight digits for each."""
+        return "-".join(engine.short_digest for engine in self.engines)
 
     @property
     def spotting(self) -> str | None:
@@ -239,6 +244,7 @@ class Classifier:
             model=self.engine.name,
             scores=kind,
             spotting=self.spotting,
+            model_digest=self.model_digest,
         )
 
     def _head_views(self, head: Head, informed: Tensor) -> Views:

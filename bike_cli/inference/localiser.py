@@ -75,6 +75,7 @@ class Localiser:
             duration_s=video.duration_s,
             warning=video.warning,
             scores=None if located.chances is None else located.chances.numpy(),
+            model_digest=self.engine.short_digest,
         )
 
     def _segment(self, run: Run, video: BinFeatures, middles_s: NDArray[np.float64]) -> Segment:

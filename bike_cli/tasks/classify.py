@@ -65,15 +65,20 @@ def classify(
     labels = default_labels(engine, saved) if labels is None else labels
     classifier = prepare(engine, labels, config, saved)
     classifier.check_scores(config.scores)
-    if len(labels) == 1 and config.scores == "softmax":
-        problem = "is the only label, so its score is 1.0 whatever a video shows"
-        logger.warning("label %r: %s; add labels of what else videos may show", labels[0], problem)
+    _warn_of_a_single_label(labels, config)
+    _ = classifier.model_digest  # reads the weights, before they may be freed
     if releases_text and (classifier.branch is None or classifier.branch.weight == 0):  # else it reads sentences
         for used in classifier.engines:
             used.encoder.text_tower.release()
     answers = _answers(classifier, config, sources, pool, spent or Timings())
     next(answers)
     return cast("Iterator[Prediction | Failure]", answers)
+
+
+def _warn_of_a_single_label(labels: Sequence[str], config: ClassifyConfig) -> None:
+    if len(labels) == 1 and config.scores == "softmax":
+        problem = "is the only label, so its score is 1.0 whatever a video shows"
+        logger.warning("label %r: %s; add labels of what else videos may show", labels[0], problem)
 
 
 def _answers(

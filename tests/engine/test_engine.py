@@ -1,6 +1,10 @@
 """The engine: loading a model and encoding clips."""
 
 import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -9,7 +13,9 @@ import torch
 
 from bike_cli.engine.engine import Engine, assemble, load
 from bike_cli.engine.models.catalogue import ran_in_0_1
-from bike_cli.engine.models.parts import Checkpoint
+from bike_cli.engine.models.checkpoints import open_checkpoint
+from bike_cli.engine.models.folder import save_folder
+from bike_cli.engine.models.parts import Checkpoint, new_attribute, new_temporal
 from bike_cli.engine.towers.placement import place
 from bike_cli.errors import ModelError, UsageError
 from bike_cli.records import Clip, FrameTimes, Source
@@ -73,6 +79,41 @@ def test_hashes_of_models_that_0_1_ran_are_as_they_were() -> None:
 
     assert engine.fingerprint == f"6d826ca381a18395-434a9278ca96289e060fad20d1f33ccb-{head[:16]}"
     assert engine.identity.split()[1:] == ["be7a6f247fc3c068f4905544e55ba12ea85a78976ec7b6002fdb3d147ce1ae22", head]
+
+
+def test_the_short_digest_is_the_same_on_every_device_and_in_a_copy(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint("tiny")
+    engine = assemble(checkpoint, place("cpu", "fp32"))
+    save_folder(tmp_path, checkpoint)
+
+    others = [load("tiny", device="cpu", precision="bf16"), load(str(tmp_path), device="cpu")]
+
+    assert re.fullmatch("[0-9a-f]{8}", engine.short_digest)
+    assert {other.short_digest for other in others} == {engine.short_digest}
+
+
+def trained(checkpoint: Checkpoint) -> Checkpoint:
+    for parameter in checkpoint.clip.transformer.parameters():
+        parameter.data += 1e-6 * torch.randn_like(parameter)
+    return checkpoint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        trained,
+        lambda c: replace(c, recipe=replace(c.recipe, template="class")),
+        lambda c: replace(c, image=replace(c.image, mean=(0.1, 0.2, 0.3))),
+        lambda c: replace(c, temporal_head=new_temporal(c.clip, seed=9)),
+        lambda c: replace(c, attribute_head=new_attribute(c.clip, seed=9)),
+    ],
+    ids=["weights", "recipe", "image", "temporal head", "attribute head"],
+)
+def test_the_short_digest_covers_all_that_scores_depend_on(change: Callable[[Checkpoint], Checkpoint]) -> None:
+    checkpoint = open_checkpoint("tiny")
+    before = assemble(checkpoint, place("cpu", "fp32")).short_digest
+
+    assert assemble(change(checkpoint), place("cpu", "fp32")).short_digest != before
 
 
 @pytest.mark.parametrize(

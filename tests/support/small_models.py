@@ -1,6 +1,7 @@
 """Small models with random weights, one for each kind of image tower."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import open_clip
@@ -12,6 +13,8 @@ from safetensors.torch import save_file
 
 from bike_cli.config import Recipe
 from bike_cli.engine.heads.bike import AttributeHead, TemporalTransformer
+from bike_cli.engine.models.checkpoints import open_checkpoint
+from bike_cli.engine.models.folder import save_folder
 from bike_cli.engine.models.parts import Checkpoint, build_clip
 from bike_cli.engine.towers.transforms import ImageRecipe
 
@@ -47,6 +50,14 @@ def tiny_checkpoint(tower: str = "vit") -> Checkpoint:
         attribute_head=AttributeHead(48).eval(),
         licence="MIT",
     )
+
+
+def write_tiny(folder: Path, *, scale: float = 1, name: str = "mine") -> Path:
+    """Write a copy of the bundled model to a folder, with a scaled projection of the texts."""
+    checkpoint = replace(open_checkpoint("tiny"), name=name)
+    checkpoint.clip.text_projection.data *= scale
+    save_folder(folder, checkpoint)
+    return folder
 
 
 def register(patch: pytest.MonkeyPatch) -> None:

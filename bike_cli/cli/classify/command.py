@@ -138,10 +138,11 @@ def _answers(
 ) -> Iterator[Prediction | Failure]:
     engine = running.load()
     existing.check_model(engine.name)
+    existing.check_digest(engine.name, engine.short_digest)
     from bike_cli.tasks.classify import classify as run
 
     with loading("labels", quiet=request.quiet):
-        return run(
+        answers = run(
             engine,
             sources,
             labels,
@@ -150,6 +151,15 @@ def _answers(
             saved=request.saved,
             releases_text=engine.encoder.text_tower.parameters > LARGE_TEXT_TOWER,
         )
+    return _checked(answers, existing)
+
+
+def _checked(answers: Iterable[Prediction | Failure], existing: ExistingRecords) -> Iterator[Prediction | Failure]:
+    """Yield the answers; raise UsageError before one that another version of the attribute model gives."""
+    for answer in answers:
+        if isinstance(answer, Prediction) and answer.model_digest is not None:
+            existing.check_digest(answer.model, answer.model_digest)
+        yield answer
 
 
 def _console_of_bar(stream: TextIO, writer: Writer, *, quiet: bool) -> Console | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bike_cli.cli.terminal.json_text import JsonObject, rounded, significant
 from bike_cli.cli.terminal.record_writers import Cell, failure_as_object
+from bike_cli.cli.videos.existing import DIGEST
 from bike_cli.records import Failure, Prediction, Ranked
 
 RANKED = ("label", "score", "cosine", "match")  # of each label
@@ -27,6 +28,7 @@ def as_object(record: Prediction | Failure, settings: str | None = None) -> Json
         "attributes": [{"phrase": a.phrase, "cosine": rounded(a.cosine)} for a in record.attributes],
         "scores": record.scores,
         "model": record.model,
+        **({} if record.model_digest is None else {DIGEST: record.model_digest}),
         **({} if settings is None else {"settings": settings}),
         "frames": record.frames,
         "duration_s": None if record.duration_s is None else rounded(record.duration_s, 3),

@@ -164,6 +164,7 @@ def _timelines(
 ) -> Iterator[Timeline | Failure]:
     engine = running.load()
     existing.check_model(engine.name)
+    existing.check_digest(engine.name, engine.short_digest)
     from bike_cli.tasks.spot import spot as run
 
     with loading("labels", quiet=request.quiet):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bike_cli.cli.terminal.json_text import JsonObject, rounded, significant
 from bike_cli.cli.terminal.record_writers import Cell, failure_as_object
+from bike_cli.cli.videos.existing import DIGEST
 from bike_cli.records import Failure, Segment, Source, Timeline
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def as_object(record: Record, settings: str | None = None, *, timeline: bool = F
         "segments": [_segment(segment, clip) for segment, clip in zip(found.segments, clips, strict=True)],
         **best,
         "model": found.model,
+        **({} if found.model_digest is None else {DIGEST: found.model_digest}),
         **({} if settings is None else {"settings": settings}),
         "fps": rounded(found.fps),
         "frames": found.frames,

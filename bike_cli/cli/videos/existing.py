@@ -20,6 +20,7 @@ from bike_cli.wording import count
 
 logger = logging.getLogger(__name__)
 
+DIGEST = "model_digest"  # key in records; earlier versions did not write it
 RETRIED = frozenset({"internal"})  # kinds of failure that are not the video's fault
 
 
@@ -39,12 +40,14 @@ class ExistingRecords:
             retried.
         n_retried: the number of those failures; nothing else here counts them.
         model: the model that made the predictions; None without predictions.
+        digest: stands for its weights and settings; None without predictions, and in records of earlier versions.
     """
 
     name: str = ""
     ranges: list[tuple[int, int]] = field(default_factory=list)
     n_retried: int = 0
     model: str | None = None
+    digest: str | None = None
     tally: Tally = field(default_factory=Tally)
     _left: Counter[bytes] = field(default_factory=Counter)
 
@@ -66,6 +69,19 @@ class ExistingRecords:
             raise UsageError(
                 f"{self.name}: contains answers of the model {self.model}, and this run uses {model}; "
                 f"use --model {self.model}, or another -o",
+                settings=("model",),
+            )
+
+    def check_digest(self, model: str, digest: str) -> None:
+        """Raise UsageError if a model of the same name, but with other weights or settings, made the records.
+
+        Args:
+            digest: of the model alone, or as in records, with that of an attribute model.
+        """
+        if self.digest is not None and self.digest != digest and not self.digest.startswith(f"{digest}-"):
+            raise UsageError(
+                f"{self.name}: contains answers of another version of the model {model} (its digest was {self.digest} "
+                f"and is now {digest}); restore its weights and settings, or choose another -o",
                 settings=("model",),
             )
 
@@ -91,10 +107,15 @@ class ExistingRecords:
         if not isinstance(path, str):
             raise not_a_record(where)
         if record.get("status") == "ok":
-            model = wanted.check(record, where=where)
+            model, digest = wanted.check(record, where=where), record.get(DIGEST)
+            if not isinstance(digest, str | None):
+                raise not_a_record(where)
             if self.model not in (None, model):
                 raise UsageError(f"{where}: the model is {model}, and {self.model} above; split the file")
-            self.model = model
+            if digest is not None and self.digest not in (None, digest):
+                problem = f"the digest of the model is {digest}, and {self.digest} above"
+                raise UsageError(f"{where}: {problem}; split the file")
+            self.model, self.digest = model, digest or self.digest
             self.tally.ok += 1
         elif isinstance(error, dict) and isinstance(error.get("type"), str):
             if error["type"] in RETRIED:

@@ -38,6 +38,7 @@ INERT: list[Callable[..., object] | tuple[Callable[..., object], str]] = [(Order
 UNWRITABLE = (OSError, SafetensorError)  # what writing weights raises
 MAX_EXPANSION = 2**30  # bytes of tensors that the file does not hold
 MAX_NAME = 80  # characters of a tensor's name in a message
+SAMPLE = 2**14  # numbers of a tensor that stand for all of them
 
 
 class State(NamedTuple):
@@ -270,3 +271,9 @@ def digest_of_weights(weights: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def sample_of_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return at most `SAMPLE` numbers of each tensor, evenly spaced, the first one included."""
+    flat = {name: tensor.detach().flatten() for name, tensor in weights.items()}
+    return {name: tensor[:: max(1, -(-tensor.numel() // SAMPLE))] for name, tensor in flat.items()}

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -12,11 +13,13 @@ from pathlib import Path
 
 import pytest
 from invoke import BIKE, ONE_THREAD, Interrupted, Ran, bike, bike_on_terminal
+from small_models import write_tiny
 
 from bike_cli.cli.classify import writers
 from bike_cli.cli.classify.rows import as_object
 from bike_cli.cli.terminal import output_file
 from bike_cli.cli.terminal.output_file import part_of
+from bike_cli.engine import engine
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.records import Failure, Prediction
 
@@ -314,6 +317,65 @@ def test_another_model_is_refused(clips: Path, labels: Path, answers: Path) -> N
     ran = classify(clips / "red_square.mp4", clips / "x.mp4", "-l", labels, "-o", answers, "--resume")
 
     assert result(ran).startswith(f"{answers}: contains answers of the model large, and this run uses tiny; use")
+
+
+def test_other_weights_of_the_same_name_are_refused(listed: Path, clips: Path, labels: Path, tmp_path: Path) -> None:
+    answers, first = tmp_path / "answers.jsonl", write_tiny(tmp_path / "first")
+    bike("classify", clips / "red_square.mp4", "-l", labels, "-m", first, "-o", answers)
+    before = answers.read_bytes()
+
+    ran = resume(listed, labels, answers, "-m", write_tiny(tmp_path / "other", scale=1.5))
+
+    digest = read(answers)[0]["model_digest"]
+    assert result(ran).startswith(
+        f"{answers}: contains answers of another version of the model mine (its digest was {digest} and is now "
+    )
+    assert result(ran).rstrip().endswith("restore its weights and settings, or choose another -o")
+    assert answers.read_bytes() == before
+    copied = shutil.copytree(first, tmp_path / "copy")
+    assert resume(listed, labels, answers, "-m", copied).exit_code == ExitCode.SOME_FAILED
+    assert {record["model_digest"] for record in read(answers) if record["status"] == "ok"} == {digest}
+
+
+def test_other_weights_of_the_attribute_model_are_refused(
+    listed: Path, clips: Path, labels: Path, tmp_path: Path
+) -> None:
+    answers, flag = tmp_path / "answers.jsonl", ("--attributes", "shapes", "--attribute-model", tmp_path / "seen")
+    write_tiny(tmp_path / "seen")
+    assert classify(clips / "red_square.mp4", "-l", labels, "-o", answers, *flag).exit_code == ExitCode.DONE
+    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{8}", str(read(answers)[0]["model_digest"]))
+    engine.load.cache_clear()  # type: ignore[attr-defined] # other tests load each model once
+    write_tiny(tmp_path / "seen", scale=1.5)
+
+    ran = resume(listed, labels, answers, *flag)
+
+    assert "contains answers of another version of the model tiny" in result(ran)
+
+
+def test_a_file_without_digests_is_completed_and_they_are_compared_from_then_on(
+    listed: Path, labels: Path, answers: Path, tmp_path: Path
+) -> None:
+    lines = re.sub('"model_digest": "[0-9a-f]{8}", ', "", answers.read_text()).splitlines(True)
+    answers.write_text("".join(lines[:-2]))
+
+    done = resume(listed, labels, answers)
+    answers.write_bytes(b"".join(answers.read_bytes().splitlines(True)[:-1]))
+    other = resume(listed, labels, answers, "-m", write_tiny(tmp_path / "other", scale=1.5, name="tiny"))
+
+    assert done.exit_code == ExitCode.SOME_FAILED, done.stderr
+    assert ["model_digest" in record for record in read(answers)] == [False] * 5 + [True]
+    assert "contains answers of another version of the model tiny" in result(other)
+
+
+def test_records_of_two_digests_in_one_file_are_refused(listed: Path, labels: Path, answers: Path) -> None:
+    lines = answers.read_text().splitlines(True)
+    lines[1] = re.sub('"model_digest": "[0-9a-f]{8}"', '"model_digest": "01234567"', lines[1])
+    answers.write_text("".join(lines))
+
+    ran = resume(listed, labels, answers)
+
+    digest = json.loads(lines[0])["model_digest"]
+    assert result(ran) == f"{answers}:2: the digest of the model is 01234567, and {digest} above; split the file\n"
 
 
 @pytest.mark.parametrize(

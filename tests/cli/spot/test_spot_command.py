@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from films import FPS, drawn, write_video
 from invoke import Ran, bike, bike_on_terminal
+from small_models import write_tiny
 
 from bike_cli.errors import ExitCode
 
@@ -38,7 +39,8 @@ def test_a_pipe_gets_json_lines(films: Path) -> None:
 
     assert (ran.exit_code, ran.stderr) == (ExitCode.DONE, "")
     first, second = ran.records
-    assert list(first) == ["path", "status", "segments", "model", "settings", "fps", "frames", "duration_s"]
+    model = ["model", "model_digest", "settings"]
+    assert list(first) == ["path", "status", "segments", *model, "fps", "frames", "duration_s"]
     (segment,) = first["segments"]  # type: ignore[misc]
     assert segment["label"] == "red square"
     assert (segment["start_s"], segment["end_s"]) == pytest.approx((2.0, 5.0), abs=0.25)
@@ -114,6 +116,20 @@ def test_a_run_is_resumed(films: Path, tmp_path: Path) -> None:
     assert resumed.stderr.startswith("1 video: 1 ok")
     assert other.exit_code == ExitCode.USAGE
     assert "was made with other labels or settings, which change segments" in other.stderr
+
+
+def test_other_weights_of_the_same_name_are_refused(films: Path, tmp_path: Path) -> None:
+    found = tmp_path / "found.jsonl"
+    first, other = write_tiny(tmp_path / "first"), write_tiny(tmp_path / "other", scale=1.5)
+    assert spot(films / "b.mp4", "-m", first, "-o", found).exit_code == ExitCode.DONE
+    before = found.read_bytes()
+
+    ran = spot(films, "-m", other, "-o", found, "--resume")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert f"{found}: contains answers of another version of the model mine (its digest was " in ran.stderr
+    assert found.read_bytes() == before
+    assert spot(films, "-m", shutil.copytree(first, tmp_path / "copy"), "-o", found, "--resume").exit_code == 0
 
 
 def test_clips_are_cut(films: Path, tmp_path: Path) -> None:

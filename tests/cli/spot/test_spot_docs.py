@@ -22,7 +22,7 @@ def documented(table: str) -> set[str]:
 
 
 def test_the_fields_of_records_are_documented() -> None:
-    warned = timeline(segment("goal", 1, 2), scores=True, warning="careful")
+    warned = timeline(segment("goal", 1, 2), scores=True, warning="careful", model_digest="4567abcd")
     records = [as_object(record, "01234567", timeline=True) for record in (warned, timeline(), failure())]
 
     assert documented("record") == {name for record in records for name in record}

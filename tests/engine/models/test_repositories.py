@@ -96,6 +96,7 @@ def test_the_fingerprint_covers_the_tokenizer(tmp_path: Path) -> None:
     after = assembled(open_checkpoint(str(repository)))
 
     assert before.fingerprint != after.fingerprint
+    assert before.short_digest != after.short_digest
     assert before.identity == after.identity  # features of frames do not depend on it
 
 
@@ -116,6 +117,7 @@ def test_the_fingerprint_covers_what_has_no_weights(tmp_path: Path, change: dict
     texts = ["Riding, a bike!"]
     assert not torch.allclose(before.encode_texts(texts).classes, after.encode_texts(texts).classes, atol=1e-5)
     assert before.fingerprint != after.fingerprint
+    assert before.short_digest != after.short_digest
 
 
 @pytest.mark.parametrize("change", [{"head_width": 8}, {"pool_type": "avg"}, {"norm_kwargs": {"eps": 0.1}}])
@@ -134,6 +136,7 @@ def test_features_of_frames_are_not_shared_with_a_tower_of_the_same_weights(
     assert not torch.allclose(features(before)[0], features(after)[0], atol=1e-5)
     assert before.identity != after.identity
     assert before.fingerprint != after.fingerprint
+    assert before.short_digest != after.short_digest
 
 
 def test_the_fingerprint_does_not_depend_on_how_defaults_are_written(tmp_path: Path) -> None:
