@@ -169,6 +169,24 @@ def command(
     return call
 
 
+def with_flags_of(other: Callable[..., None]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that gives a command the flags of another one, in place of its parameter `**flags`."""
+
+    def decorate(run: Callable[..., None]) -> Callable[..., None]:
+        own = [p for p in _resolved_parameters(run) if p.kind is not p.VAR_KEYWORD]
+        parameters = [*own, *_resolved_parameters(other)]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        return run
+
+    return decorate
+
+
+def _resolved_parameters(run: Callable[..., None]) -> list[inspect.Parameter]:
+    hints = typing.get_type_hints(run, include_extras=True)
+    return [p.replace(annotation=hints[p.name]) for p in inspect.signature(run).parameters.values()]
+
+
 @contextmanager
 def _explaining_keys(requested: Iterable[Field[Any]]) -> Iterator[None]:
     """Say of a key in a config file that it is a flag of the command, if it is."""

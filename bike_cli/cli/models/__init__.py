@@ -1,1 +1,1 @@
-"""The command `bike eval`."""
+"""The command `bike models`."""

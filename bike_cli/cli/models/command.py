@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,7 @@ import typer
 
 from bike_cli.cli import options as o
 from bike_cli.cli.completion import families, licences, model_names
+from bike_cli.cli.flags import with_flags_of
 from bike_cli.cli.help import BikeCommand, BikeGroup
 from bike_cli.cli.terminal.console import check_stdout, handle_errors, notice, print_usage, stdout
 from bike_cli.cli.terminal.json_text import as_json
@@ -42,43 +43,6 @@ Installed = Annotated[bool, o.switch("--installed", help="List only models on th
 Json = Annotated[bool, o.switch("--json", help="Print one JSON object per line.")]
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Which models to list, according to the flags."""
-
-    everything: bool
-    family: str | None
-    licence: str | None
-    max_size: str | None
-    installed: bool
-
-    @property
-    def by_family(self) -> bool:
-        """Whether to list tags without a short name as well."""
-        return self.everything or any(value is not None for value in (self.family, self.licence, self.max_size))
-
-
-@models_app.callback()
-def models_command(
-    context: typer.Context,
-    everything: Everything = False,
-    family: Family = None,
-    licence: Licence = None,
-    max_size: MaxSize = None,
-    installed: Installed = False,
-    json_lines: Json = False,
-    verbose: o.Verbose = 0,
-) -> None:
-    """List models with their sizes, inputs and licences, download them, and verify downloads."""
-    selection = Selection(everything, family, licence, max_size, installed)
-    command = context.invoked_subcommand
-    if command is None:
-        _list(selection, json_lines=json_lines, verbose=verbose)
-    elif selection.by_family or installed or json_lines or verbose:
-        with handle_errors():
-            raise UsageError(f"bike models {command}: flags must follow {command}; move them")
-
-
 @models_app.command("list", cls=BikeCommand)
 def list_command(
     everything: Everything = False,
@@ -95,25 +59,14 @@ def list_command(
 
     bike models --licence apache --max-size 2GB
     """
-    selection = Selection(everything, family, licence, max_size, installed)
-    _list(selection, json_lines=json_lines, verbose=verbose)
-
-
-def _list(selection: Selection, *, json_lines: bool, verbose: int) -> None:
     with handle_errors(verbose=verbose):
         check_stdout("list", way_out="redirect it to a file")
-        max_bytes = None if selection.max_size is None else o.size_in_bytes(selection.max_size)
+        max_bytes = None if max_size is None else o.size_in_bytes(max_size)
         from bike_cli.cli.models.tables import show_families, show_names
         from bike_cli.engine.models.listing import known_models, selected
 
         known = known_models()
-        models = selected(
-            known,
-            family=selection.family,
-            licence=selection.licence,
-            max_bytes=max_bytes,
-            installed=selection.installed,
-        )
+        models = selected(known, family=family, licence=licence, max_bytes=max_bytes, installed=installed)
         if json_lines or not sys.stdout.isatty():
             for model in models:
                 typer.echo(as_json(asdict(model)))
@@ -122,7 +75,7 @@ def _list(selection: Selection, *, json_lines: bool, verbose: int) -> None:
             notice("no model matches these filters", level="warning")
             return
         console = stdout()
-        if selection.by_family:
+        if everything or any(value is not None for value in (family, licence, max_size)):
             show_families(console, models)
             return
         tags = [model for model in models if "," in model.name]
@@ -130,8 +83,20 @@ def _list(selection: Selection, *, json_lines: bool, verbose: int) -> None:
         short = {(model.arch, model.tag) for model in known if "," not in model.name}
         here = [model for model in tags if model.bytes_on_disk is not None and (model.arch, model.tag) not in short]
         show_names(console, [*(model for model in models if "," not in model.name), *here])
-        if not selection.installed:
+        if not installed:
             typer.echo(f"bike also runs {len(tags)} open_clip tags; to list them: bike models --all", err=True)
+
+
+@models_app.callback()
+@with_flags_of(list_command)
+def models_command(context: typer.Context, **flags: object) -> None:
+    """List models with their sizes, inputs and licences, download them, and verify downloads."""
+    command = context.invoked_subcommand
+    if command is None:
+        list_command(**flags)  # type: ignore[arg-type]
+    elif any(flags.values()):
+        with handle_errors():
+            raise UsageError(f"bike models {command}: flags must follow {command}; move them")
 
 
 @models_app.command("pull", cls=BikeCommand)
