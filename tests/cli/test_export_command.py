@@ -3,14 +3,13 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import open_clip
 import pytest
 import torch
+from full_disk import files_of_at_most
 from invoke import Ran, bike, bike_on_terminal
 
 from bike_cli.config import Recipe
@@ -291,18 +290,6 @@ def test_the_file_that_is_read_is_not_overwritten(tmp_path: Path, model_name: st
 
     assert "a.pt: is read by this command and would be overwritten" in error_of(ran)
     assert (tmp_path / "a.pt").read_text() == "weights"
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Let the system refuse to write larger files, as a full disk does."""
-    resource = pytest.importorskip("resource", reason="no such limit on Windows")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("arguments", [("{here}/mine",), ("{here}/a.pt", "--official", "-q")])

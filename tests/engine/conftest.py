@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from huggingface_hub import constants
 from numpy.typing import NDArray
-from small_models import register, tiny_checkpoint
+from small_models import assembled, register, tiny_checkpoint
 
-from bike_cli.engine.engine import Engine, assemble, load
+from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.models.parts import Checkpoint
-from bike_cli.engine.towers.placement import place
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = next((p for p in (ROOT / "shared/golden", ROOT.parent / "shared/golden") if p.is_dir()), None)
@@ -25,7 +24,7 @@ def checkpoint() -> Checkpoint:
 
 @pytest.fixture(scope="session")
 def engine(checkpoint: Checkpoint) -> Engine:
-    return assemble(checkpoint, place("cpu", "fp32"))
+    return assembled(checkpoint)
 
 
 @pytest.fixture(scope="session")

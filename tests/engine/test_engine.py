@@ -10,13 +10,13 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from small_models import assembled
 
-from bike_cli.engine.engine import Engine, assemble, load
+from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.models.catalogue import ran_in_0_1
 from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.engine.models.folder import save_folder
 from bike_cli.engine.models.parts import Checkpoint, new_attribute, new_temporal
-from bike_cli.engine.towers.placement import place
 from bike_cli.errors import ModelError, UsageError
 from bike_cli.records import Clip, FrameTimes, Source
 
@@ -49,7 +49,7 @@ def test_a_model_without_a_temporal_head_leaves_frames_alone(checkpoint: Checkpo
     )
     frames = torch.randn(2, 90, 48)
 
-    assert assemble(plain, place("cpu", "fp32")).temporal(frames) is frames
+    assert assembled(plain).temporal(frames) is frames
 
 
 def test_more_frames_than_the_head_has_positions_is_a_usage_error(engine: Engine) -> None:
@@ -83,7 +83,7 @@ def test_hashes_of_models_that_0_1_ran_are_as_they_were() -> None:
 
 def test_the_short_digest_is_the_same_on_every_device_and_in_a_copy(tmp_path: Path) -> None:
     checkpoint = open_checkpoint("tiny")
-    engine = assemble(checkpoint, place("cpu", "fp32"))
+    engine = assembled(checkpoint)
     save_folder(tmp_path, checkpoint)
 
     others = [load("tiny", device="cpu", precision="bf16"), load(str(tmp_path), device="cpu")]
@@ -111,9 +111,9 @@ def trained(checkpoint: Checkpoint) -> Checkpoint:
 )
 def test_the_short_digest_covers_all_that_scores_depend_on(change: Callable[[Checkpoint], Checkpoint]) -> None:
     checkpoint = open_checkpoint("tiny")
-    before = assemble(checkpoint, place("cpu", "fp32")).short_digest
+    before = assembled(checkpoint).short_digest
 
-    assert assemble(change(checkpoint), place("cpu", "fp32")).short_digest != before
+    assert assembled(change(checkpoint)).short_digest != before
 
 
 @pytest.mark.parametrize(

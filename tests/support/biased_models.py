@@ -3,12 +3,12 @@
 import math
 
 import torch
+from small_models import assembled
 from text_configs import random_model, small_config
 
 from bike_cli.config import Recipe
-from bike_cli.engine.engine import Engine, assemble
+from bike_cli.engine.engine import Engine
 from bike_cli.engine.models.parts import Checkpoint
-from bike_cli.engine.towers.placement import place
 from bike_cli.engine.towers.transforms import ImageRecipe
 
 SCALE, BIAS = 40.0, -10.0
@@ -28,4 +28,4 @@ def biased_checkpoint(bias: float | None = BIAS) -> Checkpoint:
 
 def biased_engine(bias: float | None = BIAS) -> Engine:
     """Return the engine of `biased_checkpoint`, on the CPU."""
-    return assemble(biased_checkpoint(bias), place("cpu", "fp32"))
+    return assembled(biased_checkpoint(bias))

@@ -2,11 +2,18 @@
 
 import json
 import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from text_configs import random_model, small_config
+from torch import Tensor
+
+from bike_cli.engine.engine import Engine
+from bike_cli.records import Prompt
 
 TOKENIZERS = Path(__file__).parents[1] / "engine" / "towers" / "tokenizers"
 PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic", "resize_mode": "squash"}
@@ -37,6 +44,22 @@ def write_repository(folder: Path, arch: str, tokenizer: str | None = None, **ch
     content = {"model_cfg": {**written, **changes}, "preprocess_cfg": PREPROCESS}
     (folder / "open_clip_config.json").write_text(json.dumps(content))
     return folder
+
+
+@contextmanager
+def changing_config(repository: Path) -> Iterator[dict[str, Any]]:
+    """Yield the configuration of a repository, and write it with the changes of the caller."""
+    file = repository / "open_clip_config.json"
+    content = json.loads(file.read_text())
+    yield content
+    file.write_text(json.dumps(content))
+
+
+def features(engine: Engine, texts: Sequence[str]) -> list[Tensor]:
+    """Return what a model computes for two frames and for texts: features of frames, of texts, and of their words."""
+    frames = torch.arange(2 * 20 * 30 * 3, dtype=torch.uint8).reshape(2, 20, 30, 3)
+    text = engine.encode_texts([Prompt.plain(text) for text in texts], positions="words")
+    return [engine.encode_frames(frames), text.classes, text.tokens]
 
 
 def put_on_hub(cache: Path, repository: Path, name: str = "nobody/small", revision: str = "main") -> Path:

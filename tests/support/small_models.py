@@ -12,10 +12,12 @@ import torch
 from safetensors.torch import save_file
 
 from bike_cli.config import Recipe
+from bike_cli.engine.engine import Engine, assemble
 from bike_cli.engine.heads.bike import AttributeHead, TemporalTransformer
 from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.engine.models.folder import save_folder
 from bike_cli.engine.models.parts import Checkpoint, build_clip
+from bike_cli.engine.towers.placement import place
 from bike_cli.engine.towers.transforms import ImageRecipe
 
 ARCH, TAG = "bike-test-quickgelu", "nobodys"
@@ -58,6 +60,11 @@ def write_tiny(folder: Path, *, scale: float = 1, name: str = "mine") -> Path:
     checkpoint.clip.text_projection.data *= scale
     save_folder(folder, checkpoint)
     return folder
+
+
+def assembled(checkpoint: Checkpoint) -> Engine:
+    """Return the engine of a checkpoint, on the CPU in fp32."""
+    return assemble(checkpoint, place("cpu", "fp32"))
 
 
 def register(patch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bike_cli.engine.models.open_clip.families import Family, family_of
-from bike_cli.engine.models.open_clip.sizes import Sizes, recorded_sizes
-
 if TYPE_CHECKING:
     from bike_cli.engine.download import hub
 
@@ -40,16 +37,6 @@ class Alias:
     crops: bool = True
     tokenizer: str | None = None
     is_exact: bool = True
-
-    @property
-    def family(self) -> Family | None:
-        """The family of the weights."""
-        return family_of(self.arch, self.tag)
-
-    @property
-    def sizes(self) -> Sizes | None:
-        """The parameters and the input of the architecture."""
-        return recorded_sizes().get(self.arch)
 
 
 def _pe_core(arch: str, size: int, note: str, context: int = 32) -> Alias:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import open_clip
 
@@ -127,19 +127,9 @@ def _bundled() -> KnownModel:
 
 
 def _alias(name: str, alias: Alias) -> KnownModel:
-    sizes = sizes_of(alias.arch)
-    assert sizes is not None
-    return KnownModel(
-        name,
-        family=None if alias.family is None else alias.family.name,
-        arch=alias.arch,
-        tag=alias.tag,
+    return replace(
+        _of_open_clip(name, alias.arch, alias.tag),
         repository=alias.repository,
-        licence=None if alias.family is None else alias.family.licence,
-        parameters=sizes.parameters,
-        image_parameters=sizes.image_parameters,
-        text_parameters=sizes.text_parameters,
-        input_px=sizes.input_px,
         context=alias.context,
         crops=alias.crops,
         bytes_on_disk=_bytes_cached(alias_files(name)),
@@ -150,28 +140,36 @@ def _alias(name: str, alias: Alias) -> KnownModel:
 
 
 def _tagged(arch: str, tag: str) -> KnownModel:
-    name, sizes, family = f"{arch},{tag}", sizes_of(arch), family_of(arch, tag)
-    files = files_of(arch, tag, model=name)
+    model = _of_open_clip(f"{arch},{tag}", arch, tag)
+    files = files_of(arch, tag, model=model.name)
     alias = next((alias for alias in ALIASES.values() if (alias.arch, alias.tag) == (arch, tag)), None)
-    estimated = None if sizes is None else BYTES_PER_PARAMETER * sizes.parameters
+    estimated = None if model.parameters is None else BYTES_PER_PARAMETER * model.parameters
     text = architecture(arch)["text_cfg"]
     assert isinstance(text, Mapping)
-    return KnownModel(
-        name,
-        family=None if family is None else family.name,
-        arch=arch,
-        tag=tag,
+    return replace(
+        model,
         repository=files[0].repository if files else None,
-        licence=None if family is None else family.licence,
-        parameters=None if sizes is None else sizes.parameters,
-        image_parameters=None if sizes is None else sizes.image_parameters,
-        text_parameters=None if sizes is None else sizes.text_parameters,
-        input_px=None if sizes is None else sizes.input_px,
         context=text.get("context_length", 77),
         crops=open_clip.get_pretrained_cfg(arch, tag).get("resize_mode", "shortest") == "shortest",
         bytes_on_disk=_bytes_cached(files) if files else None,
         download_bytes=estimated if alias is None else alias.size,
         is_estimated=alias is None or not alias.is_exact,
+    )
+
+
+def _of_open_clip(name: str, arch: str, tag: str) -> KnownModel:
+    """Return what follows from an architecture and a tag, whichever name the model has."""
+    family, sizes = family_of(arch, tag), sizes_of(arch)
+    return KnownModel(
+        name,
+        family=None if family is None else family.name,
+        arch=arch,
+        tag=tag,
+        licence=None if family is None else family.licence,
+        parameters=None if sizes is None else sizes.parameters,
+        image_parameters=None if sizes is None else sizes.image_parameters,
+        text_parameters=None if sizes is None else sizes.text_parameters,
+        input_px=None if sizes is None else sizes.input_px,
     )
 
 

@@ -14,20 +14,15 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bike_cli.engine.towers.speedups import PackedAttention
 from bike_cli.errors import UsageError
 
 
-class NeighbourAttention(nn.Module):
+class NeighbourAttention(PackedAttention):
     """Attention to the tokens of a frame and of its neighbours, with the parameters of `attention`.
 
     It takes whole clips. Single frames are an error, so that no code can compute a plain CLIP by mistake.
     """
-
-    def __init__(self, attention: nn.MultiheadAttention) -> None:
-        super().__init__()
-        self.heads = attention.num_heads
-        self.in_proj_weight, self.in_proj_bias = attention.in_proj_weight, attention.in_proj_bias
-        self.out_proj = attention.out_proj
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, *, need_weights: bool = False, attn_mask: Tensor | None = None
@@ -36,17 +31,18 @@ class NeighbourAttention(nn.Module):
         if query.ndim != 4 or query is not key or query is not value or attn_mask is not None:
             raise ValueError(f"tokens are {list(query.shape)}; this tower takes whole clips, [N, T, L, width]")
         q, k, v = F.linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
-        seen = F.scaled_dot_product_attention(self._by_head(q), self._around(k), self._around(v))
+        seen = F.scaled_dot_product_attention(self._frames(q), self._around(k), self._around(v))
         return F.linear(seen.transpose(1, 2).reshape(query.shape), self.out_proj.weight, self.out_proj.bias), None
 
     def _around(self, tokens: Tensor) -> Tensor:
         """Return the tokens of each frame's neighbourhood: [N * T, heads, 3 * L, width / heads]."""
         padded = F.pad(tokens, (0, 0, 0, 0, 1, 1))  # [N, T + 2, L, width]; the projection's bias is not added to zeros
-        return self._by_head(torch.cat([padded[:, 2:], padded[:, :-2], tokens], dim=2))
+        return self._frames(torch.cat([padded[:, 2:], padded[:, :-2], tokens], dim=2))
 
-    def _by_head(self, tokens: Tensor) -> Tensor:
-        clips, frames, length, width = tokens.shape
-        return tokens.reshape(clips * frames, length, self.heads, width // self.heads).transpose(1, 2)
+    def _frames(self, tokens: Tensor) -> Tensor:
+        """Return [N * T, heads, L, width / heads] for tokens [N, T, L, width]."""
+        (frames,) = self._by_head(tokens.flatten(0, 1), 1)
+        return frames
 
 
 def reads_neighbours(tower: nn.Module) -> bool:

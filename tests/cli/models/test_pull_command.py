@@ -20,10 +20,8 @@ from safetensors.torch import save
 from small_models import ARCH, TAG, put_in_cache, register, tiny_checkpoint
 
 from bike_cli.cli.terminal import downloads
-from bike_cli.engine import engine
 from bike_cli.engine.download import hub
 from bike_cli.engine.models import aliases
-from bike_cli.inference import processes
 
 REPOSITORY, SAFE = aliases.ALIASES["base"].repository, hub.WEIGHTS_FILES[0]
 SMALL = "nobody/bike-test"
@@ -38,16 +36,11 @@ def weights() -> bytes:
 
 
 @pytest.fixture
-def server(weights: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+def server(weights: bytes, _empty_cache: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub that has a small model, as ARCH,TAG and as `base`; the cache is empty."""
     register(monkeypatch)
     small = replace(aliases.ALIASES["base"], arch=ARCH, tag=TAG, size=len(weights))
     monkeypatch.setitem(aliases.ALIASES, "base", small)  # type: ignore[arg-type]
-    load = engine.load.__wrapped__  # type: ignore[attr-defined] # other tests load each model once
-    for module in (engine, processes):
-        monkeypatch.setattr(module, "load", load)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
     a_hub = Hub({f"{SMALL}/{SAFE}": weights, f"{REPOSITORY}/{SAFE}": weights})
     with serving(a_hub) as url:

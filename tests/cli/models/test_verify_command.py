@@ -17,10 +17,8 @@ from open_clip import hf_model
 from repositories import write_repository
 from text_configs import small_config
 
-from bike_cli.engine import engine
 from bike_cli.engine.download import hub
 from bike_cli.engine.models import aliases
-from bike_cli.inference import processes
 
 SAFE, CONFIG, TOKENIZER = hub.WEIGHTS_FILES[0], "open_clip_config.json", "tokenizer.json"
 DESCRIPTION = "config.json"
@@ -37,7 +35,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def server(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+def server(files: dict[str, bytes], _empty_cache: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub that has a small SigLIP, as ARCH,TAG, as `siglip2` and as a repository; its small files are in git."""
     config = json.loads(files[CONFIG])
     config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "timm/ViT-B-16-SigLIP"
@@ -46,11 +44,6 @@ def server(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, ARCH, {TAG: pretrained})
     small = replace(aliases.ALIASES["siglip2"], arch=ARCH, tag=TAG, size=len(files[SAFE]), repository="nobody/siglip")
     monkeypatch.setitem(aliases.ALIASES, "siglip2", replace(small, tokenizer="timm/ViT-B-16-SigLIP"))  # type: ignore[arg-type]
-    load = engine.load.__wrapped__  # type: ignore[attr-defined] # other tests load each model once
-    for module in (engine, processes):
-        monkeypatch.setattr(module, "load", load)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     served = {f"nobody/siglip/{name}": content for name, content in files.items()}
     served[f"timm/ViT-B-16-SigLIP/{TOKENIZER}"] = files[TOKENIZER]
     a_hub = Hub(served, git_files=frozenset({CONFIG, TOKENIZER}))

@@ -4,7 +4,6 @@ import errno
 import hashlib
 import logging
 import os
-import resource
 import shutil
 import socket
 import subprocess
@@ -16,6 +15,7 @@ from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
+from full_disk import files_of_at_most
 from hub_server import Hub, serving
 from huggingface_hub import constants
 
@@ -210,10 +210,14 @@ hub.download(hub.ModelFile("base", "A", sys.argv[1]), offline=False)
 """
 
 
+def download_in_another_process(server: Hub, folder: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HUB_CACHE": str(folder / "hub")}
+    return subprocess.Popen([sys.executable, "-c", DOWNLOAD_PROGRAM, REPOSITORY], env=environment)
+
+
 def test_a_killed_download_continues(server: Hub, tmp_path: Path) -> None:
     server.pause_s = 0.02
-    environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HUB_CACHE": str(tmp_path / "hub")}
-    process = subprocess.Popen([sys.executable, "-c", DOWNLOAD_PROGRAM, REPOSITORY], env=environment)
+    process = download_in_another_process(server, tmp_path)
     end_s = time.monotonic() + 60
     while not any(file.stat().st_size > 200_000 for file in partials(tmp_path)) and time.monotonic() < end_s:
         time.sleep(0.01)
@@ -275,8 +279,7 @@ def test_a_partial_file_with_other_content_is_replaced(
 
 def test_two_processes_do_not_download_the_same_file_twice(server: Hub, tmp_path: Path) -> None:
     server.pause_s = 0.01
-    environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HUB_CACHE": str(tmp_path / "hub")}
-    process = subprocess.Popen([sys.executable, "-c", DOWNLOAD_PROGRAM, REPOSITORY], env=environment)
+    process = download_in_another_process(server, tmp_path)
     end_s = time.monotonic() + 60
     while not partials(tmp_path) and time.monotonic() < end_s:
         time.sleep(0.01)
@@ -496,13 +499,9 @@ def test_a_full_disk_is_reported_before_the_download(server: Hub, monkeypatch: p
 def test_a_disk_that_fills_up_is_reported_and_the_download_resumes(
     server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
-    try:
-        with pytest.raises(ModelError, match=r"cannot be written .*make room and run the command again"):
-            fetch()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    said = r"cannot be written .*make room and run the command again"
+    with files_of_at_most(400_000), pytest.raises(ModelError, match=said):
+        fetch()
 
     assert partials(tmp_path)[0].stat().st_size == 400_000
     assert fetch().read_bytes() == CONTENT

@@ -304,34 +304,31 @@ def test_an_impossible_size_is_refused_with_its_name(tmp_path: Path, key: str, v
         open_checkpoint(str(tmp_path / "m"))
 
 
-IMPOSSIBLE = [("side", [0, -1, 10**9, 64.0, True, "64", None]), ("fill", [-1, 256, "0"]), ("resize_side", [1, 10**9])]
-IMPOSSIBLE += [("mean", [[float("inf"), 0, 0], [float("nan")] * 3, ["a", "b", "c"], [0, 0], 5, "abc", [None] * 3])]
-IMPOSSIBLE += [("std", [[0, 1, 1], [-1, 1, 1], [float("nan"), 1, 1], [1e-40, 1, 1], [True] * 3, {}])]
-IMPOSSIBLE += [("interpolation", ["nearest", 3, ["bicubic"]]), ("resize_mode", ["stretch", None])]
+IMPOSSIBLE: Mapping[str, list[object]] = {
+    "image.side": [0, -1, 10**9, 64.0, True, "64", None],
+    "image.fill": [-1, 256, "0"],
+    "image.resize_side": [1, 10**9],
+    "image.mean": [[float("inf"), 0, 0], [float("nan")] * 3, ["a", "b", "c"], [0, 0], 5, "abc", [None] * 3],
+    "image.std": [[0, 1, 1], [-1, 1, 1], [float("nan"), 1, 1], [1e-40, 1, 1], [True] * 3, {}],
+    "image.interpolation": ["nearest", 3, ["bicubic"]],
+    "image.resize_mode": ["stretch", None],
+    "recipe.temperature": [0, -1, float("nan"), float("inf"), "0.1", True, 1e-300],
+    "recipe.spot": ["wrods", 3, []],
+    "recipe.template": ["", 3, {}],
+    "recipe.lexicon": [[]],
+    "recipe.attribute_weight": [2, "1"],
+}
 
 
-@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in IMPOSSIBLE for value in values], ids=str)
-def test_an_impossible_image_is_refused_with_the_name_of_the_value(tmp_path: Path, key: str, value: object) -> None:
-    hostile.folder(tmp_path / "m", lambda c: c["image"].update({key: value}))
-
-    with pytest.raises(ModelError, match=rf"config\.json: image\.{key} is .*; save the model again"):
-        open_checkpoint(str(tmp_path / "m"))
+IMPOSSIBLE_VALUES = [(key, value) for key, values in IMPOSSIBLE.items() for value in values]
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        *(("temperature", value) for value in (0, -1, float("nan"), float("inf"), "0.1", True, 1e-300)),
-        *(("spot", value) for value in ("wrods", 3, [])),
-        *(("template", value) for value in ("", 3, {})),
-        *(("lexicon", []), ("attribute_weight", 2), ("attribute_weight", "1")),
-    ],
-    ids=str,
-)
-def test_an_impossible_recipe_is_refused_with_the_name_of_the_value(tmp_path: Path, key: str, value: object) -> None:
-    hostile.folder(tmp_path / "m", lambda c: c["recipe"].update({key: value}))
+@pytest.mark.parametrize(("key", "value"), IMPOSSIBLE_VALUES, ids=str)
+def test_an_impossible_value_is_refused_by_name(tmp_path: Path, key: str, value: object) -> None:
+    section, name = key.split(".")
+    hostile.folder(tmp_path / "m", lambda c: c[section].update({name: value}))
 
-    with pytest.raises(ModelError, match=rf"config\.json: recipe\.{key} is .*; save the model again"):
+    with pytest.raises(ModelError, match=rf"config\.json: {section}\.{name} is .*; save the model again"):
         open_checkpoint(str(tmp_path / "m"))
 
 

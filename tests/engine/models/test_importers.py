@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_models import tiny_config
+from small_models import assembled, tiny_config
 from video_models import (
     LABELS,
     LENGTHS,
@@ -26,13 +26,12 @@ from video_models import (
 
 from bike_cli.config import ClassifyConfig, Recipe, SamplingConfig
 from bike_cli.data.labels import read_templates
-from bike_cli.engine.engine import Engine, assemble
+from bike_cli.engine.engine import Engine
 from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.engine.models.folder import load_folder, save_folder
 from bike_cli.engine.models.importers.conversion import ImportedModel, Options, import_model
 from bike_cli.engine.models.parts import Checkpoint, build_clip
 from bike_cli.engine.scoring import unit
-from bike_cli.engine.towers.placement import place
 from bike_cli.engine.towers.transforms import ImageRecipe
 from bike_cli.errors import ModelError, UsageError
 from bike_cli.inference.prepare import encode_labels, prepare
@@ -56,7 +55,7 @@ def imported(content: Content, folder: Path, **options: object) -> ImportedModel
 def engine_of(model: ImportedModel, folder: Path) -> Engine:
     """Return the engine of an imported model that was written and read again."""
     save_folder(folder / "model", model.checkpoint)
-    return assemble(load_folder(folder / "model"), place("cpu", "fp32"))
+    return assembled(load_folder(folder / "model"))
 
 
 def logits(engine: Engine, length: int, **settings: object) -> torch.Tensor:
@@ -130,7 +129,7 @@ def test_a_folder_with_another_template_keeps_it(tmp_path: Path) -> None:
     config["recipe"]["template"] = "A video of {}"  # as bike wrote before it had the set
     file.write_text(json.dumps(config))
 
-    engine = assemble(load_folder(tmp_path / "model"), place("cpu", "fp32"))
+    engine = assembled(load_folder(tmp_path / "model"))
 
     cosines = logits(engine, 8) / engine.logit_scale
     assert difference(cosines, golden("actionclip")["meanP_cosines_8"]) < 1e-5
@@ -159,7 +158,7 @@ def test_without_its_attention_open_vclip_is_another_model(tmp_path: Path, lengt
     file = tmp_path / "plain.pt"
     torch.save({**plain, "input_resolution": torch.tensor(32)}, file)
 
-    engine = assemble(open_checkpoint(str(file)), place("cpu", "fp32"))
+    engine = assembled(open_checkpoint(str(file)))
 
     encoded = engine.encode_frames(videos(length).reshape(-1, 32, 32, 3))
     assert difference(encoded, golden("openvclip")[f"frames_{length}"]) > 0.01

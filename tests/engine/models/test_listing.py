@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 from open_clip import hf_model
 from repositories import put_on_hub, write_repository
 from small_models import ARCH, TAG, put_in_cache, tiny_checkpoint
@@ -16,9 +15,7 @@ from bike_cli.errors import UsageError
 HAS_TRANSFORMERS = hf_model.transformers is not None
 
 
-@pytest.fixture(autouse=True)
-def _cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+pytestmark = pytest.mark.usefixtures("_no_network")
 
 
 @pytest.mark.usefixtures("_registered")

@@ -1,8 +1,7 @@
 """Files for the official code have the content that it reads; models that it would compute differently are refused."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from full_disk import files_of_at_most
 from numpy.typing import NDArray
 from open_clip.model import build_model_from_openai_state_dict
 from torch import Tensor
@@ -388,18 +388,6 @@ def test_a_symbolic_link_stays_a_link(small: Checkpoint, tmp_path: Path) -> None
 
     assert (tmp_path / "a.pt").is_symlink()
     assert (tmp_path / "there" / "real.pt").is_file()
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Let the system refuse to write larger files, as a full disk does."""
-    resource = pytest.importorskip("resource", reason="no such limit on Windows")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_is_reported_and_the_older_file_stays(small: Checkpoint, tmp_path: Path) -> None:

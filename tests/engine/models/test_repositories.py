@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,18 @@ import open_clip
 import pytest
 import torch
 from huggingface_hub import constants
-from repositories import COMMIT, put_on_hub, write_repository
+from open_clip import hf_model
+from repositories import COMMIT, changing_config, features, put_on_hub, write_repository
+from small_models import assembled
 from text_configs import small_config
 
 import bike_cli as bike
 from bike_cli.engine.download.hub import HubSource
-from bike_cli.engine.engine import Engine, assemble
 from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.engine.models.folder import load_folder, save_folder
-from bike_cli.engine.models.parts import Checkpoint
-from bike_cli.engine.towers.placement import place
 from bike_cli.errors import ModelError
-from bike_cli.records import Prompt
+
+pytestmark = pytest.mark.usefixtures("_no_network")
 
 TEXTS = ["riding a bike", "Tai chi!", "体操", ""]
 # One architecture of each kind of text tower, with the tokenizer that it needs.
@@ -39,25 +38,6 @@ KINDS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("a socket was opened")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-
-
-def assembled(checkpoint: Checkpoint) -> Engine:
-    return assemble(checkpoint, place("cpu", "fp32"))
-
-
-def features(engine: Engine) -> list[torch.Tensor]:
-    frames = torch.arange(2 * 20 * 30 * 3, dtype=torch.uint8).reshape(2, 20, 30, 3)
-    text = engine.encode_texts([Prompt.plain(text) for text in TEXTS], positions="words")
-    return [engine.encode_frames(frames), text.classes, text.tokens]
-
-
 @pytest.mark.parametrize("arch", KINDS)
 def test_a_model_is_the_same_from_the_hub_from_folders_and_from_bikes_own(arch: str, tmp_path: Path) -> None:
     repository = write_repository(tmp_path / "repository", arch, KINDS[arch])
@@ -68,9 +48,9 @@ def test_a_model_is_the_same_from_the_hub_from_folders_and_from_bikes_own(arch: 
     save_folder(tmp_path / "bikes", engines[0].as_checkpoint())
     engines.append(assembled(load_folder(tmp_path / "bikes")))
 
-    expected = features(engines[0])
+    expected = features(engines[0], TEXTS)
     for engine in engines[1:]:
-        assert all(torch.equal(ours, first) for ours, first in zip(features(engine), expected, strict=True))
+        assert all(torch.equal(ours, first) for ours, first in zip(features(engine, TEXTS), expected, strict=True))
     assert len({engine.fingerprint for engine in engines}) == 1
 
 
@@ -107,10 +87,8 @@ def test_the_fingerprint_covers_the_tokenizer(tmp_path: Path) -> None:
 def test_the_fingerprint_covers_what_has_no_weights(tmp_path: Path, change: dict[str, Any]) -> None:
     repository = write_repository(tmp_path, "ViT-B-16-SigLIP2", "siglip2")
     before = assembled(open_checkpoint(str(repository)))
-    file = repository / "open_clip_config.json"
-    content = json.loads(file.read_text())
-    content["model_cfg"]["text_cfg"] |= change
-    file.write_text(json.dumps(content))
+    with changing_config(repository) as content:
+        content["model_cfg"]["text_cfg"] |= change
 
     after = assembled(open_checkpoint(str(repository)))
 
@@ -126,14 +104,12 @@ def test_features_of_frames_are_not_shared_with_a_tower_of_the_same_weights(
 ) -> None:
     repository = write_repository(tmp_path, "ViT-B-32")
     before = assembled(open_checkpoint(str(repository)))
-    file = repository / "open_clip_config.json"
-    content = json.loads(file.read_text())
-    content["model_cfg"]["vision_cfg"] |= change
-    file.write_text(json.dumps(content))
+    with changing_config(repository) as content:
+        content["model_cfg"]["vision_cfg"] |= change
 
     after = assembled(open_checkpoint(str(repository)))
 
-    assert not torch.allclose(features(before)[0], features(after)[0], atol=1e-5)
+    assert not torch.allclose(features(before, TEXTS)[0], features(after, TEXTS)[0], atol=1e-5)
     assert before.identity != after.identity
     assert before.fingerprint != after.fingerprint
     assert before.short_digest != after.short_digest
@@ -142,12 +118,10 @@ def test_features_of_frames_are_not_shared_with_a_tower_of_the_same_weights(
 def test_the_fingerprint_does_not_depend_on_how_defaults_are_written(tmp_path: Path) -> None:
     repository = write_repository(tmp_path, "ViT-B-16-SigLIP", "siglip")
     before = assembled(open_checkpoint(str(repository)))
-    file = repository / "open_clip_config.json"
-    content = json.loads(file.read_text())
-    content["model_cfg"]["quick_gelu"] = False
-    content["model_cfg"]["vision_cfg"] |= {"image_size": [32, 32], "timm_pool": "avg"}
-    content["model_cfg"]["text_cfg"] = {"pad_id": 0, "output_tokens": False, **content["model_cfg"]["text_cfg"]}
-    file.write_text(json.dumps(content))
+    with changing_config(repository) as content:
+        content["model_cfg"]["quick_gelu"] = False
+        content["model_cfg"]["vision_cfg"] |= {"image_size": [32, 32], "timm_pool": "avg"}
+        content["model_cfg"]["text_cfg"] = {"pad_id": 0, "output_tokens": False, **content["model_cfg"]["text_cfg"]}
 
     assert assembled(open_checkpoint(str(repository))).fingerprint == before.fingerprint
 
@@ -278,11 +252,11 @@ def test_a_model_that_cannot_run_is_refused_before_its_weights_are_downloaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_repository(tmp_path / "r", "ViT-B-32")
-    content = json.loads((tmp_path / "r" / "open_clip_config.json").read_text())
-    content["model_cfg"]["text_cfg"]["hf_model_name"] = "xlm-roberta-base"
-    (tmp_path / "r" / "open_clip_config.json").write_text(json.dumps(content))
+    with changing_config(tmp_path / "r") as content:
+        content["model_cfg"]["text_cfg"]["hf_model_name"] = "xlm-roberta-base"
     (put_on_hub(tmp_path / "hub", tmp_path / "r") / "open_clip_model.safetensors").unlink()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hf_model, "transformers", None)
 
     with pytest.raises(ModelError, match=r"pip install 'bike-cli\[hf\]'"):
         open_checkpoint("hf-hub:nobody/small")
@@ -362,9 +336,8 @@ def test_an_impossible_configuration_is_refused(
     tmp_path: Path, change: Callable[[dict[str, Any]], None], said: str
 ) -> None:
     write_repository(tmp_path, "PE-Core-B-16")
-    content = json.loads((tmp_path / "open_clip_config.json").read_text())
-    change(content["model_cfg"])
-    (tmp_path / "open_clip_config.json").write_text(json.dumps(content))
+    with changing_config(tmp_path) as content:
+        change(content["model_cfg"])
 
     with pytest.raises(ModelError, match=said):
         open_checkpoint(str(tmp_path))

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,23 +9,22 @@ from typing import Any
 import open_clip
 import pytest
 import torch
-from huggingface_hub import constants
 from odd_texts import ODD_TEXTS
 from open_clip import CustomTextCLIP, hf_model
-from repositories import PREPROCESS, put_on_hub, write_repository
+from repositories import PREPROCESS, features, put_on_hub, write_repository
 from safetensors.torch import load_file, save_file
+from small_models import assembled
 from text_configs import DESCRIPTIONS, random_model, small_config
 
-from bike_cli.engine.engine import Engine, assemble
+from bike_cli.engine.engine import Engine
 from bike_cli.engine.models import catalogue
 from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.engine.models.folder import load_folder, save_folder
-from bike_cli.engine.models.parts import Checkpoint
-from bike_cli.engine.towers.placement import place
 from bike_cli.engine.towers.text_tower import set_grad_checkpointing
 from bike_cli.errors import ModelError, UsageError
 from bike_cli.records import Prompt
 
+pytestmark = pytest.mark.usefixtures("_no_network")
 needs_transformers = pytest.mark.skipif(
     hf_model.transformers is None, reason="needs transformers: pip install -e '.[dev,hf]'"
 )
@@ -41,29 +39,11 @@ KINDS = {
 }
 WITH_ROWS = [arch for arch, tokenizer in KINDS.items() if tokenizer != "siglip2"]  # which were made for another context
 TAG = "roberta-ViT-B-32,laion2b_s12b_b32k"
-
-
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("a socket was opened")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-
-
-def assembled(checkpoint: Checkpoint) -> Engine:
-    return assemble(checkpoint, place("cpu", "fp32"))
+TEXTS = ODD_TEXTS[40:60]
 
 
 def opened(folder: Path, arch: str, tokenizer: str) -> Engine:
     return assembled(open_checkpoint(str(write_repository(folder, arch, tokenizer)), offline=True))
-
-
-def features(engine: Engine) -> list[torch.Tensor]:
-    frames = torch.arange(2 * 20 * 30 * 3, dtype=torch.uint8).reshape(2, 20, 30, 3)
-    text = engine.encode_texts([Prompt.plain(text) for text in ODD_TEXTS[40:60]], positions="words")
-    return [engine.encode_frames(frames), text.classes, text.tokens]
 
 
 def open_clips_own(folder: Path, arch: str, weights: Path) -> CustomTextCLIP:
@@ -190,9 +170,9 @@ def test_a_model_is_the_same_from_the_hub_from_folders_and_from_bikes_own(tmp_pa
     shutil.rmtree(repository)
     engines.append(assembled(load_folder(tmp_path / "bikes")))
 
-    expected = features(engines[0])
+    expected = features(engines[0], TEXTS)
     for engine in engines[1:]:
-        assert all(torch.equal(ours, first) for ours, first in zip(features(engine), expected, strict=True))
+        assert all(torch.equal(ours, first) for ours, first in zip(features(engine, TEXTS), expected, strict=True))
     assert len({engine.fingerprint for engine in engines}) == 1
 
 

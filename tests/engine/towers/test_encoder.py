@@ -10,10 +10,10 @@ import torch
 from open_clip import SimpleTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
-from small_models import TOWERS, tiny_checkpoint
+from small_models import TOWERS, assembled, tiny_checkpoint
 from torch import Tensor
 
-from bike_cli.engine.engine import Engine, assemble
+from bike_cli.engine.engine import Engine
 from bike_cli.engine.towers.encoder import Encoder, adapt
 from bike_cli.engine.towers.placement import Placement, place
 from bike_cli.engine.towers.tokenizers import OpenAITokenizer
@@ -43,7 +43,7 @@ def tower(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def family(tower: str) -> Encoder:
-    return assemble(tiny_checkpoint(tower), place("cpu", "fp32")).encoder
+    return assembled(tiny_checkpoint(tower)).encoder
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from films import drawn, write_video
 from launching import on_two
-from small_models import tiny_checkpoint
+from small_models import assembled, tiny_checkpoint
 
 from bike_cli.config import (
     BatchConfig,
@@ -22,9 +22,8 @@ from bike_cli.config import (
     StoreConfig,
 )
 from bike_cli.data.labelled.train_sets import TrainSet, read_labelled
-from bike_cli.engine.engine import Engine, assemble, load
+from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.models.folder import load_folder
-from bike_cli.engine.towers.placement import place
 from bike_cli.errors import ConfigError, UsageError
 from bike_cli.tasks.finetune.run import Finetuning
 from bike_cli.tasks.finetune.run_folder import CHECKPOINTS, FINE_TUNED
@@ -51,7 +50,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fresh() -> Engine:
     """Return a small untrained model."""
-    return assemble(replace(tiny_checkpoint(), attribute_head=None), place("cpu", "fp32"))
+    return assembled(replace(tiny_checkpoint(), attribute_head=None))
 
 
 def config_of(**changes: object) -> FinetuneConfig:
