@@ -1,6 +1,7 @@
 """Frames of weights in a file are prepared as for other weights of their architecture."""
 
 import logging
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +27,14 @@ def test_a_file_is_prepared_like_every_tag_of_its_architecture(
     openais = image_recipe({}, tower, arch)  # type: ignore[arg-type]
     assert ours == (expected.pop() if len(expected) == 1 else openais)
     assert bool(caplog.records) == (ours != openais or bool(expected))
+
+
+def test_weights_of_three_architectures_do_not_agree(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for arch in {arch for arch, _ in open_clip.list_pretrained()}:
+        preprocessing_for_file(arch, tmp_path / "model.pt")
+
+    warned = re.findall(r"OpenAI's models, but weights of (\S+) differ", caplog.text)
+    assert sorted(warned) == ["ViT-H-14", "ViT-H-14-quickgelu", "ViT-L-14"]
 
 
 def test_the_line_says_which_preprocessing_and_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ def test_a_model_is_the_same_from_the_hub_from_folders_and_from_bikes_own(arch: 
 
     engines = [assembled(open_checkpoint(name, offline=True)) for name in names]
     save_folder(tmp_path / "bikes", engines[0].as_checkpoint())
+    shutil.rmtree(tmp_path / "hub")
+    shutil.rmtree(repository)
     engines.append(assembled(load_folder(tmp_path / "bikes")))
 
     expected = features(engines[0], TEXTS)

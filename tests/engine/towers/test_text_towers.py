@@ -1,10 +1,12 @@
 """Texts have the features of open_clip's own tokenizer and `encode_text`, for every kind of text tower it has."""
 
+from dataclasses import replace
 from typing import Any
 
 import open_clip
 import pytest
 import torch
+from open_clip import SimpleTokenizer
 from text_configs import random_model, small_config, text_configs
 from torch import Tensor
 
@@ -105,12 +107,22 @@ def test_words_without_features_of_tokens_are_the_beginnings_of_the_label() -> N
     assert torch.equal(text.classes, encoder.encode_texts([prompt.text for prompt in prompts]).classes)
 
 
-def test_a_bidirectional_tower_reads_the_padding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Changing the padding, the end or the position that is read changes features: the comparisons above can fail."""
-    encoder = encoder_of(small_config("MobileCLIP-S1"))
-    before = encoder.encode_texts(TEXTS[:2]).classes
+@pytest.mark.parametrize("change", ["padding", "end", "cleaning", "pooling"])
+def test_other_rows_or_another_pooling_make_other_features(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparisons above would fail if one of these facts were wrong."""
+    config = small_config("MobileCLIP-S1")
+    encoder, texts = encoder_of(config), ["Riding A Bike", "TAI CHI"]
+    before = encoder.encode_texts(texts).classes
+    if change == "padding":
+        monkeypatch.setattr(OpenAITokenizer, "padded", lambda _, ids, length: [*ids, *[1] * (length - len(ids))])
+    elif change == "end":
+        whole = OpenAITokenizer.row
+        monkeypatch.setattr(OpenAITokenizer, "row", lambda self, ids: replace(whole(self, ids), ids=[49406, *ids]))
+    elif change == "cleaning":
+        monkeypatch.setattr(OpenAITokenizer, "encode", lambda _, text: SimpleTokenizer(clean="whitespace").encode(text))
+    else:
+        encoder = encoder_of({**config, "text_cfg": {**config["text_cfg"], "pool_type": "last"}})
 
-    monkeypatch.setattr(OpenAITokenizer, "padded", lambda _, ids, length: [*ids, *[1] * (length - len(ids))])
+    after = encoder.encode_texts(texts).classes
 
-    after = encoder.encode_texts(TEXTS[:2]).classes
     assert float(torch.nn.functional.cosine_similarity(before, after).max()) < 0.999

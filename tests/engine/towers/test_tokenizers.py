@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 from odd_texts import ODD_TEXTS
 from open_clip import SimpleTokenizer
-from text_configs import random_model, small_config
+from text_configs import random_model, small_config, text_configs
 
 from bike_cli.engine.models.open_clip.tokenizer_files import read_tokenizer
 from bike_cli.engine.towers.encoder import Encoder, adapt
@@ -65,6 +66,17 @@ def test_rows_are_those_of_openais_tokenizer() -> None:
     tokenizer, expected = OpenAITokenizer(20), SimpleTokenizer()
 
     assert [row(tokenizer, text) for text in ODD_TEXTS] == expected(ODD_TEXTS, context_length=20).tolist()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "openai"])
+def test_a_text_is_kept_or_cut_and_nothing_is_lost(kind: str) -> None:
+    tokenizer = OpenAITokenizer(20) if kind == "openai" else tokenizer_of(kind)
+
+    tokens = [tokenise(tokenizer, Prompt.plain(text)) for text in ODD_TEXTS]
+
+    assert [each.kept + each.cut for each in tokens] == [tokenizer.encode(text) for text in ODD_TEXTS]
+    assert all(len(each.ids) == tokenizer.context for each in tokens if each.cut)
+    assert sum(bool(each.cut) for each in tokens) >= 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -172,24 +184,63 @@ def test_words_are_positions_of_the_labels_own_tokens(kind: str, label: str, bef
 # -- features -----------------------------------------------------------------------------------------------------
 
 
-def encoder_of(kind: str) -> Encoder:
-    arch, context = KINDS[kind]
-    config = small_config(arch)
-    config["text_cfg"] = {**config["text_cfg"], "context_length": context, "vocab_size": 400}
+RECIPE = ImageRecipe(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+# The kind of the tokenizer that open_clip names; mT5 ends and pads its rows like SigLIP 2.
+KIND_OF = {
+    r"timm/ViT-.*-SigLIP2.*|google/mt5-base": "siglip2",
+    r"timm/ViT-.*-SigLIP(-i18n.*)?": "siglip",
+    "bert-base-uncased": "clipa",
+    "facebook/xlm-v-base": "metaclip2",
+}
+
+
+def with_tokenizer(config: dict[str, Any], kind: str, **changes: object) -> Encoder:
+    """Return the encoder of a configuration, with the context and the vocabulary of the small tokenizer."""
+    own = {"context_length": KINDS[kind][1], "vocab_size": 400, **changes}
+    config = {**config, "text_cfg": {**config["text_cfg"], **own}}
     tokenizer = tokenizer_of(kind)
-    recipe = ImageRecipe(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    return adapt(random_model(config), tokenizer=tokenizer, recipe=recipe, placement=place("cpu", "fp32"))
+    return adapt(random_model(config), tokenizer=tokenizer, recipe=RECIPE, placement=place("cpu", "fp32"))
+
+
+def encoder_of(kind: str, **changes: object) -> Encoder:
+    return with_tokenizer(small_config(KINDS[kind][0]), kind, **changes)
+
+
+def different_configs() -> dict[str, tuple[dict[str, Any], str]]:
+    """Return a configuration for each kind of text tower with a tokenizer file, and the kind of its tokenizer."""
+    seen: dict[str, tuple[str, dict[str, Any], str]] = {}
+    for arch, config in text_configs(with_tokenizer_files=True):
+        named = config["text_cfg"]["hf_tokenizer_name"]
+        kind = next(kind for pattern, kind in KIND_OF.items() if re.fullmatch(pattern, named))
+        text = {k: v for k, v in config["text_cfg"].items() if k not in ("hf_tokenizer_name", "context_length")}
+        seen.setdefault(json.dumps([kind, {**config, "text_cfg": text}], sort_keys=True), (arch, config, kind))
+    return {arch: (config, kind) for arch, config, kind in seen.values()}
+
+
+CONFIGS = different_configs()
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", OF_OPEN_CLIP)
-def test_classes_are_those_of_encode_text_with_the_models_own_rows(kind: str) -> None:
-    encoder = encoder_of(kind)
+@pytest.mark.parametrize("arch", CONFIGS)
+def test_classes_are_those_of_encode_text_with_the_models_own_rows(arch: str) -> None:
+    config, kind = CONFIGS[arch]
+    encoder = with_tokenizer(config, kind)
 
     classes = encoder.encode_texts(ODD_TEXTS).classes
 
     expected = encoder.model.encode_text(torch.tensor(rows_of(kind)), normalize=False)
     assert torch.allclose(classes, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("arch", CONFIGS)
+def test_a_text_has_the_same_features_in_any_batch(arch: str) -> None:
+    encoder = with_tokenizer(*CONFIGS[arch])
+    many = [f"{n} {'very ' * (n % 9)}small steps" for n in range(20)]
+
+    together = encoder.encode_texts([*many, "very " * 100]).classes
+
+    alone = torch.cat([encoder.encode_texts([text]).classes for text in many])
+    assert torch.allclose(together[:-1], alone, atol=1e-6, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -208,14 +259,23 @@ def test_a_wrong_recipe_changes_features(kind: str) -> None:
         assert float(torch.nn.functional.cosine_similarity(before, after).min()) < 0.999, change
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["siglip", "siglip2", "clipa"])
+def test_a_tower_that_reads_another_position_has_other_features(kind: str) -> None:
+    """The comparison with `encode_text` would fail for a wrong pooling."""
+    texts = ODD_TEXTS[30:60]
+    last = encoder_of(kind).encode_texts(texts).classes
+    rows = torch.tensor(rows_of(kind)[30:60])
+
+    for pooling in ("argmax", "first"):
+        other = encoder_of(kind, pool_type=pooling).model.encode_text(rows, normalize=False)
+        assert float(torch.nn.functional.cosine_similarity(last, other).min()) < 0.999, pooling
+
+
 @pytest.mark.parametrize("change", [{"pool_type": "argmax"}, {"eos_id": 1}])
 def test_a_tower_that_reads_texts_elsewhere_than_at_their_end_is_refused(change: dict[str, Any]) -> None:
-    config = small_config("ViT-H-14-worldwide")
-    config["text_cfg"] |= {"context_length": 77, "vocab_size": 400, **change}
-    recipe = ImageRecipe(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-
     with pytest.raises(ModelError, match=r"^metaclip2: does not read texts where its tokenizer ends them"):
-        adapt(random_model(config), tokenizer=tokenizer_of("metaclip2"), recipe=recipe, placement=place("cpu", "fp32"))
+        encoder_of("metaclip2", **change)
 
 
 @pytest.mark.parametrize("kind", ["clipa", "metaclip2"])

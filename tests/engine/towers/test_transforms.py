@@ -1,7 +1,8 @@
 """Frames are resized, cropped and normalised as each model's own recipe says."""
 
+import copy
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from PIL import Image
+from text_configs import random_model, small_config
 
+from bike_cli.engine.models.open_clip.preprocessing import image_recipe
+from bike_cli.engine.towers.encoder import adapt
+from bike_cli.engine.towers.placement import place
+from bike_cli.engine.towers.tokenizers import OpenAITokenizer
 from bike_cli.engine.towers.transforms import ImageRecipe, normalise, views
 from bike_cli.errors import UsageError
 
@@ -106,6 +112,24 @@ def test_the_transform_of_a_tag(arch: str, tag: str, size: tuple[int, int]) -> N
 
     expected = image_transform_v2(preprocess, is_train=False)(Image.fromarray(frames[0]))
     assert torch.allclose(ours[0], expected, atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("arch", "tag"), [*TAGS, ("coca_ViT-B-32", "laion2b_s13b_b90k")])
+def test_features_of_a_tag_are_those_of_open_clip(arch: str, tag: str) -> None:
+    config, frames = small_config(arch), noise(160, 120, count=2)
+    config["text_cfg"]["vocab_size"] = 49_408  # that of the tokenizer, which frames do not need
+    model = random_model(config)
+    recipe = image_recipe(open_clip.get_pretrained_cfg(arch, tag), model.visual, arch)
+    tokenizer = OpenAITokenizer(model.context_length)
+    encoder = adapt(copy.deepcopy(model), tokenizer=tokenizer, recipe=recipe, placement=place("cpu", "fp32"))
+
+    ours = encoder.encode_frames(frames)
+
+    transform = image_transform_v2(replace(tag_preprocessing(arch, tag), size=recipe.side), is_train=False)
+    pixels = torch.stack([transform(Image.fromarray(frame)) for frame in frames])
+    assert torch.allclose(ours, model.encode_image(pixels, normalize=False), atol=1e-6, rtol=1e-5)
+    assert not torch.allclose(ours.norm(dim=-1), torch.ones(2), atol=0.01)  # raw: not of unit length
 
 
 @pytest.mark.parametrize("size", SIZES)
