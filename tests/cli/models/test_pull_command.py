@@ -16,6 +16,7 @@ import pytest
 from hub_server import Hub, serving
 from huggingface_hub import constants
 from invoke import BIKE, Ran, bike, bike_on_terminal
+from repositories import put_on_hub, write_repository
 from safetensors.torch import save
 from small_models import ARCH, TAG, put_in_cache, register, tiny_checkpoint
 
@@ -380,7 +381,8 @@ def test_without_a_network_a_short_name_says_so_before_torch_is_imported(
 
 # -- offline
 
-SLOW_OFFLINE = ("missing alias", "pull cached", "missing tag", "list", "pull")  # the same doors, ten seconds each
+# The same doors, ten seconds each.
+SLOW_OFFLINE = ("cached repository", "missing alias", "pull cached", "missing tag", "list", "pull")
 
 
 @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", pytest.param("TRANSFORMERS_OFFLINE", marks=pytest.mark.slow)])
@@ -391,10 +393,12 @@ SLOW_OFFLINE = ("missing alias", "pull cached", "missing tag", "list", "pull")  
 def test_the_clients_offline_variables_open_no_socket(case: str, variable: str, clips: Path, tmp_path: Path) -> None:
     if "cached" in case:
         put_in_cache(tmp_path / "hub", tiny_checkpoint())
+        put_on_hub(tmp_path / "hub", write_repository(tmp_path / "r", "ViT-B-32"), "nobody/fine-tuned")
     name = f"{ARCH},{TAG}"
     classify = ["classify", str(clips), "-L", LABELS, "--no-cache", "-m"]
     arguments, code, match = {
         "cached": ([*classify, name], 0, ""),
+        "cached repository": ([*classify, "hf-hub:nobody/fine-tuned"], 0, ""),
         "missing tag": ([*classify, name], 5, f"are not on this disk, and {variable} forbids downloading them"),
         "missing alias": ([*classify, "base"], 5, f"are not on this disk, and {variable} forbids downloading them"),
         "list": (["models", "--all"], 0, ""),
@@ -410,7 +414,7 @@ def test_the_clients_offline_variables_open_no_socket(case: str, variable: str, 
     assert done.returncode == code, done.stderr
     assert "NETWORK" not in done.stderr
     assert match in done.stderr
-    if case == "cached":
+    if case in ("cached", "cached repository"):
         assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["ok"] * 3
 
 

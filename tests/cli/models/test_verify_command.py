@@ -136,6 +136,19 @@ def test_offline_names_all_files_that_are_missing(command: list[str], server: Hu
     assert f"needed: {TOKENIZER} of timm/ViT-B-16-SigLIP" in ran.stderr
 
 
+@pytest.mark.parametrize("name", [SAFE, TOKENIZER, CONFIG])
+def test_a_missing_file_of_a_repository_is_named_offline(name: str, server: Hub, clips: Path) -> None:
+    bike("models", "pull", ON_HUB)
+    server.requests.clear()
+    [path] = Path(constants.HF_HUB_CACHE).rglob(f"snapshots/*/{name}")
+    path.unlink()
+
+    ran = bike("classify", clips, "-L", LABELS, "-m", ON_HUB, "--offline")
+
+    assert (ran.exit_code, ran.stdout, server.requests) == (5, "", [])
+    assert f"needed: {name} of nobody/siglip" in ran.stderr
+
+
 def test_a_repository_without_weights_for_open_clip_is_reported(server: Hub) -> None:
     del server.files[f"nobody/siglip/{CONFIG}"]
 
