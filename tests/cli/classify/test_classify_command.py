@@ -15,6 +15,8 @@ from huggingface_hub import constants
 from invoke import Interrupted, Ran, bike, bike_on_terminal
 
 import bike_cli
+from bike_cli.cli.classify import command
+from bike_cli.engine.towers.text_tower import TextTower
 from bike_cli.errors import ExitCode
 
 FIELDS = [
@@ -26,6 +28,7 @@ FIELDS = [
     "attributes",
     "scores",
     "model",
+    "model_digest",
     "settings",
     "frames",
     "duration_s",
@@ -75,6 +78,19 @@ def test_every_clip_gets_the_label_of_what_it_shows(clips: Path, labels: Path) -
         (stem, stem) for stem in ("blue_circle", "green_cross", "red_square")
     }
     assert [record["duration_s"] for record in ran.records] == [2.0] * 3
+
+
+@pytest.mark.parametrize(("limit", "releases"), [(command.LARGE_TEXT_TOWER, False), (1000, True)])
+def test_a_large_text_tower_is_freed(
+    limit: int, releases: bool, clips: Path, labels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    towers = []
+    monkeypatch.setattr(command, "LARGE_TEXT_TOWER", limit)
+    monkeypatch.setattr(TextTower, "release", lambda tower: towers.append(tower.parameters))
+
+    assert classify(clips / "red_square.mp4", "-l", labels).exit_code == ExitCode.DONE
+
+    assert len(towers) == int(releases)
 
 
 def test_labels_may_stand_on_the_command_line(clips: Path) -> None:
