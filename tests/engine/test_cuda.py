@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from small_models import tiny_checkpoint
 from video_models import clip_of
+from whole_towers import ATTENTION_POOLED, coloured_noise, whole_image_tower
 
 from bike_cli.config import Precision
 from bike_cli.engine.engine import Engine, assemble, load
@@ -151,6 +152,19 @@ def test_videos_have_the_same_results_as_on_the_cpu_and_are_stored(clips: Path, 
     assert best[on_cpu] == best[on_cuda] == again
     assert len(again) == len(films)
     assert spent.decoded == 0
+
+
+@pytest.mark.parametrize(("precision", "lowest"), [("fp16", 0.9995), ("bf16", 0.999)])
+@pytest.mark.parametrize("arch", ATTENTION_POOLED)
+def test_a_tower_pooled_by_attention_stays_close_in_16_bits(arch: str, precision: Precision, lowest: float) -> None:
+    full, half = (whole_image_tower(arch, place("cuda", each)) for each in ("fp32", precision))
+    pictures = coloured_noise(16)
+
+    expected, features = full.encode_frames(pictures), half.encode_frames(pictures)
+
+    # The features of a tower without training are similar for all frames; their differences have to be right as well.
+    assert _lowest_cosine(features, expected) > lowest
+    assert _lowest_cosine(features - features.mean(dim=0), expected - expected.mean(dim=0)) > lowest
 
 
 @pytest.mark.parametrize(("precision", "lowest"), [("fp32", 1 - 1e-4), ("bf16", 0.995), ("fp16", 0.995)])

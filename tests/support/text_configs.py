@@ -68,6 +68,13 @@ def small_config(arch: str) -> dict[str, Any]:
     return {**rest, "embed_dim": 24, "vision_cfg": image, "text_cfg": text}
 
 
+def config_with_whole_image_tower(arch: str) -> dict[str, Any]:
+    """Return the configuration of an architecture with its own image tower, and two narrow text layers."""
+    config = open_clip.get_model_config(arch)
+    text = {**small_config(arch)["text_cfg"], "vocab_size": 49_408}  # that of OpenAI's tokenizer
+    return {**config, "text_cfg": text}
+
+
 def random_model(config: Mapping[str, Any], seed: int = 0) -> ImageTextModel:
     """Return a model in which every parameter is random, biases too."""
     torch.manual_seed(seed)

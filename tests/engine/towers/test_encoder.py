@@ -12,6 +12,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from small_models import TOWERS, assembled, tiny_checkpoint
 from torch import Tensor
+from whole_towers import ATTENTION_POOLED, coloured_noise, whole_image_tower
 
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.towers.encoder import Encoder, adapt
@@ -172,6 +173,21 @@ def test_half_precision_stays_close_and_comes_out_float32(encoder: Encoder) -> N
     expected = encoder.encode_frames(frames(4))
     assert features.dtype == torch.float32
     assert 0 < cosine_distance(features, expected) < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ATTENTION_POOLED)
+def test_a_tower_pooled_by_attention_stays_close_in_16_bits(arch: str) -> None:
+    encoder = whole_image_tower(arch, place("cpu", "fp32"))
+    pictures = coloured_noise(4)
+    expected = encoder.encode_frames(pictures)
+
+    with torch.autocast("cpu", torch.float16):  # as on a GPU; bike does not offer it on a CPU
+        half = encoder.encode_frames(pictures).float()
+
+    # The features of a tower without training are similar for all frames; their differences have to be right as well.
+    assert cosine_distance(half, expected) < 0.0005
+    assert cosine_distance(half - half.mean(dim=0), expected - expected.mean(dim=0)) < 0.0005
 
 
 def test_overlong_texts_are_reported_with_what_is_cut(encoder: Encoder) -> None:
