@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 models_app = typer.Typer(cls=BikeGroup, invoke_without_command=True)
 
-Everything = Annotated[bool, o.switch("--all", "-a", help="List every open_clip tag that bike runs, by family.")]
+Everything = Annotated[bool, o.switch("--all", "-a", help="List all weights of open_clip that bike runs, by family.")]
 Family = Annotated[
     str | None,
     typer.Option("--family", metavar="NAME", autocompletion=families, help="List only this family, such as SigLIP2."),
@@ -84,7 +84,7 @@ def list_command(
         here = [model for model in tags if model.bytes_on_disk is not None and (model.arch, model.tag) not in short]
         show_names(console, [*(model for model in models if "," not in model.name), *here])
         if not installed:
-            typer.echo(f"bike also runs {len(tags)} open_clip tags; to list them: bike models --all", err=True)
+            typer.echo(f"bike also runs {len(tags)} weights of open_clip; to list them: bike models --all", err=True)
 
 
 @models_app.callback()

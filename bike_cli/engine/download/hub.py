@@ -145,14 +145,14 @@ def fetch_with_companion(file: ModelFile, companion: ModelFile, *, offline: bool
     check_available([file], offline=offline)
     if cached_file(file) is None:
         if cached_file(companion) is None:
-            with none_on_hub_is_fine():
+            with allowing_absence():
                 download(companion, offline=offline)
         download(file, offline=offline)
 
 
 @contextmanager
-def none_on_hub_is_fine() -> Iterator[None]:
-    """Ignore that the hub has no such file, but not that it cannot be reached: then nobody knows."""
+def allowing_absence() -> Iterator[None]:
+    """Ignore that the hub does not have a file. A hub that cannot be reached is an error: it may have the file."""
     try:
         yield
     except ModelError as e:

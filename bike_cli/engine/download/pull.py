@@ -107,7 +107,7 @@ def _pull_repository(files: list[hub.ModelFile], folder: Path | None, *, offline
         hub.check_available([tokenizer], offline=offline)
         # A cached tokenizer without settings: an earlier download found that the repository has none.
         if hub.cached_file(settings) is not None or hub.cached_file(tokenizer) is None:
-            with hub.none_on_hub_is_fine():
+            with hub.allowing_absence():
                 pulled.append(_pull_file(settings, folder, offline=offline))
         pulled.append(_pull_file(tokenizer, folder, offline=offline))
     description = description_in(pulled[0].path, model=weights.model)

@@ -142,8 +142,8 @@ def look_up(repository: str, names: Sequence[str], revision: str = constants.DEF
             raise explain(e, repository) from e
         commit, etag = metadata.commit_hash or "", metadata.etag or ""
         if not re.fullmatch(r"\w[\w.-]*", commit) or not re.fullmatch(r"[\w.:+-]+", etag):
-            reason = f"{host()} does not answer as a model hub: a login page of the network, a proxy or HF_ENDPOINT?"
-            raise UnavailableError(reason)
+            advice = "check HF_ENDPOINT, and whether the network has a proxy or a login page"
+            raise UnavailableError(f"{host()} does not answer as a model hub; {advice}")
         return RemoteFile(repository, name, commit, etag, metadata.size)
     raise NoSuchFileError(f"{host()} has no {either(names)} in {repository}, HTTP 404")
 

@@ -127,7 +127,8 @@ def _unknown(model: str) -> ModelError:
     arch = model.replace("/", "-")
     tags = [tag for known, tag in catalogue.runnable_tags() if known == arch]
     if tags:
-        return ModelError(f"model {model!r}: names an architecture without weights; use {arch},{tags[0]} or its like")
+        way_out = f"use {arch},{tags[0]}, or another tag that bike models --all lists"
+        return ModelError(f"model {model!r}: is an architecture without a tag of weights; {way_out}")
     if hub.is_repository(model) and named_path(model).suffix.lower() not in WEIGHTS_SUFFIXES:
         return _not_a_folder(model)
     if _is_path(model):
@@ -210,7 +211,7 @@ def _for_architecture(arch: str, file: Path) -> Checkpoint:
         config = _described(config, description_next_to(file, description))
     is_openais = state.head is not None or "input_resolution" in state.clip
     if is_openais and not config.get("quick_gelu"):
-        raise ModelError(f"{file}: was trained with QuickGELU, {arch} computes another; use {arch}-quickgelu,{file}")
+        raise ModelError(f"{file}: was trained with another activation than {arch} has; use {arch}-quickgelu,{file}")
     tokenizer = _tokenizer_for_file(config, arch, file)
     preprocess = preprocessing_for_file(arch, file)
     checkpoint = _checkpoint(f"{arch},{file}", config, state, preprocess, origin=f"{file} as {arch}")
@@ -250,12 +251,11 @@ def _with_head(plain: Checkpoint, head: Mapping[str, Tensor], origin: str) -> Ch
     is_temporal = any(name.startswith("transformer.resblocks.0.") for name in head)
     is_attribute = "query_fc.0.weight" in head
     other = next((kind for mark, kind in OTHER_HEADS.items() if any(name.startswith(mark) for name in head)), None)
+    way_out = "use a checkpoint with the head Transf, or without a head"
     if other is not None:
-        raise ModelError(f"{origin}: has the head {other}, which bike does not have; retrain with Transf or None")
+        raise ModelError(f"{origin}: has the head {other}, which bike does not support; {way_out}")
     if head and not is_temporal and not is_attribute:
-        raise ModelError(
-            f"{origin}: has a head of an unknown kind ({shorten(next(iter(head)))}, …); retrain with Transf or None"
-        )
+        raise ModelError(f"{origin}: has a head of an unknown kind ({shorten(next(iter(head)))}, …); {way_out}")
     clip = plain.clip
     heads = text_width(clip) // HEAD_WIDTH
     return replace(
@@ -274,7 +274,7 @@ def _inferred(state: State, file: Path) -> dict[str, object]:
     if state.head is None and "input_resolution" not in state.clip:
         # The activation leaves no trace in the tensors, and a wrong one makes features silently worse.
         fits = " or ".join(f"{arch},{file}" for arch in _fitting(config)) or f"ARCH,{file}"
-        raise ModelError(f"{file}: does not say its activation; use --model {fits}")
+        raise ModelError(f"{file}: does not record its activation function; use --model {fits}")
     return config
 
 

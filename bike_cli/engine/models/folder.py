@@ -288,8 +288,8 @@ def _check(config: Mapping[str, object], where: Path) -> None:
     version = config.get("version")
     if type(version) is not int or version != VERSION:
         raise ModelError(
-            f"{where}: is of version {shorten(version, SHOWN)}, this bike reads version {VERSION}; upgrade bike, or "
-            "save the model with this one"
+            f"{where}: is of version {shorten(version, SHOWN)}, but this bike reads version {VERSION}; upgrade bike, "
+            "or save the model with this one"
         )
     if config.keys() - OPTIONAL_KEYS != KEYS:
         wrong = ", ".join(sorted(shorten(name, SHOWN) for name in (config.keys() - OPTIONAL_KEYS) ^ KEYS)[:3])
@@ -300,7 +300,7 @@ def _check(config: Mapping[str, object], where: Path) -> None:
             raise ModelError(f"{where}: {key} is {shorten(repr(config[key]), SHOWN)}; save the model again")
     if config.get(TEMPORAL, NEIGHBOURS) != NEIGHBOURS:
         shown = shorten(repr(config[TEMPORAL]), SHOWN)
-        raise ModelError(f"{where}: {TEMPORAL} is {shown}, and this bike knows {NEIGHBOURS}; upgrade bike")
+        raise ModelError(f"{where}: {TEMPORAL} is {shown}, but this bike only knows {NEIGHBOURS}; upgrade bike")
     if not 0 < len(str(config["name"])) <= LONGEST_NAME:
         raise ModelError(f"{where}: name has {len(str(config['name'])):,} characters; give it 1 to {LONGEST_NAME}")
 

@@ -79,7 +79,7 @@ def check_pytorch(path: Path, way_out: str, *, zipped: bool) -> None:
             else:
                 check_pickle(file.read(MAX_PICKLE_BYTES), size, pickles=LEGACY_PICKLES)
     except UnsafePickleError as e:
-        raise ModelError(f"{path}: contains {e}; save its state dict alone, best as safetensors") from e
+        raise ModelError(f"{path}: contains {e}; save only its state dict, preferably as safetensors") from e
     except UNREADABLE as e:
         fact = shorten(e) or type(e).__name__
         raise ModelError(f"{path}: is damaged or is not a PyTorch file ({fact}); download it again") from e
@@ -102,15 +102,15 @@ def read_start(path: Path, count: int, way_out: str) -> bytes:
 def _pickle_in_archive(file: BinaryIO, path: Path, size: int) -> bytes:
     """Return the pickle of an archive, after checking that its records are uncompressed and do not overlap."""
     if _directory_bytes(file, size) > MAX_DIRECTORY_BYTES:
-        raise ModelError(f"{path}: contains far more records than a model has tensors; save its state dict alone")
+        raise ModelError(f"{path}: contains far more records than a model has tensors; save only its state dict")
     with zipfile.ZipFile(file) as archive:
         records = archive.infolist()
         # PyTorch ignores the case of names, and takes the folder from the first record.
         names = [record.filename.lower() for record in records]
         if any(name.endswith("constants.pkl") for name in names):
             raise ModelError(
-                f"{path}: is a TorchScript program, which bike never runs; use --model ViT-B-16-quickgelu,openai or "
-                "its like, or save its state_dict() with torch.save where you trust it"
+                f"{path}: is a TorchScript program, which bike never runs; use --model with a name, such as "
+                "ViT-B-16-quickgelu,openai, or, if you trust the file, save its state_dict() with torch.save"
             )
         pickles = [record for record, name in zip(records, names, strict=True) if name.endswith("data.pkl")]
         if len(pickles) != 1:

@@ -202,7 +202,7 @@ def _unpickled(path: Path, start: bytes) -> object:
     except pickle.UnpicklingError as e:
         raise ModelError(
             f"{path}: contains Python objects other than tensors, which bike never loads, or is damaged "
-            f"({first_line(e)}); save its state dict alone, best as safetensors"
+            f"({first_line(e)}); save only its state dict, preferably as safetensors"
         ) from e
     except UNREADABLE as e:
         raise ModelError(f"{path}: is damaged or is not a PyTorch file ({first_line(e)}); download it again") from e
@@ -214,7 +214,7 @@ OPENAI_SIZES = ("input_resolution", "context_length", "vocab_size")
 
 def _state(content: object, path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict):
-        raise ModelError(f"{path}: contains a {type(content).__name__} for a state dict; {WAY_OUT}")
+        raise ModelError(f"{path}: contains a {type(content).__name__}, not a state dict; {WAY_OUT}")
     state = {}
     for key, value in content.items():
         if not isinstance(key, str):
@@ -222,7 +222,9 @@ def _state(content: object, path: Path) -> dict[str, Tensor]:
         name = shorten(repr(key), MAX_NAME)
         if isinstance(value, Tensor):
             if not _is_dense(value):
-                raise ModelError(f"{path}: {name} is not a dense tensor in memory; save it as one, best as safetensors")
+                raise ModelError(
+                    f"{path}: {name} is not a dense tensor in memory; save it as one, preferably as safetensors"
+                )
         elif key not in OPENAI_SIZES:
             raise ModelError(f"{path}: {name} is a {type(value).__name__}, not a tensor; {WAY_OUT}")
         state[key.removeprefix("module.")] = value

@@ -85,7 +85,7 @@ class Encoder:
             [crops * B, D]: all frames of crop 0, then all of crop 1.
         Raises:
             ValueError: another shape or type of frames.
-            UsageError: three crops of a model that sees whole frames.
+            UsageError: three crops of a model that reads whole frames.
         """
         return self.encode_videos([frames.cpu().numpy() if isinstance(frames, Tensor) else frames], crops=crops)[0]
 
@@ -292,7 +292,9 @@ def _check_tokenizer(tokenizer: Tokenizer, tower: TextTower, name: str) -> None:
         raise ModelError(f"{name}: knows {tower.vocabulary:,} tokens, but its tokenizer has {needed:,}; {WAY_OUT}")
     pad = tokenizer.padded([], 1)[0]
     if tower.padding not in (None, pad):
-        raise ModelError(f"{name}: pads texts with {tower.padding}, but its tokenizer with {pad}; {WAY_OUT}")
+        raise ModelError(
+            f"{name}: expects texts padded with {tower.padding}, but its tokenizer pads with {pad}; {WAY_OUT}"
+        )
     # With the highest number in front, a tower that looks for the highest one would find it, and not the end.
     row = tokenizer.row([tokenizer.vocabulary - 1, 0]).ids
     if tower.has_token_features and tower.place_read(row) != row.index(row[-1]):

@@ -98,7 +98,7 @@ def views(frames: NDArray[np.uint8], recipe: ImageRecipe, *, crops: int, device:
     Returns:
         uint8 [crops * B, 3, S, S]: all frames of crop 0, then all of crop 1.
     Raises:
-        UsageError: three crops of a model that sees whole frames.
+        UsageError: three crops of a model that reads whole frames.
     """
     height, width = frames.shape[1:3]
     size = size_after_resize(width, height, recipe)
@@ -156,7 +156,7 @@ def crop_corners(size: tuple[int, int], recipe: ImageRecipe, crops: int) -> list
     """Return the corner of each crop of frames of a size; negative corners pad.
 
     Raises:
-        UsageError: three crops of a model that sees whole frames.
+        UsageError: three crops of a model that reads whole frames.
     """
     across, down = size[0] - recipe.side, size[1] - recipe.side
     if crops == 1 and recipe.resize_mode == "longest":
@@ -164,8 +164,8 @@ def crop_corners(size: tuple[int, int], recipe: ImageRecipe, crops: int) -> list
     if crops == 1:
         return [(round(across / 2), round(down / 2))]  # half to even, as torchvision
     if recipe.resize_mode != "shortest":
-        problem = f"crops is {crops}, but this model sees whole frames ({recipe.resize_mode})"
-        raise UsageError(f"{problem}; ask for 1", settings=("crops",))
+        problem = f"crops is {crops}, but this model reads whole frames ({recipe.resize_mode})"
+        raise UsageError(f"{problem}; leave --crops out", settings=("crops",))
     # Steps of a quarter margin, rounded down: the right crop may miss the border by 3 pixels, as in the official code.
     step_x, step_y = across // 4, down // 4
     return [(0, 2 * step_y), (4 * step_x, 2 * step_y), (2 * step_x, 2 * step_y)]

@@ -247,7 +247,7 @@ def _encode_texts(
         templates = read_templates(recipe.template)
         if len(templates) > 1:
             raise ConfigError(
-                f"template {recipe.template!r}: is a set, but a text tower is trained with one template; name one",
+                f"template {recipe.template!r}: is a set, but a text tower is trained with one template; give one",
                 settings=("template", "freeze"),
             )
         prompts = tuple(fill(templates[0], label) for label in labels)

@@ -418,7 +418,7 @@ def test_a_status_of_only_the_download_is_reported(status: int, server: Hub) -> 
 def test_a_login_page_is_not_a_hub(server: Hub) -> None:
     server.is_page = True
 
-    refused("does not answer as a model hub: a login page")
+    refused("does not answer as a model hub; check HF_ENDPOINT")
 
 
 def test_a_hub_that_does_not_answer_is_given_up_after_three_seconds(server: Hub) -> None:

@@ -115,7 +115,7 @@ def test_another_activation_than_the_weights_is_refused_with_the_right_name(name
         ("ViT-B-61,openai", r"no such architecture; did you mean .*ViT-B-16"),
         ("bsae", r"is not a short name, ARCH,TAG, file or folder; did you mean base\?"),
         ("tny", "did you mean tiny"),
-        ("ViT-B-32", r"an architecture without weights; use ViT-B-32,"),
+        ("ViT-B-32", r"an architecture without a tag of weights; use ViT-B-32,"),
         ("", "is empty; name one"),
         ("gone/model.pt", "gone/model.pt: no such file or folder"),
         ("model.safetensors", "no such file"),
@@ -185,7 +185,8 @@ def test_a_file_without_its_activation_asks_for_the_architecture(tmp_path: Path)
     state = {name: torch.zeros(()).expand(tensor.shape) for name, tensor in empty.items()}
     torch.save({"state_dict": state}, tmp_path / "a.pt")
 
-    with pytest.raises(ModelError, match=r"activation; use --model ViT-B-32,\S+ or ViT-B-32-quickgelu,\S+a\.pt$"):
+    said = r"activation function; use --model ViT-B-32,\S+ or ViT-B-32-quickgelu,\S+a\.pt$"
+    with pytest.raises(ModelError, match=said):
         open_checkpoint(str(tmp_path / "a.pt"))
 
 
@@ -226,7 +227,7 @@ def test_a_file_of_another_architecture_names_what_does_not_fit(tmp_path: Path) 
 def test_openai_weights_under_another_activation_are_refused(tmp_path: Path) -> None:
     torch.save(openai_state(), tmp_path / "a.pt")
 
-    with pytest.raises(ModelError, match=r"trained with QuickGELU, ViT-B-32 computes another; use ViT-B-32-quickgelu,"):
+    with pytest.raises(ModelError, match=r"trained with another activation than ViT-B-32 has; use ViT-B-32-quickgelu,"):
         open_checkpoint(f"ViT-B-32,{tmp_path / 'a.pt'}")
 
 

@@ -170,7 +170,7 @@ def test_a_failed_save_leaves_the_old_model(folder: Path, checkpoint: Checkpoint
     ("change", "said"),
     [
         (lambda c: c.update(format="cat"), "is not a bike model"),
-        (lambda c: c.update(version=2), r"is of version 2, this bike reads version 1; upgrade bike"),
+        (lambda c: c.update(version=2), r"is of version 2, but this bike reads version 1; upgrade bike"),
         (lambda c: c.pop("recipe"), r"missing or unknown keys \(recipe\)"),
         (lambda c: c.update(extra=1), r"missing or unknown keys \(extra\)"),
         (lambda c: c.update(clip=3), "clip is a int, not an object"),

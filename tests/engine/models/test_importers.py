@@ -326,7 +326,7 @@ def test_x_clip_of_transformers_is_refused_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("head", ["LSTM", "Conv_1D", "Transf_cls"])
 def test_other_heads_of_actionclip_are_refused_by_name(tmp_path: Path, head: str) -> None:
-    with pytest.raises(ModelError, match=f"has the head {head}, which bike does not have"):
+    with pytest.raises(ModelError, match=f"has the head {head}, which bike does not support"):
         imported(actionclip_content(head), tmp_path, origin="actionclip")
 
 

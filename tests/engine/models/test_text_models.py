@@ -364,5 +364,5 @@ def test_a_tokenizer_with_another_padding_is_refused(tmp_path: Path) -> None:
     (repository / "text_config.json").write_text(json.dumps({**description, "pad_token_id": 0}))
     checkpoint = open_checkpoint(str(repository))
 
-    with pytest.raises(ModelError, match="pads texts with 0, but its tokenizer with 1"):
+    with pytest.raises(ModelError, match="expects texts padded with 0, but its tokenizer pads with 1"):
         assembled(checkpoint)

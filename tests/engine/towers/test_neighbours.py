@@ -140,7 +140,7 @@ def test_a_folder_says_so(tmp_path: Path, engine: Engine, video: NDArray[np.uint
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [("messages", "temporal is 'messages', and this bike knows"), (None, "temporal is None")],
+    [("messages", "temporal is 'messages', but this bike only knows"), (None, "temporal is None")],
 )
 def test_a_folder_with_another_attention_is_refused(tmp_path: Path, value: object, said: str) -> None:
     save_folder(tmp_path / "m", checkpoint_of(neighbours=True))
