@@ -163,6 +163,7 @@ def seed_of_today() -> int:
     return int(os.environ.get("KILL_SEED") or time.time_ns() % 10**6)
 
 
+@pytest.mark.slow  # .ci/run runs it
 def test_a_run_that_is_killed_is_resumed(data: Path, tmp_path: Path) -> None:
     run_drill(ClassifyResumed, data, tmp_path, kills=2, seed=seed_of_today())
 

@@ -60,15 +60,8 @@ def blocks_in(language: str) -> list[Block]:
 
 
 def parameters(blocks: Iterable[Block]) -> list[object]:
-    """Return the blocks as parameters of a test, named by their page; those of the README are not slow."""
-    return [
-        pytest.param(
-            block,
-            id=block.page,
-            marks=[pytest.mark.slow] if block.comment == "slow" or block.page != "README.md" else [],
-        )
-        for block in blocks
-    ]
+    """Return the blocks as parameters of a test, named by their page."""
+    return [pytest.param(block, id=block.page) for block in blocks]
 
 
 def setup(name: str) -> str:
@@ -144,6 +137,7 @@ def test_the_readme_fits_on_a_few_screens() -> None:
     assert len(README.splitlines()) <= 200
 
 
+@pytest.mark.slow  # .ci/run runs it
 def test_the_first_command_prints_the_table_of_the_readme(first_answer: str) -> None:
     shown = re.search(r"<!-- table -->\n```text\n(.*?)```", README, re.DOTALL)
     assert shown
@@ -169,6 +163,7 @@ def test_shell_blocks_are_bash_and_name_what_they_are_not_run_for() -> None:
     assert all(re.fullmatch(r"|slow|setup: \w+|not run: \w.{4,}", comment) for comment in comments)
 
 
+@pytest.mark.slow  # .ci/run runs it
 @pytest.mark.parametrize("block", parameters(block for block in RUN_BLOCKS if block not in IN_THIS_PROCESS))
 def test_a_command_that_needs_a_shell_runs(block: Block, checkout: Path) -> None:
     done = shell(block.text, cwd=checkout)
@@ -176,6 +171,7 @@ def test_a_command_that_needs_a_shell_runs(block: Block, checkout: Path) -> None
     assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
 
 
+@pytest.mark.slow  # .ci/run runs it
 @pytest.mark.parametrize("block", parameters(IN_THIS_PROCESS))
 def test_a_command_runs(block: Block, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # That `bike` is a program of its own is seen above; here, each would import torch for seconds.
@@ -195,16 +191,10 @@ SHOWN = [
 ]
 
 
+@pytest.mark.slow  # .ci/run runs it
 @pytest.mark.parametrize(
     ("command", "output"),
-    [
-        pytest.param(
-            *pair,
-            id=pair[0].page,
-            marks=[pytest.mark.slow] if pair[0].comment == "slow" or pair[0].page != "README.md" else [],
-        )
-        for pair in SHOWN
-    ],
+    [pytest.param(*pair, id=pair[0].page) for pair in SHOWN],
 )
 def test_a_command_prints_the_output_that_follows_it(
     command: Block, output: Block, checkout: Path, monkeypatch: pytest.MonkeyPatch
@@ -249,6 +239,7 @@ def test_every_flag_that_a_page_names_exists(page: str) -> None:
 FIRST_PROGRAM, *OTHER_PROGRAMS = blocks_in("python")
 
 
+@pytest.mark.slow  # .ci/run runs it
 def test_the_first_program_runs(checkout: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FIRST_PROGRAM.text],

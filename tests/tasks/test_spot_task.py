@@ -180,7 +180,7 @@ def test_a_run_that_was_stopped_does_not_read_again(
 
 
 def test_workers_that_share_a_video_find_the_same(tiny: Engine, tmp_path: Path, requests: list[StreamRequest]) -> None:
-    film = write_video(tmp_path / "long.mp4", film_of(SCRIPT * 20))  # x264 puts a keyframe every 250 frames
+    film = write_video(tmp_path / "long.mp4", film_of(SCRIPT * 7))  # x264 puts a keyframe every 250 frames
     config = without_store(replace(CONFIG, fps=2.0))
     alone = spotted(tiny, film, config, keeps_scores=True)
     together = spotted(tiny, film, replace(config, decoding=DecodingConfig(workers=3)), keeps_scores=True)

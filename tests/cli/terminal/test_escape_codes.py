@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
         ("plot",),
         ("classify", "--lables", "x"),
         ("classify", "nothing.mp4", "-L", "a, b", "-m", "tiny", "--crops", "2"),
-        ("models", "list"),
+        pytest.param(("models", "list"), marks=pytest.mark.slow),  # imports torch
         ("cache", "info"),
     ],
     ids=" ".join,

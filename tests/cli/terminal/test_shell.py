@@ -133,7 +133,8 @@ def test_an_interrupt_while_loading_is_one_line(clips: Path, tmp_path: Path, com
         assert errors.decode() == "interrupted\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_signal_keeps_the_answers_and_nothing_else(clips: Path, tmp_path: Path, number: signal.Signals) -> None:
     answers = tmp_path / "answers.jsonl"
     with subprocess.Popen(
