@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from films import drawn, write_video
+from small_models import assembled
 
 import bike_cli as bike
 from bike_cli.config import TrainingRecord
 from bike_cli.engine.download.hub import HubSource
+from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.errors import ModelError
 from bike_cli.tasks.finetune.run_folder import RunReport
 
@@ -41,7 +43,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[bike.FinetuneResult, list[object]]:
     records: list[object] = []
     folder = tmp_path_factory.mktemp("run") / "actions"
-    engine = replace(bike.load("tiny", "cpu", "fp32"), source=SOURCE)  # as if it had been downloaded
+    # A model of its own, because it is trained in place; as if it had been downloaded.
+    engine = replace(assembled(open_checkpoint("tiny")), source=SOURCE)
     return bike.finetune(engine, data, CONFIG, save=folder, on_record=records.append), records
 
 
