@@ -277,7 +277,7 @@ def _nearest(frame: NDArray[np.uint8], shown: Shown) -> tuple[int, float]:
     return int(off.argmin()), float(off.min())
 
 
-def _has_ambiguous_clock(case: Case) -> bool:
+def has_ambiguous_clock(case: Case) -> bool:
     """Return whether the timestamps are ambiguous, so that versions of FFmpeg differ."""
     return (
         (case.container == "avi" and case.clock == "cut-by-copy")
@@ -312,7 +312,7 @@ def _check_times(verdict: Verdict, clip: Clip, shown: Shown, case: Case) -> None
     if (
         case.packing == "mid-gop"
         or case.clock in {"twice", "jumps"}
-        or _has_ambiguous_clock(case)
+        or has_ambiguous_clock(case)
         or clip.positions.max() >= len(shown.times_s)
     ):
         return

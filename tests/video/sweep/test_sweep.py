@@ -67,14 +67,15 @@ def test_cases_are_distinct_and_reproducible() -> None:
 def test_returned_frames_are_those_that_ffmpeg_shows(
     first: int, workshop: Workshop, pools: dict[str, DecodePool]
 ) -> None:
-    batch = [case for case in all_cases()[first : first + BATCH] if _encoder(case) in encoders()]
+    batch = [case for case in all_cases()[first : first + BATCH] if encoder_of(case) in encoders()]
 
     faults = _faults(batch, workshop, pools)
 
     assert not faults, "\n\n".join(faults)
 
 
-def _encoder(case: Case) -> str:
+def encoder_of(case: Case) -> str:
+    """Return the encoder of ffmpeg that a case needs."""
     return CODECS[case.codec].arguments.split()[1]
 
 
