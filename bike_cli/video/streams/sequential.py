@@ -53,7 +53,7 @@ class SequentialStream:
         with_concealed: also use frames in which the decoder concealed errors.
     Attributes:
         survey: the frames of the file, once it was read to its end.
-        memory_error, conversion_error: why a picture could not be decoded, or converted.
+        memory_error: raised while a picture was decoded.
     """
 
     def __init__(
@@ -85,23 +85,24 @@ class SequentialStream:
         is_rising = self._times_rise()
         current: _Current | None = None
         with open_video(self._source) as file:
-            first_pass = _FirstPass(file, self._step)
-            for picture in first_pass.decoding.pictures():
-                first_pass.recorder.add(picture)
+            timed = _TimedDecode(file, self._step)
+            for picture in timed.decoding.pictures():
+                timed.recorder.add(picture)
                 self._converter.adopt(picture)
-                start_s = first_pass.clock.start_of(picture) if is_rising else None
+                start_s = timed.clock.start_of(picture) if is_rising else None
                 is_rising = start_s is not None
                 if start_s is None:
                     current = None
+                    timed.forget_lost_times()
                     continue
                 if current is not None:
-                    end_s = first_pass.end_of(current, until=picture, start_s=start_s)
+                    end_s = timed.end_of(current, until=picture, start_s=start_s)
                     yield from self._show(current, end_s)
                     if self._is_complete():
                         return
                 current = _Current(picture, start_s)
-            self.memory_error = first_pass.decoding.memory_error
-            self.survey, self._shown = first_pass.survey()
+            self.memory_error = timed.decoding.memory_error
+            self.survey, self._shown = timed.survey()
         if self._shown is not None:
             yield from self._show_rest(self.survey, self._shown, current)
 
@@ -132,7 +133,7 @@ class SequentialStream:
         with open_video(self._source) as file:
             if file.header.container == "gif":  # browsers correct its times
                 return False
-            probe = _FirstPass(file, self._step)
+            probe = _TimedDecode(file, self._step)
             pictures = islice(probe.decoding.pictures(), _PROBE)
             return all(probe.clock.start_of(picture) is not None for picture in pictures)
 
@@ -176,16 +177,20 @@ class SequentialStream:
     def _second_pass(self, indices: list[int], bins: list[list[int]]) -> Iterator[BinFrame]:
         row = 0
         with open_video(self._source) as file:
-            for i, picture in enumerate(_FirstPass(file, self._step).decoding.pictures()):
+            for i, picture in enumerate(FullDecode(file, observe=self._observe).pictures()):
                 while row < len(indices) and indices[row] == i:
                     yield from self._fill(picture, *bins[row])
                     row += 1
                 if row == len(indices):
                     return
 
+    def _observe(self, _: av.Packet[VideoStream]) -> None:
+        if self._step is not None:
+            self._step()
 
-class _FirstPass:
-    """A full decode and what it shows about times."""
+
+class _TimedDecode:
+    """A full decode, and what it shows about the times of frames."""
 
     def __init__(self, file: VideoFile, step: Step | None) -> None:
         self._file, self._step = file, step
@@ -214,6 +219,10 @@ class _FirstPass:
             return start_s
         lost = self._lost.first_between(current.picture.pts, until.pts)
         return start_s if lost is None else current.start_s + (lost - current.picture.pts) * self._tick_s
+
+    def forget_lost_times(self) -> None:
+        """Stop to look for lost frames between pictures: times do not rise."""
+        self._announces, self._lost = False, LostTimes()
 
     def survey(self) -> tuple[Survey, ShownFrames | None]:
         """Return the frames of the file, and when they are shown; None if it has none."""

@@ -10,7 +10,7 @@ import logging
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from multiprocessing import connection
 from types import TracebackType
@@ -75,9 +75,9 @@ class FrameStream(Iterator[Event]):
         while True:
             if self._is_over:
                 raise StopIteration
-            self.allow_batch()
-            self.add_wait(_wait_s([self._worker.link], self.patience_s))
-            event = self.take_event()
+            self._allow_batch()
+            self._add_wait(_wait_s([self._worker.link], self._patience_s))
+            event = self._take_event()
             if event is not None:
                 return event
 
@@ -86,28 +86,28 @@ class FrameStream(Iterator[Event]):
         self._is_over = True
         self._worker.end()
 
-    # -- for `interleave` ------------------------------------------------------------------------------------------
-
-    @property
-    def link(self) -> connection.Connection:
-        """The connection to the worker; it is readable when there is an event, or when the worker died."""
-        return self._worker.link
-
     @property
     def is_over(self) -> bool:
         """Whether the last event was taken, or the stream was closed."""
         return self._is_over
 
+    # -- for `interleave` ------------------------------------------------------------------------------------------
+
     @property
-    def patience_s(self) -> float:
+    def _link(self) -> connection.Connection:
+        """The connection to the worker; it is readable when there is an event, or when the worker died."""
+        return self._worker.link
+
+    @property
+    def _patience_s(self) -> float:
         """Seconds until the worker exceeds its time limit."""
         return max(0.0, self._decoding.decode_timeout - self._waited_s)
 
-    def add_wait(self, seconds: float) -> None:
+    def _add_wait(self, seconds: float) -> None:
         """Count time in which the caller waited for the worker."""
         self._waited_s += seconds
 
-    def allow_batch(self) -> None:
+    def _allow_batch(self) -> None:
         """Let the worker fill another batch: the caller is done with the one that it took last."""
         try:
             self._worker.allow_batches(BATCHES)
@@ -115,14 +115,14 @@ class FrameStream(Iterator[Event]):
             self.close()
             raise
 
-    def take_event(self) -> Event | None:
+    def _take_event(self) -> Event | None:
         """Return the next event; None if the worker has sent none.
 
         Raises:
             WorkerError: no worker can decode, or there is no room for frames.
         """
         if not self._worker.link.poll():
-            if self.patience_s > 0:
+            if self._patience_s > 0:
                 return None
             work, remedy = "to decode the next frames", "use --draft"
             return self._end(timed_out(self.source, self._decoding.decode_timeout, work=work, remedy=remedy))
@@ -160,7 +160,9 @@ class FrameStream(Iterator[Event]):
             self.close()
             raise no_room(problem.text)
         if problem.kind == "out_of_memory":
-            return self._end(out_of_memory(self.source, self._decoding.decode_memory, remedy="use a smaller video"))
+            return self._end(
+                out_of_memory(self.source, self._decoding.decode_memory, remedy="convert the video to a smaller size")
+            )
         self._check_workers(problem.text)
         return self._end(failed_internally(self.source, problem.text))
 
@@ -190,14 +192,13 @@ class FrameStream(Iterator[Event]):
     def _check_workers(self, reason: str) -> None:
         """Raise WorkerError if a worker cannot even decode a video that is known to be intact."""
         self.close()
-        checking = WorkerProcess(stream_worker.check, self.source, _limits(self._decoding))
-        try:
-            if not checking.link.poll(CHECK_S) or checking.link.recv() is not None:
-                raise no_workers(reason)
-        except (EOFError, OSError) as e:
-            raise no_workers(reason) from e
-        finally:
-            checking.end()
+        with closing(WorkerProcess(stream_worker.check, self.source, _limits(self._decoding))) as checking:
+            try:
+                can_decode = checking.link.poll(CHECK_S) and checking.link.recv() is None
+            except (EOFError, OSError):
+                can_decode = False
+        if not can_decode:
+            raise no_workers(reason)
 
 
 def interleave(streams: Iterable[FrameStream], *, at_once: int) -> Iterator[tuple[FrameStream, Event]]:
@@ -206,9 +207,13 @@ def interleave(streams: Iterable[FrameStream], *, at_once: int) -> Iterator[tupl
     Args:
         streams: those after the first `at_once` are taken once another one ends, so a generator starts no more workers
             than that at the same time.
+        at_once: at least 1.
     Raises:
+        ValueError: `at_once` is below 1.
         WorkerError: see `FrameStream`.
     """
+    if at_once < 1:
+        raise ValueError(f"at_once is {at_once}; it must be at least 1")
     waiting = iter(streams)
     with ExitStack() as stack:
         running: list[FrameStream] = []
@@ -217,13 +222,13 @@ def interleave(streams: Iterable[FrameStream], *, at_once: int) -> Iterator[tupl
                 running.append(stack.enter_context(stream))
             if not running:
                 return
-            waited_s = _wait_s([s.link for s in running], min(s.patience_s for s in running))
+            waited_s = _wait_s([s._link for s in running], min(s._patience_s for s in running))
             for stream in running:
-                stream.add_wait(waited_s)
-                if (event := stream.take_event()) is not None:
+                stream._add_wait(waited_s)
+                if (event := stream._take_event()) is not None:
                     yield stream, event
                     if not stream.is_over:
-                        stream.allow_batch()
+                        stream._allow_batch()
             running = [stream for stream in running if not stream.is_over]
 
 
@@ -250,15 +255,11 @@ def split(source: Source, request: StreamRequest, parts: int, decoding: Decoding
     if parts < 2:
         return [request]
     worker = WorkerProcess(stream_worker.split, source, request, parts, _limits(decoding))
-    try:
+    with closing(worker), suppress(EOFError, OSError):  # it crashed
         while worker.link.poll(decoding.decode_timeout):
             message: Message = worker.link.recv()
             if isinstance(message, list):
                 return message
             if isinstance(message, Problem):
                 break
-    except (EOFError, OSError):  # it crashed
-        pass
-    finally:
-        worker.end()
     return [request]

@@ -67,6 +67,10 @@ class WorkerProcess:
         """
         return self._pool.pixels(self._allowed.popleft(), shape)
 
+    def close(self) -> None:
+        """Kill the process."""
+        self.end()
+
     def end(self, *, grace_s: float = 0.0) -> str:
         """Kill the process, unless it ends by itself; return how it ended.
 

@@ -91,6 +91,17 @@ def test_both_readers_take_part(tmp_path: Path, name: str, monkeypatch: pytest.M
     assert streamed(film, 2).end.details[0] == f"read with PyAV, {reader}"
 
 
+@pytest.mark.parametrize("name", ["film.mp4", "film.ts"])
+def test_there_is_nothing_after_the_last_bin(tmp_path: Path, name: str) -> None:
+    film = write_film(tmp_path / name, "libx264", options=X264)
+
+    for first in (10, 50):
+        found = streamed(film, 5, first_bin=first)
+
+        assert (found.rows, found.end.n_bins, found.end.missing.tolist()) == ([], 10, [])
+        assert found.end.warning is None
+
+
 def test_a_screen_recording_fills_all_bins_of_a_long_frame_with_it(tmp_path: Path) -> None:
     pts = [0, 1, 2, 250, 251, 1000]  # 1/25 s
     film = write_barcodes(tmp_path / "film.mp4", "libx264", n_frames=6, pts=pts)

@@ -114,8 +114,8 @@ def test_a_worker_waits_with_two_batches_until_the_first_is_used(film: Source) -
         time.sleep(1)  # more than the whole film takes
 
         waiting = []
-        while stream.link.poll(0.2):
-            waiting.append(stream.take_event())
+        while stream._link.poll(0.2):
+            waiting.append(stream._take_event())
         rest = list(stream)
 
     assert [type(event) for event in waiting] == [FrameBatch]
@@ -246,6 +246,11 @@ def test_streams_that_are_abandoned_together_end_together(film: Source) -> None:
 
     assert all(stream.is_over for stream in streams)
     assert living_workers() == []
+
+
+def test_at_least_one_stream_runs(film: Source) -> None:
+    with FrameStream(film, EACH, DECODING) as stream, pytest.raises(ValueError, match="at_once is 0"):
+        next(interleave([stream], at_once=0))
 
 
 def test_parts_are_streamed_at_the_same_time(film: Source) -> None:
