@@ -6,13 +6,10 @@ caller is slow. A worker that crashes is replaced once by one that continues whe
 
 from __future__ import annotations
 
-import logging
-import time
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import replace
-from multiprocessing import connection
 from types import TracebackType
 from typing import TypeAlias
 
@@ -36,8 +33,6 @@ from bike_cli.video.workers.pool import CHECK_S, CRASHES
 from bike_cli.video.workers.stream_worker import Limits, Message, Problem, SharedBatch
 from bike_cli.video.workers.worker_process import WorkerProcess
 
-logger = logging.getLogger(__name__)
-
 _EXIT_S = 5.0  # time for a crashed process to end: a core dump takes longer than closing its connection
 BATCHES = 2  # that a worker may fill before the caller is done with the first one
 
@@ -53,7 +48,7 @@ class FrameStream(Iterator[Event]):
         decoding: `decode_memory` limits the worker; `decode_timeout` is the time for each batch, and for each 100
             packets that yield no frame. Its decoder is always PyAV.
     Raises:
-        WorkerError: no worker can decode, or there is no room for frames.
+        WorkerError: no worker can decode, or there is no room for frames; also while it is read.
     """
 
     def __init__(self, source: Source, request: StreamRequest, decoding: DecodingConfig) -> None:
@@ -61,7 +56,6 @@ class FrameStream(Iterator[Event]):
         self._decoding = decoding
         self._filled: list[tuple[int, int]] = []  # bins, those in a row as one
         self._crashes = 0
-        self._waited_s = 0.0  # for the next message
         self._is_over = False
         self._worker = self._start()
 
@@ -72,43 +66,22 @@ class FrameStream(Iterator[Event]):
         self.close()
 
     def __next__(self) -> Event:
-        while True:
-            if self._is_over:
-                raise StopIteration
-            self._allow_batch()
-            self._add_wait(_wait_s([self._worker.link], self._patience_s))
+        while not self._is_over:
+            self._allow_batch()  # the caller is done with the one that it took last
+            if not self._worker.link.poll(self._decoding.decode_timeout):
+                work, remedy = "to decode the next frames", "use --draft"
+                return self._end(timed_out(self.source, self._decoding.decode_timeout, work=work, remedy=remedy))
             event = self._take_event()
             if event is not None:
                 return event
+        raise StopIteration
 
     def close(self) -> None:
         """Kill the worker; nothing further is yielded."""
         self._is_over = True
         self._worker.end()
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the last event was taken, or the stream was closed."""
-        return self._is_over
-
-    # -- for `interleave` ------------------------------------------------------------------------------------------
-
-    @property
-    def _link(self) -> connection.Connection:
-        """The connection to the worker; it is readable when there is an event, or when the worker died."""
-        return self._worker.link
-
-    @property
-    def _patience_s(self) -> float:
-        """Seconds until the worker exceeds its time limit."""
-        return max(0.0, self._decoding.decode_timeout - self._waited_s)
-
-    def _add_wait(self, seconds: float) -> None:
-        """Count time in which the caller waited for the worker."""
-        self._waited_s += seconds
-
     def _allow_batch(self) -> None:
-        """Let the worker fill another batch: the caller is done with the one that it took last."""
         try:
             self._worker.allow_batches(BATCHES)
         except WorkerError:
@@ -116,17 +89,7 @@ class FrameStream(Iterator[Event]):
             raise
 
     def _take_event(self) -> Event | None:
-        """Return the next event; None if the worker has sent none.
-
-        Raises:
-            WorkerError: no worker can decode, or there is no room for frames.
-        """
-        if not self._worker.link.poll():
-            if self._patience_s > 0:
-                return None
-            work, remedy = "to decode the next frames", "use --draft"
-            return self._end(timed_out(self.source, self._decoding.decode_timeout, work=work, remedy=remedy))
-        self._waited_s = 0.0
+        """Return the next event; None after a sign of progress, or if another worker continues."""
         try:
             message: Message = self._worker.link.recv()
         except (EOFError, OSError):
@@ -134,8 +97,6 @@ class FrameStream(Iterator[Event]):
         if isinstance(message, SharedBatch):
             return self._batch(message)
         if isinstance(message, Outcome):
-            for detail in message.details:
-                logger.info("%s: %s", self.source.id, detail)
             return self._end(message.stream_end(self.request, self._filled))
         if isinstance(message, Failure):
             return self._end(message)
@@ -201,46 +162,8 @@ class FrameStream(Iterator[Event]):
             raise no_workers(reason)
 
 
-def interleave(streams: Iterable[FrameStream], *, at_once: int) -> Iterator[tuple[FrameStream, Event]]:
-    """Yield the events of several streams as they come, each with its stream.
-
-    Args:
-        streams: those after the first `at_once` are taken once another one ends, so a generator starts no more workers
-            than that at the same time.
-        at_once: at least 1.
-    Raises:
-        ValueError: `at_once` is below 1.
-        WorkerError: see `FrameStream`.
-    """
-    if at_once < 1:
-        raise ValueError(f"at_once is {at_once}; it must be at least 1")
-    waiting = iter(streams)
-    with ExitStack() as stack:
-        running: list[FrameStream] = []
-        while True:
-            while len(running) < at_once and (stream := next(waiting, None)) is not None:
-                running.append(stack.enter_context(stream))
-            if not running:
-                return
-            waited_s = _wait_s([s._link for s in running], min(s._patience_s for s in running))
-            for stream in running:
-                stream._add_wait(waited_s)
-                if (event := stream._take_event()) is not None:
-                    yield stream, event
-                    if not stream.is_over:
-                        stream._allow_batch()
-            running = [stream for stream in running if not stream.is_over]
-
-
 def _limits(decoding: DecodingConfig) -> Limits:
     return Limits(decoding.decode_timeout, decoding.decode_memory)
-
-
-def _wait_s(links: Sequence[connection.Connection], limit_s: float) -> float:
-    """Wait until one of the connections has a message; return the seconds that this took."""
-    start_s = time.monotonic()
-    connection.wait(links, limit_s)
-    return time.monotonic() - start_s
 
 
 def split(source: Source, request: StreamRequest, parts: int, decoding: DecodingConfig) -> list[StreamRequest]:

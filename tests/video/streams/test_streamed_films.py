@@ -228,6 +228,43 @@ def test_a_raw_stream_has_the_rate_that_it_says(tmp_path: Path, name: str, codec
     assert differing(found.bins(), [whole[5 * i + 2] for i in range(10)]) == []
 
 
+def write_of_two_sizes(path: Path, codec: str, options: dict[str, str]) -> Path:
+    """Write a film whose second half has another size."""
+    halves = []
+    for side in (48, 80):
+        half = path.with_name(f"{side}.mkv")
+        with av.open(str(half), "w") as container:
+            stream = container.add_stream(codec, rate=25, options=options)
+            stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, side, "yuv420p", 10
+            for i in range(20):
+                texture = np.random.default_rng(i).integers(0, 256, (side // 8, 8, 3), np.uint8)
+                picture = av.VideoFrame.from_ndarray(texture.repeat(8, 0).repeat(8, 1), format="rgb24")
+                container.mux(stream.encode(picture))
+            container.mux(stream.encode())
+        halves.append(half)
+    with av.open(str(halves[0])) as first, av.open(str(halves[1])) as second, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(first.streams.video[0])
+        for i, half in enumerate((first, second)):
+            for packet in half.demux(video=0):
+                if packet.size:
+                    packet.pts, packet.dts = packet.pts + 800 * i, packet.dts + 800 * i
+                    packet.stream = stream
+                    target.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [("libx264", {"x264-params": "repeat-headers=1:bframes=0"}), ("libvpx-vp9", {"lag-in-frames": "0"})],
+)
+def test_all_frames_have_the_size_of_the_first(tmp_path: Path, codec: str, options: dict[str, str]) -> None:
+    film = write_of_two_sizes(tmp_path / "film.mkv", codec, options)
+
+    check_as_clip(film)
+    assert {row.pixels.shape for row in streamed(film, 25, first_bin=30).rows} == {(48, 64, 3)}
+    assert streamed(film, 25).end.details == ("read with PyAV, selective",)
+
+
 def test_timestamps_that_run_backwards_are_replaced_by_the_rate_of_the_file(tmp_path: Path) -> None:
     film = tmp_path / "film.mkv"
     source = write_barcodes(tmp_path / "source.mkv", "libvpx", gop=100)

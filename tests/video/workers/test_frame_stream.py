@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from itertools import zip_longest
 from pathlib import Path
 
 import av
@@ -24,7 +26,7 @@ from bike_cli.errors import WorkerError
 from bike_cli.records import Failure, Source
 from bike_cli.video.streams.values import FrameBatch, StreamEnd, StreamRequest
 from bike_cli.video.workers import shared_memory
-from bike_cli.video.workers.frame_stream import Event, FrameStream, interleave, split
+from bike_cli.video.workers.frame_stream import Event, FrameStream, split
 from bike_cli.video.workers.stream_worker import BATCH_BYTES
 
 DECODING = DecodingConfig()
@@ -114,7 +116,7 @@ def test_a_worker_waits_with_two_batches_until_the_first_is_used(film: Source) -
         time.sleep(1)  # more than the whole film takes
 
         waiting = []
-        while stream._link.poll(0.2):
+        while stream._worker.link.poll(0.2):
             waiting.append(stream._take_event())
         rest = list(stream)
 
@@ -218,45 +220,32 @@ def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path, name: s
 # -- several at once -------------------------------------------------------------------------------------------------
 
 
-def test_several_streams_take_turns_and_none_is_lost(film: Source, tmp_path: Path) -> None:
+def test_several_streams_in_turns_do_not_disturb_one_another(film: Source, tmp_path: Path) -> None:
     sources = [film, Source.at(tmp_path / "gone.mp4"), film, film]
-    started: list[FrameStream] = []
+    streams = [FrameStream(source, EACH, DECODING) for source in sources]
 
-    def streams() -> Iterator[FrameStream]:
-        for source in sources:
-            assert sum(not stream.is_over for stream in started) < 2
-            started.append(FrameStream(source, EACH, DECODING))
-            yield started[-1]
+    events = list(zip_longest(*streams))
 
-    events: dict[int, list[Event]] = {}
-    for stream, event in interleave(streams(), at_once=2):
-        events.setdefault(started.index(stream), []).append(event)
-
-    assert [bins_of(events[i]) for i in (0, 2, 3)] == [ALL] * 3
-    assert [type(events[i][-1]) for i in range(4)] == [StreamEnd, Failure, StreamEnd, StreamEnd]
+    taken = [[event for event in column if event is not None] for column in zip(*events, strict=True)]
+    assert [bins_of(taken[i]) for i in (0, 2, 3)] == [ALL] * 3
+    assert [type(column[-1]) for column in taken] == [StreamEnd, Failure, StreamEnd, StreamEnd]
 
 
-@needs_proc
-def test_streams_that_are_abandoned_together_end_together(film: Source) -> None:
-    streams = [FrameStream(film, EACH, DECODING) for _ in range(3)]
-    events = interleave(streams, at_once=3)
-    next(events)
+def test_several_streams_in_threads_do_not_disturb_one_another(film: Source) -> None:
+    def stream(number: int) -> dict[int, int]:
+        with FrameStream(film, StreamRequest(25, first_bin=number), DECODING) as frames:
+            return bins_of(list(frames))
 
-    events.close()
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(stream, range(4)))
 
-    assert all(stream.is_over for stream in streams)
-    assert living_workers() == []
-
-
-def test_at_least_one_stream_runs(film: Source) -> None:
-    with FrameStream(film, EACH, DECODING) as stream, pytest.raises(ValueError, match="at_once is 0"):
-        next(interleave([stream], at_once=0))
+    assert found == [{i: i for i in range(number, N)} for number in range(4)]
 
 
-def test_parts_are_streamed_at_the_same_time(film: Source) -> None:
+def test_parts_together_are_the_whole(film: Source) -> None:
     parts = split(film, EACH, 3, DECODING)
 
-    events = [event for _, event in interleave((FrameStream(film, p, DECODING) for p in parts), at_once=3)]
+    events = [event for part in parts for event in FrameStream(film, part, DECODING)]
 
     assert len(parts) == 3
     assert (parts[0].first_bin, parts[-1].end_bin) == (0, None)
@@ -316,7 +305,7 @@ import sys, time
 from bike_cli.config import DecodingConfig
 from bike_cli.records import Failure, Source
 from bike_cli.video.streams.values import FrameBatch, StreamEnd, StreamRequest
-from bike_cli.video.workers.frame_stream import FrameStream, interleave, split
+from bike_cli.video.workers.frame_stream import FrameStream, split
 
 DECODING = DecodingConfig(decode_timeout=2, decode_memory=700)
 """
