@@ -266,38 +266,48 @@ def test_a_file_that_cannot_be_listed_is_not_split(film: Source, tmp_path: Path,
 # -- crashes and hangs -----------------------------------------------------------------------------------------------
 
 
-def kill_worker() -> None:
-    (worker,) = living_workers()
-    worker.kill()
-    worker.join()
-
-
 def living_workers() -> list[multiprocessing.Process]:
     return [child for child in multiprocessing.active_children() if child.is_alive()]  # type: ignore[misc]
 
 
-def test_a_worker_that_is_killed_is_replaced_by_one_that_continues(film: Source) -> None:
-    with FrameStream(film, EACH, DECODING) as stream:
-        first = next(stream)
-        kill_worker()
-        rest = list(stream)
+def killed(stream: FrameStream, *, times: int) -> list[Event]:
+    """Read a stream to its end; kill its worker after the first batch of each worker, at most so often."""
+    events: list[Event] = []
+    for event in stream:
+        events.append(event)
+        for worker in living_workers() if times else ():
+            worker.kill()
+            worker.join()
+            times -= 1
+    assert not times
+    return events
 
-    assert bins_of([first, *rest]) == ALL
-    assert isinstance(rest[-1], StreamEnd)
-    assert rest[-1].missing.tolist() == []
+
+@pytest.fixture(scope="module")
+def long_film(film: Source, tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """A film of ten times the same frames."""
+    return Source.at(repeated(film.path, tmp_path_factory.mktemp("films") / "long.mp4", times=10))
 
 
-def test_a_second_crash_is_a_failure_after_the_frames_so_far(film: Source) -> None:
-    with FrameStream(film, EACH, DECODING) as stream:
-        events = [next(stream)]
-        kill_worker()
-        events.append(next(stream))
-        kill_worker()
-        events += stream
+def test_a_worker_that_is_killed_is_replaced_by_one_that_continues(long_film: Source) -> None:
+    with FrameStream(long_film, EACH, DECODING) as stream:
+        events = killed(stream, times=1)
 
-    assert bins_of(events) == {i: i for i in range(128)}
-    message = f"{film.id}: crashes the decoder (signal SIGKILL); repair or convert the file"
-    assert events[-1] == Failure(film, "crashed", message)
+    assert bins_of(events) == {i: i % N for i in range(10 * N)}
+    end = events[-1]
+    assert isinstance(end, StreamEnd)
+    assert (end.n_bins, end.missing.tolist()) == (10 * N, [])
+
+
+def test_a_second_crash_is_a_failure_after_the_frames_so_far(long_film: Source) -> None:
+    with FrameStream(long_film, EACH, DECODING) as stream:
+        events = killed(stream, times=2)
+
+    found = bins_of(events)
+    assert found == {i: i % N for i in range(len(found))}
+    assert 128 <= len(found) <= 256  # each worker sent one batch or two
+    message = f"{long_film.id}: crashes the decoder (signal SIGKILL); repair or convert the file"
+    assert events[-1] == Failure(long_film, "crashed", message)
 
 
 RUN = """
