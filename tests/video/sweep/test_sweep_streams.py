@@ -64,7 +64,8 @@ def _faults(path: Path, case: Case, shown: Shown) -> Iterator[str]:
     clip = decode(Source.at(path), SamplingConfig(frames=n_frames))
     for fps in RATES:
         whole = streamed(path, fps)
-        yield from _faults_beside_clip(whole, clip, fps)
+        if case.codec != "mpeg4-xvid":  # packets of its files cannot be decoded, see KNOWN_FAULTS
+            yield from _faults_beside_clip(whole, clip, fps)
         yield from _faults_beside_ffmpeg(whole, case, shown, fps)
         draft = streamed(path, fps, draft=True)
         if len(draft.end.missing) != len(whole.end.missing):
