@@ -209,7 +209,9 @@ def peak_of_worker(film: Path) -> int:
 @pytest.mark.parametrize("name", ["film.mp4", "film.ts"])
 def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path, name: str) -> None:
     film = write_large(tmp_path / "film.mp4", n_frames=N, width=320, height=240)
-    short = peak_of_worker(repeated(film, tmp_path / f"short {name}", times=6))  # 36 s: more than one batch
+    short = peak_of_worker(
+        repeated(film, tmp_path / f"short {name}", times=30)
+    )  # 3 min: more batches than a worker may have filled when it ends
 
     long = peak_of_worker(repeated(film, tmp_path / f"long {name}", times=100))  # 10 min
 
