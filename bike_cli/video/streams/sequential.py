@@ -207,21 +207,23 @@ class _TimedDecode:
         if self._step is not None:
             self._step()
         frames = self._packets.add(packet)
+        if frames < 0:  # it is unknown how many frames there are
+            self.forget_lost_times()
         if self._announces and frames > 0 and not packet.is_discard and packet.pts is not None:
             self._lost.announce(packet.pts)
 
     def end_of(self, current: _Current, *, until: av.VideoFrame, start_s: float) -> float:
         """Return when a picture ends: where the next one, or a lost one, begins."""
         for pts in self.decoding.failed[self._n_failed :]:
-            self._lost.announce(pts)
+            self._lost.fail(pts)
         self._n_failed = len(self.decoding.failed)
         if current.picture.pts is None or until.pts is None:
             return start_s
-        lost = self._lost.first_between(current.picture.pts, until.pts)
+        lost = self._lost.first_between(current.picture, until.pts)
         return start_s if lost is None else current.start_s + (lost - current.picture.pts) * self._tick_s
 
     def forget_lost_times(self) -> None:
-        """Stop to look for lost frames between pictures: times do not rise."""
+        """Stop to look for frames that were lost without an error."""
         self._announces, self._lost = False, LostTimes()
 
     def survey(self) -> tuple[Survey, ShownFrames | None]:
@@ -230,7 +232,8 @@ class _TimedDecode:
         survey = self.recorder.survey(packets)
         if not survey.n_read:
             return survey, None
-        announced = announced_times(packets, self.decoding.failed, container=self._file.header.container)
-        announced_s = np.fromiter(announced, np.float64) * self._tick_s
+        announced = announced_times(packets, container=self._file.header.container)
+        failed = np.unique(np.array(self.decoding.failed, np.int64))
+        announced_s, failed_s = (pts.astype(np.float64) * self._tick_s for pts in (announced, failed))
         rate = self._file.stream.average_rate or self._file.stream.guessed_rate
-        return survey, shown_frames(survey, announced_s, fps=float(rate) if rate else None)
+        return survey, shown_frames(survey, announced_s, failed_s, fps=float(rate) if rate else None)

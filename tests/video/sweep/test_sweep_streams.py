@@ -67,6 +67,8 @@ def _faults(path: Path, case: Case, shown: Shown) -> Iterator[str]:
         if case.codec != "mpeg4-xvid":  # packets of its files cannot be decoded, see KNOWN_FAULTS
             yield from _faults_beside_clip(whole, clip, fps)
         yield from _faults_beside_ffmpeg(whole, case, shown, fps)
+        if len(whole.end.missing) and "cannot be decoded" not in (clip.warning or ""):
+            yield f"{fps} fps: {whole.end}, {whole.end.details}"
         draft = streamed(path, fps, draft=True)
         if len(draft.end.missing) != len(whole.end.missing):
             yield f"{fps} fps, draft: {draft.end}"
@@ -86,6 +88,8 @@ def _faults_beside_clip(found: Streamed, clip: Clip, fps: float) -> Iterator[str
     middles_s = np.arange(0.5 / fps, duration_s - 1e-9, 1 / fps)
     middles_s = middles_s if len(middles_s) else np.array([duration_s / 2])
     expected = [clip.frames[0, np.flatnonzero(times_s <= middle_s + 1e-9)[-1]] for middle_s in middles_s]
+    for number in found.end.missing:  # a clip shows the frame before
+        expected[number] = None
     if others := differing(found.bins(), expected):
         yield f"{fps} fps: other frames than in a clip in bins {others}: {found.end}, {found.end.details}"
 
@@ -96,8 +100,6 @@ def _faults_beside_ffmpeg(found: Streamed, case: Case, shown: Shown, fps: float)
     is_odd |= case.codec == "mpeg4-xvid" or case.container == "mpg" or (case.container, case.clock) == ("avi", "vfr")
     if is_odd or found.end.duration_s is None:
         return
-    if len(found.end.missing):
-        yield f"{fps} fps: {found.end}"
     for number, pixels in enumerate(found.bins()):
         middle_s = (number + 0.5) / fps
         # ffmpeg rounds times; which of two frames is shown at a middle between them is uncertain.
