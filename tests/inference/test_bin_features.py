@@ -1,5 +1,6 @@
 """The bins of long videos: filled in any order, stored in chunks, found again."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +58,9 @@ def check(features: BinFeatures) -> None:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> ChunkShelf:
-    return ChunkShelf(Store.open(tmp_path), b"r" * 32)
+def shelf(tmp_path: Path) -> Iterator[ChunkShelf]:
+    with Store.open(tmp_path) as store:
+        yield ChunkShelf(store, b"r" * 32)
 
 
 def test_bins_have_the_features_of_their_frames() -> None:
