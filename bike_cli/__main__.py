@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import gc
+import atexit
 import os
 import signal
+import sys
 from types import FrameType
 
 from bike_cli.video.workers.descriptors import reserve_standard_descriptors
@@ -13,6 +14,8 @@ from bike_cli.video.workers.descriptors import reserve_standard_descriptors
 def run() -> None:
     """Run the command line."""
     reserve_standard_descriptors()
+    ending = _QuickEnd()
+    atexit.register(ending.end)  # the first to be registered is the last to run
     is_default = _take_interrupts()
     from bike_cli.cli.app import app
 
@@ -20,9 +23,35 @@ def run() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         app(prog_name="bike")
-    finally:
-        # At exit, the interpreter traverses all objects several times, which takes seconds once torch is loaded.
-        gc.freeze()
+    except SystemExit as exit_request:
+        ending.code = exit_request.code
+        raise
+
+
+class _QuickEnd:
+    """Ends the process once all exit handlers have run, without freeing each object.
+
+    The interpreter traverses all objects several times, which takes a second once torch is loaded, and some libraries
+    print what they have leaked.
+
+    Attributes:
+        code: what the process exits with; None, or not a number, if the interpreter is to end the process as it would.
+    """
+
+    def __init__(self) -> None:
+        self.code: object = None
+
+    def end(self) -> None:
+        """Write what is buffered, and end."""
+        if not isinstance(self.code, int):
+            return
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+        except (OSError, ValueError):  # full, or closed: the interpreter reports it
+            return
+        os._exit(self.code)
 
 
 def _take_interrupts() -> bool:
