@@ -22,6 +22,7 @@ EVERYTHING = "forkserver,memfd,fcntl,resource,sigmask,affinity,signals"  # as on
 SAMPLING = SamplingConfig(frames=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "missing",
     [

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, get_args
@@ -59,9 +59,11 @@ def blocks_in(language: str) -> list[Block]:
     return list({block.text: block for block in BLOCKS if block.language == language}.values())
 
 
-def parameters(blocks: Iterable[Block]) -> list[object]:
-    """Return the blocks as parameters of a test, named by their page."""
-    return [pytest.param(block, id=block.page) for block in blocks]
+def parameters(blocks: Iterable[Block], slow: Collection[str] = ()) -> list[object]:
+    """Return the blocks as parameters of a test, named by their page; those of the pages `slow` take seconds."""
+    return [
+        pytest.param(block, id=block.page, marks=[pytest.mark.slow] if block.page in slow else []) for block in blocks
+    ]
 
 
 def setup(name: str) -> str:
@@ -254,7 +256,7 @@ def test_the_first_program_runs(checkout: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("program", parameters(OTHER_PROGRAMS))
+@pytest.mark.parametrize("program", parameters(OTHER_PROGRAMS, slow={"fewshot.md", "spot.md"}))
 def test_a_program_runs(program: Block, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(checkout)
 

@@ -166,8 +166,12 @@ def test_verbose_logs_on_stderr(sound: Ran) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("raise ImportError('no torch today')", "no torch today"),
-        ("raise OSError('libcudart.so.12: cannot open shared object file')", "libcudart.so.12"),
+        pytest.param("raise ImportError('no torch today')", "no torch today", marks=pytest.mark.slow),
+        pytest.param(
+            "raise OSError('libcudart.so.12: cannot open shared object file')",
+            "libcudart.so.12",
+            marks=pytest.mark.slow,
+        ),
         ("import os; os.kill(os.getpid(), 11)", "SIGSEGV"),
     ],
 )
@@ -182,6 +186,7 @@ def test_without_torch_there_is_a_report_and_exit_code_1(source: str, message: s
     assert found["av"]["state"] == "ok"
 
 
+@pytest.mark.slow
 def test_everything_may_be_broken_at_once(tmp_path: Path) -> None:
     names = ("torch", "open_clip", "av", "decord", "PIL", "numpy", "huggingface_hub", "pebble", "sqlite3", "packaging")
     modules = broken(tmp_path, **dict.fromkeys(names, "raise ImportError('broken')"))

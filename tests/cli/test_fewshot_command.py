@@ -361,6 +361,7 @@ def test_further_labels_may_be_kept(data: Path, tmp_path: Path) -> None:
     assert len(record["top"]) == 6  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_of_bike_a_model_is_kept(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tower_training, "Recipe", partial(tower_training.Recipe, epochs=2, rate=1e-3))
     model, report = tmp_path / "actions", tmp_path / "report.json"

@@ -204,6 +204,7 @@ def test_the_folder_holds_the_model_and_its_records(whole: tuple[Path, Ran]) -> 
     assert report["metrics"].keys() == report["start"].keys() == {"top1", "macro"}  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("branch", "flags"),
     [("video", ("--pool", "mean", "--head", "none")), pytest.param("both", (), marks=pytest.mark.slow)],
@@ -339,7 +340,7 @@ def test_the_batches_of_the_recipe_are_a_warning_where_they_leave_few_steps(data
     )
 
 
-@pytest.mark.parametrize(("each", "is_cautioned"), [(6, True), (7, False)])
+@pytest.mark.parametrize(("each", "is_cautioned"), [pytest.param(6, True, marks=pytest.mark.slow), (7, False)])
 def test_few_validation_videos_carry_a_caution(data: Path, tmp_path: Path, each: int, is_cautioned: bool) -> None:
     val = film_folder(tmp_path / "val", each)
 
@@ -529,6 +530,7 @@ def test_training_ends_early_where_nothing_gets_better(data: Path, out: Path) ->
     assert [one["epoch"] for one in log_of(out) if one["kind"] == "validated"] == [0, 1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [
@@ -623,6 +625,7 @@ def test_events_of_lost_steps_are_replaced(tmp_path: Path) -> None:
 # -- a dry run ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_dry_run_leaves_nothing_and_the_config_repeats_the_run(
     data: Path, out: Path, whole: tuple[Path, Ran]
 ) -> None:
@@ -652,6 +655,7 @@ def test_a_dry_run_names_unreadable_videos(own: Path, data: Path, out: Path, sid
     assert sorted(line.split(": ")[1] for line in ran.stderr.splitlines()) == [str(path) for path in broken]
 
 
+@pytest.mark.slow
 def test_a_dry_run_leaves_an_unfinished_run_unchanged(unfinished: Path, data: Path) -> None:
     (unfinished / "checkpoints" / ".unfinished-").mkdir()
     with (unfinished / "metrics.jsonl").open("a") as file:
@@ -914,6 +918,7 @@ def test_a_complete_run_is_not_taken_for_another(whole: tuple[Path, Ran], data: 
     assert len(log_of(whole[0])) == 9
 
 
+@pytest.mark.slow
 def test_a_complete_run_prints_its_results_again_and_stays_as_it_is(
     whole: tuple[Path, Ran], data: Path, out: Path
 ) -> None:

@@ -8,6 +8,7 @@ from films import drawn, write_video
 from invoke import bike
 from repositories import write_repository
 from safetensors.torch import load_file
+from speed import slow_but
 
 from bike_cli.errors import ExitCode
 
@@ -31,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("arch", KINDS)
+@pytest.mark.parametrize("arch", slow_but(["MobileCLIP-S1"], KINDS))
 def test_every_kind_of_model_is_trained(arch: str, data: Path, tmp_path: Path) -> None:
     tokenizer, spot = KINDS[arch]
     write_repository(tmp_path / "model", arch, tokenizer)

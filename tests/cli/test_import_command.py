@@ -172,6 +172,7 @@ def test_the_base_is_not_overwritten(files: Path, tmp_path: Path) -> None:
     assert error_of(ran) == f"{tmp_path}/base: is read by this command and would be overwritten; choose another name"
 
 
+@pytest.mark.slow
 def test_the_templates_of_actionclip_stay_with_the_model(files: Path, tmp_path: Path) -> None:
     for label in ("red square", "blue circle"):
         (tmp_path / "data" / label).mkdir(parents=True)

@@ -177,6 +177,7 @@ def test_each_cell_has_its_number_and_each_side_its_names(classes: int) -> None:
     assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first class is above
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 30])
 @pytest.mark.parametrize("largest", [1, 12_345])
 def test_numbers_and_names_do_not_overlap(classes: int, largest: int) -> None:
@@ -224,6 +225,7 @@ def test_a_correct_cell_is_blue_and_a_wrong_one_orange_and_none_white() -> None:
     assert nothing.tolist() == [[255] * 3] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 30, 400])
 def test_margins_are_narrow(classes: int) -> None:
     pixels = rendered(confusion_figure(a_matrix(classes), KINETICS[:classes], title="Confusion matrix: tiny"))

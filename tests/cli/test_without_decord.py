@@ -26,6 +26,7 @@ def test_asking_for_decord_names_the_way_out(monkeypatch: pytest.MonkeyPatch) ->
     assert not result.stdout
 
 
+@pytest.mark.slow
 def test_everything_else_works_without_decord(tmp_path: Path) -> None:
     (tmp_path / "decord.py").write_text("raise ImportError('no wheel for this platform')")
 

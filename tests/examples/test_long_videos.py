@@ -134,6 +134,7 @@ def test_the_same_seed_gives_the_same_set(kind: Kind, drawn: Set) -> None:
     assert [video.segments for video in others] == [video.segments for video in videos[:2]]
 
 
+@pytest.mark.slow
 def test_a_file_has_all_frames_at_its_rate(drawn: Set, tmp_path: Path) -> None:
     _, videos = drawn
     video = replace(videos[0], blocks=videos[0].blocks[:2])

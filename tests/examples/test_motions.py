@@ -48,6 +48,7 @@ def test_there_are_enough_small_clips_of_motions_without_a_word_in_the_model() -
     assert bike.load("tiny").encoder.unknown(LEARNED_MOTIONS) == list(range(len(LEARNED_MOTIONS)))
 
 
+@pytest.mark.slow
 def test_a_few_clips_help_by_more_than_the_interval_of_the_gain() -> None:
     words = command_of_readme("fewshot")
     shots, trials = (words[words.index(flag) + 1] for flag in ("--shots", "--trials"))

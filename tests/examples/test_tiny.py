@@ -100,6 +100,7 @@ def test_spotting_finds_the_object_among_passers_by(engine: Engine, passers: Wat
     assert spotted - pooled >= 0.2
 
 
+@pytest.mark.slow
 def test_saliency_lies_on_the_frames_where_the_object_is(engine: Engine, way: str) -> None:
     question = case("sparse, empty rest")
     watched = watch(engine, FILMS["empty"], 32, SEED + 2000)

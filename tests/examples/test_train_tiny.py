@@ -46,6 +46,7 @@ def text_of(grammar: Grammar, tokens: Tensor) -> str:
 # -- Captions -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_compact_tokens_stand_for_the_standard_ones(grammar: Grammar) -> None:
     texts = [PROMPT.format(" ".join(words)) for words in zip(COLOURS, SHAPES, MOTIONS[:8], strict=True)]
 
@@ -179,6 +180,7 @@ def test_the_same_seed_trains_the_same_weights(grammar: Grammar, monkeypatch: py
     assert all(torch.equal(a, b) for a, b in zip(trained(), trained(), strict=True))
 
 
+@pytest.mark.slow
 def test_the_unknown_token_says_nothing_after_training(trainer: Trainer) -> None:
     trainer.run("frames", 2, 1e-2)
 

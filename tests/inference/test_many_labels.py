@@ -36,6 +36,7 @@ def engine() -> Engine:
     return assembled(Checkpoint("large", random_model(config), config, image, Recipe(), tokenizer=tokenizer))
 
 
+@pytest.mark.slow
 def test_no_vector_is_made_for_each_video_label_and_word(engine: Engine) -> None:
     frames, dim = 4, engine.encoder.dim
     times = FrameTimes(np.arange(frames, dtype=np.float64)[None], np.arange(frames)[None])

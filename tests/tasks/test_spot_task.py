@@ -179,6 +179,7 @@ def test_a_run_that_was_stopped_does_not_read_again(
     assert requests[-1].first_bin % 8 == 0
 
 
+@pytest.mark.slow
 def test_workers_that_share_a_video_find_the_same(tiny: Engine, tmp_path: Path, requests: list[StreamRequest]) -> None:
     film = write_video(tmp_path / "long.mp4", film_of(SCRIPT * 7))  # x264 puts a keyframe every 250 frames
     config = without_store(replace(CONFIG, fps=2.0))
@@ -290,6 +291,7 @@ def test_without_a_class_none_the_threshold_is_higher(tiny: Engine, saved: bike.
     assert prepare_localiser(tiny, others.labels, config, saved=others).rule.threshold == 0.9
 
 
+@pytest.mark.slow
 def test_log_odds_of_a_saved_classifier_are_those_of_its_windows(
     tiny: Engine, match: Path, saved: bike.SavedClassifier
 ) -> None:

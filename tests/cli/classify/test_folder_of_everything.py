@@ -89,6 +89,7 @@ def _small_real_ones() -> list[Path]:
     return [REAL / name for name in names if (REAL / name).exists()]
 
 
+@pytest.mark.slow
 def test_each_file_has_one_record_and_nothing_is_left_behind(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "answers.jsonl"
     command = [*BIKE, "classify", str(folder), "-m", "tiny", "-L", "red square,blue circle", "-o", str(output)]

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from films import drawn, write_video
 from invoke import BIKE, ONE_THREAD, Ran, bike, bike_on_terminal
+from speed import slow_but
 
 from bike_cli.cli.eval.wording import cautions, short_names
 from bike_cli.errors import ExitCode, UsageError
@@ -326,6 +327,7 @@ def test_mistakes_of_few_shots_are_those_of_the_last_method(method: str, data: P
     assert page.count('class="attributes"') == len(wrong)
 
 
+@pytest.mark.slow
 def test_several_views_are_averaged(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "r.json"
 
@@ -690,7 +692,7 @@ def test_what_cannot_work_is_reported_before_a_model_is_loaded(
     assert ran.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize("columns", slow_but([80], [80, 100]))
 def test_a_model_folder_is_named_without_its_path_and_nothing_is_broken_without_need(
     data: Path, tmp_path: Path, columns: int
 ) -> None:

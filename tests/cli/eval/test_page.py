@@ -692,6 +692,7 @@ def test_a_very_long_name_keeps_its_start_and_its_end(file: Path) -> None:
 # -- size and place -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_four_hundred_classes_are_a_page_of_reasonable_size_and_time(file: Path) -> None:
     labels, counts = many_classes(400)
     systems = [a_system(f"system {i}", labels=labels, counts=counts.tolist()) for i in range(3)]

@@ -110,7 +110,7 @@ def test_classify_refuses_an_attribute_model_that_is_none(clips: Path, name: str
         (lambda p: hostile.folder(p, lambda c: c["image"].update(mean=[float("inf"), 0, 0])), "image.mean is"),
         (lambda p: hostile.folder(p, lambda c: c["clip"]["text_cfg"].update(layers=10**7)), "layers is 10000000"),
         (lambda p: hostile.folder_with_text(p, hostile.nested(100_000)), "nested too deeply"),
-        (hostile.bomb_of_800_mb, "compressed record"),
+        pytest.param(hostile.bomb_of_800_mb, "compressed record", marks=pytest.mark.slow),
     ],
     ids=["nan", "infinite mean", "layers", "nested", "bomb"],
 )

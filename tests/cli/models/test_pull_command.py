@@ -263,6 +263,7 @@ def test_a_checksum_that_is_wrong_ends_with_5(server: Hub, weights: bytes) -> No
     assert "a proxy or mirror changes it" in ran.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="sends signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_leaves_a_part_that_the_next_run_continues(number: signal.Signals, tmp_path: Path) -> None:
@@ -381,15 +382,12 @@ def test_without_a_network_a_short_name_says_so_before_torch_is_imported(
 
 # -- offline
 
-# The same doors, ten seconds each.
-SLOW_OFFLINE = ("cached repository", "missing alias", "pull cached", "missing tag", "list", "pull")
+OFFLINE = ("cached", "cached repository", "missing alias", "pull cached", "missing tag", "list", "pull")
 
 
-@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", pytest.param("TRANSFORMERS_OFFLINE", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(
-    "case",
-    ["cached", *(pytest.param(c, marks=pytest.mark.slow) for c in SLOW_OFFLINE)],
-)
+@pytest.mark.slow  # ten seconds each
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+@pytest.mark.parametrize("case", OFFLINE)
 def test_the_clients_offline_variables_open_no_socket(case: str, variable: str, clips: Path, tmp_path: Path) -> None:
     if "cached" in case:
         put_in_cache(tmp_path / "hub", tiny_checkpoint())

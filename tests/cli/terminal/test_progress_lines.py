@@ -17,7 +17,15 @@ LINE = re.compile(r"^progress: (\d+)/(\d+) videos?(, \d+ failed)?(, [\d.,]+/s, \
 
 @pytest.fixture
 def short_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print a line every 5 ms, and let the next video wait until one is printed."""
     monkeypatch.setattr(progress_lines, "INTERVAL_S", 0.005)
+    update = ProgressLines.update
+
+    def update_and_wait(lines: ProgressLines, done: int, **counts: int) -> None:
+        update(lines, done, **counts)
+        time.sleep(0.05)
+
+    monkeypatch.setattr(ProgressLines, "update", update_and_wait)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +113,15 @@ def test_a_list_is_counted_for_the_lines(data: Path, tmp_path: Path, monkeypatch
     from bike_cli.cli.videos import sources
 
     monkeypatch.setattr(sources, "LISTED", 1)
+    """Print a line every 5 ms, and let the next video wait until one is printed."""
     monkeypatch.setattr(progress_lines, "INTERVAL_S", 0.005)
+    update = ProgressLines.update
+
+    def update_and_wait(lines: ProgressLines, done: int, **counts: int) -> None:
+        update(lines, done, **counts)
+        time.sleep(0.05)
+
+    monkeypatch.setattr(ProgressLines, "update", update_and_wait)
 
     ran = bike("classify", data, "-m", "tiny", "--no-cache", "-L", "red square,blue circle", "--progress")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from answers import cells, steering
 from invoke import BIKE, ONE_THREAD, Ran, bike_on_pseudo_terminal, shell
+from speed import slow_but
 
 from bike_cli.errors import ExitCode
 
@@ -22,6 +23,7 @@ REAL_CLIPS = Path(__file__).parents[4] / "shared" / "clips"
 # -- pipelines ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_find_and_bike_make_a_pipeline(clips: Path, labels: Path) -> None:
     script = 'find "$1" -name "*.mp4" -print0 | sort -z | bike classify -m tiny -0 - -l "$2" | sort -r'
 
@@ -111,7 +113,7 @@ def test_an_interrupt_leaves_valid_output_and_exits_130(interrupted: Interrupted
     )  # the count may be late
 
 
-@pytest.mark.parametrize("delay_s", [0.02, 0.2, 0.5, 1.0, 1.5])
+@pytest.mark.parametrize("delay_s", slow_but([0.2, 1.0], [0.02, 0.2, 0.5, 1.0, 1.5]))
 @pytest.mark.parametrize("command", ["classify", "eval", "fewshot"])
 def test_an_interrupt_while_loading_is_one_line(clips: Path, tmp_path: Path, command: str, delay_s: float) -> None:
     labelled = tmp_path / "data.csv"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from films import drawn, write_video
 from invoke import bike_on_terminal
+from speed import slow_but
 
 TOKEN = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|(.)", re.DOTALL)
 
@@ -55,7 +56,7 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize("columns", slow_but([80], [80, 200]))
 @pytest.mark.parametrize("command", COMMANDS)
 def test_warnings_and_spinners_do_not_collide(data: Path, tmp_path: Path, command: str, columns: int) -> None:
     given = [text.format(data=data, run=tmp_path / "run") for text in COMMANDS[command]]

@@ -169,12 +169,6 @@ HOSTILE: Mapping[str, tuple[hostile.Maker, str]] = {
     "/dev/zero": (lambda p: Path("/dev/zero"), "a device, not a file"),
 }
 
-LARGE = {  # which take seconds to make or to refuse
-    *("layers 500", "width 65536", "embed_dim 65536", "context 4096", "sin cos positions", "a tower of 7 billion"),
-    *("json of 20 MB", "bomb of 800 MB", "many objects", "many objects, legacy", "many views", "20,000 layers"),
-    *("a million records", "header of 110 MB", "header of brackets"),
-}
-
 
 def write(path: Path, content: bytes) -> Path:
     path.write_bytes(content)
@@ -216,9 +210,8 @@ def refusals(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return {name: found[path] for name, path in made.items()}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in HOSTILE]
-)
+@pytest.mark.slow  # seconds each
+@pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_model_is_refused_in_seconds_and_without_the_memory(
     refusals: dict[str, tuple[str, float]], name: str
 ) -> None:
@@ -230,6 +223,7 @@ def test_a_hostile_model_is_refused_in_seconds_and_without_the_memory(
     assert seconds < SECONDS
 
 
+@pytest.mark.slow
 def test_the_limit_of_memory_would_be_hit() -> None:
     limit = (
         "import resource as r, torch; r.setrlimit(r.RLIMIT_AS, (2**35, 2**35)); torch.ones(2**36, dtype=torch.uint8)"

@@ -238,6 +238,7 @@ def _without_prefix(name: str) -> str:
     return name.replace("image_encoder.", "visual.", 1)
 
 
+@pytest.mark.slow
 def test_each_missing_tensor_of_vifi_clip_is_named(tmp_path: Path, base: str) -> None:
     content = vifi_content()
     needed = [name for name in content["model"] if "prompt_learner" not in name]
@@ -249,6 +250,7 @@ def test_each_missing_tensor_of_vifi_clip_is_named(tmp_path: Path, base: str) ->
         assert _without_prefix(name) in str(caught.value)
 
 
+@pytest.mark.slow
 def test_each_missing_tensor_of_open_vclip_is_named(tmp_path: Path) -> None:
     state = open_vclip_content()["model_state"]
     assert len(state) == 50

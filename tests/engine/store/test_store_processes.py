@@ -55,6 +55,7 @@ def rows(folder: Path) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_an_intact_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rng = random.Random(1)
     for round_ in range(4):

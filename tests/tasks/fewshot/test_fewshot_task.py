@@ -168,6 +168,7 @@ def test_shots_and_tests_share_no_video_and_leave_none_out(tiny: Engine, folder:
         assert all(report.samples[place].label == i for i, places in enumerate(one.shots) for place in places)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_outcomes_and_another_one_other_draws(tiny: Engine, folder: Path) -> None:
     first, second, other = (study(tiny, folder, config(seed=seed, store=FRESH)).report for seed in (3, 3, 4))
 

@@ -39,6 +39,7 @@ def weights(engine: Engine) -> dict[str, Tensor]:
     return model | {f"head.{name}": tensor.clone() for name, tensor in engine.temporal_head.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_loss_goes_down(tiny: Engine, mean: bool) -> None:
     _, losses = trained(tiny, mean=mean)
@@ -47,6 +48,7 @@ def test_the_loss_goes_down(tiny: Engine, mean: bool) -> None:
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_the_image_tower_and_the_temporal_head_learn_and_the_text_stays(tiny: Engine) -> None:
     before, seen = weights(tiny), tiny.encode_frames(drawn(LABELS[0])[:2])
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from speed import slow_but
 from tensor_watch import LargestTensor
 
 from bike_cli.config import AttributeConfig, Recipe, SamplingConfig, VideoConfig
@@ -65,8 +66,9 @@ def memory(which: str) -> int:
     return int(found[1]) * 1024
 
 
+@pytest.mark.slow
 @needs_proc
-@pytest.mark.parametrize("positions", POSITIONS.values(), ids=POSITIONS)
+@pytest.mark.parametrize("positions", slow_but([1], POSITIONS.values()), ids=POSITIONS)
 def test_an_answer_takes_less_than_a_gibibyte_more(engine: Engine, positions: int) -> None:
     sampling = SamplingConfig(frames=FRAMES)
     ready, video = classifier(engine, positions=positions, sampling=sampling), clip(clips=1)
@@ -78,6 +80,7 @@ def test_an_answer_takes_less_than_a_gibibyte_more(engine: Engine, positions: in
     assert memory("VmHWM") - before < GIB
 
 
+@pytest.mark.slow
 @needs_proc
 def test_the_measurement_notices_a_gibibyte() -> None:
     RESET_PEAK.write_text("5")

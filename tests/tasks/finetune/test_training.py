@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from speed import slow_but
 from torch import Tensor
 
 from bike_cli.config import Spot
@@ -146,7 +147,7 @@ CASES = [("nce", SINGLE), ("ds", SINGLE), ("ce", SINGLE), ("bce", SEVERAL)]
 
 
 @pytest.mark.usefixtures("double_precision")
-@pytest.mark.parametrize("learn", [False, True])
+@pytest.mark.parametrize("learn", slow_but([True], [False, True]))
 @pytest.mark.parametrize(("loss", "labels"), CASES)
 def test_parts_change_no_gradient(tiny: Engine, loss: str, labels: Tensor, learn: bool) -> None:
     engine = in_double(own_copy(tiny, "none" if learn else "text"))

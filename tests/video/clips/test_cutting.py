@@ -98,6 +98,7 @@ def test_clips_of_neighbouring_ranges_share_no_frame_and_lose_none(films: dict[s
     assert seen == list(range(N))
 
 
+@pytest.mark.slow
 @needs_clips
 @pytest.mark.parametrize(
     ("name", "start_s", "end_s", "frames"),

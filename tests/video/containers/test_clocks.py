@@ -288,6 +288,7 @@ def test_a_raw_stream_without_its_first_keyframe_says_how_much_is_lost(tmp_path:
     assert clip.warning == f"{no_times}; the first 11 of 39 frames cannot be decoded"
 
 
+@pytest.mark.slow
 @needs_faults
 def test_frames_that_the_decoder_leaves_out_are_reported() -> None:
     clip = read(FAULTS / "peers" / "two_frames_lost.mp4")

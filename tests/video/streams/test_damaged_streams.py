@@ -232,6 +232,7 @@ def test_frames_with_concealed_errors_are_used_if_no_other_is_left() -> None:
     assert differing(found.bins(), list(clip.frames[0])) == []
 
 
+@pytest.mark.slow
 @needs_faults
 def test_frames_that_the_decoder_leaves_out_are_missing() -> None:
     found = streamed(FAULTS / "peers" / "two_frames_lost.mp4", 24)

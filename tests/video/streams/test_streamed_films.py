@@ -12,6 +12,7 @@ from bin_oracle import Film, Streamed, differing, plain_film, streamed
 from film_kinds import KINDS, clocks_for, with_edits, write_kind
 from numbered_films import CLIPS, needs_clips
 from scene_films import FILMS, X264, N, write_film
+from speed import slow_but
 
 from bike_cli.config import SamplingConfig
 from bike_cli.records import Source
@@ -58,14 +59,14 @@ def check_resumed(film: Path, whole: Streamed, fps: float, *, draft: bool = Fals
         assert part.end.missing.tolist() == missing.tolist()
 
 
-@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("name", slow_but(list(FILMS)[::2], FILMS))
 def test_scenes_have_the_frames_of_a_plain_decode(tmp_path: Path, name: str) -> None:
     film = FILMS[name](tmp_path / name)
 
     check(film, plain_film(film))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(list(KINDS)[::2], KINDS))
 def test_every_codec_and_container_has_the_frames_of_a_plain_decode(tmp_path: Path, kind: str) -> None:
     clocks = clocks_for(kind)
     film = write_kind(tmp_path, kind, clock=clocks[KINDS.index(kind) % len(clocks)], gop=12, b_frames=2)
@@ -353,7 +354,7 @@ def real_clips() -> list[str]:
 
 
 @needs_clips
-@pytest.mark.parametrize("name", real_clips())
+@pytest.mark.parametrize("name", slow_but(real_clips()[::3], real_clips()))
 def test_real_clips_have_the_frames_of_a_plain_decode(name: str) -> None:
     film = plain_film(CLIPS / name, turns=TURNS.get(name, 0), stream=STREAMS.get(name))
     for fps in (2, 40):
@@ -373,7 +374,7 @@ def faulty_films() -> list[str]:
 
 
 @pytest.mark.skipif(not FAULTS.is_dir(), reason=f"{FAULTS}: the faulty files are not here")
-@pytest.mark.parametrize("name", faulty_films() if FAULTS.is_dir() else [])
+@pytest.mark.parametrize("name", slow_but(faulty_films()[::3], faulty_films()) if FAULTS.is_dir() else [])
 def test_faulty_files_have_the_frames_and_times_of_clips(name: str) -> None:
     check_as_clip(FAULTS / name, rates=(2, 40))
 

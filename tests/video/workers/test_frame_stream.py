@@ -19,6 +19,7 @@ from barcode_films import numbers_of, write_barcodes
 from bin_oracle import streamed
 from numpy.typing import NDArray
 from scene_films import FILMS
+from speed import slow_but
 
 from bike_cli import scratch
 from bike_cli.config import DecodingConfig
@@ -436,7 +437,7 @@ def open_files() -> int:
 
 
 @needs_proc
-@pytest.mark.parametrize("ending", ["close", "with", "forget", "complete"])
+@pytest.mark.parametrize("ending", slow_but(["close"], ["close", "with", "forget", "complete"]))
 def test_an_abandoned_stream_leaves_no_process_and_no_open_file(film: Source, ending: str) -> None:
     list(FrameStream(film, EACH, DECODING))  # starts the fork server
     gc.collect()
