@@ -10,9 +10,11 @@ trained heads read them before normalisation; unit vectors are made once, in `en
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bike_cli.shapes import ShowsShapes, check_shape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,26 +24,6 @@ if TYPE_CHECKING:
     from bike_cli.config import ScoreKind
 
 SHOWN_LABELS = 3  # of a prediction, on a screen
-
-
-def _show(value: object) -> str:
-    shape = getattr(value, "shape", None)
-    return repr(value) if shape is None else f"{getattr(value, 'dtype', '')}{list(shape)}"
-
-
-class _ShowsShapes:
-    """Print arrays as dtype and shape: a record on a screen is for reading, not for its numbers."""
-
-    def __repr__(self) -> str:
-        shown = ", ".join(f"{f.name}={_show(getattr(self, f.name))}" for f in fields(self))  # type: ignore[arg-type]
-        return f"{type(self).__name__}({shown})"
-
-
-def check_shape(name: str, actual: tuple[int, ...], *expected: int | None) -> None:
-    """Raise ValueError if a shape is not the expected one; None: any length."""
-    if len(actual) != len(expected) or any(e is not None and a != e for a, e in zip(actual, expected, strict=True)):
-        wanted = ", ".join("?" if e is None else str(e) for e in expected)
-        raise ValueError(f"{name} has shape {list(actual)}; expected [{wanted}]")
 
 
 @dataclass(frozen=True)
@@ -79,7 +61,7 @@ class Sample:
 
 
 @dataclass(frozen=True, repr=False)
-class FrameTimes(_ShowsShapes):
+class FrameTimes(ShowsShapes):
     """Where the frames read from a video lie in it, and what the reader reports about the video."""
 
     times_s: NDArray[np.float64]  # [K, T], seconds from the start of the video; NaN where a source has no clock
@@ -131,7 +113,7 @@ class _OnTimeline:
 
 
 @dataclass(frozen=True, repr=False)
-class Clip(_ShowsShapes, _OnTimeline):
+class Clip(ShowsShapes, _OnTimeline):
     """The frames read from one source.
 
     Args:
@@ -155,7 +137,7 @@ class Clip(_ShowsShapes, _OnTimeline):
 
 
 @dataclass(frozen=True, repr=False)
-class VideoFeatures(_ShowsShapes, _OnTimeline):
+class VideoFeatures(ShowsShapes, _OnTimeline):
     """The features of one clip from one model's image tower.
 
     Args:
@@ -206,7 +188,7 @@ class Prompt:
 
 
 @dataclass(frozen=True, repr=False)
-class TextFeatures(_ShowsShapes):
+class TextFeatures(ShowsShapes):
     """The features of texts from one model's text tower.
 
     Args:
@@ -229,7 +211,7 @@ class TextFeatures(_ShowsShapes):
 
 
 @dataclass(frozen=True, repr=False)
-class Lexicon(_ShowsShapes):
+class Lexicon(ShowsShapes):
     """Words that can describe a video.
 
     Args:
@@ -269,7 +251,7 @@ class Attribute:
 
 
 @dataclass(frozen=True, repr=False)
-class Prediction(_ShowsShapes, _OnTimeline):
+class Prediction(ShowsShapes, _OnTimeline):
     """The answer for one video.
 
     Args:
@@ -333,7 +315,7 @@ class Peak:
 
 
 @dataclass(frozen=True, repr=False)
-class Timeline(_ShowsShapes):
+class Timeline(ShowsShapes):
     """When labels are seen in one video.
 
     Args:

@@ -17,7 +17,9 @@ import bike_cli
 PACKAGE = Path(bike_cli.__file__).parent
 SOURCES = {".".join(f.relative_to(PACKAGE.parent).with_suffix("").parts): f.read_text() for f in PACKAGE.rglob("*.py")}
 
-BASE = {"records", "config", "errors", "locks", "media", "scratch", "settings", "time_limits", "versions", "wording"}
+BASE = {"records", "config", "errors", "locks", "media", "scratch", "settings", "shapes", "time_limits", "versions"} | {
+    "wording"
+}
 MAY_KNOW = {
     "cli": {"tasks", "inference", "engine", "video", "data", *BASE, "bike_cli"},
     "tasks": {"inference", "engine", "video", "data", *BASE},
@@ -32,6 +34,7 @@ MAY_KNOW = {
     "media": BASE,
     "scratch": BASE,
     "settings": BASE,
+    "shapes": BASE,
     "time_limits": BASE,
     "versions": BASE,
     "wording": BASE,

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from bike_cli.data.labelled.eval_sets import NONE
 from bike_cli.errors import UsageError
-from bike_cli.records import Sample, check_shape
+from bike_cli.records import Sample
+from bike_cli.shapes import check_shape
 from bike_cli.tasks.evaluate.metrics import best_places, softmax
 
 

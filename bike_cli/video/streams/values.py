@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bike_cli.records import check_shape
+from bike_cli.shapes import check_shape
 
 
 @dataclass(frozen=True)
