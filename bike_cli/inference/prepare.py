@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from bike_cli.config import TRAINED_ATTRIBUTE_WEIGHT, AttributeConfig, ClassifyConfig, Spot, SpottingConfig, VideoConfig
+from bike_cli.config import AttributeConfig, ClassifyConfig, Spot, VideoConfig
 from bike_cli.data.labels import fill, read_templates
 from bike_cli.data.lexicons import read_lexicon
 from bike_cli.data.lines import key
@@ -24,6 +24,7 @@ from bike_cli.engine.store.store import open_store, recipe_key
 from bike_cli.engine.voters import Voters, voters
 from bike_cli.errors import UsageError, concerning, shorten
 from bike_cli.inference.classifier import AttributeBranch, Classifier
+from bike_cli.inference.conditions import resolve_attribute_weight, resolve_spotting
 from bike_cli.inference.features import Shelf
 from bike_cli.records import Prompt, TextFeatures
 from bike_cli.settings import build, flag_name, flatten, settings_affecting
@@ -82,7 +83,7 @@ def prepare(
         _check_saved(saved, engine, labels)
         from_videos = len(saved.labels)
     _warn_of_other_settings(engine, config, saved)
-    spot, temperature = _spotting(config.spotting, engine)
+    spot, temperature = resolve_spotting(config.spotting, engine)
     text = encode_labels(engine, labels, template=config.template, spot=spot)
     warn_of_unknown(engine, labels[from_videos:], "scores of such labels mean nothing; choose another model")
     attributed = shows_attributes or _may_count(config.attributes, engine)
@@ -194,7 +195,7 @@ def _warn_of_other_settings(engine: Engine, config: VideoConfig, saved: SavedCla
     Raises:
         UsageError: the template of the classifier has the same name, but other texts.
     """
-    spot, temperature = _spotting(config.spotting, engine)
+    spot, temperature = resolve_spotting(config.spotting, engine)
     template = config.template or engine.recipe.template
     now = settings_affecting(config, "pixels", "scores")
     now |= {"spot": spot, "temperature": temperature, "template": template}
@@ -227,11 +228,6 @@ def _settings_that_count(saved: SavedClassifier, config: VideoConfig) -> dict[st
     return {name: value for name, value in saved.settings.items() if name not in ignored}
 
 
-def _spotting(config: SpottingConfig, engine: Engine) -> tuple[Spot, float]:
-    temperature = engine.recipe.temperature if config.temperature is None else config.temperature
-    return config.spot or engine.recipe.spot, temperature
-
-
 def _branch(
     engine: Engine, text: TextFeatures, config: VideoConfig, saved: SavedClassifier | None
 ) -> AttributeBranch | None:
@@ -259,7 +255,7 @@ def _branch(
     if saved is not None and chosen.attribute_weight is None:
         weight = saved.attributes.attribute_weight or 0.0
     else:
-        weight = _attribute_weight(chosen, describer)
+        weight = resolve_attribute_weight(chosen, describer)
     classes: Tensor | None = None
     if weight > 0:
         same = describer is engine
@@ -271,13 +267,3 @@ def _may_count(config: AttributeConfig, engine: Engine) -> bool:
     weight = config.attribute_weight
     is_trained = weight is None and engine.attribute_head is not None
     return bool(weight) or config.attribute_model is not None or is_trained
-
-
-def _attribute_weight(config: AttributeConfig, describer: Engine) -> float:
-    if config.attribute_weight is not None:
-        return config.attribute_weight
-    if config.attribute_model is None and describer.recipe.attribute_weight is not None:
-        return describer.recipe.attribute_weight  # that of its training
-    # Without training, attributes from the same encoder do not improve the answer.
-    trusted = config.attribute_model is not None or describer.attribute_head is not None
-    return TRAINED_ATTRIBUTE_WEIGHT if trusted else 0.0

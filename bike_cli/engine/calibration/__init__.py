@@ -1,0 +1,1 @@
+"""What labelled clips say about the scores of a model: thresholds, scales and chances that mean something."""

@@ -1,0 +1,57 @@
+"""What scores depend on, with every default resolved: the conditions of a calibration."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from bike_cli.config import TRAINED_ATTRIBUTE_WEIGHT, AttributeConfig, Spot, SpottingConfig, VideoConfig
+from bike_cli.data.labels import read_templates
+from bike_cli.engine.engine import Engine
+
+
+def conditions_of(engine: Engine, config: VideoConfig) -> dict[str, object]:
+    """Return all that the scores of a label depend on, except the video and the label.
+
+    Two runs have equal conditions exactly if they score alike: whether a default was written out, or a template was
+    given by name or as text, makes no difference. `model` only names the model; `fingerprint` stands for it.
+
+    Raises:
+        UsageError: templates that cannot be read.
+    """
+    spots = config.spotting.pool == "tcs"  # otherwise nothing weights the frames
+    spot, temperature = resolve_spotting(config.spotting, engine)
+    return {
+        "model": engine.name,
+        "fingerprint": engine.fingerprint,
+        "precision": str(engine.encoder.placement.dtype).removeprefix("torch."),
+        **asdict(config.sampling),
+        "decoder": config.decoding.decoder,
+        "pool": config.spotting.pool,
+        "spot": spot if spots else None,
+        "temperature": float(temperature) if spots else None,
+        "template": read_templates(config.template or engine.recipe.template),
+        "attribute_weight": float(resolve_attribute_weight(config.attributes, engine)),
+    }
+
+
+def resolve_spotting(config: SpottingConfig, engine: Engine) -> tuple[Spot, float]:
+    """Return which tokens weight the frames, and the temperature: those given, else the model's own."""
+    temperature = engine.recipe.temperature if config.temperature is None else config.temperature
+    return config.spot or engine.recipe.spot, temperature
+
+
+def resolve_attribute_weight(config: AttributeConfig, engine: Engine) -> float:
+    """Return how much attributes count: as much as is given, else what the model's training chose, else 0.
+
+    Args:
+        engine: the model that finds attributes; does not matter if the config names another one.
+    """
+    if config.attributes == "off":
+        return 0.0
+    if config.attribute_weight is not None:
+        return config.attribute_weight
+    if config.attribute_model is None and engine.recipe.attribute_weight is not None:
+        return engine.recipe.attribute_weight  # that of its training
+    # Without training, attributes from the same encoder do not improve the answer.
+    trusted = config.attribute_model is not None or engine.attribute_head is not None
+    return TRAINED_ATTRIBUTE_WEIGHT if trusted else 0.0
