@@ -250,6 +250,16 @@ class Attribute:
     cosine: float
 
 
+@dataclass(frozen=True)
+class Rejection:
+    """Whether a video is none of the labels."""
+
+    is_rejected: bool
+    fit: float | None = None  # share of the calibration's clips that fit their best label no better, 0 to 1
+    right: float | None = None  # probability that the best label is right; None without clips of none of the labels
+    none: str | None = None  # the phrase for none of the labels that fits better than all labels, if one does
+
+
 @dataclass(frozen=True, repr=False)
 class Prediction(ShowsShapes, _OnTimeline):
     """The answer for one video.
@@ -263,6 +273,7 @@ class Prediction(ShowsShapes, _OnTimeline):
         scores: what the scores of `ranked` are.
         spotting: what weights the frames: `words`, `eot`, `all`, or the label's `beginnings`; None with mean pooling.
         model_digest: stands for the weights and settings of the model, and of the attribute model, if there is one.
+        rejection: whether the video is none of the labels; None if that was not asked for.
     """
 
     source: Source
@@ -275,17 +286,23 @@ class Prediction(ShowsShapes, _OnTimeline):
     scores: ScoreKind = "softmax"
     spotting: str | None = None
     model_digest: str | None = None
+    rejection: Rejection | None = None
 
     def __repr__(self) -> str:
         """Return the source and the best labels, short enough for one line; the fields have the rest."""
         shown = ", ".join(f"{ranked.label!r}: {ranked.score:.3f}" for ranked in self.ranked[:SHOWN_LABELS])
         more = ", …" if len(self.ranked) > SHOWN_LABELS else ""
-        return f"Prediction({self.source.id!r}, {{{shown}{more}}})"
+        return f"Prediction({self.source.id!r}, {'rejected, ' * self.is_rejected}{{{shown}{more}}})"
 
     @property
     def best(self) -> Ranked:
-        """The winning label."""
+        """The winning label, also of a rejected video."""
         return self.ranked[0]
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the video is none of the labels."""
+        return self.rejection is not None and self.rejection.is_rejected
 
 
 @dataclass(frozen=True)

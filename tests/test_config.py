@@ -44,7 +44,7 @@ from bike_cli.wording import either
 OF_THE_REQUEST = {
     *("videos", "labels", "label_list", "nul", "files_from"),
     *("format", "output", "quiet", "verbose", "config", "dump_config"),
-    *("resume", "shard", "strict", "classifier", "also", "progress"),
+    *("resume", "shard", "strict", "classifier", "also", "progress", "calibration", "none", "none_from"),
 }
 OTHERS: dict[str, object] = {  # no field's default
     "model": "tiny",
@@ -73,6 +73,8 @@ OTHERS: dict[str, object] = {  # no field's default
     "template": "{}, seen by a bat",
     "top": 3,
     "scores": "sigmoid",
+    "reject": "auto",
+    "promise": 0.1,
     "explain": True,
 }
 

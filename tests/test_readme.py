@@ -277,7 +277,7 @@ def test_the_documented_fields_are_those_of_the_json(monkeypatch: pytest.MonkeyP
     section = WRITTEN["output.md"].split("## One record per video")[1].split("\n## ")[0]
     documented = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
     monkeypatch.chdir(ROOT)
-    line = "bike classify examples/clips -m tiny -l examples/labels.txt --explain -f jsonl --device cpu"
+    line = "bike classify examples/clips -m tiny -l examples/labels.txt --explain --reject 0.1 -f jsonl --device cpu"
     done = in_this_process(line)
 
     written = set(json.loads(done.stdout.splitlines()[0]))

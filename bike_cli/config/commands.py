@@ -22,6 +22,7 @@ from bike_cli.errors import ConfigError
 Protocol = Literal["standard", "zeroshot-full", "zeroshot-half", "k600", "fewshot", "multilabel", "anet", "detection"]
 
 MOST_RESAMPLES = 100_000
+MOST_PROMISED = 0.5  # share of the videos of known labels that may be rejected
 SUBSET = "validation"  # of ActivityNet annotations
 
 
@@ -61,6 +62,24 @@ class ClassifyConfig(VideoConfig):
         help="How scores are computed: softmax compares the labels, and scores sum to 1; sigmoid judges each label "
         "alone, for models that were trained to do so, such as SigLIP.",
     )
+    reject: str = flag(
+        "--reject",
+        default="off",
+        panel=TEXTS,
+        affects="scores",
+        metavar="auto|COSINE|off",
+        help="When to answer none of these: auto, where the best label fits worse than the --calibration allows; or "
+        "where its cosine is below a number, such as 0.24.",
+    )
+    promise: float | None = flag(
+        "--promise",
+        default=None,
+        panel=TEXTS,
+        affects="scores",
+        metavar="SHARE",
+        default_text="that of the calibration",
+        help="Share of videos of your labels that --reject auto may reject.",
+    )
     top: int = flag("-k", "--top", default=5, panel=OUTPUT, affects="nothing", help="Labels to show per video.")
     explain: bool = flag(
         "--explain",
@@ -73,6 +92,25 @@ class ClassifyConfig(VideoConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(1, top=self.top)
+        if self.reject not in ("off", "auto") and self.least_cosine is None:
+            raise ConfigError(f"reject is {self.reject!r}; give off, auto, or a cosine between -1 and 1 such as 0.24")
+        if self.promise is not None:
+            check_promise(self.promise)
+
+    @property
+    def least_cosine(self) -> float | None:
+        """The cosine below which the best label is no answer; None if `reject` is not a number."""
+        try:
+            cosine = float(self.reject)
+        except ValueError:
+            return None
+        return cosine if -1 <= cosine <= 1 else None
+
+
+def check_promise(promise: float) -> None:
+    """Raise ConfigError for a share of videos that cannot be promised."""
+    if not 0 < promise < MOST_PROMISED:
+        raise ConfigError(f"promise is {promise:g}; give a share between 0 and {MOST_PROMISED}, such as 0.05")
 
 
 @dataclass(frozen=True)

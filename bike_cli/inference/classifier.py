@@ -22,7 +22,8 @@ from bike_cli.engine.spotting import ClassTexts, saliency
 from bike_cli.engine.voters import Voters
 from bike_cli.errors import ModelError, UsageError
 from bike_cli.inference.features import EncodedVideo
-from bike_cli.records import Attribute, Clip, Lexicon, Prediction, Ranked, Source, VideoFeatures
+from bike_cli.inference.rejection import Rejector
+from bike_cli.records import Attribute, Clip, Lexicon, Prediction, Ranked, Rejection, Source, VideoFeatures
 from bike_cli.video.workers.pool import DecodePool
 
 # Views are scored in batches of a fixed size, padded with zeros: the last bits of a matrix product depend on its size,
@@ -90,6 +91,8 @@ class Classifier:
     config: VideoConfig
     # Trained for the first labels, in their order; the others are scored by their text. None: all are.
     head: Head | None = None
+    # Its phrases are the last of `labels`, and never answers. None: no video is rejected.
+    rejector: Rejector | None = None
 
     @property
     def engines(self) -> tuple[Engine, ...]:
@@ -198,17 +201,30 @@ class Classifier:
     def _answers(self, videos: Sequence[EncodedVideo], *, top: int, explain: bool, kind: ScoreKind) -> list[Prediction]:
         """Return the answers for videos of one shape, at most a batch."""
         features, scores = [video[0] for video in videos], self._scores(videos)
-        best = rank(scores.logits, top)  # [V, k]
+        n_labels = len(self.labels) - (0 if self.rejector is None else len(self.rejector.phrases))
+        best = rank(scores.logits[:, :n_labels], top)  # [V, k]
         ranked = self._ranked(scores, best, kind)
+        rejections = self._rejections(scores, ranked, n_labels)
         weights: Sequence[NDArray[np.float64] | None] = [None] * len(features)
         if explain:
             weights = self._weights(self._informed(videos).flatten(0, 1), features, best[:, 0].tolist())
-        columns = zip(features, ranked, scores.attributes, weights, strict=True)
+        columns = zip(features, ranked, scores.attributes, weights, rejections, strict=True)
         return [self._prediction(*parts, kind) for parts in columns]
+
+    def _rejections(
+        self, scores: Scores, ranked: Sequence[tuple[Ranked, ...]], n_labels: int
+    ) -> Sequence[Rejection | None]:
+        """Return whether each video is none of the first `n_labels` labels."""
+        if self.rejector is None:
+            return [None] * len(ranked)
+        first = rank(scores.logits, 1)[:, 0].tolist()
+        phrases = [None if i < n_labels else i - n_labels for i in first]
+        return [self.rejector.judge(labels[0], phrase) for labels, phrase in zip(ranked, phrases, strict=True)]
 
     def _ranked(self, scores: Scores, best: Tensor, kind: ScoreKind) -> list[tuple[Ranked, ...]]:
         """Return the best labels of each video, at the places `best` [V, k]."""
-        chances = probabilities(scores.logits.double(), logit_scale=1).gather(1, best).tolist()
+        factor = 1.0 if self.rejector is None else self.rejector.scale
+        chances = probabilities(scores.logits.double(), logit_scale=factor).gather(1, best).tolist()
         cosines = scores.view_cosines.mean(dim=1).gather(1, best)
         scale, bias = self.engine.logit_scale, self.engine.logit_bias
         judged: list[list[float | None]] = [[None] * best.shape[1]] * len(best)
@@ -225,6 +241,7 @@ class Classifier:
         ranked: tuple[Ranked, ...],
         attributes: tuple[Attribute, ...],
         weights: NDArray[np.float64] | None,
+        rejection: Rejection | None,
         kind: ScoreKind,
     ) -> Prediction:
         numbers = [x for one in ranked for x in (one.score, one.cosine)] + [one.cosine for one in attributes]
@@ -245,6 +262,7 @@ class Classifier:
             scores=kind,
             spotting=self.spotting,
             model_digest=self.model_digest,
+            rejection=rejection,
         )
 
     def _head_views(self, head: Head, informed: Tensor) -> Views:

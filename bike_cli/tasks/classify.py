@@ -7,15 +7,18 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 from bike_cli.config import ClassifyConfig
+from bike_cli.engine.calibration.calibration import Calibration
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.saved_classifier import SavedClassifier
 from bike_cli.inference.classifier import Classifier
 from bike_cli.inference.features import Features, Input
 from bike_cli.inference.prepare import default_config, default_labels, open_shelf, prepare
+from bike_cli.inference.rejection import check_phrases, make_rejector
 from bike_cli.records import Failure, Prediction, Timings
 from bike_cli.video.workers.pool import DecodePool
 
@@ -32,6 +35,8 @@ def classify(
     spent: Timings | None = None,
     saved: SavedClassifier | None = None,
     learnt: SavedClassifier | None = None,
+    none: Sequence[str] = (),
+    calibration: Calibration | None = None,
     releases_text: bool = False,
 ) -> Iterator[Prediction | Failure]:
     """Yield one answer or failure for each source, in order, as soon as it is known.
@@ -48,24 +53,27 @@ def classify(
         saved: a classifier that `load_classifier` returns; `labels` must begin with its own, in its order, and further
             labels are scored by their text alone.
         learnt: deprecated name of `saved`.
+        none: phrases for what is none of the labels. They compete with the labels; a video that one of them fits best
+            is rejected.
+        calibration: what `read_calibration` returns. Scores become probabilities, and answers say how well the video
+            fits. With `config.reject` auto it also decides which videos are rejected.
         releases_text: free the memory of text towers that are not needed once the labels are encoded; `engine` can then
             encode no other texts.
     Raises:
         TypeError: `sources` or `labels` is a single path or text.
         UsageError: no label, a repeated label, an unknown template or lexicon, more frames than the model has positions
             for, a store that cannot be used, a classifier of another model or with other settings, sigmoid scores of
-            what compares labels. Raised at once, before the first source is read.
+            what compares labels, a calibration that is missing or of another model or other settings. Raised at once,
+            before the first source is read.
     """
-    if isinstance(sources, (str, Path)) or isinstance(labels, str):
-        raise TypeError("sources and labels must be lists; put a single one in brackets")
+    if isinstance(sources, (str, Path)) or isinstance(labels, str) or isinstance(none, str):
+        raise TypeError("sources, labels and none must be lists; put a single one in brackets")
     if learnt is not None:
         warnings.warn("classify(learnt=) was renamed to classify(saved=)", DeprecationWarning, stacklevel=2)
         saved = learnt
     config = config or default_config(engine, saved)
     labels = default_labels(engine, saved) if labels is None else labels
-    classifier = prepare(engine, labels, config, saved)
-    classifier.check_scores(config.scores)
-    _warn_of_a_single_label(labels, config)
+    classifier = _prepare(engine, labels, config, saved, none, calibration)
     _ = classifier.model_digest  # reads the weights, before they may be freed
     if releases_text and (classifier.branch is None or classifier.branch.weight == 0):  # else it reads sentences
         for used in classifier.engines:
@@ -73,6 +81,26 @@ def classify(
     answers = _answers(classifier, config, sources, pool, spent or Timings())
     next(answers)
     return cast("Iterator[Prediction | Failure]", answers)
+
+
+def _prepare(
+    engine: Engine,
+    labels: Sequence[str],
+    config: ClassifyConfig,
+    saved: SavedClassifier | None,
+    none: Sequence[str],
+    calibration: Calibration | None,
+) -> Classifier:
+    """Return the classifier of labels and of phrases for what is none of them, with what rejects videos."""
+    check_phrases(labels, none)
+    classifier = prepare(engine, [*labels, *none], config, saved)
+    classifier.check_scores(config.scores)
+    has_weight = classifier.branch is not None and classifier.branch.weight > 0
+    by_cosine = classifier.head is None and not has_weight
+    rejector = make_rejector(engine, config, labels, none, calibration, counts_cosines_alone=by_cosine)
+    if not none:
+        _warn_of_a_single_label(labels, config)
+    return replace(classifier, rejector=rejector)
 
 
 def _warn_of_a_single_label(labels: Sequence[str], config: ClassifyConfig) -> None:

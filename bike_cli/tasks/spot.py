@@ -23,6 +23,7 @@ from bike_cli.errors import UsageError, concerning
 from bike_cli.inference.frame_streams import FrameStreams, open_chunks
 from bike_cli.inference.localiser import Localiser
 from bike_cli.inference.prepare import default_labels, prepare
+from bike_cli.inference.rejection import check_phrases
 from bike_cli.records import Failure, Source, Timeline, Timings
 from bike_cli.settings import build
 from bike_cli.time_limits import call_on_path
@@ -157,10 +158,7 @@ def _check(engine: Engine, labels: Sequence[str], config: SpotConfig, none: Sequ
             "with it; choose another model",
             settings=("model",),
         )
-    known = {key(label) for label in labels}
-    both = next((text for text in none if key(text) in known), None)
-    if both is not None:
-        raise UsageError(f"--none {both}: is a label, too; remove it from one of them")
+    check_phrases(labels, none)
 
 
 def _video_config(engine: Engine, config: SpotConfig, saved: SavedClassifier | None) -> VideoConfig:

@@ -30,6 +30,8 @@ REFUSED = {
         "cache_dir": "FOREIGN",
         "pool": "max",
         "scores": "none",
+        "reject": "2",
+        "promise": "0.6",
         "spot": "none",
         "temperature": "0",
         "attributes": "nope",

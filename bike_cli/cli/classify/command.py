@@ -8,8 +8,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from bike_cli.cli.classify.rejection import RejectionRule, rule_of
 from bike_cli.cli.classify.resume import record_format
 from bike_cli.cli.classify.writers import Format, check_format_of_name, format_of, make_writer
 from bike_cli.cli.flags import command
@@ -30,7 +32,7 @@ from bike_cli.cli.videos.run import (
 )
 from bike_cli.cli.videos.sources import check_output, list_sources, name_of
 from bike_cli.config import ClassifyConfig, flag
-from bike_cli.config.fields import OUTPUT
+from bike_cli.config.fields import OUTPUT, TEXTS
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.records import Failure, Prediction, Source
 
@@ -47,6 +49,12 @@ logger = logging.getLogger(__name__)
 class ClassifyRequest(VideosRequest):
     """What to classify, and where the answers go."""
 
+    calibration: Path | None = flag(
+        "--calibration",
+        default=None,
+        panel=TEXTS,
+        help="File that bike calibrate wrote: scores become probabilities, and records say how well a video fits.",
+    )
     format: Format | None = flag(
         "-f",
         "--format",
@@ -68,13 +76,14 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
 
     check_model(config.engine.model, request)
     labels = labels_of(config.engine.model, request)
+    rule = rule_of(config, request, request.calibration)
     check_quotes(request)
     shard = None if request.shard is None else parse_shard(request.shard)
     format_ = format_of(request.format, request.output)
-    read = (request.labels, request.classifier, request.files_from)
+    read = (request.labels, request.classifier, request.files_from, request.calibration, request.none_from)
     check_output(request.output, read=read)
     _check_format(request, format_)
-    wanted, done = record_format(labels, config, request.saved), Progress()
+    wanted, done = record_format(labels, config, request.saved, rule), Progress()
     with (
         closing(list_sources(request.inputs)) as sources,
         reserve_stdout() as stdout,
@@ -89,7 +98,7 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
         first = list(islice(left, 0 if sources.arrive else 1)) if known is None else known
         answers: Iterator[Prediction | Failure] = iter(())
         if first or sources.arrive:  # else no model is loaded
-            answers = _answers(chain(first, left), labels, config, request, running, existing)
+            answers = _answers(chain(first, left), labels, config, request, rule, running, existing)
         writer = make_writer(
             stream,
             format_,
@@ -98,6 +107,7 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
             labels=labels,
             settings=wanted.settings,
             explains=config.explain,
+            rejects=rule.is_used,
         )
         write_records(
             answers,
@@ -133,6 +143,7 @@ def _answers(
     labels: tuple[str, ...],
     config: ClassifyConfig,
     request: ClassifyRequest,
+    rule: RejectionRule,
     running: Session,
     existing: ExistingRecords,
 ) -> Iterator[Prediction | Failure]:
@@ -149,6 +160,8 @@ def _answers(
             config,
             pool=running.pool,
             saved=request.saved,
+            none=rule.phrases,
+            calibration=rule.calibration,
             releases_text=engine.encoder.text_tower.parameters > LARGE_TEXT_TOWER,
         )
     return _checked(answers, existing)

@@ -13,11 +13,13 @@ from bike_cli.settings import settings_affecting
 from bike_cli.wording import count
 
 if TYPE_CHECKING:
+    from bike_cli.cli.classify.rejection import RejectionRule
     from bike_cli.engine.heads.saved_classifier import SavedClassifier
 
 SHOWN = 60  # characters of a label in a message
 ADDED_SINCE_0_1 = ("precision",)  # settings that version 0.1 did not compare
 SCORES = "softmax"  # all that there was before --scores
+NO_REJECTION = "off"  # all that there was before --reject
 
 
 class RecordFormat(NamedTuple):
@@ -26,6 +28,7 @@ class RecordFormat(NamedTuple):
     Args:
         settings: stands for the labels and all settings that scores depend on.
         settings_0_1: the same, as version 0.1 wrote it.
+        rejects: whether records say if a video is none of the labels.
     """
 
     labels: frozenset[str]
@@ -34,6 +37,7 @@ class RecordFormat(NamedTuple):
     scores: str
     settings: str
     settings_0_1: str
+    rejects: bool = False
 
     def check(self, record: JsonObject, *, where: str) -> str:
         """Return the model of a prediction, or raise UsageError if it differs from what this run writes."""
@@ -61,6 +65,12 @@ class RecordFormat(NamedTuple):
         if scores != self.scores:
             problem = f"{where}: has {scores} scores, this run {self.scores}"
             raise UsageError(f"{problem}; set --scores, or choose another -o", settings=("scores",))
+        if ("rejected" in record) != self.rejects:
+            says, fix = ("say", "give") if "rejected" in record else ("do not say", "leave out")
+            raise UsageError(
+                f"{where}: its records {says} whether a video is none of the labels; {fix} --reject, --none and "
+                "--calibration, or choose another -o"
+            )
         if record.get("settings", self.settings) not in (self.settings, self.settings_0_1):
             raise UsageError(
                 f"{where}: was made with other labels or settings, which change scores; "
@@ -69,16 +79,24 @@ class RecordFormat(NamedTuple):
         return model
 
 
-def record_format(labels: Sequence[str], config: ClassifyConfig, saved: SavedClassifier | None) -> RecordFormat:
+def record_format(
+    labels: Sequence[str], config: ClassifyConfig, saved: SavedClassifier | None, rule: RejectionRule | None = None
+) -> RecordFormat:
     """Return what all records of a run have in common."""
     settings = settings_affecting(config, *RESULTS)
     del settings["model"]  # each record names it
     if settings["scores"] == SCORES:
         del settings["scores"]  # so that earlier records, which do not have it, can be resumed
+    if settings["reject"] == NO_REJECTION:
+        del settings["reject"]
+    if settings["promise"] is None:
+        del settings["promise"]
+    settings |= {} if rule is None else rule.settings()
     # In version 0.1, what is shown was part of the settings, too.
     old = {**settings, **settings_affecting(config, "nothing")}
     old = {name: value for name, value in old.items() if name not in ADDED_SINCE_0_1}
     digest = "" if saved is None else saved.digest
     top = min(config.top, len(labels))
     digests = (settings_digest(labels, settings, digest), settings_digest(labels, old, digest))
-    return RecordFormat(frozenset(labels), top, config.explain, config.scores, *digests)
+    rejects = rule is not None and rule.is_used
+    return RecordFormat(frozenset(labels), top, config.explain, config.scores, *digests, rejects)

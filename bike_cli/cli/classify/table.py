@@ -15,7 +15,7 @@ from rich.text import Text
 
 from bike_cli.cli.terminal.console import plain, print_table, safe
 from bike_cli.cli.terminal.tables import ASCII_BARS, BARS, Screen, fill_lines, keep_ends, without_path
-from bike_cli.records import Failure, Prediction
+from bike_cli.records import Failure, Prediction, Ranked
 from bike_cli.wording import count, percent
 
 BAR_CELLS, SPARK_CELLS = 20, 48
@@ -25,6 +25,7 @@ NOTE_INDENT = 2
 NAMED = 3  # frames that are named, at most
 ATTRIBUTES_FROM = 110  # columns that leave room for attributes
 SECOND_FROM = 41  # columns to the right of the path that leave room for the second label
+NONE, REJECTED = "none of these", "bold yellow"  # what a rejected video is called, and its style
 WORTH_NAMING = 0.05  # a frame's share of the decision
 
 
@@ -34,9 +35,12 @@ class TableWriter:
     Args:
         names: of all videos, if known; a single video gets the detailed view.
         labels: all labels, so that their columns are no wider than necessary; empty if unknown.
+        rejects: whether some videos may be none of the labels.
     """
 
-    def __init__(self, stream: TextIO, names: Sequence[str] | None, labels: Sequence[str] = ()) -> None:
+    def __init__(
+        self, stream: TextIO, names: Sequence[str] | None, labels: Sequence[str] = (), *, rejects: bool = False
+    ) -> None:
         self._console = Screen(stream)
         self._detailed = names is not None and len(names) == 1
         # A path may take nine twentieths of a wide line, and on a narrow line all that the label and the score leave.
@@ -45,7 +49,8 @@ class TableWriter:
         self._path_width = max(5, min(longest, max((width - 8) * 9 // 20, min(width - 31, 48))))
         self._has_second = width - self._path_width >= SECOND_FROM
         self._has_header = False
-        self._label_width = max((cell_len(safe(label)) for label in labels), default=width)
+        answers = [*labels, NONE] if labels and rejects else labels
+        self._label_width = max((cell_len(safe(label)) for label in answers), default=width)
 
     @property
     def screen(self) -> Console:
@@ -104,14 +109,19 @@ class TableWriter:
             failed.add_row(path, plain(f"{record.kind}: {without_path(record)}", "red"))
             return Group(table, failed) if table.show_header else Group(failed)
         # A narrow line has only room for the label.
-        runner_up = record.ranked[1] if len(record.ranked) > 1 else None
+        best: Ranked | None = None if record.is_rejected else record.best
+        runner_up = next(iter(record.ranked[0 if best is None else 1 :]), None)
         score = f" {percent(runner_up.score)}" if runner_up and width >= ATTRIBUTES_FROM else ""
         second = plain(runner_up.label if runner_up else "")
         if second_width is not None:  # a long label is cut, not its score
             second.truncate(second_width - cell_len(score), overflow="ellipsis")
         rest = [second.append(score)] if self._has_second else []
         seen = [plain(", ".join(a.phrase for a in record.attributes))] if width >= ATTRIBUTES_FROM else []
-        table.add_row(path, plain(record.best.label, "bold"), percent(record.best.score), *rest, *seen)
+        if best is None:
+            label = Text.assemble((NONE, REJECTED), *([] if self._has_second else [f" ({safe(record.best.label)})"]))
+            table.add_row(path, label, "", *rest, *seen)
+        else:
+            table.add_row(path, plain(best.label, "bold"), percent(best.score), *rest, *seen)
         notes = _notes(record, width - NOTE_INDENT, self._console.is_ascii)
         return Group(table, *(Padding(note, (0, 0, 0, NOTE_INDENT)) for note in notes))
 
@@ -130,7 +140,8 @@ def _detail(record: Prediction, width: int, ascii_only: bool) -> Group:
         table.add_column("Match", justify="right", no_wrap=True)
     table.add_column("Cosine", justify="right", no_wrap=True)
     for i, ranked in enumerate(record.ranked):
-        label, bar = plain(ranked.label, "bold" if i == 0 else ""), [_bar(ranked.score, bar_cells, ascii_only)]
+        is_answer = i == 0 and not record.is_rejected
+        label, bar = plain(ranked.label, "bold" if is_answer else ""), [_bar(ranked.score, bar_cells, ascii_only)]
         match = [percent(ranked.match)] if matches and ranked.match is not None else []
         table.add_row(label, percent(ranked.score), *(bar if bar_cells else []), *match, f"{ranked.cosine:.3f}")
     about = Table(box=None, show_header=False, pad_edge=False)
@@ -140,8 +151,29 @@ def _detail(record: Prediction, width: int, ascii_only: bool) -> Group:
         about.add_row("Seen", plain(", ".join(a.phrase for a in record.attributes), "cyan"))
     length = "" if record.duration_s is None else f" of {record.duration_s:.1f} s"
     spotting = f", spotting by {record.spotting}" if record.saliency is not None and record.spotting else ""
+    for name, text in _judgement(record):
+        about.add_row(name, plain(text))
     about.add_row("Read", plain(f"{count(record.frames, 'frame')}{length}, model {record.model}{spotting}"))
-    return Group(plain(record.source.id, "bold"), table, about, *_notes(record, width, ascii_only))
+    title = plain(record.source.id, "bold")
+    if record.is_rejected:
+        title.append(f": {NONE}", REJECTED)
+    return Group(title, table, about, *_notes(record, width, ascii_only))
+
+
+def _judgement(record: Prediction) -> list[tuple[str, str]]:
+    """Return what is known of whether the video is none of the labels: names and texts."""
+    rejection, rows = record.rejection, []
+    if rejection is None:
+        return []
+    if rejection.none is not None:
+        rows.append(("None", f"{rejection.none} fits better than all labels"))
+    elif rejection.is_rejected:
+        rows.append(("None", f"the cosine {record.best.cosine:.3f} is too low"))
+    if rejection.fit is not None:
+        rows.append(("Fit", f"{percent(rejection.fit)} of the calibration's clips fit no better"))
+    if rejection.right is not None:
+        rows.append(("Right", f"{percent(rejection.right)} likely"))
+    return rows
 
 
 def _notes(record: Prediction, width: int, ascii_only: bool) -> list[Text]:

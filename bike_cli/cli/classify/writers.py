@@ -51,6 +51,7 @@ def make_writer(
     labels: Sequence[str] = (),
     settings: str | None = None,
     explains: bool = False,
+    rejects: bool = False,
 ) -> Writer:
     """Return the writer of a format.
 
@@ -62,9 +63,10 @@ def make_writer(
         labels: all labels, for the width of a column; empty if unknown.
         settings: goes into JSON.
         explains: whether records have explanations, which take columns.
+        rejects: whether records say if a video is none of the labels, which takes columns.
     """
     if format_ == "table":
-        return TableWriter(stream, names, labels)
+        return TableWriter(stream, names, labels, rejects=rejects)
     if format_ == "jsonl":
         return JsonLines(stream, partial(as_object, settings=settings))
     if format_ == "json":
@@ -72,7 +74,7 @@ def make_writer(
     if format_ == "csv" or format_ == "tsv":
 
         def as_rows(record: Prediction | Failure) -> list[list[Cell]]:
-            return [as_cells(record, top, explains=explains)]
+            return [as_cells(record, top, explains=explains, rejects=rejects)]
 
-        return Cells(stream, columns(top, explains=explains), as_rows, tabs=format_ == "tsv")
+        return Cells(stream, columns(top, explains=explains, rejects=rejects), as_rows, tabs=format_ == "tsv")
     assert_never(format_)

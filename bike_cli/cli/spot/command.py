@@ -12,7 +12,7 @@ from bike_cli.cli.flags import command
 from bike_cli.cli.session import Session, session
 from bike_cli.cli.spot.clock import clock
 from bike_cli.cli.spot.names import VideoNames, check_clip_folder
-from bike_cli.cli.spot.request import SpotRequest, configure_spot, texts_of
+from bike_cli.cli.spot.request import SpotRequest, configure_spot
 from bike_cli.cli.spot.resume import SpotFormat, spot_format
 from bike_cli.cli.spot.rows import Record, keep_best
 from bike_cli.cli.spot.table import TableWriter
@@ -28,7 +28,7 @@ from bike_cli.cli.spot.writers import (
 from bike_cli.cli.terminal.console import can_animate, loading, notice, stderr
 from bike_cli.cli.terminal.stdout import is_pipe, reserve_stdout
 from bike_cli.cli.videos.existing import ExistingRecords
-from bike_cli.cli.videos.labels import check_quotes, labels_of
+from bike_cli.cli.videos.labels import check_quotes, labels_of, phrases_of
 from bike_cli.cli.videos.request import check_model
 from bike_cli.cli.videos.run import (
     Progress,
@@ -62,7 +62,7 @@ def spot(config: SpotConfig, request: SpotRequest) -> ExitCode:
     from bike_cli.data.shards import parse_shard
 
     check_model(config.engine.model, request)
-    labels, none = labels_of(config.engine.model, request), texts_of(request.none)
+    labels, none = labels_of(config.engine.model, request), phrases_of(request)
     check_quotes(request)
     shard = None if request.shard is None else parse_shard(request.shard)
     format_ = format_of(request.format, request.output)

@@ -10,7 +10,7 @@ from bike_cli.cli.spot.writers import Format, check_format_of_name
 from bike_cli.cli.terminal.targets import check_target, ending
 from bike_cli.cli.videos.request import VideosRequest, configure
 from bike_cli.config import SpotConfig, flag
-from bike_cli.config.fields import OUTPUT, TEXTS, check_not_below
+from bike_cli.config.fields import OUTPUT, check_not_below
 from bike_cli.errors import UsageError
 
 PAGE_SUFFIXES = {".html", ".htm"}
@@ -20,14 +20,6 @@ PAGE_SUFFIXES = {".html", ".htm"}
 class SpotRequest(VideosRequest):
     """Which videos and labels, and what is written."""
 
-    none: tuple[str, ...] = flag(
-        "--none",
-        default=(),
-        panel=TEXTS,
-        metavar="A,B,…|FILE",
-        help="What else may be seen instead of a label, which is not reported. Not what can be seen next to a label, "
-        "such as its background: that would always win.",
-    )
     format: Format | None = flag(
         "-f",
         "--format",
@@ -84,17 +76,3 @@ class SpotRequest(VideosRequest):
 def configure_spot(flags: Flags, request: SpotRequest) -> tuple[SpotConfig, SpotRequest]:
     """Return the configuration, whose defaults are those of a classifier or trained model, and the request with it."""
     return configure(SpotConfig, flags, request, ignored=("attributes",))
-
-
-def texts_of(none: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the texts of `--none`: those of each file, and those of comma-separated lists.
-
-    Raises:
-        UsageError: a file that is not a list of labels, or a list with an empty text.
-    """
-    from bike_cli.data.labels import parse_labels, read_labels
-
-    texts: list[str] = []
-    for given in none:
-        texts += read_labels(given) if Path(given).is_file() else parse_labels(given, "--none")
-    return tuple(dict.fromkeys(texts))

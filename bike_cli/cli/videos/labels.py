@@ -53,6 +53,19 @@ def labels_of(model: str, request: VideosRequest) -> tuple[str, ...]:
     raise UsageError(f"labels: missing; add -l {_labels_file(model)}, or -L 'running, jumping', or a --classifier")
 
 
+def phrases_of(request: VideosRequest) -> tuple[str, ...]:
+    """Return the phrases of `--none` and `--none-from`, each once.
+
+    Raises:
+        UsageError: a file that is not a list of phrases, or a list with an empty one.
+    """
+    from bike_cli.data.labels import parse_labels, read_labels
+
+    given = parse_labels(request.none, "--none") if request.none else ()
+    read = () if request.none_from is None else read_labels(request.none_from)
+    return tuple(dict.fromkeys((*given, *read)))
+
+
 def _labels_file(model: str) -> str:
     """Return the labels of a model that version 0.1 fine-tuned, which does not name them itself; else an example."""
     file = Path(model, "labels.txt")

@@ -50,6 +50,17 @@ class VideosRequest(Request):
         metavar="A,B,…",
         help="Labels in addition to those of the classifier or model, recognised by their text; repeat to add more.",
     )
+    none: tuple[str, ...] = flag(
+        "--none",
+        default=(),
+        panel=TEXTS,
+        metavar="A,B,…",
+        help="What else may be seen instead of a label, such as other things of the same kind; it competes with the "
+        "labels and is never an answer. Not what can be seen next to a label, such as its background: that would win.",
+    )
+    none_from: Path | None = flag(
+        "--none-from", default=None, panel=TEXTS, help="Read phrases for --none from this file, one per line."
+    )
     nul: bool = flag(
         "-0",
         default=False,

@@ -16,10 +16,11 @@ from bike_cli.wording import outcome
 
 @dataclass
 class Tally:
-    """The number of answered videos, and of failures by kind."""
+    """The number of answered videos, of those among them that are none of the labels, and of failures by kind."""
 
     ok: int = 0
     failed: Counter[str] = field(default_factory=Counter)
+    rejected: int = 0
 
     @property
     def failures(self) -> int:
@@ -37,9 +38,10 @@ class Tally:
             self.failed[record.kind] += 1
         else:
             self.ok += 1
+            self.rejected += getattr(record, "is_rejected", False)
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(self.ok + other.ok, self.failed + other.failed)
+        return Tally(self.ok + other.ok, self.failed + other.failed, self.rejected + other.rejected)
 
     def exit_code(self) -> ExitCode:
         """Return the exit code for these records."""
@@ -59,7 +61,8 @@ def summary(done: Tally, *, seconds: float, before: int = 0, output: Path | None
         width: columns that the line may take; details are left out if it is longer. 0: any number.
     """
     speed = f", {rate(done.total / seconds)}" if done.total and seconds > 0 else ""
-    kinds = ", ".join(f"{number:,} {kind}" for kind, number in done.failed.most_common())
+    counted = [*done.failed.most_common(), *([("rejected", done.rejected)] if done.rejected else [])]
+    kinds = ", ".join(f"{number:,} {kind}" for kind, number in counted)
     kinds = f" ({kinds})" if kinds else ""
     existed = f"; {before:,} existed before" if before else ""
     written = "" if output is None else f"; written to {output}"

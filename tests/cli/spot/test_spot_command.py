@@ -172,7 +172,9 @@ def test_rivals_come_from_a_list_or_a_file(films: Path, tmp_path: Path) -> None:
     file.write_text("blue circle\ngreen cross\n")
     given = ("-m", "tiny", "-L", "red square", films)
 
-    listed, read = (bike("spot", *given, "--none", none) for none in ("blue circle, green cross", file))
+    listed, read = (
+        bike("spot", *given, *none) for none in (("--none", "blue circle, green cross"), ("--none-from", file))
+    )
 
     assert listed.records == read.records
     assert [len(record["segments"]) for record in listed.records] == [1, 0]  # type: ignore[arg-type]

@@ -1,0 +1,61 @@
+"""What decides, in one run, whether a video is none of the labels."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bike_cli.cli.videos.labels import phrases_of
+from bike_cli.config import ClassifyConfig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bike_cli.cli.videos.request import VideosRequest
+    from bike_cli.engine.calibration.calibration import Calibration
+
+
+@dataclass(frozen=True, eq=False)
+class RejectionRule:
+    """What decides whether a video is none of the labels.
+
+    Args:
+        reject: as in `ClassifyConfig`.
+        phrases: what else may be seen.
+        calibration: None: none was given.
+        digest: of the file with the calibration.
+    """
+
+    reject: str = "off"
+    phrases: tuple[str, ...] = ()
+    calibration: Calibration | None = None
+    digest: str = ""
+
+    @property
+    def is_used(self) -> bool:
+        """Whether records say if a video is rejected."""
+        return self.reject != "off" or bool(self.phrases) or self.calibration is not None
+
+    def settings(self) -> dict[str, str]:
+        """Return what stands for the rule in the digest of a run's settings; empty if it is not used."""
+        if not self.is_used:
+            return {}
+        return {"reject": self.reject, "none": "\n".join(sorted(self.phrases)), "calibration": self.digest}
+
+
+def rule_of(config: ClassifyConfig, request: VideosRequest, calibration: Path | None) -> RejectionRule:
+    """Return the rule of a run.
+
+    Raises:
+        UsageError: a file that cannot be read, `--reject auto` without a calibration, or a promise without that.
+    """
+    from bike_cli.engine.calibration.files import read_calibration
+    from bike_cli.inference.rejection import check_basis
+
+    check_basis(config, has_calibration=calibration is not None)
+    phrases = phrases_of(request)
+    if calibration is None:
+        return RejectionRule(config.reject, phrases)
+    read = read_calibration(calibration)
+    return RejectionRule(config.reject, phrases, read, hashlib.blake2b(calibration.read_bytes()).hexdigest())

@@ -1,0 +1,148 @@
+"""Decides whether a video is none of the labels."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bike_cli.config import ClassifyConfig
+from bike_cli.data.lines import key
+from bike_cli.engine.calibration.calibration import Calibration
+from bike_cli.engine.engine import Engine
+from bike_cli.errors import UsageError
+from bike_cli.inference.conditions import conditions_of
+from bike_cli.records import Ranked, Rejection
+from bike_cli.wording import all_of
+
+logger = logging.getLogger(__name__)
+
+_SHORT_WORD = 3  # letters of words such as "a", "of" and "the", which labels and phrases may share
+_SHOWN = 3  # labels in a message
+
+
+@dataclass(frozen=True, eq=False)
+class Rejector:
+    """Decides whether a video is none of the labels.
+
+    Args:
+        least: the cosine below which the best label is no answer; None: only phrases reject.
+        phrases: texts for what is none of the labels; if one of them fits best, the video is rejected.
+        calibration: what labelled clips say about the cosines; None: nothing is known.
+    """
+
+    least: float | None = None
+    phrases: tuple[str, ...] = ()
+    calibration: Calibration | None = None
+
+    @property
+    def scale(self) -> float:
+        """The factor on logits that makes scores of known videos probabilities."""
+        return 1.0 if self.calibration is None else self.calibration.scale
+
+    def judge(self, best: Ranked, phrase: int | None) -> Rejection:
+        """Return whether a video is rejected.
+
+        Args:
+            best: its best label.
+            phrase: the place of the phrase that fits better than all labels; None if a label fits best.
+        """
+        fit = right = None
+        if self.calibration is not None:
+            fit, right = self.calibration.fit(best.cosine), self.calibration.right(best.cosine)
+        is_low = self.least is not None and best.cosine < self.least
+        none = None if phrase is None else self.phrases[phrase]
+        return Rejection(is_low or none is not None, fit, right, none)
+
+
+def make_rejector(
+    engine: Engine,
+    config: ClassifyConfig,
+    labels: Sequence[str],
+    phrases: Sequence[str],
+    calibration: Calibration | None,
+    *,
+    counts_cosines_alone: bool,
+) -> Rejector | None:
+    """Return what rejects videos, or None if nothing was asked for.
+
+    Args:
+        counts_cosines_alone: whether the answer is the label with the highest cosine: nothing else counts, neither a
+            classifier nor attributes.
+    Raises:
+        UsageError: `reject` is auto without a calibration, or with one of other conditions or of too few clips; or
+            cosines do not decide alone.
+    """
+    check_basis(config, has_calibration=calibration is not None)
+    if config.reject == "off" and calibration is None and not phrases:
+        return None
+    if not counts_cosines_alone and (config.reject != "off" or calibration is not None):
+        given = "--calibration" if config.reject == "off" else "--reject"
+        raise UsageError(
+            f"{given}: goes by cosines, and a classifier or attributes decide here, too; leave them out, or use --none"
+        )
+    least = config.least_cosine
+    if calibration is not None:
+        calibration.check(conditions_of(engine, config))
+        least = calibration.threshold(config.promise) if config.reject == "auto" else least
+        _warn_of_other_labels(calibration, labels)
+    if least is not None and config.spotting.pool != "tcs":
+        logger.warning(
+            "--reject: mean pooling of frames misses labels that are seen in a part of a video; such videos may be "
+            "rejected, and others not; use --pool tcs"
+        )
+    _warn_of_shared_words(labels, phrases)
+    return Rejector(least, tuple(phrases), calibration)
+
+
+def check_phrases(labels: Sequence[str], phrases: Sequence[str]) -> None:
+    """Raise UsageError if a phrase for what is none of the labels is a label, too."""
+    known = {key(label) for label in labels}
+    both = next((phrase for phrase in phrases if key(phrase) in known), None)
+    if both is not None:
+        raise UsageError(f"--none {both}: is a label, too; remove it from one of them")
+
+
+def check_basis(config: ClassifyConfig, *, has_calibration: bool) -> None:
+    """Raise UsageError for `reject` auto without a calibration, and for a promise without `reject` auto."""
+    if config.reject == "auto" and not has_calibration:
+        raise UsageError(
+            "--reject auto: has nothing to go by; run bike calibrate and give its file with --calibration, or give a "
+            "cosine such as --reject 0.24",
+            settings=("reject",),
+        )
+    if config.promise is not None and config.reject != "auto":
+        raise UsageError(f"--promise {config.promise:g}: only counts with --reject auto; add it", settings=("promise",))
+
+
+def _warn_of_other_labels(calibration: Calibration, labels: Sequence[str]) -> None:
+    trained, now = ({key(label): label for label in found} for found in (calibration.labels, labels))
+    differing = [now[k] for k in now.keys() - trained.keys()] + [trained[k] for k in trained.keys() - now.keys()]
+    if differing:
+        shown = all_of(sorted(differing)[:_SHOWN])
+        more = len(differing) - _SHOWN
+        shown += f" and {more} more" if more > 0 else ""
+        logger.warning(
+            "--calibration: was made with other labels (they differ in %s), and its promise holds for those; calibrate "
+            "again with clips of these",
+            shown,
+        )
+
+
+def _warn_of_shared_words(labels: Sequence[str], phrases: Sequence[str]) -> None:
+    """Warn of a phrase that shares a word with a label, as it may fit videos of the label better than the label."""
+    of_labels = {word: label for label in labels for word in _words(label)}
+    for phrase in phrases:
+        shared = next((word for word in _words(phrase) if word in of_labels), None)
+        if shared is not None:
+            logger.warning(
+                "--none %s: shares the word %r with the label %r, so it may win in its videos; use other words",
+                phrase,
+                shared,
+                of_labels[shared],
+            )
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in re.findall(r"\w+", text.casefold()) if len(word) > _SHORT_WORD]
