@@ -48,17 +48,17 @@ def open_output(output: Path) -> Iterator[TextIO]:
         with _opened(output) as stream:
             yield stream
         return
-    output = output.resolve()  # keep a symbolic link
-    unfinished = _locked(part_of(output), named=output)
+    named, output = output, output.resolve()  # keep a symbolic link
+    unfinished = _locked(part_of(output), named=named)
     try:
-        _refuse_if_taken(output)
+        _refuse_if_taken(output, named=named)
     except UsageError:
         _drop_if_empty(unfinished)
         raise
     _copy_of(unfinished.path).unlink(missing_ok=True)  # from a run that was killed
     if unfinished.size():
-        logger.warning("%s: replaces the records of an unfinished run; --resume would keep them", output)
-    with _Text(unfinished) as stream, _renamed_at_the_end(unfinished, stream, output):
+        logger.warning("%s: replaces the records of an unfinished run; --resume would keep them", named)
+    with _Text(unfinished) as stream, _renamed_at_the_end(unfinished, stream, output, named=named):
         yield stream
 
 
@@ -89,8 +89,8 @@ def open_resumed(output: Path) -> Iterator[Resumed]:
         raise UsageError(
             f"{output}: is not an ordinary file, which --resume needs; name one with -o, or leave --resume out"
         )
-    output = output.resolve()
-    file = _file_to_resume(output)
+    named, output = output, output.resolve()
+    file = _file_to_resume(output, named=named)
     file.starts_over = False
     with _Text(file) as stream:
         if file.path == output:
@@ -99,13 +99,13 @@ def open_resumed(output: Path) -> Iterator[Resumed]:
                 yield Resumed(output, stream, file.keep_ranges)
                 is_complete = True
             except KeyboardInterrupt as e:
-                e.args = (*e.args, f"written to {output}")
+                e.args = (*e.args, f"written to {named}")
                 raise
             finally:
                 if not is_complete:
                     _drop_if_empty(file)
         else:
-            with _renamed_at_the_end(file, stream, output):
+            with _renamed_at_the_end(file, stream, output, named=named):
                 yield Resumed(file.path, stream, file.keep_ranges)
 
 
@@ -235,29 +235,29 @@ def _is_at(file: _Locked, path: Path) -> bool:
         return False
 
 
-def _refuse_if_taken(output: Path) -> None:
+def _refuse_if_taken(output: Path, *, named: Path) -> None:
     # A run with --resume locks the file itself. A file that cannot be opened can still be replaced.
     if output.exists() and os.access(output, os.W_OK):
-        _locked(output, named=output).close()
+        _locked(output, named=named).close()
 
 
-def _file_to_resume(output: Path) -> _Locked:
+def _file_to_resume(output: Path, *, named: Path) -> _Locked:
     """Return the file to append to. The lock of the unfinished file keeps two runs from choosing at the same time."""
-    unfinished = _locked(part_of(output), named=output)
+    unfinished = _locked(part_of(output), named=named)
     if not output.exists():
         unfinished.rename(output)  # with its lock
-        return _locked(output, named=output) if unfinished.closed else unfinished
+        return _locked(output, named=named) if unfinished.closed else unfinished
     try:
-        finished = _locked(output, named=output)
+        finished = _locked(output, named=named)
     except UsageError:
         _drop_if_empty(unfinished)
         raise
     if unfinished.size() and unfinished.path.stat().st_mtime_ns >= output.stat().st_mtime_ns:
-        logger.warning("%s: continues %s, which is newer and replaces it at the end", output, unfinished.path.name)
+        logger.warning("%s: continues %s, which is newer and replaces it at the end", named, unfinished.path.name)
         finished.close()
         return unfinished
     if unfinished.size():
-        logger.warning("%s: %s, left by an older run, is ignored; remove it", output, unfinished.path.name)
+        logger.warning("%s: %s, left by an older run, is ignored; remove it", named, unfinished.path.name)
     _drop_if_empty(unfinished)
     unfinished.close()
     return finished
@@ -269,7 +269,7 @@ def _drop_if_empty(file: _Locked) -> None:
 
 
 @contextmanager
-def _renamed_at_the_end(file: _Locked, stream: TextIO, output: Path) -> Iterator[None]:
+def _renamed_at_the_end(file: _Locked, stream: TextIO, output: Path, *, named: Path) -> Iterator[None]:
     is_whole = is_interrupted = False
     try:
         yield
@@ -277,7 +277,7 @@ def _renamed_at_the_end(file: _Locked, stream: TextIO, output: Path) -> Iterator
     except KeyboardInterrupt as e:
         is_interrupted = True
         if file.has_written:
-            kept = f"written to {output}" if not output.exists() else f"{output.name} is unchanged; {_kept(file)}"
+            kept = f"written to {named}" if not output.exists() else f"{named.name} is unchanged; {_kept(file, named)}"
             e.args = (*e.args, kept)
         raise
     finally:
@@ -289,13 +289,22 @@ def _renamed_at_the_end(file: _Locked, stream: TextIO, output: Path) -> Iterator
             file.rename(output)
         elif file.has_written:
             if not is_interrupted:
-                notice(f"{output}: is not complete; {_kept(file)}", level="warning")
+                notice(f"{named}: is not complete; {_kept(file, named)}", level="warning")
         else:
             _drop_if_empty(file)  # nothing to keep, and an older file may exist
 
 
-def _kept(file: _Locked) -> str:
-    return f"its records are in {file.path}, and --resume continues them"
+def _kept(file: _Locked, named: Path) -> str:
+    return f"its records are in {_as_named(file.path, named)}, and --resume continues them"
+
+
+def _as_named(path: Path, named: Path) -> Path:
+    """Return the path of a file next to the output, written as the user wrote that of the output.
+
+    The output may be a symbolic link to a file in another folder; then the path stays as it is.
+    """
+    beside = named.with_name(path.name)
+    return beside if beside.parent.resolve() == path.parent else path
 
 
 class _Text(io.TextIOWrapper):

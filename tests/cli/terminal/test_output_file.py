@@ -1,16 +1,19 @@
 """A file is whole or not there, nobody shares it, and what a run wrote before it died is kept."""
 
+import io
 import itertools
 import os
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 import pytest
 
-from bike_cli.cli.terminal.output_file import open_output, open_resumed, part_of
+from bike_cli.cli.terminal.output_file import Resumed, open_output, open_resumed, part_of
 from bike_cli.errors import UsageError
 
 
@@ -266,3 +269,75 @@ def test_a_link_is_resumed_where_it_leads(output: Path) -> None:
 def test_what_is_no_ordinary_file_is_not_resumed() -> None:
     with pytest.raises(UsageError, match="/dev/null: is not an ordinary file"), open_resumed(Path("/dev/null")):
         pass
+
+
+# -- paths in messages ---------------------------------------------------------------------------------------------
+
+UNFINISHED = "its records are in out/.answers.txt.part, and --resume continues them"
+
+
+def fail_with(error: BaseException, opened: AbstractContextManager[TextIO | Resumed]) -> None:
+    with opened as stream:
+        stream = stream if isinstance(stream, io.TextIOBase) else stream.stream
+        stream.write("newer")
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("exists", "shown"), [(False, "written to out/answers.txt"), (True, f"answers.txt is unchanged; {UNFINISHED}")]
+)
+def test_an_interrupt_names_the_file_as_the_user_did(
+    output: Path, exists: bool, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(output.parent.parent)
+    if not exists:
+        output.unlink()
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        fail_with(KeyboardInterrupt(), open_output(Path("out/answers.txt")))
+
+    assert raised.value.args == (shown,)
+
+
+def test_an_interrupted_resume_names_the_file_as_the_user_did(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(output.parent)
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        fail_with(KeyboardInterrupt(), open_resumed(Path("answers.txt")))
+
+    assert raised.value.args == ("written to answers.txt",)
+
+
+@pytest.mark.parametrize("open_", [open_output, open_resumed])
+def test_other_messages_name_the_file_as_the_user_did(
+    output: Path,
+    open_: Callable[[Path], AbstractContextManager[TextIO | Resumed]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.chdir(output.parent.parent)
+    named = Path("out/answers.txt")
+
+    with open_(named), pytest.raises(UsageError, match=r"^out/answers\.txt: another run is writing it"):
+        fail_with(ValueError(), open_(named))
+    part_of(output).write_text("left")
+    with pytest.raises(ValueError, match="x"):
+        fail_with(ValueError("x"), open_(named))
+
+    assert f"warning: out/answers.txt: is not complete; {UNFINISHED}" in capsys.readouterr().err
+    (message,) = [record.message for record in caplog.records]
+    assert message.startswith("out/answers.txt: ")
+
+
+def test_the_unfinished_records_behind_a_link_are_named_where_they_are(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link = output.parent.parent / "link.txt"
+    link.symlink_to(output)
+
+    with pytest.raises(ValueError, match="x"):
+        fail_with(ValueError("x"), open_output(link))
+
+    shown = f"{link}: is not complete; its records are in {output.with_name('.answers.txt.part')}, and"
+    assert shown in " ".join(capsys.readouterr().err.split())
