@@ -9,6 +9,7 @@ from bike_cli.records import Failure, Prediction, Ranked, Rejection
 
 RANKED = ("label", "score", "cosine", "match")  # of each label
 REJECTION = ("rejected", "fit", "right", "none")
+REJECTION_CELLS = ("rejected", "best", "fit", "right", "none")
 EXPLANATION = ("times_s", "positions", "saliency", "spotting")  # the first three: lists of numbers, one for each frame
 
 
@@ -50,13 +51,13 @@ def columns(top: int, *, explains: bool = False, rejects: bool = False) -> list[
     others = [f"{name}_{i}" for i in range(2, top + 1) for name in RANKED]
     fixed = ["attributes", "scores", "model", "frames", "duration_s", "warning", "error", "message"]
     found = ["path", "status", *RANKED, *others, *fixed]
-    return [*found, *(REJECTION if rejects else ()), *(EXPLANATION if explains else ())]
+    return [*found, *(REJECTION_CELLS if rejects else ()), *(EXPLANATION if explains else ())]
 
 
 def as_cells(record: Prediction | Failure, top: int, *, explains: bool = False, rejects: bool = False) -> list[Cell]:
     """Return the flat row of a record, with a place for each of the `top` labels, even if it stays empty.
 
-    The first label of a rejected video is empty; its score and cosine are those of the label that fits best.
+    The first label of a rejected video is empty; its score and cosine are those of the label that fits best, `best`.
 
     Args:
         explains: add a cell for each list of an explanation.
@@ -64,7 +65,7 @@ def as_cells(record: Prediction | Failure, top: int, *, explains: bool = False, 
     """
     if isinstance(record, Failure):
         empty: list[Cell] = [None] * (len(RANKED) * top + 6)
-        further: list[Cell] = [None] * (len(REJECTION) * rejects + len(EXPLANATION) * explains)
+        further: list[Cell] = [None] * (len(REJECTION_CELLS) * rejects + len(EXPLANATION) * explains)
         return [record.source.id, "error", *empty, record.kind, record.message, *further]
     ranked = [cell for ranked in record.ranked for cell in _numbers(ranked)]
     ranked += [None] * (len(RANKED) * top - len(ranked))
@@ -75,7 +76,7 @@ def as_cells(record: Prediction | Failure, top: int, *, explains: bool = False, 
     rest += [None, None]
     if rejects and record.rejection is not None:
         is_rejected, *numbers = _rejection(record.rejection)
-        rest += ["true" if is_rejected else "false", *numbers]
+        rest += ["true" if is_rejected else "false", record.best.label, *numbers]
     return [record.source.id, "ok", *ranked, *rest, *(_explanation(record) if explains else ())]
 
 

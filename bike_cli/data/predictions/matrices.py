@@ -44,6 +44,12 @@ def cosines_of(
     return None if np.isnan(cosines).any() else cosines
 
 
+def best_cosines_of(predictions: Predictions, rows: Sequence[int]) -> NDArray[np.float64] | None:
+    """Return the cosine of the best label of some videos, [V]; None if a prediction lacks it."""
+    cosines = predictions.cosines[predictions.starts[:-1][list(rows)]].astype(np.float64)
+    return None if np.isnan(cosines).any() else cosines
+
+
 def _blocks(predictions: Predictions, rows: Sequence[int]) -> Iterator[tuple[NDArray[np.int64], ...]]:
     """Yield, for some videos at a time, the row and the rank of each of their labels, and its place in `scores`."""
     starts = predictions.starts

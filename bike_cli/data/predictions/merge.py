@@ -65,7 +65,12 @@ def merge_parts(parts: Sequence[Predictions]) -> Predictions:
         tuple(dict.fromkeys(chain.from_iterable(part.settings for part in parts))),
         tuple(origin for origin, _ in wheres.values()),
         score_kind=next(iter(kinds), "softmax"),
+        rejected=_concatenated([_rejected(part) for part in parts], rows),
     )
+
+
+def _rejected(part: Predictions) -> NDArray[np.int8]:
+    return np.full(len(part.videos), -1, dtype=np.int8) if part.rejected is None else part.rejected
 
 
 def _concatenated(arrays: Sequence[NDArray[Number]], masks: Rows) -> NDArray[Number]:

@@ -18,7 +18,7 @@ from bike_cli.config import ScoreKind
 from bike_cli.data.labelled.candidates import finder
 from bike_cli.data.labelled.eval_sets import EvalSet
 from bike_cli.data.predictions.files import DataFile
-from bike_cli.data.predictions.matrices import cosines_of, logits_of
+from bike_cli.data.predictions.matrices import best_cosines_of, cosines_of, logits_of
 from bike_cli.data.predictions.records import SURE, Answer, failure_in, read_answers
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Sample
@@ -45,6 +45,7 @@ class Predictions:
         models, settings: each distinct value once.
         label_origins: for each of `labels`, the file of its first occurrence; empty if all are in `origin`.
         score_kind: what `scores` are.
+        rejected: int8 [V], 1 for a video that is none of the labels, 0 for another, -1 where its record does not say.
     """
 
     origin: str
@@ -61,6 +62,7 @@ class Predictions:
     settings: tuple[str, ...]
     label_origins: tuple[str, ...] = ()
     score_kind: ScoreKind = "softmax"
+    rejected: NDArray[np.int8] | None = None
 
     def __repr__(self) -> str:
         return f"Predictions({self.origin!r}, {count(len(self.videos), 'video')}, {count(len(self.labels), 'label')})"
@@ -83,6 +85,8 @@ class MatchedPredictions:
         only_predicted, only_labelled: videos that only one side has, in its order; failures count as predicted.
         cosines: float64 [V, C], where videos may have several labels; None if a prediction lacks one, or if labels are
             not in their order, because a classifier or attributes count.
+        best_cosines: float64 [V], of the best label; None if a prediction lacks it.
+        rejected: bool [V], whether videos are none of the labels; None if a prediction does not say.
     """
 
     logits: NDArray[np.float64]
@@ -92,6 +96,8 @@ class MatchedPredictions:
     only_predicted: tuple[str, ...]
     only_labelled: tuple[str, ...]
     cosines: NDArray[np.float64] | None = None
+    best_cosines: NDArray[np.float64] | None = None
+    rejected: NDArray[np.bool_] | None = None
 
     def __repr__(self) -> str:
         return f"MatchedPredictions({list(self.logits.shape)}, {count(len(self.failures), 'failure')})"
@@ -158,7 +164,24 @@ def match(predictions: Predictions, truth: EvalSet, *, unknown: str | None = Non
         only_predicted=tuple(name for name in (*predictions.videos, *failed) if name not in taken),
         only_labelled=tuple(id_ for id_ in ids if id_ not in matched),
         cosines=cosines_of(predictions, rows, columns, classes=classes) if truth.multi_label else None,
+        best_cosines=best_cosines_of(predictions, rows),
+        rejected=_rejected(predictions, rows),
     )
+
+
+def _rejected(predictions: Predictions, rows: Sequence[int]) -> NDArray[np.bool_] | None:
+    """Return whether some videos are rejected; None if none of their records says so."""
+    found = None if predictions.rejected is None else predictions.rejected[list(rows)]
+    if found is None or (found < 0).all():
+        return None
+    if (found < 0).any():
+        logger.warning(
+            "%s: some records say whether a video is none of the labels, others do not, so rejection is not evaluated; "
+            "classify all videos alike",
+            predictions.origin,
+        )
+        return None
+    return np.asarray(found == 1)
 
 
 # -- records --------------------------------------------------------------------------------------------------------
@@ -177,6 +200,7 @@ class _Collector:
         self._settings: dict[str, None] = {}
         self._score_kinds: dict[ScoreKind, int] = {}  # to the line of its first occurrence
         self._repeated: list[int] = []  # lines
+        self._rejected = array("b")
 
     def add(self, answer: Answer) -> None:
         """Add a record, or raise UsageError if it is invalid or contradicts an earlier one of the same video."""
@@ -189,7 +213,8 @@ class _Collector:
         if record.get("status") == "error":
             self._add_failure(failure_in(where, path, record.get("error")), answer.line)
         elif record.get("status") == "ok" and isinstance(record.get("top"), list) and record["top"]:
-            self._add_top(path, record["top"], answer.line)
+            rejected = record.get("rejected")
+            self._add_top(path, record["top"], answer.line, -1 if not isinstance(rejected, bool) else int(rejected))
             self._score_kinds.setdefault("sigmoid" if record.get("scores") == "sigmoid" else "softmax", answer.line)
             for known, name in ((self._models, "model"), (self._settings, "settings")):
                 if isinstance(record.get(name), str) and record[name]:
@@ -221,6 +246,7 @@ class _Collector:
             tuple(self._models),
             tuple(self._settings),
             score_kind=kinds[0],
+            rejected=np.asarray(self._rejected, dtype=np.int8),
         )
 
     def _add_failure(self, failure: Failure, line: int) -> None:
@@ -233,7 +259,7 @@ class _Collector:
         if first_line != line:
             self._repeated.append(line)
 
-    def _add_top(self, path: str, top: Sequence[Mapping[str, object]], line: int) -> None:
+    def _add_top(self, path: str, top: Sequence[Mapping[str, object]], line: int, rejected: int) -> None:
         if path in self._failures:
             raise self._contradiction(path, line, self._failures[path][1])
         arrays = self._checked(top, line)
@@ -242,7 +268,8 @@ class _Collector:
             start, stop = self._starts[row], self._starts[row + 1]
             before = (self._labelled[start:stop], self._scores[start:stop], self._cosines[start:stop])
             # Compare bytes, because NaN is not equal to itself.
-            if [numbers.tobytes() for numbers in arrays] != [numbers.tobytes() for numbers in before]:
+            is_same = [numbers.tobytes() for numbers in arrays] == [numbers.tobytes() for numbers in before]
+            if not is_same or rejected != self._rejected[row]:
                 raise self._contradiction(path, line, self._lines[row])
             self._repeated.append(line)
             return
@@ -250,6 +277,7 @@ class _Collector:
         self._scores.extend(arrays[1])
         self._cosines.extend(arrays[2])
         self._lines.append(line)
+        self._rejected.append(rejected)
         self._starts.append(len(self._labelled))
 
     def _checked(self, top: Sequence[Mapping[str, object]], line: int) -> tuple[array[int], array[float], array[float]]:

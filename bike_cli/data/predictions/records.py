@@ -224,6 +224,8 @@ def _record(row: Row, columns: Sequence[str]) -> Mapping[str, object]:
         error = {"type": cells.get("error"), "message": cells.get("message", "")}
         return {"path": cells["path"], "status": cells["status"], "error": error}
     suffixes = ["", *(name.removeprefix("label") for name in columns if name.startswith("label_"))]
+    if cells.get("rejected") == "true":
+        cells["label"] = cells.get("best", "")
     top = [
         {
             "label": cells[f"label{suffix}"],
@@ -233,7 +235,8 @@ def _record(row: Row, columns: Sequence[str]) -> Mapping[str, object]:
         for suffix in suffixes
         if cells[f"label{suffix}"]
     ]
-    others = {name: cells.get(name, "") for name in ("model", "scores")}
+    others: dict[str, object] = {name: cells.get(name, "") for name in ("model", "scores")}
+    others |= {"rejected": cells["rejected"] == "true"} if cells.get("rejected") in ("true", "false") else {}
     return {"path": cells["path"], "status": "ok", "top": top, **others}
 
 

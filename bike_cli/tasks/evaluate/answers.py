@@ -17,6 +17,9 @@ from bike_cli.tasks.evaluate.metrics import TOP, Ranking, divided, ranking
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 BINS = 15  # of the calibration error
+ACCEPTED = 0.95  # share of the known videos, of FPR95
+ROUNDING = 1e-9  # of products with `ACCEPTED`
+LEAST_CHANCE = 1e-12  # of a label that is true, where a score was rounded to 0
 
 
 class Answers:
@@ -110,12 +113,46 @@ class Answers:
         return np.asarray((errors**2).sum(axis=1) / 2)
 
     @cached_property
-    def by_doubt(self) -> tuple[Groups, Groups]:
+    def none(self) -> NDArray[np.int64]:
+        """The places of videos that have none of the labels, [m]; only with one label per video."""
+        return np.flatnonzero(self.table.truth == NONE)
+
+    @property
+    def rejected(self) -> NDArray[np.bool_]:
+        """Whether each video is rejected, [V]; only if the table has it."""
+        assert self.table.rejected is not None
+        return self.table.rejected
+
+    @cached_property
+    def is_right(self) -> NDArray[np.bool_]:
+        """Whether each video is answered correctly, [V]; a rejection is correct for a video that has no label."""
+        right = self.rejected & ~self.labelled
+        right[self.known] = self.hits & ~self.rejected[self.known]
+        return right
+
+    @cached_property
+    def log_losses(self) -> NDArray[np.float64]:
+        """The negative logarithm of the true label's probability, of each known video: [n]; only if `names_all`."""
+        chances = self.table.probabilities[self.known, self.truth]
+        return np.asarray(-np.log(np.maximum(chances, LEAST_CHANCE)))
+
+    @cached_property
+    def doubts_of_scores(self) -> tuple[Groups, Groups]:
+        """Known and unknown videos by the doubt of their score; see `_by_doubt`."""
+        return self._by_doubt(1 - self.confidence)
+
+    @cached_property
+    def doubts_of_cosines(self) -> tuple[Groups, Groups]:
+        """Known and unknown videos by how low the cosine of their best label is; see `_by_doubt`."""
+        assert self.table.best_cosines is not None
+        return self._by_doubt(-self.table.best_cosines)
+
+    def _by_doubt(self, doubt: NDArray[np.float64]) -> tuple[Groups, Groups]:
         """Known videos, grouped by the place of their doubt among the levels of unknown videos; and those, by level.
 
         The first has a group below the lowest level, one at it, one between it and the second, and so on.
         """
-        doubt, none = 1 - self.confidence, np.flatnonzero(self.table.truth == NONE)
+        none = self.none
         levels, level = np.unique(doubt[none], return_inverse=True)
         place = np.searchsorted(levels, doubt[self.known], "left") + np.searchsorted(levels, doubt[self.known], "right")
         by_place = Groups.of(place.astype(np.int64), groups=2 * len(levels) + 1, rows=self.known)
@@ -133,6 +170,32 @@ class Resamples:
         """Return the share of the second of two groups, [R]."""
         first, second = groups.sums(self.counts)
         return divided(second, first + second)
+
+    def share_of(self, videos: NDArray[np.int64], hits: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the share of hits [n] among the videos at some places, [n]: [R]."""
+        return self.share(Groups.of(hits.astype(np.int64), groups=2, rows=videos))
+
+    def log_loss(self) -> NDArray[np.float64]:
+        """Return the mean of the log losses of known videos, [R]."""
+        counts = self.counts[torch.from_numpy(self.answers.known)].double()
+        return np.asarray((torch.from_numpy(self.answers.log_losses) @ counts / counts.sum(dim=0)).numpy())
+
+    def auroc(self, doubts: tuple[Groups, Groups]) -> NDArray[np.float64]:
+        """Return how often an unknown video is more doubtful than a known one; a tie counts half: [R]."""
+        known, none = (groups.sums(self.counts) for groups in doubts)
+        below = np.cumsum(known, axis=0)
+        won = (none * (below[0:-1:2] + known[1::2] / 2)).sum(axis=0)
+        return divided(won, none.sum(axis=0) * below[-1])
+
+    def false_acceptance(self, doubts: tuple[Groups, Groups]) -> NDArray[np.float64]:
+        """Return the share of unknown videos that the strictest threshold for 95 % of the known ones accepts, [R]."""
+        known, none = (groups.sums(self.counts) for groups in doubts)
+        up_to = np.cumsum(known, axis=0)  # known videos with at most the doubt of each place
+        # The place of the most doubtful known video that is accepted. Odd places are at a level of unknown videos, so
+        # these are accepted, too; even places lie between two levels.
+        last = (up_to < ACCEPTED * up_to[-1] * (1 - ROUNDING)).sum(axis=0)
+        is_accepted = np.arange(len(none))[:, None] < (last + 1) // 2
+        return divided((none * is_accepted).sum(axis=0), none.sum(axis=0))
 
     @cached_property
     def videos(self) -> NDArray[np.float64]:

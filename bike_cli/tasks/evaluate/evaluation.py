@@ -115,6 +115,7 @@ class _VideoScores:
     """The scores of one video by one system."""
 
     logits: NDArray[np.float64]  # [C]
+    best_cosine: float  # of the best label
     views: NDArray[np.float32] | None = None  # [K, C], cosines; like the other fields, only for official metrics
     frames: NDArray[np.float64] | None = None  # [T, D], raw
     # [C], cosines of the attribute sentence; None where attributes do not count.
@@ -207,8 +208,13 @@ class Evaluation:
         samples, systems = [self.eval_set.samples[place] for place in self._videos], []
         for i in self._finite:
             videos, classifier = [scores[i] for scores in self._videos.values()], self._classifiers[i]
-            logits = np.stack([video.logits for video in videos])
-            table = score_samples(self.eval_set.labels, samples, logits, multi_label=self.eval_set.multi_label)
+            table = score_samples(
+                self.eval_set.labels,
+                samples,
+                np.stack([video.logits for video in videos]),
+                multi_label=self.eval_set.multi_label,
+                best_cosines=np.array([video.best_cosine for video in videos]),
+            )
             official = self._official_inputs(videos, classifier) if self.config.official else None
             systems.append(SystemScores(self.systems[i].name, table, official, provenance=provenance(classifier)))
         return systems
@@ -246,12 +252,13 @@ class Evaluation:
         rows = []
         for video, scores in zip(videos, classifier.scores(videos), strict=True):
             logits = scores.logits[0].double().numpy()
+            best_cosine = float(scores.view_cosines[0].mean(dim=0)[int(logits.argmax())])
             if not self.config.official:
-                rows.append(_VideoScores(logits))
+                rows.append(_VideoScores(logits, best_cosine))
                 continue
             frames = video[0].frames.flatten(0, 1).double().cpu().numpy()
             views = scores.view_cosines[0].float().numpy()
-            rows.append(_VideoScores(logits, views, frames, _attribute_cosines(classifier, scores)))
+            rows.append(_VideoScores(logits, best_cosine, views, frames, _attribute_cosines(classifier, scores)))
         return rows
 
     def _official_inputs(self, rows: Sequence[_VideoScores], classifier: Classifier) -> OfficialInputs:

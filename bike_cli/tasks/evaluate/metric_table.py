@@ -62,14 +62,6 @@ def _brier_score(drawn: Resamples) -> Values:
     return np.asarray((torch.from_numpy(answers.squared_errors) @ counts / counts.sum(dim=0)).numpy())
 
 
-def _auroc_none(drawn: Resamples) -> Values:
-    by_place, by_level = drawn.answers.by_doubt
-    known, none = by_place.sums(drawn.counts), by_level.sums(drawn.counts)
-    below = np.cumsum(known, axis=0)
-    won = (none * (below[0:-1:2] + known[1::2] / 2)).sum(axis=0)
-    return divided(won, none.sum(axis=0) * below[-1])
-
-
 def _mean_over_classes(shares: NDArray[np.float64]) -> Values:
     """Return the mean of shares [C, R] over the classes where they are defined: [R]."""
     return divided(np.nansum(shares, axis=0), (~np.isnan(shares)).sum(axis=0))
@@ -98,6 +90,22 @@ def _single_label(answers: Answers) -> bool:
 
 def _known(answers: Answers) -> int:
     return len(answers.known)
+
+
+def _has_unknown(answers: Answers) -> bool:
+    return _single_label(answers) and not bool(answers.labelled.all())
+
+
+def _has_cosines(answers: Answers) -> bool:
+    return _has_unknown(answers) and answers.table.best_cosines is not None
+
+
+def _rejects(answers: Answers) -> bool:
+    return _single_label(answers) and answers.table.rejected is not None
+
+
+def _fewer(answers: Answers) -> int:
+    return min(len(answers.known), len(answers.none))
 
 
 @dataclass(frozen=True)
@@ -173,12 +181,73 @@ METRICS = {
             smaller_is_better=True,
         ),
         MetricDefinition(
+            "nll",
+            "log loss",
+            "mean negative logarithm of the true label's score; smaller is better",
+            lambda drawn: drawn.log_loss(),
+            applies=lambda answers: _single_label(answers) and answers.names_all,
+            smaller_is_better=True,
+        ),
+        MetricDefinition(
             "auroc_none",
             "AUROC, none of these",
             "how well confidence separates known classes from unknown ones; 50 is chance",
-            _auroc_none,
-            applies=lambda answers: _single_label(answers) and not bool(answers.labelled.all()),
-            videos=lambda answers: min(len(answers.known), int((~answers.labelled).sum())),
+            lambda drawn: drawn.auroc(drawn.answers.doubts_of_scores),
+            applies=_has_unknown,
+            videos=_fewer,
+        ),
+        MetricDefinition(
+            "auroc_cosine",
+            "AUROC by cosine",
+            "how well the best label's cosine separates known classes from unknown ones; 50 is chance",
+            lambda drawn: drawn.auroc(drawn.answers.doubts_of_cosines),
+            applies=_has_cosines,
+            videos=_fewer,
+        ),
+        MetricDefinition(
+            "fpr95_none",
+            "FPR95",
+            "share of unknown videos whose confidence exceeds that of 5 % of the known ones; smaller is better",
+            lambda drawn: drawn.false_acceptance(drawn.answers.doubts_of_scores),
+            applies=_has_unknown,
+            videos=_fewer,
+            smaller_is_better=True,
+        ),
+        MetricDefinition(
+            "fpr95_cosine",
+            "FPR95 by cosine",
+            "share of unknown videos whose best cosine exceeds that of 5 % of the known ones; smaller is better",
+            lambda drawn: drawn.false_acceptance(drawn.answers.doubts_of_cosines),
+            applies=_has_cosines,
+            videos=_fewer,
+            smaller_is_better=True,
+        ),
+        MetricDefinition(
+            "top1_none",
+            "top-1 with none",
+            "share of all videos that are answered correctly, where none of these is the answer for unknown ones",
+            lambda drawn: drawn.share_of(np.arange(len(drawn.answers.table.videos)), drawn.answers.is_right),
+            applies=_rejects,
+            hits=lambda answers: answers.is_right,
+            videos=lambda answers: len(answers.table.videos),
+        ),
+        MetricDefinition(
+            "rejected_known",
+            "known rejected",
+            "share of videos with a known class that are rejected; smaller is better",
+            lambda drawn: drawn.share_of(drawn.answers.known, drawn.answers.rejected[drawn.answers.known]),
+            applies=_rejects,
+            hits=lambda answers: answers.rejected[answers.known],
+            smaller_is_better=True,
+        ),
+        MetricDefinition(
+            "rejected_none",
+            "unknown rejected",
+            "share of videos with an unknown class that are rejected",
+            lambda drawn: drawn.share_of(drawn.answers.none, drawn.answers.rejected[drawn.answers.none]),
+            applies=lambda answers: _rejects(answers) and _has_unknown(answers),
+            hits=lambda answers: answers.rejected[answers.none],
+            videos=lambda answers: len(answers.none),
         ),
         MetricDefinition(
             "map",

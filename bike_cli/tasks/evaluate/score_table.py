@@ -36,6 +36,10 @@ class ScoreTable:
     named: NDArray[np.int64] | None = field(default=None, repr=False)
     # float64 [V, C], of saved predictions; None: the file has none, or its scores are not of cosines alone.
     cosines: NDArray[np.float64] | None = field(default=None, repr=False)
+    # float64 [V], the cosine of each video's best label; None: it is not known.
+    best_cosines: NDArray[np.float64] | None = field(default=None, repr=False)
+    # bool [V], whether each video was rejected as none of the labels; None: that was not asked for.
+    rejected: NDArray[np.bool_] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.videos:
@@ -50,6 +54,10 @@ class ScoreTable:
         check_shape("ScoreTable.logits", self.logits.shape, *shape)
         if self.cosines is not None:
             check_shape("ScoreTable.cosines", self.cosines.shape, *shape)
+        if self.best_cosines is not None:
+            check_shape("ScoreTable.best_cosines", self.best_cosines.shape, *shape[:1])
+        if self.rejected is not None:
+            check_shape("ScoreTable.rejected", self.rejected.shape, *shape[:1])
         check_shape("ScoreTable.truth", self.truth.shape, *(shape if self.multi_label else shape[:1]))
         if len(set(self.labels)) < len(self.labels):
             raise ValueError("ScoreTable.labels has a label twice")
@@ -123,6 +131,8 @@ class ScoreTable:
     def restricted(self, classes: Sequence[int] | NDArray[np.int64]) -> ScoreTable:
         """Return the table of some classes, in the given order, and of their videos; the softmax is over these classes.
 
+        Which videos were rejected, and their best cosines, belong to all classes and are left out.
+
         Raises:
             UsageError: these classes have no videos, or a prediction lacks labels.
             ValueError: a class twice.
@@ -146,9 +156,9 @@ class ScoreTable:
         """Return the table of some videos, in the given order."""
         rows = np.asarray(rows, dtype=np.int64)
         videos = tuple(self.videos[i] for i in rows)
-        named = None if self.named is None else self.named[rows]
-        cosines = None if self.cosines is None else self.cosines[rows]
-        return ScoreTable(self.labels, videos, self.logits[rows], self.truth[rows], named, cosines)
+        further = (self.named, self.cosines, self.best_cosines, self.rejected)
+        taken = (None if values is None else values[rows] for values in further)
+        return ScoreTable(self.labels, videos, self.logits[rows], self.truth[rows], *taken)  # type: ignore[arg-type]
 
 
 def score_samples(
@@ -159,12 +169,14 @@ def score_samples(
     multi_label: bool = False,
     named: NDArray[np.int64] | None = None,
     cosines: NDArray[np.float64] | None = None,
+    best_cosines: NDArray[np.float64] | None = None,
+    rejected: NDArray[np.bool_] | None = None,
 ) -> ScoreTable:
     """Return the table of the scores of samples, float64 [V, C]; see `ScoreTable`."""
     names = tuple(sample.source.id for sample in samples)
     if not multi_label:
         truth = np.array([sample.label for sample in samples], dtype=np.int64)
-        return ScoreTable(labels, names, logits, truth, named, cosines)
+        return ScoreTable(labels, names, logits, truth, named, cosines, best_cosines, rejected)
     present = np.zeros(logits.shape, dtype=np.bool_)
     for row, sample in zip(present, samples, strict=True):
         row[[label for label in sample.labels if label != NONE]] = True
@@ -215,7 +227,8 @@ def _with_labels_of(first: ScoreTable, second: ScoreTable) -> ScoreTable:
         renumbered = np.append(np.argsort(order), NONE)  # the last entry is for -1
         truth = renumbered[second.truth.astype(np.int64)]
     cosines = None if second.cosines is None else second.cosines[:, order]
-    return ScoreTable(first.labels, second.videos, second.logits[:, order], truth, second.named, cosines)
+    others = (second.best_cosines, second.rejected)
+    return ScoreTable(first.labels, second.videos, second.logits[:, order], truth, second.named, cosines, *others)
 
 
 def _place_of(table: ScoreTable) -> dict[str, int]:

@@ -111,12 +111,14 @@ def counted(shares: NDArray[np.float64], truth: NDArray[np.int64]) -> dict[str, 
         inside = known & (sure > b / 15) & (sure <= (b + 1) / 15)
         ece += abs(right[inside].sum() - sure[inside].sum()) / known.sum()
     won = [(a > b) + (a == b) / 2 for a in sure[known] for b in sure[~known]]
+    least = max(t for t in sure[known] if (sure[known] >= t).mean() >= 0.95)
     return {
         "top1": right[known].mean(),
         "mean_class": np.mean(recalls),
         "macro_f1": np.mean(f1s),
         "ece": ece,
         "auroc_none": np.mean(won),
+        "fpr95_none": np.mean(sure[~known] >= least),
     }
 
 
@@ -167,8 +169,10 @@ def test_one_video_with_fewer_labels_is_enough_to_leave_figures_out() -> None:
 
     ran = evaluated(write("p.jsonl", found), "--unknown", "other")
 
-    assert "has as few as 3 of 8 labels per video, so top-5, the Brier score and mAP are left out" in ran.stderr
-    assert set(figures()) == {"top1", "mean_class", "macro_f1", "ece", "auroc_none"}
+    assert (
+        "has as few as 3 of 8 labels per video, so top-5, the Brier score, log loss and mAP are left out" in ran.stderr
+    )
+    assert set(figures()) == {"top1", "mean_class", "macro_f1", "ece", "auroc_none", "fpr95_none"}
 
 
 def test_the_figures_that_both_have_are_compared_and_shown_on_the_page() -> None:
@@ -180,7 +184,8 @@ def test_the_figures_that_both_have_are_compared_and_shown_on_the_page() -> None
 
     assert ran.exit_code == ExitCode.DONE
     shown = cast("list[dict[str, str]]", report()["comparisons"])
-    assert {one["metric"] for one in shown} == {"top1", "top5", "mean_class", "macro_f1", "ece", "auroc_none"}
+    both = {"top1", "top5", "mean_class", "macro_f1", "ece", "auroc_none", "fpr95_none"}
+    assert {one["metric"] for one in shown} == both
     assert ("map" in figures(0), "map" in figures(1)) == (False, True)
     assert "few" in Path("r.html").read_text()
 
@@ -557,7 +562,7 @@ def test_predictions_without_scores_have_no_calibration_error(name: str) -> None
     assert ran.exit_code == ExitCode.DONE
     right = counted(shares, truth)
     assert figures() == pytest.approx(
-        {name: right[name] for name in ("top1", "mean_class", "macro_f1")} | {"auroc_none": 0.5}
+        {name: right[name] for name in ("top1", "mean_class", "macro_f1")} | {"auroc_none": 0.5, "fpr95_none": 1.0}
     )
 
 
@@ -580,3 +585,38 @@ def test_labelled_videos_are_no_predictions_without_truth() -> None:
 
     for labels in ([], [Path("labels.csv")]):
         assert inspect_files(["truth.csv"], merge=False, labels=labels)[1] is False
+
+
+@pytest.mark.parametrize("format_", ["jsonl", "csv", "tsv", "json"])
+def test_rejected_videos_are_evaluated(clips: Path, tmp_path: Path, format_: str) -> None:
+    """Three clips, of which the green cross has none of the labels."""
+    answers, truth = tmp_path / f"answers.{format_}", tmp_path / "truth.csv"
+    names = ("red square", "blue circle", "green cross")
+    truth.write_text("path,label\n" + "".join(f"{clips}/{name.replace(' ', '_')}.mp4,{name}\n" for name in names))
+    flags = ("-m", "tiny", "-L", "red square,blue circle", "--frames", "4", "--attributes", "off")
+    assert bike("classify", clips, *flags, "--none", "green cross", "-o", answers).exit_code == ExitCode.DONE
+
+    ran = bike("eval", answers, "-l", truth, "--unknown", "green cross", "-o", tmp_path / "report.json")
+
+    assert ran.exit_code == ExitCode.DONE, ran.stderr
+    (system,) = json.loads((tmp_path / "report.json").read_text())["systems"]
+    found = {name: metric["value"] for name, metric in system["metrics"].items()}
+    assert {name: found[name] for name in ("top1", "top1_none", "rejected_known", "rejected_none")} == {
+        "top1": 1,
+        "top1_none": 1,
+        "rejected_known": 0,
+        "rejected_none": 1,
+    }
+    assert (found["auroc_cosine"], found["fpr95_cosine"]) == (1, 0)
+
+
+def test_rejection_in_some_records_only_is_left_out_with_a_warning() -> None:
+    shares, truth = table()
+    write_truth(truth)
+    found = records(shares)
+    found[3] = {**found[3], "rejected": True, "label": None}
+
+    ran = evaluated(write("p.jsonl", found), "--unknown", "other")
+
+    assert "some records say whether a video is none of the labels, others do not" in ran.stderr
+    assert not {"top1_none", "rejected_known", "rejected_none"} & figures().keys()

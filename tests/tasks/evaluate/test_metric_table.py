@@ -17,7 +17,8 @@ from bike_cli.tasks.evaluate.metrics import average_precisions
 from bike_cli.tasks.evaluate.report import Comparison, SystemResult
 from bike_cli.tasks.evaluate.score_table import ScoreTable, aligned
 
-SINGLE = ["top1", "top5", "mean_class", "macro_f1", "ece", "brier", "auroc_none", "map"]
+SINGLE = ["top1", "top5", "mean_class", "macro_f1", "ece", "brier", "nll", "auroc_none", "fpr95_none", "map"]
+OPEN = ["auroc_cosine", "fpr95_cosine", "top1_none", "rejected_known", "rejected_none"]
 
 
 def single(seed: int = 0, *, videos: int = 60, classes: int = 8, none: int = 10, coarse: bool = False) -> ScoreTable:
@@ -112,6 +113,21 @@ def auroc_none(rows: Sequence[Row]) -> float:
     return won / (len(none) * len(others)) if none else math.nan
 
 
+def nll(rows: Sequence[Row]) -> float:
+    return sum(-math.log(shares[truth]) for _, shares, truth in known(rows)) / len(known(rows))
+
+
+def fpr95(certain: Sequence[float], uncertain: Sequence[float]) -> float:
+    """Return the share of `uncertain` at or above the highest threshold that accepts 95 % of `certain`."""
+    accepting = [t for t in certain if sum(c >= t for c in certain) >= 0.95 * len(certain)]
+    return share([u >= max(accepting) for u in uncertain]) if uncertain else math.nan
+
+
+def fpr95_none(rows: Sequence[Row]) -> float:
+    certain = [max(p) for _, p, truth in rows if truth >= 0]
+    return fpr95(certain, [max(p) for _, p, truth in rows if truth < 0])
+
+
 def average_precision(scores: Sequence[float], present: Sequence[bool]) -> float:
     order = sorted(range(len(scores)), key=lambda i: (-scores[i], present[i]))
     hits = [present[i] for i in order]
@@ -133,7 +149,9 @@ def by_loops(rows: Sequence[Row]) -> dict[str, float]:
         "macro_f1": class_mean(rows, f1),
         "ece": ece(rows),
         "brier": brier(rows),
+        "nll": nll(rows),
         "auroc_none": auroc_none(rows),
+        "fpr95_none": fpr95_none(rows),
         "map": mean_average_precision(rows),
     }
 
@@ -343,13 +361,72 @@ def test_auroc_of_chance_is_about_a_half() -> None:
     assert found.high - found.low < 0.06
 
 
+def open_table(seed: int, *, coarse: bool = False) -> ScoreTable:
+    """Return a table with cosines of the best labels, and some rejected videos."""
+    rng, table = np.random.default_rng(seed), single(seed)
+    cosines = np.where(table.truth < 0, 0.1, 0.3) + 0.1 * rng.normal(size=len(table.videos))
+    cosines = cosines.round(1) if coarse else cosines
+    return replace(table, best_cosines=cosines, rejected=np.asarray(cosines < 0.2))
+
+
+@pytest.mark.parametrize("coarse", [False, True], ids=["distinct", "ties"])
+@pytest.mark.parametrize("seed", range(3))
+def test_metrics_of_rejection_equal_those_of_plain_loops(seed: int, coarse: bool) -> None:
+    table = open_table(seed, coarse=coarse)
+    assert table.best_cosines is not None
+    assert table.rejected is not None
+    rows = list(zip(table.best_cosines.tolist(), table.rejected.tolist(), rows_of(table), strict=True))
+
+    found = values_of(measure(table, resamples=0))
+
+    known_rows, none_rows = ([row for row in rows if (row[2][2] >= 0) == is_known] for is_known in (True, False))
+    pairs = [(a, b) for a, *_ in known_rows for b, *_ in none_rows]
+    right = [not rejected and best(row[0], 1) == [row[2]] for _, rejected, row in known_rows]
+    assert {name: found[name] for name in OPEN} == pytest.approx(
+        {
+            "auroc_cosine": sum((a > b) + (a == b) / 2 for a, b in pairs) / len(pairs),
+            "fpr95_cosine": fpr95([row[0] for row in known_rows], [row[0] for row in none_rows]),
+            "top1_none": (sum(right) + sum(row[1] for row in none_rows)) / len(rows),
+            "rejected_known": share([row[1] for row in known_rows]),
+            "rejected_none": share([row[1] for row in none_rows]),
+        }
+    )
+    assert {name: found[name] for name in SINGLE} == values_of(measure(single(seed), resamples=0))
+
+
+def test_rejection_belongs_to_all_labels() -> None:
+    table = open_table(0)
+    picked = table.of_videos([3, 1, 50])
+    assert table.best_cosines is not None
+    assert table.rejected is not None
+
+    assert picked.best_cosines is not None
+    assert picked.rejected is not None
+    assert picked.best_cosines.tolist() == table.best_cosines[[3, 1, 50]].tolist()
+    assert picked.rejected.tolist() == table.rejected[[3, 1, 50]].tolist()
+    assert table.restricted([0, 2]).rejected is None
+    with pytest.raises(ValueError, match=r"ScoreTable\.rejected has shape"):
+        replace(table, rejected=np.zeros(3, dtype=np.bool_))
+
+
+def test_rejection_is_compared_video_by_video() -> None:
+    first, second = open_table(0), replace(open_table(0), rejected=np.zeros(60, dtype=np.bool_))
+    assert first.rejected is not None
+
+    gain = {row.metric: row for row in compare(first, second, resamples=20)}["rejected_known"]
+
+    lost = first.rejected[first.truth >= 0]
+    assert gain.difference == pytest.approx(-lost.mean())
+    assert gain.p == pytest.approx(2 * 0.5 ** int(lost.sum()))  # the exact test of McNemar
+
+
 def test_videos_of_no_label_count_only_for_auroc() -> None:
     table = single()
     without = table.of_videos(np.flatnonzero(table.truth >= 0))
 
     with_none, alone = values_of(measure(table, resamples=0)), values_of(measure(without, resamples=0))
 
-    del with_none["auroc_none"]
+    del with_none["auroc_none"], with_none["fpr95_none"]
     assert with_none == alone
 
 
