@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bike_cli.config import (
         AttributeConfig,
         BatchConfig,
+        CalibrateConfig,
         ClassifyConfig,
         EngineConfig,
         EvalConfig,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from bike_cli.data.detection.detections import Detections, read_detections
     from bike_cli.data.labelled.eval_sets import EvalSet, read_eval_set
     from bike_cli.data.labelled.train_sets import TrainSet, read_labelled
+    from bike_cli.engine.calibration.calibration import Calibration, Curve
+    from bike_cli.engine.calibration.files import read_calibration, write_calibration
     from bike_cli.engine.engine import Engine, load
     from bike_cli.engine.heads.saved_classifier import SavedClassifier, load_classifier, save_classifier
     from bike_cli.errors import BikeError, ConfigError, ModelError, UsageError, VideoError
@@ -52,6 +55,9 @@ if TYPE_CHECKING:
         Timeline,
         VideoFeatures,
     )
+    from bike_cli.tasks.calibrate.calibrate import calibrate
+    from bike_cli.tasks.calibrate.reading import read_calibration_set
+    from bike_cli.tasks.calibrate.report import CalibrationReport
     from bike_cli.tasks.classify import classify
     from bike_cli.tasks.detection.evaluation import evaluate_detections
     from bike_cli.tasks.detection.report import DetectionReport
@@ -68,9 +74,13 @@ __all__ = [
     "AttributeConfig",
     "BatchConfig",
     "BikeError",
+    "CalibrateConfig",
+    "Calibration",
+    "CalibrationReport",
     "ClassifyConfig",
     "Clip",
     "ConfigError",
+    "Curve",
     "DecodePool",
     "DetectionReport",
     "DetectionSet",
@@ -108,6 +118,7 @@ __all__ = [
     "UsageError",
     "VideoError",
     "VideoFeatures",
+    "calibrate",
     "classify",
     "evaluate",
     "evaluate_detections",
@@ -115,27 +126,36 @@ __all__ = [
     "finetune",
     "load",
     "load_classifier",
+    "read_calibration",
+    "read_calibration_set",
     "read_detection_set",
     "read_detections",
     "read_eval_set",
     "read_labelled",
     "save_classifier",
     "spot",
+    "write_calibration",
 ]
 
 # Importing torch and open_clip takes seconds, and `bike --help` needs neither: names are looked up when first used.
 _HOMES = {
     "bike_cli.config": (
-        *("AttributeConfig", "BatchConfig", "ClassifyConfig", "EngineConfig", "EvalConfig", "FewshotConfig"),
-        *("FinetuneConfig", "KeepingConfig", "LearningConfig", "SamplingConfig", "SpotConfig", "SpottingConfig"),
+        *("AttributeConfig", "BatchConfig", "CalibrateConfig", "ClassifyConfig", "EngineConfig", "EvalConfig"),
+        *("FewshotConfig", "FinetuneConfig", "KeepingConfig", "LearningConfig", "SamplingConfig", "SpotConfig"),
+        "SpottingConfig",
     ),
     "bike_cli.data.detection.detection_sets": ("DetectionSet", "read_detection_set"),
     "bike_cli.data.detection.detections": ("Detections", "read_detections"),
     "bike_cli.data.labelled.eval_sets": ("EvalSet", "read_eval_set"),
     "bike_cli.data.labelled.train_sets": ("TrainSet", "read_labelled"),
+    "bike_cli.engine.calibration.calibration": ("Calibration", "Curve"),
+    "bike_cli.engine.calibration.files": ("read_calibration", "write_calibration"),
     "bike_cli.engine.engine": ("Engine", "load"),
     "bike_cli.engine.heads.saved_classifier": ("SavedClassifier", "load_classifier", "save_classifier"),
     "bike_cli.errors": ("BikeError", "ConfigError", "ModelError", "UsageError", "VideoError"),
+    "bike_cli.tasks.calibrate.calibrate": ("calibrate",),
+    "bike_cli.tasks.calibrate.reading": ("read_calibration_set",),
+    "bike_cli.tasks.calibrate.report": ("CalibrationReport",),
     "bike_cli.tasks.classify": ("classify",),
     "bike_cli.tasks.detection.evaluation": ("evaluate_detections",),
     "bike_cli.tasks.detection.report": ("DetectionReport",),

@@ -20,7 +20,16 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from bike_cli.config import Affects, ClassifyConfig, EvalConfig, FewshotConfig, FinetuneConfig, SpotConfig, flag_of
+from bike_cli.config import (
+    Affects,
+    CalibrateConfig,
+    ClassifyConfig,
+    EvalConfig,
+    FewshotConfig,
+    FinetuneConfig,
+    SpotConfig,
+    flag_of,
+)
 from bike_cli.errors import BikeError, ConfigError
 from bike_cli.wording import all_of, either, nearest
 
@@ -30,6 +39,7 @@ Config = TypeVar("Config")
 COMMANDS = {
     "classify": ClassifyConfig,
     "spot": SpotConfig,
+    "calibrate": CalibrateConfig,
     "fewshot": FewshotConfig,
     "eval": EvalConfig,
     "finetune": FinetuneConfig,

@@ -14,6 +14,7 @@ from bike_cli.config import (
     RESULTS,
     Affects,
     AttributeConfig,
+    CalibrateConfig,
     ClassifyConfig,
     DecodingConfig,
     EngineConfig,
@@ -353,6 +354,7 @@ def flags_of(command: str) -> set[str]:
     ("command", "config", "hidden"),
     [
         ("classify", ClassifyConfig, set()),
+        ("calibrate", CalibrateConfig, set()),
         ("fewshot", FewshotConfig, set()),
         ("finetune", FinetuneConfig, {"clips", "crops", "attribute_weight", "attribute_model"}),
         ("eval", EvalConfig, {"compile"}),
@@ -362,14 +364,14 @@ def test_every_field_is_a_flag_of_its_command(command: str, config: type, hidden
     assert set(leaves(config)) - flags_of(command) == hidden
 
 
-@pytest.mark.parametrize("command", ["classify", "fewshot", "finetune", "eval"])
+@pytest.mark.parametrize("command", ["classify", "calibrate", "fewshot", "finetune", "eval"])
 def test_every_command_that_decodes_has_the_flags_of_decoding(command: str) -> None:
     wanted = {*leaves(DecodingConfig), *leaves(StoreConfig), "frames", "sampling", "draft"}
 
     assert wanted <= flags_of(command)
 
 
-@pytest.mark.parametrize("config", [ClassifyConfig, FewshotConfig, FinetuneConfig, EvalConfig])
+@pytest.mark.parametrize("config", [ClassifyConfig, CalibrateConfig, FewshotConfig, FinetuneConfig, EvalConfig])
 def test_the_help_shows_the_default_of_the_dataclass(config: type) -> None:
     command = config.__name__.removesuffix("Config").lower()
     parameters = {p.name: p for p in typer.main.get_command(app).commands[command].params}  # type: ignore[attr-defined]

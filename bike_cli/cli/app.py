@@ -9,6 +9,7 @@ import typer
 import bike_cli
 from bike_cli.cli import options as o
 from bike_cli.cli.cache import cache_app
+from bike_cli.cli.calibrate.command import calibrate_command
 from bike_cli.cli.classify.command import classify_command
 from bike_cli.cli.doctor.command import doctor_command
 from bike_cli.cli.eval.command import eval_command
@@ -71,6 +72,7 @@ def _shared(
 
 app.command("classify", cls=BikeCommand)(classify_command)
 app.command("spot", cls=BikeCommand)(spot_command)
+app.command("calibrate", cls=BikeCommand)(calibrate_command)
 app.command("fewshot", cls=BikeCommand)(fewshot_command)
 app.command("finetune", cls=FinetuneCommand)(finetune_command)
 app.command("eval", cls=BikeCommand)(eval_command)

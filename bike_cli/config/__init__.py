@@ -6,6 +6,7 @@ the configurations of the commands. They import nothing but the standard library
 
 from bike_cli.config.commands import (
     SUBSET,
+    CalibrateConfig,
     ClassifyConfig,
     DrawConfig,
     EvalConfig,
@@ -55,6 +56,7 @@ __all__ = [
     "AttributeConfig",
     "BatchConfig",
     "Branch",
+    "CalibrateConfig",
     "ClassifyConfig",
     "Decoder",
     "DecodingConfig",

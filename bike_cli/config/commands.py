@@ -1,4 +1,4 @@
-"""The configurations of `bike classify`, `bike fewshot` and `bike eval`."""
+"""The configurations of `bike classify`, `bike calibrate`, `bike fewshot` and `bike eval`."""
 
 from __future__ import annotations
 
@@ -111,6 +111,26 @@ def check_promise(promise: float) -> None:
     """Raise ConfigError for a share of videos that cannot be promised."""
     if not 0 < promise < MOST_PROMISED:
         raise ConfigError(f"promise is {promise:g}; give a share between 0 and {MOST_PROMISED}, such as 0.05")
+
+
+@dataclass(frozen=True)
+class CalibrateConfig(VideoConfig):
+    """The configuration of `bike calibrate`."""
+
+    promise: float = flag(
+        "--promise",
+        default=0.05,
+        panel=TEXTS,
+        affects="scores",
+        metavar="SHARE",
+        help="Share of known clips that may be rejected, on average; below 0.5. 0.05 needs 19 known clips, 0.1 needs "
+        "9.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.promise < 0.5:
+            raise ConfigError(f"promise is {self.promise}; give a number above 0 and below 0.5, such as 0.05")
 
 
 @dataclass(frozen=True)

@@ -155,14 +155,19 @@ def _warn_of_cuts(engine: Engine, labels: Sequence[str], prompts: Sequence[Promp
         )
 
 
-def warn_of_unknown(engine: Engine, labels: Sequence[str], consequence: str) -> None:
-    """Warn about labels without a word that the model knows, except those that it was trained with."""
+def unknown_labels(engine: Engine, labels: Sequence[str]) -> list[str]:
+    """Return the labels without a word that the model knows, except those that it was trained with."""
     trained = set() if engine.training is None else {key(label) for label in engine.training.labels}
     labels = [label for label in labels if key(label) not in trained]
-    unknown = engine.encoder.unknown(labels)
+    return [labels[i] for i in engine.encoder.unknown(labels)]
+
+
+def warn_of_unknown(engine: Engine, labels: Sequence[str], consequence: str) -> None:
+    """Warn about labels without a word that the model knows; see `unknown_labels`."""
+    unknown = unknown_labels(engine, labels)
     if unknown:
         more = len(unknown) - 1
-        first = shorten(labels[unknown[0]], SHOWN)
+        first = shorten(unknown[0], SHOWN)
         subject, its = (f"labels '{first}' and {more} more", "their") if more else (f"label '{first}'", "its")
         logger.warning("%s: %s knows none of %s words, so %s", subject, engine.name, its, consequence)
 

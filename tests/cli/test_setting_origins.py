@@ -49,6 +49,7 @@ REFUSED = {
         "exclusive": "perhaps",
         "timeline": "perhaps",
     },
+    "calibrate": {"promise": "0.5"},
     "fewshot": {"shots": "0", "method": "guess", "trials": "0", "seed": "-1", "test_fraction": "1"},
     "eval": {"protocol": "k600", "official": "perhaps", "resamples": "0", "official_batch": "0", "tiou": "9"},
     "finetune": {

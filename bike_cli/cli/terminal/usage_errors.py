@@ -29,6 +29,7 @@ COMMANDS = {
     "convert": "export",
     "clean": "cache prune",
     **dict.fromkeys(("localize", "localise", "locate", "segment", "segments", "timeline", "when"), "spot"),
+    **dict.fromkeys(("calibration", "threshold", "temperature"), "calibrate"),
 }
 SUBCOMMANDS = {
     "cache": {
@@ -66,7 +67,8 @@ INSTEAD = {
         **dict.fromkeys(("--frames", "--clips", "--sampling"), "bike spot reads the whole video; set --fps instead"),
         "--crops": "bike spot reads whole frames; leave it out",
         "--pool": "bike spot scores each moment; leave it out",
-    }
+    },
+    "calibrate": {"--classifier": "bike calibrate reads models, not saved classifiers; leave it out"},
 }
 
 FORMATS = {"-f", "--format", "--json"}  # of commands that print tables alone

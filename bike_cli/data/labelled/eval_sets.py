@@ -71,6 +71,7 @@ def read_eval_set(
     multi_label: bool = False,
     side: Literal["auto"] | Side = "auto",
     none_of_these: str | None = None,
+    needs_none: bool = True,
     subset: str = SUBSET,
 ) -> EvalSet:
     """Return the labelled videos of folders and files, all of one side, and the candidate classes.
@@ -87,6 +88,7 @@ def read_eval_set(
         multi_label: whether a video may have several classes, or none; always so with Charades annotations.
         side: the side to read if videos are marked with sides; auto: test, or val if there is no test side.
         none_of_these: a class that is not a candidate; its videos have none of the labels.
+        needs_none: whether that class must exist.
         subset: the subset of ActivityNet annotations to read.
     Raises:
         UsageError: no such source, no video of the side, a class or id that is not a candidate, missing ids, classes
@@ -114,7 +116,7 @@ def read_eval_set(
     # A label may be a number, which is not an id.
     find = finder(candidates.names) if by_id else finder(*candidates)
     if none_of_these is not None:
-        candidates, find = _without(none_of_these, candidates, find, entries)
+        candidates, find = _without(none_of_these, candidates, find, entries, needed=needs_none)
     samples = tuple(_sample(entry, find, candidates, names_files) for entry in entries)
     splits, left_out = _splits(parts, entries), tuple(one for listing in listings for one in listing.left_out)
     return EvalSet(
@@ -258,7 +260,7 @@ def _named(listings: Sequence[Listing]) -> Iterator[tuple[str, str]]:
 
 
 def _without(
-    none_of_these: str, given: Candidates, find_given: Find, entries: Sequence[Entry]
+    none_of_these: str, given: Candidates, find_given: Find, entries: Sequence[Entry], *, needed: bool
 ) -> tuple[Candidates, Find]:
     """Return the candidates without one class, and a function that finds their places, `NONE` for that class."""
     out = key(label_of(none_of_these))
@@ -269,6 +271,8 @@ def _without(
     kept = [i for i, pair in enumerate(zip(*given, strict=True)) if not any(map(is_out, pair))]
     known = {name for entry in entries for name in entry.names} | {*given.names, *given.labels}
     if not any(map(is_out, known)):
+        if not needed:
+            return given, find_given
         near = nearest(none_of_these, known)
         raise UsageError(
             f"there is no class {none_of_these!r}, for videos without any of the labels; the nearest is {near!r}"

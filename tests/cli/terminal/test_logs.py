@@ -141,6 +141,7 @@ def commands(clips: Path, data: Path, tmp_path: Path) -> dict[str, tuple[object,
     return {
         "classify": (*CLASSIFY, clips / "red_square.mp4"),
         "fewshot": ("fewshot", data, "-m", "tiny", "--shots", "1", "--trials", "1"),
+        "calibrate": ("calibrate", data, "-m", "tiny", "--promise", "0.3"),
         "eval": ("eval", data, "-m", "tiny", "--resamples", "10"),
         "finetune": ("finetune", data, "--save", tmp_path / "run", "-m", "tiny", "--dry-run", "--batch-size", "2"),
         "export": ("export", "tiny", tmp_path / "exported"),
@@ -150,8 +151,8 @@ def commands(clips: Path, data: Path, tmp_path: Path) -> dict[str, tuple[object,
     }
 
 
-NAMES = ["classify", "fewshot", "eval", "finetune", "export", "models", "cache info", "cache prune"]
-QUIET = ["classify", "fewshot", "eval", "finetune", "export"]
+NAMES = ["classify", "calibrate", "fewshot", "eval", "finetune", "export", "models", "cache info", "cache prune"]
+QUIET = ["classify", "calibrate", "fewshot", "eval", "finetune", "export"]
 LOGGING = QUIET  # the others have nothing to choose
 
 

@@ -65,6 +65,7 @@ def test_lines_come_while_nothing_is_done(capsys: pytest.CaptureFixture[str]) ->
 
 COMMANDS = {
     "classify": ("-L", "red square,blue circle", "-f", "csv"),
+    "calibrate": ("--promise", "0.3"),
     "eval": (),
     "fewshot": ("--shots", "1", "--trials", "1", "--method", "proto"),
 }
