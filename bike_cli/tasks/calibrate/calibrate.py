@@ -42,7 +42,7 @@ def calibrate(
     """Find out from labelled clips what the scores of a model mean: a threshold, a scale and a curve.
 
         engine = bike.load("tiny")
-        report = bike.calibrate(engine, "examples/motions", bike.CalibrateConfig(promise=0.1))
+        report = bike.calibrate(engine, "examples/by_shape.csv", bike.CalibrateConfig(promise=0.2))
         print(report.calibration.threshold())
         report.save("cal.json")
 
