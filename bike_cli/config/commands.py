@@ -110,7 +110,7 @@ class ClassifyConfig(VideoConfig):
 def check_promise(promise: float) -> None:
     """Raise ConfigError for a share of videos that cannot be promised."""
     if not 0 < promise < MOST_PROMISED:
-        raise ConfigError(f"promise is {promise:g}; give a share between 0 and {MOST_PROMISED}, such as 0.05")
+        raise ConfigError(f"promise is {promise:g}; give a number above 0 and below {MOST_PROMISED}, such as 0.05")
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,7 @@ class CalibrateConfig(VideoConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.promise < 0.5:
-            raise ConfigError(f"promise is {self.promise}; give a number above 0 and below 0.5, such as 0.05")
+        check_promise(self.promise)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from bike_cli.tasks.evaluate.score_table import ScoreTable
 BINS = 15  # of the calibration error
 ACCEPTED = 0.95  # share of the known videos, of FPR95
 ROUNDING = 1e-9  # of products with `ACCEPTED`
-LEAST_CHANCE = 1e-12  # of a label that is true, where a score was rounded to 0
 
 
 class Answers:
@@ -131,12 +130,6 @@ class Answers:
         return right
 
     @cached_property
-    def log_losses(self) -> NDArray[np.float64]:
-        """The negative logarithm of the true label's probability, of each known video: [n]; only if `names_all`."""
-        chances = self.table.probabilities[self.known, self.truth]
-        return np.asarray(-np.log(np.maximum(chances, LEAST_CHANCE)))
-
-    @cached_property
     def doubts_of_scores(self) -> tuple[Groups, Groups]:
         """Known and unknown videos by the doubt of their score; see `_by_doubt`."""
         return self._by_doubt(1 - self.confidence)
@@ -174,11 +167,6 @@ class Resamples:
     def share_of(self, videos: NDArray[np.int64], hits: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return the share of hits [n] among the videos at some places, [n]: [R]."""
         return self.share(Groups.of(hits.astype(np.int64), groups=2, rows=videos))
-
-    def log_loss(self) -> NDArray[np.float64]:
-        """Return the mean of the log losses of known videos, [R]."""
-        counts = self.counts[torch.from_numpy(self.answers.known)].double()
-        return np.asarray((torch.from_numpy(self.answers.log_losses) @ counts / counts.sum(dim=0)).numpy())
 
     def auroc(self, doubts: tuple[Groups, Groups]) -> NDArray[np.float64]:
         """Return how often an unknown video is more doubtful than a known one; a tie counts half: [R]."""

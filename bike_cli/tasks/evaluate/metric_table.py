@@ -181,14 +181,6 @@ METRICS = {
             smaller_is_better=True,
         ),
         MetricDefinition(
-            "nll",
-            "log loss",
-            "mean negative logarithm of the true label's score; smaller is better",
-            lambda drawn: drawn.log_loss(),
-            applies=lambda answers: _single_label(answers) and answers.names_all,
-            smaller_is_better=True,
-        ),
-        MetricDefinition(
             "auroc_none",
             "AUROC, none of these",
             "how well confidence separates known classes from unknown ones; 50 is chance",

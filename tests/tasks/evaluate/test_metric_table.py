@@ -17,7 +17,7 @@ from bike_cli.tasks.evaluate.metrics import average_precisions
 from bike_cli.tasks.evaluate.report import Comparison, SystemResult
 from bike_cli.tasks.evaluate.score_table import ScoreTable, aligned
 
-SINGLE = ["top1", "top5", "mean_class", "macro_f1", "ece", "brier", "nll", "auroc_none", "fpr95_none", "map"]
+SINGLE = ["top1", "top5", "mean_class", "macro_f1", "ece", "brier", "auroc_none", "fpr95_none", "map"]
 OPEN = ["auroc_cosine", "fpr95_cosine", "top1_none", "rejected_known", "rejected_none"]
 
 
@@ -113,10 +113,6 @@ def auroc_none(rows: Sequence[Row]) -> float:
     return won / (len(none) * len(others)) if none else math.nan
 
 
-def nll(rows: Sequence[Row]) -> float:
-    return sum(-math.log(shares[truth]) for _, shares, truth in known(rows)) / len(known(rows))
-
-
 def fpr95(certain: Sequence[float], uncertain: Sequence[float]) -> float:
     """Return the share of `uncertain` at or above the highest threshold that accepts 95 % of `certain`."""
     accepting = [t for t in certain if sum(c >= t for c in certain) >= 0.95 * len(certain)]
@@ -149,7 +145,6 @@ def by_loops(rows: Sequence[Row]) -> dict[str, float]:
         "macro_f1": class_mean(rows, f1),
         "ece": ece(rows),
         "brier": brier(rows),
-        "nll": nll(rows),
         "auroc_none": auroc_none(rows),
         "fpr95_none": fpr95_none(rows),
         "map": mean_average_precision(rows),
