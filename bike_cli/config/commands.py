@@ -9,6 +9,7 @@ from bike_cli.config.fields import DATA, LEARNING, METRICS, OUTPUT, TEXTS, check
 from bike_cli.config.sections import (
     AttributeConfig,
     DecodingConfig,
+    DescriptionUse,
     EngineConfig,
     SamplingConfig,
     ScoreKind,
@@ -44,6 +45,14 @@ class VideoConfig:
         default_text="the model's own",
         help="Prompt template: bike, class, action, actionclip, a file of templates, or a text with {} in it; several "
         "templates are averaged.",
+    )
+    descriptions: DescriptionUse = flag(
+        "--descriptions",
+        default="add",
+        panel=TEXTS,
+        affects="scores",
+        help="How to use descriptions in a file of labels: add averages them with the template, only uses them instead "
+        "of it, off ignores them.",
     )
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Literal
@@ -17,6 +18,8 @@ ScoreKind = Literal["softmax", "sigmoid"]
 Spot = Literal["words", "eot", "all"]
 Sampling = Literal["uniform", "keyframe", "dense"]
 Decoder = Literal["auto", "decord", "av"]
+DescriptionUse = Literal["add", "only", "off"]
+Descriptions = Mapping[str, tuple[str, ...]]  # by label; a label without descriptions may be missing
 
 TEMPERATURES = (1e-6, 1e6)  # beyond, float32 overflows
 DENSE_WINDOW = 128  # frames that a dense clip spans, whatever their rate: the official `sample_range`

@@ -9,6 +9,7 @@ from bike_cli.config.fields import FRAMES, OUTPUT, TEXTS, check_at_least, flag, 
 from bike_cli.config.sections import (
     AttributeConfig,
     DecodingConfig,
+    DescriptionUse,
     EngineConfig,
     SamplingConfig,
     Spot,
@@ -72,6 +73,7 @@ class SpotConfig:
         help="Add the probability of each label at each time to JSON records.",
     )
     template: str | None = same_flag(VideoConfig, "template")
+    descriptions: DescriptionUse = same_flag(VideoConfig, "descriptions")
     attributes: str = flag(
         "--attributes",
         default=AttributeConfig.attributes,
@@ -119,4 +121,5 @@ class SpotConfig:
             spotting=SpottingConfig(spot=self.spot, temperature=self.temperature),
             attributes=AttributeConfig(attributes=self.attributes, attribute_weight=0.0),
             template=self.template,
+            descriptions=self.descriptions,
         )

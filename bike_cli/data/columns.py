@@ -25,6 +25,8 @@ CLASS_NAME_COLUMNS = (  # of a list of labels, in order of preference
 )
 # fmt: on
 
+DESCRIPTION_COLUMNS = frozenset({"description", "descriptions"})  # of a list of labels
+
 PREDICTED_COLUMNS = CLASS_COLUMNS | {"prediction", "predicted", "predicted_label", "pred"}
 SCORE_COLUMNS = frozenset({"score", "confidence", "probability", "prob"})
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from bike_cli.data.described_documents import is_described, parse_nodes, read_described
 from bike_cli.data.label_tables import FIX, LabelTable, labels_by_header, pair_labels
 from bike_cli.data.lines import Line, tidy
 from bike_cli.errors import UsageError
@@ -24,20 +25,34 @@ def read_document(text: str, path: Path, lines: Sequence[Line]) -> LabelTable | 
     """Return the labels of a file in JSON, YAML or Python's notation; None if it has another format."""
     bare = text.strip()
     suffix = path.suffix.lower()
-    value, form = None, "JSON"
+    value, form, records = None, "JSON", None
     if bare[:1] in ("[", "{", "("):
-        value = _json_lines(lines) or _parsed(bare)
+        records = _json_lines(lines)
+        value = records or _parsed(bare)
         if value is None and (suffix == ".json" or _is_open(lines)):
             raise UsageError(f"{path}: begins like JSON, but is not valid; correct it, or {FIX}")
     elif suffix in (".yaml", ".yml") or _looks_like_yaml(lines):
         value, form = _yaml(text), "YAML"
         if value is None and suffix in (".yaml", ".yml"):
+            if not _is_deep(text):
+                parse_nodes(text, path)  # names the line
             raise UsageError(f"{path}: is not valid YAML; correct it, or {FIX}")
     elif suffix == ".json":
         value = _parsed(bare)
     if not isinstance(value, (Mapping, list, tuple, set)):
         return None
+    if is_described(_without_containers(value)):
+        texts = [Line(f"{path}:1", text)] if records is None else lines
+        return read_described(texts, path, form, containers=_CONTAINERS)
     return _of_value(value, str(path), form)
+
+
+def _without_containers(value: object) -> object:
+    """Return what is in the fields that labels may be in, such as `labels`."""
+    for _ in range(_DEEPEST):
+        if isinstance(value, Mapping):
+            value = next((value[name] for name in _CONTAINERS if isinstance(value.get(name), (list, dict))), value)
+    return value
 
 
 def _is_deep(text: str) -> bool:

@@ -6,7 +6,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bike_cli.data.columns import CLASS_ID_COLUMNS, CLASS_NAME_COLUMNS, PATH_COLUMNS, VIDEO_ID_COLUMNS
+from bike_cli.data.columns import (
+    CLASS_ID_COLUMNS,
+    CLASS_NAME_COLUMNS,
+    DESCRIPTION_COLUMNS,
+    PATH_COLUMNS,
+    VIDEO_ID_COLUMNS,
+)
+from bike_cli.data.label_descriptions import DescribedRow, group_rows
 from bike_cli.data.lines import Line, tidy
 from bike_cli.errors import UsageError, shorten
 from bike_cli.wording import count
@@ -25,17 +32,19 @@ class LabelTable:
         form: how the file was read, for the log: "one label per line".
         ids: for each of `lines`, its number in the file; empty for a file without numbers.
         names: for each of `lines`, its second name in the file; empty for a file without second names.
+        descriptions: for each of `lines`, its descriptions; empty for a file without descriptions.
     """
 
     lines: tuple[Line, ...]
     form: str
     ids: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
+    descriptions: tuple[tuple[str, ...], ...] = ()
 
 
 def is_header(cells: Sequence[str]) -> bool:
-    """Return whether cells are column names: an id or a path, and a name, or two kinds of name."""
-    kinds = [cell in CLASS_ID_COLUMNS or cell in _VIDEO_COLUMNS for cell in cells]
+    """Return whether cells are column names: a name, and an id, a path, a description or another kind of name."""
+    kinds = [cell in CLASS_ID_COLUMNS | _VIDEO_COLUMNS | DESCRIPTION_COLUMNS for cell in cells]
     named = [cell in CLASS_NAME_COLUMNS for cell in cells]
     if any(kinds) and any(named):
         return True
@@ -70,7 +79,11 @@ def labels_by_header(
         raise UsageError(f"{empty}: {texts[0]} is empty; fill it in, or remove the row")
     labelled = tuple(Line(line.where, label) for line, label in zip(lines, labels, strict=True))
     names = tuple(cells[texts[1]]) if len(texts) > 1 else ()
-    numbers = _unique_ids(cells[ids], labelled) if ids is not None else ()
+    described = next((c for c in small if c in DESCRIPTION_COLUMNS), None)
+    if described is not None:
+        groups = group_rows(labelled, cells[described])
+        return _described_table(groups, [] if ids is None else cells[ids], names, f"{form} with descriptions")
+    numbers = unique_ids(cells[ids], labelled) if ids is not None else ()
     return LabelTable(labelled, f"{form} with the column {texts[0]}", numbers, names)
 
 
@@ -93,7 +106,28 @@ def is_id(text: str) -> bool:
     return re.fullmatch(r"\d{1,18}", text) is not None
 
 
-def _unique_ids(cells: Sequence[str], lines: Sequence[Line]) -> tuple[int, ...]:
+def _described_table(groups: Sequence[DescribedRow], ids: Sequence[str], names: Sequence[str], form: str) -> LabelTable:
+    """Return the labels of a table with one description per row; other rows of a label may leave its id out."""
+    for group in groups:
+        first = group.rows[0]
+        other = next((i for i in group.rows if ids and ids[i] not in ("", ids[first])), None)
+        if other is not None:
+            raise UsageError(
+                f"{group.label.where}: label {group.label.text!r} has two ids, {ids[first]} and {ids[other]}; keep one"
+            )
+    firsts = [group.rows[0] for group in groups]
+    lines = tuple(group.label for group in groups)
+    return LabelTable(
+        lines,
+        form,
+        unique_ids([ids[i] for i in firsts], lines) if ids else (),
+        tuple(names[i] for i in firsts) if names else (),
+        tuple(group.descriptions for group in groups),
+    )
+
+
+def unique_ids(cells: Sequence[str], lines: Sequence[Line]) -> tuple[int, ...]:
+    """Return the ids of labels; raise UsageError for one that is not a whole number, or is given twice."""
     seen: dict[int, str] = {}
     for cell, line in zip(cells, lines, strict=True):
         if not is_id(cell):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from bike_cli.config import PROMPT
+from bike_cli.config import PROMPT, Descriptions
 from bike_cli.data.csv_rows import csv_rows
 from bike_cli.data.label_files import read_table
+from bike_cli.data.label_tables import LabelTable
 from bike_cli.data.lines import Line, check, key, path_of, read_lines, read_text, tidy
 from bike_cli.errors import UsageError, concerning
 from bike_cli.media import VIDEO_EXTENSIONS
@@ -58,11 +60,30 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = {
 _LABEL_SUFFIXES = frozenset({".txt", ".csv", ".tsv", ".json", ".yaml", ".yml"})
 
 
-def read_labels(path: str | Path) -> tuple[str, ...]:
-    """Return the labels of a file, in its order.
+@dataclass(frozen=True)
+class LabelSet:
+    """Labels, and what describes them.
 
-    One per line, with `#` comments; a table with ids, as BIKE's label files are (`id,name`); JSON or YAML. `read_table`
-    has all forms, and logs which it is at INFO.
+    Args:
+        labels: in the order of their source; no two are equal, ignoring case and space.
+        descriptions: for each label that has some, texts that say what can be seen in a video of it.
+    """
+
+    labels: tuple[str, ...]
+    descriptions: Descriptions = field(default_factory=dict)
+
+
+def read_labels(path: str | Path) -> tuple[str, ...]:
+    """Return the labels of a file, in its order, without descriptions; see `read_label_set`."""
+    return read_label_set(path).labels
+
+
+def read_label_set(path: str | Path) -> LabelSet:
+    """Return the labels of a file, in its order, with their descriptions if it has any.
+
+    One per line, with `#` comments; a table with ids, as BIKE's label files are (`id,name`), or with descriptions
+    (`label,description`, several rows per label); JSON or YAML, such as `archery: [a person draws a bow, …]`.
+    `read_table` has all forms, and logs which it is at INFO.
 
     Raises:
         UsageError: the file is not UTF-8 text or not a list of labels; it has no label, a label twice (ignoring case
@@ -72,7 +93,13 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     if not _is_there(path) and (not path.suffix or "," in str(path)):
         raise UsageError(f"{path}: no such file; -l takes a file of labels, -L the labels: -L 'running, jumping'")
     text = read_text(path, of="labels")  # once: it may be a pipe
-    return _distinct(read_table(text, path).lines)
+    return label_set(read_table(text, path))
+
+
+def label_set(table: LabelTable) -> LabelSet:
+    """Return the labels of a table; raise UsageError if one is there twice."""
+    labels = _distinct(table.lines)
+    return LabelSet(labels, {label: texts for label, texts in zip(labels, table.descriptions, strict=False) if texts})
 
 
 def parse_labels(texts: str | Sequence[str], named: str = "-L") -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bike_cli.config import ScoreKind, VideoConfig
+from bike_cli.config import Descriptions, ScoreKind, VideoConfig
 from bike_cli.engine.attributes import associate, attribute_scores, attribute_sentence
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.few_shot import Head, Views, as_views, join_logits
@@ -93,6 +93,7 @@ class Classifier:
     head: Head | None = None
     # Its phrases are the last of `labels`, and never answers. None: no video is rejected.
     rejector: Rejector | None = None
+    descriptions: Descriptions = field(default_factory=dict)  # those that count
 
     @property
     def engines(self) -> tuple[Engine, ...]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor
 
-from bike_cli.config import AttributeConfig, ClassifyConfig, Spot, VideoConfig
-from bike_cli.data.labels import fill, read_templates
+from bike_cli.config import AttributeConfig, ClassifyConfig, Descriptions, VideoConfig
+from bike_cli.data.labels import read_templates
 from bike_cli.data.lexicons import read_lexicon
 from bike_cli.data.lines import key
 from bike_cli.engine.attributes import encode_lexicon
@@ -22,18 +20,16 @@ from bike_cli.engine.scoring import normalise_in_place, unit
 from bike_cli.engine.spotting import ClassTexts
 from bike_cli.engine.store.store import open_store, recipe_key
 from bike_cli.engine.voters import Voters, voters
-from bike_cli.errors import UsageError, concerning, shorten
+from bike_cli.errors import UsageError, concerning
 from bike_cli.inference.classifier import AttributeBranch, Classifier
 from bike_cli.inference.conditions import resolve_attribute_weight, resolve_spotting
 from bike_cli.inference.features import Shelf
-from bike_cli.records import Prompt, TextFeatures
+from bike_cli.inference.label_texts import encode_labels, warn_of_unknown
+from bike_cli.records import TextFeatures
 from bike_cli.settings import build, flag_name, flatten, settings_affecting
-from bike_cli.wording import all_of, count
+from bike_cli.wording import all_of, count, nearest
 
 logger = logging.getLogger(__name__)
-
-
-SHOWN = 60  # characters of a label in a message
 
 
 @contextmanager
@@ -69,25 +65,31 @@ def prepare(
     config: VideoConfig,
     saved: SavedClassifier | None = None,
     *,
+    descriptions: Descriptions | None = None,
     from_videos: int = 0,
     shows_attributes: bool = True,
 ) -> Classifier:
     """Return the classifier for these labels; encodes their texts.
 
     Args:
+        descriptions: of labels; those of a saved classifier are added.
         from_videos: number of labels, from the first, that are also learned from videos.
         shows_attributes: False: attributes that do not count are turned off.
     """
+    descriptions = _descriptions_in_use(labels, config, descriptions or {}, saved)
     _check(engine, labels, config)
     if saved is not None:
         _check_saved(saved, engine, labels)
         from_videos = len(saved.labels)
     _warn_of_other_settings(engine, config, saved)
     spot, temperature = resolve_spotting(config.spotting, engine)
-    text = encode_labels(engine, labels, template=config.template, spot=spot)
-    warn_of_unknown(engine, labels[from_videos:], "scores of such labels mean nothing; choose another model")
+    text = encode_labels(
+        engine, labels, template=config.template, spot=spot, descriptions=descriptions, use=config.descriptions
+    )
+    consequence = "scores of such labels mean nothing; choose another model"
+    warn_of_unknown(engine, labels[from_videos:], consequence, descriptions)
     attributed = shows_attributes or _may_count(config.attributes, engine)
-    branch = _branch(engine, text, config, saved) if attributed else None
+    branch = _branch(engine, text, config, saved, descriptions) if attributed else None
     voting = words = None
     if config.spotting.pool == "tcs":
         tokens, mask = voters(text, spot)
@@ -102,6 +104,7 @@ def prepare(
         words=words,
         branch=branch,
         config=config,
+        descriptions=descriptions,
         head=None if saved is None else saved.head.to(engine.encoder.placement.device),
     )
 
@@ -119,57 +122,22 @@ def default_labels(engine: Engine, saved: SavedClassifier | None = None) -> tupl
     return () if known is None else (*known.labels, *known.also)
 
 
-def encode_labels(engine: Engine, labels: Sequence[str], *, template: str | None, spot: Spot) -> TextFeatures:
-    """Return the features of labels inside a template, or inside all templates of a set.
+def _descriptions_in_use(
+    labels: Sequence[str], config: VideoConfig, given: Descriptions, saved: SavedClassifier | None
+) -> Descriptions:
+    """Return the descriptions that count; none if they are off.
 
-    With a set, class vectors are the mean of unit vectors, and the tokens of all templates vote. A label longer than
-    the model's context is cut, with a warning.
+    Raises:
+        UsageError: a description of what is not a label.
     """
-    start_s = time.perf_counter()
-    name = template or engine.recipe.template
-    templates = read_templates(name)
-    filled = [[fill(pattern, label) for label in labels] for pattern in templates]
-    _warn_of_cuts(engine, labels, max(filled, key=lambda prompts: len(prompts[0].text)))
-    parts = [engine.encode_texts(prompts, positions=spot) for prompts in filled]
-    seconds = time.perf_counter() - start_s
-    logger.info(
-        "%s: encoded with template %s, spotting by %s, in %.2f s", count(len(labels), "label"), name, spot, seconds
-    )
-    if len(parts) == 1:
-        return TextFeatures(tuple(labels), parts[0].classes, parts[0].tokens, parts[0].token_mask)
-    classes = torch.stack([unit(part.classes) for part in parts]).mean(dim=0)
-    if spot == "eot":  # the averaged class votes; the tokens of each template would only take memory
-        return TextFeatures(tuple(labels), classes, classes[:, None], parts[0].token_mask)
-    tokens = torch.cat([part.tokens for part in parts], dim=1)
-    return TextFeatures(tuple(labels), classes, tokens, torch.cat([part.token_mask for part in parts], dim=1))
-
-
-def _warn_of_cuts(engine: Engine, labels: Sequence[str], prompts: Sequence[Prompt]) -> None:
-    for cut in engine.encoder.truncated(prompts):
-        logger.warning(
-            "label '%s': is longer than the %s that %s reads; '%s' is cut off, shorten it",
-            shorten(labels[cut.index], SHOWN),
-            count(engine.encoder.context, "token"),
-            engine.name,
-            shorten(cut.cut, SHOWN),
-        )
-
-
-def unknown_labels(engine: Engine, labels: Sequence[str]) -> list[str]:
-    """Return the labels without a word that the model knows, except those that it was trained with."""
-    trained = set() if engine.training is None else {key(label) for label in engine.training.labels}
-    labels = [label for label in labels if key(label) not in trained]
-    return [labels[i] for i in engine.encoder.unknown(labels)]
-
-
-def warn_of_unknown(engine: Engine, labels: Sequence[str], consequence: str) -> None:
-    """Warn about labels without a word that the model knows; see `unknown_labels`."""
-    unknown = unknown_labels(engine, labels)
-    if unknown:
-        more = len(unknown) - 1
-        first = shorten(unknown[0], SHOWN)
-        subject, its = (f"labels '{first}' and {more} more", "their") if more else (f"label '{first}'", "its")
-        logger.warning("%s: %s knows none of %s words, so %s", subject, engine.name, its, consequence)
+    known = {} if saved is None else saved.descriptions
+    described = {label: tuple(texts) for label, texts in {**given, **known}.items() if texts}
+    known_labels = set(labels)
+    strange = next((label for label in described if label not in known_labels), None)
+    if strange is not None:
+        near = f"; the nearest is {nearest(strange, labels)!r}" if labels else ""
+        raise UsageError(f"descriptions: {strange!r} is not a label{near}")
+    return {} if config.descriptions == "off" else described
 
 
 def _check(engine: Engine, labels: Sequence[str], config: VideoConfig) -> None:
@@ -234,7 +202,7 @@ def _settings_that_count(saved: SavedClassifier, config: VideoConfig) -> dict[st
 
 
 def _branch(
-    engine: Engine, text: TextFeatures, config: VideoConfig, saved: SavedClassifier | None
+    engine: Engine, text: TextFeatures, config: VideoConfig, saved: SavedClassifier | None, descriptions: Descriptions
 ) -> AttributeBranch | None:
     chosen = config.attributes
     if chosen.attributes == "off":
@@ -264,7 +232,16 @@ def _branch(
     classes: Tensor | None = None
     if weight > 0:
         same = describer is engine
-        classes = (text if same else encode_labels(describer, text.texts, template=config.template, spot="eot")).classes
+        if not same:
+            text = encode_labels(
+                describer,
+                text.texts,
+                template=config.template,
+                spot="eot",
+                descriptions=descriptions,
+                use=config.descriptions,
+            )
+        classes = text.classes
     return AttributeBranch(describer, lexicon, classes, weight, chosen.attribute_count)
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from bike_cli.config import ClassifyConfig
+from bike_cli.config import ClassifyConfig, Descriptions
 from bike_cli.engine.calibration.calibration import Calibration
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.saved_classifier import SavedClassifier
@@ -31,6 +31,7 @@ def classify(
     labels: Sequence[str] | None = None,
     config: ClassifyConfig | None = None,
     *,
+    descriptions: Descriptions | None = None,
     pool: DecodePool | None = None,
     spent: Timings | None = None,
     saved: SavedClassifier | None = None,
@@ -47,6 +48,7 @@ def classify(
         labels: at least one, each once. None: those that the classifier or the model was trained with.
         config: None: the defaults, with the settings that the classifier or the model was trained with. Of its `engine`
             section, only precision and offline count, for an `attribute_model`.
+        descriptions: for some labels, texts that say what can be seen in a video of them; see `read_label_set`.
         pool: running workers, started with the sampling and decoding of the config; they are left running. None: this
             call starts its own.
         spent: updated with the time that each stage takes.
@@ -73,7 +75,7 @@ def classify(
         saved = learnt
     config = config or default_config(engine, saved)
     labels = default_labels(engine, saved) if labels is None else labels
-    classifier = _prepare(engine, labels, config, saved, none, calibration)
+    classifier = _prepare(engine, labels, config, saved, none, calibration, descriptions)
     _ = classifier.model_digest  # reads the weights, before they may be freed
     if releases_text and (classifier.branch is None or classifier.branch.weight == 0):  # else it reads sentences
         for used in classifier.engines:
@@ -90,10 +92,11 @@ def _prepare(
     saved: SavedClassifier | None,
     none: Sequence[str],
     calibration: Calibration | None,
+    descriptions: Descriptions | None,
 ) -> Classifier:
     """Return the classifier of labels and of phrases for what is none of them, with what rejects videos."""
     check_phrases(labels, none)
-    classifier = prepare(engine, [*labels, *none], config, saved)
+    classifier = prepare(engine, [*labels, *none], config, saved, descriptions=descriptions)
     classifier.check_scores(config.scores)
     has_weight = classifier.branch is not None and classifier.branch.weight > 0
     by_cosine = classifier.head is None and not has_weight

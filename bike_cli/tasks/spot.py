@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from bike_cli.config import SpotConfig, VideoConfig
+from bike_cli.config import Descriptions, SpotConfig, VideoConfig
 from bike_cli.config.spot import FPS, FPS_WITH_HEAD
 from bike_cli.data.lexicons import read_lexicon
 from bike_cli.data.lines import key
@@ -41,6 +41,7 @@ def spot(
     config: SpotConfig | None = None,
     *,
     none: Sequence[str] = (),
+    descriptions: Descriptions | None = None,
     pool: DecodePool | None = None,
     spent: Timings | None = None,
     saved: SavedClassifier | None = None,
@@ -55,6 +56,7 @@ def spot(
         labels: at least one, each once. None: those that the classifier or the model was trained with.
         config: None: the defaults. Of its `engine` section, only precision and offline count.
         none: texts of what else can be seen instead of a label; they are rivals of the labels, and not reported.
+        descriptions: for some labels or texts of `none`, texts that say what can be seen; see `read_label_set`.
         pool: running workers, started with the decoding of the config; they are left running. None: this call starts
             its own.
         spent: updated with the time that each stage takes.
@@ -73,7 +75,7 @@ def spot(
         raise TypeError("sources, labels and none must be lists; put a single one in brackets")
     config = config or default_spot_config(saved)
     labels = default_labels(engine, saved) if labels is None else labels
-    localiser = prepare_localiser(engine, labels, config, none=none, saved=saved)
+    localiser = prepare_localiser(engine, labels, config, none=none, descriptions=descriptions, saved=saved)
     if videos is None and isinstance(sources, Sized):
         videos = len(sources)
     timelines = _timelines(
@@ -106,6 +108,7 @@ def prepare_localiser(
     config: SpotConfig,
     *,
     none: Sequence[str] = (),
+    descriptions: Descriptions | None = None,
     saved: SavedClassifier | None = None,
 ) -> Localiser:
     """Return what finds these labels in the features of a video; encodes their texts.
@@ -121,7 +124,8 @@ def prepare_localiser(
             "one, or more --fps",
             settings=("min_duration",),
         )
-    classifier = prepare(engine, [*labels, *none], _video_config(engine, config, saved), saved, shows_attributes=False)
+    given, video_config = [*labels, *none], _video_config(engine, config, saved)
+    classifier = prepare(engine, given, video_config, saved, descriptions=descriptions, shows_attributes=False)
     places = tuple(i for i, label in enumerate(labels) if saved is None or key(label) != NONE)
     if not places:
         raise UsageError("labels: none is the only one, and stands for everything else; add others with --also")

@@ -193,7 +193,7 @@ def test_a_number_or_comma_in_a_label_of_a_table_stays() -> None:
         ("['run' 'walk']", "labels.txt: begins like JSON, but is not valid"),
         ("{}", "contains no labels|begins like JSON"),
         ("[]", "contains no labels|begins like JSON"),
-        ('{"a": ["x", "y", "z"]}', "a value is not a text"),
+        ('{"a": {"x": "y"}}', "a value is not a text"),
         ('{"a": 1.5}', "a value is not a text"),
         ("[true, false]", "entry 1 is not a text"),
         ('["run", ""]', "entry 2 is not a text"),
@@ -342,7 +342,7 @@ def test_names_of_classes_may_have_labels_in_any_form(text: str) -> None:
     Path("all.csv").write_text("path,label\na.mp4,r\nb.mp4,w\n")
 
     assert read_labelled("all.csv", names_file="labels").labels == ("run", "walk")
-    assert read_candidates(Path("labels"), by_id=False) == (("r", "w"), ("run", "walk"))
+    assert read_candidates(Path("labels"), by_id=False)[:2] == (("r", "w"), ("run", "walk"))
 
 
 @pytest.mark.skipif(not FAULTS.exists(), reason="needs ../shared/faults")

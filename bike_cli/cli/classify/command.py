@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bike_cli.cli.classify.writers import Writer
+    from bike_cli.data.labels import LabelSet
 
 LARGE_TEXT_TOWER = 100_000_000  # parameters that are worth freeing: 400 MB
 logger = logging.getLogger(__name__)
@@ -75,7 +76,8 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
     from bike_cli.data.shards import parse_shard
 
     check_model(config.engine.model, request)
-    labels = labels_of(config.engine.model, request)
+    given = labels_of(config.engine.model, request)
+    labels = given.labels
     rule = rule_of(config, request, request.calibration)
     check_quotes(request)
     shard = None if request.shard is None else parse_shard(request.shard)
@@ -83,7 +85,7 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
     read = (request.labels, request.classifier, request.files_from, request.calibration, request.none_from)
     check_output(request.output, read=read)
     _check_format(request, format_)
-    wanted, done = record_format(labels, config, request.saved, rule), Progress()
+    wanted, done = record_format(labels, config, request.saved, given.descriptions, rule), Progress()
     with (
         closing(list_sources(request.inputs)) as sources,
         reserve_stdout() as stdout,
@@ -98,7 +100,7 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
         first = list(islice(left, 0 if sources.arrive else 1)) if known is None else known
         answers: Iterator[Prediction | Failure] = iter(())
         if first or sources.arrive:  # else no model is loaded
-            answers = _answers(chain(first, left), labels, config, request, rule, running, existing)
+            answers = _answers(chain(first, left), given, config, request, rule, running, existing)
         writer = make_writer(
             stream,
             format_,
@@ -140,7 +142,7 @@ def _check_format(request: ClassifyRequest, format_: Format) -> None:
 
 def _answers(
     sources: Iterable[Source | Failure],
-    labels: tuple[str, ...],
+    labels: LabelSet,
     config: ClassifyConfig,
     request: ClassifyRequest,
     rule: RejectionRule,
@@ -156,8 +158,9 @@ def _answers(
         answers = run(
             engine,
             sources,
-            labels,
+            labels.labels,
             config,
+            descriptions={**labels.descriptions, **rule.descriptions},
             pool=running.pool,
             saved=request.saved,
             none=rule.phrases,

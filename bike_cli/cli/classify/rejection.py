@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bike_cli.cli.videos.labels import phrases_of
-from bike_cli.config import ClassifyConfig
+from bike_cli.config import ClassifyConfig, Descriptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,12 +25,14 @@ class RejectionRule:
         phrases: what else may be seen.
         calibration: None: none was given.
         digest: of the file with the calibration.
+        descriptions: of the phrases, by phrase.
     """
 
     reject: str = "off"
     phrases: tuple[str, ...] = ()
     calibration: Calibration | None = None
     digest: str = ""
+    descriptions: Descriptions = field(default_factory=dict)
 
     @property
     def is_used(self) -> bool:
@@ -54,8 +56,9 @@ def rule_of(config: ClassifyConfig, request: VideosRequest, calibration: Path | 
     from bike_cli.inference.rejection import check_basis
 
     check_basis(config, has_calibration=calibration is not None)
-    phrases = phrases_of(request)
+    none = phrases_of(request)
+    rule = RejectionRule(config.reject, none.labels, descriptions=none.descriptions)
     if calibration is None:
-        return RejectionRule(config.reject, phrases)
+        return rule
     read = read_calibration(calibration)
-    return RejectionRule(config.reject, phrases, read, hashlib.blake2b(calibration.read_bytes()).hexdigest())
+    return replace(rule, calibration=read, digest=hashlib.blake2b(calibration.read_bytes()).hexdigest())

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from bike_cli.cli.terminal.json_text import JsonObject
-from bike_cli.cli.videos.existing import not_a_record, settings_digest
-from bike_cli.config import RESULTS, ClassifyConfig
+from bike_cli.cli.videos.existing import describe_descriptions, not_a_record, settings_digest, without_descriptions
+from bike_cli.config import RESULTS, ClassifyConfig, Descriptions
 from bike_cli.errors import UsageError
 from bike_cli.settings import settings_affecting
 from bike_cli.wording import count
@@ -80,10 +80,14 @@ class RecordFormat(NamedTuple):
 
 
 def record_format(
-    labels: Sequence[str], config: ClassifyConfig, saved: SavedClassifier | None, rule: RejectionRule | None = None
+    labels: Sequence[str],
+    config: ClassifyConfig,
+    saved: SavedClassifier | None,
+    descriptions: Descriptions | None = None,
+    rule: RejectionRule | None = None,
 ) -> RecordFormat:
     """Return what all records of a run have in common."""
-    settings = settings_affecting(config, *RESULTS)
+    settings = without_descriptions(settings_affecting(config, *RESULTS))
     del settings["model"]  # each record names it
     if settings["scores"] == SCORES:
         del settings["scores"]  # so that earlier records, which do not have it, can be resumed
@@ -95,6 +99,8 @@ def record_format(
     # In version 0.1, what is shown was part of the settings, too.
     old = {**settings, **settings_affecting(config, "nothing")}
     old = {name: value for name, value in old.items() if name not in ADDED_SINCE_0_1}
+    described = describe_descriptions(descriptions or {}, config.descriptions)
+    settings, old = {**settings, **described}, {**old, **described}
     digest = "" if saved is None else saved.digest
     top = min(config.top, len(labels))
     digests = (settings_digest(labels, settings, digest), settings_digest(labels, old, digest))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bike_cli.tasks.evaluate.report import Value
     from bike_cli.tasks.evaluate.reproduction import AnyReport
 
-MANY = ("model", "template", "pool", "attributes")  # what systems may differ in
+MANY = ("model", "template", "descriptions", "pool", "attributes")  # what systems may differ in
 _scoring = partial(flag, affects="scores")
 _data = partial(_scoring, panel=DATA)
 
@@ -64,6 +64,12 @@ class EvalRequest(Request):
     )
     template: tuple[str, ...] = _scoring(
         "--template", default=(), panel=TEXTS, help="Prompt template, as in bike classify; repeat to compare several."
+    )
+    descriptions: tuple[str, ...] = _scoring(
+        "--descriptions",
+        default=(),
+        panel=TEXTS,
+        help="How to use descriptions in the file of classes: add, only or off; repeat to compare them.",
     )
     pool: tuple[str, ...] = _scoring(
         "--pool", default=(), panel=FRAMES, help="How to combine frames: tcs, mean or scores; repeat to compare them."

@@ -47,6 +47,7 @@ from bike_cli.records import Failure, Source, Timeline
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bike_cli.data.labels import LabelSet
     from bike_cli.video.workers.media_worker import MediaWorker
 
 
@@ -67,7 +68,8 @@ def spot(config: SpotConfig, request: SpotRequest) -> ExitCode:
     shard = None if request.shard is None else parse_shard(request.shard)
     format_ = format_of(request.format, request.output)
     request.check(format_)
-    wanted, done = spot_format(labels, none, config, request.saved), Progress()
+    descriptions = {**none.descriptions, **labels.descriptions}
+    wanted, done = spot_format(labels.labels, none.labels, config, request.saved, descriptions), Progress()
     with (
         closing(list_sources(request.inputs)) as sources,
         reserve_stdout() as stdout,
@@ -152,8 +154,8 @@ def _opened_writer(
 
 def _timelines(
     sources: Iterable[Source | Failure],
-    labels: tuple[str, ...],
-    none: tuple[str, ...],
+    labels: LabelSet,
+    none: LabelSet,
     config: SpotConfig,
     request: SpotRequest,
     running: Session,
@@ -171,9 +173,10 @@ def _timelines(
         return run(
             engine,
             sources,
-            labels,
+            labels.labels,
             config,
-            none=none,
+            none=none.labels,
+            descriptions={**none.descriptions, **labels.descriptions},
             pool=running.pool,
             saved=request.saved,
             videos=n_videos,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bike_cli.cli.terminal.json_text import JsonObject
-from bike_cli.cli.videos.existing import not_a_record, settings_digest
-from bike_cli.config import RESULTS, SpotConfig
+from bike_cli.cli.videos.existing import describe_descriptions, not_a_record, settings_digest, without_descriptions
+from bike_cli.config import RESULTS, Descriptions, SpotConfig
 from bike_cli.errors import UsageError
 from bike_cli.settings import settings_affecting
 
@@ -48,10 +48,15 @@ class SpotFormat:
 
 
 def spot_format(
-    labels: Sequence[str], none: Sequence[str], config: SpotConfig, saved: SavedClassifier | None
+    labels: Sequence[str],
+    none: Sequence[str],
+    config: SpotConfig,
+    saved: SavedClassifier | None,
+    descriptions: Descriptions | None = None,
 ) -> SpotFormat:
     """Return what all records of a run have in common."""
-    settings = settings_affecting(config, *RESULTS)
+    settings = without_descriptions(settings_affecting(config, *RESULTS))
+    settings |= describe_descriptions(descriptions or {}, config.descriptions)
     del settings["model"]  # each record names it
     # Of a label's segments, fewer are written with --top.
     settings |= {"top": config.top, "none": "\n".join(sorted(none))}

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from bike_cli.cli.terminal.json_text import JsonObject
 from bike_cli.cli.videos.summary import Tally
+from bike_cli.config import Descriptions, DescriptionUse
 from bike_cli.errors import UsageError
 from bike_cli.settings import SettingValue
 from bike_cli.wording import count
@@ -126,6 +127,19 @@ class ExistingRecords:
             raise not_a_record(where)
         self._left[_place(path)] += 1
         return True
+
+
+def without_descriptions(settings: Mapping[str, SettingValue]) -> dict[str, SettingValue]:
+    """Return settings without how descriptions are used: it counts only where there are some."""
+    return {name: value for name, value in settings.items() if name != "descriptions"}
+
+
+def describe_descriptions(descriptions: Descriptions, use: DescriptionUse) -> dict[str, SettingValue]:
+    """Return what stands for the descriptions of labels in the settings of records; empty if none count."""
+    if use == "off" or not any(descriptions.values()):
+        return {}
+    described = sorted((label, list(texts)) for label, texts in descriptions.items() if texts)
+    return {"descriptions": json.dumps([use, described])}
 
 
 def settings_digest(labels: Sequence[str], settings: Mapping[str, SettingValue], saved: str) -> str:

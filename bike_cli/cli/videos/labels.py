@@ -10,6 +10,7 @@ from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from bike_cli.cli.videos.request import VideosRequest
+    from bike_cli.data.labels import LabelSet
 
 
 def check_quotes(request: VideosRequest) -> None:
@@ -23,13 +24,13 @@ def check_quotes(request: VideosRequest) -> None:
         )
 
 
-def labels_of(model: str, request: VideosRequest) -> tuple[str, ...]:
-    """Return the labels of a run: given ones, or those of the classifier or the model.
+def labels_of(model: str, request: VideosRequest) -> LabelSet:
+    """Return the labels of a run: given ones, with their descriptions, or those of the classifier or the model.
 
     Raises:
         UsageError: no labels, or labels given in two ways.
     """
-    from bike_cli.data.labels import parse_labels, read_labels
+    from bike_cli.data.labels import LabelSet, parse_labels, read_label_set
 
     known = request.saved or request.training
     known = known if known is not None and known.labels else None
@@ -39,7 +40,8 @@ def labels_of(model: str, request: VideosRequest) -> tuple[str, ...]:
             f"labels: {request.classifier} has labels already; leave -l and -L out, or add labels with --also"
         )
     if known is not None and not is_given:
-        return (*known.labels, *known.also, *(parse_labels(request.also, "--also") if request.also else ()))
+        also = parse_labels(request.also, "--also") if request.also else ()
+        return LabelSet((*known.labels, *known.also, *also))
     if request.also:
         raise UsageError(
             "--also: adds labels to those of a classifier or a trained model; leave it out, and give all labels with -L"
@@ -47,23 +49,23 @@ def labels_of(model: str, request: VideosRequest) -> tuple[str, ...]:
     if request.labels is not None and request.label_list:
         raise UsageError("labels: both -l and -L were given; choose one")
     if request.labels is not None:
-        return read_labels(request.labels)
+        return read_label_set(request.labels)
     if request.label_list:
-        return parse_labels(request.label_list)
+        return LabelSet(parse_labels(request.label_list))
     raise UsageError(f"labels: missing; add -l {_labels_file(model)}, or -L 'running, jumping', or a --classifier")
 
 
-def phrases_of(request: VideosRequest) -> tuple[str, ...]:
-    """Return the phrases of `--none` and `--none-from`, each once.
+def phrases_of(request: VideosRequest) -> LabelSet:
+    """Return the phrases of `--none` and `--none-from`, each once, with the descriptions of the file.
 
     Raises:
         UsageError: a file that is not a list of phrases, or a list with an empty one.
     """
-    from bike_cli.data.labels import parse_labels, read_labels
+    from bike_cli.data.labels import LabelSet, parse_labels, read_label_set
 
     given = parse_labels(request.none, "--none") if request.none else ()
-    read = () if request.none_from is None else read_labels(request.none_from)
-    return tuple(dict.fromkeys((*given, *read)))
+    read = LabelSet(()) if request.none_from is None else read_label_set(request.none_from)
+    return LabelSet(tuple(dict.fromkeys((*given, *read.labels))), read.descriptions)
 
 
 def _labels_file(model: str) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
+from bike_cli.config import Descriptions
 from bike_cli.data.label_files import read_table
 from bike_cli.data.labelled.train_sets import check_labels, label_of, labels_by_class, lines_by_key
+from bike_cli.data.labels import label_set
 from bike_cli.data.lines import Line, as_lines, check, is_comment, key, nfc, read_text, tidy
 from bike_cli.errors import UsageError
 
@@ -18,10 +21,14 @@ Find = Callable[[str], int | None]
 
 
 class Candidates(NamedTuple):
-    """Classes, in the order of their places: the name of each in files, and the label that a model reads."""
+    """Classes, in the order of their places: the name of each in files, and the label that a model reads.
+
+    `descriptions` are those of labels, by label.
+    """
 
     names: tuple[str, ...]
     labels: tuple[str, ...]
+    descriptions: Descriptions = MappingProxyType({})
 
 
 def read_candidates(path: Path, *, by_id: bool) -> Candidates:
@@ -50,7 +57,8 @@ def read_candidates(path: Path, *, by_id: bool) -> Candidates:
     else:
         table = read_table(text, path)
         listed = list(table.lines)
-        return _checked(table.names or [line.text for line in listed], listed, path)
+        candidates = _checked(table.names or [line.text for line in listed], listed, path)
+        return candidates._replace(descriptions=label_set(table).descriptions)
     ordered = _in_order(lines, path)
     return _checked([str(i) if by_id else line.text for i, line in enumerate(ordered)], ordered, path)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from bike_cli.config import SUBSET
+from bike_cli.config import SUBSET, Descriptions
 from bike_cli.data.labelled.candidates import Candidates, Find, finder, read_candidates
 from bike_cli.data.labelled.class_folders import Side
 from bike_cli.data.labelled.entries import Entry, Listing
@@ -42,6 +42,7 @@ class EvalSet:
         candidates: for each of `splits`, the places of the labels in its own names file, ascending; empty if there is
             one names file for all, or none.
         left_out: videos in annotations that cannot be evaluated.
+        descriptions: for each label that the names file describes, its descriptions.
     """
 
     labels: tuple[str, ...]
@@ -52,6 +53,7 @@ class EvalSet:
     splits: tuple[tuple[int, ...], ...] = ()
     candidates: tuple[tuple[int, ...], ...] = ()
     left_out: tuple[Failure, ...] = ()
+    descriptions: Descriptions = field(default_factory=dict)
 
     def classes_of(self, split: int) -> tuple[int, ...]:
         """Return the places of the labels in a split, ascending.
@@ -114,14 +116,13 @@ def read_eval_set(
         candidates = _candidates(listings, names_files[0] if names_files else None)
     entries = distinct([entry for part in parts for entry in part], multi_label=multi_label)
     # A label may be a number, which is not an id.
-    find = finder(candidates.names) if by_id else finder(*candidates)
+    find = finder(candidates.names) if by_id else finder(candidates.names, candidates.labels)
     if none_of_these is not None:
         candidates, find = _without(none_of_these, candidates, find, entries, needed=needs_none)
     samples = tuple(_sample(entry, find, candidates, names_files) for entry in entries)
     splits, left_out = _splits(parts, entries), tuple(one for listing in listings for one in listing.left_out)
-    return EvalSet(
-        candidates.labels, candidates.names, samples, multi_label, taken, splits, _places_of(own, candidates), left_out
-    )
+    read = (samples, multi_label, taken, splits, _places_of(own, candidates), left_out, candidates.descriptions)
+    return EvalSet(candidates.labels, candidates.names, *read)
 
 
 def _names_files(given: str | Path | Sequence[str | Path] | None, origins: Sequence[str]) -> list[Path]:
@@ -210,14 +211,18 @@ def _united(own: Sequence[Candidates]) -> Candidates:
         for label in candidates.labels:
             labels.setdefault(key(label), label)
     united = tuple(labels.values())
-    return Candidates(united, united)
+    described: dict[str, tuple[str, ...]] = {}
+    for candidates in own:
+        for label, texts in candidates.descriptions.items():
+            described.setdefault(labels[key(label)], texts)
+    return Candidates(united, united, described)
 
 
 def _renamed(
     part: Sequence[Entry], own: Candidates, names_file: Path, united: Candidates, out: str | None, *, by_id: bool
 ) -> list[Entry]:
     """Return the entries of one source with the united labels as their classes, looked up in its own names file."""
-    find = finder(own.names) if by_id else finder(*own)
+    find = finder(own.names) if by_id else finder(own.names, own.labels)
     labels = {key(label): label for label in united.labels}
 
     def label(where: str, name: str) -> str:
@@ -268,7 +273,8 @@ def _without(
     def is_out(name: str) -> bool:
         return key(label_of(name)) == out
 
-    kept = [i for i, pair in enumerate(zip(*given, strict=True)) if not any(map(is_out, pair))]
+    pairs = zip(given.names, given.labels, strict=True)
+    kept = [i for i, pair in enumerate(pairs) if not any(map(is_out, pair))]
     known = {name for entry in entries for name in entry.names} | {*given.names, *given.labels}
     if not any(map(is_out, known)):
         if not needed:
@@ -285,7 +291,9 @@ def _without(
         place = find_given(name)
         return NONE if is_out(name) else None if place is None else new.get(place, NONE)
 
-    return Candidates(*(tuple(texts[i] for i in kept) for texts in given)), find
+    names, labels = (tuple(texts[i] for i in kept) for texts in (given.names, given.labels))
+    described = {label: texts for label, texts in given.descriptions.items() if label in set(labels)}
+    return Candidates(names, labels, described), find
 
 
 def _sample(entry: Entry, find: Find, candidates: Candidates, names_files: Sequence[Path]) -> Sample:

@@ -7,14 +7,16 @@ import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from bike_cli.config import Descriptions
 from bike_cli.data.csv_rows import by_column, csv_rows
 from bike_cli.data.label_files import read_table
 from bike_cli.data.labelled.class_folders import Side
 from bike_cli.data.labelled.entries import ID, Entry, Listing
 from bike_cli.data.labelled.formats import find_listing, keep_labelled
+from bike_cli.data.labels import label_set
 from bike_cli.data.lines import Line, check, is_comment, key, nfc, read_text, tidy
 from bike_cli.data.search import below, is_folder
 from bike_cli.errors import UsageError
@@ -38,6 +40,7 @@ class TrainSet:
             are in Unicode's NFC form, sorted by code points, or ids by value. Each has a sample in `train`.
         train, test, val: sorted by path; test and val are None if the source does not say what they are.
         multi_label: whether a sample may have several labels.
+        descriptions: for each label that the names file describes, its descriptions.
     """
 
     labels: tuple[str, ...]
@@ -46,6 +49,7 @@ class TrainSet:
     test: tuple[Sample, ...] | None
     val: tuple[Sample, ...] | None = None
     multi_label: bool = False
+    descriptions: Descriptions = field(default_factory=dict)
 
 
 def read_labelled(
@@ -74,7 +78,8 @@ def read_labelled(
 
     Args:
         names_file: a CSV file. For list files it begins with `id,name` and is needed; for others it begins with
-            `name,label` and replaces the labels of `label_of`.
+            `name,label` and replaces the labels of `label_of`. Or a file of labels with descriptions, see
+            `read_label_set`.
         test: a separate source of test videos; its classes are among those of `given`.
         root: the folder that relative paths in files start at; None: the folder of each file.
         val: a separate source of validation videos; implies `keep_val`.
@@ -97,12 +102,13 @@ def read_labelled(
     separate = {side: read(name) for side, name in sides.items() if name is not None}
     entries = distinct(_sides(listing, separate, keep_val=keep_val or val is not None), multi_label=multi_label)
     names = _names(entries, origin=listing.origin, by_id=listing.by_id)
-    labels = _labels(names, entries, names_file=names_file, by_id=listing.by_id)
+    labels, descriptions = _labels(names, entries, names_file=names_file, by_id=listing.by_id)
     number = {name: i for i, name in enumerate(names)}
     train_side, test_side, val_side = (
         tuple(_sample(entry, number) for entry in entries if entry.side == side) for side in PURPOSES
     )
-    return TrainSet(labels, tuple(names), train_side, test_side or None, val_side or None, multi_label)
+    sides_read = (train_side, test_side or None, val_side or None)
+    return TrainSet(labels, tuple(names), *sides_read, multi_label, descriptions)
 
 
 def label_of(name: str) -> str:
@@ -240,19 +246,44 @@ def _sample(entry: Entry, number: Mapping[str, int]) -> Sample:
 
 def _labels(
     names: Sequence[str], entries: Sequence[Entry], *, names_file: str | Path | None, by_id: bool
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], Descriptions]:
     where = {name: e.where for e in reversed(entries) for name in e.names}
     if by_id and names_file is None:
         raise UsageError(f"{where[names[0]]}: has an id but no name; give --labels a CSV file that begins with id,name")
     path = None if names_file is None else Path(names_file)
-    given = {} if path is None else labels_by_class(read_text(path, of="labels"), path, by_id=by_id)
+    given, descriptions = ({}, {}) if path is None else _read_names_file(path, names, by_id=by_id)
     lines = [given.get(tidy(name)) or Line(where[name], label_of(name)) for name in names]
     nameless = [name for name in names if by_id and name not in given]
     if nameless:
         raise UsageError(f"{where[nameless[0]]}: id {nameless[0]} has no name in {names_file}; add it there")
     _check_unused(given, names, by_id=by_id)
     check_labels(names, lines)
-    return tuple(line.text for line in lines)
+    labels = tuple(line.text for line in lines)
+    return labels, {label: descriptions[label] for label in labels if label in descriptions}
+
+
+def _read_names_file(path: Path, names: Sequence[str], *, by_id: bool) -> tuple[dict[str, Line], Descriptions]:
+    """Return the labels in a file by class, and their descriptions."""
+    text = read_text(path, of="labels")
+    is_plain = _columns(text) in (set(), set(_header(by_id=by_id)))
+    table = None if is_plain else read_table(text, path)
+    if table is None or not table.descriptions:
+        return labels_by_class(text, path, by_id=by_id), {}
+    described = label_set(table)
+    if by_id or table.names:
+        return labels_by_class(text, path, by_id=by_id), described.descriptions
+    spelled = {key(label_of(name)): tidy(name) for name in names}
+    return {spelled.get(key(label_of(line.text)), line.text): line for line in table.lines}, described.descriptions
+
+
+def _header(*, by_id: bool) -> tuple[str, str]:
+    return ("id", "name") if by_id else ("name", "label")
+
+
+def _columns(text: str) -> set[str]:
+    """Return the cells of the first line of a table."""
+    begin = next((line for line in text.split("\n") if not is_comment(line)), "")
+    return {cell.strip().lower() for cell in begin.split(",")} if begin else set()
 
 
 def labels_by_class(text: str, path: Path, *, by_id: bool) -> dict[str, Line]:
@@ -264,9 +295,8 @@ def labels_by_class(text: str, path: Path, *, by_id: bool) -> dict[str, Line]:
     Raises:
         UsageError: another header, an id that is not a whole number, or a class twice.
     """
-    header = ("id", "name") if by_id else ("name", "label")
-    begin = next((line for line in text.split("\n") if not is_comment(line)), "")
-    if begin and {cell.strip().lower() for cell in begin.split(",")} != set(header):
+    header, columns = _header(by_id=by_id), _columns(text)
+    if columns and columns != set(header):
         table = read_table(text, path)
         keys = [str(id_) for id_ in table.ids] if by_id else [nfc(tidy(name)) for name in table.names]
         if keys:

@@ -1,8 +1,8 @@
 """Saved classifiers: one safetensors file with the tensors of a head, and its settings as JSON in the header.
 
-The header's metadata have the key `bike`, a JSON object with `version` 1, the fields of `SavedClassifier` except
-`head`, and the head's `alpha`, `beta` and `chosen`. Tensors: `weight` [C, D], `bias` [C], `keys` [M, D], `key_classes`
-[M]. Nothing in the file is ever executed.
+The header's metadata have the key `bike`, a JSON object with `version` 1, or 2 for a classifier with descriptions; the
+fields of `SavedClassifier` except `head`, without descriptions if there are none; and the head's `alpha`, `beta` and
+`chosen`. Tensors: `weight` [C, D], `bias` [C], `keys` [M, D], `key_classes` [M]. Nothing in the file is ever executed.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import math
 import stat
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
-from bike_cli.config import AttributeConfig, ClassifyConfig, Pool, SamplingConfig, Spot
+from bike_cli.config import AttributeConfig, ClassifyConfig, Descriptions, DescriptionUse, Pool, SamplingConfig, Spot
 from bike_cli.engine.heads.few_shot import Head
 from bike_cli.engine.models.json_files import parse_json
 from bike_cli.engine.models.weight_files import check_regular, file_status
@@ -30,7 +30,9 @@ from bike_cli.errors import ConfigError, ModelError, first_line, shorten
 from bike_cli.settings import resolve
 
 VERSION = 1
+VERSION_WITH_DESCRIPTIONS = 2  # an earlier bike would ignore them
 KEY = "bike"
+DESCRIBED = ("descriptions", "description_use")
 TENSORS = ("weight", "bias", "keys", "key_classes")
 
 
@@ -48,6 +50,8 @@ class SavedClassifier:
         templates: the texts behind `template`.
         attributes: the lexicon, and the weight of attributes; the weight is a number.
         manifest: the videos that it was fitted to.
+        descriptions: of labels, those that count.
+        description_use: how they were used.
     """
 
     labels: tuple[str, ...]
@@ -64,6 +68,8 @@ class SavedClassifier:
     attributes: AttributeConfig
     head: Head
     manifest: Mapping[str, object]
+    descriptions: Descriptions = field(default_factory=dict)
+    description_use: DescriptionUse = "add"
 
     @property
     def digest(self) -> str:
@@ -71,12 +77,16 @@ class SavedClassifier:
         tensors = {name: getattr(self.head, name) for name in TENSORS}
         labels = (self.labels, self.templates, self.fingerprint)
         description = repr((labels, self.head.alpha, self.head.beta, sorted(self.settings.items())))
+        if self.descriptions:
+            description += repr(sorted(self.descriptions.items()))
         return hashlib.sha256(f"{description} {digest_of_weights(tensors)}".encode()).hexdigest()
 
     @property
     def settings(self) -> dict[str, object]:
         """The settings under which this classifier can be used, by the names of config fields."""
         others = {name: getattr(self, name) for name in ("model", "pool", "spot", "temperature", "template")}
+        if self.descriptions:
+            others["descriptions"] = self.description_use
         return {**asdict(self.sampling), **asdict(self.attributes), **others}
 
 
@@ -90,7 +100,10 @@ def save_classifier(classifier: SavedClassifier, file: Path) -> None:
     tensors = {name: getattr(head, name).contiguous() for name in TENSORS}
     header = {f.name: getattr(classifier, f.name) for f in dataclasses.fields(classifier) if f.name != "head"}
     header |= {"sampling": asdict(classifier.sampling), "attributes": asdict(classifier.attributes)}
-    header |= {"version": VERSION, "alpha": head.alpha, "beta": head.beta, "chosen": dict(head.chosen)}
+    version = VERSION_WITH_DESCRIPTIONS if classifier.descriptions else VERSION
+    if not classifier.descriptions:
+        header = {name: value for name, value in header.items() if name not in DESCRIBED}
+    header |= {"version": version, "alpha": head.alpha, "beta": head.beta, "chosen": dict(head.chosen)}
     text = json.dumps(header, ensure_ascii=True, sort_keys=True)
     file = file.resolve()  # a symbolic link stays a link
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=file.parent) as unfinished:
@@ -118,9 +131,11 @@ def load_classifier(file: Path) -> SavedClassifier:
         raise ModelError(f"{file}: is not a complete bike classifier ({first_line(e)}); {way_out}") from e
     header = header if isinstance(header, dict) else {}
     version = header.get("version")
-    if type(version) is not int or version != VERSION:
-        shown = shorten(version)
-        raise ModelError(f"{file}: is a classifier of version {shown}, but this bike reads {VERSION}; update bike")
+    if type(version) is not int or version not in (VERSION, VERSION_WITH_DESCRIPTIONS):
+        read = f"{VERSION} and {VERSION_WITH_DESCRIPTIONS}"
+        raise ModelError(
+            f"{file}: is a classifier of version {shorten(version)}, but this bike reads {read}; update bike"
+        )
     check_finite(tensors, origin=str(file))
     try:
         return _from_header(header, tensors)
@@ -138,7 +153,7 @@ def _from_header(header: Mapping[str, object], tensors: Mapping[str, torch.Tenso
         beta=_number(header, "beta"),
         chosen={name: _number(chosen, name) for name in chosen},
     )
-    given = {f.name: header[f.name] for f in dataclasses.fields(SavedClassifier) if f.name != "head"}
+    given = {f.name: header[f.name] for f in dataclasses.fields(SavedClassifier) if f.name not in ("head", *DESCRIBED)}
     labels = _texts(header, "labels")
     given |= {"labels": labels, "also": _texts(header, "also"), "templates": _texts(header, "templates")}
     sampling, attributes = given["sampling"], given["attributes"]
@@ -149,11 +164,14 @@ def _from_header(header: Mapping[str, object], tensors: Mapping[str, torch.Tenso
         if not isinstance(given[name], str):
             raise TypeError(f"its {name} is not a string")
     fields = {name: given[name] for name in ("model", "pool", "spot", "temperature", "template")}
-    config = resolve(ClassifyConfig, flags={**sampling, **attributes, **fields}, environment={})
+    described = _descriptions(header, labels) if header["version"] == VERSION_WITH_DESCRIPTIONS else {}
+    use = {"descriptions": header["description_use"]} if described else {}
+    config = resolve(ClassifyConfig, flags={**sampling, **attributes, **fields, **use}, environment={})
     if None in fields.values() or (asdict(config.sampling), asdict(config.attributes)) != (sampling, attributes):
         raise ValueError("its settings are incomplete")
     _check_head(head, len(labels))
-    return SavedClassifier(**{**given, "sampling": config.sampling, "attributes": config.attributes}, head=head)  # type: ignore[arg-type]
+    given |= {"sampling": config.sampling, "attributes": config.attributes}
+    return SavedClassifier(**given, head=head, descriptions=described, description_use=config.descriptions)  # type: ignore[arg-type]
 
 
 def _number(header: Mapping[str, object], name: str) -> float:
@@ -168,6 +186,13 @@ def _texts(header: Mapping[str, object], name: str) -> tuple[str, ...]:
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise TypeError(f"its {name} are not strings")
     return tuple(texts)
+
+
+def _descriptions(header: Mapping[str, object], labels: tuple[str, ...]) -> Descriptions:
+    given = header["descriptions"]
+    if not isinstance(given, dict) or not given or not set(given) <= set(labels):
+        raise ValueError("its descriptions are not of its labels")
+    return {label: _texts(given, label) for label in given}
 
 
 def _check_head(head: Head, classes: int) -> None:

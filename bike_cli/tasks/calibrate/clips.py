@@ -19,7 +19,8 @@ from bike_cli.inference.classifier import Scores
 from bike_cli.inference.conditions import resolve_attribute_weight
 from bike_cli.inference.contents import digests_of
 from bike_cli.inference.features import EncodedVideo, Features, Shelf
-from bike_cli.inference.prepare import open_shelf, prepare, unknown_labels
+from bike_cli.inference.label_texts import unknown_labels
+from bike_cli.inference.prepare import open_shelf, prepare
 from bike_cli.records import Failure, Sample, Timings
 from bike_cli.tasks.calibrate.reading import check_single_labels
 from bike_cli.video.workers.pool import DecodePool

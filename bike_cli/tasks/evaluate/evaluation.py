@@ -144,7 +144,8 @@ class Evaluation:
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise UsageError(f"systems: two are named {twice!r}; give each its own name")
         check_protocol(self.config, self.eval_set)
-        self._classifiers = [prepare(system.engine, self.eval_set.labels, system.config) for system in self.systems]
+        labels, described = self.eval_set.labels, self.eval_set.descriptions
+        self._classifiers = [prepare(s.engine, labels, s.config, descriptions=described) for s in self.systems]
         weights = [0.0 if c.branch is None else c.branch.weight for c in self._classifiers]
         check_attributes(self.config, max(weights))
         self._engines = list(dict.fromkeys(engine for c in self._classifiers for engine in c.engines))
@@ -293,4 +294,5 @@ def provenance(classifier: Classifier) -> Provenance:
         attribute_weight=0.0 if branch is None else branch.weight,
         attribute_model=None if branch is None or branch.engine is engine else branch.engine.name,
         source=None if source is None else WeightsSource(**asdict(source)),
+        descriptions=config.descriptions if classifier.descriptions else None,
     )

@@ -80,6 +80,7 @@ class Provenance:
         attribute_weight: weight of the attributes in the score.
         attribute_model: model that finds attributes; None if it is `model`.
         source: where its weights, or those that its training started from, were downloaded; None for other weights.
+        descriptions: how descriptions of labels were used, `add` or `only`; None without descriptions.
     """
 
     model: str
@@ -92,6 +93,7 @@ class Provenance:
     attribute_weight: float
     attribute_model: str | None
     source: WeightsSource | None = None
+    descriptions: str | None = None
 
 
 @dataclass(frozen=True)

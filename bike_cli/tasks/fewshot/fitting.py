@@ -139,6 +139,8 @@ class Fitting:
             attributes=replace(config.attributes, attribute_weight=0.0 if branch is None else branch.weight),
             head=self._fit(method, drawn, shots),
             manifest={"seed": config.seed, "shots": shots, "videos": videos},
+            descriptions=classifier.descriptions,
+            description_use=config.descriptions if classifier.descriptions else "add",
         )
 
     # -- one draw ----------------------------------------------------------------------------------------------------

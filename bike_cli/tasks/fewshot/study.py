@@ -18,6 +18,7 @@ from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.engine.towers.neighbours import check_trainable
 from bike_cli.errors import UsageError
 from bike_cli.inference.contents import digest_of_all
+from bike_cli.inference.label_texts import check_no_descriptions
 from bike_cli.inference.prepare import prepare
 from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Clip, Failure, Prediction, Sample, Timings
@@ -64,7 +65,12 @@ class Study:
         self._pool, self._processes = pool, processes or ProcessGroup()
         self._drawing = Drawing(labelled, config)
         labels = labelled.labels
-        self._classifier = prepare(engine, labels, config, from_videos=len(labels), shows_attributes=False)
+        described = labelled.descriptions
+        if TRAINED in self.methods:
+            check_no_descriptions(described, config.descriptions, f"the method {TRAINED} trains with templates alone")
+        self._classifier = prepare(
+            engine, labels, config, descriptions=described, from_videos=len(labels), shows_attributes=False
+        )
         self._drawing.draws()  # report what cannot work before anything is read
         self._reading = Reading(labelled, self._drawing, self._classifier, pool, self._processes, self.spent)
         self._fitting: Fitting | None = None

@@ -23,7 +23,8 @@ from bike_cli.engine.engine import Engine
 from bike_cli.engine.models.parts import new_attribute
 from bike_cli.engine.scoring import fuse
 from bike_cli.engine.spotting import ClassTexts
-from bike_cli.inference.prepare import encode_labels, open_shelf
+from bike_cli.inference.label_texts import encode_labels
+from bike_cli.inference.prepare import open_shelf
 from bike_cli.inference.processes import ProcessGroup
 from bike_cli.records import Failure, Sample, VideoFeatures
 from bike_cli.tasks.finetune.loading import multi_hot, plan_batches, steps_per_epoch

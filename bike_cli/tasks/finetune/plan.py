@@ -24,7 +24,7 @@ from bike_cli.engine.towers.augmentation import Augmentation
 from bike_cli.engine.towers.neighbours import check_trainable
 from bike_cli.engine.voters import Voters, voters
 from bike_cli.errors import ConfigError, UsageError
-from bike_cli.inference.prepare import encode_labels, warn_of_unknown
+from bike_cli.inference.label_texts import check_no_descriptions, encode_labels, warn_of_unknown
 from bike_cli.records import Sample
 from bike_cli.settings import settings_affecting
 from bike_cli.tasks.finetune.learner import TextTraining
@@ -108,6 +108,7 @@ def plan_run(engine: Engine, labelled: TrainSet, config: FinetuneConfig) -> RunP
     """
     if config.learning.branch != "attributes":
         check_trainable(engine.encoder.model.visual, engine.name)
+    check_no_descriptions(labelled.descriptions, config.descriptions, "bike finetune trains with templates alone")
     loss = choose_loss(config, multi_label=labelled.multi_label)
     train, val = split_sides(labelled, fraction=config.keeping.val_fraction, seed=config.learning.seed)
     has_new_head = config.learning.head != "none" and engine.temporal_head is None
@@ -202,6 +203,7 @@ def _settings(
     has_new_head: bool,
 ) -> RunSettings:
     values = settings_affecting(config, *RESULTS)
+    del values["descriptions"]  # they are refused, and earlier runs do not have it
     del values["model"]  # a run may be resumed from a copy: the fingerprint identifies the weights
     data = hashlib.sha256()
     for side in sides:

@@ -256,11 +256,11 @@ def test_a_missing_model_is_refused(tmp_path: Path) -> None:
     assert_refused(tmp_path, "no such classifier")
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, [], 1.5])
+@pytest.mark.parametrize("version", [0, 3, "1", None, [], 1.5])
 def test_another_version_is_refused(file: Path, version: object) -> None:
     rewritten(file, lambda header, _: header.update(version=version))
 
-    assert_refused(file, f"version {re.escape(str(version))}, but this bike reads 1; update bike")
+    assert_refused(file, f"version {re.escape(str(version))}, but this bike reads 1 and 2; update bike")
 
 
 @pytest.mark.parametrize("header", [[], 1, None, "x", {}], ids=repr)
@@ -479,3 +479,28 @@ def test_a_classifier_given_as_a_model_names_the_right_flag(file: Path) -> None:
     assert str(caught.value.args[0]) == (
         f"{file}: is a saved classifier, not a model; use bike classify --classifier {file}"
     )
+
+
+def test_descriptions_are_kept_and_need_a_newer_version(tmp_path: Path) -> None:
+    plain, described = (
+        a_classifier(),
+        a_classifier(descriptions={"走る": ("a person runs", "fast")}, description_use="only"),
+    )
+    for name, classifier in (("plain", plain), ("described", described)):
+        save_classifier(classifier, tmp_path / name)
+    headers = {name: json.loads(safe_open(tmp_path / name, "pt").metadata()[KEY]) for name in ("plain", "described")}
+    restored = load_classifier(tmp_path / "described")
+
+    assert (headers["plain"]["version"], headers["described"]["version"]) == (1, 2)
+    assert not {"descriptions", "description_use"} & set(headers["plain"])
+    assert (restored.descriptions, restored.description_use) == (described.descriptions, "only")
+    assert restored.settings == {**plain.settings, "descriptions": "only"}
+    assert restored.digest == described.digest != plain.digest
+    assert load_classifier(tmp_path / "plain").descriptions == {}
+
+
+@pytest.mark.parametrize("given", [{}, {"juggling": ["a"]}, {"走る": "a"}, ["走る"], None], ids=repr)
+def test_descriptions_of_other_labels_are_refused(file: Path, given: object) -> None:
+    rewritten(file, lambda header, _: header.update(version=2, descriptions=given, description_use="add"))
+
+    assert_refused(file, "is not a complete bike classifier")
