@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import struct
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import open_clip
 import torch
 
 import bike_cli as bike
-from bike_cli.config import Recipe
+from bike_cli.config import Device, Precision, Recipe
 from bike_cli.data.inputs import find_sources
 from bike_cli.engine.engine import assemble
 from bike_cli.engine.models.parts import Checkpoint, build_clip
@@ -67,7 +68,11 @@ def copies(folder: Path | None, count: int, into: Path, *, different: bool = Fal
     Args:
         different: append some bytes that no decoder reads, so that the content of all copies differs.
     """
-    videos = find_videos(folder, into)
+    return copies_of(find_videos(folder, into), count, into, different=different)
+
+
+def copies_of(videos: Sequence[Path], count: int, into: Path, *, different: bool = False) -> list[str]:
+    """Write `count` copies of some videos; see `copies`."""
     paths = []
     for i in range(count):
         video = videos[i % len(videos)]
@@ -79,11 +84,13 @@ def copies(folder: Path | None, count: int, into: Path, *, different: bool = Fal
     return paths
 
 
-def engine_of(model: str, *, precision: str = "auto", compiled: bool = False) -> bike.Engine:
+def engine_of(
+    model: str, *, device: Device = "auto", precision: Precision = "auto", compiled: bool = False
+) -> bike.Engine:
     """Load a model of bike, or build an architecture of open_clip with random weights."""
     config = open_clip.get_model_config(model)
     if config is None:
-        engine = bike.load(model, precision=precision, compile=compiled)
+        engine = bike.load(model, device, precision, compile=compiled)
         spare_threads(engine.encoder.model)
         return engine
     torch.manual_seed(0)
@@ -91,4 +98,4 @@ def engine_of(model: str, *, precision: str = "auto", compiled: bool = False) ->
     side = clip.visual.image_size
     recipe = ImageRecipe(side if isinstance(side, int) else side[0], mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     checkpoint = Checkpoint(model, clip, config, recipe, Recipe())
-    return assemble(checkpoint, place("auto", precision), compiled=compiled)
+    return assemble(checkpoint, place(device, precision), compiled=compiled)

@@ -12,7 +12,6 @@ import sys
 import tempfile
 import threading
 import time
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -96,16 +95,16 @@ def _resident(root: int) -> dict[int, int]:
     return memory
 
 
-def big_picture(path: Path, *, seconds: int) -> Path:
-    """Write a 1080p video of moving noise bands."""
+def big_picture(path: Path, *, seconds: int, fps: int = 25) -> Path:
+    """Write a 1080p video of moving noise bands, with a keyframe every 50 frames."""
     import numpy as np
 
     rng = np.random.default_rng(0)
     wide = rng.integers(0, 256, (1080, 2400, 3), dtype=np.uint8)
     with av.open(path, "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast", "g": "50", "crf": "35"})
+        stream = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "g": "50", "crf": "35"})
         stream.width, stream.height, stream.pix_fmt = 1920, 1080, "yuv420p"
-        for i in range(25 * seconds):
+        for i in range(fps * seconds):
             picture = np.ascontiguousarray(wide[:, i : i + 1920])
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
@@ -119,7 +118,8 @@ def repeated(clip: Path, path: Path, *, times: int) -> Path:
         copy = out.add_stream_from_template(stream)
         packets = [packet for packet in source.demux(stream) if packet.pts is not None and packet.dts is not None]
         assert stream.time_base is not None
-        length = round(Fraction(len(packets), 25) / stream.time_base)
+        assert stream.average_rate is not None
+        length = round(len(packets) / stream.average_rate / stream.time_base)
         starts = [(packet.pts or 0, packet.dts or 0) for packet in packets]
         for i in range(times):
             for packet, (pts, dts) in zip(packets, starts, strict=True):

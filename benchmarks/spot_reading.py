@@ -8,7 +8,6 @@ two batches in shared memory. The long video repeats the packets of a short one.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,7 @@ import numpy as np
 
 from benchmarks.material import write_clip
 from benchmarks.memory import big_picture, repeated
-from benchmarks.stream_peak import children
+from benchmarks.processes import cpu_s
 from bike_cli.config import DecodingConfig
 from bike_cli.records import Source
 from bike_cli.video.streams.values import StreamEnd, StreamRequest
@@ -33,7 +32,6 @@ RATES = (1, 2, 4)
 SIZES = ((568, 320, 240), (1920, 1080, 40))  # width, height, seconds
 EXACT_TARGET, DRAFT_TARGET, GROWTH_TARGET_MIB = 1.25, 0.7, 100
 MIB = 2**20
-TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -69,22 +67,6 @@ def report_cpu(film: Path, title: str, runs: int) -> None:
         print(f"  {name:14}{best[name]:8.3f} s{median[name]:7.2f}", flush=True)
 
 
-def cpu_s(work: Callable[[], object]) -> float:
-    """Return the CPU time of some work in seconds, in this process and in workers that end with it."""
-    start_s = time.process_time() + _workers_cpu_s()
-    work()
-    return time.process_time() + _workers_cpu_s() - start_s
-
-
-def _workers_cpu_s() -> float:
-    """Return the CPU time of all workers that ended: the fork server waits for them."""
-    total = 0
-    for pid in children(os.getpid()):
-        fields = (Path("/proc") / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()
-        total += int(fields[13]) + int(fields[14])  # of its children, in user mode and in the kernel
-    return total * TICK_S
-
-
 def decode_bare(film: Path) -> int:
     """Decode all frames with PyAV alone."""
     with av.open(str(film)) as container:
@@ -98,7 +80,6 @@ def stream(film: Path, request: StreamRequest) -> StreamEnd:
     with FrameStream(Source.at(film), request, DecodingConfig(decode_timeout=600)) as frames:
         for event in frames:
             end = event  # the frames of the event before are freed, as after encoding
-    time.sleep(0.1)  # until the fork server has seen the end of the worker
     if not isinstance(end, StreamEnd) or len(end.missing):
         raise SystemExit(f"{film}: {end}")
     return end
