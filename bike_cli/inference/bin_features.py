@@ -15,6 +15,8 @@ from bike_cli.records import FrameTimes, Source, VideoFeatures
 from bike_cli.video.streams.values import StreamEnd
 
 CHUNK = 1024  # bins of a row in the store: 2 MiB with ViT-B
+KEY_BYTES = 4
+MOST_PARTS = 256**KEY_BYTES - 1
 UNKNOWN, MISSING = -2, -1  # instead of the place of a bin's frame
 
 
@@ -86,20 +88,24 @@ class Bins:
     end: VideoEnd | None = None
 
     @property
-    def first_unknown(self) -> int:
-        """The first bin that must be read; the number of bins if there is none."""
-        for i in range(len(self.chunks) + 1):
-            if i not in self.chunks:
-                return CHUNK * i
-            unknown = np.flatnonzero(self.chunks[i].places == UNKNOWN)
-            if len(unknown):
-                return CHUNK * i + int(unknown[0])
-        raise AssertionError("a number of chunks has no first that is missing")
+    def unknown(self) -> list[tuple[int, int | None]]:
+        """The ranges of bins that must be read, [start, stop): in order; None is the end of the video."""
+        n_bins = CHUNK * (max(self.chunks, default=-1) + 1) if self.end is None else self.end.n_bins
+        is_unknown = np.ones(n_chunks(n_bins) * CHUNK, bool)
+        for i, chunk in self.chunks.items():
+            is_unknown[CHUNK * i : CHUNK * (i + 1)] = chunk.places == UNKNOWN
+        edges = np.flatnonzero(np.diff(is_unknown[:n_bins], prepend=False, append=False)).tolist()
+        ranges: list[tuple[int, int | None]] = list(zip(edges[::2], edges[1::2], strict=True))
+        if self.end is None and (not ranges or ranges[-1][1] != n_bins):
+            ranges.append((n_bins, None))
+        elif ranges:  # only the stream of the last bin says how a video ends
+            ranges[-1] = ranges[-1][0], None
+        return ranges
 
     @property
     def is_complete(self) -> bool:
         """Whether all bins of the video are known."""
-        return self.end is not None and self.first_unknown >= self.end.n_bins
+        return self.end is not None and not self.unknown
 
     @property
     def unstored(self) -> Iterator[tuple[int, NDArray[np.int64], Chunk]]:
@@ -177,15 +183,18 @@ class ChunkShelf:
     recipe: bytes
 
     def stored(self, content: bytes, dim: int) -> Bins:
-        """Return the bins of a file with these bytes that the store has, from the first one on."""
+        """Return the bins of a file with these bytes that the store has."""
         bins = Bins(dim)
-        while (row := self.store.features(content, self._key(len(bins.chunks) + 1))) is not None:
+        for key in self.store.recipes(content, self._key(1), self._key(MOST_PARTS)):
+            row = self.store.features(content, key)
+            if row is None:  # damaged
+                continue
             assert row.timeline.positions is not None
             chunk = Chunk.unknown(dim)
             n_bins = row.frames.shape[1]
             chunk.frames[:n_bins], chunk.places[:n_bins] = row.frames[0], row.timeline.positions[0]
             chunk.is_stored = True
-            bins.chunks[len(bins.chunks)] = chunk
+            bins.chunks[int.from_bytes(key[-KEY_BYTES:], "big") - 1] = chunk
         row = self.store.features(content, self._key(0))
         if row is not None:
             assert row.timeline.positions is not None
@@ -207,4 +216,4 @@ class ChunkShelf:
             self.store.keep(content, self._key(0), VideoFeatures(source, torch.zeros(1, 1, 1), times))
 
     def _key(self, part: int) -> bytes:
-        return self.recipe + part.to_bytes(4, "big")
+        return self.recipe + part.to_bytes(KEY_BYTES, "big")

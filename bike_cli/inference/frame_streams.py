@@ -41,7 +41,7 @@ class _Video:
     stamp: bytes | None = None  # of the file before it was read; None: the store cannot use it
     content: bytes | None = None  # digest of the file's bytes; None: the features are not stored
     bins: Bins = field(default_factory=lambda: Bins(0))
-    streams: int = 0  # that are still being read
+    streams: int = 0  # that are still being read, or wait for a worker
     filled: dict[int, int] = field(default_factory=dict)  # end of the bins of each stream, by its number
     ends: dict[int, StreamEnd] = field(default_factory=dict)  # by the number of the stream
     failure: Failure | None = None
@@ -120,19 +120,24 @@ class FrameStreams:
             self._calls.put(partial(self._begin, self._taken, given))
             self._taken += 1
 
-    def _read(self, video: _Video, part: int, request: StreamRequest) -> None:
+    def _read(self, video: _Video, part: int, request: StreamRequest, workers: threading.Semaphore) -> None:
         taken = threading.Semaphore(0)
-        self._reading.add(taken)
-        try:
-            with FrameStream(video.source, request, self._decoding) as stream:
-                for item in stream:
-                    # The worker decodes the next batch meanwhile, and reuses the memory of this one after it.
-                    self._calls.put(partial(self._take, video, part, item, taken))
-                    taken.acquire()
-                    if self._is_over.is_set():
-                        return
-        finally:
-            self._reading.discard(taken)
+        with workers:
+            self._reading.add(taken)
+            try:
+                if not self._is_over.is_set():
+                    self._stream(video, part, request, taken)
+            finally:
+                self._reading.discard(taken)
+
+    def _stream(self, video: _Video, part: int, request: StreamRequest, taken: threading.Semaphore) -> None:
+        with FrameStream(video.source, request, self._decoding) as stream:
+            for item in stream:
+                # The worker decodes the next batch meanwhile, and reuses the memory of this one after it.
+                self._calls.put(partial(self._take, video, part, item, taken))
+                taken.acquire()
+                if self._is_over.is_set():
+                    return
 
     # -- in the caller's thread ----------------------------------------------------------------------------------
 
@@ -176,15 +181,19 @@ class FrameStreams:
             logger.info("%s: features from the cache", video.source.id)
             self._finish(video, bins.features(video.source, self._request.fps))
             return
-        if bins.first_unknown:
-            logger.info("%s: features up to frame %d from the cache", video.source.id, bins.first_unknown)
+        if bins.chunks:
+            logger.info("%s: a part of the features from the cache", video.source.id)
         self._spent.decoded += 1
-        request = StreamRequest(self._request.fps, self._request.draft, first_bin=bins.first_unknown)
-        requests = split(video.source, request, self._parts, self._decoding) if self._parts > 1 else [request]
+        fps, draft = self._request.fps, self._request.draft
+        requests = [StreamRequest(fps, draft, first_bin=start, end_bin=stop) for start, stop in bins.unknown]
+        idle = self._parts - len(requests)
+        if idle > 0:  # the last range is the longest one, unless a run with several workers was killed
+            requests[-1:] = split(video.source, requests[-1], idle + 1, self._decoding)
         video.streams = len(requests)
         video.filled = {part: one.first_bin for part, one in enumerate(requests)}
+        workers = threading.Semaphore(self._parts)
         for part, one in enumerate(requests):
-            reading: Future[None] = concurrent.thread(self._read)(video, part, one)
+            reading: Future[None] = concurrent.thread(self._read)(video, part, one, workers)
             reading.add_done_callback(lambda done: self._calls.put(done.result))  # which raises its error, if any
 
     def _take(

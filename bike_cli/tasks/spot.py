@@ -117,7 +117,8 @@ def prepare_localiser(
         UsageError: see `spot`.
     """
     _check(engine, labels, config, none)
-    fps = config.fps or (FPS if engine.temporal_head is None else FPS_WITH_HEAD)
+    # A float, as in a command line: the store tells 4 from 4.0.
+    fps = float(config.fps or (FPS if engine.temporal_head is None else FPS_WITH_HEAD))
     if config.min_duration < 1 / fps:
         raise UsageError(
             f"min_duration is {config.min_duration:g} s, shorter than a frame at {fps:g} per second; give a longer "

@@ -103,8 +103,27 @@ def test_a_run_that_was_killed_continues_after_its_last_whole_chunk(shelf: Chunk
     shelf.keep(CONTENT, SOURCE, begun)
 
     found = shelf.stored(CONTENT, DIM)
-    assert found.first_unknown == CHUNK
+    assert found.unknown == [(CHUNK, None)]
     assert not found.is_complete
     found.add(*frames_of((CHUNK + 2) // 3 * 3, N_BINS), after=CHUNK)
     found.close(end_of(N_BINS))
     check(found.features(SOURCE, 2.0))
+
+
+def test_chunks_of_a_part_in_the_middle_are_found_again(shelf: ChunkShelf) -> None:
+    begun = Bins(DIM)
+    for first, end in ((0, CHUNK + 500), (2 * CHUNK - 2, 3 * CHUNK + 6)):
+        begun.add(*frames_of(first, end), after=first)
+    shelf.keep(CONTENT, SOURCE, begun)
+
+    assert shelf.stored(CONTENT, DIM).unknown == [(CHUNK, 2 * CHUNK), (3 * CHUNK, None)]
+
+
+def test_a_chunk_that_is_lost_is_read_again(shelf: ChunkShelf) -> None:
+    whole = filled()
+    shelf.keep(CONTENT, SOURCE, whole)
+    found = shelf.stored(CONTENT, DIM)
+    del found.chunks[1]
+
+    assert found.unknown == [(CHUNK, None)]
+    assert not found.is_complete

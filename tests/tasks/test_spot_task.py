@@ -144,6 +144,14 @@ def test_features_of_other_frames_are_not_mixed(tiny: Engine, match: Path, chang
     assert spent.decoded == 1
 
 
+def test_whole_numbers_of_frames_per_second_are_the_same_in_any_type(tiny: Engine, match: Path) -> None:
+    spotted(tiny, match)
+    spent = Timings()
+    spotted(tiny, match, replace(CONFIG, fps=4), spent=spent)
+
+    assert spent.decoded == 0
+
+
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[StreamRequest]]:
     """What workers are asked to read."""

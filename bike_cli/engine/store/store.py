@@ -38,6 +38,7 @@ _LOOKUP = (
     "LEFT JOIN features x ON x.content = f.content AND x.recipe = ? WHERE f.path = ? AND f.stamp = ?"
 )
 _FEATURES = f"SELECT x.id, x.last_used, {_CELLS} FROM features x WHERE x.content = ? AND x.recipe = ?"
+_RECIPES = "SELECT x.recipe FROM features x WHERE x.content = ? AND x.recipe BETWEEN ? AND ?"
 _KEEP = (
     f"INSERT OR REPLACE INTO features (content, recipe, last_used, {', '.join(COLUMNS)}) "
     f"VALUES ({', '.join('?' * (3 + len(COLUMNS)))})"
@@ -110,9 +111,10 @@ class Store:
             if name in self._pending.files:
                 known, pending = self._pending.files[name]
                 return Lookup(pending, self.features(pending, recipe)) if known == stamp else Lookup()
-            row = self._one(_LOOKUP, (recipe, name, stamp))
-            if row is None:
+            rows = self._rows(_LOOKUP, (recipe, name, stamp))
+            if not rows:
                 return Lookup()
+            row = rows[0]
             content, written = row[:2]
             if not isinstance(content, bytes) or checksum((name, stamp, content)) != written:
                 self._pending.bad_files.add(name)
@@ -137,7 +139,18 @@ class Store:
             StoreError: the store is damaged.
         """
         with self._lock:
-            return self._unpacked(content, recipe, self._one(_FEATURES, (content, recipe)) or (None,))
+            return self._unpacked(content, recipe, next(iter(self._rows(_FEATURES, (content, recipe))), (None,)))
+
+    def recipes(self, content: bytes, first: bytes, last: bytes) -> list[bytes]:
+        """Return the recipes from `first` to `last` under which a content has features, in order.
+
+        Raises:
+            StoreError: the store is damaged.
+        """
+        with self._lock:
+            pending = {recipe for other, recipe in self._pending.rows if other == content and first <= recipe <= last}
+            stored = {recipe for (recipe,) in self._rows(_RECIPES, (content, first, last)) if isinstance(recipe, bytes)}
+            return sorted(pending | stored)
 
     def keep(self, content: bytes, recipe: bytes, features: VideoFeatures) -> None:
         """Store features.
@@ -169,7 +182,7 @@ class Store:
             if not self._can_write or pending == _Pending():
                 return
             try:
-                self._write(pending)
+                _write(self._connection, pending)
             except sqlite3.ProgrammingError:
                 raise
             except sqlite3.OperationalError as e:
@@ -208,18 +221,18 @@ class Store:
             before = None if unused_days is None else time.time() - 24 * 3600 * unused_days
             return evict(self._connection, self.file, max_bytes=max_bytes, unused_since=before)
 
-    def _one(self, query: str, parameters: Sequence[object]) -> Sequence[object] | None:
+    def _rows(self, query: str, parameters: Sequence[object]) -> Sequence[Sequence[object]]:
         try:
-            row: Sequence[object] | None = self._connection.execute(query, parameters).fetchone()
+            rows: Sequence[Sequence[object]] = self._connection.execute(query, parameters).fetchall()
         except sqlite3.ProgrammingError:
             raise  # a bug: the store is closed
         except sqlite3.OperationalError as e:
             if self._can_write:  # otherwise a full disk, say, was reported before
                 self._warn("read", f"cannot be read now ({e}); continuing without it")
-            return None
+            return ()
         except DAMAGED as e:
             raise damaged(self.file, e) from e
-        return row
+        return rows
 
     def _unpacked(self, content: bytes, recipe: bytes, found: Sequence[object]) -> StoredFeatures | None:
         """Return the features in a row (id, last use, cells), or else the pending ones."""
@@ -248,24 +261,25 @@ class Store:
         if self._pending.is_full or time.monotonic() - self._written_at >= BATCH_S:
             self.flush()
 
-    def _write(self, pending: _Pending) -> None:
-        """Write all in one transaction, or nothing."""
-        now, run = int(time.time()), self._connection.executemany
-        with self._connection:  # commits, or rolls back: an open transaction would block other processes
-            self._connection.execute("BEGIN IMMEDIATE")
-            run("DELETE FROM features WHERE id = ?", [(row,) for row in pending.bad_rows])
-            run("DELETE FROM files WHERE path = ?", [(path,) for path in pending.bad_files])
-            run("UPDATE features SET last_used = ? WHERE id = ?", [(when, row) for row, when in pending.used.items()])
-            files = [(path, *known, checksum((path, *known))) for path, known in pending.files.items()]
-            run("INSERT OR REPLACE INTO files (path, stamp, content, checksum) VALUES (?, ?, ?, ?)", files)
-            run(_KEEP, [(*key, now, *row) for key, row in pending.rows.items()])
-            texts = [(recipe, text.encode("utf-8", "surrogatepass")) for recipe, text in pending.recipes.items()]
-            run("INSERT OR REPLACE INTO recipes (recipe, description) VALUES (?, ?)", texts)
-
     def _warn(self, kind: str, fact: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
             logger.warning("%s: %s", self.file, fact)
+
+
+def _write(connection: sqlite3.Connection, pending: _Pending) -> None:
+    """Write all in one transaction, or nothing."""
+    now, run = int(time.time()), connection.executemany
+    with connection:  # commits, or rolls back: an open transaction would block other processes
+        connection.execute("BEGIN IMMEDIATE")
+        run("DELETE FROM features WHERE id = ?", [(row,) for row in pending.bad_rows])
+        run("DELETE FROM files WHERE path = ?", [(path,) for path in pending.bad_files])
+        run("UPDATE features SET last_used = ? WHERE id = ?", [(when, row) for row, when in pending.used.items()])
+        files = [(path, *known, checksum((path, *known))) for path, known in pending.files.items()]
+        run("INSERT OR REPLACE INTO files (path, stamp, content, checksum) VALUES (?, ?, ?, ?)", files)
+        run(_KEEP, [(*key, now, *row) for key, row in pending.rows.items()])
+        texts = [(recipe, text.encode("utf-8", "surrogatepass")) for recipe, text in pending.recipes.items()]
+        run("INSERT OR REPLACE INTO recipes (recipe, description) VALUES (?, ?)", texts)
 
 
 def open_store(config: StoreConfig) -> Store | None:
