@@ -414,7 +414,7 @@ RECORDED_BY_FEWSHOT_0_1 = (RECORDED_BY_EVAL_0_1 | {"test_fraction"}) - {
     ("config", "recorded"),
     [
         (FinetuneConfig(), RECORDED_BY_FINETUNE_0_1 | {"model"}),
-        (EvalConfig(), RECORDED_BY_EVAL_0_1 | {"tiou"}),
+        (EvalConfig(), RECORDED_BY_EVAL_0_1 | {"tiou", "fps", "min_duration", "threshold", "exclusive"}),
         (FewshotConfig(), RECORDED_BY_FEWSHOT_0_1),
     ],
 )

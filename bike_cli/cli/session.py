@@ -62,6 +62,14 @@ class Session:
 
             return load_configured(self._config.engine)
 
+    def load_several(self, models: Sequence[str]) -> dict[str, Engine]:
+        """Load models in this process alone; return them by name."""
+        self.start(models)
+        with loading(", ".join(models), quiet=self.quiet):
+            from bike_cli.engine.engine import load_configured
+
+            return {name: load_configured(replace(self._config.engine, model=name)) for name in models}
+
     def load_in_each_process(self, models: Sequence[str]) -> tuple[dict[str, Engine], ProcessGroup]:
         """Load models in every process that a launcher started, and connect the processes until the session ends."""
         self.start(models)

@@ -1,19 +1,12 @@
 """Every default of bike, and nowhere else: dataclasses whose fields carry their flags, help and effects.
 
-`fields.py` has the helper that describes a field, `sections.py` what commands share, `commands.py` and `finetune.py`
-the configurations of the commands. They import nothing but the standard library and `errors`.
+`fields.py` has the helper that describes a field, `sections.py` what commands share, and `commands.py`,
+`evaluation.py`, `finetune.py` and `spot.py` the configurations of the commands. They import nothing but the standard
+library and `errors`.
 """
 
-from bike_cli.config.commands import (
-    SUBSET,
-    CalibrateConfig,
-    ClassifyConfig,
-    DrawConfig,
-    EvalConfig,
-    FewshotConfig,
-    Protocol,
-    VideoConfig,
-)
+from bike_cli.config.commands import CalibrateConfig, ClassifyConfig, DrawConfig, FewshotConfig, VideoConfig
+from bike_cli.config.evaluation import SUBSET, EvalConfig, Protocol
 from bike_cli.config.fields import RESULTS, Affects, Flag, flag, flag_of
 from bike_cli.config.finetune import (
     BatchConfig,

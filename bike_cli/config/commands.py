@@ -1,11 +1,10 @@
-"""The configurations of `bike classify`, `bike calibrate`, `bike fewshot` and `bike eval`."""
+"""The configurations of `bike classify`, `bike calibrate` and `bike fewshot`, and what commands share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
-from bike_cli.config.fields import DATA, LEARNING, METRICS, OUTPUT, TEXTS, check_at_least, flag
+from bike_cli.config.fields import DATA, LEARNING, OUTPUT, TEXTS, check_at_least, flag
 from bike_cli.config.sections import (
     AttributeConfig,
     DecodingConfig,
@@ -17,14 +16,9 @@ from bike_cli.config.sections import (
     StoreConfig,
     check_decoder,
 )
-from bike_cli.config.thresholds import ACTIVITYNET, AUTO, THUMOS14, Thresholds
 from bike_cli.errors import ConfigError
 
-Protocol = Literal["standard", "zeroshot-full", "zeroshot-half", "k600", "fewshot", "multilabel", "anet", "detection"]
-
-MOST_RESAMPLES = 100_000
 MOST_PROMISED = 0.5  # share of the videos of known labels that may be rejected
-SUBSET = "validation"  # of ActivityNet annotations
 
 
 @dataclass(frozen=True)
@@ -188,65 +182,3 @@ class FewshotConfig(DrawConfig):
         super().__post_init__()
         if self.test_fraction is not None and not 0 < self.test_fraction < 1:
             raise ConfigError(f"test_fraction is {self.test_fraction}; give a number between 0 and 1, such as 0.3")
-
-
-@dataclass(frozen=True)
-class EvalConfig(DrawConfig):
-    """The configuration of `bike eval`.
-
-    `shots`, `method` and `trials` belong to the protocol `fewshot`, and `tiou` to the protocol `detection`.
-    """
-
-    seed: int = flag(
-        "--seed",
-        default=DrawConfig.seed,
-        panel=METRICS,
-        affects="scores",
-        help="Seed of the bootstrap and of few-shot draws.",
-    )
-    protocol: Protocol = flag(
-        "--protocol",
-        default="standard",
-        panel=METRICS,
-        affects="scores",
-        metavar="NAME",
-        help="Which metrics to compute, and how: standard, zeroshot-full, zeroshot-half, k600, fewshot, multilabel, "
-        "anet or detection.",
-    )
-    official: bool = flag(
-        "--official",
-        default=False,
-        panel=METRICS,
-        affects="scores",
-        help="Also report what the official code would print; with protocol detection, break ties as it does.",
-    )
-    resamples: int = flag(
-        "--resamples",
-        default=1000,
-        panel=METRICS,
-        affects="scores",
-        help="Bootstrap resamples for confidence intervals.",
-    )
-    official_batch: int = flag(
-        "--official-batch",
-        default=16,
-        panel=METRICS,
-        affects="scores",
-        help="Videos per batch in the official code's running mAP.",
-    )
-    tiou: str = flag(
-        "--tiou",
-        default=AUTO,
-        panel=METRICS,
-        affects="scores",
-        metavar="START:END:STEP|T,…",
-        help="Temporal overlaps (tIoU) at which protocol detection computes mAP; auto takes those of ActivityNet and "
-        f"THUMOS14, {ACTIVITYNET} and {THUMOS14}.",
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        Thresholds.parse(self.tiou)
-        if self.resamples > MOST_RESAMPLES:
-            raise ConfigError(f"resamples is {self.resamples}; it must be at most {MOST_RESAMPLES}")
-        check_at_least(1, resamples=self.resamples, official_batch=self.official_batch)

@@ -16,9 +16,10 @@ RESULTS: tuple[Affects, ...] = ("pixels", "features", "scores", "training")
 
 # Panels of the help, in the order in which they are shown: what most runs need comes first.
 DATA, OUTPUT, METRICS, LEARNING, BATCHES = "Data", "Output", "Metrics", "Learning", "Batches"
+DETECTION = "Protocol detection, with videos"
 KEEPING, TEXTS, FRAMES = "Validation and checkpoints", "Labels and scores", "Frames"
 MODEL, DECODING, GENERAL = "Device and downloads", "Decoding and cache", "General"
-PANELS = (None, DATA, OUTPUT, METRICS, LEARNING, BATCHES, KEEPING, TEXTS, FRAMES, MODEL, DECODING, GENERAL)
+PANELS = (None, DATA, OUTPUT, METRICS, DETECTION, LEARNING, BATCHES, KEEPING, TEXTS, FRAMES, MODEL, DECODING, GENERAL)
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,22 @@ def flag(
     return dataclasses.field(default=default, metadata={"flag": described})
 
 
-def same_flag(section: type, name: str, *, panel: str | None = None) -> Any:  # noqa: ANN401 - of the field's type
+def same_flag(
+    section: type,
+    name: str,
+    *,
+    panel: str | None = None,
+    affects: Affects | None = None,
+) -> Any:  # noqa: ANN401 - of the field's type
     """Return a dataclass field like one of another configuration: the same flag, help, default and effects.
 
     Args:
         panel: of the help; None: that of the other field.
+        affects: what results depend on; None: that of the other field.
     """
     other = {f.name: f for f in dataclasses.fields(section)}[name]
     described = other.metadata["flag"]
-    described = dataclasses.replace(described, panel=panel or described.panel)
+    described = dataclasses.replace(described, panel=panel or described.panel, affects=affects or described.affects)
     return dataclasses.field(default=other.default, metadata={"flag": described})
 
 

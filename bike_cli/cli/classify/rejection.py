@@ -56,7 +56,7 @@ def rule_of(config: ClassifyConfig, request: VideosRequest, calibration: Path | 
     from bike_cli.inference.rejection import check_basis
 
     check_basis(config, has_calibration=calibration is not None)
-    none = phrases_of(request)
+    none = phrases_of(request.none, request.none_from)
     rule = RejectionRule(config.reject, none.labels, descriptions=none.descriptions)
     if calibration is None:
         return rule

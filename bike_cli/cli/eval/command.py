@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bike_cli.cli.eval.detection.command import evaluate_detection
+from bike_cli.cli.eval.detection.command import OF_SPOTTING, evaluate_detection
 from bike_cli.cli.eval.few_shot import evaluate_few_shot
 from bike_cli.cli.eval.predictions import evaluate_predictions
 from bike_cli.cli.eval.repeat import (
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from bike_cli.tasks.evaluate.report import EvaluationReport
 
 ENDINGS = {"-o": [".json"], "--report": [".html", ".htm"], "--confusion": [".csv", ".png"]}
-OF_PROTOCOLS = {"fewshot": ("shots", "method", "trials"), "detection": ("tiou",)}  # settings of these alone
+OF_PROTOCOLS = {  # settings of these alone
+    "fewshot": ("shots", "method", "trials"),
+    "detection": ("tiou", *OF_SPOTTING),
+}
 MODEL_CONFIG = "config.json"  # in the folder of a model
 
 
@@ -63,6 +66,8 @@ def evaluate(config: EvalConfig, request: EvalRequest) -> ExitCode:
     bike eval data/ -m base -m large --report report.html
 
     bike eval predictions.jsonl others.jsonl --labels truth.csv
+
+    bike eval truth.json --protocol detection -m large
 
     bike eval found.jsonl --labels truth.json --protocol detection
     """
@@ -121,7 +126,7 @@ def _check_settings(config: EvalConfig, request: EvalRequest) -> None:
     for protocol, names in OF_PROTOCOLS.items():
         given = next((name for name in names if name in request.arguments), None)
         if given is not None and config.protocol != protocol:
-            problem = f"--{given}: needs --protocol {protocol}, not {config.protocol}"
+            problem = f"--{given.replace('_', '-')}: needs --protocol {protocol}, not {config.protocol}"
             raise UsageError(f"{problem}; give that, or leave it out", settings=("protocol",))
 
 
@@ -140,7 +145,7 @@ def _check_used(config: EvalConfig, request: EvalRequest, *, is_predicted: bool)
 def _read_files(config: EvalConfig, request: EvalRequest) -> Iterator[Path]:
     """Yield the files that are read in addition to videos: data, labels, lexicons, templates, models."""
     settings = flatten(config)
-    values = [*request.data, *request.labels, request.names, request.config, request.from_]
+    values = [*request.data, *request.labels, request.names, request.none_from, request.config, request.from_]
     values += [value for name in MANY for value in (*getattr(request, name), settings[name])]
     for value in (*values, settings["attribute_model"]):
         path = Path("" if value is None else str(value))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bike_cli.cli.flags import Request
 from bike_cli.config import SUBSET, EvalConfig, flag
-from bike_cli.config.fields import DATA, FRAMES, OUTPUT, TEXTS
+from bike_cli.config.fields import DATA, DETECTION, FRAMES, OUTPUT, TEXTS
 from bike_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,15 +31,15 @@ class EvalRequest(Request):
     data: tuple[str, ...] = _scoring(
         default=(),
         help="Class folders, CSV files path,label, list files, or annotations of Charades or ActivityNet; or "
-        "predictions, from bike classify -o or as CSV path,label,score. With protocol detection, the output of bike "
-        "spot -o.",
+        "predictions, from bike classify -o or as CSV path,label,score. With protocol detection, true segments, or the "
+        "output of bike spot -o.",
     )
     labels: tuple[Path, ...] = _data(
         "-l",
         "--labels",
         default=(),
         help="File of all classes: one per line, or CSV id,name or name,label; repeat it to give each list its own. "
-        "With predictions, the labelled data; with protocol detection, the true segments.",
+        "With predictions, the labelled data; with the output of bike spot, the true segments.",
     )
     names: Path | None = _data("--names", default=None, help="With predictions, the file of all classes.")
     root: Path | None = _data(
@@ -79,6 +79,16 @@ class EvalRequest(Request):
         default=(),
         panel=TEXTS,
         help="Lexicon of attributes, as in bike classify; repeat to compare several.",
+    )
+    none: tuple[str, ...] = _scoring(
+        "--none",
+        default=(),
+        panel=DETECTION,
+        metavar="A,B,…",
+        help="What else may be seen instead of a label, as in bike spot; repeat to add more.",
+    )
+    none_from: Path | None = _scoring(
+        "--none-from", default=None, panel=DETECTION, help="Read phrases for --none from this file, one per line."
     )
     output: Path | None = flag("-o", "--output", default=None, panel=OUTPUT, help="Write the whole report as JSON.")
     report: Path | None = flag("--report", default=None, panel=OUTPUT, help="Write the report as an HTML page.")

@@ -63,7 +63,7 @@ def spot(config: SpotConfig, request: SpotRequest) -> ExitCode:
     from bike_cli.data.shards import parse_shard
 
     check_model(config.engine.model, request)
-    labels, none = labels_of(config.engine.model, request), phrases_of(request)
+    labels, none = labels_of(config.engine.model, request), phrases_of(request.none, request.none_from)
     check_quotes(request)
     shard = None if request.shard is None else parse_shard(request.shard)
     format_ = format_of(request.format, request.output)

@@ -55,7 +55,7 @@ def labels_of(model: str, request: VideosRequest) -> LabelSet:
     raise UsageError(f"labels: missing; add -l {_labels_file(model)}, or -L 'running, jumping', or a --classifier")
 
 
-def phrases_of(request: VideosRequest) -> LabelSet:
+def phrases_of(none: tuple[str, ...], none_from: Path | None) -> LabelSet:
     """Return the phrases of `--none` and `--none-from`, each once, with the descriptions of the file.
 
     Raises:
@@ -63,8 +63,8 @@ def phrases_of(request: VideosRequest) -> LabelSet:
     """
     from bike_cli.data.labels import LabelSet, parse_labels, read_label_set
 
-    given = parse_labels(request.none, "--none") if request.none else ()
-    read = LabelSet(()) if request.none_from is None else read_label_set(request.none_from)
+    given = parse_labels(none, "--none") if none else ()
+    read = LabelSet(()) if none_from is None else read_label_set(none_from)
     return LabelSet(tuple(dict.fromkeys((*given, *read.labels))), read.descriptions)
 
 

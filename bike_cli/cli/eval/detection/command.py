@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING
 from bike_cli.cli.eval.predictions import digest_of, system_names
 from bike_cli.cli.eval.repeat import compare_with_previous
 from bike_cli.cli.eval.request import MANY, EvalRequest, single_file
-from bike_cli.config import EvalConfig
+from bike_cli.config import EvalConfig, SpotConfig
 from bike_cli.data.predictions.files import DataFile, data_files
 from bike_cli.errors import ExitCode, UsageError
+from bike_cli.settings import leaves
 
 if TYPE_CHECKING:
     from bike_cli.data.detection.detections import Detections
@@ -20,18 +22,21 @@ if TYPE_CHECKING:
 
 UNUSED = ("names", "multi_label", "unknown")  # fields of a request that other protocols have a use for
 UNWRITTEN = ("--report", "--confusion")
+OF_SPOTTING = ("fps", "min_duration", "threshold", "exclusive", "none", "none_from")  # how segments are found in videos
+OF_METRICS = ("seed", "protocol", "official", "resamples", "tiou")
 
 
 def evaluate_detection(config: EvalConfig, request: EvalRequest) -> ExitCode:
-    """Evaluate files of detected segments, write the report, and print it."""
+    """Evaluate files of detected segments, or find segments in videos first; write the report, and print it."""
     from bike_cli.inference.processes import group_from_env
 
     _check_used(request)
     files = data_files(request.data)
-    truth = _truth(request, files)
+    truth, has_videos = _truth(request, files)
+    _check_settings(request, has_videos=has_videos)
     if not group_from_env().is_first:  # of several processes, the first one reports
         return ExitCode.DONE
-    report = _evaluate_files(config, request, files, truth)
+    report = _evaluate_videos(config, request, truth) if has_videos else _evaluate_files(config, request, files, truth)
     _write(report, request)
     if request.previous is not None and (code := compare_with_previous(request.previous, report)) is not ExitCode.DONE:
         return code
@@ -42,30 +47,57 @@ def _check_used(request: EvalRequest) -> None:
     """Raise UsageError for a flag that would have no effect."""
     given = next((name for name in UNUSED if getattr(request, name)), None)
     if given is not None:
-        flag = given.replace("_", "-")
-        raise UsageError(f"--{flag}: has no meaning in protocol detection; leave it out", settings=("protocol",))
+        raise _meaningless(given)
     written = next((flag for flag in UNWRITTEN if flag in request.targets), None)
     if written is not None:
         problem = f"{written}: protocol detection does not write it"
         raise UsageError(f"{problem}; leave it out, or write the report as JSON with -o", settings=("protocol",))
-    given = next((name for name in MANY if getattr(request, name)), None)
-    if given is not None:
-        raise UsageError(f"--{given}: is for videos, and protocol detection reads detections; leave it out")
 
 
-def _truth(request: EvalRequest, files: Sequence[DataFile]) -> Path:
-    """Return the file or folder of true segments, or raise UsageError if some file does not hold detections."""
+def _truth(request: EvalRequest, files: Sequence[DataFile]) -> tuple[Path, bool]:
+    """Return the file or folder of true segments, and whether segments are still to be found in its videos.
+
+    Raises:
+        UsageError: some file does not hold detections, although others do or --labels is given.
+    """
     from bike_cli.data.detection.detections import holds_detections
 
     truth = single_file(request.labels, "detections have one file of true segments")
-    other = next((file for file in files if not Path(file.path).is_file() or not holds_detections(file)), None)
-    if other is not None and Path(other.path).exists():
+    others = [file for file in files if not Path(file.path).is_file() or not holds_detections(file)]
+    if truth is None and len(others) == len(files):
+        if len(files) > 1:
+            problem = f"protocol detection: finds segments in the videos of one file, and {len(files)} were named"
+            raise UsageError(f"{problem}; name one", settings=("protocol",))
+        return Path(files[0].path), True
+    other = next((file for file in others if Path(file.path).exists()), None)
+    if other is not None:
         problem = f"{other.name}: contains no detections; give the output of bike spot -o"
         fix = ", and this with --labels if it has the true segments" if truth is None else ""
         raise UsageError(f"{problem}{fix}", settings=("protocol",))
     if truth is None:
         raise UsageError(f"{files[0].name}: contains detections; name the true segments with --labels truth.json")
-    return truth
+    return truth, False
+
+
+def _check_settings(request: EvalRequest, *, has_videos: bool) -> None:
+    """Raise UsageError for a setting that would have no effect."""
+    if not has_videos:
+        given = next((name for name in (*MANY, *OF_SPOTTING) if request.arguments.get(name)), None)
+        if given is not None:
+            problem = f"--{given.replace('_', '-')}: is for videos, and protocol detection reads detections"
+            fix = "leave it out, or give the true segments alone, to find segments in their videos"
+            raise UsageError(f"{problem}; {fix}")
+        return
+    of_request = {f.name for f in dataclasses.fields(EvalRequest)}
+    used = {*leaves(SpotConfig), *of_request, *OF_METRICS} - {"pool", "merge"}
+    given = next((name for name, value in request.arguments.items() if value and name not in used), None)
+    if given is not None:
+        raise _meaningless(given)
+
+
+def _meaningless(name: str) -> UsageError:
+    flag = name.replace("_", "-")
+    return UsageError(f"--{flag}: has no meaning in protocol detection; leave it out", settings=("protocol",))
 
 
 def _evaluate_files(
@@ -81,6 +113,25 @@ def _evaluate_files(
         config,
         files=[*(file.name for file in files), str(truth)],
         contents=digest_of([*(Path(file.path) for file in files), *map(Path, annotated.files)]),
+        arguments=request.arguments,
+    )
+
+
+def _evaluate_videos(config: EvalConfig, request: EvalRequest, truth: Path) -> DetectionReport:
+    from bike_cli.cli.eval.detection.videos import find_segments
+    from bike_cli.data.detection.detection_sets import read_detection_set, sources_of
+
+    annotated = read_detection_set(truth, root=request.root, subset=request.subset)
+    systems, engine = find_segments(config, request, annotated, sources_of(annotated))
+    from bike_cli.tasks.detection.evaluation import evaluate_detections
+
+    return evaluate_detections(
+        systems,
+        annotated,
+        config,
+        engine=engine,
+        files=[str(truth)],
+        contents=digest_of(list(map(Path, annotated.files))),
         arguments=request.arguments,
     )
 
