@@ -26,6 +26,7 @@ from bike_cli.video.cutting import cut
 CLIP_S = 2.0  # 8 frames at 4 per second
 FPS = 8 / CLIP_S
 NONE = "none"
+STRICT = 0.9  # a threshold that is also measured, with a class `none`
 
 
 def moments(video: AnnotatedVideo) -> Iterator[tuple[str, float]]:
@@ -48,10 +49,16 @@ def cut_clips(videos: VideoSet, folder: Path) -> None:
                 cut(Source.at(file), start_s, start_s + CLIP_S, target, exact=True)
 
 
-def spotted(engine: Engine, videos: VideoSet, saved: bike.SavedClassifier | None, fps: float) -> Detections:
-    """Return what `bike.spot` finds, with its defaults."""
+def spotted(
+    engine: Engine,
+    videos: VideoSet,
+    saved: bike.SavedClassifier | None,
+    fps: float,
+    threshold: float | None = None,
+) -> Detections:
+    """Return what `bike.spot` finds, with its other defaults."""
     labels = videos.labels if saved is None else None
-    config = bike.SpotConfig(fps=fps)
+    config = bike.SpotConfig(fps=fps, threshold=threshold)
     detected = []
     for video, found in zip(
         videos.truth.videos, bike.spot(engine, videos.files, labels, config, saved=saved), strict=True
@@ -97,7 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             file = Path(data, "motions.bike")
             result.save(file)
             saved = bike.load_classifier(file)
-        print_row(f"{options.shots} clips per class, {name}", measure(test, spotted(engine, test, saved, FPS)))
+        for threshold in (None, STRICT) if NONE in classes else (None,):
+            shown = f"{options.shots} clips per class, {name}" + (f", threshold {threshold}" if threshold else "")
+            print_row(shown, measure(test, spotted(engine, test, saved, FPS, threshold)))
 
 
 if __name__ == "__main__":

@@ -323,6 +323,6 @@ def test_log_odds_of_a_saved_classifier_are_those_of_its_windows(
                 clip = VideoFeatures(Source.at("clip"), window, FrameTimes(times_s), tiny.temporal(window))
                 chances.append(classifier.scores([(clip,)])[0].logits[0].double().softmax(0))
         mean = torch.stack(chances).mean(dim=0)
-        expected.append(torch.sigmoid(torch.log(mean / (1 - mean)) + math.log(3)))
+        expected.append(torch.sigmoid(torch.log(mean / (1 - mean)) + math.log(2)))  # of three classes
     reported = [saved.labels.index(label) for label in timeline.labels]
     np.testing.assert_allclose(timeline.scores[4:60], torch.stack(expected)[:, reported].numpy(), atol=1e-4)

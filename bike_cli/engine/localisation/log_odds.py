@@ -35,7 +35,9 @@ def log_odds(excess: Tensor, best: Tensor, logit_scale: float, *, exclusive: boo
 
 
 def window_log_odds(chances: Tensor, windows: Tensor, bins: int) -> Tensor:
-    """Return log-odds per bin from a classifier's probabilities in windows: ln(p / (1 - p)) - ln(1 / C).
+    """Return log-odds per bin from a classifier's probabilities in windows: ln(p / (1 - p)) + ln(C - 1).
+
+    They are those of p minus those of an even share, 1 / C: a class that a window says nothing about has log-odds 0.
 
     A classifier was trained on whole clips, so its windows have as many frames as its clips had. The probability p of a
     bin is the mean over the windows whose middle half contains the bin. The first and the last window also speak for
@@ -59,4 +61,4 @@ def window_log_odds(chances: Tensor, windows: Tensor, bins: int) -> Tensor:
         voices[windows[:, j]] += weights
     limits = torch.finfo(torch.float64)
     means = (sums / voices).clamp(limits.tiny, 1 - limits.eps / 2)
-    return torch.logit(means) + math.log(chances.shape[1])
+    return torch.logit(means) + math.log(max(1, chances.shape[1] - 1))

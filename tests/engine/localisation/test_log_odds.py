@@ -38,7 +38,8 @@ def slow_log_odds(chances: list[list[float]], windows: list[list[int]], bins: in
                 if bin_ == t and (is_middle or is_end):
                     votes.append(chances[i])
         p = [sum(column) / len(votes) if votes else math.nan for column in zip(*(votes or chances), strict=True)]
-        result.append([math.log(x / (1 - x)) - math.log(1 / classes) for x in p])
+        share = 1 / classes
+        result.append([math.log(x / (1 - x)) - math.log(share / (1 - share)) for x in p])
     return result
 
 
@@ -67,10 +68,11 @@ def test_certain_probabilities_stay_finite() -> None:
     assert (numbers[:, 1] < -30).all()
 
 
-def test_a_class_at_its_share_is_as_likely_as_beforehand() -> None:
-    numbers = window_log_odds(torch.full((3, 10), 0.1), torch.tensor([[0], [1], [2]]), 3)
+@pytest.mark.parametrize("classes", [2, 3, 10, 400])
+def test_an_even_share_speaks_neither_for_a_class_nor_against_it(classes: int) -> None:
+    numbers = window_log_odds(torch.full((3, classes), 1 / classes), torch.tensor([[0], [1], [2]]), 3)
 
-    assert numbers.tolist() == [[pytest.approx(math.log(0.1 / 0.9) + math.log(10))] * 10] * 3
+    assert numbers.tolist() == [[pytest.approx(0, abs=1e-6)] * classes] * 3
 
 
 def test_no_windows_say_nothing() -> None:
