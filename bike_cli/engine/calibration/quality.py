@@ -19,7 +19,9 @@ KEPT = 0.95  # share of known clips that FPR95 keeps
 Fitted = TypeVar("Fitted")
 
 
-def calibration_error(chances: NDArray[np.float64], correct: NDArray[np.bool_]) -> float:
+def calibration_error(
+    chances: NDArray[np.float64], correct: NDArray[np.bool_], weights: NDArray[np.float64] | None = None
+) -> float:
     """Return the expected calibration error: the mean over clips of |accuracy - confidence| of their bin.
 
     The 15 bins are of equal width, and each has its upper edge.
@@ -27,10 +29,12 @@ def calibration_error(chances: NDArray[np.float64], correct: NDArray[np.bool_]) 
     Args:
         chances: [n], the probability that each answer is correct.
         correct: bool [n].
+        weights: [n], how much each clip counts; None: all the same.
     """
+    weights = np.ones(len(chances)) if weights is None else weights
     place = np.clip(np.ceil(chances * BINS).astype(np.int64) - 1, 0, BINS - 1)
-    excess = np.bincount(place, weights=correct - chances, minlength=BINS)
-    return float(np.abs(excess).sum() / len(chances))
+    excess = np.bincount(place, weights=weights * (correct - chances), minlength=BINS)
+    return float(np.abs(excess).sum() / weights.sum())
 
 
 def log_loss(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -110,7 +110,7 @@ class CalibrationRun:
             conditions=self._conditions,
             values=values,
             scale=fit_scale(known.logits, known.truth),
-            curve=None if is_known.all() else fit_curve(scored.values, scored.correct),
+            curve=None if is_known.all() else fit_curve(scored.values, scored.correct, is_known),
             promise=self.config.promise,
             contents=clips.contents,
         )

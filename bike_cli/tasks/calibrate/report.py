@@ -14,7 +14,7 @@ from scipy import special
 
 from bike_cli.engine.calibration.calibration import Calibration, fewest_clips, rejected_ranks
 from bike_cli.engine.calibration.files import write_calibration
-from bike_cli.engine.calibration.fitting import fit_curve, fit_scale, softmax
+from bike_cli.engine.calibration.fitting import fit_curve, fit_scale, half_each, softmax
 from bike_cli.engine.calibration.quality import (
     auroc,
     calibration_error,
@@ -71,7 +71,7 @@ class Separation:
     Args:
         auroc: probability that a known clip has the higher score.
         fpr95: share of the others that a threshold keeps which keeps 95 % of the known.
-        before: calibration error of the best label's probability, over both kinds of clips.
+        before: calibration error of the best label's probability, where both kinds of clips count half.
         after: that of the curve, fitted to other clips than those it is applied to.
     """
 
@@ -201,15 +201,16 @@ def separation_of(all_clips: Scored, is_known: NDArray[np.bool_]) -> Separation 
     values, correct = all_clips.values, all_clips.correct
 
     def predict(places: NDArray[np.int64], held_out: NDArray[np.int64]) -> NDArray[np.float64]:
-        curve = fit_curve(values[places], correct[places])
+        curve = fit_curve(values[places], correct[places], is_known[places])
         return np.array([curve.at(value) for value in values[held_out].tolist()])
 
+    weights = half_each(is_known)
     chances = cross_fitted(lambda places: places, predict, len(values))
     return Separation(
         auroc=auroc(values[is_known], values[~is_known]),
         fpr95=fpr95(values[is_known], values[~is_known]),
-        before=calibration_error(softmax(all_clips.logits).max(axis=1), correct),
-        after=calibration_error(chances, correct),
+        before=calibration_error(softmax(all_clips.logits).max(axis=1), correct, weights),
+        after=calibration_error(chances, correct, weights),
     )
 
 

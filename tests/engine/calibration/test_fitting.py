@@ -1,6 +1,7 @@
 """The scale and the curve, against general optimisers and scikit-learn."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -84,46 +85,69 @@ def test_a_bare_scale_would_run_away() -> None:
     assert fit_scale(logits, truth) < 2.0001
 
 
-def as_weighted(values: NDArray[np.float64], correct: NDArray[np.bool_]) -> LogisticRegression:
-    """Fit Platt's targets with scikit-learn: each clip is a hit and a miss, with the weights of its target."""
-    hits, misses = correct.sum(), (~correct).sum()
-    target = np.where(correct, (hits + 1) / (hits + 2), 1 / (misses + 2))
-    inputs = np.concatenate([values, values])[:, None]
-    return LogisticRegression(C=np.inf, tol=1e-12, max_iter=10_000, solver="newton-cholesky").fit(
-        inputs, np.repeat([1, 0], len(values)), sample_weight=np.concatenate([target, 1 - target])
-    )
+def curve_of_scikit_learn(
+    values: NDArray[np.float64], correct: NDArray[np.bool_], known: int
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """Fit the curve as a ridge regression without an intercept: the inputs are scaled by their prior deviations."""
+    n = len(values)
+    weights = np.where(np.arange(n) < known, n / (2 * known), n / (2 * (n - known)))
+    mean = np.average(values, weights=weights)
+    spread = np.sqrt(np.average((values - mean) ** 2, weights=weights))
+
+    def inputs(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.stack([4 * (x - mean) / spread, np.full(len(x), 10.0)], axis=1)
+
+    model = LogisticRegression(C=1, fit_intercept=False, tol=1e-12, max_iter=10_000, solver="newton-cholesky")
+    model.fit(inputs(values), correct, sample_weight=weights)
+    return lambda x: model.predict_proba(inputs(x))[:, 1]
 
 
 @pytest.mark.parametrize(("known", "unknown", "gap"), [(150, 10, 0.2), (150, 10, 0.02), (20, 40, 0.05), (9, 1, 0.0)])
 def test_the_curve_is_that_of_scikit_learn(known: int, unknown: int, gap: float) -> None:
     rng = np.random.default_rng(known)
     values = np.concatenate([0.2 + gap + 0.03 * rng.normal(size=known), 0.2 + 0.03 * rng.normal(size=unknown)])
-    correct = np.arange(known + unknown) < known
+    is_known = np.arange(known + unknown) < known
+    correct = is_known & (rng.random(known + unknown) < 0.9)
 
-    curve = fit_curve(values, correct)
+    curve = fit_curve(values, correct, is_known)
 
-    expected = as_weighted(values, correct)
     grid = np.linspace(0, 0.6, 50)
-    assert [curve.at(x) for x in grid] == pytest.approx(expected.predict_proba(grid[:, None])[:, 1], abs=1e-4)
+    expected = curve_of_scikit_learn(values, correct, known)(grid)
+    assert [curve.at(x) for x in grid] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("unknown", [2, 10, 200])
+def test_the_curve_does_not_depend_on_how_many_clips_are_unknown(unknown: int) -> None:
+    rng = np.random.default_rng(0)
+    low = np.tile([0.15, 0.2], unknown // 2)
+    values = np.concatenate([0.25 + 0.05 * rng.normal(size=100), low])
+    is_known = np.arange(len(values)) < 100
+
+    curve = fit_curve(values, is_known, is_known)
+    twice = fit_curve(np.concatenate([values, low]), np.append(is_known, low < 0), np.append(is_known, low < 0))
+
+    assert curve.at(0.2) == pytest.approx(twice.at(0.2), abs=0.02)
 
 
 def test_separable_clips_have_a_finite_curve() -> None:
-    values, correct = np.array([0.1, 0.11, 0.3, 0.31]), np.array([False, False, True, True])
+    is_known = np.array([False, False, True, True])
 
-    curve = fit_curve(values, correct)
+    curve = fit_curve(np.array([0.1, 0.11, 0.3, 0.31]), is_known, is_known)
 
-    assert [curve.at(value) for value in (0.105, 0.305)] == pytest.approx([1 / 4, 3 / 4], abs=0.02)
+    assert 0.001 < curve.at(0.105) < 0.1
+    assert 0.9 < curve.at(0.305) < 0.999
 
 
 @pytest.mark.parametrize("correct", [[True] * 4, [False] * 4, [True, False, True, True]])
+@pytest.mark.parametrize("is_known", [[True] * 4, [False] * 4, [True, True, True, False]])
 @pytest.mark.parametrize("values", [[0.3] * 4, [0.1, 0.2, 0.3, 0.4]])
-def test_degenerate_clips_have_a_finite_curve(values: list[float], correct: list[bool]) -> None:
-    curve = fit_curve(np.array(values), np.array(correct))
+def test_degenerate_clips_have_a_finite_curve(values: list[float], is_known: list[bool], correct: list[bool]) -> None:
+    curve = fit_curve(np.array(values), np.array(correct), np.array(is_known))
 
-    hits = sum(correct)
-    targets = [(hits + 1) / (hits + 2) if hit else 1 / (4 - hits + 2) for hit in correct]
-    # A curve with an offset matches the mean of its targets.
-    assert np.mean([curve.at(value) for value in values]) == pytest.approx(np.mean(targets), abs=1e-6)
+    assert math.isfinite(curve.slope)
+    assert 0.0001 < curve.at(0.3) < 0.9999
+    if len(set(values)) == 1:
+        assert curve.slope == pytest.approx(0, abs=1e-9)
 
 
 def test_functions_are_those_of_scipy() -> None:

@@ -36,6 +36,14 @@ def test_the_calibration_error_is_that_of_its_definition(answers: list[tuple[flo
     )
 
 
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans(), st.integers(1, 4)), min_size=1, max_size=20))
+def test_a_weight_is_a_number_of_clips(answers: list[tuple[float, bool, int]]) -> None:
+    chances, correct, weights = (np.array(column) for column in zip(*answers, strict=True))
+
+    expected = calibration_error(np.repeat(chances, weights), np.repeat(correct, weights))
+    assert calibration_error(chances, correct, weights) == pytest.approx(expected, abs=1e-12)
+
+
 @given(st.lists(LEVELS, min_size=1, max_size=40), st.lists(LEVELS, min_size=1, max_size=40))
 def test_auroc_and_fpr95_are_those_of_scikit_learn(known: list[float], unknown: list[float]) -> None:
     truth = [1] * len(known) + [0] * len(unknown)
