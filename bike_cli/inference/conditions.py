@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict
 
-from bike_cli.config import TRAINED_ATTRIBUTE_WEIGHT, AttributeConfig, Spot, SpottingConfig, VideoConfig
+from bike_cli.config import (
+    TRAINED_ATTRIBUTE_WEIGHT,
+    AttributeConfig,
+    Descriptions,
+    DescriptionUse,
+    Spot,
+    SpottingConfig,
+    VideoConfig,
+)
 from bike_cli.data.labels import read_templates
 from bike_cli.engine.engine import Engine
 
 
-def conditions_of(engine: Engine, config: VideoConfig) -> dict[str, object]:
+def conditions_of(engine: Engine, config: VideoConfig, descriptions: Descriptions | None = None) -> dict[str, object]:
     """Return all that the scores of a label depend on, except the video and the label.
 
     Two runs have equal conditions exactly if they score alike: whether a default was written out, or a template was
     given by name or as text, makes no difference. `model` only names the model; `fingerprint` stands for it.
 
+    Args:
+        descriptions: of the labels; they do not count if the config turns them off.
     Raises:
         UsageError: templates that cannot be read.
     """
@@ -30,8 +42,17 @@ def conditions_of(engine: Engine, config: VideoConfig) -> dict[str, object]:
         "spot": spot if spots else None,
         "temperature": float(temperature) if spots else None,
         "template": read_templates(config.template or engine.recipe.template),
+        "descriptions": _digest_of(descriptions or {}, config.descriptions),
         "attribute_weight": float(resolve_attribute_weight(config.attributes, engine)),
     }
+
+
+def _digest_of(descriptions: Descriptions, use: DescriptionUse) -> str | None:
+    """Return how descriptions are used, with a digest of them; None if none count."""
+    described = sorted((label, list(texts)) for label, texts in descriptions.items() if texts)
+    if use == "off" or not described:
+        return None
+    return f"{use} {hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]}"
 
 
 def resolve_spotting(config: SpottingConfig, engine: Engine) -> tuple[Spot, float]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bike_cli.config import ClassifyConfig
+from bike_cli.config import ClassifyConfig, Descriptions
 from bike_cli.data.lines import key
 from bike_cli.engine.calibration.calibration import Calibration
 from bike_cli.engine.engine import Engine
@@ -63,11 +63,13 @@ def make_rejector(
     phrases: Sequence[str],
     calibration: Calibration | None,
     *,
+    descriptions: Descriptions,
     counts_cosines_alone: bool,
 ) -> Rejector | None:
     """Return what rejects videos, or None if nothing was asked for.
 
     Args:
+        descriptions: of labels and phrases, those that count.
         counts_cosines_alone: whether the answer is the label with the highest cosine: nothing else counts, neither a
             classifier nor attributes.
     Raises:
@@ -84,7 +86,8 @@ def make_rejector(
         )
     least = config.least_cosine
     if calibration is not None:
-        calibration.check(conditions_of(engine, config))
+        described = {label: descriptions[label] for label in labels if label in descriptions}
+        calibration.check(conditions_of(engine, config, described))
         least = calibration.threshold(config.promise) if config.reject == "auto" else least
         _warn_of_other_labels(calibration, labels)
     if least is not None and config.spotting.pool != "tcs":

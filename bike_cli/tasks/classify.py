@@ -100,7 +100,11 @@ def _prepare(
     classifier.check_scores(config.scores)
     has_weight = classifier.branch is not None and classifier.branch.weight > 0
     by_cosine = classifier.head is None and not has_weight
-    rejector = make_rejector(engine, config, labels, none, calibration, counts_cosines_alone=by_cosine)
+    rejector = make_rejector(
+        *(engine, config, labels, none, calibration),
+        descriptions=classifier.descriptions,
+        counts_cosines_alone=by_cosine,
+    )
     if not none:
         _warn_of_a_single_label(labels, config)
     return replace(classifier, rejector=rejector)

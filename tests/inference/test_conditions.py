@@ -70,3 +70,15 @@ def test_what_scores_depend_on_makes_a_difference(tiny: Engine, changed: dict[st
     before, after = conditions_of(tiny, ClassifyConfig()), conditions_of(tiny, ClassifyConfig(**changed))  # type: ignore[arg-type]
 
     assert {key for key in before if before[key] != after[key]} == {name}
+
+
+def test_descriptions_count_unless_they_are_off(tiny: Engine) -> None:
+    default, config = conditions_of(tiny, ClassifyConfig()), ClassifyConfig(descriptions="only")
+    one, other = {"red square": ("a red box",)}, {"red square": ("a crimson box",)}
+
+    assert conditions_of(tiny, ClassifyConfig(), one) != default
+    assert conditions_of(tiny, ClassifyConfig(), one) != conditions_of(tiny, ClassifyConfig(), other)
+    assert conditions_of(tiny, ClassifyConfig(), one) != conditions_of(tiny, config, one)
+    assert conditions_of(tiny, ClassifyConfig(descriptions="off"), one) == default
+    assert conditions_of(tiny, config) == default
+    assert conditions_of(tiny, config, {"red square": ()}) == default

@@ -196,7 +196,9 @@ def _shown(value: object) -> str:
 
 
 def _flag(name: str, value: object) -> str:
-    """Return the flag that sets a condition."""
+    """Return the flag that sets a condition, or what to do instead."""
+    if name == "descriptions" and value is not None:
+        return "the same descriptions"
     if isinstance(value, bool):
         return flag_name(name) if value else f"no {flag_name(name)}"
     if value is None:

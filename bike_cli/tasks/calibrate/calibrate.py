@@ -88,7 +88,7 @@ class CalibrationRun:
 
     def __post_init__(self) -> None:
         self._clips = CalibrationClips(self.engine, self.eval_set, self.config, self.pool, self.spent)
-        self._conditions = conditions_of(self.engine, self.config)
+        self._conditions = conditions_of(self.engine, self.config, self._clips.classifier.descriptions)
 
     def read(self) -> Iterator[tuple[int, int, Failure | None]]:
         """Score the clips; yield how many are done, how many there are, and the failure if there is one."""

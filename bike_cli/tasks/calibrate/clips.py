@@ -80,7 +80,8 @@ class CalibrationClips:
         self.samples = _drawn(samples)
         check_promise(self.config.promise, min(self.available, MOST_VALUES))
         without_attributes = replace(self.config, attributes=AttributeConfig(attributes="off"))
-        self.classifier = prepare(self.engine, self.labels, without_attributes)
+        described = {k: v for k, v in self.eval_set.descriptions.items() if k in set(self.labels)}
+        self.classifier = prepare(self.engine, self.labels, without_attributes, descriptions=described)
         self.failures: dict[int, Failure] = {}
         self.copies: dict[int, int] = {}  # for each copy, the place of the clip that is used instead
         self.digests: dict[int, bytes] = {}  # SHA-256 of the content
@@ -132,7 +133,8 @@ class CalibrationClips:
     def _known_labels(self) -> tuple[tuple[str, ...], list[Sample]]:
         """Return the labels that the model knows a word of, and the clips that have one of them or none."""
         labels, samples = self.eval_set.labels, self.eval_set.samples
-        unknown = set(unknown_labels(self.engine, labels))
+        described = {} if self.config.descriptions == "off" else self.eval_set.descriptions
+        unknown = set(unknown_labels(self.engine, labels, described))
         if not unknown:
             return labels, list(samples)
         known = tuple(label for label in labels if label not in unknown)

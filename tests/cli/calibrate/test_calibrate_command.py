@@ -1,6 +1,7 @@
 """`bike calibrate`, run in this process with the bundled model, against what `bike classify` answers."""
 
 import hashlib
+import json
 import re
 import shutil
 from pathlib import Path
@@ -219,6 +220,20 @@ def test_labels_that_the_model_does_not_know_take_no_part(own: Path, tmp_path: P
     for i, folder in enumerate(sorted(own.iterdir())):
         folder.rename(own / ("none" if folder.name == "none" else "zorb" * (i + 1)))
     assert "tiny knows none of their words" in output(calibrate(own, "-q"))
+
+
+def test_descriptions_count_as_in_classify(data: Path, tmp_path: Path) -> None:
+    described = tmp_path / "labels.json"
+    described.write_text(json.dumps({label: [f"a {label} moving right"] for label in LABELS}))
+    assert calibrate(data, "-q", "-l", described, "--save", tmp_path / "cal.json").exit_code == ExitCode.DONE
+
+    classify = ("classify", data, "-m", "tiny", "--frames", "4", "-f", "jsonl", "--calibration", tmp_path / "cal.json")
+    records = bike(*classify, "-l", described).records
+    cosines = [record["top"][0]["cosine"] for record in records if "/none/" not in str(record["path"])]  # type: ignore[index]
+    assert read_calibration(tmp_path / "cal.json").values.tolist() == pytest.approx(sorted(cosines), abs=1e-6)
+    without = bike(*classify, "-L", ",".join(LABELS))
+    assert without.exit_code == ExitCode.USAGE
+    assert "give the same descriptions, or calibrate again" in without.stderr
 
 
 def test_classes_with_fewer_than_three_clips_are_named(own: Path) -> None:
