@@ -18,6 +18,7 @@ from bike_cli.cli.fewshot import fewshot_command
 from bike_cli.cli.finetune import FinetuneCommand, finetune_command
 from bike_cli.cli.help import WIDEST, BikeCommand, BikeGroup
 from bike_cli.cli.import_model import import_command
+from bike_cli.cli.labels.command import labels_app
 from bike_cli.cli.models.command import models_app
 from bike_cli.cli.spot.command import spot_command
 
@@ -76,6 +77,7 @@ app.command("calibrate", cls=BikeCommand)(calibrate_command)
 app.command("fewshot", cls=BikeCommand)(fewshot_command)
 app.command("finetune", cls=FinetuneCommand)(finetune_command)
 app.command("eval", cls=BikeCommand)(eval_command)
+app.add_typer(labels_app, name="labels")
 app.add_typer(models_app, name="models")
 app.command("export", cls=BikeCommand)(export_command)
 app.command("import", cls=BikeCommand)(import_command)

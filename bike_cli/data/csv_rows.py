@@ -87,3 +87,10 @@ def by_column(
         if empty is not None:
             raise UsageError(f"{row.where}: {empty} is empty; fill it in, or remove the row")
         yield row.where, cells
+
+
+def csv_text(rows: Iterable[Sequence[str]]) -> str:
+    """Return rows as the text of a CSV file."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

@@ -31,6 +31,7 @@ def encode_labels(
     spot: Spot,
     descriptions: Descriptions | None = None,
     use: DescriptionUse = "add",
+    warns: bool = True,
 ) -> TextFeatures:
     """Return the features of labels inside a template, or inside all templates of a set.
 
@@ -42,15 +43,16 @@ def encode_labels(
     Args:
         use: `only` leaves the templates of labels with descriptions out, and `off` the descriptions. `add` leaves out
             the templates of a label without a word that the model knows, as they would be the same for all of these.
+        warns: whether texts that are cut are warned about.
     Raises:
         UsageError: descriptions with `spot` all, which is defined for templates alone.
     """
     start_s = time.perf_counter()
     name = template or engine.recipe.template
-    text = _encode_in_templates(engine, labels, read_templates(name), spot)
+    text = _encode_in_templates(engine, labels, read_templates(name), spot, warns=warns)
     described = {} if use == "off" else {label: texts for label, texts in (descriptions or {}).items() if texts}
     if described:
-        text = _with_descriptions(engine, text, described, spot, alone=use == "only")
+        text = _with_descriptions(engine, text, described, spot, alone=use == "only", warns=warns)
     seconds = time.perf_counter() - start_s
     logger.info(
         "%s: encoded with template %s, spotting by %s, in %.2f s", count(len(labels), "label"), name, spot, seconds
@@ -72,9 +74,12 @@ def check_no_descriptions(descriptions: Descriptions, use: DescriptionUse, fact:
         )
 
 
-def _encode_in_templates(engine: Engine, labels: Sequence[str], templates: Sequence[str], spot: Spot) -> TextFeatures:
+def _encode_in_templates(
+    engine: Engine, labels: Sequence[str], templates: Sequence[str], spot: Spot, *, warns: bool
+) -> TextFeatures:
     filled = [[fill(pattern, label) for label in labels] for pattern in templates]
-    _warn_of_cuts(engine, [f"label {_shown(label)}" for label in labels], max(filled, key=lambda p: len(p[0].text)))
+    if warns:
+        _warn_of_cuts(engine, [f"label {_shown(label)}" for label in labels], max(filled, key=lambda p: len(p[0].text)))
     parts = [engine.encode_texts(prompts, positions=spot) for prompts in filled]
     if len(parts) == 1:
         return TextFeatures(tuple(labels), parts[0].classes, parts[0].tokens, parts[0].token_mask)
@@ -86,7 +91,7 @@ def _encode_in_templates(engine: Engine, labels: Sequence[str], templates: Seque
 
 
 def _with_descriptions(
-    engine: Engine, text: TextFeatures, descriptions: Descriptions, spot: Spot, *, alone: bool
+    engine: Engine, text: TextFeatures, descriptions: Descriptions, spot: Spot, *, alone: bool, warns: bool
 ) -> TextFeatures:
     """Return the features of labels, averaged with those of their descriptions."""
     if spot == "all":
@@ -99,7 +104,8 @@ def _with_descriptions(
     owners = [(i, place) for i, label in enumerate(labels) for place in range(len(descriptions.get(label, ())))]
     given = [descriptions[labels[i]][place] for i, place in owners]
     prompts = [Prompt.plain(description) for description in given]
-    _warn_of_cuts(engine, [f"a description of {_shown(labels[i])}" for i, _ in owners], prompts)
+    if warns:
+        _warn_of_cuts(engine, [f"a description of {_shown(labels[i])}" for i, _ in owners], prompts)
     read = engine.encode_texts(prompts, positions=spot)
     rows = torch.tensor([i for i, _ in owners], device=device)
     counts = torch.bincount(rows, minlength=len(labels))

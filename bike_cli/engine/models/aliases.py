@@ -98,6 +98,17 @@ def weights_named(model: str) -> str | None:
     return f"{arch.replace('/', '-')},{tag}" if comma and not is_file else None
 
 
+def is_on_disk(model: str) -> bool | None:
+    """Return whether a short name's files are on this disk, without torch; None for other names."""
+    if model == BUNDLED:
+        return True
+    if model not in ALIASES:
+        return True if os.path.lexists(model) else None
+    from bike_cli.engine.download import hub
+
+    return all(hub.cached_file(file) is not None for file in alias_files(model))
+
+
 def download_missing(models: Iterable[str | None], *, offline: bool) -> None:
     """Download the weights and tokenizers of models that are aliases and are not on this disk yet.
 

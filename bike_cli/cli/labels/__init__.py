@@ -1,0 +1,1 @@
+"""`bike labels`: check lists of labels, and describe labels."""

@@ -1,0 +1,1 @@
+"""What is wrong with a list of labels, and how to fix it."""
