@@ -9,10 +9,12 @@ cache has then, the seconds that the next run reads, and how long both runs took
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from benchmarks.material import CLIP_S, add_model_argument, write_clip
 from benchmarks.memory import repeated
 from bike_cli.config import DecodingConfig, StoreConfig
 from bike_cli.engine.engine import Engine
-from bike_cli.engine.store.store import Store
+from bike_cli.engine.store.file import store_file
 from bike_cli.inference.bin_features import CHUNK
 
 FPS = 2.0
@@ -65,11 +67,15 @@ def kill_at_half(film: Path, folder: Path, options: argparse.Namespace, *, chunk
 
 
 def stored_chunks(cache: Path) -> int:
-    """Return the number of rows of features; 0 while there is no cache."""
-    if not cache.is_dir() or not any(cache.iterdir()):
+    """Return the number of rows of features on disk; 0 while there is no store."""
+    file = store_file(cache)
+    if not file.exists():
         return 0
-    with Store.open(cache) as store:
-        return sum(recipe.videos for recipe in store.info().recipes)
+    try:
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+            return int(connection.execute("SELECT count(*) FROM features").fetchone()[0])
+    except sqlite3.OperationalError:  # it is being created
+        return 0
 
 
 @dataclass(frozen=True, eq=False)
