@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from bike_cli.data.detection.detections import Detections, read_detections
     from bike_cli.data.labelled.eval_sets import EvalSet, read_eval_set
     from bike_cli.data.labelled.train_sets import TrainSet, read_labelled
+    from bike_cli.data.labels import LabelSet, read_label_set
     from bike_cli.engine.calibration.calibration import Calibration, Curve
     from bike_cli.engine.calibration.files import read_calibration, write_calibration
     from bike_cli.engine.engine import Engine, load
@@ -97,6 +98,7 @@ __all__ = [
     "FinetuneResult",
     "Finetuning",
     "KeepingConfig",
+    "LabelSet",
     "LearningConfig",
     "Lexicon",
     "ModelError",
@@ -131,6 +133,7 @@ __all__ = [
     "read_detection_set",
     "read_detections",
     "read_eval_set",
+    "read_label_set",
     "read_labelled",
     "save_classifier",
     "spot",
@@ -150,6 +153,7 @@ _HOMES = {
     "bike_cli.data.labelled.train_sets": ("TrainSet", "read_labelled"),
     "bike_cli.engine.calibration.calibration": ("Calibration", "Curve"),
     "bike_cli.engine.calibration.files": ("read_calibration", "write_calibration"),
+    "bike_cli.data.labels": ("LabelSet", "read_label_set"),
     "bike_cli.engine.engine": ("Engine", "load"),
     "bike_cli.engine.heads.saved_classifier": ("SavedClassifier", "load_classifier", "save_classifier"),
     "bike_cli.errors": ("BikeError", "ConfigError", "ModelError", "UsageError", "VideoError"),

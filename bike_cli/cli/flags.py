@@ -79,7 +79,8 @@ class TrainingRequest(Request):
         default=None,
         panel=DATA,
         default_text="playing_guitar → playing guitar",
-        help="CSV file with the text of each class: name,label; or id,name for a list file.",
+        help="CSV file with the text of each class: name,label; or id,name for a list file; or a file of labels with "
+        "descriptions.",
     )
     root: Path | None = flag(
         "--root",

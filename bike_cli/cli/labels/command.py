@@ -97,12 +97,10 @@ def check_command(
         from bike_cli.data.label_checks.fixing import fix_labels
         from bike_cli.data.label_checks.spelling import check_spelling
 
-        found = check_spelling(labels)
-        used = None
         if no_model and (model is not None or template is not None):
             raise UsageError("--no-model: leaves out the checks of a model; leave out -m and --template, or --no-model")
-        if not no_model:
-            used = _model_to_use(model, offline=offline, quiet=quiet)
+        found = check_spelling(labels)
+        used = None if no_model else _model_to_use(model, offline=offline, quiet=quiet)
         if used is not None:
             found += _check_with(used, labels, template, quiet=quiet)
         place = {line.where: i for i, line in enumerate(labels.lines)}

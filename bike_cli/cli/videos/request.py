@@ -33,7 +33,8 @@ class VideosRequest(Request):
         "--labels",
         default=None,
         default_text="the labels that the model was trained with",
-        help="File of labels: one per line, # starts a comment; or CSV id,name.",
+        help="File of labels: one per line, # starts a comment; or CSV id,name; or with descriptions, as CSV "
+        "label,description or YAML.",
     )
     label_list: tuple[str, ...] = flag(
         "-L", default=(), metavar="A,B,…", help="Labels, separated by commas; repeat to add more."

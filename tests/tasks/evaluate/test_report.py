@@ -71,7 +71,7 @@ def test_a_file_of_0_1_is_read_whole(name: str) -> None:
     assert (again.pop("version"), again.pop("decided_by")) == (1, None)
     assert [[row.pop(key) for key in LATER] for row in again["comparisons"]] == [[None] * 3] * len(old["comparisons"])
     made = [system["made_of"] for system in again["systems"] if system["made_of"] is not None]
-    assert [parts.pop("source") for parts in made] == [None] * len(made)
+    assert [(parts.pop("source"), parts.pop("descriptions")) for parts in made] == [(None, None)] * len(made)
     splits = old.pop("splits"), again.pop("splits")
     assert again == old
     assert splits[1] == [{"official": None, **split} for split in splits[0]]  # which 0.1 leaves out
