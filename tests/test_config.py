@@ -74,6 +74,7 @@ OTHERS: dict[str, object] = {  # no field's default
     "template": "{}, seen by a bat",
     "top": 3,
     "scores": "sigmoid",
+    "descriptions": "only",
     "reject": "auto",
     "promise": 0.1,
     "explain": True,
@@ -413,9 +414,12 @@ RECORDED_BY_FEWSHOT_0_1 = (RECORDED_BY_EVAL_0_1 | {"test_fraction"}) - {
 @pytest.mark.parametrize(
     ("config", "recorded"),
     [
-        (FinetuneConfig(), RECORDED_BY_FINETUNE_0_1 | {"model"}),
-        (EvalConfig(), RECORDED_BY_EVAL_0_1 | {"tiou", "fps", "min_duration", "threshold", "exclusive"}),
-        (FewshotConfig(), RECORDED_BY_FEWSHOT_0_1),
+        (FinetuneConfig(), RECORDED_BY_FINETUNE_0_1 | {"descriptions", "model"}),
+        (
+            EvalConfig(),
+            RECORDED_BY_EVAL_0_1 | {"descriptions", "tiou", "fps", "min_duration", "threshold", "exclusive"},
+        ),
+        (FewshotConfig(), RECORDED_BY_FEWSHOT_0_1 | {"descriptions"}),
     ],
 )
 def test_results_depend_on_the_settings_that_version_0_1_recorded(config: object, recorded: set[str]) -> None:

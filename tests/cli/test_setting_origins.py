@@ -39,6 +39,7 @@ REFUSED = {
         "attribute_model": "nope",
         "attribute_count": "0",
         "template": "no braces",
+        "descriptions": "perhaps",
         "top": "0",
         "explain": "perhaps",
     },
