@@ -16,7 +16,7 @@ from bike_cli.config.sections import (
     StoreConfig,
     check_decoder,
 )
-from bike_cli.errors import ConfigError
+from bike_cli.errors import ConfigError, UsageError
 
 MOST_PROMISED = 0.5  # share of the videos of known labels that may be rejected
 
@@ -99,6 +99,19 @@ class ClassifyConfig(VideoConfig):
             raise ConfigError(f"reject is {self.reject!r}; give off, auto, or a cosine between -1 and 1 such as 0.24")
         if self.promise is not None:
             check_promise(self.promise)
+
+    def check_basis(self, *, has_calibration: bool) -> None:
+        """Raise UsageError for `reject` auto without a calibration, and for a promise without `reject` auto."""
+        if self.reject == "auto" and not has_calibration:
+            raise UsageError(
+                "--reject auto: has nothing to go by; run bike calibrate and give its file with --calibration, or give "
+                "a cosine such as --reject 0.24",
+                settings=("reject",),
+            )
+        if self.promise is not None and self.reject != "auto":
+            raise UsageError(
+                f"--promise {self.promise:g}: only counts with --reject auto; add it", settings=("promise",)
+            )
 
     @property
     def least_cosine(self) -> float | None:

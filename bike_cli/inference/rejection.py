@@ -76,7 +76,7 @@ def make_rejector(
         UsageError: `reject` is auto without a calibration, or with one of other conditions or of too few clips; or
             cosines do not decide alone.
     """
-    check_basis(config, has_calibration=calibration is not None)
+    config.check_basis(has_calibration=calibration is not None)
     if config.reject == "off" and calibration is None and not phrases:
         return None
     if not counts_cosines_alone and (config.reject != "off" or calibration is not None):
@@ -105,18 +105,6 @@ def check_phrases(labels: Sequence[str], phrases: Sequence[str]) -> None:
     both = next((phrase for phrase in phrases if key(phrase) in known), None)
     if both is not None:
         raise UsageError(f"--none {both}: is a label, too; remove it from one of them")
-
-
-def check_basis(config: ClassifyConfig, *, has_calibration: bool) -> None:
-    """Raise UsageError for `reject` auto without a calibration, and for a promise without `reject` auto."""
-    if config.reject == "auto" and not has_calibration:
-        raise UsageError(
-            "--reject auto: has nothing to go by; run bike calibrate and give its file with --calibration, or give a "
-            "cosine such as --reject 0.24",
-            settings=("reject",),
-        )
-    if config.promise is not None and config.reject != "auto":
-        raise UsageError(f"--promise {config.promise:g}: only counts with --reject auto; add it", settings=("promise",))
 
 
 def _warn_of_other_labels(calibration: Calibration, labels: Sequence[str]) -> None:

@@ -53,9 +53,8 @@ def rule_of(config: ClassifyConfig, request: VideosRequest, calibration: Path | 
         UsageError: a file that cannot be read, `--reject auto` without a calibration, or a promise without that.
     """
     from bike_cli.engine.calibration.files import read_calibration
-    from bike_cli.inference.rejection import check_basis
 
-    check_basis(config, has_calibration=calibration is not None)
+    config.check_basis(has_calibration=calibration is not None)
     none = phrases_of(request.none, request.none_from)
     rule = RejectionRule(config.reject, none.labels, descriptions=none.descriptions)
     if calibration is None:
