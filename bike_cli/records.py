@@ -252,7 +252,7 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Rejection:
-    """Whether a video is none of the labels."""
+    """Whether a video fits none of the labels."""
 
     is_rejected: bool
     fit: float | None = None  # share of the calibration's clips that fit their best label no better, 0 to 1
@@ -273,7 +273,7 @@ class Prediction(ShowsShapes, _OnTimeline):
         scores: what the scores of `ranked` are.
         spotting: what weights the frames: `words`, `eot`, `all`, or the label's `beginnings`; None with mean pooling.
         model_digest: stands for the weights and settings of the model, and of the attribute model, if there is one.
-        rejection: whether the video is none of the labels; None if that was not asked for.
+        rejection: whether the video fits none of the labels; None if that was not asked for.
     """
 
     source: Source
@@ -301,7 +301,7 @@ class Prediction(ShowsShapes, _OnTimeline):
 
     @property
     def is_rejected(self) -> bool:
-        """Whether the video is none of the labels."""
+        """Whether the video fits none of the labels."""
         return self.rejection is not None and self.rejection.is_rejected
 
 

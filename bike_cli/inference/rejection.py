@@ -1,4 +1,4 @@
-"""Decides whether a video is none of the labels."""
+"""Decides whether a video fits none of the labels."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _SHOWN = 3  # labels in a message
 
 @dataclass(frozen=True, eq=False)
 class Rejector:
-    """Decides whether a video is none of the labels.
+    """Decides whether a video fits none of the labels.
 
     Args:
         least: the cosine below which the best label is no answer; None: only phrases reject.
-        phrases: texts for what is none of the labels; if one of them fits best, the video is rejected.
+        phrases: texts for what fits none of the labels; if one of them fits best, the video is rejected.
         calibration: what labelled clips say about the cosines; None: nothing is known.
     """
 
@@ -100,7 +100,7 @@ def make_rejector(
 
 
 def check_phrases(labels: Sequence[str], phrases: Sequence[str]) -> None:
-    """Raise UsageError if a phrase for what is none of the labels is a label, too."""
+    """Raise UsageError if a phrase for what fits none of the labels is a label, too."""
     known = {key(label) for label in labels}
     both = next((phrase for phrase in phrases if key(phrase) in known), None)
     if both is not None:

@@ -55,7 +55,7 @@ def classify(
         saved: a classifier that `load_classifier` returns; `labels` must begin with its own, in its order, and further
             labels are scored by their text alone.
         learnt: deprecated name of `saved`.
-        none: phrases for what is none of the labels. They compete with the labels; a video that one of them fits best
+        none: phrases for what fits none of the labels. They compete with the labels; a video that one of them fits best
             is rejected.
         calibration: what `read_calibration` returns. Scores become probabilities, and answers say how well the video
             fits. With `config.reject` auto it also decides which videos are rejected.

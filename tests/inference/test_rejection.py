@@ -1,4 +1,4 @@
-"""Which videos are none of the labels: by cosine, by phrases, and by a calibration."""
+"""Which videos fit none of the labels: by cosine, by phrases, and by a calibration."""
 
 import logging
 import math

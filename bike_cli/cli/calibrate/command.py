@@ -66,7 +66,7 @@ class CalibrateRequest(Request):
 
 
 def calibrate(config: CalibrateConfig, request: CalibrateRequest) -> ExitCode:
-    """Find out from labelled clips below which score a clip fits none of the labels, and what scores mean.
+    """Find, from labelled clips, the cosine below which a clip fits none of the labels, and calibrate scores.
 
     bike calibrate data/ --save cal.json
 

@@ -85,7 +85,8 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
     read = (request.labels, request.classifier, request.files_from, request.calibration, request.none_from)
     check_output(request.output, read=read)
     _check_format(request, format_)
-    wanted, done = record_format(labels, config, request.saved, given.descriptions, rule), Progress()
+    descriptions = {**given.descriptions, **rule.descriptions}
+    wanted, done = record_format(labels, config, request.saved, descriptions, rule), Progress()
     with (
         closing(list_sources(request.inputs)) as sources,
         reserve_stdout() as stdout,

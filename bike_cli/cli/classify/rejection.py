@@ -1,4 +1,4 @@
-"""What decides, in one run, whether a video is none of the labels."""
+"""How a run decides that a video fits none of the labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class RejectionRule:
-    """What decides whether a video is none of the labels.
+    """How a run decides that a video fits none of the labels.
 
     Args:
         reject: as in `ClassifyConfig`.
@@ -40,10 +40,8 @@ class RejectionRule:
         return self.reject != "off" or bool(self.phrases) or self.calibration is not None
 
     def settings(self) -> dict[str, str]:
-        """Return what stands for the rule in the digest of a run's settings; empty if it is not used."""
-        if not self.is_used:
-            return {}
-        return {"reject": self.reject, "none": "\n".join(sorted(self.phrases)), "calibration": self.digest}
+        """Return the rule's part of the digest of settings, without `reject`; empty if the rule is not used."""
+        return {"none": "\n".join(sorted(self.phrases)), "calibration": self.digest} if self.is_used else {}
 
 
 def rule_of(config: ClassifyConfig, request: VideosRequest, calibration: Path | None) -> RejectionRule:

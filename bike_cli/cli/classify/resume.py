@@ -28,7 +28,7 @@ class RecordFormat(NamedTuple):
     Args:
         settings: stands for the labels and all settings that scores depend on.
         settings_0_1: the same, as version 0.1 wrote it.
-        rejects: whether records say if a video is none of the labels.
+        rejects: whether records say if a video fits none of the labels.
     """
 
     labels: frozenset[str]
@@ -68,7 +68,7 @@ class RecordFormat(NamedTuple):
         if ("rejected" in record) != self.rejects:
             says, fix = ("say", "give") if "rejected" in record else ("do not say", "leave out")
             raise UsageError(
-                f"{where}: its records {says} whether a video is none of the labels; {fix} --reject, --none and "
+                f"{where}: its records {says} whether a video fits none of the labels; {fix} --reject, --none and "
                 "--calibration, or choose another -o"
             )
         if record.get("settings", self.settings) not in (self.settings, self.settings_0_1):

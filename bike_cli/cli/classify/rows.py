@@ -61,7 +61,7 @@ def as_cells(record: Prediction | Failure, top: int, *, explains: bool = False, 
 
     Args:
         explains: add a cell for each list of an explanation.
-        rejects: add cells that say whether the video is none of the labels.
+        rejects: add cells that say whether the video fits none of the labels.
     """
     if isinstance(record, Failure):
         empty: list[Cell] = [None] * (len(RANKED) * top + 6)

@@ -161,7 +161,7 @@ def _detail(record: Prediction, width: int, ascii_only: bool) -> Group:
 
 
 def _judgement(record: Prediction) -> list[tuple[str, str]]:
-    """Return what is known of whether the video is none of the labels: names and texts."""
+    """Return what is known of whether the video fits none of the labels: names and texts."""
     rejection, rows = record.rejection, []
     if rejection is None:
         return []

@@ -63,7 +63,7 @@ def make_writer(
         labels: all labels, for the width of a column; empty if unknown.
         settings: goes into JSON.
         explains: whether records have explanations, which take columns.
-        rejects: whether records say if a video is none of the labels, which takes columns.
+        rejects: whether records say if a video fits none of the labels, which takes columns.
     """
     if format_ == "table":
         return TableWriter(stream, names, labels, rejects=rejects)

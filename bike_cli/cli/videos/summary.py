@@ -16,7 +16,7 @@ from bike_cli.wording import outcome
 
 @dataclass
 class Tally:
-    """The number of answered videos, of those among them that are none of the labels, and of failures by kind."""
+    """The number of answered videos, of those among them that fit none of the labels, and of failures by kind."""
 
     ok: int = 0
     failed: Counter[str] = field(default_factory=Counter)

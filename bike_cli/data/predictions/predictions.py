@@ -45,7 +45,7 @@ class Predictions:
         models, settings: each distinct value once.
         label_origins: for each of `labels`, the file of its first occurrence; empty if all are in `origin`.
         score_kind: what `scores` are.
-        rejected: int8 [V], 1 for a video that is none of the labels, 0 for another, -1 where its record does not say.
+        rejected: int8 [V], 1 for a video that fits none of the labels, 0 for another, -1 where its record does not say.
     """
 
     origin: str
@@ -86,7 +86,7 @@ class MatchedPredictions:
         cosines: float64 [V, C], where videos may have several labels; None if a prediction lacks one, or if labels are
             not in their order, because a classifier or attributes count.
         best_cosines: float64 [V], of the best label; None if a prediction lacks it.
-        rejected: bool [V], whether videos are none of the labels; None if a prediction does not say.
+        rejected: bool [V], whether videos fit none of the labels; None if a prediction does not say.
     """
 
     logits: NDArray[np.float64]
@@ -176,7 +176,7 @@ def _rejected(predictions: Predictions, rows: Sequence[int]) -> NDArray[np.bool_
         return None
     if (found < 0).any():
         logger.warning(
-            "%s: some records say whether a video is none of the labels, others do not, so rejection is not evaluated; "
+            "%s: some records say whether a video fits none of the labels, others do not, so rejection is left out; "
             "classify all videos alike",
             predictions.origin,
         )

@@ -102,6 +102,19 @@ def test_a_run_is_not_resumed_with_another_rule(
     assert first == then or answers.read_bytes() == before
 
 
+def test_a_run_is_not_resumed_with_other_descriptions_of_phrases(clips: Path, tmp_path: Path) -> None:
+    answers, phrases = tmp_path / "answers.jsonl", tmp_path / "phrases.yaml"
+    phrases.write_text("white ring: [a ring that is white]\n")
+    rule = ("--none-from", phrases)
+    assert bike("classify", clips / "red_square.mp4", *FLAGS, *rule, "-o", answers).exit_code == ExitCode.DONE
+    phrases.write_text("white ring: [a green cross]\n")
+
+    ran = classify(clips, *rule, "-o", answers, "--resume")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert "was made with other labels or settings" in ran.stderr
+
+
 def test_a_run_is_resumed_with_the_same_rule(clips: Path, tmp_path: Path) -> None:
     answers, rule = tmp_path / "answers.jsonl", ("--reject", "0.15", "--none", "pink heart, white ring")
     bike("classify", clips / "green_cross.mp4", *FLAGS, *rule, "-o", answers)

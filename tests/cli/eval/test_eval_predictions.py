@@ -616,5 +616,5 @@ def test_rejection_in_some_records_only_is_left_out_with_a_warning() -> None:
 
     ran = evaluated(write("p.jsonl", found), "--unknown", "other")
 
-    assert "some records say whether a video is none of the labels, others do not" in ran.stderr
+    assert "some records say whether a video fits none of the labels, others do not" in ran.stderr
     assert not {"top1_none", "rejected_known", "rejected_none"} & figures().keys()
