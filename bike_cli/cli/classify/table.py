@@ -166,9 +166,9 @@ def _judgement(record: Prediction) -> list[tuple[str, str]]:
     if rejection is None:
         return []
     if rejection.none is not None:
-        rows.append(("None", f"{rejection.none} fits better than all labels"))
+        rows.append(("Rejected", f"{rejection.none} fits better than all labels"))
     elif rejection.is_rejected:
-        rows.append(("None", f"the cosine {record.best.cosine:.3f} is too low"))
+        rows.append(("Rejected", f"the cosine {record.best.cosine:.3f} is too low"))
     if rejection.fit is not None:
         rows.append(("Fit", f"{percent(rejection.fit)} of the calibration's clips fit no better"))
     if rejection.right is not None:
