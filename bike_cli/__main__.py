@@ -6,8 +6,8 @@ import atexit
 import os
 import signal
 import sys
-from types import FrameType
 
+from bike_cli.cli.terminal.signals import end_by_interrupt
 from bike_cli.video.workers.descriptors import reserve_standard_descriptors
 
 
@@ -16,11 +16,10 @@ def run() -> None:
     reserve_standard_descriptors()
     ending = _QuickEnd()
     atexit.register(ending.end)  # the first to be registered is the last to run
-    is_default = _take_interrupts()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nohup and shells may ask to ignore it
+        signal.signal(signal.SIGINT, end_by_interrupt)
     from bike_cli.cli.app import app
 
-    if is_default:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         app(prog_name="bike")
     except SystemExit as exit_request:
@@ -52,23 +51,6 @@ class _QuickEnd:
         except (OSError, ValueError):  # full, or closed: the interpreter reports it
             return
         os._exit(self.code)
-
-
-def _take_interrupts() -> bool:
-    """Let Ctrl-C end the process with a line instead of a traceback while there is nothing to clean up yet.
-
-    Returns whether Ctrl-C was not ignored; nohup and shells ask for that.
-    """
-    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if is_default:
-        signal.signal(signal.SIGINT, _end_by_interrupt)
-    return is_default
-
-
-def _end_by_interrupt(number: int, frame: FrameType | None) -> None:
-    os.write(2, b"interrupted\n")
-    signal.signal(number, signal.SIG_DFL)
-    signal.raise_signal(number)  # a shell sees that the signal ended the process, and ends its loop
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Time limits for calls that may block forever, such as those to a file system that does not answer."""
+"""Calls that may take long or block forever, such as those to a file system that does not answer."""
 
 from __future__ import annotations
 
@@ -28,6 +28,36 @@ def call_with_timeout(limit_s: float, function: Callable[[], T], *, default: T) 
     Raises:
         BaseException: whatever the function raises in time.
     """
+    try:
+        value, error = _started(function).get(timeout=limit_s)
+    except queue.Empty:
+        return default
+    if error is not None:
+        raise error
+    return value  # type: ignore[return-value]
+
+
+def call_interruptibly(function: Callable[[], T]) -> T:
+    """Return what a function returns, which runs in another thread so that Ctrl-C ends the wait at any time.
+
+    Without it, Ctrl-C has to wait for the end of a long import; see `bike_cli.cli.terminal.signals`. After Ctrl-C the
+    function continues in a daemon thread.
+
+    Raises:
+        BaseException: whatever the function raises.
+    """
+    finished = _started(function)
+    while True:
+        with suppress(queue.Empty):
+            value, error = finished.get(timeout=0.1)  # on Windows, Ctrl-C does not end a wait without a limit
+            break
+    if error is not None:
+        raise error
+    return value  # type: ignore[return-value]
+
+
+def _started(function: Callable[[], T]) -> queue.SimpleQueue[tuple[T | None, BaseException | None]]:
+    """Start a function in a thread; return the queue that gets its result or what it raised."""
     finished: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
     def run() -> None:
@@ -40,15 +70,9 @@ def call_with_timeout(limit_s: float, function: Callable[[], T], *, default: T) 
         calls = _idle_threads.pop()
     except IndexError:
         calls = queue.SimpleQueue()
-        threading.Thread(target=_run_calls, args=(calls,), name="bike-files", daemon=True).start()
+        threading.Thread(target=_run_calls, args=(calls,), name="bike-calls", daemon=True).start()
     calls.put(run)
-    try:
-        value, error = finished.get(timeout=limit_s)
-    except queue.Empty:
-        return default
-    if error is not None:
-        raise error
-    return value  # type: ignore[return-value]
+    return finished
 
 
 def call_on_path(path: str | Path, function: Callable[[], T], *, default: T) -> T:

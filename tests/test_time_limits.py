@@ -15,7 +15,7 @@ from films import drawn, write_video
 
 from bike_cli import time_limits
 from bike_cli.data import inputs
-from bike_cli.time_limits import call_on_path, call_with_timeout
+from bike_cli.time_limits import call_interruptibly, call_on_path, call_with_timeout
 from bike_cli.video import content
 
 
@@ -56,6 +56,28 @@ def test_a_call_raises_errors_of_any_kind() -> None:
 
     with pytest.raises(RuntimeError, match="broken"):
         call_with_timeout(10, fail, default=None)
+
+
+def test_a_long_call_can_be_interrupted() -> None:
+    release, ended = threading.Event(), threading.Event()
+    threading.Timer(0.1, signal.pthread_kill, args=[threading.main_thread().ident, signal.SIGINT]).start()
+
+    def wait() -> None:
+        release.wait(60)
+        ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        call_interruptibly(wait)
+
+    assert not ended.is_set()
+    release.set()
+    assert ended.wait(60)  # it was not stopped
+
+
+def test_an_uninterrupted_long_call_returns_its_value_or_raises_its_error() -> None:
+    assert call_interruptibly(lambda: 3) == 3
+    with pytest.raises(ZeroDivisionError):
+        call_interruptibly(lambda: 1 / 0)
 
 
 def test_fast_calls_share_a_thread() -> None:

@@ -12,6 +12,7 @@ from bike_cli.cli import options as o
 from bike_cli.cli.completion import models
 from bike_cli.cli.flags import metavar_of
 from bike_cli.cli.terminal.console import handle_errors, loading, print_usage
+from bike_cli.cli.terminal.signals import import_torch
 from bike_cli.cli.terminal.targets import (
     check_model_folder,
     check_not_read,
@@ -79,6 +80,7 @@ def export_command(
             from bike_cli.engine.models.aliases import download_missing
 
             download_missing([config.model], offline=config.offline)
+            import_torch()
             from bike_cli.engine.models.checkpoints import open_checkpoint
             from bike_cli.engine.models.weights import UNWRITABLE
 

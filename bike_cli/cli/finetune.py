@@ -19,17 +19,16 @@ from bike_cli.cli.help import BikeCommand
 from bike_cli.cli.session import session
 from bike_cli.cli.terminal.console import (
     display,
-    handling,
     loading,
     notice,
     plain,
     print_usage,
     stderr,
     stderr_is_tty,
-    stop_signals,
 )
 from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.cli.terminal.progress_lines import ProgressLines
+from bike_cli.cli.terminal.signals import handling, interrupt_after_imports, stop_signals
 from bike_cli.cli.terminal.targets import check_ending, check_folder_name, check_not_media, check_target
 from bike_cli.config import BatchConfig, FinetuneConfig, flag
 from bike_cli.config.fields import DATA, OUTPUT
@@ -313,9 +312,11 @@ def _usage(folder: Path, config: FinetuneConfig) -> str:
 def _stopping_on_signals(training: Finetuning, view: View) -> Iterator[None]:
     """Let the first Ctrl-C, SIGTERM or the like end training after its step, with a checkpoint; the second at once."""
 
+    interrupt = interrupt_after_imports()
+
     def stop(number: int, frame: FrameType | None) -> None:
         if training.stop:
-            raise KeyboardInterrupt
+            interrupt(number, frame)
         training.stop = view.is_stopping = True
 
     # Ignored signals stay ignored: nohup asks for that.

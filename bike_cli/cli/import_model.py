@@ -12,6 +12,7 @@ from bike_cli.cli import options as o
 from bike_cli.cli.completion import models
 from bike_cli.cli.flags import metavar_of
 from bike_cli.cli.terminal.console import handle_errors, loading, print_usage
+from bike_cli.cli.terminal.signals import import_torch
 from bike_cli.cli.terminal.targets import check_model_folder, check_not_read, explain_unwritable, warn_of_replacement
 from bike_cli.config import EngineConfig
 from bike_cli.errors import UsageError
@@ -97,6 +98,7 @@ def import_command(
             from bike_cli.engine.models.aliases import download_missing
 
             download_missing([base], offline=config.offline)
+            import_torch()
             from bike_cli.engine.models.folder import save_folder
             from bike_cli.engine.models.importers.conversion import Options, import_model
             from bike_cli.engine.models.weights import UNWRITABLE

@@ -22,6 +22,7 @@ from bike_cli.cli.terminal.console import (
 from bike_cli.cli.terminal.progress_lines import ProgressLines
 from bike_cli.config import VideoConfig
 from bike_cli.errors import concerning
+from bike_cli.time_limits import call_interruptibly
 
 if TYPE_CHECKING:
     from bike_cli.engine.engine import Engine
@@ -99,9 +100,12 @@ def session(config: VideoConfig, *, videos: int | None, quiet: bool) -> Iterator
 
 def _import_libraries() -> None:
     """Import what computes, which takes seconds the first time, and log how long it took."""
-    start_s = time.perf_counter()
-    import bike_cli.engine.engine  # noqa: F401
 
+    def load() -> None:
+        import bike_cli.engine.engine  # noqa: F401
+
+    start_s = time.perf_counter()
+    call_interruptibly(load)
     logger.info("torch and open_clip: imported in %.2f s", time.perf_counter() - start_s)
 
 

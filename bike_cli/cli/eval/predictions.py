@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bike_cli.cli.eval.request import EvalRequest, read_requested_videos, single_file
+from bike_cli.cli.terminal.signals import import_torch
 from bike_cli.cli.terminal.targets import check_videos
 from bike_cli.config import EvalConfig
 from bike_cli.data.predictions.files import DataFile
@@ -48,6 +49,7 @@ def evaluate_predictions(
 
     Of several processes, the first one reports; the others return None.
     """
+    import_torch()
     from bike_cli.data.predictions.merge import merge_parts
     from bike_cli.data.predictions.predictions import match, read_predictions
     from bike_cli.inference.processes import group_from_env

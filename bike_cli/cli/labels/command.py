@@ -17,6 +17,7 @@ from bike_cli.cli.help import BikeCommand, BikeGroup
 from bike_cli.cli.terminal.console import check_stdout, handle_errors, loading, notice, print_usage, stdout
 from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.cli.terminal.output_file import open_output
+from bike_cli.cli.terminal.signals import import_torch
 from bike_cli.cli.terminal.targets import check_not_media, check_target, warn_of_replacement
 from bike_cli.config import ClassifyConfig, EngineConfig
 from bike_cli.errors import ExitCode, UsageError
@@ -217,6 +218,7 @@ def _check_with(config: EngineConfig, labels: CheckedLabels, template: str | Non
         from bike_cli.engine.models.aliases import download_missing
 
         download_missing([config.model], offline=config.offline)
+        import_torch()
         from bike_cli.engine.engine import load_configured
         from bike_cli.tasks.label_check import check_with_model
 

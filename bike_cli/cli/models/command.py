@@ -16,6 +16,7 @@ from bike_cli.cli.flags import with_flags_of
 from bike_cli.cli.help import BikeCommand, BikeGroup
 from bike_cli.cli.terminal.console import check_stdout, handle_errors, notice, print_usage, stdout
 from bike_cli.cli.terminal.json_text import as_json
+from bike_cli.cli.terminal.signals import import_torch
 from bike_cli.config import EngineConfig
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.settings import naming_origins, resolve, warn_of_unknown_variables
@@ -63,6 +64,8 @@ def list_command(
         check_stdout("list", way_out="redirect it to a file")
         max_bytes = None if max_size is None else o.size_in_bytes(max_size)
         from bike_cli.cli.models.tables import show_families, show_names
+
+        import_torch()
         from bike_cli.engine.models.listing import known_models, selected
 
         known = known_models()

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
-import threading
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Literal, TextIO
 
 import typer
@@ -18,6 +15,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from bike_cli.cli.terminal.logs import logs_on_stderr
+from bike_cli.cli.terminal.signals import handling, interrupt_after_imports, unhandled_signals
 from bike_cli.engine.download.progress import reporting_to
 from bike_cli.errors import BikeError, ExitCode, ModelError, UsageError
 
@@ -169,11 +167,9 @@ def handle_errors(*, quiet: bool = False, verbose: int = 0) -> Iterator[None]:
 
 @contextmanager
 def _errors_as_exit_codes(*, quiet: bool) -> Iterator[None]:
-    # SIGTERM and the like end a run as Ctrl-C does, with all clean-up. Ignored signals stay ignored, as with nohup.
-    is_main = threading.current_thread() is threading.main_thread()
-    unhandled = [number for number in stop_signals() if is_main and signal.getsignal(number) is signal.SIG_DFL]
+    # SIGTERM and the like end a run as Ctrl-C does, with all clean-up.
     try:
-        with handling(unhandled, signal.default_int_handler):
+        with handling(unhandled_signals(), interrupt_after_imports()):
             yield
     except BikeError as e:
         notice_error(e)
@@ -203,23 +199,6 @@ def _errors_as_exit_codes(*, quiet: bool) -> Iterator[None]:
 def is_first_process() -> bool:
     """Return whether this is the first, or the only one, of the processes that torchrun starts."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def stop_signals() -> list[signal.Signals]:
-    """Return the signals with which a terminal, a system or a job scheduler stops a run."""
-    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU", "SIGUSR1", "SIGUSR2")  # Windows has the first two
-    return [signal.Signals[name] for name in names if hasattr(signal, name)]
-
-
-@contextmanager
-def handling(signals: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    """Handle signals, and restore their previous handlers at the end."""
-    before = {number: signal.signal(number, handler) for number in signals}
-    try:
-        yield
-    finally:
-        for number, action in before.items():
-            signal.signal(number, action)
 
 
 def _is_control(character: str) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from bike_cli.cli.flags import Flags, Request, trained_defaults
+from bike_cli.cli.terminal.signals import import_torch
 from bike_cli.cli.videos.sources import Inputs
 from bike_cli.config import ClassifyConfig, SpotConfig, TrainingRecord, flag
 from bike_cli.config.fields import DATA, OUTPUT, TEXTS
@@ -113,6 +114,7 @@ def configure(
             config_type, flags=flags, file=request.config, defaults=trained_defaults(config_type, ignored=ignored)
         )
         return config, replace(request, training=training_of(config.engine.model))
+    import_torch()
     from bike_cli.engine.heads.saved_classifier import load_classifier
 
     saved = load_classifier(request.classifier)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bike_cli.cli.eval.predictions import digest_of, system_names
 from bike_cli.cli.eval.repeat import compare_with_previous
 from bike_cli.cli.eval.request import MANY, EvalRequest, single_file
+from bike_cli.cli.terminal.signals import import_torch
 from bike_cli.config import EvalConfig, SpotConfig
 from bike_cli.data.predictions.files import DataFile, data_files
 from bike_cli.errors import ExitCode, UsageError
@@ -28,6 +29,7 @@ OF_METRICS = ("seed", "protocol", "official", "resamples", "tiou")
 
 def evaluate_detection(config: EvalConfig, request: EvalRequest) -> ExitCode:
     """Evaluate files of detected segments, or find segments in videos first; write the report, and print it."""
+    import_torch()
     from bike_cli.inference.processes import group_from_env
 
     _check_used(request)
