@@ -56,13 +56,19 @@ def interrupt_after_imports() -> Callable[[int, FrameType | None], None]:
     such as NumPy's turn any exception into one.
     """
     around = _imports(inspect.currentframe())
+    waiting: list[int] = []  # signals that are sent again; impatient people press Ctrl-C several times
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         if _imports(frame) <= around:
             raise KeyboardInterrupt
-        again = threading.Timer(_RETRY_S, _send_to_main_thread, args=[number])
-        again.daemon = True
-        again.start()
+        if not waiting:
+            waiting.append(number)
+            again = threading.Timer(_RETRY_S, send_again)
+            again.daemon = True
+            again.start()
+
+    def send_again() -> None:
+        _send_to_main_thread(waiting.pop())
 
     return interrupt
 
