@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bike_cli.tasks.evaluate.metric_table import compare, mark_significant, measure
+from bike_cli.tasks.evaluate.measurement import compare, mark_significant, measure
 from bike_cli.tasks.evaluate.metrics import confusion
 from bike_cli.tasks.evaluate.report import Comparison
 from bike_cli.tasks.evaluate.score_table import ScoreTable

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bike_cli.tasks.evaluate.metric_table import compare, measure
+from bike_cli.tasks.evaluate.measurement import compare, measure
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 TARGET_S = 20

@@ -32,7 +32,7 @@ from bike_cli.tasks.detection.report import (
     DetectionSystem,
 )
 from bike_cli.tasks.detection.segments import Segments
-from bike_cli.tasks.evaluate.metric_table import mark_significant
+from bike_cli.tasks.evaluate.measurement import mark_significant
 from bike_cli.tasks.evaluate.report import Comparison, FailedVideo, Value
 from bike_cli.tasks.evaluate.summary import bytes_of, manifest_of
 

@@ -16,10 +16,10 @@ from bike_cli.tasks.detection.average_precision import average_precisions, mean_
 from bike_cli.tasks.detection.frames import FrameCounts, count_frames, is_label_free
 from bike_cli.tasks.detection.matching import RankedSegments, match_segments
 from bike_cli.tasks.detection.segments import Floats, Ints, Segments
-from bike_cli.tasks.evaluate.bootstrap import resamples_of
-from bike_cli.tasks.evaluate.intervals import TAIL, Difference, bootstrap_interval, metric_difference
 from bike_cli.tasks.evaluate.metrics import divided
 from bike_cli.tasks.evaluate.report import Metric
+from bike_cli.tasks.evaluate.statistics.bootstrap import resamples_of
+from bike_cli.tasks.evaluate.statistics.intervals import TAIL, Difference, bootstrap_interval, metric_difference
 
 MOST_SUMMANDS, FEWEST_RESAMPLES = 10**8, 256  # of all resamples together
 MATCHED_AT = 0.5  # tIoU of segments that count as found in all metrics but mAP

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from bike_cli.data.labelled.eval_sets import NONE
 from bike_cli.errors import UsageError
-from bike_cli.tasks.evaluate.bootstrap import Groups, RankedClasses
 from bike_cli.tasks.evaluate.metrics import TOP, Ranking, divided, ranking
 from bike_cli.tasks.evaluate.score_table import ScoreTable
+from bike_cli.tasks.evaluate.statistics.bootstrap import Groups, RankedClasses
 
 BINS = 15  # of the calibration error
 ACCEPTED = 0.95  # share of the known videos, of FPR95

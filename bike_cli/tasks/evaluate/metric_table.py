@@ -1,41 +1,24 @@
-"""The table of all metrics; their intervals and paired comparisons follow from it.
+"""The table of all metrics; `measurement` computes them, with their intervals and paired comparisons.
 
 To add a metric, write a function of `Resamples` and give it a row in `METRICS`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bike_cli.config import EvalConfig
 from bike_cli.tasks.evaluate.answers import Answers, Resamples
-from bike_cli.tasks.evaluate.bootstrap import BLOCK, each_once, resamples_of
-from bike_cli.tasks.evaluate.intervals import (
-    Difference,
-    bootstrap_interval,
-    calibration_interval,
-    holm,
-    independent_difference,
-    mean_proportion_interval,
-    metric_difference,
-    proportion_interval,
-    share_difference,
-)
-from bike_cli.tasks.evaluate.metrics import TOP, average_precision, confusion, divided
-from bike_cli.tasks.evaluate.report import ClassMetrics, Comparison, Metric, SystemResult
-from bike_cli.tasks.evaluate.score_table import ScoreTable, aligned
+from bike_cli.tasks.evaluate.metrics import TOP, confusion, divided
+from bike_cli.tasks.evaluate.report import Metric
+from bike_cli.tasks.evaluate.statistics.bootstrap import each_once
+from bike_cli.tasks.evaluate.statistics.intervals import calibration_interval, mean_proportion_interval
 
-RESAMPLES = EvalConfig.resamples
-MOST_LOOKUPS = 10**10  # what the interval of a costly metric may take
-FEWEST_BLOCKS = 4
 FEWEST_CALIBRATED = 20  # videos; of fewer, the interval of the calibration error is too narrow
-SIGNIFICANT = 0.05
 
 Hits = NDArray[np.bool_]  # per known video
 Values = NDArray[np.float64]  # a metric in each resample, [R]; NaN where it is undefined
@@ -257,121 +240,3 @@ def metrics_of(answers: Answers) -> list[MetricDefinition]:
     """Return the metrics that apply, the most important first: with several labels per video that is mAP."""
     metrics = [metric for metric in METRICS.values() if metric.applies(answers)]
     return sorted(metrics, key=lambda metric: metric.key != "map") if answers.table.multi_label else metrics
-
-
-# -- what is computed from it ------------------------------------------------------------------------------------------
-
-
-def measure(table: ScoreTable, name: str = "", *, seed: int = 0, resamples: int = RESAMPLES) -> SystemResult:
-    """Return every metric of a table with its 95 % interval over videos, and those of each class.
-
-    The same table, seed and number of resamples give the same digits. With very many videos and classes, the interval
-    of `map` is computed from the first resamples: 256 for 100,000 videos and 400 classes.
-
-    Raises:
-        UsageError: no video has a label.
-    """
-    answers = Answers(table)
-    applying = metrics_of(answers)
-    resampled = [metric for metric in applying if metric.hits is None and metric.interval is None]
-    drawn = _resampled(answers, resampled, seed=seed, resamples=resamples)
-    metrics = {metric.key: _with_interval(metric, answers, drawn.get(metric.key)) for metric in applying}
-    counts = None if table.multi_label else confusion(answers.truth, answers.guesses, len(table.labels))
-    rows = None if counts is None else tuple(tuple(row) for row in counts.tolist())
-    return SystemResult(name, metrics, _class_metrics(answers, counts), rows)
-
-
-def compare(
-    first: ScoreTable,
-    second: ScoreTable,
-    names: tuple[str, str] = ("a", "b"),
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> list[Comparison]:
-    """Return by how much the second table exceeds the first in each metric, on the videos that both have.
-
-    Videos and labels may be in different orders. The p-values are those of single tests; see `mark_significant`.
-
-    Raises:
-        UsageError: different labels, a different truth, no video in common, or a video twice in a table.
-    """
-    *tables, left_out = aligned(first, second)
-    a, b = (Answers(table) for table in tables)
-    applying = [metric for metric in metrics_of(a) if metric.applies(b)]
-    resampled = [metric for metric in applying if metric.hits is None and metric.has_test]
-    drawn, other = (_resampled(one, resampled, seed=seed, resamples=resamples) for one in (a, b))
-    videos, differing = len(a.table.videos), int((a.table.ranked(1) != b.table.ranked(1)).sum())
-    rows = []
-    for metric in applying:
-        gain = _difference(metric, a, b, drawn.get(metric.key), other.get(metric.key))
-        row = Comparison(
-            *names, metric.key, gain.value, gain.low, gain.high, gain.p, videos, left_out, differing=differing
-        )
-        rows.append(row)
-    return rows
-
-
-def mark_significant(comparisons: Sequence[Comparison], metric: str) -> list[Comparison]:
-    """Return the comparisons with the one metric that decides marked, its p-values adjusted for their number (Holm)."""
-    deciding = [i for i, row in enumerate(comparisons) if row.metric == metric and row.p is not None]
-    adjusted = dict(zip(deciding, holm([comparisons[i].p or 0.0 for i in deciding]), strict=True))
-    return [
-        replace(row, p_adjusted=adjusted[i], significant=adjusted[i] < SIGNIFICANT) if i in adjusted else row
-        for i, row in enumerate(comparisons)
-    ]
-
-
-def _with_interval(metric: MetricDefinition, answers: Answers, drawn: Values | None) -> Metric:
-    if metric.interval is not None:
-        return metric.interval(answers)
-    if metric.hits is not None:
-        hits = metric.hits(answers)
-        return proportion_interval(int(hits.sum()), len(hits))
-    assert drawn is not None
-    return bootstrap_interval(_value(metric, answers), drawn, metric.videos(answers))
-
-
-def _difference(
-    metric: MetricDefinition, first: Answers, second: Answers, drawn: Values | None, other: Values | None
-) -> Difference:
-    if metric.hits is not None:
-        before, after = metric.hits(first), metric.hits(second)
-        return share_difference(int((after & ~before).sum()), int((before & ~after).sum()), len(before))
-    if drawn is None or other is None:
-        return independent_difference(_with_interval(metric, first, None), _with_interval(metric, second, None))
-    return metric_difference(_value(metric, second) - _value(metric, first), other - drawn, metric.videos(first))
-
-
-def _value(metric: MetricDefinition, answers: Answers) -> float:
-    return float(metric.compute(Resamples(answers, each_once(len(answers.table.videos))))[0])
-
-
-def _resampled(
-    answers: Answers, metrics: Sequence[MetricDefinition], *, seed: int, resamples: int
-) -> dict[str, Values]:
-    """Return the values of metrics in resamples."""
-    blocks = max(FEWEST_BLOCKS, MOST_LOOKUPS // (answers.table.logits.size * BLOCK))
-    parts: dict[str, list[Values]] = {metric.key: [np.empty(0)] for metric in metrics}
-    for i, counts in enumerate(resamples_of(len(answers.table.videos), seed=seed, resamples=resamples)):
-        drawn = Resamples(answers, counts)
-        for metric in metrics:
-            if i < blocks or not metric.is_costly:
-                parts[metric.key].append(metric.compute(drawn))
-    return {key: np.concatenate(some) for key, some in parts.items()}
-
-
-def _class_metrics(answers: Answers, counts: NDArray[np.int64] | None) -> tuple[ClassMetrics, ...]:
-    labels, videos = answers.table.labels, answers.table.present.sum(axis=0)
-    recalls = precisions = f1 = averages = np.full(len(labels), np.nan)
-    if answers.names_all:
-        averages = np.array([average_precision(ranked) for ranked in answers.rankings])
-    if counts is not None:
-        correct, guessed = np.diag(counts).astype(np.float64), counts.sum(axis=0)
-        recalls, precisions = divided(correct, videos), divided(correct, guessed)
-        f1 = divided(np.where(videos > 0, 2 * correct, np.nan), videos + guessed)
-    columns = zip(recalls.tolist(), precisions.tolist(), f1.tolist(), averages.tolist(), strict=True)
-    rows = ([None if math.isnan(value) else value for value in row] for row in columns)
-    return tuple(
-        ClassMetrics(label, count, *row) for label, count, row in zip(labels, videos.tolist(), rows, strict=True)
-    )

@@ -16,7 +16,7 @@ from bike_cli.errors import UsageError, concerning
 from bike_cli.records import Failure
 from bike_cli.settings import settings_affecting
 from bike_cli.tasks.evaluate.json_values import Estimate
-from bike_cli.tasks.evaluate.metric_table import compare, mark_significant, measure
+from bike_cli.tasks.evaluate.measurement import compare, mark_significant, measure
 from bike_cli.tasks.evaluate.metrics import top_shares
 from bike_cli.tasks.evaluate.official import OfficialInputs, check_attributes, official_metrics, official_part
 from bike_cli.tasks.evaluate.protocols import Part, over_draws, over_splits, zeroshot_half

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta, binom, binomtest
 
-from bike_cli.tasks.evaluate.intervals import mean_proportion_interval
+from bike_cli.tasks.evaluate.statistics.intervals import mean_proportion_interval
 
 RUNS = 1000
 CHANCE = 1e-4  # that a simulation fails although its claim is exactly true

@@ -11,11 +11,11 @@ from scipy.stats import beta, binomtest
 from scipy.stats import t as student
 
 from bike_cli.errors import UsageError
-from bike_cli.tasks.evaluate.bootstrap import BLOCK
-from bike_cli.tasks.evaluate.metric_table import compare, mark_significant, measure
+from bike_cli.tasks.evaluate.measurement import compare, mark_significant, measure
 from bike_cli.tasks.evaluate.metrics import average_precisions
 from bike_cli.tasks.evaluate.report import Comparison, SystemResult
 from bike_cli.tasks.evaluate.score_table import ScoreTable, aligned
+from bike_cli.tasks.evaluate.statistics.bootstrap import BLOCK
 
 SINGLE = ["top1", "top5", "mean_class", "macro_f1", "ece", "brier", "auroc_none", "fpr95_none", "map"]
 OPEN = ["auroc_cosine", "fpr95_cosine", "top1_none", "rejected_known", "rejected_none"]
@@ -229,13 +229,13 @@ def test_metrics_of_several_labels_equal_those_of_plain_loops() -> None:
 
 def test_average_precision_is_the_same_in_however_many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = measure(single(), resamples=20).metrics["map"]
-    monkeypatch.setattr("bike_cli.tasks.evaluate.bootstrap.MOST_POSITIVES", 11)
+    monkeypatch.setattr("bike_cli.tasks.evaluate.statistics.bootstrap.MOST_POSITIVES", 11)
 
     assert measure(single(), resamples=20).metrics["map"] == whole
 
 
 def test_a_very_large_table_has_the_interval_of_map_from_fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bike_cli.tasks.evaluate.metric_table.MOST_LOOKUPS", 1)
+    monkeypatch.setattr("bike_cli.tasks.evaluate.measurement.MOST_LOOKUPS", 1)
 
     found = measure(single(), resamples=10 * BLOCK).metrics
 

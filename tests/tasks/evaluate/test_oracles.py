@@ -12,7 +12,8 @@ from sklearn import metrics as sklearn
 from torchmetrics import functional as torchmetrics
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from bike_cli.tasks.evaluate.metric_table import METRICS, compare, measure
+from bike_cli.tasks.evaluate.measurement import compare, measure
+from bike_cli.tasks.evaluate.metric_table import METRICS
 from bike_cli.tasks.evaluate.metrics import average_precisions, confusion, hits_among, mean_class_accuracy, recalls
 from bike_cli.tasks.evaluate.report import SystemResult
 from bike_cli.tasks.evaluate.score_table import ScoreTable

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bike_cli.errors import UsageError
-from bike_cli.tasks.evaluate.metric_table import compare
+from bike_cli.tasks.evaluate.measurement import compare
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 
 LABELS = ("run", "jump", "sing")

@@ -1,0 +1,1 @@
+"""Confidence intervals, tests of differences, and the bootstrap."""
