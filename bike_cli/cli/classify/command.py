@@ -11,7 +11,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from bike_cli.cli.classify.rejection import RejectionRule, rule_of
 from bike_cli.cli.classify.resume import record_format
 from bike_cli.cli.classify.writers import Format, check_format_of_name, format_of, make_writer
 from bike_cli.cli.flags import command
@@ -20,6 +19,7 @@ from bike_cli.cli.terminal.console import can_animate, loading, notice, stderr
 from bike_cli.cli.terminal.stdout import is_pipe, reserve_stdout
 from bike_cli.cli.videos.existing import ExistingRecords
 from bike_cli.cli.videos.labels import check_quotes, labels_of
+from bike_cli.cli.videos.rejection import RejectionRule, rule_of
 from bike_cli.cli.videos.request import VideosRequest, check_model, configure
 from bike_cli.cli.videos.run import (
     Progress,

@@ -13,7 +13,7 @@ from bike_cli.settings import settings_affecting
 from bike_cli.wording import count
 
 if TYPE_CHECKING:
-    from bike_cli.cli.classify.rejection import RejectionRule
+    from bike_cli.cli.videos.rejection import RejectionRule
     from bike_cli.engine.heads.saved_classifier import SavedClassifier
 
 SHOWN = 60  # characters of a label in a message
