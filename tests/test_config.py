@@ -417,7 +417,8 @@ RECORDED_BY_FEWSHOT_0_1 = (RECORDED_BY_EVAL_0_1 | {"test_fraction"}) - {
         (FinetuneConfig(), RECORDED_BY_FINETUNE_0_1 | {"descriptions", "model"}),
         (
             EvalConfig(),
-            RECORDED_BY_EVAL_0_1 | {"descriptions", "tiou", "fps", "min_duration", "threshold", "exclusive"},
+            RECORDED_BY_EVAL_0_1
+            | {"descriptions", "tiou", "fps", "min_duration", "threshold", "exclusive", "reject", "promise"},
         ),
         (FewshotConfig(), RECORDED_BY_FEWSHOT_0_1 | {"descriptions"}),
     ],

@@ -5,7 +5,14 @@
 library and `errors`.
 """
 
-from bike_cli.config.commands import CalibrateConfig, ClassifyConfig, DrawConfig, FewshotConfig, VideoConfig
+from bike_cli.config.commands import (
+    CalibrateConfig,
+    ClassifyConfig,
+    DrawConfig,
+    FewshotConfig,
+    RejectionConfig,
+    VideoConfig,
+)
 from bike_cli.config.evaluation import SUBSET, EvalConfig, Protocol
 from bike_cli.config.fields import RESULTS, Affects, Flag, flag, flag_of
 from bike_cli.config.finetune import (
@@ -72,6 +79,7 @@ __all__ = [
     "Precision",
     "Protocol",
     "Recipe",
+    "RejectionConfig",
     "SamplingConfig",
     "ScoreKind",
     "Spot",

@@ -54,17 +54,9 @@ class VideoConfig:
 
 
 @dataclass(frozen=True)
-class ClassifyConfig(VideoConfig):
-    """The configuration of `bike classify`."""
+class RejectionConfig(VideoConfig):
+    """When a video is answered with none of the labels: what commands that reject videos share."""
 
-    scores: ScoreKind = flag(
-        "--scores",
-        default="softmax",
-        panel=TEXTS,
-        affects="scores",
-        help="How scores are computed: softmax compares the labels, and scores sum to 1; sigmoid judges each label "
-        "alone, for models that were trained to do so, such as SigLIP.",
-    )
     reject: str = flag(
         "--reject",
         default="off",
@@ -83,18 +75,9 @@ class ClassifyConfig(VideoConfig):
         default_text="that of the calibration",
         help="Share of videos of your labels that --reject auto may reject.",
     )
-    top: int = flag("-k", "--top", default=5, panel=OUTPUT, affects="nothing", help="Labels to show per video.")
-    explain: bool = flag(
-        "--explain",
-        default=False,
-        panel=OUTPUT,
-        affects="nothing",
-        help="Show which frames decided the answer; tables name up to three of them.",
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(1, top=self.top)
         if self.reject not in ("off", "auto") and self.least_cosine is None:
             raise ConfigError(f"reject is {self.reject!r}; give off, auto, or a cosine between -1 and 1 such as 0.24")
         if self.promise is not None:
@@ -121,6 +104,32 @@ class ClassifyConfig(VideoConfig):
         except ValueError:
             return None
         return cosine if -1 <= cosine <= 1 else None
+
+
+@dataclass(frozen=True)
+class ClassifyConfig(RejectionConfig):
+    """The configuration of `bike classify`."""
+
+    scores: ScoreKind = flag(
+        "--scores",
+        default="softmax",
+        panel=TEXTS,
+        affects="scores",
+        help="How scores are computed: softmax compares the labels, and scores sum to 1; sigmoid judges each label "
+        "alone, for models that were trained to do so, such as SigLIP.",
+    )
+    top: int = flag("-k", "--top", default=5, panel=OUTPUT, affects="nothing", help="Labels to show per video.")
+    explain: bool = flag(
+        "--explain",
+        default=False,
+        panel=OUTPUT,
+        affects="nothing",
+        help="Show which frames decided the answer; tables name up to three of them.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(1, top=self.top)
 
 
 def check_promise(promise: float) -> None:

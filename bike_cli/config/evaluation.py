@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bike_cli.config.commands import DrawConfig
+from bike_cli.config.commands import DrawConfig, RejectionConfig
 from bike_cli.config.fields import DETECTION, METRICS, check_at_least, flag, same_flag
 from bike_cli.config.spot import SpotConfig
 from bike_cli.config.thresholds import ACTIVITYNET, AUTO, THUMOS14, Thresholds
@@ -18,7 +18,7 @@ SUBSET = "validation"  # of ActivityNet annotations
 
 
 @dataclass(frozen=True)
-class EvalConfig(DrawConfig):
+class EvalConfig(DrawConfig, RejectionConfig):
     """The configuration of `bike eval`.
 
     `shots`, `method` and `trials` belong to the protocol `fewshot`; `tiou` and everything after it to the protocol

@@ -41,6 +41,7 @@ class Scores:
     """The scores of videos."""
 
     view_cosines: Tensor  # [V, K, C], of the video branch
+    cosines: Tensor  # [V, C], their means over views
     logits: Tensor  # [V, C], the input of the softmax over classes: averaged over views, with head and attributes
     attributes: tuple[tuple[Attribute, ...], ...]  # per video
 
@@ -163,8 +164,13 @@ class Classifier:
 
         def score(batch: Sequence[EncodedVideo]) -> list[Scores]:
             scores = self._scores(batch)
-            rows = zip(scores.view_cosines.cpu(), scores.logits.cpu(), scores.attributes, strict=True)
-            return [Scores(views[None], logits[None], (attributes,)) for views, logits, attributes in rows]
+            rows = zip(
+                *(scores.view_cosines.cpu(), scores.cosines.cpu(), scores.logits.cpu(), scores.attributes), strict=True
+            )
+            return [
+                Scores(views[None], cosines[None], logits[None], (attributes,))
+                for views, cosines, logits, attributes in rows
+            ]
 
         return self._in_batches(videos, score)
 
@@ -187,14 +193,15 @@ class Classifier:
     def _scores(self, videos: Sequence[EncodedVideo]) -> Scores:
         """Return the scores of videos of one shape, at most a batch."""
         informed = self._informed(videos)
-        cosines = self.texts.scores(informed.flatten(0, 1)).reshape(*informed.shape[:2], -1)[: len(videos)]  # [V, K, C]
-        logits = self.engine.logit_scale * cosines.mean(dim=1)
+        of_views = self.texts.scores(informed.flatten(0, 1)).reshape(*informed.shape[:2], -1)[: len(videos)]
+        cosines = of_views.mean(dim=1)
+        logits = self.engine.logit_scale * cosines
         if self.head is not None:
             logits = join_logits(self.head.logits(self._head_views(self.head, informed)[: len(videos)]), logits)
         attributes = self._attributes(videos)
         if self.branch is not None and self.branch.weight > 0:
             logits = fuse(logits, self.branch.logits(attributes, like=logits), weight=1 - self.branch.weight)
-        return Scores(cosines, logits, tuple(attributes))
+        return Scores(of_views, cosines, logits, tuple(attributes))
 
     def _informed(self, videos: Sequence[EncodedVideo]) -> Tensor:
         return self._stacked([video[0].scored_frames for video in videos])  # [V, K, T, D]
@@ -220,13 +227,13 @@ class Classifier:
             return [None] * len(ranked)
         first = rank(scores.logits, 1)[:, 0].tolist()
         phrases = [None if i < n_labels else i - n_labels for i in first]
-        return [self.rejector.judge(labels[0], phrase) for labels, phrase in zip(ranked, phrases, strict=True)]
+        return [self.rejector.judge(labels[0].cosine, phrase) for labels, phrase in zip(ranked, phrases, strict=True)]
 
     def _ranked(self, scores: Scores, best: Tensor, kind: ScoreKind) -> list[tuple[Ranked, ...]]:
         """Return the best labels of each video, at the places `best` [V, k]."""
         factor = 1.0 if self.rejector is None else self.rejector.scale
         chances = probabilities(scores.logits.double(), logit_scale=factor).gather(1, best).tolist()
-        cosines = scores.view_cosines.mean(dim=1).gather(1, best)
+        cosines = scores.cosines.gather(1, best)
         scale, bias = self.engine.logit_scale, self.engine.logit_bias
         judged: list[list[float | None]] = [[None] * best.shape[1]] * len(best)
         if bias is not None:

@@ -109,6 +109,11 @@ def prepare(
     )
 
 
+def counts_cosines_alone(classifier: Classifier) -> bool:
+    """Return whether the answer is the label with the highest cosine: neither a head nor attributes count."""
+    return classifier.head is None and (classifier.branch is None or classifier.branch.weight == 0)
+
+
 def default_config(engine: Engine, saved: SavedClassifier | None = None) -> ClassifyConfig:
     """Return the configuration of a run without one: the settings of the classifier's or the model's training."""
     if saved is not None:

@@ -7,13 +7,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bike_cli.config import ClassifyConfig, Descriptions
+from bike_cli.config import Descriptions, RejectionConfig
 from bike_cli.data.lines import key
 from bike_cli.engine.calibration.calibration import Calibration
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
 from bike_cli.inference.conditions import conditions_of
-from bike_cli.records import Ranked, Rejection
+from bike_cli.records import Rejection
 from bike_cli.wording import all_of
 
 logger = logging.getLogger(__name__)
@@ -41,24 +41,24 @@ class Rejector:
         """The factor on logits that makes scores of known videos probabilities."""
         return 1.0 if self.calibration is None else self.calibration.scale
 
-    def judge(self, best: Ranked, phrase: int | None) -> Rejection:
+    def judge(self, cosine: float, phrase: int | None = None) -> Rejection:
         """Return whether a video is rejected.
 
         Args:
-            best: its best label.
+            cosine: of its best label.
             phrase: the place of the phrase that fits better than all labels; None if a label fits best.
         """
         fit = right = None
         if self.calibration is not None:
-            fit, right = self.calibration.fit(best.cosine), self.calibration.right(best.cosine)
-        is_low = self.least is not None and best.cosine < self.least
+            fit, right = self.calibration.fit(cosine), self.calibration.right(cosine)
+        is_low = self.least is not None and cosine < self.least
         none = None if phrase is None else self.phrases[phrase]
         return Rejection(is_low or none is not None, fit, right, none)
 
 
 def make_rejector(
     engine: Engine,
-    config: ClassifyConfig,
+    config: RejectionConfig,
     labels: Sequence[str],
     phrases: Sequence[str],
     calibration: Calibration | None,

@@ -17,7 +17,7 @@ from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.saved_classifier import SavedClassifier
 from bike_cli.inference.classifier import Classifier
 from bike_cli.inference.features import Features, Input
-from bike_cli.inference.prepare import default_config, default_labels, open_shelf, prepare
+from bike_cli.inference.prepare import counts_cosines_alone, default_config, default_labels, open_shelf, prepare
 from bike_cli.inference.rejection import check_phrases, make_rejector
 from bike_cli.records import Failure, Prediction, Timings
 from bike_cli.video.workers.pool import DecodePool
@@ -98,12 +98,10 @@ def _prepare(
     check_phrases(labels, none)
     classifier = prepare(engine, [*labels, *none], config, saved, descriptions=descriptions)
     classifier.check_scores(config.scores)
-    has_weight = classifier.branch is not None and classifier.branch.weight > 0
-    by_cosine = classifier.head is None and not has_weight
     rejector = make_rejector(
         *(engine, config, labels, none, calibration),
         descriptions=classifier.descriptions,
-        counts_cosines_alone=by_cosine,
+        counts_cosines_alone=counts_cosines_alone(classifier),
     )
     if not none:
         _warn_of_a_single_label(labels, config)

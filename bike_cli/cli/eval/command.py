@@ -24,6 +24,7 @@ from bike_cli.cli.flags import Flags, command, trained_defaults
 from bike_cli.cli.session import Session, session, show_reading
 from bike_cli.cli.terminal.console import check_stdout, notice
 from bike_cli.cli.terminal.targets import check_apart, check_ending, check_not_media, check_target, check_videos
+from bike_cli.cli.videos.rejection import RejectionRule, rule_of
 from bike_cli.config import EvalConfig
 from bike_cli.data.predictions.files import inspect_files
 from bike_cli.errors import ExitCode, UsageError
@@ -40,6 +41,8 @@ OF_PROTOCOLS = {  # settings of these alone
     "fewshot": ("shots", "method", "trials"),
     "detection": ("tiou", *OF_SPOTTING),
 }
+OF_REJECTION = ("calibration", "reject", "promise")
+WITHOUT_REJECTION = ("fewshot", "multilabel", "detection")  # protocols
 MODEL_CONFIG = "config.json"  # in the folder of a model
 
 
@@ -128,6 +131,11 @@ def _check_settings(config: EvalConfig, request: EvalRequest) -> None:
         if given is not None and config.protocol != protocol:
             problem = f"--{given.replace('_', '-')}: needs --protocol {protocol}, not {config.protocol}"
             raise UsageError(f"{problem}; give that, or leave it out", settings=("protocol",))
+    rejects = next((name for name in OF_REJECTION if name in request.arguments), None)
+    if rejects is not None and (config.protocol in WITHOUT_REJECTION or request.multi_label):
+        problem = f"is not supported by the protocol {config.protocol}"
+        problem = "needs videos with one label each, and these have several" if request.multi_label else problem
+        raise UsageError(f"--{rejects}: {problem}; leave it out", settings=("protocol",))
 
 
 def _check_used(config: EvalConfig, request: EvalRequest, *, is_predicted: bool) -> None:
@@ -140,12 +148,16 @@ def _check_used(config: EvalConfig, request: EvalRequest, *, is_predicted: bool)
     if given is not None:
         problem = "is for videos, and these are predictions" if is_predicted else "is for predictions, not for videos"
         raise UsageError(f"--{given}: {problem}; leave it out")
+    rejects = next((name for name in OF_REJECTION if name in request.arguments), None)
+    if is_predicted and rejects is not None:
+        raise UsageError(f"--{rejects}: is for videos, and these are predictions; give it to bike classify")
 
 
 def _read_files(config: EvalConfig, request: EvalRequest) -> Iterator[Path]:
     """Yield the files that are read in addition to videos: data, labels, lexicons, templates, models."""
     settings = flatten(config)
     values = [*request.data, *request.labels, request.names, request.none_from, request.config, request.from_]
+    values += [request.calibration]
     values += [value for name in MANY for value in (*getattr(request, name), settings[name])]
     for value in (*values, settings["attribute_model"]):
         path = Path("" if value is None else str(value))
@@ -161,10 +173,11 @@ def _evaluate_videos(
 ) -> tuple[EvaluationReport, Mistakes] | None:
     from bike_cli.tasks.evaluate.mistakes import Mistakes
 
+    rule = rule_of(config, request.calibration)
     tested = read_requested_videos(request, files, names=request.labels)
     check_videos(*request.targets.values(), samples=tested.samples)
     with session(config, videos=len(tested.samples), quiet=request.quiet) as running:
-        evaluation = _evaluation(config, request, tested, running)
+        evaluation = _evaluation(config, request, tested, rule, running)
         show_reading(evaluation.read(), quiet=running.quiet, prints_progress=request.progress)
         if not evaluation.processes.is_first:
             return None
@@ -172,7 +185,9 @@ def _evaluate_videos(
         return report, Mistakes() if request.report is None else evaluation.mistakes()
 
 
-def _evaluation(config: EvalConfig, request: EvalRequest, tested: EvalSet, running: Session) -> Evaluation:
+def _evaluation(
+    config: EvalConfig, request: EvalRequest, tested: EvalSet, rule: RejectionRule, running: Session
+) -> Evaluation:
     models = request.compared.get("model", [config.engine.model])
     running.start(models)
     from bike_cli.tasks.evaluate.evaluation import Evaluation, System
@@ -184,7 +199,7 @@ def _evaluation(config: EvalConfig, request: EvalRequest, tested: EvalSet, runni
     for name, system in request.systems.items():
         engine = engines[system.engine.model]
         systems.append(System(name or engine.name, engine, system))
-    return Evaluation(systems, tested, config, running.pool, processes)
+    return Evaluation(systems, tested, config, running.pool, processes, calibration=rule.calibration)
 
 
 def _write(report: EvaluationReport, mistakes: Mistakes, request: EvalRequest) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bike_cli.tasks.evaluate.reproduction import AnyReport
 
 WAY_OUT = "name a file that bike eval -o wrote"
+PATHS = ("labels", "names", "root", "calibration", "none_from")  # fields of a request
 
 
 def read_previous(file: Path) -> AnyReport:
@@ -109,7 +110,7 @@ def _request_values(arguments: Mapping[str, Value]) -> dict[str, object]:
         items = value if is_list and isinstance(value, tuple) else (value,)
         if not all(isinstance(item, bool if isinstance(getattr(default, name), bool) else str) for item in items):
             raise ValueError(f"its argument {name} is invalid")
-        converted = [Path(str(item)) if name in ("labels", "names", "root", "none_from") else item for item in items]
+        converted = [Path(str(item)) if name in PATHS else item for item in items]
         values[name] = tuple(converted) if is_list else converted[0]
     return values
 

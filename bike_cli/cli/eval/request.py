@@ -80,6 +80,13 @@ class EvalRequest(Request):
         panel=TEXTS,
         help="Lexicon of attributes, as in bike classify; repeat to compare several.",
     )
+    calibration: Path | None = _scoring(
+        "--calibration",
+        default=None,
+        panel=TEXTS,
+        help="File that bike calibrate wrote, as in bike classify: scores become probabilities, and --reject auto has "
+        "a threshold.",
+    )
     none: tuple[str, ...] = _scoring(
         "--none",
         default=(),

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bike_cli.cli.videos.labels import phrases_of
-from bike_cli.config import ClassifyConfig, Descriptions
+from bike_cli.config import Descriptions, RejectionConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bike_cli.cli.videos.request import VideosRequest
     from bike_cli.engine.calibration.calibration import Calibration
 
 
@@ -21,7 +20,7 @@ class RejectionRule:
     """How a run decides that a video fits none of the labels.
 
     Args:
-        reject: as in `ClassifyConfig`.
+        reject: as in `RejectionConfig`.
         phrases: what else may be seen.
         calibration: None: none was given.
         digest: of the file with the calibration.
@@ -44,17 +43,23 @@ class RejectionRule:
         return {"none": "\n".join(sorted(self.phrases)), "calibration": self.digest} if self.is_used else {}
 
 
-def rule_of(config: ClassifyConfig, request: VideosRequest, calibration: Path | None) -> RejectionRule:
+def rule_of(
+    config: RejectionConfig, calibration: Path | None, none: tuple[str, ...] = (), none_from: Path | None = None
+) -> RejectionRule:
     """Return the rule of a run.
 
+    Args:
+        calibration: file that `bike calibrate` wrote.
+        none: phrases, as `--none` gives them.
+        none_from: file of more phrases.
     Raises:
         UsageError: a file that cannot be read, `--reject auto` without a calibration, or a promise without that.
     """
     from bike_cli.engine.calibration.files import read_calibration
 
     config.check_basis(has_calibration=calibration is not None)
-    none = phrases_of(request.none, request.none_from)
-    rule = RejectionRule(config.reject, none.labels, descriptions=none.descriptions)
+    phrases = phrases_of(none, none_from)
+    rule = RejectionRule(config.reject, phrases.labels, descriptions=phrases.descriptions)
     if calibration is None:
         return rule
     read = read_calibration(calibration)

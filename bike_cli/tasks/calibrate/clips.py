@@ -195,8 +195,7 @@ class CalibrationClips:
         if video[0].warning is not None:
             logger.warning("%s: %s", source.id, video[0].warning)
         logits = scores.logits[0].double().numpy()
-        # As `Ranked.cosine`, in the precision of the scores.
-        value = float(scores.view_cosines.mean(dim=1).max())
+        value = float(scores.cosines.max())  # as `Ranked.cosine`, in the precision of the scores
         if not (np.isfinite(logits).all() and np.isfinite(value)):
             message = f"{source.id}: the scores of {self.engine.name} are NaN or infinite; try --precision fp32"
             return Failure(source, "no_number", message)

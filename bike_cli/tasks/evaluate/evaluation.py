@@ -17,21 +17,25 @@ from torch.nn.utils.rnn import pad_sequence
 
 from bike_cli.config import EvalConfig, VideoConfig
 from bike_cli.data.labelled.eval_sets import EvalSet, read_eval_set
+from bike_cli.engine.calibration.calibration import Calibration
 from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError
 from bike_cli.inference.classifier import Classifier, Scores
 from bike_cli.inference.contents import digest_of_all, digests_of
 from bike_cli.inference.features import EncodedVideo, Features
-from bike_cli.inference.prepare import open_shelf, prepare
+from bike_cli.inference.prepare import counts_cosines_alone, open_shelf, prepare
 from bike_cli.inference.processes import ProcessGroup
+from bike_cli.inference.rejection import Rejector, make_rejector
 from bike_cli.records import Clip, Failure, Prediction, Timings
 from bike_cli.settings import build
 from bike_cli.tasks.evaluate.mistakes import Mistakes, find_mistakes
 from bike_cli.tasks.evaluate.official import OfficialInputs, check_attributes
+from bike_cli.tasks.evaluate.open_set import judged, rejection_config
 from bike_cli.tasks.evaluate.report import EvaluationReport, Provenance, Value, WeightsSource
 from bike_cli.tasks.evaluate.score_table import score_samples
 from bike_cli.tasks.evaluate.summary import SystemScores, check_protocol, describe_data, manifest_of, summarise
 from bike_cli.video.workers.pool import DecodePool
+from bike_cli.wording import count
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +47,8 @@ class System:
     Args:
         name: name in reports.
         engine: a loaded model.
-        config: how it classifies. `evaluate` uses the sampling, decoding and store of its own config instead.
+        config: how it classifies and, if it says so, rejects. `evaluate` uses the sampling, decoding and store of its
+            own config instead.
     """
 
     name: str
@@ -56,6 +61,7 @@ def evaluate(
     data: EvalSet | str | Path | Sequence[str | Path],
     config: EvalConfig | None = None,
     *,
+    calibration: Calibration | None = None,
     pool: DecodePool | None = None,
 ) -> EvaluationReport:
     """Evaluate one or more systems on labelled videos, and compare each with the first.
@@ -70,11 +76,14 @@ def evaluate(
         data: class folders, CSV files (`path,label`) or annotation files, or the set that `read_eval_set` returns.
         config: None: the defaults, which are the settings of the training of the first engine that records them. Its
             `engine` section does not count.
+        calibration: what `read_calibration` returns. Scores become probabilities, as in `classify`; with
+            `config.reject` auto it also decides which videos are rejected.
         pool: workers that are running already, made with the sampling and decoding of the config; they keep running.
             None: the call starts workers and stops them.
     Raises:
         UsageError: no system or two of the same name, malformed data, videos that do not fit the protocol, the protocol
-            `fewshot` (use `fewshot`), or no video that can be evaluated. A video that cannot be read is in
+            `fewshot` (use `fewshot`), a calibration that is missing or of another model or other settings, or no video
+            that can be evaluated. A video that cannot be read is in
             `report.data.failed` instead.
     """
     given = (systems,) if isinstance(systems, Engine | System) else tuple(systems)
@@ -91,7 +100,7 @@ def evaluate(
     with ExitStack() as stack:
         if pool is None:
             pool = stack.enter_context(DecodePool(config.sampling, config.decoding, most=len(eval_set.samples)))
-        evaluation = Evaluation(compared, eval_set, config, pool)
+        evaluation = Evaluation(compared, eval_set, config, pool, calibration=calibration)
         for _ in evaluation.read():
             pass
         return evaluation.report(names, {"data": names, "model": models, "multi_label": eval_set.multi_label})
@@ -136,6 +145,7 @@ class Evaluation:
     pool: DecodePool  # running workers, made with the sampling and decoding of the config
     processes: ProcessGroup = field(default_factory=ProcessGroup)  # those that share the videos
     spent: Timings = field(default_factory=Timings)
+    calibration: Calibration | None = None  # what labelled clips say about the scores of all systems
 
     def __post_init__(self) -> None:
         names = [system.name for system in self.systems]
@@ -146,6 +156,7 @@ class Evaluation:
         check_protocol(self.config, self.eval_set)
         labels, described = self.eval_set.labels, self.eval_set.descriptions
         self._classifiers = [prepare(s.engine, labels, s.config, descriptions=described) for s in self.systems]
+        self._rejectors = [self._rejector(*each) for each in zip(self.systems, self._classifiers, strict=True)]
         weights = [0.0 if c.branch is None else c.branch.weight for c in self._classifiers]
         check_attributes(self.config, max(weights))
         self._engines = list(dict.fromkeys(engine for c in self._classifiers for engine in c.engines))
@@ -174,6 +185,7 @@ class Evaluation:
             else:
                 self._videos[place] = row
         self._digests = self.processes.merge_shards(digests)
+        self._warn_of_calibration_clips()
         self._drop_nan()
 
     def report(self, files: Sequence[str] = (), arguments: Mapping[str, Value] | None = None) -> EvaluationReport:
@@ -217,8 +229,35 @@ class Evaluation:
                 best_cosines=np.array([video.best_cosine for video in videos]),
             )
             official = self._official_inputs(videos, classifier) if self.config.official else None
+            table = judged(table, self._rejectors[i])
             systems.append(SystemScores(self.systems[i].name, table, official, provenance=provenance(classifier)))
         return systems
+
+    def _rejector(self, system: System, classifier: Classifier) -> Rejector | None:
+        """Return what rejects a system's videos, as `bike classify` does; None if nothing was asked for."""
+        rejector = make_rejector(
+            *(system.engine, rejection_config(system.config), self.eval_set.labels, (), self.calibration),
+            descriptions=classifier.descriptions,
+            counts_cosines_alone=counts_cosines_alone(classifier),
+        )
+        if rejector is not None and self.eval_set.multi_label:
+            given = "--calibration" if rejector.least is None else "--reject"
+            raise UsageError(f"{given}: needs videos with one label each, and these have several; leave it out")
+        return rejector
+
+    def _warn_of_calibration_clips(self) -> None:
+        """Warn of videos that the calibration was made with: it knows their cosines."""
+        if self.calibration is None or not self.processes.is_first:
+            return
+        known = self.calibration.contents
+        samples = zip(self._digests, self.eval_set.samples, strict=True)
+        seen = [sample.source.id for digest, sample in samples if digest is not None and digest.hex() in known]
+        if seen:
+            logger.warning(
+                "--calibration: was made with %s of these, first %s, so the figures of new videos will be worse; "
+                "evaluate others",
+                *(count(len(seen), "video"), seen[0]),
+            )
 
     def _drop_nan(self) -> None:
         """Drop systems that only produce NaN, then videos for which any remaining system does."""
@@ -253,7 +292,7 @@ class Evaluation:
         rows = []
         for video, scores in zip(videos, classifier.scores(videos), strict=True):
             logits = scores.logits[0].double().numpy()
-            best_cosine = float(scores.view_cosines[0].mean(dim=0)[int(logits.argmax())])
+            best_cosine = float(scores.cosines[0, int(logits.argmax())])
             if not self.config.official:
                 rows.append(_VideoScores(logits, best_cosine))
                 continue

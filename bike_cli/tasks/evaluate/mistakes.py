@@ -50,6 +50,8 @@ def find_mistakes(table: ScoreTable, explain: Explain) -> list[Mistake]:
     """
     best = table.logits.argmax(axis=1)
     wrong = ~np.take_along_axis(table.present, best[:, None], axis=1)[:, 0]
+    if table.rejected is not None:  # a rejected video has no answer to be confident of
+        wrong &= ~table.rejected
     scores = np.where(wrong, np.take_along_axis(table.probabilities, best[:, None], axis=1)[:, 0], -1.0)
     rows = [row for row in np.argsort(-scores, kind="stable")[:MISTAKES_SHOWN].tolist() if wrong[row]]
     mistakes = []

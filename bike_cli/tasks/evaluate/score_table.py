@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -40,6 +40,10 @@ class ScoreTable:
     best_cosines: NDArray[np.float64] | None = field(default=None, repr=False)
     # bool [V], whether each video was rejected as none of the labels; None: that was not asked for.
     rejected: NDArray[np.bool_] | None = field(default=None, repr=False)
+    # float64 [V], the probability that the best label is correct, by a calibration; None: it is not known.
+    right: NDArray[np.float64] | None = field(default=None, repr=False)
+    # Factor of a calibration on the logits of a model, before the softmax; None: there is no calibration.
+    scale: float | None = None
 
     def __post_init__(self) -> None:
         if not self.videos:
@@ -58,6 +62,8 @@ class ScoreTable:
             check_shape("ScoreTable.best_cosines", self.best_cosines.shape, *shape[:1])
         if self.rejected is not None:
             check_shape("ScoreTable.rejected", self.rejected.shape, *shape[:1])
+        if self.right is not None:
+            check_shape("ScoreTable.right", self.right.shape, *shape[:1])
         check_shape("ScoreTable.truth", self.truth.shape, *(shape if self.multi_label else shape[:1]))
         if len(set(self.labels)) < len(self.labels):
             raise ValueError("ScoreTable.labels has a label twice")
@@ -86,13 +92,15 @@ class ScoreTable:
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
-        """The softmax of each video's logits over the labels, [V, C]; for saved predictions, their own scores.
+        """The softmax of each video's logits over the labels, [V, C], at the scale of the calibration if there is one.
+
+        For saved predictions, these are their own scores.
 
         The rest of the probability is spread evenly over the labels that a prediction lacks, but none of them gets more
         than a label it has.
         """
         if self.named is None:
-            return softmax(self.logits)
+            return softmax(self.logits if self.scale is None else self.scale * self.logits)
         scores, is_named = np.exp(self.logits), self.logits > -np.inf
         others = np.maximum(len(self.labels) - self.named, 1)
         least = np.where(is_named, scores, np.inf).min(axis=1)
@@ -131,7 +139,8 @@ class ScoreTable:
     def restricted(self, classes: Sequence[int] | NDArray[np.int64]) -> ScoreTable:
         """Return the table of some classes, in the given order, and of their videos; the softmax is over these classes.
 
-        Which videos were rejected, and their best cosines, belong to all classes and are left out.
+        Which videos were rejected, whether they are right, and their best cosines, belong to all classes and are left
+        out.
 
         Raises:
             UsageError: these classes have no videos, or a prediction lacks labels.
@@ -150,15 +159,15 @@ class ScoreTable:
         truth = present if self.multi_label else present.argmax(axis=1).astype(np.int64)
         videos, cells = tuple(self.videos[i] for i in rows), np.ix_(rows, chosen)
         cosines = None if self.cosines is None else self.cosines[cells]
-        return ScoreTable(labels, videos, self.logits[cells], truth, cosines=cosines)
+        return ScoreTable(labels, videos, self.logits[cells], truth, cosines=cosines, scale=self.scale)
 
     def of_videos(self, rows: Sequence[int] | NDArray[np.int64]) -> ScoreTable:
         """Return the table of some videos, in the given order."""
         rows = np.asarray(rows, dtype=np.int64)
         videos = tuple(self.videos[i] for i in rows)
-        further = (self.named, self.cosines, self.best_cosines, self.rejected)
-        taken = (None if values is None else values[rows] for values in further)
-        return ScoreTable(self.labels, videos, self.logits[rows], self.truth[rows], *taken)  # type: ignore[arg-type]
+        names = ("logits", "truth", "named", "cosines", "best_cosines", "rejected", "right")
+        arrays = {name: values for name in names if (values := getattr(self, name)) is not None}
+        return replace(self, videos=videos, **{name: values[rows] for name, values in arrays.items()})
 
 
 def score_samples(
@@ -171,12 +180,13 @@ def score_samples(
     cosines: NDArray[np.float64] | None = None,
     best_cosines: NDArray[np.float64] | None = None,
     rejected: NDArray[np.bool_] | None = None,
+    right: NDArray[np.float64] | None = None,
 ) -> ScoreTable:
     """Return the table of the scores of samples, float64 [V, C]; see `ScoreTable`."""
     names = tuple(sample.source.id for sample in samples)
     if not multi_label:
         truth = np.array([sample.label for sample in samples], dtype=np.int64)
-        return ScoreTable(labels, names, logits, truth, named, cosines, best_cosines, rejected)
+        return ScoreTable(labels, names, logits, truth, named, cosines, best_cosines, rejected, right)
     present = np.zeros(logits.shape, dtype=np.bool_)
     for row, sample in zip(present, samples, strict=True):
         row[[label for label in sample.labels if label != NONE]] = True
@@ -227,8 +237,7 @@ def _with_labels_of(first: ScoreTable, second: ScoreTable) -> ScoreTable:
         renumbered = np.append(np.argsort(order), NONE)  # the last entry is for -1
         truth = renumbered[second.truth.astype(np.int64)]
     cosines = None if second.cosines is None else second.cosines[:, order]
-    others = (second.best_cosines, second.rejected)
-    return ScoreTable(first.labels, second.videos, second.logits[:, order], truth, second.named, cosines, *others)
+    return replace(second, labels=first.labels, logits=second.logits[:, order], truth=truth, cosines=cosines)
 
 
 def _place_of(table: ScoreTable) -> dict[str, int]:
