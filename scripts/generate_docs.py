@@ -45,6 +45,7 @@ from bike_cli.tasks.evaluate.report import (
     Manifest,
     Metric,
     Provenance,
+    ReliabilityBin,
     SplitResult,
     SystemResult,
     Value,
@@ -68,6 +69,7 @@ REPORT_PARTS = {  # title -> what it describes
     "Class": ClassMetrics,
     "Provenance": Provenance,
     "Source": WeightsSource,
+    "Reliability bin": ReliabilityBin,
     "Comparison": Comparison,
     "Split": SplitResult,
 }

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from bike_cli.tasks.evaluate.mistakes import Mistakes
     from bike_cli.tasks.evaluate.report import EvaluationReport
 
-ENDINGS = {"-o": [".json"], "--report": [".html", ".htm"], "--confusion": [".csv", ".png"]}
+DRAWN = ("--confusion", "--reliability")  # as a table or as a picture
+ENDINGS = {"-o": [".json"], "--report": [".html", ".htm"], **{flag: [".csv", ".png"] for flag in DRAWN}}
 OF_PROTOCOLS = {  # settings of these alone
     "fewshot": ("shots", "method", "trials"),
     "detection": ("tiou", *OF_SPOTTING),
@@ -111,17 +112,20 @@ def _check_targets(config: EvalConfig, request: EvalRequest) -> None:
     for flag, target in request.targets.items():
         check_target(target, read)
         check_ending(flag, target, ENDINGS[flag])
-    matrix = request.confusion
-    if matrix is None:
-        return
-    if matrix.suffix.lower() not in (".csv", ".png"):
-        raise UsageError(f"{matrix}: is neither a table nor an image; end its name in .csv or .png")
+    for flag in DRAWN:
+        if flag in request.targets:
+            _check_drawn(flag, request.targets[flag], request)
+
+
+def _check_drawn(flag: str, file: Path, request: EvalRequest) -> None:
+    if file.suffix.lower() not in (".csv", ".png"):
+        raise UsageError(f"{file}: is neither a table nor an image; end its name in .csv or .png")
     if request.multi_label:
-        raise UsageError("--confusion: needs videos with one label each, and these have several; leave it out")
-    if matrix.suffix.lower() == ".png":
+        raise UsageError(f"{flag}: needs videos with one label each, and these have several; leave it out")
+    if file.suffix.lower() == ".png":
         from bike_cli.cli.plots.files import check_drawing
 
-        check_drawing("--confusion")
+        check_drawing(flag)
 
 
 def _check_settings(config: EvalConfig, request: EvalRequest) -> None:
@@ -205,12 +209,13 @@ def _evaluation(
 def _write(report: EvaluationReport, mistakes: Mistakes, request: EvalRequest) -> None:
     """Write and print the report; a file that cannot be written does not prevent the others."""
     from bike_cli.cli.eval.page import write_html
-    from bike_cli.cli.eval.tables import print_tables, write_confusion, write_json
+    from bike_cli.cli.eval.tables import print_tables, write_confusion, write_json, write_reliability
 
     writers: dict[str, Callable[[Path], None]] = {
         "-o": lambda file: write_json(report, file),
         "--report": lambda file: write_html(report, mistakes, file),
         "--confusion": lambda file: write_confusion(report, file),
+        "--reliability": lambda file: write_reliability(report, file),
     }
     errors = []
     for flag, write in writers.items():

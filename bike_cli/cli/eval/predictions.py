@@ -106,6 +106,7 @@ def _table(joined: MatchedPredictions, tested: EvalSet) -> ScoreTable:
         cosines=joined.cosines,
         best_cosines=joined.best_cosines,
         rejected=joined.rejected,
+        right=joined.right,
     )
 
 
@@ -129,6 +130,6 @@ def _warn_of_left_out(file: str, joined: MatchedPredictions, config: EvalConfig)
     if config.protocol == "zeroshot-half":
         raise UsageError(f"{file}: {problem}, but zeroshot-half needs all; {way_out}", settings=("protocol",))
     lost = ["top-5"] if fewest < TOP < classes else []
-    lost += ["mAP"] if joined.truth.multi_label else ["the Brier score", "mAP"]
+    lost += ["mAP"] if joined.truth.multi_label else ["log loss", "the Brier score", "mAP"]
     verb = "are" if len(lost) > 1 else "is"
     logger.warning("%s: %s, so %s %s left out; %s", file, problem, all_of(lost), verb, way_out)

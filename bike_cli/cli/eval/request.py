@@ -102,6 +102,12 @@ class EvalRequest(Request):
     confusion: Path | None = flag(
         "--confusion", default=None, panel=OUTPUT, help="Write the first system's confusion matrix as .csv or .png."
     )
+    reliability: Path | None = flag(
+        "--reliability",
+        default=None,
+        panel=OUTPUT,
+        help="Write the first system's reliability diagram, accuracy by confidence, as .csv or .png.",
+    )
     from_: Path | None = flag(
         "--from", default=None, help="Repeat the run of a JSON report, and check that the metrics agree."
     )
@@ -125,6 +131,7 @@ class EvalRequest(Request):
     def targets(self) -> dict[str, Path]:
         """The files to write, by flag."""
         targets = {"-o": self.output, "--report": self.report, "--confusion": self.confusion}
+        targets |= {"--reliability": self.reliability}
         return {name: file for name, file in targets.items() if file is not None}
 
 

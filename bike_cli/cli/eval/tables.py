@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
 
@@ -15,6 +15,7 @@ from rich.console import Console, Group, JustifyMethod
 from rich.table import Table
 
 from bike_cli.cli.eval.wording import (
+    RELIABILITY,
     adjusted_p,
     cautions,
     compared_on,
@@ -24,6 +25,7 @@ from bike_cli.cli.eval.wording import (
     percent,
     short_names,
     shown_comparisons,
+    shown_metric,
     signed_metric,
     untested,
     verdict,
@@ -33,7 +35,7 @@ from bike_cli.cli.terminal.json_text import escaped
 from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.errors import UsageError
 from bike_cli.tasks.evaluate.json_values import Estimate
-from bike_cli.tasks.evaluate.report import Comparison, EvaluationReport, Metric
+from bike_cli.tasks.evaluate.report import Comparison, EvaluationReport, Metric, SystemResult
 from bike_cli.tasks.evaluate.reproduction import AnyReport
 from bike_cli.wording import count
 
@@ -68,11 +70,39 @@ def write_confusion(report: EvaluationReport, file: Path) -> None:
         rows.writerows([label, *row] for label, row in zip(labels, system.confusion, strict=True))
 
 
+def write_reliability(report: EvaluationReport, file: Path) -> None:
+    """Write the first system's reliability diagrams, a row per bin of confidence, as CSV or PNG by the file's name.
+
+    Raises:
+        UsageError: the answers have no scores, or videos have several labels.
+    """
+    system = report.systems[0]
+    if system.reliability is None:
+        raise UsageError("--reliability: needs answers with scores, and videos with one label each; leave it out")
+    if file.suffix.lower() == ".png":
+        from bike_cli.cli.plots.files import write_reliability_plot
+
+        names = {name: RELIABILITY.get(name, name) for name in system.reliability}
+        write_reliability_plot({names[name]: bins for name, bins in system.reliability.items()}, system.name, file)
+        return
+    with open_output(file) as stream:
+        rows = csv.writer(stream, lineterminator="\n")
+        rows.writerow(["of", "low", "high", "videos", "confidence", "accuracy", "accuracy_low", "accuracy_high"])
+        for name, bins in system.reliability.items():
+            for one in bins:
+                accuracy = one.accuracy
+                numbers = (one.low, one.high, one.confidence, accuracy.value, accuracy.low, accuracy.high)
+                low, high, *others = (f"{number:.6g}" for number in numbers)
+                rows.writerow([name, low, high, one.videos, *others])
+
+
 def print_tables(report: EvaluationReport) -> None:
     """Print all tables on stdout."""
     console = stdout(sys.stdout)
     layout: Box | None = box.SIMPLE if console.width >= NARROWEST_TABLE else None
     tables: list[Table | Group] = [_headline(report, layout)]
+    calibrated = [system for system in report.systems if len(system.reliability or {}) > 1]
+    tables += [table for system in calibrated[:1] for table in _reliability_tables(system, layout)]
     tables += [_splits(report, layout)] if report.splits else []
     tables += comparison_tables(report, layout, console) if report.comparisons else []
     for table in tables:
@@ -102,7 +132,7 @@ def _headline(report: EvaluationReport, layout: Box | None) -> Table:
     for key in keys_of([*(system.metrics for system in systems), *(system.official for system in systems)]):
         cells: list[tuple[str, str]] = []  # a metric, and its interval or deviation
         for system in systems:
-            cells.append(_with_interval(system.metrics.get(key)))
+            cells.append(_with_interval(key, system.metrics.get(key)))
             if system.official is not None:
                 cells.append(_with_deviation(system.official.get(key)))
         if len(systems) > MOST_INLINE or layout is None:
@@ -113,14 +143,31 @@ def _headline(report: EvaluationReport, layout: Box | None) -> Table:
     return table
 
 
-def _with_interval(metric: Metric | None) -> tuple[str, str]:
-    return ("", "") if metric is None else (percent(metric.value), f"{percent(metric.low)}–{percent(metric.high)}")
+def _with_interval(key: str, metric: Metric | None) -> tuple[str, str]:
+    if metric is None:
+        return "", ""
+    value, low, high = (shown_metric(key, number) for number in (metric.value, metric.low, metric.high))
+    return value, f"{low}–{high}"
 
 
 def _with_deviation(metric: Estimate | None) -> tuple[str, str]:
     if metric is None:
         return "", ""
     return percent(metric.value), "" if metric.std is None else f"± {percent(metric.std)}"
+
+
+def _reliability_tables(system: SystemResult, layout: Box | None) -> Iterator[Table]:
+    """Yield a table per reliability diagram."""
+    for name, bins in (system.reliability or {}).items():
+        table = make_table(layout, f"reliability: {RELIABILITY.get(name, name)}")
+        for column in ("confidence", "videos", "mean confidence", "correct"):
+            table.add_column(column, justify="right", overflow="fold")
+        for one in bins:
+            around = f"{percent(one.accuracy.low)}–{percent(one.accuracy.high)}"
+            edges = f"{percent(one.low)}–{percent(one.high)}"
+            correct = f"{percent(one.accuracy.value)} ({around})"
+            table.add_row(*map(plain, (edges, f"{one.videos:,}", percent(one.confidence), correct)))
+        yield table
 
 
 def _splits(report: EvaluationReport, layout: Box | None) -> Table:

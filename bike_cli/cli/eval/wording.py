@@ -16,6 +16,11 @@ from bike_cli.wording import FEW_VIDEOS, all_of, caution, count, points
 # With fewer videos of a class, or more classes, the intervals of these metrics are too narrow.
 FEW, MANY = 10, 20
 NARROW = ("macro_f1", "map")
+RELIABILITY = {  # diagrams, by key
+    "scores": "scores",
+    "before": "scores without the calibration",
+    "right": "right, for known and unknown videos",
+}
 SCOPES = {  # of comparisons, where they are not of the protocol's own metrics
     "fewshot": "for the first draw",
     "zeroshot-half": "over all classes, not halves",
@@ -26,7 +31,7 @@ SCOPES = {  # of comparisons, where they are not of the protocol's own metrics
 def metric_name(key: str) -> str:
     """Return the name of a metric for people."""
     if key in METRICS:
-        return METRICS[key].name
+        return f"{METRICS[key].name} (nats)" if is_in_nats(key) else METRICS[key].name
     return OFFICIAL_NAMES.get(key) or detection_metric_name(key) or key.replace("_", " ")
 
 
@@ -139,13 +144,22 @@ def signed(share: float) -> str:
 
 
 def signed_metric(key: str, value: float) -> str:
-    """Return a difference of a metric: of shares in points, of times in seconds."""
+    """Return a difference of a metric: of shares in points, of times in seconds, of log loss in nats."""
+    if is_in_nats(key):
+        return f"{round(value, 4) + 0.0:+.4f}"
     return f"{round(value, 2) + 0.0:+.2f} s" if is_in_seconds(key) else signed(value)
 
 
 def shown_metric(key: str, value: float) -> str:
-    """Return the value of a metric: of shares in per cent, of times in seconds."""
+    """Return the value of a metric: of shares in per cent, of times in seconds, of log loss in nats."""
+    if is_in_nats(key):
+        return f"{value:.4f}"
     return f"{value:.2f} s" if is_in_seconds(key) else percent(value)
+
+
+def is_in_nats(key: str) -> bool:
+    """Return whether a metric is a log loss, not a share."""
+    return key in METRICS and METRICS[key].unit == "nats"
 
 
 def is_in_seconds(key: str) -> bool:

@@ -13,12 +13,13 @@ from bike_cli.errors import UsageError
 from bike_cli.wording import count
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from bike_cli.tasks.evaluate.report import ReliabilityBin
     from bike_cli.tasks.fewshot.report import Report
 
 CURVE, CONFUSION, TRAINING = "learning_curve.png", "confusion_matrix.png", "training.png"
@@ -87,6 +88,18 @@ def write_matrix(counts: NDArray[np.int64], labels: Sequence[str], *, system: st
 
     with fonts_for([system, *labels], file), explain_unwritable(file):
         _save(confusion_figure(counts, labels, title=f"Confusion matrix: {system}"), file)
+
+
+def write_reliability_plot(diagrams: Mapping[str, Sequence[ReliabilityBin]], system: str, file: Path) -> None:
+    """Draw the reliability diagrams of a system, by what the confidence is.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    from bike_cli.cli.plots.reliability import reliability_figure
+
+    with fonts_for([system], file), explain_unwritable(file):
+        _save(reliability_figure(diagrams, title=f"Reliability: {system}"), file)
 
 
 def _save(figure: Figure, file: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from bike_cli.data.predictions.predictions import Predictions
+
+logger = logging.getLogger(__name__)
 
 LEAST = float(np.log(np.finfo(np.float64).tiny))  # below the log of every positive score in a file
 MOST = 1 - 2.0**-53  # the largest sigmoid below 1
@@ -48,6 +51,27 @@ def best_cosines_of(predictions: Predictions, rows: Sequence[int]) -> NDArray[np
     """Return the cosine of the best label of some videos, [V]; None if a prediction lacks it."""
     cosines = predictions.cosines[predictions.starts[:-1][list(rows)]].astype(np.float64)
     return None if np.isnan(cosines).any() else cosines
+
+
+def rejected_of(predictions: Predictions, rows: Sequence[int]) -> NDArray[np.bool_] | None:
+    """Return whether some videos are rejected; None if none of their records says so."""
+    found = None if predictions.rejected is None else predictions.rejected[list(rows)]
+    if found is None or (found < 0).all():
+        return None
+    if (found < 0).any():
+        logger.warning(
+            "%s: some records say whether a video fits none of the labels, others do not, so rejection is left out; "
+            "classify all videos alike",
+            predictions.origin,
+        )
+        return None
+    return np.asarray(found == 1)
+
+
+def right_of(predictions: Predictions, rows: Sequence[int]) -> NDArray[np.float64] | None:
+    """Return the probability that the best label of some videos is right, [V]; None if a record does not say."""
+    found = None if predictions.right is None else predictions.right[list(rows)]
+    return None if found is None or np.isnan(found).any() else found
 
 
 def _blocks(predictions: Predictions, rows: Sequence[int]) -> Iterator[tuple[NDArray[np.int64], ...]]:

@@ -66,11 +66,16 @@ def merge_parts(parts: Sequence[Predictions]) -> Predictions:
         tuple(origin for origin, _ in wheres.values()),
         score_kind=next(iter(kinds), "softmax"),
         rejected=_concatenated([_rejected(part) for part in parts], rows),
+        right=_concatenated([_right(part) for part in parts], rows),
     )
 
 
 def _rejected(part: Predictions) -> NDArray[np.int8]:
     return np.full(len(part.videos), -1, dtype=np.int8) if part.rejected is None else part.rejected
+
+
+def _right(part: Predictions) -> NDArray[np.float64]:
+    return np.full(len(part.videos), np.nan) if part.right is None else part.right
 
 
 def _concatenated(arrays: Sequence[NDArray[Number]], masks: Rows) -> NDArray[Number]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from array import array
 from collections import Counter, defaultdict
@@ -18,8 +19,8 @@ from bike_cli.config import ScoreKind
 from bike_cli.data.labelled.candidates import finder
 from bike_cli.data.labelled.eval_sets import EvalSet
 from bike_cli.data.predictions.files import DataFile
-from bike_cli.data.predictions.matrices import best_cosines_of, cosines_of, logits_of
-from bike_cli.data.predictions.records import SURE, Answer, failure_in, read_answers
+from bike_cli.data.predictions.matrices import best_cosines_of, cosines_of, logits_of, rejected_of, right_of
+from bike_cli.data.predictions.records import SURE, Answer, failure_in, read_answers, share_in
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Sample
 from bike_cli.wording import count, nearest
@@ -46,6 +47,7 @@ class Predictions:
         label_origins: for each of `labels`, the file of its first occurrence; empty if all are in `origin`.
         score_kind: what `scores` are.
         rejected: int8 [V], 1 for a video that fits none of the labels, 0 for another, -1 where its record does not say.
+        right: float64 [V], the probability that the best label is right; NaN where a record does not say.
     """
 
     origin: str
@@ -63,6 +65,7 @@ class Predictions:
     label_origins: tuple[str, ...] = ()
     score_kind: ScoreKind = "softmax"
     rejected: NDArray[np.int8] | None = None
+    right: NDArray[np.float64] | None = None
 
     def __repr__(self) -> str:
         return f"Predictions({self.origin!r}, {count(len(self.videos), 'video')}, {count(len(self.labels), 'label')})"
@@ -87,6 +90,7 @@ class MatchedPredictions:
             not in their order, because a classifier or attributes count.
         best_cosines: float64 [V], of the best label; None if a prediction lacks it.
         rejected: bool [V], whether videos fit none of the labels; None if a prediction does not say.
+        right: float64 [V], the probability that the best label is right; None if a prediction does not say.
     """
 
     logits: NDArray[np.float64]
@@ -98,6 +102,7 @@ class MatchedPredictions:
     cosines: NDArray[np.float64] | None = None
     best_cosines: NDArray[np.float64] | None = None
     rejected: NDArray[np.bool_] | None = None
+    right: NDArray[np.float64] | None = None
 
     def __repr__(self) -> str:
         return f"MatchedPredictions({list(self.logits.shape)}, {count(len(self.failures), 'failure')})"
@@ -165,23 +170,9 @@ def match(predictions: Predictions, truth: EvalSet, *, unknown: str | None = Non
         only_labelled=tuple(id_ for id_ in ids if id_ not in matched),
         cosines=cosines_of(predictions, rows, columns, classes=classes) if truth.multi_label else None,
         best_cosines=best_cosines_of(predictions, rows),
-        rejected=_rejected(predictions, rows),
+        rejected=rejected_of(predictions, rows),
+        right=right_of(predictions, rows),
     )
-
-
-def _rejected(predictions: Predictions, rows: Sequence[int]) -> NDArray[np.bool_] | None:
-    """Return whether some videos are rejected; None if none of their records says so."""
-    found = None if predictions.rejected is None else predictions.rejected[list(rows)]
-    if found is None or (found < 0).all():
-        return None
-    if (found < 0).any():
-        logger.warning(
-            "%s: some records say whether a video fits none of the labels, others do not, so rejection is left out; "
-            "classify all videos alike",
-            predictions.origin,
-        )
-        return None
-    return np.asarray(found == 1)
 
 
 # -- records --------------------------------------------------------------------------------------------------------
@@ -201,6 +192,7 @@ class _Collector:
         self._score_kinds: dict[ScoreKind, int] = {}  # to the line of its first occurrence
         self._repeated: list[int] = []  # lines
         self._rejected = array("b")
+        self._right = array("d")
 
     def add(self, answer: Answer) -> None:
         """Add a record, or raise UsageError if it is invalid or contradicts an earlier one of the same video."""
@@ -213,8 +205,9 @@ class _Collector:
         if record.get("status") == "error":
             self._add_failure(failure_in(where, path, record.get("error")), answer.line)
         elif record.get("status") == "ok" and isinstance(record.get("top"), list) and record["top"]:
-            rejected = record.get("rejected")
-            self._add_top(path, record["top"], answer.line, -1 if not isinstance(rejected, bool) else int(rejected))
+            rejected, right = record.get("rejected"), share_in(where, record.get("right"))
+            judged = (-1 if not isinstance(rejected, bool) else int(rejected), right)
+            self._add_top(path, record["top"], answer.line, judged)
             self._score_kinds.setdefault("sigmoid" if record.get("scores") == "sigmoid" else "softmax", answer.line)
             for known, name in ((self._models, "model"), (self._settings, "settings")):
                 if isinstance(record.get(name), str) and record[name]:
@@ -247,6 +240,7 @@ class _Collector:
             tuple(self._settings),
             score_kind=kinds[0],
             rejected=np.asarray(self._rejected, dtype=np.int8),
+            right=np.asarray(self._right, dtype=np.float64),
         )
 
     def _add_failure(self, failure: Failure, line: int) -> None:
@@ -259,7 +253,10 @@ class _Collector:
         if first_line != line:
             self._repeated.append(line)
 
-    def _add_top(self, path: str, top: Sequence[Mapping[str, object]], line: int, rejected: int) -> None:
+    def _add_top(
+        self, path: str, top: Sequence[Mapping[str, object]], line: int, judged: tuple[int, float | None]
+    ) -> None:
+        rejected, right = judged
         if path in self._failures:
             raise self._contradiction(path, line, self._failures[path][1])
         arrays = self._checked(top, line)
@@ -278,6 +275,7 @@ class _Collector:
         self._cosines.extend(arrays[2])
         self._lines.append(line)
         self._rejected.append(rejected)
+        self._right.append(math.nan if right is None else right)
         self._starts.append(len(self._labelled))
 
     def _checked(self, top: Sequence[Mapping[str, object]], line: int) -> tuple[array[int], array[float], array[float]]:

@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 from bike_cli.data.csv_rows import Row, csv_rows
 from bike_cli.data.inputs import looks_like_video
 from bike_cli.data.predictions.files import HEAD_BYTES, DataFile, format_of, simple_columns
-from bike_cli.errors import UsageError
+from bike_cli.errors import UsageError, shorten
 from bike_cli.records import Failure, Source
 from bike_cli.wording import count
 
@@ -237,6 +237,7 @@ def _record(row: Row, columns: Sequence[str]) -> Mapping[str, object]:
     ]
     others: dict[str, object] = {name: cells.get(name, "") for name in ("model", "scores")}
     others |= {"rejected": cells["rejected"] == "true"} if cells.get("rejected") in ("true", "false") else {}
+    others |= {"right": number_in(row.where, cells.get("right", ""))} if cells.get("rejected") else {}
     return {"path": cells["path"], "status": "ok", "top": top, **others}
 
 
@@ -246,6 +247,15 @@ def number_in(where: str, cell: str) -> float | None:
         return float(cell) if cell else None
     except ValueError as e:
         raise UsageError(f"{where}: {cell!r} is not a number; fix or remove the row") from e
+
+
+def share_in(where: str, value: object) -> float | None:
+    """Return the probability `right` of a record; raise UsageError for anything else."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise UsageError(f"{where}: right is {shorten(repr(value), 60)}, not from 0 to 1; fix or remove the record")
+    return float(value)
 
 
 def failure_in(where: str, path: str, error: object) -> Failure:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,8 +14,8 @@ from bike_cli.errors import UsageError
 from bike_cli.tasks.evaluate.metrics import TOP, Ranking, divided, ranking
 from bike_cli.tasks.evaluate.score_table import ScoreTable
 from bike_cli.tasks.evaluate.statistics.bootstrap import Groups, RankedClasses
+from bike_cli.tasks.evaluate.statistics.reliability import ProbabilityQuality
 
-BINS = 15  # of the calibration error
 ACCEPTED = 0.95  # share of the known videos, of FPR95
 ROUNDING = 1e-9  # of products with `ACCEPTED`
 
@@ -93,17 +92,17 @@ class Answers:
         """A group per class: the videos classified as it."""
         return Groups.of(self.guesses, groups=len(self.table.labels), rows=self.known)
 
-    @cached_property
-    def bins(self) -> NDArray[np.int64]:
-        """The bin of confidence of each known video, [n]; each has its upper edge."""
-        return np.asarray(np.clip(np.ceil(self.confidence[self.known] * BINS).astype(np.int64) - 1, 0, BINS - 1))
+    # -- how good probabilities are
 
     @cached_property
-    def by_bin(self) -> tuple[Groups, Tensor]:
-        """A group per bin of confidence, and the excess of correctness over confidence in the order of the groups."""
-        order = np.argsort(self.bins, kind="stable")
-        groups = Groups.in_order(self.known[order], np.bincount(self.bins, minlength=BINS))
-        return groups, torch.from_numpy((self.hits - self.confidence[self.known])[order])
+    def has_scores(self) -> bool:
+        """Whether answers have scores; those without count as certain."""
+        return bool((self.confidence < 1).any())
+
+    @cached_property
+    def quality(self) -> ProbabilityQuality:
+        """How good the probabilities are; only with one label per video."""
+        return ProbabilityQuality(self)
 
     @cached_property
     def squared_errors(self) -> NDArray[np.float64]:

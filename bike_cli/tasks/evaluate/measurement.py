@@ -13,7 +13,7 @@ from bike_cli.config import EvalConfig
 from bike_cli.tasks.evaluate.answers import Answers, Resamples
 from bike_cli.tasks.evaluate.metric_table import MetricDefinition, Values, metrics_of
 from bike_cli.tasks.evaluate.metrics import average_precision, confusion, divided
-from bike_cli.tasks.evaluate.report import ClassMetrics, Comparison, Metric, SystemResult
+from bike_cli.tasks.evaluate.report import ClassMetrics, Comparison, Metric, ReliabilityBin, SystemResult
 from bike_cli.tasks.evaluate.score_table import ScoreTable, aligned
 from bike_cli.tasks.evaluate.statistics.bootstrap import BLOCK, each_once, resamples_of
 from bike_cli.tasks.evaluate.statistics.intervals import (
@@ -25,6 +25,7 @@ from bike_cli.tasks.evaluate.statistics.intervals import (
     proportion_interval,
     share_difference,
 )
+from bike_cli.tasks.evaluate.statistics.reliability import Confidences
 
 RESAMPLES = EvalConfig.resamples
 MOST_LOOKUPS = 10**10  # what the interval of a costly metric may take
@@ -48,7 +49,19 @@ def measure(table: ScoreTable, name: str = "", *, seed: int = 0, resamples: int 
     metrics = {metric.key: _with_interval(metric, answers, drawn.get(metric.key)) for metric in applying}
     counts = None if table.multi_label else confusion(answers.truth, answers.guesses, len(table.labels))
     rows = None if counts is None else tuple(tuple(row) for row in counts.tolist())
-    return SystemResult(name, metrics, _class_metrics(answers, counts), rows)
+    return SystemResult(name, metrics, _class_metrics(answers, counts), rows, reliability=_reliability(answers))
+
+
+def _reliability(answers: Answers) -> dict[str, tuple[ReliabilityBin, ...]] | None:
+    if answers.table.multi_label or not answers.has_scores:
+        return None
+    diagrams = {"scores": answers.quality.confidences.diagram()}
+    if answers.table.scale is not None:
+        diagrams["before"] = answers.quality.confidences_before.diagram()
+    if answers.table.right is not None:
+        known, none = answers.quality.chances
+        diagrams["right"] = Confidences.together(known, none).diagram()
+    return diagrams
 
 
 def compare(

@@ -5,7 +5,7 @@ To add a metric, write a function of `Resamples` and give it a row in `METRICS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +16,11 @@ from bike_cli.tasks.evaluate.answers import Answers, Resamples
 from bike_cli.tasks.evaluate.metrics import TOP, confusion, divided
 from bike_cli.tasks.evaluate.report import Metric
 from bike_cli.tasks.evaluate.statistics.bootstrap import each_once
-from bike_cli.tasks.evaluate.statistics.intervals import calibration_interval, mean_proportion_interval
+from bike_cli.tasks.evaluate.statistics.intervals import calibration_interval, loss_interval, mean_proportion_interval
+from bike_cli.tasks.evaluate.statistics.reliability import Confidences
 
-FEWEST_CALIBRATED = 20  # videos; of fewer, the interval of the calibration error is too narrow
+FEWEST_CALIBRATED = 20  # videos; of fewer, the intervals of the calibration error and of log loss are too narrow
+INFINITE = 700.0  # nats: the score of the true class is 0
 
 Hits = NDArray[np.bool_]  # per known video
 Values = NDArray[np.float64]  # a metric in each resample, [R]; NaN where it is undefined
@@ -33,16 +35,25 @@ def _macro_f1(drawn: Resamples) -> Values:
     return _mean_over_classes(np.where(drawn.videos > 0, f1, np.nan))
 
 
-def _calibration_error(drawn: Resamples) -> Values:
-    groups, excess = drawn.answers.by_bin
-    excesses = np.abs(groups.weighted_sums(drawn.counts, excess))
-    return divided(excesses.sum(axis=0), groups.sums(drawn.counts).sum(axis=0))
+def _calibration_error(of: Callable[[Answers], Sequence[Confidences]]) -> Callable[[Resamples], Values]:
+    """Return a function that computes the calibration error of parts of the videos, each of which counts the same."""
+
+    def compute(drawn: Resamples) -> Values:
+        parts = of(drawn.answers)
+        excess = sum(part.mean_excess(drawn.counts) for part in parts)
+        return np.asarray(np.abs(excess).sum(axis=0) / len(parts))
+
+    return compute
 
 
-def _brier_score(drawn: Resamples) -> Values:
-    answers = drawn.answers
-    counts = drawn.counts[torch.from_numpy(answers.known)].double()
-    return np.asarray((torch.from_numpy(answers.squared_errors) @ counts / counts.sum(dim=0)).numpy())
+def _mean_of(of: Callable[[Answers], NDArray[np.float64]]) -> Callable[[Resamples], Values]:
+    """Return a function that computes the mean of a number per known video."""
+
+    def compute(drawn: Resamples) -> Values:
+        counts = drawn.counts[torch.from_numpy(drawn.answers.known)].double()
+        return np.asarray((torch.from_numpy(of(drawn.answers)) @ counts / counts.sum(dim=0)).numpy())
+
+    return compute
 
 
 def _mean_over_classes(shares: NDArray[np.float64]) -> Values:
@@ -58,10 +69,12 @@ def _mean_class_interval(answers: Answers) -> Metric:
     return mean_proportion_interval(np.diag(counts), counts.sum(axis=1))
 
 
-def _calibration_interval(answers: Answers) -> Metric:
-    confidence, bins = answers.confidence[answers.known], answers.bins
-    value = float(_calibration_error(Resamples(answers, each_once(len(answers.table.videos))))[0])
-    return calibration_interval(value, answers.hits - confidence, confidence, bins)
+def _calibration_interval(of: Callable[[Answers], Sequence[Confidences]]) -> Callable[[Answers], Metric]:
+    def interval(answers: Answers) -> Metric:
+        value = float(_calibration_error(of)(Resamples(answers, each_once(len(answers.table.videos))))[0])
+        return calibration_interval(value, *((part.excess, part.values, part.bins) for part in of(answers)))
+
+    return interval
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
@@ -77,6 +90,38 @@ def _known(answers: Answers) -> int:
 
 def _has_unknown(answers: Answers) -> bool:
     return _single_label(answers) and not bool(answers.labelled.all())
+
+
+def _has_probabilities(answers: Answers) -> bool:
+    return _single_label(answers) and len(answers.known) >= FEWEST_CALIBRATED and answers.has_scores
+
+
+def _has_losses(answers: Answers) -> bool:
+    return _has_probabilities(answers) and answers.names_all and bool(answers.quality.log_losses.max() < INFINITE)
+
+
+def _has_scale(answers: Answers) -> bool:
+    return answers.table.scale is not None
+
+
+def _has_chances(answers: Answers) -> bool:
+    return _has_probabilities(answers) and _has_unknown(answers) and answers.table.right is not None
+
+
+def _scores(answers: Answers) -> Sequence[Confidences]:
+    return (answers.quality.confidences,)
+
+
+def _scores_before(answers: Answers) -> Sequence[Confidences]:
+    return (answers.quality.confidences_before,)
+
+
+def _all_scores(answers: Answers) -> Sequence[Confidences]:
+    return answers.quality.confidences, answers.quality.confidences_of_none
+
+
+def _chances(answers: Answers) -> Sequence[Confidences]:
+    return answers.quality.chances
 
 
 def _has_cosines(answers: Answers) -> bool:
@@ -106,6 +151,7 @@ class MetricDefinition:
     videos: Callable[[Answers], int] = _known  # number of videos that the metric depends on
     has_test: bool = True  # whether differences are tested
     smaller_is_better: bool = False  # whether smaller values are better
+    unit: str = ""  # of a metric that is not a share
     is_costly: bool = False  # whether the interval of a very large table is computed from fewer resamples
 
 
@@ -145,13 +191,61 @@ METRICS = {
             "ece",
             "calibration error",
             "mean distance between confidence and accuracy; smaller is better",
-            _calibration_error,
-            applies=lambda answers: (
-                _single_label(answers)
-                and len(answers.known) >= FEWEST_CALIBRATED
-                and bool((answers.confidence < 1).any())  # else the answers have no scores
-            ),
-            interval=_calibration_interval,
+            _calibration_error(_scores),
+            applies=_has_probabilities,
+            interval=_calibration_interval(_scores),
+            has_test=False,
+            smaller_is_better=True,
+        ),
+        MetricDefinition(
+            "ece_before",
+            "calibration error before",
+            "the calibration error without the scale of the calibration; smaller is better",
+            _calibration_error(_scores_before),
+            applies=lambda answers: _has_probabilities(answers) and _has_scale(answers),
+            interval=_calibration_interval(_scores_before),
+            has_test=False,
+            smaller_is_better=True,
+        ),
+        MetricDefinition(
+            "nll",
+            "log loss",
+            "mean of the negative logarithm of the score of the true class, in nats; smaller is better",
+            _mean_of(lambda answers: answers.quality.log_losses),
+            applies=_has_losses,
+            interval=lambda answers: loss_interval(answers.quality.log_losses),
+            has_test=False,
+            smaller_is_better=True,
+            unit="nats",
+        ),
+        MetricDefinition(
+            "nll_before",
+            "log loss before",
+            "the log loss without the scale of the calibration, in nats; smaller is better",
+            _mean_of(lambda answers: answers.quality.log_losses_before),
+            applies=lambda answers: _has_losses(answers) and _has_scale(answers),
+            interval=lambda answers: loss_interval(answers.quality.log_losses_before),
+            has_test=False,
+            smaller_is_better=True,
+            unit="nats",
+        ),
+        MetricDefinition(
+            "ece_none",
+            "calibration error with none",
+            "the calibration error over known and unknown videos, each of which count half; smaller is better",
+            _calibration_error(_all_scores),
+            applies=_has_chances,
+            interval=_calibration_interval(_all_scores),
+            has_test=False,
+            smaller_is_better=True,
+        ),
+        MetricDefinition(
+            "ece_right",
+            "calibration error of right",
+            "the same of the probability `right`, which a calibration with clips of none gives; smaller is better",
+            _calibration_error(_chances),
+            applies=_has_chances,
+            interval=_calibration_interval(_chances),
             has_test=False,
             smaller_is_better=True,
         ),
@@ -159,7 +253,7 @@ METRICS = {
             "brier",
             "Brier score",
             "half the squared distance of the scores from the truth, 0 to 1; smaller is better",
-            _brier_score,
+            _mean_of(lambda answers: answers.squared_errors),
             applies=lambda answers: _single_label(answers) and answers.names_all,
             smaller_is_better=True,
         ),

@@ -49,6 +49,25 @@ class ClassMetrics:
 
 
 @dataclass(frozen=True)
+class ReliabilityBin:
+    """Answers of similar confidence.
+
+    Args:
+        low: lower edge of the bin, exclusive; 0 is in the first one.
+        high: upper edge of the bin, inclusive.
+        videos: number of its videos, at least 1.
+        confidence: mean confidence of their answers.
+        accuracy: share of correct answers.
+    """
+
+    low: float
+    high: float
+    videos: int
+    confidence: float
+    accuracy: Metric
+
+
+@dataclass(frozen=True)
 class WeightsSource:
     """Where the weights of a model were downloaded.
 
@@ -108,6 +127,9 @@ class SystemResult:
             `per_class`; None if videos may have several labels.
         official: metrics as the official code would print them; None without `--official`.
         provenance: what its answers depend on; None for saved predictions.
+        reliability: how often answers of a confidence are correct, as bins of confidence: `scores` of videos that have
+            a label; `before`, the same without the scale of the calibration; and `right`, the probability that the
+            calibration gives, of all videos. None without scores, or if videos may have several labels.
     """
 
     name: str
@@ -116,6 +138,7 @@ class SystemResult:
     confusion: tuple[tuple[int, ...], ...] | None = None
     official: Mapping[str, Estimate] | None = None
     provenance: Provenance | None = field(default=None, metadata={"key": "made_of"})
+    reliability: Mapping[str, tuple[ReliabilityBin, ...]] | None = None
 
     def __post_init__(self) -> None:
         classes = len(self.per_class)

@@ -35,10 +35,15 @@ def any_report_from_json(text: str) -> AnyReport:
 def differing_metrics(before: AnyReport, now: AnyReport) -> list[str]:
     """Return where the metrics of two reports differ, in words; what the first one lacks is not compared."""
     then, today = json.loads(before.to_json()), json.loads(now.to_json())
-    if isinstance(before, EvaluationReport) and isinstance(now, EvaluationReport) and before.version < VERSION:
-        # Each version leaves out some metrics, depending on the numbers of videos and classes.
-        left_out = _metrics(before) ^ _metrics(now)
-        dropped = RECOMPUTED | left_out | (DEVIATIONS if before.protocol == "fewshot" else set())
+    if isinstance(before, EvaluationReport) and isinstance(now, EvaluationReport):
+        dropped = _metrics(now) - _metrics(before)
+        if before.version < VERSION:
+            # Each version leaves out some metrics, depending on the numbers of videos and classes.
+            dropped |= (
+                RECOMPUTED
+                | (_metrics(before) - _metrics(now))
+                | (DEVIATIONS if before.protocol == "fewshot" else set())
+            )
         then, today = _without(then, dropped), _without(today, dropped)
     compared = [name for name in ("systems", "splits", "comparisons") if name in then]
     return [text for name in compared for text in _differing(then[name], today.get(name), name)]

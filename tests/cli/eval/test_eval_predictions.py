@@ -154,7 +154,10 @@ def test_what_is_left_out_is_said_once_with_the_way_out() -> None:
     shares, truth = table()
     write_truth(truth)
 
-    for k, left_out in ((5, "the Brier score and mAP are"), (2, "top-5, the Brier score and mAP are")):
+    for k, left_out in (
+        (5, "log loss, the Brier score and mAP are"),
+        (2, "top-5, log loss, the Brier score and mAP are"),
+    ):
         ran = evaluated(write("p.jsonl", records(shares, k)), "--unknown", "other")
         fact = f"p.jsonl: has {k} of 8 labels per video, so {left_out} left out; classify with -k 8"
         assert ran.stderr.splitlines() == [f"warning: {fact}"]
@@ -169,7 +172,9 @@ def test_one_video_with_fewer_labels_is_enough_to_leave_figures_out() -> None:
 
     ran = evaluated(write("p.jsonl", found), "--unknown", "other")
 
-    assert "has as few as 3 of 8 labels per video, so top-5, the Brier score and mAP are left out" in ran.stderr
+    assert (
+        "has as few as 3 of 8 labels per video, so top-5, log loss, the Brier score and mAP are left out" in ran.stderr
+    )
     assert set(figures()) == {"top1", "mean_class", "macro_f1", "ece", "auroc_none", "fpr95_none"}
 
 

@@ -1,5 +1,6 @@
 """`bike eval --calibration`: the same answers as those of `bike classify`, in one command."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test_figures_are_those_of_the_records_of_bike_classify(
 
     assert (ran.exit_code, saved.exit_code) == (ExitCode.DONE, ExitCode.DONE)
     videos, records = metrics_of(tmp_path / "videos.json"), metrics_of(tmp_path / "saved.json")
-    assert records.keys() <= videos.keys()
+    assert videos.keys() - records.keys() == {"ece_before", "nll_before"}
     for key, metric in records.items():
         assert videos[key] == pytest.approx(metric, abs=1e-6), key
     exact = ("top1_none", "rejected_known", "rejected_none")
@@ -164,3 +165,22 @@ def test_predictions_were_rejected_already(films: Path, tmp_path: Path) -> None:
 
     assert ran.exit_code == ExitCode.USAGE
     assert "--reject: is for videos, and these are predictions; give it to bike classify" in ran.stderr
+
+
+def test_the_reliability_diagram_is_a_table_and_a_picture(films: Path, calibration: Path, tmp_path: Path) -> None:
+    given = (*UNKNOWN, "--calibration", calibration, "--resamples", "20", "-o", tmp_path / "report.json")
+    shown = bike("eval", films, *FLAGS, *given, "--reliability", tmp_path / "diagram.csv")
+    drawn_ = bike("eval", films, *FLAGS, *given, "--reliability", tmp_path / "diagram.png")
+
+    assert (shown.exit_code, drawn_.exit_code) == (ExitCode.DONE, ExitCode.DONE)
+    assert (tmp_path / "diagram.png").read_bytes().startswith(b"\x89PNG")
+    rows = list(csv.DictReader((tmp_path / "diagram.csv").read_text().splitlines()))
+    (system,) = json.loads((tmp_path / "report.json").read_text())["systems"]
+    assert [row["of"] for row in rows] == [name for name, bins in system["reliability"].items() for _ in bins]
+    assert set(system["reliability"]) == {"scores", "before", "right"}
+    videos = {name: sum(one["videos"] for one in bins) for name, bins in system["reliability"].items()}
+    assert videos == {"scores": 24, "before": 24, "right": 36}
+    scores = [row for row in rows if row["of"] == "scores"]
+    error = sum(int(r["videos"]) * abs(float(r["accuracy"]) - float(r["confidence"])) for r in scores) / 24
+    assert error == pytest.approx(system["metrics"]["ece"]["value"], abs=1e-5)
+    assert "reliability: right, for known and unknown videos" in shown.stdout

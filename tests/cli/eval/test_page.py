@@ -57,7 +57,14 @@ def a_system(
         "official": {"top1": 0.7512},
         "per_class": classes,
         "confusion": None if counts is None else [list(row) for row in counts],
+        "reliability": None if counts is None else {"scores": [a_bin(0.4, 0.5), a_bin(0.9, 0.75)]},
     }
+
+
+def a_bin(confidence: float, accuracy: float) -> dict[str, object]:
+    low = int(confidence * 15) / 15
+    edges = {"low": low, "high": low + 1 / 15}
+    return {**edges, "videos": 4, "confidence": confidence, "accuracy": figure(accuracy, 0.2)}
 
 
 def a_report(*systems: dict[str, object], **changes: object) -> dict[str, object]:
@@ -124,7 +131,7 @@ def everything(name: str = "a name") -> tuple[dict[str, object], list[Mistake]]:
     compared = a_difference(name, 0.05, 0.2, 0.0) | {"a": name, "b": name}
     failed = [{"path": name, "type": name, "message": name}]
     split = {"system": name, "name": name, "classes": 2, "videos": 9, "metrics": {name: 0.5}}
-    system = a_system(name, labels=labels) | {"official": {name: 0.5}}
+    system = a_system(name, labels=labels) | {"official": {name: 0.5}, "reliability": {name: [a_bin(0.4, 0.5)]}}
     crowded = a_system(name, labels=(name, *(f"{i}" for i in range(63))), counts=many_classes(64)[1].tolist())
     report = a_report(
         system,

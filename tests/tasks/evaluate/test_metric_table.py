@@ -17,7 +17,7 @@ from bike_cli.tasks.evaluate.report import Comparison, SystemResult
 from bike_cli.tasks.evaluate.score_table import ScoreTable, aligned
 from bike_cli.tasks.evaluate.statistics.bootstrap import BLOCK
 
-SINGLE = ["top1", "top5", "mean_class", "macro_f1", "ece", "brier", "auroc_none", "fpr95_none", "map"]
+SINGLE = ["top1", "top5", "mean_class", "macro_f1", "ece", "nll", "brier", "auroc_none", "fpr95_none", "map"]
 OPEN = ["auroc_cosine", "fpr95_cosine", "top1_none", "rejected_known", "rejected_none"]
 
 
@@ -144,6 +144,7 @@ def by_loops(rows: Sequence[Row]) -> dict[str, float]:
         "mean_class": class_mean(rows, recall),
         "macro_f1": class_mean(rows, f1),
         "ece": ece(rows),
+        "nll": sum(-math.log(shares[truth]) for _, shares, truth in known(rows)) / len(known(rows)),
         "brier": brier(rows),
         "auroc_none": auroc_none(rows),
         "fpr95_none": fpr95_none(rows),
@@ -488,7 +489,7 @@ def test_a_table_gains_nothing_over_itself() -> None:
     assert [row.metric for row in found] == SINGLE
     assert {(row.difference, row.differing) for row in found} == {(0, 0)}
     assert all(row.low == pytest.approx(-row.high) and row.low < 0 for row in found)
-    assert {row.metric: row.p for row in found} == dict.fromkeys(SINGLE, 1) | {"ece": None}
+    assert {row.metric: row.p for row in found} == dict.fromkeys(SINGLE, 1) | {"ece": None, "nll": None}
 
 
 def test_a_difference_is_that_of_the_metrics() -> None:

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn
+from sklearn.calibration import calibration_curve
 from torchmetrics import functional as torchmetrics
 from torchmetrics.functional.classification import multiclass_calibration_error
 
@@ -142,6 +143,52 @@ def test_rejection_is_that_of_scikit_learn(seed: int) -> None:
 
 @random_tables
 @given(SEEDS)
+def test_calibrated_probabilities_are_measured_as_by_scikit_learn_and_torchmetrics(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    classes, scale = int(rng.integers(2, 9)), float(rng.uniform(0.2, 2))
+    truth = rng.integers(0, classes, 60)
+    logits = rng.normal(size=(60, classes)) * rng.uniform(0.5, 4)
+    truth[:20] = -1
+    right = rng.random(60)
+    known = truth >= 0
+
+    table = replace(table_of(logits, truth), scale=scale, right=right)
+    result = measure(table, resamples=0)
+
+    found = values_of(result)
+    for factor, key in ((1.0, "_before"), (scale, "")):
+        powers = np.exp(factor * logits)
+        shares = powers / powers.sum(axis=1, keepdims=True)
+        assert found[f"nll{key}"] == pytest.approx(sklearn.log_loss(truth[known], shares[known], labels=range(classes)))
+        ece = multiclass_calibration_error(
+            torch.from_numpy(shares[known]), torch.from_numpy(truth[known]), num_classes=classes, n_bins=15, norm="l1"
+        )
+        assert found[f"ece{key}"] == pytest.approx(float(ece), abs=1e-6)
+    # Each unknown video twice: as many as known ones.
+    twice = np.concatenate([np.arange(60), np.arange(20)])
+    correct = ((logits.argmax(axis=1) == truth) & known)[twice]
+    for key, chances in (("ece_right", right), ("ece_none", shares.max(axis=1))):
+        assert found[key] == pytest.approx(binary_error(chances[twice], correct))
+    assert result.reliability is not None
+    for name, chances in (("scores", shares[known].max(axis=1)), ("right", right)):
+        hits = (logits.argmax(axis=1) == truth)[known if name == "scores" else slice(None)]
+        bins = result.reliability[name]
+        # scikit-learn's bins have their lower edge instead; random numbers lie on none.
+        accuracies, confidences = calibration_curve(hits, chances, n_bins=15)
+        assert [one.accuracy.value for one in bins] == pytest.approx(accuracies.tolist())
+        assert [one.confidence for one in bins] == pytest.approx(confidences.tolist())
+        assert sum(one.videos for one in bins) == len(chances)
+
+
+def binary_error(chances: Floats, correct: NDArray[np.bool_]) -> float:
+    """Return the calibration error of probabilities that answers are correct, by scikit-learn's reliability curve."""
+    accuracies, confidences = calibration_curve(correct, chances, n_bins=15)
+    sizes, _ = np.histogram(chances, np.linspace(0, 1, 16))
+    return float(sizes[sizes > 0] @ np.abs(accuracies - confidences) / len(chances))
+
+
+@random_tables
+@given(SEEDS)
 def test_multi_label_map_is_that_of_both(seed: int) -> None:
     rng = np.random.default_rng(seed)
     videos, classes = int(rng.integers(5, 60)), int(rng.integers(2, 10))
@@ -196,7 +243,8 @@ def test_differences_are_those_of_the_metrics(seed: int) -> None:
 
 
 def test_every_metric_of_the_table_is_compared_with_an_oracle() -> None:
-    of_labels = {"top1", "top5", "mean_class", "macro_f1", "ece", "brier", "map"}
+    of_labels = {"top1", "top5", "mean_class", "macro_f1", "ece", "nll", "brier", "map"}
+    of_calibration = {"ece_before", "nll_before", "ece_none", "ece_right"}
     of_none = {"auroc_none", "auroc_cosine", "fpr95_none", "fpr95_cosine"}
     of_rejection = {"top1_none", "rejected_known", "rejected_none"}
-    assert set(METRICS) == of_labels | of_none | of_rejection
+    assert set(METRICS) == of_labels | of_calibration | of_none | of_rejection

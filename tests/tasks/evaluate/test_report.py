@@ -55,7 +55,7 @@ def test_the_json_has_a_version_and_the_keys_of_0_1() -> None:
     assert new.pop("version") == VERSION == 3
     assert new.keys() == old.keys() | {"decided_by"}
     assert new["data"].keys() == old["data"].keys()
-    assert new["systems"][0].keys() == old["systems"][0].keys()
+    assert new["systems"][0].keys() == old["systems"][0].keys() | {"reliability"}
     assert new["systems"][0]["per_class"][0].keys() == old["systems"][0]["per_class"][0].keys()
     assert new["comparisons"][0].keys() == old["comparisons"][0].keys() | LATER
     assert new["data"]["failed"] == [{"path": "b.mp4", "type": "damaged", "message": "b.mp4: stops"}]
@@ -72,6 +72,7 @@ def test_a_file_of_0_1_is_read_whole(name: str) -> None:
     assert [[row.pop(key) for key in LATER] for row in again["comparisons"]] == [[None] * 3] * len(old["comparisons"])
     made = [system["made_of"] for system in again["systems"] if system["made_of"] is not None]
     assert [(parts.pop("source"), parts.pop("descriptions")) for parts in made] == [(None, None)] * len(made)
+    assert [system.pop("reliability") for system in again["systems"]] == [None] * len(again["systems"])
     splits = old.pop("splits"), again.pop("splits")
     assert again == old
     assert splits[1] == [{"official": None, **split} for split in splits[0]]  # which 0.1 leaves out

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bike_cli.tasks.detection.report import DetectionReport
 
 UNUSED = ("names", "multi_label", "unknown", "calibration")  # fields of a request that other protocols have a use for
-UNWRITTEN = ("--report", "--confusion")
+UNWRITTEN = ("--report", "--confusion", "--reliability")
 OF_SPOTTING = ("fps", "min_duration", "threshold", "exclusive", "none", "none_from")  # how segments are found in videos
 OF_METRICS = ("seed", "protocol", "official", "resamples", "tiou")
 

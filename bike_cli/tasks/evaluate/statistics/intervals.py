@@ -90,7 +90,23 @@ def bootstrap_interval(value: float, resampled: Numbers, videos: int) -> Metric:
     return Metric(value, min(low, value), max(high, value))
 
 
-def calibration_interval(value: float, excess: Numbers, confidence: Numbers, bins: NDArray[np.int64]) -> Metric:
+def loss_interval(losses: Numbers) -> Metric:
+    """Return the mean of losses of at least 0, with its interval, symmetric on the scale of logarithms.
+
+    The standard error of a mean is that of its resamples, so none are drawn.
+
+    Args:
+        losses: [n], at least two.
+    """
+    count, value = len(losses), float(losses.mean())
+    if value == 0:
+        return Metric(0.0, 0.0, 0.0)
+    error = float(losses.std(ddof=1)) / math.sqrt(count) / value
+    margin = float(special.stdtrit(count - 1, 1 - TAIL)) * error
+    return Metric(value, value * math.exp(-margin), value * math.exp(margin))
+
+
+def calibration_interval(value: float, *parts: tuple[Numbers, Numbers, NDArray[np.int64]]) -> Metric:
     """Return the interval of the expected calibration error.
 
     The estimate is biased upwards: with random errors e in the bins, it exceeds the truth by at most the sum of |e|,
@@ -99,25 +115,29 @@ def calibration_interval(value: float, excess: Numbers, confidence: Numbers, bin
 
     Args:
         value: the estimate.
-        excess: correctness minus confidence of each video, [n].
-        confidence: [n].
-        bins: bin of each video, [n].
+        parts: of videos, each of which counts the same. For each video of a part: correctness minus confidence,
+            confidence, and bin, [n] each.
     """
-    count = len(excess)
-    sizes = np.bincount(bins).astype(np.float64)
-    sums = np.bincount(bins, excess)
-    squares = np.bincount(bins, excess**2) - np.divide(sums**2, sizes, out=np.zeros_like(sums), where=sizes > 0)
-    squares *= np.divide(sizes, sizes - 1, out=np.ones_like(sizes), where=sizes > 1)
-    # A bin whose answers are all correct, or all wrong, shows no variance. A calibrated model would have that of its
-    # confidences; a confident one may have that of a share to which two hits and two misses are added.
-    hits = np.bincount(bins, excess + confidence)
-    shares = (hits + 2) / (sizes + 4)
-    floor = np.maximum(np.bincount(bins, confidence * (1 - confidence)), sizes * shares * (1 - shares))
-    variances = np.maximum(squares, floor) / count**2
+    bins = 1 + max(int(places.max()) for _, _, places in parts)
+    variances = np.sum([_bin_variances(*part, bins=bins) for part in parts], axis=0) / len(parts) ** 2
     spread = math.sqrt(variances.sum())
     bias = math.sqrt(2 / math.pi) * float(np.sqrt(variances).sum())
     low = value - bias - NORMAL * math.sqrt(1 - 2 / math.pi) * spread
     return Metric(value, max(low, 0.0), min(value + NORMAL * spread, 1.0))
+
+
+def _bin_variances(excess: Numbers, confidence: Numbers, places: NDArray[np.int64], *, bins: int) -> Numbers:
+    """Return the variance of the sum of the excess of each bin, divided by the number of videos: [bins]."""
+    sizes = np.bincount(places, minlength=bins).astype(np.float64)
+    sums = np.bincount(places, excess, bins)
+    squares = np.bincount(places, excess**2, bins) - np.divide(sums**2, sizes, out=np.zeros_like(sums), where=sizes > 0)
+    squares *= np.divide(sizes, sizes - 1, out=np.ones_like(sizes), where=sizes > 1)
+    # A bin whose answers are all correct, or all wrong, shows no variance. A calibrated model would have that of its
+    # confidences; a confident one may have that of a share to which two hits and two misses are added.
+    hits = np.bincount(places, excess + confidence, bins)
+    shares = (hits + 2) / (sizes + 4)
+    floor = np.maximum(np.bincount(places, confidence * (1 - confidence), bins), sizes * shares * (1 - shares))
+    return np.asarray(np.maximum(squares, floor) / len(excess) ** 2)
 
 
 @dataclass(frozen=True)
