@@ -10,7 +10,7 @@ from rich.table import Table
 
 from bike_cli.cli.terminal.console import NARROWEST_TABLE, cautioned, plain, print_table, stdout
 from bike_cli.cli.terminal.json_text import escaped
-from bike_cli.tasks.calibrate.report import CalibrationReport, Promise
+from bike_cli.tasks.calibrate.report import CalibrationReport, Promise, Separation
 from bike_cli.wording import count, percent
 
 ENOUGH_CLIPS = 100  # below, a single calibration may lose several times what is promised
@@ -27,7 +27,9 @@ def print_tables(report: CalibrationReport) -> None:
     layout: Box | None = box.SIMPLE if console.width >= NARROWEST_TABLE else None
     of_none = ", and clips of none that are caught" if report.unknown else ""
     print_table(console, plain(f"known clips that are lost below each threshold of the cosine{of_none}"))
-    print_table(console, _promises(report, layout), _quality(report, layout))
+    tables = [_promises(report, layout), _quality(report, layout)]
+    tables += [] if report.separation is None else [_separation(report.separation, layout)]
+    print_table(console, *tables)
     print_table(console, plain(_footer(report), "dim"))
     for caution in _cautions(report):
         print_table(console, cautioned(caution))
@@ -69,7 +71,15 @@ def _quality(report: CalibrationReport, layout: Box | None) -> Table:
     table.add_row("known clips: log loss", *(f"{loss:.4f}" for loss in (before.log_loss, after.log_loss)))
     if separation is not None:
         table.add_row("with none: calibration error", *map(percent, (separation.before, separation.after)))
-        table.add_row("with none: AUROC, FPR95", percent(separation.auroc), percent(separation.fpr95))
+    return table
+
+
+def _separation(separation: Separation, layout: Box | None) -> Table:
+    table = Table(box=layout, pad_edge=layout is not None)
+    for column, justify in (("known clips and none, by cosine", "left"), ("", "right"), ("95 % interval", "right")):
+        table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for name, metric in (("AUROC", separation.auroc), ("FPR95", separation.fpr95)):
+        table.add_row(name, percent(metric.value), f"{100 * metric.low:.1f}–{100 * metric.high:.1f} %")
     return table
 
 

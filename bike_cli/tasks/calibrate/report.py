@@ -16,16 +16,19 @@ from bike_cli.engine.calibration.calibration import Calibration, fewest_clips, r
 from bike_cli.engine.calibration.files import write_calibration
 from bike_cli.engine.calibration.fitting import fit_curve, fit_scale, half_each, softmax
 from bike_cli.engine.calibration.quality import (
-    auroc,
     calibration_error,
     cross_fitted,
-    fpr95,
     log_loss,
     rejected_by_others,
 )
 from bike_cli.records import Failure
 from bike_cli.tasks.calibrate.clips import Scored
+from bike_cli.tasks.evaluate.answers import Answers
+from bike_cli.tasks.evaluate.measurement import measure_some
+from bike_cli.tasks.evaluate.metric_table import METRICS
 from bike_cli.tasks.evaluate.metrics import Mean, share_of
+from bike_cli.tasks.evaluate.report import Metric
+from bike_cli.tasks.evaluate.score_table import ScoreTable
 from bike_cli.versions import versions
 
 PROMISES = (0.05, 0.1)  # are always reported
@@ -69,14 +72,14 @@ class Separation:
     """How far known clips and clips that show none of the labels are apart.
 
     Args:
-        auroc: probability that a known clip has the higher score.
-        fpr95: share of the others that a threshold keeps which keeps 95 % of the known.
+        auroc: probability that a known clip has the higher score, with its 95 % interval.
+        fpr95: share of the others that a threshold keeps which keeps 95 % of the known, with its 95 % interval.
         before: calibration error of the best label's probability, where both kinds of clips count half.
         after: that of the curve, fitted to other clips than those it is applied to.
     """
 
-    auroc: float
-    fpr95: float
+    auroc: Metric
+    fpr95: Metric
     before: float
     after: float
 
@@ -139,7 +142,7 @@ class CalibrationReport:
             "promises": [_promise(row) for row in self.promises],
             "before": _rounded_all(asdict(self.before)),
             "after": _rounded_all(asdict(self.after)),
-            "separation": None if separation is None else _rounded_all(asdict(separation)),
+            "separation": None if separation is None else _separation(separation),
             "failed": [failure.to_json() for failure in self.failed],
             "copies": [{"path": copy, "same_as": original} for copy, original in self.copies],
             "versions": versions(),
@@ -204,11 +207,14 @@ def separation_of(all_clips: Scored, is_known: NDArray[np.bool_]) -> Separation 
         curve = fit_curve(values[places], correct[places], is_known[places])
         return np.array([curve.at(value) for value in values[held_out].tolist()])
 
+    labels, videos = (tuple(map(str, range(n))) for n in reversed(all_clips.logits.shape))
+    answers = Answers(ScoreTable(labels, videos, all_clips.logits, all_clips.truth, best_cosines=values))
+    metrics = measure_some(answers, [METRICS["auroc_cosine"], METRICS["fpr95_cosine"]])
     weights = half_each(is_known)
     chances = cross_fitted(lambda places: places, predict, len(values))
     return Separation(
-        auroc=auroc(values[is_known], values[~is_known]),
-        fpr95=fpr95(values[is_known], values[~is_known]),
+        auroc=metrics["auroc_cosine"],
+        fpr95=metrics["fpr95_cosine"],
         before=calibration_error(softmax(all_clips.logits).max(axis=1), correct, weights),
         after=calibration_error(chances, correct, weights),
     )
@@ -224,6 +230,11 @@ def _promise(row: Promise) -> dict[str, object]:
     numbers = {name: value for name, value in asdict(row).items() if name != "left_out"}
     left_out = None if row.left_out is None else _mean(row.left_out)
     return {**_rounded_all(numbers), "threshold": row.threshold, "left_out": left_out}
+
+
+def _separation(separation: Separation) -> dict[str, object]:
+    metrics = {name: _rounded_all(asdict(getattr(separation, name))) for name in ("auroc", "fpr95")}
+    return {**metrics, "before": _rounded(separation.before), "after": _rounded(separation.after)}
 
 
 def _mean(mean: Mean) -> dict[str, object]:

@@ -43,13 +43,19 @@ def measure(table: ScoreTable, name: str = "", *, seed: int = 0, resamples: int 
         UsageError: no video has a label.
     """
     answers = Answers(table)
-    applying = metrics_of(answers)
-    resampled = [metric for metric in applying if metric.hits is None and metric.interval is None]
-    drawn = _resampled(answers, resampled, seed=seed, resamples=resamples)
-    metrics = {metric.key: _with_interval(metric, answers, drawn.get(metric.key)) for metric in applying}
+    metrics = measure_some(answers, metrics_of(answers), seed=seed, resamples=resamples)
     counts = None if table.multi_label else confusion(answers.truth, answers.guesses, len(table.labels))
     rows = None if counts is None else tuple(tuple(row) for row in counts.tolist())
     return SystemResult(name, metrics, _class_metrics(answers, counts), rows, reliability=_reliability(answers))
+
+
+def measure_some(
+    answers: Answers, metrics: Sequence[MetricDefinition], *, seed: int = 0, resamples: int = RESAMPLES
+) -> dict[str, Metric]:
+    """Return some of the metrics that apply, with their 95 % intervals over videos, by key."""
+    resampled = [metric for metric in metrics if metric.hits is None and metric.interval is None]
+    drawn = _resampled(answers, resampled, seed=seed, resamples=resamples)
+    return {metric.key: _with_interval(metric, answers, drawn.get(metric.key)) for metric in metrics}
 
 
 def _reliability(answers: Answers) -> dict[str, tuple[ReliabilityBin, ...]] | None:

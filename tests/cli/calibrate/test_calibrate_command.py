@@ -94,7 +94,11 @@ def test_the_report_agrees_with_other_programs(data: Path) -> None:
     assert report["accuracy"]["value"] == 1.0  # type: ignore[index]
     assert report["before"]["log_loss"] == pytest.approx(np.mean(losses), abs=2e-6)  # type: ignore[index]
     truth = [1] * len(known) + [0] * len(unknown)
-    assert report["separation"]["auroc"] == pytest.approx(roc_auc_score(truth, known + unknown))  # type: ignore[index]
+    auroc, fpr95 = (report["separation"][name] for name in ("auroc", "fpr95"))  # type: ignore[index]
+    assert auroc["value"] == pytest.approx(roc_auc_score(truth, known + unknown))
+    kept = sorted(known)[int(0.05 * KNOWN)]  # 95 % of the known are not below
+    assert fpr95["value"] == pytest.approx(np.mean([cosine >= kept for cosine in unknown]))
+    assert all(one["low"] <= one["value"] <= one["high"] for one in (auroc, fpr95))
     five, ten = report["promises"]  # type: ignore[misc]
     for row, rank in ((five, 1), (ten, 2)):
         assert row["threshold"] == pytest.approx(sorted(known)[rank - 1], abs=1e-6)
