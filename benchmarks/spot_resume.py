@@ -28,6 +28,7 @@ from benchmarks.memory import repeated
 from bike_cli.config import DecodingConfig, StoreConfig
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.store.file import store_file
+from bike_cli.engine.towers.transforms import Resizer
 from bike_cli.inference.bin_features import CHUNK
 
 FPS = 2.0
@@ -84,10 +85,10 @@ class CountingEngine(Engine):
 
     batches: list[int] = field(default_factory=list)
 
-    def encode_frames(self, frames: NDArray[np.uint8] | Tensor, *, crops: int = 1) -> Tensor:
+    def encode_frames(self, frames: NDArray[np.uint8] | Tensor, *, crops: int = 1, resizer: Resizer = "pil") -> Tensor:
         """Return raw features, as an engine does."""
         self.batches.append(len(frames))
-        return super().encode_frames(frames, crops=crops)
+        return super().encode_frames(frames, crops=crops, resizer=resizer)
 
 
 def run_again(film: Path, folder: Path, options: argparse.Namespace) -> tuple[float, float]:

@@ -26,6 +26,7 @@ from bike_cli.engine.towers.encoder import Encoder, adapt
 from bike_cli.engine.towers.placement import Placement, explain, place, spare_threads
 from bike_cli.engine.towers.text_tower import ImageTextModel
 from bike_cli.engine.towers.tokenizers import FileTokenizer, OpenAITokenizer
+from bike_cli.engine.towers.transforms import Resizer
 from bike_cli.errors import UsageError, concerning
 from bike_cli.records import Clip, Prompt, TextFeatures, VideoFeatures
 
@@ -59,9 +60,9 @@ class Engine:
     logit_bias: float | None = None
     source: HubSource | None = None
 
-    def encode_frames(self, frames: NDArray[np.uint8] | Tensor, *, crops: int = 1) -> Tensor:
+    def encode_frames(self, frames: NDArray[np.uint8] | Tensor, *, crops: int = 1, resizer: Resizer = "pil") -> Tensor:
         """Return raw features [crops * B, D] of uint8 [B, H, W, 3]; see `Encoder.encode_frames`."""
-        return self.encoder.encode_frames(frames, crops=crops)
+        return self.encoder.encode_frames(frames, crops=crops, resizer=resizer)
 
     def encode_texts(self, texts: Sequence[str | Prompt], *, positions: Spot | None = None) -> TextFeatures:
         """Return the features of texts; `positions` None: those that the model's recipe uses for spotting."""

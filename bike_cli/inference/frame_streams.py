@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import SimpleQueue
 
@@ -30,6 +30,8 @@ from bike_cli.video.workers.frame_stream import FrameStream, split
 from bike_cli.video.workers.pool import DecodePool
 
 logger = logging.getLogger(__name__)
+
+PIXELS_VERSION = "resized by torch"  # change it when frames are resized in another way, so old features are not found
 
 
 @dataclass(eq=False)
@@ -184,8 +186,7 @@ class FrameStreams:
         if bins.chunks:
             logger.info("%s: a part of the features from the cache", video.source.id)
         self._spent.decoded += 1
-        fps, draft = self._request.fps, self._request.draft
-        requests = [StreamRequest(fps, draft, first_bin=start, end_bin=stop) for start, stop in bins.unknown]
+        requests = [replace(self._request, first_bin=start, end_bin=stop) for start, stop in bins.unknown]
         idle = self._parts - len(requests)
         if idle > 0:  # the last range is the longest one, unless a run with several workers was killed
             requests[-1:] = split(video.source, requests[-1], idle + 1, self._decoding)
@@ -202,7 +203,7 @@ class FrameStreams:
         if isinstance(item, FrameBatch):
             start_s = time.perf_counter()
             if video.failure is None:
-                features = self._engine.encode_frames(item.frames).float().cpu().numpy()
+                features = self._engine.encode_frames(item.frames, resizer="torch").float().cpu().numpy()
                 video.filled[part] = video.bins.add(item.bins, features, after=video.filled[part])
                 self._keep(video)
                 if self._report is not None:
@@ -253,7 +254,7 @@ def open_chunks(engine: Engine, config: SpotConfig) -> Iterator[ChunkShelf | Non
         yield None
         return
     with store:
-        recipe = recipe_key(engine.identity, config)
+        recipe = recipe_key(f"{engine.identity} {PIXELS_VERSION}", config)
         placement = engine.encoder.placement
         parts = [engine.name, f"{str(placement.dtype).removeprefix('torch.')} on {placement.device.type}"]
         parts += [f"{config.fps:g} frames per second"] + ["draft"] * config.draft

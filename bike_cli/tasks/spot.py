@@ -199,8 +199,10 @@ def _timelines(
         if pool is None:
             pool = stack.enter_context(DecodePool(config.sampling, config.decoding))
         assert config.fps is not None
-        request = StreamRequest(fps=config.fps, draft=config.draft)
         engine = localiser.engine
+        recipe = engine.encoder.recipe
+        short_side = (recipe.resize_side or recipe.side) if config.draft else None
+        request = StreamRequest(config.fps, config.draft, short_side)
         streams = FrameStreams(
             sources,
             engine,

@@ -21,7 +21,7 @@ from bike_cli.engine.towers.speedups import answer_for_class_token
 from bike_cli.engine.towers.text_tower import ImageTextModel, TextTower, image_tower, width_of
 from bike_cli.engine.towers.tokenizers import FileTokenizer
 from bike_cli.engine.towers.tokens import Tokenizer, Tokens, Truncated, tokenise
-from bike_cli.engine.towers.transforms import ImageRecipe, normalise, views
+from bike_cli.engine.towers.transforms import ImageRecipe, Resizer, normalise, views
 from bike_cli.errors import ModelError, UsageError
 from bike_cli.records import Prompt, TextFeatures
 
@@ -75,23 +75,30 @@ class Encoder:
         return TextTower(self.model)
 
     @torch.no_grad()
-    def encode_frames(self, frames: NDArray[np.uint8] | Tensor, *, crops: int = 1) -> Tensor:
+    def encode_frames(self, frames: NDArray[np.uint8] | Tensor, *, crops: int = 1, resizer: Resizer = "pil") -> Tensor:
         """Return the feature of each frame's crops.
 
         Args:
             frames: uint8 [B, H, W, 3], RGB; of any size down to one pixel. For a tower that reads clips, they are one.
             crops: 1 or 3; see `transforms.views`.
+            resizer: `torch` is faster than `pil` except on CUDA; see `transforms.views`.
         Returns:
             [crops * B, D]: all frames of crop 0, then all of crop 1.
         Raises:
             ValueError: another shape or type of frames.
             UsageError: three crops of a model that reads whole frames.
         """
-        return self.encode_videos([frames.cpu().numpy() if isinstance(frames, Tensor) else frames], crops=crops)[0]
+        array = frames.cpu().numpy() if isinstance(frames, Tensor) else frames
+        return self.encode_videos([array], crops=crops, resizer=resizer)[0]
 
     @torch.no_grad()
     def encode_videos(
-        self, videos: Sequence[NDArray[np.uint8]], *, crops: int = 1, lengths: Sequence[int] | None = None
+        self,
+        videos: Sequence[NDArray[np.uint8]],
+        *,
+        crops: int = 1,
+        lengths: Sequence[int] | None = None,
+        resizer: Resizer = "pil",
     ) -> list[Tensor]:
         """Return the features of the frames of several videos, as `encode_frames` would of each.
 
@@ -108,8 +115,8 @@ class Encoder:
         lengths = [len(frames) for frames in videos] if lengths is None else lengths
         if self.placement.device.type != "cuda" or (self.reads_clips and len(set(lengths)) > 1):
             each = zip(videos, lengths, strict=True)
-            return [self._encode_pixels(self.pixels(frames, crops), length) for frames, length in each]
-        pixels = [self.pixels(frames, crops) for frames in videos]
+            return [self._encode_pixels(self.pixels(frames, crops, resizer), length) for frames, length in each]
+        pixels = [self.pixels(frames, crops, resizer) for frames in videos]
         return list(torch.split(self._encode_pixels(torch.cat(pixels), lengths[0]), [len(part) for part in pixels]))
 
     @torch.no_grad()
@@ -226,14 +233,13 @@ class Encoder:
         how = repr((self.recipe, self.placement.dtype, self.placement.device.type, self.model.visual)).encode()
         return f"{hashlib.sha256(how).hexdigest()} {digest_of_weights(self.model.visual.state_dict())}"
 
-    def pixels(self, frames: NDArray[np.uint8], crops: int = 1) -> Tensor:
+    def pixels(self, frames: NDArray[np.uint8], crops: int = 1, resizer: Resizer = "pil") -> Tensor:
         """Return the views of frames [B, H, W, 3] on the device: uint8 [crops * B, 3, S, S]."""
         device, side = self.placement.device, self.recipe.side
 
         def resized(part: NDArray[np.uint8]) -> Tensor:
-            return (
-                views(part, self.recipe, crops=crops, device=device).reshape(crops, -1, 3, side, side).transpose(0, 1)
-            )
+            pixels = views(part, self.recipe, crops=crops, device=device, resizer=resizer)
+            return pixels.reshape(crops, -1, 3, side, side).transpose(0, 1)
 
         parts = self.resizing.run(resized, frames, cost=frames.shape[1] * frames.shape[2])  # each [b, crops, 3, S, S]
         empty = torch.zeros(0, crops, 3, side, side, dtype=torch.uint8, device=device)

@@ -20,6 +20,7 @@ from bike_cli.wording import either
 Interpolation = Literal["bicubic", "bilinear"]
 ResizeMode = Literal["shortest", "longest", "squash"]
 Triple = tuple[float, float, float]
+Resizer = Literal["pil", "torch"]
 Box = tuple[int, int]  # left, top: a corner of a crop in the resized frame
 
 # Resizing a whole strip that is longer than this many sides would fill memory, and nearly all of it is cut away.
@@ -88,13 +89,17 @@ class ImageRecipe:
         )
 
 
-def views(frames: NDArray[np.uint8], recipe: ImageRecipe, *, crops: int, device: torch.device) -> Tensor:
+def views(
+    frames: NDArray[np.uint8], recipe: ImageRecipe, *, crops: int, device: torch.device, resizer: Resizer = "pil"
+) -> Tensor:
     """Return the pixels of each crop, before normalisation.
 
     Args:
         frames: uint8 [B, H, W, 3].
         crops: 1, the centre, or 3, in BIKE's order: left, right, centre.
-        device: of the result. CUDA resizes on the device, to within rounding of PIL; other devices use PIL itself.
+        device: of the result. CUDA resizes on the device, to within rounding of PIL.
+        resizer: on other devices. `pil` has the pixels of the official code; `torch` needs a tenth of the time for
+            1080p, and its pixels are those of PIL to within rounding, at most 2 of 255.
     Returns:
         uint8 [crops * B, 3, S, S]: all frames of crop 0, then all of crop 1.
     Raises:
@@ -103,8 +108,13 @@ def views(frames: NDArray[np.uint8], recipe: ImageRecipe, *, crops: int, device:
     height, width = frames.shape[1:3]
     size = size_after_resize(width, height, recipe)
     corners = crop_corners(size, recipe, crops)
-    moved = to_cuda(frames, device) if device.type == "cuda" and not _is_strip(size, recipe) else frames
-    return cut_squares(moved, size, corners, recipe).to(device)
+    if _is_strip(size, recipe):
+        return cut_squares(frames, size, corners, recipe).to(device)
+    if device.type == "cuda":
+        return cut_squares(to_cuda(frames, device), size, corners, recipe)
+    if resizer == "torch":
+        return _by_torch(torch.from_numpy(np.ascontiguousarray(frames)), size, corners, recipe).to(device)
+    return cut_squares(frames, size, corners, recipe).to(device)
 
 
 def cut_squares(
@@ -213,19 +223,31 @@ def to_cuda(frames: NDArray[np.uint8], device: torch.device) -> Tensor:
 
 
 def _on_cuda(frames: Tensor, size: tuple[int, int], corners: list[Box], recipe: ImageRecipe) -> Tensor:
-    mode, side = _TORCH[recipe.interpolation], recipe.side
+    mode = _TORCH[recipe.interpolation]
     pixels = frames.permute(0, 3, 1, 2)  # [B, 3, H, W]
     # PIL resizes along the width, rounds to uint8, then along the height, so overshoots are clipped twice.
     for height, width in ((pixels.shape[2], size[0]), (size[1], size[0])):
         pixels = F.resize(pixels.float(), [height, width], mode, antialias=True).round().clamp(0, 255)
-    cuts = []
+    return _cut_padded(pixels.to(torch.uint8), size, corners, recipe)
+
+
+def _by_torch(frames: Tensor, size: tuple[int, int], corners: list[Box], recipe: ImageRecipe) -> Tensor:
+    # In whole numbers: torch rounds weights to 16 bits, PIL to 22.
+    mode = _TORCH[recipe.interpolation]
+    pixels = F.resize(frames.permute(0, 3, 1, 2), [size[1], size[0]], mode, antialias=True)
+    return _cut_padded(pixels, size, corners, recipe)
+
+
+def _cut_padded(pixels: Tensor, size: tuple[int, int], corners: list[Box], recipe: ImageRecipe) -> Tensor:
+    """Return squares of pixels [B, 3, H, W] of a size: [corners * B, 3, S, S]."""
+    side, cuts = recipe.side, []
     for x, y in corners:
         left, top = max(0, -x), max(0, -y)
         padded = F.pad(
             pixels, [left, top, max(0, side - size[0] - left), max(0, side - size[1] - top)], fill=recipe.fill
         )
         cuts.append(padded[:, :, max(0, y) : max(0, y) + side, max(0, x) : max(0, x) + side])
-    return torch.cat(cuts).to(torch.uint8)
+    return torch.cat(cuts).contiguous()
 
 
 def as_pair(size: object) -> tuple[int, int]:

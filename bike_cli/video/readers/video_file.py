@@ -226,11 +226,16 @@ def _rank(stream: VideoStream) -> tuple[bool, int, int, int]:
 
 
 class FrameConverter:
-    """Converts the pictures of one video to RGB as they are shown, all in the size of the first one."""
+    """Converts the pictures of one video to RGB as they are shown, all in the size of the first one.
 
-    def __init__(self) -> None:
+    Args:
+        short_side: pixels that a longer short side is shrunk to, by FFmpeg; None: nothing is shrunk.
+    """
+
+    def __init__(self, short_side: int | None = None) -> None:
+        self._short_side = short_side
         self._matrix: DisplayMatrix | None = None
-        self._size: tuple[int, int] | None = None  # height and width as shown
+        self._size: tuple[int, int] | None = None  # height and width as shown, after shrinking
 
     def adopt(self, picture: av.VideoFrame) -> None:
         """Take the size and the display matrix of the first picture, without converting it."""
@@ -251,9 +256,17 @@ class FrameConverter:
         self._matrix = display_matrix(picture) or self._matrix
         orientation = orientation_from(self._matrix)
         if self._size is None:
-            height, width = picture.height, picture.width
+            height, width = shrunk(picture.height, picture.width, self._short_side)
             self._size = (width, height) if orientation.swaps_axes else (height, width)
         return orientation
+
+
+def shrunk(height: int, width: int, short_side: int | None) -> tuple[int, int]:
+    """Return a height and a width in the same proportion, of which the smaller one is at most `short_side`."""
+    short = min(height, width)
+    if short_side is None or short <= short_side:
+        return height, width
+    return short_side * height // short, short_side * width // short
 
 
 def _pixels_of(rgb: av.VideoFrame) -> NDArray[np.uint8]:

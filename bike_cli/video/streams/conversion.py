@@ -12,13 +12,15 @@ from bike_cli.video.readers.video_file import FrameConverter
 class StreamConverter:
     """Converts pictures to RGB as they are shown, in the size of the first one.
 
+    Args:
+        short_side: see `StreamRequest`.
     Attributes:
         error: why a picture could not be converted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, short_side: int | None = None) -> None:
         self.error: Exception | None = None
-        self._converter = FrameConverter()
+        self._converter = FrameConverter(short_side)
         self._has_size = False
 
     def adopt(self, picture: av.VideoFrame) -> None:

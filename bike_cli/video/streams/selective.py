@@ -52,7 +52,7 @@ class SelectiveStream:
         self.has_frames = False
         self._source, self._request, self._step = source, request, step
         self._predicted, self._table = predicted, predicted.table
-        self._converter = StreamConverter()
+        self._converter = StreamConverter(request.short_side)
         self._positions = frames_of_bins(predicted.starts_s, predicted.duration_s, request.fps)  # [n_bins]
 
     @property

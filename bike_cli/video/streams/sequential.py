@@ -71,7 +71,7 @@ class SequentialStream:
         self._source, self._request, self._step = source, request, step
         self._with_concealed = with_concealed
         self._next_bin = request.first_bin
-        self._converter = StreamConverter()
+        self._converter = StreamConverter(request.short_side)
         self._shown: ShownFrames | None = None
         self._passes = "once"
 

@@ -24,20 +24,25 @@ class StreamRequest:
         fps: bins per second; for a folder of frames, its frames per second.
         draft: skip frames that no other frame needs, and the loop filter; a bin then takes the nearest decoded frame.
             It only has an effect where the selective reader works.
+        short_side: pixels that FFmpeg shrinks a longer short side of a video's frames to, which is faster than passing
+            them on in full resolution; None: nothing is shrunk. Images of a folder never are.
         first_bin: the bins before it are left out.
         end_bin: the bins from it on are left out; None: none are.
     Raises:
-        ValueError: `fps` is not a positive number, or the range of bins is empty.
+        ValueError: `fps` or `short_side` is not a positive number, or the range of bins is empty.
     """
 
     fps: float
     draft: bool = False
+    short_side: int | None = None
     first_bin: int = 0
     end_bin: int | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.fps) and self.fps > 0):
             raise ValueError(f"fps is {self.fps}; it must be a number above 0")
+        if self.short_side is not None and self.short_side < 1:
+            raise ValueError(f"short_side is {self.short_side}; it must be a number of pixels")
         if self.first_bin < 0 or (self.end_bin is not None and self.end_bin <= self.first_bin):
             raise ValueError(f"bins are {self.first_bin} to {self.end_bin}; the range must not be empty")
 
@@ -47,7 +52,8 @@ class FrameBatch:
     """Some frames of a video, in order of time.
 
     Args:
-        frames: uint8 [B, H, W, 3], RGB, in full resolution, rotated; all batches of a video have one size.
+        frames: uint8 [B, H, W, 3], RGB, rotated, in full resolution unless `short_side` shrinks them; all
+            batches of a video have one size.
         bins: int64 [B, 2], ascending: a frame fills the bins from the first number to the second one, exclusive. Bins
             between two frames are missing.
     """

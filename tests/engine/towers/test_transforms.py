@@ -20,10 +20,11 @@ from bike_cli.engine.models.open_clip.preprocessing import image_recipe
 from bike_cli.engine.towers.encoder import adapt
 from bike_cli.engine.towers.placement import place
 from bike_cli.engine.towers.tokenizers import OpenAITokenizer
-from bike_cli.engine.towers.transforms import ImageRecipe, normalise, views
+from bike_cli.engine.towers.transforms import ImageRecipe, ResizeMode, Resizer, normalise, views
 from bike_cli.errors import UsageError
 
 CPU = torch.device("cpu")
+RESIZERS: tuple[Resizer, ...] = ("pil", "torch")
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 OFFICIAL = [(frame, 224) for frame in ("W340_H256", "W256_H340", "W640_H480", "W224_H224", "W100_H80", "W403_H300")]
 OFFICIAL += [("W340_H256", 336), ("W100_H80", 336)]
@@ -70,6 +71,30 @@ def test_official_values_after_normalisation(golden: Path, frame: str, side: int
     ours = normalise(views(pixels[None], bike_recipe(side), crops=1, device=CPU), bike_recipe(side))
 
     assert np.abs(ours.flatten().numpy()[index] - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize("size", [*SIZES, (1920, 1080), (3, 700)])
+@pytest.mark.parametrize("crops", [1, 3])
+def test_torch_resizes_as_pil_to_within_rounding(size: tuple[int, int], crops: int) -> None:
+    frames = noise(*size, count=2)
+
+    by_pil, by_torch = (
+        views(frames, bike_recipe(32), crops=crops, device=CPU, resizer=resizer).int() for resizer in RESIZERS
+    )
+
+    assert (by_pil - by_torch).abs().max() <= 2
+    assert (by_pil - by_torch).abs().float().mean() < 0.05
+
+
+@pytest.mark.parametrize("mode", ["longest", "squash"])
+def test_torch_pads_and_squashes_as_pil(mode: ResizeMode) -> None:
+    recipe = ImageRecipe(32, MEAN, STD, interpolation="bilinear", resize_mode=mode, fill=7)
+
+    by_pil, by_torch = (
+        views(noise(90, 160), recipe, crops=1, device=CPU, resizer=resizer).int() for resizer in RESIZERS
+    )
+
+    assert (by_pil - by_torch).abs().max() <= 2
 
 
 def test_frames_stay_in_order_within_each_crop() -> None:

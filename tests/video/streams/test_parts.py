@@ -118,6 +118,7 @@ def test_joined_ends_say_each_note_once() -> None:
         ({"fps": 0}, "fps is 0"),
         ({"fps": float("nan")}, "fps is nan"),
         ({"fps": float("inf")}, "fps is inf"),
+        ({"fps": 2, "short_side": 0}, "short_side is 0"),
         ({"fps": 2, "first_bin": -1}, "bins are -1 to None"),
         ({"fps": 2, "first_bin": 3, "end_bin": 3}, "bins are 3 to 3"),
     ],

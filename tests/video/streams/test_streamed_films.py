@@ -11,6 +11,7 @@ from barcode_films import numbers_of, write_barcodes
 from bin_oracle import Film, Streamed, differing, plain_film, streamed
 from film_kinds import KINDS, clocks_for, with_edits, write_kind
 from numbered_films import CLIPS, needs_clips
+from PIL import Image
 from scene_films import FILMS, X264, N, write_film
 from speed import slow_but
 
@@ -22,6 +23,7 @@ from bike_cli.video.readers.packets import PacketTable, UnpredictableFileError
 from bike_cli.video.readers.sequential import read_through
 
 RATES = (2, 7.3, 60)
+DRAWN = Path(__file__).parents[3] / "examples/long/shapes.mp4"
 
 
 def check(film: Path, expected: Film, *, rates: tuple[float, ...] = RATES) -> None:
@@ -338,6 +340,25 @@ def test_a_draft_decodes_fewer_frames(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.mp4", "libx264", options=X264)
 
     assert len(streamed(film, 25, draft=True).rows) < len(streamed(film, 25).rows)
+
+
+def test_frames_are_shrunk_to_a_short_side() -> None:
+    """Compare with PIL, which filters a little differently."""
+    whole, small = (streamed(DRAWN, 1, end_bin=8, short_side=side) for side in (None, 32))
+
+    assert [(row.first_bin, row.end_bin) for row in small.rows] == [(row.first_bin, row.end_bin) for row in whole.rows]
+    for full, shrunk in zip(whole.rows, small.rows, strict=True):
+        height, width = full.pixels.shape[:2]
+        size = (32 * width // min(height, width), 32 * height // min(height, width))
+        expected = np.asarray(Image.fromarray(full.pixels).resize(size, Image.Resampling.BICUBIC))
+        assert shrunk.pixels.shape == expected.shape
+        assert np.abs(shrunk.pixels.astype(int) - expected).mean() < 4
+
+
+def test_frames_are_not_enlarged(tmp_path: Path) -> None:
+    film = FILMS["h264.mp4"](tmp_path / "film.mp4")
+
+    assert differing(streamed(film, 2, short_side=4096).bins(), streamed(film, 2).bins()) == []
 
 
 # -- real files ------------------------------------------------------------------------------------------------------
