@@ -90,12 +90,15 @@ def engine_of(
     """Load a model of bike, or build an architecture of open_clip with random weights."""
     config = open_clip.get_model_config(model)
     if config is None:
-        engine = bike.load(model, device, precision, compile=compiled)
-        spare_threads(engine.encoder.model)
-        return engine
+        return _spared(bike.load(model, device, precision, compile=compiled))
     torch.manual_seed(0)
     clip = build_clip(config, model)
     side = clip.visual.image_size
     recipe = ImageRecipe(side if isinstance(side, int) else side[0], mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     checkpoint = Checkpoint(model, clip, config, recipe, Recipe())
-    return assemble(checkpoint, place(device, precision), compiled=compiled)
+    return _spared(assemble(checkpoint, place(device, precision), compiled=compiled))
+
+
+def _spared(engine: bike.Engine) -> bike.Engine:
+    spare_threads(engine.encoder.model, engine.encoder.placement.device)
+    return engine

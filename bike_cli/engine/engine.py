@@ -211,7 +211,7 @@ def load_configured(config: EngineConfig) -> Engine:
     """Return the engine that the config of a program names; see `load` and `spare_threads`."""
     with concerning("model"):
         engine = load(config.model, config.device, config.precision, offline=config.offline, compile=config.compile)
-    spare_threads(engine.encoder.model)
+    spare_threads(engine.encoder.model, engine.encoder.placement.device)
     return engine
 
 

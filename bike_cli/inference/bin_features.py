@@ -143,7 +143,9 @@ class Bins:
 
     def _fill(self, start: int, stop: int, feature: NDArray[np.float32], *, place: int) -> None:
         for i in range(start // CHUNK, -(-stop // CHUNK)):
-            chunk = self.chunks.setdefault(i, Chunk.unknown(self.dim))
+            if i not in self.chunks:
+                self.chunks[i] = Chunk.unknown(self.dim)
+            chunk = self.chunks[i]
             part = slice(max(0, start - CHUNK * i), min(CHUNK, stop - CHUNK * i))
             new = chunk.places[part] == UNKNOWN
             chunk.frames[part][new] = feature

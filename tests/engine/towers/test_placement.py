@@ -1,11 +1,12 @@
 """Devices and precisions that a machine lacks are refused by name."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
 import torch
 
-from bike_cli.engine.towers.placement import place, why_no_gpu
+from bike_cli.engine.towers.placement import place, spare_threads, why_no_gpu
 from bike_cli.errors import UsageError
 
 
@@ -60,3 +61,25 @@ def test_a_misspelt_device_is_refused(device: str) -> None:
 def test_fp16_on_a_cpu_is_refused() -> None:
     with pytest.raises(UsageError, match="precision fp16"):
         place("cpu", "fp16")
+
+
+@pytest.fixture
+def threads() -> Iterator[int]:
+    """Let torch compute on two cores during a test."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield 2
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("width", "device", "expected"), [(10, "cpu", 1), (10_000, "cpu", 2), (10_000, "cuda", 1), (10_000, "mps", 1)]
+)
+def test_large_models_on_a_cpu_alone_use_several_cores(threads: int, width: int, device: str, expected: int) -> None:
+    assert torch.get_num_threads() == threads
+    with torch.device("meta"):
+        model = torch.nn.Linear(width, width)
+
+    spare_threads(model, torch.device(device))
+
+    assert torch.get_num_threads() == expected
