@@ -170,7 +170,7 @@ def features_of(engine: Engine, path: Path, fps: float) -> Tensor:
     """Return the raw features of the bins of a video, [T, D]; they are kept next to the video."""
     kept = path.with_suffix(f".{engine.encoder.identity[:8]}-{fps:g}.npy")
     if not kept.exists():
-        features = engine.encode_frames(np.stack(frames_at(path, fps)))
+        features = engine.encode_frames(np.stack(frames_at(path, fps)), resizer="torch")
         np.save(kept, features.cpu().numpy())
     return torch.from_numpy(np.load(kept))
 

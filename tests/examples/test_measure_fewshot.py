@@ -16,6 +16,7 @@ def top1(report: Report, method: str, shots: int) -> float:
     return mean_of([outcome.top1 for outcome in report.of(method, shots)]).value
 
 
+@pytest.mark.slow
 def test_clips_of_each_motion_are_rendered_into_its_folder(tmp_path: Path) -> None:
     render(tmp_path, "new", clips=1)
 

@@ -314,6 +314,7 @@ def test_a_file_holds_the_frames_that_were_rendered(tmp_path: Path) -> None:
     assert np.abs(clip.frames[0].astype(float) - rendered.numpy()).mean() < 8
 
 
+@pytest.mark.slow
 def test_truth_tells_every_clip_beside_it(tmp_path: Path) -> None:
     scenes = draw_scenes(Dice(8), 3)
 

@@ -56,6 +56,7 @@ def test_compact_tokens_stand_for_the_standard_ones(grammar: Grammar) -> None:
     assert torch.equal(torch.where(compact > 0, grammar.kept[compact], 0), standard)
 
 
+@pytest.mark.slow
 def test_a_word_outside_the_grammar_is_the_unknown_token(grammar: Grammar) -> None:
     known, strange = grammar.encode(["red circle", "red zeppelin"])
 
@@ -140,6 +141,7 @@ def test_a_short_visit_does_not_tell_its_motion() -> None:
     assert set(facts.objects[:, 1, 3].tolist()) == {MAYBE}
 
 
+@pytest.mark.slow
 def test_training_never_sees_a_held_out_pair(trainer: Trainer) -> None:
     batches = [facts for _ in range(8) for facts in (trainer.frame_batch()[1], *trainer.video_batch()[1:])]
 
@@ -187,6 +189,7 @@ def test_the_unknown_token_says_nothing_after_training(trainer: Trainer) -> None
     assert not bool(trainer.student.clip.token_embedding.weight[0].any())
 
 
+@pytest.mark.slow
 def test_the_folder_holds_the_student(trainer: Trainer, tmp_path: Path) -> None:
     trainer.run("frames", 2, 1e-3)
     labels = [PROMPT.format(label) for label in ("red star", "moving left", "zeppelin")]

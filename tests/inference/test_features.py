@@ -286,6 +286,7 @@ def test_an_abandoned_run_ends_its_threads(tiny: Engine, films: list[str]) -> No
     assert threading.active_count() <= before
 
 
+@pytest.mark.slow
 def test_later_videos_are_processed_while_a_slow_one_is_waited_for(
     tiny: Engine, films: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

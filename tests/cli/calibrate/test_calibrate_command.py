@@ -108,6 +108,7 @@ def test_the_report_agrees_with_other_programs(data: Path) -> None:
         assert row["caught"] == sum(cosine < row["threshold"] for cosine in unknown)
 
 
+@pytest.mark.slow
 def test_the_same_clips_are_the_same_bytes(data: Path, tmp_path: Path) -> None:
     files = [tmp_path / f"{i}.json" for i in range(3)]
     reports = [

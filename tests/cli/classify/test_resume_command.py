@@ -337,6 +337,7 @@ def test_other_weights_of_the_same_name_are_refused(listed: Path, clips: Path, l
     assert {record["model_digest"] for record in read(answers) if record["status"] == "ok"} == {digest}
 
 
+@pytest.mark.slow
 def test_other_weights_of_the_attribute_model_are_refused(
     listed: Path, clips: Path, labels: Path, tmp_path: Path
 ) -> None:

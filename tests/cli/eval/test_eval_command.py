@@ -285,6 +285,7 @@ def test_halves_are_the_official_draws(data: Path, tmp_path: Path) -> None:
     assert {"half_top1", "half_top1_std"} <= result["systems"][0]["official"].keys()  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_few_shots_have_the_figures_of_the_few_shot_command(data: Path, tmp_path: Path) -> None:
     asked = (data, "--method", "proto,probe", "--shots", "1,2", "--trials", "2", "--seed", "5", "-o")
     learned = bike("fewshot", "-m", "tiny", "--frames", "4", *asked, tmp_path / "learned.json")

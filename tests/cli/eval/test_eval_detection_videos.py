@@ -113,6 +113,7 @@ def test_a_video_that_is_missing_fails_alone(truth: Path) -> None:
     assert ran.stderr.count("gone.mp4: no such file") == 1
 
 
+@pytest.mark.slow
 def test_a_report_is_repeated(truth: Path) -> None:
     evaluated(truth, *RUN, "--none", "green square", "--fps", "8")
 

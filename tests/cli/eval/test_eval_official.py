@@ -58,6 +58,7 @@ def flags(names: list[Path]) -> list[object]:
 # -- Kinetics-600 ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_splits_as_distributed_have_the_figures_of_a_run_each(
     lists: tuple[list[Path], list[Path]], tmp_path: Path
 ) -> None:
@@ -92,6 +93,7 @@ def test_splits_as_distributed_have_the_figures_of_a_run_each(
     assert "official top-1 on splits" in (tmp_path / "r.html").read_text()
 
 
+@pytest.mark.slow
 def test_splits_are_repeated_with_their_names_files(lists: tuple[list[Path], list[Path]], tmp_path: Path) -> None:
     given, names = lists
     file = tmp_path / "k600.json"

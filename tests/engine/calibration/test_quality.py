@@ -44,6 +44,7 @@ def test_a_weight_is_a_number_of_clips(answers: list[tuple[float, bool, int]]) -
     assert calibration_error(chances, correct, weights) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 @given(st.lists(LEVELS, min_size=1, max_size=40), st.lists(LEVELS, min_size=1, max_size=40))
 def test_auroc_and_fpr95_are_those_of_scikit_learn(known: list[float], unknown: list[float]) -> None:
     truth = [1] * len(known) + [0] * len(unknown)

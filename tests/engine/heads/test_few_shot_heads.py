@@ -397,6 +397,7 @@ def test_the_probe_is_at_the_bottom_of_its_loss(seed: int) -> None:
     assert np.abs(change).max() > 1e-4  # it changed something
 
 
+@pytest.mark.slow
 @fewer
 @given(seed=seeds)
 def test_the_probe_of_several_shots_is_at_the_bottom_of_its_loss(seed: int) -> None:
@@ -437,6 +438,7 @@ def test_trust_is_the_largest_scale_that_is_consistent_with_the_shots(seed: int,
     assert trust == pytest.approx(searched, abs=1.5 * scale / (TRUST_STEPS - 1))
 
 
+@pytest.mark.slow
 @fewer
 @given(seed=seeds, noise=st.sampled_from([0.3, 0.8]))
 def test_the_hold_is_the_likeliest_among_shots_that_were_left_out(seed: int, noise: float) -> None:

@@ -259,6 +259,7 @@ def test_given_log_odds_are_decoded_alike() -> None:
     assert torch.allclose(found.chances, torch.sigmoid(numbers))
 
 
+@pytest.mark.slow
 def test_ten_thousand_labels_are_never_all_in_memory() -> None:
     classes = vectors(5, 10_000, 8)
     frames = vectors(6, 2_000, 8)

@@ -74,6 +74,7 @@ def test_a_killed_writer_leaves_an_intact_store(tmp_path: Path, caplog: pytest.L
     assert caplog.records == []
 
 
+@pytest.mark.slow
 def test_two_processes_keep_the_same_videos(tmp_path: Path) -> None:
     writers = [writer(tmp_path, 0, 800), writer(tmp_path, 400, 800)]
 

@@ -97,6 +97,7 @@ def test_only_unreadable_clips_are_an_error(tiny: Engine, tmp_path: Path) -> Non
         bike.calibrate(tiny, tmp_path, CONFIG)
 
 
+@pytest.mark.slow
 def test_several_views_are_averaged(tiny: Engine, data: Path) -> None:
     config = bike.ClassifyConfig(sampling=bike.SamplingConfig(frames=2, clips=2, crops=3))
     report = bike.calibrate(

@@ -180,6 +180,7 @@ def test_a_resample_has_the_metrics_of_copies_of_its_videos(seed: int) -> None:
 TIMES = st.tuples(st.integers(0, 20), st.integers(0, 20)).map(lambda pair: (float(min(pair)), float(max(pair)) + 1))
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0, 1]), TIMES), min_size=1, max_size=12),
     st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0, 1]), TIMES, st.integers(0, 3)), max_size=15),

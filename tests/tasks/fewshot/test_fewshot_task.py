@@ -177,6 +177,7 @@ def test_the_same_seed_gives_the_same_outcomes_and_another_one_other_draws(tiny:
     assert drawn_names(first) != drawn_names(other)
 
 
+@pytest.mark.slow
 def test_outcomes_do_not_depend_on_the_number_of_workers(tiny: Engine, folder: Path) -> None:
     one, three = (study(tiny, folder, config(decoding=DecodingConfig(workers=n), store=FRESH)).report for n in (1, 3))
 
@@ -184,6 +185,7 @@ def test_outcomes_do_not_depend_on_the_number_of_workers(tiny: Engine, folder: P
     assert numbers(one) == numbers(three)
 
 
+@pytest.mark.slow
 def test_outcomes_do_not_depend_on_the_order_of_files(tiny: Engine, folder: Path, tmp_path: Path) -> None:
     for path in sorted(folder.rglob("*.mp4"), reverse=True):  # the order in which a file system may list them
         target = tmp_path / "again" / path.relative_to(folder)
@@ -403,6 +405,7 @@ def test_the_test_side_changes_no_fit(tiny: Engine, sides: Path, fits: list[Fit]
     assert numbers(after.report) != numbers(before.report)
 
 
+@pytest.mark.slow
 def test_other_shots_would_be_another_fit(tiny: Engine, sides: Path, fits: list[Fit]) -> None:
     study(tiny, sides, config(shots="2"))
     count = len(fits)
@@ -598,6 +601,7 @@ def test_the_copy_that_is_left_out_does_not_depend_on_the_draw(tiny: Engine, sid
 # -- the store ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_filled_store_decodes_nothing_and_changes_nothing(tiny: Engine, folder: Path, tmp_path: Path) -> None:
     kept = config(store=StoreConfig(cache_dir=str(tmp_path / "store")))
     without = study(tiny, folder, config(store=FRESH))
@@ -610,6 +614,7 @@ def test_a_filled_store_decodes_nothing_and_changes_nothing(tiny: Engine, folder
     assert first.report.digests == second.report.digests == without.report.digests
 
 
+@pytest.mark.slow
 def test_the_store_of_classify_is_that_of_a_study(tiny: Engine, folder: Path, tmp_path: Path) -> None:
     kept = config(store=StoreConfig(cache_dir=str(tmp_path / "store")))
     result = study(tiny, folder, kept)

@@ -76,6 +76,7 @@ def test_a_saved_classifier_brings_its_labels_and_settings(
     assert caplog.messages == []
 
 
+@pytest.mark.slow
 def test_a_model_is_saved_as_a_folder_that_brings_them_too(
     tiny: Engine, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -123,6 +123,7 @@ def test_wise_ft_mixes_the_bias_like_the_scale(data: Path, pool: DecodePool, tmp
     assert run.engine.logit_bias == mixed.logit_bias
 
 
+@pytest.mark.slow
 def test_a_run_that_is_resumed_goes_on_with_its_bias(data: Path, pool: DecodePool, tmp_path: Path) -> None:
     whole = train(data, pool, tmp_path / "whole", "bce")
     labelled = read_labelled(data, keep_val=True, multi_label=True)

@@ -98,6 +98,7 @@ def test_settings_of_the_models_training_are_the_default(
         bike.finetune(engine, data, save=tmp_path / "next", resume=True, on_record=stop)
 
 
+@pytest.mark.slow
 def test_a_running_pool_keeps_running_and_a_set_is_used_as_it_is(data: Path, tmp_path: Path) -> None:
     labelled = bike.read_labelled(str(data), keep_val=True)
 

@@ -259,6 +259,7 @@ def test_a_run_is_not_resumed_with_another_recipe_or_other_data(
         begin(tmp_path / "run", resume=True, labelled=replace(labelled, train=labelled.train[:-1]))
 
 
+@pytest.mark.slow
 def test_settings_without_effect_may_change_on_resume(
     begin: Callable[..., Finetuning], whole: tuple[Path, list[object]], tmp_path: Path
 ) -> None:
@@ -349,6 +350,7 @@ def test_the_batch_size_is_not_found_with_sharding() -> None:
 # -- the model -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_wise_ft_lies_between_the_start_and_the_best(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
     run = begin(tmp_path / "run", wise_ft=0.25)
 
@@ -364,6 +366,7 @@ def test_wise_ft_lies_between_the_start_and_the_best(begin: Callable[..., Finetu
     assert {"metrics", "wise_ft", "start"} <= report_of(tmp_path / "run").keys()
 
 
+@pytest.mark.slow
 def test_training_ends_early_without_an_improvement(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
     run = begin(tmp_path / "run", epochs=9, lr=1e-12, early_stop=2)
 
@@ -393,6 +396,7 @@ def test_without_a_head_the_model_has_none(begin: Callable[..., Finetuning], tmp
     assert load_folder(tmp_path / "run").temporal_head is None
 
 
+@pytest.mark.slow
 def test_both_branches_are_fused_by_a_weight_that_validation_chooses(
     begin: Callable[..., Finetuning], tmp_path: Path
 ) -> None:
@@ -416,6 +420,7 @@ def test_the_attribute_branch_alone_leaves_the_rest_as_it_is(begin: Callable[...
     assert all(torch.equal(tensor, start[n]) for n, tensor in kept.clip.state_dict().items())
 
 
+@pytest.mark.slow
 def test_several_labels_per_video_use_the_sigmoid_loss(
     begin: Callable[..., Finetuning], data: Path, tmp_path: Path
 ) -> None:
@@ -435,6 +440,7 @@ def test_several_labels_per_video_use_the_sigmoid_loss(
     assert np.mean(steps[-3:]) < np.mean(steps[:3])
 
 
+@pytest.mark.slow
 def test_the_text_tower_learns_where_nothing_is_frozen(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
     list(begin(tmp_path / "run", freeze="none", epochs=1))
 
