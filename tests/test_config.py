@@ -418,7 +418,8 @@ RECORDED_BY_FEWSHOT_0_1 = (RECORDED_BY_EVAL_0_1 | {"test_fraction"}) - {
         (
             EvalConfig(),
             RECORDED_BY_EVAL_0_1
-            | {"descriptions", "tiou", "fps", "min_duration", "threshold", "exclusive", "reject", "promise"},
+            | {"descriptions", "tiou", "fps", "min_duration", "threshold", "exclusive", "reject", "promise"}
+            | {"unseen_split"},
         ),
         (FewshotConfig(), RECORDED_BY_FEWSHOT_0_1 | {"descriptions"}),
     ],

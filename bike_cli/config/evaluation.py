@@ -9,11 +9,12 @@ from bike_cli.config.commands import DrawConfig, RejectionConfig
 from bike_cli.config.fields import DETECTION, METRICS, check_at_least, flag, same_flag
 from bike_cli.config.spot import SpotConfig
 from bike_cli.config.thresholds import ACTIVITYNET, AUTO, THUMOS14, Thresholds
-from bike_cli.errors import ConfigError
+from bike_cli.errors import ConfigError, UsageError
 
 Protocol = Literal["standard", "zeroshot-full", "zeroshot-half", "k600", "fewshot", "multilabel", "anet", "detection"]
 
 MOST_RESAMPLES = 100_000
+WITH_UNSEEN_SPLIT = ("standard", "zeroshot-full", "anet")  # protocols that evaluate all videos and labels at once
 SUBSET = "validation"  # of ActivityNet annotations
 
 
@@ -21,8 +22,8 @@ SUBSET = "validation"  # of ActivityNet annotations
 class EvalConfig(DrawConfig, RejectionConfig):
     """The configuration of `bike eval`.
 
-    `shots`, `method` and `trials` belong to the protocol `fewshot`; `tiou` and everything after it to the protocol
-    `detection`.
+    `shots`, `method` and `trials` belong to the protocol `fewshot`, `trials` also to `unseen_split`; `tiou` and
+    everything after it to the protocol `detection`.
     """
 
     seed: int = flag(
@@ -30,7 +31,7 @@ class EvalConfig(DrawConfig, RejectionConfig):
         default=DrawConfig.seed,
         panel=METRICS,
         affects="scores",
-        help="Seed of the bootstrap and of few-shot draws.",
+        help="Seed of the bootstrap and of random draws.",
     )
     protocol: Protocol = flag(
         "--protocol",
@@ -40,6 +41,15 @@ class EvalConfig(DrawConfig, RejectionConfig):
         metavar="NAME",
         help="Which metrics to compute, and how: standard, zeroshot-full, zeroshot-half, k600, fewshot, multilabel, "
         "anet or detection.",
+    )
+    unseen_split: int | None = flag(
+        "--unseen-split",
+        default=None,
+        panel=METRICS,
+        affects="scores",
+        metavar="K",
+        help="Leave K classes out of the labels, so that their videos have none of the labels; each of --trials "
+        "draws anew.",
     )
     official: bool = flag(
         "--official",
@@ -85,6 +95,21 @@ class EvalConfig(DrawConfig, RejectionConfig):
         if self.resamples > MOST_RESAMPLES:
             raise ConfigError(f"resamples is {self.resamples}; it must be at most {MOST_RESAMPLES}")
         check_at_least(1, resamples=self.resamples, official_batch=self.official_batch)
+        check_at_least(1, unseen_split=self.unseen_split)
+
+    def check_unseen_split(self, *, multi_label: bool, has_unknown: bool) -> None:
+        """Raise UsageError for `unseen_split` with a protocol, or with videos, that it does not suit."""
+        if self.unseen_split is None:
+            return
+        problems = {
+            f"is not supported by the protocol {self.protocol}": self.protocol not in WITH_UNSEEN_SPLIT,
+            "needs videos with one label each, and these have several": multi_label,
+            "chooses which videos have none of the labels, and --unknown does, too": has_unknown,
+            "has no figures of the official code, and --official asks for them": self.official,
+        }
+        problem = next((text for text, is_one in problems.items() if is_one), None)
+        if problem is not None:
+            raise UsageError(f"--unseen-split: {problem}; leave one of them out", settings=("unseen_split",))
 
     def spot_config(self) -> SpotConfig:
         """Return how `bike spot` finds segments with the same settings.

@@ -52,7 +52,14 @@ REFUSED = {
     },
     "calibrate": {"promise": "0.5"},
     "fewshot": {"shots": "0", "method": "guess", "trials": "0", "seed": "-1", "test_fraction": "1"},
-    "eval": {"protocol": "k600", "official": "perhaps", "resamples": "0", "official_batch": "0", "tiou": "9"},
+    "eval": {
+        "protocol": "k600",
+        "official": "perhaps",
+        "unseen_split": "0",
+        "resamples": "0",
+        "official_batch": "0",
+        "tiou": "9",
+    },
     "finetune": {
         "frames": "1000",  # more than a temporal head has positions for
         "branch": "trunk",

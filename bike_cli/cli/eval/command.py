@@ -130,8 +130,10 @@ def _check_drawn(flag: str, file: Path, request: EvalRequest) -> None:
 
 def _check_settings(config: EvalConfig, request: EvalRequest) -> None:
     """Raise UsageError for a setting of another protocol."""
+    config.check_unseen_split(multi_label=request.multi_label, has_unknown=request.unknown is not None)
+    drawn = () if config.unseen_split is None else ("trials",)
     for protocol, names in OF_PROTOCOLS.items():
-        given = next((name for name in names if name in request.arguments), None)
+        given = next((name for name in names if name in request.arguments and name not in drawn), None)
         if given is not None and config.protocol != protocol:
             problem = f"--{given.replace('_', '-')}: needs --protocol {protocol}, not {config.protocol}"
             raise UsageError(f"{problem}; give that, or leave it out", settings=("protocol",))

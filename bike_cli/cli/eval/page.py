@@ -110,6 +110,8 @@ def _environment() -> Environment:
         "signed": lambda row, value: wording.signed_metric(row.metric, value).replace("-", "−"),
         "keys_of": wording.keys_of,
         "untested": wording.untested,
+        "without": wording.without,
+        "is_of_draws": wording.is_of_draws,
         "winner": wording.winner,
     }
     return environment

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bike_cli.cli.eval.request import EvalRequest, read_requested_videos, single_file
 from bike_cli.cli.terminal.signals import import_torch
 from bike_cli.cli.terminal.targets import check_videos
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
     from bike_cli.data.labelled.eval_sets import EvalSet
     from bike_cli.data.predictions.predictions import MatchedPredictions
     from bike_cli.tasks.evaluate.mistakes import Mistakes
+    from bike_cli.tasks.evaluate.protocols import UnseenSplit
     from bike_cli.tasks.evaluate.report import EvaluationReport
     from bike_cli.tasks.evaluate.score_table import ScoreTable
+    from bike_cli.tasks.evaluate.summary import SystemScores
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +58,8 @@ def evaluate_predictions(
     from bike_cli.data.predictions.predictions import match, read_predictions
     from bike_cli.inference.processes import group_from_env
     from bike_cli.tasks.evaluate.mistakes import Mistakes
-    from bike_cli.tasks.evaluate.summary import SystemScores, check_protocol, describe_data, manifest_of, summarise
+    from bike_cli.tasks.evaluate.protocols import unseen_splits, usable_splits
+    from bike_cli.tasks.evaluate.summary import check_protocol, describe_data, manifest_of, summarise
 
     if not group_from_env().is_first:
         return None
@@ -64,11 +69,14 @@ def evaluate_predictions(
     check_videos(*request.targets.values(), samples=tested.samples)
     predictions = [read_predictions(file, is_part=request.merge) for file in files]
     predictions = [merge_parts(predictions)] if request.merge else predictions
-    joined = [match(read, tested, unknown=request.unknown) for read in predictions]
+    is_split = config.unseen_split is not None
+    joined = [match(read, tested, unknown=request.unknown, keeps_cosines=is_split) for read in predictions]
     for read, matched in zip(predictions, joined, strict=True):
         _warn_of_left_out(read.origin, matched, config)
     names = system_names(files[: len(predictions)])
-    systems = [SystemScores(name, _table(matched, tested)) for name, matched in zip(names, joined, strict=True)]
+    tables = [_table(matched, tested) for matched in joined]
+    unseen = usable_splits(unseen_splits(config, tested), [np.asarray(table.truth) for table in tables])
+    systems = [_system(name, table, unseen) for name, table in zip(names, tables, strict=True)]
     places = {sample.source.id: i for i, sample in enumerate(tested.samples)}
     evaluated = [places[video] for video in systems[0].table.videos]
     contents = digest_of([*(Path(file.path) for file in files), truth])
@@ -92,6 +100,13 @@ def _truth(config: EvalConfig, request: EvalRequest, file: str) -> Path:
         way_out = "evaluate the videos, with a list file for each split"
         raise UsageError(f"protocol k600: {problem}; {way_out}", settings=("protocol",))
     return truth
+
+
+def _system(name: str, table: ScoreTable, unseen: tuple[UnseenSplit, ...]) -> SystemScores:
+    from bike_cli.tasks.evaluate.summary import SystemScores
+
+    draws = tuple(split.of(table) for split in unseen)
+    return SystemScores(name, draws[0] if draws else table, draws=draws, unseen=unseen)
 
 
 def _table(joined: MatchedPredictions, tested: EvalSet) -> ScoreTable:
@@ -122,6 +137,9 @@ def _warn_of_left_out(file: str, joined: MatchedPredictions, config: EvalConfig)
     for problem, videos in sides.items():
         if videos:
             logger.warning("%s: %d videos %s, first %s; they are left out", file, len(videos), problem, videos[0])
+    if config.unseen_split is not None and joined.rejected is not None:
+        problem = "says which videos fit none of all labels, not which fit none of those that remain"
+        logger.warning("%s: %s, so rejection is left out; evaluate the videos", file, problem)
     classes, fewest = joined.logits.shape[1], int(joined.named.min())
     if fewest == classes:
         return
@@ -129,6 +147,8 @@ def _warn_of_left_out(file: str, joined: MatchedPredictions, config: EvalConfig)
     problem, way_out = f"has {few}{fewest} of {classes} labels per video", f"classify with -k {classes}"
     if config.protocol == "zeroshot-half":
         raise UsageError(f"{file}: {problem}, but zeroshot-half needs all; {way_out}", settings=("protocol",))
+    if config.unseen_split is not None:
+        raise UsageError(f"{file}: {problem}, but --unseen-split needs all; {way_out}", settings=("unseen_split",))
     lost = ["top-5"] if fewest < TOP < classes else []
     lost += ["mAP"] if joined.truth.multi_label else ["log loss", "the Brier score", "mAP"]
     verb = "are" if len(lost) > 1 else "is"

@@ -15,11 +15,13 @@ from rich.console import Console, Group, JustifyMethod
 from rich.table import Table
 
 from bike_cli.cli.eval.wording import (
+    FIRST_DRAW,
     RELIABILITY,
     adjusted_p,
     cautions,
     compared_on,
     decided_by,
+    is_of_draws,
     keys_of,
     metric_name,
     percent,
@@ -27,8 +29,10 @@ from bike_cli.cli.eval.wording import (
     shown_comparisons,
     shown_metric,
     signed_metric,
+    unseen_labels,
     untested,
     verdict,
+    without,
 )
 from bike_cli.cli.terminal.console import NARROWEST_TABLE, cautioned, plain, print_table, stdout
 from bike_cli.cli.terminal.json_text import escaped
@@ -103,7 +107,8 @@ def print_tables(report: EvaluationReport) -> None:
     tables: list[Table | Group] = [_headline(report, layout)]
     calibrated = [system for system in report.systems if len(system.reliability or {}) > 1]
     tables += [table for system in calibrated[:1] for table in _reliability_tables(system, layout)]
-    tables += [_splits(report, layout)] if report.splits else []
+    if report.splits:
+        tables.append(_unseen_splits(report, layout) if unseen_labels(report) else _splits(report, layout))
     tables += comparison_tables(report, layout, console) if report.comparisons else []
     for table in tables:
         print_table(console, table, *([""] if layout is None else []))
@@ -121,7 +126,7 @@ def make_table(layout: Box | None, title: str = "") -> Table:
 
 def _headline(report: EvaluationReport, layout: Box | None) -> Table:
     systems, names = report.systems, short_names(report)
-    scope = " for the first draw" if report.protocol == "fewshot" else ""
+    scope = " ".join(["", FIRST_DRAW, without(unseen_labels(report))]).rstrip() if is_of_draws(report) else ""
     title = f"in per cent{scope}, with 95 % confidence intervals"
     table = make_table(layout, title)
     table.add_column("")
@@ -183,6 +188,21 @@ def _splits(report: EvaluationReport, layout: Box | None) -> Table:
         )
         if split.official is not None:
             table.add_row("  official code", "", "", "", *_estimates(split.official, shown))
+    return table
+
+
+def _unseen_splits(report: EvaluationReport, layout: Box | None) -> Table:
+    """Return a row per metric, with a column per system; the JSON and the page have each draw."""
+    draws = sum(split.system == report.splits[0].system and bool(split.unseen) for split in report.splits)
+    of_classes = count(len(unseen_labels(report)), "class", "classes")
+    table = make_table(layout, f"in per cent, mean ± std over {count(draws, 'draw')} of {of_classes} to leave out")
+    means = [split for split in report.splits if not split.unseen]
+    names = short_names(report)
+    table.add_column("")
+    for split in means:
+        table.add_column(plain(names.get(split.system, split.system)), justify="right", overflow="fold")
+    for key in keys_of(split.metrics for split in means):
+        table.add_row(metric_name(key), *(_estimates(split.metrics, [key])[0] for split in means))
     return table
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 
 from bike_cli.tasks.detection.metrics import DETECTION_METRICS, detection_metric_name
@@ -21,8 +21,9 @@ RELIABILITY = {  # diagrams, by key
     "before": "scores without the calibration",
     "right": "right, for known and unknown videos",
 }
+LABELS_SHOWN = 3
+FIRST_DRAW = "for the first draw"
 SCOPES = {  # of comparisons, where they are not of the protocol's own metrics
-    "fewshot": "for the first draw",
     "zeroshot-half": "over all classes, not halves",
     "k600": "over the classes of all splits together",
 }
@@ -33,6 +34,24 @@ def metric_name(key: str) -> str:
     if key in METRICS:
         return f"{METRICS[key].name} (nats)" if is_in_nats(key) else METRICS[key].name
     return OFFICIAL_NAMES.get(key) or detection_metric_name(key) or key.replace("_", " ")
+
+
+def is_of_draws(report: AnyReport) -> bool:
+    """Return whether a report is on random draws, so that its metrics are those of the first one."""
+    return report.protocol == "fewshot" or bool(unseen_labels(report))
+
+
+def unseen_labels(report: AnyReport) -> tuple[str, ...]:
+    """Return the labels that the first draw left out; empty without `--unseen-split`."""
+    return report.splits[0].unseen if isinstance(report, EvaluationReport) and report.splits else ()
+
+
+def without(labels: Sequence[str]) -> str:
+    """Return that labels are left out: "without square", "without square, star and 3 more"; empty if none is."""
+    if not labels:
+        return ""
+    more = len(labels) - LABELS_SHOWN
+    return f"without {all_of([*labels[:LABELS_SHOWN], *([f'{more:,} more'] if more > 0 else [])])}"
 
 
 def keys_of(metrics: Iterable[Mapping[str, Metric] | Mapping[str, Estimate] | None]) -> list[str]:
@@ -124,7 +143,7 @@ def adjusted_p(comparison: Comparison) -> str:
 
 def compared_on(report: AnyReport) -> str:
     """Return on which videos systems are compared."""
-    scope = SCOPES.get(report.protocol)
+    scope = FIRST_DRAW if is_of_draws(report) else SCOPES.get(report.protocol)
     is_partial = any(comparison.left_out for comparison in report.comparisons)
     videos = {comparison.videos for comparison in report.comparisons} if is_partial else set()
     shared = f"on the {min(videos):,} videos that both have" if len(videos) == 1 else "on the same videos"

@@ -35,13 +35,17 @@ def logits_of(
 
 
 def cosines_of(
-    predictions: Predictions, rows: Sequence[int], columns: NDArray[np.int64], *, classes: int
+    predictions: Predictions, rows: Sequence[int], columns: NDArray[np.int64], *, classes: int, ranks: bool
 ) -> NDArray[np.float64] | None:
-    """Return the cosines of some videos with all labels, [V, C]; see `MatchedPredictions`."""
+    """Return the cosines of some videos with all labels, [V, C]; None if a prediction lacks one.
+
+    Args:
+        ranks: whether the cosines are to rank labels; then also None if labels are not in the order of their cosines.
+    """
     cosines = np.full((len(rows), classes), np.nan)
     for at, rank, labelled in _blocks(predictions, rows):
         given = predictions.cosines[labelled]
-        if np.isnan(given).any() or (np.diff(given)[rank[1:] > 0] > 0).any():
+        if np.isnan(given).any() or (ranks and (np.diff(given)[rank[1:] > 0] > 0).any()):
             return None
         cosines[at, columns[predictions.places[labelled]]] = given
     return None if np.isnan(cosines).any() else cosines

@@ -86,8 +86,8 @@ class MatchedPredictions:
         truth: its V samples are the videos with a prediction, in the order of the rows.
         failures: of labelled videos.
         only_predicted, only_labelled: videos that only one side has, in its order; failures count as predicted.
-        cosines: float64 [V, C], where videos may have several labels; None if a prediction lacks one, or if labels are
-            not in their order, because a classifier or attributes count.
+        cosines: float64 [V, C], where they were asked for or videos may have several labels; None if a prediction lacks
+            one, or, with several labels, if these are not in their order, because a classifier or attributes count.
         best_cosines: float64 [V], of the best label; None if a prediction lacks it.
         rejected: bool [V], whether videos fit none of the labels; None if a prediction does not say.
         right: float64 [V], the probability that the best label is right; None if a prediction does not say.
@@ -129,7 +129,9 @@ def read_predictions(file: DataFile | str | Path, *, is_part: bool = False) -> P
     return predictions
 
 
-def match(predictions: Predictions, truth: EvalSet, *, unknown: str | None = None) -> MatchedPredictions:
+def match(
+    predictions: Predictions, truth: EvalSet, *, unknown: str | None = None, keeps_cosines: bool = False
+) -> MatchedPredictions:
     """Return the predictions of the labelled videos, as scores of their labels.
 
     Videos match if their names are equal; otherwise if both names are the same path from the current folder; otherwise
@@ -137,6 +139,7 @@ def match(predictions: Predictions, truth: EvalSet, *, unknown: str | None = Non
 
     Args:
         unknown: the class of videos that have none of the labels, as the user named it.
+        keeps_cosines: whether to return the cosines of all labels also where videos have one label each.
     Raises:
         UsageError: no video in common, a label that is not in `truth`, two labels that mean the same one, or sigmoid
             scores of some labels only.
@@ -161,6 +164,9 @@ def match(predictions: Predictions, truth: EvalSet, *, unknown: str | None = Non
             f"has sigmoid scores of {named.min()} of {classes} labels, which are not probabilities without the others"
         )
         raise UsageError(f"{predictions.origin}: {problem}; classify with -k {classes}, or with --scores softmax")
+    cosines = None
+    if truth.multi_label or keeps_cosines:
+        cosines = cosines_of(predictions, rows, columns, classes=classes, ranks=truth.multi_label)
     return MatchedPredictions(
         logits_of(predictions, rows, columns, classes=classes),
         named,
@@ -168,7 +174,7 @@ def match(predictions: Predictions, truth: EvalSet, *, unknown: str | None = Non
         tuple(failed[matched[id_]] for id_ in ids if matched.get(id_) in failed),
         only_predicted=tuple(name for name in (*predictions.videos, *failed) if name not in taken),
         only_labelled=tuple(id_ for id_ in ids if id_ not in matched),
-        cosines=cosines_of(predictions, rows, columns, classes=classes) if truth.multi_label else None,
+        cosines=cosines,
         best_cosines=best_cosines_of(predictions, rows),
         rejected=rejected_of(predictions, rows),
         right=right_of(predictions, rows),

@@ -31,6 +31,7 @@ from bike_cli.settings import build
 from bike_cli.tasks.evaluate.mistakes import Mistakes, find_mistakes
 from bike_cli.tasks.evaluate.official import OfficialInputs, check_attributes
 from bike_cli.tasks.evaluate.open_set import judged, rejection_config
+from bike_cli.tasks.evaluate.protocols import unseen_splits, usable_splits
 from bike_cli.tasks.evaluate.report import EvaluationReport, Provenance, Value, WeightsSource
 from bike_cli.tasks.evaluate.score_table import score_samples
 from bike_cli.tasks.evaluate.summary import SystemScores, check_protocol, describe_data, manifest_of, summarise
@@ -125,6 +126,7 @@ class _VideoScores:
 
     logits: NDArray[np.float64]  # [C]
     best_cosine: float  # of the best label
+    cosines: NDArray[np.float64] | None = None  # [C]; only to leave labels out
     views: NDArray[np.float32] | None = None  # [K, C], cosines; like the other fields, only for official metrics
     frames: NDArray[np.float64] | None = None  # [T, D], raw
     # [C], cosines of the attribute sentence; None where attributes do not count.
@@ -155,10 +157,14 @@ class Evaluation:
             raise UsageError(f"systems: two are named {twice!r}; give each its own name")
         check_protocol(self.config, self.eval_set)
         labels, described = self.eval_set.labels, self.eval_set.descriptions
+        self._unseen = unseen_splits(self.config, self.eval_set)
         self._classifiers = [prepare(s.engine, labels, s.config, descriptions=described) for s in self.systems]
         self._rejectors = [self._rejector(*each) for each in zip(self.systems, self._classifiers, strict=True)]
         weights = [0.0 if c.branch is None else c.branch.weight for c in self._classifiers]
         check_attributes(self.config, max(weights))
+        if self._unseen:
+            for classifier in self._classifiers:
+                _check_labels_alone(classifier)
         self._engines = list(dict.fromkeys(engine for c in self._classifiers for engine in c.engines))
         self._videos: dict[int, tuple[_VideoScores, ...]] = {}  # by place among the samples
         self._failures: dict[int, Failure] = {}
@@ -219,6 +225,7 @@ class Evaluation:
             why = next((self._failures[place].message for place in sorted(self._failures)), "no videos")
             raise UsageError(f"videos: none of {len(self._failures)} can be evaluated ({why}); fix them")
         samples, systems = [self.eval_set.samples[place] for place in self._videos], []
+        unseen = usable_splits(self._unseen, [np.array([sample.label for sample in samples])])
         for i in self._finite:
             videos, classifier = [scores[i] for scores in self._videos.values()], self._classifiers[i]
             table = score_samples(
@@ -227,16 +234,21 @@ class Evaluation:
                 np.stack([video.logits for video in videos]),
                 multi_label=self.eval_set.multi_label,
                 best_cosines=np.array([video.best_cosine for video in videos]),
+                cosines=np.stack([v.cosines for v in videos if v.cosines is not None]) if unseen else None,
             )
             official = self._official_inputs(videos, classifier) if self.config.official else None
-            table = judged(table, self._rejectors[i])
-            systems.append(SystemScores(self.systems[i].name, table, official, provenance=provenance(classifier)))
+            draws = tuple(judged(split.of(table), self._rejectors[i]) for split in unseen)
+            table = draws[0] if draws else judged(table, self._rejectors[i])
+            name, made_of = self.systems[i].name, provenance(classifier)
+            systems.append(SystemScores(name, table, official, draws, made_of, unseen))
         return systems
 
     def _rejector(self, system: System, classifier: Classifier) -> Rejector | None:
         """Return what rejects a system's videos, as `bike classify` does; None if nothing was asked for."""
+        # Its threshold does not depend on the labels, so all draws share it.
+        labels = self._unseen[0].labels if self._unseen else self.eval_set.labels
         rejector = make_rejector(
-            *(system.engine, rejection_config(system.config), self.eval_set.labels, (), self.calibration),
+            *(system.engine, rejection_config(system.config), labels, (), self.calibration),
             descriptions=classifier.descriptions,
             counts_cosines_alone=counts_cosines_alone(classifier),
         )
@@ -284,7 +296,11 @@ class Evaluation:
         """Return the frames of videos and the first system's explained answers; without videos that cannot be read."""
         places = list(self._videos)
         sources = [self.eval_set.samples[places[row]].source for row in rows]
-        return self._classifiers[self._finite[0]].explain(sources, self.pool)
+        system, classifier = self.systems[self._finite[0]], self._classifiers[self._finite[0]]
+        if draws := self._scores[0].unseen:  # an answer must be one of the labels that remain
+            described = {k: texts for k, texts in self.eval_set.descriptions.items() if k in draws[0].labels}
+            classifier = prepare(system.engine, draws[0].labels, system.config, descriptions=described)
+        return classifier.explain(sources, self.pool)
 
     def _score(self, classifier: Classifier, videos: Sequence[EncodedVideo]) -> list[_VideoScores]:
         places = [self._engines.index(engine) for engine in classifier.engines]
@@ -292,13 +308,14 @@ class Evaluation:
         rows = []
         for video, scores in zip(videos, classifier.scores(videos), strict=True):
             logits = scores.logits[0].double().numpy()
-            best_cosine = float(scores.cosines[0, int(logits.argmax())])
+            cosines = scores.cosines[0].double().numpy()
+            best_cosine = float(cosines[logits.argmax()])
             if not self.config.official:
-                rows.append(_VideoScores(logits, best_cosine))
+                rows.append(_VideoScores(logits, best_cosine, cosines if self._unseen else None))
                 continue
             frames = video[0].frames.flatten(0, 1).double().cpu().numpy()
             views = scores.view_cosines[0].float().numpy()
-            rows.append(_VideoScores(logits, best_cosine, views, frames, _attribute_cosines(classifier, scores)))
+            rows.append(_VideoScores(logits, best_cosine, None, views, frames, _attribute_cosines(classifier, scores)))
         return rows
 
     def _official_inputs(self, rows: Sequence[_VideoScores], classifier: Classifier) -> OfficialInputs:
@@ -316,6 +333,14 @@ def _attribute_cosines(classifier: Classifier, scores: Scores) -> NDArray[np.flo
     if classifier.branch is None or classifier.branch.weight == 0:
         return None
     return np.asarray(classifier.branch.scores(scores.attributes[0])[0].double().cpu())
+
+
+def _check_labels_alone(classifier: Classifier) -> None:
+    """Raise UsageError if scores of labels depend on the other labels, so that none can be left out of them."""
+    branch = classifier.branch
+    if branch is not None and branch.weight > 0 and branch.engine.attribute_head is None:
+        problem = "attributes count here, on a scale that depends on all labels"
+        raise UsageError(f"--unseen-split: {problem}; give --attribute-weight 0", settings=("unseen_split",))
 
 
 def provenance(classifier: Classifier) -> Provenance:

@@ -58,6 +58,11 @@ def measure_some(
     return {metric.key: _with_interval(metric, answers, drawn.get(metric.key)) for metric in metrics}
 
 
+def values_of(answers: Answers, metrics: Sequence[MetricDefinition]) -> dict[str, float]:
+    """Return some of the metrics that apply, without intervals, by key."""
+    return {metric.key: _value(metric, answers) for metric in metrics}
+
+
 def _reliability(answers: Answers) -> dict[str, tuple[ReliabilityBin, ...]] | None:
     if answers.table.multi_label or not answers.has_scores:
         return None

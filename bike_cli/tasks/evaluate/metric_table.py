@@ -330,6 +330,9 @@ METRICS = {
 }
 
 
+OPEN_SET = ("top1", *(key for key in METRICS if key.startswith(("auroc", "fpr95", "top1_", "rejected_"))))
+
+
 def metrics_of(answers: Answers) -> list[MetricDefinition]:
     """Return the metrics that apply, the most important first: with several labels per video that is mAP."""
     metrics = [metric for metric in METRICS.values() if metric.applies(answers)]

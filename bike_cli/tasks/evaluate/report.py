@@ -188,8 +188,9 @@ class SplitResult:
         name: name of the split.
         classes: number of its classes; None for the mean.
         videos: number of its videos; None for the mean.
-        metrics: top-1 and top-5 by key.
+        metrics: top-1 and top-5 by key; with `--unseen-split`, top-1 and the metrics of none of these.
         official: metrics as the official code would print them; None without `--official`.
+        unseen: labels that `--unseen-split` left out, so that their videos have none of the labels.
     """
 
     system: str
@@ -198,6 +199,7 @@ class SplitResult:
     videos: int | None
     metrics: Mapping[str, Estimate]
     official: Mapping[str, Estimate] | None = None
+    unseen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bike_cli.data.labelled.eval_sets import NONE
+from bike_cli.data.predictions.matrices import LEAST
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample
 from bike_cli.shapes import check_shape
@@ -146,11 +147,7 @@ class ScoreTable:
             UsageError: these classes have no videos, or a prediction lacks labels.
             ValueError: a class twice.
         """
-        if self.fewest < len(self.labels):
-            raise UsageError(
-                f"predictions: have {self.fewest} of {len(self.labels)} labels, but ranking some of the labels needs "
-                f"all; classify with -k {len(self.labels)}"
-            )
+        self.check_complete()
         chosen = np.asarray(classes, dtype=np.int64)
         present = self.present[:, chosen]
         rows = np.flatnonzero(present.any(axis=1))
@@ -160,6 +157,40 @@ class ScoreTable:
         videos, cells = tuple(self.videos[i] for i in rows), np.ix_(rows, chosen)
         cosines = None if self.cosines is None else self.cosines[cells]
         return ScoreTable(labels, videos, self.logits[cells], truth, cosines=cosines, scale=self.scale)
+
+    def without(self, classes: Sequence[int] | NDArray[np.int64]) -> ScoreTable:
+        """Return the table without some classes, whose videos then have none of the labels; one label per video.
+
+        The softmax is over the other classes. Which videos were rejected, and whether they are right, belong to all
+        classes and are left out.
+
+        Raises:
+            UsageError: a prediction lacks labels, or has the score 0 for all labels that remain.
+        """
+        self.check_complete()
+        kept = np.setdiff1d(np.arange(len(self.labels)), classes)
+        logits = self.logits[:, kept]
+        if self.named is not None and not (scored := logits.max(axis=1) > LEAST).all():
+            problem = f"the prediction has the score 0 for each of the {len(kept)} labels that remain"
+            raise UsageError(f"{self.videos[int(np.argmin(scored))]}: {problem}; save more digits of scores")
+        truth = np.full(len(self.labels) + 1, NONE, dtype=np.int64)  # the last entry is for -1
+        truth[kept] = np.arange(len(kept))
+        cosines = None if self.cosines is None else self.cosines[:, kept]
+        best = None if cosines is None else np.take_along_axis(cosines, logits.argmax(axis=1)[:, None], axis=1)[:, 0]
+        return ScoreTable(
+            *(tuple(self.labels[c] for c in kept), self.videos, logits, truth[self.truth.astype(np.int64)]),
+            cosines=cosines,
+            best_cosines=best,
+            scale=self.scale,
+        )
+
+    def check_complete(self) -> None:
+        """Raise UsageError if a prediction lacks labels."""
+        if self.fewest < len(self.labels):
+            raise UsageError(
+                f"predictions: have {self.fewest} of {len(self.labels)} labels, but ranking some of the labels needs "
+                f"all; classify with -k {len(self.labels)}"
+            )
 
     def of_videos(self, rows: Sequence[int] | NDArray[np.int64]) -> ScoreTable:
         """Return the table of some videos, in the given order."""

@@ -15,11 +15,20 @@ from bike_cli.engine.engine import Engine
 from bike_cli.errors import UsageError, concerning
 from bike_cli.records import Failure
 from bike_cli.settings import settings_affecting
+from bike_cli.tasks.evaluate.answers import Answers
 from bike_cli.tasks.evaluate.json_values import Estimate
-from bike_cli.tasks.evaluate.measurement import compare, mark_significant, measure
+from bike_cli.tasks.evaluate.measurement import compare, mark_significant, measure, values_of
+from bike_cli.tasks.evaluate.metric_table import OPEN_SET, metrics_of
 from bike_cli.tasks.evaluate.metrics import top_shares
 from bike_cli.tasks.evaluate.official import OfficialInputs, check_attributes, official_metrics, official_part
-from bike_cli.tasks.evaluate.protocols import Part, over_draws, over_splits, zeroshot_half
+from bike_cli.tasks.evaluate.protocols import (
+    Part,
+    UnseenSplit,
+    over_draws,
+    over_splits,
+    unseen_splits,
+    zeroshot_half,
+)
 from bike_cli.tasks.evaluate.report import (
     Comparison,
     EvalData,
@@ -44,8 +53,9 @@ class SystemScores:
     name: str
     table: ScoreTable
     official: OfficialInputs | None = None  # what official metrics are computed from; None for saved predictions
-    draws: tuple[ScoreTable, ...] = ()  # for the protocol `fewshot`, a table per draw; the first is `table`
+    draws: tuple[ScoreTable, ...] = ()  # tables of random draws, if there are any; the first is `table`
     provenance: Provenance | None = None  # what its answers depend on; None for saved predictions
+    unseen: tuple[UnseenSplit, ...] = ()  # what each of `draws` leaves out; empty for the protocol `fewshot`
 
 
 @concerning("protocol")
@@ -62,6 +72,7 @@ def check_protocol(config: EvalConfig, eval_set: EvalSet) -> None:
     splits, classes = len(eval_set.splits), len(eval_set.labels)
     if config.protocol == "k600" and splits < 2:
         raise UsageError(f"protocol k600: needs at least 2 splits, got {splits}; give a list file for each")
+    unseen_splits(config, eval_set)  # checks it
     if config.protocol == "zeroshot-half" and classes < 4:
         raise UsageError(f"protocol zeroshot-half: needs at least 4 classes, got {classes}; check the data")
 
@@ -117,8 +128,9 @@ def manifest_of(
     """
     settings = settings_affecting(config, *RESULTS)
     if engine is None:
+        drawn = () if config.unseen_split is None else ("unseen_split", "trials")
         of_detections = ("official", "tiou") if config.protocol == "detection" else ()
-        settings = {name: settings[name] for name in ("protocol", "seed", "resamples", *of_detections)}
+        settings = {name: settings[name] for name in ("protocol", "seed", "resamples", *drawn, *of_detections)}
     placement = None if engine is None else engine.encoder.placement
     return Manifest(
         model,
@@ -178,11 +190,13 @@ def _splits(system: SystemScores, parts: Sequence[Part], config: EvalConfig) -> 
         rows = [_split(system.name, f"half {i}", half) for i, half in enumerate(zeroshot_half(system.table))]
     elif config.protocol == "k600":
         rows = [_split_of_part(system, part) for part in parts]
+    elif system.unseen:
+        rows = [_of_unseen(system.name, *each) for each in zip(system.unseen, system.draws, strict=True)]
     elif config.protocol == "fewshot":
         rows = [_split(system.name, f"draw {i + 1}", table) for i, table in enumerate(system.draws)]
     else:
         return []
-    mean = over_draws if config.protocol == "fewshot" else over_splits
+    mean = over_draws if system.draws else over_splits
     official = None if rows[0].official is None else _mean([row.official or {} for row in rows], mean)
     metrics = _mean([row.metrics for row in rows], mean)
     return [*rows, SplitResult(system.name, "mean ± std", None, None, metrics, official)]
@@ -191,6 +205,13 @@ def _splits(system: SystemScores, parts: Sequence[Part], config: EvalConfig) -> 
 def _split(system: str, name: str, table: ScoreTable) -> SplitResult:
     metrics = top_shares(table.logits, np.asarray(table.truth, dtype=np.int64))
     return SplitResult(system, name, len(table.labels), len(table.videos), _estimates(metrics))
+
+
+def _of_unseen(system: str, split: UnseenSplit, table: ScoreTable) -> SplitResult:
+    answers = Answers(table)
+    metrics = values_of(answers, [metric for metric in metrics_of(answers) if metric.key in OPEN_SET])
+    name, classes, videos = f"draw {split.trial + 1}", len(table.labels), len(table.videos)
+    return SplitResult(system, name, classes, videos, _estimates(metrics), unseen=split.unseen)
 
 
 def _split_of_part(system: SystemScores, part: Part) -> SplitResult:

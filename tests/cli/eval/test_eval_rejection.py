@@ -140,6 +140,25 @@ def test_other_labels_than_those_of_the_calibration_are_pointed_out(films: Path,
     assert "--calibration: was made with other labels (they differ in none)" in ran.stderr
 
 
+def test_unseen_classes_are_rejected_as_a_class_of_unknown_videos_is(
+    films: Path, calibration: Path, tmp_path: Path
+) -> None:
+    given = (*FLAGS, "--calibration", calibration, "--reject", "auto", "--resamples", "20")
+    ran = bike("eval", films, *given, "--unseen-split", "1", "--trials", "2", "-o", tmp_path / "split.json")
+    split = json.loads((tmp_path / "split.json").read_text())["splits"][0]
+    unknown = ("--unknown", split["unseen"][0].replace(" ", "_"))
+    assert bike("eval", films, *given, *unknown, "-o", tmp_path / "unknown.json").exit_code == ExitCode.DONE
+
+    wanted = metrics_of(tmp_path / "unknown.json")
+    found = metrics_of(tmp_path / "split.json")
+    assert found.keys() == wanted.keys()
+    for key, metric in wanted.items():
+        assert found[key] == pytest.approx(metric, abs=1e-6), key
+    assert {"rejected_known", "rejected_none", "top1_none"} <= split["metrics"].keys()
+    assert split["metrics"] == pytest.approx({key: wanted[key]["value"] for key in split["metrics"]}, abs=1e-6)
+    assert ran.stderr.count("--calibration: was made with other labels") == 1
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

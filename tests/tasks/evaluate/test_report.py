@@ -75,7 +75,7 @@ def test_a_file_of_0_1_is_read_whole(name: str) -> None:
     assert [system.pop("reliability") for system in again["systems"]] == [None] * len(again["systems"])
     splits = old.pop("splits"), again.pop("splits")
     assert again == old
-    assert splits[1] == [{"official": None, **split} for split in splits[0]]  # which 0.1 leaves out
+    assert splits[1] == [{"official": None, "unseen": [], **split} for split in splits[0]]  # which 0.1 leaves out
 
 
 def test_values_of_a_file_of_0_1() -> None:
