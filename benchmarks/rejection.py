@@ -93,13 +93,16 @@ def render(folder: Path, seed: int) -> dict[str, list[tuple[Film, Path]]]:
             *films_of("sparse", SPARSE_UNKNOWN, seed, shapes=SHAPES[4:]),
         ],
     }
-    found: dict[str, list[tuple[Film, Path]]] = {}
-    for kind, films in sets.items():
-        (folder / kind).mkdir(parents=True, exist_ok=True)
-        found[kind] = [(film, folder / kind / f"{i:04d}.mkv") for i, film in enumerate(films)]
-        for film, file in found[kind]:
-            if not file.exists():
-                film.write(file)
+    return {kind: rendered_to(folder / kind, films) for kind, films in sets.items()}
+
+
+def rendered_to(folder: Path, films: Sequence[Film]) -> list[tuple[Film, Path]]:
+    """Return films with their files, which are rendered unless they exist."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = [(film, folder / f"{i:04d}.mkv") for i, film in enumerate(films)]
+    for film, file in found:
+        if not file.exists():
+            film.write(file)
     return found
 
 

@@ -25,9 +25,11 @@ from bike_cli.cli.terminal.targets import (
 from bike_cli.config import FewshotConfig, flag
 from bike_cli.config.fields import DATA, LEARNING, OUTPUT
 from bike_cli.errors import ExitCode, UsageError
-from bike_cli.wording import count
+from bike_cli.wording import count, percent
 
 if TYPE_CHECKING:
+    from bike_cli.engine.heads.saved_classifier import SavedClassifier
+    from bike_cli.engine.models.parts import Checkpoint
     from bike_cli.tasks.fewshot.report import Report
     from bike_cli.tasks.fewshot.study import Study
 
@@ -88,7 +90,7 @@ def fewshot(config: FewshotConfig, request: FewshotRequest) -> ExitCode:
         failed = show_reading(study.read(), quiet=request.quiet, prints_progress=request.progress)
         report = study.report()
         if request.save is not None:
-            _save(study, request.save, also)
+            learned = _save(study, request.save, also)
     from bike_cli.cli.fewshot_tables import print_report, write_report
 
     if request.output is not None:
@@ -97,7 +99,7 @@ def fewshot(config: FewshotConfig, request: FewshotRequest) -> ExitCode:
     if sys.stdout is not None:
         print_report(report)
     if request.save is not None and not request.quiet:
-        _print_usage(report, request.save)
+        _print_usage(report, request.save, learned)
     if request.plots is not None:
         from bike_cli.cli.plots.files import write_plots
 
@@ -144,17 +146,31 @@ def _further_labels(request: FewshotRequest) -> tuple[str, ...]:
     return parse_labels(request.also, named="--also")
 
 
-def _save(study: Study, save: Path, also: Sequence[str]) -> None:
+def _save(study: Study, save: Path, also: Sequence[str]) -> SavedClassifier | Checkpoint:
     from bike_cli.engine.models.weights import UNWRITABLE
     from bike_cli.tasks.fewshot.learning import save_learned
 
     learned = study.learned(also=also)
     with explain_unwritable(save, UNWRITABLE):
         save_learned(learned, save)
+    return learned
 
 
-def _print_usage(report: Report, save: Path) -> None:
+def _print_usage(report: Report, save: Path, learned: SavedClassifier | Checkpoint) -> None:
     method, shots = report.methods[-1], max(report.shots)
     command = shlex.join(["bike", "classify", "-m" if save.is_dir() else "--classifier", str(save), "video.mp4"])
     classifier = f"{method}, {count(shots, 'shot')}, first draw"
     print_usage(f"{save}: {classifier}; use it with {command}")
+    from bike_cli.engine.heads.saved_classifier import SavedClassifier
+    from bike_cli.tasks.fewshot.held_out import why_not_calibrated
+
+    if not isinstance(learned, SavedClassifier):
+        return
+    problem = why_not_calibrated(learned, len(report.draws[0].test))
+    if learned.calibration is None:
+        print_usage(f"{save}: cannot tell videos of other things ({problem})")
+    else:
+        clips, promise = count(len(learned.calibration.values), "test clip"), percent(learned.calibration.promise)
+        print_usage(
+            f"{save}: calibrated on {clips}; --reject auto rejects what is none of the classes, and loses {promise}"
+        )

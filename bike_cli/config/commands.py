@@ -63,8 +63,8 @@ class RejectionConfig(VideoConfig):
         panel=TEXTS,
         affects="scores",
         metavar="auto|COSINE|off",
-        help="When to answer none of these: auto, where the best label fits worse than the --calibration allows; or "
-        "where its cosine is below a number, such as 0.24.",
+        help="When to answer none of these: auto, where the best label fits worse than the calibration allows, that of "
+        "--calibration or of the classifier; or where its cosine is below a number, such as 0.24.",
     )
     promise: float | None = flag(
         "--promise",
@@ -83,12 +83,25 @@ class RejectionConfig(VideoConfig):
         if self.promise is not None:
             check_promise(self.promise)
 
-    def check_basis(self, *, has_calibration: bool) -> None:
-        """Raise UsageError for `reject` auto without a calibration, and for a promise without `reject` auto."""
+    def check_basis(self, *, has_calibration: bool, has_classifier: bool = False) -> None:
+        """Raise UsageError for a `reject` without a basis, and for a promise without `reject` auto.
+
+        Args:
+            has_calibration: whether there is one, also in the classifier.
+            has_classifier: whether a saved classifier decides, of which no cosine is known to be too low.
+        """
         if self.reject == "auto" and not has_calibration:
+            problem, way_out = "has nothing to go by", "run bike calibrate and give its file with --calibration"
+            if has_classifier:
+                problem = "the classifier was saved without a calibration"
+                way_out = "run bike calibrate --classifier and give its file with --calibration, or --none"
+            else:
+                way_out += ", or give a cosine such as --reject 0.24"
+            raise UsageError(f"--reject auto: {problem}; {way_out}", settings=("reject",))
+        if self.least_cosine is not None and has_classifier:
             raise UsageError(
-                "--reject auto: has nothing to go by; run bike calibrate and give its file with --calibration, or give "
-                "a cosine such as --reject 0.24",
+                f"--reject {self.reject}: is a cosine, but a classifier does not decide by cosines alone; give --reject"
+                " auto, or --none",
                 settings=("reject",),
             )
         if self.promise is not None and self.reject != "auto":

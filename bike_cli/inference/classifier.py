@@ -15,8 +15,10 @@ from torch import Tensor
 
 from bike_cli.config import Descriptions, ScoreKind, VideoConfig
 from bike_cli.engine.attributes import associate, attribute_scores, attribute_sentence
+from bike_cli.engine.calibration.calibration import Measure
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.few_shot import Head, Views, as_views, join_logits
+from bike_cli.engine.heads.shot_distances import ShotDistances, fits_of
 from bike_cli.engine.scoring import fuse, match_spread, matches, probabilities, rank, unit
 from bike_cli.engine.spotting import ClassTexts, saliency
 from bike_cli.engine.voters import Voters
@@ -44,6 +46,7 @@ class Scores:
     cosines: Tensor  # [V, C], their means over views
     logits: Tensor  # [V, C], the input of the softmax over classes: averaged over views, with head and attributes
     attributes: tuple[tuple[Attribute, ...], ...]  # per video
+    fits: Tensor  # [V], how well the best label fits, as calibrations measure it
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +95,9 @@ class Classifier:
     config: VideoConfig
     # Trained for the first labels, in their order; the others are scored by their text. None: all are.
     head: Head | None = None
+    # What tells that a video shows none of the first labels; the distances are those of the head's training.
+    measure: Measure = "cosine"
+    distances: ShotDistances | None = None
     # Its phrases are the last of `labels`, and never answers. None: no video is rejected.
     rejector: Rejector | None = None
     descriptions: Descriptions = field(default_factory=dict)  # those that count
@@ -164,12 +170,11 @@ class Classifier:
 
         def score(batch: Sequence[EncodedVideo]) -> list[Scores]:
             scores = self._scores(batch)
-            rows = zip(
-                *(scores.view_cosines.cpu(), scores.cosines.cpu(), scores.logits.cpu(), scores.attributes), strict=True
-            )
+            tensors = (scores.view_cosines, scores.cosines, scores.logits, scores.fits)
+            rows = zip(*(tensor.cpu() for tensor in tensors), scores.attributes, strict=True)
             return [
-                Scores(views[None], cosines[None], logits[None], (attributes,))
-                for views, cosines, logits, attributes in rows
+                Scores(views[None], cosines[None], logits[None], (attributes,), fit[None])
+                for views, cosines, logits, fit, attributes in rows
             ]
 
         return self._in_batches(videos, score)
@@ -196,12 +201,16 @@ class Classifier:
         of_views = self.texts.scores(informed.flatten(0, 1)).reshape(*informed.shape[:2], -1)[: len(videos)]
         cosines = of_views.mean(dim=1)
         logits = self.engine.logit_scale * cosines
+        fits = cosines.max(dim=1).values
         if self.head is not None:
-            logits = join_logits(self.head.logits(self._head_views(self.head, informed)[: len(videos)]), logits)
+            views = self._head_views(self.head, informed)[: len(videos)]
+            trained = self.head.logits(views)
+            fits = fits_of(self.measure, views, trained, cosines[:, : trained.shape[1]], self.distances)
+            logits = join_logits(trained, logits)
         attributes = self._attributes(videos)
         if self.branch is not None and self.branch.weight > 0:
             logits = fuse(logits, self.branch.logits(attributes, like=logits), weight=1 - self.branch.weight)
-        return Scores(of_views, cosines, logits, tuple(attributes))
+        return Scores(of_views, cosines, logits, tuple(attributes), fits)
 
     def _informed(self, videos: Sequence[EncodedVideo]) -> Tensor:
         return self._stacked([video[0].scored_frames for video in videos])  # [V, K, T, D]
@@ -227,7 +236,9 @@ class Classifier:
             return [None] * len(ranked)
         first = rank(scores.logits, 1)[:, 0].tolist()
         phrases = [None if i < n_labels else i - n_labels for i in first]
-        return [self.rejector.judge(labels[0].cosine, phrase) for labels, phrase in zip(ranked, phrases, strict=True)]
+        # Where cosines decide alone, the best label is the one with the highest; phrases may have a higher one.
+        fits = [labels[0].cosine for labels in ranked] if self.head is None else scores.fits.tolist()
+        return [self.rejector.judge(*pair) for pair in zip(fits, phrases, strict=True)]
 
     def _ranked(self, scores: Scores, best: Tensor, kind: ScoreKind) -> list[tuple[Ranked, ...]]:
         """Return the best labels of each video, at the places `best` [V, k]."""

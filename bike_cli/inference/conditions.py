@@ -17,9 +17,15 @@ from bike_cli.config import (
 )
 from bike_cli.data.labels import read_templates
 from bike_cli.engine.engine import Engine
+from bike_cli.engine.heads.saved_classifier import SavedClassifier
 
 
-def conditions_of(engine: Engine, config: VideoConfig, descriptions: Descriptions | None = None) -> dict[str, object]:
+def conditions_of(
+    engine: Engine,
+    config: VideoConfig,
+    descriptions: Descriptions | None = None,
+    saved: SavedClassifier | None = None,
+) -> dict[str, object]:
     """Return all that the scores of a label depend on, except the video and the label.
 
     Two runs have equal conditions exactly if they score alike: whether a default was written out, or a template was
@@ -27,6 +33,7 @@ def conditions_of(engine: Engine, config: VideoConfig, descriptions: Description
 
     Args:
         descriptions: of the labels; they do not count if the config turns them off.
+        saved: the classifier that decides; None: labels alone do.
     Raises:
         UsageError: templates that cannot be read.
     """
@@ -44,6 +51,7 @@ def conditions_of(engine: Engine, config: VideoConfig, descriptions: Description
         "template": read_templates(config.template or engine.recipe.template),
         "descriptions": _digest_of(descriptions or {}, config.descriptions),
         "attribute_weight": float(resolve_attribute_weight(config.attributes, engine)),
+        **({} if saved is None else {"classifier": saved.digest}),
     }
 
 

@@ -97,6 +97,7 @@ def prepare(
         tokens = unit(tokens) if spot == "eot" else normalise_in_place(tokens)
         voting = Voters.among(tokens, mask)
         words = Voters.among(tokens, text.token_mask) if spot == "all" else voting
+    device = engine.encoder.placement.device
     return Classifier(
         engine=engine,
         labels=tuple(labels),
@@ -105,13 +106,15 @@ def prepare(
         branch=branch,
         config=config,
         descriptions=descriptions,
-        head=None if saved is None else saved.head.to(engine.encoder.placement.device),
+        head=None if saved is None else saved.head.to(device),
+        measure="cosine" if saved is None else saved.measure,
+        distances=None if saved is None or saved.distances is None else saved.distances.to(device),
     )
 
 
-def counts_cosines_alone(classifier: Classifier) -> bool:
-    """Return whether the answer is the label with the highest cosine: neither a head nor attributes count."""
-    return classifier.head is None and (classifier.branch is None or classifier.branch.weight == 0)
+def counts_attributes(classifier: Classifier) -> bool:
+    """Return whether attributes count, not only what the video branch sees."""
+    return classifier.branch is not None and classifier.branch.weight > 0
 
 
 def default_config(engine: Engine, saved: SavedClassifier | None = None) -> ClassifyConfig:

@@ -11,6 +11,7 @@ from bike_cli.config import Descriptions, RejectionConfig
 from bike_cli.data.lines import key
 from bike_cli.engine.calibration.calibration import Calibration
 from bike_cli.engine.engine import Engine
+from bike_cli.engine.heads.saved_classifier import SavedClassifier
 from bike_cli.errors import UsageError
 from bike_cli.inference.conditions import conditions_of
 from bike_cli.records import Rejection
@@ -27,9 +28,9 @@ class Rejector:
     """Decides whether a video fits none of the labels.
 
     Args:
-        least: the cosine below which the best label is no answer; None: only phrases reject.
+        least: how well the best label must fit; None: only phrases reject.
         phrases: texts for what fits none of the labels; if one of them fits best, the video is rejected.
-        calibration: what labelled clips say about the cosines; None: nothing is known.
+        calibration: what labelled clips say about how well labels fit; None: nothing is known.
     """
 
     least: float | None = None
@@ -41,17 +42,17 @@ class Rejector:
         """The factor on logits that makes scores of known videos probabilities."""
         return 1.0 if self.calibration is None else self.calibration.scale
 
-    def judge(self, cosine: float, phrase: int | None = None) -> Rejection:
+    def judge(self, value: float, phrase: int | None = None) -> Rejection:
         """Return whether a video is rejected.
 
         Args:
-            cosine: of its best label.
+            value: how well its best label fits: the cosine, or what the calibration measures.
             phrase: the place of the phrase that fits better than all labels; None if a label fits best.
         """
         fit = right = None
         if self.calibration is not None:
-            fit, right = self.calibration.fit(cosine), self.calibration.right(cosine)
-        is_low = self.least is not None and cosine < self.least
+            fit, right = self.calibration.fit(value), self.calibration.right(value)
+        is_low = self.least is not None and value < self.least
         none = None if phrase is None else self.phrases[phrase]
         return Rejection(is_low or none is not None, fit, right, none)
 
@@ -64,30 +65,34 @@ def make_rejector(
     calibration: Calibration | None,
     *,
     descriptions: Descriptions,
-    counts_cosines_alone: bool,
+    has_attributes: bool,
+    saved: SavedClassifier | None,
 ) -> Rejector | None:
     """Return what rejects videos, or None if nothing was asked for.
 
     Args:
+        calibration: None: with `reject` auto, that of the classifier.
         descriptions: of labels and phrases, those that count.
-        counts_cosines_alone: whether the answer is the label with the highest cosine: nothing else counts, neither a
-            classifier nor attributes.
+        has_attributes: whether attributes count.
+        saved: the classifier that decides; None: cosines do.
     Raises:
-        UsageError: `reject` is auto without a calibration, or with one of other conditions or of too few clips; or
-            cosines do not decide alone.
+        UsageError: `reject` is auto without a calibration, or with one of other conditions or of too few clips; a
+            cosine for a classifier; or attributes count.
     """
-    config.check_basis(has_calibration=calibration is not None)
+    if calibration is None and saved is not None and config.reject == "auto":
+        calibration = saved.calibration
+    config.check_basis(has_calibration=calibration is not None, has_classifier=saved is not None)
     if config.reject == "off" and calibration is None and not phrases:
         return None
-    if not counts_cosines_alone and (config.reject != "off" or calibration is not None):
+    if has_attributes and (config.reject != "off" or calibration is not None):
         given = "--calibration" if config.reject == "off" else "--reject"
-        raise UsageError(
-            f"{given}: goes by cosines, and a classifier or attributes decide here, too; leave them out, or use --none"
-        )
+        raise UsageError(f"{given}: does not count attributes, which decide here, too; leave them out, or use --none")
     least = config.least_cosine
     if calibration is not None:
         described = {label: descriptions[label] for label in labels if label in descriptions}
-        calibration.check(conditions_of(engine, config, described))
+        calibration.check(conditions_of(engine, config, described, saved))
+        if saved is not None:
+            check_calibrated(saved, calibration, labels)
         least = calibration.threshold(config.promise) if config.reject == "auto" else least
         _warn_of_other_labels(calibration, labels)
     if least is not None and config.spotting.pool != "tcs":
@@ -97,6 +102,19 @@ def make_rejector(
         )
     _warn_of_shared_words(labels, phrases)
     return Rejector(least, tuple(phrases), calibration)
+
+
+def check_calibrated(saved: SavedClassifier, calibration: Calibration, labels: Sequence[str]) -> None:
+    """Raise UsageError if a calibration does not suit a classifier, or labels that it learned from videos."""
+    if calibration.measure != saved.measure:
+        problem = f"is of the {calibration.measure}, and the classifier goes by the {saved.measure}"
+        raise UsageError(f"calibration: {problem}; run bike calibrate --classifier", settings=("calibration",))
+    further = labels[len(saved.labels) :]
+    if further:
+        raise UsageError(
+            f"label {further[0]!r}: the classifier learned it from no video, so no calibration holds for it; leave out "
+            "--also, or --reject and --calibration"
+        )
 
 
 def check_phrases(labels: Sequence[str], phrases: Sequence[str]) -> None:

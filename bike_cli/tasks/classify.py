@@ -17,7 +17,7 @@ from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.saved_classifier import SavedClassifier
 from bike_cli.inference.classifier import Classifier
 from bike_cli.inference.features import Features, Input
-from bike_cli.inference.prepare import counts_cosines_alone, default_config, default_labels, open_shelf, prepare
+from bike_cli.inference.prepare import counts_attributes, default_config, default_labels, open_shelf, prepare
 from bike_cli.inference.rejection import check_phrases, make_rejector
 from bike_cli.records import Failure, Prediction, Timings
 from bike_cli.video.workers.pool import DecodePool
@@ -58,7 +58,8 @@ def classify(
         none: phrases for what fits none of the labels. They compete with the labels; a video that one of them fits best
             is rejected.
         calibration: what `read_calibration` returns. Scores become probabilities, and answers say how well the video
-            fits. With `config.reject` auto it also decides which videos are rejected.
+            fits. With `config.reject` auto it also decides which videos are rejected. None: with `config.reject` auto,
+            the calibration in the classifier.
         releases_text: free the memory of text towers that are not needed once the labels are encoded; `engine` can then
             encode no other texts.
     Raises:
@@ -101,7 +102,8 @@ def _prepare(
     rejector = make_rejector(
         *(engine, config, labels, none, calibration),
         descriptions=classifier.descriptions,
-        counts_cosines_alone=counts_cosines_alone(classifier),
+        has_attributes=counts_attributes(classifier),
+        saved=saved,
     )
     if not none:
         _warn_of_a_single_label(labels, config)

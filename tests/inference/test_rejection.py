@@ -152,7 +152,7 @@ def test_a_promise_that_cannot_be_kept_is_refused(promise: float) -> None:
         (
             config(reject="0.2", attributes=AttributeConfig(attribute_weight=0.3)),
             {},
-            "--reject: goes by cosines, and a classifier or attributes decide here",
+            "--reject: does not count attributes, which decide here",
         ),
     ],
 )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from bike_cli.cli.flags import Request, command
+from bike_cli.cli.flags import Flags, Request, command, trained_defaults
 from bike_cli.cli.session import session, show_reading
 from bike_cli.cli.terminal.console import check_stdout, loading, print_usage
 from bike_cli.cli.terminal.targets import (
@@ -17,10 +17,15 @@ from bike_cli.cli.terminal.targets import (
     check_videos,
     warn_of_replacement,
 )
+from bike_cli.cli.videos.request import check_model
 from bike_cli.config import CalibrateConfig, Flag, flag
 from bike_cli.config.fields import DATA, OUTPUT
 from bike_cli.errors import ExitCode
+from bike_cli.settings import resolve
 from bike_cli.wording import count, percent
+
+if TYPE_CHECKING:
+    from bike_cli.engine.heads.saved_classifier import SavedClassifier
 
 DATA_HELP = (
     "Labelled clips, other than those of the model's training: class folders, CSV files path,label, or list files."
@@ -38,6 +43,13 @@ class CalibrateRequest(Request):
         default=None,
         panel=DATA,
         help="File of all classes: one per line, or CSV id,name or name,label.",
+    )
+    classifier: Path | None = flag(
+        "--classifier",
+        default=None,
+        panel=DATA,
+        help="Calibrate this classifier, saved by bike fewshot --save, including its model and settings; clips that it "
+        "was trained on are left out.",
     )
     root: Path | None = flag(
         "--root",
@@ -63,12 +75,29 @@ class CalibrateRequest(Request):
     format: Literal["table", "json"] = flag(
         "-f", "--format", default="table", panel=OUTPUT, help="Print the report as tables, or as one line of JSON."
     )
+    saved: SavedClassifier | None = None  # what `classifier` contains
+
+
+def configure(flags: Flags, request: CalibrateRequest) -> tuple[CalibrateConfig, CalibrateRequest]:
+    """Return the configuration, whose defaults are those of a classifier or trained model, and the request with it."""
+    if request.classifier is None:
+        defaults = trained_defaults(CalibrateConfig)
+        return resolve(CalibrateConfig, flags=flags, file=request.config, defaults=defaults), request
+    from bike_cli.engine.heads.saved_classifier import load_classifier
+
+    saved = load_classifier(request.classifier)
+    config = resolve(CalibrateConfig, flags=flags, file=request.config, defaults=saved.settings)
+    return config, replace(request, saved=saved)
 
 
 def calibrate(config: CalibrateConfig, request: CalibrateRequest) -> ExitCode:
     """Find, from labelled clips, the cosine below which a clip fits none of the labels, and calibrate scores.
 
+    With --classifier, find when a clip fits none of the classes of a saved classifier.
+
     bike calibrate data/ --save cal.json
+
+    bike calibrate data/ --classifier actions.bike --save cal.json
 
     bike calibrate data/ --promise 0.1 -f json
     """
@@ -76,10 +105,15 @@ def calibrate(config: CalibrateConfig, request: CalibrateRequest) -> ExitCode:
     from bike_cli.engine.calibration.calibration import check_promise
     from bike_cli.tasks.calibrate.reading import read_calibration_set
 
+    check_model(config.engine.model, request)
     check_stdout("report", way_out="redirect it to a file")
     _check_save(request)
     clips = read_calibration_set(
-        request.data, none_label=request.none_label, names_file=request.labels, root=request.root
+        request.data,
+        none_label=request.none_label,
+        names_file=request.labels,
+        root=request.root,
+        learned=() if request.saved is None else request.saved.labels,
     )
     check_promise(config.promise, sum(sample.label != NONE for sample in clips.samples))
     check_videos(request.save, samples=clips.samples)
@@ -88,7 +122,7 @@ def calibrate(config: CalibrateConfig, request: CalibrateRequest) -> ExitCode:
         from bike_cli.tasks.calibrate.calibrate import CalibrationRun
 
         with loading("labels", quiet=running.quiet):
-            run = CalibrationRun(engine, clips, config, running.pool)
+            run = CalibrationRun(engine, clips, config, running.pool, saved=request.saved)
         failed = show_reading(run.read(), quiet=request.quiet, prints_progress=request.progress)
         report = run.report()
     from bike_cli.cli.calibrate.tables import print_json, print_tables
@@ -97,13 +131,15 @@ def calibrate(config: CalibrateConfig, request: CalibrateRequest) -> ExitCode:
         report.save(request.save)
     (print_json if request.format == "json" else print_tables)(report)
     if request.save is not None and not request.quiet:
-        usage = shlex.join(["bike", "classify", "--calibration", str(request.save), "--reject", "auto", "video.mp4"])
+        classifier = [] if request.classifier is None else ["--classifier", str(request.classifier)]
+        calibration = ["--calibration", str(request.save), "--reject", "auto"]
+        usage = shlex.join(["bike", "classify", *classifier, *calibration, "video.mp4"])
         promise, known = percent(config.promise), count(report.known, "clip")
         print_usage(f"{request.save}: {promise} promised, {known}; use it with {usage}")
     return ExitCode.SOME_FAILED if failed else ExitCode.DONE
 
 
-calibrate_command = command(calibrate)
+calibrate_command = command(calibrate, configure=configure)
 
 
 def _check_save(request: CalibrateRequest) -> None:
@@ -112,6 +148,8 @@ def _check_save(request: CalibrateRequest) -> None:
         return
     check_not_media(request.save, suggestion="cal.json", flag="--save")
     read = [Path(name) for name in request.data]
-    check_target(request.save, [*read, *(file for file in (request.labels, request.config) if file is not None)])
+    check_target(
+        request.save, [*read, *(file for file in (request.labels, request.classifier, request.config) if file)]
+    )
     check_ending("--save", request.save, [".json"])
     warn_of_replacement(request.save)

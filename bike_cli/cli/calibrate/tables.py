@@ -26,7 +26,8 @@ def print_tables(report: CalibrationReport) -> None:
     console = stdout(sys.stdout)
     layout: Box | None = box.SIMPLE if console.width >= NARROWEST_TABLE else None
     of_none = ", and clips of none that are caught" if report.unknown else ""
-    print_table(console, plain(f"known clips that are lost below each threshold of the cosine{of_none}"))
+    measure = report.calibration.measure
+    print_table(console, plain(f"known clips that are lost below each threshold of the {measure}{of_none}"))
     tables = [_promises(report, layout), _quality(report, layout)]
     tables += [] if report.separation is None else [_separation(report.separation, layout)]
     print_table(console, *tables)
@@ -94,6 +95,7 @@ def _footer(report: CalibrationReport) -> str:
     ]
     parts += [f"{report.unknown:,} of none"] if report.unknown else []
     parts += [f"{len(report.failed):,} could not be read"] if report.failed else []
+    parts += [f"{len(report.learned):,} left out, as the classifier was trained on them"] if report.learned else []
     parts += [f"{len(report.copies):,} counted once as copies"] if report.copies else []
     return " · ".join(parts)
 

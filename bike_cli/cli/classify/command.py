@@ -78,7 +78,7 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
     check_model(config.engine.model, request)
     given = labels_of(config.engine.model, request)
     labels = given.labels
-    rule = rule_of(config, request.calibration, request.none, request.none_from)
+    rule = rule_of(config, request.calibration, request.none, request.none_from, request.saved)
     check_quotes(request)
     shard = None if request.shard is None else parse_shard(request.shard)
     format_ = format_of(request.format, request.output)

@@ -67,8 +67,8 @@ INSTEAD = {
         **dict.fromkeys(("--frames", "--clips", "--sampling"), "bike spot reads the whole video; set --fps instead"),
         "--crops": "bike spot reads whole frames; leave it out",
         "--pool": "bike spot scores each moment; leave it out",
+        **dict.fromkeys(("--reject", "--calibration"), "bike spot does not calibrate; set --threshold instead"),
     },
-    "calibrate": {"--classifier": "bike calibrate reads models, not saved classifiers; leave it out"},
 }
 
 FORMATS = {"-f", "--format", "--json"}  # of commands that print tables alone

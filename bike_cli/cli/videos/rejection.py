@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bike_cli.engine.calibration.calibration import Calibration
+    from bike_cli.engine.heads.saved_classifier import SavedClassifier
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +24,8 @@ class RejectionRule:
     Args:
         reject: as in `RejectionConfig`.
         phrases: what else may be seen.
-        calibration: None: none was given.
-        digest: of the file with the calibration.
+        calibration: that of a file or, for `reject` auto, of the classifier; None: there is none.
+        digest: of the calibration.
         descriptions: of the phrases, by phrase.
     """
 
@@ -44,23 +46,33 @@ class RejectionRule:
 
 
 def rule_of(
-    config: RejectionConfig, calibration: Path | None, none: tuple[str, ...] = (), none_from: Path | None = None
+    config: RejectionConfig,
+    calibration: Path | None,
+    none: tuple[str, ...] = (),
+    none_from: Path | None = None,
+    saved: SavedClassifier | None = None,
 ) -> RejectionRule:
     """Return the rule of a run.
 
     Args:
-        calibration: file that `bike calibrate` wrote.
+        calibration: file that `bike calibrate` wrote; None: for `reject` auto, that in the classifier counts.
         none: phrases, as `--none` gives them.
         none_from: file of more phrases.
+        saved: the classifier that decides; None: cosines do.
     Raises:
         UsageError: a file that cannot be read, `--reject auto` without a calibration, or a promise without that.
     """
-    from bike_cli.engine.calibration.files import read_calibration
+    from bike_cli.engine.calibration.files import read_calibration, to_json
 
-    config.check_basis(has_calibration=calibration is not None)
+    own = None if saved is None or config.reject != "auto" else saved.calibration
+    has_calibration = calibration is not None or own is not None
+    config.check_basis(has_calibration=has_calibration, has_classifier=saved is not None)
     phrases = phrases_of(none, none_from)
     rule = RejectionRule(config.reject, phrases.labels, descriptions=phrases.descriptions)
-    if calibration is None:
-        return rule
-    read = read_calibration(calibration)
-    return replace(rule, calibration=read, digest=hashlib.blake2b(calibration.read_bytes()).hexdigest())
+    if calibration is not None:
+        read = read_calibration(calibration)
+        return replace(rule, calibration=read, digest=hashlib.blake2b(calibration.read_bytes()).hexdigest())
+    if own is not None:
+        content = json.dumps(to_json(own), sort_keys=True).encode()
+        return replace(rule, calibration=own, digest=hashlib.blake2b(content).hexdigest())
+    return rule

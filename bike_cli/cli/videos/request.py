@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from bike_cli.cli.flags import Flags, Request, trained_defaults
 from bike_cli.cli.terminal.signals import import_torch
@@ -123,7 +123,15 @@ def configure(
     return config, replace(request, saved=saved)
 
 
-def check_model(model: str, request: VideosRequest) -> None:
+class _ClassifierRequest(Protocol):
+    @property
+    def classifier(self) -> Path | None: ...
+
+    @property
+    def saved(self) -> SavedClassifier | None: ...
+
+
+def check_model(model: str, request: _ClassifierRequest) -> None:
     """Raise UsageError, before weights are downloaded or read, if a classifier was trained with another model.
 
     If the names do not tell, `prepare` compares the weights.

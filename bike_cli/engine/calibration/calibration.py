@@ -22,7 +22,7 @@ from bike_cli.errors import UsageError, shorten
 from bike_cli.settings import flag_name
 from bike_cli.wording import all_of, count
 
-Measure = Literal["cosine", "logit"]
+Measure = Literal["cosine", "distance", "logit"]
 
 MOST_VALUES = 10_000
 SCALES = (0.2, 2.0)  # a factor outside of these would say more about the few clips than about the model
@@ -65,7 +65,8 @@ class Calibration:
         curve: probability of a correct answer by score; None without clips that show none of the labels.
         promise: share of known clips that may be rejected, above 0 and below 0.5.
         contents: SHA-256 of each clip's content, in hex.
-        measure: what `values` are: the cosine, averaged over views, or the logit of a saved classifier.
+        measure: what `values` are: the best cosine with a label, averaged over views; or of a saved classifier, minus
+            the distance to the nearest shots, or the highest logit.
     Raises:
         ValueError: values outside of these ranges.
     """
@@ -140,6 +141,7 @@ class Calibration:
                 settings=("model",),
             )
         ignored = {"model", "fingerprint"} | (SPOTTING if here.get("pool") != now.get("pool") else set())
+        _check_classifier(here.get("classifier"), now.get("classifier"))
         names = [name for name in dict.fromkeys((*here, *now)) if name not in ignored]
         differing = [name for name in names if here.get(name) != now.get(name)]
         if differing:
@@ -150,6 +152,22 @@ class Calibration:
                 "bike calibrate",
                 settings=differing,
             )
+
+
+def _check_classifier(calibrated: object, used: object) -> None:
+    """Raise UsageError if a calibration is not of the saved classifier that a run uses; None: of labels alone."""
+    if calibrated == used:
+        return
+    if calibrated is None:
+        problem, way_out = (
+            "is of labels, but this run uses a classifier",
+            "calibrate it with bike calibrate --classifier",
+        )
+    elif used is None:
+        problem, way_out = "is of a classifier, but this run uses none", "give it with --classifier"
+    else:
+        problem, way_out = "is of another classifier", "run bike calibrate --classifier with this one"
+    raise UsageError(f"calibration: {problem}; {way_out}", settings=("calibration",))
 
 
 def rejected_ranks(promise: float, clips: int) -> int:

@@ -39,15 +39,7 @@ def write_calibration(path: str | Path, calibration: Calibration) -> None:
     Raises:
         UsageError: a file that cannot be written.
     """
-    content: dict[str, object] = {"bike": KIND, "version": VERSION}
-    content |= {name: getattr(calibration, name) for name in FIELDS}
-    curve = calibration.curve
-    content |= {
-        "conditions": dict(calibration.conditions),
-        "values": calibration.values.tolist(),
-        "curve": None if curve is None else dataclasses.asdict(curve),
-        "contents": sorted(calibration.contents),
-    }
+    content = {"bike": KIND, "version": VERSION, **to_json(calibration)}
     # A line per field: short enough for people to read the settings, and for tools to compare two files.
     lines = (f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in content.items())
     text = "{\n" + ",\n".join(lines) + "\n}\n"
@@ -60,6 +52,17 @@ def write_calibration(path: str | Path, calibration: Calibration) -> None:
     except (OSError, ValueError) as e:  # ValueError: a NUL character
         reason = getattr(e, "strerror", None) or first_line(e)
         raise UsageError(f"{shorten(path)}: cannot be written ({reason}); choose another file") from e
+
+
+def to_json(calibration: Calibration) -> dict[str, object]:
+    """Return the fields of a calibration as JSON values; `from_json` reads them."""
+    curve = calibration.curve
+    return {name: getattr(calibration, name) for name in FIELDS} | {
+        "conditions": dict(calibration.conditions),
+        "values": calibration.values.tolist(),
+        "curve": None if curve is None else dataclasses.asdict(curve),
+        "contents": sorted(calibration.contents),
+    }
 
 
 def read_calibration(path: str | Path) -> Calibration:
@@ -80,7 +83,7 @@ def read_calibration(path: str | Path) -> Calibration:
         if not isinstance(content, dict) or content.get("bike") != KIND:
             raise ValueError("it is of another kind")
         _check_version(path, content.get("version"))
-        return _from_json(content)
+        return from_json({name: value for name, value in content.items() if name not in ("bike", "version")})
     except RecursionError as e:
         raise _invalid(path, "it is nested too deeply") from e
     except (OSError, ValueError, TypeError, OverflowError) as e:
@@ -100,12 +103,15 @@ def _check_version(path: Path, version: object) -> None:
         )
 
 
-def _from_json(content: Mapping[str, object]) -> Calibration:
-    """Return the calibration in a JSON object; raise ValueError or TypeError for anything unexpected."""
-    known = {"bike", "version", *FIELDS}
+def from_json(content: Mapping[str, object]) -> Calibration:
+    """Return the calibration of which these are the fields, as `to_json` returns them.
+
+    Raises:
+        ValueError, TypeError: anything unexpected.
+    """
     if missing := [name for name in FIELDS if name not in content]:
         raise ValueError(f"it has no {missing[0]}")
-    if unknown := sorted(content.keys() - known):
+    if unknown := sorted(content.keys() - set(FIELDS)):
         raise ValueError(f"it has the unknown key {shorten(repr(unknown[0]), 60)}")
     contents = _texts(content["contents"], "contents")
     if any(_DIGEST.fullmatch(digest) is None for digest in contents) or len(set(contents)) < len(contents):
@@ -118,7 +124,7 @@ def _from_json(content: Mapping[str, object]) -> Calibration:
         curve=_curve(content["curve"]),
         promise=_number(content["promise"], "promise"),
         contents=frozenset(contents),
-        measure=_measure(content["measure"]),
+        measure=measure_of(content["measure"]),
     )
 
 
@@ -134,7 +140,8 @@ def _texts(value: object, name: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _measure(value: object) -> Measure:
+def measure_of(value: object) -> Measure:
+    """Return a name of a measure as such; raise ValueError for any other value."""
     for measure in get_args(Measure):
         if value == measure:
             return measure  # type: ignore[no-any-return]

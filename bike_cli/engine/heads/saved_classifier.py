@@ -3,6 +3,10 @@
 The header's metadata have the key `bike`, a JSON object with `version` 1, or 2 for a classifier with descriptions; the
 fields of `SavedClassifier` except `head`, without descriptions if there are none; and the head's `alpha`, `beta` and
 `chosen`. Tensors: `weight` [C, D], `bias` [C], `keys` [M, D], `key_classes` [M]. Nothing in the file is ever executed.
+
+The header may also have `measure`, and `calibration` with the fields of `Calibration`. If the measure is the distance,
+there are the tensors `means` [C, D] and `whitening` [D, D], too. Scores do not depend on any of these, so an earlier
+bike reads such a file, and ignores them.
 """
 
 from __future__ import annotations
@@ -22,7 +26,10 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from bike_cli.config import AttributeConfig, ClassifyConfig, Descriptions, DescriptionUse, Pool, SamplingConfig, Spot
+from bike_cli.engine.calibration.calibration import Calibration, Measure
+from bike_cli.engine.calibration.files import from_json, measure_of, to_json
 from bike_cli.engine.heads.few_shot import Head
+from bike_cli.engine.heads.shot_distances import ShotDistances
 from bike_cli.engine.models.json_files import parse_json
 from bike_cli.engine.models.weight_files import check_regular, file_status
 from bike_cli.engine.models.weights import UNREADABLE, check_finite, digest_of_weights
@@ -33,7 +40,9 @@ VERSION = 1
 VERSION_WITH_DESCRIPTIONS = 2  # an earlier bike would ignore them
 KEY = "bike"
 DESCRIBED = ("descriptions", "description_use")
+REJECTING = ("measure", "distances", "calibration")  # what only tells which videos show none of the classes
 TENSORS = ("weight", "bias", "keys", "key_classes")
+DISTANCE_TENSORS = ("means", "whitening")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +61,9 @@ class SavedClassifier:
         manifest: the videos that it was fitted to.
         descriptions: of labels, those that count.
         description_use: how they were used.
+        measure: what tells whether a video shows none of the classes; the logit if the file is of an earlier bike.
+        distances: to the shots, if they are the measure.
+        calibration: what clips that it was not fitted to say about the measure; None: there were too few.
     """
 
     labels: tuple[str, ...]
@@ -70,16 +82,32 @@ class SavedClassifier:
     manifest: Mapping[str, object]
     descriptions: Descriptions = field(default_factory=dict)
     description_use: DescriptionUse = "add"
+    measure: Measure = "logit"
+    distances: ShotDistances | None = None
+    calibration: Calibration | None = None
+
+    def __post_init__(self) -> None:
+        if (self.measure == "distance") != (self.distances is not None):
+            raise ValueError(f"its measure is the {self.measure}, which does not suit its distances")
+        if self.calibration is not None and self.calibration.measure != self.measure:
+            raise ValueError(f"its measure is the {self.measure}, its calibration is of the {self.calibration.measure}")
 
     @property
     def digest(self) -> str:
-        """A hash of all that scores depend on."""
-        tensors = {name: getattr(self.head, name) for name in TENSORS}
+        """A hash of all that scores and distances depend on."""
+        tensors = {name: getattr(self.head, name) for name in TENSORS} | _tensors_of(self.distances)
         labels = (self.labels, self.templates, self.fingerprint)
         description = repr((labels, self.head.alpha, self.head.beta, sorted(self.settings.items())))
         if self.descriptions:
             description += repr(sorted(self.descriptions.items()))
         return hashlib.sha256(f"{description} {digest_of_weights(tensors)}".encode()).hexdigest()
+
+    @property
+    def contents(self) -> frozenset[str]:
+        """The SHA-256 of each video that it was fitted to, in hex."""
+        videos = self.manifest.get("videos")
+        records = [video for video in videos if isinstance(video, dict)] if isinstance(videos, list) else []
+        return frozenset(str(video.get("sha256")) for video in records)
 
     @property
     def settings(self) -> dict[str, object]:
@@ -97,8 +125,14 @@ def save_classifier(classifier: SavedClassifier, file: Path) -> None:
         OSError: a file that cannot be written.
     """
     head = classifier.head.to(torch.device("cpu"))
-    tensors = {name: getattr(head, name).contiguous() for name in TENSORS}
-    header = {f.name: getattr(classifier, f.name) for f in dataclasses.fields(classifier) if f.name != "head"}
+    tensors = {name: getattr(head, name) for name in TENSORS} | _tensors_of(classifier.distances)
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    fields = [f.name for f in dataclasses.fields(classifier) if f.name not in ("head", *REJECTING)]
+    header = {name: getattr(classifier, name) for name in fields}
+    if classifier.measure != "logit":
+        header["measure"] = classifier.measure
+    if classifier.calibration is not None:
+        header["calibration"] = to_json(classifier.calibration)
     header |= {"sampling": asdict(classifier.sampling), "attributes": asdict(classifier.attributes)}
     version = VERSION_WITH_DESCRIPTIONS if classifier.descriptions else VERSION
     if not classifier.descriptions:
@@ -126,7 +160,8 @@ def load_classifier(file: Path) -> SavedClassifier:
     try:
         with safe_open(file, framework="pt") as opened:
             header = parse_json((opened.metadata() or {})[KEY])
-            tensors = {name: opened.get_tensor(name) for name in TENSORS}
+            names = (*TENSORS, *(name for name in DISTANCE_TENSORS if name in opened.keys()))  # noqa: SIM118 - no dict
+            tensors = {name: opened.get_tensor(name) for name in names}
     except UNREADABLE as e:
         raise ModelError(f"{file}: is not a complete bike classifier ({first_line(e)}); {way_out}") from e
     header = header if isinstance(header, dict) else {}
@@ -148,12 +183,13 @@ def _from_header(header: Mapping[str, object], tensors: Mapping[str, torch.Tenso
     if not isinstance(chosen, dict):
         raise TypeError("its chosen is not an object")
     head = Head(
-        **tensors,
+        **{name: tensors[name] for name in TENSORS},
         alpha=_number(header, "alpha"),
         beta=_number(header, "beta"),
         chosen={name: _number(chosen, name) for name in chosen},
     )
-    given = {f.name: header[f.name] for f in dataclasses.fields(SavedClassifier) if f.name not in ("head", *DESCRIBED)}
+    optional = ("head", *DESCRIBED, *REJECTING)
+    given = {f.name: header[f.name] for f in dataclasses.fields(SavedClassifier) if f.name not in optional}
     labels = _texts(header, "labels")
     given |= {"labels": labels, "also": _texts(header, "also"), "templates": _texts(header, "templates")}
     sampling, attributes = given["sampling"], given["attributes"]
@@ -171,7 +207,31 @@ def _from_header(header: Mapping[str, object], tensors: Mapping[str, torch.Tenso
         raise ValueError("its settings are incomplete")
     _check_head(head, len(labels))
     given |= {"sampling": config.sampling, "attributes": config.attributes}
+    given |= _rejecting(header, tensors, head)
     return SavedClassifier(**given, head=head, descriptions=described, description_use=config.descriptions)  # type: ignore[arg-type]
+
+
+def _rejecting(header: Mapping[str, object], tensors: Mapping[str, torch.Tensor], head: Head) -> dict[str, object]:
+    """Return the fields of `REJECTING`; raise ValueError or TypeError for anything unexpected."""
+    distances, calibration = None, header.get("calibration")
+    if any(name in tensors for name in DISTANCE_TENSORS):
+        distances = ShotDistances(**{name: tensors[name] for name in DISTANCE_TENSORS})
+        width = head.weight.shape[1]
+        if distances.means.shape != head.weight.shape or distances.whitening.shape != (width, width):
+            raise ValueError("its distances do not fit its head")
+        if any(tensor.dtype != torch.float32 for tensor in (distances.means, distances.whitening)):
+            raise TypeError("its distances have unexpected types")
+    if calibration is not None and not isinstance(calibration, dict):
+        raise TypeError("its calibration is not an object")
+    return {
+        "measure": measure_of(header.get("measure", "logit")),
+        "distances": distances,
+        "calibration": None if calibration is None else from_json(calibration),
+    }
+
+
+def _tensors_of(distances: ShotDistances | None) -> dict[str, torch.Tensor]:
+    return {} if distances is None else {name: getattr(distances, name) for name in DISTANCE_TENSORS}
 
 
 def _number(header: Mapping[str, object], name: str) -> float:

@@ -15,6 +15,7 @@ from bike_cli.data.labelled.eval_sets import NONE, EvalSet
 from bike_cli.engine.calibration.calibration import Calibration, check_promise
 from bike_cli.engine.calibration.fitting import fit_curve, fit_scale
 from bike_cli.engine.engine import Engine
+from bike_cli.engine.heads.saved_classifier import SavedClassifier
 from bike_cli.inference.conditions import conditions_of
 from bike_cli.records import Failure, Timings
 from bike_cli.settings import build
@@ -37,6 +38,7 @@ def calibrate(
     config: CalibrateConfig | None = None,
     *,
     none_label: str | None = None,
+    saved: SavedClassifier | None = None,
     pool: DecodePool | None = None,
 ) -> CalibrationReport:
     """Find out from labelled clips what the scores of a model mean: a threshold, a scale and a curve.
@@ -51,9 +53,11 @@ def calibrate(
 
     Args:
         data: class folders, CSV files (`path,label`) or list files, or the set that `read_eval_set` returns.
-        config: None: the defaults, which are the settings of the model's training if it records them. Its `engine`
+        config: None: the defaults, which are the settings of the classifier's or the model's training. Its `engine`
             section does not count.
         none_label: the class of clips that show none of the labels; None: `none`, if there is such a class.
+        saved: a classifier that `load_classifier` returns, to calibrate instead of the labels of the clips. Clips that
+            it was trained on are left out.
         pool: workers that are running already, made with the sampling and decoding of the config; they keep running.
             None: the call starts workers and stops them.
     Raises:
@@ -61,12 +65,14 @@ def calibrate(
             promise needs. A clip that cannot be read is in `report.failed` instead.
     """
     if config is None:
-        config = CalibrateConfig() if engine.training is None else build(CalibrateConfig, engine.training.settings)
-    eval_set = data if isinstance(data, EvalSet) else read_calibration_set(data, none_label=none_label)
+        trained = saved or engine.training
+        config = CalibrateConfig() if trained is None else build(CalibrateConfig, trained.settings)
+    labels = () if saved is None else saved.labels
+    eval_set = data if isinstance(data, EvalSet) else read_calibration_set(data, none_label=none_label, learned=labels)
     with ExitStack() as stack:
         if pool is None:
             pool = stack.enter_context(DecodePool(config.sampling, config.decoding, most=len(eval_set.samples)))
-        run = CalibrationRun(engine, eval_set, config, pool)
+        run = CalibrationRun(engine, eval_set, config, pool, saved=saved)
         for _ in run.read():
             pass
         return run.report()
@@ -85,10 +91,11 @@ class CalibrationRun:
     config: CalibrateConfig
     pool: DecodePool  # running workers, made with the sampling and decoding of the config
     spent: Timings = field(default_factory=Timings)
+    saved: SavedClassifier | None = None  # None: cosines with the labels are calibrated
 
     def __post_init__(self) -> None:
-        self._clips = CalibrationClips(self.engine, self.eval_set, self.config, self.pool, self.spent)
-        self._conditions = conditions_of(self.engine, self.config, self._clips.classifier.descriptions)
+        self._clips = CalibrationClips(self.engine, self.eval_set, self.config, self.pool, self.spent, self.saved)
+        self._conditions = conditions_of(self.engine, self.config, self._clips.classifier.descriptions, self.saved)
 
     def read(self) -> Iterator[tuple[int, int, Failure | None]]:
         """Score the clips; yield how many are done, how many there are, and the failure if there is one."""
@@ -113,6 +120,7 @@ class CalibrationRun:
             curve=None if is_known.all() else fit_curve(scored.values, scored.correct, is_known),
             promise=self.config.promise,
             contents=clips.contents,
+            measure=clips.classifier.measure,
         )
         before, after = qualities_of(known)
         names = [sample.source.id for sample in clips.samples]
@@ -128,6 +136,7 @@ class CalibrationRun:
             after=after,
             separation=separation_of(scored, is_known),
             failed=tuple(clips.failures[place] for place in sorted(clips.failures)),
+            learned=tuple(names[place] for place in clips.learned),
             copies=tuple((names[copy], names[original]) for copy, original in sorted(clips.copies.items())),
         )
         _warn(report)

@@ -14,6 +14,7 @@ from bike_cli.config import AttributeConfig, CalibrateConfig
 from bike_cli.data.labelled.eval_sets import NONE, EvalSet
 from bike_cli.engine.calibration.calibration import MOST_VALUES, check_promise
 from bike_cli.engine.engine import Engine
+from bike_cli.engine.heads.saved_classifier import SavedClassifier
 from bike_cli.errors import UsageError, shorten
 from bike_cli.inference.classifier import Scores
 from bike_cli.inference.conditions import resolve_attribute_weight
@@ -22,7 +23,7 @@ from bike_cli.inference.features import EncodedVideo, Features, Shelf
 from bike_cli.inference.label_texts import unknown_labels
 from bike_cli.inference.prepare import open_shelf, prepare
 from bike_cli.records import Failure, Sample, Timings
-from bike_cli.tasks.calibrate.reading import check_single_labels
+from bike_cli.tasks.calibrate.reading import check_single_labels, samples_of_classifier
 from bike_cli.video.workers.pool import DecodePool
 from bike_cli.wording import all_of, count
 
@@ -38,7 +39,8 @@ class Scored:
     """The scores of some clips.
 
     Args:
-        values: float64 [n], the cosine of the best label, averaged over views.
+        values: float64 [n], how well the best label fits: its cosine, averaged over views, or the measure of a saved
+            classifier.
         logits: float64 [n, C].
         truth: int64 [n], index of the label, -1 for a clip that shows none of them.
     """
@@ -62,8 +64,8 @@ class CalibrationClips:
     """Labelled clips, and their scores once `read` is exhausted.
 
     Raises:
-        UsageError: several labels per clip, attributes that count, no label that the model knows, or fewer known clips
-            than the promise needs.
+        UsageError: several labels per clip, attributes that count, no label that the model knows, a label that the
+            classifier does not have, or fewer known clips than the promise needs.
     """
 
     engine: Engine
@@ -71,18 +73,25 @@ class CalibrationClips:
     config: CalibrateConfig
     pool: DecodePool  # running workers, made with the sampling and decoding of the config
     spent: Timings = field(default_factory=Timings)
+    saved: SavedClassifier | None = None  # None: cosines with the labels decide
 
     def __post_init__(self) -> None:
         check_single_labels(self.eval_set)
-        _check_attributes(self.engine, self.config)
-        self.labels, samples = self._known_labels()
+        _check_attributes(self.engine, self.config, self.saved)
+        if self.saved is None:
+            self.labels, samples = self._known_labels()
+        else:
+            self.labels, samples = self.saved.labels, samples_of_classifier(self.eval_set, self.saved.labels)
         self.available = sum(sample.label != NONE for sample in samples)
         self.samples = _drawn(samples)
         check_promise(self.config.promise, min(self.available, MOST_VALUES))
         without_attributes = replace(self.config, attributes=AttributeConfig(attributes="off"))
         described = {k: v for k, v in self.eval_set.descriptions.items() if k in set(self.labels)}
-        self.classifier = prepare(self.engine, self.labels, without_attributes, descriptions=described)
+        if self.saved is not None:
+            described = {}  # it has its own
+        self.classifier = prepare(self.engine, self.labels, without_attributes, self.saved, descriptions=described)
         self.failures: dict[int, Failure] = {}
+        self.learned: list[int] = []  # places of clips that the classifier was fitted to
         self.copies: dict[int, int] = {}  # for each copy, the place of the clip that is used instead
         self.digests: dict[int, bytes] = {}  # SHA-256 of the content
         self._rows: dict[int, tuple[float, NDArray[np.float64]]] = {}  # cosine of the best label, and logits [C]
@@ -92,11 +101,12 @@ class CalibrationClips:
         total = len(self.samples)
         with open_shelf([self.engine], self.config) as shelf:
             self._digest_all(shelf)
-            done = len(self.copies)
+            done = len(self.copies) + len(self.learned)
             for place in sorted(self.failures):
                 done += 1
                 yield done, total, self.failures[place]
-            places = [i for i in range(total) if i not in self.failures and i not in self.copies]
+            left_out = {*self.failures, *self.copies, *self.learned}
+            places = [i for i in range(total) if i not in left_out]
             for place, outcome in zip(places, self._score(places, shelf), strict=True):
                 done += 1
                 if isinstance(outcome, Failure):
@@ -151,7 +161,8 @@ class CalibrationClips:
         return known, [Sample(sample.source, label) for sample, label in kept if label is not None]
 
     def _digest_all(self, shelf: Shelf | None) -> None:
-        """Find the clips whose files cannot be opened, and copies, of which the first counts."""
+        """Find clips that cannot be opened, those that the classifier was trained on, and copies of earlier ones."""
+        fitted = frozenset[str]() if self.saved is None else self.saved.contents
         first: dict[bytes, int] = {}
         digests = digests_of([sample.source for sample in self.samples], self.pool, shelf)
         for place, digest in enumerate(digests):
@@ -159,9 +170,24 @@ class CalibrationClips:
                 self.failures[place] = digest
                 continue
             self.digests[place] = digest
+            if digest.hex() in fitted:
+                self.learned.append(place)
+                continue
             original = place if digest == EMPTY else first.setdefault(digest, place)
             if original != place:
                 self._leave_out(place, original)
+        if self.learned:
+            self._warn_of_learned()
+
+    def _warn_of_learned(self) -> None:
+        """Say which clips are left out, as the classifier was fitted to them and knows them too well."""
+        names = [self.samples[place].source.id for place in self.learned]
+        more = len(names) - NAMED
+        shown = all_of([*names[:NAMED], *([f"{more:,} more"] if more > 0 else [])])
+        verb = "are" if len(names) > 1 else "is"
+        logger.warning(
+            "%s: %s left out, because the classifier was trained on %s", shown, verb, "it" if verb == "is" else "them"
+        )
 
     def _leave_out(self, place: int, original: int) -> None:
         copy, kept = self.samples[place], self.samples[original]
@@ -195,15 +221,17 @@ class CalibrationClips:
         if video[0].warning is not None:
             logger.warning("%s: %s", source.id, video[0].warning)
         logits = scores.logits[0].double().numpy()
-        value = float(scores.cosines.max())  # as `Ranked.cosine`, in the precision of the scores
+        value = float(scores.fits)
         if not (np.isfinite(logits).all() and np.isfinite(value)):
             message = f"{source.id}: the scores of {self.engine.name} are NaN or infinite; try --precision fp32"
             return Failure(source, "no_number", message)
         return value, logits
 
 
-def _check_attributes(engine: Engine, config: CalibrateConfig) -> None:
+def _check_attributes(engine: Engine, config: CalibrateConfig, saved: SavedClassifier | None) -> None:
     weight = resolve_attribute_weight(config.attributes, engine)
+    if saved is not None and config.attributes.attribute_weight is None:
+        weight = saved.attributes.attribute_weight or 0.0  # as in `prepare`
     if weight > 0:
         raise UsageError(
             f"attributes: count with weight {weight:g}, and a calibration is of the video alone; give "

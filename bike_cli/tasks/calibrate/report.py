@@ -101,6 +101,7 @@ class CalibrationReport:
         separation: None without clips that show none of the labels.
         failed: clips that could not be read.
         copies: pairs of a copy, and the clip with the same content that counts instead.
+        learned: clips that are left out because the classifier was trained on them.
     """
 
     calibration: Calibration
@@ -115,6 +116,7 @@ class CalibrationReport:
     separation: Separation | None
     failed: tuple[Failure, ...]
     copies: tuple[tuple[str, str], ...]
+    learned: tuple[str, ...] = ()
 
     def save(self, path: str | Path) -> None:
         """Write the calibration to a file, as `bike calibrate --save` does.
@@ -144,6 +146,8 @@ class CalibrationReport:
             "after": _rounded_all(asdict(self.after)),
             "separation": None if separation is None else _separation(separation),
             "failed": [failure.to_json() for failure in self.failed],
+            "measure": calibration.measure,
+            "learned": list(self.learned),
             "copies": [{"path": copy, "same_as": original} for copy, original in self.copies],
             "versions": versions(),
         }

@@ -23,7 +23,7 @@ from bike_cli.errors import UsageError
 from bike_cli.inference.classifier import Classifier, Scores
 from bike_cli.inference.contents import digest_of_all, digests_of
 from bike_cli.inference.features import EncodedVideo, Features
-from bike_cli.inference.prepare import counts_cosines_alone, open_shelf, prepare
+from bike_cli.inference.prepare import counts_attributes, open_shelf, prepare
 from bike_cli.inference.processes import ProcessGroup
 from bike_cli.inference.rejection import Rejector, make_rejector
 from bike_cli.records import Clip, Failure, Prediction, Timings
@@ -250,7 +250,8 @@ class Evaluation:
         rejector = make_rejector(
             *(system.engine, rejection_config(system.config), labels, (), self.calibration),
             descriptions=classifier.descriptions,
-            counts_cosines_alone=counts_cosines_alone(classifier),
+            has_attributes=counts_attributes(classifier),
+            saved=None,
         )
         if rejector is not None and self.eval_set.multi_label:
             given = "--calibration" if rejector.least is None else "--reject"

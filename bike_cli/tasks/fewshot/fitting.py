@@ -16,6 +16,7 @@ from bike_cli.data.labels import read_templates
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.few_shot import Head, Views, as_views, zero_shot
 from bike_cli.engine.heads.saved_classifier import SavedClassifier
+from bike_cli.engine.heads.shot_distances import fit_distances, knows_classes
 from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.engine.scoring import fuse
 from bike_cli.errors import UsageError
@@ -27,6 +28,7 @@ from bike_cli.records import Clip, Failure, Prediction, Timings
 from bike_cli.tasks.evaluate.metrics import confusion
 from bike_cli.tasks.evaluate.score_table import ScoreTable, score_samples
 from bike_cli.tasks.fewshot.drawing import Draws
+from bike_cli.tasks.fewshot.held_out import with_calibration
 from bike_cli.tasks.fewshot.methods import BASELINE, METHODS, TRAINED
 from bike_cli.tasks.fewshot.report import Outcome
 from bike_cli.tasks.fewshot.tower_training import ShotTraining
@@ -124,7 +126,10 @@ class Fitting:
             for i, places in enumerate(drawn.shots)
             for place in places[:shots]
         ]
-        return SavedClassifier(
+        learned = _first_shots(drawn, shots)
+        views, classes = self._views(learned), self._classes(learned)
+        knows = knows_classes(views, classes, classifier.texts.classes)
+        saved = SavedClassifier(
             labels=classifier.labels,
             also=tuple(also),
             method=method,
@@ -141,7 +146,12 @@ class Fitting:
             manifest={"seed": config.seed, "shots": shots, "videos": videos},
             descriptions=classifier.descriptions,
             description_use=config.descriptions if classifier.descriptions else "add",
+            measure="cosine" if knows else "distance",
+            distances=None if knows else fit_distances(views, classes),
         )
+        test = drawn.test
+        truth, contents = [samples[place].label for place in test], [digests[place].hex() for place in test]
+        return with_calibration(saved, classifier, self._views(test), truth, contents)
 
     # -- one draw ----------------------------------------------------------------------------------------------------
 
@@ -170,8 +180,11 @@ class Fitting:
 
     def _fit(self, method: str, drawn: Draw, shots: int) -> Head:
         places, texts = _first_shots(drawn, shots), self.classifier.texts.classes
-        classes = torch.tensor([self.videos.samples[place].label for place in places], device=texts.device)
-        return METHODS[method](self._views(places), classes, texts, self.classifier.engine.logit_scale)
+        return METHODS[method](self._views(places), self._classes(places), texts, self.classifier.engine.logit_scale)
+
+    def _classes(self, places: Sequence[int]) -> Tensor:
+        labels = [self.videos.samples[place].label for place in places]
+        return torch.tensor(labels, device=self.classifier.texts.classes.device)
 
     def _views(self, places: Sequence[int]) -> Views:
         return stack_views([self.videos.views[place] for place in places], len(self.classifier.labels))

@@ -267,11 +267,8 @@ def test_what_cannot_work_is_refused(data: Path, flags: tuple[str, ...], problem
     assert problem in output(calibrate(data, "-q", *flags))
 
 
-def test_a_classifier_is_refused(data: Path) -> None:
-    ran = calibrate(data, "--classifier", "actions.bike", model="no-such-model")
-
-    assert ran.exit_code == ExitCode.USAGE
-    assert "bike calibrate reads models, not saved classifiers; leave it out" in ran.stderr
+def test_what_is_no_classifier_is_refused(data: Path, tmp_path: Path) -> None:
+    assert "no such classifier" in output(calibrate(data, "--classifier", tmp_path / "a.bike"), ExitCode.NO_MODEL)
 
 
 def test_a_calibration_overwrites_no_video_and_no_data(own: Path, tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_a_run_is_resumed_with_the_same_rule(clips: Path, tmp_path: Path) -> Non
         (("--none", ""), "--none: contains no label"),
         (("--none-from", "missing.txt"), "missing.txt: no such file"),
         (("--calibration", "missing.json"), "missing.json"),
-        (("--reject", "0.2", "--attributes", "auto", "--attribute-weight", "0.3"), "--reject: goes by cosines"),
+        (("--reject", "0.2", "--attributes", "auto", "--attribute-weight", "0.3"), "--reject: does not count"),
     ],
 )
 def test_what_cannot_work_is_refused_with_exit_code_2(flags: tuple[str, ...], message: str, clips: Path) -> None:

@@ -118,7 +118,7 @@ def test_clips_of_the_calibration_are_pointed_out(calibration: Path) -> None:
         (("--frames", "5"), "calibration: is of frames 4, but this run has frames 5; give --frames 4"),
         (("--reject", "auto", "--promise", "0.001"), "promise 0.001: needs at least 999 known clips"),
         (("--promise", "0.1"), "--promise 0.1: only counts with --reject auto"),
-        (("--attributes", "auto", "--attribute-weight", "0.3"), "--calibration: goes by cosines"),
+        (("--attributes", "auto", "--attribute-weight", "0.3"), "--calibration: does not count attributes"),
     ],
 )
 def test_what_classify_refuses_is_refused_in_the_same_words(
