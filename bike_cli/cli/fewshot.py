@@ -168,9 +168,10 @@ def _print_usage(report: Report, save: Path, learned: SavedClassifier | Checkpoi
         return
     problem = why_not_calibrated(learned, len(report.draws[0].test))
     if learned.calibration is None:
-        print_usage(f"{save}: cannot tell videos of other things ({problem})")
+        print_usage(f"{save}: has no calibration for --reject auto: {problem}")
     else:
-        clips, promise = count(len(learned.calibration.values), "test clip"), percent(learned.calibration.promise)
+        clips, promise = count(len(learned.calibration.values), "test video"), percent(learned.calibration.promise)
         print_usage(
-            f"{save}: calibrated on {clips}; --reject auto rejects what is none of the classes, and loses {promise}"
+            f"{save}: calibrated on {clips}; --reject auto rejects videos of none of the classes, and about {promise} "
+            "of those of the classes"
         )

@@ -91,9 +91,7 @@ def configure(flags: Flags, request: CalibrateRequest) -> tuple[CalibrateConfig,
 
 
 def calibrate(config: CalibrateConfig, request: CalibrateRequest) -> ExitCode:
-    """Find, from labelled clips, the cosine below which a clip fits none of the labels, and calibrate scores.
-
-    With --classifier, find when a clip fits none of the classes of a saved classifier.
+    """Find, from labelled clips, when a video shows none of the labels or of a classifier's classes; calibrate scores.
 
     bike calibrate data/ --save cal.json
 

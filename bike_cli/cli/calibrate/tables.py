@@ -27,9 +27,10 @@ def print_tables(report: CalibrationReport) -> None:
     layout: Box | None = box.SIMPLE if console.width >= NARROWEST_TABLE else None
     of_none = ", and clips of none that are caught" if report.unknown else ""
     measure = report.calibration.measure
-    print_table(console, plain(f"known clips that are lost below each threshold of the {measure}{of_none}"))
+    side = "above" if measure == "distance" else "below"
+    print_table(console, plain(f"known clips that are lost {side} each threshold of the {measure}{of_none}"))
     tables = [_promises(report, layout), _quality(report, layout)]
-    tables += [] if report.separation is None else [_separation(report.separation, layout)]
+    tables += [] if report.separation is None else [_separation(report.separation, measure, layout)]
     print_table(console, *tables)
     print_table(console, plain(_footer(report), "dim"))
     for caution in _cautions(report):
@@ -42,11 +43,11 @@ def _promises(report: CalibrationReport, layout: Box | None) -> Table:
     for column in [*columns, *(["caught"] if report.unknown else [])]:
         table.add_column(column, justify="right", no_wrap=layout is not None, overflow="fold")
     for row in report.promises:
-        table.add_row(*map(plain, _promise(row, report.unknown)))
+        table.add_row(*map(plain, _promise(row, report)))
     return table
 
 
-def _promise(row: Promise, unknown: int) -> list[str]:
+def _promise(row: Promise, report: CalibrationReport) -> list[str]:
     promised = percent(row.promise)
     if row.threshold is None or row.expected is None or row.low is None or row.high is None:
         return [promised, f"needs {count(row.fewest, 'clip')}"]
@@ -54,11 +55,11 @@ def _promise(row: Promise, unknown: int) -> list[str]:
     margin = "" if left_out is None or left_out.error is None else f" ± {100 * left_out.error:.1f}"
     return [
         promised,
-        f"{row.threshold:.4f}",
+        f"{report.calibration.shown(row.threshold):.4f}",
         percent(row.expected),
         f"{100 * row.low:.1f}–{100 * row.high:.1f} %",
         "–" if left_out is None else f"{100 * left_out.value:.1f}{margin} %",
-        *([f"{row.caught:,} of {unknown:,}"] if unknown else []),
+        *([f"{row.caught:,} of {report.unknown:,}"] if report.unknown else []),
     ]
 
 
@@ -75,9 +76,9 @@ def _quality(report: CalibrationReport, layout: Box | None) -> Table:
     return table
 
 
-def _separation(separation: Separation, layout: Box | None) -> Table:
+def _separation(separation: Separation, measure: str, layout: Box | None) -> Table:
     table = Table(box=layout, pad_edge=layout is not None)
-    for column, justify in (("known clips and none, by cosine", "left"), ("", "right"), ("95 % interval", "right")):
+    for column, justify in ((f"known clips and none, by {measure}", "left"), ("", "right"), ("95 % interval", "right")):
         table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for name, metric in (("AUROC", separation.auroc), ("FPR95", separation.fpr95)):
         table.add_row(name, percent(metric.value), f"{100 * metric.low:.1f}–{100 * metric.high:.1f} %")

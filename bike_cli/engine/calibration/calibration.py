@@ -125,6 +125,10 @@ class Calibration:
         """Return the probability that an answer with this score is correct; None without a curve."""
         return None if self.curve is None else self.curve.at(value)
 
+    def shown(self, value: float) -> float:
+        """Return a value as people read it: a distance is larger where a video is farther."""
+        return -value if self.measure == "distance" else value
+
     def check(self, conditions: Mapping[str, object]) -> None:
         """Raise UsageError if scores are computed under other conditions than those of the calibration.
 

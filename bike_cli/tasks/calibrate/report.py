@@ -141,7 +141,7 @@ class CalibrationReport:
                 for label, clips in zip(calibration.labels, self.per_class, strict=True)
             ],
             "accuracy": _mean(self.accuracy),
-            "promises": [_promise(row) for row in self.promises],
+            "promises": [_promise(row, calibration) for row in self.promises],
             "before": _rounded_all(asdict(self.before)),
             "after": _rounded_all(asdict(self.after)),
             "separation": None if separation is None else _separation(separation),
@@ -230,10 +230,11 @@ def few_clips(report: CalibrationReport, fewest: int) -> list[str]:
     return [label for label, clips in pairs if clips < fewest]
 
 
-def _promise(row: Promise) -> dict[str, object]:
+def _promise(row: Promise, calibration: Calibration) -> dict[str, object]:
     numbers = {name: value for name, value in asdict(row).items() if name != "left_out"}
     left_out = None if row.left_out is None else _mean(row.left_out)
-    return {**_rounded_all(numbers), "threshold": row.threshold, "left_out": left_out}
+    threshold = None if row.threshold is None else calibration.shown(row.threshold)
+    return {**_rounded_all(numbers), "threshold": threshold, "left_out": left_out}
 
 
 def _separation(separation: Separation) -> dict[str, object]:

@@ -32,12 +32,12 @@ def why_not_calibrated(classifier: SavedClassifier, held_out: int) -> str | None
     if classifier.attributes.attribute_weight:
         return "attributes count, and a calibration is of the video alone; leave out --attribute-weight"
     if classifier.also:
-        return "labels without videos have no clips to calibrate with; leave out --also"
+        return "labels without videos have none to calibrate with; leave out --also"
     fewest = fewest_clips(PROMISE)
     if held_out < fewest:
         return (
-            f"{count(held_out, 'clip')} to test on, and a calibration needs {fewest}; add {fewest - held_out} more, or "
-            "run bike calibrate --classifier with others"
+            f"{count(held_out, 'test video')}, and a calibration needs {fewest}; add {fewest - held_out}, or run bike "
+            "calibrate --classifier with others"
         )
     return None
 

@@ -119,5 +119,7 @@ def test_what_no_calibration_holds_for_is_refused(tiny: Engine, data: Path, save
 
 def test_it_says_why_there_is_no_calibration(saved: bike.SavedClassifier) -> None:
     assert why_not_calibrated(saved, 19) is None
-    assert "12 clips to test on, and a calibration needs 19; add 7 more" in str(why_not_calibrated(saved, 12))
+    assert "12 test videos, and a calibration needs 19; add 7, or run bike calibrate" in str(
+        why_not_calibrated(saved, 12)
+    )
     assert "--also" in str(why_not_calibrated(replace(saved, also=("white ring",)), 40))
