@@ -94,7 +94,7 @@ class RejectionConfig(VideoConfig):
             problem, way_out = "has nothing to go by", "run bike calibrate and give its file with --calibration"
             if has_classifier:
                 problem = "the classifier was saved without a calibration"
-                way_out = "run bike calibrate --classifier and give its file with --calibration, or --none"
+                way_out = "run bike calibrate --classifier and give its file with --calibration, or use --none"
             else:
                 way_out += ", or give a cosine such as --reject 0.24"
             raise UsageError(f"--reject auto: {problem}; {way_out}", settings=("reject",))

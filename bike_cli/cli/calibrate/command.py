@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from bike_cli.cli.flags import Flags, Request, command, trained_defaults
 from bike_cli.cli.session import session, show_reading
 from bike_cli.cli.terminal.console import check_stdout, loading, print_usage
+from bike_cli.cli.terminal.signals import import_torch
 from bike_cli.cli.terminal.targets import (
     check_ending,
     check_not_media,
@@ -83,6 +84,7 @@ def configure(flags: Flags, request: CalibrateRequest) -> tuple[CalibrateConfig,
     if request.classifier is None:
         defaults = trained_defaults(CalibrateConfig)
         return resolve(CalibrateConfig, flags=flags, file=request.config, defaults=defaults), request
+    import_torch()
     from bike_cli.engine.heads.saved_classifier import load_classifier
 
     saved = load_classifier(request.classifier)
