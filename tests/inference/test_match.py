@@ -123,7 +123,9 @@ def test_one_label_may_be_judged_without_a_warning(biased: Engine, caplog: pytes
 
     assert caplog.messages == []
     assert isinstance(answer, Prediction)
-    assert answer.best.score == answer.best.match == pytest.approx(by_label(ask(biased, config()), "match")[LABELS[0]])
+    among_others = by_label(ask(biased, config()), "match")[LABELS[0]]
+    # Logits are float32, whose rounding depends on how many labels are multiplied at once.
+    assert answer.best.score == answer.best.match == pytest.approx(among_others, rel=1e-5)
 
 
 def test_a_model_without_a_bias_is_refused_before_a_video_is_read(tiny: Engine) -> None:
