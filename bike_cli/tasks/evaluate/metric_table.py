@@ -17,7 +17,7 @@ from bike_cli.tasks.evaluate.metrics import TOP, confusion, divided
 from bike_cli.tasks.evaluate.report import Metric
 from bike_cli.tasks.evaluate.statistics.bootstrap import each_once
 from bike_cli.tasks.evaluate.statistics.intervals import calibration_interval, loss_interval, mean_proportion_interval
-from bike_cli.tasks.evaluate.statistics.reliability import Confidences
+from bike_cli.tasks.evaluate.statistics.reliability import Confidences, LogLosses
 
 FEWEST_CALIBRATED = 20  # videos; of fewer, the intervals of the calibration error and of log loss are too narrow
 INFINITE = 700.0  # nats: the score of the true class is 0
@@ -97,7 +97,13 @@ def _has_probabilities(answers: Answers) -> bool:
 
 
 def _has_losses(answers: Answers) -> bool:
-    return _has_probabilities(answers) and answers.names_all and bool(answers.quality.log_losses.max() < INFINITE)
+    return (
+        _has_probabilities(answers) and answers.names_all and bool(answers.quality.log_losses.values.max() < INFINITE)
+    )
+
+
+def _loss_interval(losses: LogLosses) -> Metric:
+    return loss_interval(losses.values, losses.of_mistakes)
 
 
 def _has_scale(answers: Answers) -> bool:
@@ -211,9 +217,9 @@ METRICS = {
             "nll",
             "log loss",
             "mean of the negative logarithm of the score of the true class, in nats; smaller is better",
-            _mean_of(lambda answers: answers.quality.log_losses),
+            _mean_of(lambda answers: answers.quality.log_losses.values),
             applies=_has_losses,
-            interval=lambda answers: loss_interval(answers.quality.log_losses),
+            interval=lambda answers: _loss_interval(answers.quality.log_losses),
             has_test=False,
             smaller_is_better=True,
             unit="nats",
@@ -222,9 +228,9 @@ METRICS = {
             "nll_before",
             "log loss before",
             "the log loss without the scale of the calibration, in nats; smaller is better",
-            _mean_of(lambda answers: answers.quality.log_losses_before),
+            _mean_of(lambda answers: answers.quality.log_losses_before.values),
             applies=lambda answers: _has_losses(answers) and _has_scale(answers),
-            interval=lambda answers: loss_interval(answers.quality.log_losses_before),
+            interval=lambda answers: _loss_interval(answers.quality.log_losses_before),
             has_test=False,
             smaller_is_better=True,
             unit="nats",

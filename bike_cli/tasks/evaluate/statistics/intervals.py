@@ -90,20 +90,25 @@ def bootstrap_interval(value: float, resampled: Numbers, videos: int) -> Metric:
     return Metric(value, min(low, value), max(high, value))
 
 
-def loss_interval(losses: Numbers) -> Metric:
-    """Return the mean of losses of at least 0, with its interval, symmetric on the scale of logarithms.
+def loss_interval(losses: Numbers, of_mistakes: Numbers) -> Metric:
+    """Return the mean of losses of at least 0, with its interval, symmetric on the scale of logarithms or longer above.
 
-    The standard error of a mean is that of its resamples, so none are drawn.
+    The standard error of a mean is that of its resamples, so none are drawn. Of a model that is often certain and
+    seldom wrong, a sample may lack the few mistakes that make up most of the mean. So the upper end is at least what
+    the mean would be if the largest share of mistakes that may go unseen were added, at their average cost.
 
     Args:
         losses: [n], at least two.
+        of_mistakes: [n], what the loss of each video would be if its answer were wrong.
     """
     count, value = len(losses), float(losses.mean())
+    unseen = 1 - TAIL ** (1 / count)  # with a larger share, n videos without any are improbable
+    highest = value + unseen * float(of_mistakes.mean())
     if value == 0:
-        return Metric(0.0, 0.0, 0.0)
+        return Metric(0.0, 0.0, highest)
     error = float(losses.std(ddof=1)) / math.sqrt(count) / value
     margin = float(special.stdtrit(count - 1, 1 - TAIL)) * error
-    return Metric(value, value * math.exp(-margin), value * math.exp(margin))
+    return Metric(value, value * math.exp(-margin), max(highest, value * math.exp(margin)))
 
 
 def calibration_interval(value: float, *parts: tuple[Numbers, Numbers, NDArray[np.int64]]) -> Metric:

@@ -80,6 +80,19 @@ def _bin(place: int, values: NDArray[np.float64], correct: NDArray[np.bool_]) ->
 
 
 @dataclass(frozen=True, eq=False)
+class LogLosses:
+    """The negative logarithm of probabilities.
+
+    Args:
+        values: float64 [n], of the class of each video.
+        of_mistakes: float64 [n], of the second most probable class: what each video would cost if that was its class.
+    """
+
+    values: NDArray[np.float64]
+    of_mistakes: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class ProbabilityQuality:
     """What the metrics of probabilities are computed from; only with one label per video."""
 
@@ -115,12 +128,16 @@ class ProbabilityQuality:
         return Confidences(self.answers.table.right[self.answers.known], self.answers.hits, self.answers.known), none
 
     @cached_property
-    def log_losses(self) -> NDArray[np.float64]:
-        """The negative logarithm of the probability of each known video's class, [n]; only if `names_all`."""
-        scale = 1.0 if self.answers.table.scale is None else self.answers.table.scale
-        return log_loss(scale * self.answers.table.logits[self.answers.known], self.answers.truth)
+    def log_losses(self) -> LogLosses:
+        """The log loss of each known video; only if `names_all`."""
+        return self._log_losses(1.0 if self.answers.table.scale is None else self.answers.table.scale)
 
     @cached_property
-    def log_losses_before(self) -> NDArray[np.float64]:
-        """The same without the scale of the calibration, [n]."""
-        return log_loss(self.answers.table.logits[self.answers.known], self.answers.truth)
+    def log_losses_before(self) -> LogLosses:
+        """The same without the scale of the calibration."""
+        return self._log_losses(1.0)
+
+    def _log_losses(self, scale: float) -> LogLosses:
+        logits = scale * self.answers.table.logits[self.answers.known]
+        likeliest = np.argpartition(logits, -2, axis=1)[:, -2] if logits.shape[1] > 1 else self.answers.truth
+        return LogLosses(log_loss(logits, self.answers.truth), log_loss(logits, likeliest))
