@@ -19,11 +19,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.polar_films import Film, films_of
-from benchmarks.rejection import PLAIN, PROMISE, A, C, Case, E, rendered_to
+from benchmarks.rejection import PLAIN, PROMISE, A, C, Case, E, auroc, rendered_to
 from bike_cli.config import FewshotConfig, SamplingConfig, SpottingConfig
 from bike_cli.data.labelled.eval_sets import NONE
 from bike_cli.engine.calibration.calibration import Calibration
-from bike_cli.engine.calibration.quality import auroc
 from bike_cli.engine.engine import Engine, load
 from bike_cli.engine.heads.few_shot import Views, as_views, linear_probe, prototypes
 from bike_cli.engine.heads.shot_distances import fit_distances, knows_classes

@@ -166,8 +166,8 @@ def _print_usage(report: Report, save: Path, learned: SavedClassifier | Checkpoi
 
     if not isinstance(learned, SavedClassifier):
         return
-    problem = why_not_calibrated(learned, len(report.draws[0].test))
     if learned.calibration is None:
+        problem = why_not_calibrated(learned, len(report.draws[0].test))
         print_usage(f"{save}: has no calibration for --reject auto: {problem}")
     else:
         clips, promise = count(len(learned.calibration.values), "test video"), percent(learned.calibration.promise)

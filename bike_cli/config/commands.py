@@ -55,7 +55,7 @@ class VideoConfig:
 
 @dataclass(frozen=True)
 class RejectionConfig(VideoConfig):
-    """When a video is answered with none of the labels: what commands that reject videos share."""
+    """When to answer that a video shows none of the labels; shared by the commands that do."""
 
     reject: str = flag(
         "--reject",
@@ -63,8 +63,8 @@ class RejectionConfig(VideoConfig):
         panel=TEXTS,
         affects="scores",
         metavar="auto|COSINE|off",
-        help="When to answer none of these: auto, where the best label fits worse than the calibration allows, that of "
-        "--calibration or of the classifier; or where its cosine is below a number, such as 0.24.",
+        help="When to answer none of these: auto, if the best label fits worse than --calibration (or the calibration "
+        "in the classifier) allows; or if its cosine is below a number, such as 0.24.",
     )
     promise: float | None = flag(
         "--promise",
@@ -87,8 +87,8 @@ class RejectionConfig(VideoConfig):
         """Raise UsageError for a `reject` without a basis, and for a promise without `reject` auto.
 
         Args:
-            has_calibration: whether there is one, also in the classifier.
-            has_classifier: whether a saved classifier decides, of which no cosine is known to be too low.
+            has_calibration: whether there is a calibration, in a file or in the classifier.
+            has_classifier: whether a saved classifier decides; a threshold on cosines means nothing to it.
         """
         if self.reject == "auto" and not has_calibration:
             problem, way_out = "has nothing to go by", "run bike calibrate and give its file with --calibration"

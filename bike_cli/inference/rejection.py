@@ -71,7 +71,7 @@ def make_rejector(
     """Return what rejects videos, or None if nothing was asked for.
 
     Args:
-        calibration: None: with `reject` auto, that of the classifier.
+        calibration: None: `reject` auto uses the calibration in the classifier.
         descriptions: of labels and phrases, those that count.
         has_attributes: whether attributes count.
         saved: the classifier that decides; None: cosines do.
@@ -105,7 +105,7 @@ def make_rejector(
 
 
 def check_calibrated(saved: SavedClassifier, calibration: Calibration, labels: Sequence[str]) -> None:
-    """Raise UsageError if a calibration does not suit a classifier, or labels that it learned from videos."""
+    """Raise UsageError if a calibration does not suit a classifier, or if some labels were not learned from videos."""
     if calibration.measure != saved.measure:
         problem = f"is of the {calibration.measure}, and the classifier goes by the {saved.measure}"
         raise UsageError(f"calibration: {problem}; run bike calibrate --classifier", settings=("calibration",))

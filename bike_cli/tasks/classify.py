@@ -58,8 +58,8 @@ def classify(
         none: phrases for what fits none of the labels. They compete with the labels; a video that one of them fits best
             is rejected.
         calibration: what `read_calibration` returns. Scores become probabilities, and answers say how well the video
-            fits. With `config.reject` auto it also decides which videos are rejected. None: with `config.reject` auto,
-            the calibration in the classifier.
+            fits. With `config.reject` auto it also decides which videos are rejected. None: `config.reject` auto
+            uses the calibration in the classifier.
         releases_text: free the memory of text towers that are not needed once the labels are encoded; `engine` can then
             encode no other texts.
     Raises:

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bike_cli.cli.flags import Flags, Request, command, trained_defaults
+from bike_cli.cli.flags import Flags, Request, command
 from bike_cli.cli.session import session, show_reading
 from bike_cli.cli.terminal.console import check_stdout, loading, print_usage
-from bike_cli.cli.terminal.signals import import_torch
 from bike_cli.cli.terminal.targets import (
     check_ending,
     check_not_media,
@@ -18,11 +17,10 @@ from bike_cli.cli.terminal.targets import (
     check_videos,
     warn_of_replacement,
 )
-from bike_cli.cli.videos.request import check_model
+from bike_cli.cli.videos.request import check_model, resolve_with_classifier
 from bike_cli.config import CalibrateConfig, Flag, flag
 from bike_cli.config.fields import DATA, OUTPUT
 from bike_cli.errors import ExitCode
-from bike_cli.settings import resolve
 from bike_cli.wording import count, percent
 
 if TYPE_CHECKING:
@@ -81,14 +79,7 @@ class CalibrateRequest(Request):
 
 def configure(flags: Flags, request: CalibrateRequest) -> tuple[CalibrateConfig, CalibrateRequest]:
     """Return the configuration, whose defaults are those of a classifier or trained model, and the request with it."""
-    if request.classifier is None:
-        defaults = trained_defaults(CalibrateConfig)
-        return resolve(CalibrateConfig, flags=flags, file=request.config, defaults=defaults), request
-    import_torch()
-    from bike_cli.engine.heads.saved_classifier import load_classifier
-
-    saved = load_classifier(request.classifier)
-    config = resolve(CalibrateConfig, flags=flags, file=request.config, defaults=saved.settings)
+    config, saved = resolve_with_classifier(CalibrateConfig, flags, request)
     return config, replace(request, saved=saved)
 
 

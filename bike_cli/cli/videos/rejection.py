@@ -24,7 +24,7 @@ class RejectionRule:
     Args:
         reject: as in `RejectionConfig`.
         phrases: what else may be seen.
-        calibration: that of a file or, for `reject` auto, of the classifier; None: there is none.
+        calibration: from `--calibration` or, with `reject` auto, from the classifier; None: there is none there.
         digest: of the calibration.
         descriptions: of the phrases, by phrase.
     """
@@ -55,7 +55,7 @@ def rule_of(
     """Return the rule of a run.
 
     Args:
-        calibration: file that `bike calibrate` wrote; None: for `reject` auto, that in the classifier counts.
+        calibration: file that `bike calibrate` wrote; None: `reject` auto uses the calibration in the classifier.
         none: phrases, as `--none` gives them.
         none_from: file of more phrases.
         saved: the classifier that decides; None: cosines do.

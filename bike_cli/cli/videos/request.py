@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from bike_cli.cli.flags import Flags, Request, trained_defaults
 from bike_cli.cli.terminal.signals import import_torch
 from bike_cli.cli.videos.sources import Inputs
-from bike_cli.config import ClassifyConfig, SpotConfig, TrainingRecord, flag
+from bike_cli.config import CalibrateConfig, ClassifyConfig, SpotConfig, TrainingRecord, flag
 from bike_cli.config.fields import DATA, OUTPUT, TEXTS
 from bike_cli.errors import UsageError
 from bike_cli.settings import resolve
@@ -18,7 +18,7 @@ from bike_cli.settings import resolve
 if TYPE_CHECKING:
     from bike_cli.engine.heads.saved_classifier import SavedClassifier
 
-Config = TypeVar("Config", ClassifyConfig, SpotConfig)
+Config = TypeVar("Config", ClassifyConfig, SpotConfig, CalibrateConfig)
 Asked = TypeVar("Asked", bound="VideosRequest")
 
 
@@ -107,23 +107,35 @@ def configure(
     Args:
         ignored: settings of a classifier that are no defaults of this command.
     """
-    if request.classifier is None:
-        from bike_cli.engine.models.training_records import training_of
+    from bike_cli.engine.models.training_records import training_of
 
-        config = resolve(
-            config_type, flags=flags, file=request.config, defaults=trained_defaults(config_type, ignored=ignored)
-        )
-        return config, replace(request, training=training_of(config.engine.model))
+    config, saved = resolve_with_classifier(config_type, flags, request, ignored=ignored)
+    return config, replace(request, saved=saved, training=None if saved else training_of(config.engine.model))
+
+
+def resolve_with_classifier(
+    config_type: type[Config], flags: Flags, request: _ClassifierRequest, *, ignored: Collection[str] = ()
+) -> tuple[Config, SavedClassifier | None]:
+    """Return the configuration, whose defaults are those of a classifier or trained model, and the classifier.
+
+    Args:
+        ignored: settings of a classifier or a training that are no defaults of this command.
+    """
+    if request.classifier is None:
+        defaults = trained_defaults(config_type, ignored=ignored)
+        return resolve(config_type, flags=flags, file=request.config, defaults=defaults), None
     import_torch()
     from bike_cli.engine.heads.saved_classifier import load_classifier
 
     saved = load_classifier(request.classifier)
-    defaults = {name: value for name, value in saved.settings.items() if name not in ignored}
-    config = resolve(config_type, flags=flags, file=request.config, defaults=defaults)
-    return config, replace(request, saved=saved)
+    settings = {name: value for name, value in saved.settings.items() if name not in ignored}
+    return resolve(config_type, flags=flags, file=request.config, defaults=settings), saved
 
 
 class _ClassifierRequest(Protocol):
+    @property
+    def config(self) -> Path | None: ...
+
     @property
     def classifier(self) -> Path | None: ...
 

@@ -1,8 +1,7 @@
-"""How well probabilities and scores do: calibration error, log loss, and how far known and unknown clips are apart."""
+"""How well probabilities and thresholds do: calibration error, log loss, and predictions for clips left out."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -14,7 +13,6 @@ from bike_cli.engine.calibration.calibration import rejected_ranks
 BINS = 15
 LEAVE_ONE_OUT = 100  # clips up to which each is predicted from all others; beyond, each tenth is from the other nine
 FOLDS = 10
-KEPT = 0.95  # share of known clips that FPR95 keeps
 
 Fitted = TypeVar("Fitted")
 
@@ -42,20 +40,6 @@ def log_loss(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[n
     best = logits.max(axis=1)
     whole = best + np.log(np.exp(logits - best[:, None]).sum(axis=1))
     return np.asarray(whole - logits[np.arange(len(truth)), truth])
-
-
-def auroc(known: NDArray[np.float64], unknown: NDArray[np.float64]) -> float:
-    """Return the probability that a known clip has a higher score than an unknown one; half of it where equal."""
-    levels = np.sort(unknown)
-    below, through = np.searchsorted(levels, known, side="left"), np.searchsorted(levels, known, side="right")
-    return float((below + through).mean() / 2 / len(levels))
-
-
-def fpr95(known: NDArray[np.float64], unknown: NDArray[np.float64]) -> float:
-    """Return the share of unknown clips that are kept by the highest threshold that keeps 95 % of the known."""
-    kept = math.ceil(KEPT * len(known) - 1e-9)  # the product may lie just above a whole number
-    threshold = np.sort(known)[len(known) - kept]
-    return float((unknown >= threshold).mean())
 
 
 def rejected_by_others(values: NDArray[np.float64], promise: float) -> NDArray[np.bool_]:

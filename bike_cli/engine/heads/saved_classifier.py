@@ -63,7 +63,7 @@ class SavedClassifier:
         description_use: how they were used.
         measure: what tells whether a video shows none of the classes; the logit if the file is of an earlier bike.
         distances: to the shots, if they are the measure.
-        calibration: what clips that it was not fitted to say about the measure; None: there were too few.
+        calibration: of the measure, by clips that it was not fitted to; None: there were too few.
     """
 
     labels: tuple[str, ...]

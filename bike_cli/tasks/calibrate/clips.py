@@ -86,9 +86,8 @@ class CalibrationClips:
         self.samples = _drawn(samples)
         check_promise(self.config.promise, min(self.available, MOST_VALUES))
         without_attributes = replace(self.config, attributes=AttributeConfig(attributes="off"))
-        described = {k: v for k, v in self.eval_set.descriptions.items() if k in set(self.labels)}
-        if self.saved is not None:
-            described = {}  # it has its own
+        descriptions = self.eval_set.descriptions if self.saved is None else {}  # a classifier has its own
+        described = {k: v for k, v in descriptions.items() if k in set(self.labels)}
         self.classifier = prepare(self.engine, self.labels, without_attributes, self.saved, descriptions=described)
         self.failures: dict[int, Failure] = {}
         self.learned: list[int] = []  # places of clips that the classifier was fitted to

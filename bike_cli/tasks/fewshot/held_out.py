@@ -1,4 +1,4 @@
-"""The calibration that a saved classifier brings: what the test videos, from which it did not learn, say about it."""
+"""The calibration of a saved classifier, by the test videos, from which it did not learn."""
 
 from __future__ import annotations
 

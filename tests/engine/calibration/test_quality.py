@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score, roc_curve
 
-from bike_cli.engine.calibration.quality import auroc, calibration_error, cross_fitted, fpr95, rejected_by_others
+from bike_cli.engine.calibration.quality import calibration_error, cross_fitted, rejected_by_others
 
 LEVELS = st.integers(0, 8).map(lambda level: level / 8)  # with ties
 
@@ -42,16 +41,6 @@ def test_a_weight_is_a_number_of_clips(answers: list[tuple[float, bool, int]]) -
 
     expected = calibration_error(np.repeat(chances, weights), np.repeat(correct, weights))
     assert calibration_error(chances, correct, weights) == pytest.approx(expected, abs=1e-12)
-
-
-@pytest.mark.slow
-@given(st.lists(LEVELS, min_size=1, max_size=40), st.lists(LEVELS, min_size=1, max_size=40))
-def test_auroc_and_fpr95_are_those_of_scikit_learn(known: list[float], unknown: list[float]) -> None:
-    truth = [1] * len(known) + [0] * len(unknown)
-    false, true, _ = roc_curve(truth, known + unknown, drop_intermediate=False)
-
-    assert auroc(np.array(known), np.array(unknown)) == pytest.approx(roc_auc_score(truth, known + unknown))
-    assert fpr95(np.array(known), np.array(unknown)) == pytest.approx(false[true >= 0.95 - 1e-12].min())
 
 
 @given(
