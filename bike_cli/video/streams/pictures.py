@@ -90,7 +90,7 @@ class DamagedPictures:
         Args:
             spared: packets that are decoded even if no other frame depends on them; None: all.
         Raises:
-            UnpredictableFileError: the packets do not predict the pictures.
+            UnpredictableFileError: the packets do not predict the pictures, or not those that are lost.
         """
         # After damage, decoders can output pictures in another order.
         waiting: list[tuple[int, int, av.VideoFrame]] = []  # a heap of positions, numbers and pictures
@@ -115,13 +115,20 @@ class DamagedPictures:
     def lose(self, position: int) -> None:
         """Accept that a wanted picture did not come."""
 
+    def _lose(self, pts: int) -> None:
+        """Note that the frame at a time is lost, and raise UnpredictableFileError if none was predicted there."""
+        times = self._table.shown_pts
+        position = int(np.searchsorted(times, pts))
+        if 0 < position < len(times) and times[position] != pts:
+            raise UnpredictableFileError("a packet that seemed to contain no frame cannot be decoded")
+        self._lost.add(position)
+
     def _decoded(self, run: Run, spared: NDArray[np.int64] | None) -> Iterator[tuple[int, av.VideoFrame]]:
         """Yield pictures without errors, as they come."""
         for decoded in self._decoder.decode(run, spared=spared):
             if decoded.error is not None:
                 self._have_errors = True
-                lost = np.searchsorted(self._table.shown_pts, self._table.pts[decoded.packet])
-                self._lost.add(int(lost))
+                self._lose(int(self._table.pts[decoded.packet]))
             for picture in decoded.pictures:
                 self._have_errors |= picture.is_corrupt
                 try:

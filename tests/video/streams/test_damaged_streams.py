@@ -118,6 +118,21 @@ def test_changed_bytes_leave_bins_missing_and_all_others_right(tmp_path: Path, n
     check(film, rates=(7.3, 60))
 
 
+@pytest.mark.parametrize(("name", "end_of_stream"), [("h264.mp4", 11), ("hevc.mp4", 37 << 1)])
+@pytest.mark.parametrize("number", [2, 20])
+def test_a_packet_that_no_longer_seems_to_contain_a_frame_leaves_bins_missing(
+    tmp_path: Path, name: str, end_of_stream: int, number: int
+) -> None:
+    film = FILMS[name](tmp_path / name)
+    content, (at, _) = bytearray(film.read_bytes()), packet_places(film)[number]
+    content[at : at + 5] = *b"\xff\xff\xff\xff", end_of_stream  # length and type of its first part
+    film.write_bytes(content)
+
+    found = check(film, rates=(25, 60))
+
+    assert len(found.end.missing) > 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_many_changed_bytes_leave_nearly_all_frames_as_a_plain_decode_has_them(tmp_path: Path, name: str) -> None:
