@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import functools
 import logging
 import os
 import re
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from bike_cli.config import (
     Affects,
@@ -57,10 +58,15 @@ class UnknownKeyError(ConfigError):
         self.file, self.key = file, key
 
 
+@functools.cache  # annotations are strings, and each is compiled anew
+def _type_hints(config: Any) -> dict[str, Any]:  # noqa: ANN401 - a dataclass
+    return typing.get_type_hints(config)
+
+
 def leaves(config: type[Config]) -> dict[str, object]:
     """Return the type of every field that holds a value, by name; sections are flattened."""
     types_by_name: dict[str, object] = {}
-    for name, hint in typing.get_type_hints(config).items():
+    for name, hint in _type_hints(config).items():
         types_by_name |= leaves(hint) if dataclasses.is_dataclass(hint) else {name: hint}  # type: ignore[arg-type]
     return types_by_name
 
@@ -100,7 +106,7 @@ def settings_affecting(config: object, *effects: Affects) -> dict[str, SettingVa
 
 def build(config: type[Config], values: Mapping[str, object]) -> Config:
     """Return a config with these values; all other fields keep their defaults."""
-    hints = typing.get_type_hints(config)
+    hints = _type_hints(config)
     arguments: dict[str, object] = {}
     for f in dataclasses.fields(config):  # type: ignore[arg-type]
         if dataclasses.is_dataclass(hints[f.name]):

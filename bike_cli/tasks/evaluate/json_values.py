@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import types
@@ -105,8 +106,11 @@ def decode(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401
     return {key: decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
 
 
+_type_hints = functools.cache(typing.get_type_hints)
+
+
 def _decoded_dataclass(kind: Any, document: dict[str, Any], where: str) -> Any:  # noqa: ANN401
-    hints, values = typing.get_type_hints(kind), {}
+    hints, values = _type_hints(kind), {}
     for part in fields(kind):
         place = f"{where}.{key_of(part)}".removeprefix(".").removeprefix("manifest.")
         if key_of(part) in document:
