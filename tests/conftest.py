@@ -1,6 +1,8 @@
 """The bundled model and clips to run on: what tests of several layers need."""
 
 import functools
+import gc
+import itertools
 import os
 import signal
 import sys
@@ -9,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
+import pebble
 import pytest
 import torch
 import typer.main
@@ -19,6 +22,8 @@ from bike_cli.engine.engine import Engine, load
 
 # The models of the tests are small: a second thread gains nothing, and waits long where others use the core.
 torch.set_num_threads(1)
+# Thousands of pools are closed, and each waits for threads that sleep as long as this.
+pebble.CONSTS.sleep_unit = 0.02
 # No test depends on the time it takes: machines are busy at times.
 hypothesis.settings.register_profile("bike", deadline=None)
 hypothesis.settings.load_profile("bike")
@@ -30,6 +35,17 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from going through libraries and 10,000 tests again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Let all be collected at the end: some libraries print what is left."""
+    gc.unfreeze()
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -74,9 +90,16 @@ def _what_is_always_the_same_is_built_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("caches")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _a_cache_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+def _a_cache_of_its_own(monkeypatch: pytest.MonkeyPatch, _caches: Iterator[Path]) -> None:
+    # A mktemp() for each test would look through the folders of all tests before it.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(next(_caches)))
 
 
 @pytest.fixture(autouse=True)

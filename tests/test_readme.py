@@ -258,6 +258,7 @@ def test_the_first_program_runs(checkout: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow  # over a second of a core
 @pytest.mark.parametrize("program", parameters(OTHER_PROGRAMS, slow={"fewshot.md", "spot.md"}))
 def test_a_program_runs(program: Block, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(checkout)
@@ -297,6 +298,7 @@ def test_the_documented_columns_are_those_of_the_csv(monkeypatch: pytest.MonkeyP
     assert done.stdout.splitlines()[0] == documented
 
 
+@pytest.mark.slow  # over a second of a core
 @pytest.mark.parametrize(
     ("page", "flags"),
     [

@@ -141,6 +141,7 @@ def test_intervals_of_few_test_videos_stay_within_the_possible_values(data: Path
     assert all(-100 <= end <= 100 for end in ends)
 
 
+@pytest.mark.slow  # over a second of a core
 def test_enough_test_videos_carry_none(data: Path, own: Path, tmp_path: Path) -> None:
     test = tmp_path / "test"
     for name in (folder.name for folder in data.iterdir()):
@@ -178,6 +179,7 @@ def test_a_terminal_sees_progress_and_quiet_the_tables_alone(data: Path, tmp_pat
     assert quiet.stderr == ""
 
 
+@pytest.mark.slow  # over a second of a core
 def test_the_same_command_gives_the_same_bytes_but_for_the_seconds(data: Path, tmp_path: Path) -> None:
     def written(name: str, *flags: object) -> str:
         assert fewshot(data, "--shots", "1,2", "-o", tmp_path / name, *flags).exit_code == ExitCode.DONE

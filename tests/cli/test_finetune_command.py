@@ -48,7 +48,9 @@ read_once = functools.cache(inspect.unwrap(engines.load))
 
 def loaded(*arguments: object, **options: object) -> engines.Engine:
     """Return a model as it is on disk: runs train theirs in place."""
-    return copy.deepcopy(read_once(*arguments, **options))
+    engine = read_once(*arguments, **options)
+    tokenizer = engine.encoder.tokenizer  # never changes, and is most of the work
+    return copy.deepcopy(engine, {id(tokenizer): tokenizer})
 
 
 def sketched(folder: Path) -> Path:
@@ -176,6 +178,7 @@ def unfinished(stopped: tuple[Path, Ran], out: Path) -> Path:
 # -- a run --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # over a second of a core
 def test_stdout_gets_the_results_and_stderr_nothing(whole: tuple[Path, Ran]) -> None:
     folder, ran = whole
     report = report_of(folder)
@@ -327,6 +330,7 @@ def test_a_folder_of_version_0_1_needs_its_labels(whole: tuple[Path, Ran], data:
     assert given.records[0]["frames"] == 8
 
 
+@pytest.mark.slow  # over a second of a core
 def test_the_batches_of_the_recipe_are_a_warning_where_they_leave_few_steps(data: Path, tmp_path: Path) -> None:
     settings = tuple(word for word in SMALL if word not in ("--batch-size", "4"))
 
@@ -352,6 +356,7 @@ def test_few_validation_videos_carry_a_caution(data: Path, tmp_path: Path, each:
     assert ("caution" in text) == is_cautioned
 
 
+@pytest.mark.slow  # over a second of a core
 def test_labels_of_the_training_are_known_whatever_their_words(data: Path, tmp_path: Path) -> None:
     for old, new in zip(sorted(SHOWN), ("wobbling", "zigzagging", "juggling"), strict=True):
         shutil.copytree(data / old, tmp_path / "data" / new)
@@ -386,6 +391,7 @@ def test_without_matplotlib_there_is_a_warning_and_no_picture(
     assert there(out) == RUN - {"training.png"}
 
 
+@pytest.mark.slow  # over a second of a core
 def test_a_picture_that_cannot_be_written_costs_no_results(data: Path, out: Path) -> None:
     (out / "training.png").mkdir(parents=True)
 
@@ -419,6 +425,7 @@ def test_quiet_leaves_the_results(own: Path, out: Path) -> None:
     assert "fine-tuned" in ran.stdout
 
 
+@pytest.mark.slow  # over a second of a core
 def test_names_never_steer_the_terminal(own: Path, tmp_path: Path) -> None:
     for name, hostile in {"red_ring": "[bold]$a_{b$ \\frac", "green_star": "=1+1", "blue_heart": "turn left"}.items():
         (own / name).rename(own / hostile)
@@ -472,6 +479,7 @@ def multi_label(data: Path, tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow  # over a second of a core
 def test_videos_may_have_several_labels(data: Path, tmp_path: Path, out: Path) -> None:
     ran = finetune(multi_label(data, tmp_path), "--save", out, *FAST, "--multi-label", "--branch", "both")
 
@@ -499,6 +507,7 @@ def sides(data: Path, tmp_path: Path) -> Path:
     return tmp_path / "sides"
 
 
+@pytest.mark.slow  # over a second of a core
 def test_the_test_side_is_not_used(sides: Path, out: Path) -> None:
     ran = finetune(sides, "--save", out, *FAST, run=functools.partial(bike_on_terminal, columns=200))
 
@@ -515,6 +524,7 @@ def test_val_frac_is_refused_with_a_validation_side(sides: Path, out: Path) -> N
     )
 
 
+@pytest.mark.slow  # over a second of a core
 def test_wise_ft_shows_both(data: Path, out: Path) -> None:
     ran = finetune(data, "--save", out, *FAST, "--wise-ft", "0.5")
 
@@ -523,6 +533,7 @@ def test_wise_ft_shows_both(data: Path, out: Path) -> None:
     assert there(out) == RUN | {"fine_tuned"}
 
 
+@pytest.mark.slow  # over a second of a core
 def test_training_ends_early_where_nothing_gets_better(data: Path, out: Path) -> None:
     ran = finetune(data, "--save", out, *FAST, "--epochs", "9", "--early-stop", "1", "--lr", "1e-12")
 
@@ -566,6 +577,7 @@ def test_the_error_says_how_to_install_tensorboard(data: Path, out: Path, monkey
     assert not out.exists()
 
 
+@pytest.mark.slow  # over a second of a core
 def test_tensorboard_gets_the_values_of_the_log(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorded: list[tuple[str, object, object]] = []
 
@@ -697,6 +709,7 @@ def test_a_dry_run_checks_the_folder(data: Path, out: Path, content: str, place:
     assert there(out) == {content}
 
 
+@pytest.mark.slow  # over a second of a core
 def test_a_dry_run_refuses_the_folder_of_a_run_that_is_under_way(data: Path, unfinished: Path) -> None:
     lock = acquire_lock(unfinished / ".lock", timeout_s=0)
     assert lock is not None
@@ -727,6 +740,7 @@ def test_a_bad_clip_is_named_once_counted_and_never_replaced(own: Path, data: Pa
     assert [sum(one["videos"] for one in steps[i : i + 3]) for i in range(0, len(steps), 3)] == [11] * (len(steps) // 3)  # type: ignore[misc]
 
 
+@pytest.mark.slow  # over a second of a core
 def test_a_bad_validation_clip_is_named_once_and_counted(own: Path, data: Path, out: Path) -> None:
     cut(own / "red_ring" / "1.mp4")
 
@@ -739,6 +753,7 @@ def test_a_bad_validation_clip_is_named_once_and_counted(own: Path, data: Path, 
     assert report_of(out)["failures"] == 1
 
 
+@pytest.mark.slow  # over a second of a core
 def test_a_class_may_have_no_readable_video(own: Path, data: Path, out: Path) -> None:
     cut(*(own / "red_ring").iterdir())
 
@@ -878,6 +893,7 @@ def test_the_terminal_shows_that_the_run_stops(data: Path, out: Path) -> None:
     assert "stopping after this step, with a checkpoint; a second signal stops at once" in ran.stderr
 
 
+@pytest.mark.slow  # over a second of a core
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -953,6 +969,7 @@ def halve(checkpoint: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
+@pytest.mark.slow  # over a second of a core
 def test_a_damaged_checkpoint_is_a_warning_and_the_one_before_is_used(
     unfinished: Path, data: Path, whole: tuple[Path, Ran]
 ) -> None:
@@ -1090,6 +1107,7 @@ def test_the_report_is_also_written_to_a_file(data: Path, out: Path, tmp_path: P
     assert there(out) == RUN
 
 
+@pytest.mark.slow  # over a second of a core
 @pytest.mark.parametrize("name", ["run", "run.2026"])
 def test_a_folder_after_output_is_still_that_of_the_model(data: Path, tmp_path: Path, name: str) -> None:
     ran = finetune(data, "-o", tmp_path / name, *FAST)
@@ -1101,6 +1119,7 @@ def test_a_folder_after_output_is_still_that_of_the_model(data: Path, tmp_path: 
     )
 
 
+@pytest.mark.slow  # over a second of a core
 def test_a_run_in_a_folder_named_like_a_file_is_still_found(unfinished: Path, data: Path, tmp_path: Path) -> None:
     folder = unfinished.rename(tmp_path / "run.json")
 

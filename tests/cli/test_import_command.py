@@ -72,6 +72,7 @@ def test_the_model_is_used_with_its_own_settings(
         assert record["saliency"] == pytest.approx([1 / frames] * frames, abs=1e-4)
 
 
+@pytest.mark.slow  # over a second of a core
 def test_features_of_other_frames_are_not_taken_from_the_cache(files: Path, tmp_path: Path, clips: Path) -> None:
     bike("import", files / "openvclip.pth", tmp_path / "mine")
 

@@ -64,6 +64,7 @@ def test_a_word_outside_the_grammar_is_the_unknown_token(grammar: Grammar) -> No
     assert strange[2] == 0
 
 
+@pytest.mark.slow  # over a second of a core
 def test_the_words_marked_in_a_caption_are_the_label(grammar: Grammar) -> None:
     says = torch.full((200, 5), UNNAMED)
     says[:, 0], says[:, 1] = SHAPES.index("star"), COLOURS.index("red")

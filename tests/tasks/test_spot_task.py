@@ -135,6 +135,7 @@ def test_a_second_run_decodes_nothing_and_is_the_same_to_the_bit(tiny: Engine, m
     assert other.segments[0].label == "blue circle"
 
 
+@pytest.mark.slow  # over a second of a core
 @pytest.mark.parametrize("change", [{"fps": 2.0}, {"draft": True}])
 def test_features_of_other_frames_are_not_mixed(tiny: Engine, match: Path, change: dict[str, object]) -> None:
     spotted(tiny, match)

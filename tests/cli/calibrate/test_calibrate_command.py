@@ -66,6 +66,7 @@ def output(ran: Ran, code: ExitCode = ExitCode.USAGE) -> str:
     return message.removeprefix("error: ")
 
 
+@pytest.mark.slow  # over a second of a core
 def test_the_saved_scores_are_the_cosines_of_the_winners(data: Path, tmp_path: Path, tiny: Engine) -> None:
     ran = calibrate(data, "--save", tmp_path / "cal.json")
 

@@ -693,6 +693,7 @@ def test_what_cannot_work_is_reported_before_a_model_is_loaded(
     assert ran.stderr.count("\n") == 1
 
 
+@pytest.mark.slow  # over a second of a core
 @pytest.mark.parametrize("columns", slow_but([80], [80, 100]))
 def test_a_model_folder_is_named_without_its_path_and_nothing_is_broken_without_need(
     data: Path, tmp_path: Path, columns: int

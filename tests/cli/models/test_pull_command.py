@@ -173,6 +173,7 @@ def test_long_downloads_print_a_line_now_and_then(server: Hub, monkeypatch: pyte
     assert 5 <= len(shares) <= 10
 
 
+@pytest.mark.slow  # over a second of a core
 @pytest.mark.parametrize("name", [f"{ARCH},{TAG}", "base"])
 def test_a_folder_works_on_another_machine(
     name: str, server: Hub, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -360,6 +361,7 @@ def test_every_command_says_how_to_get_the_weights(command: str, server: Hub, cl
     assert "bike models pull base --to DIR" in ran.stderr
 
 
+@pytest.mark.slow  # over a second of a core
 @pytest.mark.parametrize("name", ["base", "siglip2"])
 def test_without_a_network_a_short_name_says_so_before_torch_is_imported(
     name: str, clips: Path, tmp_path: Path

@@ -118,6 +118,7 @@ def test_a_run_is_resumed(films: Path, tmp_path: Path) -> None:
     assert "was made with other labels or settings, which change segments" in other.stderr
 
 
+@pytest.mark.slow  # over a second of a core
 def test_other_weights_of_the_same_name_are_refused(films: Path, tmp_path: Path) -> None:
     found = tmp_path / "found.jsonl"
     first, other = write_tiny(tmp_path / "first"), write_tiny(tmp_path / "other", scale=1.5)

@@ -38,6 +38,7 @@ def test_help_tables_and_errors_have_no_escape_codes(arguments: tuple[str, ...],
     assert "\x1b" not in ran.stdout
 
 
+@pytest.mark.slow  # over a second of a core
 def test_a_terminal_with_colours_gets_them() -> None:
     assert STYLE.search(bike_on_pseudo_terminal("--help").stdout)
     assert STYLE.search(bike_on_pseudo_terminal("plot").stdout)

@@ -80,6 +80,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.slow  # over a second of a core
 @pytest.mark.usefixtures("short_interval")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_that_reads_videos_prints_lines_on_request(data: Path, command: str) -> None:
@@ -91,6 +92,7 @@ def test_each_command_that_reads_videos_prints_lines_on_request(data: Path, comm
     assert "progress" not in unasked.stderr + quiet.stderr + asked.stdout
 
 
+@pytest.mark.slow  # over a second of a core
 @pytest.mark.usefixtures("short_interval")
 def test_training_prints_steps(data: Path, tmp_path: Path) -> None:
     flags = ("--epochs", "2", "--batch-size", "2", "--frames", "2", "--workers", "1")

@@ -100,6 +100,7 @@ def interrupted(clips: Path) -> Interrupted:
         return Interrupted(process.wait(timeout=60), (first + rest).decode(), errors.decode())
 
 
+@pytest.mark.slow  # over a second of a core
 def test_an_answer_comes_while_the_next_path_is_awaited(interrupted: Interrupted) -> None:
     assert '"label": "red square"' in interrupted.stdout
 

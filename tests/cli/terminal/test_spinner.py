@@ -56,6 +56,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.slow  # over a second of a core
 @pytest.mark.parametrize("columns", slow_but([80], [80, 200]))
 @pytest.mark.parametrize("command", COMMANDS)
 def test_warnings_and_spinners_do_not_collide(data: Path, tmp_path: Path, command: str, columns: int) -> None:

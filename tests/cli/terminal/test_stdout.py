@@ -76,6 +76,7 @@ def noisy(clips: Path) -> subprocess.CompletedProcess[str]:
     return noisily(clips, "-L", "red square,blue circle")
 
 
+@pytest.mark.slow  # over a second of a core
 def test_what_libraries_print_never_lands_between_records(noisy: subprocess.CompletedProcess[str]) -> None:
     assert noisy.returncode == 0, noisy.stderr
     assert [json.loads(line)["status"] for line in noisy.stdout.splitlines()] == ["ok"] * 3

@@ -134,6 +134,7 @@ def test_every_crop_is_an_official_one(mode: ResizeMode, width: int, height: int
     assert all(left >= 0 and left + w <= across and top >= 0 and top + h <= down for left, top, w, h in seen)
 
 
+@pytest.mark.slow  # over a second of a core
 def test_every_official_crop_is_drawn_about_equally_often() -> None:
     clips, frames = 1500, noise(80, 60)
 

@@ -457,6 +457,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow  # over a second of a core
 @pytest.mark.parametrize(("way", "method"), [*((way, "probe") for way in WAYS), ("plain", "tip"), ("mean", "tip")])
 def test_classify_answers_as_the_report_says(tiny: Engine, folder: Path, way: str, method: str) -> None:
     settings = config(method=method, trials=1, **WAYS[way])

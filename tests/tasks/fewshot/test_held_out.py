@@ -71,6 +71,7 @@ def test_held_out_clips_calibrate_and_are_judged_as_promised(
     assert sum(answer.is_rejected for answer in answers.values()) <= 6
 
 
+@pytest.mark.slow  # over a second of a core
 def test_without_reject_auto_the_calibration_changes_nothing(
     tiny: Engine, data: Path, saved: bike.SavedClassifier
 ) -> None:

@@ -411,6 +411,7 @@ def test_both_branches_are_fused_by_a_weight_that_validation_chooses(
     assert results[-1][2] >= max(results[1][2], results[2][2])  # weights 0 and 1 are among those tried
 
 
+@pytest.mark.slow  # over a second of a core
 def test_the_attribute_branch_alone_leaves_the_rest_as_it_is(begin: Callable[..., Finetuning], tmp_path: Path) -> None:
     list(begin(tmp_path / "run", branch="attributes", epochs=3))
 

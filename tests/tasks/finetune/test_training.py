@@ -146,6 +146,7 @@ SINGLE, SEVERAL = torch.tensor([2, 0, 1, 2, 3]), torch.tensor([[1, 0, 0, 1], [0,
 CASES = [("nce", SINGLE), ("ds", SINGLE), ("ce", SINGLE), ("bce", SEVERAL)]
 
 
+@pytest.mark.slow  # over a second of a core
 @pytest.mark.usefixtures("double_precision")
 @pytest.mark.parametrize("learn", slow_but([True], [False, True]))
 @pytest.mark.parametrize(("loss", "labels"), CASES)
@@ -169,6 +170,7 @@ def limit_memory(learner: Learner, videos: int) -> None:
     learner.branch.register_forward_pre_hook(check)
 
 
+@pytest.mark.slow  # over a second of a core
 @pytest.mark.usefixtures("double_precision")
 def test_a_batch_that_does_not_fit_is_split_into_more_parts(tiny: Engine, caplog: pytest.LogCaptureFixture) -> None:
     engine, batch = in_double(own_copy(tiny)), batch_of(SINGLE)

@@ -68,6 +68,7 @@ def test_an_error_is_a_failure_of_its_kind(film: Source, tmp_path: Path) -> None
     assert gone == Failure(missing, "missing", f"{missing.id}: no such file; check the path")
 
 
+@pytest.mark.slow  # over a second of a core
 @needs_fork_server
 def test_a_hostile_video_affects_no_other(film: Source, tmp_path: Path) -> None:
     expected = {
