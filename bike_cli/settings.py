@@ -58,9 +58,8 @@ class UnknownKeyError(ConfigError):
         self.file, self.key = file, key
 
 
-@functools.cache  # annotations are strings, and each is compiled anew
-def _type_hints(config: Any) -> dict[str, Any]:  # noqa: ANN401 - a dataclass
-    return typing.get_type_hints(config)
+# Annotations are strings, and each is compiled anew.
+_type_hints: Callable[[type], dict[str, Any]] = functools.cache(typing.get_type_hints)
 
 
 def leaves(config: type[Config]) -> dict[str, object]:
