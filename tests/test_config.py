@@ -43,7 +43,7 @@ from bike_cli.wording import either
 
 # Flags of `bike classify` that say what to classify and where answers go; all others are fields of the config.
 OF_THE_REQUEST = {
-    *("videos", "labels", "label_list", "nul", "files_from"),
+    *("videos", "labels", "label_list", "nul", "files_from", "column"),
     *("format", "output", "quiet", "verbose", "config", "dump_config"),
     *("resume", "shard", "strict", "classifier", "also", "progress", "calibration", "none", "none_from"),
 }

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import select
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain, islice
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from bike_cli.data.columns import PATH_COLUMNS, VIDEO_ID_COLUMNS
-from bike_cli.data.csv_rows import cells_of
+from bike_cli.data.csv_rows import cells_of, csv_rows
 from bike_cli.data.signatures import describe_content, is_binary, utf_encoding
-from bike_cli.errors import UsageError
+from bike_cli.errors import UsageError, shorten
 
 READ_BYTES = 65536
 POLL_S = 0.02
+SHOWN = 80  # characters of the names of columns in a message
 _HEAD_BYTES = 4096
+_DELIMITERS = ",;\t"
+
+logger = logging.getLogger(__name__)
 
 
 def read_paths(stream: BinaryIO, *, nul: bool, origin: str = "stdin") -> Iterator[str]:
@@ -45,6 +51,38 @@ def read_paths(stream: BinaryIO, *, nul: bool, origin: str = "stdin") -> Iterato
             _check_first(path, origin, nul=nul)
         first = False
         yield path
+
+
+def read_column(stream: BinaryIO, column: str, *, origin: str = "stdin", warns: bool = True) -> Iterator[str]:
+    """Yield the paths in a column of CSV or TSV as rows arrive. The first row names the columns.
+
+    Invalid UTF-8 is kept as `os.fsdecode` does. Rows without a path are left out, with one warning at the end.
+
+    Args:
+        column: its name, in any case if only one fits.
+        origin: what the stream is, for messages.
+        warns: whether to warn about rows without a path.
+    Raises:
+        UsageError: no such column, or several; a quote that is not closed; a NUL, or another kind of file.
+    """
+    lines = _text_lines(stream, origin)
+    start: list[str] = []  # blank lines and the header
+    for line in lines:
+        start.append(line)
+        if line.strip():
+            break
+    delimiter, place = _find_column(start[-1], column, origin)
+    blank: list[str] = []
+    rows = csv_rows(chain(start, lines), origin, delimiter=delimiter)
+    for row in islice(rows, 1, None):
+        path = row.cells[place] if place < len(row.cells) else ""
+        if path.strip():
+            yield path
+        else:
+            blank = [*blank[:1], row.where] if blank else [row.where]
+    if blank and warns:
+        more = " and further rows" if len(blank) > 1 else ""
+        logger.warning("%s%s: column %r has no path; left out", blank[0], more, column)
 
 
 def existing_path(name: str, base: str = "") -> str:
@@ -94,6 +132,33 @@ def _path_of_url(url: str) -> str:
     return unquote(parts.path, errors="surrogateescape") if parts.netloc in ("", "localhost") else url
 
 
+def _text_lines(stream: BinaryIO, origin: str) -> Iterator[str]:
+    """Yield the lines of a stream with their ends, as they arrive."""
+    first = True
+    for line in _ended_by(b"\n", stream, lambda head: _check_head(head, origin, nul=False)):
+        if b"\0" in line:
+            raise UsageError(f"{origin}: contains NUL bytes, and --column reads CSV; give CSV, or leave --column out")
+        yield os.fsdecode(line.removeprefix(b"\xef\xbb\xbf") if first else line) + "\n"
+        first = False
+
+
+def _find_column(header: str, column: str, origin: str) -> tuple[str, int]:
+    """Return the delimiter of a header, and the place of a column."""
+    by_delimiter = {mark: [cell.strip() for cell in cells_of(header, mark)] for mark in _DELIMITERS}
+    for same in (str, str.casefold):
+        for delimiter, names in by_delimiter.items():
+            places = [i for i, name in enumerate(names) if same(name) == same(column.strip())]
+            if len(places) > 1:
+                raise UsageError(f"{origin}: column {column!r} comes {len(places)} times; rename all but one")
+            if places:
+                return delimiter, places[0]
+    names = max(by_delimiter.values(), key=len)
+    if not any(names):
+        raise UsageError(f"{origin}: is empty, and --column needs a first row with the names of the columns")
+    shown = shorten(", ".join(names), SHOWN)
+    raise UsageError(f"{origin}: has no column {column!r}, only {shown}; name the one of paths with --column")
+
+
 def _check_head(head: bytes, origin: str, *, nul: bool) -> None:
     encoding = utf_encoding(head)
     if encoding is not None and (not nul or _is_surely_wide(head)):
@@ -128,9 +193,9 @@ def _check_first(path: str, origin: str, *, nul: bool) -> None:
         raise UsageError(f"{origin}: is a playlist, not a list of paths; remove the lines that begin with #")
     if path.strip() in ("{", "[") or (path.lstrip()[:1] in ("{", "[") and _is_json(path)):
         raise UsageError(f"{origin}: is JSON, not a list of paths; write the paths alone, one per line")
-    cells = next((cells for mark in ",;\t" if len(cells := cells_of(path, mark)) > 1), [])
+    cells = next((cells for mark in _DELIMITERS if len(cells := cells_of(path, mark)) > 1), [])
     if cells and (_is_header(cells) or os.path.isfile(cells[0].strip())):  # noqa: PTH113
-        raise UsageError(f"{origin}: is CSV, not a list of paths; keep the column of paths alone, without its header")
+        raise UsageError(f"{origin}: is CSV, not a list of paths; name the column of paths with --column")
 
 
 def _is_header(cells: list[str]) -> bool:

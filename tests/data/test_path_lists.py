@@ -1,5 +1,6 @@
 """Lists of paths: what is read as one, what is refused, and names that changed on their way."""
 
+import csv
 import gzip
 import io
 import os
@@ -10,7 +11,7 @@ import pytest
 from films import write_video
 from PIL import Image
 
-from bike_cli.data.path_lists import existing_path, read_paths
+from bike_cli.data.path_lists import existing_path, read_column, read_paths
 from bike_cli.data.signatures import describe_content
 from bike_cli.errors import UsageError
 
@@ -277,3 +278,86 @@ def test_lines_with_the_flag_for_nul_are_refused(tmp_path: Path, monkeypatch: py
     )
     assert paths(b"odd\nname.mp4\0", nul=True) == ["odd\nname.mp4"]
     assert paths(b"a.mp4", nul=True) == ["a.mp4"]
+
+
+# -- a column of a table --------------------------------------------------------------------------------------------
+
+
+def column(content: bytes, name: str = "video") -> list[str]:
+    return list(read_column(io.BytesIO(content), name, origin="clips.csv"))
+
+
+def message_of_column(content: bytes, name: str = "video") -> str:
+    with pytest.raises(UsageError) as caught:
+        column(content, name)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf", b"\n \n"])
+def test_a_column_is_what_the_csv_module_reads(mark: str, end: str, start: bytes) -> None:
+    names = ["a.mp4", "b, c; d\t.mp4", 'say "cheese".mp4', "two\nlines.mp4", " spaces .mp4", "été.mp4"]
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=mark, lineterminator=end).writerows([("id", "video"), *enumerate(names)])
+
+    assert column(start + text.getvalue().encode()) == names
+
+
+def test_the_last_row_needs_no_end_and_names_may_be_invalid_utf8() -> None:
+    assert [os.fsencode(path) for path in column(b"video\ncaf\xe9.mp4\nb.mp4")] == [b"caf\xe9.mp4", b"b.mp4"]
+
+
+def test_rows_are_read_as_they_arrive() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", buffering=0) as stream, os.fdopen(writing, "wb", buffering=0) as feed:
+        feed.write(b"video,label\na.mp4,x\n")
+        paths = read_column(stream, "video")
+
+        assert next(paths) == "a.mp4"
+
+        feed.write(b"b.mp4,y\n")
+        assert next(paths) == "b.mp4"
+
+
+@pytest.mark.parametrize(
+    ("header", "name"), [("Video,id", "video"), ("id, video ", " video"), ("Video,video", "Video")]
+)
+def test_a_column_is_found_in_any_case_if_only_one_fits(header: str, name: str) -> None:
+    assert column(f"{header}\nv.mp4,v.mp4\n".encode(), name) == ["v.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"path,label\na.mp4,x\n", "clips.csv: has no column 'video', only path, label; name the one of paths with"),
+        (b"path\na.mp4\n", "clips.csv: has no column 'video', only path; name the one of paths with --column"),
+        (b"a;b\tc;d\n", "clips.csv: has no column 'video', only a, b\tc, d; name the one of paths with --column"),
+        (b"video,video\na,b\n", "clips.csv: column 'video' comes 2 times; rename all but one"),
+        (b"Video,VIDEO\na,b\n", "clips.csv: column 'video' comes 2 times; rename all but one"),
+        (b"", "clips.csv: is empty, and --column needs a first row with the names of the columns"),
+        (b" \n\n", "clips.csv: is empty, and --column needs a first row with the names of the columns"),
+        (b"video\n\0.mp4\n", "clips.csv: contains NUL bytes, and --column reads CSV; give CSV, or leave --column out"),
+        (b'video\na.mp4\n"b.mp4\n', "clips.csv:3: is not valid CSV"),
+        (b"PAR1" + bytes(99), "clips.csv: is a Parquet file, not a list of paths; give paths as text"),
+        ("video\na.mp4\n".encode("utf-16"), "clips.csv: is UTF-16; save it as UTF-8"),
+    ],
+)
+def test_a_table_without_the_column_or_of_another_kind_is_refused(content: bytes, expected: str) -> None:
+    assert message_of_column(content).startswith(expected)
+
+
+def test_rows_without_a_path_are_left_out_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    rows = b"id,video\n1,a.mp4\n2,\n3\n4, \n5,b.mp4\n"
+
+    assert column(rows) == ["a.mp4", "b.mp4"]
+    assert caplog.messages == ["clips.csv:3 and further rows: column 'video' has no path; left out"]
+    caplog.clear()
+    assert column(b"id,video\n1,a.mp4\n2,\n") == ["a.mp4"]
+    assert caplog.messages == ["clips.csv:3: column 'video' has no path; left out"]
+
+
+def test_a_table_given_as_a_list_names_the_flag() -> None:
+    assert message(b"video,label\nclip.mp4,x\n") == (
+        "stdin: is CSV, not a list of paths; name the column of paths with --column"
+    )

@@ -72,6 +72,12 @@ class VideosRequest(Request):
     files_from: Path | None = flag(
         "--files-from", default=None, panel=DATA, help="Read paths from this file, one per line; - is stdin."
     )
+    column: str | None = flag(
+        "--column",
+        default=None,
+        panel=DATA,
+        help="The list on stdin or in --files-from is CSV or TSV; read paths from the column of this name.",
+    )
     shard: str | None = flag(
         "--shard",
         default=None,
@@ -96,7 +102,7 @@ class VideosRequest(Request):
     @property
     def inputs(self) -> Inputs:
         """Where the paths of videos come from."""
-        return Inputs(self.videos, self.files_from, self.nul)
+        return Inputs(self.videos, self.files_from, self.nul, self.column)
 
 
 def configure(

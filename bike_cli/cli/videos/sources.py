@@ -12,12 +12,13 @@ from io import BufferedReader
 from itertools import chain, islice
 from pathlib import Path
 from types import GeneratorType
+from typing import BinaryIO
 
 from bike_cli.cli.terminal.output_file import part_of
 from bike_cli.cli.terminal.targets import check_not_media
 from bike_cli.data.inputs import find_sources, looks_like_text, looks_like_video
-from bike_cli.data.path_lists import read_paths
-from bike_cli.data.search import Omissions
+from bike_cli.data.path_lists import existing_path, read_column, read_paths
+from bike_cli.data.search import Omissions, below
 from bike_cli.data.shards import Shard
 from bike_cli.errors import UsageError
 from bike_cli.media import url_problem
@@ -33,11 +34,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Inputs:
-    """The inputs on the command line; `-` among the videos stands for the paths on stdin."""
+    """The inputs on the command line; `-` among the videos stands for the paths on stdin.
+
+    Args:
+        column: of lists that are CSV or TSV.
+    """
 
     videos: tuple[str, ...]
     files_from: Path | None = None
     ends_with_nul: bool = False
+    column: str | None = None
 
     @property
     def arrive(self) -> bool:
@@ -112,6 +118,8 @@ def list_sources(inputs: Inputs) -> Sources:
         raise UsageError("videos: missing; name files or folders, or - to read paths from stdin")
     if STDIN in inputs.videos and inputs.files_from == Path(STDIN):
         raise UsageError("stdin: both - and --files-from - read it; give one of them")
+    if inputs.column is not None:
+        _check_column(inputs)
     lines = _open_list(inputs.files_from)
     found = _found(_named(inputs, lines))
     if inputs.arrive:
@@ -165,19 +173,42 @@ def _open_list(file: Path | None) -> BufferedReader | None:
     return opened
 
 
-def _named(inputs: Inputs, lines: BufferedReader | None) -> Iterator[str]:
+def _check_column(inputs: Inputs) -> None:
+    if not inputs.arrive and inputs.files_from is None:
+        raise UsageError("--column: names a column of a list, and there is no list; add --files-from clips.csv, or -")
+    if inputs.ends_with_nul:
+        raise UsageError("--column: reads CSV, and -0 is for paths that end with NUL; remove one of them")
+
+
+def _named(inputs: Inputs, lines: BufferedReader | None, *, report: bool = True) -> Iterator[str]:
+    """Yield the arguments and the paths of lists.
+
+    Args:
+        report: warn about rows of a list that have no path.
+    """
     with lines or nullcontext():
         for given in inputs.videos:
-            yield from _on_stdin(nul=inputs.ends_with_nul) if given == STDIN else [given]
-        if lines is not None:
-            yield from read_paths(lines, nul=inputs.ends_with_nul, origin=str(inputs.files_from))
-        elif inputs.files_from is not None:
-            yield from _on_stdin(nul=inputs.ends_with_nul)
+            yield from _listed(_stdin(), inputs, report=report) if given == STDIN else [given]
+        if lines is not None or inputs.files_from is not None:
+            yield from _listed(lines or _stdin(), inputs, inputs.files_from, report=report)
 
 
-def _on_stdin(*, nul: bool) -> Iterator[str]:
+def _listed(stream: BinaryIO, inputs: Inputs, file: Path | None = None, *, report: bool) -> Iterator[str]:
+    """Yield the paths of a list; relative ones in a CSV file start in its folder, as in a labelled set."""
+    origin = "stdin" if file is None or file == Path(STDIN) else str(file)
+    if inputs.column is None:
+        yield from read_paths(stream, nul=inputs.ends_with_nul, origin=origin)
+        return
+    folder = "" if file is None or not file.is_file() or file.parent == Path() else str(file.parent)
+    for path in read_column(stream, inputs.column, origin=origin, warns=report):
+        is_url = url_problem(path) is not None and not os.path.lexists(below(folder, path))
+        yield path if is_url else below(folder, existing_path(path, folder))
+
+
+def _stdin() -> BinaryIO:
     # Unbuffered: a thread that waits here when the program ends would hold the lock of the buffer, and crash it.
-    return read_paths(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), nul=nul)
+    stream: BinaryIO = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+    return stream
 
 
 def _found(named: Iterable[str], *, report: bool = True) -> Iterator[Source | Failure]:
@@ -208,4 +239,4 @@ def _check_first(first: list[Source | Failure], arguments: Sequence[str]) -> Non
 def _again(inputs: Inputs) -> Callable[[], Iterator[Source | Failure]] | None:
     if inputs.files_from is not None and not inputs.files_from.is_file():
         return None  # a pipe can be read only once
-    return lambda: _found(_named(inputs, _open_list(inputs.files_from)), report=False)
+    return lambda: _found(_named(inputs, _open_list(inputs.files_from), report=False), report=False)

@@ -292,6 +292,48 @@ def test_a_list_may_be_the_output_of_a_program(many: Path) -> None:
     assert (len(ran.records), ran.exit_code) == (8, ExitCode.SOME_FAILED)
 
 
+def test_a_column_of_a_table_starts_in_its_folder(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (many / "clips.csv").write_text(f"id,video\n1,1.mp4\n2,{many / '2.mp4'}\n3,no.mp4\n4,https://a.b/c.mp4\n")
+
+    ran = classify("--files-from", many / "clips.csv", "--column", "video")
+
+    assert paths(ran) == [*(str(many / name) for name in ("1.mp4", "2.mp4", "no.mp4")), "https://a.b/c.mp4"]
+    assert [record["status"] for record in ran.records] == ["ok", "ok", "error", "error"]
+    monkeypatch.chdir(many)
+    assert paths(classify("--files-from", "clips.csv", "--column", "video"))[:2] == ["1.mp4", str(many / "2.mp4")]
+
+
+@pytest.mark.parametrize("given", [("-",), ("--files-from", "-")])
+def test_a_table_may_come_on_stdin(given: tuple[str, ...], many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(many)
+
+    assert paths(classify(*given, "--column", "video", stdin=b"video;id\n1.mp4;1\n2.mp4;2\n")) == ["1.mp4", "2.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["1.mp4"], "--column: names a column of a list, and there is no list; add --files-from clips.csv, or -"),
+        (["-", "-0"], "--column: reads CSV, and -0 is for paths that end with NUL; remove one of them"),
+    ],
+)
+def test_a_column_needs_a_table(given: list[str], message: str) -> None:
+    ran = classify(*given, "--column", "video", stdin=b"video\n")
+
+    assert (ran.exit_code, ran.stderr) == (ExitCode.USAGE, f"error: {message}\n")
+
+
+@pytest.mark.usefixtures("only_two_are_listed")
+def test_rows_without_a_path_are_named_once_in_a_long_table(many: Path) -> None:
+    rows = ["id,video", "0,", *(f"{path.stem},{path}" for path in sorted(many.glob("*.mp4")))]
+    (many / "clips.csv").write_text("".join(f"{row}\n" for row in rows))
+
+    ran = classify("--files-from", many / "clips.csv", "--column", "video")
+
+    assert len(ran.records) == len(rows) - 2
+    assert ran.stderr.count("has no path") == 1
+
+
 def test_a_dumb_terminal_gets_rows_and_a_summary_alone(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     for name in ("stdout", "stderr"):
