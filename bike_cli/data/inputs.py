@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
 from bike_cli.data.path_lists import existing_path
-from bike_cli.data.search import Omissions, below, is_folder, is_frame_folder, is_system_name, videos_below
+from bike_cli.data.search import Omissions, is_folder, is_frame_folder, is_system_name, videos_below
 from bike_cli.data.signatures import VIDEO, describe_content
 from bike_cli.errors import UsageError
 from bike_cli.media import VIDEO_EXTENSIONS, missing_message, url_problem
@@ -125,15 +125,14 @@ def _without_system_folders(pattern: str, names: list[str], omissions: Omissions
 
 
 def _sources_in(given: str, omissions: Omissions) -> Iterator[Source]:
-    folder = Path(given)
-    if is_frame_folder(folder):
+    if is_frame_folder(given):
         yield Source.at(given)
         return
     # Yield videos during the search, so that the first answer does not wait for a million names.
     n_videos, left_out = 0, Omissions()
-    for path in videos_below(folder, left_out):
+    for path in videos_below(given, left_out):
         n_videos += 1
-        yield Source(path, given if path == folder else below(given, path.relative_to(folder)))
+        yield Source(Path(path), path)
     if not n_videos:
         raise UsageError(_without_video(given, left_out))
     omissions.update(left_out)

@@ -229,15 +229,16 @@ class Omissions:
 # -- the search -----------------------------------------------------------------------------------------------------
 
 
-def videos_below(folder: Path, omissions: Omissions) -> Iterator[Path]:
+def videos_below(folder: str, omissions: Omissions) -> Iterator[str]:
     """Yield the videos of a folder, depth first in the order of names: files, frame folders, unreadable folders.
 
-    Links are followed, each folder once, and never back to a parent.
+    Links are followed, each folder once, and never back to a parent. Paths begin as the folder is written.
     """
     # Folders that link to one another make an exponential number of paths.
     linked: set[tuple[int, int]] = set()
     above: list[tuple[int, int]] = []
-    left: list[Iterator[tuple[Path, Kind]]] = [iter([(folder, "folder")])]  # no recursion: Python's stack is short
+    # Texts instead of Path, which would take longer than the search; no recursion, because Python's stack is short.
+    left: list[Iterator[tuple[str, Kind]]] = [iter([(folder, "folder")])]
     while left:
         entry = next(left[-1], None)
         if entry is None:
@@ -250,7 +251,7 @@ def videos_below(folder: Path, omissions: Omissions) -> Iterator[Path]:
         if kind != "folder":
             continue
         try:
-            status, listing = path.stat(), list_folder(path)
+            status, listing = os.stat(path), list_folder(path)  # noqa: PTH116
         except OSError:
             yield path  # the decoder will report why
             continue
@@ -258,28 +259,30 @@ def videos_below(folder: Path, omissions: Omissions) -> Iterator[Path]:
             yield path
             continue
         here = (status.st_dev, status.st_ino)
-        if here in above or (path.is_symlink() and here in linked):
+        is_link = os.path.islink(path)  # noqa: PTH114
+        if here in above or (is_link and here in linked):
             logger.info("%s: left out, links to a folder that is searched anyway", path)
             continue
-        if path.is_symlink():
+        if is_link:
             linked.add(here)
         above.append(here)
         _count_left_out(path, listing, omissions)
         left.append(_inside(path, listing))
 
 
-def _inside(folder: Path, listing: FolderListing) -> Iterator[tuple[Path, Kind]]:
-    return ((folder / name, kind) for name, kind in listing.entries)
+def _inside(folder: str, listing: FolderListing) -> Iterator[tuple[str, Kind]]:
+    start = below(folder, "")
+    return ((start + name, kind) for name, kind in listing.entries)
 
 
-def _count_left_out(folder: Path, listing: FolderListing, omissions: Omissions) -> None:
+def _count_left_out(folder: str, listing: FolderListing, omissions: Omissions) -> None:
     images, others = listing.names("image"), listing.names("other")
     if len(images) > 1 and _look_like_frames(listing):
-        omissions.add("mixed", str(folder))
+        omissions.add("mixed", folder)
     else:
         others = sorted([*images, *others])
     for name in others:
-        omissions.add("file", str(folder / name))
+        omissions.add("file", below(folder, name))
     omissions.add_hidden(folder, listing)
     if not (listing.entries or listing.hidden or any(not _is_system_file(name.casefold()) for name in listing.system)):
-        omissions.add("empty", str(folder))
+        omissions.add("empty", folder)
