@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 from bike_cli.config.fields import DATA, LEARNING, OUTPUT, TEXTS, check_at_least, flag
 from bike_cli.config.sections import (
@@ -19,6 +20,17 @@ from bike_cli.config.sections import (
 from bike_cli.errors import ConfigError, UsageError
 
 MOST_PROMISED = 0.5  # share of the videos of known labels that may be rejected
+
+Given = TypeVar("Given")
+Own = TypeVar("Own", covariant=True)
+
+
+class HasCalibration(Protocol[Own]):
+    """A saved classifier, perhaps with a calibration of its own."""
+
+    @property
+    def calibration(self) -> Own | None:
+        """The calibration by which `reject` auto goes; None if there is none."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +95,19 @@ class RejectionConfig(VideoConfig):
         if self.promise is not None:
             check_promise(self.promise)
 
-    def check_basis(self, *, has_calibration: bool, has_classifier: bool = False) -> None:
-        """Raise UsageError for a `reject` without a basis, and for a promise without `reject` auto.
+    def choose_calibration(self, given: Given | None, saved: HasCalibration[Own] | None) -> Given | Own | None:
+        """Return the calibration of a run: the one that is given, or for `reject` auto the classifier's own.
 
         Args:
-            has_calibration: whether there is a calibration, in a file or in the classifier.
-            has_classifier: whether a saved classifier decides; a threshold on cosines means nothing to it.
+            given: the calibration, or its file.
+            saved: the classifier that decides; None: cosines do. A threshold on cosines means nothing to a classifier.
+        Raises:
+            UsageError: a `reject` without a basis, or a promise without `reject` auto.
         """
-        if self.reject == "auto" and not has_calibration:
+        has_classifier = saved is not None
+        own = saved.calibration if saved is not None and self.reject == "auto" else None
+        chosen = own if given is None else given
+        if self.reject == "auto" and chosen is None:
             problem, way_out = "has nothing to go by", "run bike calibrate and give its file with --calibration"
             if has_classifier:
                 problem = "the classifier was saved without a calibration"
@@ -108,6 +125,7 @@ class RejectionConfig(VideoConfig):
             raise UsageError(
                 f"--promise {self.promise:g}: only counts with --reject auto; add it", settings=("promise",)
             )
+        return chosen
 
     @property
     def least_cosine(self) -> float | None:

@@ -79,9 +79,7 @@ def make_rejector(
         UsageError: `reject` is auto without a calibration, or with one of other conditions or of too few clips; a
             cosine for a classifier; or attributes count.
     """
-    if calibration is None and saved is not None and config.reject == "auto":
-        calibration = saved.calibration
-    config.check_basis(has_calibration=calibration is not None, has_classifier=saved is not None)
+    calibration = config.choose_calibration(calibration, saved)
     if config.reject == "off" and calibration is None and not phrases:
         return None
     if has_attributes and (config.reject != "off" or calibration is not None):

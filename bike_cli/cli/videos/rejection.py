@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bike_cli.cli.videos.labels import phrases_of
 from bike_cli.config import Descriptions, RejectionConfig
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bike_cli.engine.calibration.calibration import Calibration
     from bike_cli.engine.heads.saved_classifier import SavedClassifier
 
@@ -64,15 +63,13 @@ def rule_of(
     """
     from bike_cli.engine.calibration.files import read_calibration, to_json
 
-    own = None if saved is None or config.reject != "auto" else saved.calibration
-    has_calibration = calibration is not None or own is not None
-    config.check_basis(has_calibration=has_calibration, has_classifier=saved is not None)
+    chosen = config.choose_calibration(calibration, saved)
     phrases = phrases_of(none, none_from)
     rule = RejectionRule(config.reject, phrases.labels, descriptions=phrases.descriptions)
-    if calibration is not None:
-        read = read_calibration(calibration)
-        return replace(rule, calibration=read, digest=hashlib.blake2b(calibration.read_bytes()).hexdigest())
-    if own is not None:
-        content = json.dumps(to_json(own), sort_keys=True).encode()
-        return replace(rule, calibration=own, digest=hashlib.blake2b(content).hexdigest())
-    return rule
+    if chosen is None:
+        return rule
+    if isinstance(chosen, Path):
+        read, content = read_calibration(chosen), chosen.read_bytes()
+    else:
+        read, content = chosen, json.dumps(to_json(chosen), sort_keys=True).encode()
+    return replace(rule, calibration=read, digest=hashlib.blake2b(content).hexdigest())
