@@ -41,7 +41,7 @@ class FixedLabels:
 
 def fix_labels(labels: CheckedLabels, findings: Sequence[Finding]) -> FixedLabels:
     """Return the labels with the corrections of findings; descriptions of merged labels are joined."""
-    numbered = {finding.where for finding in findings if finding.kind == "id"}
+    numbered = {finding.where for finding in findings if finding.kind == "id" and finding.corrected is not None}
     headers = {finding.where for finding in findings if finding.kind == "header"}
     written = {finding.where for finding in findings if finding.kind in ("invisible", "blanks", "quotes")}
     first: dict[str, str] = {}

@@ -32,9 +32,11 @@ def check_spelling(labels: CheckedLabels) -> list[Finding]:
     left_out = {finding.where for finding in found if finding.corrected == ""}
     lines = [line for line in labels.lines if line.where not in left_out]
     numbered = _numbers_that_are_ids(lines)
+    perhaps = {} if numbered else _number_at_its_place(lines)
     for line in lines:
         found += [finding for check in _CHECKS for finding in check(line)]
         found += _of_number(line, numbered)
+        found += perhaps.get(line.where, ())
     found += [*_duplicates(lines), *_of_list(lines)]
     place = {line.where: i for i, line in enumerate(labels.lines)}
     return sorted(found, key=lambda finding: place.get(finding.where, -1 if finding.label else len(place)))
@@ -90,7 +92,8 @@ def _of_signs(line: Line) -> Iterator[Finding]:
     if bare != line.text:
         is_quoted = line.text[0] in _QUOTES or line.text[-1] in _QUOTES
         kind, problem = ("quotes", "has quotes") if is_quoted else ("punctuation", "ends with punctuation")
-        yield Finding(line.where, line.text, kind, problem, f"write {bare!r}", bare)  # type: ignore[arg-type]
+        fix = f"write {bare} without quotes" if is_quoted else f"write {bare!r}"
+        yield Finding(line.where, line.text, kind, problem, fix, bare)  # type: ignore[arg-type]
 
 
 def _of_words(line: Line) -> Iterator[Finding]:
@@ -122,6 +125,21 @@ def _numbers_that_are_ids(lines: Sequence[Line]) -> set[str]:
         return set(matches)
     at_place = {where for where, (i, match) in matches.items() if int(match["id"]) in (i, i + 1)}
     return at_place if len(at_place) > 1 else set()
+
+
+def _number_at_its_place(lines: Sequence[Line]) -> dict[str, tuple[Finding]]:
+    """Return a finding for the only label that begins with its place in the list, counted from 1, by its place.
+
+    It may be an id, or a part of the name, as in "3 point shot": only the author knows.
+    """
+    found = {}
+    for i, line in enumerate(lines, start=1):
+        match = _NUMBER_FIRST.fullmatch(line.text)
+        if match is not None and int(match["id"]) == i and len(lines) > 1:
+            problem = f"begins with {i}, its place in the list, which may be an id"
+            fix = f"write {match['rest']!r}, unless the number is a part of the name"
+            found[line.where] = (Finding(line.where, line.text, "id", problem, fix),)
+    return found
 
 
 def _of_number(line: Line, ids: set[str]) -> Iterator[Finding]:

@@ -45,6 +45,7 @@ def checked(text: str, folder: Path, name: str = "l.txt") -> list[tuple[str, str
         ),
         ("0 archery\n1 archery\n5 run\n", [("1", "id", "archery"), ("2", "id", "archery"), ("3", "id", "run")]),
         ("3 point shot\nrun\nwalk\nsit\n", []),
+        ("run\nwalk\n3 archery\n", [("3", "id", None)]),  # an id, or a part of the name as in "3 point shot"
         ("run\n12\n", [("2", "number", None)]),
         ("id,name\nrun\nwalk\n", [("1", "header", "")]),
         ("run\nother\nNone of these\n", [("2", "none", None), ("3", "none", None)]),
