@@ -21,9 +21,11 @@ from bike_cli.cli.videos.request import check_model, resolve_with_classifier
 from bike_cli.config import CalibrateConfig, Flag, flag
 from bike_cli.config.fields import DATA, OUTPUT
 from bike_cli.errors import ExitCode
+from bike_cli.settings import flag_name
 from bike_cli.wording import count, percent
 
 if TYPE_CHECKING:
+    from bike_cli.engine.calibration.calibration import Calibration
     from bike_cli.engine.heads.saved_classifier import SavedClassifier
 
 DATA_HELP = (
@@ -75,12 +77,13 @@ class CalibrateRequest(Request):
         "-f", "--format", default="table", panel=OUTPUT, help="Print the report as tables, or as one line of JSON."
     )
     saved: SavedClassifier | None = None  # what `classifier` contains
+    given: Flags = field(default_factory=dict)  # flags of settings
 
 
 def configure(flags: Flags, request: CalibrateRequest) -> tuple[CalibrateConfig, CalibrateRequest]:
     """Return the configuration, whose defaults are those of a classifier or trained model, and the request with it."""
     config, saved = resolve_with_classifier(CalibrateConfig, flags, request)
-    return config, replace(request, saved=saved)
+    return config, replace(request, saved=saved, given=flags)
 
 
 def calibrate(config: CalibrateConfig, request: CalibrateRequest) -> ExitCode:
@@ -122,15 +125,27 @@ def calibrate(config: CalibrateConfig, request: CalibrateRequest) -> ExitCode:
         report.save(request.save)
     (print_json if request.format == "json" else print_tables)(report)
     if request.save is not None and not request.quiet:
-        classifier = [] if request.classifier is None else ["--classifier", str(request.classifier)]
-        calibration = ["--calibration", str(request.save), "--reject", "auto"]
-        usage = shlex.join(["bike", "classify", *classifier, *calibration, "video.mp4"])
         promise, known = percent(config.promise), count(report.known, "clip")
+        usage = _usage(request, request.save, report.calibration)
         print_usage(f"{request.save}: {promise} promised, {known}; use it with {usage}")
     return ExitCode.SOME_FAILED if failed else ExitCode.DONE
 
 
 calibrate_command = command(calibrate, configure=configure)
+
+
+def _usage(request: CalibrateRequest, save: Path, calibration: Calibration) -> str:
+    """Return the command that rejects under the same conditions; only a file of labels may still have to be named."""
+    words = ["bike", "classify"]
+    words += [] if request.config is None else ["--config", str(request.config)]
+    for name, value in request.given.items():
+        if name in calibration.conditions and value is not None and value is not False:
+            words += [flag_name(name)] if value is True else [flag_name(name), str(value)]
+    if request.classifier is not None:
+        words += ["--classifier", str(request.classifier)]
+    else:
+        words += ["-l", str(request.labels or "labels.txt")]
+    return shlex.join([*words, "--calibration", str(save), "--reject", "auto", "video.mp4"])
 
 
 def _check_save(request: CalibrateRequest) -> None:

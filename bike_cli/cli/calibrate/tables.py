@@ -6,6 +6,7 @@ import sys
 
 from rich import box
 from rich.box import Box
+from rich.measure import Measurement
 from rich.table import Table
 
 from bike_cli.cli.terminal.console import NARROWEST_TABLE, cautioned, plain, print_table, stdout
@@ -13,6 +14,7 @@ from bike_cli.cli.terminal.json_text import escaped
 from bike_cli.tasks.calibrate.report import CalibrationReport, Promise, Separation
 from bike_cli.wording import count, percent
 
+WIDEST_TABLE = 1000  # columns; no table is as wide
 ENOUGH_CLIPS = 100  # below, a single calibration may lose several times what is promised
 
 
@@ -29,7 +31,10 @@ def print_tables(report: CalibrationReport) -> None:
     measure = report.calibration.measure
     side = "above" if measure == "distance" else "below"
     print_table(console, plain(f"known clips that are lost {side} each threshold of the {measure}{of_none}"))
-    tables = [_promises(report, layout), _quality(report, layout)]
+    promises = _promises(report, layout, wraps=layout is None)
+    if Measurement.get(console, console.options.update_width(WIDEST_TABLE), promises).maximum > console.width:
+        promises = _promises(report, layout, wraps=True)
+    tables = [promises, _quality(report, layout)]
     tables += [] if report.separation is None else [_separation(report.separation, measure, layout)]
     print_table(console, *tables)
     print_table(console, plain(_footer(report), "dim"))
@@ -37,11 +42,11 @@ def print_tables(report: CalibrationReport) -> None:
         print_table(console, cautioned(caution))
 
 
-def _promises(report: CalibrationReport, layout: Box | None) -> Table:
+def _promises(report: CalibrationReport, layout: Box | None, *, wraps: bool) -> Table:
     table = Table(box=layout, pad_edge=layout is not None)
     columns = ["promised", "threshold", "expected", "95 % interval", "leave-one-out"]
     for column in [*columns, *(["caught"] if report.unknown else [])]:
-        table.add_column(column, justify="right", no_wrap=layout is not None, overflow="fold")
+        table.add_column(column, justify="right", no_wrap=not wraps, overflow="fold")
     for row in report.promises:
         table.add_row(*map(plain, _promise(row, report)))
     return table

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -119,6 +120,38 @@ def test_the_same_clips_are_the_same_bytes(data: Path, tmp_path: Path) -> None:
 
     assert reports[0] == reports[1] == reports[2]
     assert files[0].read_bytes() == files[1].read_bytes() == files[2].read_bytes()
+
+
+def test_the_command_in_the_note_rejects_by_the_calibration(own: Path, tmp_path: Path) -> None:
+    file, labels, settings = tmp_path / "my cal.json", tmp_path / "labels.txt", tmp_path / "bike.yaml"
+    labels.write_text("".join(f"{label}\n" for label in LABELS))
+    settings.write_text("frames: 4\n")
+    flags = ("-m", "tiny", "--config", settings, "--template", "a {}, seen", "--draft", "--promise", "0.2")
+
+    saved = bike("calibrate", own, "-l", labels, *flags, "--save", file)
+
+    note = saved.stderr.rsplit("use it with bike ", 1)[1].strip()
+    films = sorted(own.rglob("*.mp4"))
+    ran = bike(*shlex.split(note)[:-1], *films, "-f", "jsonl")
+    assert (ran.exit_code, "warning" in ran.stderr) == (ExitCode.DONE, False)
+    assert [r["rejected"] for r in ran.records] == [r["fit"] <= 0.2 for r in ran.records]  # type: ignore[operator]
+    known = [r["rejected"] for r in ran.records if "/none/" not in str(r["path"])]
+    assert sum(known) == 4  # below the fifth of 24: 5 / 25 is 20 %
+
+
+def test_without_a_file_of_labels_the_note_has_a_place_for_one(own: Path, tmp_path: Path) -> None:
+    saved = calibrate(own, "--save", tmp_path / "c.json")
+
+    assert f"use it with bike classify --model tiny --frames 4 -l labels.txt --calibration {tmp_path}" in saved.stderr
+
+
+def test_no_column_is_cut_off_where_clips_are_too_few(own: Path) -> None:
+    for film in sorted(own.rglob("[23].mp4")):
+        film.unlink()
+
+    ran = bike_on_terminal("calibrate", "-m", "tiny", "--frames", "4", own, "--promise", "0.2", columns=80)
+
+    assert re.search(r" \d of \d *$", re.sub(r"\x1b\[[0-9;]*m", "", ran.stdout), re.M), ran.stdout
 
 
 @pytest.mark.parametrize("columns", [50, 80, 120])
