@@ -138,12 +138,12 @@ class Calibration:
         here, now = dict(self.conditions), dict(conditions)
         if here.get("fingerprint") != now.get("fingerprint"):
             before, after = here.get("model"), now.get("model")
-            same_name = " with other weights" if before == after else ""
-            raise UsageError(
-                f"calibration: is of the model {_shown(before)}{same_name}, but this run uses {_shown(after)}; give "
-                f"--model {_shown(before)}, or calibrate again with bike calibrate",
-                settings=("model",),
-            )
+            problem = f"is of the model {_shown(before)}, but this run uses {_shown(after)}"
+            way_out = f"give --model {_shown(before)}, or calibrate again with bike calibrate"
+            if before == after:
+                problem = f"is of the model {_shown(before)}, whose weights have changed since"
+                way_out = "calibrate again with bike calibrate"
+            raise UsageError(f"calibration: {problem}; {way_out}", settings=("model",))
         ignored = {"model", "fingerprint"} | (SPOTTING if here.get("pool") != now.get("pool") else set())
         _check_classifier(here.get("classifier"), now.get("classifier"))
         names = [name for name in dict.fromkeys((*here, *now)) if name not in ignored]

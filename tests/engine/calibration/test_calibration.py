@@ -145,7 +145,10 @@ def test_equal_conditions_pass_whatever_the_model_is_called() -> None:
     ("changed", "message"),
     [
         ({"fingerprint": "b", "model": "base"}, "is of the model tiny, but this run uses base; give --model tiny"),
-        ({"fingerprint": "b"}, "is of the model tiny with other weights, but this run uses tiny"),
+        (
+            {"fingerprint": "b"},
+            "is of the model tiny, whose weights have changed since; calibrate again with",
+        ),
         ({"frames": 4}, "is of frames 8, but this run has frames 4; give --frames 8, or calibrate again"),
         (
             {"frames": 4, "draft": True},
