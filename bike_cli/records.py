@@ -255,7 +255,7 @@ class Rejection:
     """Whether a video fits none of the labels."""
 
     is_rejected: bool
-    fit: float | None = None  # share of the calibration's clips that fit their best label no better, 0 to 1
+    fit: float | None = None  # share of this video and the calibration's clips that fit no better, 0 to 1
     right: float | None = None  # probability that the best label is right; None without clips of none of the labels
     none: str | None = None  # the phrase for none of the labels that fits better than all labels, if one does
 

@@ -168,9 +168,12 @@ def _judgement(record: Prediction) -> list[tuple[str, str]]:
     if rejection.none is not None:
         rows.append(("Rejected", f"{rejection.none} fits better than all labels"))
     elif rejection.is_rejected:
-        rows.append(("Rejected", f"the cosine {record.best.cosine:.3f} is too low"))
+        # A calibration may measure something else than this cosine, which a saved classifier does not decide by.
+        is_by_cosine = rejection.fit is None
+        reason = f"the cosine {record.best.cosine:.3f} is too low" if is_by_cosine else "the best label fits too badly"
+        rows.append(("Rejected", reason))
     if rejection.fit is not None:
-        rows.append(("Fit", f"{percent(rejection.fit)} of the calibration's clips fit no better"))
+        rows.append(("Fit", f"{percent(rejection.fit)} of this video and the calibration's clips fit no better"))
     if rejection.right is not None:
         rows.append(("Right", f"{percent(rejection.right)} likely"))
     return rows
