@@ -7,6 +7,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +103,19 @@ def _yaml(text: str) -> object:
 
 
 def _looks_like_yaml(lines: Sequence[Line]) -> bool:
+    """Return whether lines are YAML whatever the name of the file, which a pipe does not have."""
     first = lines[0].text if lines else ""
     names = "|".join(_CONTAINERS)
-    return re.fullmatch(rf"---|({names})\s*:\s*([\[{{].*)?|-\s+\w+:\s.*", first) is not None
+    is_document = re.fullmatch(rf"---|({names})\s*:\s*([\[{{].*)?|-\s+\w+:\s.*", first) is not None
+    return is_document or _maps_to_lists([line.text for line in lines])
+
+
+def _maps_to_lists(texts: Sequence[str]) -> bool:
+    """Return whether lines are labels with their descriptions, such as `archery: [a bow]`, or this on two lines."""
+    if re.match(r"[^-\s].*:(\s*\[.*\])?$", texts[0] if texts else "") is None:
+        return False
+    has_list = any(re.search(r":\s+\[.*\]$", text) for text in texts)
+    return has_list or any(text.endswith(":") and item.startswith("- ") for text, item in pairwise(texts))
 
 
 def _is_open(lines: Sequence[Line]) -> bool:

@@ -53,6 +53,11 @@ def test_every_form_has_the_same_labels_and_descriptions_in_order(name: str, tmp
     assert read_labels(file) == EXPECTED.labels
 
 
+@pytest.mark.parametrize("name", [name for name in FORMS if not name.endswith((".csv", ".tsv"))])
+def test_the_form_does_not_depend_on_the_name_which_a_pipe_does_not_have(name: str, tmp_path: Path) -> None:
+    assert read_label_set(write("11", FORMS[name], tmp_path)) == EXPECTED
+
+
 @pytest.mark.parametrize(
     ("name", "text", "labels"),
     [
