@@ -64,6 +64,11 @@ def read_text(path: Path, *, of: str) -> str:
         raise UsageError(f"{path}: is a folder, not a list of {of}; give a text file, one per line") from e
     except (OSError, ValueError) as e:
         raise UsageError(f"{path}: cannot be read ({getattr(e, 'strerror', None) or e}); check the path") from e
+    return decode_text(content, path, of=of)
+
+
+def decode_text(content: bytes, path: Path, *, of: str) -> str:
+    """Return the text of the content of a file; see `read_text`."""
     encoding = utf_encoding(content[:4096])
     if encoding is not None:
         raise UsageError(f"{path}: is {encoding}; save it as UTF-8")

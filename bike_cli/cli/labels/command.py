@@ -25,16 +25,22 @@ from bike_cli.settings import naming_origins, resolve, variable_of, warn_of_unkn
 from bike_cli.wording import count
 
 if TYPE_CHECKING:
+    from bike_cli.data.label_checks.describing import MergedDescriptions
     from bike_cli.data.label_checks.findings import CheckedLabels, Finding
     from bike_cli.data.label_checks.fixing import FixedLabels
+    from bike_cli.data.labels import LabelSet
 
 labels_app = typer.Typer(
     cls=BikeGroup, help="Check a list of labels, correct it, and describe its labels.", no_args_is_help=True
 )
 
+NAMED = 10  # labels in warnings; a list may have thousands
+STDIN, STDIN_NAME = Path("-"), Path("stdin")
+
 CheckFormat = Literal["table", "json"]
 LabelsFile = Annotated[
-    Path | None, typer.Argument(metavar="FILE", help="File of labels, in any form that bike classify -l reads.")
+    Path | None,
+    typer.Argument(metavar="FILE", help="File of labels, in any form that bike classify -l reads; - is stdin."),
 ]
 LabelList = Annotated[
     list[str] | None,
@@ -116,10 +122,14 @@ def check_command(
 
 @labels_app.command("expand", cls=BikeCommand)
 def expand_command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="File of labels, with descriptions or without.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="File of labels, with descriptions or without; - is stdin.")
+    ],
     merge: Annotated[
         list[Path] | None,
-        typer.Option("--merge", metavar="FILE", help="File of labels with descriptions; repeat to merge several."),
+        typer.Option(
+            "--merge", metavar="FILE", help="File of labels with descriptions; - is stdin; repeat to merge several."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -143,19 +153,20 @@ def expand_command(
     with handle_errors(quiet=quiet, verbose=verbose):
         from bike_cli.data.label_checks.describing import description_prompt, merge_descriptions
         from bike_cli.data.label_checks.fixing import labels_text
-        from bike_cli.data.labels import read_label_set
 
+        if [file, *(merge or [])].count(STDIN) > 1:
+            raise UsageError("-: stands for stdin, which can be read only once; name files instead")
         if prompt and (merge or output is not None):
             raise UsageError("--prompt: only prints a prompt; leave out --merge and -o, or --prompt")
         if output is None:
             check_stdout("list", way_out="name a file with -o")
         else:
             _check_written(output, [file, *(merge or [])])
-        labels = read_label_set(file)
+        labels = _read_label_set(file)
         if prompt:
             typer.echo(description_prompt(labels.labels), nl=False)
             return
-        merged = merge_descriptions(labels, [read_label_set(path) for path in merge or []])
+        merged = merge_descriptions(labels, [_read_label_set(path) for path in merge or []])
         target = output or Path("labels.yaml")  # on stdout, YAML
         text = labels_text(merged.labels, target)
         if output is None:
@@ -163,26 +174,50 @@ def expand_command(
         else:
             with open_output(output) as stream:
                 stream.write(text)
-        for label in merged.undescribed:
-            notice(f"{file}: label {label!r} has no description", level="warning")
-        for label in merged.strange:
-            notice(
-                f"{file}: has no label {label!r}, which is described; its descriptions are left out", level="warning"
-            )
+        _warn_of_unmatched(STDIN_NAME if file == STDIN else file, merged)
         described = count(len(merged.labels.descriptions), "described label")
         print_usage(f"{output or 'stdout'}: {described} of {len(labels.labels)}", quiet=quiet)
         if strict and (merged.undescribed or merged.strange):
             raise typer.Exit(ExitCode.SOME_FAILED)
 
 
+def _warn_of_unmatched(file: Path, merged: MergedDescriptions) -> None:
+    """Warn of labels without descriptions, and of descriptions without a label, of which the first are named."""
+    for label in merged.undescribed[:NAMED]:
+        notice(f"{file}: label {label!r} has no description", level="warning")
+    if (more := len(merged.undescribed) - NAMED) > 0:
+        notice(f"{file}: {count(more, 'more label')} without a description", level="warning")
+    for label in merged.strange[:NAMED]:
+        notice(f"{file}: has no label {label!r}, which is described; its descriptions are left out", level="warning")
+    if (more := len(merged.strange) - NAMED) > 0:
+        notice(f"{file}: has no label for {count(more, 'more description')}; left out, too", level="warning")
+
+
 def _labels_to_check(file: Path | None, label_list: list[str]) -> CheckedLabels:
-    from bike_cli.data.label_checks.reading import parse_to_check, read_to_check
+    from bike_cli.data.label_checks.reading import parse_to_check, read_to_check, text_to_check
 
     if file is not None and label_list:
         raise UsageError("labels: both FILE and -L were given; choose one")
     if file is None and not label_list:
         raise UsageError("labels: missing; name a file of labels, or give -L 'running, jumping'")
-    return parse_to_check(label_list) if file is None else read_to_check(file)
+    if file is None:
+        return parse_to_check(label_list)
+    return text_to_check(_text_of_stdin(), STDIN_NAME) if file == STDIN else read_to_check(file)
+
+
+def _read_label_set(file: Path) -> LabelSet:
+    from bike_cli.data.label_files import read_table
+    from bike_cli.data.labels import label_set, read_label_set
+
+    return label_set(read_table(_text_of_stdin(), STDIN_NAME)) if file == STDIN else read_label_set(file)
+
+
+def _text_of_stdin() -> str:
+    from bike_cli.data.lines import decode_text
+
+    if sys.stdin is None:
+        raise UsageError("stdin: is closed; name a file of labels instead of -")
+    return decode_text(sys.stdin.buffer.read(), STDIN_NAME, of="labels")
 
 
 def _check_written(file: Path, read: list[Path], flag: str = "-o") -> None:

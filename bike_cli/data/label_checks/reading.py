@@ -25,7 +25,11 @@ def read_to_check(path: Path) -> CheckedLabels:
     Raises:
         UsageError: the file cannot be read as a list of labels in any form.
     """
-    text = read_text(path, of="labels")
+    return text_to_check(read_text(path, of="labels"), path)
+
+
+def text_to_check(text: str, path: Path) -> CheckedLabels:
+    """Return the labels of a text that was read from `path`; see `read_to_check`."""
     shown, header = visible(text, keep="\n\t"), None
     try:
         table = read_table(shown, path)

@@ -190,3 +190,43 @@ def test_memory_is_that_of_a_block_of_ten_thousand_labels() -> None:
         near_pairs(classes)
 
     assert largest.numbers <= label_check.BLOCK * 10_000
+
+
+def test_labels_are_read_from_stdin(bad: Path, tmp_path: Path) -> None:
+    of_file, out = bike("labels", "check", bad, "--no-model"), tmp_path / "out.txt"
+
+    piped = bike("labels", "check", "-", "--no-model", "--fix", out, stdin=b"\xef\xbb\xbf" + BAD.encode())
+
+    places = [(f["where"], f["kind"]) for f in report_of(of_file)["findings"]]
+    expected = [(str(where).replace(str(bad), "stdin"), kind) for where, kind in places]
+    assert [(f["where"], f["kind"]) for f in report_of(piped)["findings"]] == expected
+    assert out.read_text() == "playing guitar\nred circle\nred disc\nother\nblue star\n"
+    prompts = [bike("labels", "expand", name, "--prompt", stdin=BAD.encode()).stdout for name in (bad, "-")]
+    assert prompts[0] == prompts[1]
+    answer = "red circle: [a round red thing]\n"
+    merged = bike("labels", "expand", bad, "--merge", "-", stdin=answer.encode())
+    assert "red circle:\n- a round red thing\n" in merged.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "message"),
+    [
+        (["check", "-"], b"", "stdin: contains no labels"),
+        (["check", "-"], b"run\n\xff\n", "stdin:2: byte 0xff is not UTF-8"),
+        (["expand", "-", "--merge", "-"], b"run\n", "-: stands for stdin, which can be read only once"),
+    ],
+)
+def test_what_is_wrong_with_stdin_is_one_line(arguments: list[str], stdin: bytes, message: str) -> None:
+    ran = bike("labels", *arguments, stdin=stdin)
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert ran.stderr.count("\n") == 1
+    assert message in ran.stderr
+
+
+def test_of_many_labels_without_descriptions_the_first_are_named() -> None:
+    ran = bike("labels", "expand", "-", stdin="".join(f"thing {i:02}x\n" for i in range(13)).encode())
+
+    warnings = ran.stderr.splitlines()[:-1]
+    assert [f"'thing {i:02}x' has no description" in line for i, line in enumerate(warnings)] == [True] * 10 + [False]
+    assert warnings[-1].endswith("stdin: 3 more labels without a description")
