@@ -100,6 +100,25 @@ def test_predictions_with_all_labels_give_the_same_figures(films: Path, tmp_path
     assert (again.exit_code, "the metrics agree" in again.stderr) == (ExitCode.DONE, True)
 
 
+def test_rejection_of_all_labels_is_left_out_with_a_warning(films: Path, tmp_path: Path) -> None:
+    given = ("-L", ",".join(LABELS), "-m", "tiny", "--frames", "4", "-k", 6, "-q")
+    for name, flags in (("plain", ()), ("rejecting", ("--reject", "0.2"))):
+        bike("classify", films, *given, *flags, "-o", tmp_path / f"{name}.jsonl")
+    asked = ("-l", films, *SPLIT, "--resamples", "50", "-o", tmp_path / "saved.json")
+
+    rejecting, plain = (bike("eval", tmp_path / f"{name}.jsonl", *asked) for name in ("rejecting", "plain"))
+
+    assert rejecting.exit_code == plain.exit_code == ExitCode.DONE
+    problem = (
+        "says which videos fit none of all labels, not which fit none of those that remain, so rejection is left out"
+    )
+    assert f"rejecting.jsonl: {problem}; evaluate the videos" in rejecting.stderr
+    assert "rejection is left out" not in plain.stderr
+    for ran in (rejecting, plain):
+        assert "unknown rejected" not in ran.stdout
+        assert "AUROC by cosine" in ran.stdout
+
+
 def test_draws_are_shown_and_other_seeds_draw_others(films: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     ran = bike(
