@@ -190,7 +190,7 @@ def _errors_as_exit_codes(*, quiet: bool) -> Iterator[None]:
         if e.errno not in NO_ROOM:
             raise
         notice(
-            f"cannot write the answers ({e.strerror}); free some space, and continue with -o and --resume",
+            f"cannot write the output ({e.strerror}); free some space, and run it again, or continue with --resume",
             level="error",
         )
         raise typer.Exit(ExitCode.USAGE) from e

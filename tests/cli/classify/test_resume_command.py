@@ -498,7 +498,7 @@ def test_a_full_disk_is_reported_in_a_line(clips: Path, labels: Path, format_: s
     done = classify(clips / "red_square.mp4", "-l", labels, "-f", format_, "-o", "/dev/full")
 
     assert done.exit_code == ExitCode.USAGE
-    assert "error: cannot write the answers (No space left on device); free some space" in done.stderr
+    assert "error: cannot write the output (No space left on device); free some space" in done.stderr
 
 
 def test_no_path_on_stdin_is_reported(labels: Path) -> None:
