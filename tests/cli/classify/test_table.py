@@ -12,7 +12,7 @@ from invoke import Terminal
 
 from bike_cli.cli.classify.table import SPARK_CELLS, TableWriter, sparkline
 from bike_cli.cli.terminal.tables import ASCII_BARS, BARS
-from bike_cli.records import Failure, FrameTimes, Prediction, Ranked
+from bike_cli.records import Failure, FrameTimes, Prediction, Ranked, Rejection
 
 LONG = "a person " + "assembling and disassembling a computer keyboard " * 6
 WIDE = "日本語の動画を見ている人" * 12
@@ -337,3 +337,20 @@ def test_a_terminal_without_unicode_gets_ascii(monkeypatch: pytest.MonkeyPatch) 
 
     assert re.search(r"running .* 50\.0 % *\| #{10} ", text)
     assert "--------" in text
+
+
+@pytest.mark.parametrize(
+    ("fit", "reason"),
+    [(None, "Rejected the cosine 0.300 is too low"), (0.04, "Rejected the best label fits too badly")],
+)
+def test_the_reason_of_a_rejection_is_a_cosine_only_where_no_calibration_measures_something_else(
+    fit: float | None, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rejected = replace(prediction("a.mp4"), rejection=Rejection(is_rejected=True, fit=fit))
+
+    shown = screen(monkeypatch, replace(rejected, ranked=(Ranked("run", 0.9, 0.3),)), names=["a.mp4"])
+
+    words = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", shown).split())
+    assert reason in words
+    counted = "Fit 4.0 % of this video and the calibration's clips fit no better"  # (1 + 0) / (24 + 1)
+    assert (counted in words) == (fit is not None)

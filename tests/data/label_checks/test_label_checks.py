@@ -78,6 +78,12 @@ def test_lists_of_well_known_datasets_are_hardly_corrected(name: str) -> None:
     assert len(wrong) <= len(words) / 100, [f.label for f in wrong]
 
 
+def test_the_fix_of_quotes_has_no_quotes() -> None:
+    (finding,) = check_spelling(parse_to_check(["run, 'walk'"]))
+
+    assert (finding.kind, finding.fix) == ("quotes", "write walk without quotes")
+
+
 def test_labels_of_the_command_line() -> None:
     found = check_spelling(parse_to_check(["run, PlayingGuitar", "Run"]))
 
