@@ -172,6 +172,6 @@ def _print_usage(report: Report, save: Path, learned: SavedClassifier | Checkpoi
     else:
         clips, promise = count(len(learned.calibration.values), "test video"), percent(learned.calibration.promise)
         print_usage(
-            f"{save}: calibrated on {clips}: --reject auto loses about {promise} of the videos of these classes; how "
-            "many other videos it catches is unknown"
+            f"{save}: calibrated on {clips}: --reject auto loses at most {promise} of the videos of these classes, "
+            "on average; how many other videos it catches is unknown"
         )

@@ -117,7 +117,12 @@ class Calibration:
 
         That is (1 + known clips whose score is no better) / (n + 1). A clip is rejected where it is at most `promise`,
         which is where `value` is below `threshold()`.
+
+        Raises:
+            ValueError: `value` is not a number.
         """
+        if math.isnan(value):
+            raise ValueError("fit: the value is NaN, which fits nothing; give the score of a clip")
         no_better = int(np.searchsorted(self.values, value, side="right"))
         return (1 + no_better) / (len(self.values) + 1)
 

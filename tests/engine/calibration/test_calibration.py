@@ -169,3 +169,8 @@ def test_other_conditions_are_refused_by_name(changed: dict[str, object], messag
 
     assert str(caught.value).startswith("calibration: ")
     assert caught.value.exit_code == 2
+
+
+def test_a_score_that_is_not_a_number_fits_nothing() -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        a_calibration(values=[0.1, 0.2]).fit(math.nan)
