@@ -67,8 +67,8 @@ def test_saving_says_how_many_videos_calibrate_and_what_rejection_costs(kept: tu
 
     assert ran.exit_code == ExitCode.DONE
     assert (
-        f"{file}: calibrated on {TESTED} test videos: --reject auto loses at most 5.0 % of the videos of these classes, "
-        "on average; how many other videos it catches is unknown" in ran.stderr
+        f"{file}: calibrated on {TESTED} test videos: --reject auto loses at most 5.0 % of the videos of these "
+        "classes, on average; how many other videos it catches is unknown" in ran.stderr
     )
     assert load_classifier(file).measure == "distance"
 
