@@ -84,7 +84,7 @@ class Detections:
         return cls(name, tuple(videos), tuple(failures), tuple(models))
 
 
-def read_detections(file: DataFile | str | Path, *, name: str | None = None) -> Detections:
+def read_detections(file: DataFile | str | Path, *, name: str | None = None, is_part: bool = False) -> Detections:
     """Return the segments in a file that `bike spot -o` wrote, or in results of the ActivityNet challenge.
 
     The formats are:
@@ -98,6 +98,7 @@ def read_detections(file: DataFile | str | Path, *, name: str | None = None) -> 
 
     Args:
         name: the name of the system; None: the name of the file.
+        is_part: whether the file may be empty, as one of more parts than there are videos.
     Raises:
         UsageError: the file cannot be read or is empty; a record is malformed; two different answers for a video.
     """
@@ -106,7 +107,7 @@ def read_detections(file: DataFile | str | Path, *, name: str | None = None) -> 
     for answer in _results(file) if _is_results(_head_of(file)) else read_answers(file, _TABLE):
         collector.add(answer)
     detections = collector.detections(file.name if name is None else name)
-    if not detections.videos and not detections.failures:
+    if not is_part and not detections.videos and not detections.failures:
         raise UsageError(f"{file.name}: is empty; give the output of {COMMAND}")
     return detections
 
@@ -125,8 +126,10 @@ def merge_detections(parts: Sequence[Detections], *, name: str) -> Detections:
     """Return the detections of several parts of one run, such as those of `bike spot --shard`, as those of one system.
 
     Raises:
-        UsageError: two parts have different answers for a video.
+        UsageError: two parts have different answers for a video, or all of them are empty.
     """
+    if not any(part.videos or part.failures for part in parts):
+        raise UsageError(f"{name}: all parts are empty; give the output of {COMMAND}")
     videos: dict[str, DetectedVideo] = {}
     for part in parts:
         for video in part.videos:

@@ -158,6 +158,24 @@ def test_parts_are_merged() -> None:
     assert [system.name for system in report().systems] == ["0"]
 
 
+@pytest.mark.parametrize("empty", ["", "[\n]\n", "path,start_s,end_s,label,score,status\n"])
+def test_a_part_without_videos_is_merged(empty: str) -> None:
+    """As `bike spot --shard` writes one if there are more parts than videos."""
+    evaluated(jsonl("whole.jsonl", FOUND))
+    whole = metrics()
+
+    ran = evaluated(write("part.jsonl", empty.rstrip("\n")), jsonl("whole.jsonl", FOUND), "--merge")
+
+    assert (ran.exit_code, metrics()) == (ExitCode.DONE, whole)
+
+
+def test_parts_without_any_video_are_refused() -> None:
+    ran = evaluated(write("1.jsonl", ""), write("2.jsonl", ""), "--merge")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert "all parts are empty" in ran.stderr
+
+
 def test_a_report_is_repeated() -> None:
     evaluated(jsonl("found.jsonl", FOUND), "--tiou", "0.4,0.6", "--seed", "3", "--official", "--root", ".")
 

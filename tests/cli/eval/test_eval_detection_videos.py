@@ -160,3 +160,17 @@ def test_flags_of_segments_are_for_this_protocol(flag: str, value: str) -> None:
 
     assert ran.exit_code == ExitCode.USAGE
     assert f"{flag}: needs --protocol detection, not standard" in ran.stderr
+
+
+def test_with_a_launcher_the_first_process_says_that_it_works_alone(
+    truth: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    other = evaluated(truth, *RUN)
+    monkeypatch.setenv("RANK", "0")
+    first = evaluated(truth, *RUN)
+
+    assert (other.exit_code, other.stdout) == (ExitCode.DONE, "")
+    assert first.exit_code == ExitCode.DONE
+    assert "only the first of 2 processes works" in first.stderr

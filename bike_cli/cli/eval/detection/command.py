@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from bike_cli.data.detection.detections import Detections
     from bike_cli.tasks.detection.report import DetectionReport
 
+logger = logging.getLogger(__name__)
+
 UNUSED = ("names", "multi_label", "unknown", "calibration")  # fields of a request that other protocols have a use for
 UNWRITTEN = ("--report", "--confusion", "--reliability")
 OF_SPOTTING = ("fps", "min_duration", "threshold", "exclusive", "none", "none_from")  # how segments are found in videos
+EMPTY_BYTES = 8  # more than an empty file, or list of JSON, has
 OF_METRICS = ("seed", "protocol", "official", "resamples", "tiou")
 
 
@@ -36,8 +40,15 @@ def evaluate_detection(config: EvalConfig, request: EvalRequest) -> ExitCode:
     files = data_files(request.data)
     truth, has_videos = _truth(request, files)
     _check_settings(request, has_videos=has_videos)
-    if not group_from_env().is_first:  # of several processes, the first one reports
+    group = group_from_env()
+    if not group.is_first:  # of several processes, the first one reports
         return ExitCode.DONE
+    if has_videos and group.count > 1:
+        logger.warning(
+            "protocol detection: only the first of %d processes works; to share the videos, run bike spot --shard, "
+            "then bike eval --merge with --labels",
+            group.count,
+        )
     report = _evaluate_videos(config, request, truth) if has_videos else _evaluate_files(config, request, files, truth)
     _write(report, request)
     if request.previous is not None and (code := compare_with_previous(request.previous, report)) is not ExitCode.DONE:
@@ -65,7 +76,11 @@ def _truth(request: EvalRequest, files: Sequence[DataFile]) -> tuple[Path, bool]
     from bike_cli.data.detection.detections import holds_detections
 
     truth = single_file(request.labels, "detections have one file of true segments")
-    others = [file for file in files if not Path(file.path).is_file() or not holds_detections(file)]
+    others = [
+        file
+        for file in files
+        if not Path(file.path).is_file() or not (holds_detections(file) or _is_empty_part(file, request))
+    ]
     if truth is None and len(others) == len(files):
         if len(files) > 1:
             problem = f"protocol detection: finds segments in the videos of one file, and {len(files)} were named"
@@ -79,6 +94,12 @@ def _truth(request: EvalRequest, files: Sequence[DataFile]) -> tuple[Path, bool]
     if truth is None:
         raise UsageError(f"{files[0].name}: contains detections; name the true segments with --labels truth.json")
     return truth, False
+
+
+def _is_empty_part(file: DataFile, request: EvalRequest) -> bool:
+    """Return whether this is a part without videos, as `--shard` writes if there are more parts than videos."""
+    path = Path(file.path)
+    return request.merge and path.stat().st_size <= EMPTY_BYTES and path.read_bytes().split() in ([], [b"[", b"]"])
 
 
 def _check_settings(request: EvalRequest, *, has_videos: bool) -> None:
@@ -141,7 +162,9 @@ def _evaluate_videos(config: EvalConfig, request: EvalRequest, truth: Path) -> D
 def _systems(files: Sequence[DataFile], *, merge: bool) -> list[Detections]:
     from bike_cli.data.detection.detections import merge_detections, read_detections
 
-    read = [read_detections(file, name=name) for file, name in zip(files, system_names(files), strict=True)]
+    read = [
+        read_detections(file, name=name, is_part=merge) for file, name in zip(files, system_names(files), strict=True)
+    ]
     return [merge_detections(read, name=read[0].name)] if merge else read
 
 
