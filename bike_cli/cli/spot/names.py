@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -75,8 +76,14 @@ def stem_of(source: Source) -> str:
 
 
 def check_clip_folder(folder: Path, arguments: Iterable[str]) -> None:
-    """Raise UsageError if clips would be written into a folder that is searched for videos, and so become inputs."""
+    """Raise UsageError if no clips can be written into a folder, or if they would become inputs of a search there."""
     place = folder.absolute()
+    existing = next(path for path in (place, *place.parents) if path.exists() or path.is_symlink())
+    if not existing.is_dir():
+        where = "" if existing == place else f"lies in {existing}, which "
+        raise UsageError(f"--cut {folder}: {where}is not a folder; name a folder for the clips")
+    if not os.access(existing, os.W_OK):
+        raise UsageError(f"--cut {folder}: cannot be written; choose a folder that you may write to")
     for argument in arguments:
         root = Path(argument).absolute()
         if root.is_dir() and place.resolve().is_relative_to(root.resolve()):

@@ -12,7 +12,7 @@ from bike_cli.cli.spot.names import VideoNames
 from bike_cli.cli.spot.rows import Record, as_object, as_rows, columns, timeline_of
 from bike_cli.cli.spot.subtitles import as_edl, as_ffmetadata, as_srt, as_vtt
 from bike_cli.cli.spot.table import TableWriter
-from bike_cli.cli.terminal.console import safe
+from bike_cli.cli.terminal.console import notice, safe
 from bike_cli.cli.terminal.record_writers import (
     Cells,
     JsonArray,
@@ -21,7 +21,7 @@ from bike_cli.cli.terminal.record_writers import (
     check_suffix,
     choose_format,
 )
-from bike_cli.cli.terminal.targets import ending
+from bike_cli.cli.terminal.targets import ending, explain_unwritable
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Timeline
 from bike_cli.wording import count, either
@@ -123,13 +123,13 @@ def make_writer(
     if format_ == "csv" or format_ == "tsv":
         return Cells(stream, columns(cuts=cuts), partial(as_rows, cuts=cuts), tabs=format_ == "tsv")
     if format_ == "labelstudio":
-        return JsonArray(stream, partial(as_label_studio_task, settings=settings))
+        return NamingFailures(JsonArray(stream, partial(as_label_studio_task, settings=settings)))
     if format_ == "activitynet":
-        return ActivityNetWriter(stream)
+        return NamingFailures(ActivityNetWriter(stream))
     if format_ == "fiftyone":
         raise ValueError("fiftyone writes a folder; see make_folder_writer")
     if format_ == "srt" or format_ == "vtt" or format_ == "ffmetadata" or format_ == "edl":
-        return _SingleWriter(stream, format_)
+        return NamingFailures(_SingleWriter(stream, format_))
     assert_never(format_)
 
 
@@ -138,17 +138,38 @@ def make_folder_writer(folder: Path, format_: Format, *, arguments: Sequence[str
 
     Args:
         arguments: the inputs on the command line, whose trees are kept.
+    Raises:
+        UsageError: the folder cannot be created.
     """
     if format_ == "fiftyone":
-        return FiftyOneWriter(folder)
+        return NamingFailures(FiftyOneWriter(folder))
     if format_ in SINGLE_FORMATS:
-        return _FileWriter(names_of_files(folder, format_, arguments=arguments), _AS_TEXT[format_])
+        with explain_unwritable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return NamingFailures(_FileWriter(names_of_files(folder, format_, arguments=arguments), _AS_TEXT[format_]))
     raise ValueError(f"{format_} is not written to a folder; choose from {either(('fiftyone', *SINGLE_FORMATS))}")
 
 
 def names_of_files(folder: Path, format_: Format, *, arguments: Sequence[str] = ()) -> VideoNames:
     """Return the names of the files in a folder; their `check` finds clashes before work starts."""
     return VideoNames(folder, f".{format_}", arguments)
+
+
+class NamingFailures:
+    """Writes records in a format that has no place for videos that could not be read, and says on stderr why."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def write(self, record: Record) -> None:
+        """Write a record, or print the failure."""
+        if isinstance(record, Failure):
+            notice(record.message, level="error")
+        self._writer.write(record)
+
+    def close(self) -> None:
+        """Complete the output."""
+        self._writer.close()
 
 
 class _SingleWriter:
@@ -186,13 +207,15 @@ class _FileWriter:
         if isinstance(record, Failure):
             return
         file = self._names.path_of(record.source)
-        file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{file.name}.part")
-        try:
-            part.write_text(self._as_text(timeline_of(record)), encoding="utf-8", errors="surrogateescape", newline="")
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)
+        text = self._as_text(timeline_of(record))
+        with explain_unwritable(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                part.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+                part.replace(file)
+            finally:
+                part.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Nothing is left to write."""

@@ -226,3 +226,55 @@ def test_its_settings_stand_in_the_configuration(films: Path) -> None:
 
 def test_json_is_one_array(films: Path) -> None:
     assert [record["status"] for record in json.loads(spot(films, "-f", "json").stdout)] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("format_", ["srt", "vtt", "ffmetadata", "edl", "labelstudio", "activitynet"])
+def test_a_format_without_failures_says_on_stderr_why_a_video_is_missing(tmp_path: Path, format_: str) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"")
+
+    ran = spot(tmp_path / "a.mp4", "-f", format_, "-q")
+
+    assert ran.exit_code == ExitCode.ALL_FAILED
+    assert ran.stderr == f"error: {tmp_path / 'a.mp4'}: is empty (0 bytes); copy it again\n"
+
+
+@pytest.mark.parametrize("format_", ["srt", "fiftyone"])
+def test_a_folder_without_failures_says_on_stderr_why_a_video_is_missing(
+    films: Path, tmp_path: Path, format_: str
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"")
+
+    ran = spot(films / "b.mp4", tmp_path / "a.mp4", "-f", format_, "-o", tmp_path / "found")
+
+    assert ran.exit_code == ExitCode.SOME_FAILED
+    assert f"error: {tmp_path / 'a.mp4'}: is empty (0 bytes)" in ran.stderr
+
+
+@pytest.mark.parametrize("format_", ["srt", "fiftyone"])
+def test_a_folder_that_cannot_be_created_is_refused(films: Path, tmp_path: Path, format_: str) -> None:
+    (tmp_path / "file").touch()
+
+    ran = spot(films / "b.mp4", "-f", format_, "-o", tmp_path / "file" / "found")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert ran.stderr.startswith(f"error: {tmp_path / 'file' / 'found'}: ")
+    assert "Traceback" not in ran.stderr
+
+
+def test_subtitles_that_cannot_be_written_stop_the_run_with_one_line(films: Path, tmp_path: Path) -> None:
+    (tmp_path / ".b.srt.part").mkdir()  # cannot be written, as on a full disk
+
+    ran = spot(films / "b.mp4", "-f", "srt", "-o", tmp_path)
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert ran.stderr.startswith(f"error: {tmp_path / 'b.srt'}: cannot be written")
+
+
+@pytest.mark.parametrize("place", ["file", "file/clips"])
+def test_clips_need_a_folder(films: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+
+    ran = spot(films / "b.mp4", "--cut", tmp_path / place)
+
+    assert (ran.exit_code, ran.stdout) == (ExitCode.USAGE, "")
+    assert ran.stderr.endswith("is not a folder; name a folder for the clips\n")
