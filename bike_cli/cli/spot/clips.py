@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from bike_cli.cli.spot.names import VideoNames
@@ -10,6 +11,9 @@ from bike_cli.cli.spot.rows import CutTimeline
 from bike_cli.records import Failure, Segment, Timeline
 from bike_cli.video.cutting import Cut, clip_name, clip_suffix
 from bike_cli.video.workers.media_worker import MediaWorker
+from bike_cli.wording import count
+
+logger = logging.getLogger(__name__)
 
 
 class Cutter:
@@ -23,12 +27,24 @@ class Cutter:
     def __init__(self, folder: Path, request: SpotRequest, worker: MediaWorker) -> None:
         self._request, self._worker = request, worker
         self._names = VideoNames(folder, arguments=request.videos)
+        self._lost: list[Failure] = []
+        self._tried = 0
 
     def cut(self, timeline: Timeline) -> CutTimeline:
         """Return the timeline with the clips of its segments, or why there is none."""
         folder = self._names.path_of(timeline.source)
         clips = [self._clip(timeline, segment, folder, i) for i, segment in enumerate(timeline.segments, start=1)]
+        self._lost += [clip for clip in clips if isinstance(clip, Failure)]
+        self._tried += len(clips)
         return CutTimeline(timeline, tuple(clips))
+
+    def warn(self) -> None:
+        """Log how many clips could not be cut, and why the first of them could not."""
+        if self._lost:
+            first = self._lost[0].message
+            logger.warning(
+                "--cut: %d of %s could not be cut (first: %s)", len(self._lost), count(self._tried, "clip"), first
+            )
 
     def _clip(self, timeline: Timeline, segment: Segment, folder: Path, number: int) -> Cut | Failure:
         margin_s, exact = self._request.margin, self._request.cut_exact

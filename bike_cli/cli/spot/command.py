@@ -207,6 +207,8 @@ def _with_outputs(
                 page.add(record)
             yield record
     finally:
+        if cutter is not None:
+            cutter.warn()
         if page is not None:
             with loading("pictures for the page", quiet=request.quiet):
                 page.write(partial(_read_pictures, worker, PICTURE_PX))

@@ -278,3 +278,13 @@ def test_clips_need_a_folder(films: Path, tmp_path: Path, place: str) -> None:
 
     assert (ran.exit_code, ran.stdout) == (ExitCode.USAGE, "")
     assert ran.stderr.endswith("is not a folder; name a folder for the clips\n")
+
+
+def test_clips_that_cannot_be_cut_are_counted_on_stderr(films: Path, tmp_path: Path) -> None:
+    spot(films, "--cut", tmp_path / "clips")
+    first = next((tmp_path / "clips" / "a match").iterdir())
+    (tmp_path / "clips" / "b").rename(tmp_path / "away")
+
+    ran = spot(films, "--cut", tmp_path / "clips")
+
+    assert ran.stderr.startswith(f"warning: --cut: 1 of 2 clips could not be cut (first: {first}: exists")
