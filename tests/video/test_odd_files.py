@@ -282,3 +282,17 @@ def test_ten_bits_are_read_as_eight(tmp_path: Path) -> None:
     clip = decode(Source.at(film), EIGHT)
 
     assert positions_seen(clip).tolist() == sample_positions(N, 8, clips=1).tolist()
+
+
+@pytest.mark.parametrize("size", [(64, 48), (640, 480)])
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.JPEG", "50%.jpg", "photo.jpe", "photo"])
+def test_a_jpeg_is_read_whatever_its_size(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
+    """FFmpeg takes a JPEG file of more than a few kilobytes for a sequence of images by its name."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / name, format="jpeg", quality=100, subsampling=0)
+
+    clip = decode(Source.at(tmp_path / name), SamplingConfig(frames=2))
+
+    with Image.open(tmp_path / name) as image:
+        expected = np.asarray(image).astype(int)
+    assert np.abs(clip.frames[0] - expected).mean() < 1

@@ -26,12 +26,16 @@ _DEVICES = frozenset({
 FORMATS = frozenset(av.formats_available) - _REFER_TO_OTHERS - _RENDER_TEXT - _DEVICES
 
 _MAGIC_LANTERN = b"MLVI"  # such a video may continue in other files, which FFmpeg cannot find without the name
+_JPEG = b"\xff\xd8\xff"
+_JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 PATTERN_CHARACTERS = frozenset("%*?{")  # FFmpeg's reader of image sequences interprets these in names
 
 
 def must_hide_name(path: Path, first_bytes: bytes) -> bool:
     """Return whether FFmpeg would look for other files if it knew the name of this file."""
-    return bool(PATTERN_CHARACTERS & set(os.fspath(path.absolute()))) or first_bytes.startswith(_MAGIC_LANTERN)
+    names_others = bool(PATTERN_CHARACTERS & set(os.fspath(path.absolute()))) or first_bytes.startswith(_MAGIC_LANTERN)
+    # By the name alone, FFmpeg takes some JPEG files for a sequence of images, which is never opened.
+    return names_others or (first_bytes.startswith(_JPEG) and path.suffix.lower() in _JPEG_SUFFIXES)
 
 
 class NamelessFile(io.FileIO):
@@ -39,5 +43,5 @@ class NamelessFile(io.FileIO):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        suffix = path.suffix
+        suffix = "" if path.suffix.lower() in _JPEG_SUFFIXES else path.suffix
         self.name = f"video{suffix}" if suffix.isascii() and suffix[1:].isalnum() else "video"
