@@ -151,6 +151,8 @@ def _descriptions_in_use(
 def _check(engine: Engine, labels: Sequence[str], config: VideoConfig) -> None:
     if not labels:
         raise UsageError("labels: none given; give at least one")
+    if not all(label.strip() for label in labels):
+        raise UsageError("labels: one is empty; remove it")
     counts = Counter(key(label) for label in labels)
     twice = next((label for label in labels if counts[key(label)] > 1), None)
     if twice is not None:

@@ -214,6 +214,8 @@ def test_an_array_with_a_wrong_shape_is_an_error(tiny: Engine, shape: tuple[int,
     [
         ((), config(), "labels: none given"),
         (("a", "b", "a"), config(), "label 'a': is given twice"),
+        (("a", ""), config(), "labels: one is empty; remove it"),
+        ((" \t", "a"), config(), "labels: one is empty; remove it"),
         (LABELS, config(template="bikes"), "nearest is 'bike'"),
         (LABELS, config(attributes=AttributeConfig("kinetics40")), "nearest is 'kinetics400'"),
         (LABELS, config(sampling=SamplingConfig(frames=78)), "frames is 78, but the temporal head of tiny .* 77"),
