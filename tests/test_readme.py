@@ -30,7 +30,7 @@ COMMANDS_PAGE = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf
 
 # Their commands belong to other programs, too.
 OF_OTHER_PROGRAMS = {"benchmarks.md", "contributing.md", "CONTRIBUTING.md"}
-OTHER_PROGRAMS_LINES = ("pip ", "pipx ", "uv ", "docker ", "RUN ", "torchrun ", "#SBATCH ")
+OTHER_PROGRAMS_LINES = ("python -m benchmarks", "pip ", "pipx ", "uv ", "docker ", "RUN ", "torchrun ", "#SBATCH ")
 
 
 class Block(NamedTuple):

@@ -372,6 +372,7 @@ def test_labels_of_the_training_are_known_whatever_their_words(data: Path, tmp_p
     assert more.stderr.startswith("warning: label 'yodelling': run knows none of its words")
 
 
+@pytest.mark.slow  # over a second of a core
 def test_eval_reads_videos_as_the_first_trained_model(whole: tuple[Path, Ran], data: Path, tmp_path: Path) -> None:
     ran = bike("eval", data, "-m", "tiny", "-m", whole[0], "-o", tmp_path / "report.json")
 
@@ -379,6 +380,7 @@ def test_eval_reads_videos_as_the_first_trained_model(whole: tuple[Path, Ran], d
     assert json.loads((tmp_path / "report.json").read_text())["settings"]["frames"] == 2
 
 
+@pytest.mark.slow  # over a second of a core
 def test_without_matplotlib_there_is_a_warning_and_no_picture(
     data: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -405,6 +407,7 @@ def test_a_picture_that_cannot_be_written_costs_no_results(data: Path, out: Path
 # -- the terminal ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # over a second of a core
 def test_a_terminal_sees_a_table_that_grows(data: Path, out: Path) -> None:
     ran = finetune(data, "--save", out, *FAST, run=bike_on_terminal)
 
@@ -416,6 +419,7 @@ def test_a_terminal_sees_a_table_that_grows(data: Path, out: Path) -> None:
     assert "for testing" not in shown
 
 
+@pytest.mark.slow  # over a second of a core
 def test_quiet_leaves_the_results(own: Path, out: Path) -> None:
     cut(own / "red_ring" / "1.mp4")
 
@@ -489,6 +493,7 @@ def test_videos_may_have_several_labels(data: Path, tmp_path: Path, out: Path) -
     assert (out / "labels.txt").read_text().splitlines() == [*LABELS, "small"]
 
 
+@pytest.mark.slow  # over a second of a core
 def test_a_label_with_a_semicolon_is_a_warning(data: Path, tmp_path: Path, out: Path) -> None:
     ran = finetune(multi_label(data, tmp_path), "--save", out, "--dry-run")
 
@@ -917,6 +922,7 @@ def test_a_run_is_resumed_with_the_same_settings_only(
     assert {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow  # over a second of a core
 def test_a_run_is_resumed_with_its_settings_if_none_are_given(
     unfinished: Path, data: Path, whole: tuple[Path, Ran]
 ) -> None:
@@ -947,6 +953,7 @@ def test_a_complete_run_prints_its_results_again_and_stays_as_it_is(
     assert (out / "config.yaml").read_bytes() == (whole[0] / "config.yaml").read_bytes()
 
 
+@pytest.mark.slow  # over a second of a core
 def test_a_complete_run_is_not_overwritten(whole: tuple[Path, Ran], data: Path) -> None:
     ran = finetune(data, "--save", whole[0])
 

@@ -32,6 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow  # over a second of a core
 @pytest.mark.parametrize("arch", slow_but(["MobileCLIP-S1"], KINDS))
 def test_every_kind_of_model_is_trained(arch: str, data: Path, tmp_path: Path) -> None:
     tokenizer, spot = KINDS[arch]

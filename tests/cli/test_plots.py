@@ -198,6 +198,7 @@ def test_names_are_turned_only_where_they_are_wider_than_their_cells() -> None:
         assert {text.get_rotation() for text in axes.get_xticklabels()} == {angle}
 
 
+@pytest.mark.slow  # over a second of a core
 def test_many_classes_are_numbered_from_1_and_every_cell_is_seen() -> None:
     counts = np.eye(400, dtype=np.int64)
     counts[10, 300] = 1
@@ -334,6 +335,7 @@ def seen(pixels: np.ndarray, colour: str) -> int:
     return int((np.abs(pixels - wanted).max(axis=2) < 12).sum())
 
 
+@pytest.mark.slow  # over a second of a core
 def test_no_line_is_hidden_by_another_with_the_same_values() -> None:
     figure = training_figure(a_log(20, 4, ("video", "attributes", "wise_ft", "fused"), ["map"]), name="tr")
     for legend in figure.legends:

@@ -303,6 +303,7 @@ def test_hues_become_the_rgb_of_the_standard_library() -> None:
 # -- Files --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # over a second of a core
 def test_a_file_holds_the_frames_that_were_rendered(tmp_path: Path) -> None:
     scenes = draw_scenes(Dice(6), 1)
     rendered = render(one(scenes, 0), frame_times(scenes, 0), Dice(7))[0]

@@ -153,6 +153,7 @@ def test_pull_with_q_says_nothing(server: Hub) -> None:
     assert Path(ran.stdout.strip()).is_file()
 
 
+@pytest.mark.slow  # over a second of a core
 def test_a_terminal_gets_a_bar(server: Hub) -> None:
     server.pause_s = 0.005
 
@@ -306,6 +307,7 @@ def test_classify_downloads_what_is_missing(name: str, server: Hub, clips: Path)
     assert (len(server.downloads()), again.stderr) == (1, "")
 
 
+@pytest.mark.slow  # over a second of a core
 def test_classify_on_a_terminal_shows_the_download(server: Hub, clips: Path) -> None:
     server.pause_s = 0.005
 

@@ -76,6 +76,7 @@ def test_other_commands_work_with_closed_streams(command: str, data: Path, tmp_p
     assert list(tmp_path.glob("**/report.json"))
 
 
+@pytest.mark.slow  # over a second of a core
 @pytest.mark.parametrize(
     "command",
     [

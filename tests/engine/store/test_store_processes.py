@@ -85,6 +85,7 @@ def test_two_processes_keep_the_same_videos(tmp_path: Path) -> None:
     assert videos_right(tmp_path, range(1200)) == 1200
 
 
+@pytest.mark.slow  # over a second of a core
 def test_processes_may_create_it_at_once(tmp_path: Path) -> None:
     command = [sys.executable, store_writer.__file__, str(tmp_path)]
     starts = [subprocess.Popen([*command, str(i), "1"], env=ENVIRONMENT, stderr=subprocess.PIPE) for i in range(4)]

@@ -187,6 +187,7 @@ def test_a_dry_run_is_not_trained_and_creates_no_folder(begin: Callable[..., Fin
 # -- resuming -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # over a second of a core
 @pytest.mark.parametrize("stop_at", [2, 3])
 def test_a_stopped_run_is_resumed_to_the_same_end(
     begin: Callable[..., Finetuning], whole: tuple[Path, list[object]], tmp_path: Path, stop_at: int

@@ -232,6 +232,7 @@ def test_the_gradient_is_that_of_a_plain_loss(tiny: Engine) -> None:
     assert_alike(found, wanted, within=1e-5)
 
 
+@pytest.mark.slow  # over a second of a core
 @pytest.mark.usefixtures("double_precision")
 def test_an_unreadable_video_does_not_change_the_gradient(tiny: Engine) -> None:
     engine = in_double(own_copy(tiny))

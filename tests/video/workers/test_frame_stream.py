@@ -126,6 +126,7 @@ def test_a_worker_waits_with_two_batches_until_the_first_is_used(film: Source) -
     assert bins_of([first, *waiting, *rest]) == ALL
 
 
+@pytest.mark.slow  # over a second of a core
 def test_batches_stay_valid_after_the_stream(film: Source) -> None:
     with FrameStream(film, EACH, DECODING) as stream:
         batches = list(stream)
@@ -208,6 +209,7 @@ def peak_of_worker(film: Path) -> int:
     return peak * 1024
 
 
+@pytest.mark.slow  # over a second of a core
 @needs_proc
 @pytest.mark.parametrize("name", ["film.mp4", "film.ts"])
 def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path, name: str) -> None:
@@ -383,6 +385,7 @@ def test_a_failing_video_affects_no_other(film: Source, tmp_path: Path) -> None:
     assert "because of a bug in bike (KeyError: 'an error that nobody foresaw'); please report" in messages["is_a_bug"]
 
 
+@pytest.mark.slow  # over a second of a core
 @pytest.mark.parametrize(
     ("fault", "reason"), [("start", "exit code 3"), ("bug", "KeyError: 'an error that nobody foresaw'")]
 )
@@ -394,6 +397,7 @@ def test_workers_that_cannot_decode_anything_stop_the_run(film: Source, fault: s
     ]
 
 
+@pytest.mark.slow  # over a second of a core
 def test_a_slow_caller_is_not_a_timeout(film: Source) -> None:
     with FrameStream(film, EACH, DecodingConfig(decode_timeout=1)) as stream:
         events = []
@@ -440,6 +444,7 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+@pytest.mark.slow  # over a second of a core
 @needs_proc
 @pytest.mark.parametrize("ending", slow_but(["close"], ["close", "with", "forget", "complete"]))
 def test_an_abandoned_stream_leaves_no_process_and_no_open_file(film: Source, ending: str) -> None:

@@ -237,6 +237,7 @@ def run_hostile(folder: Path, film: Source, names: list[str]) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.slow  # over a second of a core
 def test_a_failing_video_affects_no_other(film: Source, tmp_path: Path) -> None:
     names = ["fine", "hangs", "segfaults", "fine", "is_killed", "eats", "leaves", "fine", "floods", "is_a_bug", "spins"]
 
