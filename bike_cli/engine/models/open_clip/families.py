@@ -38,7 +38,7 @@ FAMILIES = (
     Family("ConvNeXt", "MIT", r"convnext_.*"),
     Family("OpenAI", "MIT", r"(ViT|RN)\w*-.*,openai"),
     Family("DataComp", "MIT", r"ViT-.*,(datacomp|commonpool)_\w+"),
-    Family("LAION", "MIT", r"(ViT|roberta|xlm-roberta)-.*,laion\w+"),
+    Family("LAION", "MIT", r"(ViT|roberta|xlm-roberta)-.*,(frozen_)?laion\w+"),
     Family("OpenCLIP", "MIT", r"RN\d+-quickgelu,(yfcc15m|cc12m)"),
 )
 
