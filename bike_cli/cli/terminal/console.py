@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import threading
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -168,8 +169,9 @@ def handle_errors(*, quiet: bool = False, verbose: int = 0) -> Iterator[None]:
 @contextmanager
 def _errors_as_exit_codes(*, quiet: bool) -> Iterator[None]:
     # SIGTERM and the like end a run as Ctrl-C does, with all clean-up.
+    interrupted = threading.Event()
     try:
-        with handling(unhandled_signals(), interrupt_after_imports()):
+        with handling(unhandled_signals(), interrupt_after_imports(interrupted.set)), _Unmasking(interrupted):
             yield
     except BikeError as e:
         notice_error(e)
@@ -194,6 +196,27 @@ def _errors_as_exit_codes(*, quiet: bool) -> Iterator[None]:
             level="error",
         )
         raise typer.Exit(ExitCode.USAGE) from e
+
+
+class _Unmasking:
+    """Raises KeyboardInterrupt in place of an error that extension modules, such as torch, turned it into."""
+
+    def __init__(self, interrupted: threading.Event) -> None:
+        self._interrupted = interrupted
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if not self._interrupted.is_set() or isinstance(error, (typer.Exit, typer.Abort)):
+            return
+        causes: list[BaseException] = []
+        cause = error
+        while cause is not None:
+            causes.append(cause)
+            cause = cause.__context__
+        if isinstance(error, Exception) and not any(isinstance(cause, KeyboardInterrupt) for cause in causes):
+            raise KeyboardInterrupt from error
 
 
 def is_first_process() -> bool:

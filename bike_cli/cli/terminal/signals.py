@@ -25,7 +25,9 @@ def stop_signals() -> list[signal.Signals]:
 
 
 @contextmanager
-def handling(signals: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+def handling(
+    signals: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], object] | signal.Handlers
+) -> Iterator[None]:
     """Handle signals, and restore their previous handlers at the end."""
     before = {number: signal.signal(number, handler) for number in signals}
     try:
@@ -49,8 +51,8 @@ def end_by_interrupt(number: int, frame: FrameType | None) -> None:
     signal.raise_signal(number)  # a shell sees that the signal ended the process, and ends its loop
 
 
-def interrupt_after_imports() -> Callable[[int, FrameType | None], None]:
-    """Return a handler that raises KeyboardInterrupt, in the middle of an import as soon as that is done.
+def interrupt_after_imports(before: Callable[[], object] = lambda: None) -> Callable[[int, FrameType | None], None]:
+    """Return a handler that calls `before` and raises KeyboardInterrupt, in the middle of an import once that is done.
 
     In the middle of an import, the exception can be printed and lost, or come out as an ImportError: extension modules
     such as NumPy's turn any exception into one.
@@ -60,6 +62,7 @@ def interrupt_after_imports() -> Callable[[int, FrameType | None], None]:
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         if _imports(frame) <= around:
+            before()
             raise KeyboardInterrupt
         if not waiting:
             waiting.append(number)

@@ -1,10 +1,12 @@
 """One line for every mistake, an exit code for every end, and no text that steers the terminal."""
 
+import contextlib
 import io
 import logging
 import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import typer
@@ -22,6 +24,7 @@ from bike_cli.cli.terminal.console import (
     safe,
     stderr,
 )
+from bike_cli.cli.terminal.signals import handling
 from bike_cli.errors import BikeError, ConfigError, ExitCode, ModelError, UsageError, VideoError
 
 logger = logging.getLogger("bike_cli.somewhere")
@@ -180,3 +183,45 @@ def test_a_dumb_terminal_shows_no_animation(monkeypatch: pytest.MonkeyPatch, ter
     monkeypatch.setattr(sys, "stderr", Terminal())
 
     assert can_animate() == can
+
+
+def interrupt_that_is_swallowed() -> None:
+    """Be interrupted as torch is while it reads a file: it turns any exception into another one."""
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def end_of(run: Callable[[], None]) -> int:
+    with handling([signal.SIGINT], signal.SIG_DFL), pytest.raises(typer.Exit) as caught, handle_errors():
+        run()
+    return caught.value.exit_code
+
+
+@pytest.mark.parametrize("error", [ModelError("a.safetensors: is not complete; download it"), ValueError("shape")])
+def test_an_error_that_ctrl_c_became_is_an_interrupt(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    def run() -> None:
+        interrupt_that_is_swallowed()
+        raise error
+
+    assert (end_of(run), capsys.readouterr().err) == (ExitCode.INTERRUPTED, "interrupted\n")
+
+
+def test_an_error_while_an_interrupt_is_handled_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    def run() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise UsageError("a.jsonl: cannot be written; choose another") from None
+
+    assert (end_of(run), capsys.readouterr().err) == (
+        ExitCode.USAGE,
+        "error: a.jsonl: cannot be written; choose another\n",
+    )
+
+
+def test_an_exit_after_an_interrupt_that_was_handled_keeps_its_code() -> None:
+    def run() -> None:
+        interrupt_that_is_swallowed()
+        raise typer.Exit(ExitCode.SOME_FAILED)
+
+    assert end_of(run) == ExitCode.SOME_FAILED
