@@ -59,13 +59,13 @@ class UnknownKeyError(ConfigError):
 
 
 # Annotations are strings, and each is compiled anew.
-_type_hints: Callable[[type], dict[str, Any]] = functools.cache(typing.get_type_hints)
+type_hints: Callable[[type], dict[str, Any]] = functools.cache(typing.get_type_hints)
 
 
 def leaves(config: type[Config]) -> dict[str, object]:
     """Return the type of every field that holds a value, by name; sections are flattened."""
     types_by_name: dict[str, object] = {}
-    for name, hint in _type_hints(config).items():
+    for name, hint in type_hints(config).items():
         types_by_name |= leaves(hint) if dataclasses.is_dataclass(hint) else {name: hint}  # type: ignore[arg-type]
     return types_by_name
 
@@ -105,7 +105,7 @@ def settings_affecting(config: object, *effects: Affects) -> dict[str, SettingVa
 
 def build(config: type[Config], values: Mapping[str, object]) -> Config:
     """Return a config with these values; all other fields keep their defaults."""
-    hints = _type_hints(config)
+    hints = type_hints(config)
     arguments: dict[str, object] = {}
     for f in dataclasses.fields(config):  # type: ignore[arg-type]
         if dataclasses.is_dataclass(hints[f.name]):

@@ -30,7 +30,7 @@ class HasCalibration(Protocol[Own]):
 
     @property
     def calibration(self) -> Own | None:
-        """The calibration by which `reject` auto goes; None if there is none."""
+        """The calibration that `reject` auto uses, if there is one."""
 
 
 @dataclass(frozen=True)

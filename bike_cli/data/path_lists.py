@@ -15,8 +15,11 @@ from urllib.parse import unquote, urlsplit
 
 from bike_cli.data.columns import PATH_COLUMNS, VIDEO_ID_COLUMNS
 from bike_cli.data.csv_rows import cells_of, csv_rows
+from bike_cli.data.search import below
 from bike_cli.data.signatures import describe_content, is_binary, utf_encoding
 from bike_cli.errors import UsageError, shorten
+from bike_cli.media import url_problem
+from bike_cli.wording import count
 
 READ_BYTES = 65536
 POLL_S = 0.02
@@ -72,17 +75,19 @@ def read_column(stream: BinaryIO, column: str, *, origin: str = "stdin", warns: 
         if line.strip():
             break
     delimiter, place = _find_column(start[-1], column, origin)
-    blank: list[str] = []
+    blank = 0
+    first = ""
     rows = csv_rows(chain(start, lines), origin, delimiter=delimiter)
     for row in islice(rows, 1, None):
         path = row.cells[place] if place < len(row.cells) else ""
         if path.strip():
             yield path
         else:
-            blank = [*blank[:1], row.where] if blank else [row.where]
+            first = first or row.where
+            blank += 1
     if blank and warns:
-        more = " and further rows" if len(blank) > 1 else ""
-        logger.warning("%s%s: column %r has no path; left out", blank[0], more, column)
+        rows_without = count(blank, "row has", "rows have")
+        logger.warning("%s: %s no path in column %r; left out (first: %s)", origin, rows_without, column, first)
 
 
 def existing_path(name: str, base: str = "") -> str:
@@ -100,6 +105,19 @@ def existing_path(name: str, base: str = "") -> str:
         if candidate.strip("./ ") and os.path.lexists(os.path.join(base, candidate)):  # noqa: PTH118
             return candidate
     return name
+
+
+def locate(name: str, folder: str) -> tuple[str, str]:
+    """Return the path of a video that a table in `folder` names, and the name as it was meant; see `existing_path`.
+
+    A URL is returned as it is, so that it fails as one.
+    """
+    if url_problem(name) is not None and not os.path.lexists(below(folder, name)):
+        return name, name
+    meant = existing_path(name, folder)
+    if meant != name:
+        logger.info("%s: does not exist, read as %s", name, meant)
+    return below(folder, meant), meant
 
 
 # Only the few names that match are looked for; the others cost nothing.

@@ -351,10 +351,10 @@ def test_rows_without_a_path_are_left_out_with_one_warning(caplog: pytest.LogCap
     rows = b"id,video\n1,a.mp4\n2,\n3\n4, \n5,b.mp4\n"
 
     assert column(rows) == ["a.mp4", "b.mp4"]
-    assert caplog.messages == ["clips.csv:3 and further rows: column 'video' has no path; left out"]
+    assert caplog.messages == ["clips.csv: 3 rows have no path in column 'video'; left out (first: clips.csv:3)"]
     caplog.clear()
     assert column(b"id,video\n1,a.mp4\n2,\n") == ["a.mp4"]
-    assert caplog.messages == ["clips.csv:3: column 'video' has no path; left out"]
+    assert caplog.messages == ["clips.csv: 1 row has no path in column 'video'; left out (first: clips.csv:3)"]
 
 
 def test_a_table_given_as_a_list_names_the_flag() -> None:

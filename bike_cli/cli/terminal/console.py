@@ -208,15 +208,14 @@ class _Unmasking:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if not self._interrupted.is_set() or isinstance(error, (typer.Exit, typer.Abort)):
+        if not self._interrupted.is_set() or not isinstance(error, Exception) or isinstance(error, typer.Exit):
             return
-        causes: list[BaseException] = []
-        cause = error
+        cause: BaseException | None = error
         while cause is not None:
-            causes.append(cause)
+            if isinstance(cause, KeyboardInterrupt):
+                return  # an error while the interrupt was handled
             cause = cause.__context__
-        if isinstance(error, Exception) and not any(isinstance(cause, KeyboardInterrupt) for cause in causes):
-            raise KeyboardInterrupt from error
+        raise KeyboardInterrupt from error
 
 
 def is_first_process() -> bool:

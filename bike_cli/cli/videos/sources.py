@@ -17,8 +17,8 @@ from typing import BinaryIO
 from bike_cli.cli.terminal.output_file import part_of
 from bike_cli.cli.terminal.targets import check_not_media
 from bike_cli.data.inputs import find_sources, looks_like_text, looks_like_video
-from bike_cli.data.path_lists import existing_path, read_column, read_paths
-from bike_cli.data.search import Omissions, below
+from bike_cli.data.path_lists import locate, read_column, read_paths
+from bike_cli.data.search import Omissions
 from bike_cli.data.shards import Shard
 from bike_cli.errors import UsageError
 from bike_cli.media import url_problem
@@ -201,8 +201,7 @@ def _listed(stream: BinaryIO, inputs: Inputs, file: Path | None = None, *, repor
         return
     folder = "" if file is None or not file.is_file() or file.parent == Path() else str(file.parent)
     for path in read_column(stream, inputs.column, origin=origin, warns=report):
-        is_url = url_problem(path) is not None and not os.path.lexists(below(folder, path))
-        yield path if is_url else below(folder, existing_path(path, folder))
+        yield locate(path, folder)[0]
 
 
 def _stdin() -> BinaryIO:

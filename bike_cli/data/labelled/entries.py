@@ -12,10 +12,9 @@ from bike_cli.data.columns import LABELLED_COLUMNS
 from bike_cli.data.csv_rows import Row, by_column, cells_of, csv_rows
 from bike_cli.data.labelled.class_folders import SIDES, Side
 from bike_cli.data.lines import Line, nfc, tidy
-from bike_cli.data.path_lists import existing_path
+from bike_cli.data.path_lists import locate
 from bike_cli.data.search import below
 from bike_cli.errors import UsageError
-from bike_cli.media import url_problem
 from bike_cli.records import Failure, Source
 
 logger = logging.getLogger(__name__)
@@ -154,13 +153,9 @@ def _columns(cells: Sequence[str]) -> list[str]:
 
 
 def _located(base: str, path: str) -> tuple[Source, str]:
-    """Return the source at a path that a file names, and the path; see `existing_path`."""
-    if url_problem(path) is not None and not os.path.lexists(below(base, path)):
-        return Source.at(path), path  # it will fail as a URL
-    place = existing_path(path, base)
-    if place != path:
-        logger.info("%s: does not exist, read as %s", path, place)
-    return Source.at(below(base, place)), place
+    """Return the source at a path that a file names, and the path; see `locate`."""
+    place, name = locate(path, base)
+    return Source.at(place), name
 
 
 def _names(where: str, label: str) -> tuple[str, ...]:

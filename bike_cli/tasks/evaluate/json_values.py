@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import types
@@ -12,6 +11,7 @@ from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from typing import Any
 
 from bike_cli.errors import shorten
+from bike_cli.settings import type_hints
 
 DIGITS = 9  # more differ between machines
 SHOWN = 60  # characters of a value in a message
@@ -106,11 +106,8 @@ def decode(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401
     return {key: decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
 
 
-_type_hints = functools.cache(typing.get_type_hints)
-
-
 def _decoded_dataclass(kind: Any, document: dict[str, Any], where: str) -> Any:  # noqa: ANN401
-    hints, values = _type_hints(kind), {}
+    hints, values = type_hints(kind), {}
     for part in fields(kind):
         place = f"{where}.{key_of(part)}".removeprefix(".").removeprefix("manifest.")
         if key_of(part) in document:
