@@ -173,7 +173,7 @@ def _judgement(record: Prediction) -> list[tuple[str, str]]:
         reason = f"the cosine {record.best.cosine:.3f} is too low" if is_by_cosine else "the best label fits too badly"
         rows.append(("Rejected", reason))
     if rejection.fit is not None:
-        rows.append(("Fit", f"{percent(rejection.fit)} of this video and the calibration's clips fit no better"))
+        rows.append(("Fit", f"{percent(rejection.fit)} of the calibration's clips, this video included, fit no better"))
     if rejection.right is not None:
         rows.append(("Right", f"{percent(rejection.right)} likely"))
     return rows

@@ -76,7 +76,7 @@ class VideosRequest(Request):
         "--column",
         default=None,
         panel=DATA,
-        help="The list on stdin or in --files-from is CSV or TSV; read paths from the column of this name.",
+        help="Read paths from the column of this name; the list on stdin or in --files-from is then CSV or TSV.",
     )
     shard: str | None = flag(
         "--shard",

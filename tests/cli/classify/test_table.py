@@ -352,5 +352,5 @@ def test_the_reason_of_a_rejection_is_a_cosine_only_where_no_calibration_measure
 
     words = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", shown).split())
     assert reason in words
-    counted = "Fit 4.0 % of this video and the calibration's clips fit no better"  # (1 + 0) / (24 + 1)
+    counted = "Fit 4.0 % of the calibration's clips, this video included, fit no better"  # (1 + 0) / (24 + 1)
     assert (counted in words) == (fit is not None)
