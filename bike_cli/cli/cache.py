@@ -17,9 +17,9 @@ from rich.table import Table
 from bike_cli.cli import options as o
 from bike_cli.cli.help import BikeCommand, BikeGroup
 from bike_cli.cli.terminal.console import check_stdout, handle_errors, plain, print_table, safe, stdout
-from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.config import StoreConfig
 from bike_cli.errors import UsageError
+from bike_cli.json_text import as_json
 from bike_cli.settings import naming_origins, resolve, warn_of_unknown_variables
 from bike_cli.wording import count
 

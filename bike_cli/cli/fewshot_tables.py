@@ -12,8 +12,8 @@ from rich.box import Box
 from rich.table import Table
 
 from bike_cli.cli.terminal.console import NARROWEST_TABLE, cautioned, plain, print_table, stdout
-from bike_cli.cli.terminal.json_text import escaped
 from bike_cli.cli.terminal.output_file import open_output
+from bike_cli.json_text import escaped
 from bike_cli.tasks.evaluate.metrics import Mean, recalls
 from bike_cli.tasks.fewshot.methods import BASELINE
 from bike_cli.tasks.fewshot.report import Report

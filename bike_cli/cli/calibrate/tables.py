@@ -10,7 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from bike_cli.cli.terminal.console import NARROWEST_TABLE, cautioned, plain, print_table, stdout
-from bike_cli.cli.terminal.json_text import escaped
+from bike_cli.json_text import escaped
 from bike_cli.tasks.calibrate.report import CalibrationReport, Promise, Separation
 from bike_cli.wording import count, percent
 

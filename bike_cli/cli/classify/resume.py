@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from bike_cli.cli.terminal.json_text import JsonObject
 from bike_cli.cli.videos.existing import describe_descriptions, not_a_record, settings_digest, without_descriptions
 from bike_cli.config import RESULTS, ClassifyConfig, Descriptions
 from bike_cli.errors import UsageError
+from bike_cli.json_text import JsonObject
 from bike_cli.settings import settings_affecting
 from bike_cli.wording import count
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bike_cli.cli.terminal.json_text import JsonObject, rounded, significant
 from bike_cli.cli.terminal.record_writers import Cell, failure_as_object
 from bike_cli.cli.videos.existing import DIGEST
+from bike_cli.json_text import JsonObject, rounded, significant
 from bike_cli.records import Failure, Prediction, Ranked, Rejection
 
 RANKED = ("label", "score", "cosine", "match")  # of each label

@@ -19,10 +19,10 @@ from rich.text import Text
 import bike_cli
 from bike_cli.cli import options as o
 from bike_cli.cli.terminal.console import display, handle_errors, plain, safe, stderr, stderr_is_tty, stdout
-from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.cli.terminal.secrets import mask
 from bike_cli.config import ClassifyConfig
 from bike_cli.errors import ConfigError, ExitCode
+from bike_cli.json_text import as_json
 from bike_cli.settings import resolve
 from bike_cli.tasks.doctor.checks import Check, State, diagnose
 from bike_cli.wording import count

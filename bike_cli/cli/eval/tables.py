@@ -35,9 +35,9 @@ from bike_cli.cli.eval.wording import (
     without,
 )
 from bike_cli.cli.terminal.console import NARROWEST_TABLE, cautioned, plain, print_table, stdout
-from bike_cli.cli.terminal.json_text import escaped
 from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.errors import UsageError
+from bike_cli.json_text import escaped
 from bike_cli.tasks.evaluate.json_values import Estimate
 from bike_cli.tasks.evaluate.report import Comparison, EvaluationReport, Metric, SystemResult
 from bike_cli.tasks.evaluate.reproduction import AnyReport

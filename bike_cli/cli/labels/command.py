@@ -15,12 +15,12 @@ from bike_cli.cli.completion import models
 from bike_cli.cli.flags import metavar_of
 from bike_cli.cli.help import BikeCommand, BikeGroup
 from bike_cli.cli.terminal.console import check_stdout, handle_errors, loading, notice, print_usage, stdout
-from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.cli.terminal.signals import import_torch
 from bike_cli.cli.terminal.targets import check_not_media, check_target, warn_of_replacement
 from bike_cli.config import ClassifyConfig, EngineConfig
 from bike_cli.errors import ExitCode, UsageError
+from bike_cli.json_text import as_json
 from bike_cli.settings import naming_origins, resolve, variable_of, warn_of_unknown_variables
 from bike_cli.wording import count
 

@@ -15,10 +15,10 @@ from bike_cli.cli.completion import families, licences, model_names
 from bike_cli.cli.flags import with_flags_of
 from bike_cli.cli.help import BikeCommand, BikeGroup
 from bike_cli.cli.terminal.console import check_stdout, handle_errors, notice, print_usage, stdout
-from bike_cli.cli.terminal.json_text import as_json
 from bike_cli.cli.terminal.signals import import_torch
 from bike_cli.config import EngineConfig
 from bike_cli.errors import ExitCode, UsageError
+from bike_cli.json_text import as_json
 from bike_cli.settings import naming_origins, resolve, warn_of_unknown_variables
 from bike_cli.wording import count
 

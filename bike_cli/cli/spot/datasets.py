@@ -11,9 +11,9 @@ from typing import TextIO
 
 from bike_cli.cli.spot.names import stem_of
 from bike_cli.cli.spot.rows import Record, timeline_of
-from bike_cli.cli.terminal.json_text import JsonObject, escaped, rounded, significant
 from bike_cli.cli.terminal.output_file import open_output
 from bike_cli.cli.terminal.targets import explain_unwritable
+from bike_cli.json_text import JsonObject, escaped, rounded, significant
 from bike_cli.records import Failure, Source, Timeline
 
 LABEL_STUDIO_RATE = 24  # frames per second that its Video tag assumes if it is not told another rate

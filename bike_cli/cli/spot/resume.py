@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bike_cli.cli.terminal.json_text import JsonObject
 from bike_cli.cli.videos.existing import describe_descriptions, not_a_record, settings_digest, without_descriptions
 from bike_cli.config import RESULTS, Descriptions, SpotConfig
 from bike_cli.errors import UsageError
+from bike_cli.json_text import JsonObject
 from bike_cli.settings import settings_affecting
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bike_cli.cli.terminal.json_text import JsonObject, rounded, significant
 from bike_cli.cli.terminal.record_writers import Cell, failure_as_object
 from bike_cli.cli.videos.existing import DIGEST
+from bike_cli.json_text import JsonObject, rounded, significant
 from bike_cli.records import Failure, Segment, Source, Timeline
 
 if TYPE_CHECKING:

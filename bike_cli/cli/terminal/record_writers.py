@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Generic, Protocol, TextIO, TypeVar
 
 from bike_cli.cli.terminal.console import safe
-from bike_cli.cli.terminal.json_text import JsonObject, as_json
 from bike_cli.cli.terminal.targets import ending
 from bike_cli.errors import UsageError
+from bike_cli.json_text import JsonObject, as_json
 from bike_cli.records import Failure
 from bike_cli.wording import either
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from bike_cli.cli.terminal.json_text import JsonObject
 from bike_cli.cli.videos.summary import Tally
 from bike_cli.config import Descriptions, DescriptionUse
 from bike_cli.errors import UsageError
+from bike_cli.json_text import JsonObject
 from bike_cli.settings import SettingValue
 from bike_cli.wording import count
 

@@ -9,7 +9,7 @@ import pytest
 from answers import HOSTILE, failure, prediction, steering
 
 from bike_cli.cli.classify.rows import as_cells, as_object, columns
-from bike_cli.cli.terminal.json_text import as_json
+from bike_cli.json_text import as_json
 from bike_cli.records import Ranked
 
 
