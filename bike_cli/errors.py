@@ -57,6 +57,18 @@ class UsageError(BikeError):
     exit_code = ExitCode.USAGE
 
 
+class InputError(UsageError):
+    """An input yields no video. As an argument it is a usage error; in a list, only this entry fails.
+
+    Args:
+        kind: of the failure in a list; see `VideoError`.
+    """
+
+    def __init__(self, message: str, *, kind: FailureKind) -> None:
+        super().__init__(message)
+        self.kind: FailureKind = kind
+
+
 class ConfigError(UsageError):
     """A config file, a BIKE_* variable or a value in one is wrong."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 # What a folder is searched for; a file that the user names is read whatever its extension.
@@ -56,6 +57,30 @@ _DOWNLOADS = {  # how to fetch what a scheme names
     "az": "azcopy copy URL .",
 }
 _STREAMS = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "udp", "tcp", "mms", "mmsh", "mmst", "rist"})
+_NOT_STORES = frozenset({"file", "http", "https", "ftp", "ftps", "sftp"}) | _STREAMS
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A video that must be fetched before it can be read: an object in a store, or a member of a tar file.
+
+    Args:
+        place: URI of the object, or the URI or local path of the tar file.
+        offset, size: the member's bytes in the tar file; None for a whole object.
+    """
+
+    place: str
+    offset: int | None = None
+    size: int | None = None
+
+
+def is_store_uri(name: str) -> bool:
+    """Return whether a name is the URI of an object in a store, such as `s3://bucket/clip.mp4`.
+
+    Web pages, streams and `file://` URLs are not.
+    """
+    match = _URL.match(name)
+    return match is not None and match["scheme"].lower() not in _NOT_STORES
 
 
 def url_problem(name: str) -> str | None:
@@ -67,11 +92,14 @@ def url_problem(name: str) -> str | None:
     if scheme in _STREAMS:
         return f"bike does not read streams; record a part first, e.g. ffmpeg -i '{name}' -t 10 -c copy clip.mp4"
     if scheme == "file":
-        return "bike does not read URLs, and no such file is on this machine; give the path"
-    if match is not None or _BARE_SITE.match(name):
-        command = _DOWNLOADS.get(scheme or "https")
+        return "no such file is on this machine; check the path"
+    if is_store_uri(name):
+        command = _DOWNLOADS.get(scheme)
         example = f", e.g. {command.replace('URL', repr(name))}" if command is not None else ""
-        return f"bike does not read URLs; download it first{example}"
+        return f"only bike classify, bike embed and bike spot read object stores; download it first{example}"
+    if match is not None or _BARE_SITE.match(name):
+        command = _DOWNLOADS[scheme or "https"]
+        return f"bike does not read URLs; download it first, e.g. {command.replace('URL', repr(name))}"
     return None
 
 

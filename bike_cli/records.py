@@ -22,19 +22,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bike_cli.config import ScoreKind
+    from bike_cli.media import RemoteFile
 
 SHOWN_LABELS = 3  # of a prediction, on a screen
 
 
 @dataclass(frozen=True)
 class Source:
-    """One input: a video file or a folder of frames.
-
-    `id` is the name the user gave it, unchanged; records and messages show it.
-    """
+    """One input: a video file or a folder of frames."""
 
     path: Path
-    id: str
+    id: str  # the name that the user gave it, unchanged; records and messages show it
+    remote: RemoteFile | None = None  # what to fetch before it can be read; `path` then only says how it is named
 
     @classmethod
     def at(cls, path: str | Path) -> Source:

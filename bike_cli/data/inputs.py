@@ -134,11 +134,12 @@ def _sources_in(given: str, omissions: Omissions) -> Iterator[Source]:
         n_videos += 1
         yield Source(Path(path), path)
     if not n_videos:
-        raise UsageError(_without_video(given, left_out))
+        raise UsageError(without_video(given, left_out))
     omissions.update(left_out)
 
 
-def _without_video(given: str, left_out: Omissions) -> str:
+def without_video(given: str, left_out: Omissions) -> str:
+    """Return the error message for a folder without a video."""
     counts = {kind: number for kind, number in left_out.counts.items() if kind != "empty"}
     if not counts:
         return f"{given}: contains no video (.mp4, .mkv, .webm, …); name the files, or a folder that contains videos"

@@ -26,6 +26,10 @@ POLL_S = 0.02
 SHOWN = 80  # characters of the names of columns in a message
 _HEAD_BYTES = 4096
 _DELIMITERS = ",;\t"
+_WAYS = {  # what to do with a list that is another kind of file
+    "a video": "name the file itself, as in bike classify clip.mp4",
+    "a Parquet file": "give it with --files-from, and the column of paths with --column",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +114,7 @@ def existing_path(name: str, base: str = "") -> str:
 def locate(name: str, folder: str) -> tuple[str, str]:
     """Return the path of a video that a table in `folder` names, and the name as it was meant; see `existing_path`.
 
-    A URL is returned as it is, so that it fails as one.
+    A URI of an object store is returned as it is, and so is any other URL, so that it fails as one.
     """
     if url_problem(name) is not None and not os.path.lexists(below(folder, name)):
         return name, name
@@ -183,7 +187,7 @@ def _check_head(head: bytes, origin: str, *, nul: bool) -> None:
         raise UsageError(f"{origin}: is {encoding}; save it as UTF-8")
     content = describe_content(head)
     if content is not None:
-        way = "name the file itself, as in bike classify clip.mp4" if content == "a video" else "give paths as text"
+        way = _WAYS.get(content, "give paths as text")
         raise UsageError(f"{origin}: is {content}, not a list of paths; {way}")
 
 

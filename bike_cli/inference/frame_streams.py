@@ -19,6 +19,8 @@ from queue import SimpleQueue
 from pebble import concurrent
 
 from bike_cli.config import DecodingConfig, SpotConfig
+from bike_cli.data.remote.fetching import Fetcher
+from bike_cli.data.remote.uris import source_named
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.store.store import open_store, recipe_key
 from bike_cli.inference.bin_features import BinFeatures, Bins, ChunkShelf
@@ -40,6 +42,7 @@ class _Video:
 
     place: int
     source: Source
+    local: Source | None = None  # the temporary file of a remote source
     stamp: bytes | None = None  # of the file before it was read; None: the store cannot use it
     content: bytes | None = None  # digest of the file's bytes; None: the features are not stored
     bins: Bins = field(default_factory=lambda: Bins(0))
@@ -76,6 +79,7 @@ class FrameStreams:
         self._pool, self._decoding = pool, decoding
         self._shelf, self._spent, self._report = shelf, spent or Timings(), report
         self._parts = max(1, pool.workers // videos) if videos else 1
+        self._fetcher = Fetcher(decoding.decode_timeout)
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._slots = threading.Semaphore(pool.workers)  # for videos that are being read
         self._reading: set[threading.Semaphore] = set()  # of the streams that are being read
@@ -108,6 +112,7 @@ class FrameStreams:
             self._slots.release()
             for taken in self._reading:
                 taken.release()
+            self._fetcher.close()
         error = feeder.exception()
         if error is not None:
             raise error
@@ -133,7 +138,7 @@ class FrameStreams:
                 self._reading.discard(taken)
 
     def _stream(self, video: _Video, part: int, request: StreamRequest, taken: threading.Semaphore) -> None:
-        with FrameStream(video.source, request, self._decoding) as stream:
+        with FrameStream(video.local or video.source, request, self._decoding) as stream:
             for item in stream:
                 # The worker decodes the next batch meanwhile, and reuses the memory of this one after it.
                 self._calls.put(partial(self._take, video, part, item, taken))
@@ -150,10 +155,14 @@ class FrameStreams:
         if isinstance(given, Failure):
             self._finish(_Video(place, given.source), given)
             return
-        source = given if isinstance(given, Source) else Source.at(given)
+        source = given if isinstance(given, Source) else source_named(given)
         video = _Video(place, source, bins=Bins(self._engine.encoder.dim))
         if not str(source.path).strip():
             self._finish(video, Failure(source, "missing", missing_message(source.id)))
+            return
+        if source.remote is not None:
+            fetching = self._fetcher.fetch(source)
+            fetching.add_done_callback(lambda done: self._calls.put(lambda: self._take_fetched(video, done.result())))
             return
         if self._shelf is not None:
             video.stamp = stamp_of(source.path)
@@ -166,6 +175,13 @@ class FrameStreams:
             return
         digest = self._pool.digest(source)
         digest.add_done_callback(lambda done: self._calls.put(lambda: self._identify(video, done.result())))
+
+    def _take_fetched(self, video: _Video, local: Source | Failure) -> None:
+        if isinstance(local, Failure):
+            self._finish(video, local)
+        else:
+            video.local = local
+            self._start(video)
 
     def _identify(self, video: _Video, content: bytes | Failure) -> None:
         if isinstance(content, bytes) and self._shelf is not None and video.stamp is not None:
@@ -189,7 +205,7 @@ class FrameStreams:
         requests = [replace(self._request, first_bin=start, end_bin=stop) for start, stop in bins.unknown]
         idle = self._parts - len(requests)
         if idle > 0:  # the last range is the longest one, unless a run with several workers was killed
-            requests[-1:] = split(video.source, requests[-1], idle + 1, self._decoding)
+            requests[-1:] = split(video.local or video.source, requests[-1], idle + 1, self._decoding)
         video.streams = len(requests)
         video.filled = {part: one.first_bin for part, one in enumerate(requests)}
         workers = threading.Semaphore(self._parts)
@@ -214,7 +230,7 @@ class FrameStreams:
         taken.release()
         video.streams -= 1
         if isinstance(item, Failure):
-            video.failure = video.failure or item
+            video.failure = video.failure or replace(item, source=video.source)
         else:
             video.ends[part] = item
         if not video.streams:
@@ -242,6 +258,8 @@ class FrameStreams:
         self._shelf.keep(video.content, video.source, video.bins)
 
     def _finish(self, video: _Video, outcome: BinFeatures | Failure) -> None:
+        if video.local is not None:
+            self._fetcher.discard(video.local)
         self._ready[video.place] = outcome
         self._slots.release()
 

@@ -339,7 +339,7 @@ def test_a_column_is_found_in_any_case_if_only_one_fits(header: str, name: str) 
         (b" \n\n", "clips.csv: is empty, and --column needs a first row with the names of the columns"),
         (b"video\n\0.mp4\n", "clips.csv: contains NUL bytes, and --column reads CSV; give CSV, or leave --column out"),
         (b'video\na.mp4\n"b.mp4\n', "clips.csv:3: is not valid CSV"),
-        (b"PAR1" + bytes(99), "clips.csv: is a Parquet file, not a list of paths; give paths as text"),
+        (b"PAR1" + bytes(99), "clips.csv: is a Parquet file, not a list of paths; give it with --files-from"),
         ("video\na.mp4\n".encode("utf-16"), "clips.csv: is UTF-16; save it as UTF-8"),
     ],
 )

@@ -267,17 +267,23 @@ def test_an_empty_name_never_means_the_current_folder(name: str) -> None:
         ("https://youtu.be/abc", "bike does not read URLs; download it first, e.g. yt-dlp"),
         ("youtu.be/abc", "bike does not read URLs; download it first, e.g. yt-dlp"),
         ("www.example.org/a.mp4", "bike does not read URLs; download it first, e.g. curl"),
-        ("s3://bucket/a.mp4", "bike does not read URLs; download it first, e.g. aws s3 cp 's3://bucket/a.mp4' ."),
-        ("gs://bucket/*.mp4", "bike does not read URLs; download it first, e.g. gcloud storage cp"),
+        (
+            "s3://bucket/a.mp4",
+            r"only bike classify, .* object stores; download it first, e.g. aws s3 cp 's3://bucket/a.mp4' .",
+        ),
+        (
+            "gs://bucket/*.mp4",
+            "bike spot read object stores; download it first, e.g. gcloud storage cp",
+        ),
         ("ftp://host/a.mp4", "bike does not read URLs; download it first, e.g. curl"),
-        ("webdav://host/a.mp4", "bike does not read URLs; download it first$"),
+        ("webdav://host/a.mp4", "only bike classify, bike embed and bike spot read object stores; download it first$"),
         (
             "rtsp://camera/stream",
             "bike does not read streams; record a part first, e.g. ffmpeg -i 'rtsp://camera/stream'",
         ),
         ("rtmp://host/live", "bike does not read streams; record a part first"),
         ("udp://@239.0.0.1:1234", "bike does not read streams; record a part first"),
-        ("file:///nowhere/a.mp4", "bike does not read URLs, and no such file is on this machine; give the path"),
+        ("file:///nowhere/a.mp4", "no such file is on this machine; check the path"),
     ],
 )
 def test_a_url_is_refused_with_a_way_out(name: str, message: str) -> None:

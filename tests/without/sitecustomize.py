@@ -15,7 +15,7 @@ def _hide(module: str) -> None:
     find = builtins.__import__
 
     def hidden(name: str, globals: Mapping[str, object] | None = None, *rest: object, **named: object) -> object:  # noqa: A002
-        if name == module and str((globals or {}).get("__name__")).startswith("bike_cli"):
+        if name.partition(".")[0] == module and str((globals or {}).get("__name__")).startswith("bike_cli"):
             raise ImportError(f"{module} is switched off")
         return find(name, globals, *rest, **named)  # type: ignore[arg-type]
 
@@ -31,6 +31,7 @@ SWITCHES: dict[str, Callable[[], None]] = {
     "forkserver": lambda: setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"]),
     "memfd": lambda: delattr(os, "memfd_create"),
     "fcntl": lambda: _hide("fcntl"),
+    "pyarrow": lambda: _hide("pyarrow"),
     "resource": lambda: _hide("resource"),
     "sigmask": lambda: delattr(signal, "pthread_sigmask"),
     "affinity": lambda: delattr(os, "sched_getaffinity"),

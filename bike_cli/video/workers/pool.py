@@ -95,6 +95,7 @@ class DecodePool:
         workers, on = count(self.workers, "worker"), count(cores(), "core")
         logger.info("decoding: %s on %s, decoder %s", workers, on, decoding.decoder)
         self._sampling, self._decoding = sampling, decoding
+        self.timeout_s = decoding.decode_timeout
         self._lock = threading.Lock()
         self._is_closed = False
         self._fatal: WorkerError | None = None

@@ -1,0 +1,1 @@
+"""Videos that are fetched before they are read: objects in stores, and members of tar files."""
