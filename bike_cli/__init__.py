@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         BatchConfig,
         CalibrateConfig,
         ClassifyConfig,
+        EmbedConfig,
         EngineConfig,
         EvalConfig,
         FewshotConfig,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from bike_cli.engine.engine import Engine, load
     from bike_cli.engine.heads.saved_classifier import SavedClassifier, load_classifier, save_classifier
     from bike_cli.errors import BikeError, ConfigError, ModelError, UsageError, VideoError
+    from bike_cli.inference.classifier import Classifier
     from bike_cli.records import (
         Attribute,
         Clip,
@@ -59,14 +61,16 @@ if TYPE_CHECKING:
     from bike_cli.tasks.calibrate.calibrate import calibrate
     from bike_cli.tasks.calibrate.reading import read_calibration_set
     from bike_cli.tasks.calibrate.report import CalibrationReport
-    from bike_cli.tasks.classify import classify
+    from bike_cli.tasks.classify import classify, classify_with, prepare_classifier
     from bike_cli.tasks.detection.evaluation import evaluate_detections
     from bike_cli.tasks.detection.report import DetectionReport
+    from bike_cli.tasks.embed import embed, embed_labels, read_embeddings
     from bike_cli.tasks.evaluate.evaluation import System, evaluate
     from bike_cli.tasks.evaluate.report import EvaluationReport
     from bike_cli.tasks.fewshot.learning import FewshotResult, fewshot
     from bike_cli.tasks.fewshot.study import Study
     from bike_cli.tasks.finetune.run import FinetuneResult, Finetuning, finetune
+    from bike_cli.tasks.parts import Part, classify_part
     from bike_cli.tasks.spot import spot
     from bike_cli.video.workers.pool import DecodePool
 
@@ -78,6 +82,7 @@ __all__ = [
     "CalibrateConfig",
     "Calibration",
     "CalibrationReport",
+    "Classifier",
     "ClassifyConfig",
     "Clip",
     "ConfigError",
@@ -86,6 +91,7 @@ __all__ = [
     "DetectionReport",
     "DetectionSet",
     "Detections",
+    "EmbedConfig",
     "Engine",
     "EngineConfig",
     "EvalConfig",
@@ -102,6 +108,7 @@ __all__ = [
     "LearningConfig",
     "Lexicon",
     "ModelError",
+    "Part",
     "Peak",
     "Prediction",
     "Prompt",
@@ -122,16 +129,22 @@ __all__ = [
     "VideoFeatures",
     "calibrate",
     "classify",
+    "classify_part",
+    "classify_with",
+    "embed",
+    "embed_labels",
     "evaluate",
     "evaluate_detections",
     "fewshot",
     "finetune",
     "load",
     "load_classifier",
+    "prepare_classifier",
     "read_calibration",
     "read_calibration_set",
     "read_detection_set",
     "read_detections",
+    "read_embeddings",
     "read_eval_set",
     "read_label_set",
     "read_labelled",
@@ -143,7 +156,8 @@ __all__ = [
 # Importing torch and open_clip takes seconds, and `bike --help` needs neither: names are looked up when first used.
 _HOMES = {
     "bike_cli.config": (
-        *("AttributeConfig", "BatchConfig", "CalibrateConfig", "ClassifyConfig", "EngineConfig", "EvalConfig"),
+        *("AttributeConfig", "BatchConfig", "CalibrateConfig", "ClassifyConfig", "EmbedConfig", "EngineConfig"),
+        "EvalConfig",
         *("FewshotConfig", "FinetuneConfig", "KeepingConfig", "LearningConfig", "SamplingConfig", "SpotConfig"),
         "SpottingConfig",
     ),
@@ -160,14 +174,17 @@ _HOMES = {
     "bike_cli.tasks.calibrate.calibrate": ("calibrate",),
     "bike_cli.tasks.calibrate.reading": ("read_calibration_set",),
     "bike_cli.tasks.calibrate.report": ("CalibrationReport",),
-    "bike_cli.tasks.classify": ("classify",),
+    "bike_cli.inference.classifier": ("Classifier",),
+    "bike_cli.tasks.classify": ("classify", "classify_with", "prepare_classifier"),
     "bike_cli.tasks.detection.evaluation": ("evaluate_detections",),
     "bike_cli.tasks.detection.report": ("DetectionReport",),
+    "bike_cli.tasks.embed": ("embed", "embed_labels", "read_embeddings"),
     "bike_cli.tasks.evaluate.evaluation": ("System", "evaluate"),
     "bike_cli.tasks.evaluate.report": ("EvaluationReport",),
     "bike_cli.tasks.fewshot.learning": ("FewshotResult", "fewshot"),
     "bike_cli.tasks.fewshot.study": ("Study",),
     "bike_cli.tasks.finetune.run": ("FinetuneResult", "Finetuning", "finetune"),
+    "bike_cli.tasks.parts": ("Part", "classify_part"),
     "bike_cli.tasks.spot": ("spot",),
     "bike_cli.video.workers.pool": ("DecodePool",),
 }

@@ -25,6 +25,7 @@ from bike_cli.config import (
     Affects,
     CalibrateConfig,
     ClassifyConfig,
+    EmbedConfig,
     EvalConfig,
     FewshotConfig,
     FinetuneConfig,
@@ -40,6 +41,7 @@ Config = TypeVar("Config")
 COMMANDS = {
     "classify": ClassifyConfig,
     "spot": SpotConfig,
+    "embed": EmbedConfig,
     "calibrate": CalibrateConfig,
     "fewshot": FewshotConfig,
     "eval": EvalConfig,
@@ -232,6 +234,19 @@ def changed(config: Config, flags: Mapping[str, object]) -> Config:
     known = leaves(type(config))
     values = {name: _checked(name, value, known, origin=flag_name(name)) for name, value in flags.items()}
     return build(type(config), {**flatten(config), **values})
+
+
+def is_given(
+    config: type,
+    name: str,
+    *,
+    flags: Mapping[str, object],
+    file: Path | None,
+    environment: Mapping[str, str] = os.environ,
+) -> bool:
+    """Return whether a flag, a variable or the file sets a field; see `resolve`."""
+    in_file = {} if file is None else _by_field(config, _read_yaml(file), file)
+    return flags.get(name) is not None or variable_of(name) in environment or name in in_file
 
 
 def field_names(config: type) -> dict[str, str]:

@@ -17,8 +17,9 @@ import bike_cli
 PACKAGE = Path(bike_cli.__file__).parent
 SOURCES = {".".join(f.relative_to(PACKAGE.parent).with_suffix("").parts): f.read_text() for f in PACKAGE.rglob("*.py")}
 
-BASE = {"records", "config", "errors", "locks", "media", "scratch", "settings", "shapes", "time_limits", "versions"} | {
-    "wording"
+BASE = {
+    *("records", "config", "errors", "json_text", "locks", "media", "scratch"),
+    *("settings", "shapes", "time_limits", "versions", "wording"),
 }
 MAY_KNOW = {
     "cli": {"tasks", "inference", "engine", "video", "data", *BASE, "bike_cli"},
@@ -30,6 +31,7 @@ MAY_KNOW = {
     "records": BASE,
     "config": BASE,
     "errors": BASE,
+    "json_text": BASE,
     "locks": BASE,
     "media": BASE,
     "scratch": BASE,
@@ -47,6 +49,9 @@ HOMES = {  # library -> the modules that may import it
     "tokenizers": ("engine",),
     "sqlite3": ("engine",),
     "huggingface_hub": ("engine",),
+    "pyarrow": ("data",),
+    "fsspec": ("data.remote",),
+    "ray": ("tasks.cluster",),
     "decord": ("video",),
     "av": ("video",),
     "PIL": ("video", "engine.towers.transforms"),
@@ -265,7 +270,7 @@ def test_no_command_uses_another() -> None:
 @pytest.mark.parametrize(
     ("module", "source", "count"),
     [
-        ("bike_cli.cli.models", "from bike_cli.cli.classify.rows import as_object", 1),
+        ("bike_cli.cli.models", "from bike_cli.cli.classify.rows import as_cells", 1),
         ("bike_cli.cli.session", "from bike_cli.cli.fewshot import fewshot", 1),
         ("bike_cli.cli.finetune", "def f():\n    from bike_cli.cli.finetune_view import View", 0),
         ("bike_cli.cli.eval.page", "from bike_cli.cli.eval.wording import percent", 0),
@@ -475,6 +480,12 @@ def test_the_doctor_imports_nothing_that_may_be_broken() -> None:
     packages = imported_by("-c", f"import {modules}")
 
     assert not packages & {"torch", "open_clip", "av", "decord", "numpy", "PIL", "huggingface_hub", "sqlite3", "pebble"}
+
+
+def test_help_imports_no_engine_of_processes_or_clusters() -> None:
+    packages = imported_by("-m", "bike_cli", "classify", "--help")
+
+    assert not packages & {"pebble", "asyncio", "pyarrow", "ray", "fsspec", "pandas"}
 
 
 def test_a_costly_import_would_be_seen() -> None:

@@ -13,6 +13,7 @@ from bike_cli.config.commands import (
     RejectionConfig,
     VideoConfig,
 )
+from bike_cli.config.embed import EmbedConfig
 from bike_cli.config.evaluation import SUBSET, EvalConfig, Protocol
 from bike_cli.config.fields import RESULTS, Affects, Flag, flag, flag_of
 from bike_cli.config.finetune import (
@@ -66,6 +67,7 @@ __all__ = [
     "Descriptions",
     "Device",
     "DrawConfig",
+    "EmbedConfig",
     "EngineConfig",
     "EvalConfig",
     "FewshotConfig",

@@ -18,8 +18,11 @@ RESULTS: tuple[Affects, ...] = ("pixels", "features", "scores", "training")
 DATA, OUTPUT, METRICS, LEARNING, BATCHES = "Data", "Output", "Metrics", "Learning", "Batches"
 DETECTION = "Protocol detection, with videos"
 KEEPING, TEXTS, FRAMES = "Validation and checkpoints", "Labels and scores", "Frames"
-MODEL, DECODING, GENERAL = "Device and downloads", "Decoding and cache", "General"
-PANELS = (None, DATA, OUTPUT, METRICS, DETECTION, LEARNING, BATCHES, KEEPING, TEXTS, FRAMES, MODEL, DECODING, GENERAL)
+MODEL, DECODING, CLUSTER, GENERAL = "Device and downloads", "Decoding and cache", "Cluster", "General"
+PANELS = (
+    *(None, DATA, OUTPUT, METRICS, DETECTION, LEARNING, BATCHES, KEEPING, TEXTS, FRAMES, MODEL, DECODING),
+    *(CLUSTER, GENERAL),
+)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -21,10 +22,17 @@ class Shard:
     index: int
     count: int
 
+    def __str__(self) -> str:
+        return f"{self.index}-of-{self.count}"
+
     def holds(self, name: str) -> bool:
         """Return whether a video with this name belongs to this part."""
         digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
         return int.from_bytes(digest, "big") % self.count == self.index - 1
+
+    def overlaps(self, other: Shard) -> bool:
+        """Return whether some names belong to both parts."""
+        return (self.index - other.index) % math.gcd(self.count, other.count) == 0
 
 
 def parse_shard(text: str) -> Shard:

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -31,6 +31,8 @@ from numpy.typing import NDArray
 from pebble import concurrent
 
 from bike_cli.config import SamplingConfig
+from bike_cli.data.remote.fetching import Fetcher
+from bike_cli.data.remote.uris import source_named
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.store.store import Store
 from bike_cli.media import missing_message
@@ -40,7 +42,7 @@ from bike_cli.video.decoding import clip_from_array
 from bike_cli.video.workers.pool import DecodePool
 from bike_cli.wording import count
 
-Input = str | Path | Source | Clip | NDArray[np.uint8] | Failure
+Input = str | Path | Source | Clip | NDArray[np.uint8] | VideoFeatures | Failure
 EncodedVideo = tuple[VideoFeatures, ...]  # the features of one video, from each engine in the order of the engines
 Result = TypeVar("Result")
 
@@ -111,6 +113,9 @@ class Features:
     #        └───────┴──► _arrive ──► _launch ──► _land ──► _finish
     #                     decoded     encoding    encoded, stored
     #
+    # A remote video is not looked up. Once it has a slot it is fetched to a temporary file, which is deleted when it is
+    # decoded, so there are never more such files than slots.
+    #
     # Other threads (the feeder, and those of the pool that complete futures) do not run steps: they put the next step
     # on the queue `_calls`, as a call, and leave the job alone from then on. `_receive` runs calls from the queue until
     # it has clips for a batch or answers to yield. A call that raises, because no worker can decode, ends the run.
@@ -136,6 +141,7 @@ class Features:
     ) -> None:
         self._inputs, self._engines, self._sampling = inputs, engines, sampling
         self._pool, self._shelf, self._spent = pool, shelf, spent or Timings()
+        self._fetcher = Fetcher(pool.timeout_s)
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._ahead = threading.Semaphore(AHEAD)
         self._slots = threading.Semaphore(CLIPS_A_WORKER * (pool.workers + 1))
@@ -174,6 +180,7 @@ class Features:
             self._is_over = True
             self._ahead.release()
             self._slots.release()
+            self._fetcher.close()
             spent = self._spent
             logger.info(
                 "%s: %s from the cache, %s decoded in %.2f s of %s; encoded in %.2f s, waited %.2f s for videos",
@@ -199,19 +206,23 @@ class Features:
             self._taken += 1
 
     def _begin(self, place: int, given: Input) -> None:
+        step: Callable[[_Job], None]
         if isinstance(given, (Clip, np.ndarray)):
             self._slots.acquire()
             name = f"array {place + 1}"
             clip = given if isinstance(given, Clip) else clip_from_array(given, self._sampling, name=name)
             job, step = _Job(place, clip.source, outcome=clip, has_slot=True), self._arrive
+        elif isinstance(given, VideoFeatures):
+            job, step = _Job(place, given.source, video=(given,)), self._take_known
         elif isinstance(given, Failure):
             job, step = _Job(place, given.source, outcome=given), self._arrive
         elif isinstance(given, str) and not given.strip():  # Path("") would be the current folder
             source = Source.at(given)
             job, step = _Job(place, source, outcome=Failure(source, "missing", missing_message(given))), self._arrive
         else:
-            source = given if isinstance(given, Source) else Source.at(given)
-            job, step = _Job(place, source, None if self._shelf is None else stamp_of(source.path)), self._look_up
+            source = given if isinstance(given, Source) else source_named(given)
+            is_stored = self._shelf is not None and source.remote is None
+            job, step = _Job(place, source, stamp_of(source.path) if is_stored else None), self._look_up
         self._calls.put(partial(step, job))
 
     # -- in the caller's thread ----------------------------------------------------------------------------------
@@ -236,6 +247,10 @@ class Features:
     def _end_of_inputs(self) -> None:
         self._is_fed = True
 
+    def _take_known(self, job: _Job) -> None:
+        assert job.video is not None
+        self._finish(job, job.video)
+
     def _then(self, future: Future[Result], step: Callable[[Result], None]) -> None:
         """Have the caller's thread take the result of a future, or raise its error."""
         future.add_done_callback(lambda done: self._calls.put(lambda: step(done.result())))
@@ -258,7 +273,9 @@ class Features:
             self._reading += 1
             job = self._waiting.popleft()
             job.has_slot = job.is_read = True
-            if job.stamp is None or job.content is not None:
+            if job.source.remote is not None:
+                self._then(self._fetcher.fetch(job.source), partial(self._take_fetched, job))
+            elif job.stamp is None or job.content is not None:
                 self._decode(job)
             else:
                 self._then(self._pool.digest(job.source), partial(self._identify, job))
@@ -284,7 +301,17 @@ class Features:
             logger.info("%s: not in the cache, will be decoded", job.source.id)
         self._then(self._pool.decode(job.source), partial(self._take_decoded, job))
 
-    def _take_decoded(self, job: _Job, outcome: Clip | Failure) -> None:
+    def _take_fetched(self, job: _Job, local: Source | Failure) -> None:
+        if isinstance(local, Failure):
+            job.outcome = local
+            self._arrive(job)
+        else:
+            self._then(self._pool.decode(local), partial(self._take_decoded, job, local=local))
+
+    def _take_decoded(self, job: _Job, outcome: Clip | Failure, *, local: Source | None = None) -> None:
+        if local is not None:
+            self._fetcher.discard(local)
+            outcome = replace(outcome, source=job.source)
         self._spent.decode_s += outcome.decode_s
         self._spent.decoded += 1
         job.outcome = outcome

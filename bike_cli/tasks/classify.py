@@ -22,6 +22,8 @@ from bike_cli.inference.rejection import check_phrases, make_rejector
 from bike_cli.records import Failure, Prediction, Timings
 from bike_cli.video.workers.pool import DecodePool
 
+LARGE_TEXT_TOWER = 100_000_000  # parameters that are worth freeing: 400 MB
+
 logger = logging.getLogger(__name__)
 
 
@@ -74,28 +76,41 @@ def classify(
     if learnt is not None:
         warnings.warn("classify(learnt=) was renamed to classify(saved=)", DeprecationWarning, stacklevel=2)
         saved = learnt
+    classifier = prepare_classifier(
+        *(engine, labels, config),
+        descriptions=descriptions,
+        saved=saved,
+        none=none,
+        calibration=calibration,
+        releases_text=releases_text,
+    )
+    return classify_with(classifier, sources, pool=pool, spent=spent)
+
+
+def prepare_classifier(
+    engine: Engine,
+    labels: Sequence[str] | None = None,
+    config: ClassifyConfig | None = None,
+    *,
+    descriptions: Descriptions | None = None,
+    saved: SavedClassifier | None = None,
+    none: Sequence[str] = (),
+    calibration: Calibration | None = None,
+    releases_text: bool = False,
+) -> Classifier:
+    """Return what `classify_with` classifies videos with: the model and its encoded labels.
+
+    A program that classifies videos again and again encodes its labels only once this way. `classify` is
+    `prepare_classifier` followed by `classify_with`, and has the same arguments.
+
+    Raises:
+        TypeError: `labels` or `none` is a single text.
+        UsageError: as in `classify`, except for the store.
+    """
+    if isinstance(labels, str) or isinstance(none, str):
+        raise TypeError("labels and none must be lists; put a single one in brackets")
     config = config or default_config(engine, saved)
     labels = default_labels(engine, saved) if labels is None else labels
-    classifier = _prepare(engine, labels, config, saved, none, calibration, descriptions)
-    _ = classifier.model_digest  # reads the weights, before they may be freed
-    if releases_text and (classifier.branch is None or classifier.branch.weight == 0):  # else it reads sentences
-        for used in classifier.engines:
-            used.encoder.text_tower.release()
-    answers = _answers(classifier, config, sources, pool, spent or Timings())
-    next(answers)
-    return cast("Iterator[Prediction | Failure]", answers)
-
-
-def _prepare(
-    engine: Engine,
-    labels: Sequence[str],
-    config: ClassifyConfig,
-    saved: SavedClassifier | None,
-    none: Sequence[str],
-    calibration: Calibration | None,
-    descriptions: Descriptions | None,
-) -> Classifier:
-    """Return the classifier of labels and of phrases for what is none of them, with what rejects videos."""
     check_phrases(labels, none)
     classifier = prepare(engine, [*labels, *none], config, saved, descriptions=descriptions)
     classifier.check_scores(config.scores)
@@ -107,7 +122,44 @@ def _prepare(
     )
     if not none:
         _warn_of_a_single_label(labels, config)
-    return replace(classifier, rejector=rejector)
+    classifier = replace(classifier, rejector=rejector)
+    _ = classifier.model_digest  # reads the weights, before they may be freed
+    if releases_text and (classifier.branch is None or classifier.branch.weight == 0):  # else it reads sentences
+        for used in classifier.engines:
+            used.encoder.text_tower.release()
+    return classifier
+
+
+def classify_with(
+    classifier: Classifier,
+    sources: Iterable[Input],
+    *,
+    pool: DecodePool | None = None,
+    spent: Timings | None = None,
+) -> Iterator[Prediction | Failure]:
+    """Yield one answer or failure for each source, in order, as soon as it is known.
+
+    Args:
+        classifier: what `prepare_classifier` returns. Several threads may use it at the same time.
+        sources: as in `classify`.
+        pool: running workers, as in `classify`; calls may share them. None: this call starts its own.
+        spent: updated with the time that each stage takes.
+    Raises:
+        TypeError: `sources` is a single path, or the classifier was made for another task.
+        UsageError: a store that cannot be used. Raised at once.
+    """
+    if isinstance(sources, (str, Path)):
+        raise TypeError("sources must be a list; put a single one in brackets")
+    if not isinstance(classifier.config, ClassifyConfig):
+        raise TypeError("classifier was made for another task; call prepare_classifier")
+    answers = _answers(classifier, classifier.config, sources, pool, spent or Timings())
+    next(answers)
+    return cast("Iterator[Prediction | Failure]", answers)
+
+
+def is_worth_releasing(engine: Engine) -> bool:
+    """Return whether a model's text tower takes much memory, once its labels are encoded."""
+    return engine.encoder.text_tower.parameters > LARGE_TEXT_TOWER
 
 
 def _warn_of_a_single_label(labels: Sequence[str], config: ClassifyConfig) -> None:

@@ -14,6 +14,7 @@ from bike_cli.config import Descriptions, SpotConfig, VideoConfig
 from bike_cli.config.spot import FPS, FPS_WITH_HEAD
 from bike_cli.data.lexicons import read_lexicon
 from bike_cli.data.lines import key
+from bike_cli.data.remote.uris import source_named
 from bike_cli.engine.attributes import encode_lexicon
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.heads.saved_classifier import SavedClassifier
@@ -78,6 +79,35 @@ def spot(
     localiser = prepare_localiser(engine, labels, config, none=none, descriptions=descriptions, saved=saved)
     if videos is None and isinstance(sources, Sized):
         videos = len(sources)
+    return spot_with(
+        *(localiser, sources, config),
+        pool=pool,
+        spent=spent,
+        videos=videos,
+        keeps_scores=keeps_scores,
+        report=report,
+    )
+
+
+def spot_with(
+    localiser: Localiser,
+    sources: Iterable[str | Path | Source | Failure],
+    config: SpotConfig,
+    *,
+    pool: DecodePool | None = None,
+    spent: Timings | None = None,
+    videos: int | None = None,
+    keeps_scores: bool = False,
+    report: Callable[[Source, float], None] | None = None,
+) -> Iterator[Timeline | Failure]:
+    """Yield the timeline of each video, or why it cannot be read, in order.
+
+    Args:
+        localiser: what `prepare_localiser` returns for the config. Several threads may use it at the same time.
+        sources, pool, spent, videos, keeps_scores, report: as in `spot`.
+    Raises:
+        UsageError: a store that cannot be used. Raised at once.
+    """
     timelines = _timelines(
         localiser,
         replace(config, fps=localiser.rule.fps),
@@ -227,9 +257,13 @@ def _timelines(
 def _readable(sources: Iterable[str | Path | Source | Failure], *, has_fps: bool) -> Iterator[Source | Failure]:
     """Yield the sources; folders of frames, which have no clock, become failures where no rate is given."""
     for given in sources:
-        source = Source.at(given) if isinstance(given, (str, Path)) else given
-        if isinstance(source, Source) and not has_fps and call_on_path(source.path, source.path.is_dir, default=False):
+        source = source_named(given) if isinstance(given, (str, Path)) else given
+        if isinstance(source, Source) and not has_fps and _is_folder(source):
             problem = f"{source.id}: is a folder of frames, which has no clock; give its frames per second with --fps"
             yield Failure(source, "unreadable", problem)
         else:
             yield source
+
+
+def _is_folder(source: Source) -> bool:
+    return source.remote is None and call_on_path(source.path, source.path.is_dir, default=False)

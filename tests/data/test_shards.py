@@ -73,3 +73,13 @@ def test_a_shard_is_written_as_part_and_count(text: str, shard: Shard) -> None:
 def test_anything_else_is_a_usage_error(text: str, problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
         parse_shard(text)
+
+
+def test_parts_overlap_if_some_number_belongs_to_both() -> None:
+    shards = [Shard(i, n) for n in range(1, 7) for i in range(1, n + 1)]
+
+    for one in shards:
+        for other in shards:
+            numbers = range(one.count * other.count)
+            both = any(n % one.count == one.index - 1 and n % other.count == other.index - 1 for n in numbers)
+            assert one.overlaps(other) == both

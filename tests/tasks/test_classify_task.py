@@ -559,3 +559,31 @@ def test_a_text_tower_that_reads_attributes_is_kept() -> None:
 
     assert isinstance(answer, Prediction)
     engine.encoder.text_tower.check_present()
+
+
+def test_a_prepared_classifier_answers_as_classify_does_in_any_number_of_calls(clips: Path, tiny: Engine) -> None:
+    settings, videos = config(), sorted(clips.iterdir())
+    classifier = bike.prepare_classifier(tiny, LABELS, settings)
+
+    with bike.DecodePool(settings.sampling, settings.decoding) as pool:
+        answers = [answer for video in videos for answer in bike.classify_with(classifier, [video], pool=pool)]
+
+    assert list(map(facts_of, answers)) == list(map(facts_of, bike.classify(tiny, videos, LABELS, settings)))
+
+
+def facts_of(answer: Prediction | Failure) -> tuple[object, ...]:
+    assert isinstance(answer, Prediction)
+    assert answer.saliency is not None
+    return answer.source, answer.ranked, answer.saliency.tolist(), answer.model_digest
+
+
+def test_a_classifier_of_another_task_is_refused(tiny: Engine) -> None:
+    classifier = replace(bike.prepare_classifier(tiny, LABELS, config()), config=bike.SpotConfig())
+
+    with pytest.raises(TypeError, match="call prepare_classifier"):
+        bike.classify_with(classifier, [])
+
+
+def test_a_single_path_is_no_list_of_sources(tiny: Engine) -> None:
+    with pytest.raises(TypeError, match="put a single one in brackets"):
+        bike.classify_with(bike.prepare_classifier(tiny, LABELS, config()), "clip.mp4")

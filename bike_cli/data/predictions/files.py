@@ -13,6 +13,8 @@ from typing import IO, Literal
 
 from bike_cli.data.columns import SIMPLE_COLUMNS
 from bike_cli.data.csv_rows import cells_of
+from bike_cli.data.parts.folder import RUN_FILE, is_part_folder, is_uri, part_folder
+from bike_cli.data.parts.tables import read_record_texts
 from bike_cli.errors import UsageError
 from bike_cli.scratch import scratch_folder
 
@@ -27,7 +29,7 @@ class DataFile:
 
     Args:
         name: for messages and reports.
-        path: the same, or the temporary copy of a pipe, which can be read only once.
+        path: the same, or the temporary copy of a pipe, which can be read only once, or of a folder's records.
         copy: the open temporary file; it is deleted with the last reference to it.
     """
 
@@ -63,8 +65,14 @@ def inspect_files(names: Sequence[str], *, merge: bool, labels: Sequence[Path] =
 
 
 def data_files(names: Sequence[str]) -> list[DataFile]:
-    """Return the files of these names; pipes are copied to temporary files."""
-    return [_copy_pipe(name) if _is_pipe(name) else DataFile(name, name) for name in names]
+    """Return the files of these names; pipes, and folders of Parquet files, are copied to temporary files."""
+    return [_data_file(name) for name in names]
+
+
+def _data_file(name: str) -> DataFile:
+    if is_uri(name) or is_part_folder(name):
+        return _copy_parts(name)
+    return _copy_pipe(name) if _is_pipe(name) else DataFile(name, name)
 
 
 def format_of(head: bytes) -> Format | None:
@@ -130,6 +138,23 @@ def _is_pipe(name: str) -> bool:
         return stat.S_ISFIFO(os.stat(name).st_mode)  # noqa: PTH116 - a Path would be made for every file
     except (OSError, ValueError):
         return False
+
+
+def _copy_parts(name: str) -> DataFile:
+    """Return the records of a folder as a file of JSON lines."""
+    folder = part_folder(name)
+    if folder.read_json(RUN_FILE) is None:
+        problem = f"contains no {RUN_FILE}, so it is no folder of records"
+        raise UsageError(f"{name}: {problem}; give the output of bike classify -o")
+    try:
+        copy = tempfile.NamedTemporaryFile(dir=scratch_folder())  # noqa: SIM115 - DataFile keeps it open
+        for part in folder.parts():
+            for record in read_record_texts(folder, part):
+                copy.write(f"{record}\n".encode())
+        copy.flush()
+    except OSError as e:
+        raise UsageError(f"{name}: cannot be copied to a temporary file ({e.strerror}); free some space") from e
+    return DataFile(name, copy.name, copy)
 
 
 def _copy_pipe(name: str) -> DataFile:

@@ -16,7 +16,7 @@ from bike_cli.wording import either
 
 SMALL = 20_000_000  # parameters
 
-_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,11 @@ class Placement:
 
     device: torch.device
     dtype: torch.dtype
+
+    @property
+    def precision(self) -> Precision:
+        """The precision by the name of its setting."""
+        return next(name for name, dtype in _DTYPES.items() if dtype is self.dtype)
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which the towers run."""
