@@ -1,0 +1,309 @@
+"""Connect to Ray, quietly, and decide how many actors there are and what each of them gets."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bike_cli.config import EngineConfig
+from bike_cli.errors import BikeError, UsageError, first_line
+from bike_cli.time_limits import call_interruptibly
+
+LOCAL, AUTO = "local", "auto"
+CPUS_PER_ACTOR = 4  # without GPUs
+REACH_S = 10.0  # to connect to an address
+STORE_BYTES = 2**28  # of the object store on this machine; it holds names, records, and what actors are started with
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """Which cluster to use, and how much of it.
+
+    Args:
+        address: `local` starts Ray here, `auto` is the cluster that this machine belongs to; or HOST:PORT.
+        actors: number of actors; None: one per GPU, or without GPUs one per `CPUS_PER_ACTOR` cores.
+        cpus: cores of each actor; None: the cores of a node, divided by its GPUs.
+    """
+
+    address: str
+    actors: int | None = None
+    cpus: int | None = None
+
+    def check(self) -> None:
+        """Raise UsageError if Ray is not installed, or is to be used in a way that bike does not support."""
+        if self.address.startswith("ray://"):
+            raise UsageError(
+                f"--ray {self.address}: is an address of Ray Client, and the run would end with the connection; run "
+                "bike in the cluster: ray job submit -- bike … --ray auto"
+            )
+        if self.address not in (LOCAL, AUTO) and re.fullmatch(r"[^/\s]+:\d{1,5}", self.address) is None:
+            raise UsageError(f"--ray {self.address}: is not an address; give HOST:PORT, such as 10.0.0.1:6379, or auto")
+        for name, value in (("--ray-actors", self.actors), ("--ray-cpus", self.cpus)):
+            if value is not None and value < 1:
+                raise UsageError(f"{name} {value}: must be at least 1; give auto or a whole number")
+        spec = importlib.util.find_spec("ray")
+        # A folder named `ray` in the working folder, such as Ray's own /tmp/ray, can be imported, but has no file.
+        if spec is None or spec.origin is None:
+            raise UsageError("--ray: needs Ray, which is not installed; pip install 'bike-cli[ray]'")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The actors of a run: their number, and what each of them gets."""
+
+    actors: int
+    cpus: int
+    gpus: int
+
+
+@contextmanager
+def connected(options: ClusterOptions) -> Iterator[None]:
+    """Connect to Ray, or start it, and disconnect at the end. Ray prints nothing unless bike logs details.
+
+    Raises:
+        UsageError: there is no cluster at the address, or it refuses the connection.
+    """
+    is_local, is_verbose = options.address == LOCAL, logger.isEnabledFor(logging.INFO)
+    # Errors of the cluster are printed even without `log_to_driver`. Ray reads this when it is imported.
+    variables = {} if is_verbose else {"RAY_DEDUP_LOGS_SKIP_REGEX": ".*"}
+    with _environment(variables | (_variables_of_local_cluster() if is_local else {})):
+        call_interruptibly(_import_ray)
+        import ray
+
+        logging.getLogger("ray").setLevel(logging.INFO if is_verbose else logging.ERROR)
+        try:
+            _check_reachable(options.address)
+            with _signal_handlers_kept():
+                context = ray.init(
+                    address=options.address,
+                    include_dashboard=False if is_local else None,
+                    object_store_memory=STORE_BYTES if is_local else None,
+                    log_to_driver=is_verbose,
+                    logging_level=logging.INFO if is_verbose else logging.ERROR,
+                )
+        except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as e:
+            _disconnect()
+            raise UsageError(_no_connection(options.address, e)) from e
+        except (KeyboardInterrupt, SystemExit) as e:  # while Ray starts, it exits by itself after SIGTERM
+            _disconnect()
+            raise KeyboardInterrupt from e
+        try:
+            yield
+        finally:
+            _disconnect()
+            if is_local and not is_verbose:  # else its logs may be of interest
+                shutil.rmtree(context.address_info["session_dir"], ignore_errors=True)
+
+
+def _import_ray() -> None:
+    import ray  # noqa: F401
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError if nothing answers at an address: Ray would try for many minutes."""
+    import ray
+
+    if address == LOCAL:
+        return
+    if address == AUTO:
+        # It raises ConnectionError if this machine belongs to no cluster. A cluster that is gone may still be noted.
+        find = getattr(ray._private.services, "canonicalize_bootstrap_address", None)
+        address = "" if find is None else find(AUTO) or ""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_S).close()
+
+
+def _disconnect() -> None:
+    """Disconnect from the cluster, and end it if this process started it."""
+    import ray
+
+    started = _processes_of_ray()
+    # Ray waits a second for its autoscaler, which ignores the request to end.
+    node = getattr(ray._private.worker, "_global_node", None)
+    kill_monitor = getattr(node, "kill_monitor", None)
+    if kill_monitor is not None and getattr(node, "ray_init_cluster", False):
+        kill_monitor(check_alive=False)
+    ray.shutdown()
+    # While Ray starts, its agents do not notice that they are no longer needed.
+    for pid in _processes_of_ray(started):
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _processes_of_ray(among: Collection[int] | None = None) -> set[int]:
+    """Return the processes of Ray that this process started, and those that they started; none where /proc is missing.
+
+    Args:
+        among: processes that may have lost their parents; None: look for all.
+    """
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, ValueError, IndexError):
+            command = (entry / "cmdline").read_bytes()
+            # Workers of bike have the word in their command, too, if it is part of the path of Python.
+            if b"ray" in command and b"multiprocessing" not in command:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+    if among is not None:
+        return parents.keys() & among
+    found, latest = set[int](), {os.getpid()}
+    while latest:
+        latest = {pid for pid, parent in parents.items() if parent in latest}
+        found |= latest
+    return found
+
+
+def _no_connection(address: str, error: BaseException) -> str:
+    if address == LOCAL:
+        return f"--ray local: Ray cannot be started ({first_line(error)}); check it with ray start --head"
+    if address == AUTO and isinstance(error, ConnectionError):
+        return (
+            "--ray auto: this machine belongs to no running cluster; run bike on a node of one, give the address of "
+            "one, or start Ray for this run with --ray local"
+        )
+    return (
+        f"--ray {address}: cannot be connected to ({first_line(error)}); check the address, that Ray and Python have "
+        "the same versions as in the cluster, and, if the cluster asks for a token, that RAY_AUTH_MODE=token is set"
+    )
+
+
+def _variables_of_local_cluster() -> dict[str, str]:
+    """Return what the processes of a cluster on this machine need to know."""
+    variables = {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),  # so that actors import the same bike
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the future behaviour, which Ray otherwise announces in a warning
+    }
+    if os.environ.get("RAY_AUTH_MODE", "token") == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        # Ray protects the cluster with a token, and would write one to the home folder.
+        variables["RAY_AUTH_TOKEN"] = os.environ.get("RAY_AUTH_TOKEN") or _token()
+    return variables
+
+
+@functools.cache  # Ray reads it once
+def _token() -> str:
+    return secrets.token_hex(32)
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _signal_handlers_kept() -> Iterator[None]:
+    """Restore the signal handlers that `ray.init` replaces."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def layout_of(options: ClusterOptions, device: str, *, batches: int | None) -> Layout:
+    """Return the actors for a run on the cluster that this process is connected to.
+
+    Args:
+        device: as in `EngineConfig`.
+        batches: their number, if known; further actors would have nothing to do.
+    Raises:
+        UsageError: no node has as many cores as an actor is to get, in a cluster that cannot grow.
+    """
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    may_use_gpus = device == "auto" or device.startswith("cuda")
+    with_gpus = [node for node in nodes if node.get("GPU", 0) >= 1] if may_use_gpus else []
+    cpus = [int(node.get("CPU", 0)) for node in nodes]
+    if with_gpus:
+        actors = sum(int(node["GPU"]) for node in with_gpus)
+        own = min(int(node.get("CPU", 0) // node["GPU"]) for node in with_gpus)
+    else:
+        own = min([CPUS_PER_ACTOR, *(number for number in cpus if number)])
+        actors = sum(number // own for number in cpus)
+    own = options.cpus or max(1, own)
+    if options.address == LOCAL and own > max(cpus, default=0):
+        raise UsageError(f"--ray-cpus {own}: this machine has {max(cpus, default=0)}; give fewer")
+    actors = options.actors or max(1, actors)
+    actors = actors if batches is None else max(1, min(actors, batches))
+    return Layout(actors, own, 1 if with_gpus else 0)
+
+
+def place_of(options: ClusterOptions, config: EngineConfig, layout: Layout) -> tuple[str, str]:
+    """Return the device and the precision that all actors use.
+
+    They are decided once: with `auto`, different GPUs would choose different precisions, and give different scores.
+
+    Raises:
+        UsageError: the actors do not have this device, or it does not support the precision.
+    """
+    if options.address == LOCAL:
+        return _placement(config.device, config.precision)
+    if not layout.gpus and config.device.startswith("cuda"):
+        raise UsageError(f"device {config.device}: the cluster has no GPUs; use auto or cpu", settings=("device",))
+    if not layout.gpus:
+        return _placement("cpu" if config.device == "auto" else config.device, config.precision)
+    if "auto" not in (config.device, config.precision):
+        return config.device, config.precision
+    import ray
+
+    probe = ray.remote(_placement_or_error).options(num_cpus=1, num_gpus=layout.gpus, max_retries=3)
+    try:
+        answer: tuple[str, str] | BikeError = ray.get(probe.remote(config.device, config.precision))
+    except ray.exceptions.RayError as e:
+        problem = f"the GPUs of the cluster cannot be asked for their precision ({first_line(e)})"
+        way_out = "check that all machines have the same version of bike, or give --device cuda and --precision"
+        raise UsageError(f"--ray: {problem}; {way_out}") from e
+    if isinstance(answer, BikeError):
+        raise answer
+    return answer
+
+
+def _placement(device: str, precision: str) -> tuple[str, str]:
+    from bike_cli.engine.towers.placement import place
+
+    placement = place(device, precision)  # type: ignore[arg-type]
+    return str(placement.device), placement.precision
+
+
+def _placement_or_error(device: str, precision: str) -> tuple[str, str] | BikeError:
+    try:
+        return _placement(device, precision)
+    except BikeError as e:
+        return e
+
+
+def kill(actor: object) -> None:
+    """End an actor at once, whatever it does."""
+    import ray
+
+    with suppress(ray.exceptions.RayError, ValueError):  # it is gone, or so is the cluster
+        ray.kill(actor)

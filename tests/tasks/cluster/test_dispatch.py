@@ -1,0 +1,200 @@
+"""Batches, actors that die, and answers in order: with actors of Ray whose work is simple."""
+
+import itertools
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from bike_cli.errors import BikeError, ModelError, WorkerError
+from bike_cli.records import Failure, Source
+from bike_cli.tasks.cluster.actor import BatchAnswer
+from bike_cli.tasks.cluster.dispatch import AHEAD, STARTS, WINDOW, Dispatcher, StartedActor
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_cluster")]
+SIZE = 4
+Run = Callable[..., Iterator[Failure]]
+
+
+class NamedActor:
+    """Does with each source what its name says, and notes its deaths as files in a folder."""
+
+    def __init__(self, folder: str, dies_at_start: bool = False) -> None:
+        self.folder, self.dies_at_start = Path(folder), dies_at_start
+
+    def start(self) -> BikeError | None:
+        if self.dies_at_start:
+            self.die()
+        return None
+
+    def answer(self, sources: Sequence[Source]) -> BatchAnswer[Failure]:
+        answers = []
+        for source in sources:
+            if "kills" in source.id:
+                self.die()
+            if "slow" in source.id:
+                time.sleep(0.5)
+            if "bug" in source.id:
+                raise KeyError("an error that nobody foresaw")
+            if "other model" in source.id:
+                return BatchAnswer(tuple(answers), ModelError("model: is another one"))
+            answers.append(Failure(source, "missing", "as it should be"))
+        return BatchAnswer(tuple(answers))
+
+    def die(self) -> None:
+        (self.folder / uuid.uuid4().hex).touch()
+        os.kill(os.getpid(), 9)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    import ray
+
+    def dispatch(sources: Iterable[Source], *, actors: int = 1, dies_at_start: bool = False) -> Iterator[Failure]:
+        def create() -> StartedActor:
+            actor = ray.remote(NamedActor).options(num_cpus=0.1, max_concurrency=2)
+            handle = actor.remote(str(tmp_path), dies_at_start)
+            return StartedActor(handle, handle.start.remote())
+
+        return iter(Dispatcher(create, sources, actors=actors, batch=SIZE))
+
+    return dispatch
+
+
+def sources(names: Iterable[object]) -> Iterator[Source]:
+    return (Source.at(str(name)) for name in names)
+
+
+def kinds(answers: Iterable[object]) -> list[tuple[str, str]]:
+    return [(answer.source.id, answer.kind) for answer in answers if isinstance(answer, Failure)]
+
+
+def missing(names: Iterable[object]) -> list[tuple[str, str]]:
+    return [(str(name), "missing") for name in names]
+
+
+def test_answers_are_in_the_order_of_the_sources(run: Run) -> None:
+    names = ["slow", *range(40), "slow too"]
+
+    assert kinds(run(sources(names), actors=2)) == missing(names)
+
+
+def test_no_source_is_no_answer(run: Run) -> None:
+    assert list(run([])) == []
+
+
+def test_a_source_is_answered_before_the_next_one_arrives(run: Run) -> None:
+    is_answered = threading.Event()
+
+    def arriving() -> Iterator[Source]:
+        yield Source.at("first")
+        assert is_answered.wait(60)
+        yield Source.at("second")
+
+    answers = run(arriving())
+    first = next(answers)
+    is_answered.set()
+
+    assert kinds([first, *answers]) == missing(["first", "second"])
+
+
+def test_sources_without_end_are_read_in_a_bounded_number(run: Run) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Source]:
+        nonlocal taken
+        for taken in itertools.count(1):
+            yield Source.at("slow" if taken == 1 else str(taken))
+
+    answers = run(endless(), actors=2)
+    first = list(itertools.islice(answers, 10))
+    answers.close()  # type: ignore[attr-defined]
+
+    assert len(first) == 10
+    assert taken <= AHEAD + (WINDOW + 1) * SIZE + 10
+
+
+def test_an_error_of_the_sources_comes_after_the_answers_before_it(run: Run) -> None:
+    def failing() -> Iterator[Source]:
+        yield from sources(range(6))
+        raise OSError("the list ends")
+
+    answers = run(failing())
+
+    assert kinds(itertools.islice(answers, 6)) == missing(range(6))
+    with pytest.raises(OSError, match="the list ends"):
+        next(answers)
+
+
+def test_an_error_that_an_actor_reports_comes_after_the_answers_before_it(run: Run) -> None:
+    answers = run(sources([*range(6), "other model", "never"]))
+
+    assert kinds(itertools.islice(answers, 6)) == missing(range(6))
+    with pytest.raises(ModelError, match="is another one"):
+        next(answers)
+
+
+@pytest.mark.parametrize("place", [0, 9, 19])
+def test_a_video_that_kills_its_actor_is_found_within_four_deaths(run: Run, tmp_path: Path, place: int) -> None:
+    names: list[object] = list(range(20))
+    names[place] = "kills"
+
+    answers = kinds(run(sources(names), actors=2))
+
+    assert answers == [(name, "crashed" if name == "kills" else "missing") for name in map(str, names)]
+    assert len(list(tmp_path.iterdir())) <= 4
+
+
+def test_two_videos_of_a_batch_may_kill_their_actor(run: Run, tmp_path: Path) -> None:
+    names = ["kills", 1, "kills too", 3, 4, 5, 6, 7]
+
+    answers = dict(kinds(run(sources(names))))
+
+    assert [name for name, kind in answers.items() if kind == "crashed"] == ["kills", "kills too"]
+    assert len(answers) == len(names)
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_an_error_that_is_none_of_bikes_is_an_internal_failure(run: Run) -> None:
+    answers = list(run(sources([1, 2, "bug", 4, 5, 6])))
+
+    failed = [answer for answer in answers if isinstance(answer, Failure) and answer.kind == "internal"]
+    assert [answer.source.id for answer in failed] == ["bug"]
+    assert "KeyError: 'an error that nobody foresaw'" in failed[0].message
+    assert len(answers) == 6
+
+
+def test_actors_that_die_at_their_start_end_the_run(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(WorkerError, match="end before they are ready"):
+        list(run(sources(range(8)), dies_at_start=True))
+
+    assert len(list(tmp_path.iterdir())) == STARTS
+
+
+def test_no_video_is_blamed_for_idle_actors_that_are_lost(tmp_path: Path) -> None:
+    import ray
+
+    handles = []
+
+    def create() -> StartedActor:
+        handle = ray.remote(NamedActor).options(num_cpus=0.1, max_concurrency=2).remote(str(tmp_path))
+        handles.append(handle)
+        return StartedActor(handle, handle.start.remote())
+
+    def sources() -> Iterator[Source]:
+        while len(handles) < 5:
+            time.sleep(0.05)
+        ray.get([handle.__ray_ready__.remote() for handle in handles])
+        time.sleep(1)  # until the dispatcher knows that they are ready
+        for handle in list(handles):
+            ray.kill(handle)
+        yield Source.at("a")
+        yield Source.at("b")
+
+    answers = list(Dispatcher(create, sources(), actors=5, batch=1))
+
+    assert [(answer.source.id, answer.kind) for answer in answers] == [("a", "missing"), ("b", "missing")]
