@@ -44,8 +44,10 @@ from bike_cli.wording import either
 # Flags of `bike classify` that say what to classify and where answers go; all others are fields of the config.
 OF_THE_REQUEST = {
     *("videos", "labels", "label_list", "nul", "files_from", "column"),
-    *("format", "output", "quiet", "verbose", "config", "dump_config"),
+    *("format", "target", "quiet", "verbose", "config", "dump_config"),
     *("resume", "shard", "strict", "classifier", "also", "progress", "calibration", "none", "none_from"),
+    "from_embeddings",
+    *("ray", "ray_actors", "ray_cpus"),
 }
 OTHERS: dict[str, object] = {  # no field's default
     "model": "tiny",

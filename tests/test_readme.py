@@ -221,6 +221,8 @@ NOT_RUN = [line for block in SHELL_BLOCKS if block.comment.startswith("not run:"
 @pytest.mark.parametrize("line", NOT_RUN)
 def test_flags_of_commands_that_need_weights_exist(line: str) -> None:
     words = shlex.split(line.split(">")[0].split("|")[0])
+    if "--ray" in words:
+        pytest.importorskip("ray")
 
     result = CliRunner().invoke(app, [*words[1:], "--dump-config"])
 
@@ -241,6 +243,11 @@ def test_every_flag_that_a_page_names_exists(page: str) -> None:
 # -- programs ---------------------------------------------------------------------------------------------------------
 
 FIRST_PROGRAM, *OTHER_PROGRAMS = blocks_in("python")
+FOLDERS = {  # what programs read, and the commands that make it
+    "answers/": "bike classify examples/clips -m tiny -l examples/labels.txt -o answers/ --device cpu",
+    "embeddings/": "bike embed examples/clips -m tiny -o embeddings/ --device cpu",
+    "texts/": "bike embed -m tiny -L 'a red heart,a blue star' -o texts/ --device cpu",
+}
 
 
 @pytest.mark.slow  # .ci/run runs it
@@ -262,6 +269,11 @@ def test_the_first_program_runs(checkout: Path) -> None:
 @pytest.mark.parametrize("program", parameters(OTHER_PROGRAMS, slow={"fewshot.md", "spot.md"}))
 def test_a_program_runs(program: Block, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(checkout)
+    if program.comment.startswith("needs: "):
+        pytest.importorskip(program.comment.removeprefix("needs: "))
+    for folder, line in FOLDERS.items():
+        if folder in program.text:
+            assert in_this_process(line).exit_code == 0
 
     exec(compile(program.text, program.page, "exec"), {"__name__": "__main__"})
 

@@ -12,6 +12,7 @@ from bike_cli.cli.cache import cache_app
 from bike_cli.cli.calibrate.command import calibrate_command
 from bike_cli.cli.classify.command import classify_command
 from bike_cli.cli.doctor.command import doctor_command
+from bike_cli.cli.embed.command import embed_command
 from bike_cli.cli.eval.command import eval_command
 from bike_cli.cli.export import export_command
 from bike_cli.cli.fewshot import fewshot_command
@@ -73,6 +74,7 @@ def _shared(
 
 app.command("classify", cls=BikeCommand)(classify_command)
 app.command("spot", cls=BikeCommand)(spot_command)
+app.command("embed", cls=BikeCommand)(embed_command)
 app.command("calibrate", cls=BikeCommand)(calibrate_command)
 app.command("fewshot", cls=BikeCommand)(fewshot_command)
 app.command("finetune", cls=FinetuneCommand)(finetune_command)

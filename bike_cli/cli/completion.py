@@ -93,6 +93,7 @@ _COMPLETERS: dict[str, Completer] = {
     "attribute_model": models,
     "attributes": _lexicons,
     "template": _templates,
+    "target": _files,
     "method": _list_of(*METHODS),
     "freeze": _list_of("text", "image", "head", "scale", "none"),
     "device": _words("auto", "cpu", "cuda", "cuda:0", "mps"),

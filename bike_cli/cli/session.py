@@ -38,10 +38,13 @@ class Session:
 
     Args:
         quiet: show no progress; true for all processes but the first.
+        decodes: whether this process needs the workers.
     """
 
-    def __init__(self, config: VideoConfig, pool: DecodePool, stack: ExitStack, *, quiet: bool) -> None:
-        self.pool, self.quiet = pool, quiet
+    def __init__(
+        self, config: VideoConfig, pool: DecodePool, stack: ExitStack, *, quiet: bool, decodes: bool = True
+    ) -> None:
+        self.pool, self.quiet, self._decodes = pool, quiet, decodes
         self._config, self._stack, self._has_started = config, stack, False
 
     def start(self, models: Sequence[str | None]) -> None:
@@ -50,7 +53,8 @@ class Session:
             # Without a network this fails at once, before torch is imported.
             with concerning("model", "attribute_model"):
                 download_aliases(models, offline=self._config.engine.offline, quiet=self.quiet)
-            self.pool.warm_up()
+            if self._decodes:
+                self.pool.warm_up()
             with loading(", ".join(name for name in models if name), quiet=self.quiet or not is_first_process()):
                 _import_libraries()
             self._has_started = True
@@ -86,16 +90,17 @@ class Session:
 
 
 @contextmanager
-def session(config: VideoConfig, *, videos: int | None, quiet: bool) -> Iterator[Session]:
+def session(config: VideoConfig, *, videos: int | None, quiet: bool, decodes: bool = True) -> Iterator[Session]:
     """Run decode workers, and yield what loads the models.
 
     Args:
         videos: how many there are; more workers would have nothing to do. None: not known.
+        decodes: whether this process needs the workers; False: they start when they get work.
     """
     from bike_cli.video.workers.pool import DecodePool
 
     with DecodePool(config.sampling, config.decoding, most=videos) as pool, ExitStack() as stack:
-        yield Session(config, pool, stack, quiet=quiet)
+        yield Session(config, pool, stack, quiet=quiet, decodes=decodes)
 
 
 def _import_libraries() -> None:

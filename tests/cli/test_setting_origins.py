@@ -50,6 +50,7 @@ REFUSED = {
         "exclusive": "perhaps",
         "timeline": "perhaps",
     },
+    "embed": {"dtype": "half"},
     "calibrate": {"promise": "0.5"},
     "fewshot": {"shots": "0", "method": "guess", "trials": "0", "seed": "-1", "test_fraction": "1"},
     "eval": {

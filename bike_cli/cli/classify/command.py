@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
-from bike_cli.cli.classify.resume import record_format
+from bike_cli.cli.classify.resume import RecordFormat, record_format
 from bike_cli.cli.classify.writers import Format, check_format_of_name, format_of, make_writer
-from bike_cli.cli.flags import command
-from bike_cli.cli.session import Session, session
+from bike_cli.cli.flags import Flags, command
+from bike_cli.cli.session import Session
 from bike_cli.cli.terminal.console import can_animate, loading, notice, stderr
 from bike_cli.cli.terminal.stdout import is_pipe, reserve_stdout
+from bike_cli.cli.videos.cluster import ClusterVideosRequest, check_config, session_of, without_cache
+from bike_cli.cli.videos.embeddings import Embedded, embedded_in, list_embeddings
 from bike_cli.cli.videos.existing import ExistingRecords
 from bike_cli.cli.videos.labels import check_quotes, labels_of
+from bike_cli.cli.videos.parts import PartOutput
 from bike_cli.cli.videos.rejection import RejectionRule, rule_of
-from bike_cli.cli.videos.request import VideosRequest, check_model, configure
+from bike_cli.cli.videos.request import RESUMED, check_model, configure
 from bike_cli.cli.videos.run import (
     Progress,
-    exit_code,
+    finish,
     naming_resume,
     opened_output,
     report_end,
     total_of,
     write_records,
 )
-from bike_cli.cli.videos.sources import check_output, list_sources, name_of
+from bike_cli.cli.videos.sources import Found, Sources, check_output, list_sources, name_of
 from bike_cli.config import ClassifyConfig, flag
-from bike_cli.config.fields import OUTPUT, TEXTS
+from bike_cli.config.fields import DATA, OUTPUT, TEXTS
+from bike_cli.data.predictions.objects import as_object
 from bike_cli.errors import ExitCode, UsageError
-from bike_cli.records import Failure, Prediction, Source
+from bike_cli.records import Failure, Prediction, Source, VideoFeatures
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,14 +46,20 @@ if TYPE_CHECKING:
     from bike_cli.cli.classify.writers import Writer
     from bike_cli.data.labels import LabelSet
 
-LARGE_TEXT_TOWER = 100_000_000  # parameters that are worth freeing: 400 MB
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifyRequest(VideosRequest):
+class ClassifyRequest(ClusterVideosRequest):
     """What to classify, and where the answers go."""
 
+    from_embeddings: str | None = flag(
+        "--from-embeddings",
+        default=None,
+        panel=DATA,
+        metavar="FOLDER",
+        help="Classify the videos whose embeddings bike embed wrote to this folder, without reading the videos.",
+    )
     calibration: Path | None = flag(
         "--calibration",
         default=None,
@@ -61,9 +71,33 @@ class ClassifyRequest(VideosRequest):
         "--format",
         default=None,
         panel=OUTPUT,
-        default_text="by the name of the -o file; else a table on a terminal, jsonl elsewhere",
-        help="Output format.",
+        default_text="by the name of -o; else a table on a terminal, jsonl elsewhere",
+        help="Output format; parquet writes a folder.",
     )
+    embedded: Embedded | None = None  # what `from_embeddings` contains
+
+    @property
+    def output_format(self) -> Format:
+        """The format of the output."""
+        return "parquet" if self.writes_parts else format_of(self.format, self.output)
+
+    def sources(self) -> Sources[Source | Failure] | Sources[VideoFeatures | Failure]:
+        """Return the videos to classify."""
+        if self.from_embeddings is None:
+            return list_sources(self.inputs)
+        if self.videos or self.files_from is not None:
+            raise UsageError("--from-embeddings: videos were given, too; leave one of them out")
+        if self.ray is not None:
+            raise UsageError("--ray: embeddings are classified in this process; leave it out")
+        return list_embeddings(self.from_embeddings)
+
+    def check_output(self) -> None:
+        """Raise UsageError if the output cannot be written, or is read."""
+        read = (self.labels, self.classifier, self.files_from, self.calibration, self.none_from)
+        check_output(self.output, read=read)
+        self.check_target(self.output_format, example="answers.jsonl")
+        if self.output is not None:
+            check_format_of_name(self.format, self.output)
 
 
 def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
@@ -81,18 +115,21 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
     rule = rule_of(config, request.calibration, request.none, request.none_from, request.saved)
     check_quotes(request)
     shard = None if request.shard is None else parse_shard(request.shard)
-    format_ = format_of(request.format, request.output)
-    read = (request.labels, request.classifier, request.files_from, request.calibration, request.none_from)
-    check_output(request.output, read=read)
-    _check_format(request, format_)
+    request.check_output()
+    format_ = request.output_format
     descriptions = {**given.descriptions, **rule.descriptions}
     wanted, done = record_format(labels, config, request.saved, descriptions, rule), Progress()
     with (
-        closing(list_sources(request.inputs)) as sources,
+        closing(request.sources()) as sources,
         reserve_stdout() as stdout,
-        naming_resume(is_resumable=request.output is not None and format_ == "jsonl"),
-        opened_output(request, stdout, wanted) as (stream, existing),
-        session(config, videos=len(sources.first) if sources.are_known else None, quiet=request.quiet) as running,
+        naming_resume(request, is_resumable=request.target is not None and format_ in RESUMED),
+        opened_output(
+            *(request, stdout, wanted),
+            command="classify",
+            as_object=partial(as_object, settings=wanted.settings),
+            shard=shard,
+        ) as (stream, existing),
+        session_of(config, request, videos=len(sources.first) if sources.are_known else None) as running,
     ):
         left = sources.chosen(shard=shard, is_done=existing.take, output=request.output)
         known = list(left) if sources.are_known else None
@@ -101,74 +138,110 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
         first = list(islice(left, 0 if sources.arrive else 1)) if known is None else known
         answers: Iterator[Prediction | Failure] = iter(())
         if first or sources.arrive:  # else no model is loaded
-            answers = _answers(chain(first, left), given, config, request, rule, running, existing)
-        writer = make_writer(
-            stream,
-            format_,
-            top=wanted.top,
-            names=names,
-            labels=labels,
-            settings=wanted.settings,
-            explains=config.explain,
-            rejects=rule.is_used,
-        )
+            answers = _answers(chain(first, left), given, config, request, rule, running, existing, known)
+        writer = _writer(stream, existing, format_, wanted, names, labels)
         write_records(
             answers,
             writer,
             done,
             request,
-            console=_console_of_bar(stream, writer, quiet=request.quiet or (names is not None and len(names) == 1)),
+            console=_console_of_bar(stream, writer, quiet=request.quiet or (names is not None and len(names) <= 1)),
             total=partial(total_of, names, sources, shard, existing),
-            is_seen=stream.isatty(),
+            is_seen=stream is not None and stream.isatty(),
             before=existing,
         )
     report_end(request, done, existing)
     if sources.arrive and not sources.seen:
         notice("stdin: contains no path; pipe some in, one per line", level="error")
-    return exit_code(done, existing, is_empty_shard=shard is not None and sources.seen > 0)
+    return finish(done, existing, is_empty_shard=shard is not None and sources.seen > 0)
 
 
-classify_command = command(classify, configure=partial(configure, ClassifyConfig))
+def _configure(flags: Flags, request: ClassifyRequest) -> tuple[ClassifyConfig, ClassifyRequest]:
+    """Return the configuration, whose defaults may be those of embeddings, and the request with the classifier."""
+    if request.from_embeddings is None:
+        config, request = configure(ClassifyConfig, flags, request)
+        return without_cache(config, flags, request), request
+    embedded = embedded_in(request.from_embeddings)
+    config, request = configure(ClassifyConfig, flags, request, defaults=embedded.defaults(flags))
+    embedded.check(config, request.classifier)
+    return config, replace(request, embedded=embedded)
 
 
-def _check_format(request: ClassifyRequest, format_: Format) -> None:
-    """Raise UsageError if the format cannot be resumed, or if the name of the file promises another format."""
-    if request.resume and request.output is None:
-        raise UsageError("--resume: needs the file of the earlier run; add -o answers.jsonl")
-    if request.resume and format_ != "jsonl":
-        raise UsageError(f"--resume: needs JSON lines, not {format_}; name a file such as -o answers.jsonl")
-    if request.output is not None:
-        check_format_of_name(request.format, request.output)
+classify_command = command(classify, configure=_configure)
+
+
+def _writer(
+    stream: TextIO | None,
+    existing: ExistingRecords,
+    format_: Format,
+    wanted: RecordFormat,
+    names: Sequence[str] | None,
+    labels: Sequence[str],
+) -> Writer:
+    if stream is None:
+        assert isinstance(existing, PartOutput)
+        return existing
+    return make_writer(
+        stream,
+        format_,
+        top=wanted.top,
+        names=names,
+        labels=labels,
+        settings=wanted.settings,
+        explains=wanted.explain,
+        rejects=wanted.rejects,
+    )
 
 
 def _answers(
-    sources: Iterable[Source | Failure],
+    sources: Iterable[Found],
     labels: LabelSet,
     config: ClassifyConfig,
     request: ClassifyRequest,
     rule: RejectionRule,
     running: Session,
     existing: ExistingRecords,
+    known: Sized | None,
 ) -> Iterator[Prediction | Failure]:
     engine = running.load()
-    existing.check_model(engine.name)
+    if request.embedded is not None:
+        request.embedded.check_model(engine.name, engine.short_digest)
+    existing.check_model(engine.name)  # before labels are encoded, which may take long
     existing.check_digest(engine.name, engine.short_digest)
-    from bike_cli.tasks.classify import classify as run
+    from bike_cli.tasks.classify import classify_with, is_worth_releasing, prepare_classifier
 
+    cluster = request.cluster
     with loading("labels", quiet=request.quiet):
-        answers = run(
-            engine,
-            sources,
-            labels.labels,
-            config,
+        classifier = prepare_classifier(
+            *(engine, labels.labels, config if cluster is None else check_config(config)),
             descriptions={**labels.descriptions, **rule.descriptions},
-            pool=running.pool,
             saved=request.saved,
             none=rule.phrases,
             calibration=rule.calibration,
-            releases_text=engine.encoder.text_tower.parameters > LARGE_TEXT_TOWER,
+            releases_text=is_worth_releasing(engine),
         )
-    return _checked(answers, existing)
+    begin = partial(existing.begin, engine.name, engine.short_digest)
+    if cluster is None:
+        begin(precision=engine.encoder.placement.precision)
+        return _checked(classify_with(classifier, sources, pool=running.pool), existing)
+    from bike_cli.tasks.cluster.run import run_on_cluster
+    from bike_cli.tasks.cluster.work import ClassifyWork
+
+    found = run_on_cluster(
+        cluster,
+        cast("Iterable[Source | Failure]", sources),  # `ClassifyRequest.sources` refuses embeddings
+        ClassifyWork(
+            *(config, labels.labels, {**labels.descriptions, **rule.descriptions}),
+            saved=request.saved,
+            none=rule.phrases,
+            calibration=rule.calibration,
+        ),
+        model=engine.name,
+        model_digest=classifier.model_digest,
+        videos=None if known is None else len(known),
+        begin=begin,
+    )
+    return _checked(found, existing)
 
 
 def _checked(answers: Iterable[Prediction | Failure], existing: ExistingRecords) -> Iterator[Prediction | Failure]:
@@ -179,12 +252,13 @@ def _checked(answers: Iterable[Prediction | Failure], existing: ExistingRecords)
         yield answer
 
 
-def _console_of_bar(stream: TextIO, writer: Writer, *, quiet: bool) -> Console | None:
+def _console_of_bar(stream: TextIO | None, writer: Writer, *, quiet: bool) -> Console | None:
     from bike_cli.cli.classify.table import TableWriter
 
-    if quiet or not can_animate() or is_pipe(stream):  # the reader of a pipe may print on the same terminal
+    # The reader of a pipe may print on the same terminal.
+    if quiet or not can_animate() or (stream is not None and is_pipe(stream)):
         return None
-    if not stream.isatty():
+    if stream is None or not stream.isatty():
         return stderr()
     # Only the console that prints rows on this terminal can keep a bar below them.
     return writer.screen if isinstance(writer, TableWriter) else None

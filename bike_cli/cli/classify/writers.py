@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, TextIO, assert_never
 
-from bike_cli.cli.classify.rows import as_cells, as_object, columns
+from bike_cli.cli.classify.rows import as_cells, columns
 from bike_cli.cli.classify.table import TableWriter
 from bike_cli.cli.terminal.record_writers import (
     Cell,
@@ -18,9 +18,10 @@ from bike_cli.cli.terminal.record_writers import (
     check_suffix,
     choose_format,
 )
+from bike_cli.data.predictions.objects import as_object
 from bike_cli.records import Failure, Prediction
 
-Format = Literal["table", "jsonl", "json", "csv", "tsv"]
+Format = Literal["table", "jsonl", "json", "csv", "tsv", "parquet"]
 FORMATS_BY_SUFFIX: dict[str, Format] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -65,6 +66,8 @@ def make_writer(
         explains: whether records have explanations, which take columns.
         rejects: whether records say if a video fits none of the labels, which takes columns.
     """
+    if format_ == "parquet":
+        raise ValueError("parquet writes a folder; see PartOutput")
     if format_ == "table":
         return TableWriter(stream, names, labels, rejects=rejects)
     if format_ == "jsonl":

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, TextIO
 
 from bike_cli.cli.flags import command
-from bike_cli.cli.session import Session, session
+from bike_cli.cli.session import Session
 from bike_cli.cli.spot.clock import clock
 from bike_cli.cli.spot.names import VideoNames, check_clip_folder
 from bike_cli.cli.spot.request import SpotRequest, configure_spot
 from bike_cli.cli.spot.resume import SpotFormat, spot_format
-from bike_cli.cli.spot.rows import Record, keep_best
+from bike_cli.cli.spot.rows import Record, as_object, keep_best
 from bike_cli.cli.spot.table import TableWriter
 from bike_cli.cli.spot.writers import (
     Format,
     Writer,
-    format_of,
     make_folder_writer,
     make_writer,
     names_of_files,
@@ -27,12 +27,14 @@ from bike_cli.cli.spot.writers import (
 )
 from bike_cli.cli.terminal.console import can_animate, loading, notice, stderr
 from bike_cli.cli.terminal.stdout import is_pipe, reserve_stdout
+from bike_cli.cli.videos.cluster import check_config, session_of
 from bike_cli.cli.videos.existing import ExistingRecords
 from bike_cli.cli.videos.labels import check_quotes, labels_of, phrases_of
-from bike_cli.cli.videos.request import check_model
+from bike_cli.cli.videos.parts import PartOutput
+from bike_cli.cli.videos.request import RESUMED, check_model
 from bike_cli.cli.videos.run import (
     Progress,
-    exit_code,
+    finish,
     naming_resume,
     opened_output,
     report_end,
@@ -41,6 +43,7 @@ from bike_cli.cli.videos.run import (
 )
 from bike_cli.cli.videos.sources import Sources, check_output, list_sources, name_of
 from bike_cli.config import SpotConfig
+from bike_cli.data.remote.fetching import fetched
 from bike_cli.errors import ExitCode
 from bike_cli.records import Failure, Source, Timeline
 
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bike_cli.data.labels import LabelSet
+    from bike_cli.data.shards import Shard
     from bike_cli.video.workers.media_worker import MediaWorker
 
 
@@ -66,20 +70,20 @@ def spot(config: SpotConfig, request: SpotRequest) -> ExitCode:
     labels, none = labels_of(config.engine.model, request), phrases_of(request.none, request.none_from)
     check_quotes(request)
     shard = None if request.shard is None else parse_shard(request.shard)
-    format_ = format_of(request.format, request.output)
+    format_ = request.output_format
     request.check(format_)
     descriptions = {**none.descriptions, **labels.descriptions}
     wanted, done = spot_format(labels.labels, none.labels, config, request.saved, descriptions), Progress()
     with (
         closing(list_sources(request.inputs)) as sources,
         reserve_stdout() as stdout,
-        naming_resume(is_resumable=request.output is not None and format_ == "jsonl"),
+        naming_resume(request, is_resumable=request.target is not None and format_ in RESUMED),
         ExitStack() as stack,
     ):
-        writer, stream, existing = _opened_writer(request, format_, sources, stdout, wanted, stack)
+        writer, stream, existing = _opened_writer(request, format_, sources, stdout, wanted, stack, shard)
         left = sources.chosen(shard=shard, is_done=existing.take, output=request.output)
         known = list(left) if sources.are_known else None
-        running = stack.enter_context(session(config.video_config(), videos=None, quiet=request.quiet))
+        running = stack.enter_context(session_of(config, request, videos=None))
         names = None if known is None else [name_of(source) for source in known]
         # Do not wait for paths on stdin.
         first = list(islice(left, 0 if sources.arrive else 1)) if known is None else known
@@ -104,7 +108,7 @@ def spot(config: SpotConfig, request: SpotRequest) -> ExitCode:
     report_end(request, done, existing)
     if sources.arrive and not sources.seen:
         notice("stdin: contains no path; pipe some in, one per line", level="error")
-    return exit_code(done, existing, is_empty_shard=shard is not None and sources.seen > 0)
+    return finish(done, existing, is_empty_shard=shard is not None and sources.seen > 0)
 
 
 spot_command = command(spot, configure=configure_spot)
@@ -129,10 +133,11 @@ class _Position:
 def _opened_writer(
     request: SpotRequest,
     format_: Format,
-    sources: Sources,
+    sources: Sources[Source | Failure],
     stdout: TextIO | None,
     wanted: SpotFormat,
     stack: ExitStack,
+    shard: Shard | None,
 ) -> tuple[Writer, TextIO | None, ExistingRecords]:
     """Return the writer, its stream unless it writes a folder, and the records that the output contains already."""
     n_videos = len(sources.first) if sources.are_known else None
@@ -146,7 +151,12 @@ def _opened_writer(
             names_of_files(request.output, format_, arguments=arguments).check(sources.first)
         return make_folder_writer(request.output, format_, arguments=arguments), None, ExistingRecords()
     check_output(request.output, read=(request.labels, request.classifier, request.files_from))
-    stream, existing = stack.enter_context(opened_output(request, stdout, wanted))
+    objects = partial(as_object, settings=wanted.settings, timeline=wanted.timeline)
+    opened = opened_output(request, stdout, wanted, command="spot", as_object=objects, shard=shard)
+    stream, existing = stack.enter_context(opened)
+    if stream is None:
+        assert isinstance(existing, PartOutput)
+        return existing, None, existing
     cuts = request.cut is not None
     writer = make_writer(stream, format_, settings=wanted.settings, timeline=wanted.timeline, cuts=cuts)
     return writer, stream, existing
@@ -165,24 +175,42 @@ def _timelines(
     format_: Format,
 ) -> Iterator[Timeline | Failure]:
     engine = running.load()
-    existing.check_model(engine.name)
+    existing.check_model(engine.name)  # before labels are encoded, which may take long
     existing.check_digest(engine.name, engine.short_digest)
-    from bike_cli.tasks.spot import spot as run
+    from bike_cli.tasks.cluster.work import SpotWork
+    from bike_cli.tasks.spot import spot_with
 
+    cluster = request.cluster
+    work = SpotWork(
+        config if cluster is None else check_config(config),
+        labels.labels,
+        none=none.labels,
+        descriptions={**none.descriptions, **labels.descriptions},
+        saved=request.saved,
+        videos=n_videos,
+        keeps_scores=format_ == "table" or request.report is not None,
+    )
     with loading("labels", quiet=request.quiet):
-        return run(
-            engine,
-            sources,
-            labels.labels,
-            config,
-            none=none.labels,
-            descriptions={**none.descriptions, **labels.descriptions},
+        localiser = work.localiser(engine)
+    begin = partial(existing.begin, engine.name, engine.short_digest)
+    if cluster is None:
+        begin(precision=engine.encoder.placement.precision)
+        return spot_with(
+            *(localiser, sources, config),
             pool=running.pool,
-            saved=request.saved,
             videos=n_videos,
-            keeps_scores=format_ == "table" or request.report is not None,
+            keeps_scores=work.keeps_scores,
             report=position.update,
         )
+    from bike_cli.tasks.cluster.run import run_on_cluster
+
+    return run_on_cluster(
+        *(cluster, sources, replace(work, config=config)),
+        model=engine.name,
+        model_digest=engine.short_digest,
+        videos=n_videos,
+        begin=begin,
+    )
 
 
 def _with_outputs(
@@ -196,8 +224,8 @@ def _with_outputs(
     from bike_cli.cli.spot.page import PICTURE_PX, PageBuilder
     from bike_cli.video.workers.media_worker import MediaWorker
 
-    worker = stack.enter_context(MediaWorker(config.decoding))
-    cutter = None if request.cut is None else Cutter(request.cut, request, worker)
+    worker, limit_s = stack.enter_context(MediaWorker(config.decoding)), config.decoding.decode_timeout
+    cutter = None if request.cut is None else Cutter(request.cut, request, worker, limit_s=limit_s)
     page = None if request.report is None else PageBuilder(request.report)
     try:
         for timeline in found:
@@ -211,7 +239,7 @@ def _with_outputs(
             cutter.warn()
         if page is not None:
             with loading("pictures for the page", quiet=request.quiet):
-                page.write(partial(_read_pictures, worker, PICTURE_PX))
+                page.write(partial(_read_pictures, worker, PICTURE_PX, limit_s))
 
 
 def _best(record: Timeline | Failure, config: SpotConfig) -> Timeline | Failure:
@@ -219,10 +247,11 @@ def _best(record: Timeline | Failure, config: SpotConfig) -> Timeline | Failure:
 
 
 def _read_pictures(
-    worker: MediaWorker, side_px: int, source: Source, times_s: Sequence[float]
+    worker: MediaWorker, side_px: int, limit_s: float, source: Source, times_s: Sequence[float]
 ) -> Sequence[bytes | None]:
     """Return the pictures of a video at some times; none if they cannot be read."""
-    stills = worker.stills(source, times_s, side_px=side_px)
+    with fetched(source, limit_s) as local:
+        stills = local if isinstance(local, Failure) else worker.stills(local, times_s, side_px=side_px)
     return [None] * len(times_s) if isinstance(stills, Failure) else stills
 
 

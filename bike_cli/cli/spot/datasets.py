@@ -157,7 +157,8 @@ class FiftyOneWriter:
         timeline = timeline_of(record)
         for label in timeline.labels:
             self._classes.setdefault(label, len(self._classes))
-        self._videos[str(timeline.source.path.absolute())] = [
+        source = timeline.source
+        self._videos[str(source.path.absolute()) if source.remote is None else source.id] = [
             {
                 "label": self._classes[segment.label],
                 "timestamps": [rounded(segment.start_s, 3), rounded(segment.end_s, 3)],

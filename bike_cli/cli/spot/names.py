@@ -8,8 +8,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from bike_cli.data.remote.uris import parse_uri
 from bike_cli.errors import UsageError
-from bike_cli.media import is_media_name
+from bike_cli.media import is_media_name, is_store_uri
 from bike_cli.records import Failure, Source
 
 logger = logging.getLogger(__name__)
@@ -28,8 +29,10 @@ class VideoNames:
 
     def __init__(self, folder: Path, suffix: str = "", arguments: Sequence[str] = ()) -> None:
         self._folder, self._suffix = folder, suffix
+        stored = [parse_uri(argument).name.absolute() for argument in arguments if is_store_uri(argument)]
         roots = [Path(argument).absolute() for argument in arguments]
-        self._roots = sorted((root for root in roots if root.is_dir()), key=lambda root: -len(root.parts))
+        folders = [*stored, *(root for root in roots if root.is_dir())]
+        self._roots = sorted(folders, key=lambda root: -len(root.parts))
         self._owners: dict[str, Source] = {}  # of the paths that are given out
 
     def check(self, sources: Iterable[Source | Failure]) -> None:

@@ -160,6 +160,8 @@ class PageBuilder:
         if len(self._videos) != 1 or self._videos[0].failure is not None:
             return None
         path = self._videos[0].source.path
+        if self._videos[0].source.remote is not None:
+            return None
         return _relative(path, self._file.absolute().parent) if path.is_file() else None
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bike_cli.cli.flags import Flags
-from bike_cli.cli.spot.writers import Format, check_format_of_name
+from bike_cli.cli.spot.writers import Format, check_format_of_name, format_of
 from bike_cli.cli.terminal.targets import check_target, ending
-from bike_cli.cli.videos.request import VideosRequest, configure
+from bike_cli.cli.videos.cluster import ClusterVideosRequest, without_cache
+from bike_cli.cli.videos.request import configure
 from bike_cli.config import SpotConfig, flag
 from bike_cli.config.fields import OUTPUT, check_not_below
 from bike_cli.errors import UsageError
@@ -17,7 +18,7 @@ PAGE_SUFFIXES = {".html", ".htm"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpotRequest(VideosRequest):
+class SpotRequest(ClusterVideosRequest):
     """Which videos and labels, and what is written."""
 
     format: Format | None = flag(
@@ -25,8 +26,8 @@ class SpotRequest(VideosRequest):
         "--format",
         default=None,
         panel=OUTPUT,
-        default_text="by the name of the -o file; else a table on a terminal, jsonl elsewhere",
-        help="Output format.",
+        default_text="by the name of -o; else a table on a terminal, jsonl elsewhere",
+        help="Output format; parquet writes a folder.",
     )
     report: Path | None = flag(
         "--report",
@@ -53,12 +54,14 @@ class SpotRequest(VideosRequest):
     )
     force: bool = flag("--force", default=False, panel=OUTPUT, help="Let --cut replace clips that exist.")
 
+    @property
+    def output_format(self) -> Format:
+        """The format of the output."""
+        return "parquet" if self.writes_parts else format_of(self.format, self.output)
+
     def check(self, format_: Format) -> None:
         """Raise UsageError for flags that do not fit each other, or names that cannot be written."""
-        if self.resume and self.output is None:
-            raise UsageError("--resume: needs the file of the earlier run; add -o found.jsonl")
-        if self.resume and format_ != "jsonl":
-            raise UsageError(f"--resume: needs JSON lines, not {format_}; name a file such as -o found.jsonl")
+        self.check_target(format_, example="found.jsonl")
         if self.output is not None:
             check_format_of_name(self.format, self.output)
         for given, name in ((self.cut_exact, "--cut-exact"), (self.margin, "--margin"), (self.force, "--force")):
@@ -75,4 +78,5 @@ class SpotRequest(VideosRequest):
 
 def configure_spot(flags: Flags, request: SpotRequest) -> tuple[SpotConfig, SpotRequest]:
     """Return the configuration, whose defaults are those of a classifier or trained model, and the request with it."""
-    return configure(SpotConfig, flags, request, ignored=("attributes",))
+    config, request = configure(SpotConfig, flags, request, ignored=("attributes",))
+    return without_cache(config, flags, request), request

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bike_cli.cli.terminal.record_writers import Cell, failure_as_object
-from bike_cli.cli.videos.existing import DIGEST
+from bike_cli.cli.terminal.record_writers import Cell
+from bike_cli.data.predictions.objects import DIGEST, failure_as_object
 from bike_cli.json_text import JsonObject, rounded, significant
 from bike_cli.records import Failure, Segment, Source, Timeline
 

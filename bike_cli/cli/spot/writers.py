@@ -28,7 +28,19 @@ from bike_cli.wording import count, either
 
 SingleFormat = Literal["srt", "vtt", "ffmetadata", "edl"]  # of one video
 Format = Literal[
-    "table", "jsonl", "json", "csv", "tsv", "srt", "vtt", "ffmetadata", "edl", "labelstudio", "activitynet", "fiftyone"
+    "table",
+    "jsonl",
+    "json",
+    "csv",
+    "tsv",
+    "srt",
+    "vtt",
+    "ffmetadata",
+    "edl",
+    "labelstudio",
+    "activitynet",
+    "fiftyone",
+    "parquet",
 ]
 SINGLE_FORMATS: tuple[SingleFormat, ...] = get_args(SingleFormat)
 FORMATS_BY_SUFFIX: dict[str, Format] = {
@@ -126,8 +138,8 @@ def make_writer(
         return NamingFailures(JsonArray(stream, partial(as_label_studio_task, settings=settings)))
     if format_ == "activitynet":
         return NamingFailures(ActivityNetWriter(stream))
-    if format_ == "fiftyone":
-        raise ValueError("fiftyone writes a folder; see make_folder_writer")
+    if format_ == "fiftyone" or format_ == "parquet":
+        raise ValueError(f"{format_} writes a folder; see make_folder_writer and PartOutput")
     if format_ == "srt" or format_ == "vtt" or format_ == "ffmetadata" or format_ == "edl":
         return NamingFailures(_SingleWriter(stream, format_))
     assert_never(format_)

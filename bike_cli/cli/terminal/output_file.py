@@ -30,6 +30,7 @@ else:
 
 logger = logging.getLogger(__name__)
 
+NOT_RESUMED = (".csv", ".tsv", ".json", ".npz")  # endings of the formats that --resume does not continue
 WHOLE_LINE = 1 << 20  # bytes of a buffer that any record fits into, so that a single write puts it on disk
 
 
@@ -57,7 +58,8 @@ def open_output(output: Path) -> Iterator[TextIO]:
         raise
     _copy_of(unfinished.path).unlink(missing_ok=True)  # from a run that was killed
     if unfinished.size():
-        logger.warning("%s: replaces the records of an unfinished run; --resume would keep them", named)
+        way_out = "" if _is_not_resumed(named) else "; --resume would keep them"
+        logger.warning("%s: replaces the records of an unfinished run%s", named, way_out)
     with _Text(unfinished) as stream, _renamed_at_the_end(unfinished, stream, output, named=named):
         yield stream
 
@@ -295,7 +297,12 @@ def _renamed_at_the_end(file: _Locked, stream: TextIO, output: Path, *, named: P
 
 
 def _kept(file: _Locked, named: Path) -> str:
-    return f"its records are in {_as_named(file.path, named)}, and --resume continues them"
+    kept = f"its records are in {_as_named(file.path, named)}"
+    return kept if _is_not_resumed(named) else f"{kept}, and --resume continues them"
+
+
+def _is_not_resumed(named: Path) -> bool:
+    return named.suffix.lower() in NOT_RESUMED
 
 
 def _as_named(path: Path, named: Path) -> Path:

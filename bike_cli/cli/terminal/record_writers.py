@@ -12,7 +12,6 @@ from bike_cli.cli.terminal.console import safe
 from bike_cli.cli.terminal.targets import ending
 from bike_cli.errors import UsageError
 from bike_cli.json_text import JsonObject, as_json
-from bike_cli.records import Failure
 from bike_cli.wording import either
 
 Cell = str | int | float | None
@@ -31,12 +30,6 @@ class RecordWriter(Protocol[R_contra]):
 
     def close(self) -> None:
         """Write what follows the last record."""
-
-
-def failure_as_object(failure: Failure) -> JsonObject:
-    """Return the JSON object of an input without an answer."""
-    error = {"type": failure.kind, "message": failure.message}
-    return {"path": failure.source.id, "status": "error", "error": error}
 
 
 class JsonLines(Generic[R]):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,8 @@ from typing import Protocol
 
 from bike_cli.cli.videos.summary import Tally
 from bike_cli.config import Descriptions, DescriptionUse
+from bike_cli.data.parts.names import NameCounts
+from bike_cli.data.predictions.objects import DIGEST
 from bike_cli.errors import UsageError
 from bike_cli.json_text import JsonObject
 from bike_cli.settings import SettingValue
@@ -21,7 +21,6 @@ from bike_cli.wording import count
 
 logger = logging.getLogger(__name__)
 
-DIGEST = "model_digest"  # key in records; earlier versions did not write it
 RETRIED = frozenset({"internal"})  # kinds of failure that are not the video's fault
 
 
@@ -34,7 +33,7 @@ class RecordCheck(Protocol):
 
 @dataclass
 class ExistingRecords:
-    """The records of a file, in little memory: 16 bytes stand for a path.
+    """The records of a file, in little memory: 17 bytes stand for a path.
 
     Args:
         ranges: byte ranges to keep, (start, stop), ascending. They contain all whole records except failures that are
@@ -50,19 +49,21 @@ class ExistingRecords:
     model: str | None = None
     digest: str | None = None
     tally: Tally = field(default_factory=Tally)
-    _left: Counter[bytes] = field(default_factory=Counter)
+    _left: NameCounts = field(default_factory=NameCounts)
 
     def take(self, name: str) -> bool:
         """Take one of the records of this video; return False if all of them are taken."""
-        if not self._left:
-            return False
-        place = _place(name)
-        if place not in self._left:
-            return False
-        self._left[place] -= 1
-        if not self._left[place]:
-            del self._left[place]
-        return True
+        return bool(self._left) and self._left.take(name)
+
+    def begin(self, model: str, digest: str, *, precision: str) -> None:
+        """Raise UsageError if another model, or another version of it, made the records.
+
+        Args:
+            precision: in which the model computes.
+        """
+        del precision  # records do not say in which precision they were computed
+        self.check_model(model)
+        self.check_digest(model, digest)
 
     def check_model(self, model: str) -> None:
         """Raise UsageError if another model made the records."""
@@ -125,7 +126,7 @@ class ExistingRecords:
             self.tally.failed[error["type"]] += 1
         else:
             raise not_a_record(where)
-        self._left[_place(path)] += 1
+        self._left.add(path)
         return True
 
 
@@ -189,10 +190,3 @@ def _parsed(line: bytes) -> JsonObject | None:
 def not_a_record(where: str) -> UsageError:
     """Return the error for a line that is not a record of bike."""
     return UsageError(f"{where}: is not a record of bike; remove the line, or leave --resume out to start over")
-
-
-def _place(path: str) -> bytes:
-    """Return what stands for a path: the same for `clips/a.mp4`, `./clips/a.mp4` and its absolute path."""
-    absolute = os.path.abspath(path)  # noqa: PTH100 - Path.absolute keeps a/../
-    # Surrogates of any kind are accepted: the file may have been edited.
-    return hashlib.blake2b(absolute.encode(errors="surrogatepass"), digest_size=16).digest()

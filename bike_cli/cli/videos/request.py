@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import os
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -12,6 +13,7 @@ from bike_cli.cli.terminal.signals import import_torch
 from bike_cli.cli.videos.sources import Inputs
 from bike_cli.config import CalibrateConfig, ClassifyConfig, SpotConfig, TrainingRecord, flag
 from bike_cli.config.fields import DATA, OUTPUT, TEXTS
+from bike_cli.data.parts.folder import is_uri
 from bike_cli.errors import UsageError
 from bike_cli.settings import resolve
 
@@ -20,15 +22,116 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config", ClassifyConfig, SpotConfig, CalibrateConfig)
 Asked = TypeVar("Asked", bound="VideosRequest")
+Defaults = Callable[[Mapping[str, object]], Mapping[str, object]]
+
+PARQUET = "parquet"  # the format of a folder
+FILE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".npz", ".npy")
+RESUMED = ("jsonl", PARQUET)  # the formats that a further run can add to
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideosRequest(Request):
-    """Which videos and labels, and where the answers go."""
+class InputRequest(Request):
+    """Which videos to read, and where the results go."""
 
     videos: tuple[str, ...] = flag(
-        default=(), help="Videos, folders (searched recursively), globs, frame folders; - reads paths from stdin."
+        default=(),
+        help="Videos, folders (searched recursively), globs, frame folders, tar files; paths or URIs such as "
+        "s3://bucket/clips/; - reads them from stdin.",
     )
+    nul: bool = flag(
+        "-0",
+        default=False,
+        panel=DATA,
+        help="Paths from stdin or --files-from end with NUL, as find -print0 writes them.",
+    )
+    files_from: Path | None = flag(
+        "--files-from", default=None, panel=DATA, help="Read paths from this file, one per line; - is stdin."
+    )
+    column: str | None = flag(
+        "--column",
+        default=None,
+        panel=DATA,
+        help="Read paths from the column of this name; the list on stdin or in --files-from is then CSV or TSV, "
+        "and the one in --files-from may be Parquet.",
+    )
+    shard: str | None = flag(
+        "--shard",
+        default=None,
+        panel=DATA,
+        metavar="I/N",
+        help="Process one of N parts of the videos, from 1/N to N/N; give each its own -o file, or all the same -o "
+        "folder.",
+    )
+    format: str | None = None  # a command declares its formats
+    target: str | None = flag(
+        "-o",
+        "--output",
+        default=None,
+        panel=OUTPUT,
+        metavar="PATH",
+        help="Write to this file, which appears when it is complete; or, if the name ends in /, to a folder of Parquet "
+        "files, which further runs and shards add to.",
+    )
+    resume: bool = flag(
+        "--resume",
+        default=False,
+        panel=OUTPUT,
+        help="Continue an -o file of JSON lines: process only the videos that it does not contain yet. A folder of "
+        "Parquet files is always continued.",
+    )
+    strict: bool = flag("--strict", default=False, panel=OUTPUT, help="Stop at the first failure, with exit code 3.")
+
+    @property
+    def writes_parts(self) -> bool:
+        """Whether the output is a folder of Parquet files."""
+        if self.target is None or self.format is not None:
+            return self.format == PARQUET
+        return is_uri(self.target) or self._names_folder
+
+    @property
+    def _names_folder(self) -> bool:
+        target = self.target or ""
+        return target.endswith(("/", os.sep)) or Path(target).is_dir()
+
+    @property
+    def output(self) -> Path | None:
+        """The file of `-o`, or a folder of other files than Parquet; None: stdout, or a folder of Parquet files."""
+        return None if self.target is None or self.writes_parts else Path(self.target)
+
+    def check_target(self, format_: str, *, example: str) -> None:
+        """Raise UsageError if the output cannot be what the format and `--resume` ask for.
+
+        Args:
+            format_: that of the output.
+            example: the name of a file of JSON lines.
+        """
+        folder = example.partition(".")[0]
+        if self.target in ("", "-") and self.writes_parts:
+            raise UsageError(f"-o {self.target!r}: is not the name of a folder; name one, such as -o {folder}/")
+        if self.writes_parts and Path(self.target or "").suffix.lower() in FILE_SUFFIXES and not self._names_folder:
+            problem = "is named like a file, and Parquet is written to a folder"
+            raise UsageError(f"-o {self.target}: {problem}; rename it, for instance to {folder}/")
+        if self.target is None and format_ == PARQUET:
+            raise UsageError(f"--format parquet: writes a folder; name one, such as -o {folder}/")
+        if self.output is not None and is_uri(str(self.target)):
+            raise UsageError(f"-o {self.target}: object stores take a folder of Parquet files; leave --format out")
+        if self.target is not None and self.target.lower().endswith(".parquet"):
+            raise UsageError(f"-o {self.target}: Parquet is written to a folder; name one, such as -o {folder}/")
+        if self.resume and self.target is None:
+            raise UsageError(f"--resume: needs the file of the earlier run; add -o {example}")
+        if self.resume and format_ not in RESUMED:
+            raise UsageError(f"--resume: needs JSON lines, not {format_}; name a file such as -o {example}")
+
+    @property
+    def inputs(self) -> Inputs:
+        """Where the paths of videos come from."""
+        return Inputs(self.videos, self.files_from, self.nul, self.column)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideosRequest(InputRequest):
+    """Which videos and labels, and where the answers go."""
+
     labels: Path | None = flag(
         "-l",
         "--labels",
@@ -63,72 +166,46 @@ class VideosRequest(Request):
     none_from: Path | None = flag(
         "--none-from", default=None, panel=TEXTS, help="Read phrases for --none from this file, one per line."
     )
-    nul: bool = flag(
-        "-0",
-        default=False,
-        panel=DATA,
-        help="Paths from stdin or --files-from end with NUL, as find -print0 writes them.",
-    )
-    files_from: Path | None = flag(
-        "--files-from", default=None, panel=DATA, help="Read paths from this file, one per line; - is stdin."
-    )
-    column: str | None = flag(
-        "--column",
-        default=None,
-        panel=DATA,
-        help="Read paths from the column of this name; the list on stdin or in --files-from is then CSV or TSV.",
-    )
-    shard: str | None = flag(
-        "--shard",
-        default=None,
-        panel=DATA,
-        metavar="I/N",
-        help="Process one of N parts of the videos, from 1/N to N/N; give each part its own -o.",
-    )
-    format: str | None = None  # a command declares its formats
-    output: Path | None = flag(
-        "-o", "--output", default=None, panel=OUTPUT, help="Write to this file, which appears when it is complete."
-    )
-    resume: bool = flag(
-        "--resume",
-        default=False,
-        panel=OUTPUT,
-        help="Continue an -o file of JSON lines: process only the videos that it does not contain yet.",
-    )
-    strict: bool = flag("--strict", default=False, panel=OUTPUT, help="Stop at the first failure, with exit code 3.")
     saved: SavedClassifier | None = None  # what `classifier` contains
     training: TrainingRecord | None = None  # that of the model
 
-    @property
-    def inputs(self) -> Inputs:
-        """Where the paths of videos come from."""
-        return Inputs(self.videos, self.files_from, self.nul, self.column)
-
 
 def configure(
-    config_type: type[Config], flags: Flags, request: Asked, *, ignored: Collection[str] = ()
+    config_type: type[Config],
+    flags: Flags,
+    request: Asked,
+    *,
+    ignored: Collection[str] = (),
+    defaults: Defaults | None = None,
 ) -> tuple[Config, Asked]:
     """Return the configuration, whose defaults are those of a classifier or trained model, and the request with it.
 
     Args:
         ignored: settings of a classifier that are no defaults of this command.
+        defaults: returns other defaults than those of a trained model; see `resolve`.
     """
     from bike_cli.engine.models.training_records import training_of
 
-    config, saved = resolve_with_classifier(config_type, flags, request, ignored=ignored)
+    config, saved = resolve_with_classifier(config_type, flags, request, ignored=ignored, defaults=defaults)
     return config, replace(request, saved=saved, training=None if saved else training_of(config.engine.model))
 
 
 def resolve_with_classifier(
-    config_type: type[Config], flags: Flags, request: _ClassifierRequest, *, ignored: Collection[str] = ()
+    config_type: type[Config],
+    flags: Flags,
+    request: _ClassifierRequest,
+    *,
+    ignored: Collection[str] = (),
+    defaults: Defaults | None = None,
 ) -> tuple[Config, SavedClassifier | None]:
     """Return the configuration, whose defaults are those of a classifier or trained model, and the classifier.
 
     Args:
         ignored: settings of a classifier or a training that are no defaults of this command.
+        defaults: returns other defaults than those of a trained model; see `resolve`.
     """
     if request.classifier is None:
-        defaults = trained_defaults(config_type, ignored=ignored)
+        defaults = defaults or trained_defaults(config_type, ignored=ignored)
         return resolve(config_type, flags=flags, file=request.config, defaults=defaults), None
     import_torch()
     from bike_cli.engine.heads.saved_classifier import load_classifier

@@ -7,15 +7,18 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from bike_cli.cli.terminal.console import notice, plain, stderr, stderr_is_tty
 from bike_cli.cli.terminal.record_writers import RecordWriter
-from bike_cli.cli.videos.existing import ExistingRecords, RecordCheck, read_existing
-from bike_cli.cli.videos.request import VideosRequest
+from bike_cli.cli.videos.existing import ExistingRecords, read_existing
+from bike_cli.cli.videos.parts import FolderFormat, PartOutput, open_parts
+from bike_cli.cli.videos.request import InputRequest
 from bike_cli.cli.videos.sources import Sources, name_of
 from bike_cli.cli.videos.summary import Tally, summary
+from bike_cli.data.parts.folder import part_folder
 from bike_cli.errors import ExitCode, UsageError
+from bike_cli.json_text import JsonObject
 from bike_cli.records import Failure
 from bike_cli.wording import count
 
@@ -39,28 +42,48 @@ class Progress:
 
 
 @contextmanager
-def naming_resume(*, is_resumable: bool) -> Iterator[None]:
-    """Name --resume in the message of Ctrl-C, if there are answers and the message does not name it."""
+def naming_resume(request: InputRequest, *, is_resumable: bool) -> Iterator[None]:
+    """Say in the message of Ctrl-C how to continue, if there are answers and the message does not say it."""
     try:
         yield
     except KeyboardInterrupt as e:
         if is_resumable and e.args and "--resume" not in str(e.args):
-            e.args = (*e.args, "continue with --resume")
+            way = "the same command continues" if request.writes_parts else "continue with --resume"
+            e.args = (*e.args, way)
         raise
 
 
 @contextmanager
 def opened_output(
-    request: VideosRequest, stdout: TextIO | None, wanted: RecordCheck
-) -> Iterator[tuple[TextIO, ExistingRecords]]:
-    """Open the output of a run; yield the stream, and the records that the file of a resumed run contains.
+    request: InputRequest,
+    stdout: TextIO | None,
+    wanted: FolderFormat,
+    *,
+    command: str,
+    as_object: Callable[[Any], JsonObject] | None,
+    shard: Shard | None = None,
+) -> Iterator[tuple[TextIO | None, ExistingRecords]]:
+    """Open the output of a run; yield the stream, and the records that the output of an earlier run contains.
 
+    With a folder of Parquet files, the stream is None, and a `PartOutput` takes the place of the records.
+
+    Args:
+        command: its name, such as classify.
+        as_object: turns a record into JSON; see `PartOutput`.
+        shard: the part of the videos that this run processes.
     Raises:
         UsageError: stdout is closed, or the existing records are of another kind.
     """
     from bike_cli.cli.terminal.output_file import open_output, open_resumed
 
-    if request.output is None:
+    if request.writes_parts:
+        name, tag = request.target or "", "all" if shard is None else str(shard)
+        output = PartOutput(
+            name, folder=part_folder(name, tag=tag), wanted=wanted, command=command, as_object=as_object, shard=shard
+        )
+        with open_parts(output):
+            yield None, output
+    elif request.output is None:
         if stdout is None:
             raise UsageError("stdout: is closed, so the answers have nowhere to go; name a file with -o")
         yield stdout, ExistingRecords()
@@ -75,7 +98,7 @@ def opened_output(
             yield resumed.stream, existing
 
 
-def total_of(names: list[str] | None, sources: Sources, shard: Shard | None, existing: ExistingRecords) -> Total:
+def total_of(names: list[str] | None, sources: Sources[Any], shard: Shard | None, existing: ExistingRecords) -> Total:
     """Return the number of videos to do, or an iterator that finds them once more; None where neither is possible."""
     if names is not None or sources.again is None:
         return None if names is None else len(names)
@@ -87,7 +110,7 @@ def write_records(
     answers: Iterable[Answer],
     writer: RecordWriter[Answer],
     done: Progress,
-    request: VideosRequest,
+    request: InputRequest,
     *,
     console: Console | None,
     total: Callable[[], Total],
@@ -146,7 +169,7 @@ def _with_progress(
         yield from show_progress(answers, console=console, total=total(), note=note)
 
 
-def report_end(request: VideosRequest, done: Progress, existing: ExistingRecords) -> None:
+def report_end(request: InputRequest, done: Progress, existing: ExistingRecords) -> None:
     """Print how the run ended: the failure that stopped it, and the line of counts."""
     if done.stopped_by is not None:
         failed = f"{done.stopped_by.source.id}: failed ({done.stopped_by.kind})"
@@ -156,19 +179,22 @@ def report_end(request: VideosRequest, done: Progress, existing: ExistingRecords
     before = existing.tally.total
     if before and not done.tally.total:
         stderr().print(
-            plain(f"{request.output}: nothing left to do, {count(before, 'record exists', 'records exist')}")
+            plain(f"{request.target}: nothing left to do, {count(before, 'record exists', 'records exist')}")
         )
-    elif request.output is not None or (stderr_is_tty() and done.tally.total > 1):
+    elif request.target is not None or (stderr_is_tty() and done.tally.total > 1):
         width = stderr().width if stderr_is_tty() else 0
-        line = summary(done.tally, seconds=done.seconds, before=before, output=request.output, width=width)
+        line = summary(done.tally, seconds=done.seconds, before=before, output=request.target, width=width)
         stderr().print(plain(line, "dim"))
     elif done.unseen is not None and done.stopped_by is None and stderr_is_tty():  # the only video
         notice(done.unseen.message, level="error")
 
 
-def exit_code(done: Progress, existing: ExistingRecords, *, is_empty_shard: bool) -> ExitCode:
-    """Return the exit code of a run."""
+def finish(done: Progress, existing: ExistingRecords, *, is_empty_shard: bool) -> ExitCode:
+    """Note in a folder of Parquet files that the run is complete; return the exit code."""
     if done.stopped_by is not None:
         return ExitCode.SOME_FAILED
     tally = existing.tally + done.tally
-    return ExitCode.DONE if is_empty_shard and not tally.total else tally.exit_code()
+    code = ExitCode.DONE if is_empty_shard and not tally.total else tally.exit_code()
+    if isinstance(existing, PartOutput):
+        existing.finish(code)
+    return code

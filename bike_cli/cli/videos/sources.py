@@ -12,22 +12,31 @@ from io import BufferedReader
 from itertools import chain, islice
 from pathlib import Path
 from types import GeneratorType
-from typing import BinaryIO
+from typing import BinaryIO, Generic, TypeVar, Union
 
 from bike_cli.cli.terminal.output_file import part_of
 from bike_cli.cli.terminal.targets import check_not_media
-from bike_cli.data.inputs import find_sources, looks_like_text, looks_like_video
+from bike_cli.data.inputs import looks_like_text, looks_like_video
 from bike_cli.data.path_lists import locate, read_column, read_paths
+from bike_cli.data.remote.files import buffered, open_file
+from bike_cli.data.remote.inputs import find_videos, reads_many_headers
+from bike_cli.data.remote.parquet_lists import is_parquet, read_parquet_column
+from bike_cli.data.remote.uris import below_uri, uri_of_path
 from bike_cli.data.search import Omissions
 from bike_cli.data.shards import Shard
-from bike_cli.errors import UsageError
-from bike_cli.media import url_problem
-from bike_cli.records import Failure, Source
+from bike_cli.errors import InputError, UsageError
+from bike_cli.media import is_store_uri, url_problem
+from bike_cli.records import Failure, Source, VideoFeatures
 from bike_cli.time_limits import call_on_path
 
 LISTED = 1000  # sources to find before the model is loaded; finding more would delay the first answer
+LISTED_SLOWLY = 20  # the same where each takes a request of a store
 
 STDIN = "-"
+
+# What a run takes; features of videos that were embedded before.
+Found = Union["Source", "VideoFeatures", "Failure"]
+F = TypeVar("F", bound=Found)
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +46,7 @@ class Inputs:
     """The inputs on the command line; `-` among the videos stands for the paths on stdin.
 
     Args:
-        column: of lists that are CSV or TSV.
+        column: of lists that are CSV, TSV or Parquet.
     """
 
     videos: tuple[str, ...]
@@ -52,7 +61,27 @@ class Inputs:
 
 
 @dataclass
-class Sources:
+class Done:
+    """Which names have a record already, so that nobody needs to look for their files.
+
+    Args:
+        has_record: takes the record of a name; None: it is not known yet which records exist.
+        skipped: the number of names so far that have one.
+    """
+
+    has_record: Callable[[str], bool] | None = None
+    skipped: int = 0
+
+    def skips(self, name: str) -> bool:
+        """Return whether a name has a record, and count it."""
+        if self.has_record is None or not self.has_record(name):
+            return False
+        self.skipped += 1
+        return True
+
+
+@dataclass
+class Sources(Generic[F]):
     """Sources in order.
 
     Args:
@@ -62,25 +91,29 @@ class Sources:
         arrive: whether they are read from stdin, perhaps one at a time.
         are_listed: whether some are named by a list rather than by an argument.
         again: finds all once more, to count them; None if that is impossible.
-        seen: the number of sources read so far, including those of other shards.
+        done: what `rest` leaves out.
     """
 
-    first: list[Source | Failure]
-    rest: Iterator[Source | Failure]
+    first: Sequence[F]
+    rest: Iterator[F]
     are_known: bool
     arrive: bool = False
     are_listed: bool = False
     again: Callable[[], Iterator[Source | Failure]] | None = None
-    seen: int = field(default=0, init=False)
+    done: Done = field(default_factory=Done)
+    _seen: int = field(default=0, init=False)
+
+    @property
+    def seen(self) -> int:
+        """The number of sources read so far, including those of other shards."""
+        return self._seen + self.done.skipped
 
     def close(self) -> None:
         """Stop searching, and close the list that is being read."""
         if isinstance(self.rest, GeneratorType) and not self.rest.gi_running:  # a thread may be waiting for stdin
             self.rest.close()
 
-    def chosen(
-        self, *, shard: Shard | None, is_done: Callable[[str], bool], output: Path | None
-    ) -> Iterator[Source | Failure]:
+    def chosen(self, *, shard: Shard | None, is_done: Callable[[str], bool], output: Path | None) -> Iterator[F]:
         """Yield the sources of a shard that are left to do.
 
         A list may name the output file, since `find` finds it; it is left out with a warning.
@@ -90,8 +123,8 @@ class Sources:
         """
         files = [] if output is None else [output, part_of(output.resolve())]
         written = [file.stat() for file in files if file.is_file()]
-        for source in chain(self.first, self.rest):
-            self.seen += 1
+        for source in chain(self.first, self._rest_not_in(is_done)):
+            self._seen += 1
             name = name_of(source)
             if (shard is not None and not shard.holds(name)) or is_done(name):
                 continue
@@ -102,13 +135,17 @@ class Sources:
                 continue
             yield source
 
+    def _rest_not_in(self, is_done: Callable[[str], bool]) -> Iterator[F]:
+        self.done.has_record = is_done
+        yield from self.rest
 
-def name_of(source: Source | Failure) -> str:
+
+def name_of(source: Found) -> str:
     """Return the name that the user gave to a source or to a failed input."""
-    return source.source.id if isinstance(source, Failure) else source.id
+    return source.id if isinstance(source, Source) else source.source.id
 
 
-def list_sources(inputs: Inputs) -> Sources:
+def list_sources(inputs: Inputs) -> Sources[Source | Failure]:
     """Return the sources; unless they are read from stdin, the first are found now, to report mistakes at once.
 
     Raises:
@@ -121,18 +158,22 @@ def list_sources(inputs: Inputs) -> Sources:
     if inputs.column is not None:
         _check_column(inputs)
     lines = _open_list(inputs.files_from)
-    found = _found(_named(inputs, lines))
+    done = Done()
+    found = _found(_named(inputs, lines), done=done)
     if inputs.arrive:
         if sys.stdin is None:
             raise UsageError("stdin: is closed, and - reads paths from it; pipe some in")
-        return Sources([], found, are_known=False, arrive=True, are_listed=True)
-    first = list(islice(found, LISTED + 1))
+        return Sources([], found, are_known=False, arrive=True, are_listed=True, done=done)
+    is_slow = any(map(reads_many_headers, inputs.videos))
+    most = LISTED_SLOWLY if is_slow else LISTED
+    first = list(islice(found, most + 1))
     _check_first(first, inputs.videos)
-    if len(first) <= LISTED:
+    if len(first) <= most:
         return Sources(first, iter(()), are_known=True, are_listed=lines is not None)
     for given in inputs.videos:
-        next(find_sources([given], Omissions()), None)  # raises if it holds no video
-    return Sources(first, found, are_known=False, are_listed=lines is not None, again=_again(inputs))
+        next(find_videos(given, Omissions()), None)  # raises if it holds no video
+    again = None if is_slow else _again(inputs)
+    return Sources(first, found, are_known=False, are_listed=lines is not None, again=again, done=done)
 
 
 def check_output(output: Path | None, *, read: Iterable[Path | None]) -> None:
@@ -153,11 +194,12 @@ def _overwritten(output: Path) -> UsageError:
     return UsageError(f"{output}: is read by this command and would be overwritten; choose another name for -o")
 
 
-def _is_file(source: Source | Failure, status: os.stat_result) -> bool:
-    if isinstance(source, Failure):
+def _is_file(source: Found, status: os.stat_result) -> bool:
+    if not isinstance(source, Source) or (source.remote is not None and is_store_uri(source.remote.place)):
         return False
+    path = source.path if source.remote is None else Path(source.remote.place)
     try:
-        return call_on_path(source.path, lambda: os.path.samestat(source.path.stat(), status), default=False)
+        return call_on_path(path, lambda: os.path.samestat(path.stat(), status), default=False)
     except (OSError, ValueError):
         return False
 
@@ -165,6 +207,9 @@ def _is_file(source: Source | Failure, status: os.stat_result) -> bool:
 def _open_list(file: Path | None) -> BufferedReader | None:
     if file is None or file == Path(STDIN):
         return None
+    uri = uri_of_path(file)
+    if uri is not None:
+        return buffered(open_file(uri))
     try:
         opened = file.open("rb")
         opened.peek()  # fails for a folder, which can be opened
@@ -195,13 +240,18 @@ def _named(inputs: Inputs, lines: BufferedReader | None, *, report: bool = True)
 
 def _listed(stream: BinaryIO, inputs: Inputs, file: Path | None = None, *, report: bool) -> Iterator[str]:
     """Yield the paths of a list; relative ones in a CSV file start in its folder, as in a labelled set."""
-    origin = "stdin" if file is None or file == Path(STDIN) else str(file)
-    if inputs.column is None:
+    uri = None if file is None else uri_of_path(file)
+    origin = uri or ("stdin" if file is None or file == Path(STDIN) else str(file))
+    if isinstance(stream, BufferedReader) and is_parquet(stream):
+        paths = read_parquet_column(stream, inputs.column, origin=origin, warns=report)
+    elif inputs.column is None:
         yield from read_paths(stream, nul=inputs.ends_with_nul, origin=origin)
         return
+    else:
+        paths = read_column(stream, inputs.column, origin=origin, warns=report)
     folder = "" if file is None or not file.is_file() or file.parent == Path() else str(file.parent)
-    for path in read_column(stream, inputs.column, origin=origin, warns=report):
-        yield locate(path, folder)[0]
+    for path in paths:
+        yield locate(path, folder)[0] if uri is None else below_uri(uri, path)
 
 
 def _stdin() -> BinaryIO:
@@ -210,29 +260,42 @@ def _stdin() -> BinaryIO:
     return stream
 
 
-def _found(named: Iterable[str], *, report: bool = True) -> Iterator[Source | Failure]:
+def _found(named: Iterable[str], *, report: bool = True, done: Done | None = None) -> Iterator[Source | Failure]:
     """Yield the sources of each input; an input without any becomes a failure.
 
     Args:
         report: warn at the end about files that the search left out.
+        done: inputs that are left out.
     """
     omissions = Omissions()
     for given in named:
+        if done is not None and done.skips(given):
+            continue
         try:
-            yield from find_sources([given], omissions)
+            yield from find_videos(given, omissions)
+        except InputError as e:
+            yield _Refusal(Source.at(given), e.kind, str(e))
         except UsageError as e:
-            yield Failure(Source.at(given), "missing" if url_problem(given) else "not_video", str(e))
+            yield _Refusal(Source.at(given), "missing" if url_problem(given) else "not_video", str(e))
     if report:
         omissions.report()
 
 
-def _check_first(first: list[Source | Failure], arguments: Sequence[str]) -> None:
+def _check_first(first: Sequence[Source | Failure], arguments: Sequence[str]) -> None:
     """Raise UsageError if an argument contains no video; an entry of a list only fails."""
-    wrong = next((f for f in first if isinstance(f, Failure) and f.source.id in arguments), None)
+    wrong = next((f for f in first if isinstance(f, _Refusal) and f.source.id in arguments), None)
     if wrong is not None:
         raise UsageError(wrong.message)
-    if first and all(isinstance(source, Source) and looks_like_text(source.path) for source in first):
+    if first and all(isinstance(source, Source) and _is_text(source) for source in first):
         raise UsageError(f"{name_of(first[0])}: is a text file, not a video; a file of labels goes after -l")
+
+
+def _is_text(source: Source) -> bool:
+    return source.remote is None and looks_like_text(source.path)
+
+
+class _Refusal(Failure):
+    """An input that yields no video: a usage error if it is an argument."""
 
 
 def _again(inputs: Inputs) -> Callable[[], Iterator[Source | Failure]] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from rich.cells import cell_len
 
@@ -50,14 +49,14 @@ class Tally:
         return ExitCode.SOME_FAILED if self.failures else ExitCode.DONE
 
 
-def summary(done: Tally, *, seconds: float, before: int = 0, output: Path | None = None, width: int = 0) -> str:
+def summary(done: Tally, *, seconds: float, before: int = 0, output: str | None = None, width: int = 0) -> str:
     """Return the line that is printed at the end of a run.
 
     Args:
         done: the records of this run.
         seconds: how long it took.
         before: records that the file of a resumed run contained already.
-        output: the file with the records, if any.
+        output: the file or folder with the records, if any.
         width: columns that the line may take; details are left out if it is longer. 0: any number.
     """
     speed = f", {rate(done.total / seconds)}" if done.total and seconds > 0 else ""

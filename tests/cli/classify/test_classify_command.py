@@ -15,9 +15,9 @@ from huggingface_hub import constants
 from invoke import Interrupted, Ran, bike, bike_on_terminal
 
 import bike_cli
-from bike_cli.cli.classify import command
 from bike_cli.engine.towers.text_tower import TextTower
 from bike_cli.errors import ExitCode
+from bike_cli.tasks import classify as classify_task
 
 FIELDS = [
     "path",
@@ -80,12 +80,12 @@ def test_every_clip_gets_the_label_of_what_it_shows(clips: Path, labels: Path) -
     assert [record["duration_s"] for record in ran.records] == [2.0] * 3
 
 
-@pytest.mark.parametrize(("limit", "releases"), [(command.LARGE_TEXT_TOWER, False), (1000, True)])
+@pytest.mark.parametrize(("limit", "releases"), [(classify_task.LARGE_TEXT_TOWER, False), (1000, True)])
 def test_a_large_text_tower_is_freed(
     limit: int, releases: bool, clips: Path, labels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     towers = []
-    monkeypatch.setattr(command, "LARGE_TEXT_TOWER", limit)
+    monkeypatch.setattr(classify_task, "LARGE_TEXT_TOWER", limit)
     monkeypatch.setattr(TextTower, "release", lambda tower: towers.append(tower.parameters))
 
     assert classify(clips / "red_square.mp4", "-l", labels).exit_code == ExitCode.DONE
@@ -328,7 +328,8 @@ def stderr_of(ran: Ran) -> str:
         (["{folder}", "-L", "a"], "{folder}: contains no video ("),
         (["{folder}/*.mp4", "-L", "a"], "{folder}/*.mp4: matches no file"),
         (["-L", "a"], "videos: missing"),
-        (["{clip}", "-L", "a", "-o", "{folder}"], "{folder}: is a folder; name a file"),
+        (["{clip}", "-L", "a", "-o", "{folder}", "-f", "csv"], "{folder}: is a folder; name a file"),
+        (["{clip}", "-L", "a", "-o", "s3://a/b", "-f", "csv"], "-o s3://a/b: object stores take a folder of Parquet"),
         (["{clip}", "-L", "a", "-o", "{folder}/no/a.csv"], "{folder}/no/a.csv: its folder does not exist"),
         (["{clip}", "-l", "{labels}", "-o", "{labels}"], "{labels}: is read by this command and would be overwritten"),
         (["{clip}", "-L", "a", "-o", "{clip}"], "-o {clip}: is the name of a video or image; choose another"),

@@ -16,9 +16,9 @@ from invoke import BIKE, ONE_THREAD, Interrupted, Ran, bike, bike_on_terminal
 from small_models import write_tiny
 
 from bike_cli.cli.classify import writers
-from bike_cli.cli.classify.rows import as_object
 from bike_cli.cli.terminal import output_file
 from bike_cli.cli.terminal.output_file import part_of
+from bike_cli.data.predictions.objects import as_object
 from bike_cli.engine import engine
 from bike_cli.errors import ExitCode, UsageError
 from bike_cli.records import Failure, Prediction

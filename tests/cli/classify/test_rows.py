@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from answers import HOSTILE, failure, prediction, steering
 
-from bike_cli.cli.classify.rows import as_cells, as_object, columns
+from bike_cli.cli.classify.rows import as_cells, columns
+from bike_cli.data.predictions.objects import as_object
 from bike_cli.json_text import as_json
 from bike_cli.records import Ranked
 

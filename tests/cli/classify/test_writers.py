@@ -9,8 +9,8 @@ import pytest
 from answers import HOSTILE, failure, prediction, steering
 from invoke import Terminal
 
-from bike_cli.cli.classify.rows import as_object
 from bike_cli.cli.classify.writers import Format, format_of, make_writer
+from bike_cli.data.predictions.objects import as_object
 from bike_cli.records import Failure, Prediction
 
 RECORDS: list[Prediction | Failure] = [prediction(), failure(), prediction("c.mp4", ("sitting",), weights=None)]

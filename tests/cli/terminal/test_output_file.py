@@ -308,6 +308,18 @@ def test_an_interrupted_resume_names_the_file_as_the_user_did(output: Path, monk
     assert raised.value.args == ("written to answers.txt",)
 
 
+@pytest.mark.parametrize("name", ["answers.csv", "embeddings.npz"])
+def test_formats_that_are_not_resumed_do_not_name_it(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        with pytest.raises(ValueError, match="x"):
+            fail_with(ValueError("x"), open_output(tmp_path / name))
+
+    assert f"its records are in {tmp_path}/.{name}.part\n" in capsys.readouterr().err
+    assert caplog.messages == [f"{tmp_path / name}: replaces the records of an unfinished run"]
+
+
 @pytest.mark.parametrize("open_", [open_output, open_resumed])
 def test_other_messages_name_the_file_as_the_user_did(
     output: Path,

@@ -43,7 +43,7 @@ def test_a_terminal_keeps_its_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
 NOISY = """
 import ctypes, os, sys, bike_cli.tasks.classify as task
 from bike_cli.__main__ import run
-classify = task.classify
+classify = task.classify_with
 
 def noisy(*given, **named):
     for answer in classify(*given, **named):
@@ -53,7 +53,7 @@ def noisy(*given, **named):
         os.system("echo child")
         yield answer
 
-task.classify = noisy
+task.classify_with = noisy
 run()
 """
 

@@ -1,7 +1,6 @@
 """The line that ends a run, and the exit code."""
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from answers import failure, prediction
@@ -14,7 +13,7 @@ MANY = Tally(1200, Counter(timeout=1, damaged=2))
 
 
 def test_the_summary_says_how_many_and_where_they_are() -> None:
-    assert summary(MANY, seconds=41.2, output=Path("a.csv")) == (
+    assert summary(MANY, seconds=41.2, output="a.csv") == (
         "1,203 videos: 1,200 ok, 3 failed (2 damaged, 1 timeout) in 41.2 s, 29.2/s; written to a.csv"
     )
 

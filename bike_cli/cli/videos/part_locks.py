@@ -1,0 +1,85 @@
+"""Keep runs that would write records of the same videos to a folder apart; a folder in an object store has no locks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from bike_cli.data.parts.folder import PartFolder
+from bike_cli.data.shards import Shard
+from bike_cli.errors import UsageError
+from bike_cli.locks import acquire_lock
+
+LOCK = re.compile(r"\.(?:all|(?P<index>[0-9]+)-of-(?P<count>[0-9]+))\.lock")
+RETRIES_LOCK = ".retries.lock"
+ALL = Shard(1, 1)
+WAIT_S = 1.0  # for runs that only look whether a lock is held, which takes them an instant
+
+
+@contextmanager
+def lock_shard(folder: PartFolder, shard: Shard | None) -> Iterator[None]:
+    """Keep out runs of the same videos: of the same shard, of all videos, or of shards of another number.
+
+    Raises:
+        UsageError: such a run writes the folder, or the folder cannot be written.
+    """
+    if not folder.is_local:
+        yield
+        return
+    lock_file = Path(folder.path) / f".{folder.tag}.lock"
+    way_out = "wait for that, give each run its own --shard, or choose another -o"
+    lock = _acquired(folder, lock_file, f"another run is writing it; {way_out}", timeout_s=WAIT_S)
+    try:
+        _refuse_overlap(folder, lock_file, shard or ALL)
+        yield
+    finally:
+        if lock is not None:
+            with suppress(OSError):  # Windows removes no open file
+                lock_file.unlink(missing_ok=True)
+            lock.release()
+
+
+@contextmanager
+def lock_retries(folder: PartFolder) -> Iterator[None]:
+    """Let only one run at a time rewrite parts with failures that are tried again."""
+    if not folder.is_local:
+        yield
+        return
+    lock = _acquired(folder, Path(folder.path) / RETRIES_LOCK, "another run is rewriting it; try again")
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _refuse_overlap(folder: PartFolder, own: Path, shard: Shard) -> None:
+    # Two runs that start at the same time hold their own locks by now, so at least one of them finds the other.
+    for file in Path(folder.path).glob(".*.lock"):
+        match = LOCK.fullmatch(file.name)
+        if match is None or file == own:
+            continue
+        other = ALL if match["index"] is None else Shard(int(match["index"]), int(match["count"]))
+        if not shard.overlaps(other):
+            continue
+        which = "all videos" if other == ALL else f"--shard {other.index}/{other.count}"
+        problem = f"a run of {which} is writing it, which may be the same videos"
+        way_out = "wait for that, give all runs the same number of shards, or choose another -o"
+        lock = _acquired(folder, file, f"{problem}; {way_out}", timeout_s=WAIT_S)
+        if lock is not None:  # left by a run that was killed
+            lock.release()
+
+
+def _acquired(folder: PartFolder, file: Path, message: str, *, timeout_s: float = -1) -> FileLock | None:
+    try:
+        return acquire_lock(file, timeout_s=timeout_s)
+    except Timeout as e:
+        raise UsageError(f"{folder.name}: {message}") from e
+    except OSError as e:
+        raise UsageError(
+            f"{folder.name}: cannot be written ({e.strerror}); choose a folder that you may write to"
+        ) from e
