@@ -16,9 +16,9 @@ from pathlib import Path
 
 import bike_cli as bike
 from benchmarks.material import add_folder_argument, add_model_argument, copies, engine_of
-from bike_cli.cli.classify.rows import as_object
 from bike_cli.config import ClassifyConfig, StoreConfig
 from bike_cli.data.lexicons import read_lexicon
+from bike_cli.data.predictions.objects import as_object
 from bike_cli.json_text import as_json
 from bike_cli.records import Timings
 
