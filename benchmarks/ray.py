@@ -3,6 +3,8 @@
     speed     videos per second after a third of the records, over those of a run without Ray
     first     seconds from the start to the first record
     memory    peak of Ray's object store while 16 clips in full HD are classified
+    GPUs      with --gpus N: videos per second of N actors, with a GPU and the Nth part of the cores each, over those of
+              one such actor
 
 Runs with and without Ray take turns, so that other load affects both; numbers are medians. No run uses a cache. This
 needs Linux and `pip install 'bike-cli[ray]'`.
@@ -56,6 +58,7 @@ def main() -> None:
     add_model_argument(parser)
     parser.add_argument("--videos", type=int, default=240, help="number of videos (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="of each kind (default: %(default)s)")
+    parser.add_argument("--gpus", type=int, default=1, help="GPUs to compare with one (default: %(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -66,10 +69,15 @@ def main() -> None:
                 print(f"{name:12}{run.rate:6.2f} videos/s, the first record after {run.first_s:.1f} s")
         ratio = statistics.median(on_ray.rate / plain.rate for plain, on_ray in pairs)
         first_s = statistics.median(on_ray.first_s for _, on_ray in pairs)
+        gpus = [on_gpus(videos, options.model, options.gpus) for _ in range(options.runs if options.gpus > 1 else 0)]
         large = large_clips(options.folder, folder)
         store = timed(large, options.model, ray=True).store_bytes / MIB
     print(f"{cores()} cores, {options.videos} videos, model {options.model}, medians of {options.runs}")
     print(Row("speed, over that of a run without Ray", ratio, 0.85, at_most=False))
+    if gpus:
+        print(
+            Row(f"speed on {options.gpus} GPUs, over one", statistics.median(gpus), 0.9 * options.gpus, at_most=False)
+        )
     print(Row("first record", first_s, 20, " s"))
     print(Row(f"object store, {FULL_HD_CLIPS} clips in full HD", store, 50, "MiB"))
 
@@ -82,9 +90,18 @@ def large_clips(videos: Path | None, folder: Path) -> list[str]:
     return copies_of([large], FULL_HD_CLIPS, folder / "large", different=True)
 
 
-def timed(videos: Sequence[str], model: str, *, ray: bool = False) -> Timing:
-    """Classify videos in a process of its own, with all cores."""
-    flags = ["--ray", "local", "--ray-actors", "1", "--ray-cpus", str(cores())] if ray else ["--no-cache"]
+def on_gpus(videos: Sequence[str], model: str, gpus: int) -> float:
+    """Return how many times as fast an actor on each GPU is as one on one GPU; each has the same number of cores."""
+    share = cores() // gpus
+    one, all_of_them = (timed(videos, model, ray=True, actors=actors, cpus=share).rate for actors in (1, gpus))
+    print(f"1 GPU {one:6.2f} videos/s, {gpus} GPUs {all_of_them:6.2f}")
+    return all_of_them / one
+
+
+def timed(videos: Sequence[str], model: str, *, ray: bool = False, actors: int = 1, cpus: int | None = None) -> Timing:
+    """Classify videos in a process of its own, with all cores, or with `cpus` for each actor."""
+    on_ray = ["--ray", "local", "--ray-actors", str(actors), "--ray-cpus", str(cpus or cores())]
+    flags = on_ray if ray else ["--no-cache"]
     command = [sys.executable, "-m", "bike_cli", "classify", "--files-from", "-", "-m", model, "-L", LABELS, "-q"]
     start_s = time.monotonic()
     with subprocess.Popen([*command, *flags], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
