@@ -304,9 +304,9 @@ class Classifier:
     def _stacked(self, frames: Sequence[Tensor]) -> Tensor:
         """Return the frames of videos [K, T, D], padded with zeros to a batch: [V, K, T, D]."""
         device = self.texts.classes.device
-        padding = [torch.zeros(frames[0].shape, device=device)] * (self._batch_size(len(frames[0])) - len(frames))
+        padding = torch.zeros(self._batch_size(len(frames[0])) - len(frames), *frames[0].shape, device=device)
         # Features from the store are on the CPU, those just encoded on the device.
-        return torch.stack([*(video.to(device, non_blocking=True) for video in frames), *padding])
+        return torch.cat([torch.stack([video.to(device, non_blocking=True) for video in frames]), padding])
 
     def _weights(
         self, views: Tensor, features: Sequence[VideoFeatures], best: Sequence[int]

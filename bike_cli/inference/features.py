@@ -49,7 +49,8 @@ Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 AHEAD = 4096  # inputs that may be taken before the first of them has its answer
-CLIPS_A_WORKER = 2  # that are being decoded or wait to be encoded, so that a batch can form
+CLIPS_A_WORKER = 2  # that are being decoded or wait to be encoded, without those of the batches of a GPU
+KEYFRAMES = 2  # that a clip is expected to have; most have more, and fill a batch sooner
 CLIP_BYTES = 512 * 2**20  # of all clips in flight; each worker may always have one
 AT_ONCE = 256  # features that are yielded together
 
@@ -144,14 +145,16 @@ class Features:
         self._fetcher = Fetcher(pool.timeout_s)
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._ahead = threading.Semaphore(AHEAD)
-        self._slots = threading.Semaphore(CLIPS_A_WORKER * (pool.workers + 1))
+        waiting = 2 * _clips_per_batch(engines[0], sampling)  # in one batch on the GPU, and in the next
+        self._slots = threading.Semaphore(CLIPS_A_WORKER * (pool.workers + 1) + waiting)
         self._taken = 0  # inputs so far
         self._is_fed = False  # there are no more inputs
         self._is_over = False  # the caller stopped
         self._waiting: deque[_Job] = deque()  # for a slot
         self._reading = 0  # jobs that workers have
         self._largest = 1  # bytes of a clip so far
-        self._clips: list[_Job] = []  # decoded, for the next batch
+        self._clips: list[_Job] = []  # decoded, for the next batches
+        self._frames = 0  # of these clips
         self._ready: dict[int, EncodedVideo | Failure] = {}
         self._place = 0  # of the next answer to yield
 
@@ -167,9 +170,12 @@ class Features:
         launched: list[_Job] = []
         try:
             while not self._is_done:
-                clips = self._receive(wait=not launched)
-                # The device gets its next batch before this one waits for the last.
-                before, launched = launched, self._launch(clips)
+                self._receive(wait=not launched)
+                # The device gets a full batch before this one waits for the last. A batch that is not full grows
+                # meanwhile: many small ones take much longer.
+                before, launched = launched, []
+                if not before or self._batch_is_full:
+                    launched = self._launch(self._next_batch())
                 self._land(before)
                 if launched and launched[0].ready is None:
                     self._land(launched)
@@ -227,10 +233,9 @@ class Features:
 
     # -- in the caller's thread ----------------------------------------------------------------------------------
 
-    def _receive(self, *, wait: bool) -> list[_Job]:
-        """Run the steps on the queue, and return the jobs whose clips are ready, at most a batch."""
-        most = _clips_at_once(self._engines[0], self._sampling)
-        while len(self._clips) < most and not (len(self._ready) >= AT_ONCE and self._place in self._ready):
+    def _receive(self, *, wait: bool) -> None:
+        """Run the steps on the queue, until there are clips for a batch or answers to yield."""
+        while not self._batch_is_full and not (len(self._ready) >= AT_ONCE and self._place in self._ready):
             must_wait = wait and not self._clips and self._place not in self._ready
             if must_wait and self._is_done:
                 break
@@ -241,8 +246,26 @@ class Features:
                 break
             self._spent.wait_s += (time.perf_counter() - start_s) if must_wait else 0
             call()
-        clips, self._clips = self._clips, []
-        return clips
+
+    @property
+    def _batch_is_full(self) -> bool:
+        return self._frames >= _frames_per_batch(self._engines[0])
+
+    def _next_batch(self) -> list[_Job]:
+        """Take the clips of a batch from those that are decoded; one may be larger than a batch."""
+        most, frames, count = _frames_per_batch(self._engines[0]), 0, 0
+        for job in self._clips:
+            frames += self._frames_of(job)
+            if frames > most and count:
+                break
+            count += 1
+        jobs, self._clips = self._clips[:count], self._clips[count:]
+        self._frames -= sum(map(self._frames_of, jobs))
+        return jobs
+
+    def _frames_of(self, job: _Job) -> int:
+        assert isinstance(job.outcome, Clip)
+        return job.outcome.timeline.times_s.size * self._sampling.crops
 
     def _end_of_inputs(self) -> None:
         self._is_fed = True
@@ -321,6 +344,7 @@ class Features:
         if isinstance(job.outcome, Clip):
             self._largest = max(self._largest, job.outcome.frames.nbytes)
             self._clips.append(job)
+            self._frames += self._frames_of(job)
         elif job.outcome is not None:
             self._finish(job, job.outcome)
 
@@ -368,9 +392,13 @@ class Features:
         return batch
 
 
-def _clips_at_once(engine: Engine, sampling: SamplingConfig) -> int:
-    """Return how many clips make a batch."""
+def _frames_per_batch(engine: Engine) -> int:
+    """Return how many frames make a batch."""
     # A CPU gains nothing from batches, and a person waits for the first answer.
-    if engine.encoder.placement.device.type != "cuda":
-        return 1
-    return max(1, engine.encoder.batches.at_once // (sampling.frames * sampling.clips * sampling.crops))
+    return engine.encoder.batches.at_once if engine.encoder.placement.device.type == "cuda" else 1
+
+
+def _clips_per_batch(engine: Engine, sampling: SamplingConfig) -> int:
+    """Return about how many clips of a video a batch has; 0 where batches gain nothing."""
+    frames = KEYFRAMES if sampling.sampling == "keyframe" else sampling.frames
+    return _frames_per_batch(engine) // (frames * sampling.clips * sampling.crops)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -16,7 +16,31 @@ from bike_cli.wording import count
 
 logger = logging.getLogger(__name__)
 
-Rows = TypeVar("Rows", Tensor, NDArray[np.uint8])
+
+class FrameList:
+    """Frames of several arrays, as one sequence that can be sliced without a copy.
+
+    Args:
+        arrays: each [B, ...]; the frames have one shape.
+    """
+
+    def __init__(self, arrays: Sequence[NDArray[np.uint8]]) -> None:
+        self.arrays = list(arrays)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.arrays))
+
+    def __getitem__(self, span: slice) -> FrameList:
+        start, stop, _ = span.indices(len(self))
+        parts = []
+        for array in self.arrays:
+            part = array[max(0, start) : max(0, stop)]
+            parts += [part] if len(part) else []
+            start, stop = start - len(array), stop - len(array)
+        return FrameList(parts)
+
+
+Rows = TypeVar("Rows", Tensor, NDArray[np.uint8], FrameList)
 
 
 class Batches:

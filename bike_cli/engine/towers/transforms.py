@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -111,10 +112,27 @@ def views(
     if _is_strip(size, recipe):
         return cut_squares(frames, size, corners, recipe).to(device)
     if device.type == "cuda":
-        return cut_squares(to_cuda(frames, device), size, corners, recipe)
+        return cut_squares(to_cuda([frames], device), size, corners, recipe)
     if resizer == "torch":
         return _by_torch(torch.from_numpy(np.ascontiguousarray(frames)), size, corners, recipe).to(device)
     return cut_squares(frames, size, corners, recipe).to(device)
+
+
+def views_on_cuda(
+    videos: Sequence[NDArray[np.uint8]], recipe: ImageRecipe, *, crops: int, device: torch.device
+) -> Tensor:
+    """Return what `views` would return for all frames of some videos of one size, resized together on a GPU.
+
+    Args:
+        videos: each uint8 [B, H, W, 3]; at least one.
+    """
+    size = size_after_resize(videos[0].shape[2], videos[0].shape[1], recipe)
+    return cut_squares(to_cuda(videos, device), size, crop_corners(size, recipe, crops), recipe)
+
+
+def can_resize_together(frames: NDArray[np.uint8], recipe: ImageRecipe) -> bool:
+    """Return whether a GPU can resize frames of this size; strips would fill its memory."""
+    return not _is_strip(size_after_resize(frames.shape[2], frames.shape[1], recipe), recipe)
 
 
 def cut_squares(
@@ -208,12 +226,18 @@ def _cut(whole: NDArray[np.uint8], corner: Box, recipe: ImageRecipe) -> NDArray[
     return canvas
 
 
-def to_cuda(frames: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Return frames on a CUDA device, copied in parallel with its work."""
+@functools.cache
+def _copies(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+def to_cuda(parts: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
+    """Return arrays as one tensor on a CUDA device, along their first axis, copied in parallel with its work."""
     # From pinned memory and on its own stream, the copy runs while the tower computes earlier frames.
-    pinned = torch.empty(frames.shape, dtype=torch.uint8, pin_memory=True)
-    pinned.numpy()[...] = frames
-    copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    shape = (sum(map(len, parts)), *parts[0].shape[1:])
+    pinned = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+    np.concatenate(parts, out=pinned.numpy())
+    copies = _copies(device)
     compute = torch.cuda.current_stream(device)
     with torch.cuda.stream(copies):
         moved = pinned.to(device, non_blocking=True)

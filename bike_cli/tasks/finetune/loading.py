@@ -171,6 +171,6 @@ class Loader:
         if self._augmentation is None:
             return self._encoder.pixels(frames)
         device = self._encoder.placement.device
-        pixels = to_cuda(frames, device) if device.type == "cuda" else torch.from_numpy(frames).to(device)
+        pixels = to_cuda([frames], device) if device.type == "cuda" else torch.from_numpy(frames).to(device)
         rng = np.random.Generator(np.random.PCG64([self._seed, epoch, place, PIXELS]))
         return augment(pixels, self._encoder.recipe, self._augmentation, rng)

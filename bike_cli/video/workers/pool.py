@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -104,6 +104,7 @@ class DecodePool:
         self._closing = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
         self._handovers: set[Handover] = set()
+        self._running: ProcessPool | None = None  # the pool, once it has started its threads and processes
         self._pool = self._start()
 
     def __enter__(self) -> DecodePool:
@@ -228,9 +229,12 @@ class DecodePool:
                 self._active_s = time.monotonic()
             self._underway.add(task)
         future: Future[object]
+        # The first task starts the pool's threads, and they start all its processes.
+        guard = nullcontext() if pool is self._running else out_of_reach_of_signals()
         try:
-            with out_of_reach_of_signals():
+            with guard:
                 future = pool.schedule(task.function, args=task.arguments, timeout=task.timeout_s)
+            self._running = pool
         except (RuntimeError, OSError):  # the pool broke or was closed in the meantime
             future = _broken()
         future.add_done_callback(partial(self._settle, task))

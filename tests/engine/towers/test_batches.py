@@ -2,11 +2,12 @@
 
 import logging
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from bike_cli.engine.towers.batches import Batches
+from bike_cli.engine.towers.batches import Batches, FrameList
 from bike_cli.errors import ModelError
 
 AT_ONCE = 32
@@ -70,3 +71,15 @@ def test_expensive_rows_are_in_smaller_batches() -> None:
     Batches(100).run(device.double, torch.arange(2), cost=1000)
 
     assert device.asked == [3, 3, 3, 1, 1]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 7, 100])
+@pytest.mark.parametrize("lengths", [[], [5], [0, 3, 0], [1, 1, 1], [4, 2, 6]])
+def test_frames_of_several_arrays_are_rows_like_those_of_one(at_once: int, lengths: list[int]) -> None:
+    arrays = [np.random.default_rng(i).integers(0, 256, (n, 2, 2, 3), np.uint8) for i, n in enumerate(lengths)]
+    together = np.concatenate([np.zeros((0, 2, 2, 3), np.uint8), *arrays])
+
+    parts = Batches(at_once).run(lambda part: torch.from_numpy(np.concatenate(part.arrays)), FrameList(arrays))
+
+    assert [len(part) for part in parts] == [len(part) for part in Batches(at_once).run(torch.from_numpy, together)]
+    assert np.array_equal(torch.cat([torch.from_numpy(together[:0]), *parts]).numpy(), together)
