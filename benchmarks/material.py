@@ -19,7 +19,7 @@ from bike_cli.config import Device, Precision, Recipe
 from bike_cli.data.inputs import find_sources
 from bike_cli.engine.engine import assemble
 from bike_cli.engine.models.parts import Checkpoint, build_clip
-from bike_cli.engine.towers.placement import freeze_objects, place, spare_threads
+from bike_cli.engine.towers.placement import place, spare_threads
 from bike_cli.engine.towers.transforms import ImageRecipe
 
 CLIPS, CLIP_S, FPS, HEIGHT, WIDTH = 7, 10, 30, 240, 320  # of the generated videos
@@ -101,5 +101,4 @@ def engine_of(
 
 def _spared(engine: bike.Engine) -> bike.Engine:
     spare_threads(engine.encoder.model, engine.encoder.placement.device)
-    freeze_objects()
     return engine

@@ -21,17 +21,18 @@ def encode_lexicon(encoder: Encoder, phrases: Sequence[str]) -> Lexicon:
 
 
 @torch.no_grad()
-def associate(frames: Tensor, lexicon: Lexicon, k: int) -> list[tuple[Attribute, ...]]:
+def associate(frames: Tensor, lexicon: Lexicon, k: int, *, videos: int | None = None) -> list[tuple[Attribute, ...]]:
     """Return the k phrases nearest to each video, best first: by the mean over frames of their cosine.
 
     Args:
         frames: [V, T, D], raw.
         k: at least 1; a shorter lexicon is returned whole.
+        videos: how many of the V there are; the others are padding, and have no answer. None: all.
     Source: BIKE (arXiv:2301.00182), Video-Attribute Association.
     """
     cosines = unit(frames).mean(dim=1) @ lexicon.features.T  # [V, P]
-    best = rank(cosines, k)  # [V, k]
-    named = zip(best.tolist(), cosines.gather(1, best).tolist(), strict=True)
+    best = rank(cosines, k)[:videos]  # [V, k]
+    named = zip(best.tolist(), cosines[:videos].gather(1, best).tolist(), strict=True)
     return [tuple(map(Attribute, [lexicon.phrases[i] for i in places], values)) for places, values in named]
 
 

@@ -23,7 +23,7 @@ from bike_cli.engine.models.checkpoints import open_checkpoint
 from bike_cli.engine.models.parts import Checkpoint
 from bike_cli.engine.models.weights import check_range, digest_of_weights, sample_of_weights
 from bike_cli.engine.towers.encoder import Encoder, adapt
-from bike_cli.engine.towers.placement import Placement, explain, freeze_objects, place, spare_threads
+from bike_cli.engine.towers.placement import Placement, explain, place, spare_threads
 from bike_cli.engine.towers.text_tower import ImageTextModel
 from bike_cli.engine.towers.tokenizers import FileTokenizer, OpenAITokenizer
 from bike_cli.engine.towers.transforms import Resizer
@@ -208,11 +208,10 @@ def load(
 
 
 def load_configured(config: EngineConfig) -> Engine:
-    """Return the engine that the config of a program names; see `load`, `spare_threads` and `freeze_objects`."""
+    """Return the engine that the config of a program names; see `load` and `spare_threads`."""
     with concerning("model"):
         engine = load(config.model, config.device, config.precision, offline=config.offline, compile=config.compile)
     spare_threads(engine.encoder.model, engine.encoder.placement.device)
-    freeze_objects()
     return engine
 
 

@@ -59,9 +59,9 @@ class AttributeBranch:
     weight: float  # of this branch in the answer; 0: attributes are shown, but do not count
     count: int  # phrases per video
 
-    def describe(self, frames: Tensor) -> list[tuple[Attribute, ...]]:
-        """Return the phrases that fit each video's raw frames [V, T, D] best."""
-        return associate(frames, self.lexicon, self.count)
+    def describe(self, frames: Tensor, *, videos: int | None = None) -> list[tuple[Attribute, ...]]:
+        """Return the phrases that fit each video's raw frames [V, T, D] best; see `associate`."""
+        return associate(frames, self.lexicon, self.count, videos=videos)
 
     def logits(self, attributes: Sequence[Sequence[Attribute]], like: Tensor) -> Tensor:
         """Return the logits [V, C] of the attribute sentences, on the scale of the videos' logits `like` [V, C]."""
@@ -295,7 +295,7 @@ class Classifier:
         if self.branch is None:
             return [()] * len(videos)
         raw = self._stacked([video[-1].frames for video in videos])  # of the branch's engine, the last
-        return self.branch.describe(raw.flatten(1, 2))[: len(videos)]
+        return self.branch.describe(raw.flatten(1, 2), videos=len(videos))
 
     def _batch_size(self, views: int) -> int:
         """Return how many videos with this number of views are scored together."""

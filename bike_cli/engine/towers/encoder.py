@@ -27,6 +27,7 @@ from bike_cli.records import Prompt, TextFeatures
 
 # Frames or texts that go through a tower at once: enough to fill the device, few enough for its memory.
 AT_ONCE_ON_CUDA, AT_ONCE_ELSEWHERE = 128, 32
+STEP_ON_CUDA = 16  # frames; batches are padded to multiples of it, because cuDNN plans the attention of each size anew
 # Pixels that are resized at once on a GPU, whatever the size of frames; the computation takes 800 MB.
 PIXELS_AT_ONCE = 2**26
 WAY_OUT = "give the tokenizer that it was trained with"
@@ -283,11 +284,18 @@ class Encoder:
     def _encode_batch(self, pixels: Tensor) -> Tensor:
         """Return the features [b, D] of pixels [b, 3, S, S], or [n * T, D] of clips [n, T, 3, S, S]."""
         count = pixels.shape[:-3].numel()
-        if self.pads and count < self.batches.at_once:
-            pixels = torch.cat([pixels, pixels.new_zeros(self.batches.at_once - count, *pixels.shape[1:])])
+        padding = min(self.batches.at_once - count, self._padding(count))
+        if padding > 0:
+            pixels = torch.cat([pixels, pixels.new_zeros(padding, *pixels.shape[1:])])
         with self.placement.autocast():
             features = self.tower(normalise(pixels, self.recipe))
         return features[:count].float()
+
+    def _padding(self, count: int) -> int:
+        """Return how many empty frames a batch of `count` frames needs, if there is room."""
+        if self.pads:
+            return self.batches.at_once
+        return 0 if self.reads_clips or self.placement.device.type != "cuda" else -count % STEP_ON_CUDA
 
 
 def adapt(

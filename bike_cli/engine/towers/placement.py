@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
-import gc
 import re
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -117,17 +115,6 @@ def spare_threads(model: nn.Module, device: torch.device) -> None:
     """
     if device.type != "cpu" or sum(parameter.numel() for parameter in model.parameters()) < SMALL:
         torch.set_num_threads(1)
-
-
-def freeze_objects() -> None:
-    """Leave the objects that exist now out of garbage collections, once per process.
-
-    Those of torch and other libraries stay until the end, and a collection that looks at all of them takes up to half a
-    second. As with `spare_threads`, this is the program's decision.
-    """
-    if not gc.get_freeze_count():
-        gc.freeze()
-        atexit.register(gc.unfreeze)  # libraries report objects that are not freed at the end
 
 
 def _available() -> list[str]:

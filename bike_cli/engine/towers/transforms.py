@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal, get_args
 
 import numpy as np
@@ -26,6 +28,7 @@ Box = tuple[int, int]  # left, top: a corner of a crop in the resized frame
 
 # Resizing a whole strip that is longer than this many sides would fill memory, and nearly all of it is cut away.
 WIDEST = 16
+COPIERS = 4  # threads that copy frames to where a GPU reads them
 MAX_SIDE = 2048  # pixels; 32 frames of it take 1.6 GB in a tower
 SMALLEST_STD = 0.001  # of values in [0, 1]; models that see 0 to 255 divide by 1/255
 
@@ -226,6 +229,19 @@ def _cut(whole: NDArray[np.uint8], corner: Box, recipe: ImageRecipe) -> NDArray[
     return canvas
 
 
+def _fill(target: NDArray[np.uint8], parts: Sequence[NDArray[np.uint8]]) -> None:
+    """Copy arrays one after the other, several at once: one core copies 5 GB/s."""
+    ends = list(accumulate(map(len, parts)))
+    places = [target[end - len(part) : end] for end, part in zip(ends, parts, strict=True)]
+    for _ in _copiers().map(np.copyto, places, parts):
+        pass
+
+
+@functools.cache
+def _copiers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(COPIERS, thread_name_prefix="bike-copy")
+
+
 @functools.cache
 def _copies(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -236,7 +252,7 @@ def to_cuda(parts: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
     # From pinned memory and on its own stream, the copy runs while the tower computes earlier frames.
     shape = (sum(map(len, parts)), *parts[0].shape[1:])
     pinned = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
-    np.concatenate(parts, out=pinned.numpy())
+    _fill(pinned.numpy(), parts)
     copies = _copies(device)
     compute = torch.cuda.current_stream(device)
     with torch.cuda.stream(copies):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -36,7 +36,7 @@ from bike_cli.video.workers.failures import (
 )
 from bike_cli.video.workers.machine import cores, raise_open_file_limit
 from bike_cli.video.workers.processes import out_of_reach_of_signals, worker_context
-from bike_cli.video.workers.shared_memory import Handover, HandoverError
+from bike_cli.video.workers.shared_memory import Handover, HandoverError, HandoverPool
 from bike_cli.wording import count
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ TASKS_PER_WORKER = 500  # before it is replaced, because decoders leak memory
 GRACE_S = 30.0  # after its time limit, before a task is considered lost
 TRIES = 3  # for a task during which the pool broke, which is not the fault of the video
 CHECK_S = 60.0  # time to decode a video that is known to be intact
+STORAGE_BYTES = 128 * 2**20  # of shared memory that is kept for further clips
 CRASHES = 2  # of workers on the same video, before it is blamed
 
 
@@ -57,6 +58,7 @@ class _Task:
         finish: receives the result.
         refuse: receives the error if another attempt is pointless.
         fail: receives the error if all tasks would fail.
+        distrust: called when an attempt failed: its worker may still run for a moment.
         broken: how often the pool broke during the task.
         crashes: how many workers crashed during the task.
         pool: the pool that works on it.
@@ -68,6 +70,7 @@ class _Task:
     finish: Callable[[object], None]
     refuse: Callable[[BaseException], None]
     fail: Callable[[WorkerError], None]
+    distrust: Callable[[], None] = lambda: None
     broken: int = 0
     crashes: int = 0
     pool: ProcessPool | None = None
@@ -103,7 +106,8 @@ class DecodePool:
         self._active_s = 0.0  # when a task last ended, or started after a pause
         self._closing = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
-        self._handovers: set[Handover] = set()
+        self._storage = HandoverPool(STORAGE_BYTES)
+        self._handovers: set[Handover] = set()  # of unfinished tasks
         self._running: ProcessPool | None = None  # the pool, once it has started its threads and processes
         self._pool = self._start()
 
@@ -125,7 +129,7 @@ class DecodePool:
         """
         done: Future[Clip | Failure] = Future()
         try:
-            handover = Handover()
+            handover = self._storage.take()
         except OSError as e:
             done.set_exception(no_room(e.strerror or str(e)))
             return done
@@ -133,12 +137,11 @@ class DecodePool:
 
         def finish(result: object) -> None:
             self._handovers.discard(handover)
-            with closing(handover):
-                try:
-                    outcome: Clip | Failure = _received(source, result, handover)
-                except (OSError, ValueError, MemoryError) as e:  # no memory, or no file handle, to receive the frames
-                    message = f"{source.id}: its frames cannot be received from the worker ({e}); give fewer --frames"
-                    outcome = Failure(source, "out_of_memory", message)
+            try:
+                outcome = self._received(source, result, handover)
+            except (OSError, ValueError, MemoryError) as e:  # no memory, or no file handle, to receive the frames
+                message = f"{source.id}: its frames cannot be received from the worker ({e}); give fewer --frames"
+                outcome = Failure(source, "out_of_memory", message)
             done.set_result(outcome)
 
         def fail(error: WorkerError) -> None:
@@ -146,8 +149,11 @@ class DecodePool:
             handover.close()
             done.set_exception(error)
 
+        def distrust() -> None:
+            handover.is_reusable = False
+
         arguments = (source, self._sampling, self._decoding.decoder, handover.path, dice)
-        self._ask(worker.read, arguments, source, finish, fail)
+        self._ask(worker.read, arguments, source, finish, fail, distrust)
         return done
 
     def digest(self, source: Source) -> Future[bytes | Failure]:
@@ -164,6 +170,24 @@ class DecodePool:
         self._ask(worker.digest, (source,), source, finish, done.set_exception)
         return done
 
+    def _received(self, source: Source, result: object, handover: Handover) -> Clip | Failure:
+        if isinstance(result, Failure):
+            if handover.is_reusable:
+                self._storage.give_back(handover)
+            else:
+                handover.close()
+            return result
+        assert isinstance(result, worker.SharedClip)
+        for detail in result.details:
+            logger.info("%s: %s", source.id, detail)
+        logger.debug("%s: decoded in %.2f s", source.id, result.decode_s)
+        if handover.is_reusable:
+            pixels = self._storage.pixels(handover, result.shape)
+        else:
+            pixels = handover.pixels(result.shape)
+            handover.close()
+        return Clip(source, pixels, result.timeline, result.details, result.decode_s)
+
     def close(self) -> None:
         """Kill the workers."""
         with self._lock:
@@ -173,6 +197,7 @@ class DecodePool:
         for handover in self._handovers:
             handover.close()
         self._handovers.clear()
+        self._storage.close()
         self._underway.clear()
 
     def _start(self) -> ProcessPool:
@@ -191,10 +216,12 @@ class DecodePool:
         source: Source,
         finish: Callable[[object], None],
         fail: Callable[[WorkerError], None],
+        distrust: Callable[[], None] = lambda: None,
     ) -> None:
         """Run a function on a source in a worker; `finish` or `fail` is called exactly once."""
 
         def refuse(error: BaseException) -> None:
+            distrust()
             failure = _describe_failure(source, error, self._decoding)
             if isinstance(error, HandoverError):
                 self._fail(fail, no_room(str(error)))
@@ -203,7 +230,7 @@ class DecodePool:
             else:
                 self._check(lambda: finish(failure), fail)
 
-        self._schedule(_Task(function, arguments, self._decoding.decode_timeout, finish, refuse, fail))
+        self._schedule(_Task(function, arguments, self._decoding.decode_timeout, finish, refuse, fail, distrust))
 
     def _check(self, blame: Callable[[], None], fail: Callable[[WorkerError], None]) -> None:
         """Call `blame` if a worker can decode a video that is known to be intact, otherwise `fail`."""
@@ -254,8 +281,10 @@ class DecodePool:
             if task.broken + 1 >= TRIES:
                 self._fail(task.fail, no_workers("worker processes exit immediately"))
             else:
+                task.distrust()
                 self._schedule(replace(task, broken=task.broken + 1))
         elif isinstance(error, ProcessExpired) and task.crashes + 1 < CRASHES:
+            task.distrust()
             self._schedule(replace(task, crashes=task.crashes + 1))
         else:
             task.refuse(error)
@@ -277,16 +306,6 @@ class DecodePool:
             self._pool = self._start()
         # In another thread: this may be one of the broken pool's.
         threading.Thread(target=_end, args=(broken,), daemon=True).start()
-
-
-def _received(source: Source, result: object, handover: Handover) -> Clip | Failure:
-    if isinstance(result, Failure):
-        return result
-    assert isinstance(result, worker.SharedClip)
-    for detail in result.details:
-        logger.info("%s: %s", source.id, detail)
-    logger.debug("%s: decoded in %.2f s", source.id, result.decode_s)
-    return Clip(source, handover.pixels(result.shape), result.timeline, result.details, result.decode_s)
 
 
 def _describe_failure(source: Source, error: BaseException, decoding: DecodingConfig) -> Failure:

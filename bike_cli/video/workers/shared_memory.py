@@ -73,6 +73,7 @@ class Handover:
     Attributes:
         path: the file that a worker writes to.
         is_mapped: whether the pixels that it returns stay in this storage.
+        is_reusable: whether no lost worker may still write to it.
 
     Raises:
         OSError: neither memory nor a temporary folder is available.
@@ -82,6 +83,7 @@ class Handover:
         self._memory = os.memfd_create("bike clip") if shares_memory() else None
         self._mapped: mmap.mmap | None = None
         self.is_mapped = self._memory is not None
+        self.is_reusable = True
         if self._memory is not None:
             self.path = f"/proc/{os.getpid()}/fd/{self._memory}"
         else:
@@ -104,6 +106,11 @@ class Handover:
             self._mapped = mmap.mmap(self._memory, size, flags=flags)
         return np.frombuffer(self._mapped, dtype=np.uint8, count=size).reshape(shape)
 
+    @property
+    def mapped_bytes(self) -> int:
+        """The size of the memory that pixels were received through; 0 before the first."""
+        return 0 if self._mapped is None else len(self._mapped)
+
     def close(self) -> None:
         """Free the storage."""
         if self._memory is not None:
@@ -114,9 +121,14 @@ class Handover:
 
 
 class HandoverPool:
-    """Storage that is used again once its pixels are no longer referred to: new pages cost more than the copy."""
+    """Storage that is used again once its pixels are no longer referred to: new pages cost more than the copy.
 
-    def __init__(self) -> None:
+    Args:
+        most_bytes: of the storage that is kept; None: all is.
+    """
+
+    def __init__(self, most_bytes: int | None = None) -> None:
+        self._most_bytes = most_bytes
         self._free: list[Handover] = []
         self._is_closed = False
 
@@ -148,10 +160,16 @@ class HandoverPool:
 
     def give_back(self, handover: Handover) -> None:
         """Take back storage whose pixels nothing refers to."""
-        if self._is_closed:
+        if self._is_closed or not self._has_room(handover):
             handover.close()
         else:
             self._free.append(handover)
+
+    def _has_room(self, handover: Handover) -> bool:
+        if self._most_bytes is None:
+            return True
+        # Counted anew each time: several threads take and give back, also in the middle of a line.
+        return handover.mapped_bytes + sum(free.mapped_bytes for free in list(self._free)) <= self._most_bytes
 
     def close(self) -> None:
         """Free the storage now, or when it comes back."""

@@ -1,11 +1,13 @@
 """Decode workers return the same clips as decoding in process, and isolate faults of single videos."""
 
+import gc
 import multiprocessing
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -96,6 +98,83 @@ def test_clips_leave_no_open_file_behind(pool: DecodePool, film: Source, tmp_pat
         pool.decode(source).result()
 
     assert open_files() <= before
+
+
+@needs_proc
+def test_storage_is_used_again_once_its_clip_is_gone(pool: DecodePool, film: Source) -> None:
+    clips = [pool.decode(film).result() for _ in range(3)]
+    held = {clip.frames.ctypes.data for clip in clips if isinstance(clip, Clip)}
+    del clips
+    _wait_until(lambda: len(pool._storage._free) >= 3, pool)
+
+    again = [pool.decode(film).result() for _ in range(3)]
+
+    assert len(held) == 3
+    assert {clip.frames.ctypes.data for clip in again if isinstance(clip, Clip)} & held
+
+
+def test_a_clip_keeps_its_pixels_as_long_as_it_is_held(pool: DecodePool, film: Source, tmp_path: Path) -> None:
+    other = tmp_path / "blue circle.mp4"
+    write_video(other, drawn("blue circle"))
+    expected = decode(film, SAMPLING).frames
+    clip = pool.decode(film).result()
+    assert isinstance(clip, Clip)
+    part = clip.frames[0, 1:]
+    del clip
+
+    others = [pool.decode(Source.at(other)).result() for _ in range(5)]
+
+    assert len(others) == 5
+    assert np.array_equal(part, expected[0, 1:])
+
+
+@needs_proc
+def test_storage_that_is_kept_is_limited(film: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = decode(film, SAMPLING).frames.nbytes
+    monkeypatch.setattr(pools, "STORAGE_BYTES", 2 * size)
+    with DecodePool(SAMPLING, DecodingConfig(workers=1)) as small:
+        small.decode(film).result()
+        before = open_files()
+        clips = [small.decode(film).result() for _ in range(6)]
+        assert len(clips) == 6
+        del clips
+
+        _wait_until(lambda: open_files() <= before + 1, small)
+
+
+def test_storage_of_a_task_that_was_tried_again_is_not_used_again(
+    film: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = pools.ProcessPool.schedule
+    lost: list[object] = []
+
+    def lose_the_first(self: pools.ProcessPool, *arguments: object, **named: object) -> object:
+        if lost:
+            return schedule(self, *arguments, **named)  # type: ignore[arg-type]
+        lost.append(self)
+        return pools._broken()
+
+    monkeypatch.setattr(pools.ProcessPool, "schedule", lose_the_first)
+    with DecodePool(SAMPLING, DecodingConfig(workers=1)) as losing:
+        first = losing.decode(film).result(timeout=30)
+        assert isinstance(first, Clip)
+        assert losing._storage._free == []
+        place = weakref.ref(first.frames.base)
+        del first
+        _wait_until(lambda: place() is None, losing)
+
+        assert not any(free.mapped_bytes for free in losing._storage._free)
+        assert isinstance(losing.decode(film).result(timeout=30), Clip)
+        _wait_until(lambda: any(free.mapped_bytes for free in losing._storage._free), losing)
+
+
+def _wait_until(holds: Callable[[], bool], pool: DecodePool) -> None:
+    """Wait for the threads of the pool, which have their last result in hand until the next."""
+    end_s = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end_s
+        assert isinstance(pool.decode(Source.at("gone.mp4")).result(timeout=10), Failure)
+        gc.collect()
 
 
 def test_workers_are_replaced_and_nothing_is_lost(film: Source, monkeypatch: pytest.MonkeyPatch) -> None:
