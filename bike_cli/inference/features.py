@@ -35,6 +35,7 @@ from bike_cli.data.remote.fetching import Fetcher
 from bike_cli.data.remote.uris import source_named
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.store.store import Store
+from bike_cli.inference.clip_queue import ClipQueue
 from bike_cli.media import missing_message
 from bike_cli.records import Clip, Failure, Source, Timings, VideoFeatures
 from bike_cli.video.content import changed_lately, stamp_of
@@ -50,7 +51,6 @@ logger = logging.getLogger(__name__)
 
 AHEAD = 4096  # inputs that may be taken before the first of them has its answer
 CLIPS_A_WORKER = 2  # that are being decoded or wait to be encoded, without those of the batches of a GPU
-KEYFRAMES = 2  # that a clip is expected to have; most have more, and fill a batch sooner
 CLIP_BYTES = 512 * 2**20  # of all clips in flight; each worker may always have one
 AT_ONCE = 256  # features that are yielded together
 
@@ -115,7 +115,7 @@ class Features:
     #                     decoded     encoding    encoded, stored
     #
     # A remote video is not looked up. Once it has a slot it is fetched to a temporary file, which is deleted when it is
-    # decoded, so there are never more such files than slots.
+    # decoded. `_fetching` limits such files.
     #
     # Other threads (the feeder, and those of the pool that complete futures) do not run steps: they put the next step
     # on the queue `_calls`, as a call, and leave the job alone from then on. `_receive` runs calls from the queue until
@@ -145,16 +145,15 @@ class Features:
         self._fetcher = Fetcher(pool.timeout_s)
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._ahead = threading.Semaphore(AHEAD)
-        waiting = 2 * _clips_per_batch(engines[0], sampling)  # in one batch on the GPU, and in the next
-        self._slots = threading.Semaphore(CLIPS_A_WORKER * (pool.workers + 1) + waiting)
+        self._clips: ClipQueue[_Job] = ClipQueue(engines[0], sampling)
+        self._slots = threading.Semaphore(self._clips.room(pool.workers, CLIPS_A_WORKER))
         self._taken = 0  # inputs so far
         self._is_fed = False  # there are no more inputs
         self._is_over = False  # the caller stopped
         self._waiting: deque[_Job] = deque()  # for a slot
-        self._reading = 0  # jobs that workers have
+        self._reading = 0  # jobs that workers have, or whose clips wait to be encoded
+        self._fetching = 0  # remote jobs that are fetched or decoded, each with a temporary file
         self._largest = 1  # bytes of a clip so far
-        self._clips: list[_Job] = []  # decoded, for the next batches
-        self._frames = 0  # of these clips
         self._ready: dict[int, EncodedVideo | Failure] = {}
         self._place = 0  # of the next answer to yield
 
@@ -174,8 +173,8 @@ class Features:
                 # The device gets a full batch before this one waits for the last. A batch that is not full grows
                 # meanwhile: many small ones take much longer.
                 before, launched = launched, []
-                if not before or self._batch_is_full:
-                    launched = self._launch(self._next_batch())
+                if not before or self._clips.is_full:
+                    launched = self._launch(self._clips.take())
                 self._land(before)
                 if launched and launched[0].ready is None:
                     self._land(launched)
@@ -235,7 +234,7 @@ class Features:
 
     def _receive(self, *, wait: bool) -> None:
         """Run the steps on the queue, until there are clips for a batch or answers to yield."""
-        while not self._batch_is_full and not (len(self._ready) >= AT_ONCE and self._place in self._ready):
+        while not self._clips.is_full and not (len(self._ready) >= AT_ONCE and self._place in self._ready):
             must_wait = wait and not self._clips and self._place not in self._ready
             if must_wait and self._is_done:
                 break
@@ -246,26 +245,6 @@ class Features:
                 break
             self._spent.wait_s += (time.perf_counter() - start_s) if must_wait else 0
             call()
-
-    @property
-    def _batch_is_full(self) -> bool:
-        return self._frames >= _frames_per_batch(self._engines[0])
-
-    def _next_batch(self) -> list[_Job]:
-        """Take the clips of a batch from those that are decoded; one may be larger than a batch."""
-        most, frames, count = _frames_per_batch(self._engines[0]), 0, 0
-        for job in self._clips:
-            frames += self._frames_of(job)
-            if frames > most and count:
-                break
-            count += 1
-        jobs, self._clips = self._clips[:count], self._clips[count:]
-        self._frames -= sum(map(self._frames_of, jobs))
-        return jobs
-
-    def _frames_of(self, job: _Job) -> int:
-        assert isinstance(job.outcome, Clip)
-        return job.outcome.timeline.times_s.size * self._sampling.crops
 
     def _end_of_inputs(self) -> None:
         self._is_fed = True
@@ -292,11 +271,17 @@ class Features:
     def _begin_waiting(self) -> None:
         """Give waiting jobs to workers, while slots are free."""
         most = max(self._pool.workers, CLIP_BYTES // self._largest)
-        while self._waiting and self._reading < most and self._slots.acquire(blocking=False):
+        while self._waiting and self._reading < most:
+            is_remote = self._waiting[0].source.remote is not None
+            if is_remote and self._fetching >= CLIPS_A_WORKER * (self._pool.workers + 1):
+                break
+            if not self._slots.acquire(blocking=False):
+                break
             self._reading += 1
             job = self._waiting.popleft()
             job.has_slot = job.is_read = True
-            if job.source.remote is not None:
+            if is_remote:
+                self._fetching += 1
                 self._then(self._fetcher.fetch(job.source), partial(self._take_fetched, job))
             elif job.stamp is None or job.content is not None:
                 self._decode(job)
@@ -326,6 +311,7 @@ class Features:
 
     def _take_fetched(self, job: _Job, local: Source | Failure) -> None:
         if isinstance(local, Failure):
+            self._fetching -= 1
             job.outcome = local
             self._arrive(job)
         else:
@@ -334,17 +320,18 @@ class Features:
     def _take_decoded(self, job: _Job, outcome: Clip | Failure, *, local: Source | None = None) -> None:
         if local is not None:
             self._fetcher.discard(local)
+            self._fetching -= 1
             outcome = replace(outcome, source=job.source)
         self._spent.decode_s += outcome.decode_s
         self._spent.decoded += 1
         job.outcome = outcome
         self._arrive(job)
+        self._begin_waiting()
 
     def _arrive(self, job: _Job) -> None:
         if isinstance(job.outcome, Clip):
             self._largest = max(self._largest, job.outcome.frames.nbytes)
-            self._clips.append(job)
-            self._frames += self._frames_of(job)
+            self._clips.add(job, job.outcome.timeline.times_s.size * self._sampling.crops)
         elif job.outcome is not None:
             self._finish(job, job.outcome)
 
@@ -390,15 +377,3 @@ class Features:
         if batch:
             self._ahead.release(len(batch))
         return batch
-
-
-def _frames_per_batch(engine: Engine) -> int:
-    """Return how many frames make a batch."""
-    # A CPU gains nothing from batches, and a person waits for the first answer.
-    return engine.encoder.batches.at_once if engine.encoder.placement.device.type == "cuda" else 1
-
-
-def _clips_per_batch(engine: Engine, sampling: SamplingConfig) -> int:
-    """Return about how many clips of a video a batch has; 0 where batches gain nothing."""
-    frames = KEYFRAMES if sampling.sampling == "keyframe" else sampling.frames
-    return _frames_per_batch(engine) // (frames * sampling.clips * sampling.crops)

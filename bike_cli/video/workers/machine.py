@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 from bike_cli.errors import UsageError
 
 USUAL_LIMIT = 1024  # of open files, on Linux
+FILES_PER_CLIP = 2  # its memory, which Python opens a second time to map it
 FILES_PER_WORKER, OTHER_FILES = 8, 64  # open files: for a worker and its clips, and for everything else
 
 
@@ -25,6 +27,18 @@ def _all_cores() -> int:
     except (OSError, ValueError):
         return available
     return available if quota == "max" else max(1, min(available, round(int(quota) / int(period))))
+
+
+def clips_with_open_files(workers: int) -> int:
+    """Return for how many clips this process may open files, besides those of its workers."""
+    try:
+        import resource
+    except ImportError:
+        return sys.maxsize
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max(0, soft - OTHER_FILES - FILES_PER_WORKER // 2 * workers) // FILES_PER_CLIP
 
 
 def raise_open_file_limit(workers: int) -> None:

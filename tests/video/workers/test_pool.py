@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -168,8 +169,11 @@ def test_storage_of_a_task_that_was_tried_again_is_not_used_again(
 
 def _memories() -> int:
     """Return how many clips this process has memory for."""
-    opened = [os.readlink(file) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
-    return sum("bike clip" in name for name in opened)
+    found = set()
+    for file in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the descriptor of the folder itself is closed by now
+            found |= {file.stat().st_ino} if "bike clip" in str(file.readlink()) else set()
+    return len(found)
 
 
 def _wait_until(holds: Callable[[], bool], pool: DecodePool) -> None:
