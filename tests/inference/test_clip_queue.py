@@ -1,20 +1,21 @@
 """Clips leave in batches that fill the device: none is lost, and the order stays."""
 
 from types import SimpleNamespace
-from typing import Any
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bike_cli.config import SamplingConfig
+from bike_cli.engine.engine import Engine
 from bike_cli.inference import clip_queue
 from bike_cli.inference.clip_queue import ClipQueue
 
 
-def engine(device: str, at_once: int) -> Any:
+def engine(device: str, at_once: int) -> Engine:
     batches, placement = SimpleNamespace(at_once=at_once), SimpleNamespace(device=SimpleNamespace(type=device))
-    return SimpleNamespace(encoder=SimpleNamespace(batches=batches, placement=placement))
+    return cast(Engine, SimpleNamespace(encoder=SimpleNamespace(batches=batches, placement=placement)))
 
 
 @given(st.lists(st.integers(1, 300)), st.integers(1, 200))
@@ -23,9 +24,10 @@ def test_every_clip_leaves_once_in_order_in_batches_that_cannot_take_the_next(le
     for i, frames in enumerate(lengths):
         clips.add(i, frames)
 
-    batches = []
+    batches: list[list[int]] = []
     while len(clips):
-        assert clips.is_full == (sum(lengths[sum(map(len, batches)) :]) >= most)
+        taken = sum(len(batch) for batch in batches)
+        assert clips.is_full == (sum(lengths[taken:]) >= most)
         batches.append(clips.take())
 
     assert [clip for batch in batches for clip in batch] == list(range(len(lengths)))
@@ -51,11 +53,11 @@ def test_a_batch_shrinks_with_the_memory_of_the_device() -> None:
     clips: ClipQueue[str] = ClipQueue(small, SamplingConfig())
     for name in "abc":
         clips.add(name, 8)
-    assert not clips.is_full
+    before = clips.is_full
 
     small.encoder.batches.at_once = 16
 
-    assert clips.is_full
+    assert (before, clips.is_full) == (False, True)
     assert clips.take() == ["a", "b"]
 
 

@@ -284,18 +284,13 @@ class Encoder:
     def _encode_batch(self, pixels: Tensor) -> Tensor:
         """Return the features [b, D] of pixels [b, 3, S, S], or [n * T, D] of clips [n, T, 3, S, S]."""
         count = pixels.shape[:-3].numel()
-        padding = min(self.batches.at_once - count, self._padding(count))
+        step = self.batches.at_once if self.pads else 1 if self.reads_clips or not pixels.is_cuda else STEP_ON_CUDA
+        padding = min(self.batches.at_once - count, -count % step)
         if padding > 0:
             pixels = torch.cat([pixels, pixels.new_zeros(padding, *pixels.shape[1:])])
         with self.placement.autocast():
             features = self.tower(normalise(pixels, self.recipe))
         return features[:count].float()
-
-    def _padding(self, count: int) -> int:
-        """Return how many empty frames a batch of `count` frames needs, if there is room."""
-        if self.pads:
-            return self.batches.at_once
-        return 0 if self.reads_clips or self.placement.device.type != "cuda" else -count % STEP_ON_CUDA
 
 
 def adapt(
