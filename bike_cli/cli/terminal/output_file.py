@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 NOT_RESUMED = (".csv", ".tsv", ".json", ".npz")  # endings of the formats that --resume does not continue
 WHOLE_LINE = 1 << 20  # bytes of a buffer that any record fits into, so that a single write puts it on disk
+COPIED = 1 << 24  # bytes at a time
 
 
 @contextmanager
@@ -69,8 +70,8 @@ class Resumed(NamedTuple):
 
     Attributes:
         path: where to read its existing records.
-        keep: takes byte ranges, (start, stop), and removes all other bytes; call it before anything is appended. If
-            the run is killed meanwhile, the file stays as it was.
+        keep: takes byte ranges, (start, stop), and removes all other bytes; flush the stream before. If the run is
+            killed meanwhile, the file stays as it was.
     """
 
     path: Path
@@ -150,7 +151,10 @@ class _Locked(io.FileIO):
                 new.truncate(0)
                 for start, stop in ranges:
                     old.seek(start)
-                    io.FileIO.write(new, old.read(stop - start))
+                    for position in range(start, stop, COPIED):
+                        piece = memoryview(old.read(min(COPIED, stop - position)))
+                        while piece:
+                            piece = piece[io.FileIO.write(new, piece) :]
                 shutil.copymode(self.path, copy)
                 os.fsync(new.fileno())
                 if HAS_FLOCK:

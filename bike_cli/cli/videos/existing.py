@@ -10,18 +10,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from bike_cli.cli.videos.retries import RETRIED, RetriedFailures
 from bike_cli.cli.videos.summary import Tally
 from bike_cli.config import Descriptions, DescriptionUse
 from bike_cli.data.parts.names import NameCounts
 from bike_cli.data.predictions.objects import DIGEST
 from bike_cli.errors import UsageError
 from bike_cli.json_text import JsonObject
+from bike_cli.records import Source
 from bike_cli.settings import SettingValue
 from bike_cli.wording import count
 
 logger = logging.getLogger(__name__)
 
-RETRIED = frozenset({"internal"})  # kinds of failure that are not the video's fault
+
+class Record(Protocol):
+    """What a run writes for a video."""
+
+    @property
+    def source(self) -> Source:
+        """The video."""
 
 
 class RecordCheck(Protocol):
@@ -36,20 +44,28 @@ class ExistingRecords:
     """The records of a file, in little memory: 17 bytes stand for a path.
 
     Args:
-        ranges: byte ranges to keep, (start, stop), ascending. They contain all whole records except failures that are
-            retried.
-        n_retried: the number of those failures; nothing else here counts them.
+        size: bytes of the whole records.
+        retried: failures that are tried again; `tally` does not count them.
         model: the model that made the predictions; None without predictions.
         digest: stands for its weights and settings; None without predictions, and in records of earlier versions.
     """
 
     name: str = ""
-    ranges: list[tuple[int, int]] = field(default_factory=list)
-    n_retried: int = 0
+    size: int = 0
+    retried: RetriedFailures = field(default_factory=RetriedFailures)
     model: str | None = None
     digest: str | None = None
     tally: Tally = field(default_factory=Tally)
     _left: NameCounts = field(default_factory=NameCounts)
+
+    @property
+    def kept(self) -> Tally:
+        """The number of records that this run has not replaced."""
+        return self.tally + Tally(failed=self.retried.kinds)
+
+    def note(self, record: Record) -> None:
+        """Note that this run has written a record."""
+        self.retried.replace(record.source.id)
 
     def take(self, name: str) -> bool:
         """Take one of the records of this video; return False if all of them are taken."""
@@ -89,21 +105,15 @@ class ExistingRecords:
 
     def log_retries(self) -> None:
         """Log how many failures this run tries again."""
-        if self.n_retried:
-            retried = count(self.n_retried, "internal failure is", "internal failures are")
+        if self.retried.n_read:
+            retried = count(self.retried.n_read, "internal failure is", "internal failures are")
             logger.info("%s: %s tried again", self.name, retried)
 
-    def keep(self, start: int, stop: int) -> None:
-        """Keep a range of bytes that follows all others."""
-        if self.ranges and self.ranges[-1][1] == start:
-            start = self.ranges.pop()[0]
-        self.ranges.append((start, stop))
-
-    def add(self, record: JsonObject, wanted: RecordCheck, *, where: str) -> bool:
+    def add(self, record: JsonObject, wanted: RecordCheck, *, where: str, place: tuple[int, int]) -> None:
         """Count a record, or raise UsageError if it does not fit the others or this run.
 
-        Returns:
-            False for a failure that is retried, which is not counted.
+        Args:
+            place: its byte range, (start, stop).
         """
         path, error = record.get("path"), record.get("error")
         if not isinstance(path, str):
@@ -121,13 +131,13 @@ class ExistingRecords:
             self.tally.ok += 1
         elif isinstance(error, dict) and isinstance(error.get("type"), str):
             if error["type"] in RETRIED:
-                self.n_retried += 1
-                return False
+                self.retried.add(path, error["type"], *place)
+                return
             self.tally.failed[error["type"]] += 1
         else:
             raise not_a_record(where)
         self._left.add(path)
-        return True
+        self.retried.replace(path)  # of a run that was killed before it removed the failure
 
 
 def without_descriptions(settings: Mapping[str, SettingValue]) -> dict[str, SettingValue]:
@@ -168,8 +178,9 @@ def read_existing(path: Path, wanted: RecordCheck, *, named: Path) -> ExistingRe
                 torn = (where, line)
                 continue
             start, position = position, position + len(line)
-            if not line.strip() or existing.add(record, wanted, where=where):
-                existing.keep(start, position)
+            if line.strip():
+                existing.add(record, wanted, where=where, place=(start, position))
+    existing.size = position
     # Never cut a file that is not bike's: a record begins with `{`, and a power cut leaves zeros.
     if torn is not None and torn[1][:1] not in (b"{", b"\0"):
         raise not_a_record(torn[0])

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from bike_cli.cli.videos.existing import RETRIED, ExistingRecords, RecordCheck
+from bike_cli.cli.videos.existing import ExistingRecords, RecordCheck
 from bike_cli.cli.videos.part_locks import lock_retries, lock_shard
+from bike_cli.cli.videos.retries import RETRIED
 from bike_cli.cli.videos.summary import Tally
 from bike_cli.data.parts.folder import DONE, FORMAT, RUN_FILE, PartFolder, is_retry_part
 from bike_cli.data.parts.names import digest_of_path
@@ -55,7 +56,6 @@ class PartOutput(ExistingRecords):
     facts: JsonObject = field(default_factory=dict, kw_only=True)
     as_table: TableMaker = field(default=as_table, kw_only=True)
     _parts: Sequence[str] = ()
-    _retried: set[bytes] = field(default_factory=set)  # digests of videos whose failures are replaced by new records
     _writer: PartWriter | None = None
     _written: Tally = field(default_factory=Tally)
 
@@ -85,6 +85,9 @@ class PartOutput(ExistingRecords):
         self._writer.write(record if self.as_object is None else self.as_object(record))
         self._written.add(record)
 
+    def note(self, record: object) -> None:
+        """Do nothing: failures are replaced when the part with the new record is written."""
+
     def close(self) -> None:
         """Write the last part."""
         if self._writer is not None:
@@ -92,7 +95,7 @@ class PartOutput(ExistingRecords):
 
     def finish(self, code: ExitCode) -> None:
         """Write a file that says that all videos have a record, how many have an answer, and the exit code."""
-        tally = self.tally + self._written
+        tally = self.kept + self._written
         found = {"videos": tally.total, "ok": tally.ok, "failed": dict(sorted(tally.failed.items()))}
         self.folder.write_json(self._done_file, {**found, "exit_code": int(code), "bike": __version__})
 
@@ -117,8 +120,7 @@ class PartOutput(ExistingRecords):
                 if not self._is_ours(found.path):
                     continue
                 if found.error in RETRIED and is_retry_part(part):
-                    self.n_retried += 1
-                    self._retried.add(digest_of_path(found.path))
+                    self.retried.add(found.path, found.error)
                     continue
                 self._left.add(found.path)
                 if found.error is None:
@@ -181,7 +183,7 @@ class PartOutput(ExistingRecords):
 
         The failures of videos that this run does not name stay. Other shards may change the same parts.
         """
-        replaced = self._retried & set(map(digest_of_path, names)) if self._retried else set()
+        replaced = self.retried.among(names)
         if not replaced:
             return
         with lock_retries(self.folder):
@@ -194,7 +196,7 @@ class PartOutput(ExistingRecords):
                     self.folder.write(part, as_parquet(read_table(self.folder, part).filter(kept)))
                 else:
                     self.folder.remove(part)
-        self._retried -= replaced
+        self.retried.replace_all(replaced)
 
 
 @contextmanager

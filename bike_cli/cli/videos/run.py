@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from bike_cli.cli.terminal.console import notice, plain, stderr, stderr_is_tty
 from bike_cli.cli.terminal.record_writers import RecordWriter
-from bike_cli.cli.videos.existing import ExistingRecords, read_existing
+from bike_cli.cli.videos.existing import ExistingRecords, Record, read_existing
 from bike_cli.cli.videos.parts import FolderFormat, PartOutput, open_parts
 from bike_cli.cli.videos.request import InputRequest
+from bike_cli.cli.videos.retries import ranges_without
 from bike_cli.cli.videos.sources import Sources, name_of
 from bike_cli.cli.videos.summary import Tally, summary
 from bike_cli.data.parts.folder import part_folder
@@ -25,10 +26,11 @@ from bike_cli.wording import count
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bike_cli.cli.terminal.output_file import Resumed
     from bike_cli.cli.videos.progress import Total
     from bike_cli.data.shards import Shard
 
-Answer = TypeVar("Answer")
+Answer = TypeVar("Answer", bound=Record)
 
 
 @dataclass
@@ -94,8 +96,23 @@ def opened_output(
         with open_resumed(request.output) as resumed:
             existing = read_existing(resumed.path, wanted, named=request.output)
             existing.log_retries()
-            resumed.keep(existing.ranges)
-            yield resumed.stream, existing
+            resumed.keep([(0, existing.size)])
+            with _dropping_replaced(resumed, existing):
+                yield resumed.stream, existing
+
+
+@contextmanager
+def _dropping_replaced(resumed: Resumed, existing: ExistingRecords) -> Iterator[None]:
+    """Remove failures whose videos have new records at the end; a killed run leaves that to the next one."""
+    is_whole = False
+    try:
+        yield
+        is_whole = True
+    finally:
+        if existing.retried.replaced:
+            with suppress(OSError) if not is_whole else nullcontext():  # it would hide the first error
+                resumed.stream.flush()
+                resumed.keep(ranges_without(existing.retried.replaced, resumed.path.stat().st_size))
 
 
 def total_of(names: list[str] | None, sources: Sources[Any], shard: Shard | None, existing: ExistingRecords) -> Total:
@@ -134,6 +151,7 @@ def write_records(
         try:
             for record in records:
                 writer.write(record)
+                before.note(record)
                 done.tally.add(record)
                 if isinstance(record, Failure) and not is_seen:
                     done.unseen = record
@@ -143,7 +161,7 @@ def write_records(
         except KeyboardInterrupt as e:
             done.seconds = time.monotonic() - start_s
             if done.tally.total:
-                e.args = (summary(done.tally, seconds=done.seconds, before=before.tally.total),)
+                e.args = (summary(done.tally, seconds=done.seconds, before=before.kept.total),)
             raise
         finally:
             done.seconds = time.monotonic() - start_s
@@ -176,7 +194,7 @@ def report_end(request: InputRequest, done: Progress, existing: ExistingRecords)
         notice(f"{failed}; --strict stopped here, {count(done.tally.total, 'video')} done", level="error")
     if request.quiet:
         return
-    before = existing.tally.total
+    before = existing.kept.total
     if before and not done.tally.total:
         stderr().print(
             plain(f"{request.target}: nothing left to do, {count(before, 'record exists', 'records exist')}")
@@ -193,7 +211,7 @@ def finish(done: Progress, existing: ExistingRecords, *, is_empty_shard: bool) -
     """Note in a folder of Parquet files that the run is complete; return the exit code."""
     if done.stopped_by is not None:
         return ExitCode.SOME_FAILED
-    tally = existing.tally + done.tally
+    tally = existing.kept + done.tally
     code = ExitCode.DONE if is_empty_shard and not tally.total else tally.exit_code()
     if isinstance(existing, PartOutput):
         existing.finish(code)

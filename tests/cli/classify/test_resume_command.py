@@ -175,6 +175,59 @@ def test_internal_failures_are_tried_again(
     assert {path.name for path in answers.parent.iterdir()} == {"answers.jsonl", "list", labels.name}
 
 
+def internal_failure(path: object) -> str:
+    error = {"type": "internal", "message": "a bug"}
+    return json.dumps({"path": str(path), "status": "error", "error": error}) + "\n"
+
+
+def test_an_internal_failure_stays_until_its_video_is_done_again(
+    listed: Path, labels: Path, answers: Path, clips: Path
+) -> None:
+    red, blue = clips / "red_square.mp4", clips / "blue_circle.mp4"
+    answers.write_text(internal_failure(red) + internal_failure(clips / "green_cross.mp4"))
+
+    ran = classify(blue, "-l", labels, "-o", answers, "--resume")
+
+    assert ran.exit_code == ExitCode.SOME_FAILED
+    assert "; 2 existed before" in ran.stderr
+    assert [(r["path"], r["status"]) for r in read(answers)] == [
+        (str(red), "error"),
+        (str(clips / "green_cross.mp4"), "error"),
+        (str(blue), "ok"),
+    ]
+
+    assert classify(red, blue, "-l", labels, "-o", answers, "--resume").exit_code == ExitCode.SOME_FAILED
+
+    assert [(Path(str(r["path"])).stem, r["status"]) for r in read(answers)] == [
+        ("green_cross", "error"),
+        ("blue_circle", "ok"),
+        ("red_square", "ok"),
+    ]
+    assert "nothing left to do, 3 records exist" in classify(blue, "-l", labels, "-o", answers, "--resume").stderr
+
+
+def test_a_failure_that_a_killed_run_has_replaced_is_removed(labels: Path, answers: Path, clips: Path) -> None:
+    red, blue = clips / "red_square.mp4", clips / "blue_circle.mp4"
+    classify(red, blue, "-l", labels, "-o", answers)
+    whole = answers.read_text()
+    answers.write_text(internal_failure(blue) + whole)  # it appends before it removes
+
+    ran = classify(red, blue, "-l", labels, "-o", answers, "--resume")
+
+    assert (ran.exit_code, answers.read_text()) == (ExitCode.DONE, whole)
+
+
+def test_an_interrupt_removes_replaced_failures(clips: Path, labels: Path, answers: Path) -> None:
+    video = clips / "red_square.mp4"
+    answers.write_text(internal_failure(video).replace("_", "\\u005f"))  # `Interrupted` waits for the plain name
+    stdin = Interrupted(os.fsencode(video), record_in=answers)
+
+    ran = bike_on_terminal("classify", "-m", "tiny", "-", "-l", labels, "-o", answers, "--resume", "-q", stdin=stdin)
+
+    assert ran.exit_code == ExitCode.INTERRUPTED
+    assert [record["status"] for record in read(answers)] == ["ok"]
+
+
 @pytest.mark.parametrize("has_flock", [True, False])
 def test_removing_failures_keeps_other_runs_out(
     has_flock: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

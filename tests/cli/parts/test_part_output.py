@@ -206,6 +206,8 @@ def test_the_failure_of_a_video_that_a_run_does_not_name_stays(videos: Path, fol
 
     paths = [json.loads(record)["path"] for record in records(folder)]
     assert sorted(paths) == ["clips/blue_circle.mp4", name]
+    assert done(folder)["failed"] == {"internal": 1}
+    assert done(folder)["exit_code"] == ExitCode.SOME_FAILED
     classify(videos)
     assert records(folder) == lines(videos)
 
