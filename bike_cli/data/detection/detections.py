@@ -13,7 +13,7 @@ from typing import NamedTuple
 from bike_cli.data.csv_rows import Row
 from bike_cli.data.detection.segment_tables import finite_number, is_segment_table, missing_column, segment_columns
 from bike_cli.data.lines import nfc, tidy
-from bike_cli.data.predictions.files import HEAD_BYTES, DataFile
+from bike_cli.data.predictions.files import HEAD_BYTES, DataFile, Origin
 from bike_cli.data.predictions.records import SURE, Answer, TableForm, failure_in, number_in, read_answers
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Timeline
@@ -103,7 +103,7 @@ def read_detections(file: DataFile | str | Path, *, name: str | None = None, is_
         UsageError: the file cannot be read or is empty; a record is malformed; two different answers for a video.
     """
     file = file if isinstance(file, DataFile) else DataFile(str(file), str(file))
-    collector = _Collector(file.name)
+    collector = _Collector(file.origin)
     for answer in _results(file) if _is_results(_head_of(file)) else read_answers(file, _TABLE):
         collector.add(answer)
     detections = collector.detections(file.name if name is None else name)
@@ -219,7 +219,7 @@ _TABLE = TableForm(COMMAND, _columns, _record)
 
 
 class _Collector:
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: Origin) -> None:
         self._origin = origin
         self._videos: dict[str, tuple[list[ScoredSegment], float | None]] = {}
         self._seen: dict[str, set[ScoredSegment]] = {}  # of videos with a row per segment
@@ -232,7 +232,7 @@ class _Collector:
         """Add a record, or raise UsageError if it is invalid or contradicts an earlier one of the same video."""
         record = answer.record
         path = record.get("path") if isinstance(record, dict) else None
-        where = f"{self._origin}:{answer.line}" if answer.line else f"{self._origin}, video {path}"
+        where = self._origin.at(answer.line) if answer.line else f"{self._origin}, video {path}"
         if not isinstance(record, dict) or not isinstance(path, str) or not path:
             raise UsageError(f"{where}: is not an answer of {COMMAND}, as it has no 'path'; remove it")
         segments = record.get("segments")

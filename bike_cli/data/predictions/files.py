@@ -6,10 +6,12 @@ import os
 import shutil
 import stat
 import tempfile
+import weakref
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 from bike_cli.data.columns import SIMPLE_COLUMNS
 from bike_cli.data.csv_rows import cells_of
@@ -23,6 +25,41 @@ Format = Literal["jsonl", "json", "csv", "tsv"]
 HEAD_BYTES = 1 << 16
 
 
+class Origin(str):
+    """The name of a file or folder in messages, which also names the places in it.
+
+    Args:
+        name: as the user wrote it.
+        parts: of a folder whose records were copied: the number of records up to the end of each file, and its name.
+    """
+
+    __slots__ = ("_parts",)
+    _parts: Sequence[tuple[int, str]]
+
+    def __new__(cls, name: str, parts: Sequence[tuple[int, str]] = ()) -> Origin:
+        """Return the name."""
+        origin = super().__new__(cls, name)
+        origin._parts = parts
+        return origin
+
+    def at(self, line: int) -> str:
+        """Return the name of a line, counted from 1: `answers.jsonl:7`, or `answers/part-ab.parquet, row 7`."""
+        if not self._parts:
+            return f"{self}:{line}"
+        place = min(bisect_left(self._parts, (line,)), len(self._parts) - 1)
+        before = self._parts[place - 1][0] if place else 0
+        return f"{self._parts[place][1]}, row {line - before}"
+
+
+class _Copy:
+    """A temporary file, which is deleted with its last reference."""
+
+    def __init__(self) -> None:
+        descriptor, self.path = tempfile.mkstemp(dir=scratch_folder())
+        os.close(descriptor)
+        weakref.finalize(self, Path(self.path).unlink, missing_ok=True)
+
+
 @dataclass(frozen=True)
 class DataFile:
     """A file or folder as the user named it, and where its content is.
@@ -30,12 +67,19 @@ class DataFile:
     Args:
         name: for messages and reports.
         path: the same, or the temporary copy of a pipe, which can be read only once, or of a folder's records.
-        copy: the open temporary file; it is deleted with the last reference to it.
+        copy: the temporary file; it is deleted with the last reference to it.
+        parts: of a folder; see `Origin`.
     """
 
     name: str
     path: str
-    copy: IO[bytes] | None = field(default=None, repr=False, compare=False)
+    copy: _Copy | None = field(default=None, repr=False, compare=False)
+    parts: Sequence[tuple[int, str]] = field(default=(), repr=False, compare=False)
+
+    @property
+    def origin(self) -> Origin:
+        """The name, for messages about places in the file."""
+        return Origin(self.name, self.parts)
 
 
 def inspect_files(names: Sequence[str], *, merge: bool, labels: Sequence[Path] = ()) -> tuple[list[DataFile], bool]:
@@ -146,23 +190,26 @@ def _copy_parts(name: str) -> DataFile:
     if folder.read_json(RUN_FILE) is None:
         problem = f"contains no {RUN_FILE}, so it is no folder of records"
         raise UsageError(f"{name}: {problem}; give the output of bike classify -o")
+    parts: list[tuple[int, str]] = []
+    n_records = 0
     try:
-        copy = tempfile.NamedTemporaryFile(dir=scratch_folder())  # noqa: SIM115 - DataFile keeps it open
-        for part in folder.parts():
-            for record in read_record_texts(folder, part):
-                copy.write(f"{record}\n".encode())
-        copy.flush()
+        copy = _Copy()
+        with Path(copy.path).open("wb") as stream:
+            for part in folder.parts():
+                records = read_record_texts(folder, part)
+                stream.writelines(f"{record}\n".encode() for record in records)
+                n_records += len(records)
+                parts.append((n_records, folder.file(part)))
     except OSError as e:
         raise UsageError(f"{name}: cannot be copied to a temporary file ({e.strerror}); free some space") from e
-    return DataFile(name, copy.name, copy)
+    return DataFile(name, copy.path, copy, parts)
 
 
 def _copy_pipe(name: str) -> DataFile:
     try:
-        copy = tempfile.NamedTemporaryFile(dir=scratch_folder())  # noqa: SIM115 - DataFile keeps it open
-        with Path(name).open("rb") as pipe:
-            shutil.copyfileobj(pipe, copy)
-        copy.flush()
+        copy = _Copy()
+        with Path(name).open("rb") as pipe, Path(copy.path).open("wb") as stream:
+            shutil.copyfileobj(pipe, stream)
     except OSError as e:
         raise UsageError(f"{name}: cannot be copied to a temporary file ({e.strerror}); give an ordinary file") from e
-    return DataFile(name, copy.name, copy)
+    return DataFile(name, copy.path, copy)

@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bike_cli.data.predictions.files import Origin
 from bike_cli.data.predictions.predictions import Predictions
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure
@@ -40,7 +41,7 @@ def merge_parts(parts: Sequence[Predictions]) -> Predictions:
         (kind, origin), (other_kind, other) = kinds.items()
         raise UsageError(f"{origin}: has {kind} scores, and {other} has {other_kind} scores; classify all parts alike")
     _warn_of_other_runs(parts)
-    wheres: dict[str, tuple[str, int]] = {}
+    wheres: dict[str, tuple[Origin, int]] = {}
     for part in parts:
         for label, line in zip(part.labels, part.label_lines, strict=True):
             wheres.setdefault(label, (part.origin, line))
@@ -92,7 +93,7 @@ def _first_rows(parts: Sequence[Predictions], places: Sequence[NDArray[np.int32]
             q, j = first.setdefault(video, (p, i))
             if (q, j) == (p, i):
                 continue
-            second, earlier = f"{part.origin}:{part.lines[i]}", f"{parts[q].origin}:{parts[q].lines[j]}"
+            second, earlier = part.origin.at(int(part.lines[i])), parts[q].origin.at(int(parts[q].lines[j]))
             if _answer(part, places[p], i) != _answer(parts[q], places[q], j):
                 raise UsageError(f"{second}: {video} has another answer at {earlier}; keep one")
             rows[p][i] = False

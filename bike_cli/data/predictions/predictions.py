@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bike_cli.config import ScoreKind
 from bike_cli.data.labelled.candidates import finder
 from bike_cli.data.labelled.eval_sets import EvalSet
-from bike_cli.data.predictions.files import DataFile
+from bike_cli.data.predictions.files import DataFile, Origin
 from bike_cli.data.predictions.matrices import best_cosines_of, cosines_of, logits_of, rejected_of, right_of
 from bike_cli.data.predictions.records import SURE, Answer, failure_in, read_answers, share_in
 from bike_cli.errors import UsageError
@@ -50,7 +50,7 @@ class Predictions:
         right: float64 [V], the probability that the best label is right; NaN where a record does not say.
     """
 
-    origin: str
+    origin: Origin
     videos: tuple[str, ...]
     lines: NDArray[np.int64]
     labels: tuple[str, ...]
@@ -62,7 +62,7 @@ class Predictions:
     failures: tuple[Failure, ...]
     models: tuple[str, ...]
     settings: tuple[str, ...]
-    label_origins: tuple[str, ...] = ()
+    label_origins: tuple[Origin, ...] = ()
     score_kind: ScoreKind = "softmax"
     rejected: NDArray[np.int8] | None = None
     right: NDArray[np.float64] | None = None
@@ -72,7 +72,7 @@ class Predictions:
 
     def where_named(self, label: int) -> str:
         """Return the file and line of a label's first occurrence, for messages."""
-        return f"{self.label_origins[label] if self.label_origins else self.origin}:{self.label_lines[label]}"
+        return (self.label_origins[label] if self.label_origins else self.origin).at(self.label_lines[label])
 
 
 @dataclass(frozen=True, repr=False)
@@ -120,7 +120,7 @@ def read_predictions(file: DataFile | str | Path, *, is_part: bool = False) -> P
             twice; two different answers for a video.
     """
     file = file if isinstance(file, DataFile) else DataFile(str(file), str(file))
-    collector = _Collector(file.name)
+    collector = _Collector(file.origin)
     for answer in read_answers(file):
         collector.add(answer)
     predictions = collector.predictions()
@@ -185,7 +185,7 @@ def match(
 
 
 class _Collector:
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: Origin) -> None:
         self.origin = origin
         self._rows: dict[str, int] = {}
         self._failures: dict[str, tuple[Failure, int]] = {}
@@ -202,7 +202,7 @@ class _Collector:
 
     def add(self, answer: Answer) -> None:
         """Add a record, or raise UsageError if it is invalid or contradicts an earlier one of the same video."""
-        where, record = f"{self.origin}:{answer.line}", answer.record
+        where, record = self.origin.at(answer.line), answer.record
         path = record.get("path") if isinstance(record, dict) else None
         if not isinstance(record, dict) or not isinstance(path, str):
             raise UsageError(f"{where}: is not a prediction, as it has no 'path'; remove it")
@@ -223,11 +223,11 @@ class _Collector:
 
     def predictions(self) -> Predictions:
         if self._repeated:
-            text = "%s:%d: %s with more than one identical answer, used once"
-            logger.warning(text, self.origin, self._repeated[0], count(len(self._repeated), "video"))
+            text = "%s: %s with more than one identical answer, used once"
+            logger.warning(text, self.origin.at(self._repeated[0]), count(len(self._repeated), "video"))
         kinds = [*self._score_kinds] or ["softmax"]
         if len(kinds) > 1:
-            where = f"{self.origin}:{self._score_kinds[kinds[1]]}"
+            where = self.origin.at(self._score_kinds[kinds[1]])
             raise UsageError(
                 f"{where}: has {kinds[1]} scores, and records above have {kinds[0]} scores; split the file"
             )
@@ -285,7 +285,7 @@ class _Collector:
         self._starts.append(len(self._labelled))
 
     def _checked(self, top: Sequence[Mapping[str, object]], line: int) -> tuple[array[int], array[float], array[float]]:
-        where, known = f"{self.origin}:{line}", len(self._places)
+        where, known = self.origin.at(line), len(self._places)
         try:
             labels: list[str] = list(map(itemgetter("label"), top))
             given = list(map(itemgetter("score"), top))
@@ -312,7 +312,7 @@ class _Collector:
         return places, scores, cosines
 
     def _contradiction(self, path: str, line: int, first: int) -> UsageError:
-        return UsageError(f"{self.origin}:{line}: {path} has another answer at {self.origin}:{first}; keep one")
+        return UsageError(f"{self.origin.at(line)}: {path} has another answer at {self.origin.at(first)}; keep one")
 
 
 def _cosines(top: Sequence[Mapping[str, object]]) -> array[float]:

@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 
 from bike_cli.data.csv_rows import Row, csv_rows
 from bike_cli.data.inputs import looks_like_video
-from bike_cli.data.predictions.files import HEAD_BYTES, DataFile, format_of, simple_columns
+from bike_cli.data.predictions.files import HEAD_BYTES, DataFile, Origin, format_of, simple_columns
 from bike_cli.errors import UsageError, shorten
 from bike_cli.records import Failure, Source
 from bike_cli.wording import count
@@ -68,7 +68,7 @@ def read_answers(file: DataFile, form: TableForm | None = None) -> Iterator[Answ
         with path.open("rb") as stream:
             format_ = format_of(stream.peek(HEAD_BYTES))
             if format_ == "jsonl":
-                yield from _json_lines(stream, file.name)
+                yield from _json_lines(stream, file.origin)
             elif format_ == "json":
                 yield from _json_document("".join(_decoded(stream, file.name)), file.name)
             elif format_ is not None:
@@ -101,7 +101,7 @@ def _invalid_json(where: str, error: Exception) -> UsageError:
     return UsageError(f"{where}: is not valid JSON ({reason}); fix or remove the record")
 
 
-def _json_lines(stream: Iterable[bytes], origin: str) -> Iterator[Answer]:
+def _json_lines(stream: Iterable[bytes], origin: Origin) -> Iterator[Answer]:
     for number, line in enumerate(stream, start=1):
         if not line.strip():
             continue
@@ -111,8 +111,8 @@ def _json_lines(stream: Iterable[bytes], origin: str) -> Iterator[Answer]:
             record = json.loads(line if may_be_torn else _decode(line, number, origin))
         except (ValueError, RecursionError) as e:
             if not may_be_torn:
-                raise _invalid_json(f"{origin}:{number}", e) from e
-            _warn_of_torn_record(f"{origin}:{number}")
+                raise _invalid_json(origin.at(number), e) from e
+            _warn_of_torn_record(origin.at(number))
             return
         yield Answer(number, record)
 

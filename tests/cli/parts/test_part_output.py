@@ -308,6 +308,33 @@ def test_eval_reads_folders(videos: Path, folder: Path) -> None:
     assert parts["systems"][0]["metrics"] == whole["systems"][0]["metrics"] == merged["systems"][0]["metrics"]
 
 
+@pytest.mark.parametrize(("command", "answers"), [("classify", "top"), ("spot", "segments")])
+def test_eval_names_the_part_and_the_row_of_a_bad_record(
+    videos: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, command: str, answers: str
+) -> None:
+    import pyarrow as pa
+
+    monkeypatch.setattr(writer, "PART_VIDEOS", 2)
+    bike(command, videos, "-m", "tiny", "-L", "red square,blue circle,green cross", "-o", "out/")
+    parts = sorted(folder.glob("part-*"))
+    table = pq.read_table(parts[1])
+    rows = table.to_pylist()
+    assert [pq.read_metadata(part).num_rows for part in parts] == [2, 2]
+    record = json.loads(rows[1]["record"])
+    rows[1]["record"] = json.dumps({"path": record["path"], "status": "ok", answers: [{"label": 7}]})
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), parts[1])
+    Path("truth.csv").write_text("path,label\nclips/red_square.mp4,red square\nclips/text.mp4,blue circle\n")
+    Path("truth.json").write_text(
+        json.dumps({"database": {"red_square": {"annotations": [{"label": "red square", "segment": [0, 1]}]}}})
+    )
+    truth = ["--labels", "truth.csv"] if command == "classify" else ["--labels", "truth.json"]
+
+    ran = bike("eval", "out/", *truth, *([] if command == "classify" else ["--protocol", "detection"]))
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert f"out/{parts[1].name}, row 2: " in ran.stderr
+
+
 @pytest.mark.slow
 def test_without_pyarrow_the_message_names_the_package(videos: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(WITHOUT), *filter(None, sys.path)])}
