@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from bike_cli.cli.videos.differences import Given
 from bike_cli.cli.videos.existing import describe_descriptions, not_a_record, settings_digest, without_descriptions
 from bike_cli.config import RESULTS, ClassifyConfig, Descriptions
 from bike_cli.errors import UsageError
@@ -29,6 +30,7 @@ class RecordFormat(NamedTuple):
         settings: stands for the labels and all settings that scores depend on.
         settings_0_1: the same, as version 0.1 wrote it.
         rejects: whether records say if a video fits none of the labels.
+        given: the labels and settings themselves.
     """
 
     labels: frozenset[str]
@@ -38,6 +40,7 @@ class RecordFormat(NamedTuple):
     settings: str
     settings_0_1: str
     rejects: bool = False
+    given: Given = Given()
 
     def check(self, record: JsonObject, *, where: str) -> str:
         """Return the model of a prediction, or raise UsageError if it differs from what this run writes."""
@@ -105,4 +108,6 @@ def record_format(
     top = min(config.top, len(labels))
     digests = (settings_digest(labels, settings, digest), settings_digest(labels, old, digest))
     rejects = rule is not None and rule.is_used
-    return RecordFormat(frozenset(labels), top, config.explain, config.scores, *digests, rejects)
+    return RecordFormat(
+        frozenset(labels), top, config.explain, config.scores, *digests, rejects, Given.of(labels, settings, digest)
+    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from bike_cli.cli.videos.differences import Given
 from bike_cli.cli.videos.existing import settings_digest
 from bike_cli.config import EmbedConfig
 from bike_cli.data.parts.embeddings import DataType, VideoEmbedding
@@ -27,6 +28,7 @@ class EmbeddingFormat:
     """What all embeddings of a folder have in common."""
 
     settings: str
+    given: Given = Given()
 
     def check(self, record: JsonObject, *, where: str) -> str:
         """Return nothing: a folder of embeddings names its model once for all records."""
@@ -37,7 +39,7 @@ class EmbeddingFormat:
 def embedding_format(config: EmbedConfig) -> EmbeddingFormat:
     """Return what all embeddings of a run have in common."""
     settings = sampling_settings(config) | {"dtype": config.dtype}
-    return EmbeddingFormat(settings_digest((), settings, ""))
+    return EmbeddingFormat(settings_digest((), settings, ""), Given.of((), settings, ""))
 
 
 def sampling_settings(config: EmbedConfig) -> dict[str, str | int | float | bool | None]:

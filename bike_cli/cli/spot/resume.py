@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bike_cli.cli.videos.differences import Given
 from bike_cli.cli.videos.existing import describe_descriptions, not_a_record, settings_digest, without_descriptions
 from bike_cli.config import RESULTS, Descriptions, SpotConfig
 from bike_cli.errors import UsageError
@@ -24,11 +25,13 @@ class SpotFormat:
         settings: stands for the labels and all settings that segments depend on.
         top: segments per label; None: all.
         timeline: whether records contain the scores of all bins.
+        given: the labels and settings themselves.
     """
 
     settings: str
     top: int | None
     timeline: bool
+    given: Given = Given()
 
     def check(self, record: JsonObject, *, where: str) -> str:
         """Return the model of a record, or raise UsageError if it differs from what this run writes."""
@@ -61,4 +64,5 @@ def spot_format(
     # Of a label's segments, fewer are written with --top.
     settings |= {"top": config.top, "none": "\n".join(sorted(none))}
     digest = "" if saved is None else saved.digest
-    return SpotFormat(settings_digest(labels, settings, digest), config.top, config.timeline)
+    given = Given.of(labels, settings, digest)
+    return SpotFormat(settings_digest(labels, settings, digest), config.top, config.timeline, given)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from bike_cli.cli.videos.differences import Given
 from bike_cli.cli.videos.existing import ExistingRecords, RecordCheck
 from bike_cli.cli.videos.part_locks import lock_retries, lock_shard
 from bike_cli.cli.videos.retries import RETRIED
@@ -32,6 +33,10 @@ class FolderFormat(RecordCheck, Protocol):
     @property
     def settings(self) -> str:
         """Stands for the labels and all settings that scores depend on."""
+
+    @property
+    def given(self) -> Given:
+        """The labels and settings themselves."""
 
 
 @dataclass
@@ -65,7 +70,7 @@ class PartOutput(ExistingRecords):
         facts = {"format": FORMAT, "command": self.command, "settings": self.wanted.settings, "model": model}
         facts |= {"model_digest": digest, "precision": precision, **self.facts, "bike": __version__}
         while (existing := self.folder.read_json(RUN_FILE)) is None:
-            if self.folder.create_json(RUN_FILE, facts):
+            if self.folder.create_json(RUN_FILE, {**facts, **self.wanted.given.facts()}):
                 existing = facts
                 break
         self._check(existing, facts)
@@ -108,8 +113,7 @@ class PartOutput(ExistingRecords):
         facts = self.folder.read_json(RUN_FILE)
         if facts is None:
             return
-        wanted = {**facts, "format": FORMAT, "command": self.command}
-        self._check(facts, wanted)
+        self._check(facts, {**facts, "format": FORMAT, "command": self.command, "settings": self.wanted.settings})
         is_checked = False
         self._parts = self.folder.parts()
         for part in self._parts:
@@ -127,7 +131,6 @@ class PartOutput(ExistingRecords):
                     self.tally.ok += 1
                 else:
                     self.tally.failed[found.error] += 1
-        self._check(facts, {**wanted, "settings": self.wanted.settings})
         self.model, self.digest = facts.get("model") or None, facts.get("model_digest") or None
 
     @property
@@ -157,7 +160,11 @@ class PartOutput(ExistingRecords):
         if name == "settings":
             problem = "was made with other labels or settings, which change scores"
             problem = "was made with other settings, which change embeddings" if self.command == "embed" else problem
-            raise UsageError(f"{self.name}: {problem}; use those of the earlier run, or choose another -o")
+            different, settings = self.wanted.given.differences(existing)
+            problem += f": {different}" if different else ""
+            raise UsageError(
+                f"{self.name}: {problem}; use those of the earlier run, or choose another -o", settings=settings
+            )
         raise UsageError(
             f"{self.name}: contains answers of the model {has}, and this run uses {wants}; choose another -o"
         )

@@ -112,10 +112,13 @@ def test_another_number_of_shards_completes_a_folder(videos: Path, folder: Path)
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["-L", "another"], "part-"),
-        (["--frames", "4"], "was made with other labels or settings"),
+        (["-L", "another"], r"out/: was made with other labels .*: 1 label is new \('another'\); use those"),
+        (["--frames", "4"], "which change scores: --frames was 8 and is 4; use those of the earlier run"),
+        (["--frames", "4", "--crops", "3", "--pool", "mean", "--template", "a {}"], ", 1 more; use those"),
+        (["--scores", "sigmoid"], "--scores was not given and is sigmoid; "),
+        (["--none", "sky,sea", "--reject", "0.2"], "--reject was not given and is 0.2, --none was .* and is sea, sky"),
         (["--top", "1"], "has 3 labels, this run 1; set --top"),
-        (["--precision", "bf16"], "was made with other labels or settings|computed in fp32"),
+        (["--precision", "bf16"], "--precision was auto and is bf16"),
     ],
 )
 def test_other_settings_are_refused(videos: Path, folder: Path, flags: list[str], message: str) -> None:
@@ -139,8 +142,48 @@ def test_other_settings_are_refused_where_all_videos_failed(videos: Path, folder
 
     assert ran.exit_code == ExitCode.USAGE
     assert (
-        "out/: was made with other labels or settings, which change scores; use those of the earlier run" in ran.stderr
+        "out/: was made with other labels or settings, which change scores: --frames was 8 and is 4; use" in ran.stderr
     )
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ("red square,green cross", "1 label is missing ('blue circle'); use those"),
+        (
+            "a,b,c,d,blue circle",
+            "2 labels are missing ('green cross', 'red square'), 4 labels are new ('a', 'b', 'c', …);",
+        ),
+    ],
+)
+def test_the_labels_that_differ_are_named(videos: Path, folder: Path, labels: str, message: str) -> None:
+    classify(videos / "red_square.mp4")
+
+    ran = bike("classify", videos, "-m", "tiny", "-o", "out/", "-L", labels)
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert message in ran.stderr
+
+
+def test_spot_names_the_settings_that_differ(videos: Path, folder: Path) -> None:
+    spot = ("spot", videos / "red_square.mp4", "-m", "tiny", "-L", "red square", "-o", "out/")
+    bike(*spot, "--none", "sky")
+
+    ran = bike(*spot, "--top", "1", "--none", "sea")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert "--top was not given and is 1, --none was sky and is sea; use those" in ran.stderr
+
+
+def test_a_folder_that_does_not_say_its_settings_is_refused(videos: Path, folder: Path) -> None:
+    classify(videos / "red_square.mp4")
+    facts = json.loads((folder / "_run.json").read_text())
+    (folder / "_run.json").write_text(json.dumps({k: v for k, v in facts.items() if k not in ("labels", "options")}))
+
+    ran = classify(videos, "--frames", "4")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert "out/: was made with other labels or settings, which change scores; use those" in ran.stderr
 
 
 def test_another_precision_is_refused(videos: Path, folder: Path) -> None:
