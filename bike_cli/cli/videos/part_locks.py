@@ -1,4 +1,7 @@
-"""Keep runs that would write records of the same videos to a folder apart; a folder in an object store has no locks."""
+"""Which runs of a folder have videos in common: they are kept apart, and one makes what another said out of date.
+
+A folder in an object store has no locks.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bike_cli.data.parts.folder import PartFolder
+from bike_cli.data.parts.folder import DONE, PartFolder
 from bike_cli.data.shards import Shard
 from bike_cli.errors import UsageError
 from bike_cli.locks import acquire_lock
 
 LOCK = re.compile(r"\.(?:all|(?P<index>[0-9]+)-of-(?P<count>[0-9]+))\.lock")
+DONE_FILE = re.compile(rf"{DONE}(?:-(?P<index>[0-9]+)-of-(?P<count>[0-9]+))?\.json")
 RETRIES_LOCK = ".retries.lock"
 ALL = Shard(1, 1)
 WAIT_S = 1.0  # for runs that only look whether a lock is held, which takes them an instant
@@ -57,13 +61,30 @@ def lock_retries(folder: PartFolder) -> Iterator[None]:
             lock.release()
 
 
+def done_file(shard: Shard | None) -> str:
+    """Return the name of the file that says that a run is complete."""
+    return f"{DONE}.json" if shard is None else f"{DONE}-{shard}.json"
+
+
+def remove_done_files(folder: PartFolder, shard: Shard | None) -> None:
+    """Remove what earlier runs said about the videos of a shard, which is about to get new records."""
+    for name in folder.names():
+        match = DONE_FILE.fullmatch(name)
+        if match is not None and (shard or ALL).overlaps(_shard_in(match)):
+            folder.remove(name)
+
+
+def _shard_in(match: re.Match[str]) -> Shard:
+    return ALL if match["index"] is None else Shard(int(match["index"]), int(match["count"]))
+
+
 def _refuse_overlap(folder: PartFolder, own: Path, shard: Shard) -> None:
     # Two runs that start at the same time hold their own locks by now, so at least one of them finds the other.
     for file in Path(folder.path).glob(".*.lock"):
         match = LOCK.fullmatch(file.name)
         if match is None or file == own:
             continue
-        other = ALL if match["index"] is None else Shard(int(match["index"]), int(match["count"]))
+        other = _shard_in(match)
         if not shard.overlaps(other):
             continue
         which = "all videos" if other == ALL else f"--shard {other.index}/{other.count}"

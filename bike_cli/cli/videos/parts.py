@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from bike_cli.cli.videos.differences import Given
 from bike_cli.cli.videos.existing import ExistingRecords, RecordCheck
-from bike_cli.cli.videos.part_locks import lock_retries, lock_shard
+from bike_cli.cli.videos.part_locks import done_file, lock_retries, lock_shard, remove_done_files
 from bike_cli.cli.videos.retries import RETRIED
 from bike_cli.cli.videos.summary import Tally
-from bike_cli.data.parts.folder import DONE, FORMAT, RUN_FILE, PartFolder, is_retry_part
+from bike_cli.data.parts.folder import FORMAT, RUN_FILE, PartFolder, is_retry_part
 from bike_cli.data.parts.names import digest_of_path
 from bike_cli.data.parts.tables import Found, as_parquet, as_table, read_found, read_records, read_table
 from bike_cli.data.parts.writer import PartWriter, TableMaker
@@ -74,7 +74,7 @@ class PartOutput(ExistingRecords):
                 existing = facts
                 break
         self._check(existing, facts)
-        self.folder.remove(self._done_file)
+        remove_done_files(self.folder, self.shard)
         settings = f"{self.wanted.settings} {digest}"
         self._writer = PartWriter(
             *(self.folder, settings, facts),
@@ -99,10 +99,15 @@ class PartOutput(ExistingRecords):
             self._writer.flush()
 
     def finish(self, code: ExitCode) -> None:
-        """Write a file that says that all videos have a record, how many have an answer, and the exit code."""
+        """Write a file that says that all videos have a record, how many have an answer, and the exit code.
+
+        A folder without any record gets none, except from a shard: others may have the records.
+        """
         tally = self.kept + self._written
+        if not tally.total and self.shard is None:
+            return
         found = {"videos": tally.total, "ok": tally.ok, "failed": dict(sorted(tally.failed.items()))}
-        self.folder.write_json(self._done_file, {**found, "exit_code": int(code), "bike": __version__})
+        self.folder.write_json(done_file(self.shard), {**found, "exit_code": int(code), "bike": __version__})
 
     def read(self) -> None:
         """Read which records exist.
@@ -137,10 +142,6 @@ class PartOutput(ExistingRecords):
     def has_written(self) -> bool:
         """Whether this run has records."""
         return self._written.total > 0
-
-    @property
-    def _done_file(self) -> str:
-        return f"{DONE}.json" if self.shard is None else f"{DONE}-{self.shard}.json"
 
     def _check(self, existing: JsonObject, facts: JsonObject) -> None:
         """Raise UsageError if the facts of the folder are not those of this run."""

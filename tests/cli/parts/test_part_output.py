@@ -15,6 +15,7 @@ from part_runs import classify, lines, records
 
 from bike_cli.cli.videos import sources
 from bike_cli.data.parts import writer
+from bike_cli.data.shards import Shard
 from bike_cli.errors import ExitCode
 
 pq = pytest.importorskip("pyarrow.parquet")
@@ -99,6 +100,48 @@ def test_shards_write_to_one_folder(videos: Path, folder: Path) -> None:
     assert records(folder) == lines("--files-from", "list.txt")
     counts = [done(folder, f"_done-{i}-of-3.json")["videos"] for i in (1, 2, 3)]
     assert sum(map(int, map(str, counts))) == 6
+
+
+@pytest.mark.parametrize(("given", "left"), [(["-"], {"_run.json"}), (["--files-from", "empty.txt"], set())])
+def test_a_run_without_videos_says_nothing_of_being_done(folder: Path, given: list[str], left: set[str]) -> None:
+    Path("empty.txt").touch()
+
+    ran = bike("classify", *given, "-m", "tiny", "-L", "a,b", "-o", "out/")
+
+    assert ran.exit_code == ExitCode.ALL_FAILED
+    assert {file.name for file in folder.iterdir()} == left
+
+
+def test_a_shard_without_videos_is_done(videos: Path, folder: Path) -> None:
+    empty = next(i for i in range(1, 17) if not Shard(i, 16).holds("clips/red_square.mp4"))
+
+    ran = classify(videos / "red_square.mp4", "--shard", f"{empty}/16")
+
+    assert ran.exit_code == ExitCode.DONE
+    assert done(folder, f"_done-{empty}-of-16.json")["videos"] == 0
+    classify(videos)
+    assert records(folder) == lines(videos)
+
+
+def done_files(folder: Path) -> set[str]:
+    return {file.name.removeprefix("_done").removesuffix(".json") for file in folder.glob("_done*")}
+
+
+def test_new_records_make_what_was_said_of_the_same_videos_out_of_date(videos: Path, folder: Path) -> None:
+    names = ["clips/red_square.mp4", *(f"clips/missing {i}.mp4" for i in range(9))]
+    first = next(i for i in (1, 2) if Shard(i, 2).holds(names[0]))
+    classify(names[0])
+    for i in range(1, 5):
+        classify(names[0], "--shard", f"{i}/4")  # adds nothing
+    assert done_files(folder) == {"", "-1-of-4", "-2-of-4", "-3-of-4", "-4-of-4"}
+
+    new = next(name for name in names[1:] if not Shard(first, 2).holds(name))
+    classify(names[0], new, "--shard", f"{3 - first}/2")
+
+    assert done_files(folder) == {f"-{3 - first}-of-2", *(f"-{i}-of-4" for i in range(1, 5) if i % 2 == first % 2)}
+    classify(*names)
+    assert done_files(folder) == {""}
+    assert done(folder)["videos"] == 10
 
 
 def test_another_number_of_shards_completes_a_folder(videos: Path, folder: Path) -> None:
