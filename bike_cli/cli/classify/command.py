@@ -109,6 +109,7 @@ def classify(config: ClassifyConfig, request: ClassifyRequest) -> ExitCode:
     """
     from bike_cli.data.shards import parse_shard
 
+    request.check_processes()
     check_model(config.engine.model, request)
     given = labels_of(config.engine.model, request)
     labels = given.labels

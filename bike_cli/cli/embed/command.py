@@ -86,6 +86,7 @@ class EmbedRequest(ClusterRequest):
 
     def check(self) -> None:
         """Raise UsageError for flags that do not fit each other, or an output that cannot be written."""
+        self.check_processes()
         if self.target is None:
             raise UsageError("-o: missing; name a folder for Parquet files, such as -o embeddings/, or a file .npz")
         if self.resume and not self.writes_parts:

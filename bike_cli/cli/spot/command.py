@@ -66,6 +66,7 @@ def spot(config: SpotConfig, request: SpotRequest) -> ExitCode:
     """
     from bike_cli.data.shards import parse_shard
 
+    request.check_processes()
     check_model(config.engine.model, request)
     labels, none = labels_of(config.engine.model, request), phrases_of(request.none, request.none_from)
     check_quotes(request)

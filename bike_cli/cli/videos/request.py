@@ -98,6 +98,19 @@ class InputRequest(Request):
         """The file of `-o`, or a folder of other files than Parquet; None: stdout, or a folder of Parquet files."""
         return None if self.target is None or self.writes_parts else Path(self.target)
 
+    def check_processes(self) -> None:
+        """Raise UsageError if a launcher such as torchrun started several processes, and they have no shards.
+
+        They cannot share the videos by themselves: torchrun ends all processes as soon as one exits with another code
+        than 0, which means no more than that a video failed.
+        """
+        processes = os.environ.get("WORLD_SIZE", "")
+        if not processes.isdecimal() or int(processes) < 2 or self.shard is not None:
+            return
+        problem = f"is {processes}, so a launcher started {processes} processes, and each would do all of the work"
+        way_out = "start bike without it, with --ray local for several GPUs, or give each process its own --shard"
+        raise UsageError(f"WORLD_SIZE: {problem}; {way_out}")
+
     def check_target(self, format_: str, *, example: str) -> None:
         """Raise UsageError if the output cannot be what the format and `--resume` ask for.
 
