@@ -4,6 +4,7 @@ Messages have the form `subject: what is wrong; what to do`. Bugs are not BikeEr
 exit with 1.
 """
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
@@ -21,6 +22,8 @@ FailureKind = Literal[
     "out_of_memory",
     "unwritable",
 ]
+
+NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 class ExitCode(IntEnum):
@@ -139,3 +142,13 @@ def shorten(text: object, length: int = 200) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message."""
     return (str(error) or type(error).__name__).strip().split("\n")[0][:200].rstrip(".")
+
+
+def fix_of_write(error: BaseException) -> str:
+    """Return what to do if a file or folder cannot be written."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in NO_ROOM:
+        return "free some space, or choose a folder on another disk"
+    if number in (errno.ENOTDIR, errno.EEXIST):
+        return "a part of its path is a file, so choose another name"
+    return "choose a shorter name" if number == errno.ENAMETOOLONG else "choose a folder that you may write to"

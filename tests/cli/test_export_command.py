@@ -224,7 +224,7 @@ def test_an_unknown_model_names_the_nearest(tmp_path: Path) -> None:
         (("-",), "-: is neither a file nor a folder; give a name that bike can write"),
         (
             ("{here}/" + "n" * 300,),
-            "{here}/" + "n" * 300 + ": cannot be written (File name too long); free some space, or",
+            "{here}/" + "n" * 300 + ": cannot be written (File name too long); choose a shorter name",
         ),
         (
             ("{here}/other", "--official"),

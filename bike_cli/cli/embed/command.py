@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ from bike_cli.wording import count
 
 if TYPE_CHECKING:
     from bike_cli.engine.engine import Engine
+
+logger = logging.getLogger(__name__)
 
 LABELS_FILE = "labels.parquet"  # in the folder of embeddings of labels
 
@@ -244,6 +247,8 @@ def _embed_labels(config: EmbedConfig, request: EmbedRequest) -> ExitCode:
     else:
         folder = part_folder(request.target or "")
         folder.create(expects=LABELS_FILE)
+        if LABELS_FILE in folder.names():
+            logger.warning("%s: exists and is replaced", folder.file(LABELS_FILE))
         facts = {"model": engine.name, "model_digest": engine.short_digest}
         folder.write(LABELS_FILE, as_parquet(table.of_labels(given.labels, vectors, facts)))
     if not request.quiet:

@@ -18,11 +18,10 @@ from rich.text import Text
 from bike_cli.cli.terminal.logs import logs_on_stderr
 from bike_cli.cli.terminal.signals import handling, interrupt_after_imports, unhandled_signals
 from bike_cli.engine.download.progress import reporting_to
-from bike_cli.errors import BikeError, ExitCode, ModelError, UsageError
+from bike_cli.errors import NO_ROOM, BikeError, ExitCode, ModelError, UsageError
 
 NARROWEST_TABLE = 72  # columns; narrower tables would cut digits off
 DUMB = ("dumb", "unknown")  # names of terminals that know no escape codes
-NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 _displays: list[Console] = []  # consoles with a live display, the innermost last
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bike_cli.errors import UsageError
+from bike_cli.errors import UsageError, fix_of_write
 from bike_cli.media import is_media_name
 from bike_cli.wording import either
 
@@ -161,9 +161,7 @@ def explain_unwritable(target: Path, errors: tuple[type[Exception], ...] = (OSEr
         yield
     except errors as e:
         problem = getattr(e, "strerror", None) or str(e)
-        raise UsageError(
-            f"{target}: cannot be written ({problem}); free some space, or choose a folder that you may write to"
-        ) from e
+        raise UsageError(f"{target}: cannot be written ({problem}); {fix_of_write(e)}") from e
 
 
 def _check_place(target: Path) -> None:

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from bike_cli.data.parts.folder import DONE, PartFolder
 from bike_cli.data.shards import Shard
-from bike_cli.errors import UsageError
+from bike_cli.errors import UsageError, fix_of_write
 from bike_cli.locks import acquire_lock
 
 LOCK = re.compile(r"\.(?:all|(?P<index>[0-9]+)-of-(?P<count>[0-9]+))\.lock")
@@ -101,6 +101,4 @@ def _acquired(folder: PartFolder, file: Path, message: str, *, timeout_s: float 
     except Timeout as e:
         raise UsageError(f"{folder.name}: {message}") from e
     except OSError as e:
-        raise UsageError(
-            f"{folder.name}: cannot be written ({e.strerror}); choose a folder that you may write to"
-        ) from e
+        raise UsageError(f"{folder.name}: cannot be written ({e.strerror}); {fix_of_write(e)}") from e

@@ -16,7 +16,7 @@ from urllib.request import url2pathname
 
 from bike_cli.data.remote.stores import ask, file_system_of
 from bike_cli.data.remote.uris import StoreUri, parse_uri
-from bike_cli.errors import InputError, UsageError
+from bike_cli.errors import InputError, UsageError, fix_of_write
 from bike_cli.media import is_store_uri
 
 if TYPE_CHECKING:
@@ -86,9 +86,9 @@ class PartFolder:
             UsageError: it cannot be created, or it contains other files and not this one.
         """
         if self.is_local:
-            if Path(self.path).exists() and not Path(self.path).is_dir():
-                raise UsageError(f"{self.name}: is a file, and Parquet is written to a folder; choose another name")
             with self._explained("written"):
+                if Path(self.path).exists() and not Path(self.path).is_dir():
+                    raise UsageError(f"{self.name}: is a file, and Parquet is written to a folder; choose another name")
                 Path(self.path).mkdir(parents=True, exist_ok=True)
         names = [name for name in self.names() if not name.startswith((".", DONE))]
         if names and expects not in names:
@@ -217,8 +217,7 @@ class PartFolder:
             if isinstance(e, FileNotFoundError) and done == "read":
                 raise
             problem = e.strerror or str(e).partition("\n")[0]
-            way_out = "free some space, or choose a folder that you may write to"
-            way_out = way_out if done == "written" else "check that it is a folder, and that you may read it"
+            way_out = "check that it is a folder, and that you may read it" if done == "read" else fix_of_write(e)
             raise UsageError(f"{self.name}: cannot be {done} ({problem}); {way_out}") from e
 
 

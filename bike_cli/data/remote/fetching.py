@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bike_cli.data.remote.files import OpenTars, open_file
-from bike_cli.errors import InputError, first_line
+from bike_cli.errors import NO_ROOM, InputError, first_line
 from bike_cli.media import VIDEO_EXTENSIONS, RemoteFile, is_store_uri
 from bike_cli.records import Failure, Source
 from bike_cli.scratch import scratch_folder
@@ -153,5 +153,8 @@ def _explaining(name: str, folder: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        problem = f"cannot be copied to {folder} ({e.strerror or e}); free some space, or set TMPDIR"
+        way_out = (
+            "free some space, or set TMPDIR" if e.errno in NO_ROOM else "set TMPDIR to a folder that you may write to"
+        )
+        problem = f"cannot be copied to {folder} ({e.strerror or e}); {way_out}"
         raise InputError(f"{name}: {problem}", kind="unreadable") from e

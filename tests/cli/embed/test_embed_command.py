@@ -151,6 +151,14 @@ def test_labels_as_a_numpy_file(videos: Path) -> None:
     np.testing.assert_allclose(np.linalg.norm(arrays["embeddings"], axis=1), 1, atol=1e-6)
 
 
+def test_labels_that_are_replaced_are_named(videos: Path) -> None:
+    first, second = (embed("-L", labels, output="texts/") for labels in ("a,b", "c"))
+
+    assert "warning" not in first.stderr
+    assert "warning: texts/labels.parquet: exists and is replaced" in second.stderr
+    assert pq.read_table("texts")["label"].to_pylist() == ["c"]
+
+
 def test_a_failure_keeps_its_kind_and_message(videos: Path) -> None:
     embed(videos)
     (row,) = [row for row in pq.read_table("embedded").to_pylist() if row["status"] != "ok"]

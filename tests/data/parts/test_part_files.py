@@ -155,6 +155,33 @@ def test_nothing_is_left_of_a_file_that_cannot_be_written(tmp_path: Path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("file/out", "Not a directory); a part of its path is a file, so choose another name"),
+        ("n" * 300, "File name too long); choose a shorter name"),
+        ("locked/out", "Permission denied); choose a folder that you may write to"),
+    ],
+)
+def test_the_way_out_fits_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
+) -> None:
+    (tmp_path / "file").touch()
+    mkdir = Path.mkdir
+
+    def refuse(self: Path, *arguments: object, **options: object) -> None:  # root may write everywhere
+        if "locked" in self.parts:
+            raise PermissionError(13, os.strerror(13), str(self))
+        mkdir(self, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+
+    with pytest.raises(UsageError) as raised:
+        part_folder(str(tmp_path / name)).create()
+
+    assert str(raised.value) == f"{tmp_path / name}: cannot be written ({message}"
+
+
 def test_only_one_of_two_runs_creates_a_file(tmp_path: Path) -> None:
     first, second = part_folder(str(tmp_path), tag="1-of-2"), part_folder(str(tmp_path), tag="2-of-2")
 
