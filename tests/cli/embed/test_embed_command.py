@@ -159,6 +159,27 @@ def test_labels_that_are_replaced_are_named(videos: Path) -> None:
     assert pq.read_table("texts")["label"].to_pylist() == ["c"]
 
 
+def test_other_readers_can_tell_failures_from_embeddings(videos: Path) -> None:
+    pandas, duckdb = pytest.importorskip("pandas"), pytest.importorskip("duckdb")
+    embed(videos)
+
+    everything = pandas.read_parquet("embedded/").set_index("path")
+    kept = pandas.read_parquet("embedded/", filters=[("status", "==", "ok")])
+    norms = duckdb.sql(
+        "SELECT path, status, sqrt(list_inner_product(embedding, embedding)), frames IS NULL AND times_s IS NULL "
+        "FROM 'embedded/*.parquet'"
+    ).fetchall()
+
+    assert sorted(kept.path) == [f"clips/{name}.mp4" for name in ("blue_circle", "green_cross", "red_square")]
+    failed = everything.loc["clips/text.mp4"]
+    assert (failed.status, failed.error, failed.frames, failed.times_s) == ("error", "not_video", None, None)
+    assert not np.any(failed.embedding)
+    for path, status, norm, is_without_frames in norms:
+        is_failed = path == "clips/text.mp4"
+        assert (status, is_without_frames) == ("error" if is_failed else "ok", is_failed)
+        assert norm == pytest.approx(0 if is_failed else 1, abs=1e-6)
+
+
 def test_a_failure_keeps_its_kind_and_message(videos: Path) -> None:
     embed(videos)
     (row,) = [row for row in pq.read_table("embedded").to_pylist() if row["status"] != "ok"]
