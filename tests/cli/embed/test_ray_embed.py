@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from invoke import bike
 from ray_runs import odd_clips, ray_run, varied_clips
+from small_models import tiny_checkpoint
+
+from bike_cli.engine.models.folder import save_folder
 
 HOSTILE = Path(__file__).parents[2] / "hostile"
 HOSTILE_ACTORS = Path(__file__).parents[2] / "hostile_actors"
@@ -60,6 +63,26 @@ def test_the_embeddings_of_an_odd_folder_are_those_of_a_run_without_ray(clips: P
     assert any(name.endswith(".parquet") for name in expected)
     assert files_of(tmp_path / "found") == expected
     assert left == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_temporal_head_gives_the_same_bits(clips: Path, tmp_path: Path, precision: str) -> None:
+    pytest.importorskip("ray")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    save_folder(tmp_path / "headed", tiny_checkpoint())
+    varied_clips(clips, tmp_path / "clips", CLIPS)
+    command = ("embed", "clips", "-m", "headed", "--precision", precision, "--clips", "2")
+    for target, how in (("expected/", "--no-cache"), ("found/", "--ray=local")):
+        with ray_run(*command, "-o", target, how, cwd=tmp_path) as run:
+            code, _, stderr = run.end()
+            assert (code, stderr.count("\n")) == (0, 1)
+
+    (part,) = (tmp_path / "found").glob("part-*")
+    rows = parquet.read_table(part).to_pylist()
+    assert len(rows) == CLIPS
+    assert all(len(row["informed"]) == len(row["frames"]) == 2 * 8 for row in rows)
+    assert files_of(tmp_path / "found") == files_of(tmp_path / "expected")
 
 
 @pytest.mark.slow

@@ -86,6 +86,29 @@ def test_a_killed_actor_costs_no_record_and_shards_resume(clips: Path, tmp_path:
 
 
 @pytest.mark.slow
+def test_a_folder_has_the_records_of_a_run_without_ray(clips: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    varied_clips(clips, tmp_path / "clips", CLIPS)
+    (tmp_path / "clips" / "text.mp4").write_text("no video")
+    command = ("spot", "clips", "clips/missing.mp4", *LABELS, "--timeline")
+    with ray_run(*command, "--no-cache", "-o", "expected.jsonl", cwd=tmp_path) as run:
+        code = run.end()[0]
+    for i in (1, 2):
+        with ray_run(*command, "--ray", "local", "--shard", f"{i}/2", "-o", "found/", cwd=tmp_path) as run:
+            assert run.end()[0] == code == 3
+            assert run.left(within_s=10) == {}
+
+    records = [row["record"] for row in parquet.read_table(tmp_path / "found").to_pylist()]
+    assert len(records) == CLIPS + 2
+    assert sorted(records) == sorted((tmp_path / "expected.jsonl").read_text().splitlines())
+    with ray_run(*command, "--ray", "local", "-o", "found/", cwd=tmp_path) as run:
+        code_again, _, stderr = run.end()
+    assert code_again == 3
+    assert f"found/: nothing left to do, {CLIPS + 2} records exist" in stderr
+
+
+@pytest.mark.slow
 def test_tables_pages_and_clips_are_those_of_a_run_without_ray(clips: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     (tmp_path / "clips").symlink_to(clips)
