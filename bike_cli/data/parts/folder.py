@@ -260,5 +260,6 @@ def is_retry_part(name: str) -> bool:
 
 
 def is_part_folder(path: str | Path) -> bool:
-    """Return whether a folder on this machine holds the records of a run."""
-    return (Path(path) / RUN_FILE).is_file()
+    """Return whether a folder on this machine holds the records of a run, or copies of its Parquet files alone."""
+    folder = Path(path)
+    return (folder / RUN_FILE).is_file() or any(PART.fullmatch(file.name) for file in folder.glob("part-*.parquet"))

@@ -187,15 +187,19 @@ def _is_pipe(name: str) -> bool:
 def _copy_parts(name: str) -> DataFile:
     """Return the records of a folder as a file of JSON lines."""
     folder = part_folder(name)
-    if folder.read_json(RUN_FILE) is None:
+    facts, names = folder.read_json(RUN_FILE), folder.parts()
+    if facts is None and not names:
         problem = f"contains no {RUN_FILE}, so it is no folder of records"
         raise UsageError(f"{name}: {problem}; give the output of bike classify -o")
+    if facts is not None and facts.get("command") == "embed":
+        problem = f"contains embeddings, not answers; classify them with bike classify --from-embeddings {name}"
+        raise UsageError(f"{name}: {problem}, and evaluate those answers")
     parts: list[tuple[int, str]] = []
     n_records = 0
     try:
         copy = _Copy()
         with Path(copy.path).open("wb") as stream:
-            for part in folder.parts():
+            for part in names:
                 records = read_record_texts(folder, part)
                 stream.writelines(f"{record}\n".encode() for record in records)
                 n_records += len(records)

@@ -390,8 +390,25 @@ def test_eval_reads_folders(videos: Path, folder: Path) -> None:
     bike(*evaluate, "first", "out", "--merge", "-o", "merged.json")
 
     assert ran.stderr.count("warning") == 1  # text.mp4 has no label
+    (folder / "_run.json").unlink()  # a copy of the Parquet files alone
+    bike(*evaluate, "out", "-o", "alone.json")
+    assert (
+        json.loads(Path("alone.json").read_text())["systems"] == json.loads(Path("parts.json").read_text())["systems"]
+    )
     parts, whole, merged = (json.loads(Path(f"{name}.json").read_text()) for name in ("parts", "whole", "merged"))
     assert parts["systems"][0]["metrics"] == whole["systems"][0]["metrics"] == merged["systems"][0]["metrics"]
+
+
+def test_eval_names_what_to_do_with_embeddings(videos: Path, folder: Path) -> None:
+    bike("embed", videos, "-m", "tiny", "-o", "out/")
+    Path("truth.csv").write_text("path,label\nclips/red_square.mp4,red square\n")
+
+    ran = bike("eval", "out/", "--labels", "truth.csv")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert (
+        "out/: contains embeddings, not answers; classify them with bike classify --from-embeddings out/" in ran.stderr
+    )
 
 
 @pytest.mark.parametrize(("command", "answers"), [("classify", "top"), ("spot", "segments")])
