@@ -157,6 +157,7 @@ def _opened_writer(
     stream, existing = stack.enter_context(opened)
     if stream is None:
         assert isinstance(existing, PartOutput)
+        request.check_report(existing)
         return existing, None, existing
     cuts = request.cut is not None
     writer = make_writer(stream, format_, settings=wanted.settings, timeline=wanted.timeline, cuts=cuts)

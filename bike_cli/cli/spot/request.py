@@ -9,10 +9,12 @@ from bike_cli.cli.flags import Flags
 from bike_cli.cli.spot.writers import Format, check_format_of_name, format_of
 from bike_cli.cli.terminal.targets import check_target, ending
 from bike_cli.cli.videos.cluster import ClusterVideosRequest, without_cache
+from bike_cli.cli.videos.existing import ExistingRecords
 from bike_cli.cli.videos.request import configure
 from bike_cli.config import SpotConfig, flag
 from bike_cli.config.fields import OUTPUT, check_not_below
 from bike_cli.errors import UsageError
+from bike_cli.wording import count
 
 PAGE_SUFFIXES = {".html", ".htm"}
 
@@ -74,6 +76,15 @@ class SpotRequest(ClusterVideosRequest):
             if self.resume:
                 raise UsageError("--report: shows the videos of one run; leave --resume out, or run without --report")
             check_target(self.report, [path for path in (self.labels, self.classifier) if path is not None])
+
+    def check_report(self, existing: ExistingRecords) -> None:
+        """Raise UsageError if the page would show only some of the videos in the folder of `-o`."""
+        n_records = existing.kept.total
+        if self.report is not None and n_records:
+            problem = (
+                f"shows the videos of one run, and {self.target} contains {count(n_records, 'record')} of earlier runs"
+            )
+            raise UsageError(f"--report: {problem}; choose another -o, or run without --report")
 
 
 def configure_spot(flags: Flags, request: SpotRequest) -> tuple[SpotConfig, SpotRequest]:

@@ -127,7 +127,8 @@ class InputRequest(Request):
         if self.target is None and format_ == PARQUET:
             raise UsageError(f"--format parquet: writes a folder; name one, such as -o {folder}/")
         if self.output is not None and is_uri(str(self.target)):
-            raise UsageError(f"-o {self.target}: object stores take a folder of Parquet files; leave --format out")
+            way_out = f"name one, such as s3://bucket/{folder}/" + (", and leave --format out" if self.format else "")
+            raise UsageError(f"-o {self.target}: object stores take only folders of Parquet files; {way_out}")
         if self.target is not None and self.target.lower().endswith(".parquet"):
             raise UsageError(f"-o {self.target}: Parquet is written to a folder; name one, such as -o {folder}/")
         if self.resume and self.target is None:

@@ -329,7 +329,10 @@ def stderr_of(ran: Ran) -> str:
         (["{folder}/*.mp4", "-L", "a"], "{folder}/*.mp4: matches no file"),
         (["-L", "a"], "videos: missing"),
         (["{clip}", "-L", "a", "-o", "{folder}", "-f", "csv"], "{folder}: is a folder; name a file"),
-        (["{clip}", "-L", "a", "-o", "s3://a/b", "-f", "csv"], "-o s3://a/b: object stores take a folder of Parquet"),
+        (
+            ["{clip}", "-L", "a", "-o", "s3://a/b", "-f", "csv"],
+            "-o s3://a/b: object stores take only folders of Parquet files; name one, such as s3://bucket/answers/, and",
+        ),
         (["{clip}", "-L", "a", "-o", "{folder}/no/a.csv"], "{folder}/no/a.csv: its folder does not exist"),
         (["{clip}", "-l", "{labels}", "-o", "{labels}"], "{labels}: is read by this command and would be overwritten"),
         (["{clip}", "-L", "a", "-o", "{clip}"], "-o {clip}: is the name of a video or image; choose another"),

@@ -291,6 +291,10 @@ def test_a_folder_without_embeddings_is_refused(videos: Path) -> None:
         (["clips"], "-o: missing; name a folder for Parquet files, such as -o embeddings/, or a file .npz"),
         (["clips", "-o", "a.csv"], "-o a.csv: is named like a file, and Parquet is written to a folder; rename it"),
         (["clips", "-o", "a.txt", "-f", "npz"], "-o a.txt: is not named like a NumPy file; end the name in .npz"),
+        (
+            ["clips", "-o", "s3://b/a.npz"],
+            "take only folders of Parquet files; name one, such as s3://bucket/embeddings/\n",
+        ),
         (["clips", "-o", "clips/"], "clips/: contains other files"),
         (["clips", "-o", "-"], "-o '-': is not the name of a folder; name one, such as -o embeddings/"),
         (["clips", "-o", "a/", "-L", "a,b"], "labels: videos were given, too; embed labels in a run of their own"),

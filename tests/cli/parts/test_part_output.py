@@ -259,6 +259,15 @@ def test_spot_writes_folders_too(videos: Path, folder: Path) -> None:
     assert records(folder) == sorted(Path("whole.jsonl").read_text().splitlines())
 
 
+def test_a_page_shows_all_videos_of_a_folder(videos: Path, folder: Path) -> None:
+    spot = ("spot", videos, "-m", "tiny", "-L", "red square", "-o", "out/", "--report")
+    first, second = bike(*spot, "first.html"), bike(*spot, "second.html")
+
+    assert (first.exit_code, second.exit_code) == (ExitCode.SOME_FAILED, ExitCode.USAGE)
+    assert "--report: shows the videos of one run, and out/ contains 4 records of earlier runs; choose" in second.stderr
+    assert (Path("first.html").exists(), Path("second.html").exists()) == (True, False)
+
+
 def fail_internally(folder: Path) -> str:
     """Turn the first record of a folder's only part into an internal failure; return the name of its video."""
     import pyarrow as pa
