@@ -331,7 +331,7 @@ def stderr_of(ran: Ran) -> str:
         (["{clip}", "-L", "a", "-o", "{folder}", "-f", "csv"], "{folder}: is a folder; name a file"),
         (
             ["{clip}", "-L", "a", "-o", "s3://a/b", "-f", "csv"],
-            "-o s3://a/b: object stores take only folders of Parquet files; name one, such as s3://bucket/answers/, and",
+            "-o s3://a/b: object stores take only folders of Parquet files; name one, such as s3://bucket/answers/,",
         ),
         (["{clip}", "-L", "a", "-o", "{folder}/no/a.csv"], "{folder}/no/a.csv: its folder does not exist"),
         (["{clip}", "-l", "{labels}", "-o", "{labels}"], "{labels}: is read by this command and would be overwritten"),
