@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from bike_cli.data.inputs import find_sources
 from bike_cli.data.path_lists import existing_path
+from bike_cli.data.remote.ahead import search_ahead
 from bike_cli.data.remote.listing import find_objects
 from bike_cli.data.remote.tars import expand_braces, is_tar_name, videos_in_tar
 from bike_cli.data.remote.uris import parse_uri
@@ -16,6 +18,8 @@ from bike_cli.errors import InputError
 from bike_cli.media import is_store_uri
 from bike_cli.records import Failure, Source
 from bike_cli.time_limits import call_on_path
+
+AT_ONCE = 8  # tar files in a store that are searched: each header takes a request
 
 
 def find_videos(given: str, omissions: Omissions) -> Iterator[Source | Failure]:
@@ -33,8 +37,8 @@ def find_videos(given: str, omissions: Omissions) -> Iterator[Source | Failure]:
     """
     is_stored = is_store_uri(given) and not _exists(given)
     if is_tar_name(given) and "{" in given and (is_stored or not _exists(given)):
-        for name in expand_braces(given):
-            yield from _each(name, omissions)
+        names = expand_braces(given)
+        yield from _several(names, omissions) if is_stored else (f for name in names for f in _each(name, omissions))
     elif is_stored:
         yield from _in_store(given, omissions)
     elif is_tar_name(given) and glob.has_magic(given) and not _exists(given):
@@ -60,11 +64,34 @@ def _in_store(given: str, omissions: Omissions) -> Iterator[Source | Failure]:
                 raise
             yield Failure(Source.at(given), e.kind, str(e))  # like a local file that is missing
         return
-    for found in find_objects(given, omissions):
-        if isinstance(found, Source) and is_tar_name(found.id):
-            yield from _each(found.id, omissions)
+    found = find_objects(given, omissions)
+    if is_tar_name(given):  # so are all matches
+        yield from _several((one.id if isinstance(one, Source) else one for one in found), omissions)
+        return
+    for one in found:
+        if isinstance(one, Source) and is_tar_name(one.id):
+            yield from _each(one.id, omissions)
         else:
-            yield found
+            yield one
+
+
+def _several(names: Iterable[str | Failure], omissions: Omissions) -> Iterator[Source | Failure]:
+    """Yield the videos in tar files of a store, in order; several are searched at a time."""
+    left_out: list[Omissions] = []
+
+    def search(name: str | Failure, left_out: Omissions) -> Iterator[Source | Failure]:
+        return iter([name]) if isinstance(name, Failure) else _each(name, left_out)
+
+    def searches() -> Iterator[Callable[[], Iterator[Source | Failure]]]:
+        for name in names:
+            left_out.append(Omissions())
+            yield partial(search, name, left_out[-1])
+
+    try:
+        yield from search_ahead(searches(), at_once=AT_ONCE)
+    finally:
+        for one in left_out:
+            omissions.update(one)
 
 
 def _each(name: str, omissions: Omissions) -> Iterator[Source | Failure]:

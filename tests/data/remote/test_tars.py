@@ -4,11 +4,13 @@ import io
 import shutil
 import subprocess
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
+from object_stores import CountedFiles, put_in_memory
 
-from bike_cli.data.remote.inputs import find_videos
+from bike_cli.data.remote.inputs import AT_ONCE, find_videos
 from bike_cli.data.remote.tars import expand_braces
 from bike_cli.data.search import Omissions
 from bike_cli.errors import InputError
@@ -257,6 +259,35 @@ def test_a_pattern_of_tar_files(tmp_path: Path) -> None:
     assert [s.id for s in found(f"{tmp_path}/*.tar") if isinstance(s, Source)] == [
         f"{tmp_path}/s-{i}.tar/{i}.mp4" for i in range(3)
     ]
+
+
+@pytest.mark.parametrize("given", ["counted://store/s-{00..11}.tar", "counted://store/s-*.tar"])
+def test_tar_files_in_a_store_are_read_at_the_same_time_and_found_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    files = {}
+    for i in range(12):
+        file = packed(tmp_path / f"s-{i:02}.tar", {f"{j}.mp4": b"x" * (i + j) for j in range(5)} | {"a.txt": b"text"})
+        files[file.name] = file.read_bytes() if i != 7 else b"no tar file"
+    put_in_memory(files)
+    barrier, opened = threading.Barrier(AT_ONCE, timeout=10), CountedFiles._open
+
+    def open_together(self: CountedFiles, path: str, *arguments: object, **options: object) -> object:
+        if any(f"s-{i:02}.tar" in path for i in range(AT_ONCE)):
+            barrier.wait()  # broken, unless the first files are opened at the same time
+        return opened(self, path, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(CountedFiles, "_open", open_together)
+    omissions = Omissions()
+
+    sources = list(find_videos(given, omissions))
+
+    wanted = [[f"s-{i:02}.tar/{j}.mp4" for j in range(5)] if i != 7 else ["s-07.tar"] for i in range(12)]
+    names = [one.id if isinstance(one, Source) else one.source.id for one in sources]
+    assert names == [f"counted://store/{name}" for tar in wanted for name in tar]
+    assert [i for i, one in enumerate(sources) if isinstance(one, Failure)] == [35]
+    assert omissions.counts == {"file": 11}
+    assert omissions.first == {"file": "counted://store/s-00.tar/a.txt"}
 
 
 def test_a_file_named_with_braces_is_itself(tmp_path: Path) -> None:
