@@ -1,6 +1,6 @@
 """Compare `bike classify` in videos per second with its two limits: `python -m benchmarks.classify`.
 
-    bare decode   processes that only call decord, at the positions that bike reads
+    bare decode   processes that only call decord, at the positions that bike reads, or at their nearest keyframes
     bare encode   the image tower, on frames that are already on its device
     bike          everything: decoding in workers, copying, resizing, encoding and scoring, without the cache
 
@@ -22,15 +22,17 @@ import torch
 
 import bike_cli as bike
 from benchmarks.bare_decode import BareDecode
-from benchmarks.material import add_folder_argument, add_model_argument, copies, engine_of
+from benchmarks.material import HEIGHT, WIDTH, add_folder_argument, add_model_argument, copies, engine_of, find_videos
 from benchmarks.peers import PEERS
+from benchmarks.spot_reading import write_scaled
 from bike_cli.config import ClassifyConfig, DecodingConfig, SamplingConfig, StoreConfig
 from bike_cli.records import Timings
 from bike_cli.video.workers.machine import cores
 from bike_cli.video.workers.pool import DecodePool
 
 LABELS = ["arm wrestling", "flipping a pancake", "hitting a baseball", "yoga", "playing the guitar", "basketball"]
-TARGET, PEER_TARGET = 0.9, 10.0
+TARGET, FAST_TARGET, PEER_TARGET = 0.9, 0.6, 10.0  # FAST_TARGET: where decoding takes little
+SHORT_S = 2
 
 
 def main() -> None:
@@ -39,10 +41,11 @@ def main() -> None:
     engine = engine_of(options.model, precision=options.precision, compiled=options.compile)
     print(f"{options.model}, {engine.encoder.placement}, {cores()} cores, {options.videos} videos, {options.runs} runs")
     with tempfile.TemporaryDirectory() as folder:
-        files = copies(options.folder, options.videos, Path(folder))
+        videos = shortened(options.folder, Path(folder)) if options.short else options.folder
+        files = copies(videos, options.videos, Path(folder))
         sampling = SamplingConfig(frames=options.frames, sampling=options.sampling, draft=options.draft)
         config = ClassifyConfig(sampling=sampling, decoding=DecodingConfig(), store=StoreConfig(cache=False))
-        decode = BareDecode(cores(), options.frames)
+        decode = BareDecode(cores(), options.frames, keyframes=options.sampling == "keyframe")
         spent = Timings()
         with DecodePool(config.sampling, config.decoding) as pool:
             pipeline_s(engine, files[: 2 * pool.workers], config, pool, Timings())  # wait for all processes to start
@@ -59,7 +62,8 @@ def main() -> None:
         ratio = ours / min(bare, encode)
         print(f"bare decode  {bare:8.1f} videos/s")
         print(f"bare encode  {encode:8.1f} videos/s")
-        print(f"bike         {ours:8.1f} videos/s   {ratio:.2f} of the lower limit; target: at least {TARGET}")
+        target = FAST_TARGET if options.short or options.sampling == "keyframe" else TARGET
+        print(f"bike         {ours:8.1f} videos/s   {ratio:.2f} of the lower limit; target: at least {target}")
         if engine.encoder.placement.device.type == "cpu":
             both = shared_ceiling(bare, encode)
             print(f"both bare    {both:8.1f} videos/s   on the same cores; bike reaches {ours / both:.2f} of that")
@@ -83,11 +87,21 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--videos", type=int, default=140, help="videos, copied as needed (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=8, help="frames per video (default: %(default)s)")
     parser.add_argument("--sampling", choices=["uniform", "keyframe"], default="uniform", help="as in bike classify")
+    parser.add_argument("--short", action="store_true", help=f"use the first {SHORT_S} s of videos, at 320x240")
     parser.add_argument("--draft", action="store_true", help="as in bike classify")
     parser.add_argument("--runs", type=int, default=3, help="(default: %(default)s)")
     parser.add_argument("--peers", action="store_true", help="also measure an open_clip loop and X-CLIP")
     parser.add_argument("--peer-videos", type=int, default=42, help="videos for the peers (default: %(default)s)")
     return parser.parse_args()
+
+
+def shortened(videos: Path | None, into: Path) -> Path:
+    """Write a short, small version of each video; return their folder."""
+    folder = into / "short"
+    folder.mkdir()
+    for i, video in enumerate(find_videos(videos, into)):
+        write_scaled(folder / f"{i}.mp4", video, width=WIDTH, height=HEIGHT, seconds=SHORT_S)
+    return folder
 
 
 def pipeline_s(
