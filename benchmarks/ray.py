@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.classify import SHORT_S, shortened
 from benchmarks.material import add_folder_argument, add_model_argument, copies, copies_of, find_videos
 from benchmarks.processes import descendants
 from benchmarks.spot import Row
@@ -58,11 +59,13 @@ def main() -> None:
     add_model_argument(parser)
     parser.add_argument("--videos", type=int, default=240, help="number of videos (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="of each kind (default: %(default)s)")
+    parser.add_argument("--short", action="store_true", help=f"use the first {SHORT_S} s of videos, at 320x240")
     parser.add_argument("--gpus", type=int, default=1, help="GPUs to compare with one (default: %(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        videos = copies(options.folder, options.videos, folder, different=True)
+        given = shortened(options.folder, folder) if options.short else options.folder
+        videos = copies(given, options.videos, folder, different=True)
         pairs = [(timed(videos, options.model), timed(videos, options.model, ray=True)) for _ in range(options.runs)]
         for pair in pairs:
             for name, run in zip(("without Ray", "with Ray"), pair, strict=True):
