@@ -178,19 +178,19 @@ class _Confusion:
 
 def _confusion(system: SystemResult) -> _Confusion:
     labels = tuple(of_class.label for of_class in system.per_class)
-    counts = np.asarray(system.confusion)
-    totals = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    assert system.confusion is not None
     if len(labels) <= MATRIX_CLASSES:
+        counts = system.confusion.matrix(len(labels))
+        totals = np.maximum(counts.sum(axis=1, keepdims=True), 1)
         shades = np.ceil(SHADES * counts / totals).astype(int).tolist()
         kinds = [["correct" if i == j else "wrong" for j in range(len(labels))] for i in range(len(labels))]
         rows = (zip(*row, strict=True) for row in zip(counts.tolist(), kinds, shades, strict=True))
         return _Confusion(labels, tuple(tuple((n, f"{kind}{shade}") for n, kind, shade in row) for row in rows))
-    wrong = counts.copy()
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS_SHOWN].tolist()
-    places = (divmod(place, len(labels)) for place in order)
-    pairs = ((labels[i], labels[j], int(wrong[i, j]), float(wrong[i, j] / totals[i, 0])) for i, j in places)
-    return _Confusion(labels, pairs=tuple(pair for pair in pairs if pair[2]))
+    found = system.confusion
+    wrong = [pair for pair in zip(found.truth, found.guess, found.videos, strict=True) if pair[0] != pair[1]]
+    most = sorted(wrong, key=lambda pair: (-pair[2], *pair))[:CONFUSIONS_SHOWN]
+    of_class = np.bincount(found.truth, weights=found.videos).tolist()
+    return _Confusion(labels, pairs=tuple((labels[i], labels[j], n, n / of_class[i]) for i, j, n in most))
 
 
 @dataclass(frozen=True)

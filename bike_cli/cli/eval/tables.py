@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
 
-import numpy as np
 from rich import box
 from rich.box import Box
 from rich.console import Console, Group, JustifyMethod
@@ -66,12 +65,13 @@ def write_confusion(report: EvaluationReport, file: Path) -> None:
     if file.suffix.lower() == ".png":
         from bike_cli.cli.plots.files import write_matrix
 
-        write_matrix(np.asarray(system.confusion), labels, system=system.name, file=file)
+        write_matrix(system.confusion.matrix(len(labels)), labels, system=system.name, file=file)
         return
     with open_output(file) as stream:
         rows = csv.writer(stream, lineterminator="\n")
         rows.writerow(["is, taken for", *labels])
-        rows.writerows([label, *row] for label, row in zip(labels, system.confusion, strict=True))
+        counts = system.confusion.matrix(len(labels))
+        rows.writerows([label, *row.tolist()] for label, row in zip(labels, counts, strict=True))
 
 
 def write_reliability(report: EvaluationReport, file: Path) -> None:

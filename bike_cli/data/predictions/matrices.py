@@ -1,4 +1,4 @@
-"""The scores and cosines of a file of predictions as matrices of videos and labels."""
+"""The scores and cosines of a file of predictions by videos and labels."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bike_cli.data.predictions.named_logits import NamedLogits
 
 if TYPE_CHECKING:
     from bike_cli.data.predictions.predictions import Predictions
@@ -21,17 +23,43 @@ VIDEOS_AT_ONCE = 4096
 
 def logits_of(
     predictions: Predictions, rows: Sequence[int], columns: NDArray[np.int64], *, classes: int
-) -> NDArray[np.float64]:
-    """Return the log of the probabilities of some videos, [V, C]; see `MatchedPredictions`."""
+) -> NDArray[np.float64] | NamedLogits:
+    """Return the log of the probabilities of some videos; see `MatchedPredictions`."""
+    counts = np.diff(predictions.starts)[list(rows)]
+    if int(counts.min()) < classes and predictions.score_kind != "sigmoid":
+        return _named_logits(predictions, rows, columns, counts, classes=classes)
     logits, is_sigmoid = np.full((len(rows), classes), -np.inf), predictions.score_kind == "sigmoid"
     for at, rank, labelled in _blocks(predictions, rows):
         scores = predictions.scores[labelled]
-        logs = np.log(scores, out=LEAST - 1.0 - rank, where=scores > 0)
+        logs = _logs(scores, rank)
         if is_sigmoid:
             logs -= np.log1p(-np.minimum(scores, MOST))
         logits[at, columns[predictions.places[labelled]]] = logs
     # Log-odds differ from the logits of the softmax by the bias alone, which cancels.
     return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True) if is_sigmoid else logits
+
+
+def _named_logits(
+    predictions: Predictions,
+    rows: Sequence[int],
+    columns: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    *,
+    classes: int,
+) -> NamedLogits:
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    places, values = np.empty(starts[-1], dtype=np.int32), np.empty(starts[-1])
+    end = 0
+    for _, rank, labelled in _blocks(predictions, rows):
+        start, end = end, end + len(labelled)
+        places[start:end] = columns[predictions.places[labelled]]
+        values[start:end] = _logs(predictions.scores[labelled], rank)
+    return NamedLogits(starts, places, values, classes)
+
+
+def _logs(scores: NDArray[np.float64], rank: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the logarithms of scores, [N]; those of scores of 0 descend with their ranks, [N]."""
+    return np.log(scores, out=LEAST - 1.0 - rank, where=scores > 0)
 
 
 def cosines_of(
@@ -42,6 +70,8 @@ def cosines_of(
     Args:
         ranks: whether the cosines are to rank labels; then also None if labels are not in the order of their cosines.
     """
+    if int(np.diff(predictions.starts)[list(rows)].min()) < classes:
+        return None
     cosines = np.full((len(rows), classes), np.nan)
     for at, rank, labelled in _blocks(predictions, rows):
         given = predictions.cosines[labelled]

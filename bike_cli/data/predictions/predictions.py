@@ -20,6 +20,7 @@ from bike_cli.data.labelled.candidates import finder
 from bike_cli.data.labelled.eval_sets import EvalSet
 from bike_cli.data.predictions.files import DataFile, Origin
 from bike_cli.data.predictions.matrices import best_cosines_of, cosines_of, logits_of, rejected_of, right_of
+from bike_cli.data.predictions.named_logits import NamedLogits
 from bike_cli.data.predictions.records import SURE, Answer, failure_in, read_answers, share_in
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Sample
@@ -80,8 +81,8 @@ class MatchedPredictions:
     """Predictions next to the true labels, for the videos that both sides have.
 
     Args:
-        logits: float64 [V, C], log of the probabilities; -inf for labels that a prediction does not name. A named label
-            with score 0 has a very low finite value, in the order of the labels; its exponential is 0.
+        logits: log of the probabilities, float64 [V, C]; of the named labels alone if a prediction lacks some. A named
+            label with score 0 has a very low finite value, in the order of the labels; its exponential is 0.
         named: int64 [V], how many labels each prediction names.
         truth: its V samples are the videos with a prediction, in the order of the rows.
         failures: of labelled videos.
@@ -93,7 +94,7 @@ class MatchedPredictions:
         right: float64 [V], the probability that the best label is right; None if a prediction does not say.
     """
 
-    logits: NDArray[np.float64]
+    logits: NDArray[np.float64] | NamedLogits
     named: NDArray[np.int64]
     truth: EvalSet
     failures: tuple[Failure, ...]

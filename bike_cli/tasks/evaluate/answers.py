@@ -31,18 +31,18 @@ class Answers:
 
     def __init__(self, table: ScoreTable) -> None:
         self.table = table
-        self.labelled = table.present.any(axis=1)  # bool [V]
+        self.labelled = table.is_labelled  # bool [V]
         if not self.labelled.any():
             raise UsageError("truth: no video has one of the labels; check that predictions and labels belong together")
         self.known = np.flatnonzero(self.labelled)  # int64 [n]
         self.names_all = table.fewest == len(table.labels)
         self.names_top = table.fewest >= min(TOP, len(table.labels))
-        best = table.ranked(TOP)[self.known]
-        hits = np.take_along_axis(table.present[self.known], np.maximum(best, 0), axis=1) & (best >= 0)
-        self.guesses = best[:, 0]  # int64 [n]
+        best = table.ranked(TOP)
+        hits = table.has(best)[self.known]
+        self.guesses = best[self.known, 0]  # int64 [n]
         self.hits: NDArray[np.bool_] = hits[:, 0]  # [n]
         self.hits5: NDArray[np.bool_] = np.asarray(hits.any(axis=1))  # [n]
-        self.confidence = table.probabilities.max(axis=1)  # float64 [V]
+        self.confidence = table.confidence  # float64 [V]
 
     @cached_property
     def truth(self) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from typing import Any
 
@@ -42,11 +42,18 @@ def write_report(report: Any) -> str:  # noqa: ANN401
     return json.dumps(document, ensure_ascii=False, allow_nan=False)
 
 
-def read_report(kind: Any, text: str, *, latest: int) -> Any:  # noqa: ANN401
+def read_report(
+    kind: Any,  # noqa: ANN401
+    text: str,
+    *,
+    latest: int,
+    update: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+) -> Any:  # noqa: ANN401
     """Return the report of a kind that `write_report` wrote.
 
     Args:
         latest: the newest version of the JSON that can be read.
+        update: returns a report of any version as the newest one has it; it may raise ValueError.
     Raises:
         ValueError: not such a report, or one of a newer version.
     """
@@ -59,6 +66,7 @@ def read_report(kind: Any, text: str, *, latest: int) -> Any:  # noqa: ANN401
     version = document.get("version", 1)
     if version not in range(1, latest + 1):
         raise ValueError(f"version is {shorten(repr(version), SHOWN)}, and this bike reads up to {latest}")
+    document = document if update is None else update(document)
     return decode(kind, {**document, "manifest": document, "version": version}, "")
 
 

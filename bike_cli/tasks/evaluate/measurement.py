@@ -7,13 +7,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bike_cli.config import EvalConfig
 from bike_cli.tasks.evaluate.answers import Answers, Resamples
 from bike_cli.tasks.evaluate.metric_table import MetricDefinition, Values, metrics_of
-from bike_cli.tasks.evaluate.metrics import average_precision, confusion, divided
-from bike_cli.tasks.evaluate.report import ClassMetrics, Comparison, Metric, ReliabilityBin, SystemResult
+from bike_cli.tasks.evaluate.metrics import average_precision, divided
+from bike_cli.tasks.evaluate.report import (
+    ClassMetrics,
+    Comparison,
+    Confusion,
+    Metric,
+    ReliabilityBin,
+    SystemResult,
+)
 from bike_cli.tasks.evaluate.score_table import ScoreTable, aligned
 from bike_cli.tasks.evaluate.statistics.bootstrap import BLOCK, each_once, resamples_of
 from bike_cli.tasks.evaluate.statistics.intervals import (
@@ -44,9 +50,8 @@ def measure(table: ScoreTable, name: str = "", *, seed: int = 0, resamples: int 
     """
     answers = Answers(table)
     metrics = measure_some(answers, metrics_of(answers), seed=seed, resamples=resamples)
-    counts = None if table.multi_label else confusion(answers.truth, answers.guesses, len(table.labels))
-    rows = None if counts is None else tuple(tuple(row) for row in counts.tolist())
-    return SystemResult(name, metrics, _class_metrics(answers, counts), rows, reliability=_reliability(answers))
+    confusion = None if table.multi_label else Confusion.of_videos(answers.truth, answers.guesses)
+    return SystemResult(name, metrics, _class_metrics(answers), confusion, reliability=_reliability(answers))
 
 
 def measure_some(
@@ -145,7 +150,7 @@ def _resampled(
     answers: Answers, metrics: Sequence[MetricDefinition], *, seed: int, resamples: int
 ) -> dict[str, Values]:
     """Return the values of metrics in resamples."""
-    blocks = max(FEWEST_BLOCKS, MOST_LOOKUPS // (answers.table.logits.size * BLOCK))
+    blocks = max(FEWEST_BLOCKS, MOST_LOOKUPS // (len(answers.table.videos) * len(answers.table.labels) * BLOCK))
     parts: dict[str, list[Values]] = {metric.key: [np.empty(0)] for metric in metrics}
     for i, counts in enumerate(resamples_of(len(answers.table.videos), seed=seed, resamples=resamples)):
         drawn = Resamples(answers, counts)
@@ -155,15 +160,16 @@ def _resampled(
     return {key: np.concatenate(some) for key, some in parts.items()}
 
 
-def _class_metrics(answers: Answers, counts: NDArray[np.int64] | None) -> tuple[ClassMetrics, ...]:
-    labels, videos = answers.table.labels, answers.table.present.sum(axis=0)
+def _class_metrics(answers: Answers) -> tuple[ClassMetrics, ...]:
+    labels, videos = answers.table.labels, answers.table.sizes
     recalls = precisions = f1 = averages = np.full(len(labels), np.nan)
     if answers.names_all:
         averages = np.array([average_precision(ranked) for ranked in answers.rankings])
-    if counts is not None:
-        correct, guessed = np.diag(counts).astype(np.float64), counts.sum(axis=0)
+    if not answers.table.multi_label:
+        correct = np.bincount(answers.truth[answers.hits], minlength=len(labels))
+        guessed = np.bincount(answers.guesses, minlength=len(labels))
         recalls, precisions = divided(correct, videos), divided(correct, guessed)
-        f1 = divided(np.where(videos > 0, 2 * correct, np.nan), videos + guessed)
+        f1 = divided(np.where(videos > 0, 2.0 * correct, np.nan), videos + guessed)
     columns = zip(recalls.tolist(), precisions.tolist(), f1.tolist(), averages.tolist(), strict=True)
     rows = ([None if math.isnan(value) else value for value in row] for row in columns)
     return tuple(

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from bike_cli.tasks.evaluate.answers import Answers, Resamples
-from bike_cli.tasks.evaluate.metrics import TOP, confusion, divided
+from bike_cli.tasks.evaluate.metrics import TOP, divided
 from bike_cli.tasks.evaluate.report import Metric
 from bike_cli.tasks.evaluate.statistics.bootstrap import each_once
 from bike_cli.tasks.evaluate.statistics.intervals import calibration_interval, loss_interval, mean_proportion_interval
@@ -65,8 +65,8 @@ def _mean_over_classes(shares: NDArray[np.float64]) -> Values:
 
 
 def _mean_class_interval(answers: Answers) -> Metric:
-    counts = confusion(answers.truth, answers.guesses, len(answers.table.labels))
-    return mean_proportion_interval(np.diag(counts), counts.sum(axis=1))
+    correct = np.bincount(answers.truth[answers.hits], minlength=len(answers.table.labels))
+    return mean_proportion_interval(correct, answers.table.sizes)
 
 
 def _calibration_interval(of: Callable[[Answers], Sequence[Confidences]]) -> Callable[[Answers], Metric]:

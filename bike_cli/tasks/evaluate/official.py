@@ -113,7 +113,7 @@ def official_zeroshot_half(
         rows = np.flatnonzero(table.present[:, candidates].any(axis=1))
         probabilities = official_zeroshot_probabilities(frames[rows], classes[candidates])
         with np.errstate(divide="ignore"):  # a probability that underflowed becomes -inf
-            tables.append(replace(half, logits=np.log(probabilities)))
+            tables.append(replace(half, given=np.log(probabilities)))
     return tables
 
 

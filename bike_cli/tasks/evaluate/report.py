@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bike_cli.tasks.evaluate.json_values import Estimate, read_report, write_report
 
-VERSION = 3  # of the JSON; bike 0.1 wrote no `version`, and other intervals and p-values up to 2
+# Of the JSON. bike 0.1 wrote no `version`; up to 2, intervals and p-values were others; up to 3, a confusion matrix had
+# a cell for each pair of classes.
+VERSION = 4
 
 Value = str | int | float | bool | None | tuple[str, ...]  # of an argument or a setting
 
@@ -46,6 +52,47 @@ class ClassMetrics:
     precision: float | None
     f1: float | None
     average_precision: float | None = field(metadata={"key": "ap"})
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How many videos of a class were classified as another, or as the same: the pairs of classes that have videos.
+
+    Args:
+        truth: for each pair, the place of the true class in `per_class`, from 0.
+        guess: for each pair, the place of the class that the videos were classified as.
+        videos: for each pair, the number of videos.
+    """
+
+    truth: tuple[int, ...]
+    guess: tuple[int, ...]
+    videos: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.truth) == len(self.guess) == len(self.videos):
+            lengths = f"{len(self.truth)}, {len(self.guess)} and {len(self.videos)}"
+            raise ValueError(f"confusion: truth, guess and videos have {lengths} entries; expected one per pair each")
+
+    @classmethod
+    def of_videos(cls, truth: NDArray[np.int64], guesses: NDArray[np.int64]) -> Confusion:
+        """Return the pairs of videos, of their classes and of their answers, [V] each: sorted by both."""
+        if not len(truth):
+            return cls((), (), ())
+        classes = int(max(truth.max(), guesses.max())) + 1
+        cells, videos = np.unique(truth * classes + guesses, return_counts=True)
+        return cls(tuple((cells // classes).tolist()), tuple((cells % classes).tolist()), tuple(videos.tolist()))
+
+    @classmethod
+    def of_matrix(cls, counts: NDArray[np.int64]) -> Confusion:
+        """Return the pairs of a confusion matrix, [C, C], that are not 0."""
+        truth, guess = np.nonzero(counts)
+        return cls(*(tuple(part.tolist()) for part in (truth, guess, counts[truth, guess])))
+
+    def matrix(self, classes: int) -> NDArray[np.int64]:
+        """Return the whole matrix, [C, C], with a row per true class."""
+        counts = np.zeros((classes, classes), dtype=np.int64)
+        counts[list(self.truth), list(self.guess)] = self.videos
+        return counts
 
 
 @dataclass(frozen=True)
@@ -123,8 +170,8 @@ class SystemResult:
         name: name of the system.
         metrics: metrics by key (`top1`, `mean_class`, …), the most important first.
         per_class: metrics of each class, in the order of the labels.
-        confusion: number of videos of each class (row) that were classified as each class (column), in the order of
-            `per_class`; None if videos may have several labels.
+        confusion: number of videos for each pair of a class and the class that they were classified as; None if videos
+            may have several labels.
         official: metrics as the official code would print them; None without `--official`.
         provenance: what its answers depend on; None for saved predictions.
         reliability: how often answers of a confidence are correct, as bins of confidence: `scores` of videos that have
@@ -135,15 +182,17 @@ class SystemResult:
     name: str
     metrics: Mapping[str, Metric]
     per_class: tuple[ClassMetrics, ...]
-    confusion: tuple[tuple[int, ...], ...] | None = None
+    confusion: Confusion | None = None
     official: Mapping[str, Estimate] | None = None
     provenance: Provenance | None = field(default=None, metadata={"key": "made_of"})
     reliability: Mapping[str, tuple[ReliabilityBin, ...]] | None = None
 
     def __post_init__(self) -> None:
-        classes = len(self.per_class)
-        if self.confusion is not None and [len(row) for row in self.confusion] != [classes] * classes:
-            raise ValueError(f"{self.name}: confusion is not square; expected a row and a column per class ({classes})")
+        if self.confusion is None:
+            return
+        places = (*self.confusion.truth, *self.confusion.guess)
+        if places and not 0 <= min(places) <= max(places) < len(self.per_class):
+            raise ValueError(f"{self.name}: confusion names places of classes outside 0..{len(self.per_class) - 1}")
 
 
 @dataclass(frozen=True)
@@ -302,4 +351,25 @@ class EvaluationReport:
         Raises:
             ValueError: not such a report, or one of a newer version.
         """
-        return read_report(cls, text, latest=VERSION)  # type: ignore[no-any-return]
+        return read_report(cls, text, latest=VERSION, update=_with_pairs)  # type: ignore[no-any-return]
+
+
+def _with_pairs(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a report with the pairs of confusion matrices, which were written whole up to version 3."""
+    systems = document.get("systems")
+    if not isinstance(systems, list):
+        return document
+    return {**document, "systems": [_pairs_of_system(system) for system in systems]}
+
+
+def _pairs_of_system(system: Any) -> Any:  # noqa: ANN401
+    if not isinstance(system, dict) or not isinstance(system.get("confusion"), list):
+        return system
+    rows, per_class = system["confusion"], system.get("per_class")
+    classes = len(per_class) if isinstance(per_class, list) else len(rows)
+    if [len(row) if isinstance(row, list) else -1 for row in rows] != [classes] * classes:
+        name = system.get("name")
+        raise ValueError(f"{name}: confusion is not square; expected a row and a column per class ({classes})")
+    cells = [(i, j, count) for i, row in enumerate(rows) for j, count in enumerate(row) if count != 0]
+    columns = [list(column) for column in zip(*cells, strict=True)] or [[], [], []]
+    return {**system, "confusion": dict(zip(("truth", "guess", "videos"), columns, strict=True))}

@@ -9,9 +9,11 @@ from typing import Any
 
 from bike_cli.errors import shorten
 from bike_cli.tasks.detection.report import DetectionReport
-from bike_cli.tasks.evaluate.report import VERSION, EvaluationReport
+from bike_cli.tasks.evaluate.report import EvaluationReport
 
-# What older versions of the report computed differently: for `fewshot`, deviations over draws were divided by n.
+# What versions of the report before this one computed differently: deviations over draws, for `fewshot`, were divided
+# by n.
+SAME_SINCE = 3
 RECOMPUTED, DEVIATIONS = {"low", "high", "p"}, {"top1_std", "top5_std"}
 TOLERANCE = 1e-6  # another machine may differ in the last digits
 SHOWN = 60  # characters of a value in a message
@@ -37,7 +39,7 @@ def differing_metrics(before: AnyReport, now: AnyReport) -> list[str]:
     then, today = json.loads(before.to_json()), json.loads(now.to_json())
     if isinstance(before, EvaluationReport) and isinstance(now, EvaluationReport):
         dropped = _metrics(now) - _metrics(before)
-        if before.version < VERSION:
+        if before.version < SAME_SINCE:
             # Each version leaves out some metrics, depending on the numbers of videos and classes.
             dropped |= (
                 RECOMPUTED
@@ -45,8 +47,22 @@ def differing_metrics(before: AnyReport, now: AnyReport) -> list[str]:
                 | (DEVIATIONS if before.protocol == "fewshot" else set())
             )
         then, today = _without(then, dropped), _without(today, dropped)
+    then, today = _with_cells(then), _with_cells(today)
     compared = [name for name in ("systems", "splits", "comparisons") if name in then]
     return [text for name in compared for text in _differing(then[name], today.get(name), name)]
+
+
+def _with_cells(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a JSON report with confusions as numbers of videos by pair of classes, such as `run as walk`."""
+    systems = []
+    for system in document.get("systems", []):
+        found = system.get("confusion")
+        if found is not None:
+            labels = [of_class["label"] for of_class in system["per_class"]]
+            pairs = zip(found["truth"], found["guess"], found["videos"], strict=True)
+            system = {**system, "confusion": {f"{labels[i]} as {labels[j]}": n for i, j, n in pairs}}
+        systems.append(system)
+    return {**document, "systems": systems}
 
 
 def _metrics(report: EvaluationReport) -> set[str]:
@@ -64,7 +80,10 @@ def _without(value: Any, dropped: Set[str]) -> Any:  # noqa: ANN401
 
 
 def _differing(before: Any, now: Any, where: str) -> Iterator[str]:  # noqa: ANN401
-    if isinstance(before, dict) and isinstance(now, dict):
+    if isinstance(before, dict) and isinstance(now, dict) and where.endswith(".confusion"):
+        for pair in {**before, **now}:
+            yield from _differing(before.get(pair, 0), now.get(pair, 0), f"{where}.{pair}")
+    elif isinstance(before, dict) and isinstance(now, dict):
         for key in before:
             yield from _differing(before[key], now.get(key), f"{where}.{key}")
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):

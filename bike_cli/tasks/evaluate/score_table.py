@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bike_cli.data.labelled.eval_sets import NONE
 from bike_cli.data.predictions.matrices import LEAST
+from bike_cli.data.predictions.named_logits import NamedLogits
 from bike_cli.errors import UsageError
 from bike_cli.records import Sample
 from bike_cli.shapes import check_shape
@@ -28,11 +29,12 @@ class ScoreTable:
 
     labels: tuple[str, ...]  # C distinct labels
     videos: tuple[str, ...] = field(repr=False)  # names of V videos, as given
-    # float64 [V, C], the input of the softmax over labels; -inf where a prediction lacks a label.
-    logits: NDArray[np.float64]
+    # float64 [V, C], the input of the softmax over labels; -inf where a prediction lacks a label. `NamedLogits` hold
+    # only the labels that predictions name, so that memory grows with these and not with V * C.
+    given: NDArray[np.float64] | NamedLogits
     # int64 [V], index of the true label, or -1 for none of the labels; with several labels per video, bool [V, C].
     truth: NDArray[np.int64] | NDArray[np.bool_]
-    # int64 [V], for saved predictions: how many labels each of them has. Their `logits` are log-probabilities among all
+    # int64 [V], for saved predictions: how many labels each of them has. Their logits are log-probabilities among all
     # labels. None: the logits of a model, which scores all labels.
     named: NDArray[np.int64] | None = field(default=None, repr=False)
     # float64 [V, C], of saved predictions; None: the file has none, or its scores are not of cosines alone.
@@ -56,7 +58,7 @@ class ScoreTable:
 
     def _check_shapes(self) -> None:
         shape = (len(self.videos), len(self.labels))
-        check_shape("ScoreTable.logits", self.logits.shape, *shape)
+        check_shape("ScoreTable.given", self.given.shape, *shape)
         if self.cosines is not None:
             check_shape("ScoreTable.cosines", self.cosines.shape, *shape)
         if self.best_cosines is not None:
@@ -68,13 +70,17 @@ class ScoreTable:
         check_shape("ScoreTable.truth", self.truth.shape, *(shape if self.multi_label else shape[:1]))
         if len(set(self.labels)) < len(self.labels):
             raise ValueError("ScoreTable.labels has a label twice")
-        if self.named is not None and not np.array_equal(self.named, (self.logits > -np.inf).sum(axis=1)):
+        if self.named is None and isinstance(self.given, NamedLogits):
+            raise ValueError("ScoreTable.named is None; expected how many labels each prediction has")
+        if self.named is not None and not np.array_equal(self.named, _sizes(self.given)):
             raise ValueError("ScoreTable.named must be the number of logits that are not -inf")
         if not self.multi_label and not ((self.truth >= NONE) & (self.truth < len(self.labels))).all():
             raise ValueError(f"ScoreTable.truth must be within -1..{len(self.labels) - 1}")
 
     def _check_scores(self) -> None:
-        best = self.logits.max(axis=1, initial=-np.inf)  # NaN where any is
+        given = self.given
+        # NaN where any is
+        best = given.best() if isinstance(given, NamedLogits) else given.max(axis=1, initial=-np.inf)
         if np.isfinite(best).all():
             return
         i = int(np.argmin(np.isfinite(best)))
@@ -92,6 +98,11 @@ class ScoreTable:
         return self.truth.dtype == np.bool_
 
     @cached_property
+    def logits(self) -> NDArray[np.float64]:
+        """The logits of all labels, [V, C], of any kind of `given`."""
+        return self.given.matrix() if isinstance(self.given, NamedLogits) else self.given
+
+    @cached_property
     def probabilities(self) -> NDArray[np.float64]:
         """The softmax of each video's logits over the labels, [V, C], at the scale of the calibration if there is one.
 
@@ -107,6 +118,13 @@ class ScoreTable:
         least = np.where(is_named, scores, np.inf).min(axis=1)
         rest = np.minimum(np.maximum(1 - scores.sum(axis=1), 0) / others, least)
         return np.where(is_named, scores, rest[:, None])
+
+    @cached_property
+    def confidence(self) -> NDArray[np.float64]:
+        """The probability of the best label, [V]."""
+        if not isinstance(self.given, NamedLogits):
+            return np.asarray(self.probabilities.max(axis=1))
+        return np.exp(self.given.best())  # a label that a prediction lacks never gets more
 
     @property
     def label_scores(self) -> NDArray[np.float64]:
@@ -133,9 +151,27 @@ class ScoreTable:
             return np.asarray(self.truth, dtype=np.bool_)
         return np.asarray(self.truth[:, None] == np.arange(len(self.labels)))
 
+    @cached_property
+    def is_labelled(self) -> NDArray[np.bool_]:
+        """Whether each video has a label, [V]."""
+        return np.asarray(self.truth.any(axis=1) if self.multi_label else self.truth >= 0)
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """The number of videos of each label, [C]."""
+        if self.multi_label:
+            return np.asarray(self.truth.sum(axis=0), dtype=np.int64)
+        return np.bincount(self.truth[self.truth >= 0], minlength=len(self.labels))
+
+    def has(self, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return whether each video has some labels, [V, k], False for -1: [V, k]."""
+        if not self.multi_label:
+            return np.asarray((labels == self.truth[:, None]) & (labels >= 0))
+        return np.asarray(np.take_along_axis(self.present, np.maximum(labels, 0), axis=1) & (labels >= 0))
+
     def ranked(self, k: int) -> NDArray[np.int64]:
         """Return the indices of each video's k best labels, -1 where a prediction has fewer: [V, at most k]."""
-        return best_places(self.logits, k)
+        return self.given.ranked(k) if isinstance(self.given, NamedLogits) else best_places(self.given, k)
 
     def restricted(self, classes: Sequence[int] | NDArray[np.int64]) -> ScoreTable:
         """Return the table of some classes, in the given order, and of their videos; the softmax is over these classes.
@@ -196,15 +232,21 @@ class ScoreTable:
         """Return the table of some videos, in the given order."""
         rows = np.asarray(rows, dtype=np.int64)
         videos = tuple(self.videos[i] for i in rows)
-        names = ("logits", "truth", "named", "cosines", "best_cosines", "rejected", "right")
+        names = ("truth", "named", "cosines", "best_cosines", "rejected", "right")
         arrays = {name: values for name in names if (values := getattr(self, name)) is not None}
-        return replace(self, videos=videos, **{name: values[rows] for name, values in arrays.items()})
+        given = self.given.of_videos(rows) if isinstance(self.given, NamedLogits) else self.given[rows]
+        return replace(self, videos=videos, given=given, **{name: values[rows] for name, values in arrays.items()})
+
+
+def _sizes(given: NDArray[np.float64] | NamedLogits) -> NDArray[np.int64]:
+    """Return how many labels have a logit, [V]."""
+    return given.sizes if isinstance(given, NamedLogits) else (given > -np.inf).sum(axis=1)
 
 
 def score_samples(
     labels: tuple[str, ...],
     samples: Sequence[Sample],
-    logits: NDArray[np.float64],
+    logits: NDArray[np.float64] | NamedLogits,
     *,
     multi_label: bool = False,
     named: NDArray[np.int64] | None = None,
@@ -213,7 +255,7 @@ def score_samples(
     rejected: NDArray[np.bool_] | None = None,
     right: NDArray[np.float64] | None = None,
 ) -> ScoreTable:
-    """Return the table of the scores of samples, float64 [V, C]; see `ScoreTable`."""
+    """Return the table of the logits of samples, [V, C]; see `ScoreTable`."""
     names = tuple(sample.source.id for sample in samples)
     if not multi_label:
         truth = np.array([sample.label for sample in samples], dtype=np.int64)
@@ -242,7 +284,7 @@ def aligned(first: ScoreTable, second: ScoreTable) -> tuple[ScoreTable, ScoreTab
             raise UsageError(f"{a.videos[0]}: the tables have no video in common; compare systems on the same videos")
         a, b = (table.of_videos([place[v] for v in common]) for table, place in zip((a, b), places, strict=True))
         left_out = len(first.videos) + len(second.videos) - 2 * len(common)
-    same = (a.present == b.present).all(axis=1)
+    same = (a.present == b.present).all(axis=1) if a.multi_label else a.truth == b.truth
     if not same.all():
         i = int(np.argmin(same))
         labels = " in one table and ".join(_shown(table, i) for table in (a, b))
@@ -268,7 +310,9 @@ def _with_labels_of(first: ScoreTable, second: ScoreTable) -> ScoreTable:
         renumbered = np.append(np.argsort(order), NONE)  # the last entry is for -1
         truth = renumbered[second.truth.astype(np.int64)]
     cosines = None if second.cosines is None else second.cosines[:, order]
-    return replace(second, labels=first.labels, logits=second.logits[:, order], truth=truth, cosines=cosines)
+    given = second.given
+    given = given.of_labels(order) if isinstance(given, NamedLogits) else given[:, order]
+    return replace(second, labels=first.labels, given=given, truth=truth, cosines=cosines)
 
 
 def _place_of(table: ScoreTable) -> dict[str, int]:
@@ -280,5 +324,7 @@ def _place_of(table: ScoreTable) -> dict[str, int]:
 
 
 def _shown(table: ScoreTable, i: int) -> str:
-    labels = [repr(table.labels[c]) for c in np.flatnonzero(table.present[i])]
+    row = table.truth[i]
+    places = np.flatnonzero(row).tolist() if table.multi_label else [int(row)] if row >= 0 else []
+    labels = [repr(table.labels[c]) for c in places]
     return ", ".join(labels) or "none of the labels"

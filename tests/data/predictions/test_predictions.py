@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
 
 from bike_cli.cli.classify.writers import Format, make_writer
 from bike_cli.data.labelled.eval_sets import EvalSet as Truth
 from bike_cli.data.predictions.files import DataFile, format_of
+from bike_cli.data.predictions.named_logits import NamedLogits
 from bike_cli.data.predictions.predictions import MatchedPredictions, Predictions, match, read_predictions
 from bike_cli.errors import UsageError
 from bike_cli.records import Failure, FrameTimes, Prediction, Ranked, Sample, Source
@@ -470,14 +472,20 @@ def joined(lines: Sequence[str], known: Truth) -> MatchedPredictions:
     return match(read_predictions("x.jsonl"), known)
 
 
+def matrix(found: MatchedPredictions) -> NDArray[np.float64]:
+    return found.logits.matrix() if isinstance(found.logits, NamedLogits) else found.logits
+
+
 def test_scores_become_logits_of_the_labels_of_the_truth() -> None:
     lines = [line("b", ("run", 0.5, 0), ("jump", 0.25, 0)), line("a", ("tai chi", 1.0, 0), ("run", 0.125, 0))]
 
     found = joined(lines, truth(("a", 2), ("b", 0)))
 
-    assert found.logits.dtype == np.float64
+    assert isinstance(found.logits, NamedLogits)
+    assert found.logits.values.dtype == np.float64
+    assert found.logits.sizes.tolist() == [2, 2]
     assert_array_equal(
-        found.logits,
+        matrix(found),
         np.log([[0, 0.125, 1.0], [0.25, 0.5, 0]], where=[[0, 1, 1], [1, 1, 0]], out=np.full((2, 3), -np.inf)),
     )
     assert [s.source.id for s in found.truth.samples] == ["a", "b"]
@@ -489,7 +497,7 @@ def test_a_score_of_zero_is_below_all_and_above_what_is_not_named() -> None:
         line("b", ("run", 1e-300, 0), ("jump", 0, 0), ("tai chi", 0, 0)),
     ]
 
-    logits = joined(lines, truth(("a", 0), ("b", 0))).logits
+    logits = matrix(joined(lines, truth(("a", 0), ("b", 0))))
 
     assert logits[0].argsort().tolist() == [0, 1, 2]
     assert logits[1].argsort().tolist() == [2, 0, 1]
@@ -500,7 +508,7 @@ def test_a_score_of_zero_is_below_all_and_above_what_is_not_named() -> None:
 def test_labels_are_found_however_they_are_spelled(caplog: pytest.LogCaptureFixture) -> None:
     found = joined([line("a", ("TaiChi", 0.5, 0), ("RUN", 0.25, 0), ("jump ", 0.25, 0))], truth(("a", 0)))
 
-    assert np.exp(found.logits).tolist() == [[0.25, 0.25, 0.5]]
+    assert np.exp(matrix(found)).tolist() == [[0.25, 0.25, 0.5]]
     assert caplog.messages == []
 
 
@@ -547,7 +555,7 @@ def test_a_label_that_is_a_number_is_no_id() -> None:
     by_id = Truth(("one", "1"), ("0", "1"), (Sample(Source.at("a"), 0),))
 
     found = joined([line("a", ("1", 0.5, 0), ("one", 0.5, 0))], by_id)
-    assert np.isfinite(found.logits).all()
+    assert np.isfinite(matrix(found)).all()
     with pytest.raises(UsageError, match=r"^x.jsonl:1: label '0' is not one of the 2 labels"):
         joined([line("a", ("0", 0.5, 0))], by_id)
 
@@ -594,7 +602,7 @@ def test_the_same_file_may_be_spelled_otherwise(
     found = joined(lines, truth((id_, 1), ("far/a.mp4", 0)))
 
     assert [s.source.id for s in found.truth.samples] == [id_]
-    assert found.logits[0].argmax() == 1
+    assert matrix(found)[0].argmax() == 1
     assert found.only_labelled == ("far/a.mp4",)
     assert caplog.messages == []
 
@@ -629,5 +637,5 @@ def test_many_videos_are_joined_in_blocks() -> None:
 
     found = joined(lines, truth(*((name, 0) for name in reversed(names))))
 
-    assert_array_equal(found.logits[:, 0], np.log(np.arange(9001, 0, -1) / 9002))
-    assert np.isneginf(found.logits[:, 1:]).all()
+    assert_array_equal(matrix(found)[:, 0], np.log(np.arange(9001, 0, -1) / 9002))
+    assert np.isneginf(matrix(found)[:, 1:]).all()

@@ -281,7 +281,8 @@ def test_the_confusion_matrix_counts_the_labelled_videos() -> None:
 
     assert counts is not None
     pairs = [(truth, best(scores, 1)[0]) for scores, _, truth in rows]
-    assert [list(row) for row in counts] == [[pairs.count((truth, guess)) for guess in range(8)] for truth in range(8)]
+    assert counts.matrix(8).tolist() == [[pairs.count((truth, guess)) for guess in range(8)] for truth in range(8)]
+    assert sorted(zip(counts.truth, counts.guess, strict=True)) == sorted(set(pairs))
 
 
 def test_several_labels_have_average_precision_but_no_confusion() -> None:

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bike_cli.tasks.evaluate.json_values import Estimate
@@ -11,6 +12,7 @@ from bike_cli.tasks.evaluate.report import (
     VERSION,
     ClassMetrics,
     Comparison,
+    Confusion,
     EvalData,
     EvaluationReport,
     FailedVideo,
@@ -23,6 +25,7 @@ from bike_cli.tasks.evaluate.reproduction import differing_metrics
 
 OLD = {name: Path(__file__).parent / "reports" / f"{name}_0_1.json" for name in ("predictions", "halves")}
 
+CONFUSION = Confusion((0, 0), (0, 1), (1, 1))  # of two videos that run, one taken for one that sits
 LATER = {"differing", "p_adjusted", "significant"}  # fields of comparisons since 0.1
 
 
@@ -31,7 +34,7 @@ def a_report() -> EvaluationReport:
     manifest = Manifest("tiny", "f1", "cpu", "float32", {"data": ("a.csv",), "merge": False}, {"frames": 8}, {}, 3)
     data = EvalData(("a.csv",), "ab", "cd", 2, 2, (FailedVideo("b.mp4", "damaged", "b.mp4: stops"),), ("sit",))
     classes = (ClassMetrics("run", 2, 0.5, 1.0, 2 / 3, 0.75), ClassMetrics("sit", 0, None, None, None, None))
-    system = SystemResult("a", {"top1": Metric(0.5, 0.25, 0.75)}, classes, ((1, 1), (0, 0)), {"top1": Estimate(0.5)})
+    system = SystemResult("a", {"top1": Metric(0.5, 0.25, 0.75)}, classes, CONFUSION, {"top1": Estimate(0.5)})
     splits = (
         SplitResult("a", "half 0", 1, 2, {"top1": Estimate(0.5)}, {"top1": Estimate(0.25)}),
         SplitResult("a", "mean ± std", None, None, {"top1": Estimate(0.5, 0.125)}, {"top1": Estimate(0.25, 0.0)}),
@@ -52,7 +55,7 @@ def test_a_report_comes_back_from_json() -> None:
 def test_the_json_has_a_version_and_the_keys_of_0_1() -> None:
     new, old = json.loads(a_report().to_json()), json.loads(OLD["predictions"].read_text())
 
-    assert new.pop("version") == VERSION == 3
+    assert new.pop("version") == VERSION == 4
     assert new.keys() == old.keys() | {"decided_by"}
     assert new["data"].keys() == old["data"].keys()
     assert new["systems"][0].keys() == old["systems"][0].keys() | {"reliability"}
@@ -74,6 +77,10 @@ def test_a_file_of_0_1_is_read_whole(name: str) -> None:
     assert [(parts.pop("source"), parts.pop("descriptions")) for parts in made] == [(None, None)] * len(made)
     assert [system.pop("reliability") for system in again["systems"]] == [None] * len(again["systems"])
     splits = old.pop("splits"), again.pop("splits")
+    for before, now in zip(old["systems"], again["systems"], strict=True):
+        pairs = now.pop("confusion")
+        cells = [(i, j, n) for i, row in enumerate(before.pop("confusion")) for j, n in enumerate(row) if n]
+        assert [*zip(pairs["truth"], pairs["guess"], pairs["videos"], strict=True)] == cells
     assert again == old
     assert splits[1] == [{"official": None, "unseen": [], **split} for split in splits[0]]  # which 0.1 leaves out
 
@@ -98,8 +105,8 @@ def test_values_of_a_file_of_0_1() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 4}, "version is 4, and this bike reads up to 3"),
-        ({"version": "2"}, "version is '2', and this bike reads up to 3"),
+        ({"version": 5}, "version is 5, and this bike reads up to 4"),
+        ({"version": "2"}, "version is '2', and this bike reads up to 4"),
         ({"protocol": None}, "protocol is None, expected a string"),
         ({"seed": 1.5}, "seed is 1.5, expected a whole number"),
         ({"seed": True}, "seed is True, expected a whole number"),
@@ -129,15 +136,51 @@ def test_unknown_keys_are_ignored() -> None:
     )
 
 
+def test_a_confusion_has_the_pairs_that_have_videos() -> None:
+    counts = np.array([[3, 0, 2], [0, 0, 0], [1, 0, 0]])
+    truth, guesses = np.array([0, 2, 0, 0, 0, 0]), np.array([2, 0, 0, 2, 0, 0])
+
+    found = Confusion.of_videos(truth, guesses)
+
+    assert found == Confusion.of_matrix(counts) == Confusion((0, 0, 2), (0, 2, 0), (3, 2, 1))
+    assert found.matrix(3).tolist() == counts.tolist()
+    assert Confusion.of_videos(truth[:0], guesses[:0]).matrix(2).tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("confusion", "message"),
+    [
+        ({"truth": [0], "guess": [2], "videos": [1]}, r"a: confusion names places of classes outside 0\.\.1"),
+        ({"truth": [-1], "guess": [0], "videos": [1]}, r"a: confusion names places of classes outside 0\.\.1"),
+        ({"truth": [0], "guess": [0, 1], "videos": [1]}, "confusion: truth, guess and videos have 1, 2 and 1 entries"),
+        ([[1, 1], [0]], "a: confusion is not square; expected a row and a column per class \\(2\\)"),
+        ([[1, 1], 3], "a: confusion is not square"),
+        ([[1, "x"], [0, 0]], r"systems\[0\].confusion.videos\[1\] is 'x', expected a whole number"),
+    ],
+)
+def test_a_confusion_of_other_classes_is_refused(confusion: object, message: str) -> None:
+    document = json.loads(a_report().to_json())
+    document["systems"][0]["confusion"] = confusion
+
+    with pytest.raises(ValueError, match=message):
+        EvaluationReport.from_json(json.dumps(document))
+
+
 def test_differing_metrics_name_their_places() -> None:
     before = a_report()
-    system = replace(before.systems[0], metrics={"top1": Metric(0.5, 0.25, 0.85)}, confusion=((2, 0), (0, 0)))
+    system = replace(
+        before.systems[0], metrics={"top1": Metric(0.5, 0.25, 0.85)}, confusion=Confusion((0,), (0,), (2,))
+    )
 
     assert differing_metrics(before, before) == []
     assert differing_metrics(before, replace(before, systems=(system,))) == [
         "systems[0].metrics.top1.high: 0.75 before, 0.85 now",
-        "systems[0].confusion[0][0]: 1 before, 2 now",
-        "systems[0].confusion[0][1]: 1 before, 0 now",
+        "systems[0].confusion.run as run: 1 before, 2 now",
+        "systems[0].confusion.run as sit: 1 before, 0 now",
+    ]
+    assert differing_metrics(replace(before, systems=(system,)), before)[1:] == [
+        "systems[0].confusion.run as run: 2 before, 1 now",
+        "systems[0].confusion.run as sit: 0 before, 1 now",
     ]
     assert differing_metrics(before, replace(before, comparisons=()))[0].startswith("comparisons: [{")
     assert differing_metrics(before, replace(before, protocol="standard", systems_left_out=())) == []
