@@ -127,7 +127,8 @@ def _table(info: StoreInfo) -> Table:
     table.add_column("Size", justify="right", no_wrap=True)
     table.add_column("Last used", no_wrap=True)
     for recipe in info.recipes:
-        table.add_row(plain(recipe.recipe), f"{recipe.videos:,}", decimal(recipe.bytes), _time(recipe.last_used)[:10])
+        videos = f"{recipe.videos:,}" if recipe.videos else "–"
+        table.add_row(plain(recipe.recipe), videos, decimal(recipe.bytes), _time(recipe.last_used)[:10])
     return table
 
 

@@ -119,6 +119,17 @@ class Engine:
         return f"{self.encoder.identity} {how}{digest_of_weights(head)}"
 
     @cached_property
+    def text_identity(self) -> str:
+        """A hash of all that the features of texts depend on: the text tower, tokenizer, precision and device type."""
+        self.encoder.text_tower.check_present()
+        placement, tokenizer = self.encoder.placement, self.encoder.tokenizer
+        texts = tokenizer.fingerprint if isinstance(tokenizer, FileTokenizer) else type(tokenizer).__name__
+        how = repr((described(self.clip_config), placement.dtype, placement.device.type, texts, tokenizer.context))
+        weights = self.encoder.text_tower.weights
+        activations = sorted(name for name in _class_names(self.encoder.model) if name.endswith("GELU"))
+        return f"{hashlib.sha256(f'{how} {activations}'.encode()).hexdigest()} {digest_of_weights(weights)}"
+
+    @cached_property
     def fingerprint(self) -> str:
         """A hash of all that scores depend on: the weights, what is computed with them, and how images are prepared.
 

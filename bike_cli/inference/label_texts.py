@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from bike_cli.config import Descriptions, DescriptionUse, Spot
+from bike_cli.config import Descriptions, DescriptionUse, Spot, StoreConfig
 from bike_cli.data.labels import fill, read_templates
 from bike_cli.data.lines import key
 from bike_cli.engine.engine import Engine
 from bike_cli.engine.scoring import unit
+from bike_cli.engine.towers.tokens import Truncated
 from bike_cli.errors import UsageError, shorten
+from bike_cli.inference.text_features import encode_prompts
 from bike_cli.records import Prompt, TextFeatures
 from bike_cli.wording import count
 
@@ -32,6 +34,7 @@ def encode_labels(
     descriptions: Descriptions | None = None,
     use: DescriptionUse = "add",
     warns: bool = True,
+    store: StoreConfig | None = None,
 ) -> TextFeatures:
     """Return the features of labels inside a template, or inside all templates of a set.
 
@@ -44,15 +47,16 @@ def encode_labels(
         use: `only` leaves the templates of labels with descriptions out, and `off` the descriptions. `add` leaves out
             the templates of a label without a word that the model knows, as they would be the same for all of these.
         warns: whether texts that are cut are warned about.
+        store: where the features of many texts are kept; None: nowhere.
     Raises:
         UsageError: descriptions with `spot` all, which is defined for templates alone.
     """
     start_s = time.perf_counter()
     name = template or engine.recipe.template
-    text = _encode_in_templates(engine, labels, read_templates(name), spot, warns=warns)
+    text = _encode_in_templates(engine, labels, read_templates(name), spot, warns=warns, store=store)
     described = {} if use == "off" else {label: texts for label, texts in (descriptions or {}).items() if texts}
     if described:
-        text = _with_descriptions(engine, text, described, spot, alone=use == "only", warns=warns)
+        text = _with_descriptions(engine, text, described, spot, alone=use == "only", warns=warns, store=store)
     seconds = time.perf_counter() - start_s
     logger.info(
         "%s: encoded with template %s, spotting by %s, in %.2f s", count(len(labels), "label"), name, spot, seconds
@@ -75,12 +79,20 @@ def check_no_descriptions(descriptions: Descriptions, use: DescriptionUse, fact:
 
 
 def _encode_in_templates(
-    engine: Engine, labels: Sequence[str], templates: Sequence[str], spot: Spot, *, warns: bool
+    engine: Engine,
+    labels: Sequence[str],
+    templates: Sequence[str],
+    spot: Spot,
+    *,
+    warns: bool,
+    store: StoreConfig | None,
 ) -> TextFeatures:
     filled = [[fill(pattern, label) for label in labels] for pattern in templates]
+    read = [encode_prompts(engine, prompts, positions=spot, store=store) for prompts in filled]
     if warns:
-        _warn_of_cuts(engine, [f"label {_shown(label)}" for label in labels], max(filled, key=lambda p: len(p[0].text)))
-    parts = [engine.encode_texts(prompts, positions=spot) for prompts in filled]
+        longest = max(range(len(filled)), key=lambda i: len(filled[i][0].text))
+        _warn_of_cuts(engine, read[longest].cut, lambda i: f"label {_shown(labels[i])}")
+    parts = [texts.features for texts in read]
     if len(parts) == 1:
         return TextFeatures(tuple(labels), parts[0].classes, parts[0].tokens, parts[0].token_mask)
     classes = torch.stack([unit(part.classes) for part in parts]).mean(dim=0)
@@ -91,7 +103,14 @@ def _encode_in_templates(
 
 
 def _with_descriptions(
-    engine: Engine, text: TextFeatures, descriptions: Descriptions, spot: Spot, *, alone: bool, warns: bool
+    engine: Engine,
+    text: TextFeatures,
+    descriptions: Descriptions,
+    spot: Spot,
+    *,
+    alone: bool,
+    warns: bool,
+    store: StoreConfig | None,
 ) -> TextFeatures:
     """Return the features of labels, averaged with those of their descriptions."""
     if spot == "all":
@@ -104,9 +123,10 @@ def _with_descriptions(
     owners = [(i, place) for i, label in enumerate(labels) for place in range(len(descriptions.get(label, ())))]
     given = [descriptions[labels[i]][place] for i, place in owners]
     prompts = [Prompt.plain(description) for description in given]
+    texts = encode_prompts(engine, prompts, positions=spot, store=store)
     if warns:
-        _warn_of_cuts(engine, [f"a description of {_shown(labels[i])}" for i, _ in owners], prompts)
-    read = engine.encode_texts(prompts, positions=spot)
+        _warn_of_cuts(engine, texts.cut, lambda i: f"a description of {_shown(labels[owners[i][0]])}")
+    read = texts.features
     rows = torch.tensor([i for i, _ in owners], device=device)
     counts = torch.bincount(rows, minlength=len(labels))
     left_out = counts > 0
@@ -141,11 +161,11 @@ def _shown(label: str) -> str:
     return f"'{shorten(label, SHOWN)}'"
 
 
-def _warn_of_cuts(engine: Engine, subjects: Sequence[str], prompts: Sequence[Prompt]) -> None:
-    for cut in engine.encoder.truncated(prompts):
+def _warn_of_cuts(engine: Engine, cuts: Sequence[Truncated], subject: Callable[[int], str]) -> None:
+    for cut in cuts:
         logger.warning(
             "%s: is longer than the %s that %s reads; '%s' is cut off, shorten it",
-            subjects[cut.index],
+            subject(cut.index),
             count(engine.encoder.context, "token"),
             engine.name,
             shorten(cut.cut, SHOWN),
@@ -160,8 +180,10 @@ def unknown_labels(engine: Engine, labels: Sequence[str], descriptions: Descript
     trained = set() if engine.training is None else {key(label) for label in engine.training.labels}
     labels = [label for label in labels if key(label) not in trained]
     unknown = [labels[i] for i in engine.encoder.unknown(labels)]
-    texts = {label: (descriptions or {}).get(label, ()) for label in unknown}
-    return [label for label in unknown if len(engine.encoder.unknown(texts[label])) == len(texts[label])]
+    texts = [(label, text) for label in unknown for text in (descriptions or {}).get(label, ())]
+    of_no_word = set(engine.encoder.unknown([text for _, text in texts])) if texts else set()
+    described = {label for i, (label, _) in enumerate(texts) if i not in of_no_word}
+    return [label for label in unknown if label not in described]
 
 
 def warn_of_unknown(

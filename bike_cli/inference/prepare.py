@@ -84,7 +84,12 @@ def prepare(
     _warn_of_other_settings(engine, config, saved)
     spot, temperature = resolve_spotting(config.spotting, engine)
     text = encode_labels(
-        engine, labels, template=config.template, spot=spot, descriptions=descriptions, use=config.descriptions
+        *(engine, labels),
+        template=config.template,
+        spot=spot,
+        descriptions=descriptions,
+        use=config.descriptions,
+        store=config.store,
     )
     consequence = "scores of such labels mean nothing; choose another model"
     warn_of_unknown(engine, labels[from_videos:], consequence, descriptions)
@@ -250,6 +255,7 @@ def _branch(
                 spot="eot",
                 descriptions=descriptions,
                 use=config.descriptions,
+                store=config.store,
             )
         classes = text.classes
     return AttributeBranch(describer, lexicon, classes, weight, chosen.attribute_count)

@@ -88,6 +88,7 @@ def embed_labels(
         spot="eot",
         descriptions=descriptions,
         use=config.descriptions,
+        store=config.store,
     )
     vectors: NDArray[np.float32] = unit(texts.classes).float().cpu().numpy()
     return vectors

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bike_cli.records import FrameTimes, Source, VideoFeatures
 
 FLOAT32, FLOAT64, INT64 = np.dtype("<f4"), np.dtype("<f8"), np.dtype("<i8")
+OF_TEXTS = b"texts"  # after the hash in the recipe of a block of texts, which has their features in place of frames
 TEXT_ERRORS = "surrogatepass"  # texts may quote file names that are not UTF-8
 IN_CELLS = frozenset({"times_s", "positions", "duration_s", "warning"})  # fields of a timeline that have a cell
 

@@ -20,13 +20,14 @@ from pathlib import Path
 
 from bike_cli.config import StoreConfig
 from bike_cli.engine.store.file import DAMAGED, OutOfReachError, connect, damaged, store_file
-from bike_cli.engine.store.rows import COLUMNS, Row, StoredFeatures, checksum, pack, unpack
+from bike_cli.engine.store.rows import COLUMNS, OF_TEXTS, Row, StoredFeatures, checksum, pack, unpack
 from bike_cli.engine.store.upkeep import Pruned, StoreInfo, evict, survey
 from bike_cli.records import VideoFeatures
 from bike_cli.settings import settings_affecting
 
-__all__ = ["Lookup", "Pruned", "Store", "StoreInfo", "StoredFeatures", "open_store", "recipe_key"]
+__all__ = ["Lookup", "Pruned", "Store", "StoreInfo", "StoredFeatures", "open_store", "recipe_key", "text_recipe"]
 
+TEXT_VERSION = 1  # raise it when the same texts give other features, so that old ones are not found
 READER_VERSION = 2  # raise it when decoding or preprocessing give other pixels, so that old features are not found
 BATCH_ROWS, BATCH_BYTES, BATCH_S = 256, 16 * 2**20, 1.0
 DAMAGED_ROW = "has a damaged row, which is computed again"
@@ -304,3 +305,14 @@ def recipe_key(identity: str, config: object) -> bytes:
     """Return a hash of all that features depend on apart from the content: the model, the pixels, the reader code."""
     recipe = {"reader": READER_VERSION, "model": identity, **settings_affecting(config, "pixels")}
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).digest()
+
+
+def text_recipe(identity: str, positions: str) -> bytes:
+    """Return the recipe of the features of texts: a hash of all that these depend on, and a mark.
+
+    Args:
+        identity: of the text tower; see `Engine.text_identity`.
+        positions: whose features are kept.
+    """
+    recipe = {"texts": TEXT_VERSION, "model": identity, "positions": positions}
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).digest() + OF_TEXTS

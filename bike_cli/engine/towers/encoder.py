@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -20,7 +20,7 @@ from bike_cli.engine.towers.placement import Placement
 from bike_cli.engine.towers.speedups import answer_for_class_token
 from bike_cli.engine.towers.text_tower import ImageTextModel, TextTower, image_tower, width_of
 from bike_cli.engine.towers.tokenizers import FileTokenizer
-from bike_cli.engine.towers.tokens import Tokenizer, Tokens, Truncated, tokenise
+from bike_cli.engine.towers.tokens import Tokenizer, Tokens, Truncated, tokenise_all
 from bike_cli.engine.towers.transforms import ImageRecipe, Resizer, can_resize_together, normalise, views, views_on_cuda
 from bike_cli.errors import ModelError, UsageError
 from bike_cli.records import Prompt, TextFeatures
@@ -135,88 +135,90 @@ class Encoder:
         """
         return self.read_texts(texts, positions=positions)
 
+    @torch.no_grad()
+    def encode_prompts(self, prompts: Sequence[Prompt], *, positions: Spot) -> tuple[TextFeatures, list[Truncated]]:
+        """Return what `encode_texts` and `truncated` do; each text is tokenised once."""
+        read = tokenise_all(self.tokenizer, prompts)
+        return self._read(prompts, read, positions), _cuts(self.tokenizer, read)
+
     def read_texts(self, texts: Sequence[str | Prompt], *, positions: Spot) -> TextFeatures:
         """Return the same as `encode_texts`, with a gradient if the text tower is trained."""
+        prompts = _prompts(texts)
+        return self._read(prompts, tokenise_all(self.tokenizer, prompts), positions)
+
+    def _read(self, prompts: Sequence[Prompt], read: Sequence[Tokens], positions: Spot) -> TextFeatures:
         self.text_tower.check_present()
-        prompts = [Prompt.plain(text) if isinstance(text, str) else text for text in texts]
         if self.text_tower.has_token_features:
-            return self._read_tokens(prompts, positions)
+            return self._read_tokens(prompts, read, positions)
         if positions == "all":
             raise UsageError(
                 "spot all: needs a feature for every position of a text, and the text tower of this model has one for "
                 "the whole text only; give eot or words",
                 settings=("spot",),
             )
-        return self._read_whole(prompts, positions)
+        return self._read_whole(prompts, read, positions)
 
-    def _read_tokens(self, prompts: Sequence[Prompt], positions: Spot) -> TextFeatures:
-        read = [tokenise(self.tokenizer, prompt) for prompt in prompts]
+    def _read_tokens(self, prompts: Sequence[Prompt], read: Sequence[Tokens], positions: Spot) -> TextFeatures:
         kept = [_kept(tokens, positions, self.context) for tokens in read]
         length = max((len(k) for k in kept), default=1)
         device = self.placement.device
+        places = torch.arange(length)
+        starts, counts = torch.tensor([k.start for k in kept]).long(), torch.tensor([len(k) for k in kept]).long()
+        # With the end of text alone, the one position votes.
+        voting = [t.words if t.words[0] in k else k for t, k in zip(read, kept, strict=True)]
+        first, stop = torch.tensor([v.start for v in voting]).long(), torch.tensor([v.stop for v in voting]).long()
+        is_kept = places < counts[:, None]  # [C, L]
+        at = starts[:, None] + places
+        mask = is_kept & (at >= first[:, None]) & (at < stop[:, None])
+        most = self.batches.at_once * self.context
         classes = torch.zeros(len(read), self.dim, device=device)
         tokens = torch.zeros(len(read), length, self.dim, device=device)
         # A position sees only those before it, so the longest text of a batch is enough: for labels a seventh of the
         # work of 77 positions.
-        for batch in self._by_length([len(t.ids) for t in read]):
+        for batch in _batches_of([self.context if positions == "all" else len(t.ids) for t in read], most):
             longest = self.context if positions == "all" else max(len(read[i].ids) for i in batch)
             rows = [self.tokenizer.padded(read[i].ids, longest) for i in batch]
             with self.placement.autocast():
-                states = self.text_tower.token_features(self._batch(rows)).float()  # [b, l, D]
-            for row, i in enumerate(batch):
-                classes[i] = states[row, read[i].end]
-                tokens[i, : len(kept[i])] = states[row, kept[i].start : kept[i].stop]
-        mask = torch.tensor([_mask(t, k, length) for t, k in zip(read, kept, strict=True)], dtype=torch.bool)
-        return TextFeatures(tuple(p.text for p in prompts), classes, tokens, mask.reshape(-1, length).to(device))
+                states = self.text_tower.token_features(_token_ids(self, rows)).float()  # [b, l, D]
+            every = torch.arange(len(batch), device=device)
+            classes[batch] = states[every, torch.tensor([read[i].end for i in batch], device=device)]
+            chosen = states[every[:, None], at[batch].clamp(max=longest - 1).to(device)]  # [b, L, D]
+            tokens[batch] = chosen.where(is_kept[batch, :, None].to(device), 0.0)
+        return TextFeatures(tuple(p.text for p in prompts), classes, tokens, mask.to(device))
 
-    def _read_whole(self, prompts: Sequence[Prompt], positions: Spot) -> TextFeatures:
+    def _read_whole(self, prompts: Sequence[Prompt], read: Sequence[Tokens], positions: Spot) -> TextFeatures:
         texts = [prompt.text for prompt in prompts]
-        classes = self._text_features(texts)
+        classes = self._text_features(texts, {t: tokens.ids for t, tokens in zip(texts, read, strict=True)})
         if positions == "eot" or not texts:
             mask = torch.ones(len(texts), 1, dtype=torch.bool, device=self.placement.device)
             return TextFeatures(tuple(texts), classes, classes[:, None], mask)
         beginnings = [prompt.beginnings() for prompt in prompts]
-        features = self._text_features([text for group in beginnings for text in group])
+        different = dict.fromkeys(text for group in beginnings for text in group)
+        rows = {text: self.tokenizer.row(self.tokenizer.encode(text)).ids for text in different}
+        features = self._text_features([text for group in beginnings for text in group], rows)
         counts = [len(group) for group in beginnings]
         tokens = torch.nn.utils.rnn.pad_sequence(list(torch.split(features, counts)), batch_first=True)  # [C, L, D]
         mask = torch.tensor([[i < count for i in range(tokens.shape[1])] for count in counts])
         return TextFeatures(tuple(texts), classes, tokens, mask.to(self.placement.device))
 
-    def _text_features(self, texts: Sequence[str]) -> Tensor:
-        """Return the features [n, D] of whole texts; each is computed once."""
+    def _text_features(self, texts: Sequence[str], ids: Mapping[str, list[int]]) -> Tensor:
+        """Return the features [n, D] of whole texts, with the token ids of each; each is computed once."""
         different = list(dict.fromkeys(texts))
-        rows = [self.tokenizer.row(self.tokenizer.encode(text)).ids for text in different]
+        rows = [ids[text] for text in different]
         device = self.placement.device
         features = torch.zeros(len(different), self.dim, device=device)
-        for batch in self._by_length([len(row) for row in rows]):
-            reads_padding = self.text_tower.padding is None
+        reads_padding, most = self.text_tower.padding is None, self.batches.at_once * self.context
+        for batch in _batches_of([self.context if reads_padding else len(row) for row in rows], most):
             length = self.context if reads_padding else max(len(rows[i]) for i in batch)
             padded = [self.tokenizer.padded(rows[i], length) for i in batch]
             with self.placement.autocast():
-                features[batch] = self.text_tower.features(self._batch(padded)).float()
+                features[batch] = self.text_tower.features(_token_ids(self, padded)).float()
         places = {text: i for i, text in enumerate(different)}
         return features[[places[text] for text in texts]]
 
-    def _batch(self, rows: list[list[int]]) -> Tensor:
-        """Return token ids as a tensor [b, l] on the device."""
-        highest, known = max((token for row in rows for token in row), default=0), self.text_tower.vocabulary
-        if highest >= known:
-            name = _shown(self.model, self.tokenizer)
-            raise ModelError(f"{name}: knows {known:,} tokens, but its tokenizer gives number {highest:,}; {WAY_OUT}")
-        return torch.tensor(rows, device=self.placement.device)
-
-    def _by_length(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Yield the indices of texts in batches, the shortest texts first."""
-        shortest_first = sorted(range(len(lengths)), key=lengths.__getitem__)
-        at_once = self.batches.at_once
-        yield from (shortest_first[i : i + at_once] for i in range(0, len(lengths), at_once))
-
     def truncated(self, texts: Sequence[str | Prompt]) -> list[Truncated]:
         """Return the texts that are longer than the context, with the parts that are read and cut."""
-        prompts = [Prompt.plain(text) if isinstance(text, str) else text for text in texts]
-        read = [tokenise(self.tokenizer, prompt) for prompt in prompts]
-        show = self.tokenizer.decode
-        return [Truncated(i, show(t.kept).strip(), show(t.cut).strip()) for i, t in enumerate(read) if t.cut]
+        return _cuts(self.tokenizer, tokenise_all(self.tokenizer, _prompts(texts)))
 
     def unknown(self, texts: Sequence[str]) -> list[int]:
         """Return the indices of texts without a word that the model knows: its embedding of every token is zero.
@@ -359,13 +361,40 @@ def _compiled(encoder: Encoder) -> Encoder:
     return compiled
 
 
+def _token_ids(encoder: Encoder, rows: list[list[int]]) -> Tensor:
+    """Return token ids as a tensor [b, l] on the device."""
+    highest, known = max((token for row in rows for token in row), default=0), encoder.text_tower.vocabulary
+    if highest >= known:
+        name = _shown(encoder.model, encoder.tokenizer)
+        raise ModelError(f"{name}: knows {known:,} tokens, but its tokenizer gives number {highest:,}; {WAY_OUT}")
+    return torch.tensor(rows, device=encoder.placement.device)
+
+
+def _prompts(texts: Sequence[str | Prompt]) -> list[Prompt]:
+    return [Prompt.plain(text) if isinstance(text, str) else text for text in texts]
+
+
+def _cuts(tokenizer: Tokenizer, read: Sequence[Tokens]) -> list[Truncated]:
+    show = tokenizer.decode
+    return [Truncated(i, show(t.kept).strip(), show(t.cut).strip()) for i, t in enumerate(read) if t.cut]
+
+
+def _batches_of(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Yield the indices of texts in batches of at most so many positions, the shortest texts first.
+
+    So many short texts share a batch, which waits less for the threads of an operation.
+    """
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) + 1) * lengths[i] > most:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
 def _kept(tokens: Tokens, positions: Spot, context: int) -> range:
     if positions == "all":
         return range(context)
     return tokens.words if positions == "words" else range(tokens.end, tokens.end + 1)
-
-
-def _mask(tokens: Tokens, kept: range, length: int) -> list[bool]:
-    # With the end of text alone, the one position votes.
-    words = tokens.words if tokens.words[0] in kept else kept
-    return [i < len(kept) and kept[i] in words for i in range(length)]

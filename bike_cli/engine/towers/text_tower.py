@@ -157,6 +157,12 @@ class TextTower:
         parts = [getattr(self.modules, name, None) for name in _LARGE_PARTS]
         return sum(p.numel() for part in parts if part is not None for p in part.parameters())
 
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights that the features of texts depend on, by name."""
+        others = ("visual.", CAPTIONER, "logit_scale", "logit_bias")
+        return {name: weight for name, weight in self.model.state_dict().items() if not name.startswith(others)}
+
     def release(self) -> None:
         """Free the memory of the tower, which can be most of a multilingual model; it cannot read texts afterwards."""
         for name in _LARGE_PARTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Protocol
@@ -79,6 +80,18 @@ class Tokens:
         return self.ids.index(self.ids[-1])
 
 
+def tokenise_all(tokenizer: Tokenizer, prompts: Sequence[Prompt]) -> list[Tokens]:
+    """Return the tokens of each prompt; see `tokenise`. What they share around their labels is read once."""
+    around: dict[str, list[int]] = {}
+
+    def encode(text: str) -> list[int]:
+        if text not in around:
+            around[text] = tokenizer.encode(text)
+        return around[text]
+
+    return [_tokens(tokenizer, prompt, encode) for prompt in prompts]
+
+
 def tokenise(tokenizer: Tokenizer, prompt: Prompt) -> Tokens:
     """Return the tokens of `prompt`, cut to the context as the model's own tokenizer cuts sentences.
 
@@ -86,9 +99,13 @@ def tokenise(tokenizer: Tokenizer, prompt: Prompt) -> Tokens:
     it shares with the text after it. The tokenizer may merge across the label's edges; a token that straddles an edge
     counts as the label's.
     """
+    return _tokens(tokenizer, prompt, tokenizer.encode)
+
+
+def _tokens(tokenizer: Tokenizer, prompt: Prompt, encode_around: Callable[[str], list[int]]) -> Tokens:
     ids = tokenizer.encode(prompt.text)
-    before = _shared(ids, tokenizer.encode(prompt.text[: prompt.start]))
-    last = len(ids) - _shared(ids[::-1], tokenizer.encode(prompt.text[prompt.stop :])[::-1])
+    before = _shared(ids, encode_around(prompt.text[: prompt.start]))
+    last = len(ids) - _shared(ids[::-1], encode_around(prompt.text[prompt.stop :])[::-1])
     row = tokenizer.row(ids)
     words = range(row.first + before, row.first + min(last, row.kept))
     if not words or not prompt.text[prompt.start : prompt.stop].strip():
