@@ -9,7 +9,7 @@ Letters: N labelled videos, V videos, T frames (of all views together), C classe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -33,6 +33,7 @@ ROUNDING = 1e-6  # of unit vectors; a smaller distance counts as 0
 SLACK = 0.25  # nats of log-likelihood of the shots that trust in the text may cost
 GOOD = 0.9  # accuracy of the text on the shots from which a probe must be more accurate to replace it
 PROBE_STEPS = 100
+NUMBERS_AT_ONCE = 2**22  # of a block of videos: 16 MiB of fp32, which the next block uses again
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +86,14 @@ class Head:
 
     def logits(self, views: Views) -> Tensor:
         """Return [V, C]."""
-        logits = views.scores(self.weight) + self.bias
         if not len(self.keys):
-            return logits
-        near = torch.exp(-self.beta * (1 - _affinity(views, self.keys, self.key_classes)))  # [V, M]
-        return logits + self.alpha * torch.zeros_like(logits).index_add_(1, self.key_classes, near)
+            return torch.cat([views[rows].scores(self.weight) + self.bias for rows in _blocks(views)])
+        cache, parts = _Cache.of(self.keys, self.key_classes, len(self.weight)), []
+        for rows in _blocks(views, cache):
+            some = views[rows]
+            cached = cache.sums(cache.affinities(some), self.beta)
+            parts.append(some.scores(self.weight) + self.bias + self.alpha * cached)
+        return torch.cat(parts)
 
     def to(self, device: torch.device) -> Head:
         """Return the head on a device."""
@@ -166,22 +170,23 @@ def tip_adapter(shots: Views, classes: Tensor, text: Tensor, logit_scale: float)
     head = Head(weight, weight.new_zeros(len(weight)), keys, classes, TIP_ALPHA, TIP_BETA, chosen)
     if int(classes.bincount(minlength=len(text)).min()) < 2:
         return head
-    base = shots.scores(weight)
-    affinity = _affinity(shots, keys, classes).fill_diagonal_(-torch.inf)
     # The class of a shot that is left out has one key fewer than later; the factor makes up for it.
     counts = classes.bincount(minlength=len(text))
-    missing = torch.ones_like(base).scatter_(
-        1, classes[:, None], (counts / (counts - 1)).to(base.dtype)[classes][:, None]
-    )
-    best = (-torch.inf, TIP_ALPHA, TIP_BETA)
-    for beta in TIP_BETAS:
-        cached = torch.zeros_like(base).index_add_(1, classes, torch.exp(-beta * (1 - affinity)))
-        cached = cached * missing
-        for alpha in TIP_ALPHAS:
-            best = max(
-                best, (_likelihood(base + alpha * cached, classes), alpha, beta), key=lambda candidate: candidate[0]
-            )
-    return replace(head, alpha=best[1], beta=best[2], chosen={"alpha": best[1], "beta": best[2]})
+    more = (counts / (counts - 1)).to(weight.dtype)
+    likelihoods = {(alpha, beta): 0.0 for beta in TIP_BETAS for alpha in TIP_ALPHAS}
+    cache = _Cache.of(keys, classes, len(text))
+    for rows in _blocks(shots, cache):
+        some, own = shots[rows], classes[rows]
+        base, affinities = some.scores(weight), cache.affinities(some)
+        affinities.flatten(1)[torch.arange(len(some), device=own.device), cache.places[rows]] = -torch.inf
+        missing = torch.ones_like(base).scatter_(1, own[:, None], more[own][:, None])
+        alone = _likelihood(base, own)
+        for beta in TIP_BETAS:
+            cached = cache.sums(affinities, beta) * missing
+            for alpha in TIP_ALPHAS:
+                likelihoods[alpha, beta] += _likelihood(base + alpha * cached, own) if alpha else alone
+    alpha, beta = max(likelihoods, key=likelihoods.__getitem__)
+    return replace(head, alpha=alpha, beta=beta, chosen={"alpha": alpha, "beta": beta})
 
 
 def linear_probe(shots: Views, classes: Tensor, text: Tensor, logit_scale: float) -> Head:
@@ -245,9 +250,64 @@ def _linear(weight: Tensor) -> Head:
     return Head(weight, weight.new_zeros(len(weight)), none, torch.zeros(0, dtype=torch.int64, device=weight.device))
 
 
-def _affinity(views: Views, keys: Tensor, key_classes: Tensor) -> Tensor:
-    """Return z_c . key for keys [M, D] of classes c [M]: [V, M]."""
-    return (views.weights[:, key_classes].transpose(1, 2) * (views.frames @ keys.T)).sum(dim=1)
+@dataclass(frozen=True, eq=False)
+class _Cache:
+    """Keys by class. A class with more keys than most has several rows.
+
+    Args:
+        keys: [R, S, D]; zeros where a row has fewer.
+        filled: bool [R, S].
+        row_classes: int64 [R].
+        places: int64 [M], the place of each key among the R * S.
+        classes: C.
+    """
+
+    keys: Tensor
+    filled: Tensor
+    row_classes: Tensor
+    places: Tensor
+    classes: int
+
+    @classmethod
+    def of(cls, keys: Tensor, key_classes: Tensor, classes: int) -> _Cache:
+        """Return the keys [M, D] of classes [M]."""
+        counts = key_classes.bincount(minlength=classes)
+        width = -(-len(keys) // classes)
+        rows = (counts + width - 1) // width  # of each class
+        order = torch.argsort(key_classes, stable=True)
+        of_sorted = key_classes[order]
+        rank = torch.arange(len(keys), device=keys.device) - (counts.cumsum(0) - counts)[of_sorted]
+        places = torch.empty_like(order)
+        places[order] = ((rows.cumsum(0) - rows)[of_sorted] + rank // width) * width + rank % width
+        row_classes = torch.arange(classes, device=keys.device).repeat_interleave(rows)
+        padded = keys.new_zeros(len(row_classes) * width, keys.shape[1]).index_copy_(0, places, keys)
+        filled = torch.zeros(len(padded), dtype=torch.bool, device=keys.device).index_fill_(0, places, True)
+        shape = (len(row_classes), width)
+        return cls(padded.reshape(*shape, -1), filled.reshape(shape), row_classes, places, classes)
+
+    def affinities(self, views: Views) -> Tensor:
+        """Return z_c . key for the keys of each class c, -inf where there is none: [V, R, S]."""
+        affinities = self.keys.new_empty(len(views), *self.filled.shape)
+        step = max(1, NUMBERS_AT_ONCE // max(1, views.frames.shape[2] * len(views)))
+        for start in range(0, len(self.keys), step):
+            some = slice(start, start + step)
+            # The vector z_c of each class costs less than the product of each frame with each key.
+            vectors = (views.weights[:, self.row_classes[some]] @ views.frames).transpose(0, 1)  # [r, V, D]
+            affinities[:, some] = (vectors @ self.keys[some].transpose(1, 2)).transpose(0, 1)
+        return affinities.masked_fill_(~self.filled, -torch.inf)
+
+    def sums(self, affinities: Tensor, beta: float) -> Tensor:
+        """Return the sum over the keys of each class of exp(-beta (1 - affinity)): [V, C]."""
+        near = torch.mul(affinities, beta).sub_(beta).exp_().sum(dim=2)  # [V, R]
+        return near.new_zeros(len(near), self.classes).index_add_(1, self.row_classes, near)
+
+
+def _blocks(views: Views, cache: _Cache | None = None) -> Iterator[slice]:
+    """Yield the rows of some videos at a time, so that what is computed of them fits the memory."""
+    classes, frames = views.weights.shape[1:]
+    of_a_video = classes * frames if cache is None else max(classes * frames, cache.filled.numel())
+    step = max(1, NUMBERS_AT_ONCE // max(1, of_a_video))
+    yield from (slice(start, min(start + step, len(views))) for start in range(0, max(1, len(views)), step))
 
 
 def _likelihood(logits: Tensor, classes: Tensor) -> float:
