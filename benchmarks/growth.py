@@ -81,7 +81,7 @@ def slope(points: list[tuple[int, float]]) -> float:
     """Return the slope of log(seconds) over log(size)."""
     xs, ys = zip(*((math.log(size), math.log(max(seconds, 1e-6))) for size, seconds in points), strict=True)
     mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
-    over = sum((x - mean_x) ** 2 for x in xs)
+    over: float = sum((x - mean_x) ** 2 for x in xs)
     together: float = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
     return together / over
 

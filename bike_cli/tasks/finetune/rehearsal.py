@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from bike_cli.engine.engine import Engine
 from bike_cli.tasks.finetune.learner import Learner
@@ -17,6 +19,7 @@ from bike_cli.tasks.finetune.video_branch import MIB, PAPER_BATCH, VideoTraining
 logger = logging.getLogger(__name__)
 
 BATCH_WITHOUT_GPU = 32
+MOST_ACTIVATIONS = 2 * 2**30  # bytes of a part of a batch on a CPU
 MEMORY_SHARE = 0.9  # of a device's memory that a batch may take
 
 
@@ -89,6 +92,36 @@ def fitting_batch(learner: Learner, engine: Engine, frames: int, *, most: int) -
     fitting = int(group.gather(torch.tensor([max(2, size // 2)])).min()) * group.count
     logger.warning("batch_size auto: %d videos", min(fitting, most))
     return min(fitting, most)
+
+
+def fitting_parts(learner: Learner, engine: Engine, frames: int, *, videos: int) -> int:
+    """Return the fewest parts of a batch on a CPU that each have at most `MOST_ACTIVATIONS` bytes to back-propagate.
+
+    A CPU has no memory error that could halve a part: the system swaps, or ends the process. So the activations of one
+    video are measured.
+
+    Args:
+        frames: of a video.
+        videos: of a batch.
+    """
+    activations: dict[int, int] = {}  # bytes by address; the graph keeps them, so that addresses differ
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        activations[storage.data_ptr()] = storage.nbytes()
+        return tensor.detach()
+
+    side, branch = engine.encoder.recipe.side, learner.module
+    pixels = torch.zeros(1, frames, 3, side, side, dtype=torch.uint8, device=learner.device)
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        encoded = branch(pixels)
+    for weight in branch.parameters():
+        activations.pop(weight.untyped_storage().data_ptr(), None)
+    del encoded
+    of_a_video = max(1, sum(activations.values()))
+    parts = min(videos, math.ceil(videos / max(1, MOST_ACTIVATIONS // of_a_video)))
+    logger.info("batches of %d videos in %d parts: %.0f MB to back-propagate a video", videos, parts, of_a_video / 1e6)
+    return parts
 
 
 def _fits(learner: Learner, engine: Engine, frames: int, videos: int) -> bool:

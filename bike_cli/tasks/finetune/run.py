@@ -33,7 +33,7 @@ from bike_cli.tasks.finetune.keeping import BestModel, disk_space_needed, initia
 from bike_cli.tasks.finetune.learner import Learner
 from bike_cli.tasks.finetune.loading import Loader
 from bike_cli.tasks.finetune.plan import RunPlan, plan_run
-from bike_cli.tasks.finetune.rehearsal import Rehearsal, fitting_batch, rehearse
+from bike_cli.tasks.finetune.rehearsal import Rehearsal, fitting_batch, fitting_parts, rehearse
 from bike_cli.tasks.finetune.run_folder import RunFolder, RunReport
 from bike_cli.tasks.finetune.sharding import check_sharding, copy_trained_weights
 from bike_cli.tasks.finetune.snapshots import RunResults
@@ -341,4 +341,7 @@ def _video_training(plan: RunPlan, pool: DecodePool, group: ProcessGroup, report
     size = batches.batch_size
     if size == "auto":
         size = fitting_batch(learner, engine, config.sampling.frames, most=len(train))
+    is_alone_on_cpu = learner.device.type == "cpu" and group.count == 1
+    if batches.accumulate is None and is_alone_on_cpu and not config.engine.compile:  # a size more to compile
+        learner.parts = fitting_parts(learner, engine, config.sampling.frames, videos=min(size, len(train)))
     return VideoTraining(engine, learner, loader, train, config, batch_size=size, reported=reported)
