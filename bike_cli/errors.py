@@ -5,7 +5,7 @@ exit with 1.
 """
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import ClassVar, Literal
@@ -52,6 +52,16 @@ class BikeError(Exception):
     def __init__(self, message: str = "", *, settings: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.settings = tuple(settings)
+
+    def __reduce__(self) -> tuple[Callable[..., "BikeError"], tuple[object, ...]]:
+        # Exceptions are otherwise rebuilt by `__init__` with the message alone, which fails if it takes more.
+        return _rebuilt, (type(self), self.args, dict(self.__dict__))
+
+
+def _rebuilt(kind: type[BikeError], args: tuple[object, ...], attributes: Mapping[str, object]) -> BikeError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class UsageError(BikeError):
