@@ -17,7 +17,7 @@ from bike_cli.cli.flags import Flags, command
 from bike_cli.cli.session import Session
 from bike_cli.cli.terminal.console import can_animate, loading, notice, stderr
 from bike_cli.cli.terminal.stdout import is_pipe, reserve_stdout
-from bike_cli.cli.videos.cluster import ClusterVideosRequest, check_config, session_of, without_cache
+from bike_cli.cli.videos.cluster import ClusterVideosRequest, adapt_to_cluster, check_config, session_of
 from bike_cli.cli.videos.embeddings import Embedded, embedded_in, list_embeddings
 from bike_cli.cli.videos.existing import ExistingRecords
 from bike_cli.cli.videos.labels import check_quotes, labels_of
@@ -38,6 +38,7 @@ from bike_cli.config import ClassifyConfig, flag
 from bike_cli.config.fields import DATA, OUTPUT, TEXTS
 from bike_cli.data.predictions.objects import as_object
 from bike_cli.errors import ExitCode, UsageError
+from bike_cli.iterators import closed_at_end
 from bike_cli.records import Failure, Prediction, Source, VideoFeatures
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _configure(flags: Flags, request: ClassifyRequest) -> tuple[ClassifyConfig, 
     """Return the configuration, whose defaults may be those of embeddings, and the request with the classifier."""
     if request.from_embeddings is None:
         config, request = configure(ClassifyConfig, flags, request)
-        return without_cache(config, flags, request), request
+        return adapt_to_cluster(config, flags, request), request
     embedded = embedded_in(request.from_embeddings)
     config, request = configure(ClassifyConfig, flags, request, defaults=embedded.defaults(flags))
     embedded.check(config, request.classifier)
@@ -247,10 +248,11 @@ def _answers(
 
 def _checked(answers: Iterable[Prediction | Failure], existing: ExistingRecords) -> Iterator[Prediction | Failure]:
     """Yield the answers; raise UsageError before one that another version of the attribute model gives."""
-    for answer in answers:
-        if isinstance(answer, Prediction) and answer.model_digest is not None:
-            existing.check_digest(answer.model, answer.model_digest)
-        yield answer
+    with closed_at_end(answers):
+        for answer in answers:
+            if isinstance(answer, Prediction) and answer.model_digest is not None:
+                existing.check_digest(answer.model, answer.model_digest)
+            yield answer
 
 
 def _console_of_bar(stream: TextIO | None, writer: Writer, *, quiet: bool) -> Console | None:

@@ -25,7 +25,7 @@ from bike_cli.cli.flags import Flags, command, trained_defaults
 from bike_cli.cli.session import Session, session
 from bike_cli.cli.terminal.console import can_animate, loading, notice, plain, stderr
 from bike_cli.cli.terminal.output_file import open_output
-from bike_cli.cli.videos.cluster import ClusterRequest, session_of, without_cache
+from bike_cli.cli.videos.cluster import ClusterRequest, adapt_to_cluster, session_of
 from bike_cli.cli.videos.existing import ExistingRecords
 from bike_cli.cli.videos.parts import PartOutput
 from bike_cli.cli.videos.run import Progress, finish, naming_resume, opened_output, report_end, total_of, write_records
@@ -157,7 +157,7 @@ def embed(config: EmbedConfig, request: EmbedRequest) -> ExitCode:
 
 def _configure(flags: Flags, request: EmbedRequest) -> tuple[EmbedConfig, EmbedRequest]:
     config = resolve(EmbedConfig, flags=flags, file=request.config, defaults=trained_defaults(EmbedConfig))
-    return without_cache(config, flags, request), request
+    return adapt_to_cluster(config, flags, request), request
 
 
 embed_command = command(embed, configure=_configure)

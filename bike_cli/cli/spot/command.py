@@ -45,6 +45,7 @@ from bike_cli.cli.videos.sources import Sources, check_output, list_sources, nam
 from bike_cli.config import SpotConfig
 from bike_cli.data.remote.fetching import fetched
 from bike_cli.errors import ExitCode
+from bike_cli.iterators import closed_at_end
 from bike_cli.records import Failure, Source, Timeline
 
 if TYPE_CHECKING:
@@ -219,9 +220,18 @@ def _with_outputs(
     found: Iterator[Timeline | Failure], config: SpotConfig, request: SpotRequest, stack: ExitStack
 ) -> Iterator[Record]:
     """Yield the records, with the best segments and the clips that are requested; write the page at the end."""
-    if request.cut is None and request.report is None:
-        yield from (_best(record, config) for record in found)
-        return
+    with closed_at_end(found):
+        if request.cut is None and request.report is None:
+            for record in found:
+                yield _best(record, config)
+        else:
+            yield from _with_files(found, config, request, stack)
+
+
+def _with_files(
+    found: Iterator[Timeline | Failure], config: SpotConfig, request: SpotRequest, stack: ExitStack
+) -> Iterator[Record]:
+    """Yield the records, and write clips and the page."""
     from bike_cli.cli.spot.clips import Cutter
     from bike_cli.cli.spot.page import PICTURE_PX, PageBuilder
     from bike_cli.video.workers.media_worker import MediaWorker

@@ -8,7 +8,7 @@ from pathlib import Path
 from bike_cli.cli.flags import Flags
 from bike_cli.cli.spot.writers import Format, check_format_of_name, format_of
 from bike_cli.cli.terminal.targets import check_target, ending
-from bike_cli.cli.videos.cluster import ClusterVideosRequest, without_cache
+from bike_cli.cli.videos.cluster import ClusterVideosRequest, adapt_to_cluster
 from bike_cli.cli.videos.existing import ExistingRecords
 from bike_cli.cli.videos.request import configure
 from bike_cli.config import SpotConfig, flag
@@ -90,4 +90,4 @@ class SpotRequest(ClusterVideosRequest):
 def configure_spot(flags: Flags, request: SpotRequest) -> tuple[SpotConfig, SpotRequest]:
     """Return the configuration, whose defaults are those of a classifier or trained model, and the request with it."""
     config, request = configure(SpotConfig, flags, request, ignored=("attributes",))
-    return without_cache(config, flags, request), request
+    return adapt_to_cluster(config, flags, request), request

@@ -76,12 +76,21 @@ class ClusterVideosRequest(ClusterRequest, VideosRequest):
     """Which videos and labels, and which cluster."""
 
 
-def without_cache(config: AnyConfig, flags: Flags, request: ClusterRequest) -> AnyConfig:
+def adapt_to_cluster(config: AnyConfig, flags: Flags, request: ClusterRequest) -> AnyConfig:
     """Return the configuration with the cache off for a cluster, unless it is asked for.
 
     The machines of a cluster share no cache: SQLite does not work on network file systems.
+
+    Raises:
+        UsageError: Ray is not installed, flags that do not fit, or the number of a GPU.
     """
-    if request.cluster is None or is_given(type(config), "cache", flags=flags, file=request.config):
+    if request.cluster is None:
+        return config
+    device = config.engine.device
+    if device.startswith("cuda:"):
+        problem = "each process of --ray has a GPU of its own, which Ray chooses"
+        raise UsageError(f"device {device}: {problem}; use cuda", settings=("device",))
+    if is_given(type(config), "cache", flags=flags, file=request.config):
         return config
     return replace(config, store=replace(config.store, cache=False))
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from bike_cli.cli.terminal.console import display, duration, rate, safe
 from bike_cli.cli.terminal.progress_lines import ProgressLines
 from bike_cli.cli.terminal.tables import keep_ends
+from bike_cli.iterators import closed_at_end
 from bike_cli.records import Failure
 from bike_cli.wording import count
 
@@ -43,7 +44,7 @@ def show_progress(
     with display(console), Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=total if isinstance(total, int) else None, failed=0)
         failed = 0
-        with _counting(total, lambda number: bar.update(task, total=number)):
+        with closed_at_end(records), _counting(total, lambda number: bar.update(task, total=number)):
             for record in records:
                 failed += isinstance(record, Failure)
                 bar.update(task, advance=1, failed=failed)
@@ -64,7 +65,7 @@ def print_progress(
     """
     done = failed = 0
     lines = ProgressLines("video", wanted=True, total=total if isinstance(total, int) else None, note=note)
-    with lines, _counting(total, lambda number: setattr(lines, "total", number)):
+    with closed_at_end(records), lines, _counting(total, lambda number: setattr(lines, "total", number)):
         for record in records:
             done, failed = done + 1, failed + isinstance(record, Failure)
             lines.update(done, failed=failed)

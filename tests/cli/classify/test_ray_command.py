@@ -58,6 +58,11 @@ def _ray_never_starts(monkeypatch: pytest.MonkeyPatch) -> None:
         (("-m", "tiny", "-L", "red,blue", "--scores", "sigmoid"), 2, "--scores sigmoid"),
         (("-m", "tiny", "-L", "red,blue", "--ray-actors", "0"), 2, "--ray-actors 0: must be at least 1"),
         (("-m", "tiny", "-L", "red,blue", "--ray-cpus", "few"), 2, "--ray-cpus few: is not a number"),
+        (
+            ("-m", "tiny", "-L", "red,blue", "--device", "cuda:1"),
+            2,
+            "device cuda:1: each process of --ray has a GPU of its own",
+        ),
     ],
 )
 def test_mistakes_are_reported_before_ray_starts(
