@@ -12,7 +12,8 @@ from bike_cli.records import Failure
 from bike_cli.settings import changed
 from bike_cli.tasks.cluster.actor import ActorSetup, ModelActor
 from bike_cli.tasks.cluster.dispatch import AT_ONCE, Dispatcher, StartedActor
-from bike_cli.tasks.cluster.runtime import LOCAL, ClusterOptions, connected, layout_of, place_of
+from bike_cli.tasks.cluster.layout import layout_of, place_of
+from bike_cli.tasks.cluster.runtime import LOCAL, ClusterOptions, connected
 from bike_cli.tasks.cluster.sent_files import send_files
 from bike_cli.tasks.cluster.work import Answer, Config, Given, Work
 from bike_cli.versions import __version__
