@@ -12,7 +12,7 @@ from bike_cli.records import Failure
 from bike_cli.settings import changed
 from bike_cli.tasks.cluster.actor import ActorSetup, ModelActor
 from bike_cli.tasks.cluster.dispatch import AT_ONCE, Dispatcher, StartedActor
-from bike_cli.tasks.cluster.layout import layout_of, place_of
+from bike_cli.tasks.cluster.layout import layout_of, nodes_alive, place_of
 from bike_cli.tasks.cluster.runtime import LOCAL, ClusterOptions, connected
 from bike_cli.tasks.cluster.sent_files import send_files
 from bike_cli.tasks.cluster.work import Answer, Config, Given, Work
@@ -48,7 +48,7 @@ def run_on_cluster(
         import ray  # after the settings that it reads when it is imported
 
         batches = None if videos is None else math.ceil(videos / work.least_batch)
-        layout = layout_of(options, work.config.engine.device, batches=batches)
+        layout = layout_of(options, work.config.engine.device, nodes_alive(), batches=batches)
         device, precision = place_of(options, work.config.engine, layout)
         if begin is not None:
             begin(precision=precision)
