@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +20,9 @@ from bike_cli.errors import ModelError
 from bike_cli.locks import acquire_lock
 from bike_cli.settings import changed, flatten
 from bike_cli.tasks.cluster.work import Config
+
+UNFINISHED = ".unfinished-"  # begins the names of folders that are being written
+OLD_S = 24 * 3600.0  # no actor writes for so long
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class SentFiles:
         path: of the named file, from the folder that contains the files; empty for the folder itself.
         digest: stands for the names and contents.
         contents: references to the bytes of each file, by name.
+        sizes: of each file, by name, in bytes.
     """
 
     setting: str
@@ -36,6 +43,7 @@ class SentFiles:
     path: str
     digest: str
     contents: Mapping[str, object]
+    sizes: Mapping[str, int]
 
 
 def send_files(config: object) -> tuple[SentFiles, ...]:
@@ -63,13 +71,14 @@ def _sent(setting: str, prefix: str, name: str, files: Sequence[Path]) -> SentFi
     import numpy as np
     import ray
 
-    digest, contents = hashlib.blake2b(digest_size=16), {}
+    digest, contents, sizes = hashlib.blake2b(digest_size=16), {}, {}
     for file in files:
         content = np.fromfile(file, dtype=np.uint8)
         digest.update(f"{file.name}\0{len(content)}\0".encode(errors="surrogateescape"))
         digest.update(content.data)
         contents[file.name] = ray.put(content)  # an array: actors on a node share its memory
-    return SentFiles(setting, prefix, name, digest.hexdigest(), contents)
+        sizes[file.name] = len(content)
+    return SentFiles(setting, prefix, name, digest.hexdigest(), contents, sizes)
 
 
 def with_received_files(config: Config, sent: Sequence[SentFiles]) -> Config:
@@ -87,8 +96,6 @@ def with_received_files(config: Config, sent: Sequence[SentFiles]) -> Config:
 
 def _written(files: SentFiles) -> Path:
     """Return the folder with the files, which the first actor on a machine writes."""
-    import ray
-
     top = Path(tempfile.gettempdir(), f"bike-files-{os.getuid() if hasattr(os, 'getuid') else 'user'}")
     top.mkdir(mode=0o700, exist_ok=True)
     status = top.lstat()
@@ -99,14 +106,48 @@ def _written(files: SentFiles) -> Path:
     folder = top / files.digest
     lock = acquire_lock(top / f"{files.digest}.lock")
     try:
-        if not folder.is_dir():
-            with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=top) as name:
-                unfinished = Path(name, "files")
-                unfinished.mkdir()
-                for file, content in files.contents.items():
-                    ray.get(content).tofile(unfinished / file)
-                unfinished.rename(folder)
+        if not _is_whole(folder, files):
+            _remove_unfinished(top, files.digest if lock is not None else None)
+            _write(folder, files)
     finally:
         if lock is not None:
             lock.release()
     return folder
+
+
+def _is_whole(folder: Path, files: SentFiles) -> bool:
+    """Return whether a folder has all files; programs that clean up temporary folders remove single ones."""
+    try:
+        return {entry.name: entry.stat().st_size for entry in folder.iterdir()} == files.sizes
+    except OSError:
+        return False
+
+
+def _write(folder: Path, files: SentFiles) -> None:
+    """Write the files into a folder that has its name only when it is whole."""
+    import ray
+
+    with tempfile.TemporaryDirectory(prefix=f"{UNFINISHED}{files.digest}-", dir=folder.parent) as name:
+        unfinished = Path(name, "files")
+        unfinished.mkdir()
+        for file, content in files.contents.items():
+            ray.get(content).tofile(unfinished / file)
+        try:
+            unfinished.rename(folder)
+        except OSError:
+            if not _is_whole(folder, files):  # else, without locks, another actor has written it meanwhile
+                folder.rename(Path(name, "damaged"))
+                unfinished.rename(folder)
+
+
+def _remove_unfinished(top: Path, digest: str | None) -> None:
+    """Remove what killed actors have left.
+
+    Args:
+        digest: of the files whose lock this process holds, so that nobody else writes them; None: there are no locks.
+    """
+    for entry in top.glob(f"{UNFINISHED}*"):
+        with suppress(OSError):
+            is_left = digest is not None and entry.name.startswith(f"{UNFINISHED}{digest}-")
+            if is_left or time.time() - entry.stat().st_mtime > OLD_S:
+                shutil.rmtree(entry)

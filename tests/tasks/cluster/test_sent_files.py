@@ -1,5 +1,10 @@
 """Files of the driver on other machines."""
 
+import itertools
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -7,7 +12,8 @@ from small_models import write_tiny
 
 from bike_cli.config import AttributeConfig, ClassifyConfig, EmbedConfig, EngineConfig, SpotConfig
 from bike_cli.engine.engine import load
-from bike_cli.tasks.cluster.sent_files import send_files, with_received_files
+from bike_cli.tasks.cluster import sent_files
+from bike_cli.tasks.cluster.sent_files import SentFiles, send_files, with_received_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_cluster")]
 
@@ -44,6 +50,70 @@ def test_files_are_written_once_for_all_actors_of_a_machine(tmp_path: Path) -> N
 
     assert second == first
     assert (second / "config.json").stat().st_ino == written.st_ino
+
+
+@pytest.mark.parametrize("damage", ["removed", "cut", "added"])
+def test_a_damaged_copy_is_written_again(tmp_path: Path, damage: str) -> None:
+    config = ClassifyConfig(engine=EngineConfig(model=str(write_tiny(tmp_path / "model"))))
+    sent = send_files(config)
+    copy = Path(with_received_files(config, sent).engine.model)
+    whole = {file.name: file.read_bytes() for file in copy.iterdir()}
+    if damage == "removed":
+        (copy / "config.json").unlink()
+    elif damage == "cut":
+        (copy / "config.json").write_bytes(whole["config.json"][:-1])
+    else:
+        (copy / "other.json").touch()
+
+    again = Path(with_received_files(config, sent).engine.model)
+
+    assert again == copy
+    assert {file.name: file.read_bytes() for file in copy.iterdir()} == whole
+    assert unfinished_in(copy.parent) == []
+
+
+def unfinished_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob(".unfinished-*"))
+
+
+def test_what_killed_actors_left_is_removed(tmp_path: Path, temporary: Path) -> None:
+    config = ClassifyConfig(engine=EngineConfig(model=str(write_tiny(tmp_path / "model"))))
+    sent = send_files(config)
+    top = temporary / f"bike-files-{os.getuid()}"
+    top.mkdir(mode=0o700)
+    for name in (f".unfinished-{sent[0].digest}-abc", ".unfinished-of-another-new", ".unfinished-of-another-old"):
+        (top / name / "files").mkdir(parents=True)
+        (top / name / "files" / "half").touch()
+    day_before_s = time.time() - 25 * 3600
+    os.utime(top / ".unfinished-of-another-old", (day_before_s, day_before_s))
+
+    with_received_files(config, sent)
+
+    assert unfinished_in(top) == [".unfinished-of-another-new"]  # it may be in use
+
+
+def test_actors_may_write_at_the_same_time_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sent_files, "acquire_lock", lambda file: None)
+    config = ClassifyConfig(engine=EngineConfig(model=str(write_tiny(tmp_path / "model"))))
+    sent = send_files(config)
+    both_look = threading.Barrier(2, timeout=60)
+    look, looks = sent_files._is_whole, itertools.count()
+
+    def look_together(folder: Path, files: SentFiles) -> bool:
+        is_whole = look(folder, files)
+        if next(looks) < 2:
+            both_look.wait()
+        return is_whole
+
+    monkeypatch.setattr(sent_files, "_is_whole", look_together)
+
+    with ThreadPoolExecutor(2) as threads:
+        copies = list(threads.map(lambda _: with_received_files(config, sent).engine.model, range(2)))
+
+    assert copies[0] == copies[1]
+    assert next(looks) == 3  # one found the place taken
+    assert load(copies[0]).fingerprint == load(config.engine.model).fingerprint
+    assert unfinished_in(Path(copies[0]).parent) == []
 
 
 def test_another_content_is_another_copy(tmp_path: Path) -> None:
