@@ -12,11 +12,13 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from bike_cli.errors import UsageError, first_line
 from bike_cli.time_limits import call_interruptibly
@@ -70,7 +72,10 @@ def connected(options: ClusterOptions) -> Iterator[None]:
     is_local, is_verbose = options.address == LOCAL, logger.isEnabledFor(logging.INFO)
     # Errors of the cluster are printed even without `log_to_driver`. Ray reads this when it is imported.
     variables = {} if is_verbose else {"RAY_DEDUP_LOGS_SKIP_REGEX": ".*"}
-    with _environment(variables | (_variables_of_local_cluster() if is_local else {})):
+    with (
+        _environment(variables | (_variables_of_local_cluster() if is_local else {})),
+        _session_folder_removed(is_wanted=is_local and not is_verbose),  # else its logs may be of interest
+    ):
         call_interruptibly(_import_ray)
         import ray
 
@@ -78,7 +83,7 @@ def connected(options: ClusterOptions) -> Iterator[None]:
         try:
             _check_reachable(options.address)
             with _signal_handlers_kept():
-                context = ray.init(
+                ray.init(
                     address=options.address,
                     include_dashboard=False if is_local else None,
                     object_store_memory=STORE_BYTES if is_local else None,
@@ -95,8 +100,24 @@ def connected(options: ClusterOptions) -> Iterator[None]:
             yield
         finally:
             _disconnect()
-            if is_local and not is_verbose:  # else its logs may be of interest
-                shutil.rmtree(context.address_info["session_dir"], ignore_errors=True)
+
+
+@contextmanager
+def _session_folder_removed(*, is_wanted: bool) -> Iterator[None]:
+    """Remove the folder of the cluster that this process starts, at the end, also if the start was interrupted."""
+    before = _session_folders() if is_wanted else set()
+    try:
+        yield
+    finally:
+        if is_wanted:
+            for folder in _session_folders() - before:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _session_folders() -> set[Path]:
+    """Return the folders of the clusters that this process has started; Ray names them after it."""
+    tops = {os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR"), "/tmp", tempfile.gettempdir()}
+    return {folder for top in tops if top for folder in Path(top, "ray").glob(f"session_*_{os.getpid()}")}
 
 
 def _import_ray() -> None:
@@ -205,16 +226,32 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _signal_handlers_kept() -> Iterator[None]:
-    """Restore the signal handlers that `ray.init` replaces."""
+    """Restore the signal handlers that `ray.init` replaces.
+
+    Raises:
+        KeyboardInterrupt: at the end, if one was lost meanwhile: Python ignores what callbacks of a fork raise.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    interrupt, was_interrupted = before[signal.SIGINT], False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal was_interrupted
+        was_interrupted = True
+        assert callable(interrupt)
+        interrupt(number, frame)
+
+    if callable(interrupt):
+        signal.signal(signal.SIGINT, note)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if was_interrupted:
+        raise KeyboardInterrupt
 
 
 def kill(actor: object) -> None:

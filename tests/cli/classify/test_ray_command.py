@@ -8,7 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -329,3 +331,28 @@ def test_ctrl_c_keeps_what_was_answered(videos: Path, expected: bytes, tmp_path:
     assert stderr.count("\n") == 1
     assert output.read_bytes()
     assert expected.startswith(output.read_bytes())
+
+
+@pytest.fixture
+def ray_folder() -> Iterator[Path]:
+    """A folder for the sessions of Ray; the paths of its sockets must be short."""
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wait_s", [0.0, 1.0])
+def test_ctrl_c_while_ray_starts_leaves_nothing(clips: Path, ray_folder: Path, wait_s: float) -> None:
+    pytest.importorskip("ray")
+    environment = {"RAY_TMPDIR": str(ray_folder)}
+    with ray_run("classify", clips, *LABELS, "--ray", "local", environment=environment) as run:
+        while run.process.poll() is None and not list(ray_folder.glob("ray/session_*_*")):
+            time.sleep(0.01)
+        time.sleep(wait_s)
+        os.killpg(run.process.pid, signal.SIGINT)
+        code, stdout, _ = run.end()
+        left = run.left(within_s=10)
+
+    assert (code, stdout) == (130, "")
+    assert left == {}
+    assert [entry for entry in (ray_folder / "ray").iterdir() if not entry.is_symlink()] == []
