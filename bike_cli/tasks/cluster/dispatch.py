@@ -23,13 +23,12 @@ from pebble import concurrent
 from bike_cli.errors import BikeError, WorkerError, first_line
 from bike_cli.records import Failure, Source
 from bike_cli.tasks.cluster.actor import BatchAnswer
+from bike_cli.tasks.cluster.batches import Batch
 from bike_cli.tasks.cluster.runtime import kill
 from bike_cli.tasks.cluster.work import Answer, Given
 from bike_cli.wording import count
 
 AT_ONCE = 2  # batches in an actor at the same time, so that its decoders do not wait for the last videos of a batch
-DEATHS_TOGETHER = 2  # of actors on a batch, before its videos are done one at a time
-DEATHS_ALONE = 2  # of actors on a single video, before it is blamed
 STARTS = 3  # of an actor that dies before it is ready
 WINDOW = 256  # batches that may be ahead of the oldest one without all answers
 AHEAD = 1024  # sources that are read ahead
@@ -51,41 +50,6 @@ class StartedActor:
 
 
 @dataclass(eq=False)
-class _Batch(Generic[Answer]):
-    sources: list[Given]
-    answers: list[Answer | Failure] = field(default_factory=list)
-    deaths: int = 0
-    deaths_alone: int = 0  # on the first video without an answer
-    error: BikeError | None = None
-
-    @property
-    def is_done(self) -> bool:
-        return self.error is not None or len(self.answers) == len(self.sources)
-
-    def next_sources(self) -> list[Given]:
-        left = self.sources[len(self.answers) :]
-        return left[:1] if self.is_suspect_alone else left
-
-    @property
-    def is_suspect_alone(self) -> bool:
-        return self.deaths >= DEATHS_TOGETHER
-
-    def note_death(self, blame: Callable[[Source], Failure]) -> None:
-        """Count the death of an actor; the video it died of, if that is certain, gets a failure for its answer."""
-        self.deaths_alone += self.is_suspect_alone
-        self.deaths += 1
-        if self.deaths_alone == DEATHS_ALONE:
-            (given,) = self.next_sources()
-            self.answers.append(blame(given.source if isinstance(given, Failure) else given))
-            self.deaths_alone = 0
-
-    def add(self, answered: BatchAnswer[Answer]) -> None:
-        self.answers += answered.answers
-        self.error = answered.error
-        self.deaths_alone = 0
-
-
-@dataclass(eq=False)
 class _Actor(Generic[Answer]):
     """A place for an actor: when one dies, another one takes it.
 
@@ -96,7 +60,7 @@ class _Actor(Generic[Answer]):
     handle: Any
     is_ready: bool = False
     failed_starts: int = 0
-    batches: list[_Batch[Answer]] = field(default_factory=list)
+    batches: list[Batch[Answer]] = field(default_factory=list)
 
 
 class Dispatcher(Generic[Answer]):
@@ -114,11 +78,9 @@ class Dispatcher(Generic[Answer]):
         self._create, self._sources, self._size = create, sources, batch
         self._number = actors
         self._actors: list[_Actor[Answer]] = []
-        self._calls: dict[
-            Reference, tuple[_Actor[Answer], Any, _Batch[Answer] | None]
-        ] = {}  # None: the call of `start`
-        self._order: deque[_Batch[Answer]] = deque()  # those that are not yielded yet
-        self._suspects: deque[_Batch[Answer]] = deque()  # whose actor died
+        self._calls: dict[Reference, tuple[_Actor[Answer], Any, Batch[Answer] | None]] = {}  # None: the call of `start`
+        self._order: deque[Batch[Answer]] = deque()  # those that are not yielded yet
+        self._suspects: deque[Batch[Answer]] = deque()  # whose actor died
         self._arrived: SimpleQueue[Given] = SimpleQueue()
         self._ahead = threading.Semaphore(AHEAD)
         self._is_over = self._is_fed = False
@@ -183,7 +145,7 @@ class Dispatcher(Generic[Answer]):
                 actor.batches.append(batch)
                 self._calls[actor.handle.answer.remote(batch.next_sources())] = (actor, actor.handle, batch)
 
-    def _next_batch(self, actor: _Actor[Answer]) -> _Batch[Answer] | None:
+    def _next_batch(self, actor: _Actor[Answer]) -> Batch[Answer] | None:
         """Return what an actor does next; None if it must end something first, or if there is nothing to do."""
         if self._suspects:
             return None if actor.batches or not self._is_alive(actor) else self._suspects.popleft()
@@ -198,7 +160,7 @@ class Dispatcher(Generic[Answer]):
             self._ahead.release()
         if not sources:
             return None
-        self._order.append(_Batch(sources))
+        self._order.append(Batch(sources))
         return self._order[-1]
 
     def _is_alive(self, actor: _Actor[Answer]) -> bool:
@@ -276,7 +238,7 @@ class Dispatcher(Generic[Answer]):
             raise error
         logger.warning("%s; the other actors go on", error)
 
-    def _take_answers(self, actor: _Actor[Answer], handle: object, batch: _Batch[Answer], reference: Reference) -> None:
+    def _take_answers(self, actor: _Actor[Answer], handle: object, batch: Batch[Answer], reference: Reference) -> None:
         import ray
 
         try:
@@ -290,7 +252,7 @@ class Dispatcher(Generic[Answer]):
         if not batch.is_done:
             self._suspects.appendleft(batch)
 
-    def _take_death(self, actor: _Actor[Answer], handle: object, batch: _Batch[Answer], error: BaseException) -> None:
+    def _take_death(self, actor: _Actor[Answer], handle: object, batch: Batch[Answer], error: BaseException) -> None:
         """Count what an actor died of, and replace it, unless another result has done so."""
         import ray
 
