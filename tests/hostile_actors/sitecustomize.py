@@ -23,7 +23,7 @@ if any("default_worker.py" in argument for argument in sys.orig_argv):
         (folder / f"death-{uuid.uuid4()}").touch()
         os.kill(os.getpid(), 9)
 
-    def hostile_start(self: ModelActor, version: str, setup: Sequence[object]) -> BikeError | None:
+    def hostile_start(self: ModelActor, version: str, setup: Sequence[object]) -> BikeError | str:
         if (folder / "starts_die").exists():
             die()
         return start(self, version, setup)

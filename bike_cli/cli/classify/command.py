@@ -241,6 +241,7 @@ def _answers(
         model=engine.name,
         model_digest=classifier.model_digest,
         videos=None if known is None else len(known),
+        check=existing.check_precision,
         begin=begin,
     )
     return _checked(found, existing)

@@ -140,7 +140,9 @@ def embed(config: EmbedConfig, request: EmbedRequest) -> ExitCode:
             n_videos = None if known is None else len(known)
             shows_bar = not request.quiet and can_animate() and (n_videos is None or n_videos > 1)
             write_records(
-                _features(engine, chain(first, left), config, request, running, begin, n_videos),
+                _features(
+                    engine, chain(first, left), config, request, running, existing.check_precision, begin, n_videos
+                ),
                 writer,
                 done,
                 request,
@@ -200,6 +202,7 @@ def _features(
     config: EmbedConfig,
     request: EmbedRequest,
     running: Session,
+    check: Callable[[str], None],
     begin: Callable[..., None],
     n_videos: int | None,
 ) -> Iterator[VideoFeatures | Failure]:
@@ -218,6 +221,7 @@ def _features(
         model=engine.name,
         model_digest=engine.short_digest,
         videos=n_videos,
+        check=check,
         begin=begin,
     )
 

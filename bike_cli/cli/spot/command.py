@@ -212,6 +212,7 @@ def _timelines(
         model=engine.name,
         model_digest=engine.short_digest,
         videos=n_videos,
+        check=existing.check_precision,
         begin=begin,
     )
 

@@ -81,6 +81,10 @@ class ExistingRecords:
         self.check_model(model)
         self.check_digest(model, digest)
 
+    def check_precision(self, precision: str) -> None:
+        """Raise UsageError if the records were computed in another precision; `begin` does so, too, but later."""
+        del precision  # records do not say
+
     def check_model(self, model: str) -> None:
         """Raise UsageError if another model made the records."""
         if self.model not in (None, model):

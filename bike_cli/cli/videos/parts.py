@@ -84,6 +84,12 @@ class PartOutput(ExistingRecords):
             before=self._drop_retried,
         )
 
+    def check_precision(self, precision: str) -> None:
+        """Raise UsageError if the records of the folder were computed in another precision."""
+        facts = self.folder.read_json(RUN_FILE)
+        if facts is not None:
+            self._check(facts, {**dict.fromkeys(SHARED), **facts, "precision": precision})
+
     def write(self, record: Any) -> None:  # noqa: ANN401 - what `as_object` or `as_table` takes
         """Add a record."""
         assert self._writer is not None  # `begin` comes first

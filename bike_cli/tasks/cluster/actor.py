@@ -41,10 +41,15 @@ class ActorSetup(Generic[Config, Answer]):
 
 @dataclass(frozen=True)
 class BatchAnswer(Generic[Answer]):
-    """The answers for a batch, in order; where an error ended it, those before the error."""
+    """The answers for a batch, in order; where an error ended it, those before the error.
+
+    Args:
+        size_bytes: of the answers, where they have travelled.
+    """
 
     answers: tuple[Answer | Failure, ...]
     error: BikeError | None = None
+    size_bytes: int = 0
 
     def __reduce__(self) -> tuple[Callable[..., BatchAnswer[Answer]], tuple[bytes]]:
         # As bytes: Ray would leave arrays in its object store, which is gone before all of them are written.
@@ -52,7 +57,8 @@ class BatchAnswer(Generic[Answer]):
 
 
 def _unpickled(content: bytes) -> BatchAnswer[Any]:
-    return BatchAnswer(*pickle.loads(content))
+    answers, error = pickle.loads(content)
+    return BatchAnswer(answers, error, len(content))
 
 
 class ModelActor:
@@ -65,8 +71,8 @@ class ModelActor:
         self._prepared: Prepared[Any] | None = None
         self._base: Path | None = None  # of relative paths, if the driver's working folder does not exist here
 
-    def start(self, version: str, setup: Sequence[object]) -> BikeError | None:
-        """Load everything; return why that is impossible, or None.
+    def start(self, version: str, setup: Sequence[object]) -> BikeError | str:
+        """Load everything; return why that is impossible, or Ray's name of this machine.
 
         Args:
             version: of bike in the driver. It is compared before anything else of the driver is unpickled.
@@ -82,7 +88,7 @@ class ModelActor:
             self._prepare(ray.get(setup[0]))
         except BikeError as e:
             return e
-        return None
+        return str(ray.get_runtime_context().get_node_id())
 
     def answer(self, sources: Sequence[Given]) -> BatchAnswer[Any]:
         """Return the answers for a batch of sources. Batches that run at the same time share the decode workers."""

@@ -1,9 +1,11 @@
 """Give batches of sources to actors, and yield the answers in order, whatever happens to the actors.
 
-A batch whose actor died is done again by another actor, alone there. After `DEATHS_TOGETHER` deaths its videos are done
-one at a time, and a video whose actor died `DEATHS_ALONE` times becomes a failure. So a video that kills its actor
-costs at most four deaths, and no other video its answer. Batches are in flight for `WINDOW` places at most, so memory
-is bounded also if one of them takes very long.
+A batch whose actor died is done again by another actor, alone there, on another machine if one is ready. After
+`DEATHS_TOGETHER` deaths its videos are done one at a time, and a video whose actor died `DEATHS_ALONE` times becomes a
+failure. So a video that kills its actor costs at most four deaths, and no other video its answer. If several videos in
+a row seem to kill their actors, and nothing is answered in between, the fault is not theirs, and the run ends.
+
+Answers that wait for older ones are bounded in number and size, so memory is bounded also if a batch takes very long.
 """
 
 from __future__ import annotations
@@ -12,111 +14,93 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any, Generic
+from typing import Generic
 
 from pebble import concurrent
 
-from bike_cli.errors import BikeError, WorkerError, first_line
-from bike_cli.records import Failure, Source
+from bike_cli.errors import BikeError, WorkerError
+from bike_cli.records import Failure
 from bike_cli.tasks.cluster.actor import BatchAnswer
 from bike_cli.tasks.cluster.batches import Batch
-from bike_cli.tasks.cluster.runtime import kill
+from bike_cli.tasks.cluster.blame import BLAMED_IN_A_ROW, crash_failure, error_for_all, internal_failure, reason_of
+from bike_cli.tasks.cluster.places import Call, Place, Reference, StartedActor
+from bike_cli.tasks.cluster.runtime import is_alive, kill
 from bike_cli.tasks.cluster.work import Answer, Given
 from bike_cli.wording import count
 
 AT_ONCE = 2  # batches in an actor at the same time, so that its decoders do not wait for the last videos of a batch
 STARTS = 3  # of an actor that dies before it is ready
-WINDOW = 256  # batches that may be ahead of the oldest one without all answers
+PLACES = 3  # where no actor can start, before the run ends although others have not started yet
+WINDOW = 8192  # answers that may wait for older ones
+WINDOW_BYTES = 2**28
 AHEAD = 1024  # sources that are read ahead
 POLL_S = 0.05  # between looks for new sources
 WAIT_S = 1.0
-ANSWER_S = 30.0  # for an idle actor to say that it runs
 PATIENCE_S = 60.0  # before a warning that no actor has started
 
 logger = logging.getLogger(__name__)
-Reference = Any  # of Ray, to a result that does not exist yet
-
-
-@dataclass(frozen=True)
-class StartedActor:
-    """An actor that was just created, and the reference to the result of its `start`."""
-
-    handle: Any
-    start: Reference
-
-
-@dataclass(eq=False)
-class _Actor(Generic[Answer]):
-    """A place for an actor: when one dies, another one takes it.
-
-    Args:
-        failed_starts: how many in succession died before they were ready.
-    """
-
-    handle: Any
-    is_ready: bool = False
-    failed_starts: int = 0
-    batches: list[Batch[Answer]] = field(default_factory=list)
 
 
 class Dispatcher(Generic[Answer]):
     """Yields the answers for sources, in order.
 
     Args:
-        create: creates an actor, and starts it.
+        create: creates an actor, and starts it. What it starts returns an error, or what stands for its machine.
         actors: their number.
         batch: sources per batch; fewer if they arrive slowly.
+        begin: called once, when the first actor is ready, or at the end if there was nothing to do.
     """
 
     def __init__(
-        self, create: Callable[[], StartedActor], sources: Iterable[Given], *, actors: int, batch: int
+        self,
+        create: Callable[[], StartedActor],
+        sources: Iterable[Given],
+        *,
+        actors: int,
+        batch: int,
+        begin: Callable[[], object] = lambda: None,
     ) -> None:
-        self._create, self._sources, self._size = create, sources, batch
-        self._number = actors
-        self._actors: list[_Actor[Answer]] = []
-        self._calls: dict[Reference, tuple[_Actor[Answer], Any, Batch[Answer] | None]] = {}  # None: the call of `start`
+        self._create, self._sources, self._size, self._begin = create, sources, batch, begin
+        self._places: list[Place[Answer]] = [Place(handle=None) for _ in range(actors)]
+        self._calls: dict[Reference, Call[Answer]] = {}
         self._order: deque[Batch[Answer]] = deque()  # those that are not yielded yet
-        self._suspects: deque[Batch[Answer]] = deque()  # whose actor died
+        self._suspects: list[Batch[Answer]] = []  # whose actor died
         self._arrived: SimpleQueue[Given] = SimpleQueue()
         self._ahead = threading.Semaphore(AHEAD)
-        self._is_over = self._is_fed = False
+        self._is_over = self._has_begun = self._lacks_sources = self._has_warned = False
+        self._batches = 0
+        self._failed_starts = 0  # in succession, of all places
+        self._blamed = 0  # videos in succession
         self._start_s = time.monotonic()  # since when no actor is ready
-        self._has_warned = False
 
     def __iter__(self) -> Generator[Answer | Failure, None, None]:
         """Yield the answers.
 
         Raises:
             BikeError: what an actor reports, after the answers before it.
-            WorkerError: actors die before they are ready.
-            Any error of the sources, after the answers for the sources before it.
+            WorkerError: actors die before they are ready, or with whatever they do.
+            Any error of the sources, after the answers for the sources before it; any error of `begin`.
         """
         feeder: Future[None] = concurrent.thread(self._feed)()
         try:
-            for _ in range(self._number):
-                actor: _Actor[Answer] = _Actor(handle=None)
-                self._actors.append(actor)
-                self._launch(actor)
+            for place in self._places:
+                self._launch(place)
             while True:
-                self._is_fed = feeder.done()
+                is_fed = feeder.done()
+                yield from self._finished()
                 self._assign()
-                while self._order and self._order[0].is_done:
-                    batch = self._order.popleft()
-                    yield from batch.answers
-                    if batch.error is not None:
-                        raise batch.error
-                if self._is_fed and self._arrived.empty() and not self._order:
+                if is_fed and self._arrived.empty() and not self._order:
                     break
-                self._wait()
+                self._wait(may_get_sources=not is_fed)
+            self._begin_once()
         finally:
             self._is_over = True
             self._ahead.release()
-            for actor in self._actors:
-                kill(actor.handle)
+            for place in self._places:
+                kill(place.handle)
         error = feeder.exception()
         if error is not None:
             raise error
@@ -129,28 +113,92 @@ class Dispatcher(Generic[Answer]):
                 return
             self._arrived.put(given)
 
-    def _launch(self, actor: _Actor[Answer]) -> None:
+    def _launch(self, place: Place[Answer]) -> None:
         started = self._create()
-        actor.handle, actor.is_ready, actor.batches = started.handle, False, []
-        if not any(other.is_ready for other in self._actors):
+        place.handle, place.is_ready, place.machine, place.batches = started.handle, False, None, []
+        if not self._has_ready:
             self._start_s = time.monotonic()
-        self._calls[started.start] = (actor, started.handle, None)
+        self._calls[started.start] = Call(place, started.handle)
+
+    def _begin_once(self) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            self._begin()
+
+    @property
+    def _has_ready(self) -> bool:
+        return any(place.is_ready for place in self._places)
+
+    def _finished(self) -> Iterator[Answer | Failure]:
+        """Yield the answers that need not wait for older ones, or raise the error that takes their place."""
+        while self._order and self._order[0].is_done and not self._is_doubtful(self._order[0]):
+            batch = self._order.popleft()
+            yield from batch.answers
+            if batch.error is not None:
+                raise batch.error
+
+    def _is_doubtful(self, batch: Batch[Answer]) -> bool:
+        """Return whether a video was blamed, and other videos will soon show whether their actors die, too."""
+        if not batch.is_blamed or not self._blamed:
+            return False
+        has_more = not self._arrived.empty() and self._has_window
+        return has_more or any(not other.is_done for other in self._order)
 
     # -- work for the actors -------------------------------------------------------------------------------------
 
     def _assign(self) -> None:
-        """Give work to each actor that can take some."""
-        for actor in self._actors:
-            while actor.is_ready and (batch := self._next_batch(actor)) is not None:
-                actor.batches.append(batch)
-                self._calls[actor.handle.answer.remote(batch.next_sources())] = (actor, actor.handle, batch)
+        """Give work to each actor that can take some; first what killed an actor, which needs one of its own."""
+        awaited: set[Place[Answer]] = set()  # they get nothing else until they are free for a suspect
+        for batch in sorted(self._suspects, key=lambda batch: batch.number):
+            place = self._place_for(batch, without=awaited)
+            if place is None:
+                break
+            awaited.add(place)
+            if place.batches:
+                continue
+            if is_alive(place.handle):
+                self._suspects.remove(batch)
+                self._give(place, batch)
+            else:  # it may have been lost with its machine, and no video may be blamed for that
+                kill(place.handle)
+                self._launch(place)
+        self._lacks_sources = False
+        if not self._has_window:
+            return
+        for number in range(AT_ONCE):  # none gets a second batch while another one has nothing to do
+            for place in self._places:
+                if not place.is_ready or len(place.batches) != number or place in awaited or place.has_suspect:
+                    continue
+                new = self._new_batch()
+                if new is None:
+                    self._lacks_sources = True
+                    return
+                self._give(place, new)
 
-    def _next_batch(self, actor: _Actor[Answer]) -> Batch[Answer] | None:
-        """Return what an actor does next; None if it must end something first, or if there is nothing to do."""
-        if self._suspects:
-            return None if actor.batches or not self._is_alive(actor) else self._suspects.popleft()
-        if not self._has_room(actor):
+    def _give(self, place: Place[Answer], batch: Batch[Answer]) -> None:
+        place.batches.append(batch)
+        sources = batch.next_sources()
+        reference = place.handle.answer.remote(sources)
+        self._calls[reference] = Call(place, place.handle, place.names, batch, tuple(sources))
+
+    def _place_for(self, batch: Batch[Answer], *, without: Collection[Place[Answer]]) -> Place[Answer] | None:
+        """Return the place that does a suspect as soon as it has nothing else to do; None: all have suspects.
+
+        It is one on a machine where no actor died of the suspect, or else in another place, or else any: a broken
+        machine must not let a video be blamed.
+        """
+        ready = [place for place in self._places if place.is_ready and place not in without and not place.has_suspect]
+        if not ready:
             return None
+
+        def rank(place: Place[Answer]) -> tuple[bool, bool, int]:
+            is_known = place.machine is not None and place.machine in batch.died_at
+            return is_known, place in batch.died_at, len(place.batches)
+
+        return min(ready, key=rank)
+
+    def _new_batch(self) -> Batch[Answer] | None:
+        """Return a batch of the sources that have arrived; None if there are none."""
         sources: list[Given] = []
         while len(sources) < self._size:
             try:
@@ -160,136 +208,128 @@ class Dispatcher(Generic[Answer]):
             self._ahead.release()
         if not sources:
             return None
-        self._order.append(Batch(sources))
+        self._batches += 1
+        self._order.append(Batch(sources, self._batches))
         return self._order[-1]
 
-    def _is_alive(self, actor: _Actor[Answer]) -> bool:
-        """Return whether an idle actor still runs; otherwise replace it.
-
-        It may have been lost with its machine, and no video may be blamed for that.
-        """
-        import ray
-
-        try:
-            ray.get(actor.handle.__ray_ready__.remote(), timeout=ANSWER_S)
-        except ray.exceptions.RayError as e:
-            logger.info("an idle actor ended: %s", e)
-            kill(actor.handle)
-            self._launch(actor)
-            return False
-        return True
-
-    def _has_room(self, actor: _Actor[Answer]) -> bool:
-        # What killed an actor before has one of its own.
-        is_shared = not any(batch.deaths for batch in actor.batches)
-        return actor.is_ready and is_shared and len(actor.batches) < AT_ONCE and len(self._order) < WINDOW
+    @property
+    def _has_window(self) -> bool:
+        """Whether the answers that wait for older ones leave room for more."""
+        waiting = sum(len(batch.answers) for batch in self._order)
+        return waiting < WINDOW and sum(batch.size_bytes for batch in self._order) < WINDOW_BYTES
 
     # -- results -------------------------------------------------------------------------------------------------
 
-    def _wait(self) -> None:
-        """Take the results that have arrived; wait for one, or until there may be new sources."""
+    def _wait(self, *, may_get_sources: bool) -> None:
+        """Take a result that has arrived; wait for one, or until there may be new sources."""
         import ray
 
-        takes_sources = not self._is_fed and not self._suspects and any(map(self._has_room, self._actors))
+        timeout_s = POLL_S if may_get_sources and self._lacks_sources else WAIT_S
+        done, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout_s) if self._calls else ([], [])
         if not self._calls:
             time.sleep(POLL_S)
-            return
-        timeout_s = POLL_S if takes_sources else WAIT_S
-        done, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
         for reference in done:
-            actor, handle, batch = self._calls.pop(reference)
-            if batch is None:
-                self._take_start(actor, handle, reference)
+            call = self._calls.pop(reference)
+            if call.batch is None:
+                self._take_start(call, reference)
             else:
-                self._take_answers(actor, handle, batch, reference)
+                self._take_answers(call, call.batch, reference)
         self._warn_if_nothing_starts()
 
-    def _take_start(self, actor: _Actor[Answer], handle: object, reference: Reference) -> None:
+    def _take_start(self, call: Call[Answer], reference: Reference) -> None:
         import ray
 
-        if actor.handle is not handle:
+        place = call.place
+        if place.handle is not call.handle:
             return
         try:
-            error: BikeError | None = ray.get(reference)
+            started: BikeError | object = ray.get(reference)
         except ray.exceptions.RayError as e:
-            actor.failed_starts += 1
             logger.info("an actor ended before it was ready: %s", e)
-            kill(handle)
-            if actor.failed_starts < STARTS:
-                self._launch(actor)
-            else:
-                self._give_up(
-                    WorkerError(
-                        f"--ray: actors end before they are ready ({_reason(e)}); check that their machines have bike "
-                        "and enough memory for the model, or use a smaller one"
-                    )
-                )
+            self._take_failed_start(place, e)
             return
-        if error is not None:
-            kill(handle)
-            self._give_up(error)
+        if isinstance(started, BikeError):
+            self._give_up(place, started)
             return
-        actor.is_ready, actor.failed_starts = True, 0
+        place.is_ready, place.machine, place.failed_starts, self._failed_starts = True, started, 0, 0
         logger.info("an actor is ready")
+        self._begin_once()
 
-    def _give_up(self, error: BikeError) -> None:
+    def _take_failed_start(self, place: Place[Answer], error: BaseException) -> None:
+        """Start another actor in place of one that died before it was ready, unless that has been tried often."""
+        kill(place.handle)
+        place.failed_starts += 1
+        self._failed_starts += 1
+        if place.failed_starts < STARTS:
+            self._launch(place)
+            return
+        problem = WorkerError(
+            f"--ray: actors end before they are ready ({reason_of(error)}); check that their machines have bike and "
+            "enough memory for the model, or use a smaller one"
+        )
+        place.is_given_up = True
+        may_start = any(not other.is_given_up for other in self._places) and self._failed_starts < STARTS * PLACES
+        if may_start and not self._has_ready:
+            logger.warning("%s; bike waits for the other actors", problem)
+            return
+        self._give_up(place, problem)
+
+    def _give_up(self, place: Place[Answer], error: BikeError) -> None:
         """Raise the error of a place where no actor can start, or work without that place if another actor is ready."""
-        if not any(actor.is_ready for actor in self._actors):
+        kill(place.handle)
+        place.is_given_up = True
+        if not self._has_ready:
             raise error
         logger.warning("%s; the other actors go on", error)
 
-    def _take_answers(self, actor: _Actor[Answer], handle: object, batch: Batch[Answer], reference: Reference) -> None:
+    def _take_answers(self, call: Call[Answer], batch: Batch[Answer], reference: Reference) -> None:
         import ray
 
         try:
             answered: BatchAnswer[Answer] = ray.get(reference)
         except ray.exceptions.RayError as e:
-            self._take_death(actor, handle, batch, e)
+            self._take_death(call, batch, e)
         else:
-            batch.add(answered)
-            if actor.handle is handle:
-                actor.batches.remove(batch)
-        if not batch.is_done:
-            self._suspects.appendleft(batch)
+            batch.add(call.sources, answered)
+            if answered.answers:
+                self._blamed = 0
+            if call.place.handle is call.handle:
+                call.place.batches.remove(batch)
+            if not batch.is_done:
+                self._suspects.append(batch)
 
-    def _take_death(self, actor: _Actor[Answer], handle: object, batch: Batch[Answer], error: BaseException) -> None:
-        """Count what an actor died of, and replace it, unless another result has done so."""
+    def _take_death(self, call: Call[Answer], batch: Batch[Answer], error: BaseException) -> None:
+        """Count what an actor died of, and replace it, unless another result has done so.
+
+        Raises:
+            WorkerError: actors die with whatever they do.
+        """
         import ray
 
-        reason = _reason(error)
-        logger.info("an actor ended while it worked on %s: %s", count(len(batch.next_sources()), "video"), error)
+        reason = reason_of(error)
+        logger.info("an actor ended while it worked on %s: %s", count(len(call.sources), "video"), error)
         raised = isinstance(error, ray.exceptions.RayTaskError)
+        blamed = None
         if not getattr(error, "preempted", False):  # the cluster has taken its machine away
-            batch.note_death(lambda source: _internal(source, reason) if raised else _crashed(source))
-        if actor.handle is handle:
-            kill(handle)
-            self._launch(actor)
+            blamed = batch.note_death(
+                call.names, lambda source: internal_failure(source, reason) if raised else crash_failure(source)
+            )
+        if not batch.is_done:
+            self._suspects.append(batch)
+        if call.place.handle is call.handle:
+            kill(call.handle)
+            self._launch(call.place)
+        if blamed is not None:
+            self._blamed += 1
+            if self._blamed >= BLAMED_IN_A_ROW:
+                raise error_for_all(blamed, reason, is_bug=raised)
 
     def _warn_if_nothing_starts(self) -> None:
         waited_s = time.monotonic() - self._start_s
-        if waited_s > PATIENCE_S and not self._has_warned and not any(actor.is_ready for actor in self._actors):
+        if waited_s > PATIENCE_S and not self._has_warned and not self._has_ready:
             self._has_warned = True
             logger.warning(
                 "--ray: no actor has started for %.0f s; the cluster may have no room for one, or the model is being "
                 "downloaded; ray status shows what is free",
                 waited_s,
             )
-
-
-def _crashed(source: Source) -> Failure:
-    problem = "kills the process of the model each time"
-    return Failure(source, "crashed", f"{source.id}: {problem}; repair or convert the file, or leave it out")
-
-
-def _internal(source: Source, reason: str) -> Failure:
-    problem = f"cannot be processed because of a bug in bike ({reason})"
-    return Failure(source, "internal", f"{source.id}: {problem}; please report it")
-
-
-def _reason(error: BaseException) -> str:
-    """Return why an actor ended, in a few words; the last line of a traceback that Ray passes on."""
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, BaseException):
-        return f"{type(cause).__name__}: {first_line(cause)}"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:200].rstrip(".")

@@ -19,12 +19,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from bike_cli.errors import UsageError, first_line
 from bike_cli.time_limits import call_interruptibly
 
 LOCAL, AUTO = "local", "auto"
 REACH_S = 10.0  # to connect to an address
+ANSWER_S = 30.0  # for an idle actor to say that it runs
 STORE_BYTES = 2**28  # of the object store on this machine; it holds names, records, and what actors are started with
 
 logger = logging.getLogger(__name__)
@@ -260,3 +262,15 @@ def kill(actor: object) -> None:
 
     with suppress(ray.exceptions.RayError, ValueError):  # it is gone, or so is the cluster
         ray.kill(actor)
+
+
+def is_alive(actor: Any) -> bool:  # noqa: ANN401 - a handle of Ray
+    """Return whether an idle actor still runs."""
+    import ray
+
+    try:
+        ray.get(actor.__ray_ready__.remote(), timeout=ANSWER_S)
+    except ray.exceptions.RayError as e:
+        logger.info("an idle actor ended: %s", e)
+        return False
+    return True

@@ -27,7 +27,7 @@ def started(given: Setup) -> ModelActor:
     import ray
 
     actor = ModelActor()
-    assert actor.start(__version__, [ray.put(given)]) is None
+    assert actor.start(__version__, [ray.put(given)]) == ray.get_runtime_context().get_node_id()
     return actor
 
 

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from bike_cli.errors import BikeError, ModelError, WorkerError
+from bike_cli.errors import BikeError, ModelError, UsageError, WorkerError
 from bike_cli.records import Failure, Source
+from bike_cli.tasks.cluster import dispatch
 from bike_cli.tasks.cluster.actor import BatchAnswer
-from bike_cli.tasks.cluster.dispatch import AHEAD, STARTS, WINDOW, Dispatcher, StartedActor
+from bike_cli.tasks.cluster.blame import BLAMED_IN_A_ROW
+from bike_cli.tasks.cluster.dispatch import AHEAD, AT_ONCE, STARTS, Dispatcher
+from bike_cli.tasks.cluster.places import StartedActor
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_cluster")]
 SIZE = 4
@@ -23,26 +26,31 @@ Run = Callable[..., Iterator[Failure]]
 class NamedActor:
     """Does with each source what its name says, and notes its deaths as files in a folder."""
 
-    def __init__(self, folder: str, dies_at_start: bool = False) -> None:
-        self.folder, self.dies_at_start = Path(folder), dies_at_start
+    def __init__(self, folder: str, dies: str = "", machine: str = "", deaths: int = 0) -> None:
+        self.folder, self.dies, self.machine, self.deaths = Path(folder), dies, machine, deaths
 
-    def start(self) -> BikeError | None:
-        if self.dies_at_start:
+    def start(self) -> BikeError | str:
+        if self.dies == "at start":
             self.die()
-        return None
+        while len(list(self.folder.iterdir())) < self.deaths:
+            time.sleep(0.1)
+        return self.machine
 
     def answer(self, sources: Sequence[Source]) -> BatchAnswer[Failure]:
-        answers = []
+        answers: list[Failure] = []
+        if self.dies == "at work":
+            self.die()
         for source in sources:
             if "kills" in source.id:
                 self.die()
             if "slow" in source.id:
-                time.sleep(0.5)
+                time.sleep(2 if "very" in source.id else 0.5)
             if "bug" in source.id:
                 raise KeyError("an error that nobody foresaw")
             if "other model" in source.id:
                 return BatchAnswer(tuple(answers), ModelError("model: is another one"))
-            answers.append(Failure(source, "missing", "as it should be"))
+            answer = Failure(source, "missing", "as it should be")
+            answers += [answer] * (0 if "forgotten" in source.id else 2 if "twice" in source.id else 1)
         return BatchAnswer(tuple(answers))
 
     def die(self) -> None:
@@ -54,15 +62,25 @@ class NamedActor:
 def run(tmp_path: Path) -> Run:
     import ray
 
-    def dispatch(sources: Iterable[Source], *, actors: int = 1, dies_at_start: bool = False) -> Iterator[Failure]:
+    def answers_of(
+        sources: Iterable[Source],
+        *,
+        actors: int = 1,
+        size: int = SIZE,
+        describe: Callable[[int], dict[str, object]] = lambda number: {},
+        begin: Callable[[], object] = lambda: None,
+    ) -> Iterator[Failure]:
+        """Yield the answers of actors that are made with what `describe` returns for 0, 1, 2 …"""
+        created = itertools.count()
+
         def create() -> StartedActor:
             actor = ray.remote(NamedActor).options(num_cpus=0.1, max_concurrency=2)
-            handle = actor.remote(str(tmp_path), dies_at_start)
+            handle = actor.remote(str(tmp_path), **describe(next(created)))
             return StartedActor(handle, handle.start.remote())
 
-        return iter(Dispatcher(create, sources, actors=actors, batch=SIZE))
+        return iter(Dispatcher(create, sources, actors=actors, batch=size, begin=begin))
 
-    return dispatch
+    return answers_of
 
 
 def sources(names: Iterable[object]) -> Iterator[Source]:
@@ -102,20 +120,21 @@ def test_a_source_is_answered_before_the_next_one_arrives(run: Run) -> None:
     assert kinds([first, *answers]) == missing(["first", "second"])
 
 
-def test_sources_without_end_are_read_in_a_bounded_number(run: Run) -> None:
+def test_sources_without_end_are_read_in_a_bounded_number(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "WINDOW", 40)
     taken = 0
 
     def endless() -> Iterator[Source]:
         nonlocal taken
         for taken in itertools.count(1):
-            yield Source.at("slow" if taken == 1 else str(taken))
+            yield Source.at("very slow" if taken == 1 else str(taken))
 
     answers = run(endless(), actors=2)
     first = list(itertools.islice(answers, 10))
     answers.close()  # type: ignore[attr-defined]
 
     assert len(first) == 10
-    assert taken <= AHEAD + (WINDOW + 1) * SIZE + 10
+    assert taken <= AHEAD + 40 + 2 * AT_ONCE * SIZE + 10
 
 
 def test_an_error_of_the_sources_comes_after_the_answers_before_it(run: Run) -> None:
@@ -170,9 +189,70 @@ def test_an_error_that_is_none_of_bikes_is_an_internal_failure(run: Run) -> None
 
 def test_actors_that_die_at_their_start_end_the_run(run: Run, tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="end before they are ready"):
-        list(run(sources(range(8)), dies_at_start=True))
+        list(run(sources(range(8)), describe=lambda _: {"dies": "at start"}))
 
     assert len(list(tmp_path.iterdir())) == STARTS
+
+
+def test_a_place_where_no_actor_starts_does_not_end_the_run(run: Run, tmp_path: Path) -> None:
+    def describe(number: int) -> dict[str, object]:
+        return {"deaths": STARTS} if number == 1 else {"dies": "at start"}
+
+    assert kinds(run(sources(range(8)), actors=2, describe=describe)) == missing(range(8))
+    assert len(list(tmp_path.iterdir())) == STARTS
+
+
+@pytest.mark.parametrize(("size", "most"), [(1, 2), (SIZE, BLAMED_IN_A_ROW)])
+def test_actors_that_die_of_all_work_end_the_run(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, most: int
+) -> None:
+    monkeypatch.setattr(dispatch, "BLAMED_IN_A_ROW", most)
+
+    answers = run(sources(range(20)), size=size, describe=lambda _: {"dies": "at work"})
+
+    with pytest.raises(WorkerError, match=r"answered none in between.*lack memory.*use a smaller model"):
+        next(answers)  # no video is blamed
+    assert len(list(tmp_path.iterdir())) <= (4 * most if size == 1 else 2 + 2 * most) + 2
+
+
+def test_a_broken_machine_lets_no_video_be_blamed(run: Run, tmp_path: Path) -> None:
+    def describe(number: int) -> dict[str, object]:
+        return {"machine": "good"} if number == 2 else {"machine": "broken", "dies": "at work"}
+
+    assert kinds(run(sources(range(24)), actors=3, describe=describe)) == missing(range(24))
+    assert len(list(tmp_path.iterdir())) >= 2
+
+
+def test_a_video_without_an_answer_is_an_internal_failure(run: Run) -> None:
+    names = [1, "forgotten", 3, 4, "twice", 6, 7, "forgotten twice", 9]
+
+    answers = list(run(sources(names)))
+
+    assert [(answer.source.id, answer.kind) for answer in answers] == [
+        (str(name), "internal" if "forgotten" in str(name) else "missing") for name in names
+    ]
+    assert "an actor returned 3 answers for 4 videos, or for other ones" in answers[1].message
+
+
+def test_the_output_begins_when_an_actor_is_ready(run: Run, tmp_path: Path) -> None:
+    begun = []
+    answers = run(sources(["slow"]), actors=2, begin=lambda: begun.append("begun"))
+
+    assert kinds(answers) == missing(["slow"])
+    assert begun == ["begun"]
+    with pytest.raises(WorkerError, match="end before they are ready"):
+        list(run(sources([1]), describe=lambda _: {"dies": "at start"}, begin=lambda: begun.append("too early")))
+    assert begun == ["begun"]
+    assert list(run([], begin=lambda: begun.append("empty"))) == []
+    assert begun == ["begun", "empty"]
+
+
+def test_an_error_at_the_begin_of_the_output_ends_the_run(run: Run) -> None:
+    def refuse() -> None:
+        raise UsageError("answers/: has other answers")
+
+    with pytest.raises(UsageError, match="has other answers"):
+        list(run(sources(range(4)), begin=refuse))
 
 
 def test_no_video_is_blamed_for_idle_actors_that_are_lost(tmp_path: Path) -> None:
