@@ -40,14 +40,14 @@ class ClusterRequest(InputRequest):
         default=AUTO,
         panel=CLUSTER,
         metavar="auto|N",
-        help="Processes with a model; auto is one per GPU, or without GPUs one per 4 cores.",
+        help="Processes with a model; auto is one per GPU, or without GPUs one per 4 cores or fewer.",
     )
     ray_cpus: str = flag(
         "--ray-cpus",
         default=AUTO,
         panel=CLUSTER,
         metavar="auto|N",
-        help="Cores for each of these processes, which decode videos; auto is the cores per GPU of a node, or 4.",
+        help="Cores for each of these processes, which decode videos; auto is the cores per GPU, or up to 4.",
     )
 
     @property

@@ -33,7 +33,7 @@ from bike_cli.wording import count
 
 AT_ONCE = 2  # batches in an actor at the same time, so that its decoders do not wait for the last videos of a batch
 STARTS = 3  # of an actor that dies before it is ready
-PLACES = 3  # where no actor can start, before the run ends although others have not started yet
+PLACES = 3  # or half of all: where no actor can start, before the run ends although others have not started yet
 WINDOW = 8192  # answers that may wait for older ones
 WINDOW_BYTES = 2**28
 AHEAD = 1024  # sources that are read ahead
@@ -268,7 +268,8 @@ class Dispatcher(Generic[Answer]):
             "enough memory for the model, or use a smaller one"
         )
         place.is_given_up = True
-        may_start = any(not other.is_given_up for other in self._places) and self._failed_starts < STARTS * PLACES
+        most = STARTS * max(PLACES, len(self._places) // 2)
+        may_start = any(not other.is_given_up for other in self._places) and self._failed_starts < most
         if may_start and not self._has_ready:
             logger.warning("%s; bike waits for the other actors", problem)
             return

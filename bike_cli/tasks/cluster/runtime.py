@@ -38,8 +38,8 @@ class ClusterOptions:
 
     Args:
         address: `local` starts Ray here, `auto` is the cluster that this machine belongs to; or HOST:PORT.
-        actors: number of actors; None: one per GPU, or without GPUs one per 4 cores.
-        cpus: cores of each actor; None: the cores of a node, divided by its GPUs.
+        actors: number of actors; None: as many as the machines have room for.
+        cpus: cores of each actor; None: see `layout.layout_of`.
     """
 
     address: str
