@@ -152,7 +152,7 @@ class Dispatcher(Generic[Answer]):
         for batch in sorted(self._suspects, key=lambda batch: batch.number):
             place = self._place_for(batch, without=awaited)
             if place is None:
-                break
+                continue
             awaited.add(place)
             if place.batches:
                 continue
@@ -182,20 +182,21 @@ class Dispatcher(Generic[Answer]):
         self._calls[reference] = Call(place, place.handle, place.names, batch, tuple(sources))
 
     def _place_for(self, batch: Batch[Answer], *, without: Collection[Place[Answer]]) -> Place[Answer] | None:
-        """Return the place that does a suspect as soon as it has nothing else to do; None: all have suspects.
+        """Return the place that does a suspect as soon as it has nothing else to do; None: it must wait for one.
 
-        It is one on a machine where no actor died of the suspect, or else in another place, or else any: a broken
-        machine must not let a video be blamed.
+        It is one on a machine where no actor died of the suspect, or else another place, or else any: a broken machine
+        must not let a video be blamed. It rather waits for other suspects.
         """
-        ready = [place for place in self._places if place.is_ready and place not in without and not place.has_suspect]
-        if not ready:
-            return None
 
-        def rank(place: Place[Answer]) -> tuple[bool, bool, int]:
-            is_known = place.machine is not None and place.machine in batch.died_at
-            return is_known, place in batch.died_at, len(place.batches)
+        def has_failed(place: Place[Answer]) -> tuple[bool, bool]:
+            return place.machine is not None and place.machine in batch.died_at, place in batch.died_at
 
-        return min(ready, key=rank)
+        ready = [place for place in self._places if place.is_ready]
+        best = min(map(has_failed, ready), default=None)
+        free = [place for place in ready if place not in without and not place.has_suspect]
+        return min(
+            (place for place in free if has_failed(place) == best), key=lambda place: len(place.batches), default=None
+        )
 
     def _new_batch(self) -> Batch[Answer] | None:
         """Return a batch of the sources that have arrived; None if there are none."""

@@ -120,6 +120,16 @@ def test_several_suspects_get_an_actor_each() -> None:
     assert held(made) == [2, 1, 1]
 
 
+def test_a_suspect_waits_for_another_suspect_on_a_good_machine() -> None:
+    made = dispatcher("broken", "good", arrived=0)
+    suspects = [suspect_of(made, 0), suspect_of(made, 0)]
+
+    made._assign()
+
+    assert [place.batches for place in made._places] == [[], suspects[:1]]
+    assert made._suspects == suspects[1:]
+
+
 @pytest.mark.parametrize(
     ("answers", "size_bytes", "is_open"),
     [(0, 0, True), (9, 99, True), (10, 0, False), (1, 100, False)],
