@@ -51,12 +51,12 @@ def ask(
 
 def numbers(answers: list[Prediction | Failure]) -> list[object]:
     """All that an answer says, as things that can be compared to the bit."""
-    answers: list[object] = []
+    told: list[object] = []
     for answer in answers:
         assert isinstance(answer, Prediction)
         positions = None if answer.positions is None else answer.positions.tolist()
-        answers.append((answer.source, answer.ranked, answer.attributes, answer.times_s.tolist(), positions))
-    return answers
+        told.append((answer.source, answer.ranked, answer.attributes, answer.times_s.tolist(), positions))
+    return told
 
 
 # -- the store ----------------------------------------------------------------------------------------------------

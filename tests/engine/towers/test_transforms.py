@@ -17,6 +17,7 @@ from PIL import Image
 from text_configs import random_model, small_config
 
 from bike_cli.engine.models.open_clip.preprocessing import image_recipe
+from bike_cli.engine.towers import transforms
 from bike_cli.engine.towers.encoder import adapt
 from bike_cli.engine.towers.placement import place
 from bike_cli.engine.towers.tokenizers import OpenAITokenizer
@@ -232,3 +233,13 @@ def test_an_impossible_recipe_is_refused(wrong: dict[str, object]) -> None:
 def test_an_input_that_is_not_square_is_refused() -> None:
     with pytest.raises(ValueError, match="not square"):
         ImageRecipe.from_open_clip({**asdict(PreprocessCfg()), "size": (224, 112)})
+
+
+@pytest.mark.parametrize("lengths", [[3], [1, 0, 4], [5] * 9])
+def test_arrays_are_copied_one_after_the_other_by_several_threads(lengths: list[int]) -> None:
+    parts = [np.random.default_rng(i).integers(0, 256, (n, 6, 8, 3), np.uint8) for i, n in enumerate(lengths)]
+    target = np.zeros((sum(lengths), 6, 8, 3), np.uint8)
+
+    transforms._fill(target, parts)
+
+    assert np.array_equal(target, np.concatenate(parts))
