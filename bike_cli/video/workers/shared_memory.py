@@ -124,7 +124,7 @@ class HandoverPool:
     """Storage that is used again once its pixels are no longer referred to: new pages cost more than the copy.
 
     Args:
-        most_bytes: of the storage that is kept; None: all is.
+        most_bytes: of the memory that is kept, and no files are; None: all storage is kept.
     """
 
     def __init__(self, most_bytes: int | None = None) -> None:
@@ -168,6 +168,8 @@ class HandoverPool:
     def _has_room(self, handover: Handover) -> bool:
         if self._most_bytes is None:
             return True
+        if not handover.is_mapped:
+            return False
         # Counted anew each time: several threads take and give back, also in the middle of a line.
         return handover.mapped_bytes + sum(free.mapped_bytes for free in list(self._free)) <= self._most_bytes
 
