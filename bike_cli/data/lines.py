@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bike_cli.data.inputs import looks_like_video
+from bike_cli.data.remote.uris import uri_of_path
 from bike_cli.data.signatures import describe_content, utf_encoding
 from bike_cli.errors import UsageError
 from bike_cli.wording import nearest
@@ -59,6 +60,10 @@ def read_text(path: Path, *, of: str) -> str:
             raise UsageError(f"{path}: is a video, not a list of {of}; did you swap it with the file of {of}?")
         content = path.read_bytes()
     except FileNotFoundError as e:
+        uri = uri_of_path(Path(path))
+        if uri is not None:
+            problem = f"{of} are not read from object stores"
+            raise UsageError(f"{uri}: {problem}; copy the file to this machine, and give its path") from e
         raise UsageError(f"{path}: no such file; give a text file of {of}, one per line") from e
     except IsADirectoryError as e:
         raise UsageError(f"{path}: is a folder, not a list of {of}; give a text file, one per line") from e

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from bike_cli.config import PROMPT
-from bike_cli.data.labels import TEMPLATES, fill, parse_labels, read_labels, read_templates
+from bike_cli.data.labels import TEMPLATES, fill, parse_labels, read_label_set, read_labels, read_templates
 from bike_cli.errors import UsageError
 
 
@@ -73,6 +73,11 @@ def test_a_video_in_place_of_labels_is_recognised(tmp_path: Path) -> None:
 def test_a_missing_label_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nowhere.txt: no such file"):
         read_labels(tmp_path / "nowhere.txt")
+
+
+def test_labels_in_an_object_store_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"^s3://films/l\.txt: labels are not read from object stores; copy the file"):
+        read_label_set(Path("s3://films/l.txt"))
 
 
 def test_a_folder_in_place_of_labels_is_named(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from bike_cli.cli.flags import Flags, trained_defaults
+from bike_cli.cli.videos.part_locks import is_complete
 from bike_cli.cli.videos.request import Defaults
 from bike_cli.cli.videos.sources import Sources
 from bike_cli.config import ClassifyConfig
@@ -17,6 +19,7 @@ from bike_cli.errors import UsageError
 from bike_cli.records import Failure, Source, VideoFeatures
 from bike_cli.settings import SettingValue, fields_and_values, flag_name, leaves
 
+logger = logging.getLogger(__name__)
 Values = Mapping[str, SettingValue]
 
 
@@ -80,12 +83,21 @@ def embedded_in(name: str) -> Embedded:
     Raises:
         UsageError: the folder contains no embeddings.
     """
-    facts = part_folder(name).read_json(RUN_FILE) or {}
+    if Path(name).is_file():
+        raise UsageError(f"{name}: is a file; give a folder that bike embed -o wrote")
+    folder = part_folder(name)
+    facts = folder.read_json(RUN_FILE) or {}
     model, digest, given = (facts.get(key) for key in ("model", "model_digest", "model_as_given"))
     sampling = facts.get("sampling")
     is_valid = isinstance(sampling, dict) and sampling.keys() <= leaves(ClassifyConfig).keys()
     if facts.get("command") != "embed" or not is_valid or not all(isinstance(t, str) for t in (model, digest, given)):
         raise UsageError(f"{name}: contains no embeddings; give a folder that bike embed -o wrote")
+    if not is_complete(folder):
+        logger.warning(
+            "%s: the run that embeds its videos has not ended, so only the videos that are there are classified; run "
+            "the same bike embed again to complete it",
+            name,
+        )
     return Embedded(name, str(model), str(digest), str(given), sampling or {})
 
 

@@ -66,6 +66,12 @@ def done_file(shard: Shard | None) -> str:
     return f"{DONE}.json" if shard is None else f"{DONE}-{shard}.json"
 
 
+def is_complete(folder: PartFolder) -> bool:
+    """Return whether the last runs that wrote a folder, over all videos or over all shards, have ended."""
+    shards = [_shard_in(match) for name in folder.names() if (match := DONE_FILE.fullmatch(name))]
+    return any(sum(other.count == shard.count for other in shards) == shard.count for shard in shards)
+
+
 def remove_done_files(folder: PartFolder, shard: Shard | None) -> None:
     """Remove what earlier runs said about the videos of a shard, which is about to get new records."""
     for name in folder.names():

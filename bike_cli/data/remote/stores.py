@@ -126,6 +126,8 @@ def _opened(uri: StoreUri) -> tuple[Any, str]:
     from pyarrow import fs
 
     root = uri.root
+    if not root.store and root.scheme in ("s3", "gs", "gcs"):
+        raise InputError(f"{uri}: names no bucket; write {root.scheme}://BUCKET/{uri.key}", kind="missing")
     if root.scheme == "s3":
         return _s3(root), root.store
     if root.scheme in ("gs", "gcs"):

@@ -27,6 +27,10 @@ from bike_cli.time_limits import call_interruptibly
 LOCAL, AUTO = "local", "auto"
 REACH_S = 10.0  # to connect to an address
 ANSWER_S = 30.0  # for an idle actor to say that it runs
+STDERR = 2
+# RFC 9113: a client sends this preface and its settings, here none; a server answers with a frame of its settings.
+HTTP2_START = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+FRAME_HEADER_BYTES, SETTINGS_FRAME = 9, 4
 STORE_BYTES = 2**28  # of the object store on this machine; it holds names, records, and what actors are started with
 
 logger = logging.getLogger(__name__)
@@ -83,8 +87,8 @@ def connected(options: ClusterOptions) -> Iterator[None]:
 
         logging.getLogger("ray").setLevel(logging.INFO if is_verbose else logging.ERROR)
         try:
-            _check_reachable(options.address)
-            with _signal_handlers_kept():
+            with _stderr_closed_to_libraries(is_wanted=not is_verbose), _signal_handlers_kept():
+                _check_reachable(options.address)
                 ray.init(
                     address=options.address,
                     include_dashboard=False if is_local else None,
@@ -102,6 +106,26 @@ def connected(options: ClusterOptions) -> Iterator[None]:
             yield
         finally:
             _disconnect()
+
+
+@contextmanager
+def _stderr_closed_to_libraries(*, is_wanted: bool) -> Iterator[None]:
+    """Discard what is written to descriptor 2: while Ray connects, its C++ code logs there at any log level."""
+    try:
+        saved = os.dup(STDERR) if is_wanted else None
+    except OSError:  # it is closed
+        saved = None
+    if saved is None:
+        yield
+        return
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, STDERR)
+        os.close(null)
+        yield
+    finally:
+        os.dup2(saved, STDERR)
+        os.close(saved)
 
 
 @contextmanager
@@ -138,7 +162,22 @@ def _check_reachable(address: str) -> None:
         address = "" if find is None else find(AUTO) or ""
     host, _, port = address.rpartition(":")
     if port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_S).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_S) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") == "0":
+                _check_grpc(connection)
+
+
+def _check_grpc(connection: socket.socket) -> None:
+    """Raise OSError unless a gRPC server answers, as Ray's does: Ray waits for anything else without end."""
+    connection.sendall(HTTP2_START)
+    header = b""
+    while len(header) < FRAME_HEADER_BYTES:
+        received = connection.recv(FRAME_HEADER_BYTES - len(header))
+        if not received:
+            raise ConnectionError("what answers there is not Ray")
+        header += received
+    if header[3] != SETTINGS_FRAME:
+        raise ConnectionError("what answers there is not Ray")
 
 
 def _disconnect() -> None:
@@ -183,6 +222,10 @@ def _processes_of_ray(among: Collection[int] | None = None) -> set[int]:
 def _no_connection(address: str, error: BaseException) -> str:
     if address == LOCAL:
         return f"--ray local: Ray cannot be started ({first_line(error)}); check it with ray start --head"
+    named = os.environ.get("RAY_ADDRESS", "")
+    if address == AUTO and named:
+        problem = f"the cluster at {named}, which RAY_ADDRESS names, cannot be connected to ({first_line(error)})"
+        return f"--ray auto: {problem}; check the variable, or unset it to find the cluster of this machine"
     if address == AUTO and isinstance(error, ConnectionError):
         return (
             "--ray auto: this machine belongs to no running cluster; run bike on a node of one, give the address of "

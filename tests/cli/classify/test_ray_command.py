@@ -6,9 +6,11 @@ import os
 import random
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from invoke import bike
 from ray_runs import check_one_by_one, kill, lines_in, odd_clips, ray_run, varied_clips
 
 from bike_cli.cli.terminal.output_file import part_of
+from bike_cli.tasks.cluster import runtime
 
 HOSTILE = Path(__file__).parents[2] / "hostile"
 HOSTILE_ACTORS = Path(__file__).parents[2] / "hostile_actors"
@@ -153,9 +156,71 @@ def test_an_address_without_a_cluster_is_reported_at_once(
     ran = bike("classify", clips, *LABELS, "--ray", address if is_named else "auto")
 
     assert (ran.exit_code, ran.stdout) == (2, "")
-    message = f"--ray {address}: cannot be connected to (" if is_named else "this machine belongs to no running cluster"
-    assert message in ran.stderr
+    of_variable = f"--ray auto: the cluster at {address}, which RAY_ADDRESS names, cannot be connected to ("
+    assert (f"--ray {address}: cannot be connected to (" if is_named else of_variable) in ran.stderr
     assert ran.stderr.count("\n") == 1
+
+
+class Hangup(socketserver.BaseRequestHandler):
+    """Closes connections at once."""
+
+
+class Silence(socketserver.BaseRequestHandler):
+    """Reads, and answers nothing."""
+
+    def handle(self) -> None:
+        while self.request.recv(1000):
+            pass
+
+
+class WebServer(socketserver.BaseRequestHandler):
+    """Answers in another protocol than HTTP/2."""
+
+    def handle(self) -> None:
+        self.request.recv(1000)
+        self.request.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+@pytest.mark.usefixtures("_ray_never_starts")
+@pytest.mark.parametrize("server", [Hangup, Silence, WebServer])
+def test_another_server_at_the_address_is_reported_at_once(
+    clips: Path, server: type[socketserver.BaseRequestHandler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "REACH_S", 1.0)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), server) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{running.server_address[1]}"
+
+        ran = bike("classify", clips, *LABELS, "--ray", address)
+        running.shutdown()
+
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert f"--ray {address}: cannot be connected to (" in ran.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_named", [True, False])
+def test_what_ray_logs_while_it_connects_is_not_shown(clips: Path, is_named: bool) -> None:
+    pytest.importorskip("ray")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Hangup) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        command = [sys.executable, "-m", "bike_cli", "classify", clips, *LABELS, "-m", "tiny", "-q", "--ray"]
+        environment = {**os.environ, "RAY_ADDRESS": address}
+        done = subprocess.run(
+            [*map(str, command), address if is_named else "auto"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        server.shutdown()
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: --ray ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_what_keeps_ray_from_starting_is_reported(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:

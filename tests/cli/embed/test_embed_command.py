@@ -273,8 +273,22 @@ def test_a_file_is_not_a_folder_of_embeddings(videos: Path) -> None:
     ran = bike("classify", "--from-embeddings", videos / "red_square.mp4", "-L", LABELS)
 
     assert ran.exit_code == ExitCode.USAGE
-    assert "red_square.mp4: cannot be read" in ran.stderr
-    assert "check that it is a folder, and that you may read it" in ran.stderr
+    assert "red_square.mp4: is a file; give a folder that bike embed -o wrote" in ran.stderr
+
+
+def test_embeddings_of_a_run_that_has_not_ended_are_classified_with_a_warning(videos: Path) -> None:
+    unfinished = "embedded/: the run that embeds its videos has not ended"
+    embed(videos, "--shard", "2/2")
+
+    assert unfinished in relabel().stderr
+
+    embed(videos, "--shard", "1/2")
+    assert unfinished not in relabel().stderr
+
+    Path("embedded/_done-1-of-2.json").unlink()
+    ran = relabel()
+    assert unfinished in ran.stderr
+    assert ran.exit_code == ExitCode.SOME_FAILED  # the film that is none
 
 
 def test_a_folder_without_embeddings_is_refused(videos: Path) -> None:

@@ -62,6 +62,14 @@ def test_a_bucket_in_another_region() -> None:
     assert failure.message.endswith("check the region, as in ?region=eu-west-1, the endpoint and the credentials")
 
 
+@pytest.mark.parametrize("name", ["s3:///clips/", "gs:///clips/"])
+def test_a_name_without_a_bucket(name: str) -> None:
+    with pytest.raises(InputError, match=r"names no bucket; write (s3|gs)://BUCKET/clips/") as error:
+        list(find_videos(name, Omissions()))
+
+    assert error.value.kind == "missing"
+
+
 def test_a_missing_object() -> None:
     with refusing_store(404) as endpoint:
         assert failure_at(endpoint).kind == "missing"
