@@ -243,10 +243,11 @@ def test_every_flag_that_a_page_names_exists(page: str) -> None:
 # -- programs ---------------------------------------------------------------------------------------------------------
 
 FIRST_PROGRAM, *OTHER_PROGRAMS = blocks_in("python")
-FOLDERS = {  # what programs read, and the commands that make it
+FILES = {  # what programs read, and the commands that make it
     "answers/": "bike classify examples/clips -m tiny -l examples/labels.txt -o answers/ --device cpu",
     "embeddings/": "bike embed examples/clips -m tiny -o embeddings/ --device cpu",
     "texts/": "bike embed -m tiny -L 'a red heart,a blue star' -o texts/ --device cpu",
+    '"report.json"': "bike eval examples/by_shape.csv -m tiny -o report.json --device cpu",
 }
 
 
@@ -271,8 +272,8 @@ def test_a_program_runs(program: Block, checkout: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(checkout)
     if program.comment.startswith("needs: "):
         pytest.importorskip(program.comment.removeprefix("needs: "))
-    for folder, line in FOLDERS.items():
-        if folder in program.text:
+    for name, line in FILES.items():
+        if name in program.text:
             assert in_this_process(line).exit_code == 0
 
     exec(compile(program.text, program.page, "exec"), {"__name__": "__main__"})
