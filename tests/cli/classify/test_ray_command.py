@@ -248,7 +248,7 @@ def odd_folder(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_records_of_an_odd_folder_are_those_of_a_run_without_ray(odd_folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    command = ("classify", odd_folder.name, *LABELS, "--decode-timeout", "4", "--decode-memory", "1200")
+    command = ("classify", odd_folder.name, *LABELS, "--decode-timeout", "8", "--decode-memory", "1200")
     limits = {"cwd": odd_folder.parent, "path": (HOSTILE,)}
     with ray_run(*command, "--no-cache", **limits) as run:  # type: ignore[arg-type]
         code, expected, _ = run.end()

@@ -50,7 +50,7 @@ def test_the_cache_is_off_unless_it_is_asked_for() -> None:
 def test_the_embeddings_of_an_odd_folder_are_those_of_a_run_without_ray(clips: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     folder = odd_clips(clips, tmp_path / "odd")
-    command = ("embed", folder.name, "-m", "tiny", "--decode-timeout", "4", "--decode-memory", "1200")
+    command = ("embed", folder.name, "-m", "tiny", "--decode-timeout", "8", "--decode-memory", "1200")
     limits = {"cwd": tmp_path, "path": (HOSTILE,)}
     with ray_run(*command, "--no-cache", "-o", "expected/", **limits) as run:  # type: ignore[arg-type]
         code, _, _ = run.end()

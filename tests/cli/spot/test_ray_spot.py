@@ -34,7 +34,7 @@ def test_flags_that_do_not_fit_are_refused(clips: Path) -> None:
 def test_the_records_of_an_odd_folder_are_those_of_a_run_without_ray(clips: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     folder = odd_clips(clips, tmp_path / "odd")
-    command = ("spot", folder.name, *LABELS, "--decode-timeout", "4", "--decode-memory", "1200", "--timeline")
+    command = ("spot", folder.name, *LABELS, "--decode-timeout", "8", "--decode-memory", "1200", "--timeline")
     limits = {"cwd": tmp_path, "path": (HOSTILE,)}
     with ray_run(*command, "--no-cache", **limits) as run:  # type: ignore[arg-type]
         code, expected, _ = run.end()
