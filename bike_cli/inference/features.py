@@ -50,7 +50,7 @@ Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 AHEAD = 4096  # inputs that may be taken before the first of them has its answer
-CLIPS_A_WORKER = 2  # that are being decoded or wait to be encoded, without those of the batches of a GPU
+CLIPS_A_WORKER = 2  # that are being decoded or wait to be encoded; a GPU's batches come on top
 CLIP_BYTES = 512 * 2**20  # of all clips in flight; each worker may always have one
 AT_ONCE = 256  # features that are yielded together
 

@@ -157,5 +157,5 @@ class _TextShelf:
 
 def _content(block: Sequence[Prompt]) -> bytes:
     """Return the hash of texts, and of the places of their labels."""
-    told = json.dumps([(prompt.text, prompt.start, prompt.stop) for prompt in block])
-    return hashlib.sha256(told.encode()).digest()
+    content = json.dumps([(prompt.text, prompt.start, prompt.stop) for prompt in block])
+    return hashlib.sha256(content.encode()).digest()

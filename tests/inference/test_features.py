@@ -51,12 +51,12 @@ def ask(
 
 def numbers(answers: list[Prediction | Failure]) -> list[object]:
     """All that an answer says, as things that can be compared to the bit."""
-    told: list[object] = []
+    facts: list[object] = []
     for answer in answers:
         assert isinstance(answer, Prediction)
         positions = None if answer.positions is None else answer.positions.tolist()
-        told.append((answer.source, answer.ranked, answer.attributes, answer.times_s.tolist(), positions))
-    return told
+        facts.append((answer.source, answer.ranked, answer.attributes, answer.times_s.tolist(), positions))
+    return facts
 
 
 # -- the store ----------------------------------------------------------------------------------------------------

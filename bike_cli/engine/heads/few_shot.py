@@ -286,7 +286,7 @@ class _Cache:
         return cls(padded.reshape(*shape, -1), filled.reshape(shape), row_classes, places, classes)
 
     def affinities(self, views: Views) -> Tensor:
-        """Return z_c . key for the keys of each class c, -inf where there is none: [V, R, S]."""
+        """Return z_c . key for each key of each class c: [V, R, S]; -inf in places without a key."""
         affinities = self.keys.new_empty(len(views), *self.filled.shape)
         step = max(1, NUMBERS_AT_ONCE // max(1, views.frames.shape[2] * len(views)))
         for start in range(0, len(self.keys), step):

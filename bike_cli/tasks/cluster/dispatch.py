@@ -199,7 +199,7 @@ class Dispatcher(Generic[Answer]):
         )
 
     def _new_batch(self) -> Batch[Answer] | None:
-        """Return a batch of the sources that have arrived; None if there are none."""
+        """Return a batch of the sources that have arrived; None if no source has."""
         sources: list[Given] = []
         while len(sources) < self._size:
             try:

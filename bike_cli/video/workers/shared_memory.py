@@ -124,7 +124,7 @@ class HandoverPool:
     """Storage that is used again once its pixels are no longer referred to: new pages cost more than the copy.
 
     Args:
-        most_bytes: of the memory that is kept, and no files are; None: all storage is kept.
+        most_bytes: limit of the memory that is kept; files are then not kept. None: keep all storage.
     """
 
     def __init__(self, most_bytes: int | None = None) -> None:
@@ -170,7 +170,7 @@ class HandoverPool:
             return True
         if not handover.is_mapped:
             return False
-        # Counted anew each time: several threads take and give back, also in the middle of a line.
+        # Added up each time: threads take and return storage at any moment, so a running total would drift.
         return handover.mapped_bytes + sum(free.mapped_bytes for free in list(self._free)) <= self._most_bytes
 
     def close(self) -> None:

@@ -288,7 +288,7 @@ def test_embeddings_of_a_run_that_has_not_ended_are_classified_with_a_warning(vi
     Path("embedded/_done-1-of-2.json").unlink()
     ran = relabel()
     assert unfinished in ran.stderr
-    assert ran.exit_code == ExitCode.SOME_FAILED  # the film that is none
+    assert ran.exit_code == ExitCode.SOME_FAILED  # text.mp4 is not a video
 
 
 def test_a_folder_without_embeddings_is_refused(videos: Path) -> None:
