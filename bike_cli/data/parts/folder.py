@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from bike_cli.data.remote.stores import ask, file_system_of
 from bike_cli.data.remote.uris import StoreUri, parse_uri
@@ -242,6 +241,8 @@ def part_folder(name: str, *, tag: str = PartFolder.tag) -> PartFolder:
         files, path = file_system_of(uri)
         return PartFolder(name, files, path.rstrip("/"), uri, tag)
     if name.lower().startswith("file://"):
+        from urllib.request import url2pathname  # here: it imports HTTP and TLS, which start-up does not need
+
         return PartFolder(name, LocalFileSystem(), str(Path(url2pathname(urlsplit(name).path))), None, tag)
     if is_uri(name):
         raise UsageError(f"{name}: is not a place that bike can write to; give a folder, or s3://bucket/answers/")
